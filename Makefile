@@ -1,0 +1,66 @@
+# Everything one does with a checkout; `make` alone lists it. Options of what is started go in ARGS:
+#   make run ARGS="--data /srv/octad --replicas 2"
+PYTHON ?= python3
+ARGS ?=
+
+# Stamps: what is installed in .venv, redone only when the dependencies change.
+server := .venv/.installed-server
+everything := .venv/.installed-everything
+pip := .venv/bin/python -m pip install --quiet --disable-pip-version-check
+
+not_fast := cluster or etcd or root or long
+
+.DEFAULT_GOAL := help
+.PHONY: help .venv run check test test-etcd test-long bench bench-sharding
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
+
+.venv: $(everything)  ## the environment; .venv/bin/octad is the command
+
+run: $(server)  ## a cluster of three nodes on this machine, until Ctrl-C (options in ARGS)
+	@exec .venv/bin/octad dev $(ARGS)
+
+check: $(everything)  ## format, lint, types, import rules, unit tests and simulations
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/pytest -q $(wildcard tests/unit tests/simulation) -m "not ($(not_fast))"
+
+test: check  ## all of that, and the tests that start clusters, etcd and real clients
+	tools/ensure_etcd.sh
+	.venv/bin/pytest $(wildcard tests/cluster tests/conformance) -m "not long"
+
+test-etcd: $(everything)  ## only what needs a real etcd
+	tools/ensure_etcd.sh
+	.venv/bin/pytest -m "etcd and not long"
+
+test-long: $(everything)  ## what takes too long for every run
+	tools/ensure_etcd.sh
+	.venv/bin/pytest -m long
+
+bench: $(server)  ## figures of a three-node cluster on this machine (ARGS="--json", "--seconds 1")
+	@exec .venv/bin/python -m tools.bench $(ARGS)
+
+bench-sharding: $(everything)  ## placement schemes side by side
+	@exec .venv/bin/octad sharding $(ARGS)
+
+$(server): pyproject.toml | .venv/bin/pip
+	@echo "installing octad into .venv"
+	@$(pip) --editable '.[server]'
+	@touch $@
+
+$(everything): pyproject.toml | .venv/bin/pip
+	@echo "installing octad and its development tools into .venv"
+	@$(pip) --editable '.[server,study,dev]'
+	@touch $@ $(server)
+
+.venv/bin/pip:
+	@command -v $(PYTHON) >/dev/null || \
+	  { echo "there is no $(PYTHON) here: install Python 3.11 or newer (sudo apt-get install python3 python3-venv)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is older than 3.11: name a newer one, as in make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "$(PYTHON) cannot make environments: sudo apt-get install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv

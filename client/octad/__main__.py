@@ -1,0 +1,9 @@
+"""`python -m octad`: the same as the `octad` command."""
+
+from __future__ import annotations
+
+import sys
+
+from octad.client.shell.command_line import main
+
+sys.exit(main())

@@ -1,0 +1,61 @@
+"""The join token: names a cluster and carries its secret, so that machines can find and trust it.
+
+    octad1-<cluster id>-<secret, 32 bytes in unpadded URL-safe base64>-<4 hex digits of a checksum>
+
+Every internal key is derived from the secret by purpose (HKDF-like: HMAC-SHA256 over the purpose's
+name), never the secret itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from dataclasses import dataclass, field
+
+PREFIX = "octad1"
+SECRET_BYTES = 32
+
+
+class BadJoinToken(ValueError):
+    """Not a join token, or one with a typing mistake."""
+
+
+@dataclass(frozen=True, slots=True)
+class JoinToken:
+    """A cluster's id (8 lower-case hex digits) and its secret."""
+
+    cluster: str
+    secret: bytes = field(repr=False)
+
+    def key_for(self, purpose: str) -> bytes:
+        """The 32-byte key for one purpose ("rpc", "coordinator-http", "access-keys", …)."""
+        return hmac.digest(self.secret, f"octad {self.cluster} {purpose}".encode(), "sha256")
+
+
+def encode_join_token(token: JoinToken) -> str:
+    """The token as people copy it."""
+    secret = base64.urlsafe_b64encode(token.secret).rstrip(b"=").decode()
+    body = f"{PREFIX}-{token.cluster}-{secret}"
+    return f"{body}-{_checksum(body)}"
+
+
+def decode_join_token(text: str) -> JoinToken:
+    """The inverse; raises BadJoinToken."""
+    body, _, checksum = text.strip().rpartition("-")
+    prefix, _, rest = body.partition("-")
+    cluster, _, secret_text = rest.partition("-")
+    if prefix != PREFIX or not hmac.compare_digest(checksum.encode(), _checksum(body).encode()):
+        raise BadJoinToken("not a join token, or a part of it is missing: copy the whole of it")
+    try:
+        secret = base64.urlsafe_b64decode(secret_text + "=")
+    except (binascii.Error, ValueError) as error:
+        raise BadJoinToken("the join token's secret is not base64") from error
+    if len(secret) != SECRET_BYTES:
+        raise BadJoinToken(f"the join token's secret has {len(secret)} bytes, not {SECRET_BYTES}")
+    return JoinToken(cluster, secret)
+
+
+def _checksum(body: str) -> str:
+    return hashlib.sha256(body.encode()).hexdigest()[:4]

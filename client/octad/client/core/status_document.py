@@ -1,0 +1,102 @@
+"""The status document: how a cluster is, as its coordinator tells it over HTTP, in JSON.
+
+It is an interface that scripts rely on (`docs/reference/coordinator-http.md`): fields are added,
+never renamed or given another meaning. A reader passes over fields it does not know.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from octad.sharding.ids import PoolId
+
+STATUS_PATH = "/cluster/v1/status"
+STATUS_FORMAT_VERSION = 1
+
+ShardState = Literal["ok", "writes-blocked", "unavailable", "forming"]
+ClusterState = Literal["healthy", "degraded", "forming"]
+
+
+class NodeStatus(msgspec.Struct, frozen=True):
+    """One node that ever joined. What only the node itself says is None until it was seen live."""
+
+    name: str
+    live: bool
+    gone_since_ms: int | None  # Wall clock; None while it is live or when nobody saw it go.
+    incarnation: str
+    rpc_address: str | None
+    s3_address: str | None
+    zone: str | None
+    weight: float | None
+    version: str | None
+    primary_of: int  # Shards.
+    member_of: int
+
+
+class PoolStatus(msgspec.Struct, frozen=True):
+    """One pool: its shards by state, and what its first map still waits for."""
+
+    id: PoolId
+    replicas: int
+    depth: int
+    nodes_missing: int  # How many more must join before the first map is made.
+    shards: dict[ShardState, int]
+
+
+class ShardStatus(msgspec.Struct, frozen=True):
+    """One shard. `primary` and `members` are empty while it has no row."""
+
+    name: str
+    state: ShardState
+    epoch: int
+    primary: str
+    members: tuple[str, ...]
+
+
+class StoreStatus(msgspec.Struct, frozen=True):
+    """The configuration store: what it is, where, and the revision all of this is from."""
+
+    kind: str
+    endpoints: tuple[str, ...]
+    revision: int
+
+
+class CoordinatorStatus(msgspec.Struct, frozen=True):
+    """Who gave this answer, and who leads (None while nobody does)."""
+
+    address: str
+    version: str
+    leading: bool
+    leader_address: str | None
+
+
+class ClusterStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it."""
+
+    format: int = STATUS_FORMAT_VERSION
+    cluster: str
+    state: ClusterState
+    problems: tuple[str, ...]  # One sentence each, for people.
+    store: StoreStatus
+    coordinator: CoordinatorStatus
+    pools: tuple[PoolStatus, ...]
+    nodes: tuple[NodeStatus, ...]
+
+
+class BadStatus(ValueError):
+    """The bytes are no status document, or one of a newer format."""
+
+
+def decode_status(data: bytes) -> ClusterStatus:
+    """The document in `data`; raises BadStatus."""
+    try:
+        status = msgspec.json.decode(data, type=ClusterStatus)
+    except msgspec.DecodeError as error:
+        raise BadStatus(str(error)) from error
+    if status.format > STATUS_FORMAT_VERSION:
+        raise BadStatus(
+            f"status of format {status.format}, this octad knows {STATUS_FORMAT_VERSION}"
+        )
+    return status

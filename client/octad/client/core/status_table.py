@@ -1,0 +1,54 @@
+"""The status document as text for people: aligned columns, the worst first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from octad.client.core.status_document import ClusterStatus, NodeStatus, PoolStatus
+
+_NODE_HEADINGS = ("NODE", "STATE", "S3", "RPC", "ZONE", "VERSION", "PRIMARY OF", "MEMBER OF")
+
+
+def status_table(status: ClusterStatus) -> str:
+    """Some lines, each ended."""
+    lines = [f"cluster {status.cluster}: {status.state}"]
+    lines.extend(f"  ! {problem}" for problem in status.problems)
+    lines.append("")
+    if status.nodes:
+        lines.extend(_columns([_NODE_HEADINGS, *(_node_row(node) for node in status.nodes)]))
+        lines.append("")
+    lines.extend(_pool_line(pool) for pool in status.pools)
+    store, coordinator = status.store, status.coordinator
+    endpoints = ", ".join(store.endpoints)
+    leader = coordinator.leader_address or "nobody"
+    lines.append(f"store: {store.kind} at {endpoints}, revision {store.revision}")
+    lines.append(
+        f"coordinator: {coordinator.address}, version {coordinator.version}; leader: {leader}"
+    )
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _node_row(node: NodeStatus) -> tuple[str, ...]:
+    return (
+        node.name,
+        "live" if node.live else "down",
+        node.s3_address or "?",
+        node.rpc_address or "?",
+        node.zone or "-",
+        node.version or "?",
+        str(node.primary_of),
+        str(node.member_of),
+    )
+
+
+def _pool_line(pool: PoolStatus) -> str:
+    counts = [f"{count} {state}" for state, count in pool.shards.items() if count]
+    return f"pool {pool.id}: {pool.replicas} copies, {1 << pool.depth} shards: {', '.join(counts)}"
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

@@ -1,0 +1,1 @@
+"""Does I/O: the command line and what it talks to."""

@@ -1,0 +1,182 @@
+"""How the cluster is: the status document, made from what the configuration store says.
+
+Liveness here is that of the store's leases: a hint for people. What is *safe* is decided by the
+nodes themselves and not by this.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from octad.client.core.status_document import (
+    ClusterState,
+    ClusterStatus,
+    CoordinatorStatus,
+    NodeStatus,
+    PoolStatus,
+    ShardState,
+    ShardStatus,
+    StoreStatus,
+)
+from octad.coordinator.core.cluster_view import ClusterView
+from octad.coordinator.core.first_map import nodes_missing
+from octad.coordinator.core.records import NodeRecord, PoolRecord
+from octad.sharding.ids import NodeId, node_name, pool_of, shard_id, shard_name
+from octad.sharding.shard_map import Member, ShardRow
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """A node that was live and is not: the last it said of itself, and when its lease ended."""
+
+    record: NodeRecord
+    gone_since_ms: int
+
+
+def shown_endpoint(url: str) -> str:
+    """`url` without the user and password that it may carry."""
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+
+
+def cluster_status(
+    cluster: str,
+    view: ClusterView,
+    departures: Mapping[NodeId, Departure],
+    store: StoreStatus,
+    coordinator: CoordinatorStatus,
+    *,
+    nodes_expected: int,
+    problems: tuple[str, ...] = (),
+) -> ClusterStatus:
+    """The status that `view` amounts to; `problems` are those the caller knows of already."""
+    pools = tuple(_pool_status(pool, view, nodes_expected) for pool in _sorted_pools(view))
+    nodes = _node_statuses(view, departures)
+    found = (*problems, *_pool_problems(pools), *_node_problems(nodes))
+    if any(pool.shards["forming"] for pool in pools) or not pools:
+        state: ClusterState = "forming"
+    else:
+        state = "degraded" if found else "healthy"
+    return ClusterStatus(
+        cluster=cluster,
+        state=state,
+        problems=found,
+        store=store,
+        coordinator=coordinator,
+        pools=pools,
+        nodes=nodes,
+    )
+
+
+def shard_statuses(view: ClusterView) -> list[ShardStatus]:
+    """Every shard of every pool, in order."""
+    statuses = []
+    for pool in _sorted_pools(view):
+        for number in range(1 << pool.depth):
+            shard = shard_id(pool.id, number)
+            row = view.rows.get(shard)
+            statuses.append(
+                ShardStatus(
+                    name=shard_name(shard),
+                    state=shard_state(row, view.nodes),
+                    epoch=row.epoch if row else 0,
+                    primary=node_name(row.primary) if row else "",
+                    members=tuple(node_name(m.node) for m in row.members) if row else (),
+                )
+            )
+    return statuses
+
+
+def shard_state(row: ShardRow | None, live: Mapping[NodeId, NodeRecord]) -> ShardState:
+    """What a client may expect of a shard. A member on a wiped disk is as good as down."""
+    if row is None:
+        return "forming"
+    down = {member.node for member in row.members if not _is_live(member, live)}
+    if row.primary in down:
+        return "unavailable"
+    return "writes-blocked" if down else "ok"
+
+
+def _is_live(member: Member, live: Mapping[NodeId, NodeRecord]) -> bool:
+    node = live.get(member.node)
+    return node is not None and node.incarnation == member.incarnation
+
+
+def _sorted_pools(view: ClusterView) -> list[PoolRecord]:
+    return [view.pools[pool] for pool in sorted(view.pools)]
+
+
+def _pool_status(pool: PoolRecord, view: ClusterView, nodes_expected: int) -> PoolStatus:
+    shards: dict[ShardState, int] = {
+        "ok": 0,
+        "writes-blocked": 0,
+        "unavailable": 0,
+        "forming": 0,
+    }
+    shards["forming"] = 1 << pool.depth
+    for shard, row in view.rows.items():
+        if pool_of(shard) == pool.id:
+            shards["forming"] -= 1
+            shards[shard_state(row, view.nodes)] += 1
+    missing = nodes_missing(pool, list(view.nodes.values()), nodes_expected)
+    return PoolStatus(
+        pool.id, pool.replicas, pool.depth, missing if shards["forming"] else 0, shards
+    )
+
+
+def _node_statuses(
+    view: ClusterView, departures: Mapping[NodeId, Departure]
+) -> tuple[NodeStatus, ...]:
+    primaries = Counter(row.primary for row in view.rows.values())
+    members = Counter(member.node for row in view.rows.values() for member in row.members)
+    statuses = []
+    for id_ in sorted({*view.identities, *view.nodes}):
+        live = view.nodes.get(id_)
+        departure = None if live else departures.get(id_)
+        record = live or (departure.record if departure else None)
+        incarnation = record.incarnation if record else view.identities[id_].incarnation
+        statuses.append(
+            NodeStatus(
+                name=node_name(id_),
+                live=live is not None,
+                gone_since_ms=departure.gone_since_ms if departure else None,
+                incarnation=incarnation,
+                rpc_address=record.rpc_address if record else None,
+                s3_address=record.s3_address if record else None,
+                zone=record.zone if record else None,
+                weight=record.weight if record else None,
+                version=record.version if record else None,
+                primary_of=primaries[id_],
+                member_of=members[id_],
+            )
+        )
+    return tuple(statuses)
+
+
+def _pool_problems(pools: tuple[PoolStatus, ...]) -> list[str]:
+    problems = []
+    for pool in pools:
+        if pool.nodes_missing:
+            nodes = _counted(pool.nodes_missing, "more node")
+            problems.append(f"pool {pool.id} waits for {nodes} to join")
+        if unavailable := pool.shards["unavailable"]:
+            verb = "has" if unavailable == 1 else "have"
+            problems.append(f"{_counted(unavailable, 'shard')} {verb} no live primary")
+        if blocked := pool.shards["writes-blocked"]:
+            verb = "refuses" if blocked == 1 else "refuse"
+            problems.append(f"{_counted(blocked, 'shard')} {verb} writes: a member is down")
+    return problems
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _node_problems(nodes: tuple[NodeStatus, ...]) -> list[str]:
+    problems = [f"{node.name} is not live" for node in nodes if not node.live]
+    versions = sorted({node.version for node in nodes if node.live and node.version})
+    if len(versions) > 1:
+        problems.append(f"nodes run different versions: {', '.join(versions)}")
+    return problems

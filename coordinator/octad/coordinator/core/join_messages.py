@@ -1,0 +1,48 @@
+"""What a node and the coordinator say to each other when the node joins.
+
+The request names the cluster and describes the node; the answer gives it its id and tells where the
+configuration store is. That may hold a password, so it travels sealed. Examples:
+`docs/reference/coordinator-http.md`.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from octad.sharding.ids import NodeId
+
+JOIN_PATH = "/cluster/v1/join"
+AUTH_PURPOSE = "coordinator-http"
+SEAL_PURPOSE = "join-answer"
+
+
+class JoinRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node says of itself. `node` is the id it was given before or wants; None: any."""
+
+    cluster: str
+    node: NodeId | None
+    incarnation: str
+    rpc_address: str
+    s3_address: str
+    zone: str
+    weight: float
+    version: str
+
+
+class JoinMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer. `store_sealed` belongs to the request's Authorization header."""
+
+    cluster: str
+    node: NodeId
+    region: str
+    store_sealed: str
+
+
+class RefusalMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """Any answer that is not what was asked for. `cluster` is the one that answered."""
+
+    code: str
+    reason: str
+    cluster: str
+    passes: bool = False  # Waiting may help.
+    now_ms: int | None = None  # Of a refused timestamp: the server's time.

@@ -1,0 +1,119 @@
+"""What the configuration store holds, key by key: `octad/<cluster>/…`, values in JSON.
+
+Who may write what is in the design's table (`docs/reference/configuration-store.md`). Readers keep
+quiet about fields they do not know, so that a newer octad may add some.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from octad.sharding.ids import BucketId, NodeId, PoolId, ShardId, number_of, pool_of, shard_id
+
+ROOT = "octad/"
+CLUSTERS = f"{ROOT}clusters"  # A JSON list of the ids of all clusters that this store holds.
+
+
+class NodeRecord(msgspec.Struct, frozen=True):
+    """`nodes/<id>`: written by the node itself under its lease, which is a liveness hint only."""
+
+    id: NodeId
+    incarnation: str
+    rpc_address: str  # host:port for the other nodes
+    s3_address: str  # host:port for clients
+    zone: str
+    weight: float
+    version: str
+    boot: str
+
+
+class IdentityRecord(msgspec.Struct, frozen=True):
+    """`identities/<id>`: that the id is taken, and by which disk; outlives the node's lease."""
+
+    id: NodeId
+    incarnation: str
+
+
+class PoolRecord(msgspec.Struct, frozen=True):
+    """`pools/<id>`: a replica count with 2^depth shards."""
+
+    id: PoolId
+    replicas: int
+    depth: int
+
+
+class FenceRecord(msgspec.Struct, frozen=True):
+    """`fence/<id>`: compared in every change a node makes, so that a late one cannot land."""
+
+    boot: str
+    counter: int
+
+
+class BucketRecord(msgspec.Struct, frozen=True):
+    """`buckets/<name>`."""
+
+    name: str
+    id: BucketId
+    pool: PoolId
+    owner: str
+    created_ms: int
+    state: str = "active"
+
+
+class AccessKeyRecord(msgspec.Struct, frozen=True):
+    """`keys/<access key>`: the secret is encrypted with the cluster secret."""
+
+    access_key: str
+    secret_encrypted: str
+    owner: str
+    disabled: bool = False
+
+
+class LeaderRecord(msgspec.Struct, frozen=True):
+    """`leader`: held under its lease; its mod revision is the fencing token of all it writes."""
+
+    instance: str  # Of one election won: whoever finds its own here has won.
+    address: str  # host:port of the coordinator's HTTP.
+    version: str
+
+
+class StoreKeys:
+    """The names of all keys of one cluster."""
+
+    def __init__(self, cluster: str) -> None:
+        self.prefix = f"{ROOT}{cluster}/"
+        self.nodes = f"{self.prefix}nodes/"
+        self.identities = f"{self.prefix}identities/"
+        self.pools = f"{self.prefix}pools/"
+        self.shards = f"{self.prefix}shards/"
+        self.buckets = f"{self.prefix}buckets/"
+        self.access_keys = f"{self.prefix}keys/"
+        self.last_bucket_id = f"{self.prefix}last-bucket-id"
+        self.leader = f"{self.prefix}leader"
+        self.last_node_id = f"{self.prefix}last-node-id"
+
+    def node(self, node: NodeId) -> str:
+        return f"{self.nodes}{node}"
+
+    def identity(self, node: NodeId) -> str:
+        return f"{self.identities}{node}"
+
+    def pool(self, pool: PoolId) -> str:
+        return f"{self.pools}{pool}"
+
+    def shard(self, shard: ShardId) -> str:
+        return f"{self.shards}{pool_of(shard)}/{number_of(shard)}"
+
+    def shard_of_key(self, key: str) -> ShardId:
+        """The shard whose row is kept under `key`."""
+        pool, number = key.removeprefix(self.shards).split("/")
+        return shard_id(PoolId(int(pool)), int(number))
+
+    def fence(self, node: NodeId) -> str:
+        return f"{self.prefix}fence/{node}"
+
+    def bucket(self, name: str) -> str:
+        return f"{self.buckets}{name}"
+
+    def access_key(self, access_key: str) -> str:
+        return f"{self.access_keys}{access_key}"

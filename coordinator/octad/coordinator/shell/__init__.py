@@ -1,0 +1,1 @@
+"""Does I/O: the coordinator's HTTP service and its commands."""

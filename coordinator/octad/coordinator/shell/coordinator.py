@@ -1,0 +1,215 @@
+"""The coordinator: lets nodes join, makes the first shard map, tells how the cluster is.
+
+Any number of them run on one configuration store and all answer; one leads, and only that one
+creates shard rows. It holds nothing that the store does not, so it may be killed at any time. Rows
+that stand are never its business: they change by their own members' hand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+import msgspec
+
+from octad.client.core.join_token import JoinToken
+from octad.client.core.status_document import (
+    ClusterStatus,
+    CoordinatorStatus,
+    ShardStatus,
+    StoreStatus,
+)
+from octad.coordinator.core.admission import Admission, admit
+from octad.coordinator.core.cluster_status import cluster_status, shard_statuses, shown_endpoint
+from octad.coordinator.core.cluster_view import BadRecord, decode_record
+from octad.coordinator.core.first_map import first_map, nodes_missing
+from octad.coordinator.core.join_messages import JoinRequest
+from octad.coordinator.core.records import IdentityRecord, LeaderRecord, StoreKeys
+from octad.coordinator.shell.background_task import start_background, stop_background
+from octad.coordinator.shell.cluster_mirror import ClusterMirror
+from octad.coordinator.shell.leadership import Leadership
+from octad.coordinator.store.interface import (
+    ConfigStore,
+    KeyValue,
+    ModRevisionIs,
+    Put,
+    Revision,
+    StoreUnavailable,
+)
+from octad.coordinator.store.mirror import Mirror
+from octad.coordinator.store.open_store import StoreAddress
+from octad.sharding.assignment import ImpossibleAssignment
+from octad.sharding.ids import NodeId
+
+# What S3 clients sign for unless told otherwise.
+REGION = "us-east-1"
+_JOIN_ATTEMPTS = 10
+_RETRY_S = 0.5
+# A mirror that could not be confirmed for longer shows the past.
+STALE_S = 10.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class CoordinatorConfig:
+    """`store_address` is what nodes are told; `nodes_expected` how many the first map waits for."""
+
+    token: JoinToken
+    store_address: StoreAddress
+    store_kind: str  # For people: "embedded" or "etcd".
+    address: str  # host:port of this coordinator's HTTP.
+    version: str
+    nodes_expected: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What a node that was let in is told."""
+
+    node: NodeId
+    region: str
+    store: StoreAddress
+
+
+class Coordinator:
+    """One of a cluster's coordinators. The store stays the caller's, who closes it afterwards."""
+
+    def __init__(self, store: ConfigStore, config: CoordinatorConfig) -> None:
+        self.config = config
+        self._store = store
+        self._keys = StoreKeys(config.token.cluster)
+        self._wake = asyncio.Event()
+        self._mirror = ClusterMirror(store, self._keys, self._wake.set)
+        self._leader = Mirror(store, self._keys.leader)
+        self._leadership = Leadership(
+            store, self._keys.leader, config.address, config.version, self._wake.set
+        )
+        self._problem: str | None = None  # Why the leader cannot do its duty, for people.
+        self._duties: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Returns once the store has been read and the campaign to lead has begun."""
+        await asyncio.gather(self._mirror.start(), self._leader.start())
+        self._leadership.start()
+        self._duties = start_background(self._do_duties(), "the leader's duties")
+
+    async def stop(self) -> None:
+        """Let go of the lead, so that another takes over at once."""
+        if self._duties is not None:
+            await stop_background(self._duties)
+        await self._leadership.stop()
+        await self._mirror.stop()
+        await self._leader.stop()
+
+    async def join(self, request: JoinRequest) -> Joined:
+        """Let a node in; raises JoinRefused, StoreUnavailable, BadRecord."""
+        for _ in range(_JOIN_ATTEMPTS):
+            # In this order: whoever was given an id before `last` was read is in the view.
+            last = await self._store.get(self._keys.last_node_id)
+            await self._mirror.refresh()
+            last_node = NodeId(decode_record(last, int) if last else 0)
+            admission = admit(self.config.token.cluster, request, self._mirror.view(), last_node)
+            if not admission.is_new or await self._record(admission, request, last, last_node):
+                log.info("node n%d joined from %s", admission.node, request.rpc_address)
+                return Joined(admission.node, REGION, self.config.store_address)
+        raise StoreUnavailable("too many nodes join at the same time")
+
+    async def _record(
+        self, admission: Admission, request: JoinRequest, last: KeyValue | None, last_node: NodeId
+    ) -> bool:
+        """Hand out a new id, unless somebody else was given one meanwhile."""
+        identity = IdentityRecord(admission.node, request.incarnation)
+        key = self._keys.identity(admission.node)
+        outcome = await self._store.transact(
+            [
+                ModRevisionIs(self._keys.last_node_id, last.mod_revision if last else Revision(0)),
+                ModRevisionIs(key, Revision(0)),
+            ],
+            [
+                Put(key, msgspec.json.encode(identity)),
+                Put(self._keys.last_node_id, msgspec.json.encode(max(last_node, admission.node))),
+            ],
+        )
+        return outcome.succeeded
+
+    def status(self) -> ClusterStatus:
+        """How the cluster is; raises BadRecord."""
+        view = self._mirror.view()
+        leader = self._leader.entries.get(self._keys.leader)
+        endpoints = tuple(shown_endpoint(url) for url in self.config.store_address.endpoints)
+        return cluster_status(
+            self.config.token.cluster,
+            view,
+            self._mirror.departures(),
+            StoreStatus(self.config.store_kind, endpoints, view.revision),
+            CoordinatorStatus(
+                self.config.address,
+                self.config.version,
+                self._leadership.token is not None,
+                decode_record(leader, LeaderRecord).address if leader else None,
+            ),
+            nodes_expected=self.config.nodes_expected,
+            problems=(*((self._problem,) if self._problem else ()), *self._staleness()),
+        )
+
+    def shards(self) -> list[ShardStatus]:
+        """Every shard's state; raises BadRecord."""
+        return shard_statuses(self._mirror.view())
+
+    def map_tag(self) -> str:
+        return self._mirror.map_tag
+
+    def map_document(self) -> bytes:
+        return self._mirror.map_document()
+
+    def not_ready(self) -> str | None:
+        """Why this coordinator should not be asked now; None when it should."""
+        return next(iter(self._staleness()), None)
+
+    def _staleness(self) -> list[str]:
+        age_s = asyncio.get_running_loop().time() - self._mirror.confirmed_at
+        if age_s <= STALE_S:
+            return []
+        return [f"the configuration store has not answered for {age_s:.0f} s"]
+
+    async def _do_duties(self) -> None:
+        """What only the leader does, again after every change."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            token = self._leadership.token
+            try:
+                self._problem = await self._create_maps(token) if token else None
+            except (StoreUnavailable, BadRecord) as error:
+                log.warning("the leader's duties wait: %s", error)
+                self._problem = str(error)
+                await asyncio.sleep(_RETRY_S)
+                self._wake.set()
+
+    async def _create_maps(self, leadership: ModRevisionIs) -> str | None:
+        """Create the shard rows that are missing; the reason if that is impossible."""
+        view = self._mirror.view()
+        nodes = [view.nodes[node] for node in sorted(view.nodes)]
+        for pool in view.pools.values():
+            if nodes_missing(pool, nodes, self.config.nodes_expected):
+                continue
+            try:
+                transactions = first_map(self._keys, pool, nodes, view.rows.keys(), leadership)
+            except ImpossibleAssignment as error:
+                return f"pool {pool.id} gets no shard map: {error}"
+            for transaction in transactions:
+                outcome = await self._store.transact(transaction.compares, transaction.operations)
+                if not outcome.succeeded:
+                    await self._look_again()
+                    return None
+            if transactions:
+                log.info("pool %d: its first shard map stands on %d nodes", pool.id, len(nodes))
+        return None
+
+    async def _look_again(self) -> None:
+        """A write was refused: either another one leads, or rows stood that were not seen yet."""
+        if await self._leadership.confirm():
+            await self._mirror.refresh()
+            self._wake.set()

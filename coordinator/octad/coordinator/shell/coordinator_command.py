@@ -1,0 +1,73 @@
+"""`octad coordinator`: one coordinator on an etcd, for clusters of real machines.
+
+Exit codes: 0 stopped by SIGTERM or SIGINT, 1 could not start, 2 not understood.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from octad.client.core.address import DEFAULT_COORDINATOR_PORT
+from octad.client.shell.command import CommandError
+from octad.sharding.limits import REPLICAS_ALLOWED
+
+HELP = "run a coordinator on an etcd; the first one makes the cluster"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--etcd", metavar="URL[,URL...]", required=True, help="etcd's members, http://host:2379"
+    )
+    parser.add_argument(
+        "--listen",
+        metavar="HOST:PORT",
+        default=f"127.0.0.1:{DEFAULT_COORDINATOR_PORT}",
+        help="where to answer (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--join-token",
+        metavar="TOKEN",
+        default=os.environ.get("OCTAD_JOIN_TOKEN"),
+        help="of the cluster that stands; without one a new cluster is made (OCTAD_JOIN_TOKEN)",
+    )
+    parser.add_argument(
+        "--replicas",
+        type=int,
+        choices=REPLICAS_ALLOWED,
+        help="copies in a new cluster (default: 3)",
+    )
+    parser.add_argument(
+        "--access-key",
+        metavar="KEY",
+        default=os.environ.get("OCTAD_ACCESS_KEY"),
+        help="the root access key; a new cluster without one gets a random one (OCTAD_ACCESS_KEY)",
+    )
+    parser.add_argument(
+        "--secret-key",
+        metavar="SECRET",
+        default=os.environ.get("OCTAD_SECRET_KEY"),
+        help="its secret (OCTAD_SECRET_KEY)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if (arguments.access_key is None) != (arguments.secret_key is None):
+        raise CommandError(
+            "an access key without a secret key, or the other way round",
+            "give both --access-key and --secret-key, or neither",
+            2,
+        )
+    from octad.coordinator.shell.coordinator_process import CoordinatorOptions, run_coordinator
+
+    run_coordinator(
+        CoordinatorOptions(
+            etcd=tuple(url.strip() for url in arguments.etcd.split(",")),
+            listen=arguments.listen,
+            join_token=arguments.join_token,
+            replicas=arguments.replicas,
+            access_key=arguments.access_key,
+            secret_key=arguments.secret_key,
+        )
+    )
+    return 0

@@ -1,0 +1,250 @@
+"""The process behind `octad coordinator`: from its options to a clean stop.
+
+The order is what keeps a start from being half-done: first everything is checked and the port is
+taken, then the store is asked, and only then is anything written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from aiohttp.http_exceptions import HttpProcessingError
+
+from octad.client.core.address import Address
+from octad.client.core.join_token import (
+    BadJoinToken,
+    JoinToken,
+    decode_join_token,
+    encode_join_token,
+)
+from octad.client.shell.command import CommandError
+from octad.client.shell.listener import listen_on
+from octad.coordinator.core.access_keys import BadCredentials, check_credentials
+from octad.coordinator.core.cluster_status import shown_endpoint
+from octad.coordinator.core.cluster_view import BadRecord
+from octad.coordinator.shell.coordinator import Coordinator, CoordinatorConfig
+from octad.coordinator.shell.create_cluster import (
+    OtherCluster,
+    clusters_in,
+    create_cluster,
+    ensure_access_key,
+    new_access_key,
+    new_join_token,
+    pool_of_cluster,
+)
+from octad.coordinator.shell.http_service import HttpService
+from octad.coordinator.store.interface import ConfigStore, StoreUnavailable
+from octad.coordinator.store.open_store import StoreAddress, open_store
+from octad.sharding.limits import SHARD_DEPTH_DEFAULT
+
+REPLICAS_DEFAULT = 3
+_CREATE_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class CoordinatorOptions:
+    """As typed. `replicas` and the keys are None where nothing was said."""
+
+    etcd: tuple[str, ...]
+    listen: str
+    join_token: str | None
+    replicas: int | None
+    access_key: str | None
+    secret_key: str | None
+
+
+def run_coordinator(options: CoordinatorOptions) -> None:
+    """Returns after SIGTERM or SIGINT; raises CommandError when it cannot start."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    # Whoever sends something else than HTTP is told so; a traceback of it is nobody's business.
+    logging.getLogger("aiohttp.server").addFilter(_is_no_bad_request)
+    with suppress(asyncio.CancelledError):
+        asyncio.run(_run(options))
+
+
+def _is_no_bad_request(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+async def _run(options: CoordinatorOptions) -> None:
+    _stop_on_signals()
+    given_token = _given_token(options)
+    _check_keys(options)
+    store_address = StoreAddress("etcd", options.etcd)
+    token = given_token or new_join_token()
+    with closing(listen_on(options.listen, "--listen")) as listener:
+        store = _opened(store_address, token)
+        try:
+            if given_token is None:
+                keys = await _create(store, token, options)
+            else:
+                await _check_cluster(store, token, options)
+                keys = None
+            await _serve(store, token, store_address, listener, keys)
+        except StoreUnavailable as error:
+            raise CommandError(
+                f"etcd does not answer at {_shown(options)} ({error})",
+                "start it, or correct --etcd",
+            ) from error
+        except BadRecord as error:
+            raise CommandError(
+                str(error), "use an etcd where nothing else writes octad/"
+            ) from error
+        finally:
+            await store.close()
+
+
+def _stop_on_signals() -> None:
+    """The first SIGTERM or SIGINT cancels this task; its clean stop is not disturbed by another."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+
+    def stop() -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, lambda: None)
+        task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+
+
+def _opened(address: StoreAddress, token: JoinToken) -> ConfigStore:
+    try:
+        return open_store(address, token)
+    except ValueError as error:
+        raise CommandError(str(error), "correct --etcd", 2) from error
+
+
+def _shown(options: CoordinatorOptions) -> str:
+    return ", ".join(shown_endpoint(url) for url in options.etcd)
+
+
+def _given_token(options: CoordinatorOptions) -> JoinToken | None:
+    try:
+        return decode_join_token(options.join_token) if options.join_token else None
+    except BadJoinToken as error:
+        raise CommandError(
+            str(error), "give --join-token as the first coordinator printed it"
+        ) from error
+
+
+def _check_keys(options: CoordinatorOptions) -> None:
+    if options.access_key is None or options.secret_key is None:
+        return
+    try:
+        check_credentials(options.access_key, options.secret_key)
+    except BadCredentials as error:
+        raise CommandError(str(error), "choose others, or leave both out", 2) from error
+
+
+async def _serve(
+    store: ConfigStore,
+    token: JoinToken,
+    store_address: StoreAddress,
+    listener: socket.socket,
+    keys: tuple[str, str] | None,
+) -> None:
+    """Until cancelled. `keys` are those of a cluster made just now."""
+    address = Address(*listener.getsockname()[:2])
+    coordinator = Coordinator(
+        store,
+        CoordinatorConfig(
+            token=token,
+            store_address=store_address,
+            store_kind="etcd",
+            address=str(address),
+            version=version("octad"),
+        ),
+    )
+    service = HttpService(coordinator)
+    try:
+        await coordinator.start()
+        await service.start(listener)
+        print(_greeting(token, address, keys), flush=True)
+        await asyncio.get_running_loop().create_future()
+    finally:
+        await service.stop()
+        await coordinator.stop()
+
+
+async def _create(
+    store: ConfigStore, token: JoinToken, options: CoordinatorOptions
+) -> tuple[str, str]:
+    """Make the cluster; its first access key and secret."""
+    if options.access_key is not None and options.secret_key is not None:
+        keys = (options.access_key, options.secret_key)
+    else:
+        keys = new_access_key()
+    clusters = await clusters_in(store)
+    if clusters:
+        raise _cluster_exists(clusters, options)
+    replicas = options.replicas or REPLICAS_DEFAULT
+    for attempt in range(_CREATE_ATTEMPTS):
+        try:
+            await create_cluster(
+                store, token, replicas, SHARD_DEPTH_DEFAULT, *keys, only_in_empty_store=True
+            )
+            return keys
+        except OtherCluster as error:
+            raise _cluster_exists(error.clusters, options) from error
+        except StoreUnavailable as error:
+            if attempt == _CREATE_ATTEMPTS - 1:
+                raise CommandError(
+                    f"etcd stopped answering while the cluster was made ({error})",
+                    f"start again with --join-token {encode_join_token(token)} "
+                    "(or without, if etcd says that there is no such cluster)",
+                ) from error
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _cluster_exists(clusters: list[str], options: CoordinatorOptions) -> CommandError:
+    return CommandError(
+        f"etcd at {_shown(options)} holds cluster {', '.join(clusters)} already",
+        "give its --join-token (or OCTAD_JOIN_TOKEN), or use an empty etcd",
+    )
+
+
+async def _check_cluster(store: ConfigStore, token: JoinToken, options: CoordinatorOptions) -> None:
+    pool = await pool_of_cluster(store, token)
+    if pool is None:
+        clusters = await clusters_in(store)
+        holds = f"holds cluster {', '.join(clusters)}" if clusters else "is empty"
+        raise CommandError(
+            f"the join token is for cluster {token.cluster}, and etcd {holds}",
+            "correct --etcd or --join-token (without one, an empty etcd gets a new cluster)",
+        )
+    if options.replicas not in (None, pool.replicas):
+        raise CommandError(
+            f"cluster {token.cluster} keeps {pool.replicas} copies, not {options.replicas}",
+            "leave --replicas out",
+        )
+    if options.access_key is not None and options.secret_key is not None:
+        await ensure_access_key(store, token, options.access_key, options.secret_key)
+
+
+def _greeting(token: JoinToken, address: Address, keys: tuple[str, str] | None) -> str:
+    where = f"http://{f'MACHINE:{address.port}' if address.is_wildcard else address}"
+    cluster = f"coordinator of cluster {token.cluster}"
+    lines = [f"octad {version('octad')}: {cluster} is ready at {where}"]
+    if keys is not None:
+        join_token = encode_join_token(token)
+        lines += [
+            "",
+            "A new cluster was made. Keep these, they are not shown again:",
+            f"  join token  {join_token}",
+            f"  access key  {keys[0]}",
+            f"  secret key  {keys[1]}",
+            "",
+            "Next, on every machine that shall hold data:",
+            f"  export OCTAD_JOIN_TOKEN={join_token}",
+            f"  octad node --data DIR --listen HOST:PORT --coordinator {where}",
+            "",
+            f"How it is: octad status --coordinator {where}",
+        ]
+    return "\n".join(lines)

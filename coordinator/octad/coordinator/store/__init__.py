@@ -1,0 +1,1 @@
+"""The configuration store: one interface, etcd and an embedded one behind it."""

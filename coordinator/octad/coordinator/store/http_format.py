@@ -1,0 +1,136 @@
+"""What goes over HTTP between the embedded store and the nodes, in JSON.
+
+    POST /config/v1/<call>: the call's question in, its answer out; bytes are in base64
+    POST /config/v1/watch:  the answer is a stream of lines `<mac> <WatchLine>`, one at least every
+                            second, each signed with its number in the place of the status
+
+Requests and answers are signed as in `octad.client.core.internal_auth`, with the key for PURPOSE.
+Answers that are no error are the interface's own types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from octad.coordinator.store.interface import (
+    Compare,
+    Delete,
+    EventBatch,
+    LeaseId,
+    ModRevisionIs,
+    Operation,
+    Put,
+    Revision,
+    ValueIs,
+)
+
+PURPOSE = "config-store"
+PATH = "/config/v1/"
+
+ErrorKind = Literal[
+    "bad-request", "compacted", "lease-expired", "not-authentic", "timestamp", "unavailable"
+]
+STATUS_BY_ERROR: dict[ErrorKind, int] = {
+    "bad-request": 400,
+    "not-authentic": 401,
+    "timestamp": 401,
+    "lease-expired": 409,
+    "compacted": 410,
+    "unavailable": 503,
+}
+
+
+class RangeQuestion(msgspec.Struct, frozen=True):
+    prefix: str
+    revision: Revision | None = None
+
+
+class GetQuestion(msgspec.Struct, frozen=True):
+    key: str
+
+
+class CompareWire(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A ValueIs where there is a value, else a ModRevisionIs."""
+
+    key: str
+    revision: Revision = Revision(0)
+    value: bytes | None = None
+
+
+class OperationWire(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A Put where there is a value, else a Delete."""
+
+    key: str
+    value: bytes | None = None
+    lease: LeaseId = LeaseId(0)
+
+
+class TransactQuestion(msgspec.Struct, frozen=True):
+    compares: tuple[CompareWire, ...]
+    operations: tuple[OperationWire, ...]
+
+
+class GrantLeaseQuestion(msgspec.Struct, frozen=True):
+    ttl_s: float
+
+
+class LeaseQuestion(msgspec.Struct, frozen=True):
+    lease: LeaseId
+
+
+class WatchQuestion(msgspec.Struct, frozen=True):
+    prefix: str
+    after: Revision
+
+
+class ErrorAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`now_ms`: the server's time, where the request's timestamp was refused."""
+
+    error: ErrorKind
+    message: str
+    now_ms: int = 0
+
+
+class WatchLine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A batch, or the error that ended the watch."""
+
+    batch: EventBatch | None = None
+    error: ErrorAnswer | None = None
+
+
+def transact_question(
+    compares: Sequence[Compare], operations: Sequence[Operation]
+) -> TransactQuestion:
+    """A transaction as it is sent."""
+    return TransactQuestion(
+        tuple(
+            CompareWire(compare.key, value=compare.value)
+            if isinstance(compare, ValueIs)
+            else CompareWire(compare.key, compare.revision)
+            for compare in compares
+        ),
+        tuple(
+            OperationWire(operation.key, operation.value, operation.lease)
+            if isinstance(operation, Put)
+            else OperationWire(operation.key)
+            for operation in operations
+        ),
+    )
+
+
+def transaction_of(question: TransactQuestion) -> tuple[list[Compare], list[Operation]]:
+    """The inverse of `transact_question`."""
+    compares: list[Compare] = [
+        ModRevisionIs(wire.key, wire.revision)
+        if wire.value is None
+        else ValueIs(wire.key, wire.value)
+        for wire in question.compares
+    ]
+    operations: list[Operation] = [
+        Delete(wire.key) if wire.value is None else Put(wire.key, wire.value, wire.lease)
+        for wire in question.operations
+    ]
+    return compares, operations

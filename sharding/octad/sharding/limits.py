@@ -1,0 +1,99 @@
+"""All limits in one place. Unit in the name, reason or precedent in the comment."""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
+
+# Placement.
+SHARD_DEPTH_MIN: Final = 0
+SHARD_DEPTH_MAX: Final = 18  # 262,144 shards: the largest cluster the assignment is measured for.
+SHARD_DEPTH_DEFAULT: Final = 8  # 256 shards serve clusters of up to about 24 nodes.
+REPLICAS_ALLOWED: Final = (2, 3)
+NODE_ID_MAX: Final = 65_535  # Two bytes in the compact shard map.
+NODE_WEIGHT_MAX: Final = 1_000_000.0
+
+# S3 (Amazon S3 user guide, "Bucket naming rules", "Multipart upload limits").
+KEY_BYTES_MAX: Final = 1024
+METADATA_BYTES_MAX: Final = 2 * KIB
+PUT_BYTES_MAX: Final = 5 * GIB
+OBJECT_BYTES_MAX: Final = 5 * 1024 * GIB
+PART_NUMBER_MAX: Final = 10_000
+PART_BYTES_MIN: Final = 5 * MIB
+LIST_KEYS_MAX: Final = 1000
+DELETE_KEYS_MAX: Final = 1000
+XML_BODY_BYTES_MAX: Final = 2 * MIB
+CLOCK_SKEW_S_MAX: Final = 15 * 60
+PRESIGN_EXPIRY_S_MAX: Final = 7 * 24 * 3600
+CHUNK_BYTES_MIN: Final = 8 * KIB  # Of aws-chunked, but for the last chunk.
+CHUNK_HEADER_BYTES_MAX: Final = 256  # Size in hex and a signature take 100.
+TRAILER_BYTES_MAX: Final = 2 * KIB  # A checksum and a signature take 200.
+
+# Where an object's bytes go: its journal record up to here, extents beyond.
+INLINE_BYTES_MAX: Final = 128 * KIB
+EXTENT_BYTES_MAX: Final = 64 * MIB
+PIECE_BYTES_MAX: Final = MIB
+
+# The journal of a node.
+SEGMENT_BYTES: Final = 64 * MIB  # Recycled and compacted as a whole; a record never crosses one.
+RECORD_METADATA_BYTES_MAX: Final = 8 * MIB  # A 5 TiB object names 81,920 extents of 20 bytes each.
+RECORD_DATA_BYTES_MAX: Final = 8 * MIB
+JOURNAL_PENDING_BYTES_MAX: Final = 32 * MIB  # Bulk writers wait while more is not yet durable.
+JOURNAL_OPEN_FILES_MAX: Final = 256
+DISK_FREE_BYTES_MIN: Final = 256 * MIB  # Two segments, and the index's next flush and compaction.
+
+# The index of a node: bounded memory, whatever the number of rows.
+INDEX_MEMTABLE_BYTES: Final = 16 * MIB
+INDEX_MEMTABLES_MAX: Final = 3  # One being filled, two on their way to disk.
+INDEX_CACHE_BYTES: Final = 16 * MIB
+INDEX_BLOCK_BYTES: Final = 8 * KIB
+INDEX_OPEN_FILES_MAX: Final = 256
+
+# Frames between nodes: a piece with its record's metadata and room to spare.
+FRAME_HEADER_BYTES_MAX: Final = 8 * MIB  # A page of 1,000 keys with metadata is the largest header.
+FRAME_BODY_BYTES_MAX: Final = 2 * MIB
+
+# Signed internal HTTP: how far two clocks may differ, how many requests are remembered meanwhile.
+REQUEST_SKEW_MS_MAX: Final = 300_000
+REPLAY_NONCES_MAX: Final = 100_000
+
+# Configuration store. etcd refuses by default a request past 1.5 MiB and past 128 operations.
+STORE_TRANSACTION_OPERATIONS_MAX: Final = 128
+STORE_TRANSACTION_BYTES_MAX: Final = MIB
+STORE_HISTORY_REVISIONS_MAX: Final = 10_000  # Kept by the embedded store for watches.
+STORE_HISTORY_BYTES_MAX: Final = 64 * MIB
+STORE_WATCH_EVENTS_MAX: Final = 1000  # In one batch, but for the rest of its last revision.
+
+# Connections between nodes. A beat is a node's own tick, so that its own pauses count as one.
+RPC_BEAT_S: Final = 0.25
+RPC_PING_BEATS: Final = 3  # Silent beats before it asks whether anybody is there.
+RPC_SILENT_BEATS_MAX: Final = 12  # Three seconds: a frozen or cut-off peer is let go.
+RPC_HANDSHAKE_BYTES_MAX: Final = 512  # Read from strangers, so no more than it takes.
+RPC_HANDSHAKES_MAX: Final = 128  # Strangers at a time; each has as long as a silent peer.
+RPC_RECONNECT_S_MIN: Final = 0.05
+RPC_RECONNECT_S_MAX: Final = 1.0
+RPC_BATCH_BYTES_MAX: Final = 256 * KIB  # Written at once, even within a loop tick.
+RPC_WRITE_HIGH_WATER_BYTES: Final = 4 * MIB  # Above this, who can wait should.
+RPC_OUTGOING_BYTES_MAX: Final = 256 * MIB  # Above this, nobody waited: the connection is dropped.
+RPC_REFUSAL_LOG_S: Final = 60.0  # One line a peer in this time.
+
+assert EXTENT_BYTES_MAX % PIECE_BYTES_MAX == 0, "an extent is whole pieces but for its last"
+assert INLINE_BYTES_MAX < PIECE_BYTES_MAX < FRAME_BODY_BYTES_MAX
+
+# Replication.
+WRITE_TIMEOUT_S: Final = 10.0  # A write that waits longer for its members has an unknown outcome.
+WRITE_TIMEOUT_SWEEP_S: Final = 0.5
+ANNOUNCE_DELAY_S: Final = 0.005  # How long a commit point waits for a Prepare to carry it.
+CALL_TIMEOUT_S: Final = WRITE_TIMEOUT_S + 5.0  # Of a call that may wait for a write.
+READ_TIMEOUT_S: Final = 5.0
+assert RECORD_METADATA_BYTES_MAX + RECORD_DATA_BYTES_MAX <= SEGMENT_BYTES // 2
+assert PIECE_BYTES_MAX <= RECORD_DATA_BYTES_MAX
+
+# Membership.
+NODE_LEASE_S: Final = 10.0  # A hint of liveness, not a promise; renewed three times as often.
+
+# What a restart may have to replay, at most: bytes of journal that the flushed index does not show.
+INDEX_FLUSH_AFTER_BYTES: Final = 128 * MIB

@@ -1,0 +1,1 @@
+"""Decides, does no I/O: replication, record and index formats, listing."""

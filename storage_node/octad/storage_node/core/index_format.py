@@ -1,0 +1,244 @@
+"""The index's bytes: its keys, and the values that are not rows of their own.
+
+The first byte of a key names its table. Numbers in keys are big-endian, so that order is kept.
+
+    table  key behind the letter                                   value
+    n      bucket id u32 ‖ key                                      IndexedObject, in order of names
+    u      bucket id u32 ‖ escaped key ‖ upload id 16               IndexedUpload
+    p      bucket id u32 ‖ escaped key ‖ upload id 16 ‖ part u16    IndexedPart
+    e      extent id 16 ‖ piece number u32                          IndexedPiece
+    h      bit-reversed hash 8 ‖ one of the keys above              empty: the order of shards
+    s      shard id u64                                             ShardState
+    m      (the letter alone)                                       journal position u64, big-endian
+
+- An escaped key writes each 0x00 as 0x00 0xFF and ends with 0x00 0x01: it keeps the order of keys
+  and is no prefix of another.
+- A shard of any depth is one range of `h`; the hash is that of (bucket, key), and for a piece that
+  of its extent's id in bucket 0. Splitting a shard rewrites nothing.
+- `m` is the lowest position in the journal that the rows do not yet show. It is written in one
+  batch with them: however old the state is that a restart finds, replay from `m` completes it.
+
+Values are msgpack arrays: fields are only ever appended, never reordered.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from octad.sharding.hashing import bit_reversed_range, object_hash
+from octad.sharding.ids import BucketId, Epoch, Seq, ShardId
+from octad.storage_node.core.record_format import Location, Position
+from octad.storage_node.core.rows import ObjectRow, PartRow, UploadRow
+
+OBJECTS = b"n"
+UPLOADS = b"u"
+PARTS = b"p"
+PIECES = b"e"
+SHARD_ORDER = b"h"
+SHARD_ORDER_END = b"i"
+SHARD_STATES = b"s"
+SHARD_STATES_START, SHARD_STATES_END = b"s", b"t"
+POSITION_KEY = b"m"
+
+UPLOAD_ID_BYTES = 16
+EXTENT_ID_BYTES = 16
+_BUCKET_BYTES = 4
+_HASH_BYTES = 8
+_KEY_START = 1 + _BUCKET_BYTES
+_KEY_END = b"\x00\x01"
+_SHARD_BYTES = 8
+_PART_BYTES = 2
+_PIECE_BYTES = 4
+_POSITION_BYTES = 8
+_PIECES_BUCKET = BucketId(0)
+
+
+class IndexedObject(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Where the newest committed record of an object lies, who ordered it, and its row."""
+
+    location: Location
+    epoch: Epoch
+    seq: Seq
+    row: ObjectRow
+
+
+class IndexedUpload(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An open multipart upload."""
+
+    location: Location
+    epoch: Epoch
+    seq: Seq
+    row: UploadRow
+
+
+class IndexedPart(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One part of an open upload."""
+
+    location: Location
+    epoch: Epoch
+    seq: Seq
+    row: PartRow
+
+
+class IndexedPiece(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One piece of an extent. Its bucket is kept because an extent's id does not tell the pool."""
+
+    location: Location
+    epoch: Epoch
+    seq: Seq
+    bucket: BucketId
+
+
+class ShardState(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """How far the rows of a shard go, and what the node has promised for it."""
+
+    applied: Seq  # The last entry that the rows show.
+    applied_epoch: Epoch  # The epoch in which that entry was first appended.
+    view_epoch: Epoch  # The highest epoch acted under: nothing older is listened to.
+
+
+class UploadKey(NamedTuple):
+    """What a key of table `u` names."""
+
+    bucket: BucketId
+    key: bytes
+    upload_id: bytes
+
+
+class PartKey(NamedTuple):
+    """What a key of table `p` names."""
+
+    bucket: BucketId
+    key: bytes
+    upload_id: bytes
+    number: int
+
+
+_encoder = msgspec.msgpack.Encoder()
+encode_value = _encoder.encode
+decode_object = msgspec.msgpack.Decoder(IndexedObject).decode
+decode_upload = msgspec.msgpack.Decoder(IndexedUpload).decode
+decode_part = msgspec.msgpack.Decoder(IndexedPart).decode
+decode_piece = msgspec.msgpack.Decoder(IndexedPiece).decode
+decode_shard_state = msgspec.msgpack.Decoder(ShardState).decode
+
+
+def object_key(bucket: BucketId, key: bytes) -> bytes:
+    """Of table `n`. With a prefix for `key`, the first index key that such objects can have."""
+    return OBJECTS + bucket.to_bytes(_BUCKET_BYTES, "big") + key
+
+
+def decode_object_key(index_key: bytes) -> tuple[BucketId, bytes]:
+    """The inverse of `object_key`."""
+    return BucketId(int.from_bytes(index_key[1:_KEY_START], "big")), index_key[_KEY_START:]
+
+
+def objects_range(bucket: BucketId) -> tuple[bytes, bytes]:
+    """Every object of a bucket: [start, end) in table `n`."""
+    return _bucket_range(OBJECTS, bucket)
+
+
+def uploads_range(bucket: BucketId) -> tuple[bytes, bytes]:
+    """Every open upload of a bucket: [start, end) in table `u`."""
+    return _bucket_range(UPLOADS, bucket)
+
+
+def upload_key(bucket: BucketId, key: bytes, upload_id: bytes) -> bytes:
+    """Of table `u`."""
+    assert len(upload_id) == UPLOAD_ID_BYTES
+    return UPLOADS + bucket.to_bytes(_BUCKET_BYTES, "big") + escape_key(key) + upload_id
+
+
+def decode_upload_key(index_key: bytes) -> UploadKey:
+    """The inverse of `upload_key`."""
+    return _decode_upload(index_key)
+
+
+def part_key(bucket: BucketId, key: bytes, upload_id: bytes, number: int) -> bytes:
+    """Of table `p`."""
+    return parts_prefix(bucket, key, upload_id) + number.to_bytes(_PART_BYTES, "big")
+
+
+def parts_prefix(bucket: BucketId, key: bytes, upload_id: bytes) -> bytes:
+    """What the keys of an upload's parts, and no others, start with."""
+    assert len(upload_id) == UPLOAD_ID_BYTES
+    return PARTS + bucket.to_bytes(_BUCKET_BYTES, "big") + escape_key(key) + upload_id
+
+
+def decode_part_key(index_key: bytes) -> PartKey:
+    """The inverse of `part_key`."""
+    number = int.from_bytes(index_key[-_PART_BYTES:], "big")
+    return PartKey(*_decode_upload(index_key[:-_PART_BYTES]), number)
+
+
+def piece_key(extent_id: bytes, number: int) -> bytes:
+    """Of table `e`."""
+    assert len(extent_id) == EXTENT_ID_BYTES
+    return PIECES + extent_id + number.to_bytes(_PIECE_BYTES, "big")
+
+
+def decode_piece_key(index_key: bytes) -> tuple[bytes, int]:
+    """The inverse of `piece_key`: the extent's id and the piece's number."""
+    return index_key[1:-_PIECE_BYTES], int.from_bytes(index_key[-_PIECE_BYTES:], "big")
+
+
+def extent_hash(extent_id: bytes) -> int:
+    """The hash that places an extent and all its pieces."""
+    return object_hash(_PIECES_BUCKET, extent_id)
+
+
+def shard_order_key(reversed_hash: bytes, index_key: bytes) -> bytes:
+    """Of table `h`: the entry that puts `index_key` into the order of shards."""
+    assert len(reversed_hash) == _HASH_BYTES
+    return SHARD_ORDER + reversed_hash + index_key
+
+
+def decode_shard_order_key(order_key: bytes) -> bytes:
+    """The key of table n, u, p or e that an entry of table `h` stands for."""
+    return order_key[1 + _HASH_BYTES :]
+
+
+def shard_order_range(number: int, depth: int) -> tuple[bytes, bytes]:
+    """[start, end) in table `h` of shard `number` at `depth`, of every pool."""
+    start, end = bit_reversed_range(number, depth)
+    return SHARD_ORDER + start, SHARD_ORDER + end if end is not None else SHARD_ORDER_END
+
+
+def shard_state_key(shard: ShardId) -> bytes:
+    """Of table `s`."""
+    return SHARD_STATES + shard.to_bytes(_SHARD_BYTES, "big")
+
+
+def decode_shard_state_key(index_key: bytes) -> ShardId:
+    """The inverse of `shard_state_key`."""
+    return ShardId(int.from_bytes(index_key[1:], "big"))
+
+
+def encode_position(place: Position) -> bytes:
+    """The value of key `m`."""
+    return place.to_bytes(_POSITION_BYTES, "big")
+
+
+def decode_position(value: bytes) -> Position:
+    """The inverse of `encode_position`."""
+    return Position(int.from_bytes(value, "big"))
+
+
+def escape_key(key: bytes) -> bytes:
+    """`key` such that more may follow it in an index key without disturbing the order."""
+    return key.replace(b"\x00", b"\x00\xff") + _KEY_END
+
+
+def _decode_upload(index_key: bytes) -> UploadKey:
+    escaped = index_key[_KEY_START:-UPLOAD_ID_BYTES]
+    assert escaped.endswith(_KEY_END)
+    key = escaped[: -len(_KEY_END)].replace(b"\x00\xff", b"\x00")
+    bucket = BucketId(int.from_bytes(index_key[1:_KEY_START], "big"))
+    return UploadKey(bucket, key, index_key[-UPLOAD_ID_BYTES:])
+
+
+def _bucket_range(table: bytes, bucket: BucketId) -> tuple[bytes, bytes]:
+    start = table + bucket.to_bytes(_BUCKET_BYTES, "big")
+    return start, (int.from_bytes(start, "big") + 1).to_bytes(len(start), "big")

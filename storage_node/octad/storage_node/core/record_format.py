@@ -1,0 +1,312 @@
+"""The journal's bytes: a segment's header, and the records that follow it.
+
+A segment is a file of at most 64 MiB. All numbers are little-endian; a position is one number that
+grows through the whole journal, `segment id << 32 | offset in its file`.
+
+Segment header, 64 bytes in the first 4 KiB of the file, written twice (at 0 and at 2048) so that
+one damaged sector does not cost a segment; durable before the segment's first record:
+
+    offset  size  field
+         0     8  checksum
+         8     4  magic, "OCTS"
+        12     1  format version
+        13     3  zero
+        16     8  segment id: the number in the file's name, never used twice
+        24     4  generation: how often the file has been put to use
+        28     4  node id
+        32     8  cluster id, hex digits
+        40    16  incarnation of the node's disk
+        56     8  zero
+
+Record, from offset 4096 on, one right behind the other; behind each batch, zeros fill its page:
+
+    offset  size  field
+         0     8  checksum
+         8     4  magic, "OCTR"
+        12     1  format version
+        13     1  kind
+        14     2  flags, zero
+        16     4  length of the metadata
+        20     4  length of the data
+        24     8  shard id: pool << 32 | number
+        32     8  epoch in which the entry was first appended
+        40     8  seq
+        48     8  commit: the shard's commit point known when this was written
+        56    16  request id
+        72     8  synced to: position up to which the journal was durable when this was written
+        80     4  offset of this record in its file
+        84     4  zero
+        88        metadata, then data
+
+- The checksum is xxh3_64 of everything behind it. A record's is seeded with its segment's id and
+  generation, so that what a recycled file held before never passes; `offset` says where in the file
+  the record belongs, so that one written elsewhere, or an image of one inside an object, does not.
+- Damage below any record's `synced to` is corruption, what fails above all of them is a torn tail.
+  In the first batch of a segment it is the end of the segment before: segments form a chain.
+- A fixed field is never given a second meaning; a reader refuses a newer version.
+
+This file knows bytes only; `shell/journal.py` does the reads, writes and syncs.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+from typing import NewType
+
+import msgspec
+from xxhash import xxh3_64, xxh3_64_intdigest
+
+from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
+from octad.sharding.limits import RECORD_DATA_BYTES_MAX, RECORD_METADATA_BYTES_MAX, SEGMENT_BYTES
+
+SegmentId = NewType("SegmentId", int)
+Position = NewType("Position", int)
+
+FORMAT_VERSION = 1
+RECORD_MAGIC = b"OCTR"
+SEGMENT_MAGIC = b"OCTS"
+SEGMENT_HEADER_COPY_OFFSET = 2048
+RECORDS_OFFSET = 4096
+REQUEST_ID_BYTES = 16
+
+_CHECKSUM = struct.Struct("<Q")
+_RECORD = struct.Struct("<4sBBHIIQQQQ16sQII")
+_SEGMENT = struct.Struct("<4sB3xQII8s16s8x")
+MAGIC_OFFSET = _CHECKSUM.size
+RECORD_HEADER_BYTES = MAGIC_OFFSET + _RECORD.size
+SEGMENT_HEADER_BYTES = MAGIC_OFFSET + _SEGMENT.size
+_METADATA_LENGTH_OFFSET = 16
+_LENGTHS = struct.Struct("<II")
+
+_OFFSET_BITS = 32
+_OFFSET_MASK = (1 << _OFFSET_BITS) - 1
+_SEGMENT_ID_MAX = (1 << 32) - 1
+_GENERATION_MAX = (1 << 32) - 1
+
+assert RECORD_HEADER_BYTES == 88, "on-disk format: changing this needs a new format version"
+assert SEGMENT_HEADER_BYTES == 64, "on-disk format: changing this needs a new format version"
+assert SEGMENT_BYTES <= _OFFSET_MASK
+
+
+class RecordKind(IntEnum):
+    """What a record says. A number is never used again for something else."""
+
+    BARRIER = 1
+    PUT_OBJECT = 2
+    DELETE_OBJECT = 3
+    PUT_PIECE = 4
+    CREATE_UPLOAD = 5
+    PUT_PART = 6
+    COMPLETE_UPLOAD = 7
+    ABORT_UPLOAD = 8
+    # Kept free for the shard's log: CONFIG = 16, SPLIT = 17, LOG_APPEND = 18, CHECKPOINT = 19.
+    SYNCED_MARK = 128  # The node's own: nothing but its `synced_to`. Never given to a shard.
+
+
+class BadRecord(ValueError):
+    """The bytes are not a whole record of this segment at this offset."""
+
+
+class Location(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Where a record lies: what an index row keeps. `length` counts the whole record."""
+
+    segment: SegmentId
+    offset: int
+    length: int
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Whose data it is: a node's disk in a cluster. A wiped disk is a new incarnation."""
+
+    cluster: str  # 8 hex digits.
+    node: NodeId
+    incarnation: str  # 32 hex digits.
+
+
+class SegmentHeader(msgspec.Struct, frozen=True):
+    """Whose journal a segment belongs to, and which use of the file this is."""
+
+    segment: SegmentId
+    generation: int
+    identity: Identity
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """A verified record. `metadata` and `data` are views into the bytes that were read."""
+
+    kind: RecordKind
+    shard: ShardId
+    epoch: Epoch
+    seq: Seq
+    commit: Seq
+    request_id: bytes
+    synced_to: Position
+    metadata: memoryview
+    data: memoryview
+
+
+def position(segment: SegmentId, offset: int) -> Position:
+    """One number for a place in the journal; later places are greater."""
+    return Position(segment << _OFFSET_BITS | offset)
+
+
+def segment_of(place: Position) -> SegmentId:
+    """The segment that `place` is in."""
+    return SegmentId(place >> _OFFSET_BITS)
+
+
+def offset_of(place: Position) -> int:
+    """The offset of `place` in its segment's file."""
+    return place & _OFFSET_MASK
+
+
+def start_of(location: Location) -> Position:
+    """The position of a record's first byte."""
+    return position(location.segment, location.offset)
+
+
+def end_of(location: Location) -> Position:
+    """The position just past a record."""
+    return position(location.segment, location.offset + location.length)
+
+
+def checksum_seed(segment: SegmentId, generation: int) -> int:
+    """The seed of every record's checksum in this use of this segment."""
+    assert 0 < segment <= _SEGMENT_ID_MAX
+    assert 0 < generation <= _GENERATION_MAX
+    return segment << 32 | generation
+
+
+def encode_record_header(
+    seed: int,
+    offset: int,
+    synced_to: Position,
+    kind: RecordKind,
+    shard: ShardId,
+    epoch: Epoch,
+    seq: Seq,
+    commit: Seq,
+    request_id: bytes,
+    metadata: bytes,
+    data: bytes | memoryview,
+) -> bytes:
+    """The header to write before `metadata` and `data`, which are not copied."""
+    fields = _RECORD.pack(
+        RECORD_MAGIC,
+        FORMAT_VERSION,
+        kind,
+        0,
+        len(metadata),
+        len(data),
+        shard,
+        epoch,
+        seq,
+        commit,
+        request_id,
+        synced_to,
+        offset,
+        0,
+    )
+    checksum = xxh3_64(fields, seed)
+    checksum.update(metadata)
+    checksum.update(data)
+    return _CHECKSUM.pack(checksum.intdigest()) + fields
+
+
+def decode_record(view: memoryview, seed: int, offset: int) -> Record:
+    """The record that `view` holds from its start; more bytes may follow. Raises BadRecord."""
+    length = record_length(view)
+    if length > len(view):
+        raise BadRecord(f"{len(view)} of the record's {length} bytes are there")
+    if xxh3_64_intdigest(view[MAGIC_OFFSET:length], seed) != _CHECKSUM.unpack_from(view)[0]:
+        raise BadRecord("its checksum does not match")
+    (
+        _magic,
+        version,
+        kind,
+        _flags,
+        metadata_bytes,
+        _data_bytes,
+        shard,
+        epoch,
+        seq,
+        commit,
+        request_id,
+        synced_to,
+        own_offset,
+        _zero,
+    ) = _RECORD.unpack_from(view, MAGIC_OFFSET)
+    if own_offset != offset:
+        raise BadRecord(f"it belongs at offset {own_offset}")
+    if version != FORMAT_VERSION:
+        raise BadRecord(f"it has format version {version}, this octad reads {FORMAT_VERSION}")
+    data_start = RECORD_HEADER_BYTES + metadata_bytes
+    return Record(
+        _KINDS[kind],
+        shard,
+        epoch,
+        seq,
+        commit,
+        request_id,
+        synced_to,
+        view[RECORD_HEADER_BYTES:data_start],
+        view[data_start:length],
+    )
+
+
+def record_length(view: memoryview) -> int:
+    """How many bytes the record at the start of `view` says it has. Raises BadRecord."""
+    if len(view) < RECORD_HEADER_BYTES:
+        raise BadRecord(f"{len(view)} bytes are left, a header has {RECORD_HEADER_BYTES}")
+    if view[MAGIC_OFFSET : MAGIC_OFFSET + len(RECORD_MAGIC)] != RECORD_MAGIC:
+        raise BadRecord("no record starts here")
+    metadata_bytes, data_bytes = _LENGTHS.unpack_from(view, _METADATA_LENGTH_OFFSET)
+    if metadata_bytes > RECORD_METADATA_BYTES_MAX or data_bytes > RECORD_DATA_BYTES_MAX:
+        raise BadRecord(f"it claims {metadata_bytes} and {data_bytes} bytes, past the limits")
+    return RECORD_HEADER_BYTES + int(metadata_bytes) + int(data_bytes)
+
+
+def encode_segment_header(header: SegmentHeader) -> bytes:
+    """One copy of the header; it is written at 0 and at SEGMENT_HEADER_COPY_OFFSET."""
+    fields = _SEGMENT.pack(
+        SEGMENT_MAGIC,
+        FORMAT_VERSION,
+        header.segment,
+        header.generation,
+        header.identity.node,
+        header.identity.cluster.encode("ascii"),
+        bytes.fromhex(header.identity.incarnation),
+    )
+    return _CHECKSUM.pack(xxh3_64_intdigest(fields)) + fields
+
+
+def decode_segment_header(first_page: bytes) -> SegmentHeader:
+    """The header from a segment's first 4 KiB, by whichever copy is whole. Raises BadRecord."""
+    for start in (0, SEGMENT_HEADER_COPY_OFFSET):
+        copy = first_page[start : start + SEGMENT_HEADER_BYTES]
+        if len(copy) == SEGMENT_HEADER_BYTES and copy[8:12] == SEGMENT_MAGIC:
+            fields = copy[MAGIC_OFFSET:]
+            if _CHECKSUM.unpack_from(copy)[0] == xxh3_64_intdigest(fields):
+                return _segment_header(fields)
+    raise BadRecord("neither copy of the segment's header is whole")
+
+
+def _segment_header(fields: bytes) -> SegmentHeader:
+    _magic, version, segment, generation, node, cluster, incarnation = _SEGMENT.unpack(fields)
+    if version != FORMAT_VERSION:
+        raise BadRecord(
+            f"the segment has format version {version}, this octad reads {FORMAT_VERSION}"
+        )
+    identity = Identity(cluster.decode("ascii"), node, incarnation.hex())
+    return SegmentHeader(segment, generation, identity)
+
+
+class _KnownKinds(dict[int, RecordKind]):
+    """Kind by number without an enum call a record; an unknown one is a newer octad's."""
+
+    def __missing__(self, number: int) -> RecordKind:
+        raise BadRecord(f"its kind {number} is not known to this octad")
+
+
+_KINDS = _KnownKinds({int(kind): kind for kind in RecordKind})

@@ -1,0 +1,49 @@
+"""Rows: what the index knows of an object, an upload, a part and an extent's piece.
+
+Each is a msgpack array (fields only ever appended, never reordered), written twice: as the
+metadata of the journal record that made it, and as the index's value. Byte layout and golden files:
+`docs/reference/index.md`.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class ExtentRef(msgspec.Struct, frozen=True, array_like=True):
+    """Up to 64 MiB of immutable object bytes, in pieces of 1 MiB (the last may be shorter)."""
+
+    id: bytes  # 16 random bytes; its hash decides its shard.
+    length: int
+
+
+class ObjectRow(msgspec.Struct, frozen=True, array_like=True):
+    """One object: its metadata, and its extents when its bytes are not in its own record."""
+
+    size: int
+    etag: str  # Without quotes: MD5 in hex, with "-N" after a multipart upload of N parts.
+    modified_ms: int  # Wall clock of the front door, for people; it orders nothing.
+    headers: dict[str, str] = {}  # content-type, cache-control, x-amz-meta-…: lower-case names.
+    checksums: dict[str, str] = {}  # Algorithm ("CRC32") to base64 value, "-N" when composite.
+    extents: tuple[ExtentRef, ...] = ()
+    part_sizes: tuple[int, ...] = ()  # Of a multipart object, for ?partNumber; else empty.
+
+
+class UploadRow(msgspec.Struct, frozen=True, array_like=True):
+    """An open multipart upload: what the object will carry once it is completed."""
+
+    initiated_ms: int
+    owner: str
+    headers: dict[str, str] = {}
+    checksum_algorithm: str = ""  # "" when the client named none.
+    checksum_type: str = ""  # "COMPOSITE" or "FULL_OBJECT".
+
+
+class PartRow(msgspec.Struct, frozen=True, array_like=True):
+    """One uploaded part. Its bytes are always in extents, so that completing moves none."""
+
+    size: int
+    etag: str
+    modified_ms: int
+    checksums: dict[str, str] = {}
+    extents: tuple[ExtentRef, ...] = ()

@@ -1,0 +1,47 @@
+"""What an object's row says in the head of an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from octad.client.core.http_dates import http_date
+from octad.storage_node.core.rows import ObjectRow
+from octad.storage_node.s3.request_headers import DEFAULT_CONTENT_TYPE
+
+_CHECKSUM_WANTED = "enabled"
+
+
+def object_lines(row: ObjectRow, overrides: Mapping[str, str]) -> str:
+    """Header lines of a GET or HEAD of the object, without its length or range."""
+    headers = {**row.headers, **overrides} if overrides else row.headers
+    content_type = "" if "content-type" in headers else f"Content-Type: {DEFAULT_CONTENT_TYPE}\r\n"
+    kept = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    return f"{validator_lines(row)}Accept-Ranges: bytes\r\n{content_type}{kept}"
+
+
+def validator_lines(row: ObjectRow) -> str:
+    """What a client compares its copy with; all that a 304 carries."""
+    return f'ETag: "{row.etag}"\r\nLast-Modified: {http_date(row.modified_ms)}\r\n'
+
+
+def checksum_lines(checksums: Mapping[str, str]) -> str:
+    """The stored checksums as header lines, with their type."""
+    if not checksums:
+        return ""
+    lines = "".join(
+        [f"x-amz-checksum-{name.lower()}: {value}\r\n" for name, value in checksums.items()]
+    )
+    return f"{lines}x-amz-checksum-type: {checksum_type(checksums)}\r\n"
+
+
+def checksum_type(checksums: Mapping[str, str]) -> str:
+    """COMPOSITE where a value is one over the parts' checksums, "" where there is none."""
+    if not checksums:
+        return ""
+    composite = any("-" in value for value in checksums.values())  # No base64 digit is a hyphen.
+    return "COMPOSITE" if composite else "FULL_OBJECT"
+
+
+def wants_checksums(headers: Mapping[str, str]) -> bool:
+    """Whether the client asked to be told the checksums."""
+    return headers.get("x-amz-checksum-mode", "").lower() == _CHECKSUM_WANTED

@@ -1,0 +1,44 @@
+"""The operations that the front door knows, by the names that S3 gives them."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Operation(Enum):
+    """What one request asks for. A request that is none of these is refused, never guessed at."""
+
+    LIST_BUCKETS = "ListBuckets"
+
+    CREATE_BUCKET = "CreateBucket"
+    HEAD_BUCKET = "HeadBucket"
+    DELETE_BUCKET = "DeleteBucket"
+    GET_BUCKET_LOCATION = "GetBucketLocation"
+    LIST_OBJECTS = "ListObjects"
+    LIST_OBJECTS_V2 = "ListObjectsV2"
+    LIST_MULTIPART_UPLOADS = "ListMultipartUploads"
+    DELETE_OBJECTS = "DeleteObjects"
+
+    GET_BUCKET_VERSIONING = "GetBucketVersioning"
+    GET_BUCKET_ACL = "GetBucketAcl"
+    GET_BUCKET_POLICY = "GetBucketPolicy"
+    GET_BUCKET_TAGGING = "GetBucketTagging"
+    GET_OBJECT_LOCK_CONFIGURATION = "GetObjectLockConfiguration"
+    GET_BUCKET_CORS = "GetBucketCors"
+    GET_BUCKET_ENCRYPTION = "GetBucketEncryption"
+    GET_BUCKET_LIFECYCLE = "GetBucketLifecycleConfiguration"
+
+    PUT_OBJECT = "PutObject"
+    COPY_OBJECT = "CopyObject"
+    GET_OBJECT = "GetObject"
+    HEAD_OBJECT = "HeadObject"
+    DELETE_OBJECT = "DeleteObject"
+    GET_OBJECT_ACL = "GetObjectAcl"
+    GET_OBJECT_TAGGING = "GetObjectTagging"
+
+    CREATE_MULTIPART_UPLOAD = "CreateMultipartUpload"
+    UPLOAD_PART = "UploadPart"
+    UPLOAD_PART_COPY = "UploadPartCopy"
+    LIST_PARTS = "ListParts"
+    COMPLETE_MULTIPART_UPLOAD = "CompleteMultipartUpload"
+    ABORT_MULTIPART_UPLOAD = "AbortMultipartUpload"

@@ -1,0 +1,72 @@
+"""What a request's target names: the bucket, the exact bytes of the key, and the query.
+
+The path is taken exactly as it came over the wire: nothing is normalised, so `a//b`, `a/../b` and
+`a/b/` are three keys of their own.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote_to_bytes
+
+from octad.client.core.s3_errors import S3Error
+
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+def split_target(target: str) -> tuple[str, str]:
+    """(path, query) of a request target as it came, also of one with scheme and host."""
+    if not target.startswith("/"):
+        _, scheme_found, rest = target.partition("://")
+        slash = rest.find("/")
+        if not scheme_found or slash < 0:
+            raise S3Error("InvalidURI")
+        target = rest[slash:]
+    path, _, query = target.partition("?")
+    return path, query
+
+
+def split_path(path: str) -> tuple[str, bytes]:
+    """(bucket, key) of a raw path: "" where the path names no bucket, b"" where it names no key."""
+    bucket, _, key = path[1:].partition("/")
+    return percent_decoded(bucket).decode(), percent_decoded(key)
+
+
+def percent_decoded(text: str) -> bytes:
+    """The bytes of `text`; raises InvalidURI for a bad escape and for what is not UTF-8.
+
+    A key that is not UTF-8 could be stored, but no XML document could ever name it.
+    """
+    if text.isascii() and "%" not in text:
+        return text.encode()
+    if _BAD_ESCAPE.search(text) is not None:
+        raise S3Error("InvalidURI")
+    decoded = unquote_to_bytes(text.encode("utf-8", "surrogateescape"))
+    try:
+        decoded.decode()
+    except UnicodeDecodeError:
+        raise S3Error("InvalidURI") from None
+    return decoded
+
+
+def parse_query(query: str) -> dict[str, str]:
+    """Names and values of a raw query, decoded; a name without a value has "".
+
+    A name given twice is refused: two readers of it could each believe another value.
+    """
+    pairs: dict[str, str] = {}
+    if not query:
+        return pairs
+    for pair in query.split("&"):
+        if not pair:
+            continue
+        raw_name, _, raw_value = pair.partition("=")
+        name = percent_decoded(raw_name.replace("+", " ")).decode()
+        if name in pairs:
+            raise S3Error(
+                "InvalidArgument",
+                "A query parameter may be given only once",
+                fields={"ArgumentName": name},
+            )
+        pairs[name] = percent_decoded(raw_value.replace("+", " ")).decode()
+    return pairs

@@ -1,0 +1,296 @@
+"""The object store that the front door talks to, on the cluster's shards.
+
+Writes go to the primary of the key's shard. Reads are answered here when this node is a member and
+the key is clean, otherwise by the primary, or by another member where the primary is away. Listings
+ask every primary and merge.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from octad.sharding import limits
+from octad.sharding.ids import Epoch, NodeId, PoolId, ShardId
+from octad.sharding.shard_map import ShardRow
+from octad.storage_node.core import object_messages as messages
+from octad.storage_node.core.listing import (
+    CoverageError,
+    ListMerge,
+    check_coverage,
+    pages_share,
+)
+from octad.storage_node.core.object_store import (
+    Bucket,
+    BucketAlreadyExists,
+    BucketNotEmpty,
+    CompletedPart,
+    Damaged,
+    ListPage,
+    ListQuery,
+    StoredObject,
+    Unavailable,
+)
+from octad.storage_node.core.operations import (
+    CreateUpload,
+    DeleteObject,
+    PutObject,
+    PutPart,
+    encode_operation,
+)
+from octad.storage_node.core.record_format import RecordKind
+from octad.storage_node.core.rows import ExtentRef, ObjectRow, PartRow, UploadRow
+from octad.storage_node.shell.bucket_directory import ACTIVE, DELETING, BucketDirectory
+from octad.storage_node.shell.extents import ExtentReader, ExtentWriter
+from octad.storage_node.shell.routing import ShardClient
+from octad.storage_node.shell.shard_service import AskPrimary, ShardService
+
+LISTING_TRIES = 5
+LISTING_RETRY_S = 0.2
+
+
+class ClusterObjects:
+    """Implements `core.object_store.ObjectStore`."""
+
+    def __init__(
+        self,
+        client: ShardClient,
+        service: ShardService,
+        buckets: BucketDirectory,
+        default_pool: Callable[[], PoolId],
+        next_request_id: Callable[[], bytes],
+    ) -> None:
+        self._client = client
+        self._service = service
+        self._buckets = buckets
+        self._default_pool = default_pool
+        self._next_request_id = next_request_id
+        self._reader = ExtentReader(client, service)
+
+    # -- buckets -------------------------------------------------------------------------------
+
+    async def create_bucket(self, name: str, owner: str) -> Bucket:
+        """Raises BucketAlreadyExists. A deletion that was left half-way is finished first."""
+        try:
+            return await self._buckets.create(name, owner, self._default_pool())
+        except BucketAlreadyExists:
+            half_deleted = self._buckets.deleting(name)
+            if half_deleted is None or half_deleted.owner != owner:
+                raise
+        await self.delete_bucket(half_deleted)
+        return await self._buckets.create(name, owner, self._default_pool())
+
+    async def get_bucket(self, name: str) -> Bucket:
+        """Raises NoSuchBucket."""
+        return self._buckets.cached(name) or await self._buckets.get(name)
+
+    async def list_buckets(self, owner: str) -> list[Bucket]:
+        """All buckets of `owner`, by name."""
+        return await self._buckets.refreshed_of_owner(owner)
+
+    async def delete_bucket(self, bucket: Bucket) -> None:
+        """Close it on every node, see that it is empty, remove it. Raises BucketNotEmpty."""
+        await self._buckets.set_state(bucket, DELETING)
+        try:
+            nodes = {row.primary for row in self._rows_of(bucket.pool)}
+            message = messages.CloseBucket(bucket.id)
+            calls = (self._client.call(n, message, b"", limits.CALL_TIMEOUT_S) for n in nodes)
+            await asyncio.gather(*calls)
+            if (await self.list_keys(bucket, ListQuery(limit=1))).entries:
+                raise BucketNotEmpty(bucket.name)
+        except BaseException:
+            await self._buckets.set_state(bucket, ACTIVE)
+            raise
+        await self._buckets.remove(bucket)
+
+    # -- objects -------------------------------------------------------------------------------
+
+    async def put_object(
+        self,
+        bucket: Bucket,
+        key: bytes,
+        row: ObjectRow,
+        data: bytes | memoryview,
+        request_id: bytes,
+    ) -> None:
+        """Make `row` the object at `key`."""
+        operation = PutObject(bucket.id, key, row)
+        shard = self._shard(bucket, key)
+        metadata = encode_operation(operation)
+        await self._client.propose(shard, RecordKind.PUT_OBJECT, request_id, metadata, data)
+
+    async def get_object(self, bucket: Bucket, key: bytes) -> StoredObject | None:
+        """The object, with its bytes when they are in its record."""
+        return await self._read(bucket, key, True)
+
+    async def get_row(self, bucket: Bucket, key: bytes) -> ObjectRow | None:
+        """The object's metadata."""
+        found = await self._read(bucket, key, False)
+        return None if found is None else found.row
+
+    async def _read(self, bucket: Bucket, key: bytes, with_data: bool) -> StoredObject | None:
+        shard = self._shard(bucket, key)
+        try:
+            return self._service.read_object(shard, bucket.id, key, with_data)
+        except (AskPrimary, Damaged):
+            message = messages.ReadObject(shard, bucket.id, key, with_data)
+            answer, body = await self._client.ask_others(shard, message)
+        assert isinstance(answer, messages.ObjectRead)
+        if answer.row is None:
+            return None
+        in_record = with_data and not answer.row.extents
+        return StoredObject(answer.row, memoryview(body) if in_record else None)
+
+    def read_extents(
+        self, bucket: Bucket, extents: Sequence[ExtentRef], start: int, end: int
+    ) -> AsyncIterator[bytes | memoryview]:
+        """Bytes [start, end) of the concatenated extents."""
+        return self._reader.read(bucket, extents, start, end)
+
+    async def delete_object(self, bucket: Bucket, key: bytes, request_id: bytes) -> None:
+        """Deleting an absent key is a success that writes nothing."""
+        metadata = encode_operation(DeleteObject(bucket.id, key))
+        shard = self._shard(bucket, key)
+        await self._client.propose(shard, RecordKind.DELETE_OBJECT, request_id, metadata, b"")
+
+    def new_body(self, bucket: Bucket, key: bytes) -> ExtentWriter:
+        """Where the bytes of a large body go while they arrive."""
+        return ExtentWriter(self._client, bucket, key, self._next_request_id)
+
+    # -- listings ------------------------------------------------------------------------------
+
+    async def list_keys(self, bucket: Bucket, query: ListQuery) -> ListPage:
+        """Each key is as fresh as a read of it; a page is not a snapshot across keys."""
+        if query.limit == 0:
+            return ListPage([], False)
+        for attempt in range(LISTING_TRIES):
+            try:
+                return await self._list_once(bucket, query)
+            except CoverageError as error:
+                if attempt == LISTING_TRIES - 1:
+                    raise Unavailable(f"listing {bucket.name}: {error}") from error
+            await asyncio.sleep(LISTING_RETRY_S)
+        raise AssertionError("the last try returns or raises")
+
+    async def _list_once(self, bucket: Bucket, query: ListQuery) -> ListPage:
+        nodes = {row.primary for row in self._rows_of(bucket.pool)}
+        merge = ListMerge(nodes, query.after, query.limit)
+        share = pages_share(query.limit, len(nodes))
+        epochs: dict[NodeId, list[tuple[ShardId, Epoch]]] = {}
+        while wanted := merge.wanted():
+            calls = [self._list_at(n, bucket, query, after, share) for n, after in wanted.items()]
+            answers = dict(zip(wanted, await asyncio.gather(*calls), strict=True))
+            for node, answer in answers.items():
+                if epochs.setdefault(node, answer.covered) != answer.covered:
+                    raise CoverageError(f"the shards of n{node} changed meanwhile")
+            merge.answer({n: (a.entries, a.frontier, a.complete) for n, a in answers.items()})
+        check_coverage(self._client.map.shards_of(bucket.pool), epochs.values())
+        entries, truncated = merge.page()
+        return ListPage(entries, truncated)
+
+    async def _list_at(
+        self, node: NodeId, bucket: Bucket, query: ListQuery, after: bytes, limit: int
+    ) -> messages.KeysListed:
+        message = messages.ListKeys(
+            bucket.pool, bucket.id, query.prefix, query.delimiter, after, limit
+        )
+        answer, _ = await self._client.call(node, message, b"", limits.READ_TIMEOUT_S)
+        assert isinstance(answer, messages.KeysListed)
+        return answer
+
+    # -- uploads -------------------------------------------------------------------------------
+
+    async def create_upload(
+        self, bucket: Bucket, key: bytes, upload_id: bytes, row: UploadRow, request_id: bytes
+    ) -> None:
+        """Open a multipart upload."""
+        metadata = encode_operation(CreateUpload(bucket.id, key, upload_id, row))
+        shard = self._shard(bucket, key)
+        await self._client.propose(shard, RecordKind.CREATE_UPLOAD, request_id, metadata, b"")
+
+    async def get_upload(self, bucket: Bucket, key: bytes, upload_id: bytes) -> UploadRow:
+        """Raises NoSuchUpload."""
+        shard = self._shard(bucket, key)
+        message = messages.ReadUpload(shard, bucket.id, key, upload_id)
+        answer, _ = await self._client.ask_primary(shard, message)
+        assert isinstance(answer, messages.UploadRead)
+        return answer.row
+
+    async def put_part(
+        self,
+        bucket: Bucket,
+        key: bytes,
+        upload_id: bytes,
+        number: int,
+        row: PartRow,
+        request_id: bytes,
+    ) -> None:
+        """Raises NoSuchUpload."""
+        metadata = encode_operation(PutPart(bucket.id, key, upload_id, number, row))
+        shard = self._shard(bucket, key)
+        await self._client.propose(shard, RecordKind.PUT_PART, request_id, metadata, b"")
+
+    async def list_parts(
+        self, bucket: Bucket, key: bytes, upload_id: bytes, after: int, limit: int
+    ) -> list[tuple[int, PartRow]]:
+        """Raises NoSuchUpload."""
+        shard = self._shard(bucket, key)
+        message = messages.ListParts(shard, bucket.id, key, upload_id, after, limit)
+        answer, _ = await self._client.ask_primary(shard, message)
+        assert isinstance(answer, messages.PartsListed)
+        return answer.parts
+
+    async def complete_upload(
+        self,
+        bucket: Bucket,
+        key: bytes,
+        upload_id: bytes,
+        row: ObjectRow,
+        parts: Sequence[CompletedPart],
+        request_id: bytes,
+    ) -> None:
+        """Raises NoSuchUpload or InvalidPart; nothing has changed then."""
+        shard = self._shard(bucket, key)
+        chosen = [(part.number, part.etag) for part in parts]
+        await self._client.ask_primary(
+            shard,
+            messages.CompleteParts(shard, bucket.id, key, upload_id, row, chosen, request_id),
+        )
+
+    async def abort_upload(
+        self, bucket: Bucket, key: bytes, upload_id: bytes, request_id: bytes
+    ) -> None:
+        """Raises NoSuchUpload."""
+        shard = self._shard(bucket, key)
+        message = messages.AbortParts(shard, bucket.id, key, upload_id, request_id)
+        await self._client.ask_primary(shard, message)
+
+    async def list_uploads(
+        self, bucket: Bucket, prefix: bytes, after: tuple[bytes, bytes], limit: int
+    ) -> list[tuple[bytes, bytes, UploadRow]]:
+        """Up to `limit` uploads past `after`, by key and upload id."""
+        nodes = {row.primary for row in self._rows_of(bucket.pool)}
+        message = messages.ListUploads(bucket.pool, bucket.id, prefix, *after, limit)
+        calls = [self._client.call(n, message, b"", limits.READ_TIMEOUT_S) for n in nodes]
+        uploads: list[tuple[bytes, bytes, UploadRow]] = []
+        covered: list[list[tuple[ShardId, Epoch]]] = []
+        for answer, _ in await asyncio.gather(*calls):
+            assert isinstance(answer, messages.UploadsListed)
+            uploads += answer.uploads
+            covered.append(answer.covered)
+        try:
+            check_coverage(self._client.map.shards_of(bucket.pool), covered)
+        except CoverageError as error:
+            raise Unavailable(f"listing uploads of {bucket.name}: {error}") from error
+        return sorted(uploads, key=lambda upload: upload[:2])[:limit]
+
+    # -- routing -------------------------------------------------------------------------------
+
+    def _shard(self, bucket: Bucket, key: bytes) -> ShardId:
+        try:
+            return self._client.map.shard_of(bucket.pool, bucket.id, key)
+        except KeyError as error:
+            raise Unavailable(f"pool {bucket.pool} is not known here yet") from error
+
+    def _rows_of(self, pool: PoolId) -> list[ShardRow]:
+        return [self._client.row(shard) for shard in self._client.map.shards_of(pool)]

@@ -1,0 +1,263 @@
+"""A node's data directory: whose it is, in which format, and that one process at a time has it.
+
+    DIR/LOCK              flock-ed while a process has the directory; holds that process's id
+    DIR/superblock.json   {"format_version", "cluster", "node", "incarnation"}
+    DIR/journal/          the journal's segments
+    DIR/index/            the index, which the journal can rebuild
+
+The superblock is written once, when the node has an id, and appears whole or not at all. An error
+says what is wrong and what repairs it; nothing has been changed in the directory then.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from pathlib import Path
+
+import msgspec
+
+from octad.sharding.ids import NodeId, node_name
+from octad.sharding.limits import DISK_FREE_BYTES_MIN, MIB
+from octad.storage_node.core.record_format import Identity
+from octad.storage_node.shell.disk import Disk
+
+FORMAT_VERSION = 1
+LOCK_NAME = "LOCK"
+SUPERBLOCK_NAME = "superblock.json"
+_TEMPORARY_NAME = "superblock.json.new"
+_HARMLESS = {LOCK_NAME, _TEMPORARY_NAME, "lost+found", ".DS_Store"}
+_INCARNATION_BYTES = 16
+
+
+class DataDirectoryError(Exception):
+    """The directory cannot be used. `what` is wrong, `fix` repairs it."""
+
+    def __init__(self, what: str, fix: str) -> None:
+        super().__init__(f"{what}; {fix}")
+        self.what = what
+        self.fix = fix
+
+
+class AnotherCluster(DataDirectoryError):
+    """It holds the data of a node of another cluster."""
+
+
+class AnotherNode(DataDirectoryError):
+    """It holds the data of another node of this cluster."""
+
+
+class NewerFormat(DataDirectoryError):
+    """A newer octad has written it."""
+
+
+class DamagedSuperblock(DataDirectoryError):
+    """Its superblock is not what octad wrote."""
+
+
+class ForeignDirectory(DataDirectoryError):
+    """It has files in it, and octad's are not among them."""
+
+
+class Locked(DataDirectoryError):
+    """Another process has it."""
+
+
+class NotADirectory(DataDirectoryError):
+    """Something else has the name."""
+
+
+class NoPermission(DataDirectoryError):
+    """The user may not write there."""
+
+
+class ReadOnly(DataDirectoryError):
+    """The file system is mounted read-only."""
+
+
+class TooLittleSpace(DataDirectoryError):
+    """The disk has no room for a journal."""
+
+
+class Superblock(msgspec.Struct, frozen=True):
+    """The content of `superblock.json`."""
+
+    format_version: int
+    cluster: str
+    node: NodeId
+    incarnation: str
+
+
+class _Version(msgspec.Struct):
+    """The one field that every format has, read before any other."""
+
+    format_version: int
+
+
+class DataDirectory:
+    """A directory that this process has locked; `close` lets others have it."""
+
+    def __init__(self, path: Path, disk: Disk, lock: int, identity: Identity | None) -> None:
+        self.path = path
+        self.identity = identity  # None until `initialize`, in a new directory.
+        self._disk = disk
+        self._lock = lock
+
+    @classmethod
+    def open(
+        cls, path: Path, cluster: str, node: NodeId | None = None, disk: Disk | None = None
+    ) -> DataDirectory:
+        """Lock `path`, made when absent, for `node` (None: whoever it belongs to) of `cluster`."""
+        disk = disk or Disk()
+        try:
+            disk.make_directory(path)
+            lock = _locked(disk, path)
+            try:
+                identity = _identity(disk, path, cluster, node)
+            except BaseException:
+                disk.close(lock)
+                raise
+        except OSError as error:
+            raise _explained(path, error) from error
+        return cls(path, disk, lock, identity)
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "journal"
+
+    @property
+    def index(self) -> Path:
+        return self.path / "index"
+
+    def initialize(self, cluster: str, node: NodeId, incarnation: str) -> Identity:
+        """Say for good whose directory this is, durably."""
+        assert self.identity is None
+        assert len(bytes.fromhex(incarnation)) == _INCARNATION_BYTES
+        superblock = Superblock(FORMAT_VERSION, cluster, node, incarnation)
+        content = msgspec.json.format(msgspec.json.encode(superblock), indent=2) + b"\n"
+        temporary = self.path / _TEMPORARY_NAME
+        try:
+            descriptor = self._disk.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            try:
+                self._disk.write(descriptor, [content], 0)
+                self._disk.sync(descriptor)
+            finally:
+                self._disk.close(descriptor)
+            self._disk.rename(temporary, self.path / SUPERBLOCK_NAME)
+            self._disk.sync_directory(self.path)
+            self._disk.sync_directory(self.path.parent)
+        except OSError as error:
+            raise _explained(self.path, error) from error
+        self.identity = Identity(cluster, node, incarnation)
+        return self.identity
+
+    def close(self) -> None:
+        """Unlock."""
+        self._disk.close(self._lock)
+
+
+def new_incarnation() -> str:
+    """A name for this use of the disk that no other ever had."""
+    return secrets.token_hex(_INCARNATION_BYTES)
+
+
+def read_superblock(disk: Disk, path: Path) -> Superblock | None:
+    """The superblock in `path`; None where there is none. Raises OSError, DataDirectoryError."""
+    try:
+        descriptor = disk.open(path / SUPERBLOCK_NAME, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        content = disk.read(descriptor, disk.size(descriptor), 0)
+    finally:
+        disk.close(descriptor)
+    try:
+        version = msgspec.json.decode(content, type=_Version).format_version
+        if version > FORMAT_VERSION:
+            raise NewerFormat(
+                f"{path} has format {version}, this octad knows {FORMAT_VERSION}",
+                "install the octad that wrote it, or a newer one",
+            )
+        return msgspec.json.decode(content, type=Superblock)
+    except msgspec.DecodeError as error:
+        raise DamagedSuperblock(
+            f"{path / SUPERBLOCK_NAME} is damaged ({error})",
+            "put the file back, or move the directory away and let the node join as a new one",
+        ) from error
+
+
+def _identity(disk: Disk, path: Path, cluster: str, node: NodeId | None) -> Identity | None:
+    superblock = read_superblock(disk, path)
+    if superblock is None:
+        _check_new(disk, path)
+        return None
+    if superblock.cluster != cluster:
+        raise AnotherCluster(
+            f"{path} belongs to cluster {superblock.cluster}, not to {cluster}",
+            "name another directory with --data, or use that cluster's join token",
+        )
+    if node is not None and superblock.node != node:
+        raise AnotherNode(
+            f"{path} belongs to node {node_name(superblock.node)}, not to {node_name(node)}",
+            "name that node's own directory with --data",
+        )
+    return Identity(superblock.cluster, superblock.node, superblock.incarnation)
+
+
+def _check_new(disk: Disk, path: Path) -> None:
+    foreign = sorted(set(disk.names(path)) - _HARMLESS)
+    if foreign:
+        raise ForeignDirectory(
+            f"{path} is not empty ({foreign[0]} is in it) and has no {SUPERBLOCK_NAME}",
+            "name an empty or a new directory with --data",
+        )
+    free = disk.free_bytes(path)
+    if free < DISK_FREE_BYTES_MIN:
+        raise TooLittleSpace(
+            f"{path} has {free // MIB} MiB free, a node needs {DISK_FREE_BYTES_MIN // MIB}",
+            "make room, or name a directory on another disk with --data",
+        )
+
+
+def _locked(disk: Disk, path: Path) -> int:
+    descriptor = disk.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT)
+    try:
+        if not disk.try_lock(descriptor):
+            holder = disk.read(descriptor, 20, 0).decode("ascii", "replace").strip()
+            raise Locked(
+                f"{path} is in use by process {holder or '?'}",
+                f"stop it (kill {holder or '…'}) or name another directory with --data",
+            )
+        disk.truncate(descriptor, 0)
+        disk.write(descriptor, [f"{os.getpid()}\n".encode()], 0)
+    except BaseException:
+        disk.close(descriptor)
+        raise
+    return descriptor
+
+
+def _explained(path: Path, error: OSError) -> Exception:
+    """The error that a user can act on, or `error` itself where octad knows nothing better."""
+    match error.errno:
+        case errno.EACCES | errno.EPERM:
+            return NoPermission(
+                f"no permission to write to {error.filename or path}",
+                f"run `chown -R $(id -u) {path}` as root, or name another directory with --data",
+            )
+        case errno.EROFS:
+            return ReadOnly(
+                f"{path} is on a file system that is mounted read-only",
+                f"run `mount -o remount,rw` on it, or name another directory with --data ({error})",
+            )
+        case errno.ENOTDIR | errno.EEXIST:
+            return NotADirectory(
+                f"{path} is not a directory, or lies below a file",
+                "name a directory with --data",
+            )
+        case errno.ENOSPC | errno.EDQUOT:
+            return TooLittleSpace(
+                f"the disk of {path} is full",
+                "make room, or name a directory on another disk with --data",
+            )
+    return error

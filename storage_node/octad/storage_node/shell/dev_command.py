@@ -1,0 +1,75 @@
+"""`octad dev`: a whole cluster on this machine, in one command.
+
+Exit codes: 0 stopped by SIGTERM or SIGINT, 1 could not start, 2 not understood.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from octad.client.shell.command import CommandError
+from octad.sharding.limits import REPLICAS_ALLOWED
+
+HELP = "run a whole cluster on this machine"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        type=Path,
+        default=Path("./octad-data"),
+        help="where everything is kept (default: ./octad-data)",
+    )
+    parser.add_argument("--nodes", metavar="N", type=int, help="how many nodes (default: 3)")
+    parser.add_argument(
+        "--replicas", type=int, choices=REPLICAS_ALLOWED, help="copies of everything (default: 3)"
+    )
+    parser.add_argument(
+        "--s3-port",
+        metavar="PORT",
+        type=int,
+        default=9000,
+        help="S3 of the first node; the others follow (default: 9000)",
+    )
+    parser.add_argument(
+        "--access-key",
+        metavar="KEY",
+        default=os.environ.get("OCTAD_ACCESS_KEY"),
+        help="default: a random one, kept in DIR (OCTAD_ACCESS_KEY)",
+    )
+    parser.add_argument(
+        "--secret-key",
+        metavar="SECRET",
+        default=os.environ.get("OCTAD_SECRET_KEY"),
+        help="its secret (OCTAD_SECRET_KEY)",
+    )
+    parser.add_argument(
+        "--etcd", metavar="URL[,URL...]", help="use this etcd instead of the embedded store"
+    )
+    parser.add_argument("--fresh", action="store_true", help="delete what DIR holds first")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if (arguments.access_key is None) != (arguments.secret_key is None):
+        raise CommandError(
+            "an access key without a secret key, or the other way round",
+            "give both --access-key and --secret-key, or neither",
+            2,
+        )
+    from octad.storage_node.shell.dev_process import DevOptions, run_dev
+
+    return run_dev(
+        DevOptions(
+            data=arguments.data.absolute(),
+            nodes=arguments.nodes,
+            replicas=arguments.replicas,
+            s3_port=arguments.s3_port,
+            access_key=arguments.access_key,
+            secret_key=arguments.secret_key,
+            etcd=tuple(arguments.etcd.split(",")) if arguments.etcd else (),
+            fresh=arguments.fresh,
+        )
+    )

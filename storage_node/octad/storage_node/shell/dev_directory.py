@@ -1,0 +1,244 @@
+"""What `octad dev` keeps in its data directory, beside the nodes' own directories.
+
+cluster.json   the cluster: join token, keys, shape, ports (readable by its owner only)
+store.sqlite   the embedded configuration store
+n1, n2, …      one directory a node
+dev.json       what runs now: process ids and addresses; there only while it runs
+LOCK           held by the running supervisor
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from octad.client.core.join_token import encode_join_token
+from octad.client.shell.command import CommandError
+from octad.coordinator.shell.create_cluster import new_access_key, new_join_token
+
+FORMAT_VERSION = 1
+CLUSTER_FILE = "cluster.json"
+RUNNING_FILE = "dev.json"
+LOCK_FILE = "LOCK"
+STORE_FILE = "store.sqlite"
+NODES_DEFAULT = 3
+REPLICAS_DEFAULT = 3
+REPLICAS_MIN = 2
+
+
+class DevCluster(msgspec.Struct):
+    """`cluster.json`. Ports are kept so that a restarted node is found where it was."""
+
+    format: int
+    join_token: str
+    access_key: str
+    secret_key: str
+    nodes: int
+    replicas: int
+    etcd: tuple[str, ...]
+    coordinator_port: int
+    store_port: int
+    rpc_ports: list[int]
+
+
+class RunningDevNode(msgspec.Struct):
+    """A node in `dev.json`; addresses are host:port."""
+
+    id: int
+    pid: int
+    s3: str
+    rpc: str
+
+
+class RunningDev(msgspec.Struct):
+    """`dev.json`."""
+
+    supervisor_pid: int
+    coordinator: str
+    store: str
+    access_key: str
+    nodes: list[RunningDevNode]
+
+
+class DevDirectory:
+    """The data directory, locked. Raises CommandError with what is wrong and how to go on."""
+
+    def __init__(self, path: Path, *, fresh: bool) -> None:
+        self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(path / LOCK_FILE, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise CommandError(
+                f"cannot use {path}: {error.strerror}",
+                "choose another --data DIR, or mend its permissions",
+            ) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock)
+            raise CommandError(
+                f"another octad dev runs on {path}", "stop it, or choose another --data DIR"
+            ) from error
+        if fresh:
+            self._empty()
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        (self.path / RUNNING_FILE).unlink(missing_ok=True)
+        os.close(self._lock)
+
+    def cluster(
+        self,
+        nodes: int | None,
+        replicas: int | None,
+        keys: tuple[str, str] | None,
+        etcd: Sequence[str],
+    ) -> DevCluster:
+        """The cluster that is here, or a new one of this shape; written back either way."""
+        known = self._read()
+        if known is None:
+            self._refuse_foreign()
+            known = _new_cluster(nodes, replicas, keys, etcd)
+        else:
+            _check_same(known, self.path, nodes, replicas, etcd)
+            if keys is not None:
+                known.access_key, known.secret_key = keys
+        missing = known.nodes - len(known.rpc_ports)
+        known.rpc_ports += free_ports(missing)
+        self._write(CLUSTER_FILE, msgspec.json.format(msgspec.json.encode(known)))
+        return known
+
+    def write_running(self, running: RunningDev) -> None:
+        """Tell others (`octad status`, scripts) what runs."""
+        self._write(RUNNING_FILE, msgspec.json.format(msgspec.json.encode(running)))
+
+    def _read(self) -> DevCluster | None:
+        file = self.path / CLUSTER_FILE
+        try:
+            data = file.read_bytes()
+        except FileNotFoundError:
+            return None
+        try:
+            version = msgspec.json.decode(data, type=dict[str, msgspec.Raw])["format"]
+            if int(bytes(version)) > FORMAT_VERSION:
+                raise CommandError(
+                    f"{file} has format {int(bytes(version))}, this octad knows {FORMAT_VERSION}",
+                    "use the octad that wrote it, or another --data DIR",
+                )
+            return msgspec.json.decode(data, type=DevCluster)
+        except (msgspec.DecodeError, KeyError, ValueError) as error:
+            raise CommandError(
+                f"{file} makes no sense ({error})", "restore it, or start over with --fresh"
+            ) from error
+
+    def _refuse_foreign(self) -> None:
+        others = sorted(entry.name for entry in self.path.iterdir() if entry.name != LOCK_FILE)
+        if others:
+            raise CommandError(
+                f"{self.path} is not empty ({', '.join(others[:3])}) and no octad dev made it",
+                "choose another --data DIR",
+            )
+
+    def _empty(self) -> None:
+        if not (self.path / CLUSTER_FILE).exists():
+            self._refuse_foreign()
+        for entry in self.path.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            elif entry.name != LOCK_FILE:
+                entry.unlink()
+
+    def _write(self, name: str, data: bytes) -> None:
+        """Whole or not at all, and on disk when this returns."""
+        temporary = self.path / f"{name}.new"
+        descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+        try:
+            os.write(descriptor, data + b"\n")
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        temporary.replace(self.path / name)
+        directory = os.open(self.path, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that nothing listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def check_shape(nodes: int | None, replicas: int | None) -> tuple[int, int]:
+    """The shape of a new cluster; raises CommandError for one that cannot be."""
+    nodes = NODES_DEFAULT if nodes is None else nodes
+    if nodes < REPLICAS_MIN:
+        raise CommandError(
+            f"{nodes} nodes cannot hold {REPLICAS_MIN} copies", "give --nodes 2 or more", 2
+        )
+    replicas = min(REPLICAS_DEFAULT, nodes) if replicas is None else replicas
+    if nodes < replicas:
+        raise CommandError(
+            f"{nodes} nodes cannot hold {replicas} copies",
+            f"give --nodes {replicas} or more, or --replicas 2",
+            2,
+        )
+    return nodes, replicas
+
+
+def _new_cluster(
+    nodes: int | None, replicas: int | None, keys: tuple[str, str] | None, etcd: Sequence[str]
+) -> DevCluster:
+    nodes, replicas = check_shape(nodes, replicas)
+    access_key, secret_key = keys or new_access_key()
+    coordinator_port, store_port = free_ports(2)
+    return DevCluster(
+        format=FORMAT_VERSION,
+        join_token=encode_join_token(new_join_token()),
+        access_key=access_key,
+        secret_key=secret_key,
+        nodes=nodes,
+        replicas=replicas,
+        etcd=tuple(etcd),
+        coordinator_port=coordinator_port,
+        store_port=store_port,
+        rpc_ports=[],
+    )
+
+
+def _check_same(
+    known: DevCluster, path: Path, nodes: int | None, replicas: int | None, etcd: Sequence[str]
+) -> None:
+    """What was chosen once stays: only nodes may be added."""
+    if replicas not in (None, known.replicas):
+        raise CommandError(
+            f"the cluster in {path} keeps {known.replicas} copies, not {replicas}",
+            "leave --replicas out, or start over with --fresh",
+        )
+    if etcd and tuple(etcd) != known.etcd:
+        held = ",".join(known.etcd) or "the embedded store"
+        raise CommandError(
+            f"the cluster in {path} is kept in {held}",
+            "leave --etcd as it was, or start over with --fresh",
+        )
+    if nodes is not None and nodes < known.nodes:
+        raise CommandError(
+            f"the cluster in {path} has {known.nodes} nodes and needs them",
+            f"give --nodes {known.nodes} or more, or start over with --fresh",
+        )
+    known.nodes = nodes or known.nodes

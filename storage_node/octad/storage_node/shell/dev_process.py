@@ -1,0 +1,455 @@
+"""The supervisor behind `octad dev`: configuration store and coordinator here, a process per node.
+
+It restarts a node that dies, and stops all of them when it is stopped; they stop by themselves when
+it is gone. What it prints is for people; `dev.json` says the same to scripts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from octad.client.core.join_token import JoinToken, decode_join_token
+from octad.client.shell.command import CommandError
+from octad.client.shell.listener import listen_on
+from octad.coordinator.core.access_keys import BadCredentials, check_credentials
+from octad.coordinator.shell.coordinator import Coordinator, CoordinatorConfig
+from octad.coordinator.shell.create_cluster import OtherCluster, PoolDiffers, create_cluster
+from octad.coordinator.shell.http_service import HttpService
+from octad.coordinator.store.embedded import EmbeddedStore
+from octad.coordinator.store.http_face import HttpFace
+from octad.coordinator.store.http_format import PURPOSE
+from octad.coordinator.store.interface import ConfigStore, StoreUnavailable
+from octad.coordinator.store.open_store import StoreAddress, open_store
+from octad.sharding.limits import SHARD_DEPTH_DEFAULT
+from octad.storage_node.shell.dev_directory import (
+    STORE_FILE,
+    DevCluster,
+    DevDirectory,
+    RunningDev,
+    RunningDevNode,
+    check_shape,
+    free_ports,
+)
+from octad.storage_node.shell.node_command import (
+    DRAIN_SIGNAL,
+    DRAINED_WORD,
+    READY_WORD,
+    REPORT_VARIABLE,
+    SUPERVISOR_VARIABLE,
+)
+
+HOST = "127.0.0.1"
+PORT_MAX = 65_535
+STOP_S_MAX = 20.0
+START_S_MAX = 60.0
+RESTART_S_MIN = 0.2
+RESTART_S_MAX = 5.0
+POLL_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class DevOptions:
+    """As typed; None where nothing was said."""
+
+    data: Path
+    nodes: int | None
+    replicas: int | None
+    s3_port: int
+    access_key: str | None
+    secret_key: str | None
+    etcd: tuple[str, ...]
+    fresh: bool
+
+
+def run_dev(options: DevOptions) -> int:
+    """Returns 0 after SIGTERM or SIGINT; raises CommandError when it cannot start."""
+    keys = _checked_keys(options)
+    check_shape(options.nodes, options.replicas)
+    _check_ports(options.s3_port, options.nodes or 1)
+    directory = DevDirectory(options.data, fresh=options.fresh)
+    try:
+        cluster = directory.cluster(options.nodes, options.replicas, keys, options.etcd)
+        _check_ports(options.s3_port, cluster.nodes)
+        return asyncio.run(_run(options, directory, cluster))
+    finally:
+        directory.close()
+
+
+def _checked_keys(options: DevOptions) -> tuple[str, str] | None:
+    if options.access_key is None or options.secret_key is None:
+        return None
+    try:
+        check_credentials(options.access_key, options.secret_key)
+    except BadCredentials as error:
+        raise CommandError(str(error), "choose others, or leave both out", 2) from error
+    return options.access_key, options.secret_key
+
+
+def _check_ports(first: int, count: int) -> None:
+    last = first + count - 1
+    if not 0 < first <= last <= PORT_MAX:
+        raise CommandError(
+            f"S3 ports {first} to {last} are not all between 1 and {PORT_MAX}",
+            "choose another --s3-port",
+            2,
+        )
+    for port in range(first, last + 1):
+        listen_on(f"{HOST}:{port}", "--s3-port").close()
+
+
+async def _run(options: DevOptions, directory: DevDirectory, cluster: DevCluster) -> int:
+    stop = _stop_signal()
+    token = decode_join_token(cluster.join_token)
+    started = time.monotonic()
+    async with AsyncExitStack() as cleanup:
+        progress = Progress(cluster.nodes)
+        store, address = await _open_store(cleanup, directory, cluster, token)
+        await _create_cluster(store, token, cluster, directory)
+        url = await _start_coordinator(cleanup, store, address, token, cluster)
+        nodes = [
+            NodeProcess(number, directory, cluster, options.s3_port, url)
+            for number in range(1, cluster.nodes + 1)
+        ]
+        cleanup.push_async_callback(_stop_nodes, nodes)
+        for node in nodes:
+            node.start()
+        if not await _wait_until_ready(nodes, stop, progress):
+            return 0
+        _write_running(directory, cluster, options, url, nodes)
+        took = time.monotonic() - started
+        print(_greeting(options, cluster, url, took), flush=True)
+        for node in nodes:
+            node.on_start = lambda: _write_running(directory, cluster, options, url, nodes)
+        await stop
+        print("stopping …", flush=True)
+    return 0
+
+
+async def _open_store(
+    cleanup: AsyncExitStack, directory: DevDirectory, cluster: DevCluster, token: JoinToken
+) -> tuple[ConfigStore, StoreAddress]:
+    if cluster.etcd:
+        address = StoreAddress("etcd", cluster.etcd)
+        etcd = open_store(address, token)
+        cleanup.push_async_callback(etcd.close)
+        return etcd, address
+    store = await EmbeddedStore.open(directory.path / STORE_FILE)
+    cleanup.push_async_callback(store.close)
+    face = HttpFace(store, token.key_for(PURPOSE))
+    cleanup.push_async_callback(face.stop)
+    url = await face.start(HOST, _usable_port(cluster.store_port))
+    return store, StoreAddress("http", (url,))
+
+
+async def _create_cluster(
+    store: ConfigStore, token: JoinToken, cluster: DevCluster, directory: DevDirectory
+) -> None:
+    try:
+        await create_cluster(
+            store,
+            token,
+            cluster.replicas,
+            SHARD_DEPTH_DEFAULT,
+            cluster.access_key,
+            cluster.secret_key,
+        )
+    except StoreUnavailable as error:
+        raise CommandError(
+            f"etcd does not answer at {', '.join(cluster.etcd)} ({error})",
+            "start it, or correct --etcd (with --fresh when the data directory is new)",
+        ) from error
+    except (PoolDiffers, OtherCluster) as error:
+        raise CommandError(
+            f"{directory.path} and its configuration store differ: {error}",
+            "restore both from the same time, or start over with --fresh",
+        ) from error
+
+
+async def _start_coordinator(
+    cleanup: AsyncExitStack,
+    store: ConfigStore,
+    address: StoreAddress,
+    token: JoinToken,
+    cluster: DevCluster,
+) -> str:
+    listener = listen_on(f"{HOST}:{_usable_port(cluster.coordinator_port)}", "--data")
+    cleanup.callback(listener.close)
+    host, port = listener.getsockname()[:2]
+    coordinator = Coordinator(
+        store,
+        CoordinatorConfig(
+            token=token,
+            store_address=address,
+            store_kind="etcd" if cluster.etcd else "embedded",
+            address=f"{host}:{port}",
+            version=version("octad"),
+            nodes_expected=cluster.nodes,
+        ),
+    )
+    cleanup.push_async_callback(coordinator.stop)
+    await coordinator.start()
+    service = HttpService(coordinator)
+    cleanup.push_async_callback(service.stop)
+    await service.start(listener)
+    return f"http://{host}:{port}"
+
+
+def _usable_port(kept: int) -> int:
+    """The port of the last run, or another when something else has taken it meanwhile."""
+    try:
+        listen_on(f"{HOST}:{kept}", "").close()
+    except CommandError:
+        return free_ports(1)[0]
+    return kept
+
+
+class NodeProcess:
+    """One node's process: started, started again when it dies, stopped."""
+
+    def __init__(
+        self,
+        number: int,
+        directory: DevDirectory,
+        cluster: DevCluster,
+        s3_port: int,
+        coordinator_url: str,
+    ) -> None:
+        self._number = number
+        self.name = f"n{number}"
+        self.s3 = f"{HOST}:{s3_port + number - 1}"
+        self.rpc_port = cluster.rpc_ports[number - 1]
+        self.log = directory.path / f"{self.name}.log"
+        self.ready = False
+        self.on_start: Callable[[], None] = lambda: None
+        self._data = directory.path / self.name
+        self._coordinator_url = coordinator_url
+        self._environment = {
+            **os.environ,
+            "OCTAD_JOIN_TOKEN": cluster.join_token,
+            SUPERVISOR_VARIABLE: str(os.getpid()),
+        }
+        self._process: asyncio.subprocess.Process | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._serves = asyncio.Event()  # The process that runs now.
+        self._drained = asyncio.Event()
+        self._stopping = False
+
+    @property
+    def pid(self) -> int:
+        """Of the process that runs now; 0 for none."""
+        return self._process.pid if self._process is not None else 0
+
+    def start(self) -> None:
+        """Run it, for ever."""
+        self._task = asyncio.create_task(self._keep_running(), name=self.name)
+
+    def failure(self) -> str | None:
+        """Why it ended before it was ever ready: the last line it printed."""
+        if self._task is None or not self._task.done():
+            return None
+        lines = self.log.read_text(errors="replace").splitlines() or ["it printed nothing"]
+        return lines[-1]
+
+    async def drain(self) -> None:
+        """Let it finish its clients' requests and take no more; other nodes still reach it."""
+        self._stopping = True
+        if self._process is not None and self._process.returncode is None and self._serves.is_set():
+            self._process.send_signal(DRAIN_SIGNAL)
+            with suppress(TimeoutError):  # Then its stop will cut them short.
+                await asyncio.wait_for(self._drained.wait(), STOP_S_MAX)
+
+    async def stop(self) -> None:
+        """Ask it to stop; kill it when it takes too long."""
+        self._stopping = True
+        process = self._process
+        if process is not None and process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                await asyncio.wait_for(process.wait(), STOP_S_MAX)
+            except TimeoutError:
+                process.kill()
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _keep_running(self) -> None:
+        back_off_s = RESTART_S_MIN
+        while not self._stopping:
+            begun = time.monotonic()
+            await self._run_once()
+            if not self.ready:
+                return  # It never came up: the supervisor says why and gives up.
+            if self._stopping:
+                return
+            if time.monotonic() - begun > RESTART_S_MAX:
+                back_off_s = RESTART_S_MIN
+            print(f"{self.name} ended; starting it again (see {self.log})", flush=True)
+            await asyncio.sleep(back_off_s)
+            back_off_s = min(back_off_s * 2, RESTART_S_MAX)
+
+    async def _run_once(self) -> None:
+        said, say = os.pipe()
+        loop = asyncio.get_running_loop()
+        self._serves.clear()
+        try:
+            with self.log.open("ab") as log:
+                self._process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", "octad", "node", "--data", str(self._data)),
+                    *("--listen", self.s3, "--rpc-port", str(self.rpc_port)),
+                    *("--coordinator", self._coordinator_url, "--zone", self.name),
+                    *("--id", str(self._number)),
+                    env={**self._environment, REPORT_VARIABLE: str(say)},
+                    pass_fds=(say,),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,  # Ctrl-C goes to the supervisor, who stops in order.
+                )
+        finally:
+            os.close(say)
+        loop.add_reader(said, self._hear, said)
+        self.on_start()
+        try:
+            await self._process.wait()
+        finally:
+            self._drained.set()  # Whoever waits for it need not any more.
+            loop.remove_reader(said)
+            os.close(said)
+
+    def _hear(self, said: int) -> None:
+        """The node serves, is drained, or has ended."""
+        words = os.read(said, 64)
+        if READY_WORD in words:
+            self.ready = True
+            self._serves.set()
+        if DRAINED_WORD in words:
+            self._drained.set()
+        if not words:
+            asyncio.get_running_loop().remove_reader(said)
+
+
+async def _stop_nodes(nodes: list[NodeProcess]) -> None:
+    """First all front doors: a write in progress needs the other nodes to its end."""
+    await asyncio.gather(*(node.drain() for node in nodes))
+    await asyncio.gather(*(node.stop() for node in nodes))
+
+
+class Progress:
+    """The one line that shows how far the start is, on a terminal only."""
+
+    def __init__(self, nodes: int) -> None:
+        self._nodes = nodes
+        self._shown = sys.stderr.isatty()
+
+    def show(self, ready: int) -> None:
+        """`ready` nodes serve."""
+        if self._shown:
+            bar = "█" * ready + "░" * (self._nodes - ready)
+            sys.stderr.write(f"\rstarting  {bar}  {ready} of {self._nodes} nodes serve ")
+            sys.stderr.flush()
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+async def _wait_until_ready(
+    nodes: list[NodeProcess], stop: asyncio.Future[None], progress: Progress
+) -> bool:
+    """True once every node serves; False when stopped before. Raises CommandError."""
+    deadline = time.monotonic() + START_S_MAX
+    try:
+        while not all(node.ready for node in nodes):
+            progress.show(sum(node.ready for node in nodes))
+            if stop.done():
+                return False
+            for node in nodes:
+                failure = node.failure()
+                if failure is not None:
+                    what = failure.removeprefix("octad: ")
+                    raise CommandError(f"{node.name}: {what}", f"its log is {node.log}")
+            if time.monotonic() > deadline:
+                late = ", ".join(node.name for node in nodes if not node.ready)
+                raise CommandError(
+                    f"{late} did not become ready in {START_S_MAX:.0f} s",
+                    f"look at {nodes[0].log.parent}/*.log",
+                )
+            await asyncio.wait([stop], timeout=POLL_S)
+    finally:
+        progress.clear()
+    return True
+
+
+def _write_running(
+    directory: DevDirectory,
+    cluster: DevCluster,
+    options: DevOptions,
+    url: str,
+    nodes: list[NodeProcess],
+) -> None:
+    directory.write_running(
+        RunningDev(
+            supervisor_pid=os.getpid(),
+            coordinator=url,
+            store=",".join(cluster.etcd) or "embedded",
+            access_key=cluster.access_key,
+            nodes=[
+                RunningDevNode(number, node.pid, node.s3, f"{HOST}:{node.rpc_port}")
+                for number, node in enumerate(nodes, 1)
+            ],
+        )
+    )
+
+
+def _stop_signal() -> asyncio.Future[None]:
+    loop = asyncio.get_running_loop()
+    stop: asyncio.Future[None] = loop.create_future()
+
+    def end() -> None:
+        if not stop.done():
+            stop.set_result(None)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    return stop
+
+
+def _greeting(options: DevOptions, cluster: DevCluster, url: str, took_s: float) -> str:
+    first, last = options.s3_port, options.s3_port + cluster.nodes - 1
+    endpoint = f"http://{HOST}:{first}"
+    return f"""\
+octad {version("octad")} is ready: {cluster.nodes} nodes, {cluster.replicas} copies of everything \
+({took_s:.1f} s)
+
+  S3           {endpoint} (any port from {first} to {last}: every node serves everything)
+  access key   {cluster.access_key}
+  secret key   {cluster.secret_key}
+  data         {options.data}
+  status       octad status --data {options.data}   (coordinator: {url})
+
+for every client:
+  export AWS_ACCESS_KEY_ID={cluster.access_key} AWS_SECRET_ACCESS_KEY={cluster.secret_key} \
+AWS_DEFAULT_REGION=us-east-1 AWS_ENDPOINT_URL={endpoint}
+
+awscli:
+  aws s3 mb s3://demo && aws s3 sync ./some-directory s3://demo
+
+boto3:
+  s3 = boto3.client("s3", endpoint_url="{endpoint}", region_name="us-east-1",
+                    aws_access_key_id="{cluster.access_key}",
+                    aws_secret_access_key="{cluster.secret_key}")
+
+rclone:
+  rclone --s3-provider Other --s3-env-auth --s3-endpoint {endpoint} ls :s3:demo
+
+Ctrl-C stops it; the data stays."""

@@ -1,0 +1,122 @@
+"""The one door to the disk for everything that must survive: no other file of the engine calls os.
+
+It adds nothing to the system calls but completeness (all of a write, all of a read), so that a twin
+that loses, tears, refuses or counts them can stand in for it in tests.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+_BUFFERS_MAX = 1024  # IOV_MAX on Linux and macOS.
+_F_FULLFSYNC: int | None = getattr(
+    fcntl, "F_FULLFSYNC", None
+)  # macOS: fsync reaches the drive only.
+_READ_NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)  # Linux
+
+
+class Disk:
+    """System calls on files and directories. Raises OSError as they do."""
+
+    def open(self, path: Path, flags: int) -> int:
+        """A descriptor of `path`; a file that is created is its owner's alone."""
+        return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+    def close(self, descriptor: int) -> None:
+        os.close(descriptor)
+
+    def preallocate(self, descriptor: int, length: int) -> None:
+        """Reserve `length` bytes, so that writing them cannot fail for want of space."""
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, length)
+        else:
+            os.ftruncate(descriptor, length)
+
+    def write(self, descriptor: int, buffers: Sequence[bytes | memoryview], offset: int) -> None:
+        """All of `buffers`, one behind the other, at `offset`."""
+        for first in range(0, len(buffers), _BUFFERS_MAX):
+            group = buffers[first : first + _BUFFERS_MAX]
+            written = os.pwritev(descriptor, group, offset)
+            length = sum(map(len, group))
+            if (
+                written < length
+            ):  # A signal, or a disk that is nearly full: go on, or learn why not.
+                rest = memoryview(b"".join(group))
+                while written < length:
+                    written += os.pwritev(descriptor, [rest[written:]], offset + written)
+            offset += length
+
+    def sync(self, descriptor: int) -> None:
+        """Everything written to the file is on stable storage when this returns."""
+        if _F_FULLFSYNC is not None:
+            fcntl.fcntl(descriptor, _F_FULLFSYNC)
+        else:
+            os.fdatasync(descriptor)
+
+    def read(self, descriptor: int, length: int, offset: int) -> bytes:
+        """Up to `length` bytes at `offset`; fewer only at the file's end."""
+        data = os.pread(descriptor, length, offset)
+        while 0 < len(data) < length:
+            more = os.pread(descriptor, length - len(data), offset + len(data))
+            if not more:
+                break
+            data += more
+        return data
+
+    def read_if_cached(self, descriptor: int, length: int, offset: int) -> bytearray | None:
+        """`length` bytes at `offset`, or None where the system would go to the disk for them."""
+        if _READ_NOWAIT is None:
+            return None
+        data = bytearray(length)
+        try:
+            return data if os.preadv(descriptor, [data], offset, _READ_NOWAIT) == length else None
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno == errno.EOPNOTSUPP:  # tmpfs, for one.
+                return None
+            raise
+
+    def size(self, descriptor: int) -> int:
+        return os.fstat(descriptor).st_size
+
+    def truncate(self, descriptor: int, length: int) -> None:
+        os.ftruncate(descriptor, length)
+
+    def rename(self, source: Path, target: Path) -> None:
+        source.replace(target)
+
+    def unlink(self, path: Path) -> None:
+        path.unlink()
+
+    def make_directory(self, path: Path) -> None:
+        """Nothing happens when it is there."""
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def names(self, directory: Path) -> list[str]:
+        return [entry.name for entry in directory.iterdir()]
+
+    def sync_directory(self, path: Path) -> None:
+        """The names in `path` are on stable storage when this returns."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def try_lock(self, descriptor: int) -> bool:
+        """Take the file for this process alone until it is closed; False if another has it."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def free_bytes(self, path: Path) -> int:
+        """What an unprivileged process may still write below `path`."""
+        state = os.statvfs(path)
+        return state.f_bavail * state.f_frsize

@@ -1,0 +1,37 @@
+"""The one authentication step: who signed this request? Whoever cannot show it gets no further."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from octad.client.core.s3_errors import S3Error
+from octad.client.core.sigv4_verify import Authenticated, verify_request
+from octad.storage_node.s3.request_headers import as_signed
+
+SecretOf = Callable[[str], tuple[str, str] | None]
+"""(secret, owner) of an access key, or None where there is no such key or it is disabled."""
+
+
+def authenticate(
+    method: str,
+    path: str,
+    query: str,
+    headers: Mapping[str, str],
+    *,
+    now_s: float,
+    region: str,
+    secret_of: SecretOf,
+) -> tuple[Authenticated, str]:
+    """The verified signature and the owner it speaks for; raises S3Error for anybody else."""
+
+    def secret(access_key: str) -> str | None:
+        found = secret_of(access_key)
+        return None if found is None else found[0]
+
+    authenticated = verify_request(
+        method, path, query, as_signed(headers), now=now_s, region=region, secret_of=secret
+    )
+    found = secret_of(authenticated.access_key)
+    if found is None:  # Revoked this very moment.
+        raise S3Error("InvalidAccessKeyId")
+    return authenticated, found[1]

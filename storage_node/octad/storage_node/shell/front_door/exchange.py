@@ -1,0 +1,55 @@
+"""One request on its way through the front door: what its handler knows and may use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from octad.client.core.s3_errors import S3Error
+from octad.client.core.sigv4_verify import Authenticated
+from octad.storage_node.core.object_store import Bucket, ObjectStore
+from octad.storage_node.s3.answers import CONTINUE
+from octad.storage_node.s3.operations import Operation
+
+
+@dataclass(slots=True)
+class Exchange:
+    """An authenticated request. Handlers take one and return its answer."""
+
+    http: web.BaseRequest
+    store: ObjectStore
+    region: str
+    request_id: bytes
+    next_request_id: Callable[[], bytes]  # For a request that writes more than once.
+    now_ms: int
+    owner: str  # Whose access key signed it.
+    signature: Authenticated
+    operation: Operation
+    path: str  # Raw, as on the wire.
+    headers: dict[str, str]  # Lower-case names; values as Latin-1 of their bytes.
+    query: dict[str, str]  # Decoded, without what says nothing about the operation.
+    bucket_name: str
+    key: bytes
+    body_awaited: bool  # The client waits for our word before it sends the body.
+
+    async def bucket(self) -> Bucket:
+        """The bucket that the request names, if its sender may use it."""
+        bucket = await self.store.get_bucket(self.bucket_name)
+        self.check_owner(bucket, "x-amz-expected-bucket-owner")
+        return bucket
+
+    def check_owner(self, bucket: Bucket, expectation: str) -> None:
+        """Only its owner may use a bucket; header `expectation` may insist on an owner."""
+        if (
+            bucket.owner != self.owner
+            or self.headers.get(expectation, bucket.owner) != bucket.owner
+        ):
+            raise S3Error("AccessDenied")
+
+    async def invite_body(self) -> None:
+        """All that can be checked without the body is checked: let the client send it."""
+        if self.body_awaited:
+            self.body_awaited = False
+            await self.http.writer.write(CONTINUE)

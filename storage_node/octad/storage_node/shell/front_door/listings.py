@@ -1,0 +1,106 @@
+"""ListObjects in both versions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from octad.client.core.s3_xml import (
+    ListObjectsV1,
+    ListObjectsV2,
+    ObjectEntry,
+    Owner,
+    list_objects_v1_xml,
+    list_objects_v2_xml,
+)
+from octad.storage_node.core.object_store import Bucket, ListPage, ListQuery
+from octad.storage_node.core.rows import ObjectRow
+from octad.storage_node.s3.answers import Answer, xml_answer
+from octad.storage_node.s3.listing import (
+    ObjectListing,
+    encode_token,
+    parse_list_objects,
+    parse_list_objects_v2,
+)
+from octad.storage_node.s3.object_headers import checksum_type
+from octad.storage_node.shell.front_door.exchange import Exchange
+
+_NOTHING = ListPage((), truncated=False)
+
+
+async def list_objects(exchange: Exchange) -> Answer:
+    """Version 1: the next page starts after a name that is shown openly."""
+    bucket = await exchange.bucket()
+    listing = parse_list_objects(exchange.query)
+    page = await _page(exchange, bucket, listing)
+    # Without a delimiter the client takes the last key for it, as it always did on S3.
+    shows_marker = page.truncated and listing.delimiter
+    return xml_answer(
+        list_objects_v1_xml(
+            ListObjectsV1(
+                bucket=bucket.name,
+                max_keys=listing.max_keys,
+                is_truncated=page.truncated,
+                objects=_objects(page.entries),
+                common_prefixes=_common_prefixes(page.entries),
+                prefix=listing.prefix,
+                delimiter=listing.delimiter,
+                marker=listing.after,
+                next_marker=page.entries[-1][0] if shows_marker else b"",
+                owner=Owner(bucket.owner, bucket.owner),
+                url_encoding=listing.url_encoding,
+            )
+        )
+    )
+
+
+async def list_objects_v2(exchange: Exchange) -> Answer:
+    """Version 2: the next page starts where an opaque token says."""
+    bucket = await exchange.bucket()
+    listing = parse_list_objects_v2(exchange.query)
+    page = await _page(exchange, bucket, listing)
+    return xml_answer(
+        list_objects_v2_xml(
+            ListObjectsV2(
+                bucket=bucket.name,
+                max_keys=listing.max_keys,
+                is_truncated=page.truncated,
+                objects=_objects(page.entries),
+                common_prefixes=_common_prefixes(page.entries),
+                prefix=listing.prefix,
+                delimiter=listing.delimiter,
+                start_after=listing.start_after,
+                continuation_token=listing.continuation_token,
+                next_continuation_token=(
+                    encode_token(page.entries[-1][0]) if page.truncated else None
+                ),
+                owner=Owner(bucket.owner, bucket.owner) if listing.fetch_owner else None,
+                url_encoding=listing.url_encoding,
+            )
+        )
+    )
+
+
+async def _page(exchange: Exchange, bucket: Bucket, listing: ObjectListing) -> ListPage:
+    if listing.max_keys == 0:
+        return _NOTHING
+    query = ListQuery(listing.prefix, listing.delimiter, listing.after, listing.max_keys)
+    return await exchange.store.list_keys(bucket, query)
+
+
+def _objects(entries: Iterable[tuple[bytes, ObjectRow | None]]) -> list[ObjectEntry]:
+    return [
+        ObjectEntry(
+            key,
+            row.modified_ms,
+            row.etag,
+            row.size,
+            next(iter(row.checksums), ""),
+            checksum_type(row.checksums),
+        )
+        for key, row in entries
+        if row is not None
+    ]
+
+
+def _common_prefixes(entries: Iterable[tuple[bytes, ObjectRow | None]]) -> list[bytes]:
+    return [name for name, row in entries if row is None]

@@ -1,0 +1,88 @@
+"""Writing objects: PUT, DELETE, and the deletion of many."""
+
+from __future__ import annotations
+
+import asyncio
+
+from octad.client.core.checksums import DEFAULT_ALGORITHM, claimed_checksum
+from octad.client.core.s3_errors import S3Error
+from octad.client.core.s3_xml import DeleteFailure, delete_result_xml
+from octad.client.core.s3_xml_requests import DeleteTarget, read_delete
+from octad.sharding.limits import INLINE_BYTES_MAX, PUT_BYTES_MAX
+from octad.storage_node.core.object_store import Bucket, StoreError
+from octad.storage_node.core.rows import ObjectRow
+from octad.storage_node.s3.answers import Answer, xml_answer
+from octad.storage_node.s3.names import check_key
+from octad.storage_node.s3.object_headers import checksum_lines
+from octad.storage_node.s3.payload import plan_payload
+from octad.storage_node.s3.request_headers import stored_headers
+from octad.storage_node.s3.store_errors import s3_error_of
+from octad.storage_node.shell.front_door.bodies import read_document, receive
+from octad.storage_node.shell.front_door.exchange import Exchange
+
+# A thousand deletions at once would crowd out everybody else's writes.
+_DELETIONS_AT_ONCE = 64
+
+
+async def put_object(exchange: Exchange) -> Answer:
+    """Store the body under the key; all of it is verified before anything becomes visible."""
+    headers = stored_headers(exchange.headers)
+    plan = plan_payload(exchange.headers, exchange.signature, PUT_BYTES_MAX)
+    bucket = await exchange.bucket()
+    algorithms = (plan.claimed_algorithm or DEFAULT_ALGORITHM,)
+    received = await receive(exchange, plan, bucket, algorithms, inline_bytes_max=INLINE_BYTES_MAX)
+    row = ObjectRow(
+        size=plan.length,
+        etag=received.etag,
+        modified_ms=exchange.now_ms,
+        headers=headers,
+        checksums=received.checksums,
+        extents=received.extents,
+    )
+    await exchange.store.put_object(bucket, exchange.key, row, received.data, exchange.request_id)
+    return Answer(200, f'ETag: "{row.etag}"\r\n{checksum_lines(row.checksums)}')
+
+
+async def delete_object(exchange: Exchange) -> Answer:
+    """Remove the object; that it was not there is no error."""
+    bucket = await exchange.bucket()
+    await exchange.store.delete_object(bucket, exchange.key, exchange.request_id)
+    return Answer(204)
+
+
+async def delete_objects(exchange: Exchange) -> Answer:
+    """Remove up to a thousand objects; what happened to each is in the document."""
+    if "content-md5" not in exchange.headers and claimed_checksum(exchange.headers) is None:
+        raise S3Error("InvalidRequest", "Missing required header for this request: Content-MD5")
+    bucket = await exchange.bucket()
+    request = read_delete(await read_document(exchange))
+    gate = asyncio.Semaphore(_DELETIONS_AT_ONCE)
+
+    async def delete(target: DeleteTarget) -> DeleteFailure | None:
+        async with gate:
+            return await _delete_one(exchange, bucket, target)
+
+    outcomes = await asyncio.gather(*[delete(target) for target in request.targets])
+    failures = [failure for failure in outcomes if failure is not None]
+    deleted = [
+        target.key
+        for target, failure in zip(request.targets, outcomes, strict=True)
+        if failure is None
+    ]
+    return xml_answer(delete_result_xml([] if request.quiet else deleted, failures))
+
+
+async def _delete_one(
+    exchange: Exchange, bucket: Bucket, target: DeleteTarget
+) -> DeleteFailure | None:
+    try:
+        check_key(target.key)
+        if target.version_id or target.etag or target.last_modified or target.size:
+            raise S3Error("NotImplemented")  # Never without the condition that it came with.
+        await exchange.store.delete_object(bucket, target.key, exchange.next_request_id())
+    except S3Error as error:
+        return DeleteFailure(target.key, error.code, error.message)
+    except StoreError as error:
+        refusal = s3_error_of(error)
+        return DeleteFailure(target.key, refusal.code, refusal.message)
+    return None

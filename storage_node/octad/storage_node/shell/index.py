@@ -1,0 +1,176 @@
+"""The index of one node: an ordered map of bytes to bytes in RocksDB, without a log of its own.
+
+The journal is its log: what RocksDB has not flushed is lost with the process and comes back by
+replay from `position()`, which each batch carries with its rows. So a batch is atomic and cheap,
+and only `flush` makes anything durable.
+
+It knows nothing of tables, rows or shards (`core/index_format.py`), and nothing of the journal.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
+from pathlib import Path
+from typing import cast
+
+from rocksdict import (
+    AccessType,
+    BlockBasedIndexType,
+    BlockBasedOptions,
+    Cache,
+    DBCompressionType,
+    Options,
+    Rdict,
+    ReadOptions,
+    WriteBatch,
+    WriteOptions,
+)
+
+from octad.sharding.limits import (
+    INDEX_BLOCK_BYTES,
+    INDEX_CACHE_BYTES,
+    INDEX_MEMTABLE_BYTES,
+    INDEX_MEMTABLES_MAX,
+    INDEX_OPEN_FILES_MAX,
+    MIB,
+)
+from octad.storage_node.core.index_format import POSITION_KEY, decode_position
+from octad.storage_node.core.record_format import Position
+
+_BLOOM_BITS_PER_KEY = 10  # One miss in a hundred reads a block for nothing.
+_BACKGROUND_JOBS = 2
+
+
+class IndexLocked(Exception):
+    """Another process, or a scan that is still alive in this one, holds the index open."""
+
+
+class Scan:
+    """Entries of a range in order: iterate, or `seek` to leave out a stretch.
+
+    It sees the index as it was when it was made or last sought. Letting it go is enough to end it.
+    """
+
+    def __init__(self, database: Rdict, start: bytes, end: bytes | None, reverse: bool) -> None:
+        self._database: Rdict | None = database
+        self._start = start
+        self._reverse = reverse
+        self._options = ReadOptions()
+        if end is not None:
+            self._options.set_iterate_upper_bound(end)
+        self._items = self._items_from(end if reverse else start)
+
+    def __iter__(self) -> Scan:
+        return self
+
+    def __next__(self) -> tuple[bytes, bytes]:
+        if self._items is None:
+            raise StopIteration
+        return next(self._items)
+
+    def seek(self, key: bytes) -> None:
+        """Go on at `key`, or behind it in the scan's direction when it is absent."""
+        self._items = self._items_from(key)
+
+    def close(self) -> None:
+        """Let go of the index; what was not read is not read any more."""
+        self._items = self._database = None
+
+    def _items_from(self, key: bytes | None) -> Iterator[tuple[bytes, bytes]] | None:
+        if self._database is None:
+            return None
+        if not self._reverse:
+            key = max(key or b"", self._start)
+        found = self._database.items(backwards=self._reverse, from_key=key, read_opt=self._options)
+        items = cast("Iterator[tuple[bytes, bytes]]", found)  # Raw mode: bytes on both sides.
+        # The lower bound is kept here: rocksdict 0.3 sets the upper one when asked to set it.
+        start = self._start
+        return takewhile(lambda item: item[0] >= start, items) if self._reverse else items
+
+
+class Index:
+    """An open index. One writer thread at a time; `flush` may run in another."""
+
+    def __init__(self, directory: Path) -> None:
+        try:
+            self._database = Rdict(str(directory), _options(), access_type=AccessType.read_write())
+        except Exception as error:  # rocksdict raises plain Exception for everything
+            if "lock" in str(error):
+                raise IndexLocked(f"{directory} is open already: {error}") from error
+            raise
+        self._write_options = WriteOptions()
+        # The stubs call this a method; it is an attribute.
+        self._write_options.disable_wal = True  # type: ignore[assignment, method-assign]
+        self._scans: weakref.WeakSet[Scan] = weakref.WeakSet()
+        stored = self.get(POSITION_KEY)
+        self._position = Position(0) if stored is None else decode_position(stored)
+
+    def position(self) -> Position:
+        """Where replay has to begin: the position that was durable with the rows at open."""
+        return self._position
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value at `key`."""
+        value: bytes | None = self._database.get(key)
+        return value
+
+    def write(self, puts: Sequence[tuple[bytes, bytes]], deletes: Sequence[bytes] = ()) -> None:
+        """Change all of these or none. Visible at once, durable with the next flush."""
+        batch = WriteBatch(raw_mode=True)
+        put = batch.put
+        for key, value in puts:
+            put(key, value)
+        for key in deletes:
+            batch.delete(key)
+        self._database.write(batch, self._write_options)
+
+    def scan(self, start: bytes, end: bytes | None = None, *, reverse: bool = False) -> Scan:
+        """The entries of [start, end) in order, or backwards; without `end`, to the last."""
+        scan = Scan(self._database, start, end, reverse)
+        self._scans.add(scan)
+        return scan
+
+    def flush(self) -> None:
+        """Make everything written so far durable. Blocks: for a thread, or before closing."""
+        self._database.flush(wait=True)
+
+    def close(self) -> None:
+        """Flush and unlock. Scans that are still held end: a live one would keep the lock."""
+        for scan in list(self._scans):
+            scan.close()
+        self.flush()
+        self._database.close()
+
+
+def _options() -> Options:
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_write_buffer_size(INDEX_MEMTABLE_BYTES)
+    options.set_max_write_buffer_number(INDEX_MEMTABLES_MAX)
+    options.set_max_background_jobs(_BACKGROUND_JOBS)
+    options.set_max_open_files(INDEX_OPEN_FILES_MAX)
+    options.set_level_compaction_dynamic_level_bytes(True)  # At most a tenth of the bytes twice.
+    options.set_compression_type(DBCompressionType.lz4())
+    options.set_bytes_per_sync(MIB)  # A flush spreads its writes instead of one burst at the end.
+    options.set_keep_log_file_num(2)
+    options.set_max_log_file_size(MIB)
+    options.set_stats_dump_period_sec(0)
+    options.set_stats_persist_period_sec(0)
+    options.set_block_based_table_factory(_table_options())
+    return options
+
+
+def _table_options() -> BlockBasedOptions:
+    """Filters and indexes live in the cache, in pieces: memory is bounded however many rows."""
+    table = BlockBasedOptions()
+    table.set_block_cache(Cache(INDEX_CACHE_BYTES))
+    table.set_block_size(INDEX_BLOCK_BYTES)
+    table.set_format_version(5)
+    table.set_bloom_filter(_BLOOM_BITS_PER_KEY, False)
+    table.set_index_type(BlockBasedIndexType.two_level_index_search())
+    table.set_partition_filters(True)
+    table.set_cache_index_and_filter_blocks(True)
+    table.set_pin_l0_filter_and_index_blocks_in_cache(True)
+    return table

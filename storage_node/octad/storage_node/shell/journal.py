@@ -1,0 +1,371 @@
+"""The journal of one node: one append-only log on one disk, shared by all its shards.
+
+`append` gives a record its place at once; the bytes of one tick of the event loop, and of as many
+as pass while the disk is busy, go out as one write and one sync. `on_durable(lsn)` then says that
+every record up to `lsn` will survive a power cut, and nothing says so earlier.
+
+    open ─ replay(from the index's position) ─ start ─ append … on_durable … read … ─ close
+
+It knows nothing of shards beyond their numbers: order, epochs and commit points are its caller's.
+Bytes: `core/record_format.py`; writing: `commit_thread.py`; replay: `journal_recovery.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+
+from octad.sharding.ids import Epoch, Seq, ShardId
+from octad.sharding.limits import (
+    JOURNAL_OPEN_FILES_MAX,
+    JOURNAL_PENDING_BYTES_MAX,
+    KIB,
+    RECORD_DATA_BYTES_MAX,
+    RECORD_METADATA_BYTES_MAX,
+    SEGMENT_BYTES,
+)
+from octad.storage_node.core.record_format import (
+    RECORD_HEADER_BYTES,
+    RECORDS_OFFSET,
+    REQUEST_ID_BYTES,
+    Identity,
+    Location,
+    Position,
+    Record,
+    RecordKind,
+    SegmentId,
+    checksum_seed,
+    encode_record_header,
+    position,
+)
+from octad.storage_node.shell.commit_thread import Batch, CommitThread
+from octad.storage_node.shell.disk import Disk
+from octad.storage_node.shell.journal_errors import CorruptRecord, JournalFailed, JournalFull
+from octad.storage_node.shell.journal_recovery import JournalRecovery
+from octad.storage_node.shell.segment_file import (
+    FIRST_GENERATION,
+    SegmentFile,
+    create_segment,
+    open_segment,
+    segment_path,
+)
+from octad.storage_node.shell.segment_preparer import SegmentPreparer
+
+_PAGE_BYTES = 4096
+_ZEROS = memoryview(bytes(_PAGE_BYTES))
+_FILL_BATCH_BYTES_MAX = 256 * KIB  # Zero-filling ahead saves less than it costs above (measured).
+_FILL_FROM = SEGMENT_BYTES // 4
+_MARK_AFTER_S = 0.05  # An idle journal soon says that its last batch is durable.
+_NOBODY = bytes(REQUEST_ID_BYTES)
+
+_Pending: TypeAlias = tuple[
+    int, RecordKind, ShardId, Epoch, Seq, Seq, bytes, bytes, bytes | memoryview
+]
+
+
+class Appended(msgspec.Struct, frozen=True, gc=False):
+    """A record's place, and the position that `on_durable` reaches once the record is durable."""
+
+    lsn: Position
+    location: Location
+
+
+class Journal:
+    """An open journal. `read` may be called from any thread, all else from the event loop's."""
+
+    def __init__(self, directory: Path, identity: Identity, disk: Disk) -> None:
+        self._directory = directory
+        self._identity = identity
+        self._disk = disk
+        self._recovery: JournalRecovery | None = None
+        self._files: dict[SegmentId, SegmentFile] = {}  # Open for reading, oldest first.
+        self._failure: Exception | None = None
+        self._started = False
+        self._end = Position(0)  # Past the last record that was given a place, marks included.
+        self._position = Position(0)  # The same without marks.
+        self._marked = Position(0)  # What `_position` was at the last mark.
+        self._sealed_to = Position(0)  # Past the last record of a sealed batch.
+        self._segment = SegmentId(0)
+        self._offset = RECORDS_OFFSET
+        self._seed = 0
+        self._pending: list[_Pending] = []
+        self._flush_planned = False
+        self._writing = 0  # Batches submitted and not yet durable.
+        self._waiting_for_room: deque[asyncio.Future[None]] = deque()
+        self._drained: asyncio.Future[None] | None = None
+        self._mark_timer: asyncio.TimerHandle | None = None
+        self._segment_batches = 0
+        self._fill_asked = False
+        self.pending_bytes = 0  # Given a place, not yet durable.
+        self.durable_to = Position(0)
+
+    @classmethod
+    def open(cls, directory: Path, identity: Identity, disk: Disk | None = None) -> Journal:
+        """The journal in `directory`, which is made when absent."""
+        disk = disk or Disk()
+        disk.make_directory(directory)
+        disk.sync_directory(directory.parent)
+        return cls(directory, identity, disk)
+
+    def replay(self, start: Position) -> Iterator[tuple[Location, Record]]:
+        """Every record from `start` (0: all) to the journal's end; only a torn tail is left out.
+
+        Raises CorruptRecord for damage below what is known to have been durable, SegmentMissing and
+        ForeignSegment. Read it to its end: `start` goes on from there.
+        """
+        assert not self._started
+        self._recovery = JournalRecovery(self._disk, self._directory, self._identity, start)
+        return self._recovery.records()
+
+    def start(
+        self, on_durable: Callable[[Position], None], on_failed: Callable[[Exception], None]
+    ) -> None:
+        """Cut off a torn tail and begin a fresh segment. Raises OSError."""
+        recovery = self._recovery
+        assert recovery is not None, "replay first"
+        assert recovery.finished, "replay was not read to its end"
+        recovery.cut()
+        self._on_durable = on_durable
+        self._on_failed = on_failed
+        self._loop = asyncio.get_running_loop()
+        self._end = self._position = self._marked = recovery.end
+        self._sealed_to = self.durable_to = recovery.end
+        segment = recovery.next_segment
+        first = create_segment(
+            self._disk, self._directory, segment, FIRST_GENERATION, self._identity
+        )
+        self._preparer = SegmentPreparer(self._disk, self._directory, self._identity)
+        self._preparer.prepare(SegmentId(segment + 1))
+        self._committer = CommitThread(
+            self._loop, self._preparer, first, self._batch_synced, self._batch_failed
+        )
+        self._enter(segment)
+        self._started = True
+
+    def position(self) -> Position:
+        """Past the last record appended, durable or not: where a replay of what follows begins."""
+        return self._position
+
+    def append(
+        self,
+        kind: RecordKind,
+        shard: ShardId,
+        epoch: Epoch,
+        seq: Seq,
+        commit: Seq,
+        request_id: bytes,
+        metadata: bytes,
+        data: bytes | memoryview,
+    ) -> Appended:
+        """Give the record its place; `data` must not change until it is durable.
+
+        Raises JournalFull (nothing happened; try later) or JournalFailed (never again).
+        """
+        length = RECORD_HEADER_BYTES + len(metadata) + len(data)
+        assert len(metadata) <= RECORD_METADATA_BYTES_MAX
+        assert len(data) <= RECORD_DATA_BYTES_MAX
+        assert len(request_id) == REQUEST_ID_BYTES
+        self._make_room(length)
+        offset = self._place(length, kind, shard, epoch, seq, commit, request_id, metadata, data)
+        end = self._position = self._end
+        return Appended(end, Location(self._segment, offset, length))
+
+    def make_room(self, metadata_bytes: int, data_bytes: int) -> None:
+        """See to it that an `append` of that size right after this one succeeds; raises like it.
+
+        For callers that decide more than the append, and must not when it will be refused.
+        """
+        self._make_room(RECORD_HEADER_BYTES + metadata_bytes + data_bytes)
+
+    def read(self, location: Location) -> Record:
+        """The record at `location`, verified as a whole. Raises CorruptRecord."""
+        file = self._files.get(location.segment) or self._open_for_reading(location)
+        return file.read(location.offset, location.length)
+
+    def read_if_cached(self, location: Location) -> Record | None:
+        """`read` without waiting for the disk: None where that would be needed."""
+        file = self._files.get(location.segment) or self._open_for_reading(location)
+        return file.read_if_cached(location.offset, location.length)
+
+    async def wait_for_room(self) -> None:
+        """Return when little enough is pending for bulk data to be appended."""
+        while self.pending_bytes > JOURNAL_PENDING_BYTES_MAX and self._failure is None:
+            room: asyncio.Future[None] = self._loop.create_future()
+            self._waiting_for_room.append(room)
+            await room
+
+    async def close(self) -> None:
+        """Make durable what was appended, mark the end, and stop."""
+        if self._started:
+            if self._mark_timer is not None:
+                self._mark_timer.cancel()
+            await self._drain()
+            if self._failure is None:
+                self._mark()
+                self._seal()
+            await asyncio.to_thread(self._committer.close)
+            await asyncio.to_thread(self._preparer.close)
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+
+    # -- batches -----------------------------------------------------------------------------
+
+    def _place(
+        self,
+        length: int,
+        kind: RecordKind,
+        shard: ShardId,
+        epoch: Epoch,
+        seq: Seq,
+        commit: Seq,
+        request_id: bytes,
+        metadata: bytes,
+        data: bytes | memoryview,
+    ) -> int:
+        offset = self._offset
+        self._pending.append((offset, kind, shard, epoch, seq, commit, request_id, metadata, data))
+        self._offset = offset + length
+        self.pending_bytes += length
+        self._end = position(self._segment, offset + length)
+        if not self._flush_planned:
+            self._flush_planned = True
+            self._loop.call_soon(self._flush)
+        return offset
+
+    def _flush(self) -> None:
+        """At the end of a tick: hand out what gathered, or leave it for when the disk is free."""
+        self._flush_planned = False
+        if not self._writing:
+            self._seal()
+
+    def _seal(self) -> None:
+        """Encode what gathered as one batch and submit it."""
+        pending = self._pending
+        if not pending:
+            return
+        self._pending = []
+        seed, synced_to = self._seed, self._sealed_to
+        buffers: list[bytes | memoryview] = []
+        for offset, kind, shard, epoch, seq, commit, request_id, metadata, data in pending:
+            header = encode_record_header(
+                seed,
+                offset,
+                synced_to,
+                kind,
+                shard,
+                epoch,
+                seq,
+                commit,
+                request_id,
+                metadata,
+                data,
+            )
+            buffers.append(header + metadata)
+            if data:
+                buffers.append(data)
+        start = pending[0][0]
+        buffers.append(_ZEROS[: -self._offset % _PAGE_BYTES])
+        self._sealed_to = self._end
+        self._writing += 1
+        self._segment_batches += 1
+        length = self._offset - start
+        self._committer.submit(Batch(self._segment, start, buffers, length, self._end))
+
+    def _batch_synced(self, batch: Batch) -> None:
+        self._writing -= 1
+        self.durable_to = batch.end
+        self.pending_bytes -= batch.length
+        if not self._writing:
+            self._seal()
+        self._on_durable(batch.end)
+        if self._waiting_for_room and self.pending_bytes <= JOURNAL_PENDING_BYTES_MAX:
+            self._let_in()
+        if self._drained is not None and not self.pending_bytes:
+            self._drained.set_result(None)
+            self._drained = None
+        if self._mark_timer is None:
+            self._mark_timer = self._loop.call_later(_MARK_AFTER_S, self._mark_if_idle)
+        if not self._fill_asked and self._offset > _FILL_FROM:
+            self._fill_asked = True
+            if self._offset < _FILL_BATCH_BYTES_MAX * self._segment_batches:
+                self._preparer.fill()
+
+    def _batch_failed(self, error: Exception) -> None:
+        self._failure = error
+        self._pending.clear()
+        self._let_in()
+        if self._drained is not None:
+            self._drained.set_result(None)
+        self._on_failed(error)
+
+    async def _drain(self) -> None:
+        """Return when nothing is pending any more."""
+        while self.pending_bytes and self._failure is None:
+            drained = self._drained = self._loop.create_future()
+            await drained
+
+    def _let_in(self) -> None:
+        while self._waiting_for_room:
+            room = self._waiting_for_room.popleft()
+            if not room.done():
+                room.set_result(None)
+
+    # -- segments ----------------------------------------------------------------------------
+
+    def _make_room(self, length: int) -> None:
+        if self._failure is not None:
+            raise JournalFailed("the journal has failed") from self._failure
+        if self._offset + length > SEGMENT_BYTES:
+            self._roll()
+
+    def _roll(self) -> None:
+        """Leave the current segment for the next. Raises JournalFull when there will be none."""
+        following = SegmentId(self._segment + 1)
+        if self._preparer.failure is not None:
+            failure = self._preparer.failure
+            self._preparer.prepare(following)
+            raise JournalFull(f"no further segment could be made: {failure}") from failure
+        self._seal()
+        self._enter(following)
+
+    def _enter(self, segment: SegmentId) -> None:
+        self._segment = segment
+        self._offset = RECORDS_OFFSET
+        self._seed = checksum_seed(segment, FIRST_GENERATION)
+        self._segment_batches = 0
+        self._fill_asked = False
+
+    def _open_for_reading(self, location: Location) -> SegmentFile:
+        segment = location.segment
+        try:
+            file = open_segment(self._disk, self._directory, segment, self._identity)
+        except OSError as error:
+            path = segment_path(self._directory, segment)
+            raise CorruptRecord(path, location.offset, f"no such segment: {error}") from error
+        if len(self._files) >= JOURNAL_OPEN_FILES_MAX:
+            self._files.pop(next(iter(self._files)), None)
+        self._files[segment] = file
+        return file
+
+    # -- marks -------------------------------------------------------------------------------
+
+    def _mark_if_idle(self) -> None:
+        """Say on disk that everything is durable, once nothing has been written for a while."""
+        self._mark_timer = None
+        if self._failure is None and not self._pending and not self._writing:
+            self._mark()
+
+    def _mark(self) -> None:
+        """A record of nothing whose `synced to` proves what lies before it."""
+        if self._position > self._marked and self._offset + RECORD_HEADER_BYTES <= SEGMENT_BYTES:
+            self._marked = self._position
+            kind, none = RecordKind.SYNCED_MARK, Seq(0)
+            self._place(
+                RECORD_HEADER_BYTES, kind, ShardId(0), Epoch(0), none, none, _NOBODY, b"", b""
+            )

@@ -1,0 +1,50 @@
+"""What can go wrong with a journal, one class per thing that a caller would do differently."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class JournalDamage(Exception):
+    """Base of what makes a journal unreadable from some place on."""
+
+
+class CorruptRecord(JournalDamage):
+    """Bytes that were durable are not what was written. Repaired from a member, never served."""
+
+    def __init__(self, file: Path, offset: int, why: str) -> None:
+        super().__init__(f"{file} is damaged at offset {offset}: {why}")
+        self.file = file
+        self.offset = offset
+        self.why = why
+
+
+class UnreadableRecord(CorruptRecord):
+    """The disk refuses to read the bytes: never taken for a torn tail."""
+
+
+class SegmentMissing(JournalDamage):
+    """A segment that the journal or the index speaks of is not in the directory."""
+
+    def __init__(self, file: Path, why: str) -> None:
+        super().__init__(
+            f"{file} is missing: {why}; put the file back, or remove the node's data directory and "
+            "let the node join again as a new one"
+        )
+        self.file = file
+
+
+class ForeignSegment(JournalDamage):
+    """A segment of another cluster, node or incarnation lies in the directory."""
+
+    def __init__(self, file: Path, theirs: str, ours: str) -> None:
+        super().__init__(f"{file} belongs to {theirs}, this is {ours}; move it away")
+        self.file = file
+
+
+class JournalFailed(Exception):
+    """A write or a sync failed: what is durable is not known, so nothing is appended any more."""
+
+
+class JournalFull(Exception):
+    """The disk has no room for another segment. Nothing was appended; room made later is used."""

@@ -1,0 +1,91 @@
+"""`octad node`: one storage node.
+
+Exit codes: 0 stopped by SIGTERM or SIGINT, 1 could not start or its disk failed, 2 not understood.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+from pathlib import Path
+
+from octad.client.core.address import DEFAULT_COORDINATOR_PORT
+
+HELP = "run a storage node: one process, one disk"
+
+DEFAULT_LISTEN = "127.0.0.1:9000"
+RPC_PORT_ABOVE_S3 = 1000
+SUPERVISOR_VARIABLE = "OCTAD_SUPERVISOR_PID"  # The node stops when this process is gone.
+REPORT_VARIABLE = "OCTAD_REPORT_FD"  # The node writes the words below to this descriptor:
+READY_WORD = b"ready\n"  # it serves,
+DRAINED_WORD = b"drained\n"  # it has finished its clients' requests, as this signal asked it to.
+DRAIN_SIGNAL = signal.SIGUSR1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data", metavar="DIR", type=Path, required=True, help="where its data lies: one disk"
+    )
+    parser.add_argument(
+        "--listen",
+        metavar="HOST:PORT",
+        default=DEFAULT_LISTEN,
+        help="where it answers S3 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--rpc-port",
+        metavar="PORT",
+        type=int,
+        help=f"for the other nodes, on the same host (default: the S3 port + {RPC_PORT_ABOVE_S3})",
+    )
+    parser.add_argument(
+        "--advertise",
+        metavar="HOST",
+        help="the name or address others reach it by (default: that of --listen)",
+    )
+    parser.add_argument(
+        "--coordinator",
+        metavar="URL[,URL...]",
+        default=f"http://127.0.0.1:{DEFAULT_COORDINATOR_PORT}",
+        help="the cluster's coordinators (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--join-token",
+        metavar="TOKEN",
+        default=os.environ.get("OCTAD_JOIN_TOKEN"),
+        help="as the first coordinator printed it (OCTAD_JOIN_TOKEN)",
+    )
+    parser.add_argument(
+        "--id",
+        metavar="N",
+        type=int,
+        help="the id a new node asks for (default: the next free one)",
+    )
+    parser.add_argument(
+        "--zone", default="", help="what fails together with it: a machine, rack or site"
+    )
+    parser.add_argument(
+        "--weight", type=float, default=1.0, help="its share of the data (default: 1)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from octad.storage_node.shell.node_process import NodeOptions, run_node
+
+    supervisor, report = os.environ.get(SUPERVISOR_VARIABLE), os.environ.get(REPORT_VARIABLE)
+    return run_node(
+        NodeOptions(
+            data=arguments.data,
+            listen=arguments.listen,
+            rpc_port=arguments.rpc_port,
+            advertise=arguments.advertise,
+            coordinator=arguments.coordinator,
+            join_token=arguments.join_token,
+            zone=arguments.zone,
+            weight=arguments.weight,
+            wanted_id=arguments.id,
+            supervisor_pid=int(supervisor) if supervisor else None,
+            report_descriptor=int(report) if report else None,
+        )
+    )

@@ -1,0 +1,236 @@
+"""The process behind `octad node`: from its options to a clean stop.
+
+Everything is checked before anything is written; what can pass by itself (no coordinator up yet,
+the lease of an earlier run that has not ended) is waited for, and said once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from octad.client.core.address import Address, BadAddress, parse_address
+from octad.client.core.join_token import BadJoinToken, decode_join_token
+from octad.client.shell.command import CommandError
+from octad.client.shell.listener import listen_on
+from octad.coordinator.core.admission import JoinRefused
+from octad.coordinator.core.join_messages import JoinRequest
+from octad.coordinator.shell.join_client import JoinAnswer, JoinFailed, join
+from octad.sharding.ids import NodeId, node_name
+from octad.storage_node.shell.data_directory import (
+    DataDirectory,
+    DataDirectoryError,
+    new_incarnation,
+)
+from octad.storage_node.shell.journal_errors import CorruptRecord, ForeignSegment, SegmentMissing
+from octad.storage_node.shell.node import Node, NodeConfig
+from octad.storage_node.shell.node_command import (
+    DRAIN_SIGNAL,
+    DRAINED_WORD,
+    READY_WORD,
+    RPC_PORT_ABOVE_S3,
+)
+
+JOIN_RETRY_S = 0.25
+SUPERVISOR_POLL_S = 0.5
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOptions:
+    """As typed. `supervisor_pid`: stop when this process is no longer the parent.
+
+    `report_descriptor`: where to say that the node serves, and that it is drained.
+    """
+
+    data: Path
+    listen: str
+    rpc_port: int | None
+    advertise: str | None
+    coordinator: str
+    join_token: str | None
+    zone: str
+    weight: float
+    wanted_id: NodeId | None
+    supervisor_pid: int | None
+    report_descriptor: int | None
+
+
+def run_node(options: NodeOptions) -> int:
+    """Returns 0 after SIGTERM or SIGINT; raises CommandError when it cannot start or go on."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    config = _config(options)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_run(options, config))
+
+
+def _config(options: NodeOptions) -> NodeConfig:
+    if options.join_token is None:
+        raise CommandError(
+            "a node needs the cluster's join token",
+            "give --join-token or OCTAD_JOIN_TOKEN as the first coordinator printed it",
+            2,
+        )
+    try:
+        token = decode_join_token(options.join_token)
+        listen = parse_address(options.listen)
+    except BadJoinToken as error:
+        raise CommandError(str(error), "give --join-token as it was printed", 2) from error
+    except BadAddress as error:
+        raise CommandError(str(error), "correct --listen", 2) from error
+    if listen.is_wildcard and options.advertise is None:
+        raise CommandError(
+            f"nobody can connect to {listen.host}",
+            "say with --advertise what name or address others reach this machine by",
+            2,
+        )
+    return NodeConfig(
+        data=options.data,
+        listen=listen,
+        rpc_port=options.rpc_port or listen.port + RPC_PORT_ABOVE_S3,
+        advertise_host=options.advertise or listen.host,
+        coordinator_urls=options.coordinator,
+        token=token,
+        zone=options.zone,
+        weight=options.weight,
+    )
+
+
+async def _run(options: NodeOptions, config: NodeConfig) -> int:
+    stop = _stop_signal(options.supervisor_pid)
+    async with AsyncExitStack() as cleanup:
+        directory = _open_directory(config)
+        cleanup.callback(directory.close)
+        for port, option in ((config.listen.port, "--listen"), (config.rpc_port, "--rpc-port")):
+            listen_on(str(Address(config.listen.host, port)), option).close()
+        starting = asyncio.create_task(_start(options, config, directory, cleanup))
+        await _first_of(starting, stop)
+        if not starting.done():
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+            return 0
+        node = starting.result()
+        print(f"octad {version('octad')}: {node_name(node.id)} is ready", flush=True)
+        _drain_on_signal(options, node)
+        _report(options, READY_WORD)
+        await _first_of(node.failure, stop)
+        if node.failure.done():
+            raise CommandError(
+                f"{node_name(node.id)} cannot go on: {node.failure.result()}",
+                f"look at the disk under {config.data}, then start the node again",
+            )
+        log.info("%s is stopping", node_name(node.id))
+    return 0
+
+
+async def _first_of(*futures: asyncio.Future[Any]) -> None:
+    await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+
+
+async def _start(
+    options: NodeOptions, config: NodeConfig, directory: DataDirectory, cleanup: AsyncExitStack
+) -> Node:
+    known = directory.identity
+    incarnation = known.incarnation if known is not None else new_incarnation()
+    node_id = known.node if known is not None else options.wanted_id
+    joined = await _join(config, node_id, incarnation)
+    identity = known or directory.initialize(config.token.cluster, joined.node, incarnation)
+    node = Node(config, identity, joined, directory)
+    try:
+        await node.start(cleanup)
+    except (CorruptRecord, SegmentMissing, ForeignSegment) as error:
+        raise CommandError(
+            str(error), "`octad journal verify` shows all that is wrong with this journal"
+        ) from error
+    except OSError as error:
+        raise CommandError(
+            f"{node_name(node.id)} cannot start: {error}", f"look at the disk under {config.data}"
+        ) from error
+    await node.ready()
+    return node
+
+
+async def _join(config: NodeConfig, node: NodeId | None, incarnation: str) -> JoinAnswer:
+    request = JoinRequest(
+        cluster=config.token.cluster,
+        node=node,
+        incarnation=incarnation,
+        rpc_address=str(Address(config.advertise_host, config.rpc_port)),
+        s3_address=str(Address(config.advertise_host, config.listen.port)),
+        zone=config.zone,
+        weight=config.weight,
+        version=version("octad"),
+    )
+    said = False
+    while True:
+        try:
+            return await join(config.coordinator_urls, config.token, request)
+        except (JoinRefused, JoinFailed) as error:
+            if not error.passes:
+                raise CommandError(
+                    f"the cluster does not let this node in: {error}",
+                    "correct --coordinator, --join-token, --advertise, --zone or --weight",
+                ) from error
+            if not said:
+                log.warning("waiting to join: %s", error)
+                said = True
+        except ValueError as error:
+            raise CommandError(str(error), "correct --coordinator", 2) from error
+        await asyncio.sleep(JOIN_RETRY_S)
+
+
+def _open_directory(config: NodeConfig) -> DataDirectory:
+    try:
+        return DataDirectory.open(config.data, config.token.cluster)
+    except DataDirectoryError as error:
+        raise CommandError(error.what, error.fix) from error
+
+
+def _stop_signal(supervisor_pid: int | None) -> asyncio.Future[None]:
+    """Ends at SIGTERM or SIGINT, or when the supervisor is gone."""
+    loop = asyncio.get_running_loop()
+    stop: asyncio.Future[None] = loop.create_future()
+
+    def end() -> None:
+        if not stop.done():
+            stop.set_result(None)
+
+    def look_for_supervisor() -> None:
+        if os.getppid() != supervisor_pid:
+            end()
+        elif not stop.done():
+            loop.call_later(SUPERVISOR_POLL_S, look_for_supervisor)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    if supervisor_pid is not None:
+        look_for_supervisor()
+    return stop
+
+
+def _drain_on_signal(options: NodeOptions, node: Node) -> None:
+    """The supervisor of several nodes drains all of them before it stops the first."""
+    draining: set[asyncio.Task[None]] = set()
+
+    async def drain() -> None:
+        await node.drain()
+        _report(options, DRAINED_WORD)
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(DRAIN_SIGNAL, lambda: draining.add(asyncio.create_task(drain())))
+
+
+def _report(options: NodeOptions, word: bytes) -> None:
+    if options.report_descriptor is not None:
+        with suppress(BrokenPipeError):  # The supervisor is gone, and so are we soon.
+            os.write(options.report_descriptor, word)

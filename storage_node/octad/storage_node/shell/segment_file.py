@@ -1,0 +1,225 @@
+"""One segment on disk: its name, its making, and reading verified records out of it.
+
+The bytes are drawn in `core/record_format.py`. A segment gets its header under a temporary name and
+appears under its own one only when header and space are durable, so a file named like a segment
+always has a header, and one without is damaged.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from octad.sharding.ids import node_name
+from octad.sharding.limits import SEGMENT_BYTES
+from octad.storage_node.core.record_format import (
+    RECORD_HEADER_BYTES,
+    RECORDS_OFFSET,
+    SEGMENT_HEADER_COPY_OFFSET,
+    BadRecord,
+    Identity,
+    Location,
+    Record,
+    SegmentHeader,
+    SegmentId,
+    checksum_seed,
+    decode_record,
+    decode_segment_header,
+    encode_segment_header,
+    record_length,
+)
+from octad.storage_node.shell.disk import Disk
+from octad.storage_node.shell.journal_errors import CorruptRecord, ForeignSegment, UnreadableRecord
+
+SUFFIX = ".segment"
+TEMPORARY_SUFFIX = ".preparing"
+FIRST_GENERATION = 1
+_NAME = re.compile(r"([0-9]{10})\.segment")
+_READ_BYTES = 4 * 1024 * 1024
+
+
+class SegmentFile:
+    """An open segment. Its descriptor is closed with the last reference to it, or by `close`."""
+
+    def __init__(self, disk: Disk, path: Path, descriptor: int, header: SegmentHeader) -> None:
+        self.path = path
+        self.header = header
+        self.segment = header.segment
+        self.seed = checksum_seed(header.segment, header.generation)
+        self._disk = disk
+        self._descriptor = descriptor
+
+    def __del__(self) -> None:
+        self.close()
+
+    def __enter__(self) -> SegmentFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the descriptor, once."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            self._disk.close(descriptor)
+
+    def write(self, buffers: list[bytes | memoryview], offset: int) -> None:
+        self._disk.write(self._descriptor, buffers, offset)
+
+    def sync(self) -> None:
+        self._disk.sync(self._descriptor)
+
+    def truncate(self, end: int) -> None:
+        """Cut the file at `end`, durably."""
+        self._disk.truncate(self._descriptor, end)
+        self._disk.sync(self._descriptor)
+
+    def size(self) -> int:
+        return self._disk.size(self._descriptor)
+
+    def read_bytes(self, offset: int, length: int) -> bytes:
+        """Fewer than `length` bytes only at the file's end. Raises UnreadableRecord."""
+        try:
+            return self._disk.read(self._descriptor, length, offset)
+        except OSError as error:
+            raise UnreadableRecord(self.path, offset, f"it cannot be read: {error}") from error
+
+    def read(self, offset: int, length: int) -> Record:
+        """The record at `offset`. Raises CorruptRecord."""
+        data = self.read_bytes(offset, length)
+        try:
+            return decode_record(memoryview(data), self.seed, offset)
+        except BadRecord as error:
+            raise CorruptRecord(self.path, offset, str(error)) from error
+
+    def read_if_cached(self, offset: int, length: int) -> Record | None:
+        """`read`, but None where the bytes would have to come from the disk."""
+        try:
+            data = self._disk.read_if_cached(self._descriptor, length, offset)
+        except OSError as error:
+            raise UnreadableRecord(self.path, offset, f"it cannot be read: {error}") from error
+        if data is None:
+            return None
+        try:
+            return decode_record(memoryview(data), self.seed, offset)
+        except BadRecord as error:
+            raise CorruptRecord(self.path, offset, str(error)) from error
+
+    def records(self, start: int, end: int) -> Iterator[tuple[Location, Record]]:
+        """The records of [start, end), in order. Raises CorruptRecord at the first bad one.
+
+        The file is read in large pieces; a record's views stay good for as long as they are held.
+        """
+        offset = start
+        piece, piece_start = memoryview(b""), start
+        while offset < end:
+            view = piece[offset - piece_start :]
+            if self._lacks(view) and piece_start + len(piece) < end:
+                piece_start = offset
+                wanted = max(_READ_BYTES, self._claimed(view))
+                piece = memoryview(self.read_bytes(offset, min(wanted, end - offset)))
+                if len(view) >= len(piece):  # The file is shorter than `end`: nothing more came.
+                    raise CorruptRecord(self.path, offset, "the file ends inside a record")
+                continue
+            try:
+                record = decode_record(view, self.seed, offset)
+            except BadRecord as error:
+                raise CorruptRecord(self.path, offset, str(error)) from error
+            length = RECORD_HEADER_BYTES + len(record.metadata) + len(record.data)
+            yield Location(self.segment, offset, length), record
+            offset += length
+
+    @staticmethod
+    def _claimed(view: memoryview) -> int:
+        """How long the record at the start of `view` says it is; 0 where that cannot be seen."""
+        try:
+            return record_length(view)
+        except BadRecord:
+            return 0
+
+    def _lacks(self, view: memoryview) -> bool:
+        """Whether the record at the start of `view` needs more bytes than `view` has."""
+        return len(view) < RECORD_HEADER_BYTES or self._claimed(view) > len(view)
+
+
+def segment_path(directory: Path, segment: SegmentId) -> Path:
+    """Where a segment of the journal in `directory` lies."""
+    return directory / f"{segment:010d}{SUFFIX}"
+
+
+def segments_in(disk: Disk, directory: Path) -> list[SegmentId]:
+    """The segments that lie in `directory`, oldest first."""
+    found = (_NAME.fullmatch(name) for name in disk.names(directory))
+    return sorted(SegmentId(int(match[1])) for match in found if match)
+
+
+def open_segment(
+    disk: Disk,
+    directory: Path,
+    segment: SegmentId,
+    identity: Identity | None,
+    *,
+    write: bool = False,
+) -> SegmentFile:
+    """An existing segment; its identity is compared with `identity` when one is given."""
+    path = segment_path(directory, segment)
+    descriptor = disk.open(path, os.O_RDWR if write else os.O_RDONLY)
+    try:
+        header = decode_segment_header(disk.read(descriptor, RECORDS_OFFSET, 0))
+        if header.segment != segment:
+            raise BadRecord(f"it is segment {header.segment} under another name")
+    except BadRecord as error:
+        disk.close(descriptor)
+        raise CorruptRecord(path, 0, str(error)) from error
+    except BaseException:
+        disk.close(descriptor)
+        raise
+    file = SegmentFile(disk, path, descriptor, header)
+    if identity is not None and identity != header.identity:
+        file.close()
+        raise ForeignSegment(path, _name(header.identity), _name(identity))
+    return file
+
+
+def create_segment(
+    disk: Disk, directory: Path, segment: SegmentId, generation: int, identity: Identity
+) -> SegmentFile:
+    """A new segment, durable with its space and its name. Raises OSError, leaving no segment."""
+    temporary = directory / f"{segment:010d}{TEMPORARY_SUFFIX}"
+    path = segment_path(directory, segment)
+    header = SegmentHeader(segment, generation, identity)
+    encoded = encode_segment_header(header)
+    descriptor = disk.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+    try:
+        disk.preallocate(descriptor, SEGMENT_BYTES)
+        disk.write(descriptor, [encoded], 0)
+        disk.write(descriptor, [encoded], SEGMENT_HEADER_COPY_OFFSET)
+        disk.sync(descriptor)
+        disk.rename(temporary, path)
+        disk.sync_directory(directory)
+    except BaseException:
+        disk.close(descriptor)
+        _remove(disk, temporary)
+        raise
+    return SegmentFile(disk, path, descriptor, header)
+
+
+def remove_temporaries(disk: Disk, directory: Path) -> None:
+    """Segments that were being made when the process died."""
+    for name in disk.names(directory):
+        if name.endswith(TEMPORARY_SUFFIX):
+            disk.unlink(directory / name)
+
+
+def _remove(disk: Disk, path: Path) -> None:
+    """Give back what a file took; the error that led here is the one to report."""
+    with suppress(OSError):
+        disk.unlink(path)
+
+
+def _name(identity: Identity) -> str:
+    return f"{node_name(identity.node)} ({identity.incarnation}) of cluster {identity.cluster}"

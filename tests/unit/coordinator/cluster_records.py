@@ -1,0 +1,86 @@
+"""Records of a small cluster, for tests: node `n` listens on ports 7000 + n and 9000 + n."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from octad.coordinator.core.cluster_view import ClusterView
+from octad.coordinator.core.join_messages import JoinRequest
+from octad.coordinator.core.records import IdentityRecord, NodeRecord, PoolRecord
+from octad.coordinator.store.interface import Revision
+from octad.sharding.ids import Epoch, NodeId, PoolId, ShardId, shard_id
+from octad.sharding.shard_map import Member, ShardRow
+
+CLUSTER = "1a2b3c4d"
+POOL = PoolId(0)
+
+
+def incarnation(number: int) -> str:
+    return f"incarnation-{number}"
+
+
+def node(number: int, *, zone: str = "", version: str = "0.1.0", disk: int = 0) -> NodeRecord:
+    return NodeRecord(
+        NodeId(number),
+        incarnation(disk or number),
+        f"127.0.0.1:{7000 + number}",
+        f"127.0.0.1:{9000 + number}",
+        zone,
+        1.0,
+        version,
+        "boot",
+    )
+
+
+def row(*members: int) -> ShardRow:
+    """A row whose first member is the primary."""
+    return ShardRow(
+        Epoch(1),
+        2,
+        NodeId(members[0]),
+        tuple(Member(NodeId(number), incarnation(number)) for number in members),
+    )
+
+
+def view(
+    *,
+    live: Iterable[NodeRecord] = (),
+    known: Iterable[int] = (),
+    rows: Iterable[ShardRow] = (),
+    replicas: int = 3,
+    depth: int = 2,
+) -> ClusterView:
+    """`known` nodes have joined at some time; row i is that of shard i."""
+    nodes = {record.id: record for record in live}
+    identities = {id_: IdentityRecord(id_, record.incarnation) for id_, record in nodes.items()}
+    identities |= {NodeId(n): IdentityRecord(NodeId(n), incarnation(n)) for n in known}
+    shard_rows: dict[ShardId, ShardRow] = {
+        shard_id(POOL, number): shard_row for number, shard_row in enumerate(rows)
+    }
+    pools = {POOL: PoolRecord(POOL, replicas, depth)}
+    return ClusterView(Revision(9), pools, identities, nodes, shard_rows)
+
+
+def join_request(
+    number: int,
+    *,
+    cluster: str = CLUSTER,
+    wants: int | None = None,
+    rpc_address: str | None = None,
+    s3_address: str | None = None,
+    zone: str = "",
+    weight: float = 1.0,
+    version: str = "0.1.0",
+    disk: str | None = None,
+) -> JoinRequest:
+    """What node `number` would ask; `wants` an id."""
+    return JoinRequest(
+        cluster=cluster,
+        node=None if wants is None else NodeId(wants),
+        incarnation=incarnation(number) if disk is None else disk,
+        rpc_address=f"127.0.0.1:{7000 + number}" if rpc_address is None else rpc_address,
+        s3_address=f"127.0.0.1:{9000 + number}" if s3_address is None else s3_address,
+        zone=zone,
+        weight=weight,
+        version=version,
+    )

@@ -1,0 +1,150 @@
+"""The status document says what is wrong, and its JSON does not change under scripts."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from tests.unit.coordinator.cluster_records import CLUSTER, incarnation, node, row, view
+
+from octad.client.core.status_document import (
+    BadStatus,
+    ClusterStatus,
+    CoordinatorStatus,
+    ShardState,
+    StoreStatus,
+    decode_status,
+)
+from octad.coordinator.core.cluster_status import Departure, cluster_status, shard_statuses
+from octad.coordinator.core.cluster_view import ClusterView
+from octad.sharding.ids import NodeId
+
+STORE = StoreStatus("embedded", ("http://127.0.0.1:9500",), 9)
+COORDINATOR = CoordinatorStatus("127.0.0.1:9400", "0.1.0", True, "127.0.0.1:9400")
+ROWS = [row(1, 2, 3), row(2, 3, 1), row(3, 1, 2), row(1, 3, 2)]
+NODES = [node(number) for number in (1, 2, 3)]
+
+
+def status(
+    seen: ClusterView,
+    departures: dict[NodeId, Departure] | None = None,
+    *,
+    nodes_expected: int = 0,
+    problems: tuple[str, ...] = (),
+) -> ClusterStatus:
+    return cluster_status(
+        CLUSTER,
+        seen,
+        departures or {},
+        STORE,
+        COORDINATOR,
+        nodes_expected=nodes_expected,
+        problems=problems,
+    )
+
+
+def test_all_is_well_when_every_member_is_live() -> None:
+    found = status(view(live=NODES, rows=ROWS))
+    assert (found.state, found.problems) == ("healthy", ())
+    assert found.pools[0].shards == {"ok": 4, "writes-blocked": 0, "unavailable": 0, "forming": 0}
+    assert [(n.name, n.primary_of, n.member_of) for n in found.nodes] == [
+        ("n1", 2, 4),
+        ("n2", 1, 4),
+        ("n3", 1, 4),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("down", "states"),
+    [
+        (1, ["unavailable", "writes-blocked", "writes-blocked", "unavailable"]),
+        (2, ["writes-blocked", "unavailable", "writes-blocked", "writes-blocked"]),
+    ],
+)
+def test_a_dead_primary_makes_a_shard_unavailable_and_a_dead_member_blocks_its_writes(
+    down: int, states: list[ShardState]
+) -> None:
+    live = [record for record in NODES if record.id != down]
+    seen = view(live=live, known=[down], rows=ROWS)
+    assert [shard.state for shard in shard_statuses(seen)] == states
+    found = status(seen)
+    assert found.state == "degraded"
+    assert f"n{down} is not live" in found.problems
+
+
+def test_a_member_that_came_back_with_another_disk_counts_as_down() -> None:
+    live = [node(1), node(2), node(3, disk=33)]
+    assert [
+        s.state for s in shard_statuses(view(live=live, rows=[row(1, 2, 3), row(3, 1, 2)]))
+    ] == [
+        "writes-blocked",
+        "unavailable",
+        "forming",
+        "forming",
+    ]
+
+
+def test_a_cluster_without_its_map_is_forming_and_says_how_many_nodes_it_waits_for() -> None:
+    found = status(view(live=[node(1)]))
+    assert (found.state, found.pools[0].nodes_missing) == ("forming", 2)
+    assert found.problems == ("pool 0 waits for 2 more nodes to join",)
+    assert status(view(live=NODES), nodes_expected=4).pools[0].nodes_missing == 1
+    assert status(view(live=NODES[:2], known=[3], rows=ROWS)).pools[0].nodes_missing == 0
+
+
+def test_a_cluster_without_a_pool_is_forming() -> None:
+    assert status(view_without_pools()).state == "forming"
+
+
+def view_without_pools() -> ClusterView:
+    seen = view()
+    return ClusterView(seen.revision, {}, seen.identities, seen.nodes, seen.rows)
+
+
+def test_a_node_that_went_shows_what_it_last_said_and_since_when_it_is_gone() -> None:
+    departures = {NodeId(3): Departure(node(3, zone="rack-3"), 1_700_000_000_000)}
+    gone = status(view(live=NODES[:2], known=[3], rows=ROWS), departures).nodes[2]
+    assert (gone.live, gone.gone_since_ms) == (False, 1_700_000_000_000)
+    assert (gone.s3_address, gone.zone) == ("127.0.0.1:9003", "rack-3")
+
+
+def test_a_node_that_nobody_saw_live_shows_only_its_identity() -> None:
+    gone = status(view(live=NODES[:2], known=[3], rows=ROWS)).nodes[2]
+    assert (gone.live, gone.gone_since_ms, gone.rpc_address) == (False, None, None)
+    assert gone.incarnation == incarnation(3)
+
+
+def test_different_versions_are_a_problem() -> None:
+    found = status(view(live=[*NODES[:2], node(3, version="0.2.0")], rows=ROWS))
+    assert found.problems == ("nodes run different versions: 0.1.0, 0.2.0",)
+    assert found.state == "degraded"
+
+
+def test_what_the_caller_knows_to_be_wrong_comes_first() -> None:
+    found = status(view(live=NODES, rows=ROWS), problems=("the store is silent",))
+    assert (found.state, found.problems) == ("degraded", ("the store is silent",))
+
+
+def test_the_json_is_the_documented_one() -> None:
+    seen = view(live=NODES[:1], rows=[row(1, 2, 3)], depth=0)
+    assert msgspec.json.encode(status(seen)) == (
+        b'{"format":1,"cluster":"1a2b3c4d","state":"degraded",'
+        b'"problems":["1 shard refuses writes: a member is down"],'
+        b'"store":{"kind":"embedded","endpoints":["http://127.0.0.1:9500"],"revision":9},'
+        b'"coordinator":{"address":"127.0.0.1:9400","version":"0.1.0","leading":true,'
+        b'"leader_address":"127.0.0.1:9400"},'
+        b'"pools":[{"id":0,"replicas":3,"depth":0,"nodes_missing":0,'
+        b'"shards":{"ok":0,"writes-blocked":1,"unavailable":0,"forming":0}}],'
+        b'"nodes":[{"name":"n1","live":true,"gone_since_ms":null,"incarnation":"incarnation-1",'
+        b'"rpc_address":"127.0.0.1:7001","s3_address":"127.0.0.1:9001","zone":"","weight":1.0,'
+        b'"version":"0.1.0","primary_of":1,"member_of":1}]}'
+    )
+
+
+def test_a_reader_takes_its_own_document_and_one_with_more_fields_but_no_newer_format() -> None:
+    document = status(view(live=NODES, rows=ROWS))
+    data = msgspec.json.encode(document)
+    assert decode_status(data) == document
+    assert decode_status(data[:-1] + b',"more":1}') == document
+    for other in (data.replace(b'"format":1', b'"format":2'), b"{}", b"", b"<html>"):
+        with pytest.raises(BadStatus):
+            decode_status(other)

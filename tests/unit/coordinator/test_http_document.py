@@ -1,0 +1,32 @@
+"""The examples of `docs/reference/coordinator-http.md` are what the code sends, to the byte."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from octad.client.core.internal_auth import sign
+from octad.client.core.status_document import ClusterStatus, ShardStatus
+from octad.coordinator.core.join_messages import JoinRequest, RefusalMessage
+from octad.coordinator.store.open_store import StoreAddress
+
+DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "reference" / "coordinator-http.md"
+EXAMPLES: list[str] = [
+    text
+    for text in re.findall(r"^```json\n([^\n]+)\n```$", DOCUMENT.read_text(), re.MULTILINE)
+    if "…" not in text
+]
+KINDS: list[type] = [RefusalMessage, JoinRequest, StoreAddress, ClusterStatus, ShardStatus]
+
+
+@pytest.mark.parametrize(("text", "kind"), list(zip(EXAMPLES, KINDS, strict=True)))
+def test_an_example_is_read_and_written_again_as_it_stands(text: str, kind: type) -> None:
+    assert msgspec.json.encode(msgspec.json.decode(text, type=kind)).decode() == text
+
+
+def test_the_signature_is_the_one_described() -> None:
+    header = sign(b"k" * 32, "POST", "/a?b", b"body", 1_800_000_000_000, bytes(range(16)))
+    assert f"\nAuthorization: {header}\n" in DOCUMENT.read_text()

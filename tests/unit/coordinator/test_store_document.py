@@ -1,0 +1,78 @@
+"""The examples of `docs/reference/configuration-store.md` are what the code writes, to the byte."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from octad.client.core.join_token import JoinToken
+from octad.coordinator.core.access_keys import access_key_record
+from octad.coordinator.core.records import (
+    CLUSTERS,
+    AccessKeyRecord,
+    BucketRecord,
+    FenceRecord,
+    IdentityRecord,
+    LeaderRecord,
+    NodeRecord,
+    PoolRecord,
+    StoreKeys,
+)
+from octad.sharding.ids import NodeId, PoolId, shard_id
+from octad.sharding.shard_map import decode_row, encode_row
+
+DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "reference" / "configuration-store.md"
+EXAMPLE = re.compile(r"^### `([^`\n]+)`$.*?^```json\n([^\n]+)\n```$", re.MULTILINE | re.DOTALL)
+KEYS = StoreKeys("1a2b3c4d")
+THREE = NodeId(3)
+
+
+def again(kind: type) -> Callable[[bytes], bytes]:
+    return lambda data: msgspec.json.encode(msgspec.json.decode(data, type=kind))
+
+
+WRITTEN_AGAIN: dict[str, Callable[[bytes], bytes]] = {
+    CLUSTERS: again(list[str]),
+    KEYS.pool(PoolId(0)): again(PoolRecord),
+    KEYS.leader: again(LeaderRecord),
+    KEYS.last_node_id: again(int),
+    KEYS.identity(THREE): again(IdentityRecord),
+    KEYS.node(THREE): again(NodeRecord),
+    KEYS.fence(THREE): again(FenceRecord),
+    KEYS.shard(shard_id(PoolId(0), 17)): lambda data: encode_row(decode_row(data)),
+    KEYS.bucket("photos"): again(BucketRecord),
+    KEYS.last_bucket_id: again(int),
+    KEYS.access_key("octad"): again(AccessKeyRecord),
+}
+EXAMPLES = dict(EXAMPLE.findall(DOCUMENT.read_text()))
+
+
+def test_there_is_an_example_for_every_kind_of_key() -> None:
+    assert list(EXAMPLES) == list(WRITTEN_AGAIN)
+
+
+@pytest.mark.parametrize("key", WRITTEN_AGAIN)
+def test_an_example_is_read_and_written_again_as_it_stands(key: str) -> None:
+    data = EXAMPLES[key].encode()
+    assert WRITTEN_AGAIN[key](data) == data
+
+
+def test_a_field_the_reader_does_not_know_does_no_harm() -> None:
+    for key, write_again in WRITTEN_AGAIN.items():
+        if (data := EXAMPLES[key].encode()).endswith(b"}"):
+            assert write_again(data[:-1] + b',"newer":[1]}') == data
+
+
+def test_the_key_of_a_shard_leads_back_to_it() -> None:
+    shard = shard_id(PoolId(2), 262_143)
+    assert KEYS.shard_of_key(KEYS.shard(shard)) == shard
+
+
+def test_the_encrypted_secret_is_the_one_described() -> None:
+    token = JoinToken("1a2b3c4d", bytes(range(32)))
+    record = access_key_record(token, "octad", "octad-secret", "root", bytes(range(12)))
+    assert msgspec.json.encode(record).decode() == EXAMPLES[KEYS.access_key("octad")]

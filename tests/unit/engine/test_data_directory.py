@@ -1,0 +1,163 @@
+"""A data directory is one node's, for one process at a time, and says what is wrong with it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.unit.engine.disk_twin import DiskTwin
+
+from octad.sharding.ids import NodeId
+from octad.storage_node.core.record_format import Identity
+from octad.storage_node.shell import data_directory
+from octad.storage_node.shell.data_directory import DataDirectory, new_incarnation
+from octad.storage_node.shell.disk import Disk
+
+CLUSTER, NODE = "0123abcd", NodeId(3)
+INCARNATION = "00112233445566778899aabbccddeeff"
+
+
+def initialized(path: Path) -> Path:
+    directory = DataDirectory.open(path, CLUSTER)
+    directory.initialize(CLUSTER, NODE, INCARNATION)
+    directory.close()
+    return path
+
+
+def test_a_new_directory_gets_an_identity_and_keeps_it(tmp_path: Path) -> None:
+    directory = DataDirectory.open(tmp_path / "data" / "n3", CLUSTER)
+    assert directory.identity is None
+    identity = directory.initialize(CLUSTER, NODE, INCARNATION)
+    directory.close()
+    again = DataDirectory.open(tmp_path / "data" / "n3", CLUSTER, NODE)
+    assert again.identity == identity == Identity(CLUSTER, NODE, INCARNATION)
+    again.close()
+
+
+def test_the_superblock_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    disk = DiskTwin()
+    directory = DataDirectory.open(tmp_path, CLUSTER, disk=disk)
+    before = len(disk.calls)
+    directory.initialize(CLUSTER, NODE, INCARNATION)
+    assert disk.calls[before:] == [
+        "create superblock.json.new",
+        "write superblock.json.new",
+        "sync superblock.json.new",
+        "rename superblock.json.new superblock.json",
+        f"sync_directory {tmp_path.name}",
+        f"sync_directory {tmp_path.parent.name}",
+    ]
+    directory.close()
+
+
+def test_a_crash_while_the_superblock_is_made_leaves_a_new_directory(tmp_path: Path) -> None:
+    (tmp_path / "superblock.json.new").write_text("{")
+    directory = DataDirectory.open(tmp_path, CLUSTER)
+    assert directory.identity is None
+    directory.close()
+
+
+def test_incarnations_differ() -> None:
+    assert new_incarnation() != new_incarnation()
+
+
+def test_a_directory_of_another_cluster_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(data_directory.AnotherCluster, match="0123abcd, not to ffffffff; name"):
+        DataDirectory.open(initialized(tmp_path), "ffffffff")
+
+
+def test_a_directory_of_another_node_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(data_directory.AnotherNode, match="belongs to node n3, not to n4"):
+        DataDirectory.open(initialized(tmp_path), CLUSTER, NodeId(4))
+
+
+def test_a_directory_of_a_newer_format_is_refused_whatever_else_it_says(tmp_path: Path) -> None:
+    (tmp_path / "superblock.json").write_text('{"format_version": 2, "new": "things"}')
+    with pytest.raises(data_directory.NewerFormat, match="format 2, this octad knows 1; install"):
+        DataDirectory.open(tmp_path, CLUSTER)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"format_version": 1, "cluster": "0123abcd"}'])
+def test_a_damaged_superblock_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "superblock.json").write_text(content)
+    with pytest.raises(data_directory.DamagedSuperblock, match=r"superblock\.json is damaged"):
+        DataDirectory.open(tmp_path, CLUSTER)
+
+
+def test_a_directory_with_other_files_is_refused_and_untouched(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(data_directory.ForeignDirectory, match=r"thesis\.txt is in it"):
+        DataDirectory.open(tmp_path, CLUSTER)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_second_process_is_told_who_has_the_directory(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from octad.storage_node.shell.data_directory import DataDirectory\n"
+        f"directory = DataDirectory.open(Path(sys.argv[1]), {CLUSTER!r})\n"
+        "print('locked', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(initialized(tmp_path))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "locked\n"
+        with pytest.raises(data_directory.Locked, match=f"in use by process {holder.pid}; stop it"):
+            DataDirectory.open(tmp_path, CLUSTER)
+        holder.communicate("")
+    DataDirectory.open(tmp_path, CLUSTER).close()
+
+
+def test_a_file_in_the_directorys_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(data_directory.NotADirectory, match=f"{path} is not a directory"):
+            DataDirectory.open(path, CLUSTER)
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (errno.EACCES, data_directory.NoPermission),
+        (errno.EROFS, data_directory.ReadOnly),
+        (errno.ENOSPC, data_directory.TooLittleSpace),
+    ],
+)
+def test_a_directory_that_cannot_be_written_says_why(
+    tmp_path: Path, number: int, expected: type[data_directory.DataDirectoryError]
+) -> None:
+    def fail(call: str, file: str) -> None:
+        if call == "create":
+            raise OSError(number, "no")
+
+    with pytest.raises(expected, match=tmp_path.name) as caught:
+        DataDirectory.open(tmp_path, CLUSTER, disk=DiskTwin(fail))
+    assert caught.value.fix
+
+
+def test_a_new_node_needs_room_and_one_with_data_is_let_in(tmp_path: Path) -> None:
+    class FullDisk(Disk):
+        def free_bytes(self, path: Path) -> int:
+            return 1024 * 1024
+
+    with pytest.raises(data_directory.TooLittleSpace, match="has 1 MiB free, a node needs 256"):
+        DataDirectory.open(tmp_path / "new", CLUSTER, disk=FullDisk())
+    DataDirectory.open(initialized(tmp_path / "old"), CLUSTER, disk=FullDisk()).close()
+
+
+def test_the_superblock_is_readable_to_people(tmp_path: Path) -> None:
+    content = json.loads((initialized(tmp_path) / "superblock.json").read_text())
+    assert content == {
+        "format_version": 1,
+        "cluster": CLUSTER,
+        "node": 3,
+        "incarnation": INCARNATION,
+    }

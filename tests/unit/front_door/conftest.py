@@ -1,0 +1,36 @@
+"""One front door for a module of tests, a bucket for each test, and nothing left behind."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.unit.front_door.front_door_site import FrontDoorSite
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+_bucket_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[FrontDoorSite]:
+    with FrontDoorSite() as site:
+        yield site
+        assert not site.store.open_bodies, "a body was neither finished nor abandoned"
+
+
+@pytest.fixture(scope="module")
+def s3(site: FrontDoorSite) -> S3Client:
+    """boto3 as its users have it."""
+    return site.client()
+
+
+@pytest.fixture
+def bucket(site: FrontDoorSite) -> str:
+    """A bucket of alice's."""
+    name = f"bucket-{next(_bucket_numbers)}"
+    site.run(site.store.create_bucket(name, "alice"))
+    return name

@@ -1,0 +1,267 @@
+"""The object store as a dictionary: what the S3 layer means by each method, in the fewest lines.
+
+An oracle for the real one and a store for tests of the front door. Large bodies are extents that
+appear only once their writer has finished; `open_bodies` and `extents` show what was left behind.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from octad.sharding.ids import BucketId, PoolId
+from octad.sharding.limits import EXTENT_BYTES_MAX, INLINE_BYTES_MAX, PART_BYTES_MIN
+from octad.storage_node.core.object_store import (
+    Bucket,
+    BucketAlreadyExists,
+    BucketNotEmpty,
+    CompletedPart,
+    Damaged,
+    InvalidPart,
+    ListPage,
+    ListQuery,
+    NoSuchBucket,
+    NoSuchUpload,
+    PartTooSmall,
+    StoredObject,
+    StoreError,
+)
+from octad.storage_node.core.rows import ExtentRef, ObjectRow, PartRow, UploadRow
+
+_PIECE_BYTES = 1024 * 1024
+_CREATED_MS = 1_700_000_000_000
+
+
+@dataclass(slots=True)
+class _Upload:
+    row: UploadRow
+    parts: dict[int, PartRow] = field(default_factory=dict)
+
+
+class MemoryBody:
+    """A `BodyWriter`."""
+
+    def __init__(self, store: MemoryStore, extent_bytes_max: int) -> None:
+        self._store = store
+        self._extent_bytes_max = extent_bytes_max
+        self._data = bytearray()
+        self.largest_write = 0
+        store.open_bodies.add(self)
+
+    async def write(self, data: bytes | memoryview) -> None:
+        self._store.fail_if_told()
+        self.largest_write = max(self.largest_write, len(data))
+        self._data += data
+
+    async def finish(self) -> tuple[ExtentRef, ...]:
+        self._store.open_bodies.remove(self)
+        step = self._extent_bytes_max
+        return tuple(
+            self._store.add_extent(bytes(self._data[start : start + step]))
+            for start in range(0, len(self._data), step)
+        )
+
+    async def abandon(self) -> None:
+        self._store.open_bodies.discard(self)
+
+
+class MemoryStore:
+    """An `ObjectStore`."""
+
+    def __init__(self, *, extent_bytes_max: int = EXTENT_BYTES_MAX) -> None:
+        self.buckets: dict[str, Bucket] = {}
+        self.objects: dict[tuple[BucketId, bytes], StoredObject] = {}
+        self.uploads: dict[tuple[BucketId, bytes, bytes], _Upload] = {}
+        self.extents: dict[bytes, bytes] = {}
+        self.open_bodies: set[MemoryBody] = set()
+        self.request_ids: list[bytes] = []  # Of all writes, in order.
+        self.failure: StoreError | None = None  # Raised by every access to data while it is set.
+        self.pieces_read = 0
+        self.damaged_from: int | None = None  # Extents are damaged from this byte on.
+        self._extent_bytes_max = extent_bytes_max
+        self._numbers = itertools.count(1)
+
+    def fail_if_told(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+    def add_extent(self, data: bytes) -> ExtentRef:
+        extent = next(self._numbers).to_bytes(16, "big")
+        self.extents[extent] = data
+        return ExtentRef(extent, len(data))
+
+    async def create_bucket(self, name: str, owner: str) -> Bucket:
+        if name in self.buckets:
+            raise BucketAlreadyExists(self.buckets[name].owner)
+        bucket = Bucket(name, BucketId(next(self._numbers)), PoolId(0), owner, _CREATED_MS)
+        self.buckets[name] = bucket
+        return bucket
+
+    async def get_bucket(self, name: str) -> Bucket:
+        if name not in self.buckets:
+            raise NoSuchBucket
+        return self.buckets[name]
+
+    async def list_buckets(self, owner: str) -> list[Bucket]:
+        return [
+            self.buckets[name] for name in sorted(self.buckets) if self.buckets[name].owner == owner
+        ]
+
+    async def delete_bucket(self, bucket: Bucket) -> None:
+        if any(bucket_id == bucket.id for bucket_id, _ in self.objects):
+            raise BucketNotEmpty
+        del self.buckets[bucket.name]
+
+    async def put_object(
+        self,
+        bucket: Bucket,
+        key: bytes,
+        row: ObjectRow,
+        data: bytes | memoryview,
+        request_id: bytes,
+    ) -> None:
+        self.fail_if_told()
+        assert len(data) == (0 if row.extents else row.size)
+        assert len(data) <= INLINE_BYTES_MAX
+        self._note(request_id)
+        self.objects[bucket.id, key] = StoredObject(row, None if row.extents else bytes(data))
+
+    async def get_object(self, bucket: Bucket, key: bytes) -> StoredObject | None:
+        self.fail_if_told()
+        return self.objects.get((bucket.id, key))
+
+    async def get_row(self, bucket: Bucket, key: bytes) -> ObjectRow | None:
+        self.fail_if_told()
+        stored = self.objects.get((bucket.id, key))
+        return None if stored is None else stored.row
+
+    async def read_extents(
+        self, bucket: Bucket, extents: Sequence[ExtentRef], start: int, end: int
+    ) -> AsyncIterator[bytes | memoryview]:
+        data = b"".join(self.extents[extent.id] for extent in extents)
+        for piece in range(start, end, _PIECE_BYTES):
+            self.fail_if_told()
+            if self.damaged_from is not None and piece >= self.damaged_from:
+                raise Damaged(f"byte {piece}")
+            self.pieces_read += 1
+            yield memoryview(data)[piece : min(piece + _PIECE_BYTES, end)]
+
+    async def delete_object(self, bucket: Bucket, key: bytes, request_id: bytes) -> None:
+        self.fail_if_told()
+        self._note(request_id)
+        self.objects.pop((bucket.id, key), None)
+
+    async def list_keys(self, bucket: Bucket, query: ListQuery) -> ListPage:
+        self.fail_if_told()
+        entries = list(itertools.islice(self._entries(bucket, query), query.limit + 1))
+        return ListPage(entries[: query.limit], truncated=len(entries) > query.limit)
+
+    def _entries(
+        self, bucket: Bucket, query: ListQuery
+    ) -> Iterator[tuple[bytes, ObjectRow | None]]:
+        skipped = _rolled_up(query.after, query)
+        shown = None
+        for (bucket_id, key), stored in sorted(self.objects.items(), key=lambda item: item[0]):
+            if bucket_id != bucket.id or not key.startswith(query.prefix) or key <= query.after:
+                continue
+            if skipped == query.after and skipped and key.startswith(skipped):
+                continue
+            group = _rolled_up(key, query)
+            if group is None:
+                yield key, stored.row
+            elif group != shown:
+                shown = group
+                yield group, None
+
+    def new_body(self, bucket: Bucket, key: bytes) -> MemoryBody:
+        return MemoryBody(self, self._extent_bytes_max)
+
+    async def create_upload(
+        self, bucket: Bucket, key: bytes, upload_id: bytes, row: UploadRow, request_id: bytes
+    ) -> None:
+        self._note(request_id)
+        self.uploads[bucket.id, key, upload_id] = _Upload(row)
+
+    async def get_upload(self, bucket: Bucket, key: bytes, upload_id: bytes) -> UploadRow:
+        return self._upload(bucket, key, upload_id).row
+
+    async def put_part(
+        self,
+        bucket: Bucket,
+        key: bytes,
+        upload_id: bytes,
+        number: int,
+        row: PartRow,
+        request_id: bytes,
+    ) -> None:
+        self.fail_if_told()
+        self._note(request_id)
+        self._upload(bucket, key, upload_id).parts[number] = row
+
+    async def list_parts(
+        self, bucket: Bucket, key: bytes, upload_id: bytes, after: int, limit: int
+    ) -> list[tuple[int, PartRow]]:
+        parts = sorted(self._upload(bucket, key, upload_id).parts.items())
+        return [(number, row) for number, row in parts if number > after][:limit]
+
+    async def complete_upload(
+        self,
+        bucket: Bucket,
+        key: bytes,
+        upload_id: bytes,
+        row: ObjectRow,
+        parts: Sequence[CompletedPart],
+        request_id: bytes,
+    ) -> None:
+        self.fail_if_told()
+        upload = self._upload(bucket, key, upload_id)
+        stored = [upload.parts.get(part.number) for part in parts]
+        if any(s is None or s.etag != p.etag for s, p in zip(stored, parts, strict=True)):
+            raise InvalidPart
+        rows = [part for part in stored if part is not None]
+        if any(part.size < PART_BYTES_MIN for part in rows[:-1]):
+            raise PartTooSmall
+        # A part sent again with the same bytes has the same ETag and other extents.
+        if row.extents != tuple(extent for part in rows for extent in part.extents):
+            raise InvalidPart
+        self._note(request_id)
+        del self.uploads[bucket.id, key, upload_id]
+        self.objects[bucket.id, key] = StoredObject(row, None if row.extents else b"")
+
+    async def abort_upload(
+        self, bucket: Bucket, key: bytes, upload_id: bytes, request_id: bytes
+    ) -> None:
+        self._upload(bucket, key, upload_id)
+        self._note(request_id)
+        del self.uploads[bucket.id, key, upload_id]
+
+    async def list_uploads(
+        self, bucket: Bucket, prefix: bytes, after: tuple[bytes, bytes], limit: int
+    ) -> list[tuple[bytes, bytes, UploadRow]]:
+        found = [
+            (key, upload_id, upload.row)
+            for (bucket_id, key, upload_id), upload in sorted(
+                self.uploads.items(), key=lambda item: item[0]
+            )
+            if bucket_id == bucket.id and key.startswith(prefix) and (key, upload_id) > after
+        ]
+        return found[:limit]
+
+    def _upload(self, bucket: Bucket, key: bytes, upload_id: bytes) -> _Upload:
+        upload = self.uploads.get((bucket.id, key, upload_id))
+        if upload is None:
+            raise NoSuchUpload
+        return upload
+
+    def _note(self, request_id: bytes) -> None:
+        assert len(request_id) == 16
+        assert request_id not in self.request_ids, "a write without an id of its own"
+        self.request_ids.append(request_id)
+
+
+def _rolled_up(key: bytes, query: ListQuery) -> bytes | None:
+    if not query.delimiter or not key.startswith(query.prefix):
+        return None
+    found = key.find(query.delimiter, len(query.prefix))
+    return None if found < 0 else key[: found + len(query.delimiter)]

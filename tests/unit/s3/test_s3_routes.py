@@ -1,0 +1,250 @@
+"""One operation for a request, or a refusal; nothing is ever taken for a plain GET or PUT."""
+
+from __future__ import annotations
+
+import pytest
+
+from octad.client.core.s3_errors import S3Error
+from octad.storage_node.s3.operations import Operation
+from octad.storage_node.s3.routes import route, with_hoisted_headers
+from octad.storage_node.s3.targets import parse_query
+
+
+def routed(method: str, path: str, headers: dict[str, str] | None = None) -> Operation:
+    """The operation of a request to /bucket/key, /bucket or /."""
+    path, _, query = path.partition("?")
+    bucket, _, key = path[1:].partition("/")
+    meant, hoisted = with_hoisted_headers(parse_query(query), headers or {})
+    return route(method, bucket, key.encode(), meant, hoisted)
+
+
+def refusal(method: str, path: str, headers: dict[str, str] | None = None) -> S3Error:
+    with pytest.raises(S3Error) as refused:
+        routed(method, path, headers)
+    return refused.value
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "operation"),
+    [
+        ("GET", "/", "ListBuckets"),
+        ("GET", "/?max-buckets=1&prefix=a&continuation-token=x", "ListBuckets"),
+        ("PUT", "/bucket", "CreateBucket"),
+        ("HEAD", "/bucket", "HeadBucket"),
+        ("DELETE", "/bucket", "DeleteBucket"),
+        ("GET", "/bucket", "ListObjects"),
+        (
+            "GET",
+            "/bucket?prefix=a&delimiter=/&marker=b&max-keys=3&encoding-type=url",
+            "ListObjects",
+        ),
+        ("GET", "/bucket?list-type=2&start-after=a&fetch-owner=true", "ListObjectsV2"),
+        ("GET", "/bucket?location", "GetBucketLocation"),
+        ("GET", "/bucket?uploads&prefix=a&key-marker=b", "ListMultipartUploads"),
+        ("POST", "/bucket?delete", "DeleteObjects"),
+        ("GET", "/bucket?versioning", "GetBucketVersioning"),
+        ("GET", "/bucket?acl", "GetBucketAcl"),
+        ("GET", "/bucket?policy", "GetBucketPolicy"),
+        ("GET", "/bucket?tagging", "GetBucketTagging"),
+        ("GET", "/bucket?object-lock", "GetObjectLockConfiguration"),
+        ("GET", "/bucket?cors", "GetBucketCors"),
+        ("GET", "/bucket?encryption", "GetBucketEncryption"),
+        ("GET", "/bucket?lifecycle", "GetBucketLifecycleConfiguration"),
+        ("PUT", "/bucket/key", "PutObject"),
+        ("PUT", "/bucket/key?x-id=PutObject", "PutObject"),
+        ("GET", "/bucket/key", "GetObject"),
+        ("GET", "/bucket/key?partNumber=1&response-content-type=a", "GetObject"),
+        ("GET", "/bucket/key?X-Amz-Signature=s&X-Amz-Date=d&X-Amz-Expires=1", "GetObject"),
+        ("HEAD", "/bucket/key?partNumber=1", "HeadObject"),
+        ("DELETE", "/bucket/key", "DeleteObject"),
+        ("GET", "/bucket/key?acl", "GetObjectAcl"),
+        ("GET", "/bucket/key?tagging", "GetObjectTagging"),
+        ("POST", "/bucket/key?uploads", "CreateMultipartUpload"),
+        ("PUT", "/bucket/key?partNumber=1&uploadId=u", "UploadPart"),
+        ("GET", "/bucket/key?uploadId=u&max-parts=1", "ListParts"),
+        ("POST", "/bucket/key?uploadId=u", "CompleteMultipartUpload"),
+        ("DELETE", "/bucket/key?uploadId=u", "AbortMultipartUpload"),
+    ],
+)
+def test_a_request_names_one_operation(method: str, path: str, operation: str) -> None:
+    assert routed(method, path).value == operation
+
+
+def test_a_put_with_a_source_is_a_copy() -> None:
+    source = {"x-amz-copy-source": "a/b"}
+    assert routed("PUT", "/bucket/key", source) is Operation.COPY_OBJECT
+    assert (
+        routed("PUT", "/bucket/key?partNumber=1&uploadId=u", source) is Operation.UPLOAD_PART_COPY
+    )
+
+
+BUCKET_SUB_RESOURCES = [
+    "accelerate",
+    "acl",
+    "analytics",
+    "cors",
+    "encryption",
+    "intelligent-tiering",
+    "inventory",
+    "lifecycle",
+    "logging",
+    "metadataConfiguration",
+    "metrics",
+    "notification",
+    "object-lock",
+    "ownershipControls",
+    "policy",
+    "policyStatus",
+    "publicAccessBlock",
+    "replication",
+    "requestPayment",
+    "tagging",
+    "versioning",
+    "versions",
+    "website",
+]
+OBJECT_SUB_RESOURCES = [
+    "acl",
+    "attributes",
+    "legal-hold",
+    "restore",
+    "retention",
+    "select",
+    "tagging",
+    "torrent",
+    "append",
+    "renameObject",
+    "versionId=1",
+    "uploads=x",
+    "partNumber=1",
+]
+
+
+@pytest.mark.parametrize("name", BUCKET_SUB_RESOURCES)
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "POST"])
+def test_no_sub_resource_of_a_bucket_is_written_silently(method: str, name: str) -> None:
+    assert refusal(method, f"/bucket?{name}").code == "NotImplemented"
+
+
+@pytest.mark.parametrize("name", OBJECT_SUB_RESOURCES)
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+def test_no_sub_resource_of_an_object_is_written_silently(method: str, name: str) -> None:
+    assert refusal(method, f"/bucket/key?{name}").code == "NotImplemented"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/?foo",
+        "/bucket?foo",
+        "/bucket?versions",
+        "/bucket?policyStatus",
+        "/bucket?list-type=2&versions",
+        "/bucket?acl&policy",
+        "/bucket/key?foo",
+        "/bucket/key?attributes",
+        "/bucket/key?versionId=1",
+        "/bucket/key?uploadId=u&partNumber=1",
+    ],
+)
+def test_an_unknown_sub_resource_is_not_read_as_a_plain_get(path: str) -> None:
+    assert refusal("GET", path).code == "NotImplemented"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("PATCH", "/bucket/key"),
+        ("OPTIONS", "/bucket/key"),
+        ("POST", "/"),
+        ("PUT", "/"),
+        ("DELETE", "/"),
+        ("POST", "/bucket/key"),
+    ],
+)
+def test_a_method_that_means_nothing_there_is_405(method: str, path: str) -> None:
+    assert refusal(method, path).http_status == 405
+
+
+def test_an_html_form_upload_is_501_until_there_is_one() -> None:
+    assert refusal("POST", "/bucket").http_status == 501
+
+
+@pytest.mark.parametrize("name", ["if-match", "if-none-match", "if-unmodified-since"])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("PUT", "/bucket/key"), ("DELETE", "/bucket/key"), ("POST", "/bucket/key?uploadId=u")],
+)
+def test_a_condition_on_a_write_is_never_ignored(method: str, path: str, name: str) -> None:
+    refused = refusal(method, path, {name: "*"})
+    assert (refused.http_status, refused.fields["Header"]) == (501, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("x-amz-server-side-encryption", "AES256"),
+        ("x-amz-server-side-encryption-customer-key", "k"),
+        ("x-amz-tagging", "a=b"),
+        ("x-amz-object-lock-mode", "GOVERNANCE"),
+        ("x-amz-grant-read", "id=x"),
+        ("x-amz-acl", "public-read"),
+        ("x-amz-storage-class", "GLACIER"),
+        ("x-amz-website-redirect-location", "/"),
+        ("x-amz-write-offset-bytes", "5"),
+        ("x-amz-if-match-size", "5"),
+        ("x-amz-mfa", "1"),
+        ("x-amz-anything-at-all", "1"),
+        ("x-amz-copy-source-if-match", "e"),  # Without a source it belongs to no known operation.
+    ],
+)
+def test_a_header_that_changes_a_write_is_never_ignored(name: str, value: str) -> None:
+    refused = refusal("PUT", "/bucket/key", {name: value})
+    assert (refused.http_status, refused.fields["Header"]) == (501, name)
+
+
+def test_what_ordinary_clients_send_is_taken() -> None:
+    headers = {
+        "x-amz-date": "d",
+        "x-amz-content-sha256": "s",
+        "x-amz-meta-a": "b",
+        "x-amz-acl": "private",
+        "x-amz-storage-class": "STANDARD",
+        "x-amz-checksum-crc32": "c",
+        "x-amz-sdk-checksum-algorithm": "CRC32",
+        "x-amz-trailer": "t",
+        "x-amz-decoded-content-length": "1",
+        "amz-sdk-invocation-id": "i",
+        "x-amzn-trace-id": "t",
+    }
+    assert routed("PUT", "/bucket/key", headers) is Operation.PUT_OBJECT
+
+
+def test_a_read_that_expects_encryption_is_refused() -> None:
+    headers = {"x-amz-server-side-encryption-customer-key": "k"}
+    assert refusal("GET", "/bucket/key", headers).code == "NotImplemented"
+
+
+def test_a_header_in_the_query_of_a_presigned_url_counts_as_a_header() -> None:
+    query, headers = with_hoisted_headers({"X-Amz-Meta-A": "1", "x-id": "PutObject"}, {"host": "h"})
+    assert (query, headers) == ({}, {"host": "h", "x-amz-meta-a": "1"})
+    assert refusal("PUT", "/bucket/key?x-amz-tagging=a").fields["Header"] == "x-amz-tagging"
+
+
+def test_a_header_and_a_query_that_disagree_are_refused() -> None:
+    assert refusal("PUT", "/b/k?x-amz-acl=a", {"x-amz-acl": "private"}).code == "InvalidRequest"
+
+
+def test_a_session_token_is_refused_as_there_are_no_sessions() -> None:
+    assert refusal("GET", "/bucket/key", {"x-amz-security-token": "t"}).code == "InvalidToken"
+    assert refusal("GET", "/bucket/key?X-Amz-Security-Token=t").code == "InvalidToken"
+
+
+def test_no_bucket_is_looked_up_by_a_name_that_it_cannot_have() -> None:
+    assert refusal("GET", "/Bucket/key").code == "InvalidBucketName"
+    assert refusal("GET", "/../key").code == "InvalidBucketName"
+
+
+def test_a_key_of_1024_bytes_is_the_longest() -> None:
+    assert routed("GET", f"/bucket/{'k' * 1024}") is Operation.GET_OBJECT
+    assert refusal("GET", f"/bucket/{'k' * 1023}ü").code == "KeyTooLongError"

@@ -1,0 +1,210 @@
+"""What a mirror promises over any configuration store; used as `StoreConformance` is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+from tests.unit.store.store_site import Site, put, until
+
+from octad.coordinator.store.interface import (
+    Compare,
+    ConfigStore,
+    Delete,
+    EventBatch,
+    KeyValue,
+    LeaseId,
+    Listing,
+    Operation,
+    Outcome,
+    Put,
+    Revision,
+    StoreUnavailable,
+)
+from octad.coordinator.store.mirror import Mirror
+from octad.coordinator.store.watching import watching
+
+
+class CuttableStore:
+    """Another store behind a connection that a test can cut, and watches that it can hold up."""
+
+    def __init__(self, inner: ConfigStore) -> None:
+        self._inner = inner
+        self._is_cut = False
+        self._watches_flow = asyncio.Event()
+        self._watches_flow.set()
+
+    def cut(self) -> None:
+        self._is_cut = True
+
+    def heal(self) -> None:
+        self._is_cut = False
+
+    def hold_watches(self) -> None:
+        self._watches_flow.clear()
+
+    def release_watches(self) -> None:
+        self._watches_flow.set()
+
+    async def range(self, prefix: str, revision: Revision | None = None) -> Listing:
+        self._check()
+        return await self._inner.range(prefix, revision)
+
+    async def get(self, key: str) -> KeyValue | None:
+        self._check()
+        return await self._inner.get(key)
+
+    async def transact(
+        self, compares: Sequence[Compare], operations: Sequence[Operation]
+    ) -> Outcome:
+        self._check()
+        return await self._inner.transact(compares, operations)
+
+    async def grant_lease(self, ttl_s: float) -> LeaseId:
+        self._check()
+        return await self._inner.grant_lease(ttl_s)
+
+    async def keep_alive(self, lease: LeaseId) -> None:
+        self._check()
+        await self._inner.keep_alive(lease)
+
+    async def revoke_lease(self, lease: LeaseId) -> None:
+        self._check()
+        await self._inner.revoke_lease(lease)
+
+    async def watch(self, prefix: str, after: Revision) -> AsyncGenerator[EventBatch, None]:
+        self._check()
+        async with watching(self._inner, prefix, after) as batches:
+            async for batch in batches:
+                await self._watches_flow.wait()
+                self._check()
+                yield batch
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+    def _check(self) -> None:
+        if self._is_cut:
+            raise StoreUnavailable("cut")
+
+
+async def entries_of(store: ConfigStore, prefix: str) -> dict[str, KeyValue]:
+    return {entry.key: entry for entry in (await store.range(prefix)).entries}
+
+
+@asynccontextmanager
+async def mirror_of(store: ConfigStore, prefix: str) -> AsyncIterator[Mirror]:
+    mirror = Mirror(store, prefix)
+    await mirror.start()
+    try:
+        yield mirror
+    finally:
+        await mirror.stop()
+
+
+class MirrorConformance:
+    """The suite."""
+
+    async def test_a_mirror_shows_what_a_listing_shows(self, site: Site) -> None:
+        store, writer = await site.open(), await site.open()
+        await put(writer, "a/1", b"1")
+        await put(writer, "b/1", b"elsewhere")
+        async with mirror_of(store, "a/") as mirror:
+            told: dict[str, KeyValue | None] = {}
+            mirror.subscribe(told.__setitem__)
+            assert list(told) == ["a/1"]
+            await put(writer, "a/2", b"2")
+            await put(writer, "b/2", b"elsewhere")
+            await writer.transact([], [Delete("a/1"), Put("a/3", b"3")])
+            await mirror.refresh()
+            assert mirror.entries == await entries_of(writer, "a/")
+            assert told == {"a/1": None, **mirror.entries}
+            last = await put(writer, "a/4", b"4")
+            await until(lambda: mirror.revision >= last, "the watch brings a/4")
+            assert mirror.entries["a/4"].value == b"4"
+
+    async def test_a_refreshed_mirror_is_never_older_than_a_read(self, site: Site) -> None:
+        store, writer = await site.open(), await site.open()
+        async with mirror_of(store, "a/") as mirror:
+            for number in range(20):
+                revision = await put(writer, "a/1", b"%d" % number)
+                await asyncio.gather(mirror.refresh(), mirror.refresh())
+                assert mirror.entries["a/1"].mod_revision == revision
+
+    async def test_a_watch_behind_a_refresh_does_not_take_the_mirror_back(self, site: Site) -> None:
+        writer = await site.open()
+        store = CuttableStore(await site.open())
+        async with mirror_of(store, "a/") as mirror:
+            told: list[tuple[str, bytes | None]] = []
+            mirror.subscribe(lambda key, e: told.append((key, e.value if e else None)))
+            store.hold_watches()
+            for value in (b"1", b"2"):
+                await put(writer, "a/1", value)
+            await put(writer, "a/gone")
+            await writer.transact([], [Delete("a/gone")])
+            await mirror.refresh()
+            store.release_watches()
+            last = await put(writer, "a/1", b"3")
+            await until(lambda: mirror.revision >= last, "the watch goes on")
+            assert told == [("a/1", b"2"), ("a/1", b"3")]
+
+    async def test_a_mirror_that_was_cut_off_tells_the_difference_once(self, site: Site) -> None:
+        writer = await site.open()
+        store = CuttableStore(await site.open())
+        await writer.transact([], [Put("a/goes", b""), Put("a/stays", b""), Put("a/turns", b"1")])
+        async with mirror_of(store, "a/") as mirror:
+            told: list[tuple[str, bytes | None]] = []
+            mirror.subscribe(lambda key, e: told.append((key, e.value if e else None)))
+            told.clear()
+            store.cut()
+            await writer.transact([], [Delete("a/goes"), Put("a/turns", b"2")])
+            last = await put(writer, "a/comes")
+            store.heal()
+            await until(lambda: mirror.revision >= last, "the mirror goes on")
+            assert sorted(told) == [("a/comes", b""), ("a/goes", None), ("a/turns", b"2")]
+            assert mirror.entries == await entries_of(writer, "a/")
+
+    async def test_a_mirror_that_was_cut_off_past_compaction_lists_again(self, site: Site) -> None:
+        writer = await site.open()
+        store = CuttableStore(await site.open())
+        await writer.transact([], [Put("a/goes", b""), Put("a/stays", b"")])
+        async with mirror_of(store, "a/") as mirror:
+            told: list[tuple[str, bool]] = []
+            mirror.subscribe(lambda key, entry: told.append((key, entry is not None)))
+            told.clear()
+            store.cut()
+            await writer.transact([], [Delete("a/goes"), Put("a/comes", b"")])
+            await site.forget_history()
+            store.heal()
+            await until(lambda: "a/comes" in mirror.entries, "the mirror lists again")
+            assert told == [("a/goes", False), ("a/comes", True)]
+            assert sorted(mirror.entries) == ["a/comes", "a/stays"]
+            last = await put(writer, "a/more")
+            await until(lambda: mirror.revision >= last, "the mirror watches again")
+
+    async def test_a_mirror_starts_once_its_store_can_be_reached(self, site: Site) -> None:
+        store = CuttableStore(await site.open())
+        await put(store, "a/1")
+        store.cut()
+        mirror = Mirror(store, "a/")
+        starting = asyncio.create_task(mirror.start())
+        await asyncio.sleep(0.05)
+        assert not starting.done()
+        store.heal()
+        await starting
+        assert list(mirror.entries) == ["a/1"]
+        await mirror.stop()
+
+    async def test_a_mirror_says_when_it_was_last_known_to_be_current(self, site: Site) -> None:
+        store = CuttableStore(await site.open())
+        async with mirror_of(store, "a/") as mirror:
+            began = mirror.last_confirmed
+            await mirror.refresh()
+            assert mirror.last_confirmed > began
+            refreshed = mirror.last_confirmed
+            await until(lambda: mirror.last_confirmed > refreshed, "an idle watch confirms")
+            store.cut()
+            with pytest.raises(StoreUnavailable):
+                await mirror.refresh()
