@@ -94,6 +94,14 @@ assert PIECE_BYTES_MAX <= RECORD_DATA_BYTES_MAX
 
 # Membership.
 NODE_LEASE_S: Final = 10.0  # A hint of liveness, not a promise; renewed three times as often.
+SERVICE_TTL_S_MIN: Final = 2.0  # etcd rounds shorter leases up.
+SERVICE_TTL_S_MAX: Final = 86_400.0
+SERVICE_RECORD_BYTES_MAX: Final = 4 * KIB
+SERVICE_LABELS_MAX: Final = 32
+WATCH_WAIT_S_MAX: Final = 60.0  # A long poll; proxies often cut idle connections after this.
+WATCH_CHANGES_KEPT_MAX: Final = 10_000  # Of one coordinator, for watchers that come back.
+WATCH_CHANGES_READ_BACK: Final = 2_000  # Revisions, by a coordinator that has just started.
+WATCHERS_MAX: Final = 2_000
 
 # What a restart may have to replay, at most: bytes of journal that the flushed index does not show.
 INDEX_FLUSH_AFTER_BYTES: Final = 128 * MIB

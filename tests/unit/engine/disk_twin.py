@@ -38,6 +38,15 @@ class DiskTwin(Disk):
         finally:
             self._gate.set()
 
+    def fail_at(self, call: str, time: int, number: int) -> None:
+        """Fail one call, the `time`-th of its name, with error `number`."""
+
+        def fail(made: str, _file: str) -> None:
+            if made == call and self.count(call) == time:
+                raise OSError(number, os.strerror(number))
+
+        self.fail_when = fail
+
     def count(self, call: str) -> int:
         """How often `call` was made: a call's name, or the name and a file."""
         return sum(line == call or line.startswith(f"{call} ") for line in self.calls)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -218,16 +219,20 @@ async def test_an_object_that_holds_a_journal_is_no_journal(tmp_path: Path) -> N
 async def test_a_disk_that_cannot_read_the_tail_does_not_lose_it(tmp_path: Path) -> None:
     directory, locations = await crashed(tmp_path, [[b"one"], [b"two"]])
     disk = DiskTwin()
-    journal = Journal.open(directory, IDENTITY, disk)
-    replay = journal.replay(end_of(locations[0][0]))
+    start = end_of(locations[0][0])
+    list(Journal.open(directory, IDENTITY, disk).replay(start))
+    for failing in range(1, disk.count("read") + 1):
+        again = DiskTwin()
+        again.fail_at("read", failing, errno.EIO)
+        with pytest.raises(UnreadableRecord):
+            list(Journal.open(directory, IDENTITY, again).replay(start))
 
-    def fail(call: str, file: str) -> None:
-        if call == "read" and disk.count("read") > 2:
-            raise OSError(5, "Input/output error")
 
-    disk.fail_when = fail
-    with pytest.raises(UnreadableRecord):
-        list(replay)
+async def test_a_torn_tail_gives_its_space_back(tmp_path: Path) -> None:
+    directory, locations = await crashed(tmp_path, [[b"kept"], [b"torn"]])
+    os.truncate(directory / SEGMENT_1, locations[1][0].offset + 20)
+    async with running_journal(directory):
+        assert (directory / SEGMENT_1).stat().st_size == locations[1][0].offset
 
 
 async def test_a_replay_from_any_record_gives_that_record_and_all_behind_it(tmp_path: Path) -> None:

@@ -50,9 +50,14 @@ class Disk:
     applied: tuple[Seq, Epoch] = (Seq(0), Epoch(0))
     flushed_index: dict[bytes, int] = field(default_factory=dict)
     flushed_applied: tuple[Seq, Epoch] = (Seq(0), Epoch(0))
+    replay_from: int = 0  # Flushed with the index: not past anything that it does not show.
 
-    def flush_index(self) -> None:
+    def flush_index(self, rng: random.Random) -> None:
+        """Other shards share the journal, so replay may begin anywhere before what is needed."""
         self.flushed_index, self.flushed_applied = dict(self.index), self.applied
+        held = range(self.replay_from, len(self.journal))
+        needed = next((at for at in held if not self.journal[at][0].settled), len(self.journal))
+        self.replay_from = min(rng.randint(self.replay_from, needed), self.synced)
 
     def crash(self) -> None:
         del self.journal[self.synced :]
@@ -148,7 +153,9 @@ class ReplicaCluster:
             self._perform(replica, replica.announcement())
 
     def flush_index(self) -> None:
-        self.disks[self.random.choice(self.nodes)].flush_index()
+        replica = self._any_running()
+        if replica is not None:
+            self.disks[replica.node].flush_index(self.random)
 
     def cut_or_heal(self) -> None:
         running = [replica.node for replica in self._running()]
@@ -188,7 +195,8 @@ class ReplicaCluster:
         replica = ShardReplica(SHARD, node, f"disk{node}", *disk.applied)
         self.replicas[node] = replica
         self._tell(f"n{node} starts with {disk.applied[0]} applied")
-        for entry, commit in list(disk.journal):
+        for at in range(disk.replay_from, len(disk.journal)):
+            entry, commit = disk.journal[at]
             fresh = Entry(
                 entry.epoch,
                 entry.seq,
@@ -199,6 +207,7 @@ class ReplicaCluster:
                 entry.operation,
                 entry.touched,
             )
+            disk.journal[at] = (fresh, commit)
             replica.recover(fresh, commit)
         self._perform(replica, replica.recovered())
         for other in self.nodes:
@@ -279,7 +288,7 @@ class ReplicaCluster:
             disk = self.disks[node]
             durable = disk.flushed_applied[0] >= entry.seq or any(
                 (held.seq, held.epoch) == (entry.seq, entry.epoch)
-                for held, _ in disk.journal[: disk.synced]
+                for held, _ in disk.journal[disk.replay_from : disk.synced]
             )
             assert durable, self._fail(f"{entry.seq} is acknowledged and n{node} may lose it")
         assert isinstance(entry.operation, PutObject)

@@ -10,7 +10,13 @@ from tests.unit.replication.replica_cluster import SHARD, ReplicaCluster
 
 from octad.sharding.ids import Epoch, NodeId, Seq
 from octad.sharding.shard_map import Member, ShardRow
-from octad.storage_node.core.shard_replica import Append, SendNack, SendPrepare, ShardReplica
+from octad.storage_node.core.shard_replica import (
+    Action,
+    Append,
+    SendNack,
+    SendPrepare,
+    ShardReplica,
+)
 
 STEPS = 2000
 
@@ -133,12 +139,19 @@ def test_a_backup_asks_again_after_every_new_connection() -> None:
     assert replica.on_connected(NodeId(1)) == [SendNack(NodeId(1), Seq(0))]
 
 
-def test_a_gap_is_refused() -> None:
+def test_a_gap_is_refused_once_until_the_tail_is_sent_again() -> None:
     replica = ShardReplica(SHARD, NodeId(2), "two", Seq(0), Epoch(0))
     replica.on_row(two_members())
     leader = ShardReplica(SHARD, NodeId(1), "one", Seq(0), Epoch(0))
     prepare = next(a for a in leader.lead(two_members()) if isinstance(a, SendPrepare))
-    entry = prepare.entry
-    late = (entry.epoch, Seq(3), entry.kind, entry.request_id, entry.metadata, b"")
-    refused = replica.on_prepare(NodeId(1), Epoch(5), late, Epoch(5), Seq(0))
-    assert refused == [SendNack(NodeId(1), Seq(0))]
+
+    def receive(seq: int) -> list[Action]:
+        entry = prepare.entry
+        sent = (entry.epoch, Seq(seq), entry.kind, entry.request_id, entry.metadata, b"")
+        return replica.on_prepare(NodeId(1), Epoch(5), sent, Epoch(5 if seq > 1 else 0), Seq(0))
+
+    assert [type(action) for action in receive(1)] == [Append]
+    assert receive(3) == [SendNack(NodeId(1), Seq(1))]
+    assert receive(4) == [], "its answer is under way"
+    assert [type(action) for action in receive(2)] == [Append]
+    assert receive(5) == [SendNack(NodeId(1), Seq(2))]

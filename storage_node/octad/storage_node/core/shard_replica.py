@@ -162,30 +162,41 @@ class ShardReplica:
         self.entries: deque[Entry] = deque()  # applied < seq <= end
         self.dirty: dict[bytes, int] = {}  # touched key -> number of entries that touch it
         self.verified = applied  # Backup: up to here our log is known to be the primary's.
+        # Backup: a SendNack is under way, and what comes before its answer is dropped, so that one
+        # gap does not have the tail sent once for every message behind it.
+        self.asked_again = False
         self.durable = applied
         self.match: dict[NodeId, Seq] = {}  # Primary: what each member has durable.
         self.announced = applied  # Primary: highest commit point told to everyone.
+        self.missing_before: Seq | None = None  # Recovery: a record without its predecessor.
 
     # -- recovery ------------------------------------------------------------------------------
 
     def recover(self, entry: Entry, commit: Seq) -> None:
         """Replay one journal record, in the order of the journal (rule R14).
 
-        It supersedes every earlier record of the shard with the same or a higher seq. What lies
-        above the highest commit point that any record carries stays prepared and dirty.
+        It supersedes every earlier record of the shard with the same or a higher seq. One whose
+        predecessor is missing must be superseded itself by what follows: replay begins behind the
+        predecessor because that is needed no more. What lies above the highest commit point that
+        any record carries stays prepared and dirty.
         """
-        if entry.seq > self.applied:
-            assert entry.seq <= self.end + 1, (
-                f"shard {shard_name(self.shard)}: seq {entry.seq} is missing"
-            )
-            if entry.seq <= self.end and self._entry(entry.seq).epoch != entry.epoch:
-                self._truncate(entry.seq)
-            if entry.seq == self.end + 1:
-                self._append(entry)
+        self.missing_before = None
+        if entry.seq > self.end + 1:
+            self.missing_before = entry.seq
+            return
+        known = entry.seq <= self.applied or (
+            entry.seq <= self.end and self._entry(entry.seq).epoch == entry.epoch
+        )
+        self._truncate(max(self.applied, entry.seq if known else entry.seq - 1))
+        if entry.seq == self.end + 1:
+            self._append(entry)
         self.commit = max(self.commit, min(commit, self.end))
 
     def recovered(self) -> Actions:
         """The journal is replayed to its end: everything read from it is durable."""
+        assert self.missing_before is None, (
+            f"shard {shard_name(self.shard)}: what precedes seq {self.missing_before} is missing"
+        )
         self.durable = self.end
         self.verified = self.announced = self.commit
         return self._apply_from(self.applied)
@@ -202,7 +213,7 @@ class ShardReplica:
             return actions
         if row.primary == self.node:
             return [*actions, Lead(row)]
-        return [*actions, SendNack(row.primary, self.verified)]
+        return [*actions, self._ask_again(row.primary)]
 
     def lead(self, row: ShardRow) -> Actions:
         """Our swap to `row` succeeded (rules R11, R15): re-prepare the tail, then a barrier."""
@@ -353,11 +364,12 @@ class ShardReplica:
             return refusal
         entry_epoch, seq, kind, request_id, metadata, data = entry
         if seq - 1 > self.end or not self._continues(Seq(seq - 1), previous_epoch):
-            return [SendNack(sender, self.verified)]
+            return [] if self.asked_again else [self._ask_again(sender)]
+        self.asked_again = False
         actions: Actions = []
         if seq > self.applied:
             if seq <= self.end and self._entry(seq).epoch != entry_epoch:
-                self._truncate(seq)
+                self._truncate(Seq(seq - 1))
             if seq == self.end + 1:
                 operation = decode_operation(kind, metadata)
                 new = Entry(
@@ -384,7 +396,8 @@ class ShardReplica:
         if refusal is not None:
             return refusal
         if commit > self.end or not self._continues(commit, commit_epoch):
-            return [SendNack(sender, self.verified)]
+            return [] if self.asked_again else [self._ask_again(sender)]
+        self.asked_again = False
         self.verified = max(self.verified, commit)
         return self._learn_commit(commit)
 
@@ -392,7 +405,11 @@ class ShardReplica:
         """A new connection to `node`: what was on its way over the old one may be lost."""
         if self.row is None or self.row.primary != node or not self._is_member():
             return []
-        return [SendNack(node, self.verified)]
+        return [self._ask_again(node)]
+
+    def _ask_again(self, primary: NodeId) -> SendNack:
+        self.asked_again = True
+        return SendNack(primary, self.verified)
 
     def _refuse(self, sender: NodeId, epoch: Epoch) -> Actions | None:
         """The actions instead of taking a message of `epoch` from `sender`; None: take it."""
@@ -448,10 +465,10 @@ class ShardReplica:
         for key in entry.touched:
             self.dirty[key] = self.dirty.get(key, 0) + 1
 
-    def _truncate(self, seq: Seq) -> None:
-        """Drop our entries from `seq` on: the primary of this epoch has others there."""
-        assert seq > self.commit, "never truncate below the commit point"
-        while self.end >= seq:
+    def _truncate(self, last: int) -> None:
+        """Drop our entries past `last`: the primary of this epoch has others there."""
+        assert last >= self.commit or self.end <= last, "never truncate below the commit point"
+        while self.end > last:
             self._clean(self.entries.pop())
             self.end = Seq(self.end - 1)
         self.durable = Seq(min(self.durable, self.end))

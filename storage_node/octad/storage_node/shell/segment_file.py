@@ -175,9 +175,9 @@ def open_segment(
     except BadRecord as error:
         disk.close(descriptor)
         raise CorruptRecord(path, 0, str(error)) from error
-    except BaseException:
+    except OSError as error:
         disk.close(descriptor)
-        raise
+        raise UnreadableRecord(path, 0, f"it cannot be read: {error}") from error
     file = SegmentFile(disk, path, descriptor, header)
     if identity is not None and identity != header.identity:
         file.close()
