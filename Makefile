@@ -11,7 +11,7 @@ pip := .venv/bin/python -m pip install --quiet --disable-pip-version-check
 not_fast := cluster or etcd or root or long
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv run check test test-etcd test-long bench bench-sharding
+.PHONY: help .venv run check test test-etcd test-long bench bench-sharding sharding-study
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -43,8 +43,11 @@ test-long: $(everything)  ## what takes too long for every run
 bench: $(server)  ## figures of a three-node cluster on this machine (ARGS="--json", "--seconds 1")
 	@exec .venv/bin/python -m tools.bench $(ARGS)
 
-bench-sharding: $(everything)  ## placement schemes side by side
-	@exec .venv/bin/octad sharding $(ARGS)
+bench-sharding: $(everything)  ## placement: look-ups, assignments, the comparison, against their limits
+	@exec .venv/bin/python -m octad.sharding.study.bench
+
+sharding-study: $(everything)  ## every figure of docs/explanation/sharding.md anew
+	@exec .venv/bin/python -m octad.sharding.study.regenerate docs/explanation
 
 $(server): pyproject.toml | .venv/bin/pip
 	@echo "installing octad into .venv"

@@ -1,10 +1,8 @@
 """The last replicas of a rebalancing: those that no node with room may take directly.
 
-Then another node takes the replica and passes one of its own on to a node with room. Cheapest
-first: a node that held the shard before takes it back and passes something else on; or a node
-passes on a replica that had only just been given to it; both cost no more moves than there had to
-be, and neither does a chain of such steps. Then any node and any replica: one move more. At last
-chains of any kind.
+They are placed by chains of nodes that pass replicas on (`set_chains.py`): first by chains that
+cost no more moves than there had to be, then by any. Where the search by sets finds none, one by
+single shards does.
 
 Why that ends: giving every shard q/n of a node with quota q (n shards) meets all constraints in
 fractions, and the constraints are those of a flow, so whole numbers exist that meet them and a
@@ -15,71 +13,59 @@ was asked.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
-from octad.sharding.placement_state import PlacementState
-
-
-def place_leftover(state: PlacementState, shard: int) -> None:
-    """Fill one hole of `shard`."""
-    takers = [node for node in range(len(state.zones)) if state.room(node) > 0]
-    direct = next((node for node in takers if state.fits(shard, node)), None)
-    if direct is not None:
-        state.add(shard, direct)
-        return
-    placed = (
-        _place_by_exchange(state, shard, takers, _free_exchanges(state, shard))
-        or _place_by_chain(state, shard, free_only=True)
-        or _place_by_exchange(state, shard, takers, _any_exchanges(state, shard))
-        or _place_by_chain(state, shard, free_only=False)
-    )
-    if not placed:
-        _place_beyond_quota(state, shard)
+from octad.sharding.placement_state import PlacementState, ReplicaSet
+from octad.sharding.set_chains import SetChains, carry_out
 
 
-def _place_by_exchange(
-    state: PlacementState, shard: int, takers: Sequence[int], ways: Iterable[tuple[int, int]]
-) -> bool:
-    for keeper, passed_on in ways:
-        if state.is_pinned(passed_on, keeper):
-            continue
-        for taker in takers:
-            if state.fits(passed_on, taker, leaving=keeper):
-                state.replace(passed_on, keeper, taker)
-                state.add(shard, keeper)
-                return True
-    return False
+def place_leftovers(state: PlacementState, shards: Sequence[int]) -> None:
+    """Fill a hole of each of `shards`; a shard that lacks two replicas is named twice."""
+    left = list(shards)
+    while left:
+        alike: dict[tuple[ReplicaSet, ReplicaSet], list[int]] = {}
+        again = []
+        seen: set[int] = set()
+        for shard in left:
+            if shard in seen:
+                again.append(shard)  # Its next hole is another case, once this one is filled.
+                continue
+            seen.add(shard)
+            key = (tuple(sorted(state.rows[shard])), tuple(sorted(state.before[shard])))
+            alike.setdefault(key, []).append(shard)
+        for (rest, before), group in alike.items():
+            again += group[_place_alike(state, rest, before, group) :]
+        if again and len(again) == len(left):
+            # A search by shards may change rows with holes: everything is sorted anew after it.
+            shard = again.pop()
+            if not _place_by_chain(state, shard):
+                _place_beyond_quota(state, shard)
+        left = again
 
 
-def _free_exchanges(state: PlacementState, shard: int) -> Iterator[tuple[int, int]]:
-    """(who takes `shard`, which of its shards it passes on) where that costs no further move."""
-    for keeper in state.before[shard]:
-        if state.fits(shard, keeper):
-            yield from ((keeper, passed_on) for passed_on in state.shards_of[keeper])
-    for keeper in range(len(state.zones)):
-        if state.fits(shard, keeper):
-            for passed_on in state.shards_of[keeper]:
-                if state.arrived(passed_on, keeper):
-                    yield keeper, passed_on
-
-
-def _any_exchanges(state: PlacementState, shard: int) -> Iterator[tuple[int, int]]:
-    """All (who takes `shard`, which of its shards it passes on)."""
-    for keeper in range(len(state.zones)):
-        if state.fits(shard, keeper):
-            yield from ((keeper, passed_on) for passed_on in state.shards_of[keeper])
+def _place_alike(
+    state: PlacementState, rest: ReplicaSet, before: ReplicaSet, shards: list[int]
+) -> int:
+    """Fill one hole of each of `shards`, whose rows and old rows are the same; gives how many."""
+    done = 0
+    while done < len(shards):
+        placed = 0
+        for any_cost in (False, True):
+            path = [] if placed else SetChains(state, any_cost=any_cost).find(rest, before)
+            if path:
+                placed = carry_out(state, path, shards[done:])
+        if not placed:
+            break
+        done += placed
+    return done
 
 
 class _Chains:
-    """Breadth first through "y may take t, which x passes on", from a shard with a hole.
+    """Breadth first through "y may take t, which x passes on", from a shard with a hole."""
 
-    A link is free when x had only just been given t, or y held it before.
-    """
-
-    def __init__(self, state: PlacementState, shard: int, *, free_only: bool) -> None:
+    def __init__(self, state: PlacementState, shard: int) -> None:
         self.state = state
         self.shard = shard
-        self.free_only = free_only
         # Who was reached through which shard of whom; the start's own hole has no giver.
         self.came_by: dict[int, tuple[int, int]] = {}
         self.unreached = list(range(len(state.zones)))
@@ -101,11 +87,9 @@ class _Chains:
         return None
 
     def _candidates(self, giver: int, shard: int) -> Sequence[int]:
-        """Who may be reached by `giver` passing `shard` on, zones and cost regarded."""
-        zones, before = self.state.zones, self.state.before[shard]
-        free = not self.free_only or self.state.arrived(shard, giver)
-        nodes = self.unreached if free else [node for node in self.unreached if node in before]
-        if not free or not self.state.zones_matter:
+        """Who may be reached by `giver` passing `shard` on, zones regarded."""
+        zones, nodes = self.state.zones, self.unreached
+        if not self.state.zones_matter:
             return nodes
         if (shard, zones[giver]) in self.zones_seen:
             return ()
@@ -125,8 +109,8 @@ class _Chains:
         return reached
 
 
-def _place_by_chain(state: PlacementState, shard: int, *, free_only: bool) -> bool:
-    chains = _Chains(state, shard, free_only=free_only)
+def _place_by_chain(state: PlacementState, shard: int) -> bool:
+    chains = _Chains(state, shard)
     node = chains.find()
     if node is None:
         return False

@@ -105,3 +105,19 @@ WATCHERS_MAX: Final = 2_000
 
 # What a restart may have to replay, at most: bytes of journal that the flushed index does not show.
 INDEX_FLUSH_AFTER_BYTES: Final = 128 * MIB
+INDEX_FLUSH_POLL_S: Final = 1.0
+INDEX_FLUSH_AFTER_RECORDS: Final = 60_000  # Replayed at 20,000 a second and more.
+
+# Giving space back. One step is what may stand between two requests: about a millisecond.
+COMPACTION_STEP_BYTES: Final = 256 * KIB
+COMPACTION_STEP_RECORDS: Final = 100
+COMPACTION_STEP_S_MIN: Final = 0.004
+COMPACTION_BYTES_PER_S: Final = 16 * MIB  # Copied, so that clients keep most of the disk.
+COMPACTION_POLL_S: Final = 2.0
+READER_PIN_S: Final = 30.0  # How long a file stays that a reader may just have been sent to.
+SPARE_SEGMENTS_MAX: Final = 4
+
+# Reading everything again: a node's whole journal in a week, a little faster to end in time.
+SCRUB_PERIOD_S: Final = 7 * 24 * 3600
+SCRUB_STEP_BYTES: Final = 256 * KIB
+SCRUB_BYTES_PER_S_MIN: Final = 256 * KIB

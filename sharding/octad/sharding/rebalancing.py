@@ -14,13 +14,14 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from itertools import islice
 
-from octad.sharding.exchanges import place_leftover
+from octad.sharding.exchanges import place_leftovers
 from octad.sharding.placement_state import PlacementState, ReplicaSet
 from octad.sharding.quotas import rounded
 
 # How many ways to give a replica away are compared for the sake of few sets: a bound on time alone.
 SETS_COMPARED_MAX = 24
 TAKERS_COMPARED_MAX = 6
+ZONES_COMPARED_MAX = 64
 
 
 def rebalanced(
@@ -44,9 +45,7 @@ def rebalanced(
     state = PlacementState(before, kept, zones, pinned, replicas=replicas, per_zone=per_zone)
     state.quotas = _with_room_for_pins(rounded(shares, zones, state.load, range(len(zones))), state)
     run = _Run(state, primaries, scatter_width)
-    leftovers = [*run.fill_holes(), *run.relieve()]
-    for shard in leftovers:
-        place_leftover(state, shard)
+    place_leftovers(state, [*run.fill_holes(), *run.relieve()])
     return state.rows
 
 
@@ -103,6 +102,11 @@ class _Run:
         nodes = range(len(state.zones))
         self.noted_room = {node: state.room(node) for node in nodes if state.room(node) > 0}
         self.by_room = sorted((-room, node) for node, room in self.noted_room.items())
+        self.by_zone: dict[int, list[tuple[int, int]]] = {}
+        self.zone_room: Counter[int] = Counter()
+        for room, node in self.by_room:
+            self.by_zone.setdefault(state.zones[node], []).append((room, node))
+            self.zone_room[state.zones[node]] -= room
 
     def fill_holes(self) -> list[int]:
         """Give every short row the nodes it lacks; returns a shard for each hole that is left."""
@@ -148,13 +152,23 @@ class _Run:
 
     def _taker_for(self, rest: ReplicaSet, shards: int) -> int | None:
         """The node with room that completes `rest` at the least cost in new sets."""
-        fits = [
-            node for node in self._takers(TAKERS_COMPARED_MAX) if self.state.fits_rest(rest, node)
-        ]
-        if not fits:
-            everyone = self._takers(len(self.by_room))
-            fits = [node for node in everyone if self.state.fits_rest(rest, node)][:1]
+        fits = self._fitting(rest)
         return min(fits, key=lambda node: self._cost(rest, node, shards, shards), default=None)
+
+    def _fitting(self, rest: ReplicaSet) -> list[int]:
+        """Some nodes with room that may complete `rest`; from the zone with the most room.
+
+        A zone left for last would find only rows that it is in already.
+        """
+        if self.state.zones_matter and len(self.zone_room) <= ZONES_COMPARED_MAX:
+            for zone in sorted(self.zone_room, key=lambda zone: (-self.zone_room[zone], zone)):
+                nodes = [node for _, node in self.by_zone[zone][:TAKERS_COMPARED_MAX]]
+                fits = [node for node in nodes if self.state.fits_rest(rest, node)]
+                if fits:
+                    return fits
+        fits = [n for n in self._takers(TAKERS_COMPARED_MAX) if self.state.fits_rest(rest, n)]
+        everyone = () if fits else self._takers(len(self.by_room))
+        return fits or [node for node in everyone if self.state.fits_rest(rest, node)][:1]
 
     def _best_move(self, giver: int) -> tuple[ReplicaSet, int] | None:
         """The best of the first few ways to give away shards of one set: (set, taker)."""
@@ -238,9 +252,13 @@ class _Run:
         return [node for _, node in self.by_room[:count]]
 
     def _note_room(self, taker: int) -> None:
-        """Bring `taker`'s place in the order up to date."""
-        del self.by_room[bisect_left(self.by_room, (-self.noted_room.pop(taker), taker))]
+        """Bring `taker`'s place in the orders up to date."""
+        zone, noted = self.state.zones[taker], self.noted_room.pop(taker)
         room = self.state.room(taker)
+        self.zone_room[zone] += room - noted
+        for order in (self.by_room, self.by_zone[zone]):
+            del order[bisect_left(order, (-noted, taker))]
+            if room > 0:
+                insort(order, (-room, taker))
         if room > 0:
             self.noted_room[taker] = room
-            insort(self.by_room, (-room, taker))

@@ -1,0 +1,1 @@
+"""Every scheme of the comparison, behind the interface in `scheme.py`."""

@@ -1,0 +1,191 @@
+"""The binary form of the shard map: exact, small, versioned, and suspicious of what it reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from xxhash import xxh3_64_intdigest
+
+from octad.sharding.assignment import PlacementNode, first_assignment
+from octad.sharding.compact_map import CorruptMap, UnencodableRow, decode_map, encode_map
+from octad.sharding.ids import Epoch, NodeId, PoolId, Seq, shard_id
+from octad.sharding.shard_map import (
+    FormerMember,
+    Learner,
+    Member,
+    NewerFormat,
+    Pool,
+    ShardMap,
+    ShardRow,
+)
+
+GOLDEN = Path(__file__).parents[2] / "golden/sharding"
+NODES = st.integers(0, 65_535).map(NodeId)
+SEQS = st.integers(0, 2**40).map(Seq)
+INCARNATIONS = st.text(max_size=20)
+
+
+@st.composite
+def rows(draw: st.DrawFn) -> ShardRow:
+    epoch = Epoch(draw(st.integers(0, 2**40)))
+    nodes = draw(st.lists(NODES, min_size=1, max_size=7, unique=True))
+    members = []
+    for place, node in enumerate(nodes):
+        recruit = 0 < place < 4 and draw(st.booleans())
+        base = draw(SEQS) if recruit else Seq(0)
+        base_epoch = Epoch(draw(st.integers(0, epoch))) if recruit else Epoch(0)
+        members.append(Member(node, draw(INCARNATIONS), base, base_epoch))
+    return ShardRow(
+        epoch,
+        draw(st.integers(0, 18)),
+        draw(st.sampled_from(nodes)),
+        tuple(members),
+        tuple(draw(st.lists(st.builds(Learner, NODES, INCARNATIONS), max_size=7))),
+        tuple(draw(st.lists(st.builds(FormerMember, NODES, INCARNATIONS, SEQS), max_size=7))),
+    )
+
+
+@st.composite
+def maps(draw: st.DrawFn) -> ShardMap:
+    ids = draw(st.lists(st.integers(0, 2**31).map(PoolId), max_size=3, unique=True))
+    pools = {id_: Pool(id_, draw(st.integers(1, 3)), draw(st.integers(0, 3))) for id_ in ids}
+    known = {}
+    for pool in pools.values():
+        for number in range(1 << pool.depth):
+            if draw(st.booleans()):
+                known[shard_id(pool.id, number)] = draw(rows())
+    return ShardMap(pools, known)
+
+
+def example() -> ShardMap:
+    """One of everything: two pools, a missing row, a recruit, a learner, a former member."""
+    whole = tuple(Member(NodeId(i), f"disk-{i}") for i in (1, 2, 3))
+    recruit = Member(NodeId(4), "disk-4", Seq(1000), Epoch(6))
+    former = FormerMember(NodeId(3), "disk-3", Seq(998))
+    small = {
+        0: ShardRow(Epoch(1), 1, NodeId(1), whole[:2]),
+        1: ShardRow(Epoch(300), 2, NodeId(2), whole[:2]),
+    }
+    large = {
+        0: ShardRow(Epoch(7), 2, NodeId(2), (*whole[:2], recruit), (), (former,)),
+        1: ShardRow(Epoch(2), 2, NodeId(3), whole, (Learner(NodeId(4), "disk-4"),)),
+        3: ShardRow(Epoch(1), 2, NodeId(1), whole),
+    }
+    return ShardMap(
+        {PoolId(0): Pool(PoolId(0), 2, 1), PoolId(1): Pool(PoolId(1), 3, 2)},
+        {shard_id(PoolId(0), n): row for n, row in small.items()}
+        | {shard_id(PoolId(1), n): row for n, row in large.items()},
+    )
+
+
+def large(nodes: int, *, degraded: bool = False, moving: bool = False) -> ShardMap:
+    """4,096 shards with three replicas; optionally node 0 lost, or a learner in every row."""
+    pool = Pool(PoolId(1), 3, 12)
+    assigned = first_assignment([PlacementNode(NodeId(i)) for i in range(nodes)], 3, 12)
+    known = {}
+    for number, row in enumerate(assigned):
+        members = [Member(node, f"{node:032x}") for node in row]
+        learners: tuple[Learner, ...] = ()
+        former: tuple[FormerMember, ...] = ()
+        if degraded and NodeId(0) in row:
+            spare = next(NodeId(i) for i in range(nodes) if NodeId(i) not in row)
+            base = Seq(2**33 + number)
+            members = [each for each in members if each.node != 0]
+            members.append(Member(spare, f"{spare:032x}", base, Epoch(5_000)))
+            former = (FormerMember(NodeId(0), f"{0:032x}", Seq(base - 3)),)
+        if moving:
+            learners = (Learner(NodeId((row[0] + 1) % nodes), "f" * 32),)
+        known[shard_id(pool.id, number)] = ShardRow(
+            Epoch(5_001), 12, members[0].node, tuple(members), learners, former
+        )
+    return ShardMap({pool.id: pool}, known)
+
+
+@given(shard_map=maps())
+@settings(max_examples=200, deadline=None)
+def test_every_map_comes_back_as_it_was(shard_map: ShardMap) -> None:
+    assert decode_map(encode_map(shard_map)) == shard_map
+
+
+def test_equal_maps_are_equal_bytes_whatever_the_order_of_their_rows() -> None:
+    shard_map = example()
+    turned = ShardMap(
+        dict(reversed(list(shard_map.pools.items()))), dict(reversed(list(shard_map.rows.items())))
+    )
+    assert encode_map(turned) == encode_map(shard_map)
+
+
+def test_version_1_is_what_it_has_always_been() -> None:
+    golden = bytes.fromhex((GOLDEN / "shard_map_v1.hex").read_text())
+    assert encode_map(example()) == golden
+    assert decode_map(golden) == example()
+
+
+def test_the_bytes_in_the_documents_are_those_of_version_1() -> None:
+    page = (Path(__file__).parents[3] / "docs/reference/shard-map.md").read_text()
+    _, _, example_text = page.partition("```text\n")
+    lines = example_text.partition("```")[0].splitlines()
+    octets = "".join(line[:38] if len(line) > 38 else line for line in lines)
+    assert bytes.fromhex(octets) == encode_map(example())
+
+
+@pytest.mark.parametrize(
+    "shard_map",
+    [
+        large(100),
+        large(100, moving=True),
+        large(400),
+        large(4, degraded=True),
+        large(9, degraded=True),
+    ],
+    ids=["healthy", "every shard moving", "over 256 nodes", "1 of 4 lost", "1 of 9 lost"],
+)
+def test_4096_shards_at_3x_fit_64_kib_in_every_usual_state(shard_map: ShardMap) -> None:
+    encoded = encode_map(shard_map)
+    assert len(encoded) <= 64 * 1024
+    assert decode_map(encoded) == shard_map
+
+
+def test_a_newer_version_is_refused_by_name() -> None:
+    encoded = bytearray(encode_map(example()))
+    encoded[4] = 2
+    with pytest.raises(NewerFormat, match="format 2, this octad knows 1"):
+        decode_map(bytes(encoded))
+
+
+def test_any_flipped_byte_is_noticed() -> None:
+    encoded = encode_map(example())
+    for at in range(len(encoded)):
+        damaged = bytearray(encoded)
+        damaged[at] ^= 0x01
+        with pytest.raises((CorruptMap, NewerFormat)):
+            decode_map(bytes(damaged))
+
+
+@given(data=st.binary(max_size=60), cut=st.integers(0, 200))
+def test_bytes_that_are_no_map_are_refused_even_with_a_right_checksum(
+    data: bytes, cut: int
+) -> None:
+    for body in (data, b"OCTM\x01\x01" + data, encode_map(example())[:cut]):
+        sealed = body + xxh3_64_intdigest(body).to_bytes(8, "little")
+        try:
+            decoded = decode_map(sealed)
+        except CorruptMap:
+            continue
+        assert decode_map(encode_map(decoded)) == decoded
+
+
+def test_rows_the_format_has_no_room_for_are_refused() -> None:
+    for row in (
+        ShardRow(Epoch(1), 0, NodeId(9), (Member(NodeId(1), "a"),)),
+        ShardRow(Epoch(1), 0, NodeId(1), ()),
+        ShardRow(Epoch(1), 0, NodeId(0), tuple(Member(NodeId(i), "a") for i in range(8))),
+        ShardRow(Epoch(1), 0, NodeId(1), (Member(NodeId(1), "a" * 256),)),
+        ShardRow(Epoch(1), 0, NodeId(1), (Member(NodeId(1), "a", Seq(1), Epoch(2)),)),
+    ):
+        shard_map = ShardMap({PoolId(0): Pool(PoolId(0), 1, 0)}, {shard_id(PoolId(0), 0): row})
+        with pytest.raises(UnencodableRow):
+            encode_map(shard_map)
