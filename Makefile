@@ -11,7 +11,7 @@ pip := .venv/bin/python -m pip install --quiet --disable-pip-version-check
 not_fast := cluster or etcd or root or long
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv run check test test-etcd test-long bench bench-sharding sharding-study
+.PHONY: help .venv run check test test-etcd test-long bench bench-engine bench-coordinator bench-sharding sharding-study
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,13 @@ test-long: $(everything)  ## what takes too long for every run
 
 bench: $(server)  ## figures of a three-node cluster on this machine (ARGS="--json", "--seconds 1")
 	@exec .venv/bin/python -m tools.bench $(ARGS)
+
+bench-engine: $(everything)  ## the storage engine alone, against its limits (ARGS="--objects 10000000")
+	@exec .venv/bin/python -m tools.engine.bench $(ARGS)
+
+bench-coordinator: $(everything)  ## figures of the coordinator: watchers, map, placement, failover
+	tools/ensure_etcd.sh
+	@exec .venv/bin/python -m tools.bench_coordinator $(ARGS)
 
 bench-sharding: $(everything)  ## placement: look-ups, assignments, the comparison, against their limits
 	@exec .venv/bin/python -m octad.sharding.study.bench

@@ -49,7 +49,7 @@ DISK_FREE_BYTES_MIN: Final = 256 * MIB  # Two segments, and the index's next flu
 INDEX_MEMTABLE_BYTES: Final = 16 * MIB
 INDEX_MEMTABLES_MAX: Final = 3  # One being filled, two on their way to disk.
 INDEX_CACHE_BYTES: Final = 16 * MIB
-INDEX_BLOCK_BYTES: Final = 8 * KIB
+INDEX_BLOCK_BYTES: Final = 4 * KIB  # A get decompresses one: 5.9 µs in all; with 8 KiB, 7.6.
 INDEX_OPEN_FILES_MAX: Final = 256
 
 # Frames between nodes: a piece with its record's metadata and room to spare.
@@ -108,11 +108,11 @@ INDEX_FLUSH_AFTER_BYTES: Final = 128 * MIB
 INDEX_FLUSH_POLL_S: Final = 1.0
 INDEX_FLUSH_AFTER_RECORDS: Final = 60_000  # Replayed at 20,000 a second and more.
 
-# Giving space back. One step is what may stand between two requests: about a millisecond.
-COMPACTION_STEP_BYTES: Final = 256 * KIB
-COMPACTION_STEP_RECORDS: Final = 100
-COMPACTION_STEP_S_MIN: Final = 0.004
-COMPACTION_BYTES_PER_S: Final = 16 * MIB  # Copied, so that clients keep most of the disk.
+# Giving space back. One step is what may stand between two requests: a third of a millisecond.
+COMPACTION_STEP_BYTES: Final = 64 * KIB
+COMPACTION_STEP_RECORDS: Final = 32
+COMPACTION_STEP_S_MIN: Final = 0.005
+COMPACTION_BYTES_PER_S: Final = 8 * MIB  # Copied, so that clients keep most of the disk.
 COMPACTION_POLL_S: Final = 2.0
 READER_PIN_S: Final = 30.0  # How long a file stays that a reader may just have been sent to.
 SPARE_SEGMENTS_MAX: Final = 4

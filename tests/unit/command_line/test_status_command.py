@@ -22,7 +22,7 @@ from octad.client.core.status_document import (
 )
 from octad.client.core.status_table import status_table
 from octad.client.shell.command_line import main
-from octad.client.shell.status_command import DEV_COORDINATOR_FIELD
+from octad.client.shell.coordinator_option import DEV_COORDINATOR_FIELD
 
 TABLE = """\
 cluster 1a2b3c4d: degraded

@@ -38,12 +38,18 @@ async def open_cluster(directory: Path, replicas: int = 3) -> AsyncIterator[Embe
 
 @asynccontextmanager
 async def running(
-    store: ConfigStore, *, nodes_expected: int = 0, token: JoinToken = TOKEN
+    store: ConfigStore,
+    *,
+    nodes_expected: int = 0,
+    settle_s: float = 0.0,
+    token: JoinToken = TOKEN,
 ) -> AsyncIterator[tuple[Coordinator, str]]:
     """A coordinator and its URL."""
     listener = listen_on("127.0.0.1:0", "--listen")
     address = f"127.0.0.1:{listener.getsockname()[1]}"
-    config = CoordinatorConfig(token, STORE_ADDRESS, "etcd", address, "0.1.0", nodes_expected)
+    config = CoordinatorConfig(
+        token, STORE_ADDRESS, "etcd", address, "0.1.0", nodes_expected, settle_s
+    )
     coordinator = Coordinator(store, config)
     service = HttpService(coordinator)
     await coordinator.start()

@@ -129,7 +129,7 @@ def test_the_json_is_the_documented_one() -> None:
     assert msgspec.json.encode(status(seen)) == (
         b'{"format":1,"cluster":"1a2b3c4d","state":"degraded",'
         b'"problems":["1 shard refuses writes: a member is down"],'
-        b'"store":{"kind":"embedded","endpoints":["http://127.0.0.1:9500"],"revision":9},'
+        b'"store":{"kind":"embedded","endpoints":["http://127.0.0.1:9500"],"revision":9,"age_s":0.0},'
         b'"coordinator":{"address":"127.0.0.1:9400","version":"0.1.0","leading":true,'
         b'"leader_address":"127.0.0.1:9400"},'
         b'"pools":[{"id":0,"replicas":3,"depth":0,"nodes_missing":0,'

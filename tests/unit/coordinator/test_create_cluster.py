@@ -129,6 +129,20 @@ async def test_a_disabled_key_stays_disabled(store: EmbeddedStore) -> None:
     assert await stored_key(store) == disabled
 
 
+async def test_what_a_newer_octad_has_put_into_a_key_stays_there(store: EmbeddedStore) -> None:
+    await create(store)
+    key = KEYS.access_key("octad")
+    before = await store.get(key)
+    assert before is not None
+    newer = before.value[:-1] + b',"policy":{"allow":["*"]}}'
+    await store.transact([], [Put(key, newer)])
+    await ensure_access_key(store, TOKEN, "octad", "new-secret")
+    after = await store.get(key)
+    assert after is not None
+    assert after.value.endswith(b',"policy":{"allow":["*"]}}')
+    assert secret_of(TOKEN, await stored_key(store)) == "new-secret"
+
+
 async def test_after_an_unknown_outcome_the_same_call_finishes(
     store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from octad.client.core.event_document import EventsDocument
 from octad.client.core.internal_auth import sign
+from octad.client.core.service_records import RegisterAnswer, RegisterRequest
 from octad.client.core.status_document import ClusterStatus, ShardStatus
 from octad.coordinator.core.join_messages import JoinRequest, RefusalMessage
 from octad.coordinator.store.open_store import StoreAddress
@@ -19,7 +21,16 @@ EXAMPLES: list[str] = [
     for text in re.findall(r"^```json\n([^\n]+)\n```$", DOCUMENT.read_text(), re.MULTILINE)
     if "…" not in text
 ]
-KINDS: list[type] = [RefusalMessage, JoinRequest, StoreAddress, ClusterStatus, ShardStatus]
+KINDS: list[type] = [
+    RefusalMessage,
+    JoinRequest,
+    StoreAddress,
+    RegisterRequest,
+    RegisterAnswer,
+    EventsDocument,
+    ClusterStatus,
+    ShardStatus,
+]
 
 
 @pytest.mark.parametrize(("text", "kind"), list(zip(EXAMPLES, KINDS, strict=True)))

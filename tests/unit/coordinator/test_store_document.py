@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from octad.client.core.join_token import JoinToken
+from octad.client.core.service_records import ServiceInstance
 from octad.coordinator.core.access_keys import access_key_record
 from octad.coordinator.core.records import (
     CLUSTERS,
@@ -42,6 +43,7 @@ WRITTEN_AGAIN: dict[str, Callable[[bytes], bytes]] = {
     KEYS.last_node_id: again(int),
     KEYS.identity(THREE): again(IdentityRecord),
     KEYS.node(THREE): again(NodeRecord),
+    KEYS.service("web", "a"): again(ServiceInstance),
     KEYS.fence(THREE): again(FenceRecord),
     KEYS.shard(shard_id(PoolId(0), 17)): lambda data: encode_row(decode_row(data)),
     KEYS.bucket("photos"): again(BucketRecord),

@@ -56,11 +56,15 @@ class ShardStatus(msgspec.Struct, frozen=True):
 
 
 class StoreStatus(msgspec.Struct, frozen=True):
-    """The configuration store: what it is, where, and the revision all of this is from."""
+    """The configuration store: what it is, where, and the revision all of this is from.
+
+    `age_s` is how long ago it last confirmed that.
+    """
 
     kind: str
     endpoints: tuple[str, ...]
     revision: int
+    age_s: float = 0.0
 
 
 class CoordinatorStatus(msgspec.Struct, frozen=True):

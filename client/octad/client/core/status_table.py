@@ -15,7 +15,7 @@ def status_table(status: ClusterStatus) -> str:
     lines.extend(f"  ! {problem}" for problem in status.problems)
     lines.append("")
     if status.nodes:
-        lines.extend(_columns([_NODE_HEADINGS, *(_node_row(node) for node in status.nodes)]))
+        lines.extend(columns([_NODE_HEADINGS, *(_node_row(node) for node in status.nodes)]))
         lines.append("")
     lines.extend(_pool_line(pool) for pool in status.pools)
     store, coordinator = status.store, status.coordinator
@@ -46,7 +46,8 @@ def _pool_line(pool: PoolStatus) -> str:
     return f"pool {pool.id}: {pool.replicas} copies, {1 << pool.depth} shards: {', '.join(counts)}"
 
 
-def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of cells, each column as wide as its widest cell."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -9,7 +9,17 @@ from __future__ import annotations
 
 import msgspec
 
+from octad.client.core.refusal import RefusalMessage
 from octad.sharding.ids import NodeId
+
+__all__ = [
+    "AUTH_PURPOSE",
+    "JOIN_PATH",
+    "SEAL_PURPOSE",
+    "JoinMessage",
+    "JoinRequest",
+    "RefusalMessage",
+]
 
 JOIN_PATH = "/cluster/v1/join"
 AUTH_PURPOSE = "coordinator-http"
@@ -36,13 +46,3 @@ class JoinMessage(msgspec.Struct, frozen=True, kw_only=True):
     node: NodeId
     region: str
     store_sealed: str
-
-
-class RefusalMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """Any answer that is not what was asked for. `cluster` is the one that answered."""
-
-    code: str
-    reason: str
-    cluster: str
-    passes: bool = False  # Waiting may help.
-    now_ms: int | None = None  # Of a refused timestamp: the server's time.

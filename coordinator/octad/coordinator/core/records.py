@@ -88,6 +88,7 @@ class StoreKeys:
         self.shards = f"{self.prefix}shards/"
         self.buckets = f"{self.prefix}buckets/"
         self.access_keys = f"{self.prefix}keys/"
+        self.services = f"{self.prefix}services/"
         self.last_bucket_id = f"{self.prefix}last-bucket-id"
         self.leader = f"{self.prefix}leader"
         self.last_node_id = f"{self.prefix}last-node-id"
@@ -114,6 +115,9 @@ class StoreKeys:
 
     def bucket(self, name: str) -> str:
         return f"{self.buckets}{name}"
+
+    def service(self, service: str, instance: str) -> str:
+        return f"{self.services}{service}/{instance}"
 
     def access_key(self, access_key: str) -> str:
         return f"{self.access_keys}{access_key}"

@@ -22,7 +22,9 @@ from octad.coordinator.core.cluster_view import (
 from octad.coordinator.core.records import NodeRecord, StoreKeys
 from octad.coordinator.store.interface import ConfigStore, KeyValue, Revision
 from octad.coordinator.store.mirror import Mirror
+from octad.sharding.compact_map import encode_map
 from octad.sharding.ids import NodeId
+from octad.sharding.shard_map import Pool, ShardMap
 
 MAP_FORMAT_VERSION = 1
 _NS_PER_MS = 1_000_000
@@ -42,6 +44,7 @@ class ClusterMirror:
         self._changed_at = dict.fromkeys(self._mirrors, Revision(0))
         self._view: ClusterView | None = None
         self._map: bytes | None = None
+        self._map_binary: bytes | None = None
         self._last_seen: dict[str, NodeRecord] = {}
         self._gone_since_ms: dict[str, int] = {}
 
@@ -99,10 +102,18 @@ class ClusterMirror:
             self._map = msgspec.json.encode(document)
         return self._map
 
+    def map_binary(self) -> bytes:
+        """Pools and shard rows in the compact form; raises BadRecord."""
+        if self._map_binary is None:
+            view = self.view()
+            pools = {p.id: Pool(p.id, p.replicas, p.depth) for p in view.pools.values()}
+            self._map_binary = encode_map(ShardMap(pools, view.rows))
+        return self._map_binary
+
     def _follow(self, mirror: Mirror) -> None:
         def changed(key: str, entry: KeyValue | None) -> None:
             self._changed_at[mirror] = mirror.revision
-            self._view = self._map = None
+            self._view = self._map = self._map_binary = None
             if mirror is self._nodes:
                 self._note_liveness(key, entry)
             self._on_change()

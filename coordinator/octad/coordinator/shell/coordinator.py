@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import dataclass
 
 import msgspec
@@ -21,14 +22,22 @@ from octad.client.core.status_document import (
     StoreStatus,
 )
 from octad.coordinator.core.admission import Admission, admit
+from octad.coordinator.core.cluster_health import may_not_go_down, not_serving
 from octad.coordinator.core.cluster_status import cluster_status, shard_statuses, shown_endpoint
-from octad.coordinator.core.cluster_view import BadRecord, decode_record
+from octad.coordinator.core.cluster_view import BadRecord, ClusterView, decode_record
 from octad.coordinator.core.first_map import first_map, nodes_missing
 from octad.coordinator.core.join_messages import JoinRequest
 from octad.coordinator.core.records import IdentityRecord, LeaderRecord, StoreKeys
 from octad.coordinator.shell.background_task import start_background, stop_background
+from octad.coordinator.shell.change_signal import ChangeSignal
+from octad.coordinator.shell.cluster_feed import ClusterFeed
 from octad.coordinator.shell.cluster_mirror import ClusterMirror
+from octad.coordinator.shell.coordinator_gauges import coordinator_gauges
+from octad.coordinator.shell.joining_reach import check_reach
 from octad.coordinator.shell.leadership import Leadership
+from octad.coordinator.shell.metrics import CoordinatorMetrics
+from octad.coordinator.shell.placement import Placement
+from octad.coordinator.shell.service_registry import ServiceRegistry
 from octad.coordinator.store.interface import (
     ConfigStore,
     KeyValue,
@@ -48,13 +57,18 @@ _JOIN_ATTEMPTS = 10
 _RETRY_S = 0.5
 # A mirror that could not be confirmed for longer shows the past.
 STALE_S = 10.0
+# Nodes are started one after the other: the first map waits until this long nobody new has come.
+SETTLE_S = 3.0
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class CoordinatorConfig:
-    """`store_address` is what nodes are told; `nodes_expected` how many the first map waits for."""
+    """`store_address` is what nodes are told; `nodes_expected` how many the first map waits for.
+
+    With 0 nodes expected it waits until there are enough and none has come for `settle_s`.
+    """
 
     token: JoinToken
     store_address: StoreAddress
@@ -62,6 +76,8 @@ class CoordinatorConfig:
     address: str  # host:port of this coordinator's HTTP.
     version: str
     nodes_expected: int = 0
+    settle_s: float = SETTLE_S
+    checks_reach: bool = False  # Turn away new nodes at addresses that nobody answers at.
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +96,26 @@ class Coordinator:
         self.config = config
         self._store = store
         self._keys = StoreKeys(config.token.cluster)
+        self.changed = ChangeSignal()  # Of anything that `status` or the map shows.
+        self.feed = ClusterFeed(store, self._keys)
+        self.registry = ServiceRegistry(store, self._keys, config.token)
+        self.metrics = CoordinatorMetrics(lambda: coordinator_gauges(self))
         self._wake = asyncio.Event()
-        self._mirror = ClusterMirror(store, self._keys, self._wake.set)
+        self._mirror = ClusterMirror(store, self._keys, self._on_change)
         self._leader = Mirror(store, self._keys.leader)
         self._leadership = Leadership(
-            store, self._keys.leader, config.address, config.version, self._wake.set
+            store, self._keys.leader, config.address, config.version, self._on_change
         )
+        self.placement = Placement(store, self._keys, self._mirror, self._leadership)
         self._problem: str | None = None  # Why the leader cannot do its duty, for people.
         self._duties: asyncio.Task[None] | None = None
+        self._nodes_seen: frozenset[NodeId] = frozenset()
+        self._nodes_came_at = 0.0
 
     async def start(self) -> None:
         """Returns once the store has been read and the campaign to lead has begun."""
-        await asyncio.gather(self._mirror.start(), self._leader.start())
+        self.feed.start()
+        await asyncio.gather(self._mirror.start(), self._leader.start(), self.placement.start())
         self._leadership.start()
         self._duties = start_background(self._do_duties(), "the leader's duties")
 
@@ -99,7 +123,9 @@ class Coordinator:
         """Let go of the lead, so that another takes over at once."""
         if self._duties is not None:
             await stop_background(self._duties)
+        await self.placement.stop()
         await self._leadership.stop()
+        await self.feed.stop()
         await self._mirror.stop()
         await self._leader.stop()
 
@@ -111,6 +137,9 @@ class Coordinator:
             await self._mirror.refresh()
             last_node = NodeId(decode_record(last, int) if last else 0)
             admission = admit(self.config.token.cluster, request, self._mirror.view(), last_node)
+            self.placement.check_join(admission.node)
+            if self.config.checks_reach and admission.is_new:
+                await check_reach(request, self.config.address)
             if not admission.is_new or await self._record(admission, request, last, last_node):
                 log.info("node n%d joined from %s", admission.node, request.rpc_address)
                 return Joined(admission.node, REGION, self.config.store_address)
@@ -143,11 +172,13 @@ class Coordinator:
             self.config.token.cluster,
             view,
             self._mirror.departures(),
-            StoreStatus(self.config.store_kind, endpoints, view.revision),
+            StoreStatus(
+                self.config.store_kind, endpoints, view.revision, round(min(self.age_s, 1e9), 1)
+            ),
             CoordinatorStatus(
                 self.config.address,
                 self.config.version,
-                self._leadership.token is not None,
+                self.is_leading,
                 decode_record(leader, LeaderRecord).address if leader else None,
             ),
             nodes_expected=self.config.nodes_expected,
@@ -162,17 +193,52 @@ class Coordinator:
         return self._mirror.map_tag
 
     def map_document(self) -> bytes:
-        return self._mirror.map_document()
+        """In JSON, with its age."""
+        document = self._mirror.map_document()
+        return b'%s,"age_s":%.1f}' % (document[:-1], min(self.age_s, 1e9))
+
+    def map_binary(self) -> bytes:
+        """In the compact form; raises BadRecord."""
+        return self._mirror.map_binary()
+
+    @property
+    def age_s(self) -> float:
+        """How long ago the store last confirmed what is shown."""
+        return max(0.0, time.monotonic() - self._mirror.confirmed_at)
+
+    @property
+    def is_leading(self) -> bool:
+        return self._leadership.token is not None
+
+    @property
+    def elections_won(self) -> int:
+        return self._leadership.elections_won
+
+    def not_serving(self) -> list[str]:
+        """Why not all data can be read and written; raises BadRecord."""
+        return self._staleness() or not_serving(self._mirror.view())
+
+    def may_not_go_down(self, node: NodeId | None) -> list[str]:
+        """Why `node` (None: any one of them) may not be stopped now; raises BadRecord."""
+        view = self._mirror.view()
+        nodes = sorted(view.nodes) if node is None else [node]
+        reasons = [reason for each in nodes for reason in may_not_go_down(view, each)]
+        return self._staleness() or not_serving(view)[:1] or reasons
 
     def not_ready(self) -> str | None:
         """Why this coordinator should not be asked now; None when it should."""
         return next(iter(self._staleness()), None)
 
     def _staleness(self) -> list[str]:
-        age_s = asyncio.get_running_loop().time() - self._mirror.confirmed_at
+        age_s = self.age_s
         if age_s <= STALE_S:
             return []
         return [f"the configuration store has not answered for {age_s:.0f} s"]
+
+    def _on_change(self) -> None:
+        self._wake.set()
+        self.placement.wake()
+        self.changed.notify()
 
     async def _do_duties(self) -> None:
         """What only the leader does, again after every change."""
@@ -191,9 +257,11 @@ class Coordinator:
     async def _create_maps(self, leadership: ModRevisionIs) -> str | None:
         """Create the shard rows that are missing; the reason if that is impossible."""
         view = self._mirror.view()
-        nodes = [view.nodes[node] for node in sorted(view.nodes)]
+        nodes = self.placement.nodes_for_map()
         for pool in view.pools.values():
             if nodes_missing(pool, nodes, self.config.nodes_expected):
+                continue
+            if not self._have_settled(view):
                 continue
             try:
                 transactions = first_map(self._keys, pool, nodes, view.rows.keys(), leadership)
@@ -207,6 +275,19 @@ class Coordinator:
             if transactions:
                 log.info("pool %d: its first shard map stands on %d nodes", pool.id, len(nodes))
         return None
+
+    def _have_settled(self, view: ClusterView) -> bool:
+        """Whether all expected nodes are here, or none has come for a while."""
+        if self.config.nodes_expected or view.rows:
+            return True
+        loop = asyncio.get_running_loop()
+        if view.nodes.keys() - self._nodes_seen:
+            self._nodes_came_at = loop.time()
+        self._nodes_seen = frozenset(view.nodes)
+        remaining_s = self._nodes_came_at + self.config.settle_s - loop.time()
+        if remaining_s > 0:
+            loop.call_later(remaining_s, self._wake.set)
+        return remaining_s <= 0
 
     async def _look_again(self) -> None:
         """A write was refused: either another one leads, or rows stood that were not seen yet."""

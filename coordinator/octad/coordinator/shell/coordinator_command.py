@@ -10,14 +10,15 @@ import os
 
 from octad.client.core.address import DEFAULT_COORDINATOR_PORT
 from octad.client.shell.command import CommandError
+from octad.coordinator.shell.rescue_verbs import add_rescue_verbs, run_rescue_verb
 from octad.sharding.limits import REPLICAS_ALLOWED
 
-HELP = "run a coordinator on an etcd; the first one makes the cluster"
+HELP = "run a coordinator on an etcd (the first one makes the cluster), or save its store"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--etcd", metavar="URL[,URL...]", required=True, help="etcd's members, http://host:2379"
+        "--etcd", metavar="URL[,URL...]", help="etcd's members, http://host:2379 (required)"
     )
     parser.add_argument(
         "--listen",
@@ -38,6 +39,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="copies in a new cluster (default: 3)",
     )
     parser.add_argument(
+        "--nodes-expected",
+        metavar="N",
+        type=int,
+        default=0,
+        help="make the first shard map once N nodes have joined "
+        "(default: once there are enough and none has joined for 3 s)",
+    )
+    parser.add_argument(
+        "--create",
+        action="store_true",
+        help="make the cluster of --join-token (octad coordinator new-token) unless it stands",
+    )
+    parser.add_argument(
         "--access-key",
         metavar="KEY",
         default=os.environ.get("OCTAD_ACCESS_KEY"),
@@ -49,9 +63,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=os.environ.get("OCTAD_SECRET_KEY"),
         help="its secret (OCTAD_SECRET_KEY)",
     )
+    add_rescue_verbs(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.verb is not None:
+        return run_rescue_verb(arguments)
+    if arguments.etcd is None:
+        raise CommandError(
+            "octad coordinator: the following arguments are required: --etcd",
+            "see: octad coordinator --help",
+            2,
+        )
     if (arguments.access_key is None) != (arguments.secret_key is None):
         raise CommandError(
             "an access key without a secret key, or the other way round",
@@ -66,8 +89,10 @@ def run(arguments: argparse.Namespace) -> int:
             listen=arguments.listen,
             join_token=arguments.join_token,
             replicas=arguments.replicas,
+            nodes_expected=arguments.nodes_expected,
             access_key=arguments.access_key,
             secret_key=arguments.secret_key,
+            create=arguments.create,
         )
     )
     return 0

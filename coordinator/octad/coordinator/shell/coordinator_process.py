@@ -14,6 +14,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 
+import uvloop
 from aiohttp.http_exceptions import HttpProcessingError
 
 from octad.client.core.address import Address
@@ -25,6 +26,7 @@ from octad.client.core.join_token import (
 )
 from octad.client.shell.command import CommandError
 from octad.client.shell.listener import listen_on
+from octad.client.shell.log_lines import set_up_logging
 from octad.coordinator.core.access_keys import BadCredentials, check_credentials
 from octad.coordinator.core.cluster_status import shown_endpoint
 from octad.coordinator.core.cluster_view import BadRecord
@@ -55,17 +57,22 @@ class CoordinatorOptions:
     listen: str
     join_token: str | None
     replicas: int | None
+    nodes_expected: int
     access_key: str | None
     secret_key: str | None
+    create: bool = False
 
 
 def run_coordinator(options: CoordinatorOptions) -> None:
     """Returns after SIGTERM or SIGINT; raises CommandError when it cannot start."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    set_up_logging()
     # Whoever sends something else than HTTP is told so; a traceback of it is nobody's business.
     logging.getLogger("aiohttp.server").addFilter(_is_no_bad_request)
-    with suppress(asyncio.CancelledError):
-        asyncio.run(_run(options))
+    with (
+        suppress(asyncio.CancelledError),
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        runner.run(_run(options))
 
 
 def _is_no_bad_request(record: logging.LogRecord) -> bool:
@@ -81,12 +88,14 @@ async def _run(options: CoordinatorOptions) -> None:
     with closing(listen_on(options.listen, "--listen")) as listener:
         store = _opened(store_address, token)
         try:
+            keys: tuple[str, str] | None = None
             if given_token is None:
                 keys = await _create(store, token, options)
+            elif options.create:
+                keys = await _create_unless_there(store, token, options)
             else:
                 await _check_cluster(store, token, options)
-                keys = None
-            await _serve(store, token, store_address, listener, keys)
+            await _serve(store, token, store_address, listener, keys, options.nodes_expected)
         except StoreUnavailable as error:
             raise CommandError(
                 f"etcd does not answer at {_shown(options)} ({error})",
@@ -149,6 +158,7 @@ async def _serve(
     store_address: StoreAddress,
     listener: socket.socket,
     keys: tuple[str, str] | None,
+    nodes_expected: int,
 ) -> None:
     """Until cancelled. `keys` are those of a cluster made just now."""
     address = Address(*listener.getsockname()[:2])
@@ -160,6 +170,8 @@ async def _serve(
             store_kind="etcd",
             address=str(address),
             version=version("octad"),
+            nodes_expected=nodes_expected,
+            checks_reach=True,
         ),
     )
     service = HttpService(coordinator)
@@ -201,6 +213,23 @@ async def _create(
                     "(or without, if etcd says that there is no such cluster)",
                 ) from error
     raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+async def _create_unless_there(
+    store: ConfigStore, token: JoinToken, options: CoordinatorOptions
+) -> tuple[str, str] | None:
+    """Make the cluster of a token that was made before; its keys, if they were made up here."""
+    if await pool_of_cluster(store, token) is None:
+        try:
+            keys = await _create(store, token, options)
+        except CommandError:
+            if await pool_of_cluster(store, token) is None:
+                raise
+        else:
+            return None if options.access_key is not None else keys
+    # It stands, or another coordinator has made it meanwhile.
+    await _check_cluster(store, token, options)
+    return None
 
 
 def _cluster_exists(clusters: list[str], options: CoordinatorOptions) -> CommandError:

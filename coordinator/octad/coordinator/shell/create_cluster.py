@@ -10,6 +10,7 @@ import secrets
 import msgspec
 
 from octad.client.core.join_token import SECRET_BYTES, JoinToken
+from octad.client.core.kept_fields import with_unknown_fields
 from octad.coordinator.core.access_keys import access_key_record, secret_of
 from octad.coordinator.core.cluster_view import decode_record
 from octad.coordinator.core.records import CLUSTERS, AccessKeyRecord, PoolRecord, StoreKeys
@@ -117,9 +118,8 @@ async def ensure_access_key(
             return
         nonce = secrets.token_bytes(NONCE_BYTES)
         record = access_key_record(token, access_key, secret_key, ROOT_OWNER, nonce)
-        outcome = await store.transact(
-            [_unchanged(key, present)], [Put(key, msgspec.json.encode(record))]
-        )
+        value = with_unknown_fields(present.value if present else b"{}", record)
+        outcome = await store.transact([_unchanged(key, present)], [Put(key, value)])
         if outcome.succeeded:
             return
     raise StoreUnavailable(f"access key {access_key} keeps being changed by somebody else")

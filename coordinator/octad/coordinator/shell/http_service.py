@@ -1,16 +1,16 @@
-"""The coordinator over HTTP, under /cluster/v1/: everybody reads, holders of the token write.
+"""The coordinator over HTTP, under /cluster/v1/: everybody reads, holders of a key write.
 
-Default deny: whatever is not a GET or HEAD must be signed with the cluster's key (`internal_auth`),
-whether the path exists or not, before anything looks at it. Answers to signed requests are signed.
-It translates; what a request means is in `coordinator.py`. All of it, with examples:
-`docs/reference/coordinator-http.md`.
+Default deny: whatever is not a GET or HEAD must be signed with the key for its purpose
+(`internal_auth`), whether the path exists or not, before anything looks at it. Answers to signed
+requests are signed. What there is stands in `core/api.py`, what a request means in `coordinator.py`
+and its parts. All of it, with examples: `docs/reference/coordinator-http.md`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import secrets
 import socket
+import time
 
 import msgspec
 from aiohttp import web
@@ -25,31 +25,42 @@ from octad.client.core.internal_auth import (
     sign_answer,
     verify,
 )
-from octad.client.core.status_document import STATUS_PATH
+from octad.client.core.service_records import (
+    REGISTRATION_PURPOSE,
+    SERVICES_PATH,
+    SESSIONS_PATH,
+    BadRegistration,
+)
 from octad.client.shell.steady_clock import SteadyClock
 from octad.coordinator.core.admission import JoinRefused
+from octad.coordinator.core.api import OPERATIONS
 from octad.coordinator.core.cluster_view import BadRecord
-from octad.coordinator.core.join_messages import (
-    AUTH_PURPOSE,
-    JOIN_PATH,
-    SEAL_PURPOSE,
-    JoinMessage,
-    JoinRequest,
-    RefusalMessage,
-)
-from octad.coordinator.core.sealing import NONCE_BYTES, seal
+from octad.coordinator.core.join_messages import AUTH_PURPOSE, RefusalMessage
 from octad.coordinator.shell.coordinator import Coordinator
+from octad.coordinator.shell.http_answers import BadParameter, json_answer
+from octad.coordinator.shell.http_reads import HttpReads, NotReady
+from octad.coordinator.shell.http_watches import HttpWatches, TooManyWatchers
+from octad.coordinator.shell.http_writes import HttpWrites
+from octad.coordinator.shell.placement_routes import PlacementRoutes
+from octad.coordinator.shell.service_registry import InstanceTaken, SessionGone
 from octad.coordinator.store.interface import StoreUnavailable
-from octad.coordinator.store.open_store import encode_store_address
 
-HEALTH_PATH = "/healthz"
-READY_PATH = "/readyz"
-MAP_PATH = "/cluster/v1/map"
-NODES_PATH = "/cluster/v1/nodes"
-SHARDS_PATH = "/cluster/v1/shards"
 REQUEST_BYTES_MAX = 64 * 1024
 _BODY_TIMEOUT_S = 10.0
 _SHUTDOWN_S = 2.0
+_REGISTRATION_PATHS = (f"{SERVICES_PATH}/", f"{SESSIONS_PATH}/")
+# What goes wrong, as (status, code, whether waiting may help); the message is the reason.
+_REFUSALS: dict[type[Exception], tuple[int, str, bool]] = {
+    msgspec.DecodeError: (400, "bad-request", False),
+    BadParameter: (400, "bad-request", False),
+    BadRegistration: (400, "bad-registration", False),
+    InstanceTaken: (409, "instance-taken", True),
+    SessionGone: (410, "session-gone", False),
+    BadRecord: (500, "bad-record", False),
+    StoreUnavailable: (503, "store-unavailable", True),
+    NotReady: (503, "not-ready", True),
+    TooManyWatchers: (503, "too-many-watchers", True),
+}
 
 
 class HttpService:
@@ -58,9 +69,11 @@ class HttpService:
     def __init__(self, coordinator: Coordinator) -> None:
         self._coordinator = coordinator
         self._token = coordinator.config.token
-        self._key = self._token.key_for(AUTH_PURPOSE)
+        self._join_key = self._token.key_for(AUTH_PURPOSE)
+        self._registration_key = self._token.key_for(REGISTRATION_PURPOSE)
         self._clock = SteadyClock()
         self._window = ReplayWindow(floor_ms=self._clock.now_ms())
+        self._watches = HttpWatches(coordinator.feed)
         self._runner: web.AppRunner | None = None
 
     async def start(self, listener: socket.socket) -> None:
@@ -68,53 +81,73 @@ class HttpService:
         application = web.Application(
             middlewares=[self._guard()], client_max_size=REQUEST_BYTES_MAX
         )
-        routes: dict[str, Handler] = {
-            HEALTH_PATH: self._health,
-            READY_PATH: self._ready,
-            MAP_PATH: self._map,
-            NODES_PATH: self._nodes,
-            SHARDS_PATH: self._shards,
-            STATUS_PATH: self._status,
+        handlers = {
+            **HttpReads(self._coordinator).by_name,
+            **HttpWrites(self._coordinator).by_name,
+            **PlacementRoutes(self._coordinator.placement, self._token.cluster).by_name,
+            "events": self._watches.events,
         }
-        for path, handler in routes.items():
-            application.router.add_get(path, handler)
-        application.router.add_post(JOIN_PATH, self._join)
+        assert set(handlers) == {operation.name for operation in OPERATIONS}, "`api.py` says all"
+        for operation in OPERATIONS:
+            add = application.router.add_route
+            if operation.method == "GET" and operation.name != "events":
+                add("HEAD", operation.path, handlers[operation.name])
+            add(operation.method, operation.path, handlers[operation.name])
+        self._coordinator.metrics.watchers = lambda: self._watches.watchers
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_S)
         await self._runner.setup()
         await web.SockSite(self._runner, listener).start()
 
     async def stop(self) -> None:
         """Take no more requests; finish those under way."""
+        self._watches.stop()
         if self._runner is not None:
             await self._runner.cleanup()
 
     def _guard(self) -> Middleware:
+        metrics = self._coordinator.metrics
+
         @web.middleware
         async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-            if request.method in ("GET", "HEAD"):
-                return await self._answer(request, handler)
-            authorization = request.headers.get(AUTHORIZATION_HEADER)
-            refusal = await self._authenticate(request, authorization)
-            response = refusal if refusal is not None else await self._answer(request, handler)
-            if authorization is not None:
-                assert isinstance(response, web.Response), "what is signed is sent whole"
-                assert isinstance(response.body, bytes), "what is signed is sent whole"
-                response.headers[ANSWER_MAC_HEADER] = sign_answer(
-                    self._key, authorization, response.status, response.body
-                )
+            begun = time.perf_counter()
+            response = await self._respond(request, handler)
+            resource = request.match_info.route.resource
+            route = resource.canonical if resource is not None else "unknown"
+            metrics.count_request(route, response.status, time.perf_counter() - begun)
             return response
 
         return guard
 
+    async def _respond(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.method in ("GET", "HEAD"):
+            return await self._answer(request, handler)
+        authorization = request.headers.get(AUTHORIZATION_HEADER)
+        key = self._key_of(request)
+        refusal = await self._authenticate(request, key, authorization)
+        response = refusal if refusal is not None else await self._answer(request, handler)
+        if authorization is not None:
+            assert isinstance(response, web.Response), "what is signed is sent whole"
+            assert isinstance(response.body, bytes), "what is signed is sent whole"
+            response.headers[ANSWER_MAC_HEADER] = sign_answer(
+                key, authorization, response.status, response.body
+            )
+        return response
+
+    def _key_of(self, request: web.Request) -> bytes:
+        """By where it goes, so that a service's key opens nothing else."""
+        if request.path.startswith(_REGISTRATION_PATHS):
+            return self._registration_key
+        return self._join_key
+
     async def _authenticate(
-        self, request: web.Request, authorization: str | None
+        self, request: web.Request, key: bytes, authorization: str | None
     ) -> web.Response | None:
         """The refusal, or None for a signed request seen for the first time."""
         try:
             async with asyncio.timeout(_BODY_TIMEOUT_S):
                 body = await request.read()
             verify(
-                self._key,
+                key,
                 request.method,
                 request.raw_path,
                 body,
@@ -137,14 +170,12 @@ class HttpService:
             return await handler(request)
         except JoinRefused as error:
             return self._refusal(409, error.code, error.reason, passes=error.passes)
-        except msgspec.DecodeError as error:
-            return self._refusal(400, "bad-request", str(error))
-        except StoreUnavailable as error:
-            return self._refusal(503, "store-unavailable", str(error), passes=True)
-        except BadRecord as error:
-            return self._refusal(500, "bad-record", str(error))
         except web.HTTPException as error:  # No such path, or no such method for it.
             return self._refusal(error.status, error.reason.lower().replace(" ", "-"), error.reason)
+        except tuple(_REFUSALS) as error:
+            kind = next(each for each in type(error).__mro__ if each in _REFUSALS)
+            status, code, passes = _REFUSALS[kind]
+            return self._refusal(status, code, str(error), passes=passes)
 
     def _refusal(
         self,
@@ -158,51 +189,4 @@ class HttpService:
         message = RefusalMessage(
             code=code, reason=reason, cluster=self._token.cluster, passes=passes, now_ms=now_ms
         )
-        return _json(msgspec.json.encode(message), status)
-
-    async def _join(self, request: web.Request) -> web.Response:
-        joined = await self._coordinator.join(
-            msgspec.json.decode(await request.read(), type=JoinRequest)
-        )
-        store_sealed = seal(
-            self._token.key_for(SEAL_PURPOSE),
-            encode_store_address(joined.store),
-            request.headers[AUTHORIZATION_HEADER].encode(),
-            secrets.token_bytes(NONCE_BYTES),
-        )
-        message = JoinMessage(
-            cluster=self._token.cluster,
-            node=joined.node,
-            region=joined.region,
-            store_sealed=store_sealed,
-        )
-        return _json(msgspec.json.encode(message))
-
-    async def _map(self, request: web.Request) -> web.Response:
-        tag = self._coordinator.map_tag()
-        headers = {"ETag": f'"{tag}"', "Cache-Control": "no-cache"}
-        if any(known.value in (tag, "*") for known in request.if_none_match or ()):
-            return web.Response(status=304, headers=headers)
-        return _json(self._coordinator.map_document(), headers=headers)
-
-    async def _nodes(self, _: web.Request) -> web.Response:
-        return _json(msgspec.json.encode({"nodes": self._coordinator.status().nodes}))
-
-    async def _shards(self, _: web.Request) -> web.Response:
-        return _json(msgspec.json.encode({"shards": self._coordinator.shards()}))
-
-    async def _status(self, _: web.Request) -> web.Response:
-        return _json(msgspec.json.encode(self._coordinator.status()))
-
-    async def _health(self, _: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
-
-    async def _ready(self, _: web.Request) -> web.Response:
-        reason = self._coordinator.not_ready()
-        if reason is not None:
-            return self._refusal(503, "not-ready", reason, passes=True)
-        return web.Response(text="ready\n")
-
-
-def _json(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    return web.Response(body=body, status=status, content_type="application/json", headers=headers)
+        return json_answer(message, status=status)

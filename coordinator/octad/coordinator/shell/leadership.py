@@ -48,6 +48,7 @@ class Leadership:
         on_change: Callable[[], None],
     ) -> None:
         self.token: ModRevisionIs | None = None
+        self.elections_won = 0
         self._store = store
         self._key = key
         self._address = address
@@ -111,6 +112,7 @@ class Leadership:
                 )
             entry = await self._store.get(self._key)
             if entry is not None and entry.value == value:
+                self.elections_won += 1
                 self._set_token(ModRevisionIs(self._key, entry.mod_revision))
                 await self._hold(lease)
         finally:

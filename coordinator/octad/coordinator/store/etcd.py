@@ -110,12 +110,7 @@ class EtcdStore:
 
     async def keep_alive(self, lease: LeaseId) -> None:
         request = rpc.LeaseKeepAliveRequest(ID=lease)
-        loop = asyncio.get_running_loop()
-        answer = await self._repeated(
-            lambda connection: loop.run_in_executor(
-                self._threads, connection.lease_keep_alive, request
-            )
-        )
+        answer = await self._repeated(lambda connection: connection.lease_keep_alive(request))
         if answer.TTL <= 0:
             raise LeaseExpired(f"lease {lease} is gone")
 

@@ -172,11 +172,11 @@ class HttpFace:
             status, answer = _refused("bad-request", str(error))
             return self._signed(authorization, status, _encode(answer))
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
-        await response.prepare(request)
         task = asyncio.current_task()
         assert task is not None
         self._watches.add(task)
         try:
+            await response.prepare(request)
             await self._stream(response, authorization, question)
         except ConnectionResetError:
             pass  # The other end has gone.

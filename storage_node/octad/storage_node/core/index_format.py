@@ -10,6 +10,8 @@ The first byte of a key names its table. Numbers in keys are big-endian, so that
     h      bit-reversed hash 8 ‖ one of the keys above              empty: the order of shards
     s      shard id u64                                             ShardState
     m      (the letter alone)                                       journal position u64, big-endian
+    g      segment id u32                                           SegmentUse
+    c      a name of what works through the journal                 position u64, or its own
 
 - An escaped key writes each 0x00 as 0x00 0xFF and ends with 0x00 0x01: it keeps the order of keys
   and is no prefix of another.
@@ -29,7 +31,7 @@ import msgspec
 
 from octad.sharding.hashing import bit_reversed_range, object_hash
 from octad.sharding.ids import BucketId, Epoch, Seq, ShardId
-from octad.storage_node.core.record_format import Location, Position
+from octad.storage_node.core.record_format import Location, Position, SegmentId
 from octad.storage_node.core.rows import ObjectRow, PartRow, UploadRow
 
 OBJECTS = b"n"
@@ -41,6 +43,9 @@ SHARD_ORDER_END = b"i"
 SHARD_STATES = b"s"
 SHARD_STATES_START, SHARD_STATES_END = b"s", b"t"
 POSITION_KEY = b"m"
+SEGMENT_USES = b"g"
+SCRUBBED_KEY = b"cscrub"  # Up to where this round has read, and when the round began.
+ROW_TABLES = frozenset(b"nupe")  # Their values begin with a location.
 
 UPLOAD_ID_BYTES = 16
 EXTENT_ID_BYTES = 16
@@ -52,6 +57,7 @@ _SHARD_BYTES = 8
 _PART_BYTES = 2
 _PIECE_BYTES = 4
 _POSITION_BYTES = 8
+_SEGMENT_BYTES = 4
 _PIECES_BUCKET = BucketId(0)
 
 
@@ -99,6 +105,37 @@ class ShardState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     view_epoch: Epoch  # The highest epoch acted under: nothing older is listened to.
 
 
+class SegmentUse(msgspec.Struct, array_like=True, gc=False):
+    """What of a segment is still needed. Written in one batch with the rows that it counts."""
+
+    live: int = 0  # Bytes of records that a row points at.
+    end: int = 0  # Past its last record; 0 while it is being written.
+    kept: int = 0  # Bytes of copied records that no row shows but that make older ones void.
+    kept_origin: int = 0  # The latest segment that one of those was first written to.
+
+
+class Located(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The beginning that every row's value has."""
+
+    location: Location
+
+
+class Ordered(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """As much of a row's value as says which of two is the later."""
+
+    location: Location
+    epoch: Epoch
+    seq: Seq
+
+
+class ScrubState(msgspec.Struct, frozen=True, array_like=True):
+    """How far a round of scrubbing has come."""
+
+    position: Position
+    began_s: int  # Wall clock.
+    rounds: int = 0  # Finished before this one.
+
+
 class UploadKey(NamedTuple):
     """What a key of table `u` names."""
 
@@ -123,6 +160,10 @@ decode_upload = msgspec.msgpack.Decoder(IndexedUpload).decode
 decode_part = msgspec.msgpack.Decoder(IndexedPart).decode
 decode_piece = msgspec.msgpack.Decoder(IndexedPiece).decode
 decode_shard_state = msgspec.msgpack.Decoder(ShardState).decode
+decode_segment_use = msgspec.msgpack.Decoder(SegmentUse).decode
+decode_located = msgspec.msgpack.Decoder(Located).decode
+decode_ordered = msgspec.msgpack.Decoder(Ordered).decode
+decode_scrub_state = msgspec.msgpack.Decoder(ScrubState).decode
 
 
 def object_key(bucket: BucketId, key: bytes) -> bytes:
@@ -214,6 +255,16 @@ def shard_state_key(shard: ShardId) -> bytes:
 def decode_shard_state_key(index_key: bytes) -> ShardId:
     """The inverse of `shard_state_key`."""
     return ShardId(int.from_bytes(index_key[1:], "big"))
+
+
+def segment_use_key(segment: SegmentId) -> bytes:
+    """Of table `g`."""
+    return SEGMENT_USES + segment.to_bytes(_SEGMENT_BYTES, "big")
+
+
+def decode_segment_use_key(index_key: bytes) -> SegmentId:
+    """The inverse of `segment_use_key`."""
+    return SegmentId(int.from_bytes(index_key[1:], "big"))
 
 
 def encode_position(place: Position) -> bytes:

@@ -101,7 +101,16 @@ class RecordKind(IntEnum):
     COMPLETE_UPLOAD = 7
     ABORT_UPLOAD = 8
     # Kept free for the shard's log: CONFIG = 16, SPLIT = 17, LOG_APPEND = 18, CHECKPOINT = 19.
-    SYNCED_MARK = 128  # The node's own: nothing but its `synced_to`. Never given to a shard.
+    # From here on a record is the node's own: no entry of a shard, never replayed into one.
+    SYNCED_MARK = 128  # Nothing but its `synced_to`.
+    COPY = 129  # A record that was moved out of a segment: `core/copy_format.py`.
+
+
+FIRST_LOCAL_KIND = RecordKind.SYNCED_MARK
+# What takes space away or keeps shards going: written from the reserve of a full disk.
+FREEING_KINDS = frozenset(
+    {RecordKind.BARRIER, RecordKind.DELETE_OBJECT, RecordKind.ABORT_UPLOAD, RecordKind.COPY}
+)
 
 
 class BadRecord(ValueError):

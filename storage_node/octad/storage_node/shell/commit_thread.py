@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
 
-from octad.storage_node.core.record_format import Position, SegmentId
+from octad.storage_node.core.record_format import Position
 from octad.storage_node.shell.segment_file import SegmentFile
 from octad.storage_node.shell.segment_preparer import SegmentPreparer
 
@@ -22,7 +22,7 @@ from octad.storage_node.shell.segment_preparer import SegmentPreparer
 class Batch:
     """Bytes that lie one behind the other in one segment, and the journal's end after them."""
 
-    segment: SegmentId
+    file: SegmentFile
     offset: int
     buffers: list[bytes | memoryview]
     length: int
@@ -36,13 +36,11 @@ class CommitThread:
         self,
         loop: AbstractEventLoop,
         preparer: SegmentPreparer,
-        first: SegmentFile,
         on_synced: Callable[[Batch], None],
         on_failed: Callable[[Exception], None],
     ) -> None:
         self._loop = loop
         self._preparer = preparer
-        self._first = first
         self._on_synced = on_synced
         self._on_failed = on_failed
         self._batches: SimpleQueue[Batch | None] = SimpleQueue()
@@ -59,17 +57,19 @@ class CommitThread:
         self._thread.join()
 
     def _run(self) -> None:
-        file = self._first
+        file: SegmentFile | None = None
         try:
             while (batch := self._batches.get()) is not None:
-                if file.segment != batch.segment:
-                    file.close()
-                    file = self._preparer.take(batch.segment)
-                    self._preparer.prepare(SegmentId(batch.segment + 1))
+                if file is not batch.file:
+                    if file is not None:
+                        file.close()
+                    file = batch.file
+                    self._preparer.settle(file)
                 file.write(batch.buffers, batch.offset)
                 file.sync()
                 self._loop.call_soon_threadsafe(self._on_synced, batch)
         except Exception as error:  # A bug must stop the journal as loudly as a disk does.
             self._loop.call_soon_threadsafe(self._on_failed, error)
         finally:
-            file.close()
+            if file is not None:
+                file.close()

@@ -21,6 +21,8 @@ from octad.client.core.join_token import JoinToken, decode_join_token
 from octad.client.shell.command import CommandError
 from octad.client.shell.listener import listen_on
 from octad.coordinator.core.access_keys import BadCredentials, check_credentials
+from octad.coordinator.core.cluster_status import shown_endpoint
+from octad.coordinator.core.cluster_view import BadRecord
 from octad.coordinator.shell.coordinator import Coordinator, CoordinatorConfig
 from octad.coordinator.shell.create_cluster import OtherCluster, PoolDiffers, create_cluster
 from octad.coordinator.shell.http_service import HttpService
@@ -164,8 +166,12 @@ async def _create_cluster(
         )
     except StoreUnavailable as error:
         raise CommandError(
-            f"etcd does not answer at {', '.join(cluster.etcd)} ({error})",
+            f"etcd does not answer at {', '.join(map(shown_endpoint, cluster.etcd))} ({error})",
             "start it, or correct --etcd (with --fresh when the data directory is new)",
+        ) from error
+    except BadRecord as error:
+        raise CommandError(
+            str(error), "use an etcd where nothing else writes octad/, or start over with --fresh"
         ) from error
     except (PoolDiffers, OtherCluster) as error:
         raise CommandError(
@@ -427,6 +433,7 @@ def _stop_signal() -> asyncio.Future[None]:
 def _greeting(options: DevOptions, cluster: DevCluster, url: str, took_s: float) -> str:
     first, last = options.s3_port, options.s3_port + cluster.nodes - 1
     endpoint = f"http://{HOST}:{first}"
+    octad = sys.argv[0] if Path(sys.argv[0]).name == "octad" else "octad"
     return f"""\
 octad {version("octad")} is ready: {cluster.nodes} nodes, {cluster.replicas} copies of everything \
 ({took_s:.1f} s)
@@ -435,7 +442,7 @@ octad {version("octad")} is ready: {cluster.nodes} nodes, {cluster.replicas} cop
   access key   {cluster.access_key}
   secret key   {cluster.secret_key}
   data         {options.data}
-  status       octad status --data {options.data}   (coordinator: {url})
+  status       {octad} status --data {options.data}   (coordinator: {url})
 
 for every client:
   export AWS_ACCESS_KEY_ID={cluster.access_key} AWS_SECRET_ACCESS_KEY={cluster.secret_key} \

@@ -81,6 +81,15 @@ class Disk:
                 return None
             raise
 
+    def next_data(self, descriptor: int, offset: int) -> int | None:
+        """Where data begins at or behind `offset`, holes passed over; None when there is none."""
+        try:
+            return os.lseek(descriptor, offset, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return None
+            raise
+
     def size(self, descriptor: int) -> int:
         return os.fstat(descriptor).st_size
 

@@ -47,6 +47,17 @@ class IndexLocked(Exception):
     """Another process, or a scan that is still alive in this one, holds the index open."""
 
 
+class IndexDamaged(Exception):
+    """RocksDB cannot open it: it is damaged, or was copied while a node was running."""
+
+    def __init__(self, directory: Path, why: str) -> None:
+        super().__init__(
+            f"{directory} cannot be opened ({why}); "
+            f"run `octad index rebuild {directory.parent}` to make it anew from the journal"
+        )
+        self.directory = directory
+
+
 class Scan:
     """Entries of a range in order: iterate, or `seek` to leave out a stretch.
 
@@ -99,13 +110,17 @@ class Index:
         except Exception as error:  # rocksdict raises plain Exception for everything
             if "lock" in str(error):
                 raise IndexLocked(f"{directory} is open already: {error}") from error
-            raise
+            raise IndexDamaged(directory, str(error)) from error
         self._write_options = WriteOptions()
         # The stubs call this a method; it is an attribute.
         self._write_options.disable_wal = True  # type: ignore[assignment, method-assign]
         self._scans: weakref.WeakSet[Scan] = weakref.WeakSet()
+        self._begin()
+
+    def _begin(self) -> None:
         stored = self.get(POSITION_KEY)
         self._position = Position(0) if stored is None else decode_position(stored)
+        self._written_position = self.flushed_position = self._position
 
     def position(self) -> Position:
         """Where replay has to begin: the position that was durable with the rows at open."""
@@ -118,6 +133,11 @@ class Index:
 
     def write(self, puts: Sequence[tuple[bytes, bytes]], deletes: Sequence[bytes] = ()) -> None:
         """Change all of these or none. Visible at once, durable with the next flush."""
+        self._write(puts, deletes)
+        if puts and puts[-1][0] == POSITION_KEY:  # Where its writers put it.
+            self._written_position = decode_position(puts[-1][1])
+
+    def _write(self, puts: Sequence[tuple[bytes, bytes]], deletes: Sequence[bytes]) -> None:
         batch = WriteBatch(raw_mode=True)
         put = batch.put
         for key, value in puts:
@@ -134,6 +154,11 @@ class Index:
 
     def flush(self) -> None:
         """Make everything written so far durable. Blocks: for a thread, or before closing."""
+        position = self._written_position
+        self._flush()
+        self.flushed_position = max(self.flushed_position, position)
+
+    def _flush(self) -> None:
         self._database.flush(wait=True)
 
     def close(self) -> None:

@@ -30,6 +30,7 @@ from octad.sharding.limits import (
     SEGMENT_BYTES,
 )
 from octad.storage_node.core.record_format import (
+    FREEING_KINDS,
     RECORD_HEADER_BYTES,
     RECORDS_OFFSET,
     REQUEST_ID_BYTES,
@@ -39,7 +40,6 @@ from octad.storage_node.core.record_format import (
     Record,
     RecordKind,
     SegmentId,
-    checksum_seed,
     encode_record_header,
     position,
 )
@@ -48,18 +48,21 @@ from octad.storage_node.shell.disk import Disk
 from octad.storage_node.shell.journal_errors import CorruptRecord, JournalFailed, JournalFull
 from octad.storage_node.shell.journal_recovery import JournalRecovery
 from octad.storage_node.shell.segment_file import (
-    FIRST_GENERATION,
     SegmentFile,
     create_segment,
     open_segment,
     segment_path,
+    spare_segment,
+    spares_in,
 )
 from octad.storage_node.shell.segment_preparer import SegmentPreparer
 
 _PAGE_BYTES = 4096
 _ZEROS = memoryview(bytes(_PAGE_BYTES))
 _FILL_BATCH_BYTES_MAX = 256 * KIB  # Zero-filling ahead saves less than it costs above (measured).
-_FILL_FROM = SEGMENT_BYTES // 4
+_SEGMENT_WAIT_S = 0.5  # Longer than any sound disk takes; the whole node stands still meanwhile.
+_RESERVE_SEGMENTS = 4  # Free space that only what frees space may use.
+_POLL_S = 0.002
 _MARK_AFTER_S = 0.05  # An idle journal soon says that its last batch is durable.
 _NOBODY = bytes(REQUEST_ID_BYTES)
 
@@ -78,7 +81,10 @@ class Appended(msgspec.Struct, frozen=True, gc=False):
 class Journal:
     """An open journal. `read` may be called from any thread, all else from the event loop's."""
 
-    def __init__(self, directory: Path, identity: Identity, disk: Disk) -> None:
+    def __init__(
+        self, directory: Path, identity: Identity, disk: Disk, segment_bytes: int = SEGMENT_BYTES
+    ) -> None:
+        self.segment_bytes = segment_bytes
         self._directory = directory
         self._identity = identity
         self._disk = disk
@@ -92,7 +98,7 @@ class Journal:
         self._sealed_to = Position(0)  # Past the last record of a sealed batch.
         self._segment = SegmentId(0)
         self._offset = RECORDS_OFFSET
-        self._seed = 0
+        self._sealed: list[tuple[SegmentId, int]] = []  # Ended, and not yet told of.
         self._pending: list[_Pending] = []
         self._flush_planned = False
         self._writing = 0  # Batches submitted and not yet durable.
@@ -103,14 +109,22 @@ class Journal:
         self._fill_asked = False
         self.pending_bytes = 0  # Given a place, not yet durable.
         self.durable_to = Position(0)
+        self.records_appended = 0
+        self.batches_synced = 0
 
     @classmethod
-    def open(cls, directory: Path, identity: Identity, disk: Disk | None = None) -> Journal:
+    def open(
+        cls,
+        directory: Path,
+        identity: Identity,
+        disk: Disk | None = None,
+        segment_bytes: int = SEGMENT_BYTES,
+    ) -> Journal:
         """The journal in `directory`, which is made when absent."""
         disk = disk or Disk()
         disk.make_directory(directory)
         disk.sync_directory(directory.parent)
-        return cls(directory, identity, disk)
+        return cls(directory, identity, disk, segment_bytes)
 
     def replay(self, start: Position) -> Iterator[tuple[Location, Record]]:
         """Every record from `start` (0: all) to the journal's end; only a torn tail is left out.
@@ -135,16 +149,16 @@ class Journal:
         self._loop = asyncio.get_running_loop()
         self._end = self._position = self._marked = recovery.end
         self._sealed_to = self.durable_to = recovery.end
+        self._sealed += recovery.ends
         segment = recovery.next_segment
-        first = create_segment(
-            self._disk, self._directory, segment, FIRST_GENERATION, self._identity
-        )
-        self._preparer = SegmentPreparer(self._disk, self._directory, self._identity)
-        self._preparer.prepare(SegmentId(segment + 1))
+        disk, directory, length = self._disk, self._directory, self.segment_bytes
+        spare = next(iter(spares_in(disk, directory)), None)
+        first = create_segment(disk, directory, segment, self._identity, length, spare)
+        self._preparer = SegmentPreparer(disk, directory, self._identity, length)
         self._committer = CommitThread(
-            self._loop, self._preparer, first, self._batch_synced, self._batch_failed
+            self._loop, self._preparer, self._batch_synced, self._batch_failed
         )
-        self._enter(segment)
+        self._enter(first)
         self._started = True
 
     def position(self) -> Position:
@@ -170,17 +184,20 @@ class Journal:
         assert len(metadata) <= RECORD_METADATA_BYTES_MAX
         assert len(data) <= RECORD_DATA_BYTES_MAX
         assert len(request_id) == REQUEST_ID_BYTES
-        self._make_room(length)
+        self._make_room(length, kind)
+        self.records_appended += 1
         offset = self._place(length, kind, shard, epoch, seq, commit, request_id, metadata, data)
         end = self._position = self._end
         return Appended(end, Location(self._segment, offset, length))
 
-    def make_room(self, metadata_bytes: int, data_bytes: int) -> None:
+    def make_room(
+        self, metadata_bytes: int, data_bytes: int, kind: RecordKind = RecordKind.PUT_OBJECT
+    ) -> None:
         """See to it that an `append` of that size right after this one succeeds; raises like it.
 
         For callers that decide more than the append, and must not when it will be refused.
         """
-        self._make_room(RECORD_HEADER_BYTES + metadata_bytes + data_bytes)
+        self._make_room(RECORD_HEADER_BYTES + metadata_bytes + data_bytes, kind)
 
     def read(self, location: Location) -> Record:
         """The record at `location`, verified as a whole. Raises CorruptRecord."""
@@ -199,6 +216,13 @@ class Journal:
             self._waiting_for_room.append(room)
             await room
 
+    async def durable(self, lsn: Position) -> None:
+        """Return once every record up to `lsn` is durable. For background work: it polls."""
+        while self.durable_to < lsn:
+            if self._failure is not None:
+                raise JournalFailed("the journal has failed") from self._failure
+            await asyncio.sleep(_POLL_S)
+
     async def close(self) -> None:
         """Make durable what was appended, mark the end, and stop."""
         if self._started:
@@ -209,6 +233,7 @@ class Journal:
                 self._mark()
                 self._seal()
             await asyncio.to_thread(self._committer.close)
+            self._file.close()
             await asyncio.to_thread(self._preparer.close)
         for file in self._files.values():
             file.close()
@@ -250,7 +275,8 @@ class Journal:
         if not pending:
             return
         self._pending = []
-        seed, synced_to = self._seed, self._sealed_to
+        file = self._file
+        seed, synced_to = file.seed, self._sealed_to
         buffers: list[bytes | memoryview] = []
         for offset, kind, shard, epoch, seq, commit, request_id, metadata, data in pending:
             header = encode_record_header(
@@ -275,10 +301,11 @@ class Journal:
         self._writing += 1
         self._segment_batches += 1
         length = self._offset - start
-        self._committer.submit(Batch(self._segment, start, buffers, length, self._end))
+        self._committer.submit(Batch(file, start, buffers, length, self._end))
 
     def _batch_synced(self, batch: Batch) -> None:
         self._writing -= 1
+        self.batches_synced += 1
         self.durable_to = batch.end
         self.pending_bytes -= batch.length
         if not self._writing:
@@ -291,7 +318,7 @@ class Journal:
             self._drained = None
         if self._mark_timer is None:
             self._mark_timer = self._loop.call_later(_MARK_AFTER_S, self._mark_if_idle)
-        if not self._fill_asked and self._offset > _FILL_FROM:
+        if not self._fill_asked and self._offset > self.segment_bytes // 4:
             self._fill_asked = True
             if self._offset < _FILL_BATCH_BYTES_MAX * self._segment_batches:
                 self._preparer.fill()
@@ -318,28 +345,71 @@ class Journal:
 
     # -- segments ----------------------------------------------------------------------------
 
-    def _make_room(self, length: int) -> None:
+    def _make_room(self, length: int, kind: RecordKind) -> None:
         if self._failure is not None:
             raise JournalFailed("the journal has failed") from self._failure
-        if self._offset + length > SEGMENT_BYTES:
-            self._roll()
+        if self._offset + length > self.segment_bytes:
+            self._roll(kind)
 
-    def _roll(self) -> None:
+    def _roll(self, kind: RecordKind) -> None:
         """Leave the current segment for the next. Raises JournalFull when there will be none."""
-        following = SegmentId(self._segment + 1)
-        if self._preparer.failure is not None:
-            failure = self._preparer.failure
-            self._preparer.prepare(following)
-            raise JournalFull(f"no further segment could be made: {failure}") from failure
+        reserve = _RESERVE_SEGMENTS * self.segment_bytes
+        if kind not in FREEING_KINDS and self._preparer.free_bytes < reserve:
+            self._preparer.free_bytes = self._disk.free_bytes(self._directory)
+            if self._preparer.free_bytes < reserve:
+                raise JournalFull(f"less than {reserve} bytes are free: only deletes are taken")
+        try:
+            file = self._preparer.take(SegmentId(self._segment + 1), _SEGMENT_WAIT_S)
+        except OSError as error:
+            raise JournalFull(f"no further segment could be made: {error}") from error
+        if file is None:
+            raise JournalFull("the disk has not made the next segment yet")
         self._seal()
-        self._enter(following)
+        self._sealed.append((self._segment, self._offset))
+        self._enter(file)
 
-    def _enter(self, segment: SegmentId) -> None:
-        self._segment = segment
+    def _enter(self, file: SegmentFile) -> None:
+        self._file = file
+        self._segment = file.segment
         self._offset = RECORDS_OFFSET
-        self._seed = checksum_seed(segment, FIRST_GENERATION)
         self._segment_batches = 0
         self._fill_asked = False
+        self._preparer.prepare(SegmentId(file.segment + 1))
+
+    def take_sealed(self) -> list[tuple[SegmentId, int]]:
+        """Segments that have durably ended since this was last asked, each with its end."""
+        if not self._sealed:
+            return []
+        durable = [each for each in self._sealed if position(*each) <= self.durable_to]
+        del self._sealed[: len(durable)]
+        return durable
+
+    # -- space -------------------------------------------------------------------------------
+
+    @property
+    def directory(self) -> Path:
+        return self._directory
+
+    @property
+    def disk(self) -> Disk:
+        return self._disk
+
+    @property
+    def identity(self) -> Identity:
+        return self._identity
+
+    def nearly_full(self) -> bool:
+        """Whether compaction should take whatever it can get."""
+        free = self._disk.free_bytes(self._directory)
+        return free < 2 * _RESERVE_SEGMENTS * self.segment_bytes
+
+    def release(self, segment: SegmentId, spares_max: int) -> None:
+        """Nothing needs `segment` any more: recycle its file, or remove it. Raises OSError."""
+        self._files.pop(segment, None)
+        if self._preparer.spares() < spares_max:
+            self._preparer.add_spare(spare_segment(self._disk, self._directory, segment))
+        else:
+            self._disk.unlink(segment_path(self._directory, segment))
 
     def _open_for_reading(self, location: Location) -> SegmentFile:
         segment = location.segment
@@ -363,7 +433,10 @@ class Journal:
 
     def _mark(self) -> None:
         """A record of nothing whose `synced to` proves what lies before it."""
-        if self._position > self._marked and self._offset + RECORD_HEADER_BYTES <= SEGMENT_BYTES:
+        if (
+            self._position > self._marked
+            and self._offset + RECORD_HEADER_BYTES <= self.segment_bytes
+        ):
             self._marked = self._position
             kind, none = RecordKind.SYNCED_MARK, Seq(0)
             self._place(

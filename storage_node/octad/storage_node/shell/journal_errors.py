@@ -13,7 +13,10 @@ class CorruptRecord(JournalDamage):
     """Bytes that were durable are not what was written. Repaired from a member, never served."""
 
     def __init__(self, file: Path, offset: int, why: str) -> None:
-        super().__init__(f"{file} is damaged at offset {offset}: {why}")
+        super().__init__(
+            f"{file} is damaged at offset {offset}: {why}; "
+            "`octad journal verify` on its data directory shows how far it is whole"
+        )
         self.file = file
         self.offset = offset
         self.why = why
@@ -30,6 +33,17 @@ class SegmentMissing(JournalDamage):
         super().__init__(
             f"{file} is missing: {why}; put the file back, or remove the node's data directory and "
             "let the node join again as a new one"
+        )
+        self.file = file
+
+
+class DamagedNote(JournalDamage):
+    """The note of retired segments is not what octad wrote."""
+
+    def __init__(self, file: Path, why: str) -> None:
+        super().__init__(
+            f"{file} is damaged ({why}); put the file back, or remove the node's data directory "
+            "and let the node join again as a new one"
         )
         self.file = file
 

@@ -14,22 +14,21 @@ from pathlib import Path
 
 from octad.sharding.limits import MIB
 from octad.storage_node.core.record_format import (
-    MAGIC_OFFSET,
+    FIRST_LOCAL_KIND,
     RECORD_HEADER_BYTES,
-    RECORD_MAGIC,
     RECORDS_OFFSET,
     BadRecord,
     Identity,
     Location,
     Position,
     Record,
-    RecordKind,
     SegmentId,
     end_of,
     offset_of,
     position,
     record_length,
     segment_of,
+    start_of,
 )
 from octad.storage_node.shell.disk import Disk
 from octad.storage_node.shell.journal_errors import (
@@ -37,9 +36,11 @@ from octad.storage_node.shell.journal_errors import (
     SegmentMissing,
     UnreadableRecord,
 )
+from octad.storage_node.shell.retired_segments import read_retired
 from octad.storage_node.shell.segment_file import (
     SegmentFile,
     open_segment,
+    record_candidates,
     remove_temporaries,
     segment_path,
     segments_in,
@@ -58,30 +59,51 @@ class JournalRecovery:
         self._directory = directory
         self._identity = identity
         self._start = start
+        self._start_segment = segment_of(start)
+        self._whole = False
         self._segments = segments_in(disk, directory)
+        self._retired = read_retired(disk, directory)
         self._beyond: list[SegmentId] = []  # Segments above the end: prepared, or torn.
-        self.end = start
+        self.end = Position(0) if offset_of(start) == RECORDS_OFFSET else start
+        self.ends: list[tuple[SegmentId, int]] = []  # Of each segment that was read.
         self.finished = False
 
     @property
     def next_segment(self) -> SegmentId:
         """An id that no segment had before."""
-        return SegmentId(max([segment_of(self._start), *self._segments]) + 1)
+        retired = self._retired.last()
+        return SegmentId(max([self._start_segment, retired, *self._segments]) + 1)
 
-    def records(self) -> Iterator[tuple[Location, Record]]:
-        """Every record from the start to the end, without the journal's own marks."""
+    def records(self, *, local: bool = False) -> Iterator[tuple[Location, Record]]:
+        """Every record from the start to the end; the node's own only if `local` asks for them."""
         chain = self._chain()
         self._check_beyond()
-        offset = offset_of(self._start) if self._start else RECORDS_OFFSET
+        start = self._start
+        if self._whole:
+            self.end = start = Position(0)
         for segment, end in chain:
+            offset = offset_of(start) if segment == self._start_segment else RECORDS_OFFSET
             with self._open(segment) as file:
                 walk = self._sealed(file, offset, end) if end else self._last(file, offset)
                 for location, record in walk:
                     self.end = end_of(location)
-                    if record.kind is not RecordKind.SYNCED_MARK:
+                    wanted = local or record.kind < FIRST_LOCAL_KIND
+                    if wanted and start_of(location) >= start:
                         yield location, record
-            offset = RECORDS_OFFSET
+            self.ends.append((segment, end or max(offset, self._end_in(segment))))
+        self._check_reach()
         self.finished = True
+
+    def _check_reach(self) -> None:
+        """Whole records are no proof that none is missing behind them; the note may have one."""
+        reaches = self._retired.reaches
+        if self.end >= reaches:
+            return
+        path = segment_path(self._directory, segment_of(reaches))
+        if segment_of(reaches) not in self._segments:
+            raise SegmentMissing(path, "the journal once reached it")
+        why = f"the journal once reached offset {offset_of(reaches)} of it"
+        raise CorruptRecord(path, offset_of(self.end), why)
 
     def cut(self) -> None:
         """Remove what lies above the end, durably."""
@@ -92,18 +114,25 @@ class JournalRecovery:
         self._disk.sync_directory(self._directory)
         last = segment_of(self.end)
         if last:
+            # Synced in any case: what was replayed counts as durable, and a process that was killed
+            # may have left it in memory only.
             with self._open(last, write=True) as file:
                 if file.size() > offset_of(self.end):
                     file.truncate(offset_of(self.end))
+                else:
+                    file.sync()
+
+    def _end_in(self, segment: SegmentId) -> int:
+        return offset_of(self.end) if segment_of(self.end) == segment else RECORDS_OFFSET
 
     def _chain(self) -> list[tuple[SegmentId, int]]:
         """The segments to read with the end of each; 0 for the last, whose end is to be found."""
-        segments = [each for each in self._segments if each >= segment_of(self._start)]
+        segments = self._to_read()
         links = [self._link(segment) for segment in segments]
         used = max((i + 1 for i, link in enumerate(links) if link is not None), default=0)
         self._beyond = segments[used:]
-        if self._start and not (segments and segments[0] == segment_of(self._start)):
-            path = segment_path(self._directory, segment_of(self._start))
+        if offset_of(self._start) > RECORDS_OFFSET and segments[:1] != [self._start_segment]:
+            path = segment_path(self._directory, self._start_segment)
             raise SegmentMissing(path, "the index refers to it")
         chain: list[tuple[SegmentId, int]] = []
         for i, segment in enumerate(segments[:used]):
@@ -112,13 +141,46 @@ class JournalRecovery:
                 path = segment_path(self._directory, segment)
                 raise CorruptRecord(path, RECORDS_OFFSET, "its first record is damaged")
             before = SegmentId(0) if i == 0 else segments[i - 1]
-            if segment_of(link) != before and not (i == 0 and self._start):
-                path = segment_path(self._directory, segment_of(link))
-                raise SegmentMissing(path, f"the journal goes on from it in segment {segment}")
+            end = self._end_of(before, link, segment) if i or self._whole else 0
             if chain:
-                chain[-1] = (chain[-1][0], offset_of(link))
+                chain[-1] = (chain[-1][0], end)
             chain.append((segment, 0))
+        if self._whole:
+            self._check_survivors()
         return chain
+
+    def _to_read(self) -> list[SegmentId]:
+        """From the one that the start is in. Sets `_whole` when that is the journal's first.
+
+        A start at the very beginning of a segment may be that of a record which was never written,
+        in a segment that a restart has removed since. Then the journal's end is in the one before.
+        """
+        segments = [each for each in self._segments if each >= self._start_segment]
+        self._whole = not self._start
+        if offset_of(self._start) == RECORDS_OFFSET and (
+            segments[:1] != [self._start_segment] or self._link(segments[0]) is None
+        ):
+            before = [each for each in self._segments if each < self._start_segment]
+            self._whole = not before
+            segments = before[-1:] + segments
+        return segments
+
+    def _end_of(self, before: SegmentId, link: Position, segment: SegmentId) -> int:
+        """Where `before` ends, if `segment`, whose first record says `link`, comes next."""
+        linked = segment_of(link)
+        if linked == before:
+            return offset_of(link)
+        if self._retired.has(linked) and (not before or before in self._retired.ends):
+            return self._retired.ends.get(before, 0)
+        path = segment_path(self._directory, linked)
+        raise SegmentMissing(path, f"the journal goes on from it in segment {segment}")
+
+    def _check_survivors(self) -> None:
+        """A segment between two that were retired is linked to by nothing that is left."""
+        for segment in self._retired.ends:
+            if segment not in self._segments:
+                path = segment_path(self._directory, segment)
+                raise SegmentMissing(path, "it was not retired")
 
     def _link(self, segment: SegmentId) -> Position | None:
         """Where the journal was before `segment`, by its first record; None without a whole one."""
@@ -183,7 +245,7 @@ class JournalRecovery:
 def _highest_mark(file: SegmentFile, start: int) -> Position:
     """The highest `synced to` of the whole records at or behind `start`, wherever they begin."""
     highest = Position(0)
-    for offset in _candidates(file, start):
+    for offset in record_candidates(file, start):
         try:
             header = file.read_bytes(offset, RECORD_HEADER_BYTES)
             record = file.read(offset, record_length(memoryview(header)))
@@ -193,15 +255,3 @@ def _highest_mark(file: SegmentFile, start: int) -> Position:
             continue
         highest = max(highest, record.synced_to)
     return highest
-
-
-def _candidates(file: SegmentFile, start: int) -> Iterator[int]:
-    """Offsets at or behind `start` where a record's magic stands."""
-    size = file.size()
-    overlap = len(RECORD_MAGIC) - 1
-    for piece_start in range(start + MAGIC_OFFSET, size, _SEARCH_BYTES):
-        piece = file.read_bytes(piece_start, min(_SEARCH_BYTES + overlap, size - piece_start))
-        found = piece.find(RECORD_MAGIC)
-        while found >= 0:
-            yield piece_start + found - MAGIC_OFFSET
-            found = piece.find(RECORD_MAGIC, found + 1)

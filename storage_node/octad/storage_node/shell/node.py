@@ -28,14 +28,15 @@ from octad.coordinator.store.interface import ConfigStore, KeyValue, StoreUnavai
 from octad.coordinator.store.mirror import Mirror
 from octad.coordinator.store.open_store import open_store
 from octad.sharding.ids import NodeId, PoolId, node_name
-from octad.sharding.limits import INDEX_FLUSH_AFTER_BYTES, SEGMENT_BYTES
 from octad.sharding.shard_map import Pool, ShardMap
-from octad.storage_node.core.record_format import Identity, offset_of, segment_of
+from octad.storage_node.core.record_format import Identity
 from octad.storage_node.shell.bucket_directory import BucketDirectory
 from octad.storage_node.shell.cluster_objects import ClusterObjects
+from octad.storage_node.shell.compactor import check_segments
+from octad.storage_node.shell.counted_index import CountedIndex
 from octad.storage_node.shell.data_directory import DataDirectory
+from octad.storage_node.shell.engine_upkeep import EngineUpkeep
 from octad.storage_node.shell.front_door.server import FrontDoor
-from octad.storage_node.shell.index import Index
 from octad.storage_node.shell.journal import Journal
 from octad.storage_node.shell.membership import Membership
 from octad.storage_node.shell.peers import Peers
@@ -46,7 +47,6 @@ from octad.storage_node.shell.shard_service import ShardService
 
 STOP_GRACE_S = 10.0
 READY_POLL_S = 0.02
-INDEX_FLUSH_POLL_S = 1.0
 BOOT_BYTES = 8
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class Node:
         self._keys = StoreKeys(config.token.cluster)
         self._mirror = Mirror(self._store, self._keys.prefix)
         self._journal = Journal.open(directory.journal, identity)
-        self._index = Index(directory.index)
+        self._index = CountedIndex(directory.index)
         self._peers = Peers(
             self.id,
             self._boot.hex(),
@@ -128,6 +128,8 @@ class Node:
         cleanup.callback(self._index.close)
         cleanup.push_async_callback(self._journal.close)
         cleanup.callback(self._host.close)
+        check_segments(self._journal, self._index)
+        self._index.follow(self._journal)
         self._host.recover()
         cleanup.push_async_callback(self._peers.close)
         await self._peers.listen(config.listen.host, config.rpc_port)
@@ -144,7 +146,7 @@ class Node:
             version=version("octad"),
             boot=self._boot.hex(),
         )
-        membership = Membership(self._store, self._keys, record)
+        membership = Membership(self._store, self._keys, record, self._fail)
         cleanup.push_async_callback(membership.stop)
         await membership.start()
         cleanup.push_async_callback(self._leads.stop)
@@ -152,7 +154,7 @@ class Node:
         cleanup.push_async_callback(self.drain)
         await self._front_door.start(config.listen.host, config.listen.port)
         cleanup.push_async_callback(self._stop_background)
-        self._run(self._flush_index_in_time())
+        self._run(self._keep_up())
 
     async def ready(self) -> None:
         """Returns once every shard has a row and those that this node is primary of are served."""
@@ -232,17 +234,11 @@ class Node:
         if not self.failure.done():
             self.failure.set_result(error)
 
-    async def _flush_index_in_time(self) -> None:
-        """Keep what a restart would have to replay bounded."""
-        flushed_to = self._journal.position()
-        while True:
-            await asyncio.sleep(INDEX_FLUSH_POLL_S)
-            position = self._journal.position()
-            segments = segment_of(position) - segment_of(flushed_to)
-            gone_on = segments * SEGMENT_BYTES + offset_of(position) - offset_of(flushed_to)
-            if gone_on >= INDEX_FLUSH_AFTER_BYTES:
-                await asyncio.to_thread(self._index.flush)
-                flushed_to = position
+    async def _keep_up(self) -> None:
+        try:
+            await EngineUpkeep(self._journal, self._index, self._host.is_dirty).run()
+        except Exception as error:  # Also RocksDB's, which have no class of their own.
+            self._fail(error)
 
     def _run(self, work: Coroutine[object, object, None], name: str | None = None) -> None:
         task = asyncio.create_task(work, name=name)

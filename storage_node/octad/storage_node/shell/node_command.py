@@ -1,4 +1,4 @@
-"""`octad node`: one storage node.
+"""`octad node`: one storage node; with a verb, which nodes hold data (`node_verbs.py`).
 
 Exit codes: 0 stopped by SIGTERM or SIGINT, 1 could not start or its disk failed, 2 not understood.
 """
@@ -11,8 +11,10 @@ import signal
 from pathlib import Path
 
 from octad.client.core.address import DEFAULT_COORDINATOR_PORT
+from octad.client.shell.command import CommandError
+from octad.coordinator.shell.node_verbs import add_node_verbs, run_node_verb
 
-HELP = "run a storage node: one process, one disk"
+HELP = "run a storage node: one process, one disk; or ls, add, drain, remove nodes"
 
 DEFAULT_LISTEN = "127.0.0.1:9000"
 RPC_PORT_ABOVE_S3 = 1000
@@ -25,7 +27,7 @@ DRAIN_SIGNAL = signal.SIGUSR1
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--data", metavar="DIR", type=Path, required=True, help="where its data lies: one disk"
+        "--data", metavar="DIR", type=Path, help="where its data lies: one disk (required)"
     )
     parser.add_argument(
         "--listen",
@@ -68,9 +70,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weight", type=float, default=1.0, help="its share of the data (default: 1)"
     )
+    add_node_verbs(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.verb is not None:
+        return run_node_verb(arguments)
+    if arguments.data is None:
+        raise CommandError(
+            "octad node: the following arguments are required: --data",
+            "see: octad node --help",
+            2,
+        )
     from octad.storage_node.shell.node_process import NodeOptions, run_node
 
     supervisor, report = os.environ.get(SUPERVISOR_VARIABLE), os.environ.get(REPORT_VARIABLE)

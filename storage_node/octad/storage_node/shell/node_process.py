@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import signal
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, closing, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +22,7 @@ from octad.client.core.address import Address, BadAddress, parse_address
 from octad.client.core.join_token import BadJoinToken, decode_join_token
 from octad.client.shell.command import CommandError
 from octad.client.shell.listener import listen_on
+from octad.client.shell.log_lines import set_up_logging
 from octad.coordinator.core.admission import JoinRefused
 from octad.coordinator.core.join_messages import JoinRequest
 from octad.coordinator.shell.join_client import JoinAnswer, JoinFailed, join
@@ -32,6 +33,7 @@ from octad.storage_node.shell.data_directory import (
     new_incarnation,
 )
 from octad.storage_node.shell.journal_errors import CorruptRecord, ForeignSegment, SegmentMissing
+from octad.storage_node.shell.membership import RegisteredElsewhere
 from octad.storage_node.shell.node import Node, NodeConfig
 from octad.storage_node.shell.node_command import (
     DRAIN_SIGNAL,
@@ -68,7 +70,7 @@ class NodeOptions:
 
 def run_node(options: NodeOptions) -> int:
     """Returns 0 after SIGTERM or SIGINT; raises CommandError when it cannot start or go on."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    set_up_logging()
     config = _config(options)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_run(options, config))
@@ -111,9 +113,12 @@ async def _run(options: NodeOptions, config: NodeConfig) -> int:
     async with AsyncExitStack() as cleanup:
         directory = _open_directory(config)
         cleanup.callback(directory.close)
+        listening = cleanup.enter_context(ExitStack())
         for port, option in ((config.listen.port, "--listen"), (config.rpc_port, "--rpc-port")):
-            listen_on(str(Address(config.listen.host, port)), option).close()
-        starting = asyncio.create_task(_start(options, config, directory, cleanup))
+            listener = listen_on(str(Address(config.listen.host, port)), option)
+            # Kept until the node has joined: its coordinator tries whether it can be reached.
+            listening.enter_context(closing(listener))
+        starting = asyncio.create_task(_start(options, config, directory, listening, cleanup))
         await _first_of(starting, stop)
         if not starting.done():
             starting.cancel()
@@ -138,12 +143,17 @@ async def _first_of(*futures: asyncio.Future[Any]) -> None:
 
 
 async def _start(
-    options: NodeOptions, config: NodeConfig, directory: DataDirectory, cleanup: AsyncExitStack
+    options: NodeOptions,
+    config: NodeConfig,
+    directory: DataDirectory,
+    listening: ExitStack,
+    cleanup: AsyncExitStack,
 ) -> Node:
     known = directory.identity
     incarnation = known.incarnation if known is not None else new_incarnation()
     node_id = known.node if known is not None else options.wanted_id
-    joined = await _join(config, node_id, incarnation)
+    with listening:
+        joined = await _join(config, node_id, incarnation)
     identity = known or directory.initialize(config.token.cluster, joined.node, incarnation)
     node = Node(config, identity, joined, directory)
     try:
@@ -151,6 +161,10 @@ async def _start(
     except (CorruptRecord, SegmentMissing, ForeignSegment) as error:
         raise CommandError(
             str(error), "`octad journal verify` shows all that is wrong with this journal"
+        ) from error
+    except RegisteredElsewhere as error:
+        raise CommandError(
+            str(error), "stop one of the two; a copy of a data directory is no second node"
         ) from error
     except OSError as error:
         raise CommandError(

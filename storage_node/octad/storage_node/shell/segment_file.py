@@ -14,9 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from octad.sharding.ids import node_name
-from octad.sharding.limits import SEGMENT_BYTES
 from octad.storage_node.core.record_format import (
+    MAGIC_OFFSET,
     RECORD_HEADER_BYTES,
+    RECORD_MAGIC,
     RECORDS_OFFSET,
     SEGMENT_HEADER_COPY_OFFSET,
     BadRecord,
@@ -36,9 +37,11 @@ from octad.storage_node.shell.journal_errors import CorruptRecord, ForeignSegmen
 
 SUFFIX = ".segment"
 TEMPORARY_SUFFIX = ".preparing"
+SPARE_SUFFIX = ".spare"
 FIRST_GENERATION = 1
 _NAME = re.compile(r"([0-9]{10})\.segment")
 _READ_BYTES = 4 * 1024 * 1024
+_SEARCH_BYTES = 4 * 1024 * 1024
 
 
 class SegmentFile:
@@ -77,6 +80,13 @@ class SegmentFile:
         """Cut the file at `end`, durably."""
         self._disk.truncate(self._descriptor, end)
         self._disk.sync(self._descriptor)
+
+    def next_data(self, offset: int) -> int | None:
+        """Where there may be anything but zeros, at or behind `offset`."""
+        try:
+            return self._disk.next_data(self._descriptor, offset)
+        except OSError as error:
+            raise UnreadableRecord(self.path, offset, f"it cannot be read: {error}") from error
 
     def size(self) -> int:
         return self._disk.size(self._descriptor)
@@ -186,16 +196,31 @@ def open_segment(
 
 
 def create_segment(
-    disk: Disk, directory: Path, segment: SegmentId, generation: int, identity: Identity
+    disk: Disk,
+    directory: Path,
+    segment: SegmentId,
+    identity: Identity,
+    length: int,
+    spare: Path | None = None,
 ) -> SegmentFile:
-    """A new segment, durable with its space and its name. Raises OSError, leaving no segment."""
+    """A new segment, durable with its space and its name. Raises OSError, leaving no segment.
+
+    Out of a `spare` file it is one generation further; what the file held before stays behind the
+    header, where the seed of the checksums keeps it out.
+    """
     temporary = directory / f"{segment:010d}{TEMPORARY_SUFFIX}"
     path = segment_path(directory, segment)
-    header = SegmentHeader(segment, generation, identity)
-    encoded = encode_segment_header(header)
-    descriptor = disk.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+    flags = os.O_RDWR | os.O_CREAT
+    if spare is not None:
+        disk.rename(spare, temporary)
+    else:
+        flags |= os.O_TRUNC
+    descriptor = disk.open(temporary, flags)
     try:
-        disk.preallocate(descriptor, SEGMENT_BYTES)
+        generation = _generation(disk, descriptor) if spare else FIRST_GENERATION
+        header = SegmentHeader(segment, generation, identity)
+        encoded = encode_segment_header(header)
+        disk.preallocate(descriptor, length)
         disk.write(descriptor, [encoded], 0)
         disk.write(descriptor, [encoded], SEGMENT_HEADER_COPY_OFFSET)
         disk.sync(descriptor)
@@ -206,6 +231,27 @@ def create_segment(
         _remove(disk, temporary)
         raise
     return SegmentFile(disk, path, descriptor, header)
+
+
+def _generation(disk: Disk, descriptor: int) -> int:
+    """One more than that of the use before, as far as that can be read."""
+    try:
+        return decode_segment_header(disk.read(descriptor, RECORDS_OFFSET, 0)).generation + 1
+    except BadRecord:
+        return FIRST_GENERATION
+
+
+def spare_segment(disk: Disk, directory: Path, segment: SegmentId) -> Path:
+    """Take a segment's name away and keep its file for another one."""
+    path = segment_path(directory, segment)
+    spare = path.with_suffix(SPARE_SUFFIX)
+    disk.rename(path, spare)
+    return spare
+
+
+def spares_in(disk: Disk, directory: Path) -> list[Path]:
+    """Files that new segments can be made of."""
+    return [directory / name for name in disk.names(directory) if name.endswith(SPARE_SUFFIX)]
 
 
 def remove_temporaries(disk: Disk, directory: Path) -> None:
@@ -223,3 +269,36 @@ def _remove(disk: Disk, path: Path) -> None:
 
 def _name(identity: Identity) -> str:
     return f"{node_name(identity.node)} ({identity.incarnation}) of cluster {identity.cluster}"
+
+
+def next_whole_record(file: SegmentFile, start: int, end: int) -> int:
+    """The offset of the first whole record at or behind `start`; `end` when there is none."""
+    for offset in record_candidates(file, start):
+        if offset >= end:
+            break
+        try:
+            header = file.read_bytes(offset, RECORD_HEADER_BYTES)
+            file.read(offset, record_length(memoryview(header)))
+        except UnreadableRecord:
+            raise
+        except (BadRecord, CorruptRecord):
+            continue
+        return offset
+    return end
+
+
+def record_candidates(file: SegmentFile, start: int) -> Iterator[int]:
+    """Offsets at or behind `start` where a record's magic stands."""
+    overlap = len(RECORD_MAGIC) - 1
+    size = file.size()
+    at = start + MAGIC_OFFSET
+    while at < size:
+        data = file.next_data(at)
+        if data is None:
+            return
+        piece = file.read_bytes(data, min(_SEARCH_BYTES + overlap, size - data))
+        found = piece.find(RECORD_MAGIC)
+        while found >= 0:
+            yield data + found - MAGIC_OFFSET
+            found = piece.find(RECORD_MAGIC, found + 1)
+        at = data + _SEARCH_BYTES

@@ -202,7 +202,7 @@ class ShardHost:
     def _on_prepare(self, sender: NodeId, message: Prepare, body: memoryview) -> None:
         replica = self.replica(message.shard)
         try:
-            self.journal.make_room(len(message.metadata), len(body))
+            self.journal.make_room(len(message.metadata), len(body), RecordKind(message.kind))
         except JournalFull:
             self._without_room.add(replica)  # Not acknowledged; asked for again in a while.
             return
@@ -249,7 +249,7 @@ class ShardHost:
         for member in replica.row.members:
             if member.node != self.node and not self.outbox.connected(member.node):
                 raise ProposalFailed(f"shard {shard_name(shard)}: n{member.node} is not reachable")
-        self.journal.make_room(len(metadata), len(data))
+        self.journal.make_room(len(metadata), len(data), kind)
         try:
             entry, actions = replica.propose(kind, request_id, metadata, data, operation)
         except (NotPrimary, NotServing) as error:
@@ -275,6 +275,11 @@ class ShardHost:
         if replica.leading and replica.commit >= replica.barrier:
             return True
         return index_key not in replica.dirty
+
+    def is_dirty(self, shard: ShardId, index_key: bytes) -> bool:
+        """Whether an entry that touches `index_key` is prepared and not applied."""
+        replica = self.replicas.get(shard)
+        return replica is not None and index_key in replica.dirty
 
     def settled(self, shard: ShardId, index_key: bytes) -> bool:
         """Whether this node serves the shard and nothing prepared touches `index_key`."""

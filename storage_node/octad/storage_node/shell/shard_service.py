@@ -66,6 +66,7 @@ from octad.storage_node.shell.journal import Journal
 from octad.storage_node.shell.journal_errors import CorruptRecord, JournalFull
 from octad.storage_node.shell.shard_host import ProposalFailed, ShardHost
 
+PASSED_OVER_MAX = 12  # Keys under a common prefix; seeking past it costs as much as these.
 SCAN_KEYS_MAX = 20_000  # A listing step looks at no more, so that other requests get their turn.
 
 log = logging.getLogger(__name__)
@@ -263,9 +264,15 @@ class ShardService:
         end = objects_range(bucket)[1]
         looked_at = 0
         while True:
-            skip_to: bytes | None = None
+            rolled_up: bytes | None = None
+            passed_over = 0
             for index_key, value in self._index.scan(position, end):
                 key = index_key[5:]
+                if rolled_up is not None and key.startswith(rolled_up):
+                    passed_over += 1
+                    if passed_over >= PASSED_OVER_MAX:
+                        break
+                    continue
                 if not key.startswith(query.prefix):
                     return entries, b"", True
                 looked_at += 1
@@ -275,15 +282,14 @@ class ShardService:
                         entries.append((key, decode_object(value).row))
                     else:
                         entries.append((rolled_up, None))
-                        skip_to = past(rolled_up)
+                        passed_over = 0
                     if len(entries) >= query.limit:
                         return entries, entries[-1][0], False
-                    if rolled_up is not None:
-                        break
                 if looked_at >= SCAN_KEYS_MAX:
                     return entries, key, False
             else:
                 return entries, b"", True
+            skip_to = past(rolled_up)
             if skip_to is None:
                 return entries, b"", True
             position = object_key(bucket, skip_to)

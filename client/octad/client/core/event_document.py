@@ -1,0 +1,98 @@
+"""What watchers of a cluster are told: every change under a prefix, in one order, by revision.
+
+A document is a reset (the full state as of `revision`) or the changes after the revision that was
+asked for, up to `revision`: whole revisions, always. So `revision` is the token to go on from, at
+any coordinator. As server-sent events, each document is one message whose id is that token:
+
+    event: reset | events | progress
+    id: <revision>
+    data: <the document>
+
+This file knows bytes only. Examples: `docs/reference/coordinator-http.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+EVENTS_PATH = "/cluster/v1/events"
+SSE_TYPE = "text/event-stream"
+LAST_EVENT_ID_HEADER = "Last-Event-ID"
+SSE_LINE_BYTES_MAX = 256 * 1024 * 1024  # A reset is one line.
+
+NO_VALUE = msgspec.Raw(b"null")
+
+EventType = Literal["join", "change", "leave"]
+
+
+class ClusterEvent(msgspec.Struct, frozen=True):
+    """One key came, changed or went. `value` is what the store keeps under it; null: gone."""
+
+    type: EventType
+    key: str  # `services/web/a`, `nodes/3`, `shards/0/17`, …
+    revision: int
+    value: msgspec.Raw
+
+
+class EventsDocument(msgspec.Struct, frozen=True):
+    """`reset`: forget what you had, `events` are all that is there, as joins."""
+
+    revision: int
+    reset: bool
+    events: tuple[ClusterEvent, ...] = ()
+    age_s: float = 0.0  # How long ago the configuration store last confirmed this.
+
+
+@dataclass(frozen=True, slots=True)
+class SseMessage:
+    """One server-sent event."""
+
+    event: str
+    id: str
+    data: bytes
+
+
+def encode_sse(document: EventsDocument) -> bytes:
+    """`document` as one server-sent event. Its JSON has no line ends."""
+    kind = "reset" if document.reset else "events" if document.events else "progress"
+    data = msgspec.json.encode(document)
+    return b"event: %s\nid: %d\ndata: %s\n\n" % (kind.encode(), document.revision, data)
+
+
+class SseReader:
+    """Bytes as they come from the network in, whole messages out."""
+
+    def __init__(self) -> None:
+        self._unread = bytearray()
+        self._fields: dict[str, bytes] = {}
+
+    def feed(self, data: bytes) -> Iterator[SseMessage]:
+        """The messages that `data` completes. Raises ValueError for a line without end."""
+        self._unread += data
+        if b"\n" not in data:
+            if len(self._unread) > SSE_LINE_BYTES_MAX:
+                raise ValueError(f"a line of more than {SSE_LINE_BYTES_MAX} bytes")
+            return
+        *lines, rest = bytes(self._unread).split(b"\n")
+        self._unread = bytearray(rest)
+        for line in lines:
+            message = self._take(line.removesuffix(b"\r"))
+            if message is not None:
+                yield message
+
+    def _take(self, line: bytes) -> SseMessage | None:
+        if line:
+            name, _, value = line.partition(b":")
+            self._fields[name.decode(errors="replace")] = value.removeprefix(b" ")
+            return None
+        fields, self._fields = self._fields, {}
+        if "data" not in fields:
+            return None  # A comment, which keeps the connection alive.
+        event, id_ = fields.get("event", b"message"), fields.get("id", b"")
+        return SseMessage(
+            event.decode(errors="replace"), id_.decode(errors="replace"), fields["data"]
+        )

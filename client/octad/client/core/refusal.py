@@ -1,0 +1,15 @@
+"""What a coordinator answers when it does not do what it was asked: one JSON object."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class RefusalMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """Any answer that is not what was asked for. `cluster` is the one that answered."""
+
+    code: str
+    reason: str
+    cluster: str
+    passes: bool = False  # Waiting may help.
+    now_ms: int | None = None  # Of a refused timestamp: the server's time.

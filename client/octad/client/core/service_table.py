@@ -1,0 +1,34 @@
+"""Instances of services as text for people: aligned columns."""
+
+from __future__ import annotations
+
+import msgspec
+
+from octad.client.core.cluster_documents import ServicesDocument
+from octad.client.core.service_records import ServiceInstance
+from octad.client.core.status_table import columns
+
+_HEADINGS = ("SERVICE", "INSTANCE", "ADDRESS", "HEALTH", "ZONE", "WEIGHT", "VERSION", "LABELS")
+_AGE_S_SHOWN_MIN = 10.0
+
+
+def service_table(document: ServicesDocument) -> str:
+    """Some lines, each ended."""
+    rows = [_row(msgspec.json.decode(each, type=ServiceInstance)) for each in document.services]
+    lines = columns([_HEADINGS, *rows]) if rows else ["no service is registered"]
+    if document.age_s > _AGE_S_SHOWN_MIN:
+        lines.append(f"! {document.age_s:.0f} s old: the configuration store does not answer")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _row(record: ServiceInstance) -> tuple[str, ...]:
+    return (
+        record.service,
+        record.instance,
+        record.address,
+        f"{record.health}, draining" if record.drain else record.health,
+        record.zone or "-",
+        f"{record.weight:g}",
+        record.version or "-",
+        ",".join(f"{name}={value}" for name, value in sorted(record.labels.items())) or "-",
+    )

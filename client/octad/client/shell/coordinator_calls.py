@@ -1,0 +1,161 @@
+"""Calls to a cluster's coordinators: any of them will do, and the next one when one fails.
+
+Writes are signed with the service key, and their answers are checked; a clock that is wrong is made
+good for by what the coordinator says of the time. Reads are open to all and not signed.
+"""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+
+from octad.client.core.internal_auth import (
+    ANSWER_MAC_HEADER,
+    AUTHORIZATION_HEADER,
+    NONCE_BYTES,
+    NotAuthentic,
+    sign,
+    verify_answer,
+)
+from octad.client.core.refusal import RefusalMessage
+from octad.client.core.service_token import ServiceToken
+from octad.client.shell.steady_clock import SteadyClock
+
+CALL_S_MAX = 5.0
+CONNECT_S_MAX = 2.0
+_SERVER_ERROR = 500
+
+
+class CoordinatorsUnreachable(Exception):
+    """None of the coordinators could answer; the message says why, for each."""
+
+
+class CallRefused(Exception):
+    """A coordinator decided against it. `passes`: waiting may help."""
+
+    def __init__(self, code: str, reason: str, *, passes: bool = False) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.passes = passes
+
+
+class Coordinators:
+    """`urls`, separated by commas; `token` for writes. Raises ValueError for what is no URL."""
+
+    def __init__(self, urls: str, token: ServiceToken | None = None) -> None:
+        self._urls = [_checked_url(url.strip()) for url in urls.split(",")]
+        self._token = token
+        self._clock = SteadyClock()
+        self._clock_offset_ms = 0
+        self._position = 0
+        self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def url(self) -> str:
+        """The one to ask now."""
+        return self._urls[self._position % len(self._urls)]
+
+    def turn_to_next(self) -> None:
+        """The present one did not serve."""
+        self._position += 1
+
+    @property
+    def count(self) -> int:
+        return len(self._urls)
+
+    def session(self) -> aiohttp.ClientSession:
+        """For requests of the caller's own. No proxy is asked: a cluster is on one's network."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(trust_env=False, auto_decompress=False)
+        return self._session
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def write(
+        self, method: str, path: str, body: bytes = b"", timeout_s: float = CALL_S_MAX
+    ) -> bytes:
+        """The answer of the first one that decides; raises CallRefused, CoordinatorsUnreachable."""
+        failures = []
+        for _ in self._urls:
+            url = self.url
+            try:
+                return await self._write_at(url, method, path, body, timeout_s)
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                failures.append(f"{url}: {str(error) or type(error).__name__}")
+            except (NotAuthentic, _NotNow) as error:
+                failures.append(f"{url}: {error}")
+            self.turn_to_next()
+        raise CoordinatorsUnreachable(f"no coordinator answers: {'; '.join(failures)}")
+
+    async def _write_at(
+        self, url: str, method: str, path: str, body: bytes, timeout_s: float
+    ) -> bytes:
+        for last_try in (False, True):
+            status, answer = await self._send(url, method, path, body, timeout_s)
+            if status == 200:
+                return answer
+            refusal = _refusal(answer, status)
+            if refusal.now_ms is not None and not last_try:
+                self._clock_offset_ms = refusal.now_ms - self._clock.now_ms()
+                continue
+            if status >= _SERVER_ERROR:
+                raise _NotNow(refusal.reason)
+            raise CallRefused(refusal.code, refusal.reason, passes=refusal.passes)
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    async def _send(
+        self, url: str, method: str, path: str, body: bytes, timeout_s: float
+    ) -> tuple[int, bytes]:
+        assert self._token is not None, "writes need a token"
+        now_ms = self._clock.now_ms() + self._clock_offset_ms
+        key, nonce = self._token.key, os.urandom(NONCE_BYTES)
+        authorization = sign(key, method, path, body, now_ms, nonce)
+        async with self.session().request(
+            method,
+            url + path,
+            data=body,
+            headers={AUTHORIZATION_HEADER: authorization, "Content-Type": "application/json"},
+            timeout=aiohttp.ClientTimeout(timeout_s, sock_connect=min(timeout_s, CONNECT_S_MAX)),
+            allow_redirects=False,
+        ) as response:
+            answer = await response.read()
+            mac = response.headers.get(ANSWER_MAC_HEADER)
+            try:
+                verify_answer(key, authorization, response.status, answer, mac)
+            except NotAuthentic as error:
+                raise NotAuthentic(self._stranger(answer)) from error
+            return response.status, answer
+
+    def _stranger(self, answer: bytes) -> str:
+        """What is known of somebody who does not hold our key."""
+        assert self._token is not None
+        try:
+            cluster = msgspec.json.decode(answer, type=RefusalMessage).cluster
+        except msgspec.DecodeError:
+            return "it did not answer like a coordinator of this token's cluster"
+        if cluster != self._token.cluster:
+            return f"it serves cluster {cluster}, the token is for {self._token.cluster}"
+        return "it does not know the secret of this token"
+
+
+class _NotNow(Exception):
+    """This coordinator cannot decide at the moment."""
+
+
+def _refusal(answer: bytes, status: int) -> RefusalMessage:
+    try:
+        return msgspec.json.decode(answer, type=RefusalMessage)
+    except msgspec.DecodeError as error:
+        raise _NotNow(f"status {status} without a reason") from error
+
+
+def _checked_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
+        raise ValueError(f"{url!r} is not a coordinator's URL: expected http://host:port")
+    return url.rstrip("/")

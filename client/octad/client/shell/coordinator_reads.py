@@ -1,0 +1,63 @@
+"""One read from a coordinator, for verbs that ask once and end. Standard library only: it is quick.
+
+Proxies are not asked: a cluster is on one's own network.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from octad.client.core.address import DEFAULT_COORDINATOR_PORT
+from octad.client.shell.command import CommandError
+
+_TIMEOUT_S = 5.0
+
+Document = TypeVar("Document")
+
+
+def read_json(url: str, path: str) -> bytes:
+    """The answer's body; raises CommandError."""
+    import http.client
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or DEFAULT_COORDINATOR_PORT
+    except ValueError:
+        host = None
+    if host is None or parts.scheme != "http":
+        raise CommandError(f"{url!r} is not http://host:port", "correct --coordinator", 2)
+    connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        body = response.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise CommandError(
+            f"no coordinator answers at {url} ({error or type(error).__name__})",
+            "start one (octad dev, octad coordinator), or name it with --coordinator URL",
+        ) from error
+    finally:
+        connection.close()
+    if response.status != http.client.OK:
+        raise not_a_coordinator(
+            url, f"status {response.status}: {body[:200].decode(errors='replace')}"
+        )
+    return body
+
+
+def read_document(url: str, path: str, kind: type[Document]) -> Document:
+    """The answer as a `kind`; raises CommandError."""
+    import msgspec
+
+    try:
+        return msgspec.json.decode(read_json(url, path), type=kind)
+    except msgspec.DecodeError as error:
+        raise not_a_coordinator(url, str(error)) from error
+
+
+def not_a_coordinator(url: str, why: str) -> CommandError:
+    """For an answer that makes no sense."""
+    return CommandError(
+        f"{url} did not answer like a coordinator ({why})", "check the URL, and its log"
+    )

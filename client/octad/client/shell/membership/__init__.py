@@ -1,0 +1,1 @@
+"""Registering services and watching who is there: what `octad.client.membership` offers."""

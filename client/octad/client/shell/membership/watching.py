@@ -1,0 +1,152 @@
+"""Who is there and who came and went, in one order, nothing lost or doubled over reconnects.
+
+The first contact must succeed; afterwards a watch goes on at whichever coordinator answers, from
+the last revision it has seen. What cannot be continued arrives as a reset with all that is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Literal
+
+import aiohttp
+import msgspec
+
+from octad.client.core.event_document import (
+    EVENTS_PATH,
+    SSE_TYPE,
+    ClusterEvent,
+    EventsDocument,
+    SseReader,
+)
+from octad.client.core.service_records import ServiceInstance
+from octad.client.shell.coordinator_calls import (
+    CONNECT_S_MAX,
+    CallRefused,
+    Coordinators,
+    CoordinatorsUnreachable,
+)
+
+SILENCE_S_MAX = 12.0  # A coordinator says something every five seconds.
+BACK_OFF_S_MIN = 0.05
+BACK_OFF_S_MAX = 2.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceEvent:
+    """A change of one instance; or, for a reset, all `instances` that there are.
+
+    `watch(…, after=token)` goes on after this event: where several happened at one revision, the
+    token moves on with the last of them.
+    """
+
+    type: Literal["reset", "join", "change", "leave"]
+    revision: int
+    token: int
+    instance: ServiceInstance | None = None  # Of a leave: as it last was, if that was seen.
+    instances: tuple[ServiceInstance, ...] = ()
+
+
+async def watch(
+    service: str, *, coordinator: str, after: int | None = None
+) -> AsyncGenerator[ServiceEvent, None]:
+    """The events of one service; without `after`, the first one is a reset.
+
+    `coordinator`: URLs separated by commas. Only the first contact raises CoordinatorsUnreachable.
+    """
+    known: dict[str, ServiceInstance] = {}
+    token = -1 if after is None else after
+    async with aclosing(
+        watch_keys(f"services/{service}/", coordinator=coordinator, after=after)
+    ) as documents:
+        async for document in documents:
+            if document.reset:
+                known = {e.key: _instance(e) for e in document.events}
+                token = document.revision
+                yield ServiceEvent("reset", token, token, instances=tuple(known.values()))
+                continue
+            for position, event in enumerate(document.events):
+                following = document.events[position + 1 : position + 2]
+                if not following:
+                    token = document.revision
+                elif following[0].revision > event.revision:
+                    token = event.revision
+                yield _service_event(event, known, token)
+
+
+def _service_event(
+    event: ClusterEvent, known: dict[str, ServiceInstance], token: int
+) -> ServiceEvent:
+    if event.type == "leave":
+        return ServiceEvent("leave", event.revision, token, known.pop(event.key, None))
+    known[event.key] = _instance(event)
+    return ServiceEvent(event.type, event.revision, token, known[event.key])
+
+
+def _instance(event: ClusterEvent) -> ServiceInstance:
+    return msgspec.json.decode(event.value, type=ServiceInstance)
+
+
+async def watch_keys(
+    prefix: str, *, coordinator: str, after: int | None = None
+) -> AsyncGenerator[EventsDocument, None]:
+    """Documents about all public keys under `prefix`: resets and changes, as they come."""
+    coordinators = Coordinators(coordinator)
+    token, met, failures, back_off_s = after, False, 0, BACK_OFF_S_MIN
+    try:
+        while True:
+            try:
+                async with aclosing(_stream(coordinators, prefix, token)) as documents:
+                    async for document in documents:
+                        token, met, failures, back_off_s = (
+                            document.revision,
+                            True,
+                            0,
+                            BACK_OFF_S_MIN,
+                        )
+                        if document.reset or document.events:
+                            yield document
+                reason = "the stream ended"
+            except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+                reason = str(error) or type(error).__name__
+            failures += 1
+            log.info("watching %s at %s: %s", prefix, coordinators.url, reason)
+            if not met and failures >= coordinators.count:
+                raise CoordinatorsUnreachable(f"no coordinator answers: {reason}")
+            coordinators.turn_to_next()
+            if failures >= coordinators.count:
+                await asyncio.sleep(back_off_s * random.uniform(0.5, 1.0))
+                back_off_s = min(back_off_s * 2, BACK_OFF_S_MAX)
+    finally:
+        await coordinators.close()
+
+
+async def _stream(
+    coordinators: Coordinators, prefix: str, token: int | None
+) -> AsyncGenerator[EventsDocument, None]:
+    """One connection's documents."""
+    query = {"prefix": prefix, **({} if token is None else {"after": str(token)})}
+    timeout = aiohttp.ClientTimeout(None, sock_connect=CONNECT_S_MAX, sock_read=SILENCE_S_MAX)
+    async with coordinators.session().get(
+        coordinators.url + EVENTS_PATH,
+        params=query,
+        headers={"Accept": SSE_TYPE},
+        timeout=timeout,
+        allow_redirects=False,
+    ) as response:
+        if response.status != 200:
+            reason = (await response.content.read(4096)).decode(errors="replace")
+            if response.status == 400:
+                raise CallRefused("bad-request", reason)
+            raise aiohttp.ClientPayloadError(f"status {response.status}: {reason}")
+        reader = SseReader()
+        async for chunk in response.content.iter_any():
+            for message in reader.feed(chunk):
+                yield msgspec.json.decode(message.data, type=EventsDocument)

@@ -1,0 +1,61 @@
+"""How long it will still take, judged by what was done lately; None while that says nothing.
+
+Bytes where sizes are known, else copies. An estimate needs some time and some progress to stand on:
+the first seconds of a copy, and a copy that stands still, promise nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+WINDOW_S = 60.0
+OBSERVED_S_MIN = 5.0
+BAR_WIDTH = 24
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+class RemainingTime:
+    """Feed it what is left, and when."""
+
+    def __init__(self) -> None:
+        self._samples: deque[tuple[float, float]] = deque()
+
+    def seconds(self, left: float, now_s: float) -> float | None:
+        """What is left in seconds, at the pace of the last minute."""
+        self._samples.append((now_s, left))
+        while now_s - self._samples[0][0] > WINDOW_S:
+            self._samples.popleft()
+        if left <= 0:
+            return 0.0
+        since_s, left_then = self._samples[0]
+        done, took_s = left_then - left, now_s - since_s
+        if took_s < OBSERVED_S_MIN or done <= 0:
+            return None
+        return left * took_s / done
+
+
+def bar(share: float) -> str:
+    """A share from 0 to 1 as a picture."""
+    filled = round(max(0.0, min(1.0, share)) * BAR_WIDTH)
+    return f"[{'#' * filled}{'.' * (BAR_WIDTH - filled)}]"
+
+
+def shown_bytes(size: int | None) -> str:
+    """`size` for people; None is said as what it is."""
+    if size is None:
+        return "unknown"
+    amount, unit = float(size), 0
+    while amount >= 1024 and unit < len(_UNITS) - 1:
+        amount, unit = amount / 1024, unit + 1
+    return f"{size} B" if unit == 0 else f"{amount:.1f} {_UNITS[unit]}"
+
+
+def shown_time(seconds: float | None) -> str:
+    """A time left, for people: coarser the longer it is."""
+    if seconds is None:
+        return "unknown"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,74 @@
+"""Many keys changed by compare-and-swap, in few transactions: a node's worth of shards at once.
+
+A transaction takes 128 comparisons and as many operations, and is all or nothing. So a batch that
+loses is split in two and tried again: what nobody else changed gets through, at the cost of about
+two transactions for each halving, and what was changed meanwhile is told to the caller, who reads
+it again. The guards (a fence, a leader's token) stand in every transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from octad.coordinator.store.interface import Compare, ConfigStore, ModRevisionIs, Put, Revision
+from octad.sharding.limits import STORE_TRANSACTION_BYTES_MAX, STORE_TRANSACTION_OPERATIONS_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """`key` becomes `value` if it was last changed at `revision` (0: if it does not exist)."""
+
+    key: str
+    revision: Revision
+    value: bytes
+
+
+class GuardLost(Exception):
+    """A guard does not hold any more: whoever asked may not write. Some swaps may have happened."""
+
+
+async def swap_all(
+    store: ConfigStore, guards: Sequence[Compare], swaps: Sequence[Swap]
+) -> list[Swap]:
+    """The swaps that lost, in order; all others are done.
+
+    Raises GuardLost, or StoreUnavailable: then read again which are done.
+    """
+    lost: list[Swap] = []
+    waiting = list(batches(guards, swaps))[::-1]
+    while waiting:
+        batch = waiting.pop()
+        outcome = await store.transact(
+            [*guards, *(ModRevisionIs(swap.key, swap.revision) for swap in batch)],
+            [Put(swap.key, swap.value) for swap in batch],
+        )
+        if outcome.succeeded:
+            continue
+        if guards and not (await store.transact(guards, [])).succeeded:
+            raise GuardLost("somebody else has taken over")
+        if len(batch) == 1:
+            lost.append(batch[0])
+        else:
+            middle = len(batch) // 2
+            waiting += [batch[middle:], batch[:middle]]
+    return lost
+
+
+def batches(guards: Sequence[Compare], swaps: Sequence[Swap]) -> Iterator[Sequence[Swap]]:
+    """`swaps` in order, each batch within what one transaction takes."""
+    swaps_max = STORE_TRANSACTION_OPERATIONS_MAX - len(guards)
+    guards_bytes = sum(len(guard.key.encode()) for guard in guards)
+    batch: list[Swap] = []
+    size_bytes = guards_bytes
+    for swap in swaps:
+        swap_bytes = 2 * len(swap.key.encode()) + len(swap.value)
+        if batch and (
+            len(batch) == swaps_max or size_bytes + swap_bytes > STORE_TRANSACTION_BYTES_MAX
+        ):
+            yield batch
+            batch, size_bytes = [], guards_bytes
+        batch.append(swap)
+        size_bytes += swap_bytes
+    if batch:
+        yield batch

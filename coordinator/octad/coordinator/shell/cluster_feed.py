@@ -1,0 +1,211 @@
+"""Everything that happens to the cluster's public keys, as one ordered feed for many watchers.
+
+One watch of the configuration store serves all of them: a watcher is only a position in a history
+that they share, so a slow one costs nothing but its own connection. A coordinator that starts reads
+back some of the store's history, so that watchers of another coordinator go on here without a gap.
+What cannot be continued (compacted, or the store came back with less than it had) is begun again
+with a reset, never silently.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from dataclasses import dataclass
+
+from octad.client.core.event_document import EventsDocument, encode_sse
+from octad.coordinator.core.event_history import PUBLIC_KINDS, EventHistory
+from octad.coordinator.core.records import StoreKeys
+from octad.coordinator.shell.background_task import start_background, stop_background
+from octad.coordinator.shell.change_signal import ChangeSignal
+from octad.coordinator.store.interface import (
+    Compacted,
+    ConfigStore,
+    EventBatch,
+    KeyValue,
+    Listing,
+    Revision,
+    StoreUnavailable,
+)
+from octad.coordinator.store.mirror import BACK_OFF_S_MAX, BACK_OFF_S_MIN, NOTHING_BELOW
+from octad.coordinator.store.watching import watching
+from octad.sharding.limits import WATCH_CHANGES_KEPT_MAX, WATCH_CHANGES_READ_BACK
+
+CATCH_UP_S_MAX = 5.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Up to where a watcher has seen everything; worth nothing once the feed began again."""
+
+    beginning: int
+    revision: Revision
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a watcher is told, and where it is then."""
+
+    document: EventsDocument
+    position: Position
+
+
+class ClusterFeed:
+    """Use: `start()`, `await current()`, then `next` for each watcher, `await stop()`."""
+
+    def __init__(self, store: ConfigStore, keys: StoreKeys) -> None:
+        self.history = EventHistory(keys.prefix, WATCH_CHANGES_KEPT_MAX)
+        self.resets_told = 0
+        self._store = store
+        self._prefix = keys.prefix
+        self._changed = ChangeSignal()
+        self._beginning = 0
+        self._newest_known = Revision(0)  # Of the store, over all of its keys.
+        self._confirmed = float("-inf")  # By time.monotonic().
+        self._wanted: Listing | None = None  # What the state must show before anybody is served.
+        self._caught_up = asyncio.Event()
+        self._encoded: dict[tuple[str, Position | None, Position, int], bytes] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin; who asks before the feed is current waits for it."""
+        self._task = start_background(self._run(), "the cluster's feed")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            await stop_background(self._task)
+
+    @property
+    def age_s(self) -> float:
+        """How long ago the store last confirmed what the feed shows."""
+        return max(0.0, time.monotonic() - self._confirmed)
+
+    async def current(self) -> None:
+        """Returns once the feed has caught up with its start; raises StoreUnavailable."""
+        try:
+            async with asyncio.timeout(CATCH_UP_S_MAX):
+                await self._caught_up.wait()
+        except TimeoutError as error:
+            raise StoreUnavailable("this coordinator has not caught up with it yet") from error
+
+    async def position_of(self, token: Revision | None) -> Position | None:
+        """Where a watcher with this resume token is; None: at no place that is known here.
+
+        Raises StoreUnavailable when only the store could tell.
+        """
+        if token is None:
+            return None
+        if token > max(self.history.revision, self._newest_known):
+            # Another coordinator may be ahead of this one; or the store has lost what it had.
+            listing = await self._store.range(self._prefix + NOTHING_BELOW)
+            self._newest_known = listing.revision
+            if token > listing.revision:
+                return None
+        return Position(self._beginning, token)
+
+    async def next(self, name_prefix: str, position: Position | None, wait_s: float) -> Told:
+        """What came after `position`: at once if there is something, else within `wait_s`."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + wait_s
+        while True:
+            told = self._told(name_prefix, position)
+            remaining = deadline - loop.time()
+            if told.document.reset or told.document.events or remaining <= 0:
+                self.resets_told += told.document.reset
+                return told
+            try:
+                async with asyncio.timeout(remaining):
+                    await self._changed.wait()
+            except TimeoutError:
+                return self._told(name_prefix, position)
+
+    def sse(self, name_prefix: str, before: Position | None, told: Told) -> bytes:
+        """`told` as a server-sent event; made once for all who are told the same."""
+        key = (name_prefix, before, told.position, int(told.document.age_s))
+        encoded = self._encoded.get(key)
+        if encoded is None:
+            encoded = self._encoded[key] = encode_sse(told.document)
+        return encoded
+
+    def _told(self, name_prefix: str, position: Position | None) -> Told:
+        history = self.history
+        events = None
+        if position is not None and position.beginning == self._beginning:
+            events = history.since(name_prefix, position.revision)
+        if position is None or events is None:
+            at = Position(self._beginning, history.revision)
+            state = tuple(history.state(name_prefix))
+            return Told(EventsDocument(at.revision, True, state, self._shown_age()), at)
+        at = Position(self._beginning, max(history.revision, position.revision))
+        document = EventsDocument(at.revision, False, tuple(events), self._shown_age())
+        return Told(document, at)
+
+    def _shown_age(self) -> float:
+        return round(self.age_s, 1)
+
+    async def _run(self) -> None:
+        back_off_s = BACK_OFF_S_MIN
+        begun = False
+        while True:
+            try:
+                if not begun:
+                    await self._begin()
+                    begun = True
+                async with watching(self._store, self._prefix, self.history.revision) as batches:
+                    async for batch in batches:
+                        self._take(batch)
+                        back_off_s = BACK_OFF_S_MIN
+            except StoreUnavailable as error:
+                log.info("the cluster's feed: %s", error)
+            except Compacted as error:
+                log.warning("the cluster's feed begins again: %s", error)
+                begun = False
+            await asyncio.sleep(back_off_s * random.uniform(0.5, 1.0))
+            back_off_s = min(back_off_s * 2, BACK_OFF_S_MAX)
+
+    async def _begin(self) -> None:
+        """The state as of some time ago, from where the watch plays forward to now."""
+        asked_at = time.monotonic()
+        newest = await self._list(None)
+        past = Revision(max(1, newest.revision - WATCH_CHANGES_READ_BACK))
+        try:
+            start = await self._list(past)
+        except Compacted:
+            start = newest
+        self.history.restart(start.revision, start.entries)
+        self._beginning += 1
+        self._newest_known = newest.revision
+        self._wanted = newest
+        self._confirmed = asked_at
+        self._after_change()
+
+    async def _list(self, revision: Revision | None) -> Listing:
+        """All public keys as of one revision."""
+        entries: list[KeyValue] = []
+        for kind in PUBLIC_KINDS:
+            listing = await self._store.range(self._prefix + kind, revision)
+            revision = listing.revision
+            entries.extend(listing.entries)
+        assert revision is not None
+        return Listing(revision, entries)
+
+    def _take(self, batch: EventBatch) -> None:
+        changed = self.history.take(batch)
+        self._confirmed = time.monotonic()
+        if changed or self._wanted is not None:
+            self._after_change()
+
+    def _after_change(self) -> None:
+        self._encoded.clear()
+        if self._wanted is not None:
+            if self.history.revision < self._wanted.revision and not self.history.shows(
+                self._wanted.entries
+            ):
+                return
+            self._wanted = None
+            self._caught_up.set()
+        self._changed.notify()

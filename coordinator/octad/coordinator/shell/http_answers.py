@@ -1,0 +1,62 @@
+"""How the coordinator's handlers answer: JSON, its age, and parameters that make no sense."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+from aiohttp import web
+
+from octad.sharding.limits import WATCH_WAIT_S_MAX
+
+AGE_HEADER = "Age"  # HTTP's own: seconds since the origin (here: the store) last said so.
+
+
+class BadParameter(ValueError):
+    """A parameter of the query or path makes no sense; the message says which and why."""
+
+
+def json_answer(document: object, *, status: int = 200, age_s: float | None = None) -> web.Response:
+    """`document` as JSON."""
+    return json_bytes(msgspec.json.encode(document), status=status, age_s=age_s)
+
+
+def json_bytes(
+    body: bytes,
+    *,
+    status: int = 200,
+    age_s: float | None = None,
+    headers: dict[str, str] | None = None,
+) -> web.Response:
+    """Bytes that are JSON already."""
+    sent = dict(headers or {})
+    if age_s is not None:
+        sent[AGE_HEADER] = str(int(age_s))
+    return web.Response(body=body, status=status, content_type="application/json", headers=sent)
+
+
+def shown_age(age_s: float) -> float:
+    """As documents have it: a coordinator that has never heard of its store is very old."""
+    return round(min(age_s, 1e9), 1)
+
+
+def wait_of(request: web.Request) -> float:
+    """The query's `wait` in seconds, 0 without; raises BadParameter."""
+    text = request.query.get("wait")
+    if text is None:
+        return 0.0
+    try:
+        wait_s = float(text)
+    except ValueError:
+        wait_s = math.nan
+    if not 0 <= wait_s < math.inf:
+        raise BadParameter(f"wait={text[:80]}: seconds from 0 to {WATCH_WAIT_S_MAX:.0f}")
+    return min(wait_s, WATCH_WAIT_S_MAX)
+
+
+def flag_of(request: web.Request, name: str) -> bool:
+    """A boolean of the query, false without; raises BadParameter."""
+    text = request.query.get(name, "false").lower()
+    if text not in ("true", "false"):
+        raise BadParameter(f"{name}={text[:80]}: true or false")
+    return text == "true"

@@ -1,0 +1,55 @@
+"""Placement over HTTP: `GET /cluster/v1/plan/…` for everybody, `POST` for holders of the token.
+
+The service's guard has checked the signature of every POST before a handler here sees it.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from octad.client.core.refusal import RefusalMessage
+from octad.coordinator.core.placement_messages import ACTIONS, PlanRequest
+from octad.coordinator.core.placement_requests import PlanRefused
+from octad.coordinator.shell.placement import Placement
+
+
+class PlacementRoutes:
+    """`by_name`: the handlers, under the names that `core/api.py` gives them."""
+
+    def __init__(self, placement: Placement, cluster: str) -> None:
+        self._placement = placement
+        self._cluster = cluster
+        self.by_name: dict[str, Handler] = {
+            "plan-status": self._status,
+            "plan-nodes": self._nodes,
+            "plan-pools": self._pools,
+            **{f"plan-{action}": self._action(action) for action in ACTIONS},
+        }
+
+    async def _status(self, _: web.Request) -> web.Response:
+        return _json(self._placement.status())
+
+    async def _nodes(self, _: web.Request) -> web.Response:
+        return _json(self._placement.nodes())
+
+    async def _pools(self, _: web.Request) -> web.Response:
+        return _json(self._placement.pools())
+
+    def _action(self, action: str) -> Handler:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            body = await request.read()
+            wanted = msgspec.json.decode(body or b"{}", type=PlanRequest)
+            try:
+                return _json(await self._placement.ask(action, wanted))
+            except PlanRefused as error:
+                refusal = RefusalMessage(code=error.code, reason=str(error), cluster=self._cluster)
+                return _json(refusal, 409)
+
+        return handle
+
+
+def _json(message: msgspec.Struct, status: int = 200) -> web.Response:
+    body = msgspec.json.encode(message)
+    return web.Response(body=body, status=status, content_type="application/json")

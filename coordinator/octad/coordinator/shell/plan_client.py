@@ -1,0 +1,167 @@
+"""Asks a coordinator about placement, for the command line: signed, blocking, one at a time.
+
+Several coordinators may be named; the first that answers is the one. A clock that is wrong does no
+harm: the coordinator says its time in a signed refusal, and the request is signed again with that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import os
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from octad.client.core.address import DEFAULT_COORDINATOR_PORT
+from octad.client.core.internal_auth import (
+    ANSWER_MAC_HEADER,
+    AUTHORIZATION_HEADER,
+    NONCE_BYTES,
+    NotAuthentic,
+    sign,
+    verify_answer,
+)
+from octad.client.core.join_token import BadJoinToken, JoinToken, decode_join_token
+from octad.client.core.refusal import RefusalMessage
+from octad.client.shell.command import CommandError
+from octad.client.shell.coordinator_option import coordinator_url, dev_join_token
+from octad.client.shell.steady_clock import SteadyClock
+from octad.coordinator.core.join_messages import AUTH_PURPOSE
+from octad.coordinator.core.placement_messages import (
+    PLAN_ACTIONS_PATH,
+    PLAN_STATUS_PATH,
+    PlanAnswer,
+    PlanRequest,
+    PlanStatus,
+)
+
+_TIMEOUT_S = 60.0  # A target for 65,536 shards takes some seconds.
+_Message = TypeVar("_Message")
+
+
+class PlanClient:
+    """`token` is needed for requests only, not for looking."""
+
+    def __init__(self, urls: str, token: JoinToken | None) -> None:
+        self._hosts = [_host_of(url.strip()) for url in urls.split(",")]
+        self._token = token
+        self._clock = SteadyClock()
+
+    def get(self, path: str, kind: type[_Message]) -> _Message:
+        """What everybody may see; raises CommandError."""
+        host, status, body, _ = self._send("GET", path, b"", {})
+        if status != http.client.OK:
+            raise _refused(host, status, body)
+        return _decoded(host, body, kind)
+
+    def status(self) -> PlanStatus:
+        return self.get(PLAN_STATUS_PATH, PlanStatus)
+
+    def ask(self, action: str, request: PlanRequest) -> PlanAnswer:
+        """Have something done, or of a dry run said; raises CommandError."""
+        if self._token is None:
+            raise CommandError(
+                "who changes placement must show the cluster's join token",
+                "give --join-token or OCTAD_JOIN_TOKEN as the first coordinator printed it",
+                2,
+            )
+        now_ms = self._clock.now_ms()
+        for _ in range(2):
+            host, status, body = self._post(self._token, action, request, now_ms)
+            if status == http.client.OK:
+                return _decoded(host, body, PlanAnswer)
+            refusal = _refusal(host, status, body)
+            if refusal.now_ms is None:
+                raise _refused(host, status, body)
+            now_ms = refusal.now_ms
+        raise _refused(host, status, body)
+
+    def _post(
+        self, token: JoinToken, action: str, request: PlanRequest, now_ms: int
+    ) -> tuple[str, int, bytes]:
+        path, body = f"{PLAN_ACTIONS_PATH}{action}", msgspec.json.encode(request)
+        key = token.key_for(AUTH_PURPOSE)
+        authorization = sign(key, "POST", path, body, now_ms, os.urandom(NONCE_BYTES))
+        headers = {AUTHORIZATION_HEADER: authorization, "Content-Type": "application/json"}
+        host, status, answer, mac = self._send("POST", path, body, headers)
+        try:
+            verify_answer(key, authorization, status, answer, mac)
+        except NotAuthentic as error:
+            raise CommandError(
+                f"{host} does not know the secret of this join token",
+                "give the join token of the cluster that it serves, or correct --coordinator",
+            ) from error
+        return host, status, answer
+
+    def _send(
+        self, method: str, path: str, body: bytes, headers: dict[str, str]
+    ) -> tuple[str, int, bytes, str | None]:
+        """(who answered, status, body, its mac). Proxies are not asked."""
+        failures = []
+        for host, port in self._hosts:
+            connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)
+            try:
+                connection.request(method, path, body or None, headers)
+                response = connection.getresponse()
+                mac = response.headers.get(ANSWER_MAC_HEADER)
+                return f"{host}:{port}", response.status, response.read(), mac
+            except (OSError, http.client.HTTPException) as error:
+                failures.append(f"{host}:{port}: {error or type(error).__name__}")
+            finally:
+                connection.close()
+        raise CommandError(
+            f"no coordinator answers ({'; '.join(failures)})",
+            "start one (octad dev, octad coordinator), or name it with --coordinator URL",
+        )
+
+
+def client_of(arguments: argparse.Namespace) -> PlanClient:
+    """Raises CommandError."""
+    text = arguments.join_token
+    if text is None and arguments.coordinator is None:
+        text = dev_join_token(arguments)
+    try:
+        token = decode_join_token(text) if text else None
+    except BadJoinToken as error:
+        raise CommandError(str(error), "give --join-token as it was printed", 2) from error
+    return PlanClient(coordinator_url(arguments), token)
+
+
+def _host_of(url: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or DEFAULT_COORDINATOR_PORT
+    except ValueError:
+        host = None
+    if host is None or parts.scheme != "http":
+        raise CommandError(f"{url!r} is not http://host:port", "correct --coordinator", 2)
+    return host, port
+
+
+def _decoded(host: str, body: bytes, kind: type[_Message]) -> _Message:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.DecodeError as error:
+        raise _not_a_coordinator(host, str(error)) from error
+
+
+def _refusal(host: str, status: int, body: bytes) -> RefusalMessage:
+    try:
+        return msgspec.json.decode(body, type=RefusalMessage)
+    except msgspec.DecodeError as error:
+        raise _not_a_coordinator(host, f"status {status}") from error
+
+
+def _refused(host: str, status: int, body: bytes) -> CommandError:
+    """A refusal says the way out itself, behind its last semicolon."""
+    reason = _refusal(host, status, body).reason
+    what, separator, fix = reason.rpartition("; ")
+    return CommandError(what, fix) if separator else CommandError(reason, f"ask {host} again")
+
+
+def _not_a_coordinator(host: str, why: str) -> CommandError:
+    return CommandError(
+        f"{host} did not answer like a coordinator ({why})", "check the URL, and its log"
+    )

@@ -1,0 +1,181 @@
+"""`octad coordinator backup|restore|rebuild`: the configuration store, saved and made anew.
+
+Exit codes: 0 done, 1 refused or not reachable, 2 not understood.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from octad.client.shell.command import CommandError
+
+if TYPE_CHECKING:
+    from octad.client.core.join_token import JoinToken
+    from octad.coordinator.core.backup_format import Backup
+    from octad.coordinator.core.rebuilding import Rebuilt
+    from octad.coordinator.store.interface import ConfigStore
+
+
+def add_rescue_verbs(parser: argparse.ArgumentParser) -> None:
+    """Sub-verbs, none of which must be given; the chosen one is `arguments.verb`."""
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=False)
+    verbs.add_parser("new-token", help="print a join token for a cluster yet to be made")
+    backup = verbs.add_parser("backup", help="save what the store holds of the cluster")
+    restore = verbs.add_parser("restore", help="fill a store from a backup and the nodes' rows")
+    rebuild = verbs.add_parser("rebuild", help="fill a store from the nodes' rows alone")
+    for verb in (backup, restore):
+        verb.add_argument("file", metavar="FILE", type=Path)
+    for verb in (backup, restore, rebuild):
+        verb.add_argument("--etcd", metavar="URL[,URL...]", required=True, help="etcd's members")
+        verb.add_argument(
+            "--join-token",
+            metavar="TOKEN",
+            default=os.environ.get("OCTAD_JOIN_TOKEN"),
+            help="of the cluster (OCTAD_JOIN_TOKEN)",
+        )
+    for verb in (restore, rebuild):
+        verb.add_argument(
+            "--node-data",
+            metavar="DIR",
+            type=Path,
+            nargs="+",
+            default=[],
+            help="nodes' data directories, or cluster.kept files copied from them",
+        )
+        verb.add_argument(
+            "--without",
+            metavar="NODE",
+            nargs="+",
+            default=[],
+            help="nodes that are given up: what only they acknowledged is lost",
+        )
+        verb.add_argument(
+            "--accept-loss", action="store_true", help="begin shards that nobody knows anew, empty"
+        )
+        verb.add_argument(
+            "--force", action="store_true", help="replace what the store holds of the cluster"
+        )
+        verb.add_argument("--dry-run", action="store_true", help="say what would be written")
+    restore.add_argument(
+        "--trust-backup",
+        action="store_true",
+        help="no shard's row has changed since the backup was made: ask no node",
+    )
+
+
+def run_rescue_verb(arguments: argparse.Namespace) -> int:
+    """Raises CommandError."""
+    if arguments.verb == "new-token":
+        return _new_token()
+    import asyncio
+
+    from octad.coordinator.core.rebuilding import RebuildRefused
+    from octad.coordinator.store.interface import StoreUnavailable
+
+    token = _token(arguments.join_token)
+    work = _backup if arguments.verb == "backup" else _rebuild
+    try:
+        return asyncio.run(_with_store(arguments, token, work))
+    except RebuildRefused as error:
+        raise CommandError(error.what, error.fix) from error
+    except StoreUnavailable as error:
+        raise CommandError(
+            f"the store does not answer ({error})", "start it, or correct --etcd; then again"
+        ) from error
+
+
+def _new_token() -> int:
+    from octad.client.core.join_token import encode_join_token
+    from octad.coordinator.shell.create_cluster import new_join_token
+
+    print(encode_join_token(new_join_token()))
+    return 0
+
+
+def _token(text: str | None) -> JoinToken:
+    from octad.client.core.join_token import BadJoinToken, decode_join_token
+
+    if not text:
+        raise CommandError(
+            "the cluster's join token is needed", "give --join-token or OCTAD_JOIN_TOKEN", 2
+        )
+    try:
+        return decode_join_token(text)
+    except BadJoinToken as error:
+        raise CommandError(str(error), "give --join-token as it was printed", 2) from error
+
+
+async def _with_store(
+    arguments: argparse.Namespace,
+    token: JoinToken,
+    work: Callable[[ConfigStore, JoinToken, argparse.Namespace], Awaitable[int]],
+) -> int:
+    from octad.coordinator.store.open_store import StoreAddress, open_store
+
+    urls = tuple(url.strip() for url in arguments.etcd.split(","))
+    try:
+        store = open_store(StoreAddress("etcd", urls), token)
+    except ValueError as error:
+        raise CommandError(str(error), "correct --etcd", 2) from error
+    try:
+        return await work(store, token, arguments)
+    finally:
+        await store.close()
+
+
+async def _backup(store: ConfigStore, token: JoinToken, arguments: argparse.Namespace) -> int:
+    from octad.coordinator.shell.store_rescue import read_backup, write_backup_file
+
+    backup = await read_backup(store, token)
+    try:
+        write_backup_file(arguments.file, backup)
+    except OSError as error:
+        raise CommandError(
+            f"cannot write {arguments.file}: {error.strerror}", "name another file"
+        ) from error
+    header = backup.header
+    print(f"{arguments.file}: {header.keys} keys at revision {header.revision}")
+    return 0
+
+
+async def _rebuild(store: ConfigStore, token: JoinToken, arguments: argparse.Namespace) -> int:
+    from octad.coordinator.shell.store_rescue import check_may_fill, fill
+
+    rebuilt = _rebuilt(token, arguments)
+    await check_may_fill(store, token, force=arguments.force)
+    if not arguments.dry_run:
+        await fill(store, token, rebuilt)
+    would = "would hold" if arguments.dry_run else "holds"
+    print(f"the store {would} {len(rebuilt.entries)} keys, {rebuilt.shards} shards;"
+          f" {rebuilt.newer_than_backup} rows are newer than the backup's")  # fmt: skip
+    for note in rebuilt.notes:
+        print(f"  {note}")
+    if not arguments.dry_run:
+        print("Next: start the coordinators, then start every node again.")
+    return 0
+
+
+def _rebuilt(token: JoinToken, arguments: argparse.Namespace) -> Rebuilt:
+    from octad.coordinator.core.rebuilding import rebuild
+    from octad.coordinator.shell.store_rescue import read_backup_file, read_kept_files
+    from octad.sharding.ids import parse_node_name
+
+    backup: Backup | None = None
+    if arguments.verb == "restore":
+        backup = read_backup_file(arguments.file)
+    try:
+        without = {parse_node_name(name) for name in arguments.without}
+    except ValueError as error:
+        raise CommandError(str(error), "correct --without", 2) from error
+    return rebuild(
+        token.cluster,
+        read_kept_files(arguments.node_data),
+        backup,
+        without,
+        trust_backup=arguments.verb == "restore" and arguments.trust_backup,
+        accept_loss=arguments.accept_loss,
+    )

@@ -1,0 +1,50 @@
+"""Which segment to compact next, and what that may cost.
+
+A segment qualifies when at most `NEEDED_MAX` of its bytes are still needed: making a byte free then
+costs at most one byte of copying, so that the journal writes at most twice what its users write,
+and holds at most twice what they keep. On a disk that is nearly full, fuller segments qualify: the
+bound is 1 / (1 - needed) each time. Records that no row shows but that make older ones void are
+carried along; once they are more than `KEPT_MAX` of what is live, the oldest segments are renewed
+instead, whatever their state, because only that makes such records superfluous.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from octad.storage_node.core.record_format import RECORDS_OFFSET, Position, SegmentId, segment_of
+from octad.storage_node.core.space_ledger import SpaceLedger
+
+NEEDED_MAX = 0.5
+NEEDED_MAX_NEARLY_FULL = 0.85
+KEPT_MAX = 0.25
+
+
+def choose(
+    ledger: SpaceLedger,
+    flushed: Position,
+    nearly_full: bool,
+    damaged: Collection[SegmentId] = (),
+) -> SegmentId | None:
+    """The segment to compact; only one that no replay reads, all of it below `flushed`."""
+    candidates = [
+        segment
+        for segment, use in ledger.segments.items()
+        if use.end and segment < segment_of(flushed) and segment not in damaged
+    ]
+    if not candidates:
+        return None
+    needed_max = NEEDED_MAX_NEARLY_FULL if nearly_full else NEEDED_MAX
+    best = min(candidates, key=lambda segment: needed_share(ledger, segment))
+    if needed_share(ledger, best) <= needed_max:
+        return best
+    kept = sum(use.kept for use in ledger.segments.values())
+    if kept > KEPT_MAX * ledger.live_bytes():
+        return min(candidates)
+    return None
+
+
+def needed_share(ledger: SpaceLedger, segment: SegmentId) -> float:
+    """How much of a segment's records is still needed; an empty segment is the first to go."""
+    written = ledger.segments[segment].end - RECORDS_OFFSET
+    return ledger.needed(segment) / written if written > 0 else 0.0

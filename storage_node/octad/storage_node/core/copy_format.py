@@ -1,0 +1,127 @@
+"""A record that was moved: what compaction writes, and by which rule it stands for the old one.
+
+A COPY has the shard, epoch, seq, commit and request id of the record that it copies, and its data;
+its metadata is the msgpack array below. It is the node's own: the shard's log neither sees it nor
+misses the record that is gone, because only records that every replay begins behind are copied.
+
+- Copied are records that a row of the index points at, and *kept* ones, which no row shows but
+  which say that older records are void: deletes, ends of uploads, barriers.
+- A row moves to the copy only if it still points at the record that was copied.
+- A record is never copied while an entry for its row is prepared. So copies of a row lie in the
+  journal in the order of its versions, before the record that ends the version.
+- A kept record is dropped once no segment is left that is older than the one it was first written
+  to: nothing that it makes void can be anywhere.
+- The old segment goes only after the copies are synced and the index with the moves is flushed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import msgspec
+
+from octad.storage_node.core.index_format import (
+    OBJECTS,
+    PARTS,
+    PIECES,
+    UPLOADS,
+    IndexedObject,
+    IndexedPart,
+    IndexedPiece,
+    IndexedUpload,
+    decode_object,
+    decode_part,
+    decode_piece,
+    decode_upload,
+    encode_value,
+    object_key,
+    part_key,
+    piece_key,
+    upload_key,
+)
+from octad.storage_node.core.operations import (
+    CompleteUpload,
+    CreateUpload,
+    Operation,
+    PutObject,
+    PutPart,
+    PutPiece,
+    decode_operation,
+)
+from octad.storage_node.core.record_format import Location, Record, RecordKind, SegmentId
+
+KEPT_KINDS = frozenset(
+    {
+        RecordKind.BARRIER,
+        RecordKind.DELETE_OBJECT,
+        RecordKind.COMPLETE_UPLOAD,
+        RecordKind.ABORT_UPLOAD,
+    }
+)
+
+
+class Copied(msgspec.Struct, frozen=True, array_like=True):
+    """The metadata of a COPY."""
+
+    source: Location  # Of the record that was copied, which may have been a copy itself.
+    origin: SegmentId  # Where the record was first written.
+    kind: RecordKind
+    metadata: bytes  # The record's own.
+
+
+class Original(msgspec.Struct, frozen=True, gc=False):
+    """A record as it was first written, wherever it lies now."""
+
+    kind: RecordKind
+    metadata: bytes
+    origin: SegmentId
+
+
+_Row: TypeAlias = IndexedObject | IndexedUpload | IndexedPart | IndexedPiece
+encode_copied = msgspec.msgpack.Encoder().encode
+decode_copied = msgspec.msgpack.Decoder(Copied).decode
+
+_DECODE: dict[int, Callable[[bytes], _Row]] = {
+    OBJECTS[0]: decode_object,
+    UPLOADS[0]: decode_upload,
+    PARTS[0]: decode_part,
+    PIECES[0]: decode_piece,
+}
+
+
+def original_of(location: Location, record: Record) -> Original:
+    """What `record`, which lies at `location`, said when it was first written."""
+    if record.kind is RecordKind.COPY:
+        copied = decode_copied(record.metadata)
+        return Original(copied.kind, copied.metadata, copied.origin)
+    return Original(record.kind, bytes(record.metadata), location.segment)
+
+
+def row_key_of(original: Original) -> bytes | None:
+    """The index key whose row would point at the record; None when it makes no row."""
+    if original.kind in (RecordKind.BARRIER, RecordKind.DELETE_OBJECT, RecordKind.ABORT_UPLOAD):
+        return None
+    return row_key(decode_operation(original.kind, original.metadata))
+
+
+def row_key(operation: Operation) -> bytes | None:
+    """The index key of the row that `operation` makes."""
+    match operation:
+        case PutObject(bucket=bucket, key=key) | CompleteUpload(bucket=bucket, key=key):
+            return object_key(bucket, key)
+        case PutPiece(extent=extent, number=number):
+            return piece_key(extent, number)
+        case CreateUpload(bucket=bucket, key=key, upload=upload):
+            return upload_key(bucket, key, upload)
+        case PutPart(bucket=bucket, key=key, upload=upload, number=number):
+            return part_key(bucket, key, upload, number)
+    return None
+
+
+def moved(index_key: bytes, value: bytes, source: Location, target: Location) -> bytes | None:
+    """The row with its record at `target`; None when it does not point at `source` any more."""
+    row = _DECODE[index_key[0]](value)
+    if row.location != source:
+        return None
+    return encode_value(msgspec.structs.replace(row, location=target))

@@ -1,0 +1,274 @@
+"""Gives the space of dead records back: copies what a segment still holds, then lets it go.
+
+The rules are in `core/copy_format.py`, the choice of segments in `core/compaction.py`. The order of
+the steps is what makes it safe at any moment of a crash:
+
+    copies appended ─ synced ─ rows moved, in one batch with the counts ─ index flushed
+      ─ note of retired segments durable ─ entry of the segment gone ─ a pause for readers ─ file
+
+It reads in a thread and works in small steps at a limited rate, and holds still while the journal
+has much to do, so that clients hardly notice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+from octad.sharding.ids import Epoch, Seq, ShardId
+from octad.sharding.limits import (
+    COMPACTION_BYTES_PER_S,
+    COMPACTION_POLL_S,
+    COMPACTION_STEP_BYTES,
+    COMPACTION_STEP_RECORDS,
+    COMPACTION_STEP_S_MIN,
+    READER_PIN_S,
+    SPARE_SEGMENTS_MAX,
+)
+from octad.storage_node.core.compaction import choose
+from octad.storage_node.core.copy_format import (
+    KEPT_KINDS,
+    Copied,
+    Original,
+    encode_copied,
+    moved,
+    original_of,
+    row_key_of,
+)
+from octad.storage_node.core.index_format import (
+    SHARD_STATES,
+    decode_located,
+    decode_shard_state,
+    decode_shard_state_key,
+)
+from octad.storage_node.core.listing import past
+from octad.storage_node.core.record_format import (
+    FIRST_LOCAL_KIND,
+    RECORDS_OFFSET,
+    Location,
+    Position,
+    Record,
+    RecordKind,
+    SegmentId,
+)
+from octad.storage_node.shell.counted_index import CountedIndex
+from octad.storage_node.shell.journal import Journal
+from octad.storage_node.shell.journal_errors import CorruptRecord, JournalFull, SegmentMissing
+from octad.storage_node.shell.retired_segments import (
+    RetiredSegments,
+    read_retired,
+    write_retired,
+)
+from octad.storage_node.shell.segment_file import open_segment, segment_path, segments_in
+
+log = logging.getLogger(__name__)
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)  # Room may come; any other error is the disk's own.
+
+
+class Compactor:
+    """See the module. `run` until cancelled, or `compact` one segment at a time."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        index: CountedIndex,
+        is_dirty: Callable[[ShardId, bytes], bool],
+        on_damage: Callable[[CorruptRecord], None],
+    ) -> None:
+        self._journal = journal
+        self._index = index
+        self._is_dirty = is_dirty  # Whether an entry for this row is prepared and not applied.
+        self._on_damage = on_damage
+        self._damaged: set[SegmentId] = set()  # Not compacted before a restart or a repair.
+        self._pinned: list[tuple[float, SegmentId]] = []
+        # Copies that wait to be durable: where, whose row, from where, to where, written first in.
+        self._moves: list[tuple[Position, bytes | None, Location, Location, SegmentId]] = []
+        self.copied_bytes = 0
+        self.freed_bytes = 0
+        self.segments_freed = 0
+
+    async def run(self) -> None:
+        """Compact whatever is worth it, for ever."""
+        self.finish_earlier_work()
+        while True:
+            try:
+                if not await self.compact():
+                    await asyncio.sleep(COMPACTION_POLL_S)
+            except (JournalFull, OSError) as error:
+                if isinstance(error, OSError) and error.errno not in _FULL:
+                    raise
+                log.warning("compaction waits: %s", error)
+                await asyncio.sleep(COMPACTION_POLL_S)
+            await self.let_go()
+
+    def finish_earlier_work(self) -> None:
+        """Let go of segments that were retired when the process died before their files went."""
+        journal, ledger = self._journal, self._index.ledger
+        retired = read_retired(journal.disk, journal.directory)
+        entries = [ledger.drop(each) for each in list(ledger.segments) if retired.has(each)]
+        if entries:
+            self._index.write([], entries)
+        for segment in segments_in(journal.disk, journal.directory):
+            if retired.has(segment):
+                journal.release(segment, SPARE_SEGMENTS_MAX)
+
+    async def compact(self, step_s: float | None = None) -> bool:
+        """Compact the segment that is worth it most; False when none is.
+
+        Flushes the index and writes the note. Raises JournalFull, OSError.
+        """
+        journal, index = self._journal, self._index
+        nearly_full = journal.nearly_full()
+        segment = choose(index.ledger, index.flushed_position, nearly_full, self._damaged)
+        if segment is None:
+            return False
+        before = index.ledger.segments[segment].end - RECORDS_OFFSET
+        try:
+            copied = await self._copy_all(segment, step_s)
+        except CorruptRecord as error:
+            self._damaged.add(segment)  # Nothing of it is given up.
+            self._on_damage(error)
+            return False
+        if copied is None or index.ledger.segments[segment].live:
+            return False  # A row was being written meanwhile: later.
+        await asyncio.to_thread(index.flush)
+        await self._retire(segment)
+        self.copied_bytes += copied
+        self.freed_bytes += before - copied
+        self.segments_freed += 1
+        return True
+
+    async def _copy_all(self, segment: SegmentId, step_s: float | None) -> int | None:
+        """Copy what of `segment` is needed; gives the bytes, None when some had to be left."""
+        end = self._index.ledger.segments[segment].end
+        journal = self._journal
+        copied = 0
+        whole = True
+        with open_segment(journal.disk, journal.directory, segment, journal.identity) as file:
+            records = file.records(RECORDS_OFFSET, end)
+            while step := await asyncio.to_thread(_next_step, records):
+                began = copied
+                for location, record in step:
+                    taken = self._copy(location, record)
+                    whole = whole and taken is not None
+                    copied += taken or 0
+                await self._settle(copied - began, step_s)
+        return copied if whole else None
+
+    def _copy(self, location: Location, record: Record) -> int | None:
+        """Copy one record if it is needed: the bytes written, or None when it has to wait."""
+        if record.kind is RecordKind.SYNCED_MARK:
+            return 0
+        assert record.kind < FIRST_LOCAL_KIND or record.kind is RecordKind.COPY
+        original = original_of(location, record)
+        key = row_key_of(original)
+        if key is not None:
+            value = self._index.get(key)
+            if value is not None and decode_located(value).location == location:
+                if self._is_dirty(record.shard, key):
+                    return None
+                return self._append(location, record, original, key)
+        if original.kind in KEPT_KINDS and self._makes_void(original):
+            return self._append(location, record, original, None)
+        return 0
+
+    def _makes_void(self, original: Original) -> bool:
+        """Whether a segment is left that is older than the record."""
+        return min(self._index.ledger.segments) < original.origin
+
+    def _append(
+        self, location: Location, record: Record, original: Original, key: bytes | None
+    ) -> int:
+        copied = Copied(location, original.origin, original.kind, original.metadata)
+        appended = self._journal.append(
+            RecordKind.COPY,
+            record.shard,
+            record.epoch,
+            record.seq,
+            record.commit,
+            record.request_id,
+            encode_copied(copied),
+            record.data if key is not None else b"",
+        )
+        self._moves.append((appended.lsn, key, location, appended.location, original.origin))
+        return appended.location.length
+
+    async def _settle(self, copied: int, step_s: float | None) -> None:
+        """Wait until the copies are durable, move the rows, and pause in proportion."""
+        moves, self._moves = self._moves, []
+        if moves:
+            await self._journal.durable(moves[-1][0])
+            index = self._index
+            puts: list[tuple[bytes, bytes]] = []
+            for _, key, source, target, origin in moves:
+                if key is None:
+                    index.ledger.keep(target, origin)
+                    continue
+                value = index.get(key)
+                row = None if value is None else moved(key, value, source, target)
+                if row is not None:
+                    puts.append((key, row))
+            index.write(puts)
+        pause = max(COMPACTION_STEP_S_MIN, copied / COMPACTION_BYTES_PER_S)
+        await asyncio.sleep(pause if step_s is None else step_s)
+
+    async def _retire(self, segment: SegmentId) -> None:
+        """Say durably that the segment is gone on purpose, then forget it."""
+        journal, index = self._journal, self._index
+        survivors = [
+            (each, use.end)
+            for each, use in index.ledger.segments.items()
+            if use.end and each != segment
+        ]
+        states = {
+            decode_shard_state_key(key): (state.applied, state.applied_epoch)
+            for key, value in index.scan(SHARD_STATES, past(SHARD_STATES))
+            if (state := decode_shard_state(value))
+        }
+        await asyncio.to_thread(_note, journal, segment, survivors, states)
+        index.write([], [index.ledger.drop(segment)])
+        self._pinned.append((asyncio.get_running_loop().time() + READER_PIN_S, segment))
+
+    async def let_go(self, *, now: bool = False) -> None:
+        """Recycle the files that no reader can be at any more."""
+        time = asyncio.get_running_loop().time()
+        while self._pinned and (now or self._pinned[0][0] <= time):
+            _, segment = self._pinned.pop(0)
+            await asyncio.to_thread(self._journal.release, segment, SPARE_SEGMENTS_MAX)
+
+
+def check_segments(journal: Journal, index: CountedIndex) -> None:
+    """Every segment that rows point at or have pointed at is there. Raises SegmentMissing."""
+    there = set(segments_in(journal.disk, journal.directory))
+    retired = read_retired(journal.disk, journal.directory)
+    for segment in index.ledger.segments:
+        if segment not in there and not retired.has(segment):
+            path = segment_path(journal.directory, segment)
+            raise SegmentMissing(path, "the index refers to it")
+
+
+def _note(
+    journal: Journal,
+    segment: SegmentId,
+    survivors: list[tuple[SegmentId, int]],
+    states: dict[ShardId, tuple[Seq, Epoch]],
+) -> None:
+    retired: RetiredSegments = read_retired(journal.disk, journal.directory)
+    retired.retire(segment, survivors, states, journal.durable_to)
+    write_retired(journal.disk, journal.directory, retired)
+
+
+def _next_step(records: Iterator[tuple[Location, Record]]) -> list[tuple[Location, Record]]:
+    """A few records: little enough to look at between two requests."""
+    step: list[tuple[Location, Record]] = []
+    size = 0
+    for location, record in islice(records, COMPACTION_STEP_RECORDS):
+        step.append((location, record))
+        size += location.length
+        if size >= COMPACTION_STEP_BYTES:
+            break
+    return step

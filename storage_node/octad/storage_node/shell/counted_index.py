@@ -1,0 +1,68 @@
+"""The index of rows: with them, each batch carries what they leave alive of every segment.
+
+So the counts are exact after any crash, and a restart reads one small entry a segment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from octad.storage_node.core.index_format import (
+    POSITION_KEY,
+    ROW_TABLES,
+    SEGMENT_USES,
+    decode_position,
+    encode_position,
+)
+from octad.storage_node.core.listing import past
+from octad.storage_node.core.record_format import Position, SegmentId
+from octad.storage_node.core.space_ledger import SpaceLedger
+from octad.storage_node.shell.index import Index
+
+
+class Written(Protocol):
+    """What the index needs to know of the journal."""
+
+    durable_to: Position
+
+    def take_sealed(self) -> list[tuple[SegmentId, int]]: ...
+
+
+class CountedIndex(Index):
+    """An `Index` whose writes are counted in `ledger`."""
+
+    def _begin(self) -> None:
+        super()._begin()
+        self.ledger = SpaceLedger(self.scan(SEGMENT_USES, past(SEGMENT_USES)))
+        self._journal: Written | None = None
+        if self._position and not self.ledger.segments:  # Written by an octad that did not count.
+            self.ledger = self.counted()
+
+    def counted(self) -> SpaceLedger:
+        """The live bytes of every segment, counted anew from all rows."""
+        ledger = SpaceLedger()
+        for table in sorted(ROW_TABLES):
+            for row in self.scan(bytes([table]), bytes([table + 1])):
+                ledger.count([row], (), lambda _key: None)
+        return ledger
+
+    def follow(self, journal: Written) -> None:
+        """From now on count the segments that end, and never be ahead of what is durable."""
+        self._journal = journal
+
+    def write(self, puts: Sequence[tuple[bytes, bytes]], deletes: Sequence[bytes] = ()) -> None:
+        ledger, journal = self.ledger, self._journal
+        if journal is not None:
+            for segment, end in journal.take_sealed():
+                ledger.seal(segment, end)
+            if puts and puts[-1][0] == POSITION_KEY:
+                place = not_ahead(decode_position(puts[-1][1]), journal)
+                puts = [*puts[:-1], (POSITION_KEY, encode_position(place))]
+        ledger.count(puts, deletes, self.get)
+        super().write([*ledger.entries(), *puts], deletes)
+
+
+def not_ahead(place: Position, journal: Written) -> Position:
+    """The node's own records are in no shard's log, so nobody else waits until they are durable."""
+    return min(place, journal.durable_to)

@@ -1,0 +1,73 @@
+"""`octad index rebuild DIR`: make a stopped node's index anew from its journal alone."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from octad.client.shell.command import CommandError
+
+if TYPE_CHECKING:
+    from octad.storage_node.shell.data_directory import DataDirectory
+    from octad.storage_node.shell.disk import Disk
+    from octad.storage_node.shell.index_rebuild import Rebuilt
+
+HELP = "rebuild the index in a stopped node's data directory from its journal"
+_NEW, _OLD = "index.rebuilding", "index.replaced"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=["rebuild"])
+    parser.add_argument("directory", type=Path, metavar="DIR", help="a node's data directory")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from octad.storage_node.shell.data_directory import (
+        DataDirectory,
+        DataDirectoryError,
+        read_superblock,
+    )
+    from octad.storage_node.shell.disk import Disk
+    from octad.storage_node.shell.journal_errors import JournalDamage
+
+    disk, path = Disk(), arguments.directory
+    try:
+        superblock = read_superblock(disk, path) if path.is_dir() else None
+        if superblock is None:
+            raise CommandError(f"{path} is not a node's data directory", "name one (octad-data/n1)")
+        directory = DataDirectory.open(path, superblock.cluster)
+        try:
+            rebuilt = _rebuild(disk, directory)
+        finally:
+            directory.close()
+    except DataDirectoryError as error:
+        raise CommandError(error.what, error.fix) from error
+    except JournalDamage as error:
+        raise CommandError(str(error), "the index was left as it is") from error
+    print(
+        f"{rebuilt.records} records of {rebuilt.shards} shards read, "
+        f"{rebuilt.live_bytes} bytes live; the old index is in {path / _OLD} and can be removed"
+    )
+    return 0
+
+
+def _rebuild(disk: Disk, directory: DataDirectory) -> Rebuilt:
+    """Beside the old index, which gives way only to a whole new one."""
+    from octad.storage_node.shell.counted_index import CountedIndex
+    from octad.storage_node.shell.index_rebuild import rebuild
+
+    new, old = directory.path / _NEW, directory.path / _OLD
+    shutil.rmtree(new, ignore_errors=True)
+    index = CountedIndex(new)
+    try:
+        rebuilt = rebuild(disk, directory.journal, directory.identity, index)
+    finally:
+        index.close()
+    if directory.index.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        disk.rename(directory.index, old)
+    disk.rename(new, directory.index)
+    disk.sync_directory(directory.path)
+    return rebuilt

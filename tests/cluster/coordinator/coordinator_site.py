@@ -1,0 +1,119 @@
+"""Coordinators as processes on a real etcd, and what a node does when it joins them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import msgspec
+from tests.cluster.process_tree import ProcessTree
+from tests.cluster.store.etcd_process import EtcdMember, free_ports
+
+from octad.client.core.join_token import JoinToken
+from octad.client.core.status_document import STATUS_PATH, ClusterStatus, decode_status
+from octad.client.shell.listener import listen_on
+from octad.coordinator.core.join_messages import JoinRequest
+from octad.coordinator.core.records import NodeRecord, StoreKeys
+from octad.coordinator.shell.join_client import join
+from octad.coordinator.store.interface import ConfigStore, Delete, Put
+from octad.coordinator.store.open_store import StoreAddress, open_store
+
+OCTAD = (sys.executable, "-m", "octad")
+WAIT_S = 15.0
+
+Start = Callable[..., "CoordinatorProcess"]
+
+
+class CoordinatorProcess:
+    """`octad coordinator` on a port of its own."""
+
+    def __init__(self, etcd_url: str, log: Path, options: Sequence[str]) -> None:
+        self.address = f"127.0.0.1:{free_ports(1)[0]}"
+        self.url = f"http://{self.address}"
+        command = [*OCTAD, "coordinator", "--etcd", etcd_url, "--listen", self.address]
+        command += ["--nodes-expected", "3"]
+        self.tree = ProcessTree([*command, *options], log)
+
+    def output(self) -> str:
+        return self.tree.log.read_text(errors="replace")
+
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + WAIT_S
+        while "coordinator of cluster" not in self.output():
+            assert self.tree.process.poll() is None, self.output()
+            assert time.monotonic() < deadline, self.output()
+            time.sleep(0.02)
+
+    def printed(self, what: str) -> str:
+        found = re.search(rf"^  {what}  (\S+)$", self.output(), re.MULTILINE)
+        assert found is not None, self.output()
+        return found[1]
+
+    def status(self) -> ClusterStatus:
+        with urllib.request.urlopen(self.url + STATUS_PATH, timeout=5) as answer:
+            return decode_status(answer.read())
+
+
+@asynccontextmanager
+async def store_of(etcd: EtcdMember, token: JoinToken) -> AsyncIterator[ConfigStore]:
+    store = open_store(StoreAddress("etcd", (etcd.url,)), token)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def forget_clusters(store: ConfigStore) -> None:
+    """The next test starts with an empty etcd."""
+    while entries := (await store.range("octad/")).entries[:100]:
+        await store.transact([], [Delete(entry.key) for entry in entries])
+
+
+async def until(condition: Callable[[], bool], what: str, timeout_s: float = WAIT_S) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
+        await asyncio.sleep(0.05)
+
+
+async def join_and_register(
+    store: ConfigStore, urls: str, token: JoinToken, number: int, *, listens: bool = True
+) -> NodeRecord:
+    """What a node does when it starts: it listens while it asks to join."""
+    with (
+        closing(listen_on("127.0.0.1:0", "--rpc-port")) as rpc,
+        closing(listen_on("127.0.0.1:0", "--listen")) as s3,
+    ):
+        rpc_port, s3_port = rpc.getsockname()[1], s3.getsockname()[1]
+        if not listens:
+            rpc.close()
+        return await _join_and_register(store, urls, token, number, rpc_port, s3_port)
+
+
+async def _join_and_register(
+    store: ConfigStore, urls: str, token: JoinToken, number: int, rpc_port: int, s3_port: int
+) -> NodeRecord:
+    request = JoinRequest(
+        cluster=token.cluster,
+        node=None,
+        incarnation=f"incarnation-{number}",
+        rpc_address=f"127.0.0.1:{rpc_port}",
+        s3_address=f"127.0.0.1:{s3_port}",
+        zone="",
+        weight=1.0,
+        version="0.1.0",
+    )
+    answer = await join(urls, token, request)
+    record = NodeRecord(
+        answer.node, request.incarnation, request.rpc_address, request.s3_address,
+        "", 1.0, "0.1.0", "boot",
+    )  # fmt: skip
+    key = StoreKeys(token.cluster).node(answer.node)
+    await store.transact([], [Put(key, msgspec.json.encode(record))])
+    return record

@@ -1,0 +1,166 @@
+"""The configuration store saved, lost and put together again, with a real etcd and the commands."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.cluster.coordinator.coordinator_site import (
+    CoordinatorProcess,
+    forget_clusters,
+    store_of,
+    until,
+)
+from tests.cluster.store.etcd_process import EtcdMember
+from tests.unit.coordinator.cluster_records import incarnation, node
+
+from octad.client.core.join_token import JoinToken, encode_join_token
+from octad.coordinator.core.rebuilding import EPOCH_STEP
+from octad.coordinator.core.records import IdentityRecord, StoreKeys
+from octad.coordinator.store.interface import ConfigStore, Put
+from octad.coordinator.store.mirror import Mirror
+from octad.sharding.ids import Epoch, NodeId
+from octad.sharding.shard_map import ShardRow, decode_row, encode_row
+from octad.storage_node.core.record_format import Identity
+from octad.storage_node.shell.row_keeper import RowKeeper
+
+pytestmark = [pytest.mark.cluster, pytest.mark.etcd]
+
+TOKEN = JoinToken("5c5c5c5c", bytes(range(32)))
+TOKEN_TEXT = encode_join_token(TOKEN)
+KEYS = StoreKeys(TOKEN.cluster)
+NUMBERS = (1, 2, 3)
+
+
+@pytest.fixture
+async def store(etcd: EtcdMember) -> AsyncIterator[ConfigStore]:
+    async with store_of(etcd, TOKEN) as opened:
+        yield opened
+        await forget_clusters(opened)
+
+
+async def octad(etcd: EtcdMember, *words: str | Path) -> tuple[int, str]:
+    """`octad coordinator …`: its exit code and what it said."""
+    command = [sys.executable, "-m", "octad", "coordinator", *map(str, words)]
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [*command, "--etcd", etcd.url, "--join-token", TOKEN_TEXT],
+        capture_output=True,
+        text=True,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+async def served(etcd: EtcdMember, store: ConfigStore, log: Path) -> None:
+    """A coordinator makes the cluster and its map, or takes up the one that is there; and stops."""
+    process = CoordinatorProcess(
+        etcd.url, log, ["--join-token", TOKEN_TEXT, "--create", "--nodes-expected", "3"]
+    )
+    try:
+        process.wait_until_ready()
+        for number in NUMBERS:
+            record = node(number)
+            identity = IdentityRecord(record.id, record.incarnation)
+            await store.transact(
+                [],
+                [
+                    Put(KEYS.identity(record.id), msgspec.json.encode(identity)),
+                    Put(KEYS.node(record.id), msgspec.json.encode(record)),
+                ],
+            )
+        await until(lambda: process.status().state == "healthy", "it is healthy")
+        process.tree.process.terminate()
+        assert process.tree.wait(15) == 0
+    finally:
+        process.tree.kill()
+
+
+async def kept_by_nodes(store: ConfigStore, directory: Path) -> list[Path]:
+    """What each node has on its disk."""
+    directories = []
+    for number in NUMBERS:
+        path = directory / f"n{number}"
+        await asyncio.to_thread(path.mkdir, exist_ok=True)
+        mirror = Mirror(store, KEYS.prefix)
+        await mirror.start()
+        identity = Identity(TOKEN.cluster, NodeId(number), incarnation(number))
+        keeper = RowKeeper(path, identity, mirror)
+        keeper.start()
+        await keeper.close()
+        await mirror.stop()
+        directories.append(path)
+    return directories
+
+
+async def rows_in(store: ConfigStore) -> dict[str, ShardRow]:
+    listing = await store.range(KEYS.shards)
+    return {entry.key: decode_row(entry.value) for entry in listing.entries}
+
+
+async def test_a_lost_store_is_rebuilt_from_what_the_nodes_kept(
+    etcd: EtcdMember, store: ConfigStore, tmp_path: Path
+) -> None:
+    await served(etcd, store, tmp_path / "first.log")
+    directories = await kept_by_nodes(store, tmp_path)
+    before = await rows_in(store)
+    assert len(before) == 256
+    await forget_clusters(store)
+    code, said = await octad(etcd, "rebuild", "--node-data", *directories[:2])
+    assert (code, "n3 was not heard" in said) == (1, True), said
+    assert await rows_in(store) == {}
+    code, said = await octad(etcd, "rebuild", "--node-data", *directories, "--dry-run")
+    assert (code, "would hold" in said) == (0, True), said
+    assert await rows_in(store) == {}
+    code, said = await octad(etcd, "rebuild", "--node-data", *directories)
+    assert code == 0, said
+    after = await rows_in(store)
+    assert {key: row.members for key, row in after.items()} == {
+        key: row.members for key, row in before.items()
+    }
+    assert all(after[key].epoch == row.epoch + EPOCH_STEP for key, row in before.items())
+    await served(etcd, store, tmp_path / "second.log")
+    assert await rows_in(store) == after, "no coordinator made a row anew"
+
+
+async def test_rows_that_went_on_after_the_backup_are_not_taken_back_by_it(
+    etcd: EtcdMember, store: ConfigStore, tmp_path: Path
+) -> None:
+    await served(etcd, store, tmp_path / "first.log")
+    backup = tmp_path / "backup"
+    code, said = await octad(etcd, "backup", backup)
+    assert (code, "keys at revision" in said) == (0, True), said
+    key, row = next(iter((await rows_in(store)).items()))
+    heir = next(member.node for member in row.members if member.node != row.primary)
+    newer = msgspec.structs.replace(row, epoch=Epoch(row.epoch + 5), primary=heir)
+    await store.transact([], [Put(key, encode_row(newer))])
+    directories = await kept_by_nodes(store, tmp_path)
+    code, said = await octad(etcd, "restore", backup, "--node-data", *directories)
+    assert (code, "replace what is there with --force" in said) == (1, True), said
+    code, said = await octad(etcd, "restore", backup, "--node-data", *directories, "--force")
+    assert (code, "1 rows are newer than the backup's" in said) == (0, True), said
+    restored = (await rows_in(store))[key]
+    assert (restored.primary, restored.epoch) == (heir, newer.epoch + EPOCH_STEP)
+    await served(etcd, store, tmp_path / "second.log")
+
+
+async def test_nothing_is_filled_in_under_a_running_coordinator(
+    etcd: EtcdMember, store: ConfigStore, tmp_path: Path
+) -> None:
+    process = CoordinatorProcess(
+        etcd.url, tmp_path / "log", ["--join-token", TOKEN_TEXT, "--create"]
+    )
+    try:
+        process.wait_until_ready()
+        await until(lambda: process.status().coordinator.leading, "it leads")
+        code, said = await octad(etcd, "backup", tmp_path / "backup")
+        assert code == 0, said
+        restore = ("restore", tmp_path / "backup", "--trust-backup", "--force", "--accept-loss")
+        code, said = await octad(etcd, *restore)
+        assert (code, "stop all coordinators of the cluster first" in said) == (1, True), said
+    finally:
+        process.tree.kill()

@@ -1,0 +1,215 @@
+"""Dead records give their space back; live ones, and what makes older ones void, stay."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from tests.unit.engine.engine_site import DIRECTORY, SEGMENT_BYTES, EngineSite, EngineStory
+from tests.unit.engine.journal_site import REQUEST_ID, SHARD
+
+from octad.sharding.ids import Epoch, Seq
+from octad.storage_node.core.compaction import choose
+from octad.storage_node.core.copy_format import Copied, encode_copied
+from octad.storage_node.core.index_format import SegmentUse, encode_value, segment_use_key
+from octad.storage_node.core.record_format import (
+    RECORDS_OFFSET,
+    Location,
+    RecordKind,
+    SegmentId,
+    position,
+)
+from octad.storage_node.core.space_ledger import SpaceLedger
+from octad.storage_node.shell.journal_errors import SegmentMissing
+from octad.storage_node.shell.segment_file import open_segment, segment_path, segments_in
+
+BIG = 6000
+
+
+@asynccontextmanager
+async def running_story(seed: int = 0) -> AsyncIterator[EngineStory]:
+    story = EngineStory(random.Random(seed))
+    await story.start()
+    try:
+        yield story
+    finally:
+        await story.close()
+
+
+def site_of(story: EngineStory) -> EngineSite:
+    assert story.site is not None
+    return story.site
+
+
+async def fill(story: EngineStory, segments: int, key: bytes = b"hot") -> None:
+    """Overwrite one key until the journal is so many segments further."""
+    first = story.index.ledger.segments
+    wanted = max(first, default=0) + segments
+    while max(story.index.ledger.segments, default=0) < wanted:
+        story.change(key, story.rng.randbytes(BIG))
+        await site_of(story).settled()
+
+
+async def delete_outlives_compaction() -> None:
+    """A deleted object does not come back where its delete was moved and its record is still."""
+    async with running_story() as story:
+        site = site_of(story)
+        story.change(b"gone", b"old")
+        for number in range(6):
+            story.change(b"cold%d" % number, bytes(BIG))
+        await fill(story, 2)
+        story.change(b"gone", None)
+        await fill(story, 3)
+        assert await site.compacted()
+        assert SegmentId(1) in story.index.ledger.segments
+        await story.crash(power_cut=True)
+        story.check()
+        await site_of(story).compacted()
+        await story.rebuild()
+
+
+async def position_waits_for_copies() -> None:
+    """A power cut that takes a copy, but not the index written meanwhile, is survived."""
+    for seed in range(8):
+        async with running_story(seed) as story:
+            site = site_of(story)
+            story.change(b"a", b"1")
+            await site.settled()
+            here = Location(SegmentId(1), RECORDS_OFFSET, 100)
+            copied = Copied(here, SegmentId(1), RecordKind.BARRIER, b"\x90")
+            site.journal.append(
+                RecordKind.COPY,
+                SHARD,
+                Epoch(1),
+                Seq(1),
+                Seq(1),
+                REQUEST_ID,
+                encode_copied(copied),
+                b"",
+            )
+            story.change(b"a", b"2")
+            site.note_position()
+            story.index.flush()
+            await story.crash(power_cut=True, rebuild=False)
+            story.change(b"a", b"3")
+            await site_of(story).settled()
+            await story.rebuild()
+
+
+async def test_a_delete_outlives_the_compaction_of_its_segment() -> None:
+    await delete_outlives_compaction()
+
+
+async def test_the_index_is_never_ahead_of_what_is_durable() -> None:
+    await position_waits_for_copies()
+
+
+async def test_dead_segments_are_recycled_and_live_rows_move() -> None:
+    async with running_story() as story:
+        site = site_of(story)
+        story.change(b"cold", b"kept" * 100)
+        await fill(story, 6)
+        before = segments_in(story.disk, DIRECTORY)
+        assert await site.compacted() >= 5
+        assert site.compactor.copied_bytes < SEGMENT_BYTES
+        story.check()
+        after = segments_in(story.disk, DIRECTORY)
+        assert not set(before[:4]) & set(after)
+        assert site.get(b"cold") == b"kept" * 100
+        await fill(story, 2)
+        last = segments_in(story.disk, DIRECTORY)[-1]
+        with open_segment(story.disk, DIRECTORY, last, None) as file:
+            assert file.header.generation >= 2
+
+
+async def test_a_stale_record_of_the_use_before_is_never_read() -> None:
+    async with running_story() as story:
+        for _ in range(6):
+            await fill(story, 4)
+            await site_of(story).compacted()
+            await story.crash(power_cut=True)
+
+
+async def test_a_full_disk_takes_deletes_and_then_writes_again() -> None:
+    async with running_story() as story:
+        site = site_of(story)
+        number = 0
+        while story.change(b"%d" % number, bytes(BIG)):
+            number += 1
+            await site.settled()
+        assert number * BIG > story.disk.capacity // 2
+        for each in range(number):
+            assert story.change(b"%d" % each, None)
+            await site.settled()
+            if each % 500 == 0:
+                await site.compacted()
+        await site.compacted()
+        assert story.disk.free_bytes(DIRECTORY) > story.disk.capacity // 2
+        site.put(b"new", b"there is room")
+        await site.settled()
+        assert site.get(b"new") == b"there is room"
+
+
+async def test_kept_records_go_once_nothing_older_is_left() -> None:
+    async with running_story() as story:
+        site = site_of(story)
+        for number in range(200):
+            story.change(b"%d" % number, b"x")
+            story.change(b"%d" % number, None)
+        await fill(story, 3)
+        for _ in range(4):
+            await site.compacted()
+            await fill(story, 2)
+        assert sum(use.kept for use in story.index.ledger.segments.values()) == 0
+
+
+async def test_a_damaged_segment_is_reported_and_not_given_up() -> None:
+    async with running_story() as story:
+        site = site_of(story)
+        story.change(b"cold", b"kept")
+        await fill(story, 3)
+        story.disk.content(segment_path(DIRECTORY, SegmentId(1)))[RECORDS_OFFSET + 90] ^= 1
+        await site.compacted()
+        assert [error.offset for error in site.damage] == [RECORDS_OFFSET]
+        assert SegmentId(1) in segments_in(story.disk, DIRECTORY)
+
+
+async def test_a_missing_segment_is_named_at_the_start() -> None:
+    async with running_story() as story:
+        story.change(b"cold", b"kept")
+        await fill(story, 3)
+        story.index.flush()
+        await story.close()
+        story.disk = story.disk.after_kill()
+        story.disk.unlink(segment_path(DIRECTORY, SegmentId(1)))
+        with pytest.raises(SegmentMissing, match=r"0000000001\.segment is missing"):
+            await story.start()
+
+
+def test_the_emptiest_segment_below_the_flushed_position_is_chosen() -> None:
+    ledger = ledger_of({1: (900, 1000), 2: (400, 1000), 3: (100, 1000), 4: (0, 1000), 5: (0, 0)})
+    assert choose(ledger, position(SegmentId(4), 5000), nearly_full=False) == 3
+    assert choose(ledger, position(SegmentId(3), 5000), nearly_full=False) == 2
+    assert choose(ledger, position(SegmentId(2), 5000), nearly_full=False) is None
+    assert choose(ledger, position(SegmentId(5), 5000), nearly_full=False) == 4
+    fuller = ledger_of({1: (800, 1000), 2: (900, 1000)})
+    assert choose(fuller, position(SegmentId(9), 5000), nearly_full=False) is None
+    assert choose(fuller, position(SegmentId(9), 5000), nearly_full=True) == 1
+
+
+def test_the_oldest_segment_is_renewed_when_much_is_kept() -> None:
+    ledger = ledger_of({1: (1000, 1000), 2: (600, 1000)})
+    ledger.keep(Location(SegmentId(2), RECORDS_OFFSET, 500), SegmentId(2))
+    assert choose(ledger, position(SegmentId(9), 5000), nearly_full=False) == 1
+
+
+def ledger_of(uses: dict[int, tuple[int, int]]) -> SpaceLedger:
+    return SpaceLedger(
+        (
+            segment_use_key(SegmentId(segment)),
+            encode_value(SegmentUse(live, RECORDS_OFFSET + written if written else 0)),
+        )
+        for segment, (live, written) in uses.items()
+    )

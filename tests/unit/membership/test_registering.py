@@ -1,0 +1,263 @@
+"""The SDK's registration: there while its process lives, whoever else goes meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from pathlib import Path
+
+import aiohttp
+import msgspec
+import pytest
+from tests.unit.coordinator.running_coordinator import (
+    KEYS,
+    TOKEN,
+    open_cluster,
+    running,
+    until,
+)
+
+from octad.client.core.join_token import JoinToken, encode_join_token
+from octad.client.core.service_records import SERVICES_PATH, SESSIONS_PATH, ServiceInstance
+from octad.client.core.service_token import service_token
+from octad.client.membership import (
+    CallRefused,
+    CoordinatorsUnreachable,
+    open_session,
+    register,
+    watch,
+)
+from octad.client.shell import coordinator_calls
+from octad.client.shell.coordinator_calls import Coordinators
+from octad.client.shell.steady_clock import SteadyClock
+from octad.coordinator.core.join_messages import JOIN_PATH
+from octad.coordinator.shell.coordinator import Coordinator
+
+SERVICE_TOKEN = service_token(TOKEN)
+NOBODY = "http://127.0.0.1:1"
+TTL_S = 2.0
+
+
+def instances(coordinator: Coordinator) -> list[ServiceInstance]:
+    return [
+        msgspec.json.decode(event.value, type=ServiceInstance)
+        for event in coordinator.feed.history.state("services/")
+    ]
+
+
+async def test_an_instance_is_there_for_the_time_of_the_block(tmp_path: Path) -> None:
+    async with open_cluster(tmp_path) as store, running(store) as (coordinator, url):
+        async with register(
+            "web",
+            "10.0.0.5:80",
+            coordinator=f"{NOBODY},{url}",
+            token=encode_join_token(TOKEN),
+            zone="rack-1",
+            weight=2.5,
+            version="7",
+            labels={"tier": "front"},
+        ) as registration:
+            await until(lambda: len(instances(coordinator)) == 1, "it is there")
+            assert instances(coordinator) == [
+                ServiceInstance(
+                    service="web",
+                    instance="10.0.0.5:80",
+                    address="10.0.0.5:80",
+                    zone="rack-1",
+                    weight=2.5,
+                    version="7",
+                    labels={"tier": "front"},
+                )
+            ]
+            await registration.update(health="failing", drain=True)
+            await until(lambda: instances(coordinator)[0].drain, "it says so")
+            assert instances(coordinator)[0].health == "failing"
+        await until(lambda: not instances(coordinator), "it left at once", 1.0)
+
+
+async def test_it_outlives_its_time_to_live_many_times(tmp_path: Path) -> None:
+    async with open_cluster(tmp_path) as store, running(store) as (coordinator, url):
+        async with register(
+            "web", "h:1", coordinator=url, token=SERVICE_TOKEN, ttl_s=TTL_S
+        ) as registration:
+            joined = (await store.get(KEYS.service("web", "h:1"))) or pytest.fail("not there")
+            await asyncio.sleep(TTL_S * 1.6)
+            assert await store.get(KEYS.service("web", "h:1")) == joined, "renewing writes nothing"
+            assert registration.record.service == "web"
+        assert coordinator.feed.history.revision
+
+
+async def test_a_process_that_died_leaves_within_a_second_of_its_time_to_live(
+    tmp_path: Path,
+) -> None:
+    async with (
+        open_cluster(tmp_path) as store,
+        running(store) as (_, url),
+        open_session(url, SERVICE_TOKEN, ttl_s=TTL_S) as session,
+    ):
+        events = watch("web", coordinator=url)
+        assert (await anext(events)).type == "reset"
+        await session.register(ServiceInstance(service="web", instance="a", address="10.0.0.5:80"))
+        renewed_at = time.monotonic()
+        assert (await anext(events)).type == "join"
+        [keeping] = [t for t in asyncio.all_tasks() if t.get_name() == "registration"]
+        keeping.cancel()  # What a SIGKILL leaves of a process.
+        leave = await anext(events)
+        late_s = time.monotonic() - renewed_at - TTL_S
+        assert (leave.type, leave.instance and leave.instance.instance) == ("leave", "a")
+        assert -0.1 < late_s < 1.0
+        await events.aclose()
+
+
+async def test_it_registers_again_when_the_cluster_has_lost_it(tmp_path: Path) -> None:
+    async with (
+        open_cluster(tmp_path) as store,
+        running(store) as (coordinator, url),
+        open_session(url, SERVICE_TOKEN, ttl_s=TTL_S) as session,
+    ):
+        for name in ("a", "b"):
+            await session.register(
+                ServiceInstance(service="web", instance=name, address=f"10.0.0.5:8{len(name)}")
+            )
+        entry = await store.get(KEYS.service("web", "a"))
+        assert entry is not None
+        await store.revoke_lease(entry.lease)
+        await until(lambda: not instances(coordinator), "both are gone")
+        await until(lambda: len(instances(coordinator)) == 2, "both are back", TTL_S + 1)
+        again = [await store.get(KEYS.service("web", name)) for name in ("a", "b")]
+        assert len({entry.lease for entry in again if entry is not None}) == 1, "one lease"
+
+
+async def test_it_goes_on_at_another_coordinator(tmp_path: Path) -> None:
+    async with open_cluster(tmp_path) as store, running(store) as (second, second_url):
+        async with running(store) as (_, first_url):
+            session = open_session(f"{first_url},{second_url}", SERVICE_TOKEN, ttl_s=TTL_S)
+            opened = await session.__aenter__()
+            await opened.register(ServiceInstance(service="web", instance="a", address="h:1"))
+        try:
+            joined = await store.get(KEYS.service("web", "a"))
+            await asyncio.sleep(TTL_S * 1.5)
+            assert await store.get(KEYS.service("web", "a")) == joined, "the same session lived on"
+        finally:
+            await session.__aexit__(None, None, None)
+        await until(lambda: not instances(second), "it left")
+
+
+async def test_two_processes_do_not_get_one_name_but_a_restarted_one_gets_its_own_back(
+    tmp_path: Path,
+) -> None:
+    async with open_cluster(tmp_path) as store, running(store) as (_, url):
+
+        def one(address: str) -> ServiceInstance:
+            return ServiceInstance(service="web", instance="a", address=address)
+
+        async with (
+            open_session(url, SERVICE_TOKEN) as first,
+            open_session(url, SERVICE_TOKEN) as second,
+            open_session(url, SERVICE_TOKEN) as restarted,
+        ):
+            await first.register(one("10.0.0.5:80"))
+            with pytest.raises(
+                CallRefused, match=r"live at 10\.0\.0\.5:80.*a name of its own"
+            ) as e:
+                await second.register(one("10.0.0.6:80"))
+            assert (e.value.code, e.value.passes) == ("instance-taken", True)
+            await restarted.register(one("10.0.0.5:80"))
+            await first.withdraw("web", "a")
+            assert await store.get(KEYS.service("web", "a")), "it belongs to the restarted one now"
+            await restarted.withdraw("web", "a")
+            assert await store.get(KEYS.service("web", "a")) is None
+
+
+async def test_a_clock_an_hour_off_is_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class SlowClock(SteadyClock):
+        def now_ms(self) -> int:
+            return super().now_ms() - 3_600_000
+
+    monkeypatch.setattr(coordinator_calls, "SteadyClock", SlowClock)
+    async with (
+        open_cluster(tmp_path) as store,
+        running(store) as (coordinator, url),
+        register("web", "h:1", coordinator=url, token=SERVICE_TOKEN),
+    ):
+        await until(lambda: len(instances(coordinator)) == 1, "it is there")
+
+
+async def test_a_token_of_another_cluster_or_nobody_is_told_so(tmp_path: Path) -> None:
+    other = service_token(JoinToken("deadbeef", bytes(32)))
+    false = service_token(JoinToken(TOKEN.cluster, bytes(32)))
+    async with open_cluster(tmp_path) as store, running(store) as (_, url):
+        for token, reason in ((other, "serves cluster 1a2b3c4d"), (false, "does not know")):
+            with pytest.raises(CoordinatorsUnreachable, match=reason):
+                async with register("web", "h:1", coordinator=url, token=token):
+                    pass
+    with pytest.raises(CoordinatorsUnreachable, match=r"127\.0\.0\.1:1"):
+        async with register("web", "h:1", coordinator=NOBODY, token=other):
+            pass
+
+
+async def test_a_service_token_opens_nothing_but_registrations(tmp_path: Path) -> None:
+    async with open_cluster(tmp_path) as store, running(store) as (_, url):
+        coordinators = Coordinators(url, SERVICE_TOKEN)
+        try:
+            with pytest.raises(CoordinatorsUnreachable, match="does not know"):
+                await coordinators.write("POST", JOIN_PATH, b"{}")
+        finally:
+            await coordinators.close()
+
+
+async def test_nobody_ends_what_is_no_session(tmp_path: Path) -> None:
+    async with open_cluster(tmp_path) as store, running(store) as (coordinator, url):
+        await until(lambda: coordinator.is_leading, "it leads")
+        leader = await store.get(KEYS.leader)
+        assert leader is not None
+        coordinators = Coordinators(url, SERVICE_TOKEN)
+        try:
+            for session in (f"{leader.lease:x}", f"{leader.lease:x}-00", "-", "x-y"):
+                with pytest.raises(CallRefused) as refused:
+                    await coordinators.write("DELETE", f"{SESSIONS_PATH}/{session}")
+                assert refused.value.code == "session-gone"
+        finally:
+            await coordinators.close()
+        assert await store.get(KEYS.leader) == leader
+
+
+async def test_what_a_registration_names_must_be_what_its_path_names(tmp_path: Path) -> None:
+    async with open_cluster(tmp_path) as store, running(store) as (_, url):
+        coordinators = Coordinators(url, SERVICE_TOKEN)
+        record = {"service": "web", "instance": "b", "address": "h:1"}
+        cases = [
+            ({"record": record, "ttl_s": 5}, "bad-registration"),
+            ({"record": {**record, "instance": "a"}, "ttl_s": 1}, "bad-registration"),
+            ({"record": {"service": "web"}}, "bad-registration"),
+            ({"record": {**record, "instance": "a"}, "session": "1-2"}, "session-gone"),
+            ({}, "bad-request"),
+        ]
+        try:
+            for request, code in cases:
+                body = json.dumps(request).encode()
+                with pytest.raises(CallRefused) as refused:
+                    await coordinators.write("PUT", f"{SERVICES_PATH}/web/a", body)
+                assert refused.value.code == code
+        finally:
+            await coordinators.close()
+        assert (await store.range(KEYS.services)).entries == []
+
+
+async def test_everybody_may_list_what_is_there(tmp_path: Path) -> None:
+    async with (
+        open_cluster(tmp_path) as store,
+        running(store) as (coordinator, url),
+        register("web", "h:1", coordinator=url, token=SERVICE_TOKEN),
+        register("web-2", "h:2", coordinator=url, token=SERVICE_TOKEN),
+        aiohttp.ClientSession() as session,
+    ):
+        await until(lambda: len(instances(coordinator)) == 2, "both are there")
+        for path, names in (("", ["web", "web-2"]), ("/web", ["web"]), ("/other", [])):
+            async with session.get(f"{url}{SERVICES_PATH}{path}") as response:
+                document = await response.json()
+                assert [each["service"] for each in document["services"]] == names
+                assert document["age_s"] < 5

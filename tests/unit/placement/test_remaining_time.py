@@ -1,0 +1,55 @@
+"""An estimate that knows when it knows nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from octad.coordinator.core.placement_messages import PlanStatus
+from octad.coordinator.core.remaining_time import RemainingTime, bar, shown_bytes, shown_time
+from octad.coordinator.shell.plan_report import progress_line
+
+
+def test_nothing_is_promised_before_there_is_something_to_judge_by() -> None:
+    remaining = RemainingTime()
+    assert remaining.seconds(1000, 0.0) is None
+    assert remaining.seconds(900, 2.0) is None, "two seconds say little"
+    assert remaining.seconds(500, 10.0) == pytest.approx(10.0)
+
+
+def test_what_stands_still_has_no_end_in_sight() -> None:
+    remaining = RemainingTime()
+    remaining.seconds(500, 0.0)
+    assert remaining.seconds(500, 30.0) is None
+    assert remaining.seconds(600, 31.0) is None, "more was added"
+    assert remaining.seconds(0, 40.0) == 0.0
+
+
+def test_only_the_last_minute_counts() -> None:
+    remaining = RemainingTime()
+    remaining.seconds(10_000, 0.0)
+    remaining.seconds(1_000, 50.0)
+    assert remaining.seconds(900, 105.0) == pytest.approx(495.0), "slow of late"
+
+
+def test_sizes_and_times_are_for_people() -> None:
+    assert (shown_bytes(None), shown_bytes(12), shown_bytes(3 << 30)) == (
+        "unknown",
+        "12 B",
+        "3.0 GiB",
+    )
+    assert (shown_time(None), shown_time(30), shown_time(600), shown_time(7200)) == (
+        "unknown",
+        "30 s",
+        "10 min",
+        "2.0 h",
+    )
+    assert (bar(0), bar(1)) == ("[" + "." * 24 + "]", "[" + "#" * 24 + "]")
+
+
+def test_the_line_says_what_is_left_and_what_is_wrong() -> None:
+    status = PlanStatus("id", "drain n2", "running", 40, 10, None, 0, 0, 0, (), ("n5 is gone",))
+    line = progress_line(status, RemainingTime(), 0.0)
+    assert line == (
+        "[##################......] running, 10 of 40 copies left, unknown left,"
+        " time left: unknown  ! n5 is gone"
+    )
