@@ -232,8 +232,8 @@ def free_bytes(disk: Path) -> int:
 def test_a_disk_that_fills_up_takes_no_writes_and_goes_on_reading(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600m", "tmpfs", disk], check=True)
-    cluster = DevCluster(disk, nodes=2)  # Room for two more segments of each, once that is freed.
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1600m", "tmpfs", disk], check=True)
+    cluster = DevCluster(disk, nodes=2)  # Room for their reserves and more, once it is freed.
     try:
         cluster.start()
         fill(cluster, "full")

@@ -215,9 +215,10 @@ class PlacementCluster:
                 break
         for transaction in late:  # Sent by the dead one, arriving under its successor.
             assert not self.transact(transaction.compares, transaction.operations).succeeded
-        self.copying_max = max(self.copying_max, self._copies_under_way())
+        self.copying_max = max(self.copying_max, self.copying())
 
-    def _copies_under_way(self) -> int:
+    def copying(self) -> int:
+        """How many plans have a copy that has not arrived."""
         view = self.view()
         return sum(
             1

@@ -23,9 +23,10 @@ from octad.coordinator.core.placement_records import (
     encode_record,
 )
 from octad.coordinator.core.placement_requests import PlanRefused
+from octad.coordinator.core.shard_wishes import move_wish
 from octad.coordinator.store.interface import Delete, Put
 from octad.sharding.ids import NodeId, Seq, shard_id
-from octad.sharding.shard_map import FormerMember, encode_row
+from octad.sharding.shard_map import FormerMember, Member, encode_row
 
 UNRULY = Faults(refuses=0.05, lags=0.4, leader_dies=0.1, stale_view=0.2)
 
@@ -125,11 +126,12 @@ def test_primaries_are_balanced_without_moving_a_byte() -> None:
 def test_stop_ends_moves_and_resume_goes_on_to_what_was_promised() -> None:
     cluster = five(later=1)
     promised = cluster.ask("add", "n5")
-    while cluster.moves.total() < 5:
+    while cluster.moves.total() < 5 or not cluster.copying():
         cluster.tick()
-    cluster.tell(stopped(KEYS, cluster.view()))
-    cluster.tick()
     stopped_at = cluster.moves.total()
+    cluster.tell(stopped(KEYS, cluster.view()))
+    cluster.lead()
+    assert not cluster.copying(), "what is still on its way is given up"
     for _ in range(20):
         cluster.tick()
     assert cluster.is_settled(), "nothing is left half-way"
@@ -166,10 +168,35 @@ def test_revert_leads_back_to_the_rows_and_settings_of_before(seed: int) -> None
         reverted(KEYS, cluster.view())
 
 
+def test_a_revert_gives_up_what_is_still_on_its_way() -> None:
+    cluster = five(later=1)
+    cluster.ask("add", "n5")
+    while not cluster.copying():
+        cluster.tick()
+    cluster.tell(reverted(KEYS, cluster.view()))
+    cluster.lead()
+    assert not cluster.copying()
+    cluster.run()
+    assert cluster.moves.total() == 0
+    assert cluster.held()[5] == 0
+
+
+def test_of_two_that_join_the_one_goes_first_whose_zone_is_being_left() -> None:
+    cluster = PlacementCluster({1: "a", 2: "b", 3: "c", 4: "a", 5: "b"}, depth=2)
+    members = tuple(Member(NodeId(n), incarnation(n)) for n in (1, 2, 3))
+    row = msgspec.structs.replace(cluster.row(0), primary=NodeId(3), members=members)
+    wish = move_wish(cluster.view(), row, (NodeId(3), NodeId(5), NodeId(4)), 3)
+    assert isinstance(wish, ShardPlan)
+    assert wish.add is not None
+    assert wish.remove is not None
+    assert (wish.add.node, wish.remove.node) in ((4, 1), (5, 2))
+
+
 def test_a_split_doubles_the_shards_and_moves_nothing() -> None:
     cluster = five(faults=UNRULY)
     promised = cluster.ask("split")
     assert (promised.splits, promised.moves) == (32, 0)
+    assert promised.answer(dry_run=True, operation=None).moves_bytes == 0
     cluster.tick()
     with pytest.raises(PlanRefused, match="is being split"):
         cluster.ask("rebalance")

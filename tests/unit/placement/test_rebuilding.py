@@ -212,6 +212,16 @@ def test_a_kept_file_that_is_cut_off_shows_what_was_before(
     assert found.valid_bytes + found.torn_bytes == len(data)
 
 
+def test_what_lies_behind_a_damaged_entry_of_a_kept_file_is_not_believed() -> None:
+    header = KeptHeader(CLUSTER, NodeId(1), "disk")
+    begun = encode_kept(header, [KeptEntry("a", b"good", 0, 1)])
+    bad = bytearray(encode_entry(KeptEntry("b", b"value", 0, 2)))
+    bad[-2] ^= 1
+    found = decode_kept(begun + bytes(bad) + encode_entry(KeptEntry("c", b"later", 0, 3)))
+    assert set(found.entries) == {"a"}
+    assert found.torn_bytes > 0
+
+
 def test_what_is_no_kept_file_is_refused() -> None:
     for bad in (b"", b"OCTADKP1", b"something else entirely"):
         with pytest.raises(NotKept):

@@ -99,7 +99,9 @@ def propose(action: str, request: PlanRequest, view: PlacementView) -> Proposal:
         case "rebalance":
             settings, warnings = {}, ()
         case "remove":
-            return Proposal(_what(action, request), settings=checked_removal(request, view))
+            return Proposal(
+                _what(action, request), settings=checked_removal(request, view), received_bytes={}
+            )
         case "split":
             return _split(request, view)
         case "create-pool":
@@ -261,4 +263,5 @@ def _split(request: PlanRequest, view: PlacementView) -> Proposal:
         f"split pool {pool.id} into {2 << pool.depth} shards",
         depths={str(pool.id): pool.depth + 1},
         splits=len(todo),
+        received_bytes={},
     )

@@ -11,6 +11,7 @@ import time
 
 import msgspec
 
+from octad.client.core.kept_fields import with_unknown_fields
 from octad.coordinator.core.records import BucketRecord, StoreKeys
 from octad.coordinator.store.interface import (
     Compare,
@@ -134,8 +135,9 @@ class BucketDirectory:
         while True:
             entry = await self._entry_of(bucket)
             record = msgspec.structs.replace(_decode(entry.value), state=state)
+            value = with_unknown_fields(entry.value, record)
             if await self._transact(
-                [ModRevisionIs(entry.key, entry.mod_revision)], [Put(entry.key, _encode(record))]
+                [ModRevisionIs(entry.key, entry.mod_revision)], [Put(entry.key, value)]
             ):
                 return
 

@@ -41,6 +41,7 @@ from octad.storage_node.shell.journal import Journal
 from octad.storage_node.shell.membership import Membership
 from octad.storage_node.shell.peers import Peers
 from octad.storage_node.shell.routing import ShardClient, ShardServer
+from octad.storage_node.shell.row_keeper import RowKeeper
 from octad.storage_node.shell.shard_host import ShardHost
 from octad.storage_node.shell.shard_leads import ShardLeads
 from octad.storage_node.shell.shard_service import ShardService
@@ -85,6 +86,7 @@ class Node:
         self._store: ConfigStore = open_store(joined.store, config.token)
         self._keys = StoreKeys(config.token.cluster)
         self._mirror = Mirror(self._store, self._keys.prefix)
+        self._keeper = RowKeeper(directory.path, identity, self._mirror)
         self._journal = Journal.open(directory.journal, identity)
         self._index = CountedIndex(directory.index)
         self._peers = Peers(
@@ -135,6 +137,8 @@ class Node:
         await self._peers.listen(config.listen.host, config.rpc_port)
         cleanup.push_async_callback(self._mirror.stop)
         await self._mirror.start()
+        cleanup.push_async_callback(self._keeper.close)
+        self._keeper.start()
         self._mirror.subscribe(self._on_change)
         record = NodeRecord(
             id=self.id,

@@ -13,6 +13,7 @@ import logging
 
 import msgspec
 
+from octad.client.core.kept_fields import with_unknown_fields
 from octad.coordinator.core.records import FenceRecord, StoreKeys
 from octad.coordinator.store.interface import (
     Compare,
@@ -26,7 +27,7 @@ from octad.coordinator.store.interface import (
 )
 from octad.coordinator.store.mirror import Mirror
 from octad.sharding.ids import Epoch, NodeId, ShardId
-from octad.sharding.shard_map import ShardRow, decode_row, encode_row
+from octad.sharding.shard_map import ShardRow, decode_row
 from octad.storage_node.shell.shard_host import ShardHost
 
 SWAPS_AT_ONCE = 100  # With the fence, below etcd's 128 compares a transaction.
@@ -109,7 +110,7 @@ class ShardLeads:
                 continue
             new_rows[shard] = msgspec.structs.replace(row, epoch=Epoch(row.epoch + 1))
             compares.append(ModRevisionIs(entry.key, entry.mod_revision))
-            operations.append(Put(entry.key, encode_row(new_rows[shard])))
+            operations.append(Put(entry.key, with_unknown_fields(entry.value, new_rows[shard])))
         if not operations:
             return
         self._swapping.update(new_rows)
@@ -122,8 +123,8 @@ class ShardLeads:
                 self.rows[shard] = row
                 assert self._host is not None
                 self._host.lead(shard, row)
-        else:
-            await self._mirror.refresh()
+        else:  # A row has changed, or a store that was restored has lost our fence key.
+            await self._fence_until_done()
             self._look_again(new_rows)
 
     def _look_again(self, shards: list[ShardId] | dict[ShardId, ShardRow]) -> None:
