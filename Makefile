@@ -11,7 +11,7 @@ pip := .venv/bin/python -m pip install --quiet --disable-pip-version-check
 not_fast := cluster or etcd or root or long
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv run check test test-etcd test-long bench bench-engine bench-coordinator bench-sharding sharding-study
+.PHONY: help .venv run check simulate test test-etcd test-long bench bench-engine bench-coordinator bench-sharding sharding-study
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -27,6 +27,10 @@ check: $(everything)  ## format, lint, types, import rules, unit tests and simul
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	.venv/bin/pytest -q $(wildcard tests/unit tests/simulation) -m "not ($(not_fast))"
+
+SEEDS ?= 500
+simulate: $(everything)  ## failover under faults, the next SEEDS=500 seeds; goes on where it ended
+	@PYTHONHASHSEED=0 .venv/bin/python -m tests.simulation --seeds $(SEEDS)
 
 test: check  ## all of that, and the tests that start clusters, etcd and real clients
 	tools/ensure_etcd.sh

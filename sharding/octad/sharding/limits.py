@@ -121,3 +121,26 @@ SPARE_SEGMENTS_MAX: Final = 4
 SCRUB_PERIOD_S: Final = 7 * 24 * 3600
 SCRUB_STEP_BYTES: Final = 256 * KIB
 SCRUB_BYTES_PER_S_MIN: Final = 256 * KIB
+
+# Leases between nodes, on monotonic clocks that count suspension. A holder measures from when it
+# asked, a grantor from when it answered, so that a lease ends before the grantor's wait does.
+BEAT_S: Final = 0.25
+LEASE_S: Final = 1.0
+GRACE_S: Final = 1.5
+CLOCK_DRIFT_MAX: Final = 0.01  # Of a second, each way; quartz is a hundred times better.
+GRACE_SLACK_S: Final = 0.25
+READ_GRANT_S_MIN: Final = LEASE_S / 2  # A shorter rest of a lease is not passed on to readers.
+MEMBER_STUCK_S: Final = 5.0  # A member that beats but acknowledges nothing is removed after this.
+RESEND_S: Final = 1.0  # Silence after which what is not acknowledged is sent again.
+RESEND_ENTRIES_MAX: Final = 64
+TAKEOVER_STAGGER_S: Final = 0.05  # By place in the row: the first complete member goes first.
+DRAIN_S_MAX: Final = 1.0  # A hand-over or split that cannot empty the tail by then is put off.
+assert BEAT_S * 3 < LEASE_S, "two lost beats do not cost a lease"
+assert LEASE_S * (1 + CLOCK_DRIFT_MAX) / (1 - CLOCK_DRIFT_MAX) + GRACE_SLACK_S <= GRACE_S
+assert READ_GRANT_S_MIN >= 2 * BEAT_S, "a read lease outlives the wait for the next one"
+
+# A shard's log: what is prepared and not applied, and the ids of requests that were ordered.
+LOG_ENTRIES_MAX: Final = 4096
+REQUEST_RETRY_S_MAX: Final = 30.0  # The front door's patience with its own retries.
+REQUEST_IDS_S: Final = 2 * REQUEST_RETRY_S_MAX
+REQUEST_IDS_MAX: Final = 8192  # A shard; past this, late retries are answered "unknown".

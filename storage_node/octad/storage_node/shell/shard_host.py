@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Protocol
 
 from octad.sharding import limits
@@ -103,6 +103,8 @@ class ShardHost:
         self._unsettled: deque[Entry] = deque()  # In the journal's order; see _replay_from.
         self._waiting: dict[Entry, tuple[asyncio.Future[None], float]] = {}
         self._applying: list[tuple[ShardReplica, tuple[Entry, ...]]] = []
+        self._applying_soon: list[tuple[ShardReplica, tuple[Entry, ...]]] = []  # Nobody waits.
+        self._soon: asyncio.TimerHandle | None = None
         self._acks: dict[NodeId, dict[ShardId, Ack]] = {}
         self._nacks: dict[NodeId, list[Nack]] = {}
         self._to_announce: dict[ShardId, ShardReplica] = {}
@@ -141,11 +143,11 @@ class ShardHost:
         self.journal.start(self.on_durable, self._on_failed)
         for replica in self.replicas.values():
             self._perform(replica, replica.recovered())
-        self._flush()
+        self._apply_soon()
 
     def close(self) -> None:
         """Fail what waits; nothing is performed any more."""
-        for timer in (self._sweep, self._announcement):
+        for timer in (self._sweep, self._announcement, self._soon):
             if timer is not None:
                 timer.cancel()
         self._fail(list(self._waiting), "the node is stopping")
@@ -169,6 +171,7 @@ class ShardHost:
 
     def lead(self, shard: ShardId, row: ShardRow) -> None:
         """Our swap to this row succeeded."""
+        self._apply_soon()  # What the shard applies from now on comes after it.
         replica = self.replica(shard)
         self._perform(replica, replica.lead(row))
 
@@ -309,8 +312,7 @@ class ShardHost:
                 self._send_prepare(replica, action)
             elif kind is Apply:
                 assert isinstance(action, Apply)
-                self._applying.append((replica, action.entries))
-                self._plan_flush()
+                self._plan_apply(replica, action.entries)
             elif kind is SendAck:
                 assert isinstance(action, SendAck)
                 assert replica.row is not None
@@ -387,7 +389,8 @@ class ShardHost:
     def _flush(self) -> None:
         self._flush_planned = False
         if self._applying:
-            self._apply()
+            applying, self._applying = self._applying, []
+            self._apply(applying)
         if self._acks:
             acks, self._acks = self._acks, {}
             for node, of_shards in acks.items():
@@ -397,9 +400,30 @@ class ShardHost:
             for node, of_node in nacks.items():
                 self.outbox.send(node, Nacks(of_node))
 
-    def _apply(self) -> None:
+    def _plan_apply(self, replica: ShardReplica, entries: tuple[Entry, ...]) -> None:
+        """At the primary a client waits for it; elsewhere a few milliseconds make larger batches.
+
+        Until then the keys are dirty, so a read of them asks the primary.
+        """
+        if replica.leading:
+            self._applying.append((replica, entries))
+            self._plan_flush()
+            return
+        self._applying_soon.append((replica, entries))
+        if self._soon is None:
+            self._soon = self._loop.call_later(limits.ANNOUNCE_DELAY_S, self._apply_soon)
+
+    def _apply_soon(self) -> None:
+        """What waits for a larger batch, now."""
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
+        if self._applying_soon:
+            applying, self._applying_soon = self._applying_soon, []
+            self._apply(applying)
+
+    def _apply(self, applying: list[tuple[ShardReplica, tuple[Entry, ...]]]) -> None:
         """Write what is committed to the index, with the states that say so, in one batch."""
-        applying, self._applying = self._applying, []
         index_changes = IndexChanges()
         changed: dict[ShardId, ShardReplica] = {}
         for replica, entries in applying:
@@ -484,12 +508,3 @@ def _state(replica: ShardReplica) -> ShardState:
 def _place(entry: Entry) -> Position:
     assert entry.location is not None
     return start_of(entry.location)
-
-
-def shard_states(host: ShardHost) -> Iterator[tuple[ShardId, str]]:
-    """Every replica here with its state as people read it."""
-    for shard, replica in host.replicas.items():
-        if replica.leading:
-            yield shard, "primary" if replica.commit >= replica.barrier else "starting"
-        else:
-            yield shard, "member"

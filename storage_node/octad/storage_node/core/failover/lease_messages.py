@@ -1,0 +1,32 @@
+"""What two nodes tell each other four times a second. One-way; the meaning is in `pair_leases.py`.
+
+A beat is worthless when it is late, so neither is ever sent again. Not registered before the shell
+is switched over.
+"""
+
+from __future__ import annotations
+
+from octad.sharding.ids import Epoch, NodeId, ShardId
+from octad.storage_node.core.messages import Message
+
+
+class Beat(Message, frozen=True, array_like=True, tag=24):
+    """Asks for a promise and for read grants."""
+
+    boot: int  # Of the sender: numbers begin anew with each.
+    number: int
+    leads_digest: int  # Of (shard, epoch) that the sender leads with the receiver in the row.
+    follows_digest: int  # Of those in which the sender follows the receiver.
+    leads: tuple[tuple[ShardId, Epoch], ...] | None = None  # In full, when asked for.
+
+
+class BeatAnswer(Message, frozen=True, array_like=True, tag=25):
+    """Answers the beat of this boot and number."""
+
+    boot: int
+    number: int
+    promised: tuple[tuple[ShardId, Epoch], ...] | None  # None: all that the beat's digest covers.
+    wants_list: bool = False
+    remaining: tuple[tuple[NodeId, float], ...] = ()  # Seconds left of each peer's promise to us.
+    excluded: tuple[ShardId, ...] = ()  # Led by us, but not to be read alone now.
+    granted: tuple[tuple[ShardId, Epoch], ...] | None = None  # None: all of `follows_digest`.

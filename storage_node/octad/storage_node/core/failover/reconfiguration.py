@@ -1,0 +1,109 @@
+"""Rows that may follow a row: one function for each way in which a shard's configuration changes.
+
+Pure: a row and what is to change in, the next row out. When each may be proposed is decided in
+`shard_primary.py` and `shard_backup.py`; what must hold of any two rows in succession is in
+`check_succession`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import msgspec
+
+from octad.sharding.ids import Epoch, NodeId, Seq
+from octad.sharding.shard_map import FormerMember, Learner, Member, ShardRow
+
+_replace = msgspec.structs.replace
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """`plans/<pool>/<n>`: what a shard should become. The primary carries it out, step by step."""
+
+    members: tuple[NodeId, ...]
+    primary: NodeId
+    depth: int  # More than the row's: to be split, which nobody carries out yet.
+
+
+def resumed(row: ShardRow) -> ShardRow:
+    """The primary that the row names begins a new epoch (rule R15)."""
+    return _next(row)
+
+
+def without(row: ShardRow, removed: Collection[NodeId], commit: Seq) -> ShardRow:
+    """`removed` leave; those with all of history up to `commit` are remembered (R10, R13)."""
+    former = {former.node: former for former in row.last_full}
+    for member in row.members:
+        if member.node in removed and member.base == 0:
+            former[member.node] = FormerMember(member.node, member.incarnation, commit)
+    members = tuple(member for member in row.members if member.node not in removed)
+    return _next(row, members=members, last_full=tuple(former.values()))
+
+
+def taken_over(row: ShardRow, node: NodeId, commit: Seq) -> ShardRow:
+    """`node` becomes primary and the old one leaves; nobody is recruited (rule R11)."""
+    former = {former.node: former for former in row.last_full}
+    old = row.member(row.primary)
+    assert old is not None
+    former[old.node] = FormerMember(old.node, old.incarnation, commit)
+    members = tuple(member for member in row.members if member.node != row.primary)
+    return _next(row, primary=node, members=members, last_full=tuple(former.values()))
+
+
+def with_recruit(row: ShardRow, recruit: Member) -> ShardRow:
+    """`recruit` has to acknowledge everything from its base on. `row` is already the next one."""
+    learners = tuple(learner for learner in row.learners if learner.node != recruit.node)
+    return _replace(row, members=(*row.members, recruit), learners=learners)
+
+
+def recruited(row: ShardRow, recruit: Member) -> ShardRow:
+    """As `with_recruit`, as a change of its own."""
+    return with_recruit(_next(row), recruit)
+
+
+def with_learner(row: ShardRow, learner: Learner) -> ShardRow:
+    """`learner` begins to copy (rule R12)."""
+    return _next(row, learners=(*row.learners, learner))
+
+
+def without_learner(row: ShardRow, node: NodeId) -> ShardRow:
+    """`node` is gone, or not wanted any more."""
+    return _next(row, learners=tuple(known for known in row.learners if known.node != node))
+
+
+def promoted(row: ShardRow, node: NodeId, replicas: int) -> ShardRow:
+    """The learner or recruit `node` is a full member from now on (rules R12, R13)."""
+    members = [
+        Member(member.node, member.incarnation) if member.node == node else member
+        for member in row.members
+    ]
+    members += [
+        Member(known.node, known.incarnation) for known in row.learners if known.node == node
+    ]
+    learners = tuple(known for known in row.learners if known.node != node)
+    last_full = tuple(former for former in row.last_full if former.node != node)
+    if sum(member.base == 0 for member in members) >= replicas:
+        last_full = ()
+    return _next(row, members=tuple(members), learners=learners, last_full=last_full)
+
+
+def handed_over(row: ShardRow, target: NodeId) -> ShardRow:
+    """`target` is the primary from now on (rule R17)."""
+    return _next(row, primary=target)
+
+
+def check_succession(old: ShardRow, new: ShardRow) -> None:
+    """What must hold of every change, whoever proposes it."""
+    assert new.epoch == old.epoch + 1
+    assert new.depth == old.depth
+    nodes = [member.node for member in new.members] + [known.node for known in new.learners]
+    assert len(set(nodes)) == len(nodes), "a node has one place in a row"
+    primary = new.member(new.primary)
+    assert primary is not None, "the primary is a member"
+    kept = {member.node for member in new.members} & {member.node for member in old.members}
+    assert kept, "no member of the old row is left to know what was committed"
+    assert primary.node in kept, "only a member of the old row can be primary"
+
+
+def _next(row: ShardRow, **changes: object) -> ShardRow:
+    return _replace(row, epoch=Epoch(row.epoch + 1), **changes)

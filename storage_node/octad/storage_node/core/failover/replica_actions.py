@@ -1,0 +1,186 @@
+"""What a shard replica asks its shell to do, and the refusals it raises.
+
+What the shell owes for each action is in `docs/reference/failover.md`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from octad.sharding.ids import Epoch, NodeId, Seq, ShardId, shard_name
+from octad.sharding.shard_map import ShardRow
+from octad.storage_node.core.failover.shard_log import Entry
+
+
+class NotPrimary(Exception):
+    """Another node orders this shard's writes (or nobody that this node knows of)."""
+
+    def __init__(self, shard: ShardId, primary: NodeId | None) -> None:
+        super().__init__(f"shard {shard_name(shard)}: the primary is {primary}")
+        self.primary = primary
+
+
+class NotServing(Exception):
+    """This node is the primary but cannot take the request now."""
+
+
+class TooFewCopies(NotServing):
+    """Fewer members are left than an acknowledged write must have."""
+
+
+class AlreadyOrdered(Exception):
+    """The request stands in the log: it was made before (rule R16)."""
+
+    def __init__(self, entry: Entry | None) -> None:
+        super().__init__("the request was ordered before")
+        self.entry = entry  # None: it is applied, and the answer is "done".
+
+
+class AlreadyRefused(Exception):
+    """The request was answered with a refusal before: it is refused again, never executed."""
+
+
+class OutcomeUnknown(Exception):
+    """Whether the request was ordered before, nobody can say any more: neither do nor refuse it."""
+
+
+@dataclass(slots=True, eq=False)
+class Swap:
+    """Compare-and-swap the shard's row from `expected` to `proposed` (rule R8)."""
+
+    expected: ShardRow
+    proposed: ShardRow
+
+
+@dataclass(slots=True)
+class Append:
+    """Journal `entry` with `commit` in its record; tell `on_durable` when it is synced."""
+
+    entry: Entry
+    commit: Seq
+
+
+@dataclass(slots=True)
+class SendPrepare:
+    """To `node`: have this entry, whose predecessor was appended in `previous_epoch`."""
+
+    node: NodeId
+    entry: Entry
+    previous_epoch: Epoch
+    commit: Seq
+    session: int  # Of a learner; 0 for a member.
+
+
+@dataclass(slots=True)
+class SendAck:
+    """To the primary: everything up to `upto` is this epoch's and durable here."""
+
+    node: NodeId
+    upto: Seq
+    session: int
+    whole: bool  # The history before it is here, too.
+
+
+@dataclass(frozen=True, slots=True)
+class SendNack:
+    """To the primary: send again what is above `verified`."""
+
+    node: NodeId
+    verified: Seq
+
+
+@dataclass(frozen=True, slots=True)
+class SendCommit:
+    """To `node`: everything up to `commit`, which was appended in `commit_epoch`, is committed."""
+
+    node: NodeId
+    commit: Seq
+    commit_epoch: Epoch
+
+
+@dataclass(frozen=True, slots=True)
+class SendJoin:
+    """To the primary: start a session with this learner."""
+
+    node: NodeId
+    nonce: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendSession:
+    """To a learner: your log begins behind `start`; Prepares of `session` follow."""
+
+    node: NodeId
+    nonce: int
+    session: int
+    start: Seq
+    start_epoch: Epoch
+
+
+@dataclass(frozen=True, slots=True)
+class StartLog:
+    """Journal that the log begins anew behind `start`, before any Append that follows.
+
+    `commit`, `whole`: for the record, as they were before.
+    """
+
+    start: Seq
+    start_epoch: Epoch
+    commit: Seq
+    whole: Seq
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Copy the shard's rows from one of `sources`, as of `start` or later; then `on_copied`.
+
+    Replaces an earlier Copy of the shard; a retry is the shell's own affair.
+    """
+
+    start: Seq
+    sources: tuple[NodeId, ...]
+
+
+@dataclass(slots=True)
+class Apply:
+    """Change the index by these committed entries, in order; then call `on_applied`."""
+
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Propose:
+    """Submit `swap`; give its outcome to `on_swap_outcome` once it is known for certain."""
+
+    swap: Swap
+
+
+@dataclass(frozen=True, slots=True)
+class Refetch:
+    """A message spoke of a newer epoch: read the row again, linearizably."""
+
+
+@dataclass(frozen=True, slots=True)
+class Abandon:
+    """These proposals are no longer ours to answer: their outcome is unknown here."""
+
+    entries: tuple[Entry, ...]
+
+
+Action: TypeAlias = (
+    Append
+    | SendPrepare
+    | SendAck
+    | SendNack
+    | SendCommit
+    | SendJoin
+    | SendSession
+    | StartLog
+    | Copy
+    | Apply
+    | Propose
+    | Refetch
+    | Abandon
+)
+Actions: TypeAlias = list[Action]

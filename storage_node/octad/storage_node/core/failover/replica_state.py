@@ -1,0 +1,175 @@
+"""What a shard replica knows, and what follows from it alone: the base of both of its roles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
+from octad.sharding.shard_map import Learner, Member, ShardRow
+from octad.storage_node.core.failover.pair_leases import PairLeases
+from octad.storage_node.core.failover.reconfiguration import Plan, check_succession
+from octad.storage_node.core.failover.replica_actions import (
+    Actions,
+    Apply,
+    Propose,
+    Refetch,
+    SendAck,
+    StartLog,
+    Swap,
+)
+from octad.storage_node.core.failover.shard_log import ShardLog
+
+ChooseSpare: TypeAlias = Callable[[ShardId, ShardRow], Learner | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Strength:
+    """How many copies a shard should have, and with how few a write may be acknowledged."""
+
+    replicas: int
+    min_copies: int
+
+    def __post_init__(self) -> None:
+        assert 1 <= self.min_copies <= self.replicas
+
+
+@dataclass(frozen=True, slots=True)
+class ReadTicket:
+    """What was so before a read: it must still be so after it (rule R3)."""
+
+    epoch: Epoch
+    wait_for: Seq  # A refusal holds once this is committed; a plain read waits for nothing.
+
+
+class ReplicaState:
+    """See the module. `shard_replica.py` says what the public parts mean."""
+
+    def __init__(
+        self,
+        shard: ShardId,
+        node: NodeId,
+        incarnation: str,
+        leases: PairLeases,
+        strength: Strength,
+        choose_spare: ChooseSpare,
+        log: ShardLog,
+    ) -> None:
+        self.shard = shard
+        self.node = node
+        self.incarnation = incarnation
+        self.leases = leases
+        self.strength = strength
+        self.choose_spare = choose_spare
+        self.log = log
+        self.row: ShardRow | None = None
+        self.learned_at = 0.0  # When this node learned `row`.
+        self.pending: Swap | None = None  # Submitted; until its outcome is known, no commits.
+        self.plan: Plan | None = None
+        self.missing_before: Seq | None = None  # Recovery: a record without its predecessor.
+        # As primary.
+        self.leading = False  # Primary of row.epoch, by a swap of our own.
+        self.stopped = False  # For good in this epoch: the row was, or may be, handed over.
+        self.barrier = Seq(0)  # Serving needs commit >= barrier.
+        self.match: dict[NodeId, Seq] = {}  # What each member has durable.
+        self.targets: list[tuple[NodeId, int]] = []  # Whom to send Prepares, in which session.
+        self.announced = log.applied  # Highest commit point told to everyone.
+        self.sessions: dict[NodeId, int] = {}  # The present session of each learner.
+        self.sessions_started = 0
+        self.learner_match: dict[NodeId, Seq] = {}
+        self.whole_elsewhere: set[NodeId] = set()  # Recruits and learners with all of history.
+        self.copying: set[NodeId] = set()  # Those that do not have it yet.
+        self.progress: dict[NodeId, tuple[Seq, float, float]] = {}  # Acked, since, send again at.
+        self.draining_until: float | None = None
+        self.drain_not_before = 0.0
+        self.recruit_not_before = 0.0
+        self.incarnations: Mapping[NodeId, str] = {}  # The shell's: of every node it knows.
+        # As recruit or learner.
+        self.whole: Seq | None = None  # The index has all up to here; None: up to `applied`.
+        self.copied_as_of: Seq | None = None  # Of the copy that is installed.
+        self.wanted_start: tuple[Seq, Epoch] | None = None  # Once everything committed is applied.
+        self.session = 0
+        self.nonce = 0  # Of the session asked for; 0: none.
+        self.joins = 0
+        self.rejoin = False
+        self.joined_at = 0.0
+
+    # -- who we are ----------------------------------------------------------------------------
+
+    @property
+    def epoch(self) -> Epoch:
+        """Of the row as it is known here."""
+        assert self.row is not None
+        return self.row.epoch
+
+    def own_member(self) -> Member | None:
+        """Our place among the members, if the row means this disk."""
+        if self.row is None:
+            return None
+        member = self.row.member(self.node)
+        return member if member is not None and member.incarnation == self.incarnation else None
+
+    def is_learner(self) -> bool:
+        """Whether the row names this disk as a learner."""
+        return self.row is not None and any(
+            learner.node == self.node and learner.incarnation == self.incarnation
+            for learner in self.row.learners
+        )
+
+    def other_members(self) -> list[NodeId]:
+        """All members but this node."""
+        assert self.row is not None
+        return [member.node for member in self.row.members if member.node != self.node]
+
+    # -- both roles ----------------------------------------------------------------------------
+
+    def submit(self, swap: Swap, now: float) -> Actions:
+        """Rule R9: from now until its outcome is known, nothing is committed or granted."""
+        assert self.pending is None
+        check_succession(swap.expected, swap.proposed)
+        self.pending = swap
+        self.leases.block(self.shard, now)
+        return [Propose(swap)]
+
+    def commit_to(self, seq: Seq) -> Actions:
+        """The commit point moves."""
+        entries = self.log.commit_to(seq)
+        return [Apply(entries)] if entries else []
+
+    def refuse(self, sender: NodeId, epoch: Epoch) -> Actions | None:
+        """The actions instead of taking a primary's message; None: take it (rule R1)."""
+        if self.row is None or epoch > self.row.epoch:
+            return [Refetch()]
+        if epoch < self.row.epoch or sender != self.row.primary or sender == self.node:
+            return []
+        if self.pending is not None or self.wanted_start is not None:
+            return []
+        return None if self.own_member() is not None or self.is_learner() else []
+
+    def acknowledge(self) -> Actions:
+        """Rule R2: what is verified in this epoch and durable, never the end of the log."""
+        assert self.row is not None
+        log = self.log
+        upto = Seq(min(log.verified, log.durable))
+        return [SendAck(self.row.primary, upto, self.session, self.whole is None)]
+
+    def want_start(self, start: Seq, epoch: Epoch) -> Actions:
+        """The log is to begin anew behind `start`, when what is committed is in the index."""
+        self.wanted_start = (start, epoch)
+        return self.start_log()
+
+    def start_log(self) -> Actions:
+        """Rules R12, R13: nothing that is committed and only here is lost on the way."""
+        log = self.log
+        if self.wanted_start is None or log.applied < log.commit:
+            return []
+        start, epoch = self.wanted_start
+        self.wanted_start = None
+        assert start >= log.commit, "a new member starts behind everything committed"
+        if self.whole is None:
+            self.whole = log.applied
+        commit = log.commit
+        log.restart_at(start, epoch)
+        self.copied_as_of = None
+        return [StartLog(start, epoch, commit, self.whole)]

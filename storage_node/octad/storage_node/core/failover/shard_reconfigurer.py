@@ -1,0 +1,152 @@
+"""What a primary does about its row: remove, recruit, promote, hand over; one at a time.
+
+Rules R7, R10, R12, R13, R15 and R17 of `docs/reference/failover.md`. Each change is a swap
+of its own; while its outcome is not known, nothing is committed (R9).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from octad.sharding.ids import NodeId, Seq
+from octad.sharding.limits import DRAIN_S_MAX, RESEND_S
+from octad.sharding.shard_map import Learner, Member, ShardRow
+from octad.storage_node.core.failover import reconfiguration
+from octad.storage_node.core.failover.replica_actions import Actions, Swap
+from octad.storage_node.core.failover.shard_primary import Primary
+
+
+class Reconfigurer(Primary):
+    """See the module. `tend` is called a few times a second, and when something has happened."""
+
+    def tend(self, now: float) -> Actions:
+        """Send again what was lost; then the one change of the row that is most needed."""
+        row = self.row
+        assert row is not None
+        if not self.leading:
+            return self.submit(Swap(row, reconfiguration.resumed(row)), now)
+        actions = self.resend(now)
+        swap = self._removal(row, now)
+        if swap is None and self.log.commit >= self.barrier:
+            swap = self._promotion(row) or self._recruitment(row, now) or self._planned(row, now)
+        if swap is not None:
+            return actions + self.submit(swap, now)
+        return actions
+
+    # -- strength ------------------------------------------------------------------------------
+
+    def _removal(self, row: ShardRow, now: float) -> Swap | None:
+        """Rules R7, R10: silent or stuck members leave, and a spare comes in for one of them."""
+        unwanted = self._unwanted(row)
+        bad = [
+            member.node
+            for member in row.members
+            if member.node != self.node
+            and (
+                member.node in unwanted
+                or self.is_stuck(member.node, now)
+                or not self.leases.promised_by(member.node, self.shard, now)
+            )
+        ]
+        if not bad:
+            self.leases.unblock(self.shard)
+            return None
+        if any(node in unwanted or self.is_stuck(node, now) for node in bad):
+            self.leases.block(self.shard, now)  # Else the wait would never end.
+        leaving = {
+            node for node in bad if self.leases.grace_over(self.shard, node, self.learned_at, now)
+        }
+        if not leaving:
+            return None
+        proposed = reconfiguration.without(row, leaving, self.log.commit)
+        if self.log.commit >= self.barrier and not leaving & unwanted:
+            recruit = self._recruit(row, leaving)
+            if recruit is not None:
+                proposed = reconfiguration.with_recruit(proposed, recruit)
+        return Swap(row, proposed)
+
+    def _recruitment(self, row: ShardRow, now: float) -> Swap | None:
+        """A shard that lacks a member takes a spare: its writes have full strength again."""
+        if len(row.members) >= self.strength.replicas or now < self.recruit_not_before:
+            return None
+        self.recruit_not_before = now + RESEND_S
+        recruit = self._recruit(row, frozenset())
+        return None if recruit is None else Swap(row, reconfiguration.recruited(row, recruit))
+
+    def _recruit(self, row: ShardRow, leaving: set[NodeId] | frozenset[NodeId]) -> Member | None:
+        """The commit point is frozen from here to the outcome: `base` follows it at once."""
+        spare = self.choose_spare(self.shard, row)
+        if spare is None or row.member(spare.node) is not None or spare.node in leaving:
+            return None
+        base_epoch = self.log.epoch_at(self.log.commit)
+        assert base_epoch is not None
+        return Member(spare.node, spare.incarnation, Seq(self.log.commit + 1), base_epoch)
+
+    def _promotion(self, row: ShardRow) -> Swap | None:
+        """Rule R12: whoever has all of history, durably, in this session and epoch."""
+        for member in row.members:
+            whole = member.node in self.whole_elsewhere
+            if member.base and (whole or (member.node == self.node and self.whole is None)):
+                return self._promoted(row, member.node)
+        for learner in row.learners:
+            caught_up = self.learner_match.get(learner.node, -1) >= self.log.commit
+            if caught_up and learner.node in self.whole_elsewhere:
+                return self._promoted(row, learner.node)
+        return None
+
+    def _promoted(self, row: ShardRow, node: NodeId) -> Swap:
+        return Swap(row, reconfiguration.promoted(row, node, self.strength.replicas))
+
+    # -- plans ---------------------------------------------------------------------------------
+
+    def _unwanted(self, row: ShardRow) -> set[NodeId]:
+        """Members that the plan does without, once everyone it names is a full member."""
+        plan = self.plan
+        if plan is None or self.node not in plan.members or not self._planned_are_full(row):
+            return set()
+        return {member.node for member in row.members} - set(plan.members)
+
+    def _planned_are_full(self, row: ShardRow) -> bool:
+        assert self.plan is not None
+        full = {member.node for member in row.members if member.base == 0}
+        return full.issuperset(self.plan.members)
+
+    def _planned(self, row: ShardRow, now: float) -> Swap | None:
+        """The plan's next step: learners, then the new primary."""
+        plan = self.plan
+        if plan is None:
+            return None
+        for swap in self._learner_steps(row):
+            return swap
+        if plan.primary == self.node or not self._planned_are_full(row) or not self._drained(now):
+            return None
+        if not self.leases.promised_by(plan.primary, self.shard, now):
+            return None
+        self.stopped = True  # R17: before the swap is sent, and for good in this epoch.
+        return Swap(row, reconfiguration.handed_over(row, plan.primary))
+
+    def _learner_steps(self, row: ShardRow) -> Iterator[Swap]:
+        assert self.plan is not None
+        here = {member.node for member in row.members}
+        learning = {learner.node for learner in row.learners}
+        for node in learning - set(self.plan.members):
+            yield Swap(row, reconfiguration.without_learner(row, node))
+        for node in self.plan.members:
+            if node not in here | learning:
+                incarnation = self.incarnations.get(node)
+                if incarnation is not None:
+                    learner = Learner(node, incarnation)
+                    yield Swap(row, reconfiguration.with_learner(row, learner))
+
+    def _drained(self, now: float) -> bool:
+        """Take no new writes until the tail is empty; give up for a while when that takes long."""
+        if self.draining_until is None:
+            if now < self.drain_not_before:
+                return False
+            self.draining_until = now + DRAIN_S_MAX
+        if self.log.commit == self.log.end == self.log.applied:
+            return True
+        if now >= self.draining_until:
+            self.draining_until = None
+            self.drain_not_before = now + 10 * DRAIN_S_MAX
+        return False

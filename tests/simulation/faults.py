@@ -1,0 +1,220 @@
+"""What goes wrong in a run, how often, and how all of it is healed. Decided by the world's seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.simulation.world import World
+
+from octad.sharding.ids import NodeId, ShardId
+from octad.storage_node.core.failover.reconfiguration import Plan
+
+
+class Faults:
+    """Each run has its own mixture: some kinds often, most not at all (swarm testing)."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        random = world.random
+        self.over = False
+        kinds: list[tuple[Callable[[], None], float]] = [
+            (self.crash, 1.0),
+            (self.pause, 1.0),
+            (self.wipe, 0.3),
+            (self.cut_pair, 1.0),
+            (self.cut_one_way, 0.7),
+            (self.isolate, 0.6),
+            (self.cut_from_store, 1.2),
+            (self.store_down, 0.4),
+            (self.clog, 0.6),
+            (self.slow_disk, 0.4),
+            (self.full_disk, 0.2),
+            (self.plan, 1.0),
+            (self.flush, 1.0),
+        ]
+        self.kinds = [(kind, weight) for kind, weight in kinds if random.random() < 0.55]
+        self.pause_s = random.choice([0.15, 0.6, 1.2])
+        if random.random() < 0.4:
+            world.loss = random.choice([0.01, 0.05])
+        if random.random() < 0.4:
+            world.duplication = random.choice([0.02, 0.1])
+        if random.random() < 0.4:
+            world.store.late = random.choice([0.1, 0.5])
+        if random.random() < 0.4:
+            world.store.lagging = random.choice([0.1, 0.5])
+        if self.kinds:
+            world.after(0.5, self.next)
+
+    def next(self) -> None:
+        if self.over:
+            return
+        random = self.world.random
+        kinds = [kind for kind, _ in self.kinds]
+        random.choices(kinds, [weight for _, weight in self.kinds])[0]()
+        self.world.after(random.random() * 2 * self.pause_s, self.next)
+
+    def _for_a_while(self, what: Callable[[], None], longest: float = 5.0) -> None:
+        random = self.world.random
+        self.world.after(random.random() ** 2 * longest, what)
+
+    def _any_running(self) -> NodeId | None:
+        running = [process.id for process in self.world.processes()]
+        return self.world.random.choice(running) if running else None
+
+    # -- kinds ---------------------------------------------------------------------------------
+
+    def crash(self) -> None:
+        node = self._any_running()
+        if node is not None:
+            self.world.crash(node)
+            self._for_a_while(lambda: self._boot(node))
+
+    def _boot(self, node: NodeId) -> None:
+        if self.world.running[node] is None:
+            self.world.boot(node)
+
+    def wipe(self) -> None:
+        """A disk is lost; never the last that has everything, else nothing could be asked."""
+        node = self._any_running()
+        if node is None or not self._others_are_whole(node):
+            return
+        self.world.crash(node)
+        self.world.wipe(node)
+        self._for_a_while(lambda: self._boot(node))
+
+    def _others_are_whole(self, node: NodeId) -> bool:
+        world = self.world
+        for shard, row in world.store.rows.items():
+            if any(
+                replica.pending is not None
+                for process in world.processes()
+                if (replica := process.replicas.get(shard)) is not None
+            ):
+                return False
+            whole = [
+                member.node
+                for member in row.members
+                if member.node != node
+                and member.base == 0
+                and world.disks[member.node].incarnation == member.incarnation
+            ]
+            if not whole or world.store.late:
+                return False
+        return True
+
+    def pause(self) -> None:
+        process = self.world.running.get(self._any_running() or NodeId(0))
+        if process is not None:
+            length = self.world.random.random() ** 2 * 5.0
+            process.paused_until = max(process.paused_until, self.world.time + length)
+            self.world.tell(f"n{process.id} is paused for {length:.2f} s")
+
+    def cut_pair(self) -> None:
+        a, b = self.world.random.sample(self.world.nodes, 2)
+        self._cut({(a, b), (b, a)})
+
+    def cut_one_way(self) -> None:
+        a, b = self.world.random.sample(self.world.nodes, 2)
+        self._cut({(a, b)})
+
+    def isolate(self) -> None:
+        node = self.world.random.choice(self.world.nodes)
+        others = [other for other in self.world.nodes if other != node]
+        self._cut({(node, o) for o in others} | {(o, node) for o in others})
+
+    def _cut(self, links: set[tuple[NodeId, NodeId]]) -> None:
+        self.world.tell("cut: " + ", ".join(f"n{a}→n{b}" for a, b in sorted(links)))
+        self.world.cuts |= links
+        self._for_a_while(lambda: self._mend(links))
+
+    def _mend(self, links: set[tuple[NodeId, NodeId]]) -> None:
+        self.world.tell("mended: " + ", ".join(f"n{a}→n{b}" for a, b in sorted(links)))
+        self.world.cuts -= links
+
+    def cut_from_store(self) -> None:
+        node = self.world.random.choice(self.world.nodes)
+        self.world.tell(f"n{node} is cut off from the store")
+        self.world.store.cut.add(node)
+        self._for_a_while(lambda: self.world.store.cut.discard(node))
+
+    def store_down(self) -> None:
+        self.world.tell("the store is down")
+        self.world.store.down = True
+        self._for_a_while(self._store_up, 4.0)
+
+    def _store_up(self) -> None:
+        self.world.store.down = False
+
+    def clog(self) -> None:
+        a, b = self.world.random.sample(self.world.nodes, 2)
+        self.world.clogs[a, b] = self.world.random.random() * 1.5
+        self._for_a_while(lambda: self._unclog(a, b))
+
+    def _unclog(self, a: NodeId, b: NodeId) -> None:
+        self.world.clogs.pop((a, b), None)
+
+    def slow_disk(self) -> None:
+        disk = self.world.disks[self.world.random.choice(self.world.nodes)]
+        disk.slow = self.world.random.choice([20.0, 300.0])
+        self._for_a_while(lambda: setattr(disk, "slow", 1.0))
+
+    def full_disk(self) -> None:
+        disk = self.world.disks[self.world.random.choice(self.world.nodes)]
+        disk.full = True
+        self._for_a_while(lambda: setattr(disk, "full", False))
+
+    def flush(self) -> None:
+        node = self._any_running()
+        if node is not None:
+            self.world.disks[node].flush()
+
+    def plan(self) -> None:
+        """Other members, or another primary, for a shard."""
+        world = self.world
+        shard = world.random.choice(list(world.store.rows))
+        members = world.random.sample(world.nodes, world.strength.replicas)
+        self._set_plan(shard, Plan(tuple(members), world.random.choice(members), 0))
+
+    def _set_plan(self, shard: ShardId, plan: Plan) -> None:
+        self.world.tell(f"plan for {shard}: {list(plan.members)}, primary n{plan.primary}")
+        self.world.plans[shard] = plan
+        for process in self.world.processes():
+            if shard in process.replicas:
+                process.replicas[shard].on_plan(plan)
+
+    # -- the end -------------------------------------------------------------------------------
+
+    def heal(self) -> None:
+        """Everything works from now on."""
+        world = self.world
+        self.over = True
+        world.tell("everything is healed")
+        world.loss = world.duplication = 0.0
+        world.store.late = world.store.lagging = 0.0
+        world.store.down = False
+        world.store.cut.clear()
+        world.cuts.clear()
+        world.clogs.clear()
+        world.plans.clear()
+        for disk in world.disks.values():
+            disk.full, disk.slow = False, 1.0
+        for node in world.nodes:
+            process = world.running[node]
+            if process is None:
+                world.boot(node)
+                continue
+            process.paused_until = world.time
+            for replica in process.replicas.values():
+                replica.on_plan(None)
+        self._coordinate()
+
+    def _coordinate(self) -> None:
+        """As the coordinator would: shards with more members than they should have lose some."""
+        world = self.world
+        for shard, row in world.store.rows.items():
+            nodes = [member.node for member in row.members]
+            if len(nodes) > world.strength.replicas and shard not in world.plans:
+                nodes.remove(row.primary)
+                members = (row.primary, *nodes[: world.strength.replicas - 1])
+                self._set_plan(shard, Plan(members, row.primary, row.depth))
+        world.after(1.0, self._coordinate)

@@ -1,0 +1,409 @@
+"""One running process of a node: the shell of the replicas, with everything that can go wrong.
+
+A restart makes another `Process` on the same disk. Time is the node's own clock.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tests.simulation.simulated_disk import Disk, Record
+
+from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
+from octad.sharding.shard_map import Learner, ShardRow
+from octad.storage_node.core.failover.pair_leases import PairLeases
+from octad.storage_node.core.failover.replica_actions import (
+    Abandon,
+    Action,
+    Append,
+    Apply,
+    Copy,
+    Propose,
+    Refetch,
+    SendAck,
+    SendCommit,
+    SendJoin,
+    SendNack,
+    SendPrepare,
+    SendSession,
+    StartLog,
+    Swap,
+)
+from octad.storage_node.core.failover.shard_log import Entry, ShardLog
+from octad.storage_node.core.failover.shard_replica import ShardReplica
+from octad.storage_node.core.operations import DeleteObject, PutObject
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+RANGES = 2  # Of a shard's hashes: a copy takes them one by one.
+TIMER_S = 0.25
+
+
+class Process:
+    """See the module."""
+
+    def __init__(self, world: World, node: NodeId, disk: Disk, boot: int) -> None:
+        self.world = world
+        self.id = node
+        self.disk = disk
+        self.running = True
+        self.paused_until = 0.0
+        self.leases = PairLeases(node, boot, world.clock(node))
+        self.fence = 0
+        self.fenced = False
+        self.replicas: dict[ShardId, ShardReplica] = {}
+        self.rows: dict[ShardId, ShardRow] = {}  # As the front door routes.
+        self.waiting: dict[Entry, list[Any]] = {}
+        self.refusals: list[Any] = []
+        self.copies: dict[ShardId, list[Any]] = {}
+        self._syncing = False
+        self._refetching: set[ShardId] = set()
+        self._unsynced: list[tuple[ShardReplica, Entry]] = []
+        self._applying: dict[ShardId, list[tuple[Entry, ...]]] = {}
+
+    # -- life ----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Replay, then fence, then read the rows: never from a cache (rules R8, R14)."""
+        for shard, index in self.disk.index.items():
+            log = ShardLog(index.applied, index.applied_epoch)
+            replica = self._make(shard, log)
+            replica.restore(index.start, index.start_epoch, index.whole, index.copied_as_of)
+            log.requests.restore(index.request_ids, self.now())
+        for record in list(self.disk.journal):
+            replica = self.replica(record.shard)
+            if record.entry is None:
+                assert record.start is not None
+                start, epoch, whole = record.start
+                self.perform(replica, replica.recover_start(start, epoch, record.commit, whole))
+                self._save(replica)
+            else:
+                old = record.entry
+                record.entry = Entry(
+                    old.epoch, old.seq, old.kind, old.request_id, old.metadata,
+                    old.data, old.operation, old.touched,
+                )  # fmt: skip
+                replica.recover(record.entry, record.commit)
+        for replica in list(self.replicas.values()):
+            self.perform(replica, replica.recovered())
+        self.world.store.rewrite_fence(self, self._read_rows)
+        self._timer()
+
+    def _read_rows(self) -> None:
+        if not self.world.store.reachable(self):
+            self.world.after(0.2, self.when_awake, self._read_rows)
+            return
+        self.fenced = True
+        for shard, row in list(self.world.store.rows.items()):
+            self.see_row(shard, row)
+
+    def _make(self, shard: ShardId, log: ShardLog) -> ShardReplica:
+        replica = self.replicas[shard] = ShardReplica(
+            shard,
+            self.id,
+            self.disk.incarnation,
+            self.leases,
+            self.world.strength,
+            self._choose_spare,
+            log,
+        )
+        replica.incarnations = self.world.registered
+        replica.plan = self.world.plans.get(shard)
+        return replica
+
+    def replica(self, shard: ShardId) -> ShardReplica:
+        return self.replicas.get(shard) or self._make(shard, ShardLog(Seq(0), Epoch(0)))
+
+    def now(self) -> float:
+        return self.world.clock(self.id)
+
+    def is_paused(self) -> bool:
+        return self.world.time < self.paused_until
+
+    def when_awake(self, what: Any, *args: Any) -> None:
+        """Now, or when the pause ends."""
+        if not self.running:
+            return
+        if self.world.time < self.paused_until:
+            self.world.at(self.paused_until, self.when_awake, what, *args)
+        else:
+            what(*args)
+
+    def _choose_spare(self, shard: ShardId, row: ShardRow) -> Learner | None:
+        """Of the nodes that seem to be alive: one that has old data first."""
+        former = {known.node for known in row.last_full}
+        plan = self.world.plans.get(shard)
+        wanted = set(plan.members) if plan is not None else set()
+        candidates = [
+            node
+            for node in self.world.nodes
+            if row.member(node) is None and node in self.world.alive
+        ]
+        candidates.sort(key=lambda node: (node not in wanted, node not in former, node))
+        if not candidates:
+            return None
+        return Learner(candidates[0], self.world.registered[candidates[0]])
+
+    # -- events --------------------------------------------------------------------------------
+
+    def see_row(self, shard: ShardId, row: ShardRow) -> None:
+        if not self.fenced:
+            return
+        known = self.rows.get(shard)
+        if known is None or known.epoch < row.epoch:
+            self.rows[shard] = row
+        nodes = [member.node for member in row.members] + [known.node for known in row.learners]
+        if shard in self.replicas or self.id in nodes:
+            replica = self.replica(shard)
+            self.perform(replica, replica.on_row(row, self.now()))
+
+    def swap_outcome(self, shard: ShardId, swap: Swap, row: ShardRow) -> None:
+        self.see_row(shard, row)
+        replica = self.replicas[shard]
+        self.perform(replica, replica.on_swap_outcome(swap, row, self.now()))
+
+    def _timer(self) -> None:
+        if not self.running:
+            return
+        if self.is_paused():
+            self.world.at(self.paused_until, self._timer)
+            return
+        now = self.now()
+        for replica in list(self.replicas.values()):
+            self.perform(replica, replica.on_timer(now))
+            self.perform(replica, replica.announcement())
+        self._beat()
+        self.world.after(TIMER_S, self._timer)
+
+    def _beat(self) -> None:
+        for node, beat in self.leases.beats(self.now()):
+            self.world.send(self.id, node, ("beat", beat))
+
+    def receive(self, sender: NodeId, message: tuple[Any, ...]) -> None:
+        kind = message[0]
+        if kind == "prepare":
+            _, shard, epoch, session, sent, previous_epoch, commit = message
+            if self.disk.full:
+                return
+            replica = self.replica(shard)
+            self.perform(
+                replica,
+                replica.on_prepare(sender, epoch, session, sent, previous_epoch, commit),
+            )
+        elif kind == "ack":
+            _, shard, epoch, upto, session, whole = message
+            replica = self.replica(shard)
+            self.perform(replica, replica.on_ack(sender, epoch, upto, session, whole))
+        elif kind == "beat":
+            answer = self.leases.on_beat(sender, message[1], self.now())
+            self.world.send(self.id, sender, ("answer", answer))
+        elif kind == "answer":
+            if self.leases.on_answer(sender, message[1], self.now()):
+                beat = self.leases.beat(sender, self.now())
+                self.world.send(self.id, sender, ("beat", beat))
+            self.world.check_leases()
+        elif kind == "commit":
+            _, shard, epoch, commit, commit_epoch = message
+            replica = self.replica(shard)
+            self.perform(replica, replica.on_commit(sender, epoch, commit, commit_epoch))
+        else:
+            self._receive_rare(sender, message)
+        if self.leases.beat_soon:
+            self._beat()
+
+    def _receive_rare(self, sender: NodeId, message: tuple[Any, ...]) -> None:
+        kind, shard = message[0], message[1]
+        replica = self.replica(shard)
+        if kind == "nack":
+            self.perform(replica, replica.on_nack(sender, message[2]))
+        elif kind == "join":
+            self.perform(replica, replica.on_join(sender, message[2], message[3]))
+        elif kind == "session":
+            self.perform(replica, replica.on_session(sender, *message[2:]))
+        elif kind == "copy":
+            self._serve_copy(sender, replica, message)
+        elif kind == "copied":
+            self._take_copy(sender, replica, message)
+        else:
+            self.world.clients.receive(self, sender, message)
+
+    # -- actions -------------------------------------------------------------------------------
+
+    def perform(self, replica: ShardReplica, actions: list[Action]) -> None:
+        world, shard = self.world, replica.shard
+        for action in actions:
+            if isinstance(action, Append):
+                self._append(Record(shard, action.commit, action.entry))
+                self._unsynced.append((replica, action.entry))
+            elif isinstance(action, SendPrepare):
+                e = action.entry
+                sent = (e.epoch, e.seq, e.kind, e.request_id, e.metadata, b"")
+                world.send(self.id, action.node, ("prepare", shard, replica.epoch,
+                           action.session, sent, action.previous_epoch, action.commit))  # fmt: skip
+            elif isinstance(action, SendAck):
+                world.send(self.id, action.node, ("ack", shard, replica.epoch, action.upto,
+                           action.session, action.whole))  # fmt: skip
+            elif isinstance(action, Apply):
+                world.check_committed(self, replica, action.entries)
+                delay = 0.0 if world.random.random() < 0.7 else world.random.random() * 0.005
+                if self._applying.get(shard) or (delay and self.fenced):
+                    self._applying.setdefault(shard, []).append(action.entries)
+                    world.after(delay, self.when_awake, self._apply_next, replica)
+                else:
+                    self._apply(replica, action.entries)
+            else:
+                self._perform_rare(replica, action)
+
+    def _perform_rare(self, replica: ShardReplica, action: Action) -> None:
+        world, shard = self.world, replica.shard
+        match action:
+            case SendNack(node=node):
+                world.send(self.id, node, ("nack", shard, replica.epoch))
+            case SendCommit(node=node, commit=commit, commit_epoch=epoch):
+                world.send(self.id, node, ("commit", shard, replica.epoch, commit, epoch))
+            case SendJoin(node=node, nonce=nonce):
+                world.send(self.id, node, ("join", shard, replica.epoch, nonce))
+            case SendSession(node=node):
+                world.send(self.id, node, ("session", shard, replica.epoch, action.nonce,
+                           action.session, action.start, action.start_epoch))  # fmt: skip
+            case StartLog(start=start, start_epoch=epoch, commit=commit, whole=whole):
+                world.tell(f"n{self.id} starts its log of {shard} behind {start}")
+                self._save(replica)
+                self._append(Record(shard, commit, None, (start, epoch, whole)))
+            case Copy(start=start, sources=sources):
+                self.copies[shard] = [start, list(sources), {}, world.next_number()]
+                self._ask_for_copy(shard, self.copies[shard])
+            case Propose(swap=swap):
+                world.store.submit(self, shard, swap)
+            case Refetch():
+                if shard not in self._refetching and self.fenced:
+                    self._refetching.add(shard)
+                    world.after(0.003, world.store.read, self, lambda: self._refetched(shard))
+            case Abandon(entries=entries):
+                for entry in entries:
+                    for answer in self.waiting.pop(entry, ()):
+                        answer("retry")
+            case _:
+                raise AssertionError(action)
+
+    def _refetched(self, shard: ShardId) -> None:
+        self._refetching.discard(shard)
+        if shard in self.world.store.rows:
+            self.see_row(shard, self.world.store.rows[shard])
+
+    # -- the disk ------------------------------------------------------------------------------
+
+    def _append(self, record: Record) -> None:
+        self.disk.journal.append(record)
+        if not self._syncing:
+            self._syncing = True
+            self._begin_sync()
+
+    def _begin_sync(self) -> None:
+        delay = (0.0002 + self.world.random.random() * 0.001) * self.disk.slow
+        last = self.disk.journal[-1] if self.disk.journal else None
+        unsynced, self._unsynced = self._unsynced, []
+        self.world.after(delay, self.when_awake, self._synced, last, unsynced)
+
+    def _synced(self, last: Record | None, told: list[tuple[ShardReplica, Entry]]) -> None:
+        disk = self.disk
+        for position in range(len(disk.journal) - 1, disk.synced - 1, -1):
+            if disk.journal[position] is last:
+                disk.synced = position + 1
+                break
+        self._syncing = False
+        for replica, entry in told:
+            self.perform(replica, replica.on_durable(entry))
+        if not self._syncing and self._unsynced:
+            self._syncing = True
+            self._begin_sync()
+
+    def _apply_next(self, replica: ShardReplica) -> None:
+        queue = self._applying.get(replica.shard)
+        if queue:
+            self._apply(replica, queue.pop(0))
+
+    def _apply(self, replica: ShardReplica, entries: tuple[Entry, ...]) -> None:
+        index = self.disk.shard(replica.shard)
+        for entry in entries:
+            operation = entry.operation
+            if isinstance(operation, PutObject):
+                index.put(operation.key, entry.seq, operation.row.etag)
+            elif isinstance(operation, DeleteObject):
+                index.put(operation.key, entry.seq, None)
+        actions = replica.on_applied(entries[-1].seq, self.now())
+        self._save(replica)
+        if self.waiting:
+            for entry in entries:
+                for answer in self.waiting.pop(entry, ()):
+                    self.world.check_acknowledged(self, replica, entry)
+                    answer("done")
+        self.perform(replica, actions)
+        if self.refusals:
+            self.world.clients.look_at_refusals(self)
+
+    def _save(self, replica: ShardReplica) -> None:
+        index, log = self.disk.shard(replica.shard), replica.log
+        index.applied, index.applied_epoch = log.applied, log.applied_epoch
+        index.start, index.start_epoch = log.start, log.start_epoch
+        index.whole, index.copied_as_of = replica.whole, replica.copied_as_of
+        index.request_ids = log.requests.pairs()
+
+    # -- copies --------------------------------------------------------------------------------
+
+    def _ask_for_copy(self, shard: ShardId, copy: list[Any]) -> None:
+        if not self.running or self.copies.get(shard) is not copy:
+            return
+        replica = self.replicas[shard]
+        if replica.whole is None and replica.wanted_start is None:
+            del self.copies[shard]
+            return
+        missing = [number for number in range(RANGES) if number not in copy[2]]
+        if missing:
+            source = self.world.random.choice(copy[1])
+            self.world.send(self.id, source, ("copy", shard, copy[0], missing[0], copy[3]))
+        self.world.after(0.2, self.when_awake, self._ask_for_copy, shard, copy)
+
+    def _serve_copy(self, asker: NodeId, replica: ShardReplica, message: tuple[Any, ...]) -> None:
+        _, shard, start, number, token = message
+        as_of = replica.source_as_of(start)
+        if as_of is None or self._applying.get(shard):
+            return
+        index = self.disk.shard(shard)
+        rows = [(k, v) for k, v in index.rows.items() if k[0] % RANGES == number]
+        reply = ("copied", shard, token, number, as_of, rows, list(index.request_ids))
+        self.world.send(self.id, asker, reply)
+
+    def _take_copy(self, sender: NodeId, replica: ShardReplica, message: tuple[Any, ...]) -> None:
+        _, shard, token, number, as_of, rows, request_ids = message
+        if shard not in self.copies:
+            return
+        copy = self.copies[shard]
+        if copy[3] != token or number in copy[2]:
+            return
+        if replica.wanted_start is not None or replica.log.start != copy[0]:
+            return
+        index = self.disk.shard(shard)
+        there = dict(rows)
+        for key, (seq, _) in list(index.rows.items()):
+            if key[0] % RANGES == number and key not in there and seq <= as_of:
+                del index.rows[key]
+        for key, (seq, value) in rows:
+            known = index.rows.get(key)
+            if known is None or known[0] < seq:
+                index.rows[key] = (seq, value)
+        copy[2][number] = (as_of, request_ids)
+        if len(copy[2]) < RANGES:
+            return
+        newest = max(known for known, _ in copy[2].values())
+        ids = [pair for _, pairs in copy[2].values() for pair in pairs]
+        del self.copies[shard]
+        if replica.whole is not None:
+            index.copied_as_of = newest
+        replica.log.requests.restore(ids, self.now())
+        index.request_ids = replica.log.requests.pairs()
+        self.disk.flush()
+        self.world.tell(f"n{self.id} has copied {shard} as of {newest} behind {copy[0]}")
+        self.perform(replica, replica.on_copied(copy[0], newest, ids, self.now()))
+        self._save(replica)

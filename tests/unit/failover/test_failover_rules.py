@@ -1,0 +1,410 @@
+"""One test for each rule of `docs/reference/failover.md`, on single replicas."""
+
+from __future__ import annotations
+
+import pytest
+
+from octad.sharding.ids import BucketId, Epoch, NodeId, Seq, ShardId
+from octad.sharding.limits import BEAT_S, GRACE_S, LEASE_S
+from octad.sharding.shard_map import FormerMember, Learner, Member, ShardRow
+from octad.storage_node.core.failover.pair_leases import PairLeases
+from octad.storage_node.core.failover.reconfiguration import Plan, handed_over
+from octad.storage_node.core.failover.replica_actions import (
+    Abandon,
+    Actions,
+    AlreadyOrdered,
+    AlreadyRefused,
+    Append,
+    Apply,
+    NotServing,
+    OutcomeUnknown,
+    Propose,
+    SendAck,
+    SendNack,
+    SendPrepare,
+    SendSession,
+    StartLog,
+    Swap,
+    TooFewCopies,
+)
+from octad.storage_node.core.failover.replica_state import Strength
+from octad.storage_node.core.failover.shard_log import Entry, ShardLog
+from octad.storage_node.core.failover.shard_replica import ShardReplica
+from octad.storage_node.core.index_format import object_key
+from octad.storage_node.core.operations import Barrier, PutObject, encode_operation
+from octad.storage_node.core.record_format import RecordKind
+from octad.storage_node.core.rows import ObjectRow
+
+SHARD = ShardId(0)
+A, B, C, D = NodeId(1), NodeId(2), NodeId(3), NodeId(4)
+KEY = object_key(BucketId(1), b"key")
+BARRIER = encode_operation(Barrier())
+
+
+def row(epoch: int, primary: NodeId = A, members: tuple[NodeId, ...] = (A, B, C)) -> ShardRow:
+    return ShardRow(
+        Epoch(epoch), 0, primary, tuple(Member(node, f"disk{node}") for node in members)
+    )
+
+
+def replica(node: NodeId, replicas: int = 3, spare: Learner | None = None) -> ShardReplica:
+    leases = PairLeases(node, 1000 + node, 0.0)
+    return ShardReplica(
+        SHARD, node, f"disk{node}", leases, Strength(replicas, max(1, replicas - 1)),
+        lambda _shard, _row: spare, ShardLog(Seq(0), Epoch(0)),
+    )  # fmt: skip
+
+
+def proposed(actions: Actions) -> Swap:
+    return next(action.swap for action in actions if isinstance(action, Propose))
+
+
+def leader(members: tuple[NodeId, ...] = (A, B, C), spare: Learner | None = None) -> ShardReplica:
+    """A as primary of epoch 2, past its barrier, with everything applied."""
+    primary = replica(A, len(members), spare)
+    swap = proposed(primary.on_row(row(1, members=members), 0.0))
+    durable(primary, primary.on_row(swap.proposed, 0.0))
+    for node in members[1:]:
+        acknowledge(primary, node)
+    assert primary.serves()
+    primary.on_applied(primary.log.commit, 0.0)
+    return primary
+
+
+def durable(here: ShardReplica, actions: Actions) -> Actions:
+    return [
+        further
+        for action in actions
+        if isinstance(action, Append)
+        for further in here.on_durable(action.entry)
+    ]
+
+
+def acknowledge(primary: ShardReplica, node: NodeId) -> Actions:
+    assert primary.row is not None
+    return primary.on_ack(node, primary.row.epoch, primary.log.end, 0, True)
+
+
+def put(primary: ShardReplica, number: int = 1) -> tuple[Entry, Actions]:
+    operation = PutObject(BucketId(1), b"key", ObjectRow(1, f"v{number}", 0))
+    return primary.propose(
+        RecordKind.PUT_OBJECT,
+        number.to_bytes(16, "big"),
+        encode_operation(operation),
+        b"",
+        operation,
+    )
+
+
+def barrier(epoch: int, seq: int) -> tuple[Epoch, Seq, RecordKind, bytes, bytes, bytes]:
+    return (Epoch(epoch), Seq(seq), RecordKind.BARRIER, bytes(16), BARRIER, b"")
+
+
+def prepare(
+    backup: ShardReplica, epoch: int, entry_epoch: int, seq: int, previous: int, commit: int = 0
+) -> Actions:
+    return backup.on_prepare(
+        A, Epoch(epoch), 0, barrier(entry_epoch, seq), Epoch(previous), Seq(commit)
+    )
+
+
+def beat_each_other(a: ShardReplica, b: ShardReplica, now: float) -> None:
+    """Each has the other's promise, and grants, as of `now`."""
+    for _ in range(2):
+        for here, there in ((a, b), (b, a)):
+            beats = dict(here.leases.beats(now))
+            if there.node in beats:
+                answer = there.leases.on_beat(here.node, beats[there.node], now)
+                if here.leases.on_answer(there.node, answer, now):
+                    listed = here.leases.beat(there.node, now)
+                    answer = there.leases.on_beat(here.node, listed, now)
+                    here.leases.on_answer(there.node, answer, now)
+
+
+def follower(node: NodeId, of: ShardReplica) -> ShardReplica:
+    backup = replica(node, len(of.match))
+    assert of.row is not None
+    backup.on_row(of.row, 0.0)
+    return backup
+
+
+def test_r1_a_prepare_of_an_older_epoch_is_not_taken() -> None:
+    backup = replica(B)
+    backup.on_row(row(3), 0.0)
+    assert prepare(backup, 2, 2, 1, 0) == []
+    assert backup.log.end == 0
+
+
+def test_r1_a_gap_is_refused_with_what_is_verified() -> None:
+    backup = replica(B)
+    backup.on_row(row(3), 0.0)
+    assert prepare(backup, 3, 3, 2, 3) == [SendNack(A, Seq(0))]
+
+
+def test_r1_another_entry_in_its_place_is_truncated_with_all_that_follow() -> None:
+    backup = replica(B)
+    backup.on_row(row(3), 0.0)
+    for seq in (1, 2, 3):
+        prepare(backup, 3, 3, seq, 3 if seq > 1 else 0)
+    backup.on_row(row(4), 1.0)
+    prepare(backup, 4, 4, 1, 0)
+    assert (backup.log.end, backup.log.at(Seq(1)).epoch) == (1, 4)
+
+
+def test_r2_an_ack_names_what_is_verified_in_this_epoch_and_durable() -> None:
+    backup = replica(B)
+    backup.on_row(row(3), 0.0)
+    actions = prepare(backup, 3, 3, 1, 0) + prepare(backup, 3, 3, 2, 3)
+    assert durable(backup, actions)[-1] == SendAck(A, Seq(2), 0, True)
+    backup.on_row(row(4), 1.0)
+    again = prepare(backup, 4, 3, 1, 0)
+    assert again == [SendAck(A, Seq(1), 0, True)], "the tail is not the new epoch's yet"
+
+
+def test_r2_only_what_every_member_has_is_committed() -> None:
+    primary = leader()
+    _, actions = put(primary)
+    assert durable(primary, actions) + acknowledge(primary, B) == []
+    assert any(isinstance(action, Apply) for action in acknowledge(primary, C))
+
+
+def test_r3_a_refusal_waits_for_what_it_was_decided_on() -> None:
+    primary, backup = leader((A, B)), None
+    backup = follower(B, primary)
+    _, actions = put(primary)
+    beat_each_other(primary, backup, 1.0)
+    ticket = primary.refusal_ticket(KEY, 1.0)
+    assert ticket is not None
+    assert not primary.refuse_request(b"r" * 16, ticket, 1.0)
+    durable(primary, actions)
+    acknowledge(primary, B)
+    assert primary.refuse_request(b"r" * 16, ticket, 1.0)
+    with pytest.raises(AlreadyRefused):
+        primary.check_retry(b"r" * 16, 0.5, 1.0)
+
+
+def test_r3_a_request_is_not_refused_when_another_attempt_of_it_was_ordered() -> None:
+    primary = leader((A, B))
+    beat_each_other(primary, follower(B, primary), 1.0)
+    ticket = primary.refusal_ticket(KEY, 1.0)
+    put(primary, 7)
+    assert ticket is not None
+    assert not primary.refuse_request((7).to_bytes(16, "big"), ticket, 1.0)
+
+
+def test_r3_a_primary_does_not_read_behind_its_own_commit_point() -> None:
+    primary = leader((A, B))
+    beat_each_other(primary, follower(B, primary), 1.0)
+    _, actions = put(primary)
+    assert primary.begin_read(KEY, 1.0) is not None, "prepared only: the old state is right"
+    durable(primary, actions)
+    acknowledge(primary, B)
+    assert primary.begin_read(KEY, 1.0) is None, "committed, and the index does not show it yet"
+
+
+def test_r4_a_primary_reads_only_while_every_member_promises() -> None:
+    primary = leader((A, B))
+    assert not primary.has_lease(0.5)
+    beat_each_other(primary, follower(B, primary), 1.0)
+    assert primary.has_lease(1.0 + LEASE_S - 0.01)
+    assert not primary.has_lease(1.0 + LEASE_S)
+
+
+def test_r4_under_a_swap_the_lease_comes_from_the_proposed_members_too() -> None:
+    primary = leader((A,), Learner(D, "disk4"))
+    assert primary.has_lease(1.0)
+    primary.strength = Strength(2, 1)
+    proposed(primary.on_timer(1.0))
+    assert not primary.has_lease(1.0)
+
+
+def test_r5_a_beat_of_another_epoch_gets_no_promise() -> None:
+    primary = leader((A, B))
+    backup = follower(B, primary)
+    backup.on_row(row(3, members=(A, B)), 0.5)
+    beat_each_other(primary, backup, 1.0)
+    assert not primary.has_lease(1.0)
+
+
+def test_r6_a_read_lease_ends_with_the_promises_to_the_primary() -> None:
+    primary = leader()
+    b, c = follower(B, primary), follower(C, primary)
+    beat_each_other(primary, c, 1.0)
+    beat_each_other(primary, b, 1.25)
+    assert b.has_read_lease(1.3)
+    assert not b.has_read_lease(1.0 + LEASE_S), "C's promise to A is over"
+
+
+def test_r7_a_takeover_waits_for_the_grace_after_the_last_promise() -> None:
+    primary = leader((A, B))
+    backup = follower(B, primary)
+    beat_each_other(primary, backup, 2.0)
+    keep_beating(backup, 2.0 + GRACE_S - 0.01)
+    assert backup.on_timer(2.0 + GRACE_S - 0.01) == []
+    assert proposed(backup.on_timer(2.0 + GRACE_S)).proposed.primary == B
+
+
+def keep_beating(here: ShardReplica, until: float) -> None:
+    """Its own beats, unanswered: so that it does not take itself for one that was paused."""
+    now = until - 3.0
+    while now < until:
+        here.leases.beats(now)
+        now += BEAT_S
+
+
+def test_r7_a_node_that_was_paused_listens_before_it_removes_anybody() -> None:
+    primary = leader((A, B))
+    beat_each_other(primary, follower(B, primary), 1.0)
+    assert primary.on_timer(60.0) == []
+    primary.leases.beats(60.0)
+    assert not any(isinstance(action, Propose) for action in primary.on_timer(60.25))
+
+
+def test_r8_a_swap_that_lost_changes_nothing_but_the_commit_point_moves_again() -> None:
+    primary = leader((A, B))
+    keep_beating(primary, 9.0)
+    swap = proposed(primary.on_timer(9.0))
+    _, actions = put(primary)
+    durable(primary, actions)
+    assert acknowledge(primary, B) == [], "R9: frozen"
+    assert any(
+        isinstance(action, Apply) for action in primary.on_swap_outcome(swap, swap.expected, 9.5)
+    )
+
+
+def test_r9_a_challenger_promises_nothing() -> None:
+    primary = leader((A, B))
+    backup = follower(B, primary)
+    keep_beating(backup, 9.0)
+    proposed(backup.on_timer(9.0))
+    beat_each_other(primary, backup, 9.0)
+    assert not primary.has_lease(9.0)
+    assert prepare(backup, 2, 2, 1, 0) == []
+
+
+def test_r10_a_silent_member_leaves_and_a_spare_begins_behind_the_commit_point() -> None:
+    primary = leader((A, B), Learner(D, "disk4"))
+    keep_beating(primary, 9.0)
+    after = proposed(primary.on_timer(9.0)).proposed
+    assert after.members == (Member(A, "disk1"), Member(D, "disk4", Seq(2), Epoch(2)))
+    assert after.last_full == (FormerMember(B, "disk2", Seq(1)),)
+
+
+def test_r10_a_recruit_begins_its_log_below_its_base_and_is_not_whole() -> None:
+    recruit = replica(D)
+    members = (Member(A, "disk1"), Member(D, "disk4", Seq(6), Epoch(2)))
+    actions = recruit.on_row(ShardRow(Epoch(3), 0, A, members), 0.0)
+    assert StartLog(Seq(5), Epoch(2), Seq(0), Seq(0)) in actions
+    assert not recruit.is_complete()
+    recruit.on_copied(Seq(5), Seq(5), [], 1.0)
+    assert recruit.is_complete()
+
+
+def test_r11_a_takeover_takes_nobody_in_and_serves_after_its_barrier() -> None:
+    backup = replica(B, 2, Learner(D, "disk4"))
+    backup.on_row(row(1, members=(A, B)), 0.0)
+    keep_beating(backup, 9.0)
+    swap = proposed(backup.on_timer(9.0))
+    assert [member.node for member in swap.proposed.members] == [B]
+    actions = backup.on_swap_outcome(swap, swap.proposed, 9.1)
+    assert not backup.serves()
+    durable(backup, actions)
+    assert backup.serves()
+
+
+def test_r11_with_too_few_copies_nothing_is_ordered() -> None:
+    primary = leader((A, B))
+    primary.strength = Strength(3, 3)
+    with pytest.raises(TooFewCopies):
+        put(primary)
+
+
+def test_r12_an_ack_of_an_earlier_session_counts_for_nothing() -> None:
+    primary = leader((A,))
+    assert primary.row is not None
+    learner_row = ShardRow(Epoch(3), 0, A, primary.row.members, (Learner(D, "disk4"),))
+    primary.pending = Swap(primary.row, learner_row)
+    durable(primary, primary.on_row(learner_row, 1.0))
+    sessions = [
+        action.session
+        for nonce in (1, 2)
+        for action in primary.on_join(D, Epoch(3), nonce)
+        if isinstance(action, SendSession)
+    ]
+    primary.on_ack(D, Epoch(3), primary.log.commit, sessions[0], True)
+    assert primary.on_timer(1.0) == []
+    primary.on_ack(D, Epoch(3), primary.log.commit, sessions[1], True)
+    assert proposed(primary.on_timer(1.0)).proposed.member(D) is not None
+
+
+def test_r13_a_former_member_knows_that_what_it_had_is_committed() -> None:
+    former = replica(B)
+    former.on_row(row(3), 0.0)
+    durable(former, prepare(former, 3, 3, 1, 0))
+    without = ShardRow(
+        Epoch(4), 0, A, (Member(A, "disk1"),), (), (FormerMember(B, "disk2", Seq(1)),)
+    )
+    assert any(isinstance(action, Apply) for action in former.on_row(without, 1.0))
+
+
+def test_r14_a_replay_applies_nothing_above_the_commit_point() -> None:
+    here = replica(B)
+    for seq in (1, 2):
+        entry = Entry(
+            Epoch(1), Seq(seq), RecordKind.BARRIER, bytes(16), BARRIER, None, Barrier(), ()
+        )
+        here.recover(entry, Seq(seq - 1))
+    applied = [action for action in here.recovered() if isinstance(action, Apply)]
+    assert [entry.seq for action in applied for entry in action.entries] == [1]
+
+
+def test_r14_another_incarnation_is_no_member() -> None:
+    wiped = replica(B)
+    wiped.incarnation = "another disk"
+    assert wiped.on_row(row(3), 0.0) == []
+    assert prepare(wiped, 3, 3, 1, 0) == []
+
+
+def test_r15_the_primary_of_the_row_leads_only_after_a_swap_of_its_own() -> None:
+    primary = replica(A)
+    swap = proposed(primary.on_row(row(5), 0.0))
+    assert not primary.leading
+    assert swap.proposed.epoch == 6
+    actions = primary.on_swap_outcome(swap, swap.proposed, 0.1)
+    assert [type(action) for action in actions[:2]] == [Append, SendPrepare]
+
+
+def test_r16_a_request_that_was_ordered_is_not_ordered_again() -> None:
+    primary = leader((A, B))
+    entry, _ = put(primary, 7)
+    with pytest.raises(AlreadyOrdered) as known:
+        put(primary, 7)
+    assert known.value.entry is entry
+
+
+def test_r16_a_retry_from_before_the_window_has_an_unknown_outcome() -> None:
+    primary = leader((A, B))
+    primary.log.requests.complete_since = 100.0
+    primary.check_retry(b"x" * 16, 1.0, 102.0)
+    with pytest.raises(OutcomeUnknown):
+        primary.check_retry(b"x" * 16, 3.0, 102.0)
+
+
+def test_r17_a_primary_stops_before_it_hands_over_and_again_when_that_fails() -> None:
+    primary = leader((A, B))
+    backup = follower(B, primary)
+    beat_each_other(primary, backup, 1.0)
+    primary.on_plan(Plan((A, B), B, 0))
+    swap = proposed(primary.on_timer(1.0))
+    assert swap.proposed == handed_over(swap.expected, B)
+    with pytest.raises(NotServing):
+        put(primary)
+    primary.on_swap_outcome(swap, swap.expected, 1.1)
+    assert not primary.leading
+    assert proposed(primary.on_timer(1.2)).proposed.epoch == swap.proposed.epoch
+
+
+def test_a_primary_that_learns_of_another_epoch_abandons_what_it_had_not_committed() -> None:
+    primary = leader((A, B))
+    entry, _ = put(primary)
+    assert Abandon((entry,)) in primary.on_row(row(9, B, (B,)), 1.0)
