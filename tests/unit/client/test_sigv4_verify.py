@@ -1,4 +1,7 @@
-"""One test per sentence of how S3 judges a signature; and what must never get through."""
+"""One test per sentence of how S3 judges a signature; and what must never get through.
+
+In one file, past 500 lines, so that the sentences can be read against the document in its order.
+"""
 
 from __future__ import annotations
 

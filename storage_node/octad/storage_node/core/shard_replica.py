@@ -11,6 +11,8 @@ leases: with members fixed, an entry that a backup has not prepared cannot have 
 Words: an entry's *epoch* is the one in which it was first appended, so (epoch, seq) names it and,
 through the check of its predecessor, the whole log before it. `applied ≤ commit ≤ end`; entries
 above `applied` are kept here, their keys are *dirty*.
+
+All of one state machine: its handlers share every field, so the file is left a little long.
 """
 
 from __future__ import annotations
