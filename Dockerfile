@@ -8,6 +8,7 @@ COPY sharding ./sharding
 COPY client ./client
 COPY coordinator ./coordinator
 COPY storage_node ./storage_node
+COPY chaos ./chaos
 RUN python -m venv /opt/octad \
  && /opt/octad/bin/pip install --no-cache-dir --disable-pip-version-check '.[server]'
 
@@ -33,7 +34,7 @@ ENV PATH=/opt/octad/bin:$PATH \
 USER 10001
 WORKDIR /data
 VOLUME /data
-EXPOSE 9000 9400 10000
+EXPOSE 9000 9400 10000 11000
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["octad"]
 CMD ["--help"]

@@ -11,7 +11,7 @@ pip := .venv/bin/python -m pip install --quiet --disable-pip-version-check
 not_fast := cluster or etcd or root or long
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv run check simulate test test-etcd test-long bench bench-engine bench-coordinator bench-sharding sharding-study
+.PHONY: help .venv run check simulate test test-etcd test-long bench bench-engine bench-coordinator bench-sharding sharding-study chaos
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -32,23 +32,31 @@ SEEDS ?= 500
 simulate: $(everything)  ## failover under faults, the next SEEDS=500 seeds; goes on where it ended
 	@PYTHONHASHSEED=0 .venv/bin/python -m tests.simulation --seeds $(SEEDS)
 
-test: check  ## all of that, and the tests that start clusters, etcd and real clients
+test: check  ## all of that, 500 seeds of failover, and the tests that start clusters, etcd and real clients
+	$(MAKE) --no-print-directory simulate SEEDS=500
 	tools/ensure_etcd.sh
 	.venv/bin/pytest $(wildcard tests/cluster tests/conformance) -m "not long"
 
-test-etcd: $(everything)  ## only what needs a real etcd
+test-etcd: $(everything)  ## only what needs a real etcd, with both versions of it
 	tools/ensure_etcd.sh
 	.venv/bin/pytest -m "etcd and not long"
+	OCTAD_TEST_ETCD=$$(tools/ensure_etcd.sh 3.6) .venv/bin/pytest -m "etcd and not long"
 
 test-long: $(everything)  ## what takes too long for every run
 	tools/ensure_etcd.sh
 	.venv/bin/pytest -m long
+
+chaos: $(everything)  ## break a cluster on purpose for a minute, and check it (ARGS="--seed 7")
+	@exec .venv/bin/python -m octad.chaos run $(ARGS)
 
 bench: $(server)  ## figures of a three-node cluster on this machine (ARGS="--json", "--seconds 1")
 	@exec .venv/bin/python -m tools.bench $(ARGS)
 
 bench-engine: $(everything)  ## the storage engine alone, against its limits (ARGS="--objects 10000000")
 	@exec .venv/bin/python -m tools.engine.bench $(ARGS)
+
+bench-rpc: $(everything)  ## what a frame between two nodes costs, and how late a beat is under load
+	@exec .venv/bin/python -m tools.bench_rpc $(ARGS)
 
 bench-coordinator: $(everything)  ## figures of the coordinator: watchers, map, placement, failover
 	tools/ensure_etcd.sh

@@ -145,7 +145,7 @@ def test_both_coordinators_made_one_cluster_with_copies_in_every_zone(
 
 
 def test_what_prometheus_asks_is_answered(composed: ComposedCluster) -> None:
-    for target in re.findall(r'"((?:coordinator|etcd1)\w*:\d+)"', PROMETHEUS_FILE.read_text()):
+    for target in re.findall(r'"((?:coordinator|node|etcd1)\w*:\d+)"', PROMETHEUS_FILE.read_text()):
         with urllib.request.urlopen(f"http://{composed.placed(target)}/metrics", timeout=5) as got:
             assert b"# TYPE " in got.read()
 

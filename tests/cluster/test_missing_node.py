@@ -1,5 +1,5 @@
-"""A node is frozen or killed under writes: what was acknowledged stays, the rest is the same
-everywhere, and keys that nobody was writing are read from the other nodes all the while.
+"""A node is frozen or killed under writes: all of them are acknowledged, what was stays, and keys
+that nobody was writing are read from the other nodes all the while.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, EndpointConnectionError
 from tests.cluster.cluster_process import DevCluster, StartCluster
 from tests.cluster.s3_clients import put_status, s3_client
 
@@ -79,7 +79,7 @@ def is_whole(cluster: DevCluster, node: int) -> bool:
         answers = read(cluster, node, [*WRITTEN, *LARGE])
         with s3_client(cluster, node) as client:
             statuses = [put_status(client, BUCKET, f"probe-{n}", b"") for n in range(40)]
-    except OSError:
+    except (OSError, EndpointConnectionError):
         return False  # Not listening yet.
     return set(statuses) == {200} and 503 not in answers.values()
 
@@ -120,9 +120,7 @@ def test_no_acknowledged_write_is_lost_around_a_node_that_is_away(
         ]
         expect_untouched(cluster)
         statuses = {key: status for each in writes for key, status in each.result().items()}
-    if send_away is freeze:
-        assert set(statuses.values()) == {503}, "acknowledged without one of three replicas"
-    assert set(statuses.values()) <= {200, 503}
+    assert set(statuses.values()) == {200}
     bring_back()
     wait_until_whole(cluster)
     before = expect_acknowledged(cluster, statuses)
@@ -131,7 +129,7 @@ def test_no_acknowledged_write_is_lost_around_a_node_that_is_away(
     assert expect_acknowledged(cluster, statuses) == before, "it was undone"
 
 
-def test_with_two_copies_a_third_of_the_shards_go_on_without_the_missing_node(
+def test_with_two_copies_writes_go_on_without_the_missing_node(
     start_cluster: StartCluster,
 ) -> None:
     cluster = start_cluster(options=("--replicas", "2"))
@@ -140,6 +138,6 @@ def test_with_two_copies_a_third_of_the_shards_go_on_without_the_missing_node(
     statuses = write_once(cluster, 0, WRITTEN)
     expect_untouched(cluster)
     bring_back()
-    assert set(statuses.values()) == {200, 503}
+    assert set(statuses.values()) == {200}
     wait_until_whole(cluster)
     expect_acknowledged(cluster, statuses)

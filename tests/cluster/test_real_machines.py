@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +18,8 @@ from tests.cluster.cluster_process import OCTAD, free_port_block, free_ports
 from tests.cluster.process_tree import POLL_S, ProcessTree
 from tests.cluster.s3_clients import client_of, put_status
 from tests.cluster.store.etcd_process import EtcdMember
+
+from octad.client.core.join_token import JoinToken, encode_join_token
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -64,6 +68,7 @@ class Machines:
 
     coordinator: Part
     coordinator_url: str
+    token: str
     nodes: list[Part]
     endpoints: list[str]
 
@@ -91,7 +96,7 @@ def machines(etcd: EtcdMember, tmp_path: Path) -> Iterator[Machines]:
         coordinator.wait_for("is ready at")
         token = re.search(r"^ +join token +(\S+)$", coordinator.log.read_text(), re.MULTILINE)
         assert token is not None, coordinator.log.read_text()
-        first = free_ports((0, 1, 2, 1000, 1001, 1002))
+        first = free_ports((0, 1, 2, 1000, 1001, 1002, 2000, 2001, 2002))
         for number in range(3):
             node: tuple[str | Path, ...] = (
                 *(OCTAD, "node", "--data", tmp_path / f"node-{number + 1}"),
@@ -103,7 +108,7 @@ def machines(etcd: EtcdMember, tmp_path: Path) -> Iterator[Machines]:
         for part in started[1:]:
             part.wait_for("is ready")
         endpoints = [f"http://127.0.0.1:{first + number}" for number in range(3)]
-        yield Machines(coordinator, f"http://{address}", started[1:], endpoints)
+        yield Machines(coordinator, f"http://{address}", token[1], started[1:], endpoints)
     finally:
         for part in started:
             part.kill()
@@ -130,13 +135,14 @@ def test_nodes_started_one_by_one_are_a_cluster(machines: Machines) -> None:
 
     assert machines.nodes[1].stop() == 0
     with machines.client(0) as client:
-        assert put_status(client, "machines", "b", b"refused") == 503
+        assert put_status(client, "machines", "b", b"without it") == 200
         assert client.get_object(Bucket="machines", Key="a")["Body"].read() == b"one by one"
     machines.nodes[1].start()
     machines.nodes[1].wait_for("is ready", times=2)
     with machines.client(1) as client:
-        until(lambda: put_status(client, "machines", "b", b"taken") == 200, "writes go on")
-    machines.expect("b", b"taken")
+        assert client.get_object(Bucket="machines", Key="b")["Body"].read() == b"without it"
+        assert put_status(client, "machines", "b", b"with it") == 200
+    machines.expect("b", b"with it")
 
 
 def test_data_flows_without_the_coordinator_and_etcd(machines: Machines, etcd: EtcdMember) -> None:
@@ -156,3 +162,45 @@ def test_data_flows_without_the_coordinator_and_etcd(machines: Machines, etcd: E
         machines.expect("0-0", b"alone")
     finally:
         etcd.signal(signal.SIGCONT)
+
+
+def test_a_lost_etcd_is_filled_again_from_what_running_nodes_keep(
+    machines: Machines, etcd: EtcdMember, tmp_path: Path
+) -> None:
+    with machines.client(0) as client:
+        client.create_bucket(Bucket="machines")
+        client.put_object(Bucket="machines", Key="a", Body=b"kept")
+    machines.expect("a", b"kept")
+    assert machines.coordinator.stop() == 0
+    etcd.kill()
+    shutil.rmtree(tmp_path / "etcd" / "m0")
+    etcd.start()
+    etcd.wait_until_ready()
+
+    ports = [int(url.rpartition(":")[2]) + 2000 for url in machines.endpoints]
+    urls = [f"http://127.0.0.1:{port}" for port in ports]
+    code, said = rebuild(etcd, machines.token, ",".join(urls[:2]))
+    assert (code, "was not heard" in said) == (1, True), said
+    code, said = rebuild(etcd, encode_join_token(JoinToken("5c5c5c5c", bytes(32))), urls[0])
+    assert (code, "does not tell what it keeps" in said) == (1, True), said
+    code, said = rebuild(etcd, machines.token, ",".join(urls))
+    assert (code, "256 shards" in said) == (0, True), said
+
+    machines.coordinator.command = (*machines.coordinator.command, "--join-token", machines.token)
+    machines.coordinator.start()
+    for node in machines.nodes:
+        node.kill()
+        node.start()
+    for node in machines.nodes:
+        node.wait_for("is ready", times=2)
+    machines.expect("a", b"kept")
+    with machines.client(2) as client:
+        assert put_status(client, "machines", "b", b"and on") == 200
+
+
+def rebuild(etcd: EtcdMember, token: str, urls: str) -> tuple[int, str]:
+    """`octad coordinator rebuild --from-nodes`: its exit code and what it said."""
+    command: list[str | Path] = [OCTAD, "coordinator", "rebuild", "--etcd", etcd.url]
+    command += ["--join-token", token, "--from-nodes", urls]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stdout + done.stderr

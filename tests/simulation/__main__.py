@@ -10,58 +10,71 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.simulation.mutants import MUTANTS, planted
-from tests.simulation.run import run_seed
+from tests.simulation.run import run_seed, summary
 from tests.simulation.world import Violation
 
-PROCESSES = 2
 CHUNK = 25
 PROGRESS = Path(".cache/simulation-next-seed")
 
 
-def run_chunk(first: int, end: int) -> tuple[int, int, float, int, list[tuple[int, str]]]:
-    """(seeds, steps, CPU seconds, answered operations, what failed)."""
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What some seeds did."""
+
+    end: int
+    seeds: int
+    cpu_s: float
+    counts: Counter[str]
+    failures: list[tuple[int, str]]
+
+
+def run_chunk(seeds: range) -> Chunk:
+    """Run them one after the other, whatever fails."""
     failures: list[tuple[int, str]] = []
-    steps = answered = 0
+    counts: Counter[str] = Counter()
     began = time.process_time()
-    for seed in range(first, end):
+    for seed in seeds:
         try:
-            world = run_seed(seed)
+            counts.update(summary(run_seed(seed)))
         except Exception as error:  # An assertion of the core counts as much as a Violation.
             failures.append((seed, f"{type(error).__name__}: {error}"))
-        else:
-            steps += world.steps
-            answered += world.clients.answered
-    return end - first, steps, time.process_time() - began, answered, failures
+    return Chunk(seeds.stop, len(seeds), time.process_time() - began, counts, failures)
 
 
-def run_many(first: int, seeds: int) -> int:
-    """0 when nothing failed."""
-    began = time.monotonic()
-    done = steps = answered = 0
-    cpu = 0.0
+def run_many(first: int, seeds: int, processes: int, *, resumed: bool) -> int:
+    """0 when nothing failed and every history was decided."""
+    began, done, cpu_s = time.monotonic(), 0, 0.0
+    counts: Counter[str] = Counter()
     failures: list[tuple[int, str]] = []
-    ends = range(first, first + seeds, CHUNK)
-    with ProcessPoolExecutor(PROCESSES) as pool:
-        chunks = [pool.submit(run_chunk, at, min(at + CHUNK, first + seeds)) for at in ends]
-        for chunk in as_completed(chunks):
-            counts = chunk.result()
-            done, steps, cpu = done + counts[0], steps + counts[1], cpu + counts[2]
-            answered += counts[3]
-            failures += counts[4]
-            for seed, what in counts[4]:
+    end = first + seeds
+    chunks = [range(at, min(at + CHUNK, end)) for at in range(first, end, CHUNK)]
+    with ProcessPoolExecutor(processes) as pool:
+        for chunk in pool.map(run_chunk, chunks):
+            done, cpu_s = done + chunk.seeds, cpu_s + chunk.cpu_s
+            counts.update(chunk.counts)
+            failures += chunk.failures
+            for seed, what in chunk.failures:
                 print(f"seed {seed}: {what.splitlines()[-1]}")
-                print(f"  replay: {sys.executable} -m tests.simulation --replay {seed}")
+                print(f"  replay: {sys.executable} -m tests.simulation --replay {seed}", flush=True)
+            if resumed and not failures:
+                PROGRESS.parent.mkdir(exist_ok=True)
+                PROGRESS.write_text(str(chunk.end))
+    for name, count in counts.items():
+        print(f"{count:>12,} {name}")
     print(
-        f"seeds {first}…{first + seeds - 1}: {done} run, {len(failures)} failed, {steps} steps, "
-        f"{answered} operations, {steps / cpu:.0f} steps a CPU second, "
-        f"{cpu / done * 1000:.0f} CPU ms a seed, {time.monotonic() - began:.0f} s"
+        f"seeds {first}…{end - 1}: {done} run, {len(failures)} failed, "
+        f"{counts['histories undecided']} histories undecided, "
+        f"{counts['steps'] / cpu_s:,.0f} steps a CPU second, "
+        f"{cpu_s / done * 1000:.0f} CPU ms a seed, {time.monotonic() - began:.0f} s"
     )
-    return 1 if failures else 0
+    return 1 if failures or counts["histories undecided"] else 0
 
 
 def replay(seed: int, mutant: str | None) -> int:
@@ -80,6 +93,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation")
     parser.add_argument("--seeds", type=int, default=500)
     parser.add_argument("--first", type=int, help="instead of where the last run ended")
+    parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--replay", type=int, metavar="SEED")
     parser.add_argument("--mutant", choices=sorted(MUTANTS))
     options = parser.parse_args()
@@ -88,11 +102,8 @@ def main() -> int:
     first = options.first
     if first is None:
         first = int(PROGRESS.read_text()) if PROGRESS.exists() else 0
-    result = run_many(first, options.seeds)
-    if result == 0 and options.first is None:
-        PROGRESS.parent.mkdir(exist_ok=True)
-        PROGRESS.write_text(str(first + options.seeds))
-    return result
+    resumed = options.first is None
+    return run_many(first, options.seeds, options.processes, resumed=resumed)
 
 
 if __name__ == "__main__":

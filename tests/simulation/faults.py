@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tests.simulation.simulated_copies import is_readable
+from tests.simulation.simulated_disk import key_hash
+from tests.simulation.simulated_front_doors import DEPTH_MAX, KEYS, route
 from tests.simulation.world import World
 
 from octad.sharding.ids import NodeId, ShardId
@@ -29,7 +32,12 @@ class Faults:
             (self.clog, 0.6),
             (self.slow_disk, 0.4),
             (self.full_disk, 0.2),
+            (self.sync_error, 0.3),
+            (self.damage_journal, 0.3),
+            (self.flip, 0.6),
             (self.plan, 1.0),
+            (self.split, 1.2),
+            (self.store_slow, 0.3),
             (self.flush, 1.0),
         ]
         self.kinds = [(kind, weight) for kind, weight in kinds if random.random() < 0.55]
@@ -42,6 +50,8 @@ class Faults:
             world.store.late = random.choice([0.1, 0.5])
         if random.random() < 0.4:
             world.store.lagging = random.choice([0.1, 0.5])
+        if random.random() < 0.3:
+            world.store.lossy = random.choice([0.1, 0.4])
         if self.kinds:
             world.after(0.5, self.next)
 
@@ -50,7 +60,9 @@ class Faults:
             return
         random = self.world.random
         kinds = [kind for kind, _ in self.kinds]
-        random.choices(kinds, [weight for _, weight in self.kinds])[0]()
+        kind = random.choices(kinds, [weight for _, weight in self.kinds])[0]
+        self.world.faults[kind.__name__] += 1
+        kind()
         self.world.after(random.random() * 2 * self.pause_s, self.next)
 
     def _for_a_while(self, what: Callable[[], None], longest: float = 5.0) -> None:
@@ -84,6 +96,10 @@ class Faults:
 
     def _others_are_whole(self, node: NodeId) -> bool:
         world = self.world
+        for other in world.nodes:
+            disk = world.disks[other]
+            if other != node and (disk.damaged or disk.has_flips()):
+                return False
         for shard, row in world.store.rows.items():
             if any(
                 replica.pending is not None
@@ -145,6 +161,10 @@ class Faults:
     def _store_up(self) -> None:
         self.world.store.down = False
 
+    def store_slow(self) -> None:
+        self.world.store.slow_s = self.world.random.choice([0.3, 2.0])
+        self._for_a_while(lambda: setattr(self.world.store, "slow_s", 0.0))
+
     def clog(self) -> None:
         a, b = self.world.random.sample(self.world.nodes, 2)
         self.world.clogs[a, b] = self.world.random.random() * 1.5
@@ -163,6 +183,37 @@ class Faults:
         disk.full = True
         self._for_a_while(lambda: setattr(disk, "full", False))
 
+    def sync_error(self) -> None:
+        self.world.disks[self.world.random.choice(self.world.nodes)].failing = True
+
+    def damage_journal(self) -> None:
+        """A synced record cannot be read any more, as the next restart finds out."""
+        node = self._any_running()
+        if node is None or not self._others_are_whole(node):
+            return
+        disk = self.world.disks[node]
+        if disk.synced:
+            self.world.tell(f"a record in the journal of n{node} is damaged")
+            disk.damaged = disk.journal[self.world.random.randrange(disk.synced)]
+            self.world.crash(node)
+            self._for_a_while(lambda: self._boot(node))
+
+    def flip(self) -> None:
+        """Bytes of a value that other members have, too."""
+        world = self.world
+        node = world.random.choice(world.nodes)
+        disk = world.disks[node]
+        for key in world.random.sample(KEYS, 2):
+            shard = route(world.store.rows, key)
+            row = disk.rows.get(key)
+            if shard is None or row is None or row[1] is None or disk.is_flipped(key):
+                continue
+            full = [member.node for member in world.store.rows[shard].members if not member.base]
+            others = [world.disks[other].rows.get(key) for other in full if other != node]
+            if others and all(other == row for other in others):
+                world.tell(f"key {key!r} is damaged at n{node}")
+                disk.flip(key)
+
     def flush(self) -> None:
         node = self._any_running()
         if node is not None:
@@ -173,10 +224,21 @@ class Faults:
         world = self.world
         shard = world.random.choice(list(world.store.rows))
         members = world.random.sample(world.nodes, world.strength.replicas)
-        self._set_plan(shard, Plan(tuple(members), world.random.choice(members), 0))
+        depth = world.store.rows[shard].depth
+        self._set_plan(shard, Plan(tuple(members), world.random.choice(members), depth))
+
+    def split(self) -> None:
+        """A shard in two, with whoever is in its row now."""
+        world = self.world
+        shard = world.random.choice(list(world.store.rows))
+        row = world.store.rows[shard]
+        members = tuple(member.node for member in row.members)
+        if row.depth < DEPTH_MAX and len(members) == world.strength.replicas:
+            self._set_plan(shard, Plan(members, row.primary, row.depth + 1))
 
     def _set_plan(self, shard: ShardId, plan: Plan) -> None:
-        self.world.tell(f"plan for {shard}: {list(plan.members)}, primary n{plan.primary}")
+        self.world.tell(f"plan for {shard}: {list(plan.members)}, primary n{plan.primary}, "
+                        f"depth {plan.depth}")  # fmt: skip
         self.world.plans[shard] = plan
         for process in self.world.processes():
             if shard in process.replicas:
@@ -190,14 +252,14 @@ class Faults:
         self.over = True
         world.tell("everything is healed")
         world.loss = world.duplication = 0.0
-        world.store.late = world.store.lagging = 0.0
+        world.store.late = world.store.lagging = world.store.lossy = world.store.slow_s = 0.0
         world.store.down = False
         world.store.cut.clear()
         world.cuts.clear()
         world.clogs.clear()
         world.plans.clear()
         for disk in world.disks.values():
-            disk.full, disk.slow = False, 1.0
+            disk.full, disk.slow, disk.failing = False, 1.0, False
         for node in world.nodes:
             process = world.running[node]
             if process is None:
@@ -217,4 +279,9 @@ class Faults:
                 nodes.remove(row.primary)
                 members = (row.primary, *nodes[: world.strength.replicas - 1])
                 self._set_plan(shard, Plan(members, row.primary, row.depth))
+        for process in world.processes():
+            for replica in process.replicas.values():
+                for key in process.disk.rows:  # As a scrub would find it.
+                    if replica.covers(key_hash(key)):
+                        is_readable(process, replica, key)
         world.after(1.0, self._coordinate)

@@ -1,17 +1,27 @@
 """Is the history of one key linearizable? Wing and Gong's search, with memory (Lowe's WGL).
 
-A register with conditional writes: an operation takes effect at one moment between its call and
-its return, reads see the newest effect, a refusal means that the condition was false at that
-moment. What has an unknown outcome may take effect at any later time, or never.
+A register with conditional writes, or a log with appends: an operation takes effect at one moment
+between its call and its return, reads see all effects before, a refusal means that the condition
+was false at that moment. What has an unknown outcome may take effect at any later time, or never.
+
+Keys are searched one by one (linearizability is local). Within a key the search branches only where
+it has to:
+
+- What is possible now and changes nothing (a read, a refusal) is taken at once: any order in which
+  it comes later stays one when it comes now.
+- A write of unknown outcome is tried only when something that may come next would go otherwise
+  after it: else it could as well come later, or never.
+- Of several unknown writes that do the same, the first called is tried.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 
 INFINITE = float("inf")
-STATES_MAX = 30_000  # A history that is harder than this is not decided; sound ones take hundreds.
+STATES_MAX = 100_000  # A history that is harder is not decided; sound ones take hundreds.
 ANY = "*"  # As `if_match`: unconditional.
 
 
@@ -22,51 +32,151 @@ class Done:
     called: float
     returned: float  # INFINITE: unknown outcome.
     is_write: bool
-    value: str | None  # Written, or read.
+    value: str | None  # Written, appended, or read.
     if_match: str | None = ANY  # The write's condition: the value that must stand (None: absent).
     refused: bool = False
+    appends: bool = False  # `value` goes behind what stands, at the offset that is answered.
+    expected: int | None = None  # The append's condition: the offset that must be next.
+    offset: int | None = None  # Its answer.
 
 
-def is_linearizable(history: Sequence[Done]) -> bool:
+class Verdict(Enum):
+    """What the search found."""
+
+    LINEARIZABLE = auto()
+    VIOLATED = auto()
+    UNDECIDED = auto()
+
+
+def items(log: str | None) -> int:
+    """How many items a log has: the next offset."""
+    return 0 if log is None else log.count(",") + 1
+
+
+def appended(log: str | None, item: str) -> str:
+    """The log with one more item."""
+    return item if log is None else f"{log},{item}"
+
+
+def judge(history: Sequence[Done]) -> Verdict:
     """See the module."""
-    operations = [done for done in history if done.is_write or done.returned != INFINITE]
-    operations.sort(key=lambda done: done.called)
-    must = 0
-    for index, done in enumerate(operations):
-        if done.returned != INFINITE:
-            must |= 1 << index
-    seen: set[tuple[int, str | None]] = set()
-    stack: list[tuple[int, str | None]] = [(0, None)]
-    while stack:
-        finished, state = stack.pop()
-        if finished & must == must:
-            return True
-        if (finished, state) in seen:
-            continue
-        seen.add((finished, state))
-        if len(seen) > STATES_MAX:
-            return True
-        first_return = min(
-            done.returned for index, done in enumerate(operations) if not finished >> index & 1
-        )
-        for index, done in enumerate(operations):
+    return _Search(history).run()
+
+
+# A place in the search: operations that must take effect are finished up to `base` and, by the bits
+# of `mask`, here and there behind it; `maybe` are the bits of the unknown ones that took effect.
+_Place = tuple[int, int, int, str | None]
+
+
+class _Search:
+    """One history."""
+
+    def __init__(self, history: Sequence[Done]) -> None:
+        ordered = sorted(history, key=lambda done: done.called)
+        self.must = [done for done in ordered if done.returned != INFINITE]
+        self.may = [done for done in ordered if done.returned == INFINITE and done.is_write]
+
+    def run(self) -> Verdict:
+        seen: set[_Place] = set()
+        stack: list[_Place] = [(0, 0, 0, None)]
+        while stack:
+            place = self._settled(stack.pop())
+            if place[0] == len(self.must):
+                return Verdict.LINEARIZABLE
+            if place in seen:
+                continue
+            seen.add(place)
+            if len(seen) > STATES_MAX:
+                return Verdict.UNDECIDED
+            stack.extend(self._next(place))
+        return Verdict.VIOLATED
+
+    def _window(self, base: int, mask: int) -> tuple[list[int], float]:
+        """The unfinished that may come next, and the first return among them."""
+        must, first_return, found = self.must, INFINITE, []
+        for index in range(base, len(must)):
+            done = must[index]
             if done.called > first_return:
                 break
-            if not finished >> index & 1:
+            if not mask >> (index - base) & 1:
+                found.append(index)
+                first_return = min(first_return, done.returned)
+        return [index for index in found if must[index].called <= first_return], first_return
+
+    def _settled(self, place: _Place) -> _Place:
+        """After everything that is possible now and changes nothing."""
+        base, mask, maybe, state = place
+        while True:
+            taken = False
+            for index in self._window(base, mask)[0]:
+                done = self.must[index]
+                if (not done.is_write or done.refused) and _effect(done, state) is not _IMPOSSIBLE:
+                    mask |= 1 << (index - base)
+                    taken = True
+            while mask & 1:
+                base, mask = base + 1, mask >> 1
+            if not taken:
+                return base, mask, maybe, state
+
+    def _next(self, place: _Place) -> Iterator[_Place]:
+        """Last the one to try first: what must take effect, by its return."""
+        base, mask, maybe, state = place
+        window, first_return = self._window(base, mask)
+        open_may = [
+            index
+            for index, done in enumerate(self.may)
+            if not maybe >> index & 1 and done.called <= first_return
+        ]
+        coming = [self.must[index] for index in window] + [self.may[index] for index in open_may]
+        tried: set[tuple[str | None, str | None, int | None, bool]] = set()
+        for index in open_may:
+            done = self.may[index]
+            kind = (done.value, done.if_match, done.expected, done.appends)
+            after = _effect(done, state)
+            if kind in tried or after is _IMPOSSIBLE or after == state:
+                continue
+            tried.add(kind)
+            if any(_goes_otherwise(other, state, after) for other in coming if other is not done):
+                yield base, mask, maybe | 1 << index, after  # type: ignore[misc]
+        for index in sorted(window, key=lambda index: -self.must[index].returned):
+            done = self.must[index]
+            if done.is_write and not done.refused:
                 after = _effect(done, state)
                 if after is not _IMPOSSIBLE:
-                    stack.append((finished | 1 << index, after))  # type: ignore[arg-type]
-    return False
+                    yield base, mask | 1 << (index - base), maybe, after  # type: ignore[misc]
 
 
 _IMPOSSIBLE = object()
 
 
-def _effect(done: Done, state: str | None) -> object:
+def _goes_otherwise(done: Done, before: object, after: object) -> bool:
+    """Whether `done` would have another effect on `after` than on `before`."""
+    then = _effect(done, after)
+    if then is _IMPOSSIBLE:
+        return False
+    now = _effect(done, before)
+    return now is _IMPOSSIBLE or (done.is_write and not done.refused and now != then)
+
+
+def _effect(done: Done, state: object) -> object:
     """The state after `done` took effect on `state`."""
+    assert state is None or isinstance(state, str)
     if not done.is_write:
         return state if done.value == state else _IMPOSSIBLE
+    if done.appends:
+        return _appended(done, state)
     holds = done.if_match == ANY or done.if_match == state
     if done.refused:
         return _IMPOSSIBLE if holds else state
     return done.value if holds else _IMPOSSIBLE
+
+
+def _appended(done: Done, state: str | None) -> object:
+    end = items(state)
+    holds = done.expected is None or done.expected == end
+    if done.refused:
+        return _IMPOSSIBLE if holds else state
+    if not holds or (done.offset is not None and done.offset != end):
+        return _IMPOSSIBLE
+    assert done.value is not None
+    return appended(state, done.value)

@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from random import Random
 
 from tests.simulation.faults import Faults
+from tests.simulation.simulated_disk import Row
+from tests.simulation.simulated_front_doors import DEPTH, PATIENCE_S
 from tests.simulation.world import World
+
+from octad.sharding.limits import REQUEST_IDS_MAX, REQUEST_IDS_S
+from octad.storage_node.core.failover import request_window
 
 FAULTS_S = 14.0
 HEALING_S = 14.0
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What a seed's run did."""
-
-    seed: int
-    steps: int
-    answered: int
-    unknown: int
-    refused: int
-    local_reads: int
-    epochs: int
+USUAL = (REQUEST_IDS_MAX, REQUEST_IDS_S)
+WINDOWS = (USUAL, USUAL, (6, REQUEST_IDS_S), (REQUEST_IDS_MAX, 2.2 * PATIENCE_S))
 
 
 def run_seed(seed: int) -> World:
     """The whole run; raises Violation."""
     shape = Random(f"shape {seed}")
     replicas = shape.choice([2, 3, 3])
-    world = World(seed, nodes=replicas + shape.choice([0, 1, 1, 2]), replicas=replicas, shards=2)
+    nodes = replicas + shape.choice([0, 1, 1, 2])
+    with request_ids_kept(*shape.choice(WINDOWS)):
+        return _run(World(seed, nodes=nodes, replicas=replicas, shards=1 << DEPTH))
+
+
+@contextmanager
+def request_ids_kept(most: int, seconds: float) -> Iterator[None]:
+    """A window that late retries may miss: they are answered "unknown" (rule R16)."""
+    vars(request_window).update(REQUEST_IDS_MAX=most, REQUEST_IDS_S=seconds)
+    try:
+        yield
+    finally:
+        vars(request_window).update(REQUEST_IDS_MAX=USUAL[0], REQUEST_IDS_S=USUAL[1])
+
+
+def _run(world: World) -> World:
     faults = Faults(world)
     world.clients.start(3)
     world.run_until(FAULTS_S)
@@ -60,19 +71,37 @@ def check_whole(world: World) -> None:
             if log.commit != replica.log.commit:
                 world.fail(f"n{member.node} has committed {log.commit} of {shard}, "
                            f"not {replica.log.commit}")  # fmt: skip
-            rows = world.disks[member.node].index[shard].rows
-            if rows != world.disks[row.primary].index[shard].rows:
+            rows = _present(world.disks[member.node].rows_of(shard, row.depth))
+            if rows != _present(world.disks[row.primary].rows_of(shard, row.depth)):
                 world.fail(f"n{member.node} and n{row.primary} differ in shard {shard}")
+            world.clients.read_everything(process, process.replicas[shard])
 
 
-def summary(world: World) -> Summary:
-    clients = world.clients
-    return Summary(
-        world.seed,
-        world.steps,
-        clients.answered,
-        clients.unknown,
-        clients.refused,
-        clients.local_reads,
-        sum(row.epoch for row in world.store.rows.values()),
+def _present(rows: dict[bytes, Row]) -> dict[bytes, Row]:
+    return {key: row for key, row in rows.items() if row[1] is not None}
+
+
+def summary(world: World) -> Counter[str]:
+    """What a seed's run did, in counts that can be added up."""
+    clients, store = world.clients, world.store
+    counts = Counter(
+        {
+            "steps": world.steps,
+            "operations answered": clients.answered,
+            "operations of unknown outcome": clients.unknown,
+            "conditions refused": clients.refused,
+            "reads by one node alone": clients.local_reads,
+            "lists": clients.lists,
+            "appends": clients.appends,
+            "requests misdirected after a split": clients.misdirected,
+            "histories checked": len(clients.history),
+            "histories undecided": clients.undecided,
+            "configurations": sum(len(rows) for rows in store.history.values()),
+            "splits": world.splits,
+            "syncs that failed": world.sync_errors,
+            "damaged journals": world.damaged_journals,
+            "damaged values repaired": world.repaired,
+        }
     )
+    counts.update({f"fault: {kind}": times for kind, times in world.faults.items()})
+    return counts

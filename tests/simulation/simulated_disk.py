@@ -1,31 +1,42 @@
-"""A node's disk: a journal that keeps what was synced, and an index that keeps what was flushed."""
+"""A node's disk: a journal that keeps what was synced, and an index that keeps what was flushed.
+
+As in the real one, the rows of all shards stand in one index, and a shard is a range of it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
-from octad.sharding.ids import Epoch, Seq, ShardId
+from octad.sharding.ids import Epoch, Seq, ShardId, number_of
 from octad.storage_node.core.failover.shard_log import Entry
 
 NOTHING, NO_EPOCH = Seq(0), Epoch(0)
+FLIPPED = "~"  # At the end of a value: its checksum does not fit.
+
+Row = tuple[Seq, str | None]  # None: a mark that the key was deleted.
+
+
+def key_hash(key: bytes) -> int:
+    """What decides the shard of a key: its first byte."""
+    return key[0]
 
 
 @dataclass(slots=True)
 class Record:
-    """One of the journal: an entry, or that the shard's log begins anew."""
+    """One of the journal: an entry, or that the shard's log begins anew, or was split."""
 
     shard: ShardId
     commit: Seq
     entry: Entry | None
-    start: tuple[Seq, Epoch, Seq] | None = None  # (start, its epoch, whole)
+    start: tuple[Seq, Epoch, Seq, int | None] | None = None  # (start, its epoch, whole, depth)
+    split: tuple[int, Seq] | None = None  # (depth, behind which entry)
 
 
 @dataclass(slots=True)
 class ShardIndex:
-    """The rows of a shard, and the state that says how far they go."""
+    """The state of a shard that says how far its rows go."""
 
-    rows: dict[bytes, tuple[Seq, str | None]] = field(default_factory=dict)  # None: a tombstone.
     request_ids: list[tuple[bytes, Seq]] = field(default_factory=list)
     applied: Seq = NOTHING
     applied_epoch: Epoch = NO_EPOCH
@@ -33,28 +44,7 @@ class ShardIndex:
     start_epoch: Epoch = NO_EPOCH
     whole: Seq | None = None
     copied_as_of: Seq | None = None
-
-    def copy(self) -> ShardIndex:
-        return ShardIndex(
-            dict(self.rows),
-            list(self.request_ids),
-            self.applied,
-            self.applied_epoch,
-            self.start,
-            self.start_epoch,
-            self.whole,
-            self.copied_as_of,
-        )
-
-    def put(self, key: bytes, seq: Seq, value: str | None) -> None:
-        """The newest wins; while history is missing, deletions leave a mark (rule R12)."""
-        known = self.rows.get(key)
-        if known is not None and known[0] > seq:
-            return
-        if value is None and self.whole is None:
-            self.rows.pop(key, None)
-        else:
-            self.rows[key] = (seq, value)
+    depth: int | None = None
 
 
 class Disk:
@@ -64,10 +54,16 @@ class Disk:
         self.incarnation = incarnation
         self.journal: list[Record] = []
         self.synced = 0
+        self.rows: dict[bytes, Row] = {}
         self.index: dict[ShardId, ShardIndex] = {}
+        self.flushed_rows: dict[bytes, Row] = {}
         self.flushed: dict[ShardId, ShardIndex] = {}
         self.full = False
         self.slow = 1.0
+        self.failing = False  # The next sync says EIO.
+        self.damaged: Record | None = None  # Its checksum does not fit.
+
+    # -- the index -----------------------------------------------------------------------------
 
     def shard(self, shard: ShardId) -> ShardIndex:
         found = self.index.get(shard)
@@ -75,10 +71,44 @@ class Disk:
             found = self.index[shard] = ShardIndex()
         return found
 
+    def rows_of(self, shard: ShardId, depth: int) -> dict[bytes, Row]:
+        """The shard's range of the index."""
+        mask, number = (1 << depth) - 1, number_of(shard)
+        return {key: row for key, row in self.rows.items() if key_hash(key) & mask == number}
+
+    def put(self, index: ShardIndex, key: bytes, seq: Seq, value: str | None) -> None:
+        """The newest wins; while history is missing, deletions leave a mark (rule R12)."""
+        known = self.rows.get(key)
+        if known is not None and known[0] > seq:
+            return
+        if value is None and index.whole is None:
+            self.rows.pop(key, None)
+        else:
+            self.rows[key] = (seq, value)
+
+    def is_flipped(self, key: bytes) -> bool:
+        """Whether the checksum of the key's value does not fit."""
+        row = self.rows.get(key)
+        return row is not None and row[1] is not None and row[1].endswith(FLIPPED)
+
+    def has_flips(self) -> bool:
+        """Whether any value is damaged, as it is read now or will be after a crash."""
+        values = [value for rows in (self.rows, self.flushed_rows) for _, value in rows.values()]
+        return any(value is not None and value.endswith(FLIPPED) for value in values)
+
+    def flip(self, key: bytes) -> None:
+        """Damage a value where it lies."""
+        seq, value = self.rows[key]
+        assert value is not None
+        self.rows[key] = (seq, value + FLIPPED)
+        if self.flushed_rows.get(key) == (seq, value):
+            self.flushed_rows[key] = self.rows[key]
+
     def flush(self) -> None:
         """The index is durable as it is; the journal goes first, as in the real one."""
         self.synced = len(self.journal)
-        self.flushed = {shard: index.copy() for shard, index in self.index.items()}
+        self.flushed = {shard: replace(index) for shard, index in self.index.items()}
+        self.flushed_rows = dict(self.rows)
         settled = 0
         for record in self.journal:
             if record.entry is not None and not record.entry.settled:
@@ -87,12 +117,19 @@ class Disk:
         del self.journal[:settled]
         self.synced -= settled
 
+    # -- what happens to it --------------------------------------------------------------------
+
     def crash(self, random: Random) -> None:
         """Some of what was not synced may be there; the first damage ends the journal."""
         kept = random.randint(self.synced, len(self.journal)) if random.random() < 0.3 else 0
         del self.journal[max(self.synced, kept) :]
         self.synced = len(self.journal)
-        self.index = {shard: index.copy() for shard, index in self.flushed.items()}
+        self.index = {shard: replace(index) for shard, index in self.flushed.items()}
+        self.rows = dict(self.flushed_rows)
+
+    def is_whole(self) -> bool:
+        """Whether a replay meets no damage in what was synced. It is not a torn tail."""
+        return self.damaged is None or all(record is not self.damaged for record in self.journal)
 
     def holds(self, shard: ShardId, epoch: Epoch, seq: Seq) -> bool:
         """Whether that entry survives whatever happens now."""

@@ -7,6 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tests.simulation.simulated_copies import (
+    ask_for_copy,
+    serve_copy,
+    serve_repair,
+    take_copy,
+    take_repair,
+)
 from tests.simulation.simulated_disk import Disk, Record
 
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
@@ -26,17 +33,18 @@ from octad.storage_node.core.failover.replica_actions import (
     SendNack,
     SendPrepare,
     SendSession,
+    SplitLog,
     StartLog,
     Swap,
 )
 from octad.storage_node.core.failover.shard_log import Entry, ShardLog
 from octad.storage_node.core.failover.shard_replica import ShardReplica
+from octad.storage_node.core.failover.shard_splitter import ancestors
 from octad.storage_node.core.operations import DeleteObject, PutObject
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-RANGES = 2  # Of a shard's hashes: a copy takes them one by one.
 TIMER_S = 0.25
 
 
@@ -49,6 +57,7 @@ class Process:
         self.disk = disk
         self.running = True
         self.paused_until = 0.0
+        self.newer = world.is_newer(node)  # It runs the version that knows more fields.
         self.leases = PairLeases(node, boot, world.clock(node))
         self.fence = 0
         self.fenced = False
@@ -57,10 +66,12 @@ class Process:
         self.waiting: dict[Entry, list[Any]] = {}
         self.refusals: list[Any] = []
         self.copies: dict[ShardId, list[Any]] = {}
+        self.held: dict[ShardId, ShardRow] = {}  # Of halves of what is not split here yet.
+        self.recovering = True
         self._syncing = False
         self._refetching: set[ShardId] = set()
         self._unsynced: list[tuple[ShardReplica, Entry]] = []
-        self._applying: dict[ShardId, list[tuple[Entry, ...]]] = {}
+        self.applying: dict[ShardId, list[tuple[Entry, ...]]] = {}
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -69,15 +80,21 @@ class Process:
         for shard, index in self.disk.index.items():
             log = ShardLog(index.applied, index.applied_epoch)
             replica = self._make(shard, log)
-            replica.restore(index.start, index.start_epoch, index.whole, index.copied_as_of)
+            replica.restore(
+                index.start, index.start_epoch, index.whole, index.copied_as_of, index.depth
+            )
             log.requests.restore(index.request_ids, self.now())
         for record in list(self.disk.journal):
             replica = self.replica(record.shard)
-            if record.entry is None:
+            if record.split is not None:
+                self.perform(replica, replica.recover_split(*record.split))
+                self.save(replica)
+            elif record.entry is None:
                 assert record.start is not None
-                start, epoch, whole = record.start
-                self.perform(replica, replica.recover_start(start, epoch, record.commit, whole))
-                self._save(replica)
+                start, epoch, whole, depth = record.start
+                actions = replica.recover_start(start, epoch, record.commit, whole, depth)
+                self.perform(replica, actions)
+                self.save(replica)
             else:
                 old = record.entry
                 record.entry = Entry(
@@ -87,6 +104,7 @@ class Process:
                 replica.recover(record.entry, record.commit)
         for replica in list(self.replicas.values()):
             self.perform(replica, replica.recovered())
+        self.recovering = False
         self.world.store.rewrite_fence(self, self._read_rows)
         self._timer()
 
@@ -95,6 +113,10 @@ class Process:
             self.world.after(0.2, self.when_awake, self._read_rows)
             return
         self.fenced = True
+        self.list_rows()
+
+    def list_rows(self) -> None:
+        """All rows as they are."""
         for shard, row in list(self.world.store.rows.items()):
             self.see_row(shard, row)
 
@@ -114,6 +136,25 @@ class Process:
 
     def replica(self, shard: ShardId) -> ShardReplica:
         return self.replicas.get(shard) or self._make(shard, ShardLog(Seq(0), Epoch(0)))
+
+    def _unsplit(self, shard: ShardId) -> ShardId | None:
+        """The shard here that `shard` is still a part of: it is split first (rule R18)."""
+        for ancestor, depth in ancestors(shard):
+            known = self.replicas.get(ancestor)
+            if known is not None and known.may_contain(depth):
+                return ancestor
+        return None
+
+    def _addressed(self, shard: ShardId) -> ShardReplica | None:
+        """Whom a message is for."""
+        replica = self.replicas.get(shard)
+        if replica is None:
+            unsplit = self._unsplit(shard)
+            if unsplit is not None:
+                self._refetch(unsplit)
+                return None
+            replica = self._make(shard, ShardLog(Seq(0), Epoch(0)))
+        return replica
 
     def now(self) -> float:
         return self.world.clock(self.id)
@@ -153,6 +194,10 @@ class Process:
         known = self.rows.get(shard)
         if known is None or known.epoch < row.epoch:
             self.rows[shard] = row
+        if shard not in self.replicas and (unsplit := self._unsplit(shard)) is not None:
+            self.held[shard] = row
+            self._refetch(unsplit)
+            return
         nodes = [member.node for member in row.members] + [known.node for known in row.learners]
         if shard in self.replicas or self.id in nodes:
             replica = self.replica(shard)
@@ -182,20 +227,7 @@ class Process:
 
     def receive(self, sender: NodeId, message: tuple[Any, ...]) -> None:
         kind = message[0]
-        if kind == "prepare":
-            _, shard, epoch, session, sent, previous_epoch, commit = message
-            if self.disk.full:
-                return
-            replica = self.replica(shard)
-            self.perform(
-                replica,
-                replica.on_prepare(sender, epoch, session, sent, previous_epoch, commit),
-            )
-        elif kind == "ack":
-            _, shard, epoch, upto, session, whole = message
-            replica = self.replica(shard)
-            self.perform(replica, replica.on_ack(sender, epoch, upto, session, whole))
-        elif kind == "beat":
+        if kind == "beat":
             answer = self.leases.on_beat(sender, message[1], self.now())
             self.world.send(self.id, sender, ("answer", answer))
         elif kind == "answer":
@@ -203,30 +235,47 @@ class Process:
                 beat = self.leases.beat(sender, self.now())
                 self.world.send(self.id, sender, ("beat", beat))
             self.world.check_leases()
-        elif kind == "commit":
-            _, shard, epoch, commit, commit_epoch = message
-            replica = self.replica(shard)
-            self.perform(replica, replica.on_commit(sender, epoch, commit, commit_epoch))
+        elif kind in ("ask", "reply"):
+            self.world.clients.receive(self, sender, message)
         else:
-            self._receive_rare(sender, message)
+            replica = self._addressed(message[1])
+            if replica is not None:
+                self._receive_for(replica, sender, message)
         if self.leases.beat_soon:
             self._beat()
 
-    def _receive_rare(self, sender: NodeId, message: tuple[Any, ...]) -> None:
-        kind, shard = message[0], message[1]
-        replica = self.replica(shard)
-        if kind == "nack":
+    def _receive_for(self, replica: ShardReplica, sender: NodeId, message: tuple[Any, ...]) -> None:
+        kind = message[0]
+        if kind == "prepare":
+            _, _, epoch, session, sent, previous_epoch, commit = message
+            if self.disk.full:
+                return
+            self.perform(
+                replica,
+                replica.on_prepare(sender, epoch, session, sent, previous_epoch, commit),
+            )
+        elif kind == "ack":
+            _, _, epoch, upto, session, whole = message
+            self.perform(replica, replica.on_ack(sender, epoch, upto, session, whole))
+        elif kind == "commit":
+            _, _, epoch, commit, commit_epoch = message
+            self.perform(replica, replica.on_commit(sender, epoch, commit, commit_epoch))
+        elif kind == "nack":
             self.perform(replica, replica.on_nack(sender, message[2]))
         elif kind == "join":
             self.perform(replica, replica.on_join(sender, message[2], message[3]))
         elif kind == "session":
             self.perform(replica, replica.on_session(sender, *message[2:]))
         elif kind == "copy":
-            self._serve_copy(sender, replica, message)
+            serve_copy(self, sender, replica, message)
         elif kind == "copied":
-            self._take_copy(sender, replica, message)
+            take_copy(self, replica, message)
+        elif kind == "repair":
+            serve_repair(self, sender, message)
+        elif kind == "repaired":
+            take_repair(self, message)
         else:
-            self.world.clients.receive(self, sender, message)
+            raise AssertionError(kind)
 
     # -- actions -------------------------------------------------------------------------------
 
@@ -247,8 +296,8 @@ class Process:
             elif isinstance(action, Apply):
                 world.check_committed(self, replica, action.entries)
                 delay = 0.0 if world.random.random() < 0.7 else world.random.random() * 0.005
-                if self._applying.get(shard) or (delay and self.fenced):
-                    self._applying.setdefault(shard, []).append(action.entries)
+                if self.applying.get(shard) or (delay and self.fenced):
+                    self.applying.setdefault(shard, []).append(action.entries)
                     world.after(delay, self.when_awake, self._apply_next, replica)
                 else:
                     self._apply(replica, action.entries)
@@ -267,25 +316,51 @@ class Process:
             case SendSession(node=node):
                 world.send(self.id, node, ("session", shard, replica.epoch, action.nonce,
                            action.session, action.start, action.start_epoch))  # fmt: skip
-            case StartLog(start=start, start_epoch=epoch, commit=commit, whole=whole):
+            case StartLog(start=start, start_epoch=epoch, commit=commit, whole=whole, depth=depth):
                 world.tell(f"n{self.id} starts its log of {shard} behind {start}")
-                self._save(replica)
-                self._append(Record(shard, commit, None, (start, epoch, whole)))
+                self.save(replica)
+                self._append(Record(shard, commit, None, (start, epoch, whole, depth)))
+            case SplitLog():
+                self._split(replica, action)
             case Copy(start=start, sources=sources):
                 self.copies[shard] = [start, list(sources), {}, world.next_number()]
-                self._ask_for_copy(shard, self.copies[shard])
+                ask_for_copy(self, shard, self.copies[shard])
             case Propose(swap=swap):
                 world.store.submit(self, shard, swap)
             case Refetch():
-                if shard not in self._refetching and self.fenced:
-                    self._refetching.add(shard)
-                    world.after(0.003, world.store.read, self, lambda: self._refetched(shard))
+                self._refetch(shard)
             case Abandon(entries=entries):
                 for entry in entries:
                     for answer in self.waiting.pop(entry, ()):
                         answer("retry")
             case _:
                 raise AssertionError(action)
+
+    def _split(self, replica: ShardReplica, split: SplitLog) -> None:
+        """Rule R18: a record before any later one of either half; the state of both at once."""
+        world, shard, sibling = self.world, replica.shard, split.sibling
+        world.tell(f"n{self.id} splits its log of {shard} behind {split.seq}")
+        self.copies.pop(shard, None)
+        if not self.recovering:
+            self._append(Record(shard, split.seq, None, None, (split.depth, split.seq)))
+        if sibling not in self.replicas:
+            self._make(sibling, split.log).inherit(split)
+        self.save(replica)
+        self.save(self.replicas[sibling])
+        if self.recovering:
+            return
+        row = self.held.pop(sibling, None)
+        if row is None and split.swap is not None:
+            row = split.swap.proposed
+        if row is None:
+            self._refetch(sibling)
+        else:
+            self.see_row(sibling, row)
+
+    def _refetch(self, shard: ShardId) -> None:
+        if shard not in self._refetching and self.fenced:
+            self._refetching.add(shard)
+            self.world.after(0.003, self.world.store.read, self, lambda: self._refetched(shard))
 
     def _refetched(self, shard: ShardId) -> None:
         self._refetching.discard(shard)
@@ -308,6 +383,9 @@ class Process:
 
     def _synced(self, last: Record | None, told: list[tuple[ShardReplica, Entry]]) -> None:
         disk = self.disk
+        if disk.failing:
+            self.world.sync_failed(self.id)
+            return
         for position in range(len(disk.journal) - 1, disk.synced - 1, -1):
             if disk.journal[position] is last:
                 disk.synced = position + 1
@@ -320,7 +398,7 @@ class Process:
             self._begin_sync()
 
     def _apply_next(self, replica: ShardReplica) -> None:
-        queue = self._applying.get(replica.shard)
+        queue = self.applying.get(replica.shard)
         if queue:
             self._apply(replica, queue.pop(0))
 
@@ -329,81 +407,24 @@ class Process:
         for entry in entries:
             operation = entry.operation
             if isinstance(operation, PutObject):
-                index.put(operation.key, entry.seq, operation.row.etag)
+                self.disk.put(index, operation.key, entry.seq, operation.row.etag)
             elif isinstance(operation, DeleteObject):
-                index.put(operation.key, entry.seq, None)
+                self.disk.put(index, operation.key, entry.seq, None)
         actions = replica.on_applied(entries[-1].seq, self.now())
-        self._save(replica)
+        self.save(replica)
         if self.waiting:
             for entry in entries:
                 for answer in self.waiting.pop(entry, ()):
-                    self.world.check_acknowledged(self, replica, entry)
+                    self.world.check_durable(self, replica, entry)
                     answer("done")
         self.perform(replica, actions)
         if self.refusals:
             self.world.clients.look_at_refusals(self)
 
-    def _save(self, replica: ShardReplica) -> None:
+    def save(self, replica: ShardReplica) -> None:
         index, log = self.disk.shard(replica.shard), replica.log
         index.applied, index.applied_epoch = log.applied, log.applied_epoch
         index.start, index.start_epoch = log.start, log.start_epoch
         index.whole, index.copied_as_of = replica.whole, replica.copied_as_of
         index.request_ids = log.requests.pairs()
-
-    # -- copies --------------------------------------------------------------------------------
-
-    def _ask_for_copy(self, shard: ShardId, copy: list[Any]) -> None:
-        if not self.running or self.copies.get(shard) is not copy:
-            return
-        replica = self.replicas[shard]
-        if replica.whole is None and replica.wanted_start is None:
-            del self.copies[shard]
-            return
-        missing = [number for number in range(RANGES) if number not in copy[2]]
-        if missing:
-            source = self.world.random.choice(copy[1])
-            self.world.send(self.id, source, ("copy", shard, copy[0], missing[0], copy[3]))
-        self.world.after(0.2, self.when_awake, self._ask_for_copy, shard, copy)
-
-    def _serve_copy(self, asker: NodeId, replica: ShardReplica, message: tuple[Any, ...]) -> None:
-        _, shard, start, number, token = message
-        as_of = replica.source_as_of(start)
-        if as_of is None or self._applying.get(shard):
-            return
-        index = self.disk.shard(shard)
-        rows = [(k, v) for k, v in index.rows.items() if k[0] % RANGES == number]
-        reply = ("copied", shard, token, number, as_of, rows, list(index.request_ids))
-        self.world.send(self.id, asker, reply)
-
-    def _take_copy(self, sender: NodeId, replica: ShardReplica, message: tuple[Any, ...]) -> None:
-        _, shard, token, number, as_of, rows, request_ids = message
-        if shard not in self.copies:
-            return
-        copy = self.copies[shard]
-        if copy[3] != token or number in copy[2]:
-            return
-        if replica.wanted_start is not None or replica.log.start != copy[0]:
-            return
-        index = self.disk.shard(shard)
-        there = dict(rows)
-        for key, (seq, _) in list(index.rows.items()):
-            if key[0] % RANGES == number and key not in there and seq <= as_of:
-                del index.rows[key]
-        for key, (seq, value) in rows:
-            known = index.rows.get(key)
-            if known is None or known[0] < seq:
-                index.rows[key] = (seq, value)
-        copy[2][number] = (as_of, request_ids)
-        if len(copy[2]) < RANGES:
-            return
-        newest = max(known for known, _ in copy[2].values())
-        ids = [pair for _, pairs in copy[2].values() for pair in pairs]
-        del self.copies[shard]
-        if replica.whole is not None:
-            index.copied_as_of = newest
-        replica.log.requests.restore(ids, self.now())
-        index.request_ids = replica.log.requests.pairs()
-        self.disk.flush()
-        self.world.tell(f"n{self.id} has copied {shard} as of {newest} behind {copy[0]}")
-        self.perform(replica, replica.on_copied(copy[0], newest, ids, self.now()))
-        self._save(replica)
+        index.depth = replica.depth

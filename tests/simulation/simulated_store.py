@@ -1,15 +1,19 @@
 """The configuration store: rows that change by compare-and-swap under a fence, slowly or late.
 
 A transaction takes a while to arrive and its answer a while to come back; each may be lost, and the
-transaction may land long after its sender has given up.
+transaction may land long after its sender has given up. Rows are kept as bytes: who runs a newer
+version writes a field into them that nobody else knows, and nobody may lose it.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from octad.client.core.kept_fields import with_unknown_fields
 from octad.sharding.ids import NodeId, ShardId
-from octad.sharding.shard_map import ShardRow
+from octad.sharding.shard_map import ShardRow, decode_row, encode_row
 from octad.storage_node.core.failover.replica_actions import Swap
 
 if TYPE_CHECKING:
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 GIVE_UP_S = 1.0
+NEWER_FIELD = "newer"
 
 
 class Store:
@@ -25,6 +30,7 @@ class Store:
     def __init__(self, world: World) -> None:
         self.world = world
         self.rows: dict[ShardId, ShardRow] = {}
+        self.stored: dict[ShardId, bytes] = {}
         self.fences: dict[NodeId, tuple[int, int]] = {}
         self.history: dict[ShardId, list[ShardRow]] = {}
         self.down = False
@@ -32,6 +38,8 @@ class Store:
         self.late = 0.0  # Probability that a transaction lands late.
         self.late_s = (0.0, 6.0)  # How late.
         self.lagging = 0.0  # Probability that a watch event comes late.
+        self.lossy = 0.0  # Probability that one is lost: the watcher lists all rows again later.
+        self.slow_s = 0.0  # How long everything takes at most, beyond the usual.
 
     def reachable(self, process: Process) -> bool:
         return not self.down and process.id not in self.cut
@@ -43,7 +51,7 @@ class Store:
         random = self.world.random
         waiting = [True]
         fence = (process.leases.boot, process.fence)
-        delay = 0.001 + random.random() * 0.004
+        delay = self._delay()
         if random.random() < self.late:
             delay = random.uniform(*self.late_s)
         if process.id in self.cut and random.random() < 0.7:
@@ -63,12 +71,20 @@ class Store:
         if self.down:
             return
         succeeded = self.rows[shard] == swap.expected and self.fences.get(process.id) == fence
+        if swap.sibling is not None and swap.sibling in self.rows:
+            succeeded = False
         if succeeded:
-            self.change(shard, swap.proposed)
+            self.change(shard, swap.proposed, process.newer)
+            if swap.sibling is not None:
+                self.world.splits += 1
+                self.change(swap.sibling, swap.proposed, process.newer)
         if self.reachable(process):
-            delay = 0.001 + self.world.random.random() * 0.004
             row = self.rows[shard]
-            self.world.after(delay, self._answer, process, shard, swap, row, waiting)
+            self.world.after(self._delay(), self._answer, process, shard, swap, row, waiting)
+
+    def _delay(self) -> float:
+        random = self.world.random.random
+        return 0.001 + random() * 0.004 + (random() * self.slow_s if self.slow_s else 0.0)
 
     def _answer(
         self, process: Process, shard: ShardId, swap: Swap, row: ShardRow, waiting: list[bool]
@@ -108,19 +124,39 @@ class Store:
 
     # -- what everybody sees -------------------------------------------------------------------
 
-    def change(self, shard: ShardId, row: ShardRow) -> None:
-        """The row is written; watchers hear of it sooner or later."""
+    def create(self, shard: ShardId, row: ShardRow) -> None:
+        """As the coordinator does, before there is anybody to hear of it."""
+        self.rows[shard], self.stored[shard] = row, encode_row(row)
+
+    def change(self, shard: ShardId, row: ShardRow, newer: bool = False) -> None:
+        """The row is written; watchers hear of it sooner or later, or of a later one."""
         before = self.rows.get(shard)
         if before is not None:
             self.world.check_promoted(shard, before, row)
         self.rows[shard] = row
+        self._write(shard, row, newer)
         self.history.setdefault(shard, []).append(row)
         self.world.tell(f"store: shard {shard} {show(row)}")
         for process in self.world.processes():
             delay = 0.001 + self.world.random.random() * 0.01
             if self.world.random.random() < self.lagging:
                 delay = self.world.random.random() * 4.0
-            self.world.after(delay, self._watch_event, process, shard, row)
+            if self.lossy and self.world.random.random() < self.lossy:
+                self.world.after(1.0 + delay, self.read, process, process.list_rows)
+            else:
+                self.world.after(delay, self._watch_event, process, shard, row)
+
+    def _write(self, shard: ShardId, row: ShardRow, newer: bool) -> None:
+        before = self.stored.get(shard)
+        after = encode_row(row) if before is None else with_unknown_fields(before, row)
+        if newer:
+            fields = msgspec.json.decode(after)
+            fields[NEWER_FIELD] = row.epoch
+            after = msgspec.json.encode(fields)
+        if before is not None and NEWER_FIELD.encode() in before:
+            assert NEWER_FIELD.encode() in after, "a field of a newer version is lost"
+        assert decode_row(after) == row
+        self.stored[shard] = after
 
     def _watch_event(self, process: Process, shard: ShardId, row: ShardRow) -> None:
         if not process.running:

@@ -7,13 +7,15 @@ from tests.simulation.mutants import planted
 from tests.simulation.traces import TRACES
 from tests.simulation.world import Violation
 
+NAMES = pytest.mark.parametrize("name", TRACES, ids=lambda name: TRACES[name].__name__)
 
-@pytest.mark.parametrize("name", TRACES)
+
+@NAMES
 def test_the_rule_holds_in_its_trace(name: str) -> None:
     TRACES[name]()
 
 
-@pytest.mark.parametrize("name", TRACES)
+@NAMES
 def test_the_trace_finds_the_planted_bug(name: str) -> None:
     with planted(name), pytest.raises(Violation):
         TRACES[name]()

@@ -6,19 +6,28 @@ function plays one; with the rule in place it ends well, with the planted bug it
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from tests.simulation.linearizability import ANY, INFINITE, Done
-from tests.simulation.simulated_clients import KEYS
+from tests.simulation.simulated_front_doors import DEPTH, INDEX_KEYS, KEYS
 from tests.simulation.simulated_node import Process
 from tests.simulation.world import World
 
 from octad.sharding.ids import NodeId, ShardId
+from octad.sharding.shard_map import ShardRow
 from octad.storage_node.core.failover.reconfiguration import Plan
+from octad.storage_node.core.failover.replica_actions import Action, Apply
 from octad.storage_node.core.failover.replica_state import Strength
 from octad.storage_node.core.failover.shard_replica import ShardReplica
 
-SHARD = ShardId(0)
-KEY = KEYS[0]
+SHARD, HALF = ShardId(0), ShardId(2)
+KEY, OTHER_KEY = KEYS[0], KEYS[4]  # In one half after a split.
+HALF_KEY = KEYS[2]  # In the other.
 A, B, C, D = NodeId(1), NodeId(2), NodeId(3), NodeId(4)
+
+
+Message = tuple[Any, ...]
 
 
 class Stage:
@@ -43,20 +52,59 @@ class Stage:
     def run(self, seconds: float) -> None:
         self.world.run_until(self.world.time + seconds)
 
-    def write(self, at: NodeId, value: str, if_match: str | None = ANY) -> Done:
-        return self.world.clients.request(-1, self.process(at), SHARD, KEY, True, value, if_match)
+    def write(
+        self, at: NodeId, value: str | None, if_match: str | None = ANY, key: bytes = KEY
+    ) -> Done:
+        return self.world.clients.request(-1, self.process(at), key, True, value, if_match)
 
-    def written(self, at: NodeId, value: str) -> None:
+    def written(self, at: NodeId, value: str | None, key: bytes = KEY) -> None:
         """The write is acknowledged."""
-        done = self.write(at, value)
+        done = self.write(at, value, key=key)
         self.run(0.1)
         assert done.returned != INFINITE, f"{value} is not acknowledged"
 
-    def read(self, at: NodeId) -> Done | None:
+    def read(self, at: NodeId, key: bytes = KEY, shard: ShardId = SHARD) -> Done | None:
         """By that node alone, if it believes that it may."""
-        done = self.world.clients.read_at(self.process(at), self.replica(at), KEY)
+        process = self.process(at)
+        if shard not in process.replicas:
+            return None
+        done = self.world.clients.read_at(process, process.replicas[shard], key)
         self.run(0.01)
         return done
+
+    def plan(self, plan: Plan, shard: ShardId = SHARD) -> None:
+        self.world.plans[shard] = plan
+        for process in self.world.processes():
+            if shard in process.replicas:
+                process.replicas[shard].on_plan(plan)
+
+    def until(self, what: Callable[[], bool], expected: str, step: float = 0.01) -> None:
+        """Run until that is so, which is soon."""
+        end = self.world.time + 10.0
+        while not what():
+            self.run(step)
+            assert self.world.time < end, expected
+
+    def keep(self, node: NodeId, kind: str, *, deliver: bool) -> list[tuple[NodeId, Message]]:
+        """The messages of this kind that `node` gets from now on; it sees them only if told so."""
+        process, kept = self.process(node), list[tuple[NodeId, Message]]()
+        receive = process.receive
+
+        def receive_or_keep(sender: NodeId, message: Message) -> None:
+            if message[0] == kind:
+                kept.append((sender, message))
+            if message[0] != kind or deliver:
+                receive(sender, message)
+
+        process.receive = receive_or_keep  # type: ignore[method-assign]
+        return kept
+
+    def row(self, shard: ShardId = SHARD) -> ShardRow:
+        return self.world.store.rows[shard]
+
+    def is_full(self, node: NodeId) -> bool:
+        member = self.row().member(node)
+        return member is not None and member.base == 0
 
     def cut(self, *links: tuple[NodeId, NodeId]) -> None:
         for a, b in links:
@@ -74,7 +122,7 @@ class Stage:
         self.world.clients.check_histories()
 
 
-def late_swap() -> None:
+def f3_late_swap() -> None:
     """F3: C challenges, restarts, promises A again; then its transaction lands after all."""
     stage = Stage(nodes=3)
     stage.written(A, "v1")
@@ -95,7 +143,7 @@ def late_swap() -> None:
         stage.check()
 
 
-def read_lease_outlives_its_source() -> None:
+def f6_read_lease_outlives_its_source() -> None:
     """F6: A and B talk, C is cut off from A, takes over and removes B, which is not told."""
     stage = Stage()
     stage.written(A, "v1")
@@ -110,13 +158,12 @@ def read_lease_outlives_its_source() -> None:
     stage.check()
 
 
-def swap_that_adds_a_member() -> None:
+def f7_swap_that_adds_a_member() -> None:
     """F7: A is alone and promotes B; the swap lands, A does not hear of it, B takes over."""
     stage = Stage(nodes=2, replicas=1)
     stage.written(A, "v1")
-    plan = Plan((A, B), A, 0)
-    stage.world.plans[SHARD] = plan
-    stage.replica(A).on_plan(plan)
+    plan = Plan((A, B), A, DEPTH)
+    stage.plan(plan)
     while (swap := stage.replica(A).pending) is None or len(swap.proposed.members) < 2:
         stage.world.run_until(stage.world.time + 0.0005)
         assert stage.world.time < 10, "A promotes B"
@@ -131,16 +178,15 @@ def swap_that_adds_a_member() -> None:
     stage.check()
 
 
-def challenge_after_a_hand_over() -> None:
+def f8_challenge_after_a_hand_over() -> None:
     """F8: A hands over to B, which is not told; A never promised B anything."""
     stage = Stage(nodes=3)
     stage.written(A, "v1")
     stage.run(1.0)
     stage.cut_from_store(B)
     stage.world.cuts.add((A, B))
-    plan = Plan((A, B, C), B, 0)
-    stage.world.plans[SHARD] = plan
-    stage.replica(A).on_plan(plan)
+    plan = Plan((A, B, C), B, DEPTH)
+    stage.plan(plan)
     while stage.world.store.rows[SHARD].primary != B:
         stage.run(0.01)
         assert stage.world.time < 5, "A hands over"
@@ -154,13 +200,12 @@ def challenge_after_a_hand_over() -> None:
     stage.check()
 
 
-def acknowledgement_of_an_earlier_session() -> None:
+def f13_acknowledgement_of_an_earlier_session() -> None:
     """F13: a learner catches up, is wiped of what it copied, and starts again further down."""
     stage = Stage(nodes=2, replicas=1)
     stage.written(A, "v1")
-    plan = Plan((A, B), A, 0)
-    stage.world.plans[SHARD] = plan
-    stage.replica(A).on_plan(plan)
+    plan = Plan((A, B), A, DEPTH)
+    stage.plan(plan)
     while not stage.replica(A).sessions:
         stage.world.run_until(stage.world.time + 0.001)
     old = stage.replica(A).sessions[B]
@@ -178,7 +223,7 @@ def acknowledgement_of_an_earlier_session() -> None:
     stage.check()
 
 
-def stale_tail_after_two_takeovers() -> None:
+def f16_stale_tail_after_two_takeovers() -> None:
     """F16: C takes over with the shorter log and refuses a retry; B, with A's tail, is next."""
     stage = Stage(nodes=4)
     stage.written(A, "v1")
@@ -201,11 +246,252 @@ def stale_tail_after_two_takeovers() -> None:
     stage.check()
 
 
+def commit_under_a_swap() -> None:
+    """A is about to replace B by C from the next entry on; B's late ack completes that entry."""
+    stage = Stage(nodes=3, replicas=2)
+    stage.written(A, "v1")
+    stage.world.cuts.add((B, A))  # B hears A and is not heard.
+    late = stage.keep(A, "ack", deliver=True)
+    stage.run(1.0)
+    stage.world.store.slow_s = 0.5
+    stage.write(A, "v2")
+    stage.until(lambda: stage.replica(A).pending is not None, "A removes B")
+    end, epoch = stage.replica(A).log.end, stage.row().epoch
+    assert stage.replica(B).log.durable == end, "B has the write, durably"
+    assert not late
+    stage.process(A).receive(B, ("ack", SHARD, epoch, end, 0, True))
+    stage.run(1.5)
+    stage.check()
+
+
+def promise_of_a_challenger() -> None:
+    """B's challenge is under way when it hears A again; A must not serve by B's word."""
+    stage = Stage(nodes=3)
+    stage.written(A, "v1")
+    stage.cut((A, B))
+    stage.replica(A).on_timer = lambda now: []  # type: ignore[method-assign]  # It is slow, too.
+    stage.world.store.late, stage.world.store.late_s = 1.0, (0.7, 0.71)
+    stage.cut_from_store(A)
+    stage.until(lambda: stage.replica(B).pending is not None, "B challenges")
+    stage.mend((A, B))
+    stage.until(lambda: stage.row().primary == B, "B has taken over")
+    stage.run(0.02)
+    done = stage.write(B, "v2")
+    for _ in range(20):
+        stage.run(0.02)
+        stage.read(A)
+        stage.check()
+    assert done.returned != INFINITE, "B serves"
+
+
+def refusal_that_comes_twice() -> None:
+    """A request is refused; its first attempt arrives again, late, when it could be done."""
+    stage = Stage()
+    stage.written(A, "v1")
+    asked = stage.keep(A, "ask", deliver=True)
+    refused = stage.write(D, "v3", "v2")
+    stage.run(0.1)
+    assert refused.refused, "v2 does not stand"
+    stage.written(A, "v2")
+    stage.process(A).receive(*asked[0])
+    stage.run(0.1)
+    stage.read(A)
+    stage.check()
+
+
+def read_behind_the_commit_point() -> None:
+    """B applies what A has committed and told it of; A's own index is still behind."""
+    stage = _behind_the_commit_point()
+    stage.read(A)
+    stage.check()
+
+
+def list_behind_the_commit_point() -> None:
+    """The same, and A is asked for a list."""
+    stage = _behind_the_commit_point()
+    stage.world.clients.list_all(-1, stage.process(A), KEY)
+    stage.run(0.01)
+    stage.check()
+
+
+def _behind_the_commit_point() -> Stage:
+    stage = Stage(nodes=3, replicas=2)
+    stage.written(A, "v1")
+    stage.run(0.5)
+    process, perform = stage.process(A), stage.process(A).perform
+    held: list[Action] = []
+
+    def perform_late(replica: ShardReplica, actions: list[Action]) -> None:
+        held.extend(action for action in actions if isinstance(action, Apply))
+        perform(replica, [action for action in actions if not isinstance(action, Apply)])
+
+    process.perform = perform_late  # type: ignore[method-assign]
+    stage.write(A, "v2")
+    stage.run(0.02)
+    assert held, "v2 is committed"
+    stage.write(A, "other", key=OTHER_KEY)  # Its Prepare carries the commit point.
+    stage.run(0.02)
+    assert stage.read(B) is not None, "B shows v2"
+    return stage
+
+
+def read_over_two_epochs() -> None:
+    """B reads what it has while it is no member, and is one again when it answers."""
+    stage = Stage(nodes=3)
+    stage.written(A, "v1")
+    stage.run(0.5)
+    stage.cut((A, B), (B, C))
+    stage.cut_from_store(B)
+    stage.until(lambda: stage.row().member(B) is None, "A removes B")
+    stage.written(A, "v2")
+    began, replica = stage.world.time, stage.replica(B)
+    ticket = replica.begin_read(INDEX_KEYS[KEY], stage.process(B).now())
+    value = stage.process(B).disk.rows[KEY][1]
+    stage.mend((A, B), (B, C))
+    stage.world.store.cut.clear()
+    stage.until(lambda: stage.is_full(B), "B is a full member again")
+    stage.run(1.0)
+    now = stage.process(B).now()
+    assert replica.has_read_lease(now)
+    if ticket is not None and replica.read_holds(ticket, now):
+        done = Done(began, stage.world.time, False, value)
+        stage.world.clients.history[KEY].append(done)
+    stage.check()
+
+
+def copy_older_than_a_deletion() -> None:
+    """C takes B's place, applies a deletion, and then gets a copy from before it."""
+    stage = Stage(nodes=3, replicas=2)
+    stage.written(A, "v1")
+    copied = stage.keep(C, "copied", deliver=False)
+    stage.world.crash(B)
+    stage.until(lambda: bool(copied), "C copies", 0.001)
+    first = copied[0]
+    stage.until(lambda: len({message[3] for _, message in copied}) == 1, "the first range")
+    stage.written(A, None)
+    stage.run(0.5)
+    receive = type(stage.process(C)).receive
+    receive(stage.process(C), *first)
+    stage.process(C).receive = receive.__get__(stage.process(C))  # type: ignore[method-assign]
+    stage.until(lambda: stage.is_full(C), "C is whole")
+    stage.run(1.0)
+    assert stage.read(C) is not None, "C may read"
+    stage.check()
+
+
+def tail_kept_under_a_new_start() -> None:
+    """B holds two entries of A that C never had, and one of them is refused by C; B comes back."""
+    stage = Stage(nodes=4)
+    stage.written(A, "v1")
+    stage.cut((A, C))
+    stage.write(A, "v2")  # Its front door dies with A: nobody retries it.
+    stage.run(0.02)
+    retried = stage.write(D, "v3", "v2")
+    stage.run(0.05)
+    stage.world.crash(A)
+    stage.cut((B, C), (B, D))
+    stage.cut_from_store(B)
+    stage.replica(B).on_timer = lambda now: []  # type: ignore[method-assign]  # No challenge.
+    stage.world.alive.clear()
+    stage.until(lambda: stage.row().member(B) is None, "C is alone")
+    stage.until(lambda: retried.returned != INFINITE, "the retry is answered")
+    assert retried.refused, "C never had v2"
+    stage.mend((B, C), (B, D))
+    stage.world.store.cut.clear()
+    stage.world.alive = {B}
+    stage.until(lambda: stage.is_full(B), "B is back")
+    del stage.replica(B).on_timer
+    stage.world.crash(C)
+    stage.world.alive.clear()
+    stage.until(lambda: stage.replica(B).serves(), "B has taken over")
+    stage.run(0.5)
+    stage.read(B)
+    stage.check()
+
+
+def promise_for_the_other_half() -> None:
+    """B takes one half over; it and C go on promising A for the other one."""
+    stage = Stage(nodes=3)
+    stage.written(A, "v1", HALF_KEY)
+    stage.plan(Plan((A, B, C), A, DEPTH + 1))
+    stage.until(lambda: HALF in stage.process(B).replicas, "the shard is split")
+    stage.run(1.0)
+    assert stage.read(A, HALF_KEY, HALF) is not None, "A serves both halves"
+    stage.world.alive.clear()  # Nobody is recruited.
+    stage.cut_from_store(A)
+    stage.cut((A, B), (A, C))
+    for node, shard in ((A, SHARD), (A, HALF), (B, SHARD), (C, SHARD), (C, HALF)):
+        replica = stage.process(node).replicas[shard]
+        replica.on_timer = lambda now: []  # type: ignore[method-assign]  # Slow: only B acts.
+    stage.until(lambda: stage.row(HALF).primary == B, "B takes over one half")
+    stage.mend((A, B), (A, C))
+    stage.run(0.6)
+    assert stage.replica(A).has_lease(stage.process(A).now()), "A leads the other half"
+    stage.written(B, "v2", HALF_KEY)
+    stage.read(A, HALF_KEY, HALF)
+    stage.check()
+
+
+def split_that_a_member_missed() -> None:
+    """B was away when the shard was split, and begins both halves with what it had."""
+    stage = Stage(nodes=3)
+    stage.written(A, "v1")
+    stage.written(A, "v1'", HALF_KEY)
+    stage.world.cuts |= {(B, A), (B, C), (C, B)}
+    stage.write(A, "v2", key=HALF_KEY)  # On its way when B is cut off, and is not told of commit.
+    stage.run(0.01)
+    stage.world.cuts -= {(B, A)}
+    stage.run(0.3)
+    stage.plan(Plan((A, B, C), A, DEPTH + 1))
+    stage.world.store.lagging = 1.0
+    stage.until(lambda: HALF in stage.world.store.rows, "the shard is split")
+    stage.world.crash(B)
+    stage.world.boot(B)
+    stage.world.store.lagging = 0.0
+    stage.world.cuts.clear()
+    stage.run(1.0)
+    for node in (A, C):
+        stage.world.crash(node)
+    stage.until(lambda: stage.process(B).replicas[HALF].serves(), "B leads the second half")
+    stage.run(1.0)
+    assert stage.read(B, HALF_KEY, HALF) is not None
+    stage.check()
+
+
+def f5_beats_of_another_epoch() -> None:
+    """B was removed and is a recruit now, and knows of neither; its beats agree but for epochs."""
+    stage = Stage(nodes=3)
+    stage.written(A, "v1")
+    stage.run(0.5)
+    stage.cut((A, B), (B, C))
+    stage.cut_from_store(B)
+    stage.replica(B).on_timer = lambda now: []  # type: ignore[method-assign]  # No challenge.
+    stage.until(lambda: stage.row().member(B) is None, "A removes B")
+    stage.written(A, "v2")
+    stage.mend((A, B), (B, C))
+    stage.until(lambda: stage.row().member(B) is not None, "A recruits B")
+    for _ in range(50):
+        stage.run(0.02)
+        stage.read(B)
+        stage.check()
+
+
 TRACES = {
-    "swaps are not fenced": late_swap,
-    "the read lease is not derived": read_lease_outlives_its_source,
-    "no lease from proposed members": swap_that_adds_a_member,
-    "no wait after a new row": challenge_after_a_hand_over,
-    "a learner without sessions": acknowledgement_of_an_earlier_session,
-    "no barrier": stale_tail_after_two_takeovers,
+    "swaps are not fenced": f3_late_swap,
+    "the read lease is not derived": f6_read_lease_outlives_its_source,
+    "beats without epochs": f5_beats_of_another_epoch,
+    "no lease from proposed members": f7_swap_that_adds_a_member,
+    "no wait after a new row": f8_challenge_after_a_hand_over,
+    "a learner without sessions": f13_acknowledgement_of_an_earlier_session,
+    "no barrier": f16_stale_tail_after_two_takeovers,
+    "commit under a swap": commit_under_a_swap,
+    "promises while challenging": promise_of_a_challenger,
+    "refusals are forgotten": refusal_that_comes_twice,
+    "a primary reads behind its commit point": read_behind_the_commit_point,
+    "a read is judged at its end alone, at any epoch": read_over_two_epochs,
+    "a list behind the commit point": list_behind_the_commit_point,
+    "promises are carried over a split": promise_for_the_other_half,
+    "a late split forgets the tail": split_that_a_member_missed,
+    "a copy without marks of deletions": copy_older_than_a_deletion,
+    "a snapshot keeps the tail": tail_kept_under_a_new_start,
 }

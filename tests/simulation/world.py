@@ -6,11 +6,13 @@ One seed decides everything. `run_seed` is what the command line and the tests c
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from random import Random
 from typing import Any
 
 from tests.simulation.simulated_clients import Clients
 from tests.simulation.simulated_disk import Disk
+from tests.simulation.simulated_front_doors import DEPTH, KEYS
 from tests.simulation.simulated_node import Process
 from tests.simulation.simulated_store import Store
 
@@ -58,16 +60,20 @@ class World:
         self.cuts: set[tuple[NodeId, NodeId]] = set()
         self.clogs: dict[tuple[NodeId, NodeId], float] = {}
         self.loss = self.duplication = 0.0
+        self.upgrading = self.random.random() < 0.5  # Nodes restart with a newer version.
+        self.faults: Counter[str] = Counter()
+        self.splits = self.repaired = self.sync_errors = self.damaged_journals = 0
         self.store = Store(self)
         self.committed: dict[tuple[ShardId, Seq], tuple[Epoch, bytes]] = {}
+        self.committed_upto: dict[ShardId, Seq] = {}  # By a primary: it may have answered.
         self.epochs: dict[tuple[Process, ShardId], Epoch] = {}
-        self.acknowledged = 0
         self.clients = Clients(self)
         for number in range(shards):
             first = number % nodes
             chosen = [self.nodes[(first + place) % nodes] for place in range(replicas)]
             members = tuple(Member(node, self.registered[node]) for node in chosen)
-            self.store.rows[ShardId(number)] = ShardRow(Epoch(1), 0, chosen[0], members)
+            row = ShardRow(Epoch(1), DEPTH, chosen[0], members)
+            self.store.create(ShardId(number), row)
         for node in self.nodes:
             self.boot(node)
 
@@ -132,6 +138,9 @@ class World:
 
     def boot(self, node: NodeId) -> None:
         self.tell(f"n{node} boots")
+        if not self.disks[node].is_whole():
+            self.damaged_journals += 1
+            self.wipe(node)  # What it has lost, it does not know: another incarnation (rule R14).
         disk = self.disks[node]
         self.registered[node] = disk.incarnation
         self.alive.add(node)
@@ -146,6 +155,21 @@ class World:
         self.running[node] = None
         self.disks[node].crash(self.random)
         self.after(self.random.random(), self._notice_death, node)
+
+    def is_newer(self, node: NodeId) -> bool:
+        """Whether the node starts with the newer version; half of all restarts, if at all."""
+        return self.upgrading and self.random.random() < 0.5
+
+    def sync_failed(self, node: NodeId) -> None:
+        """EIO: what was written may be there or not. The process ends and replays the journal."""
+        self.sync_errors += 1
+        self.disks[node].failing = False
+        self.crash(node)
+        self.after(self.random.random(), self._boot_again, node)
+
+    def _boot_again(self, node: NodeId) -> None:
+        if self.running[node] is None:
+            self.boot(node)
 
     def _notice_death(self, node: NodeId) -> None:
         if self.running[node] is None:
@@ -167,6 +191,10 @@ class World:
         for entry in entries:
             name = (entry.epoch, entry.metadata)
             known = self.committed.setdefault((shard, entry.seq), name)
+            if replica.leading:
+                known_upto = self.committed_upto.get(shard, Seq(0))
+                self.committed_upto[shard] = max(known_upto, entry.seq)
+                self.check_durable(process, replica, entry)
             if known != name:
                 self.fail(f"n{process.id} commits another entry {entry.seq} of {shard}: "
                           f"epoch {entry.epoch}, not {known[0]}")  # fmt: skip
@@ -176,26 +204,24 @@ class World:
                 self.fail(f"n{process.id} went back to epoch {replica.row.epoch} of {shard}")
             self.epochs[process, shard] = replica.row.epoch
 
-    def check_acknowledged(self, process: Process, replica: ShardReplica, entry: Entry) -> None:
-        """What is acknowledged is durable on every member, whatever crashes now."""
-        self.acknowledged += 1
-        row = replica.row
-        if row is None:
-            return
-        copies = 0
-        for member in row.members:
+    def check_durable(self, process: Process, replica: ShardReplica, entry: Entry) -> None:
+        """What is committed, or acknowledged, is on the disk of every member that is left."""
+        rows = [replica.row, self.store.rows[replica.shard]]
+        for member in {member for row in rows if row is not None for member in row.members}:
             disk = self.disks[member.node]
             if disk.incarnation != member.incarnation or member.base > entry.seq:
                 continue
             if not disk.holds(replica.shard, entry.epoch, entry.seq):
-                self.fail(f"{entry.seq} of {replica.shard} is acknowledged by n{process.id} "
+                self.fail(f"{entry.seq} of {replica.shard} is committed by n{process.id} "
                           f"and n{member.node} may lose it")  # fmt: skip
-            copies += 1
 
     def check_promoted(self, shard: ShardId, before: ShardRow, row: ShardRow) -> None:
-        """Whoever becomes a full member has all of history on its disk."""
+        """Whoever becomes a full member has all of history on its disk, a recruit all to come."""
         for member in row.members:
             old = before.member(member.node)
+            if old is None and 0 < member.base <= self.committed_upto.get(shard, 0):
+                self.fail(f"n{member.node} is to have everything of {shard} from {member.base} on, "
+                          f"and {self.committed_upto[shard]} is committed without it")  # fmt: skip
             if member.base or (old is not None and old.base == 0):
                 continue
             disk = self.disks[member.node]
@@ -205,23 +231,25 @@ class World:
                 self.fail(f"n{member.node} is a full member of {shard} and lacks history")
 
     def check_leases(self) -> None:
-        """At most one primary of a shard may answer reads at any moment."""
-        for shard in self.store.rows:
-            valid = []
-            for process in self.running.values():
-                if process is None:
-                    continue
-                replica = process.replicas.get(shard)
-                if replica is not None and replica.leading:
-                    valid.append((process, replica))
-            if len(valid) > 1:
+        """At most one primary of any key may answer reads at any moment, whatever its shard is."""
+        leading: dict[int, list[tuple[Process, ShardReplica]]] = {}
+        for process in self.running.values():
+            if process is None:
+                continue
+            for replica in process.replicas.values():
+                if replica.leading and replica.row is not None:
+                    step = 1 << replica.row.depth
+                    for hash_ in range(replica.shard, len(KEYS), step):
+                        leading.setdefault(hash_, []).append((process, replica))
+        for hash_, several in leading.items():
+            if len(several) > 1:
                 names = [
-                    process.id
-                    for process, replica in valid
+                    f"n{process.id} in shard {replica.shard}"
+                    for process, replica in several
                     if replica.serves() and replica.has_lease(process.now())
                 ]
                 if len(names) > 1:
-                    self.fail(f"nodes {names} all have a valid primary lease of shard {shard}")
+                    self.fail(f"{names} all have a valid primary lease of hash {hash_}")
 
     def tell(self, what: str) -> None:
         self.story.append(f"{self.time:9.4f} {what}")

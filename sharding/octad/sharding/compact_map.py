@@ -81,7 +81,8 @@ def encode_map(shard_map: ShardMap) -> bytes:
     out += len(shard_map.pools).to_bytes(2, "little")
     for pool in sorted(shard_map.pools.values(), key=lambda each: each.id):
         out += _POOL.pack(pool.id, pool.replicas, pool.depth)
-        for shard in shard_map.shards_of(pool.id):
+        for number in range(1 << pool.depth):
+            shard = shard_id(pool.id, number)
             row = shard_map.rows.get(shard)
             out += b"\0" if row is None else _encode_row(row, pool.depth, index)
     return bytes(out) + xxh3_64_intdigest(out).to_bytes(CHECKSUM_BYTES, "little")

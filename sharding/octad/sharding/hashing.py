@@ -17,9 +17,12 @@ HASH_BITS = 64
 _REVERSED_BYTE = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
+placed_hash = xxh3_64_intdigest  # Of a name whose bucket and key are joined already.
+
+
 def object_hash(bucket: BucketId, key: bytes) -> int:
     """The 64-bit hash of `key` in `bucket`."""
-    return xxh3_64_intdigest(bucket.to_bytes(4, "big") + key)
+    return placed_hash(bucket.to_bytes(4, "big") + key)
 
 
 def shard_number(hash_: int, depth: int) -> int:

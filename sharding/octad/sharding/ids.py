@@ -40,6 +40,14 @@ def shard_name(shard: ShardId) -> str:
     return f"{pool_of(shard)}/{number_of(shard)}"
 
 
+def parse_shard_name(name: str) -> ShardId:
+    """The inverse of `shard_name`; raises ValueError with what is expected."""
+    pool, _, number = name.partition("/")
+    if not (pool.isdecimal() and number.isdecimal()) or int(number) >> SHARD_NUMBER_BITS:
+        raise ValueError(f"{name!r} is not a shard's name: expected one like 0/17")
+    return shard_id(PoolId(int(pool)), int(number))
+
+
 def node_name(node: NodeId) -> str:
     """`node` as people read it: `n7`."""
     return f"n{node}"

@@ -45,11 +45,13 @@ JOURNAL_PENDING_BYTES_MAX: Final = 32 * MIB  # Bulk writers wait while more is n
 JOURNAL_OPEN_FILES_MAX: Final = 256
 DISK_FREE_BYTES_MIN: Final = 256 * MIB  # Two segments, and the index's next flush and compaction.
 
-# The index of a node: bounded memory, whatever the number of rows.
+# The index of a node. Its cache grows with it, to hold all filters and indexes: without them a get
+# costs several reads. They take 3 % of it, the cache has room for twice that: 8 bytes a small row.
 INDEX_MEMTABLE_BYTES: Final = 16 * MIB
 INDEX_MEMTABLES_MAX: Final = 3  # One being filled, two on their way to disk.
-INDEX_CACHE_BYTES: Final = 16 * MIB
-INDEX_BLOCK_BYTES: Final = 4 * KIB  # A get decompresses one: 5.9 µs in all; with 8 KiB, 7.6.
+INDEX_CACHE_BYTES_MIN: Final = 8 * MIB
+INDEX_CACHE_SHARE: Final = 1 / 16
+INDEX_BLOCK_BYTES: Final = 2 * KIB  # What a get reads.
 INDEX_OPEN_FILES_MAX: Final = 256
 
 # Frames between nodes: a piece with its record's metadata and room to spare.
@@ -70,18 +72,36 @@ STORE_WATCH_EVENTS_MAX: Final = 1000  # In one batch, but for the rest of its la
 # Connections between nodes. A beat is a node's own tick, so that its own pauses count as one.
 RPC_BEAT_S: Final = 0.25
 RPC_PING_BEATS: Final = 3  # Silent beats before it asks whether anybody is there.
-RPC_SILENT_BEATS_MAX: Final = 12  # Three seconds: a frozen or cut-off peer is let go.
+RPC_SUSPECT_BEATS: Final = 5  # Two of them unanswered: calls to it fail at once.
+RPC_SILENT_BEATS_MAX: Final = 8  # Two seconds: a frozen or cut-off peer is let go.
+RPC_HANDSHAKE_BEATS_MAX: Final = 6  # From the first byte to the last proof.
 RPC_HANDSHAKE_BYTES_MAX: Final = 512  # Read from strangers, so no more than it takes.
-RPC_HANDSHAKES_MAX: Final = 128  # Strangers at a time; each has as long as a silent peer.
+RPC_TLS_HANDSHAKE_BYTES_MAX: Final = 64 * KIB  # The same with TLS: chains of certificates.
+RPC_HANDSHAKES_MAX: Final = 128  # Strangers at a time.
+RPC_RESOLVE_S_MAX: Final = 3.0
+RPC_CONNECT_S_MAX: Final = 0.6  # With the pause: a healed link is used within a second.
 RPC_RECONNECT_S_MIN: Final = 0.05
-RPC_RECONNECT_S_MAX: Final = 1.0
+RPC_RECONNECT_S_MAX: Final = 0.4
 RPC_BATCH_BYTES_MAX: Final = 256 * KIB  # Written at once, even within a loop tick.
+RPC_SOCKET_BYTES_MAX: Final = 256 * KIB  # Handed on before the kernel takes it: out of our order.
+RPC_TICK_BYTES_MAX: Final = MIB  # Read from one peer before anything else has its turn.
+RPC_RECEIVE_BYTES: Final = MIB  # That the kernel keeps for us; it doubles this for itself.
 RPC_WRITE_HIGH_WATER_BYTES: Final = 4 * MIB  # Above this, who can wait should.
-RPC_OUTGOING_BYTES_MAX: Final = 256 * MIB  # Above this, nobody waited: the connection is dropped.
+RPC_OUTGOING_BYTES_MAX: Final = 64 * MIB  # Above this, messages are dropped and calls fail.
+RPC_OUTGOING_FRAMES_MAX: Final = 64 * KIB
+RPC_ANSWER_BYTES_MAX: Final = 256 * MIB  # Above this, an answer becomes an error.
+RPC_URGENT_FRAMES_MAX: Final = 16 * KIB  # Above this, it reads nothing: the connection is dropped.
+RPC_URGENT_CALL_BYTES_MAX: Final = KIB  # A call of that size without a body passes bulk.
+RPC_CALLS_MAX: Final = 4096  # Under way to one peer.
+RPC_REQUESTS_MAX: Final = 2 * RPC_CALLS_MAX  # Worked on for one peer: it may have given up some.
+RPC_REQUEST_BYTES_MAX: Final = 256 * MIB  # Of their bodies.
 RPC_REFUSAL_LOG_S: Final = 60.0  # One line a peer in this time.
 
 assert EXTENT_BYTES_MAX % PIECE_BYTES_MAX == 0, "an extent is whole pieces but for its last"
 assert INLINE_BYTES_MAX < PIECE_BYTES_MAX < FRAME_BODY_BYTES_MAX
+assert RPC_PING_BEATS < RPC_SUSPECT_BEATS < RPC_SILENT_BEATS_MAX, "asked before it is suspected"
+assert RPC_CONNECT_S_MAX + RPC_RECONNECT_S_MAX <= 1.0, "a healed link is used within a second"
+assert RPC_WRITE_HIGH_WATER_BYTES < RPC_OUTGOING_BYTES_MAX < RPC_ANSWER_BYTES_MAX
 
 # Replication.
 WRITE_TIMEOUT_S: Final = 10.0  # A write that waits longer for its members has an unknown outcome.
@@ -89,11 +109,14 @@ WRITE_TIMEOUT_SWEEP_S: Final = 0.5
 ANNOUNCE_DELAY_S: Final = 0.005  # How long a commit point waits for a Prepare to carry it.
 CALL_TIMEOUT_S: Final = WRITE_TIMEOUT_S + 5.0  # Of a call that may wait for a write.
 READ_TIMEOUT_S: Final = 5.0
+READ_ELSEWHERE_S: Final = 0.5  # Of silence; then another member is asked, if there is one.
+SLOW_NODE_S: Final = 2.0  # How long a node that was silent is asked last.
 assert RECORD_METADATA_BYTES_MAX + RECORD_DATA_BYTES_MAX <= SEGMENT_BYTES // 2
 assert PIECE_BYTES_MAX <= RECORD_DATA_BYTES_MAX
 
 # Membership.
 NODE_LEASE_S: Final = 10.0  # A hint of liveness, not a promise; renewed three times as often.
+REPORT_S_MIN: Final = 2.0  # Between two reports of a node on its shards.
 SERVICE_TTL_S_MIN: Final = 2.0  # etcd rounds shorter leases up.
 SERVICE_TTL_S_MAX: Final = 86_400.0
 SERVICE_RECORD_BYTES_MAX: Final = 4 * KIB
@@ -117,10 +140,25 @@ COMPACTION_POLL_S: Final = 2.0
 READER_PIN_S: Final = 30.0  # How long a file stays that a reader may just have been sent to.
 SPARE_SEGMENTS_MAX: Final = 4
 
+# Giving extents back that nothing names.
+EXTENT_PIN_S: Final = 300.0  # A reader of a deleted object has as long as this to finish.
+QUEUE_STEP_ENTRIES: Final = 64
+EXTENTS_DROPPED_AT_ONCE: Final = 8  # Replicated writes of 100 bytes each, beside those of clients.
+ORPHAN_GRACE_S: Final = 24 * 3600.0  # Before it is asked whether the commit of an extent came.
+ORPHAN_SWEEP_PERIOD_S: Final = 6 * 3600.0
+ORPHAN_SWEEP_STEP_PIECES: Final = 128
+ORPHAN_SWEEP_PAUSE_S: Final = 0.25  # 500 MiB of pieces a second: 10 TiB in under six hours.
+
 # Reading everything again: a node's whole journal in a week, a little faster to end in time.
 SCRUB_PERIOD_S: Final = 7 * 24 * 3600
 SCRUB_STEP_BYTES: Final = 256 * KIB
 SCRUB_BYTES_PER_S_MIN: Final = 256 * KIB
+
+# What a node tells of what it holds. A step of counting takes half a millisecond.
+USAGE_PERIOD_S: Final = 60.0
+USAGE_COUNT_ROWS: Final = 128
+USAGE_COUNT_PAUSE_S: Final = 0.02
+USAGE_FREE_STEP: Final = 0.01  # Of the disk: a smaller change of free bytes alone is no news.
 
 # Leases between nodes, on monotonic clocks that count suspension. A holder measures from when it
 # asked, a grantor from when it answered, so that a lease ends before the grantor's wait does.
@@ -129,11 +167,12 @@ LEASE_S: Final = 1.0
 GRACE_S: Final = 1.5
 CLOCK_DRIFT_MAX: Final = 0.01  # Of a second, each way; quartz is a hundred times better.
 GRACE_SLACK_S: Final = 0.25
+ISOLATED_WAIT_S: Final = 1.5  # Added to the grace of a node that hears few of the others.
 READ_GRANT_S_MIN: Final = LEASE_S / 2  # A shorter rest of a lease is not passed on to readers.
 MEMBER_STUCK_S: Final = 5.0  # A member that beats but acknowledges nothing is removed after this.
 RESEND_S: Final = 1.0  # Silence after which what is not acknowledged is sent again.
 RESEND_ENTRIES_MAX: Final = 64
-TAKEOVER_STAGGER_S: Final = 0.05  # By place in the row: the first complete member goes first.
+TAKEOVER_STAGGER_S: Final = 0.3  # By place in the row: a tick, and a swap in the store.
 DRAIN_S_MAX: Final = 1.0  # A hand-over or split that cannot empty the tail by then is put off.
 assert BEAT_S * 3 < LEASE_S, "two lost beats do not cost a lease"
 assert LEASE_S * (1 + CLOCK_DRIFT_MAX) / (1 - CLOCK_DRIFT_MAX) + GRACE_SLACK_S <= GRACE_S
@@ -142,5 +181,22 @@ assert READ_GRANT_S_MIN >= 2 * BEAT_S, "a read lease outlives the wait for the n
 # A shard's log: what is prepared and not applied, and the ids of requests that were ordered.
 LOG_ENTRIES_MAX: Final = 4096
 REQUEST_RETRY_S_MAX: Final = 30.0  # The front door's patience with its own retries.
-REQUEST_IDS_S: Final = 2 * REQUEST_RETRY_S_MAX
+RETRY_PAUSE_S_MIN: Final = 0.02  # Between two tries; doubled up to the next line.
+RETRY_PAUSE_S_MAX: Final = 0.25
+SDK_RETRY_AGE_S: Final = 30.0  # An SDK's later attempt is taken to be this much after its first.
+REQUEST_IDS_S: Final = 70.0
 REQUEST_IDS_MAX: Final = 8192  # A shard; past this, late retries are answered "unknown".
+assert REQUEST_RETRY_S_MAX + SDK_RETRY_AGE_S < REQUEST_IDS_S, "the last try is still recognized"
+
+# Copying a shard's history from another node.
+HISTORY_PAGE_ROWS: Final = 1024  # Compared in one go: 10 ms of both nodes, in steps.
+HISTORY_STEP_ROWS: Final = 64  # Looked at between two requests of clients.
+HISTORY_MESSAGE_BYTES: Final = MIB  # Of records; one that is longer travels alone.
+HISTORY_MESSAGE_RECORDS: Final = 256
+HISTORY_CALLS: Final = 4  # Of one copy, under way at a time.
+HISTORY_COPIES: Final = 2  # Shards copied at a time; the others wait.
+HISTORY_CALL_TIMEOUT_S: Final = 10.0
+HISTORY_RETRY_S_MIN: Final = 0.05  # After every source has failed once; doubled each time.
+HISTORY_RETRY_S_MAX: Final = 2.0
+HISTORY_PAUSE_S_MAX: Final = 0.1  # While clients write, a copy takes at most half of the time.
+assert HISTORY_MESSAGE_BYTES + 2 * KIB <= FRAME_BODY_BYTES_MAX

@@ -16,8 +16,13 @@ class PoolLookup:
     __slots__ = ("mask", "rows")
 
     def __init__(self, shard_map: ShardMap, pool: PoolId) -> None:
+        rows = (shard_map.rows.get(shard) for shard in shard_map.shards_of(pool))
+        deepest = max((row.depth for row in rows if row is not None), default=0)
+        depth = max(shard_map.pools[pool].depth, deepest)
+        # A shard that was not split yet, while others were, is at several places.
         self.rows: list[ShardRow | None] = [
-            shard_map.rows.get(shard) for shard in shard_map.shards_of(pool)
+            shard_map.rows.get(shard_map.shard_of_hash(pool, low_bits))
+            for low_bits in range(1 << depth)
         ]
         self.mask = len(self.rows) - 1
 

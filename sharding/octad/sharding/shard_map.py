@@ -7,13 +7,22 @@ values here; whoever changes one makes a new one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import msgspec
 
 from octad.sharding.hashing import object_hash, shard_number
-from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, Seq, ShardId, shard_id
+from octad.sharding.ids import (
+    SHARD_NUMBER_BITS,
+    BucketId,
+    Epoch,
+    NodeId,
+    PoolId,
+    Seq,
+    ShardId,
+    shard_id,
+)
 
 ROW_FORMAT_VERSION = 1
 
@@ -51,6 +60,33 @@ class FormerMember(msgspec.Struct, frozen=True):
     upto: Seq
 
 
+class GivenUp(msgspec.Struct, frozen=True):
+    """A disk whose copy of a shard is void, since it may show writes that a recovery gave up."""
+
+    node: NodeId
+    incarnation: str
+
+
+class Recovery(msgspec.Struct, frozen=True):
+    """An operator put `node`, complete up to `upto`, in the place of members gone for good.
+
+    What was committed behind `upto` before `epoch` may be lost: whoever has it can not take part.
+    """
+
+    epoch: Epoch
+    node: NodeId
+    incarnation: str
+    upto: Seq
+    given_up: tuple[GivenUp, ...] = ()
+
+
+class SplitPoint(msgspec.Struct, frozen=True):
+    """Up to `seq`, which was appended in `epoch`, both halves of a split have the same log."""
+
+    seq: Seq
+    epoch: Epoch
+
+
 class ShardRow(msgspec.Struct, frozen=True):
     """One shard's configuration at one epoch."""
 
@@ -61,6 +97,25 @@ class ShardRow(msgspec.Struct, frozen=True):
     learners: tuple[Learner, ...] = ()
     last_full: tuple[FormerMember, ...] = ()
     version: int = ROW_FORMAT_VERSION
+    splits: tuple[SplitPoint, ...] | msgspec.UnsetType = msgspec.UNSET
+    recoveries: tuple[Recovery, ...] | msgspec.UnsetType = msgspec.UNSET  # Written when there are.
+
+    def split_points(self) -> tuple[SplitPoint, ...]:
+        """Where the shard was split from others, by depth: the last one made it what it is."""
+        return () if self.splits is msgspec.UNSET else self.splits
+
+    @property
+    def recovered(self) -> tuple[Recovery, ...]:
+        """Every recovery by force that there was."""
+        return () if self.recoveries is msgspec.UNSET else self.recoveries
+
+    def has_given_up(self, node: NodeId, incarnation: str) -> bool:
+        """Whether that disk's copy of the shard is void."""
+        return any(
+            (gone.node, gone.incarnation) == (node, incarnation)
+            for recovery in self.recovered
+            for gone in recovery.given_up
+        )
 
     def member(self, node: NodeId) -> Member | None:
         """The entry of `node` among the members, if it is one."""
@@ -99,7 +154,10 @@ class Pool(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class ShardMap:
-    """All rows of all pools as one node knows them. Missing rows are simply absent."""
+    """All rows of all pools as one node knows them. Missing rows are simply absent.
+
+    A row may be deeper than its pool: the pool is being split, and that shard was already.
+    """
 
     pools: Mapping[PoolId, Pool]
     rows: Mapping[ShardId, ShardRow]
@@ -110,8 +168,33 @@ class ShardMap:
 
     def shard_of_hash(self, pool: PoolId, hash_: int) -> ShardId:
         """The shard of `pool` that `hash_` falls into."""
-        return shard_id(pool, shard_number(hash_, self.pools[pool].depth))
+        depth = self.pools[pool].depth
+        shard = ShardId(pool << SHARD_NUMBER_BITS | hash_ & ((1 << depth) - 1))
+        row = self.rows.get(shard)
+        if row is None or row.depth <= depth:
+            return shard
+        return self._split_shard_of(pool, hash_, depth, row)
 
-    def shards_of(self, pool: PoolId) -> Iterable[ShardId]:
+    def shards_of(self, pool: PoolId) -> Iterator[ShardId]:
         """The ids of all shards of `pool`, whether a row is known or not."""
-        return (shard_id(pool, number) for number in range(1 << self.pools[pool].depth))
+        depth = self.pools[pool].depth
+        for number in range(1 << depth):
+            yield from self._split_shards_of(pool, number, depth)
+
+    def _split_shard_of(self, pool: PoolId, hash_: int, depth: int, row: ShardRow) -> ShardId:
+        """While a pool is split, each row says itself whether it was: see `splitting.py`."""
+        known: ShardRow | None = row
+        while known is not None and known.depth > depth:
+            depth += 1
+            shard = shard_id(pool, shard_number(hash_, depth))
+            known = self.rows.get(shard)
+        return shard
+
+    def _split_shards_of(self, pool: PoolId, number: int, depth: int) -> Iterator[ShardId]:
+        shard = shard_id(pool, number)
+        row = self.rows.get(shard)
+        if row is None or row.depth <= depth:
+            yield shard
+        else:
+            yield from self._split_shards_of(pool, number, depth + 1)
+            yield from self._split_shards_of(pool, number + (1 << depth), depth + 1)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from octad.sharding.ids import Epoch, NodeId
 from octad.sharding.limits import SHARD_DEPTH_DEFAULT, SHARD_DEPTH_MAX
 from octad.sharding.shard_map import ShardRow
@@ -34,9 +36,7 @@ def split_row(row: ShardRow) -> tuple[ShardRow, ShardRow]:
     """What shard i's row becomes: the rows of i and of i + 2^depth, one epoch on."""
     if row.depth >= SHARD_DEPTH_MAX:
         raise CannotSplit(f"a depth of {row.depth} is the largest")
-    half = ShardRow(
-        Epoch(row.epoch + 1), row.depth + 1, row.primary, row.members, row.learners, row.last_full
-    )
+    half = msgspec.structs.replace(row, epoch=Epoch(row.epoch + 1), depth=row.depth + 1)
     return half, half
 
 
@@ -53,7 +53,10 @@ def merge_rows(low: ShardRow, high: ShardRow) -> ShardRow:
         if row.learners or row.last_full or any(each.base for each in row.members):
             raise CannotMerge("a sibling is not at full strength: let its repair end first")
     epoch = Epoch(max(low.epoch, high.epoch) + 1)
-    return ShardRow(epoch, low.depth - 1, low.primary, low.members)
+    both = (*low.recovered, *(each for each in high.recovered if each not in low.recovered))
+    return ShardRow(
+        epoch, low.depth - 1, low.primary, low.members, recoveries=both or msgspec.UNSET
+    )
 
 
 def recommended_depth(nodes: int, replicas: int) -> int:

@@ -32,11 +32,11 @@ def node(number: int, *, zone: str = "", version: str = "0.1.0", disk: int = 0) 
     )
 
 
-def row(*members: int) -> ShardRow:
+def row(*members: int, depth: int = 2) -> ShardRow:
     """A row whose first member is the primary."""
     return ShardRow(
         Epoch(1),
-        2,
+        depth,
         NodeId(members[0]),
         tuple(Member(NodeId(number), incarnation(number)) for number in members),
     )

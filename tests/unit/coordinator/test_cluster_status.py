@@ -14,9 +14,11 @@ from octad.client.core.status_document import (
     StoreStatus,
     decode_status,
 )
+from octad.coordinator.core.cluster_health import not_serving
 from octad.coordinator.core.cluster_status import Departure, cluster_status, shard_statuses
 from octad.coordinator.core.cluster_view import ClusterView
-from octad.sharding.ids import NodeId
+from octad.sharding.ids import Epoch, NodeId, Seq
+from octad.sharding.shard_map import Member
 
 STORE = StoreStatus("embedded", ("http://127.0.0.1:9500",), 9)
 COORDINATOR = CoordinatorStatus("127.0.0.1:9400", "0.1.0", True, "127.0.0.1:9400")
@@ -45,7 +47,13 @@ def status(
 def test_all_is_well_when_every_member_is_live() -> None:
     found = status(view(live=NODES, rows=ROWS))
     assert (found.state, found.problems) == ("healthy", ())
-    assert found.pools[0].shards == {"ok": 4, "writes-blocked": 0, "unavailable": 0, "forming": 0}
+    assert found.pools[0].shards == {
+        "ok": 4,
+        "degraded": 0,
+        "writes-blocked": 0,
+        "unavailable": 0,
+        "forming": 0,
+    }
     assert [(n.name, n.primary_of, n.member_of) for n in found.nodes] == [
         ("n1", 2, 4),
         ("n2", 1, 4),
@@ -69,6 +77,33 @@ def test_a_dead_primary_makes_a_shard_unavailable_and_a_dead_member_blocks_its_w
     found = status(seen)
     assert found.state == "degraded"
     assert f"n{down} is not live" in found.problems
+
+
+def test_a_shard_with_fewer_complete_members_than_its_pool_keeps_copies_is_degraded() -> None:
+    recruit = Member(NodeId(3), incarnation(3), base=Seq(7), base_epoch=Epoch(1))
+    recruited = msgspec.structs.replace(row(1, 2), members=(*row(1, 2).members, recruit))
+    seen = view(live=NODES, rows=[row(1, 2, 3), row(1, 2), recruited, row(2)])
+    assert [s.state for s in shard_statuses(seen)] == ["ok", "degraded", "degraded", "degraded"]
+    found = status(seen)
+    assert (found.pools[0].shards["ok"], found.pools[0].shards["degraded"]) == (1, 3)
+    assert found.problems == ("3 shards have fewer than 3 copies",)
+    assert found.state == "degraded"
+    assert not_serving(seen) == [], "it takes reads and writes"
+
+
+def test_while_a_pool_is_split_every_shard_counts_once() -> None:
+    rows = [row(1, 2, 3, depth=3), *ROWS[1:], row(1, 2, 3, depth=3)]
+    seen = view(live=NODES, rows=rows)
+    assert [s.name for s in shard_statuses(seen)] == [f"0/{number}" for number in range(5)]
+    found = status(seen)
+    assert (found.state, found.pools[0].shards["ok"], found.pools[0].shards["forming"]) == (
+        "healthy",
+        5,
+        0,
+    )
+    assert not_serving(seen) == []
+    half = status(view(live=NODES, rows=rows[:-1]))
+    assert (half.state, half.pools[0].shards["forming"]) == ("forming", 1)
 
 
 def test_a_member_that_came_back_with_another_disk_counts_as_down() -> None:
@@ -125,7 +160,7 @@ def test_what_the_caller_knows_to_be_wrong_comes_first() -> None:
 
 
 def test_the_json_is_the_documented_one() -> None:
-    seen = view(live=NODES[:1], rows=[row(1, 2, 3)], depth=0)
+    seen = view(live=NODES[:1], rows=[row(1, 2, 3, depth=0)], depth=0)
     assert msgspec.json.encode(status(seen)) == (
         b'{"format":1,"cluster":"1a2b3c4d","state":"degraded",'
         b'"problems":["1 shard refuses writes: a member is down"],'
@@ -133,10 +168,12 @@ def test_the_json_is_the_documented_one() -> None:
         b'"coordinator":{"address":"127.0.0.1:9400","version":"0.1.0","leading":true,'
         b'"leader_address":"127.0.0.1:9400"},'
         b'"pools":[{"id":0,"replicas":3,"depth":0,"nodes_missing":0,'
-        b'"shards":{"ok":0,"writes-blocked":1,"unavailable":0,"forming":0}}],'
+        b'"shards":{"ok":0,"degraded":0,"writes-blocked":1,"unavailable":0,"forming":0},"copies":{"unverified":1}}],'
         b'"nodes":[{"name":"n1","live":true,"gone_since_ms":null,"incarnation":"incarnation-1",'
         b'"rpc_address":"127.0.0.1:7001","s3_address":"127.0.0.1:9001","zone":"","weight":1.0,'
-        b'"version":"0.1.0","primary_of":1,"member_of":1}]}'
+        b'"version":"0.1.0","primary_of":1,"member_of":1,"admin_address":null}],'
+        b'"copies":{"unverified":1},"copying":{"missing":0,"under_way":0,"waiting":0,'
+        b'"bytes_left":0,"whole_in_s":null}}'
     )
 
 

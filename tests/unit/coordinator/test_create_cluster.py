@@ -172,7 +172,8 @@ async def test_the_registry_is_byte_exact(store: EmbeddedStore) -> None:
     entries = {e.key: e.value for e in (await store.range("")).entries}
     assert entries[CLUSTERS] == b'["1a2b3c4d"]'
     assert entries["octad/1a2b3c4d/pools/0"] == b'{"id":0,"replicas":3,"depth":4}'
-    assert set(entries) == {CLUSTERS, "octad/1a2b3c4d/pools/0", "octad/1a2b3c4d/keys/octad"}
+    own = {"octad/1a2b3c4d/pools/0", "octad/1a2b3c4d/keys/octad", "octad/1a2b3c4d/life"}
+    assert set(entries) == {CLUSTERS, *own}
 
 
 def test_new_tokens_and_keys_are_usable_and_never_the_same() -> None:

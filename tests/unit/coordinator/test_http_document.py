@@ -8,11 +8,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from octad.client.core.doctor_document import DoctorDocument
 from octad.client.core.event_document import EventsDocument
 from octad.client.core.internal_auth import sign
 from octad.client.core.service_records import RegisterAnswer, RegisterRequest
 from octad.client.core.status_document import ClusterStatus, ShardStatus
 from octad.coordinator.core.join_messages import JoinRequest, RefusalMessage
+from octad.coordinator.core.recovery_messages import RecoverAnswer, RecoverRequest
 from octad.coordinator.store.open_store import StoreAddress
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "reference" / "coordinator-http.md"
@@ -30,6 +32,9 @@ KINDS: list[type] = [
     EventsDocument,
     ClusterStatus,
     ShardStatus,
+    DoctorDocument,
+    RecoverRequest,
+    RecoverAnswer,
 ]
 
 

@@ -19,6 +19,7 @@ class DiskTwin(Disk):
 
     def __init__(self, fail_when: Callable[[str, str], None] | None = None) -> None:
         self.calls: list[str] = []
+        self.uncached_writes = 0
         self.fail_when = fail_when
         self._gate = threading.Event()
         self._gate.set()
@@ -61,9 +62,17 @@ class DiskTwin(Disk):
         self._note("preallocate", self._names[descriptor])
         super().preallocate(descriptor, length)
 
-    def write(self, descriptor: int, buffers: Sequence[bytes | memoryview], offset: int) -> None:
+    def write(
+        self,
+        descriptor: int,
+        buffers: Sequence[bytes | memoryview],
+        offset: int,
+        *,
+        cached: bool = True,
+    ) -> None:
         self._note("write", self._names[descriptor])
-        super().write(descriptor, buffers, offset)
+        self.uncached_writes += not cached
+        super().write(descriptor, buffers, offset, cached=cached)
 
     def sync(self, descriptor: int) -> None:
         self._gate.wait()

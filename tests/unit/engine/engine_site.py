@@ -35,6 +35,7 @@ from octad.storage_node.core.operations import (
     decode_operation,
     encode_operation,
     kind_of,
+    touched,
 )
 from octad.storage_node.core.record_format import Location, Position, start_of
 from octad.storage_node.core.rows import ObjectRow
@@ -78,22 +79,22 @@ class EngineSite:
     def recover(self) -> None:
         stored = self.index.get(shard_state_key(SHARD))
         self.applied = Seq(0) if stored is None else decode_shard_state(stored).applied
-        changes = IndexChanges()
+        changes = IndexChanges(self.index.get)
         for location, record in self.journal.replay(self.index.position()):
             if record.seq > self.applied:
                 assert record.seq == self.applied + 1, "an entry is missing"
                 operation = decode_operation(record.kind, record.metadata)
-                changes.apply(operation, location, _EPOCH, record.seq)
+                changes.apply(operation, location, SHARD, _EPOCH, record.seq)
                 self.applied = record.seq
         self.index.follow(self.journal)
         self.journal.start(self._on_durable, self._on_failed)
         self._write(changes)
 
     def put(self, key: bytes, value: bytes, etag: str = "") -> None:
-        self._append(PutObject(BUCKET, key, ObjectRow(len(value), etag, 0)), value)
+        self.append(PutObject(BUCKET, key, ObjectRow(len(value), etag, 0)), value)
 
     def delete(self, key: bytes) -> None:
-        self._append(DeleteObject(BUCKET, key), b"")
+        self.append(DeleteObject(BUCKET, key), b"")
 
     def get(self, key: bytes) -> bytes | None:
         """Raises CorruptRecord."""
@@ -110,7 +111,7 @@ class EngineSite:
 
     def note_position(self) -> None:
         """Write how far the rows go, as every change of them does."""
-        self._write(IndexChanges())
+        self._write(IndexChanges(self.index.get))
 
     async def compacted(self) -> int:
         """Compact all that is worth it; gives the number of segments."""
@@ -121,7 +122,8 @@ class EngineSite:
         await self.compactor.let_go(now=True)
         return segments
 
-    def _append(self, operation: Operation, data: bytes) -> None:
+    def append(self, operation: Operation, data: bytes) -> None:
+        """Write the shard's next entry."""
         seq = Seq(self.end + 1)
         appended = self.journal.append(
             kind_of(operation),
@@ -137,18 +139,14 @@ class EngineSite:
         self._pending.append((appended.lsn, seq, operation, appended.location))
 
     def _is_dirty(self, shard: ShardId, key: bytes) -> bool:
-        return any(
-            key == object_key(operation.bucket, operation.key)
-            for _, _, operation, _ in self._pending
-            if isinstance(operation, PutObject | DeleteObject)
-        )
+        return any(key in touched(operation) for _, _, operation, _ in self._pending)
 
     def _on_durable(self, lsn: Position) -> None:
-        changes = IndexChanges()
+        changes = IndexChanges(self.index.get)
         pending = self._pending
         while pending and pending[0][0] <= lsn:
             _, seq, operation, location = pending.popleft()
-            changes.apply(operation, location, _EPOCH, seq)
+            changes.apply(operation, location, SHARD, _EPOCH, seq)
             self.acknowledged = self.applied = seq
         self._write(changes)
         self._changed.set()
@@ -160,7 +158,7 @@ class EngineSite:
         first = self._pending[0] if self._pending else None
         place = start_of(first[3]) if first is not None else self.journal.position()
         puts.append((POSITION_KEY, encode_position(place)))
-        self.index.write(puts, deletes)
+        self.index.write(puts, deletes, changes.before)
 
     def _on_failed(self, error: Exception) -> None:
         self.failure = error

@@ -181,7 +181,14 @@ class SimulatedDisk(Disk):
             file = self._open[descriptor]
             file.resize(max(length, len(file.cached)))
 
-    def write(self, descriptor: int, buffers: Sequence[bytes | memoryview], offset: int) -> None:
+    def write(
+        self,
+        descriptor: int,
+        buffers: Sequence[bytes | memoryview],
+        offset: int,
+        *,
+        cached: bool = True,
+    ) -> None:
         data = b"".join(buffers)
         with self._lock:
             file = self._open[descriptor]

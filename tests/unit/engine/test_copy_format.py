@@ -22,6 +22,7 @@ from octad.storage_node.core.index_format import (
     IndexedObject,
     ScrubState,
     SegmentUse,
+    ShardState,
     decode_object,
     decode_scrub_state,
     decode_segment_use,
@@ -73,7 +74,7 @@ def copy_record() -> bytes:
 
 def note() -> RetiredSegments:
     retired = RetiredSegments()
-    states = {ShardId(1 << 32 | 17): (Seq(1234), Epoch(5))}
+    states = {ShardId(1 << 32 | 17): ShardState(Seq(1234), Epoch(5), Epoch(5))}
     retired.retire(SegmentId(4), [(SegmentId(3), 9000), (SegmentId(6), 9500)], states, REACHES)
     retired.retire(SegmentId(5), [(SegmentId(3), 9000), (SegmentId(6), 9500)], states, REACHES)
     return retired
@@ -97,7 +98,7 @@ def test_the_note_of_retired_segments_keeps_its_bytes() -> None:
     read = decode_retired(NOTE_PATH, golden)
     assert [read.has(SegmentId(each)) for each in (3, 4, 5, 6)] == [False, True, True, False]
     assert read.ends == {3: 9000}
-    assert read.states == {1 << 32 | 17: (1234, 5)}
+    assert read.states == {1 << 32 | 17: ShardState(Seq(1234), Epoch(5), Epoch(5))}
     assert (read.last(), read.reaches) == (5, REACHES)
 
 

@@ -69,15 +69,15 @@ def test_the_ledger_counts_what_counting_everything_would(changes: list[tuple[by
     ledger, rows = SpaceLedger(), dict[bytes, bytes]()
     for seq, (key, segment) in enumerate(changes):
         if segment == 0:
-            ledger.count((), [key], rows.get)
+            ledger.count((), [key], rows.get, {})
             rows.pop(key, None)
         else:
             at = Location(SegmentId(segment), 4096 + seq, 100 + seq)
             value = encode_value(IndexedPiece(at, Epoch(1), Seq(seq), BucketId(1)))
-            ledger.count([(key, value)], (), rows.get)
+            ledger.count([(key, value)], (), rows.get, {})
             rows[key] = value
     anew = SpaceLedger()
-    anew.count(list(rows.items()), (), lambda _key: None)
+    anew.count(list(rows.items()), (), lambda _key: None, {})
     assert ledger.live_bytes() == anew.live_bytes()
     for segment, use in ledger.segments.items():
         assert use.live == anew.segments.get(segment, SegmentUse()).live

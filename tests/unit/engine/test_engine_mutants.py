@@ -80,7 +80,7 @@ MUTANTS: dict[str, tuple[Callable[..., object], str, str]] = {
     ),
     "a segment goes before the index is flushed": (
         Compactor.compact,
-        "await asyncio.to_thread(index.flush)",
+        "await index.flush_in_thread()",
         "pass",
     ),
     "a row that has changed since is moved to the copy of the old one": (

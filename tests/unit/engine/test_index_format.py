@@ -13,7 +13,6 @@ from octad.storage_node.core import index_format
 from octad.storage_node.core.index_format import (
     IndexedObject,
     IndexedPart,
-    IndexedPiece,
     IndexedUpload,
     ShardState,
     encode_value,
@@ -110,7 +109,7 @@ def test_the_bytes_of_keys_and_values_are_those_on_record() -> None:
         index_format.part_key(bucket, key, upload, 10000),
         encode_value(IndexedPart(LOCATION, epoch, seq, part_row)),
         index_format.piece_key(extent, 63),
-        encode_value(IndexedPiece(LOCATION, epoch, seq, bucket)),
+        encode_value((LOCATION, epoch, seq, bucket)),  # A piece's value has grown since.
         index_format.shard_order_key(
             bit_reversed(object_hash(bucket, key)), index_format.object_key(bucket, key)
         ),

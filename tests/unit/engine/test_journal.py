@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -129,6 +131,39 @@ async def test_bulk_writers_wait_while_much_is_pending(tmp_path: Path) -> None:
             assert not waiting.done()
         await asyncio.wait_for(waiting, 10)
         assert site.journal.pending_bytes <= JOURNAL_PENDING_BYTES_MAX
+
+
+async def test_large_bodies_do_not_stay_in_memory_and_small_ones_do(tmp_path: Path) -> None:
+    disk = DiskTwin()
+    async with running_journal(tmp_path, disk) as site:
+        small = await site.batch([b"x" * 4096] * 500)
+        assert disk.uncached_writes == 0
+        large = await site.batch([b"y" * MIB] * 4)
+        assert disk.uncached_writes == 1
+        for location, data in ((small[7], b"x" * 4096), (large[2], b"y" * MIB)):
+            assert site.journal.read(location).data == data
+
+
+async def test_a_system_that_cannot_write_past_its_cache_writes_through_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = os.pwritev
+    tried: list[int] = []
+
+    def refuse(file: int, buffers: Sequence[bytes], offset: int, flags: int = 0) -> int:
+        tried.append(flags)
+        if flags:
+            raise OSError(errno.EOPNOTSUPP, "no such flag")
+        return written(file, buffers, offset)
+
+    monkeypatch.setattr(os, "pwritev", refuse)
+    disk = Disk()
+    file = disk.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    disk.write(file, [b"one", b"two"], 0, cached=False)
+    disk.write(file, [b"three"], 6, cached=False)
+    assert disk.read(file, 100, 0) == b"onetwothree"
+    disk.close(file)
+    assert sum(flags != 0 for flags in tried) <= 1
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])

@@ -15,7 +15,8 @@ from octad.storage_node.core.operations import PutObject, encode_operation
 from octad.storage_node.core.record_format import RECORDS_OFFSET, RecordKind, SegmentId
 from octad.storage_node.core.rows import ObjectRow
 from octad.storage_node.shell.journal_errors import CorruptRecord
-from octad.storage_node.shell.scrubber import Repaired, Scrubber, no_repair
+from octad.storage_node.shell.record_repair import Repaired
+from octad.storage_node.shell.scrubber import Scrubber, no_repair
 from octad.storage_node.shell.segment_file import segment_path
 
 

@@ -1,17 +1,34 @@
-"""One test for each rule of `docs/reference/failover.md`, on single replicas."""
+"""One test for each rule of `docs/reference/replication.md`, on single replicas."""
 
 from __future__ import annotations
 
 import pytest
+from tests.unit.failover.single_replicas import (
+    BARRIER,
+    KEY,
+    A,
+    B,
+    C,
+    D,
+    acknowledge,
+    beat_each_other,
+    durable,
+    follower,
+    keep_beating,
+    leader,
+    prepare,
+    proposed,
+    put,
+    replica,
+    row,
+)
 
-from octad.sharding.ids import BucketId, Epoch, NodeId, Seq, ShardId
-from octad.sharding.limits import BEAT_S, GRACE_S, LEASE_S
+from octad.sharding.ids import Epoch, Seq
+from octad.sharding.limits import GRACE_S, LEASE_S
 from octad.sharding.shard_map import FormerMember, Learner, Member, ShardRow
-from octad.storage_node.core.failover.pair_leases import PairLeases
 from octad.storage_node.core.failover.reconfiguration import Plan, handed_over
 from octad.storage_node.core.failover.replica_actions import (
     Abandon,
-    Actions,
     AlreadyOrdered,
     AlreadyRefused,
     Append,
@@ -20,6 +37,7 @@ from octad.storage_node.core.failover.replica_actions import (
     OutcomeUnknown,
     Propose,
     SendAck,
+    SendJoin,
     SendNack,
     SendPrepare,
     SendSession,
@@ -29,103 +47,8 @@ from octad.storage_node.core.failover.replica_actions import (
 )
 from octad.storage_node.core.failover.replica_state import Strength
 from octad.storage_node.core.failover.shard_log import Entry, ShardLog
-from octad.storage_node.core.failover.shard_replica import ShardReplica
-from octad.storage_node.core.index_format import object_key
-from octad.storage_node.core.operations import Barrier, PutObject, encode_operation
+from octad.storage_node.core.operations import Barrier
 from octad.storage_node.core.record_format import RecordKind
-from octad.storage_node.core.rows import ObjectRow
-
-SHARD = ShardId(0)
-A, B, C, D = NodeId(1), NodeId(2), NodeId(3), NodeId(4)
-KEY = object_key(BucketId(1), b"key")
-BARRIER = encode_operation(Barrier())
-
-
-def row(epoch: int, primary: NodeId = A, members: tuple[NodeId, ...] = (A, B, C)) -> ShardRow:
-    return ShardRow(
-        Epoch(epoch), 0, primary, tuple(Member(node, f"disk{node}") for node in members)
-    )
-
-
-def replica(node: NodeId, replicas: int = 3, spare: Learner | None = None) -> ShardReplica:
-    leases = PairLeases(node, 1000 + node, 0.0)
-    return ShardReplica(
-        SHARD, node, f"disk{node}", leases, Strength(replicas, max(1, replicas - 1)),
-        lambda _shard, _row: spare, ShardLog(Seq(0), Epoch(0)),
-    )  # fmt: skip
-
-
-def proposed(actions: Actions) -> Swap:
-    return next(action.swap for action in actions if isinstance(action, Propose))
-
-
-def leader(members: tuple[NodeId, ...] = (A, B, C), spare: Learner | None = None) -> ShardReplica:
-    """A as primary of epoch 2, past its barrier, with everything applied."""
-    primary = replica(A, len(members), spare)
-    swap = proposed(primary.on_row(row(1, members=members), 0.0))
-    durable(primary, primary.on_row(swap.proposed, 0.0))
-    for node in members[1:]:
-        acknowledge(primary, node)
-    assert primary.serves()
-    primary.on_applied(primary.log.commit, 0.0)
-    return primary
-
-
-def durable(here: ShardReplica, actions: Actions) -> Actions:
-    return [
-        further
-        for action in actions
-        if isinstance(action, Append)
-        for further in here.on_durable(action.entry)
-    ]
-
-
-def acknowledge(primary: ShardReplica, node: NodeId) -> Actions:
-    assert primary.row is not None
-    return primary.on_ack(node, primary.row.epoch, primary.log.end, 0, True)
-
-
-def put(primary: ShardReplica, number: int = 1) -> tuple[Entry, Actions]:
-    operation = PutObject(BucketId(1), b"key", ObjectRow(1, f"v{number}", 0))
-    return primary.propose(
-        RecordKind.PUT_OBJECT,
-        number.to_bytes(16, "big"),
-        encode_operation(operation),
-        b"",
-        operation,
-    )
-
-
-def barrier(epoch: int, seq: int) -> tuple[Epoch, Seq, RecordKind, bytes, bytes, bytes]:
-    return (Epoch(epoch), Seq(seq), RecordKind.BARRIER, bytes(16), BARRIER, b"")
-
-
-def prepare(
-    backup: ShardReplica, epoch: int, entry_epoch: int, seq: int, previous: int, commit: int = 0
-) -> Actions:
-    return backup.on_prepare(
-        A, Epoch(epoch), 0, barrier(entry_epoch, seq), Epoch(previous), Seq(commit)
-    )
-
-
-def beat_each_other(a: ShardReplica, b: ShardReplica, now: float) -> None:
-    """Each has the other's promise, and grants, as of `now`."""
-    for _ in range(2):
-        for here, there in ((a, b), (b, a)):
-            beats = dict(here.leases.beats(now))
-            if there.node in beats:
-                answer = there.leases.on_beat(here.node, beats[there.node], now)
-                if here.leases.on_answer(there.node, answer, now):
-                    listed = here.leases.beat(there.node, now)
-                    answer = there.leases.on_beat(here.node, listed, now)
-                    here.leases.on_answer(there.node, answer, now)
-
-
-def follower(node: NodeId, of: ShardReplica) -> ShardReplica:
-    backup = replica(node, len(of.match))
-    assert of.row is not None
-    backup.on_row(of.row, 0.0)
-    return backup
 
 
 def test_r1_a_prepare_of_an_older_epoch_is_not_taken() -> None:
@@ -244,14 +167,6 @@ def test_r7_a_takeover_waits_for_the_grace_after_the_last_promise() -> None:
     assert proposed(backup.on_timer(2.0 + GRACE_S)).proposed.primary == B
 
 
-def keep_beating(here: ShardReplica, until: float) -> None:
-    """Its own beats, unanswered: so that it does not take itself for one that was paused."""
-    now = until - 3.0
-    while now < until:
-        here.leases.beats(now)
-        now += BEAT_S
-
-
 def test_r7_a_node_that_was_paused_listens_before_it_removes_anybody() -> None:
     primary = leader((A, B))
     beat_each_other(primary, follower(B, primary), 1.0)
@@ -294,7 +209,7 @@ def test_r10_a_recruit_begins_its_log_below_its_base_and_is_not_whole() -> None:
     recruit = replica(D)
     members = (Member(A, "disk1"), Member(D, "disk4", Seq(6), Epoch(2)))
     actions = recruit.on_row(ShardRow(Epoch(3), 0, A, members), 0.0)
-    assert StartLog(Seq(5), Epoch(2), Seq(0), Seq(0)) in actions
+    assert StartLog(Seq(5), Epoch(2), Seq(0), Seq(0), 0) in actions
     assert not recruit.is_complete()
     recruit.on_copied(Seq(5), Seq(5), [], 1.0)
     assert recruit.is_complete()
@@ -331,10 +246,23 @@ def test_r12_an_ack_of_an_earlier_session_counts_for_nothing() -> None:
         for action in primary.on_join(D, Epoch(3), nonce)
         if isinstance(action, SendSession)
     ]
-    primary.on_ack(D, Epoch(3), primary.log.commit, sessions[0], True)
+    (answer,) = primary.on_ack(D, Epoch(3), primary.log.commit, sessions[0], True)
+    assert isinstance(answer, SendSession)
+    assert (answer.nonce, answer.session) == (0, sessions[1])
     assert primary.on_timer(1.0) == []
     primary.on_ack(D, Epoch(3), primary.log.commit, sessions[1], True)
     assert proposed(primary.on_timer(1.0)).proposed.member(D) is not None
+
+
+def test_r12_a_learner_that_is_not_in_the_primarys_session_asks_again() -> None:
+    learner = replica(D)
+    learner_row = ShardRow(Epoch(3), 0, A, row(3).members, (Learner(D, "disk4"),))
+    (asked,) = learner.on_row(learner_row, 1.0)
+    assert isinstance(asked, SendJoin)
+    learner.on_session(A, Epoch(3), asked.nonce, 1, Seq(5), Epoch(2))
+    assert learner.on_timer(3.0) == []
+    learner.on_session(A, Epoch(3), asked.nonce, 2, Seq(5), Epoch(2))  # To the same, doubled.
+    assert [type(action) for action in learner.on_timer(3.0)] == [SendJoin]
 
 
 def test_r13_a_former_member_knows_that_what_it_had_is_committed() -> None:
@@ -356,6 +284,14 @@ def test_r14_a_replay_applies_nothing_above_the_commit_point() -> None:
         here.recover(entry, Seq(seq - 1))
     applied = [action for action in here.recovered() if isinstance(action, Apply)]
     assert [entry.seq for action in applied for entry in action.entries] == [1]
+
+
+def test_r14_a_replica_that_was_whole_is_so_after_a_restart_without_another_entry() -> None:
+    here = replica(B)
+    here.log = ShardLog(Seq(5), Epoch(2))
+    here.restore(Seq(5), Epoch(2), Seq(0), Seq(5), 0)
+    assert here.recovered() == []
+    assert here.whole is None
 
 
 def test_r14_another_incarnation_is_no_member() -> None:
@@ -408,3 +344,17 @@ def test_a_primary_that_learns_of_another_epoch_abandons_what_it_had_not_committ
     primary = leader((A, B))
     entry, _ = put(primary)
     assert Abandon((entry,)) in primary.on_row(row(9, B, (B,)), 1.0)
+
+
+def test_r16_a_request_that_was_applied_before_a_new_start_is_known_after_the_next_restart() -> (
+    None
+):
+    here = replica(B)
+    put_entry, _ = put(leader((A, B)), 7)
+    before = Entry(Epoch(1), Seq(1), RecordKind.BARRIER, bytes(16), BARRIER, None, Barrier(), ())
+    here.recover(before, Seq(0))
+    here.recover(put_entry, Seq(1))
+    (apply,) = here.recover_start(Seq(9), Epoch(4), Seq(2), Seq(2), 0)
+    assert isinstance(apply, Apply)
+    here.on_applied(Seq(2), 0.0)
+    assert here.log.requests.pairs() == [((7).to_bytes(16, "big"), Seq(2))]

@@ -107,12 +107,12 @@ class FrontDoorSite:
     def host(self) -> str:
         return f"127.0.0.1:{self.door.port}"
 
-    def client(self, credentials: Credentials = ALICE, **config: Any) -> S3Client:
+    def client(self, credentials: Credentials = ALICE, region: str = "", **config: Any) -> S3Client:
         """A boto3 client that never tries twice."""
         client = boto3.client(
             "s3",
             endpoint_url=f"http://{self.host}",
-            region_name=self.region,
+            region_name=region or self.region,
             aws_access_key_id=credentials.access_key,
             aws_secret_access_key=credentials.secret_key,
             config=Config(retries={"max_attempts": 0}, s3={"addressing_style": "path"}, **config),

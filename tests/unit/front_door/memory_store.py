@@ -18,10 +18,12 @@ from octad.storage_node.core.object_store import (
     BucketNotEmpty,
     CompletedPart,
     Damaged,
+    Degraded,
     InvalidPart,
     ListPage,
     ListQuery,
     NoSuchBucket,
+    NoSuchPool,
     NoSuchUpload,
     PartTooSmall,
     StoredObject,
@@ -30,6 +32,7 @@ from octad.storage_node.core.object_store import (
 from octad.storage_node.core.rows import ExtentRef, ObjectRow, PartRow, UploadRow
 
 _PIECE_BYTES = 1024 * 1024
+POOLS = {"octad-3x": PoolId(0), "octad-2x": PoolId(1)}
 _CREATED_MS = 1_700_000_000_000
 
 
@@ -62,6 +65,9 @@ class MemoryBody:
             for start in range(0, len(self._data), step)
         )
 
+    def degraded(self) -> Degraded | None:
+        return None
+
     async def abandon(self) -> None:
         self._store.open_bodies.discard(self)
 
@@ -77,6 +83,7 @@ class MemoryStore:
         self.open_bodies: set[MemoryBody] = set()
         self.request_ids: list[bytes] = []  # Of all writes, in order.
         self.failure: StoreError | None = None  # Raised by every access to data while it is set.
+        self.degraded: Degraded | None = None  # What writes are told.
         self.pieces_read = 0
         self.damaged_from: int | None = None  # Extents are damaged from this byte on.
         self._extent_bytes_max = extent_bytes_max
@@ -91,10 +98,16 @@ class MemoryStore:
         self.extents[extent] = data
         return ExtentRef(extent, len(data))
 
-    async def create_bucket(self, name: str, owner: str) -> Bucket:
+    async def create_bucket(
+        self, name: str, owner: str, location: str = "", *, strict: bool = False
+    ) -> Bucket:
+        if location not in ("", *POOLS):
+            raise NoSuchPool(location, list(POOLS))
         if name in self.buckets:
             raise BucketAlreadyExists(self.buckets[name].owner)
-        bucket = Bucket(name, BucketId(next(self._numbers)), PoolId(0), owner, _CREATED_MS)
+        pool = POOLS.get(location, PoolId(0))
+        number = BucketId(next(self._numbers))
+        bucket = Bucket(name, number, pool, owner, _CREATED_MS, strict=strict, location=location)
         self.buckets[name] = bucket
         return bucket
 
@@ -120,12 +133,14 @@ class MemoryStore:
         row: ObjectRow,
         data: bytes | memoryview,
         request_id: bytes,
-    ) -> None:
+        age_s: float = 0.0,
+    ) -> Degraded | None:
         self.fail_if_told()
         assert len(data) == (0 if row.extents else row.size)
         assert len(data) <= INLINE_BYTES_MAX
-        self._note(request_id)
-        self.objects[bucket.id, key] = StoredObject(row, None if row.extents else bytes(data))
+        if self._is_new(request_id, age_s):
+            self.objects[bucket.id, key] = StoredObject(row, None if row.extents else bytes(data))
+        return self.degraded
 
     async def get_object(self, bucket: Bucket, key: bytes) -> StoredObject | None:
         self.fail_if_told()
@@ -147,10 +162,13 @@ class MemoryStore:
             self.pieces_read += 1
             yield memoryview(data)[piece : min(piece + _PIECE_BYTES, end)]
 
-    async def delete_object(self, bucket: Bucket, key: bytes, request_id: bytes) -> None:
+    async def delete_object(
+        self, bucket: Bucket, key: bytes, request_id: bytes, age_s: float = 0.0
+    ) -> Degraded | None:
         self.fail_if_told()
-        self._note(request_id)
-        self.objects.pop((bucket.id, key), None)
+        if self._is_new(request_id, age_s):
+            self.objects.pop((bucket.id, key), None)
+        return self.degraded
 
     async def list_keys(self, bucket: Bucket, query: ListQuery) -> ListPage:
         self.fail_if_told()
@@ -174,14 +192,21 @@ class MemoryStore:
                 shown = group
                 yield group, None
 
-    def new_body(self, bucket: Bucket, key: bytes) -> MemoryBody:
+    def new_body(self, bucket: Bucket, key: bytes, upload_id: bytes = b"") -> MemoryBody:
         return MemoryBody(self, self._extent_bytes_max)
 
     async def create_upload(
-        self, bucket: Bucket, key: bytes, upload_id: bytes, row: UploadRow, request_id: bytes
-    ) -> None:
-        self._note(request_id)
-        self.uploads[bucket.id, key, upload_id] = _Upload(row)
+        self,
+        bucket: Bucket,
+        key: bytes,
+        upload_id: bytes,
+        row: UploadRow,
+        request_id: bytes,
+        age_s: float = 0.0,
+    ) -> Degraded | None:
+        if self._is_new(request_id, age_s):
+            self.uploads[bucket.id, key, upload_id] = _Upload(row)
+        return self.degraded
 
     async def get_upload(self, bucket: Bucket, key: bytes, upload_id: bytes) -> UploadRow:
         return self._upload(bucket, key, upload_id).row
@@ -194,10 +219,12 @@ class MemoryStore:
         number: int,
         row: PartRow,
         request_id: bytes,
-    ) -> None:
+        age_s: float = 0.0,
+    ) -> Degraded | None:
         self.fail_if_told()
-        self._note(request_id)
-        self._upload(bucket, key, upload_id).parts[number] = row
+        if self._is_new(request_id, age_s):
+            self._upload(bucket, key, upload_id).parts[number] = row
+        return self.degraded
 
     async def list_parts(
         self, bucket: Bucket, key: bytes, upload_id: bytes, after: int, limit: int
@@ -213,8 +240,12 @@ class MemoryStore:
         row: ObjectRow,
         parts: Sequence[CompletedPart],
         request_id: bytes,
-    ) -> None:
+        age_s: float = 0.0,
+    ) -> Degraded | None:
         self.fail_if_told()
+        if request_id in self.request_ids:
+            assert age_s, "two writes with one id"
+            return self.degraded
         upload = self._upload(bucket, key, upload_id)
         stored = [upload.parts.get(part.number) for part in parts]
         if any(s is None or s.etag != p.etag for s, p in zip(stored, parts, strict=True)):
@@ -225,16 +256,18 @@ class MemoryStore:
         # A part sent again with the same bytes has the same ETag and other extents.
         if row.extents != tuple(extent for part in rows for extent in part.extents):
             raise InvalidPart
-        self._note(request_id)
+        self._is_new(request_id, age_s)
         del self.uploads[bucket.id, key, upload_id]
         self.objects[bucket.id, key] = StoredObject(row, None if row.extents else b"")
+        return self.degraded
 
     async def abort_upload(
-        self, bucket: Bucket, key: bytes, upload_id: bytes, request_id: bytes
-    ) -> None:
-        self._upload(bucket, key, upload_id)
-        self._note(request_id)
-        del self.uploads[bucket.id, key, upload_id]
+        self, bucket: Bucket, key: bytes, upload_id: bytes, request_id: bytes, age_s: float = 0.0
+    ) -> Degraded | None:
+        if self._is_new(request_id, age_s):
+            self._upload(bucket, key, upload_id)
+            del self.uploads[bucket.id, key, upload_id]
+        return self.degraded
 
     async def list_uploads(
         self, bucket: Bucket, prefix: bytes, after: tuple[bytes, bytes], limit: int
@@ -254,10 +287,14 @@ class MemoryStore:
             raise NoSuchUpload
         return upload
 
-    def _note(self, request_id: bytes) -> None:
+    def _is_new(self, request_id: bytes, age_s: float) -> bool:
+        """Whether no earlier try of the write has taken effect."""
         assert len(request_id) == 16
-        assert request_id not in self.request_ids, "a write without an id of its own"
+        if request_id in self.request_ids:
+            assert age_s, "two writes with one id"
+            return False
         self.request_ids.append(request_id)
+        return True
 
 
 def _rolled_up(key: bytes, query: ListQuery) -> bytes | None:

@@ -62,6 +62,35 @@ def test_in_the_first_region_making_a_bucket_again_is_a_success() -> None:
         assert location["LocationConstraint"] is None
 
 
+def test_a_bucket_is_where_its_maker_asked_for_it(site: FrontDoorSite, s3: S3Client) -> None:
+    create(s3, "in-a-pair", "octad-2x")
+    location: Any = s3.get_bucket_location(Bucket="in-a-pair")
+    assert location["LocationConstraint"] == "octad-2x"
+    assert site.store.buckets["in-a-pair"].pool == 1
+
+
+def test_a_pool_that_is_not_there_is_refused_with_those_that_are(s3: S3Client) -> None:
+    with pytest.raises(ClientError, match=r"no pool 'octad-9x': the pools are octad-3x, octad-2x"):
+        create(s3, "nowhere", "octad-9x")
+    with pytest.raises(ClientError):
+        s3.head_bucket(Bucket="nowhere")
+
+
+def test_a_bucket_does_not_change_its_pool_by_being_made_again() -> None:
+    with FrontDoorSite("us-east-1") as site:
+        client = site.client()
+        for _ in range(2):
+            create(client, "settled", "octad-2x")
+        with pytest.raises(ClientError) as refused:
+            create(client, "settled", "octad-3x")
+        assert code_of(refused) == (409, "BucketAlreadyOwnedByYou")
+
+
+def test_a_client_may_sign_for_the_location_that_it_was_told(site: FrontDoorSite) -> None:
+    create(site.client(), "told", "octad-2x")
+    site.client(region="octad-2x").put_object(Bucket="told", Key="key", Body=b"x")
+
+
 def test_there_is_one_region(s3: S3Client) -> None:
     with pytest.raises(ClientError) as refused:
         create(s3, "elsewhere", "eu-central-1")

@@ -17,9 +17,8 @@ from octad.storage_node.core.listing import (
     first_candidate,
     past,
 )
-from octad.storage_node.core.rows import ObjectRow
 
-ROW = ObjectRow(1, "etag", 0)
+ROW = b"row"
 keys = st.lists(
     st.text("ab/\xff", min_size=1, max_size=6).map(str.encode), unique=True, max_size=30
 )

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from tests.unit.coordinator.running_coordinator import KEYS, open_cluster, running, until
+from tests.unit.coordinator.running_coordinator import KEYS, TOKEN, open_cluster, running, until
 
-from octad.client.core.event_document import EVENTS_PATH
+from octad.client.core.event_document import EVENTS_PATH, EventsDocument
 from octad.client.membership import CallRefused, CoordinatorsUnreachable, watch, watch_keys
+from octad.coordinator.core.rebuilding import Rebuilt
 from octad.coordinator.shell import cluster_feed
+from octad.coordinator.shell.store_rescue import fill
 from octad.coordinator.store.interface import (
     Compacted,
     ConfigStore,
@@ -41,16 +43,20 @@ async def remove(store: ConfigStore, *names: str) -> Revision:
 
 
 async def poll(
-    url: str, prefix: str = "services/", after: int | None = None, wait_s: float = 0
+    url: str,
+    prefix: str = "services/",
+    after: object = None,
+    wait_s: float = 0,
+    status: int = 200,
 ) -> dict[str, object]:
     query: dict[str, str | int | float] = {"prefix": prefix, "wait": wait_s}
     if after is not None:
-        query["after"] = after
+        query["after"] = str(after)
     async with (
         aiohttp.ClientSession() as session,
         session.get(url + EVENTS_PATH, params=query) as response,
     ):
-        assert response.status == 200, await response.text()
+        assert response.status == status, await response.text()
         found: dict[str, object] = await response.json()
         return found
 
@@ -69,13 +75,13 @@ async def test_a_long_poll_starts_with_everything_and_goes_on_from_its_revision(
         await until(lambda: coordinator.feed.history.revision >= revision, "it is seen")
         first = await poll(url)
         assert (first["reset"], names(first)) == (True, ["join a", "join b"])
-        asked = asyncio.create_task(poll(url, after=int(str(first["revision"])), wait_s=10))
+        asked = asyncio.create_task(poll(url, after=first["token"], wait_s=10))
         await asyncio.sleep(0.1)
         assert not asked.done()
         await remove(store, "a")
         second = await asked
         assert (second["reset"], names(second)) == (False, ["leave a"])
-        nothing = await poll(url, after=int(str(second["revision"])), wait_s=0.1)
+        nothing = await poll(url, after=second["token"], wait_s=0.1)
         assert (nothing["reset"], names(nothing)) == (False, [])
 
 
@@ -121,7 +127,7 @@ async def churn(store: ConfigStore, rounds: int) -> list[str]:
     return expected
 
 
-async def see(url: str, until_name: str, after: int | None = None) -> AsyncIterator[str]:
+async def see(url: str, until_name: str, after: str | None = None) -> AsyncIterator[str]:
     async with aclosing(watch("web", coordinator=url, after=after)) as events:
         async for event in events:
             name = event.instance.instance if event.instance else ""
@@ -157,7 +163,7 @@ async def test_a_watcher_goes_on_at_a_coordinator_that_started_after_the_changes
 ) -> None:
     async with open_cluster(tmp_path) as store:
         async with running(store) as (_, url):
-            token = int(str((await poll(url))["revision"]))
+            token = str((await poll(url))["token"])
         expected = await churn(store, 20)
         await put(store, "end")
         async with running(store) as (_, url):
@@ -172,7 +178,7 @@ async def test_what_is_no_longer_kept_is_told_as_a_reset_with_everything(
     monkeypatch.setattr(cluster_feed, "WATCH_CHANGES_READ_BACK", 5)
     async with open_cluster(tmp_path) as store:
         async with running(store) as (_, url):
-            token = int(str((await poll(url))["revision"]))
+            token = str((await poll(url))["token"])
         await churn(store, 5)
         async with running(store) as (_, url):
             document = await poll(url, after=token)
@@ -215,7 +221,71 @@ async def test_a_token_from_a_store_that_has_lost_its_data_is_answered_with_a_re
     tmp_path: Path,
 ) -> None:
     async with open_cluster(tmp_path) as store, running(store) as (_, url):
-        assert (await poll(url, after=1_000_000))["reset"]
+        life = str((await poll(url))["token"]).partition("-")[0]
+        assert (await poll(url, after=f"{life}-1000000"))["reset"]
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["while it runs", "before it starts"])
+async def test_a_token_of_the_store_before_is_gone_whatever_its_revision(
+    tmp_path: Path, restarted: bool
+) -> None:
+    async with open_cluster(tmp_path) as store:
+        async with running(store) as (_, url):
+            await put(store, "a")
+            await until_seen(url, "join a")
+            token = str((await poll(url))["token"])
+            if not restarted:
+                async with aclosing(watch_keys("services/", coordinator=url)) as documents:
+                    assert not [d async for d in _first(documents, 1) if d.token != token]
+                    await restore(store)
+                    (anew,) = [d async for d in _first(documents, 1)]
+                assert anew.reset
+                assert anew.token.partition("-")[0] != token.partition("-")[0]
+                gone = await poll(url, after=token, status=410)
+        if restarted:
+            await restore(store)
+            async with running(store) as (_, url):
+                gone = await poll(url, after=token, status=410)
+                bare = token.rpartition("-")[2]
+                assert (await poll(url, after=bare, status=410))["reset"], "of an older octad"
+    assert (gone["reset"], names(gone)) == (True, ["join a"])
+
+
+async def test_a_token_is_no_place_in_another_store_that_has_come_as_far(tmp_path: Path) -> None:
+    tokens: list[str] = []
+    for name in ("lost", "new"):
+        (tmp_path / name).mkdir()
+        async with open_cluster(tmp_path / name) as store, running(store) as (_, url):
+            for number in range(20):
+                await put(store, f"{name}-{number}")
+            await until_seen(url, f"join {name}-19")
+            if tokens:
+                gone = await poll(url, after=tokens[0], status=410)
+                assert (gone["reset"], len(names(gone))) == (True, 20)
+            tokens.append(str((await poll(url))["token"]))
+
+
+async def restore(store: ConfigStore) -> None:
+    """As a backup is put back: the keys are what they were, the revisions are others."""
+    await fill(store, TOKEN, Rebuilt(await kept(store), 0, 0, ()))
+
+
+async def kept(store: ConfigStore) -> dict[str, bytes]:
+    entries = (await store.range(KEYS.prefix)).entries
+    return {entry.key.removeprefix(KEYS.prefix): entry.value for entry in entries}
+
+
+async def until_seen(url: str, name: str) -> None:
+    async with asyncio.timeout(5):
+        while name not in names(await poll(url)):
+            await asyncio.sleep(0.01)
+
+
+async def _first(
+    documents: AsyncIterator[EventsDocument], count: int
+) -> AsyncIterator[EventsDocument]:
+    for _ in range(count):
+        yield await asyncio.wait_for(anext(documents), 5)
 
 
 async def test_events_of_one_revision_share_a_token_that_moves_on_with_the_last(
@@ -223,14 +293,16 @@ async def test_events_of_one_revision_share_a_token_that_moves_on_with_the_last(
 ) -> None:
     async with (
         open_cluster(tmp_path) as store,
-        running(store) as (_, url),
+        running(store) as (coordinator, url),
         aclosing(watch("web", coordinator=url)) as events,
     ):
+        await until(lambda: coordinator.is_leading, "nobody else writes")
         start = await anext(events)
         revision = await put(store, "a", "b")
         first, second = await anext(events), await anext(events)
         assert (first.revision, first.token) == (revision, start.token)
-        assert (second.revision, second.token) == (revision, revision)
+        life = start.token.partition("-")[0]
+        assert (second.revision, second.token) == (revision, f"{life}-{revision}")
 
 
 async def test_two_hundred_watchers_are_told_within_a_second(tmp_path: Path) -> None:

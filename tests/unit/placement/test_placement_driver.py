@@ -14,7 +14,12 @@ from tests.unit.placement.placement_cluster import (
 )
 
 from octad.coordinator.core.placement_commit import resumed, reverted, stopped
-from octad.coordinator.core.placement_driver import GARBAGE_S, STALL_S, PlacementDriver
+from octad.coordinator.core.placement_driver import (
+    GARBAGE_S,
+    REPAIR_AFTER_S,
+    STALL_S,
+    PlacementDriver,
+)
 from octad.coordinator.core.placement_records import (
     Operation,
     PlanProgress,
@@ -224,6 +229,13 @@ def test_a_pool_of_two_copies_lives_beside_one_of_three() -> None:
     assert cluster.held()[1] == 0
 
 
+def wait_for_primaries(cluster: PlacementCluster) -> None:
+    """Who could recruit by itself has had the time."""
+    cluster.lead()
+    cluster.now_s += REPAIR_AFTER_S
+    cluster.lead()
+
+
 def test_a_lost_copy_is_made_again_without_a_command_the_most_degraded_first() -> None:
     cluster = five()
     cluster.kill(1)
@@ -232,11 +244,34 @@ def test_a_lost_copy_is_made_again_without_a_command_the_most_degraded_first() -
     row = cluster.row(worst)
     lone = tuple(m for m in row.members if m.node != 2)
     cluster._write_row(shard_id(POOL, worst), row, members=lone, primary=lone[0].node)
-    cluster.lead()
+    wait_for_primaries(cluster)
     assert shard_id(POOL, worst) in cluster.view().plans
     cluster.run()
     assert cluster.held()[1] == 0
     assert cluster.held().total() == 96
+
+
+def test_a_primary_has_time_to_recruit_by_itself_before_a_repair_is_planned() -> None:
+    cluster = five()
+    cluster.kill(1)
+    shard = next(s for s, row in cluster.view().cluster.rows.items() if len(row.members) == 2)
+    cluster.lead()
+    cluster.now_s += REPAIR_AFTER_S - 1
+    cluster.lead()
+    assert not cluster.view().plans
+    row = cluster.view().cluster.rows[shard]
+    spare = next(NodeId(n) for n in (2, 3, 4, 5) if row.member(NodeId(n)) is None)
+    recruit = Member(spare, incarnation(spare), Seq(7), row.epoch)
+    cluster._write_row(shard, row, members=(*row.members, recruit))
+    cluster.now_s += 1
+    cluster.lead()
+    plans = cluster.view().plans
+    assert plans, "the others stayed short"
+    assert shard not in plans
+    row = cluster.view().cluster.rows[shard]
+    cluster._write_row(shard, row, members=row.members[:-1])
+    cluster.lead()
+    assert shard not in cluster.view().plans, "it is short anew"
 
 
 def test_who_still_has_the_data_is_asked_to_take_it_back() -> None:
@@ -266,7 +301,7 @@ def test_a_move_waits_for_a_node_that_went_away_and_says_so() -> None:
 def test_no_spare_is_said_and_changes_nothing() -> None:
     cluster = PlacementCluster({1: "", 2: "", 3: ""}, depth=2)
     cluster.kill(3)
-    cluster.tick()
+    wait_for_primaries(cluster)
     assert not cluster.view().plans
     assert any("no other node can take it; add a node" in p for p in cluster.driver.problems)
 

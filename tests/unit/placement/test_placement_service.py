@@ -179,7 +179,7 @@ async def test_pools_and_shards_are_listed_and_made(
         pools = json.loads(capfd.readouterr().out)["pools"]
         assert [(p["id"], p["replicas"], p["shards"]) for p in pools] == [(0, 2, 16), (1, 3, 4)]
         assert await here.octad("shards", "ls") == 0
-        assert "1/3  ok  epoch 1" in capfd.readouterr().out
+        assert "1/3  ok  unverified  epoch 1" in capfd.readouterr().out
         assert await here.octad("shards", "split") == 1
         assert "there are pools 0, 1; say which with --pool" in capfd.readouterr().err
 

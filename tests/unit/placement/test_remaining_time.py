@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from octad.client.core.shown_amounts import shown_bytes, shown_time
 from octad.coordinator.core.placement_messages import PlanStatus
-from octad.coordinator.core.remaining_time import RemainingTime, bar, shown_bytes, shown_time
+from octad.coordinator.core.remaining_time import RemainingTime, bar
 from octad.coordinator.shell.plan_report import progress_line
 
 

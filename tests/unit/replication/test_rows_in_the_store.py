@@ -16,10 +16,12 @@ from octad.coordinator.store.interface import Put
 from octad.coordinator.store.mirror import Mirror
 from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, ShardId
 from octad.sharding.shard_map import Member, ShardRow, decode_row
+from octad.storage_node.core.failover.replica_actions import Swap
 from octad.storage_node.core.object_store import Bucket
 from octad.storage_node.shell.bucket_directory import DELETING, BucketDirectory
+from octad.storage_node.shell.cluster_facts import ClusterFacts
+from octad.storage_node.shell.row_changes import RowChanges
 from octad.storage_node.shell.shard_host import ShardHost
-from octad.storage_node.shell.shard_leads import ShardLeads
 
 KEYS = StoreKeys("cafe0123")
 NODE = NodeId(1)
@@ -31,17 +33,28 @@ class ListeningHost:
     """Wants to lead whatever names it, as a replica does, and remembers what it was told."""
 
     def __init__(self) -> None:
-        self.leads: ShardLeads | None = None
+        self.changes: RowChanges | None = None
         self.led: dict[ShardId, ShardRow] = {}
+        self.outcomes: list[tuple[ShardId, ShardRow]] = []
 
     def on_row(self, shard: ShardId, row: ShardRow) -> None:
         known = self.led.get(shard)
         if row.primary == NODE and (known is None or row.epoch > known.epoch):
-            assert self.leads is not None
-            self.leads.wanted(shard, row)
+            assert self.changes is not None
+            self.changes.submit(shard, swap_of(row))
 
-    def lead(self, shard: ShardId, row: ShardRow) -> None:
-        self.led[shard] = row
+    def on_swap_outcome(self, shard: ShardId, swap: Swap, row: ShardRow) -> None:
+        self.outcomes.append((shard, row))
+        if row == swap.proposed:
+            self.led[shard] = row
+
+
+def facts() -> ClusterFacts:
+    return ClusterFacts(KEYS, lambda _: None, lambda _: None, lambda: None)
+
+
+def swap_of(row: ShardRow) -> Swap:
+    return Swap(row, msgspec.structs.replace(row, epoch=Epoch(row.epoch + 1)))
 
 
 @pytest.fixture
@@ -65,14 +78,14 @@ async def test_a_primary_swaps_once_fences_itself_and_keeps_what_it_does_not_kno
     mirror = Mirror(store, KEYS.prefix)
     await mirror.start()
     host = ListeningHost()
-    leads = host.leads = ShardLeads(NODE, "boot", store, KEYS, mirror)
-    mirror.subscribe(lambda k, e: leads.on_change(k, e) if k.startswith(KEYS.shards) else None)
-    await leads.start(cast(ShardHost, host))
+    changes = host.changes = RowChanges(NODE, "boot", store, KEYS, mirror, facts(), lambda _: None)
+    mirror.subscribe(lambda k, e: changes.on_change(k, e) if k.startswith(KEYS.shards) else None)
+    await changes.start(cast(ShardHost, host))
     while len(host.led) < len(shards):
         await asyncio.sleep(0.01)
     await mirror.refresh()
     await asyncio.sleep(0.05)  # Its own swaps come back by the watch: they are no news.
-    await leads.stop()
+    await changes.stop()
     await mirror.stop()
     for shard in shards:
         entry = await store.get(KEYS.shard(shard))
@@ -85,23 +98,50 @@ async def test_a_primary_swaps_once_fences_itself_and_keeps_what_it_does_not_kno
 
 
 async def test_a_swap_of_an_earlier_boot_cannot_land(store: EmbeddedStore) -> None:
-    await store.transact([], [Put(KEYS.shard(ShardId(0)), msgspec.json.encode(ROW))])
+    shard = ShardId(0)
+    await store.transact([], [Put(KEYS.shard(shard), msgspec.json.encode(ROW))])
     mirror = Mirror(store, KEYS.prefix)
     await mirror.start()
-    old = ShardLeads(NODE, "old boot", store, KEYS, mirror)
     host = ListeningHost()
-    host.leads = old
+    old = RowChanges(NODE, "old boot", store, KEYS, mirror, facts(), lambda _: None)
     mirror.subscribe(lambda k, e: old.on_change(k, e) if k.startswith(KEYS.shards) else None)
-    await old._fence_until_done()
-    new = ShardLeads(NODE, "new boot", store, KEYS, mirror)
-    await new._fence_until_done()
-    old._host = cast(ShardHost, host)
-    await old._swap({ShardId(0): ROW})
+    host.led[shard] = ROW  # It wants nothing by itself.
+    await old.start(cast(ShardHost, host))
+    new = RowChanges(NODE, "new boot", store, KEYS, mirror, facts(), lambda _: None)
+    host.changes = new
+    await new.start(cast(ShardHost, host))
+    old.submit(shard, swap_of(ROW))
+    while not host.outcomes:
+        await asyncio.sleep(0.01)
+    await old.stop()
+    await new.stop()
     await mirror.stop()
-    assert host.led == {}
-    entry = await store.get(KEYS.shard(ShardId(0)))
+    assert host.outcomes == [(shard, ROW)]
+    entry = await store.get(KEYS.shard(shard))
     assert entry is not None
     assert decode_row(entry.value) == ROW
+
+
+async def test_of_many_swaps_only_those_that_came_too_late_are_lost(store: EmbeddedStore) -> None:
+    shards = [ShardId(number) for number in range(40)]
+    await store.transact([], [Put(KEYS.shard(s), msgspec.json.encode(ROW)) for s in shards])
+    mirror = Mirror(store, KEYS.prefix)
+    await mirror.start()
+    host = ListeningHost()
+    host.led = dict.fromkeys(shards, ROW)
+    changes = RowChanges(NODE, "boot", store, KEYS, mirror, facts(), lambda _: None)
+    mirror.subscribe(lambda k, e: changes.on_change(k, e) if k.startswith(KEYS.shards) else None)
+    await changes.start(cast(ShardHost, host))
+    other = msgspec.structs.replace(ROW, epoch=Epoch(5), primary=NodeId(2))
+    late = shards[7]
+    await store.transact([], [Put(KEYS.shard(late), msgspec.json.encode(other))])
+    for shard in shards:
+        changes.submit(shard, swap_of(ROW))
+    while len(host.outcomes) < len(shards):
+        await asyncio.sleep(0.01)
+    await changes.stop()
+    await mirror.stop()
+    assert dict(host.outcomes) == {s: other if s == late else swap_of(ROW).proposed for s in shards}
 
 
 async def test_a_bucket_keeps_what_a_newer_octad_wrote_into_it(store: EmbeddedStore) -> None:

@@ -12,6 +12,7 @@ from octad.storage_node.core.frame_format import PREFIX, Frame, FrameReader
 from octad.storage_node.core.messages import Message, message
 from octad.storage_node.core.peer_handshake import RECORD, Handshake, Hello, Session
 from octad.storage_node.shell.peer import OnRequest
+from octad.storage_node.shell.peer_tls import TlsContexts
 from octad.storage_node.shell.peers import Peers
 
 TOKEN = JoinToken("00c0ffee", bytes(range(32)))
@@ -86,6 +87,7 @@ class PeerNode:
         boot: str = "",
         token: JoinToken = TOKEN,
         on_request: OnRequest | None = None,
+        tls: TlsContexts | None = None,
     ) -> None:
         self.node = node
         self.events: list[str] = []
@@ -99,6 +101,7 @@ class PeerNode:
             on_request or (lambda _, asked, body: (asked, body)),
             lambda peer, boot: self.events.append(f"+{peer} {boot}"),
             lambda peer: self.events.append(f"-{peer}"),
+            tls,
         )
 
     async def listen(self) -> None:

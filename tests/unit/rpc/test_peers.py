@@ -375,22 +375,6 @@ async def test_who_waits_for_draining_is_woken_when_the_connection_is_lost(pair:
     await asyncio.wait_for(draining, 1)
 
 
-async def test_a_peer_that_never_reads_is_dropped_before_memory_runs_out(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("octad.storage_node.shell.peer_connection.RPC_OUTGOING_BYTES_MAX", 6 * MIB)
-    one, two = pair
-    transport = two.peers._open[ONE].connection._transport
-    assert transport is not None
-    transport.pause_reading()
-    for number in range(40):
-        if not one.peers.send(TWO, Note(number), bytes(MIB)):
-            break
-        await asyncio.sleep(0)
-    assert one.peers.refusals["overrun"] == 1  # type: ignore[index]
-    assert "-2" in one.events
-
-
 async def test_closing_ends_handlers_that_still_work(nodes: Nodes) -> None:
     cancelled = asyncio.Event()
 

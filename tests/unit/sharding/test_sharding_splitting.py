@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from octad.sharding.assignment import PlacementNode, first_assignment
 from octad.sharding.hashing import bit_reversed, bit_reversed_range, shard_number
-from octad.sharding.ids import Epoch, NodeId, Seq
-from octad.sharding.shard_map import FormerMember, Learner, Member, ShardRow
+from octad.sharding.ids import Epoch, NodeId, PoolId, Seq, number_of, shard_id
+from octad.sharding.pool_lookup import PoolLookup
+from octad.sharding.shard_map import FormerMember, Learner, Member, Pool, ShardMap, ShardRow
 from octad.sharding.splitting import (
     CannotMerge,
     CannotSplit,
@@ -90,3 +91,47 @@ def test_an_assignment_splits_in_place_and_its_siblings_merge_again() -> None:
     assert brought_together(split) == rows
     split[20] = split[21]
     assert siblings_apart(split) == ([4] if set(rows[4]) != set(rows[5]) else [])
+
+
+POOL = PoolId(3)
+
+
+@st.composite
+def half_split(draw: st.DrawFn) -> ShardMap:
+    """A pool some of whose shards have been split, once or twice; all rows are there."""
+    depth = draw(st.integers(0, 4))
+    leaves = [(number, depth) for number in range(1 << depth)]
+    for _ in range(draw(st.integers(0, 12))):
+        number, own = leaves.pop(draw(st.integers(0, len(leaves) - 1)))
+        leaves += [(number, own + 1), (number + (1 << own), own + 1)]
+    rows = {
+        shard_id(POOL, number): ShardRow(Epoch(1), own, NodeId(1), ROW.members)
+        for number, own in leaves
+    }
+    return ShardMap({POOL: Pool(POOL, 3, depth)}, rows)
+
+
+@given(half_split(), HASHES)
+def test_while_a_pool_is_split_a_hash_belongs_to_the_one_row_that_covers_it(
+    shard_map: ShardMap, hash_: int
+) -> None:
+    covering = [
+        shard
+        for shard, row in shard_map.rows.items()
+        if shard_number(hash_, row.depth) == number_of(shard)
+    ]
+    assert [shard_map.shard_of_hash(POOL, hash_)] == covering
+    assert PoolLookup(shard_map, POOL).row(hash_) is shard_map.rows[covering[0]]
+
+
+@given(half_split())
+def test_while_a_pool_is_split_its_shards_are_those_that_have_rows(shard_map: ShardMap) -> None:
+    shards = list(shard_map.shards_of(POOL))
+    assert sorted(shards) == sorted(shard_map.rows)
+
+
+@given(HASHES, st.integers(0, 12))
+def test_a_pool_without_rows_is_looked_up_by_its_own_depth(hash_: int, depth: int) -> None:
+    shard_map = ShardMap({POOL: Pool(POOL, 3, depth)}, {})
+    assert shard_map.shard_of_hash(POOL, hash_) == shard_id(POOL, shard_number(hash_, depth))
+    assert PoolLookup(shard_map, POOL).row(hash_) is None

@@ -22,7 +22,6 @@ from octad.coordinator.store.interface import (
     Revision,
     StoreUnavailable,
 )
-from octad.coordinator.store.lease_clock import LeaseClock
 from octad.coordinator.store.sqlite_log import LogEntry, SqliteLog, StoreFileUnusable
 
 
@@ -203,7 +202,7 @@ async def on_a_failing_log(path: Path) -> AsyncIterator[tuple[EmbeddedStore, Fai
     loop = asyncio.get_running_loop()
     log = await loop.run_in_executor(thread, FailingLog, path)
     keyspace, leases = await loop.run_in_executor(thread, log.load)
-    store = EmbeddedStore(log, keyspace, LeaseClock(leases, loop.time()), thread, 100)
+    store = EmbeddedStore(log, keyspace, leases, thread, 100)
     try:
         yield store, log
     finally:

@@ -1,11 +1,13 @@
 """What watchers of a cluster are told: every change under a prefix, in one order, by revision.
 
-A document is a reset (the full state as of `revision`) or the changes after the revision that was
-asked for, up to `revision`: whole revisions, always. So `revision` is the token to go on from, at
-any coordinator. As server-sent events, each document is one message whose id is that token:
+A document is a reset (the full state as of `revision`) or the changes after the token that was
+asked for, up to `revision`: whole revisions, always. Its `token` is where to go on from, at any
+coordinator: the life of the configuration store, and the revision in it. A store that was filled
+anew has another life, so that its revisions are not taken for those of the one before. As
+server-sent events, each document is one message whose id is that token:
 
     event: reset | events | progress
-    id: <revision>
+    id: <life>-<revision>
     data: <the document>
 
 This file knows bytes only. Examples: `docs/reference/coordinator-http.md`.
@@ -13,9 +15,10 @@ This file knows bytes only. Examples: `docs/reference/coordinator-http.md`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -26,7 +29,28 @@ SSE_LINE_BYTES_MAX = 256 * 1024 * 1024  # A reset is one line.
 
 NO_VALUE = msgspec.Raw(b"null")
 
+_TOKEN = re.compile(r"(?:([0-9a-f]{1,16})-)?([0-9]{1,19})", re.ASCII)
+
 EventType = Literal["join", "change", "leave"]
+
+
+class WatchToken(NamedTuple):
+    """Where a watch is. The revisions of two lives have nothing to do with each other."""
+
+    life: str
+    revision: int
+
+
+def encode_token(token: WatchToken) -> str:
+    return f"{token.life}-{token.revision}"
+
+
+def decode_token(text: str) -> WatchToken:
+    """The inverse; a bare number is of no known life. Raises ValueError."""
+    found = _TOKEN.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text[:80]!r} is not the token of an earlier answer")
+    return WatchToken(found[1] or "", int(found[2]))
 
 
 class ClusterEvent(msgspec.Struct, frozen=True):
@@ -45,6 +69,7 @@ class EventsDocument(msgspec.Struct, frozen=True):
     reset: bool
     events: tuple[ClusterEvent, ...] = ()
     age_s: float = 0.0  # How long ago the configuration store last confirmed this.
+    token: str = ""  # Where to go on from.
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +85,7 @@ def encode_sse(document: EventsDocument) -> bytes:
     """`document` as one server-sent event. Its JSON has no line ends."""
     kind = "reset" if document.reset else "events" if document.events else "progress"
     data = msgspec.json.encode(document)
-    return b"event: %s\nid: %d\ndata: %s\n\n" % (kind.encode(), document.revision, data)
+    return b"event: %s\nid: %s\ndata: %s\n\n" % (kind.encode(), document.token.encode(), data)
 
 
 class SseReader:

@@ -43,6 +43,7 @@ from octad.client.core.sigv4 import (
     wire_bytes,
 )
 from octad.sharding.limits import CLOCK_SKEW_S_MAX, PRESIGN_EXPIRY_S_MAX
+from octad.sharding.pool_names import POOL_NAME_PREFIX
 
 SecretOf = Callable[[str], str | None]
 """The secret of an access key; None where there is none or it is disabled: one answer for both."""
@@ -303,7 +304,7 @@ def _check_scope(claim: _Claim, region: str, timestamp: str, *, presigned: bool)
         what = f'incorrect terminal "{claim.terminator}". This endpoint uses "{TERMINATOR}".'
     elif claim.service != SERVICE:
         what = f'incorrect service "{claim.service}". This endpoint belongs to "{SERVICE}".'
-    elif claim.region != region:
+    elif claim.region != region and not claim.region.startswith(POOL_NAME_PREFIX):
         raise _malformed(
             f"the region '{claim.region}' is wrong; expecting '{region}'", presigned, region
         )

@@ -15,7 +15,9 @@ from octad.sharding.ids import PoolId
 STATUS_PATH = "/cluster/v1/status"
 STATUS_FORMAT_VERSION = 1
 
-ShardState = Literal["ok", "writes-blocked", "unavailable", "forming"]
+UNVERIFIED = "unverified"  # In counts of shards by verified copies: not known.
+
+ShardState = Literal["ok", "degraded", "writes-blocked", "unavailable", "forming"]
 ClusterState = Literal["healthy", "degraded", "forming"]
 
 
@@ -33,6 +35,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     version: str | None
     primary_of: int  # Shards.
     member_of: int
+    admin_address: str | None = None  # Where its metrics are; often for its own machine alone.
 
 
 class PoolStatus(msgspec.Struct, frozen=True):
@@ -43,6 +46,7 @@ class PoolStatus(msgspec.Struct, frozen=True):
     depth: int
     nodes_missing: int  # How many more must join before the first map is made.
     shards: dict[ShardState, int]
+    copies: dict[str, int] = {}  # Shards by how many of their copies are verified; see UNVERIFIED.
 
 
 class ShardStatus(msgspec.Struct, frozen=True):
@@ -53,6 +57,17 @@ class ShardStatus(msgspec.Struct, frozen=True):
     epoch: int
     primary: str
     members: tuple[str, ...]
+    verified: int | None = None  # Copies; None: nobody who could know has said so lately.
+
+
+class CopyingStatus(msgspec.Struct, frozen=True):
+    """What is on its way to full strength, or moves. None: not known, so it is not guessed."""
+
+    missing: int = 0  # Copies that pools lack.
+    under_way: int = 0  # Of those, and of moves.
+    waiting: int = 0  # Of those under way: nobody who has the data can be asked.
+    bytes_left: int | None = 0
+    whole_in_s: float | None = 0.0
 
 
 class StoreStatus(msgspec.Struct, frozen=True):
@@ -87,6 +102,8 @@ class ClusterStatus(msgspec.Struct, frozen=True, kw_only=True):
     coordinator: CoordinatorStatus
     pools: tuple[PoolStatus, ...]
     nodes: tuple[NodeStatus, ...]
+    copies: dict[str, int] = {}  # Of all pools together, as in each.
+    copying: CopyingStatus = CopyingStatus()
 
 
 class BadStatus(ValueError):

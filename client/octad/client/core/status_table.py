@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from octad.client.core.status_document import ClusterStatus, NodeStatus, PoolStatus
+from octad.client.core.shown_amounts import shown_bytes, shown_time
+from octad.client.core.status_document import (
+    UNVERIFIED,
+    ClusterStatus,
+    CopyingStatus,
+    NodeStatus,
+    PoolStatus,
+)
 
 _NODE_HEADINGS = ("NODE", "STATE", "S3", "RPC", "ZONE", "VERSION", "PRIMARY OF", "MEMBER OF")
 
@@ -18,6 +25,7 @@ def status_table(status: ClusterStatus) -> str:
         lines.extend(columns([_NODE_HEADINGS, *(_node_row(node) for node in status.nodes)]))
         lines.append("")
     lines.extend(_pool_line(pool) for pool in status.pools)
+    lines.extend(_copying_lines(status.copying))
     store, coordinator = status.store, status.coordinator
     endpoints = ", ".join(store.endpoints)
     leader = coordinator.leader_address or "nobody"
@@ -43,7 +51,28 @@ def _node_row(node: NodeStatus) -> tuple[str, ...]:
 
 def _pool_line(pool: PoolStatus) -> str:
     counts = [f"{count} {state}" for state, count in pool.shards.items() if count]
-    return f"pool {pool.id}: {pool.replicas} copies, {1 << pool.depth} shards: {', '.join(counts)}"
+    line = f"pool {pool.id}: {pool.replicas} copies, {1 << pool.depth} shards: {', '.join(counts)}"
+    return f"{line}; verified copies: {_verified(pool)}" if pool.copies else line
+
+
+def _verified(pool: PoolStatus) -> str:
+    if list(pool.copies) == [str(pool.replicas)]:
+        return f"{pool.replicas} of each"
+    counts = [
+        f"not known of {count}" if copies == UNVERIFIED else f"{copies} of {count}"
+        for copies, count in pool.copies.items()
+    ]
+    return ", ".join(counts)
+
+
+def _copying_lines(copying: CopyingStatus) -> list[str]:
+    """Nothing on a healthy cluster."""
+    if not copying.missing and not copying.under_way:
+        return []
+    waiting = f" ({copying.waiting} wait for somebody who has them)" if copying.waiting else ""
+    left, whole_in = shown_bytes(copying.bytes_left), shown_time(copying.whole_in_s)
+    counts = f"{copying.missing} missing, {copying.under_way} under way{waiting}"
+    return [f"copies: {counts}, {left} left, whole in: {whole_in}"]
 
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:

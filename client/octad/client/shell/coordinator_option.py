@@ -14,6 +14,9 @@ DEV_FILE = "dev.json"  # What `octad dev` says of itself, in its data directory.
 DEV_COORDINATOR_FIELD = "coordinator"
 DEV_CLUSTER_FILE = "cluster.json"  # Readable by its owner only.
 DEV_TOKEN_FIELD = "join_token"
+DEV_ETCD_FIELD = "etcd"
+DEV_STORE_FILE = "store.sqlite"  # The configuration store, where `octad dev` uses no etcd.
+DEV_STORE_FIELD = "store_url"  # Of what runs: where that store answers.
 
 
 def add_coordinator_options(parser: argparse.ArgumentParser) -> None:

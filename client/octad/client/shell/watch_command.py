@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="nodes, services/web/, shards/0/, service web, … (default: everything)",
     )
     parser.add_argument(
-        "--after", metavar="REVISION", type=int, help="go on after this one, as --json printed it"
+        "--after", metavar="TOKEN", help="go on from this one, as --json printed it"
     )
     parser.add_argument("--json", action="store_true", help="print a JSON document for each change")
     add_coordinator_options(parser)

@@ -22,7 +22,7 @@ class Asked:
     """As typed."""
 
     what: tuple[str, ...]
-    after: int | None
+    after: str | None
     as_json: bool
     coordinator: str
 

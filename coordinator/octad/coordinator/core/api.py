@@ -22,6 +22,7 @@ from octad.client.core.cluster_documents import (
     ServicesDocument,
     ShardsDocument,
 )
+from octad.client.core.doctor_document import DOCTOR_PATH, DoctorDocument
 from octad.client.core.event_document import EVENTS_PATH, SSE_TYPE, EventsDocument
 from octad.client.core.service_records import (
     REGISTRATION_PURPOSE,
@@ -49,6 +50,11 @@ from octad.coordinator.core.placement_messages import (
     PlanAnswer,
     PlanRequest,
     PlanStatus,
+)
+from octad.coordinator.core.recovery_messages import (
+    RECOVER_PATH,
+    RecoverAnswer,
+    RecoverRequest,
 )
 
 HEALTH_PATH = "/healthz"
@@ -106,8 +112,19 @@ OPERATIONS = (
     Operation("metrics", "GET", METRICS_PATH, "Metrics, for Prometheus."),
     Operation("openapi", "GET", OPENAPI_PATH, "This document.", dict),
     Operation("status", "GET", STATUS_PATH, "The cluster at a glance.", ClusterStatus),
+    Operation("doctor", "GET", DOCTOR_PATH, "What is wrong, and what to do.", DoctorDocument),
     Operation("nodes", "GET", NODES_PATH, "Every node that ever joined.", NodesDocument),
     Operation("shards", "GET", SHARDS_PATH, "Every shard and its state.", ShardsDocument),
+    Operation(
+        "recover",
+        "POST",
+        RECOVER_PATH,
+        "Put older copies in the place of members gone for good, or say what it would lose.",
+        RecoverAnswer,
+        RecoverRequest,
+        AUTH_PURPOSE,
+        refusals=(400, 503),
+    ),
     Operation("plan", "GET", PLAN_PATH, "What shards are to become.", PlanDocument),
     Operation("plan-status", "GET", PLAN_STATUS_PATH, "How far placement is.", PlanStatus),
     Operation("plan-nodes", "GET", PLAN_NODES_PATH, "What every node holds.", PlacedNodes),
@@ -143,7 +160,7 @@ OPERATIONS = (
         EventsDocument,
         query=(
             Query("prefix", "string", "of the keys, as services/web/; all without it"),
-            Query("after", "integer", "the resume token; a reset without it"),
+            Query("after", "string", "the resume token; a reset without it"),
             _WAIT,
         ),
         other_types=(SSE_TYPE,),

@@ -22,13 +22,19 @@ def not_serving(view: ClusterView) -> list[str]:
     if not view.pools:
         return ["the cluster has no pool"]
     reasons = []
+    down: list[ShardId] = []
+    shard_map = view.shard_map()
     for pool in view.pools.values():
-        rows = sum(1 for shard in view.rows if pool_of(shard) == pool.id)
-        if missing := (1 << pool.depth) - rows:
+        missing = 0
+        for shard in shard_map.shards_of(pool.id):
+            state = shard_state(view.rows.get(shard), view.nodes, pool.replicas)
+            missing += state == "forming"
+            if state in ("writes-blocked", "unavailable"):
+                down.append(shard)
+        if missing:
             reasons.append(f"pool {pool.id}: {missing} shards have no row yet")
-    unavailable = [s for s, row in view.rows.items() if shard_state(row, view.nodes) != "ok"]
-    if unavailable:
-        reasons.append(f"{_named(unavailable)}: a member is down")
+    if down:
+        reasons.append(f"{_named(down)}: a member is down")
     return reasons
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from octad.client.core.status_document import (
+    UNVERIFIED,
     ClusterState,
     ClusterStatus,
     CoordinatorStatus,
@@ -22,9 +23,10 @@ from octad.client.core.status_document import (
 )
 from octad.coordinator.core.cluster_view import ClusterView
 from octad.coordinator.core.first_map import nodes_missing
+from octad.coordinator.core.known_copies import NOTHING_KNOWN, KnownCopies, copying_status
 from octad.coordinator.core.records import NodeRecord, PoolRecord
-from octad.sharding.ids import NodeId, node_name, pool_of, shard_id, shard_name
-from octad.sharding.shard_map import Member, ShardRow
+from octad.sharding.ids import NodeId, node_name, shard_name
+from octad.sharding.shard_map import Member, ShardMap, ShardRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,14 @@ def cluster_status(
     *,
     nodes_expected: int,
     problems: tuple[str, ...] = (),
+    copies: KnownCopies = NOTHING_KNOWN,
+    whole_in_s: float | None = None,
 ) -> ClusterStatus:
     """The status that `view` amounts to; `problems` are those the caller knows of already."""
-    pools = tuple(_pool_status(pool, view, nodes_expected) for pool in _sorted_pools(view))
+    shard_map = view.shard_map()
+    pools = tuple(
+        _pool_status(pool, view, shard_map, nodes_expected, copies) for pool in _sorted_pools(view)
+    )
     nodes = _node_statuses(view, departures)
     found = (*problems, *_pool_problems(pools), *_node_problems(nodes))
     if any(pool.shards["forming"] for pool in pools) or not pools:
@@ -67,36 +74,46 @@ def cluster_status(
         coordinator=coordinator,
         pools=pools,
         nodes=nodes,
+        copies=dict(sum((Counter(pool.copies) for pool in pools), Counter())),
+        copying=copying_status(copies, whole_in_s),
     )
 
 
-def shard_statuses(view: ClusterView) -> list[ShardStatus]:
+def shard_statuses(view: ClusterView, copies: KnownCopies = NOTHING_KNOWN) -> list[ShardStatus]:
     """Every shard of every pool, in order."""
     statuses = []
+    shard_map = view.shard_map()
     for pool in _sorted_pools(view):
-        for number in range(1 << pool.depth):
-            shard = shard_id(pool.id, number)
+        for shard in sorted(shard_map.shards_of(pool.id)):
             row = view.rows.get(shard)
             statuses.append(
                 ShardStatus(
                     name=shard_name(shard),
-                    state=shard_state(row, view.nodes),
+                    state=shard_state(row, view.nodes, pool.replicas),
                     epoch=row.epoch if row else 0,
                     primary=node_name(row.primary) if row else "",
                     members=tuple(node_name(m.node) for m in row.members) if row else (),
+                    verified=copies.verified.get(shard),
                 )
             )
     return statuses
 
 
-def shard_state(row: ShardRow | None, live: Mapping[NodeId, NodeRecord]) -> ShardState:
-    """What a client may expect of a shard. A member on a wiped disk is as good as down."""
+def shard_state(
+    row: ShardRow | None, live: Mapping[NodeId, NodeRecord], replicas: int
+) -> ShardState:
+    """What a client may expect of a shard. A member on a wiped disk is as good as down.
+
+    A recruit is a member that is not complete, so it is no copy yet.
+    """
     if row is None:
         return "forming"
     down = {member.node for member in row.members if not _is_live(member, live)}
     if row.primary in down:
         return "unavailable"
-    return "writes-blocked" if down else "ok"
+    if down:
+        return "writes-blocked"
+    return "degraded" if sum(not member.base for member in row.members) < replicas else "ok"
 
 
 def _is_live(member: Member, live: Mapping[NodeId, NodeRecord]) -> bool:
@@ -108,21 +125,33 @@ def _sorted_pools(view: ClusterView) -> list[PoolRecord]:
     return [view.pools[pool] for pool in sorted(view.pools)]
 
 
-def _pool_status(pool: PoolRecord, view: ClusterView, nodes_expected: int) -> PoolStatus:
+def _pool_status(
+    pool: PoolRecord,
+    view: ClusterView,
+    shard_map: ShardMap,
+    nodes_expected: int,
+    copies: KnownCopies,
+) -> PoolStatus:
     shards: dict[ShardState, int] = {
         "ok": 0,
+        "degraded": 0,
         "writes-blocked": 0,
         "unavailable": 0,
         "forming": 0,
     }
-    shards["forming"] = 1 << pool.depth
-    for shard, row in view.rows.items():
-        if pool_of(shard) == pool.id:
-            shards["forming"] -= 1
-            shards[shard_state(row, view.nodes)] += 1
+    counts: Counter[str] = Counter()
+    for shard in shard_map.shards_of(pool.id):
+        shards[shard_state(view.rows.get(shard), view.nodes, pool.replicas)] += 1
+        verified = copies.verified.get(shard)
+        counts[UNVERIFIED if verified is None else str(verified)] += 1
     missing = nodes_missing(pool, list(view.nodes.values()), nodes_expected)
     return PoolStatus(
-        pool.id, pool.replicas, pool.depth, missing if shards["forming"] else 0, shards
+        pool.id,
+        pool.replicas,
+        pool.depth,
+        missing if shards["forming"] else 0,
+        shards,
+        dict(sorted(counts.items())),
     )
 
 
@@ -150,6 +179,7 @@ def _node_statuses(
                 version=record.version if record else None,
                 primary_of=primaries[id_],
                 member_of=members[id_],
+                admin_address=record.admin_address or None if record else None,
             )
         )
     return tuple(statuses)
@@ -167,6 +197,11 @@ def _pool_problems(pools: tuple[PoolStatus, ...]) -> list[str]:
         if blocked := pool.shards["writes-blocked"]:
             verb = "refuses" if blocked == 1 else "refuse"
             problems.append(f"{_counted(blocked, 'shard')} {verb} writes: a member is down")
+        if degraded := pool.shards["degraded"]:
+            verb = "has" if degraded == 1 else "have"
+            problems.append(
+                f"{_counted(degraded, 'shard')} {verb} fewer than {pool.replicas} copies"
+            )
     return problems
 
 

@@ -11,7 +11,7 @@ import msgspec
 from octad.coordinator.core.records import IdentityRecord, NodeRecord, PoolRecord, StoreKeys
 from octad.coordinator.store.interface import KeyValue, Revision
 from octad.sharding.ids import NodeId, PoolId, ShardId
-from octad.sharding.shard_map import ShardRow, decode_row
+from octad.sharding.shard_map import Pool, ShardMap, ShardRow, decode_row
 
 _Record = TypeVar("_Record")
 
@@ -33,6 +33,11 @@ class ClusterView:
     identities: Mapping[NodeId, IdentityRecord]
     nodes: Mapping[NodeId, NodeRecord]
     rows: Mapping[ShardId, ShardRow]
+
+    def shard_map(self) -> ShardMap:
+        """Which shards there are, also while a pool is split."""
+        pools = {pool.id: Pool(pool.id, pool.replicas, pool.depth) for pool in self.pools.values()}
+        return ShardMap(pools, self.rows)
 
 
 def cluster_view(keys: StoreKeys, revision: Revision, entries: Iterable[KeyValue]) -> ClusterView:

@@ -25,6 +25,8 @@ from octad.coordinator.core.records import StoreKeys
 from octad.sharding.ids import NodeId
 
 FILE_NAME = "cluster.kept"
+KEPT_PATH = "/node/v1/kept"  # Where a live node gives it, to a holder of the key for the purpose.
+KEPT_PURPOSE = "node-kept"
 MAGIC = b"OCTADKP1"
 _FRAME = struct.Struct("<IQ")
 PAYLOAD_BYTES_MAX = 4 * 1024 * 1024
@@ -32,12 +34,15 @@ PAYLOAD_BYTES_MAX = 4 * 1024 * 1024
 _NOT_KEPT = (
     "nodes/",
     "leader",
+    "life",
     "fence/",
     "plans/",
     "progress/",
     "operation",
     "targets/",
     "usage/",
+    "reports/",
+    "deaths/",
     "services/",
     "sessions/",
 )

@@ -45,6 +45,7 @@ from octad.sharding.limits import STORE_TRANSACTION_OPERATIONS_MAX
 from octad.sharding.shard_map import ShardRow
 
 RETRY_S = 30.0  # After a refusal, before the same is asked of the same shard again.
+REPAIR_AFTER_S = 10.0  # A primary recruits by itself within seconds; a plan is for when it cannot.
 GARBAGE_S = 60.0
 STALL_S = 600.0  # A plan without any sign of progress gives its place to another one.
 _PLANS_PER_TRANSACTION = STORE_TRANSACTION_OPERATIONS_MAX // 3
@@ -70,6 +71,7 @@ class PlacementDriver:
         self._not_before: dict[tuple[ShardId, NodeId | None], float] = {}
         self._signs: dict[ShardId, _Sign] = {}
         self._garbage_since_s: dict[str, float] = {}
+        self._short_since_s: dict[ShardId, float] = {}  # Rows with fewer members than copies.
         self._reasons: Counter[str] = Counter()
 
     def decide(
@@ -175,7 +177,7 @@ class PlacementDriver:
         """Repairs first, the most degraded before all others; then what the operation wants."""
         operation = view.operation.record if view.operation else None
         room = _Room(view, operation)
-        for shard, plan in self._repairs(view):
+        for shard, plan in self._repairs(view, now_s):
             if room.take(shard, plan):
                 yield shard, plan
         if operation is None or operation.state != "running":
@@ -218,12 +220,25 @@ class PlacementDriver:
     def _may_try(self, shard: ShardId, plan: ShardPlan) -> bool:
         return (shard, plan.add.node if plan.add else None) not in self._not_before
 
-    def _repairs(self, view: PlacementView) -> list[tuple[ShardId, ShardPlan]]:
+    def _stays_short(self, view: PlacementView, now_s: float) -> set[ShardId]:
+        """Rows that their primaries have had time to fill up, and did not."""
+        pools, known = view.cluster.pools, self._short_since_s
+        self._short_since_s = {
+            shard: known.get(shard, now_s)
+            for shard, row in view.cluster.rows.items()
+            if (pool := pools.get(pool_of(shard))) is not None and len(row.members) < pool.replicas
+        }
+        return {s for s, at in self._short_since_s.items() if now_s - at >= REPAIR_AFTER_S}
+
+    def _repairs(self, view: PlacementView, now_s: float) -> list[tuple[ShardId, ShardPlan]]:
+        stays_short = self._stays_short(view, now_s)
         wishes: list[tuple[int, ShardId, ShardPlan]] = []
         held: Counter[NodeId] | None = None
         for shard, row in view.cluster.rows.items():
             pool = view.cluster.pools.get(pool_of(shard))
             if pool is None or shard in view.plans or len(row.members) == pool.replicas:
+                continue
+            if len(row.members) < pool.replicas and shard not in stays_short:
                 continue
             held = loads(view) if held is None else held
             if len(row.members) > pool.replicas:

@@ -118,6 +118,7 @@ class PlacedPool(msgspec.Struct, frozen=True):
     """A pool as placement sees it."""
 
     id: int
+    name: str  # By which a bucket is put into it.
     replicas: int
     depth: int
     shards: int

@@ -16,6 +16,7 @@ from octad.coordinator.core.placement_messages import (
 from octad.coordinator.core.placement_records import ShardPlan
 from octad.coordinator.core.placement_view import PlacementView, is_split_half_way, shards_of
 from octad.sharding.ids import NodeId, ShardId, node_name, pool_of, shard_name
+from octad.sharding.pool_names import pool_names
 
 
 def plan_status(view: PlacementView, problems: Sequence[str]) -> PlanStatus:
@@ -156,6 +157,7 @@ def _node_state(view: PlacementView, node: NodeId, held: int) -> str:
 
 def placed_pools(view: PlacementView) -> PlacedPools:
     """Every pool."""
+    names = pool_names(view.cluster.pools.values())
     sizes = view.shard_bytes()
     pools = []
     for pool in sorted(view.cluster.pools.values(), key=lambda pool: pool.id):
@@ -164,6 +166,7 @@ def placed_pools(view: PlacementView) -> PlacedPools:
         pools.append(
             PlacedPool(
                 id=pool.id,
+                name=names[pool.id],
                 replicas=pool.replicas,
                 depth=pool.depth,
                 shards=len(shards),

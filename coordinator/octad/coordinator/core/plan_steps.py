@@ -90,6 +90,10 @@ def full_members(row: ShardRow) -> list[Member]:
 def _addition(row: ShardRow, plan: ShardPlan, add: Replica | None) -> NextStep | None:
     if add is None:
         return None
+    if row.has_given_up(add.node, add.incarnation):
+        return Refuse(
+            f"the copy on {node_name(add.node)} was given up by a recovery: empty its disk first"
+        )
     member = row.member(add.node)
     if member is not None and member.incarnation != add.incarnation:
         return Refuse(f"{node_name(add.node)} is a member with another disk")

@@ -72,7 +72,7 @@ def rebuild(
     """Put it together; raises RebuildRefused. `trust_backup`: its rows are known to be newest."""
     sources = [*_sources(cluster, kept), *_backup_source(cluster, backup)]
     if not sources:
-        raise RebuildRefused("nothing to rebuild from", "name nodes' data directories: --node-data")
+        raise RebuildRefused("nothing to rebuild from", "name nodes: --from-nodes, --node-data")
     rows = _newest_rows(sources)
     freshest = max(sources, key=lambda source: source.seen)
     entries = {key: value for key, value in freshest.entries.items() if not key.startswith(_SHARDS)}
@@ -158,7 +158,7 @@ def _check_everybody_heard(
         names = " ".join(node_name(node) for node in unheard)
         raise RebuildRefused(
             f"{names} {'was' if len(unheard) == 1 else 'were'} not heard, and may know newer rows",
-            f"name their directories with --node-data, or give them up: --without {names}"
+            f"name them with --from-nodes or --node-data, or give them up: --without {names}"
             " (what only they acknowledged is lost then)",
         )
 

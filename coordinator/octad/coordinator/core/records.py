@@ -25,6 +25,7 @@ class NodeRecord(msgspec.Struct, frozen=True):
     weight: float
     version: str
     boot: str
+    admin_address: str = ""  # host:port of its metrics; often one that only its machine reaches
 
 
 class IdentityRecord(msgspec.Struct, frozen=True):
@@ -34,12 +35,17 @@ class IdentityRecord(msgspec.Struct, frozen=True):
     incarnation: str
 
 
-class PoolRecord(msgspec.Struct, frozen=True):
+class PoolRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """`pools/<id>`: a replica count with 2^depth shards."""
 
     id: PoolId
     replicas: int
     depth: int
+    min_copies: int = 0  # With how few a write may be acknowledged; 0: one less than `replicas`.
+
+    def fewest_copies(self) -> int:
+        """With how few copies a write may be acknowledged."""
+        return self.min_copies or max(1, self.replicas - 1)
 
 
 class FenceRecord(msgspec.Struct, frozen=True):
@@ -47,6 +53,15 @@ class FenceRecord(msgspec.Struct, frozen=True):
 
     boot: str
     counter: int
+
+
+class DeathRecord(msgspec.Struct, frozen=True):
+    """`deaths/<id>`: the process that wrote this fence has ended, says whoever started it.
+
+    It holds as long as the node's fence key says the same: each process rewrites it first of all.
+    """
+
+    fence: FenceRecord
 
 
 class BucketRecord(msgspec.Struct, frozen=True):
@@ -58,6 +73,8 @@ class BucketRecord(msgspec.Struct, frozen=True):
     owner: str
     created_ms: int
     state: str = "active"
+    strict: bool = False  # Writes are refused while a copy is missing.
+    location: str = ""  # What its maker asked for, a pool's name; "": nothing in particular.
 
 
 class AccessKeyRecord(msgspec.Struct, frozen=True):
@@ -88,9 +105,13 @@ class StoreKeys:
         self.shards = f"{self.prefix}shards/"
         self.buckets = f"{self.prefix}buckets/"
         self.access_keys = f"{self.prefix}keys/"
+        self.fences = f"{self.prefix}fence/"
+        self.deaths = f"{self.prefix}deaths/"
+        self.reports = f"{self.prefix}reports/"
         self.services = f"{self.prefix}services/"
         self.last_bucket_id = f"{self.prefix}last-bucket-id"
         self.leader = f"{self.prefix}leader"
+        self.life = f"{self.prefix}life"  # Random, of each time that the store was filled.
         self.last_node_id = f"{self.prefix}last-node-id"
 
     def node(self, node: NodeId) -> str:
@@ -111,7 +132,13 @@ class StoreKeys:
         return shard_id(PoolId(int(pool)), int(number))
 
     def fence(self, node: NodeId) -> str:
-        return f"{self.prefix}fence/{node}"
+        return f"{self.fences}{node}"
+
+    def death(self, node: NodeId) -> str:
+        return f"{self.deaths}{node}"
+
+    def report(self, node: NodeId) -> str:
+        return f"{self.reports}{node}"
 
     def bucket(self, name: str) -> str:
         return f"{self.buckets}{name}"

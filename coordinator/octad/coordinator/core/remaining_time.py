@@ -11,7 +11,6 @@ from collections import deque
 WINDOW_S = 60.0
 OBSERVED_S_MIN = 5.0
 BAR_WIDTH = 24
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 class RemainingTime:
@@ -38,24 +37,3 @@ def bar(share: float) -> str:
     """A share from 0 to 1 as a picture."""
     filled = round(max(0.0, min(1.0, share)) * BAR_WIDTH)
     return f"[{'#' * filled}{'.' * (BAR_WIDTH - filled)}]"
-
-
-def shown_bytes(size: int | None) -> str:
-    """`size` for people; None is said as what it is."""
-    if size is None:
-        return "unknown"
-    amount, unit = float(size), 0
-    while amount >= 1024 and unit < len(_UNITS) - 1:
-        amount, unit = amount / 1024, unit + 1
-    return f"{size} B" if unit == 0 else f"{amount:.1f} {_UNITS[unit]}"
-
-
-def shown_time(seconds: float | None) -> str:
-    """A time left, for people: coarser the longer it is."""
-    if seconds is None:
-        return "unknown"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

@@ -16,6 +16,8 @@ from octad.coordinator.core.spares import choose_replacement, choose_spare, choo
 from octad.sharding.ids import NodeId, ShardId, node_name
 from octad.sharding.shard_map import ShardRow
 
+NO_SPARE = "a copy is missing and no other node can take it; add a node"
+
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
@@ -43,7 +45,7 @@ def repair_wish(
     """For a row with too few members: one more."""
     spare = choose_spare(view, shard, row, held, refused)
     if spare is None:
-        return Blocked("a copy is missing and no other node can take it; add a node")
+        return Blocked(NO_SPARE)
     return ShardPlan("repair", replicas, add=_replica(view, spare))
 
 

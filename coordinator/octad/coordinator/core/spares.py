@@ -53,7 +53,13 @@ def choose_spare(
     former = {each.node for each in row.last_full if is_live(view, each.node, each.incarnation)}
     target = view.target_of(shard) or ()
     weights = {node.id: node.weight for node in view.usable_nodes()}
-    candidates = [node for node in weights if node not in members and node not in excluded]
+    candidates = [
+        node
+        for node in weights
+        if node not in members
+        and node not in excluded
+        and not row.has_given_up(node, view.cluster.nodes[node].incarnation)
+    ]
 
     def rank(node: NodeId) -> tuple[bool, bool, int, float, NodeId]:
         spread = domains_spanned(view, [*members, node])

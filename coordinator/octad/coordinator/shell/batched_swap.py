@@ -17,11 +17,24 @@ from octad.sharding.limits import STORE_TRANSACTION_BYTES_MAX, STORE_TRANSACTION
 
 @dataclass(frozen=True, slots=True)
 class Swap:
-    """`key` becomes `value` if it was last changed at `revision` (0: if it does not exist)."""
+    """`key` becomes `value` if it was last changed at `revision` (0: if it does not exist).
+
+    `also` has to hold, too, and `and_put` is done with it.
+    """
 
     key: str
     revision: Revision
     value: bytes
+    also: tuple[Compare, ...] = ()
+    and_put: tuple[Put, ...] = ()
+
+    @property
+    def compares(self) -> tuple[Compare, ...]:
+        return (ModRevisionIs(self.key, self.revision), *self.also)
+
+    @property
+    def puts(self) -> tuple[Put, ...]:
+        return (Put(self.key, self.value), *self.and_put)
 
 
 class GuardLost(Exception):
@@ -40,8 +53,8 @@ async def swap_all(
     while waiting:
         batch = waiting.pop()
         outcome = await store.transact(
-            [*guards, *(ModRevisionIs(swap.key, swap.revision) for swap in batch)],
-            [Put(swap.key, swap.value) for swap in batch],
+            [*guards, *(compare for swap in batch for compare in swap.compares)],
+            [put for swap in batch for put in swap.puts],
         )
         if outcome.succeeded:
             continue
@@ -57,18 +70,22 @@ async def swap_all(
 
 def batches(guards: Sequence[Compare], swaps: Sequence[Swap]) -> Iterator[Sequence[Swap]]:
     """`swaps` in order, each batch within what one transaction takes."""
-    swaps_max = STORE_TRANSACTION_OPERATIONS_MAX - len(guards)
+    compares_max = STORE_TRANSACTION_OPERATIONS_MAX - len(guards)
     guards_bytes = sum(len(guard.key.encode()) for guard in guards)
     batch: list[Swap] = []
-    size_bytes = guards_bytes
+    compares, size_bytes = 0, guards_bytes
     for swap in swaps:
-        swap_bytes = 2 * len(swap.key.encode()) + len(swap.value)
+        keys = [each.key for each in (*swap.compares, *swap.puts)]
+        swap_bytes = sum(len(key.encode()) for key in keys)
+        swap_bytes += sum(len(put.value) for put in swap.puts)
         if batch and (
-            len(batch) == swaps_max or size_bytes + swap_bytes > STORE_TRANSACTION_BYTES_MAX
+            compares + len(swap.compares) > compares_max
+            or size_bytes + swap_bytes > STORE_TRANSACTION_BYTES_MAX
         ):
             yield batch
-            batch, size_bytes = [], guards_bytes
+            batch, compares, size_bytes = [], 0, guards_bytes
         batch.append(swap)
+        compares += len(swap.compares)
         size_bytes += swap_bytes
     if batch:
         yield batch

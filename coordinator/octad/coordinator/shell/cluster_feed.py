@@ -15,7 +15,14 @@ import random
 import time
 from dataclasses import dataclass
 
-from octad.client.core.event_document import EventsDocument, encode_sse
+from octad.client.core.event_document import (
+    ClusterEvent,
+    EventsDocument,
+    WatchToken,
+    encode_sse,
+    encode_token,
+)
+from octad.coordinator.core.cluster_view import decode_record
 from octad.coordinator.core.event_history import PUBLIC_KINDS, EventHistory
 from octad.coordinator.core.records import StoreKeys
 from octad.coordinator.shell.background_task import start_background, stop_background
@@ -34,6 +41,7 @@ from octad.coordinator.store.watching import watching
 from octad.sharding.limits import WATCH_CHANGES_KEPT_MAX, WATCH_CHANGES_READ_BACK
 
 CATCH_UP_S_MAX = 5.0
+NO_LIFE = "0"  # Of a store that an octad filled before there were lives.
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +70,8 @@ class ClusterFeed:
         self.resets_told = 0
         self._store = store
         self._prefix = keys.prefix
+        self._life_key = keys.life
+        self.life = NO_LIFE
         self._changed = ChangeSignal()
         self._beginning = 0
         self._newest_known = Revision(0)  # Of the store, over all of its keys.
@@ -92,20 +102,21 @@ class ClusterFeed:
         except TimeoutError as error:
             raise StoreUnavailable("this coordinator has not caught up with it yet") from error
 
-    async def position_of(self, token: Revision | None) -> Position | None:
+    async def position_of(self, token: WatchToken | None) -> Position | None:
         """Where a watcher with this resume token is; None: at no place that is known here.
 
         Raises StoreUnavailable when only the store could tell.
         """
-        if token is None:
+        if token is None or token.life != self.life:
             return None
-        if token > max(self.history.revision, self._newest_known):
+        revision = Revision(token.revision)
+        if revision > max(self.history.revision, self._newest_known):
             # Another coordinator may be ahead of this one; or the store has lost what it had.
             listing = await self._store.range(self._prefix + NOTHING_BELOW)
             self._newest_known = listing.revision
-            if token > listing.revision:
+            if revision > listing.revision:
                 return None
-        return Position(self._beginning, token)
+        return Position(self._beginning, revision)
 
     async def next(self, name_prefix: str, position: Position | None, wait_s: float) -> Told:
         """What came after `position`: at once if there is something, else within `wait_s`."""
@@ -139,13 +150,15 @@ class ClusterFeed:
         if position is None or events is None:
             at = Position(self._beginning, history.revision)
             state = tuple(history.state(name_prefix))
-            return Told(EventsDocument(at.revision, True, state, self._shown_age()), at)
+            return Told(self._document(at.revision, True, state), at)
         at = Position(self._beginning, max(history.revision, position.revision))
-        document = EventsDocument(at.revision, False, tuple(events), self._shown_age())
-        return Told(document, at)
+        return Told(self._document(at.revision, False, tuple(events)), at)
 
-    def _shown_age(self) -> float:
-        return round(self.age_s, 1)
+    def _document(
+        self, revision: Revision, reset: bool, events: tuple[ClusterEvent, ...]
+    ) -> EventsDocument:
+        token = encode_token(WatchToken(self.life, revision))
+        return EventsDocument(revision, reset, events, round(self.age_s, 1), token)
 
     async def _run(self) -> None:
         back_off_s = BACK_OFF_S_MIN
@@ -157,6 +170,9 @@ class ClusterFeed:
                     begun = True
                 async with watching(self._store, self._prefix, self.history.revision) as batches:
                     async for batch in batches:
+                        if self._is_filled_anew(batch):
+                            begun = False
+                            break
                         self._take(batch)
                         back_off_s = BACK_OFF_S_MIN
             except StoreUnavailable as error:
@@ -170,14 +186,17 @@ class ClusterFeed:
     async def _begin(self) -> None:
         """The state as of some time ago, from where the watch plays forward to now."""
         asked_at = time.monotonic()
+        life = await self._store.get(self._life_key)
         newest = await self._list(None)
-        past = Revision(max(1, newest.revision - WATCH_CHANGES_READ_BACK))
+        born = Revision(1) if life is None else life.mod_revision  # No token is from before that.
+        past = Revision(max(born, newest.revision - WATCH_CHANGES_READ_BACK))
         try:
             start = await self._list(past)
         except Compacted:
             start = newest
         self.history.restart(start.revision, start.entries)
         self._beginning += 1
+        self.life = NO_LIFE if life is None else decode_record(life, str)
         self._newest_known = newest.revision
         self._wanted = newest
         self._confirmed = asked_at
@@ -192,6 +211,14 @@ class ClusterFeed:
             entries.extend(listing.entries)
         assert revision is not None
         return Listing(revision, entries)
+
+    def _is_filled_anew(self, batch: EventBatch) -> bool:
+        """Whether what the batch is about is another store than the feed began with."""
+        return any(
+            event.entry is not None and decode_record(event.entry, str) != self.life
+            for event in batch.events
+            if event.key == self._life_key
+        )
 
     def _take(self, batch: EventBatch) -> None:
         changed = self.history.take(batch)

@@ -2,7 +2,8 @@
 
 Any number of them run on one configuration store and all answer; one leads, and only that one
 creates shard rows. It holds nothing that the store does not, so it may be killed at any time. Rows
-that stand are never its business: they change by their own members' hand.
+that stand are never its business: they change by their own members' hand, but for those that an
+operator recovers by force (`shard_recovery.py`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from octad.client.core.doctor_document import Finding
 from octad.client.core.join_token import JoinToken
 from octad.client.core.status_document import (
     ClusterStatus,
@@ -25,6 +27,7 @@ from octad.coordinator.core.admission import Admission, admit
 from octad.coordinator.core.cluster_health import may_not_go_down, not_serving
 from octad.coordinator.core.cluster_status import cluster_status, shard_statuses, shown_endpoint
 from octad.coordinator.core.cluster_view import BadRecord, ClusterView, decode_record
+from octad.coordinator.core.diagnosis import Known, findings
 from octad.coordinator.core.first_map import first_map, nodes_missing
 from octad.coordinator.core.join_messages import JoinRequest
 from octad.coordinator.core.records import IdentityRecord, LeaderRecord, StoreKeys
@@ -33,11 +36,13 @@ from octad.coordinator.shell.change_signal import ChangeSignal
 from octad.coordinator.shell.cluster_feed import ClusterFeed
 from octad.coordinator.shell.cluster_mirror import ClusterMirror
 from octad.coordinator.shell.coordinator_gauges import coordinator_gauges
+from octad.coordinator.shell.copy_reports import CopyReports
 from octad.coordinator.shell.joining_reach import check_reach
 from octad.coordinator.shell.leadership import Leadership
 from octad.coordinator.shell.metrics import CoordinatorMetrics
 from octad.coordinator.shell.placement import Placement
 from octad.coordinator.shell.service_registry import ServiceRegistry
+from octad.coordinator.shell.shard_recovery import ShardRecovery
 from octad.coordinator.store.interface import (
     ConfigStore,
     KeyValue,
@@ -107,6 +112,8 @@ class Coordinator:
             store, self._keys.leader, config.address, config.version, self._on_change
         )
         self.placement = Placement(store, self._keys, self._mirror, self._leadership)
+        self.reports = CopyReports(store, self._keys, self.placement.view)
+        self.recovery = ShardRecovery(store, self._keys, self._mirror)
         self._problem: str | None = None  # Why the leader cannot do its duty, for people.
         self._duties: asyncio.Task[None] | None = None
         self._nodes_seen: frozenset[NodeId] = frozenset()
@@ -116,6 +123,7 @@ class Coordinator:
         """Returns once the store has been read and the campaign to lead has begun."""
         self.feed.start()
         await asyncio.gather(self._mirror.start(), self._leader.start(), self.placement.start())
+        await self.reports.start()
         self._leadership.start()
         self._duties = start_background(self._do_duties(), "the leader's duties")
 
@@ -124,6 +132,7 @@ class Coordinator:
         if self._duties is not None:
             await stop_background(self._duties)
         await self.placement.stop()
+        await self.reports.stop()
         await self._leadership.stop()
         await self.feed.stop()
         await self._mirror.stop()
@@ -166,6 +175,7 @@ class Coordinator:
     def status(self) -> ClusterStatus:
         """How the cluster is; raises BadRecord."""
         view = self._mirror.view()
+        copies = self.reports.copies()
         leader = self._leader.entries.get(self._keys.leader)
         endpoints = tuple(shown_endpoint(url) for url in self.config.store_address.endpoints)
         return cluster_status(
@@ -183,11 +193,29 @@ class Coordinator:
             ),
             nodes_expected=self.config.nodes_expected,
             problems=(*((self._problem,) if self._problem else ()), *self._staleness()),
+            copies=copies,
+            whole_in_s=self.reports.whole_in_s(copies),
         )
 
     def shards(self) -> list[ShardStatus]:
         """Every shard's state; raises BadRecord."""
-        return shard_statuses(self._mirror.view())
+        return shard_statuses(self._mirror.view(), self.reports.copies())
+
+    def findings(self) -> list[Finding]:
+        """What is wrong and what to do; raises BadRecord. A leader knows most."""
+        copies = self.reports.copies()
+        problems = self.placement.problems
+        return findings(
+            Known(
+                self.placement.view(),
+                self._mirror.departures(),
+                copies,
+                self.reports.whole_in_s(copies),
+                self._leader.entries.get(self._keys.leader) is not None,
+                min(self.age_s, 1e9),
+                (*((self._problem,) if self._problem else ()), *problems),
+            )
+        )
 
     def map_tag(self) -> str:
         return self._mirror.map_tag

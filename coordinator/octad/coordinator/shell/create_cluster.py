@@ -51,6 +51,11 @@ def new_join_token() -> JoinToken:
     return JoinToken(secrets.token_hex(4), secrets.token_bytes(SECRET_BYTES))
 
 
+def new_life() -> bytes:
+    """What tells the revisions of a store from those of the one that it replaces."""
+    return msgspec.json.encode(secrets.token_hex(4))
+
+
 def new_access_key() -> tuple[str, str]:
     """A random access key and its secret, in the form that S3 clients expect."""
     return f"OCTAD{secrets.token_hex(8).upper()}", secrets.token_urlsafe(30)
@@ -100,6 +105,7 @@ async def create_cluster(
             [
                 Put(CLUSTERS, msgspec.json.encode(listed)),
                 Put(keys.pool(pool.id), msgspec.json.encode(pool)),
+                Put(keys.life, new_life()),
             ],
         )
     else:

@@ -20,6 +20,7 @@ from octad.client.core.cluster_documents import (
     ServicesDocument,
     ShardsDocument,
 )
+from octad.client.core.doctor_document import DoctorDocument
 from octad.coordinator.core.openapi import openapi_document
 from octad.coordinator.shell.coordinator import Coordinator
 from octad.coordinator.shell.http_answers import (
@@ -47,6 +48,7 @@ class HttpReads:
             "metrics": self._metrics,
             "openapi": self._show_openapi,
             "status": self._status,
+            "doctor": self._doctor,
             "nodes": self._nodes,
             "shards": self._shards,
             "plan": self._plan,
@@ -85,6 +87,11 @@ class HttpReads:
 
     async def _status(self, _: web.Request) -> web.Response:
         return json_answer(self._coordinator.status(), age_s=self._coordinator.age_s)
+
+    async def _doctor(self, _: web.Request) -> web.Response:
+        age_s = self._coordinator.age_s
+        found = tuple(self._coordinator.findings())
+        return json_answer(DoctorDocument(found, shown_age(age_s)), age_s=age_s)
 
     async def _nodes(self, _: web.Request) -> web.Response:
         age_s = self._coordinator.age_s

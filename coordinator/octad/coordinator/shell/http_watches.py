@@ -9,11 +9,15 @@ import asyncio
 
 from aiohttp import web
 
-from octad.client.core.event_document import LAST_EVENT_ID_HEADER, SSE_TYPE
+from octad.client.core.event_document import (
+    LAST_EVENT_ID_HEADER,
+    SSE_TYPE,
+    WatchToken,
+    decode_token,
+)
 from octad.coordinator.core.event_history import PUBLIC_KINDS
 from octad.coordinator.shell.cluster_feed import ClusterFeed, Position
 from octad.coordinator.shell.http_answers import BadParameter, json_answer, wait_of
-from octad.coordinator.store.interface import Revision
 from octad.sharding.limits import WATCHERS_MAX
 
 HEARTBEAT_S = 5.0  # A stream says at least this often that it is alive, and where it is.
@@ -49,7 +53,9 @@ class HttpWatches:
             if SSE_TYPE in request.headers.get("Accept", ""):
                 return await self._stream(request, prefix, position)
             told = await self._feed.next(prefix, position, wait_s)
-            return json_answer(told.document, age_s=told.document.age_s)
+            gone = token is not None and token.life != self._feed.life
+            status = web.HTTPGone.status_code if gone else web.HTTPOk.status_code
+            return json_answer(told.document, status=status, age_s=told.document.age_s)
         finally:
             self.watchers -= 1
 
@@ -100,10 +106,11 @@ def _prefix_of(request: web.Request) -> str:
     return prefix
 
 
-def _token_of(request: web.Request) -> Revision | None:
+def _token_of(request: web.Request) -> WatchToken | None:
     text = request.query.get("after") or request.headers.get(LAST_EVENT_ID_HEADER)
     if not text:
         return None
-    if not (text.isascii() and text.isdecimal() and len(text) < 20):
-        raise BadParameter(f"after={text[:80]}: the revision of an earlier answer, a number")
-    return Revision(int(text))
+    try:
+        return decode_token(text)
+    except ValueError as error:
+        raise BadParameter(f"after: {error}") from error

@@ -1,4 +1,4 @@
-"""What only holders of a key may ask of a coordinator: joining, and registrations of services."""
+"""What only holders of a key may ask of a coordinator: joining, registering, recovering."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from aiohttp.typedefs import Handler
 from octad.client.core.internal_auth import AUTHORIZATION_HEADER
 from octad.client.core.service_records import RegisterRequest, WithdrawRequest
 from octad.coordinator.core.join_messages import SEAL_PURPOSE, JoinMessage, JoinRequest
+from octad.coordinator.core.recovery_messages import RecoverRequest
 from octad.coordinator.core.sealing import NONCE_BYTES, seal
 from octad.coordinator.shell.coordinator import Coordinator
 from octad.coordinator.shell.http_answers import json_answer
@@ -25,6 +26,7 @@ class HttpWrites:
         self._token = coordinator.config.token
         self.by_name: dict[str, Handler] = {
             "join": self._join,
+            "recover": self._recover,
             "register": self._register,
             "withdraw": self._withdraw,
             "renew": self._renew,
@@ -49,6 +51,10 @@ class HttpWrites:
                 store_sealed=store_sealed,
             )
         )
+
+    async def _recover(self, request: web.Request) -> web.Response:
+        wanted = msgspec.json.decode(await request.read(), type=RecoverRequest)
+        return json_answer(await self._coordinator.recovery.recover(wanted))
 
     async def _register(self, request: web.Request) -> web.Response:
         answer = await self._coordinator.registry.register(

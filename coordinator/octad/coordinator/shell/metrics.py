@@ -49,8 +49,7 @@ class CoordinatorMetrics(Collector):
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """The text and its content type: OpenMetrics for whoever accepts it."""
-        encode, content_type = choose_encoder(accept)
-        return encode(self._registry), content_type
+        return exposition(self._registry, accept)
 
     def collect(self) -> Iterator[Metric]:
         yield from self._gauges()
@@ -69,6 +68,12 @@ class CoordinatorMetrics(Collector):
         for route, counts in self._seconds.items():
             seconds.add_metric([route], _cumulative(counts), self._seconds_sum[route])
         yield seconds
+
+
+def exposition(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
+    """What `registry` has, and its content type: OpenMetrics for whoever accepts it."""
+    encode, content_type = choose_encoder(accept)
+    return encode(registry), content_type
 
 
 def gauge(name: str, meaning: str, value: float) -> GaugeMetricFamily:

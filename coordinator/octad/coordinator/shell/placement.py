@@ -104,6 +104,11 @@ class Placement:
         """How far the operation is; problems are those that the leader sees, and it alone."""
         return plan_status(self.view(), self._driver.problems)
 
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why what is wanted does not go on, as the leader sees it; none elsewhere."""
+        return tuple(self._driver.problems) if self._leadership.token is not None else ()
+
     def nodes(self) -> PlacedNodes:
         return placed_nodes(self.view())
 

@@ -61,6 +61,10 @@ class PlanClient:
 
     def ask(self, action: str, request: PlanRequest) -> PlanAnswer:
         """Have something done, or of a dry run said; raises CommandError."""
+        return self.post(f"{PLAN_ACTIONS_PATH}{action}", request, PlanAnswer)
+
+    def post(self, path: str, request: msgspec.Struct, kind: type[_Message]) -> _Message:
+        """The answer to a signed request; raises CommandError."""
         if self._token is None:
             raise CommandError(
                 "who changes placement must show the cluster's join token",
@@ -69,9 +73,9 @@ class PlanClient:
             )
         now_ms = self._clock.now_ms()
         for _ in range(2):
-            host, status, body = self._post(self._token, action, request, now_ms)
+            host, status, body = self._post(self._token, path, request, now_ms)
             if status == http.client.OK:
-                return _decoded(host, body, PlanAnswer)
+                return _decoded(host, body, kind)
             refusal = _refusal(host, status, body)
             if refusal.now_ms is None:
                 raise _refused(host, status, body)
@@ -79,9 +83,9 @@ class PlanClient:
         raise _refused(host, status, body)
 
     def _post(
-        self, token: JoinToken, action: str, request: PlanRequest, now_ms: int
+        self, token: JoinToken, path: str, request: msgspec.Struct, now_ms: int
     ) -> tuple[str, int, bytes]:
-        path, body = f"{PLAN_ACTIONS_PATH}{action}", msgspec.json.encode(request)
+        body = msgspec.json.encode(request)
         key = token.key_for(AUTH_PURPOSE)
         authorization = sign(key, "POST", path, body, now_ms, os.urandom(NONCE_BYTES))
         headers = {AUTHORIZATION_HEADER: authorization, "Content-Type": "application/json"}

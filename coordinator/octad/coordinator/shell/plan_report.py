@@ -9,18 +9,14 @@ from typing import TextIO
 
 import msgspec
 
+from octad.client.core.shown_amounts import shown_bytes, shown_time
 from octad.coordinator.core.placement_messages import (
     PlacedNodes,
     PlacedPools,
     PlanAnswer,
     PlanStatus,
 )
-from octad.coordinator.core.remaining_time import (
-    RemainingTime,
-    bar,
-    shown_bytes,
-    shown_time,
-)
+from octad.coordinator.core.remaining_time import RemainingTime, bar
 from octad.coordinator.shell.plan_client import PlanClient
 
 EXIT_STOPPED = 3
@@ -125,10 +121,10 @@ def print_pools(pools: PlacedPools, *, as_json: bool) -> None:
     if as_json:
         print(msgspec.json.encode(pools).decode())
         return
-    rows = [("POOL", "COPIES", "SHARDS", "DEPTH", "DATA", "")]
+    rows = [("POOL", "NAME", "COPIES", "SHARDS", "DEPTH", "DATA", "")]
     for pool in pools.pools:
         note = "being split" if pool.splitting else ""
-        numbers = (str(pool.id), str(pool.replicas), str(pool.shards), str(pool.depth))
+        numbers = (str(pool.id), pool.name, str(pool.replicas), str(pool.shards), str(pool.depth))
         rows.append((*numbers, shown_bytes(pool.bytes), note))
     _print_columns(rows)
 

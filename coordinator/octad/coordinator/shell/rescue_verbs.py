@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from octad.client.shell.command import CommandError
+from octad.client.shell.coordinator_option import dev_join_token
 
 if TYPE_CHECKING:
     from octad.client.core.join_token import JoinToken
     from octad.coordinator.core.backup_format import Backup
     from octad.coordinator.core.rebuilding import Rebuilt
-    from octad.coordinator.store.interface import ConfigStore
+    from octad.coordinator.shell.rescue_store import RescueStore
 
 
 def add_rescue_verbs(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +31,11 @@ def add_rescue_verbs(parser: argparse.ArgumentParser) -> None:
     for verb in (backup, restore):
         verb.add_argument("file", metavar="FILE", type=Path)
     for verb in (backup, restore, rebuild):
-        verb.add_argument("--etcd", metavar="URL[,URL...]", required=True, help="etcd's members")
+        store = verb.add_mutually_exclusive_group(required=True)
+        store.add_argument("--etcd", metavar="URL[,URL...]", help="etcd's members")
+        store.add_argument(
+            "--data", metavar="DIR", type=Path, help="of an octad dev with a store of its own"
+        )
         verb.add_argument(
             "--join-token",
             metavar="TOKEN",
@@ -44,7 +49,13 @@ def add_rescue_verbs(parser: argparse.ArgumentParser) -> None:
             type=Path,
             nargs="+",
             default=[],
-            help="nodes' data directories, or cluster.kept files copied from them",
+            help="nodes' data directories, or cluster.kept files copied from them "
+            "(default with --data: the nodes in it)",
+        )
+        verb.add_argument(
+            "--from-nodes",
+            metavar="URL[,URL...]",
+            help="live nodes to ask for the same, by their admin ports",
         )
         verb.add_argument(
             "--without",
@@ -76,7 +87,7 @@ def run_rescue_verb(arguments: argparse.Namespace) -> int:
     from octad.coordinator.core.rebuilding import RebuildRefused
     from octad.coordinator.store.interface import StoreUnavailable
 
-    token = _token(arguments.join_token)
+    token = _token(arguments.join_token or (arguments.data and dev_join_token(arguments)))
     work = _backup if arguments.verb == "backup" else _rebuild
     try:
         return asyncio.run(_with_store(arguments, token, work))
@@ -84,7 +95,7 @@ def run_rescue_verb(arguments: argparse.Namespace) -> int:
         raise CommandError(error.what, error.fix) from error
     except StoreUnavailable as error:
         raise CommandError(
-            f"the store does not answer ({error})", "start it, or correct --etcd; then again"
+            f"the store does not answer ({error})", "start it, or correct its address; then again"
         ) from error
 
 
@@ -112,25 +123,18 @@ def _token(text: str | None) -> JoinToken:
 async def _with_store(
     arguments: argparse.Namespace,
     token: JoinToken,
-    work: Callable[[ConfigStore, JoinToken, argparse.Namespace], Awaitable[int]],
+    work: Callable[[RescueStore, JoinToken, argparse.Namespace], Awaitable[int]],
 ) -> int:
-    from octad.coordinator.store.open_store import StoreAddress, open_store
+    from octad.coordinator.shell.rescue_store import rescue_store
 
-    urls = tuple(url.strip() for url in arguments.etcd.split(","))
-    try:
-        store = open_store(StoreAddress("etcd", urls), token)
-    except ValueError as error:
-        raise CommandError(str(error), "correct --etcd", 2) from error
-    try:
-        return await work(store, token, arguments)
-    finally:
-        await store.close()
+    async with rescue_store(arguments.etcd, arguments.data, token) as opened:
+        return await work(opened, token, arguments)
 
 
-async def _backup(store: ConfigStore, token: JoinToken, arguments: argparse.Namespace) -> int:
+async def _backup(opened: RescueStore, token: JoinToken, arguments: argparse.Namespace) -> int:
     from octad.coordinator.shell.store_rescue import read_backup, write_backup_file
 
-    backup = await read_backup(store, token)
+    backup = await read_backup(opened.store, token)
     try:
         write_backup_file(arguments.file, backup)
     except OSError as error:
@@ -142,26 +146,27 @@ async def _backup(store: ConfigStore, token: JoinToken, arguments: argparse.Name
     return 0
 
 
-async def _rebuild(store: ConfigStore, token: JoinToken, arguments: argparse.Namespace) -> int:
+async def _rebuild(opened: RescueStore, token: JoinToken, arguments: argparse.Namespace) -> int:
     from octad.coordinator.shell.store_rescue import check_may_fill, fill
 
-    rebuilt = _rebuilt(token, arguments)
-    await check_may_fill(store, token, force=arguments.force)
+    rebuilt = await _rebuilt(token, arguments)
+    await check_may_fill(opened.store, token, force=arguments.force, alone=opened.alone)
     if not arguments.dry_run:
-        await fill(store, token, rebuilt)
+        await fill(opened.store, token, rebuilt)
     would = "would hold" if arguments.dry_run else "holds"
     print(f"the store {would} {len(rebuilt.entries)} keys, {rebuilt.shards} shards;"
           f" {rebuilt.newer_than_backup} rows are newer than the backup's")  # fmt: skip
     for note in rebuilt.notes:
         print(f"  {note}")
     if not arguments.dry_run:
-        print("Next: start the coordinators, then start every node again.")
+        print("Next: start octad dev again." if arguments.data else
+              "Next: start the coordinators, then start every node again.")  # fmt: skip
     return 0
 
 
-def _rebuilt(token: JoinToken, arguments: argparse.Namespace) -> Rebuilt:
+async def _rebuilt(token: JoinToken, arguments: argparse.Namespace) -> Rebuilt:
     from octad.coordinator.core.rebuilding import rebuild
-    from octad.coordinator.shell.store_rescue import read_backup_file, read_kept_files
+    from octad.coordinator.shell.store_rescue import ask_nodes, read_backup_file, read_kept_files
     from octad.sharding.ids import parse_node_name
 
     backup: Backup | None = None
@@ -171,11 +176,24 @@ def _rebuilt(token: JoinToken, arguments: argparse.Namespace) -> Rebuilt:
         without = {parse_node_name(name) for name in arguments.without}
     except ValueError as error:
         raise CommandError(str(error), "correct --without", 2) from error
+    directories: list[Path] = arguments.node_data
+    if not directories and arguments.from_nodes is None and arguments.data is not None:
+        directories = _nodes_of_dev(arguments.data)
+    kept = read_kept_files(directories)
+    if arguments.from_nodes is not None:
+        kept += await ask_nodes(arguments.from_nodes, token)
     return rebuild(
         token.cluster,
-        read_kept_files(arguments.node_data),
+        kept,
         backup,
         without,
         trust_backup=arguments.verb == "restore" and arguments.trust_backup,
         accept_loss=arguments.accept_loss,
     )
+
+
+def _nodes_of_dev(data: Path) -> list[Path]:
+    """The directories of its nodes that have kept anything."""
+    from octad.coordinator.core.kept_cluster import FILE_NAME
+
+    return sorted(path.parent for path in data.glob(f"n*/{FILE_NAME}"))

@@ -1,4 +1,4 @@
-"""`octad shards ls|split`: every shard and where it is; twice as many of them.
+"""`octad shards ls|split|recover`: every shard and where it is; twice as many; forced recovery.
 
 Exit codes: 0 done, 1 refused or not reachable, 3 stopped by somebody meanwhile.
 """
@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 refused or not reachable, 3 stopped by somebody meanwhile.
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from octad.coordinator.shell.plan_verbs import (
     add_connection_arguments,
@@ -13,7 +14,10 @@ from octad.coordinator.shell.plan_verbs import (
     request,
 )
 
-HELP = "list shards, or split all of a pool's in place"
+if TYPE_CHECKING:
+    from octad.coordinator.core.recovery_messages import RecoverAnswer
+
+HELP = "list shards, split all of a pool's in place, or recover those whose nodes are gone"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,11 +27,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     split = verbs.add_parser("split", help="twice as many shards; no byte moves")
     split.add_argument("--pool", metavar="N", type=int, help="which, where there are several")
     add_request_arguments(split)
+    recover = verbs.add_parser(
+        "recover", help="put an older copy in the place of nodes gone for good; may lose writes"
+    )
+    which = recover.add_mutually_exclusive_group(required=True)
+    which.add_argument("shards", metavar="SHARD", nargs="*", default=[], help="as in 0/17")
+    which.add_argument("--all", action="store_true", help="every shard that needs it")
+    recover.add_argument("--yes", action="store_true", help="do it; without, only say what it is")
+    add_connection_arguments(recover)
 
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.verb == "split":
         return request("split", arguments, pool=arguments.pool)
+    if arguments.verb == "recover":
+        return _recover(arguments)
     return _list(arguments)
 
 
@@ -43,5 +57,45 @@ def _list(arguments: argparse.Namespace) -> int:
         return 0
     for shard in document.shards:
         others = ", ".join(name for name in shard.members if name != shard.primary)
-        print(f"{shard.name}  {shard.state}  epoch {shard.epoch}  {shard.primary} + {others}")
+        verified = "unverified" if shard.verified is None else f"{shard.verified} verified"
+        where = f"{shard.primary} + {others}"
+        print(f"{shard.name}  {shard.state}  {verified}  epoch {shard.epoch}  {where}")
     return 0
+
+
+def _recover(arguments: argparse.Namespace) -> int:
+    import msgspec
+
+    from octad.coordinator.core.recovery_messages import (
+        RECOVER_PATH,
+        RecoverAnswer,
+        RecoverRequest,
+    )
+    from octad.coordinator.shell.plan_client import client_of
+
+    wanted = RecoverRequest(tuple(arguments.shards), dry_run=not arguments.yes)
+    answer = client_of(arguments).post(RECOVER_PATH, wanted, RecoverAnswer)
+    if arguments.json:
+        print(msgspec.json.encode(answer).decode())
+    else:
+        _print_recovery(answer)
+    return 1 if answer.refused else 0
+
+
+def _print_recovery(answer: RecoverAnswer) -> None:
+    for shard in answer.recovered:
+        print(
+            f"{shard.name}: {shard.node} has everything up to seq {shard.upto}; what"
+            f" {' '.join(shard.gone)} acknowledged since is lost"
+        )
+    for refused in answer.refused:
+        print(f"{refused.name}: not recovered: {refused.reason}")
+    if not answer.recovered:
+        if not answer.refused:
+            print("no shard needs it: each has a complete member that is live")
+        return
+    given_up = sorted({node for shard in answer.recovered for node in shard.given_up})
+    names = " ".join(given_up)
+    print(f"copies on {names} are void from then on, also when it comes back with its disk")
+    if answer.dry_run:
+        print("nothing is done yet: be sure that these nodes do not run, then add --yes")

@@ -15,6 +15,8 @@ from pathlib import Path
 import msgspec
 
 from octad.client.core.join_token import JoinToken
+from octad.client.core.service_token import ServiceToken
+from octad.client.shell.coordinator_calls import CallRefused, Coordinators, CoordinatorsUnreachable
 from octad.coordinator.core.backup_format import (
     Backup,
     BackupHeader,
@@ -25,6 +27,8 @@ from octad.coordinator.core.backup_format import (
 from octad.coordinator.core.cluster_view import decode_record
 from octad.coordinator.core.kept_cluster import (
     FILE_NAME,
+    KEPT_PATH,
+    KEPT_PURPOSE,
     KeptCluster,
     NotKept,
     decode_kept,
@@ -32,6 +36,7 @@ from octad.coordinator.core.kept_cluster import (
 )
 from octad.coordinator.core.rebuilding import GENERATION_KEY, RebuildRefused, Rebuilt, store_key
 from octad.coordinator.core.records import CLUSTERS, LeaderRecord, StoreKeys
+from octad.coordinator.shell.create_cluster import new_life
 from octad.coordinator.store.interface import (
     ConfigStore,
     Delete,
@@ -42,6 +47,7 @@ from octad.coordinator.store.interface import (
 )
 from octad.sharding.limits import STORE_TRANSACTION_BYTES_MAX, STORE_TRANSACTION_OPERATIONS_MAX
 
+KEPT_S_MAX = 60.0  # A kept file may have many megabytes.
 _BYTES_PER_TRANSACTION = STORE_TRANSACTION_BYTES_MAX // 2
 
 
@@ -110,19 +116,53 @@ def read_kept_files(paths: Iterable[Path]) -> list[KeptCluster]:
     return kept
 
 
-async def check_may_fill(store: ConfigStore, token: JoinToken, *, force: bool) -> None:
-    """Raises RebuildRefused where the store is in use, or not empty and nothing was said of it."""
+async def ask_nodes(urls: str, token: JoinToken) -> list[KeptCluster]:
+    """Of live nodes, by the URLs of their admin ports; raises RebuildRefused."""
+    return [await _ask_node(url, token) for url in urls.split(",")]
+
+
+async def _ask_node(url: str, token: JoinToken) -> KeptCluster:
+    key = ServiceToken(token.cluster, token.key_for(KEPT_PURPOSE))
+    try:
+        node = Coordinators(url, key)
+    except ValueError as error:
+        raise RebuildRefused(str(error), "correct --from-nodes") from error
+    try:
+        return decode_kept(await node.write("POST", KEPT_PATH, timeout_s=KEPT_S_MAX))
+    except (CoordinatorsUnreachable, CallRefused) as error:
+        raise RebuildRefused(
+            f"{url} does not tell what it keeps: {error}",
+            "name the admin_address of a running node, or bring its file: --node-data",
+        ) from error
+    except NotKept as error:
+        raise RebuildRefused(
+            f"{url} keeps nothing that is of use: {error}",
+            "leave it out, and its node's name goes to --without",
+        ) from error
+    finally:
+        await node.close()
+
+
+async def check_may_fill(
+    store: ConfigStore, token: JoinToken, *, force: bool, alone: bool = False
+) -> None:
+    """Raises RebuildRefused where the store is in use, or not empty and nothing was said of it.
+
+    `alone`: nobody else can be using it.
+    """
     keys = StoreKeys(token.cluster)
     leader = await store.get(keys.leader)
-    if leader is not None:
+    if leader is not None and not alone:
         address = decode_record(leader, LeaderRecord).address
         raise RebuildRefused(
             f"a coordinator leads at {address}", "stop all coordinators of the cluster first"
         )
     listing = await store.range(keys.prefix)
-    if listing.entries and not force:
+    # Nodes that run have registered in the empty store already; that is no cluster yet.
+    held = sum(is_kept(keys, entry.key) for entry in listing.entries)
+    if held and not force:
         raise RebuildRefused(
-            f"the store holds {len(listing.entries)} keys of cluster {token.cluster}",
+            f"the store holds {held} keys of cluster {token.cluster}",
             "use an empty one, or replace what is there with --force",
         )
 
@@ -134,6 +174,7 @@ async def fill(store: ConfigStore, token: JoinToken, rebuilt: Rebuilt) -> None:
     first = [Delete(entry.key) for entry in there if entry.key.startswith(keys.pools)]
     await _do(store, first)
     wanted = {store_key(keys, key): value for key, value in rebuilt.entries.items()}
+    wanted[keys.life] = new_life()
     await _do(store, [Delete(entry.key) for entry in there if entry.key not in wanted])
     puts = [Put(key, value) for key, value in sorted(wanted.items())]
     await _do(store, [put for put in puts if not put.key.startswith(keys.pools)])

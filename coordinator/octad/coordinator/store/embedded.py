@@ -11,11 +11,12 @@ import asyncio
 import secrets
 import sqlite3
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from octad.client.shell.steady_clock import SteadyClock
 from octad.coordinator.store.interface import (
     Compare,
     EventBatch,
@@ -57,13 +58,14 @@ class EmbeddedStore:
         self,
         log: SqliteLog,
         keyspace: Keyspace,
-        leases: LeaseClock,
+        ttls: Mapping[LeaseId, float],
         thread: ThreadPoolExecutor,
         history_revisions_max: int,
     ) -> None:
         self._log = log
         self._keyspace = keyspace
-        self._leases = leases
+        self._clock = SteadyClock()
+        self._leases = LeaseClock(ttls, self._now())
         self._thread = thread
         self._history_revisions_max = history_revisions_max
         self._waiting: deque[_Waiting] = deque()
@@ -85,7 +87,7 @@ class EmbeddedStore:
         except BaseException:
             thread.shutdown(wait=True)
             raise
-        return cls(log, keyspace, LeaseClock(ttls, loop.time()), thread, history_revisions_max)
+        return cls(log, keyspace, ttls, thread, history_revisions_max)
 
     async def range(self, prefix: str, revision: Revision | None = None) -> Listing:
         self._check_usable()
@@ -234,7 +236,7 @@ class EmbeddedStore:
             raise StoreUnavailable(f"the configuration store is unusable: {self._failure}")
 
     def _now(self) -> float:
-        return asyncio.get_running_loop().time()
+        return self._clock.now_ms() / 1000
 
 
 def _end_lease(lease: LeaseId, staging: Staging, entry: LogEntry) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import TypeVar
@@ -20,6 +19,7 @@ from octad.client.core.internal_auth import (
     sign,
     verify_answer,
 )
+from octad.client.shell.steady_clock import SteadyClock
 from octad.coordinator.store.http_format import (
     PATH,
     ErrorAnswer,
@@ -68,7 +68,8 @@ class HttpStore:
     def __init__(self, url: str, key: bytes) -> None:
         self._url = url.rstrip("/")
         self._key = key
-        self._clock_base_ms = time.time_ns() // 1_000_000 - time.monotonic_ns() // 1_000_000
+        self._clock = SteadyClock()
+        self._clock_offset_ms = 0
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
 
@@ -191,12 +192,12 @@ class HttpStore:
         return self._session.post(self._url + path, data=data, headers=headers, timeout=timeout)
 
     def _sign(self, path: str, body: bytes) -> str:
-        now_ms = self._clock_base_ms + time.monotonic_ns() // 1_000_000
+        now_ms = self._clock.now_ms() + self._clock_offset_ms
         return sign(self._key, "POST", path, body, now_ms, os.urandom(NONCE_BYTES))
 
     def _raise(self, error: ErrorAnswer) -> None:
         if error.error == "timestamp":
-            self._clock_base_ms = error.now_ms - time.monotonic_ns() // 1_000_000
+            self._clock_offset_ms = error.now_ms - self._clock.now_ms()
             raise _TimestampRefused(error.message)
         if error.error == "compacted":
             raise Compacted(error.message)

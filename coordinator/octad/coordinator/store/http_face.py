@@ -7,7 +7,6 @@ signed request is refused, whatever its path.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -23,6 +22,7 @@ from octad.client.core.internal_auth import (
     sign_answer,
     verify,
 )
+from octad.client.shell.steady_clock import SteadyClock
 from octad.coordinator.store.http_format import (
     PATH,
     STATUS_BY_ERROR,
@@ -59,8 +59,8 @@ class HttpFace:
     def __init__(self, store: ConfigStore, key: bytes) -> None:
         self._store = store
         self._key = key
-        self._clock_base_ms = time.time_ns() // 1_000_000 - time.monotonic_ns() // 1_000_000
-        self._window = ReplayWindow(floor_ms=self._now_ms())
+        self._clock = SteadyClock()
+        self._window = ReplayWindow(floor_ms=self._clock.now_ms())
         self._watches: set[asyncio.Task[None]] = set()
         self._runner: web.AppRunner | None = None
         self._calls: dict[str, Callable[[bytes], Awaitable[object]]] = {
@@ -105,7 +105,7 @@ class HttpFace:
                 body,
                 authorization,
                 self._window,
-                self._now_ms(),
+                self._clock.now_ms(),
             )
         except TimestampRefused as error:
             assert authorization is not None, "its timestamp was read"
@@ -203,10 +203,6 @@ class HttpFace:
         except (Compacted, StoreUnavailable) as error:
             await send(WatchLine(error=ErrorAnswer(_kind_of(error), str(error))))
         await response.write_eof()
-
-    def _now_ms(self) -> int:
-        """Never goes back, whatever the wall clock does."""
-        return self._clock_base_ms + time.monotonic_ns() // 1_000_000
 
 
 def _decode(body: bytes, question: type[Q]) -> Q:

@@ -39,6 +39,10 @@ class StoreFileUnusable(Exception):
     """The file is locked, damaged, newer than this octad, or not a store's: says which."""
 
 
+class StoreFileInUse(StoreFileUnusable):
+    """Another process has it open."""
+
+
 @dataclass(slots=True)
 class LogEntry:
     """What one commit writes."""
@@ -64,9 +68,9 @@ class SqliteLog:
             self._prepare()
         except sqlite3.OperationalError as error:
             self._db.close()
-            locked = "locked" in str(error)
-            what = "in use by another process" if locked else str(error)
-            raise StoreFileUnusable(f"{path}: {what}") from error
+            if "locked" in str(error):
+                raise StoreFileInUse(f"{path}: in use by another process") from error
+            raise StoreFileUnusable(f"{path}: {error}") from error
         except sqlite3.DatabaseError as error:
             self._db.close()
             raise StoreFileUnusable(f"{path}: damaged: {error}") from error

@@ -5,12 +5,14 @@ its metadata is the msgpack array below. It is the node's own: the shard's log n
 misses the record that is gone, because only records that every replay begins behind are copied.
 
 - Copied are records that a row of the index points at, and *kept* ones, which no row shows but
-  which say that older records are void: deletes, ends of uploads, barriers.
+  which say that older records are void: deletes, ends of uploads, dropped extents, barriers.
 - A row moves to the copy only if it still points at the record that was copied.
 - A record is never copied while an entry for its row is prepared. So copies of a row lie in the
   journal in the order of its versions, before the record that ends the version.
 - A kept record is dropped once no segment is left that is older than the one it was first written
-  to: nothing that it makes void can be anywhere.
+  to: nothing that it makes void can be anywhere. Of a shard whose history was copied here, once
+  none is left that is older than the end of the copy. A COMPLETE_UPLOAD that no row shows is kept
+  as the ABORT_UPLOAD that it has become.
 - The old segment goes only after the copies are synced and the index with the moves is flushed.
 """
 
@@ -41,6 +43,7 @@ from octad.storage_node.core.index_format import (
     upload_key,
 )
 from octad.storage_node.core.operations import (
+    AbortUpload,
     CompleteUpload,
     CreateUpload,
     Operation,
@@ -48,17 +51,30 @@ from octad.storage_node.core.operations import (
     PutPart,
     PutPiece,
     decode_operation,
+    encode_operation,
 )
 from octad.storage_node.core.record_format import Location, Record, RecordKind, SegmentId
 
 KEPT_KINDS = frozenset(
     {
         RecordKind.BARRIER,
+        RecordKind.LOG_START,
+        RecordKind.LOG_SPLIT,
         RecordKind.DELETE_OBJECT,
         RecordKind.COMPLETE_UPLOAD,
         RecordKind.ABORT_UPLOAD,
+        RecordKind.HISTORY_DELETED,
+        RecordKind.HISTORY_COPIED,
+        RecordKind.DROP_EXTENT,
     }
 )
+# The source of a record that came from another node, and of every copy of it. It is committed for
+# certain, and tells nothing of how far this node's own log of the shard goes.
+FROM_ANOTHER_NODE = Location(SegmentId(0), 0, 0)
+_WITHOUT_ROW = KEPT_KINDS - {RecordKind.COMPLETE_UPLOAD} | {
+    RecordKind.QUEUE_EXTENTS,
+    RecordKind.FORGET_EXTENTS,
+}
 
 
 class Copied(msgspec.Struct, frozen=True, array_like=True):
@@ -76,6 +92,7 @@ class Original(msgspec.Struct, frozen=True, gc=False):
     kind: RecordKind
     metadata: bytes
     origin: SegmentId
+    from_another_node: bool = False
 
 
 _Row: TypeAlias = IndexedObject | IndexedUpload | IndexedPart | IndexedPiece
@@ -94,13 +111,26 @@ def original_of(location: Location, record: Record) -> Original:
     """What `record`, which lies at `location`, said when it was first written."""
     if record.kind is RecordKind.COPY:
         copied = decode_copied(record.metadata)
-        return Original(copied.kind, copied.metadata, copied.origin)
+        foreign = copied.source == FROM_ANOTHER_NODE
+        return Original(copied.kind, copied.metadata, copied.origin, foreign)
     return Original(record.kind, bytes(record.metadata), location.segment)
+
+
+def kept_form(original: Original) -> Original:
+    """What a kept record that no row shows still says: it ends others, and makes no row."""
+    if original.kind is not RecordKind.COMPLETE_UPLOAD:
+        return original
+    said = decode_operation(original.kind, original.metadata)
+    assert isinstance(said, CompleteUpload)
+    ends = AbortUpload(said.bucket, said.key, said.upload, said.parts)
+    return msgspec.structs.replace(
+        original, kind=RecordKind.ABORT_UPLOAD, metadata=encode_operation(ends)
+    )
 
 
 def row_key_of(original: Original) -> bytes | None:
     """The index key whose row would point at the record; None when it makes no row."""
-    if original.kind in (RecordKind.BARRIER, RecordKind.DELETE_OBJECT, RecordKind.ABORT_UPLOAD):
+    if original.kind in _WITHOUT_ROW:
         return None
     return row_key(decode_operation(original.kind, original.metadata))
 

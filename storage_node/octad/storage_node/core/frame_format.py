@@ -86,7 +86,7 @@ class FrameSealer:
         """All of the next frame but its body, which follows these bytes as it is."""
         body_length = len(body)
         if len(message) > FRAME_HEADER_BYTES_MAX or body_length > FRAME_BODY_BYTES_MAX:
-            raise FrameTooLarge(f"a message of {len(message)} bytes, a body of {body_length}")
+            raise _too_large(message, body)
         nonce = self._nonce_prefix + self._count.to_bytes(8, "big")
         sealed = self._encrypt(nonce, HEADER.pack(kind, call_id) + message, body)
         self._count += 1
@@ -182,6 +182,16 @@ class FrameReader:
         if kind not in KINDS:
             raise PeerRefused(Refusal.MALFORMED, f"frame of unknown kind {kind}")
         return Frame(kind, call_id, plaintext[HEADER.size :], body)
+
+
+def check_size(message: bytes, body: Buffer) -> None:
+    """Raises what sealing would raise."""
+    if len(message) > FRAME_HEADER_BYTES_MAX or len(body) > FRAME_BODY_BYTES_MAX:
+        raise _too_large(message, body)
+
+
+def _too_large(message: bytes, body: Buffer) -> FrameTooLarge:
+    return FrameTooLarge(f"a message of {len(message)} bytes, a body of {len(body)}")
 
 
 def _bad_prefix(version: int, sealed_length: int, body_length: int) -> PeerRefused:

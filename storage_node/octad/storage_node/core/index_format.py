@@ -7,16 +7,21 @@ The first byte of a key names its table. Numbers in keys are big-endian, so that
     u      bucket id u32 ‖ escaped key ‖ upload id 16               IndexedUpload
     p      bucket id u32 ‖ escaped key ‖ upload id 16 ‖ part u16    IndexedPart
     e      extent id 16 ‖ piece number u32                          IndexedPiece
+    d      bit-reversed hash 8 ‖ bucket id u32 ‖ seq u64            DeadExtents
     h      bit-reversed hash 8 ‖ one of the keys above              empty: the order of shards
     s      shard id u64                                             ShardState
     m      (the letter alone)                                       journal position u64, big-endian
     g      segment id u32                                           SegmentUse
+    r      number u64                                               ids of requests lately applied
     c      a name of what works through the journal                 position u64, or its own
+    t      shard id u64 ‖ key of table n, u, p or e                 DeletionMark
 
 - An escaped key writes each 0x00 as 0x00 0xFF and ends with 0x00 0x01: it keeps the order of keys
   and is no prefix of another.
 - A shard of any depth is one range of `h`; the hash is that of (bucket, key), and for a piece that
   of its extent's id in bucket 0. Splitting a shard rewrites nothing.
+- `d` is the queue of extents that no row names any more: one entry for each record that took a name
+  away, in the shard of the key that had it, until the extents' own shards have dropped them.
 - `m` is the lowest position in the journal that the rows do not yet show. It is written in one
   batch with them: however old the state is that a restart finds, replay from `m` completes it.
 
@@ -29,21 +34,23 @@ from typing import NamedTuple
 
 import msgspec
 
-from octad.sharding.hashing import bit_reversed_range, object_hash
-from octad.sharding.ids import BucketId, Epoch, Seq, ShardId
+from octad.sharding.hashing import bit_reversed, bit_reversed_range, object_hash
+from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, Seq, ShardId
 from octad.storage_node.core.record_format import Location, Position, SegmentId
-from octad.storage_node.core.rows import ObjectRow, PartRow, UploadRow
+from octad.storage_node.core.rows import ExtentRef, ObjectRow, PartRow, UploadRow
 
 OBJECTS = b"n"
 UPLOADS = b"u"
 PARTS = b"p"
 PIECES = b"e"
+DEAD_EXTENTS = b"d"
 SHARD_ORDER = b"h"
 SHARD_ORDER_END = b"i"
 SHARD_STATES = b"s"
 SHARD_STATES_START, SHARD_STATES_END = b"s", b"t"
 POSITION_KEY = b"m"
 SEGMENT_USES = b"g"
+REQUEST_IDS = b"r"  # Values: `shell/request_ids.py`.
 SCRUBBED_KEY = b"cscrub"  # Up to where this round has read, and when the round began.
 ROW_TABLES = frozenset(b"nupe")  # Their values begin with a location.
 
@@ -52,6 +59,7 @@ EXTENT_ID_BYTES = 16
 _BUCKET_BYTES = 4
 _HASH_BYTES = 8
 _KEY_START = 1 + _BUCKET_BYTES
+OBJECT_NAME_START = _BUCKET_BYTES  # Behind its table's letter, an object's key is what is hashed.
 _KEY_END = b"\x00\x01"
 _SHARD_BYTES = 8
 _PART_BYTES = 2
@@ -59,6 +67,7 @@ _PIECE_BYTES = 4
 _POSITION_BYTES = 8
 _SEGMENT_BYTES = 4
 _PIECES_BUCKET = BucketId(0)
+_SEQ_BYTES = 8
 
 
 class IndexedObject(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -68,6 +77,25 @@ class IndexedObject(msgspec.Struct, frozen=True, array_like=True, gc=False):
     epoch: Epoch
     seq: Seq
     row: ObjectRow
+
+
+class ListedRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """As much of an object's row as a listing shows."""
+
+    size: int
+    etag: str
+    modified_ms: int
+    headers: msgspec.Raw = msgspec.Raw(b"\x80")
+    checksums: dict[str, str] = {}
+
+
+class ListedObject(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An `IndexedObject` as a listing reads it."""
+
+    location: msgspec.Raw
+    epoch: Epoch
+    seq: Seq
+    row: ListedRow
 
 
 class IndexedUpload(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -89,12 +117,28 @@ class IndexedPart(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class IndexedPiece(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One piece of an extent. Its bucket is kept because an extent's id does not tell the pool."""
+    """One piece of an extent, and what it was written for: the extent's id tells nothing of it."""
 
     location: Location
     epoch: Epoch
     seq: Seq
     bucket: BucketId
+    pool: PoolId = PoolId(0)
+    key: bytes = b""
+    upload: bytes = b""  # Empty: for no part of an upload.
+    created_ms: int = 0  # Wall clock of the front door that wrote it: a hint of its age.
+    writer: NodeId = NodeId(0)  # That front door's node.
+
+
+class DeadExtents(msgspec.Struct, frozen=True, array_like=True):
+    """What one record left without a name. `key` is the object's that had or was to have it."""
+
+    pool: PoolId
+    bucket: BucketId
+    key: bytes
+    upload: bytes  # Of which they were parts, while it may still be open; else empty.
+    seq: Seq
+    extents: tuple[ExtentRef, ...]
 
 
 class ShardState(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -103,6 +147,11 @@ class ShardState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     applied: Seq  # The last entry that the rows show.
     applied_epoch: Epoch  # The epoch in which that entry was first appended.
     view_epoch: Epoch  # The highest epoch acted under: nothing older is listened to.
+    start: Seq = Seq(0)  # The log here begins behind this entry, which is of `start_epoch`.
+    start_epoch: Epoch = Epoch(0)
+    whole: Seq | None = None  # The rows have all of history up to here; None: up to `applied`.
+    copied_as_of: Seq | None = None  # Of a copy of history that is installed durably.
+    depth: int | None = None  # The shard's, as far as the log here is split; None: never was.
 
 
 class SegmentUse(msgspec.Struct, array_like=True, gc=False):
@@ -156,9 +205,11 @@ class PartKey(NamedTuple):
 _encoder = msgspec.msgpack.Encoder()
 encode_value = _encoder.encode
 decode_object = msgspec.msgpack.Decoder(IndexedObject).decode
+decode_listed = msgspec.msgpack.Decoder(ListedObject).decode
 decode_upload = msgspec.msgpack.Decoder(IndexedUpload).decode
 decode_part = msgspec.msgpack.Decoder(IndexedPart).decode
 decode_piece = msgspec.msgpack.Decoder(IndexedPiece).decode
+decode_dead_extents = msgspec.msgpack.Decoder(DeadExtents).decode
 decode_shard_state = msgspec.msgpack.Decoder(ShardState).decode
 decode_segment_use = msgspec.msgpack.Decoder(SegmentUse).decode
 decode_located = msgspec.msgpack.Decoder(Located).decode
@@ -225,9 +276,30 @@ def decode_piece_key(index_key: bytes) -> tuple[bytes, int]:
     return index_key[1:-_PIECE_BYTES], int.from_bytes(index_key[-_PIECE_BYTES:], "big")
 
 
+def dead_key(hash_: int, bucket: BucketId, seq: Seq) -> bytes:
+    """Of table `d`: what the record with `seq` left without a name, for a key of `hash_`."""
+    return (
+        DEAD_EXTENTS
+        + bit_reversed(hash_)
+        + bucket.to_bytes(_BUCKET_BYTES, "big")
+        + seq.to_bytes(_SEQ_BYTES, "big")
+    )
+
+
 def extent_hash(extent_id: bytes) -> int:
     """The hash that places an extent and all its pieces."""
     return object_hash(_PIECES_BUCKET, extent_id)
+
+
+def hash_of_row(index_key: bytes) -> int:
+    """The hash that decides in which shard the row at `index_key` is."""
+    table = index_key[:1]
+    if table == PIECES:
+        return extent_hash(decode_piece_key(index_key)[0])
+    if table == OBJECTS:
+        return object_hash(*decode_object_key(index_key))
+    upload = decode_part_key(index_key) if table == PARTS else decode_upload_key(index_key)
+    return object_hash(upload.bucket, upload.key)
 
 
 def shard_order_key(reversed_hash: bytes, index_key: bytes) -> bytes:
@@ -237,7 +309,7 @@ def shard_order_key(reversed_hash: bytes, index_key: bytes) -> bytes:
 
 
 def decode_shard_order_key(order_key: bytes) -> bytes:
-    """The key of table n, u, p or e that an entry of table `h` stands for."""
+    """The key of table n, u, p, e or d that an entry of table `h` stands for."""
     return order_key[1 + _HASH_BYTES :]
 
 
@@ -265,6 +337,11 @@ def segment_use_key(segment: SegmentId) -> bytes:
 def decode_segment_use_key(index_key: bytes) -> SegmentId:
     """The inverse of `segment_use_key`."""
     return SegmentId(int.from_bytes(index_key[1:], "big"))
+
+
+def request_ids_key(number: int) -> bytes:
+    """Of table `r`."""
+    return REQUEST_IDS + number.to_bytes(8, "big")
 
 
 def encode_position(place: Position) -> bytes:

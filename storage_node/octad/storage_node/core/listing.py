@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 
 from octad.sharding.ids import Epoch, NodeId, ShardId
-from octad.storage_node.core.rows import ObjectRow
 
-ListEntry = tuple[bytes, ObjectRow | None]
+ListEntry = tuple[bytes, bytes | None]  # Key and the index's value, or a common prefix and None.
 
 
 def common_prefix(key: bytes, prefix: bytes, delimiter: bytes) -> bytes | None:

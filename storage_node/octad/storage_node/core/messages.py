@@ -15,7 +15,7 @@ This file does not know what a message means or how it travels. Bytes: `docs/ref
 
 from __future__ import annotations
 
-from typing import TypeVar, Union
+from typing import ClassVar, TypeVar, Union
 
 import msgspec
 
@@ -27,7 +27,12 @@ class BadMessage(ValueError):
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Base of every message. Subclasses name their `tag` and are registered by `@message`."""
+    """Base of every message. Subclasses name their `tag` and are registered by `@message`.
+
+    `urgent`: worthless when late, and small. It passes what is waiting to be sent.
+    """
+
+    urgent: ClassVar[bool] = False
 
 
 MessageType = TypeVar("MessageType", bound=type[Message])
@@ -71,10 +76,14 @@ def registered_messages() -> dict[int, type[Message]]:
 class Ping(Message, frozen=True, tag=1):
     """Is anybody there? Sent by a connection that has heard nothing for a while."""
 
+    urgent: ClassVar[bool] = True
+
 
 @message
 class Pong(Message, frozen=True, tag=2):
     """Yes: the answer to a Ping."""
+
+    urgent: ClassVar[bool] = True
 
 
 @message

@@ -1,7 +1,8 @@
 """What a front door asks of the nodes that hold a shard: requests and their answers.
 
-Requests name what they are about; the node asked finds the shard itself and refuses (`Refused…`
-codes below) when it is not the one to answer.
+Requests name what they are about; the node asked finds the shard itself and refuses (codes below)
+when it is not the one to answer. Every try of a change carries the same request id; `age_s` says
+how long before this one the first was made that may have taken effect (rule R16).
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from octad.sharding.ids import BucketId, Epoch, PoolId, ShardId
 from octad.storage_node.core.messages import Message, message
 from octad.storage_node.core.rows import ObjectRow, PartRow, UploadRow
 
-# Codes of refusals; `cluster_objects.py` turns each into the exception of the same meaning.
+# Codes of refusals; `routing.py` turns each into the exception of the same meaning.
 UNAVAILABLE = "unavailable"
+NOT_SERVED = "not-served"
+OUTCOME_FORGOTTEN = "outcome-forgotten"
 DAMAGED = "damaged"
 DISK_FULL = "disk-full"
 NO_SUCH_BUCKET = "no-such-bucket"
@@ -27,11 +30,14 @@ class Propose(Message, frozen=True, array_like=True, tag=32):
     kind: int
     request_id: bytes
     metadata: bytes
+    age_s: float = 0.0
 
 
 @message
 class Done(Message, frozen=True, array_like=True, tag=33):
-    """It is committed."""
+    """It is committed, on so many members; 0: on as many as the pool keeps."""
+
+    copies: int = 0
 
 
 @message
@@ -84,7 +90,7 @@ class KeysListed(Message, frozen=True, array_like=True, tag=39):
     They are all there are up to `frontier`, or all there are when `complete`.
     """
 
-    entries: list[tuple[bytes, ObjectRow | None]]
+    entries: list[tuple[bytes, bytes | None]]  # Key and `IndexedObject`, or prefix and None.
     frontier: bytes
     complete: bool
     covered: list[tuple[ShardId, Epoch]]
@@ -165,6 +171,7 @@ class CompleteParts(Message, frozen=True, array_like=True, tag=47):
     row: ObjectRow
     parts: list[tuple[int, str]]
     request_id: bytes
+    age_s: float = 0.0
 
 
 @message
@@ -176,3 +183,4 @@ class AbortParts(Message, frozen=True, array_like=True, tag=48):
     key: bytes
     upload: bytes
     request_id: bytes
+    age_s: float = 0.0

@@ -1,9 +1,12 @@
 """What the S3 layer asks of the storage below it: the one seam between the two.
 
 `storage_node/shell/cluster_objects.py` implements it on the shards; a dictionary implements it in
-tests. Keys are the exact bytes of the (percent-decoded) S3 key. Every method that changes something
-returns only after the change is durable on every member of the shard; one that raises
-`Unavailable` has an unknown outcome: it will be seen everywhere or nowhere.
+tests. Keys are the exact bytes of the (percent-decoded) S3 key.
+
+Every method that changes something returns only after the change is durable on every member of the
+shard, and says so where these are fewer than the pool keeps; one that raises `Unavailable` has an
+unknown outcome: it will be seen everywhere or nowhere. Tries with the same request id take effect
+once. `age_s` is how long ago the first of them may have been made; 0 where this is the first.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from typing import Protocol
 import msgspec
 
 from octad.sharding.ids import BucketId, PoolId
+from octad.storage_node.core.index_format import ListedRow
 from octad.storage_node.core.rows import ExtentRef, ObjectRow, PartRow, UploadRow
 
 
@@ -27,6 +31,8 @@ class Bucket(msgspec.Struct, frozen=True):
     owner: str
     created_ms: int
     state: str = "active"  # Or "deleting": refuses new keys.
+    strict: bool = False  # Refuses writes while a copy is missing.
+    location: str = ""  # The name of its pool, if its maker named one.
 
 
 class StoreError(Exception):
@@ -43,6 +49,14 @@ class BucketAlreadyExists(StoreError):
     def __init__(self, owner: str) -> None:
         super().__init__(f"the bucket exists and belongs to {owner}")
         self.owner = owner
+
+
+class NoSuchPool(StoreError):
+    """No pool is called so; `names` are those that there are."""
+
+    def __init__(self, asked: str, names: Sequence[str]) -> None:
+        super().__init__(f"there is no pool {asked!r}: the pools are {', '.join(names)}")
+        self.names = names
 
 
 class BucketNotEmpty(StoreError):
@@ -65,12 +79,29 @@ class Unavailable(StoreError):
     """Not now: a replica is missing or the shard is starting. The outcome is unknown."""
 
 
+class NotServed(Unavailable):
+    """Whoever was asked is not the one to ask, or cannot be reached: this try did nothing."""
+
+
+class OutcomeForgotten(StoreError):
+    """Whether an earlier try took effect nobody can say any more: this one was neither carried out
+    nor refused."""
+
+
 class Damaged(StoreError):
     """The bytes fail their checksum here; they are reported and never served."""
 
 
 class DiskFull(StoreError):
     """A member's disk has no room for the write; nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Degraded:
+    """What a write is told that fewer members have than its pool keeps."""
+
+    copies: int
+    replicas: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +130,7 @@ class ListPage:
     next query gives that prefix as `after` and the store skips everything under it.
     """
 
-    entries: Sequence[tuple[bytes, ObjectRow | None]]
+    entries: Sequence[tuple[bytes, ObjectRow | ListedRow | None]]
     truncated: bool
 
 
@@ -121,6 +152,9 @@ class BodyWriter(Protocol):
     async def finish(self) -> tuple[ExtentRef, ...]:
         """All bytes are durable on every member: the extents that hold them, in order."""
 
+    def degraded(self) -> Degraded | None:
+        """Of the bytes that have the fewest copies, once they are finished."""
+
     async def abandon(self) -> None:
         """The client went away or its body was bad: nothing will name these bytes."""
 
@@ -128,7 +162,10 @@ class BodyWriter(Protocol):
 class ObjectStore(Protocol):
     """Buckets, objects and uploads, as S3 means them."""
 
-    async def create_bucket(self, name: str, owner: str) -> Bucket: ...
+    async def create_bucket(
+        self, name: str, owner: str, location: str = "", *, strict: bool = False
+    ) -> Bucket:
+        """In the pool called `location`, else in the first; raises NoSuchPool."""
 
     async def get_bucket(self, name: str) -> Bucket:
         """From the cache when it is there; raises NoSuchBucket after asking the store itself."""
@@ -146,7 +183,8 @@ class ObjectStore(Protocol):
         row: ObjectRow,
         data: bytes | memoryview,
         request_id: bytes,
-    ) -> None:
+        age_s: float = 0.0,
+    ) -> Degraded | None:
         """`data` holds all bytes when `row.extents` is empty, and is empty otherwise."""
 
     async def get_object(self, bucket: Bucket, key: bytes) -> StoredObject | None: ...
@@ -158,16 +196,25 @@ class ObjectStore(Protocol):
     ) -> AsyncIterator[bytes | memoryview]:
         """Bytes [start, end) of the concatenated extents; raises Damaged or Unavailable."""
 
-    async def delete_object(self, bucket: Bucket, key: bytes, request_id: bytes) -> None:
+    async def delete_object(
+        self, bucket: Bucket, key: bytes, request_id: bytes, age_s: float = 0.0
+    ) -> Degraded | None:
         """Deleting an absent key is a success that writes nothing."""
 
     async def list_keys(self, bucket: Bucket, query: ListQuery) -> ListPage: ...
 
-    def new_body(self, bucket: Bucket, key: bytes) -> BodyWriter: ...
+    def new_body(self, bucket: Bucket, key: bytes, upload_id: bytes = b"") -> BodyWriter:
+        """For an object at `key`, or for a part of the upload."""
 
     async def create_upload(
-        self, bucket: Bucket, key: bytes, upload_id: bytes, row: UploadRow, request_id: bytes
-    ) -> None: ...
+        self,
+        bucket: Bucket,
+        key: bytes,
+        upload_id: bytes,
+        row: UploadRow,
+        request_id: bytes,
+        age_s: float = 0.0,
+    ) -> Degraded | None: ...
 
     async def get_upload(self, bucket: Bucket, key: bytes, upload_id: bytes) -> UploadRow:
         """Raises NoSuchUpload."""
@@ -180,7 +227,8 @@ class ObjectStore(Protocol):
         number: int,
         row: PartRow,
         request_id: bytes,
-    ) -> None:
+        age_s: float = 0.0,
+    ) -> Degraded | None:
         """Raises NoSuchUpload, also when the upload ended while the part was on its way."""
 
     async def list_parts(
@@ -196,15 +244,16 @@ class ObjectStore(Protocol):
         row: ObjectRow,
         parts: Sequence[CompletedPart],
         request_id: bytes,
-    ) -> None:
+        age_s: float = 0.0,
+    ) -> Degraded | None:
         """In one step: check that exactly these parts stand, make `row` the object, end the upload.
 
         Raises NoSuchUpload or InvalidPart; nothing has changed then and the upload stays usable.
         """
 
     async def abort_upload(
-        self, bucket: Bucket, key: bytes, upload_id: bytes, request_id: bytes
-    ) -> None:
+        self, bucket: Bucket, key: bytes, upload_id: bytes, request_id: bytes, age_s: float = 0.0
+    ) -> Degraded | None:
         """Raises NoSuchUpload."""
 
     async def list_uploads(

@@ -3,7 +3,7 @@
 An operation is the metadata of a journal record, in msgpack (arrays; fields only ever appended).
 It is encoded once, at the node that took the request, and travels from there through the primary
 to every member unchanged. Applying one is a pure function of the operation and of where its record
-lies, so that every replica's index comes out the same.
+lies and of what the index shows, so that every replica's index comes out the same.
 """
 
 from __future__ import annotations
@@ -14,12 +14,17 @@ from typing import TypeAlias
 import msgspec
 
 from octad.sharding.hashing import bit_reversed, object_hash
-from octad.sharding.ids import BucketId, Epoch, Seq
+from octad.sharding.ids import BucketId, Epoch, NodeId, Seq, ShardId, pool_of
 from octad.storage_node.core.index_format import (
+    OBJECTS,
+    DeadExtents,
     IndexedObject,
     IndexedPart,
     IndexedPiece,
     IndexedUpload,
+    dead_key,
+    decode_object,
+    decode_part,
     encode_value,
     extent_hash,
     object_key,
@@ -29,11 +34,27 @@ from octad.storage_node.core.index_format import (
     upload_key,
 )
 from octad.storage_node.core.record_format import Location, RecordKind
-from octad.storage_node.core.rows import ObjectRow, PartRow, UploadRow
+from octad.storage_node.core.rows import ExtentRef, ObjectRow, PartRow, UploadRow
 
 
 class Barrier(msgspec.Struct, frozen=True, array_like=True):
     """The first entry of a primary's epoch: once it is committed, so is everything before it."""
+
+
+class LogStart(msgspec.Struct, frozen=True, array_like=True):
+    """The shard's log begins anew behind the record's seq: no entry of the log itself.
+
+    `whole`: the rows had all of history up to here.
+    """
+
+    whole: Seq
+    depth: int | None = None  # Of the shard whose log it is.
+
+
+class LogSplit(msgspec.Struct, frozen=True, array_like=True):
+    """The shard is split into halves of `depth` behind the record's seq: no entry of the log."""
+
+    depth: int
 
 
 class PutObject(msgspec.Struct, frozen=True, array_like=True):
@@ -54,14 +75,17 @@ class DeleteObject(msgspec.Struct, frozen=True, array_like=True):
 class PutPiece(msgspec.Struct, frozen=True, array_like=True):
     """One piece of an extent; its bytes are the record's data.
 
-    `bucket` and `key` say for which object the extent was written, so that one which nothing names
-    any more can be recognized.
+    The rest says for what the extent was written, when and by whom, so that one which nothing names
+    can be recognized.
     """
 
     extent: bytes
     number: int
     bucket: BucketId
     key: bytes
+    upload: bytes = b""  # Empty: for no part of an upload.
+    created_ms: int = 0  # When the extent was begun, by the wall clock of the front door.
+    writer: NodeId = NodeId(0)  # The front door's node.
 
 
 class CreateUpload(msgspec.Struct, frozen=True, array_like=True):
@@ -102,6 +126,30 @@ class AbortUpload(msgspec.Struct, frozen=True, array_like=True):
     parts: tuple[int, ...]
 
 
+class QueueExtents(msgspec.Struct, frozen=True, array_like=True):
+    """In the key's shard: no row was ever made that names these, and none will be."""
+
+    bucket: BucketId
+    key: bytes
+    upload: bytes
+    extents: tuple[ExtentRef, ...]
+
+
+class DropExtent(msgspec.Struct, frozen=True, array_like=True):
+    """In the extent's shard: its first `pieces` pieces are needed no more."""
+
+    extent: bytes
+    pieces: int
+
+
+class ForgetExtents(msgspec.Struct, frozen=True, array_like=True):
+    """In the key's shard: what the record with `queued` left without a name is dropped."""
+
+    bucket: BucketId
+    key: bytes
+    queued: Seq
+
+
 Operation: TypeAlias = (
     Barrier
     | PutObject
@@ -111,6 +159,9 @@ Operation: TypeAlias = (
     | PutPart
     | CompleteUpload
     | AbortUpload
+    | QueueExtents
+    | DropExtent
+    | ForgetExtents
 )
 
 _TYPES: dict[RecordKind, type[Operation]] = {
@@ -122,11 +173,16 @@ _TYPES: dict[RecordKind, type[Operation]] = {
     RecordKind.PUT_PART: PutPart,
     RecordKind.COMPLETE_UPLOAD: CompleteUpload,
     RecordKind.ABORT_UPLOAD: AbortUpload,
+    RecordKind.QUEUE_EXTENTS: QueueExtents,
+    RecordKind.DROP_EXTENT: DropExtent,
+    RecordKind.FORGET_EXTENTS: ForgetExtents,
 }
 _KINDS: dict[type[Operation], RecordKind] = {type_: kind for kind, type_ in _TYPES.items()}
 _DECODE: dict[int, Callable[[bytes | memoryview], Operation]] = {
     kind: msgspec.msgpack.Decoder(type_).decode for kind, type_ in _TYPES.items()
 }
+decode_log_split = msgspec.msgpack.Decoder(LogSplit).decode
+decode_log_start = msgspec.msgpack.Decoder(LogStart).decode
 encode_operation = msgspec.msgpack.Encoder().encode
 
 
@@ -147,7 +203,7 @@ def operation_hash(operation: Operation) -> int | None:
     """The hash that decides the operation's shard; None for one of the shard itself."""
     if isinstance(operation, Barrier):
         return None
-    if isinstance(operation, PutPiece):
+    if isinstance(operation, PutPiece | DropExtent):
         return extent_hash(operation.extent)
     return object_hash(operation.bucket, operation.key)
 
@@ -172,43 +228,91 @@ def touched(operation: Operation) -> tuple[bytes, ...]:
             return (upload_key(bucket, key, upload),)
         case AbortUpload(bucket=bucket, key=key, upload=upload):
             return (upload_key(bucket, key, upload),)
-        case Barrier():
+        case DropExtent(extent=extent, pieces=pieces):
+            return tuple(piece_key(extent, number) for number in range(pieces))
+        case Barrier() | QueueExtents() | ForgetExtents():
             return ()
 
 
 class IndexChanges:
-    """What some applied operations change: later ones of the same key win."""
+    """What some applied operations change: later ones of the same key win.
 
-    __slots__ = ("changes",)
+    `stored` gives what the index has before all of them. What rows named and no longer name goes
+    into the queue of dead extents.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_stored", "before", "changes")
+
+    def __init__(self, stored: Callable[[bytes], bytes | None]) -> None:
         self.changes: dict[bytes, bytes | None] = {}  # None: deleted.
+        self.before: dict[bytes, bytes | None] = {}  # What `stored` gave.
+        self._stored = stored
 
-    def apply(self, operation: Operation, location: Location, epoch: Epoch, seq: Seq) -> None:
+    def apply(
+        self, operation: Operation, location: Location, shard: ShardId, epoch: Epoch, seq: Seq
+    ) -> None:
         """Add what `operation`, whose record lies at `location`, does to the index."""
+        if type(operation) is not PutObject:
+            self._apply_other(operation, location, shard, epoch, seq)
+            return
+        # By far the most, so it is spelled out.
+        bucket, key, row = operation.bucket, operation.key, operation.row
+        index_key = object_key(bucket, key)
+        changes = self.changes
+        if index_key in changes:
+            before = changes[index_key]
+        else:
+            before = self.before[index_key] = self._stored(index_key)
+        changes[index_key] = encode_value(IndexedObject(location, epoch, seq, row))
+        order = bit_reversed(object_hash(bucket, key))
+        changes[shard_order_key(order, index_key)] = b""
+        if before is not None and (freed := decode_object(before).row.extents):
+            self._queue(operation, b"", shard, seq, freed, row.extents)
+
+    def _apply_other(
+        self, operation: Operation, location: Location, shard: ShardId, epoch: Epoch, seq: Seq
+    ) -> None:
         match operation:
-            case PutObject(bucket=bucket, key=key, row=row):
-                indexed = IndexedObject(location, epoch, seq, row)
-                self._put(object_hash(bucket, key), object_key(bucket, key), encode_value(indexed))
             case PutPiece(extent=extent, number=number):
-                piece = IndexedPiece(location, epoch, seq, operation.bucket)
+                piece = _indexed_piece(operation, location, shard, epoch, seq)
                 self._put(extent_hash(extent), piece_key(extent, number), encode_value(piece))
             case DeleteObject(bucket=bucket, key=key):
-                self._delete(object_hash(bucket, key), object_key(bucket, key))
+                index_key = object_key(bucket, key)
+                freed = self._extents_at(index_key)
+                self._delete(object_hash(bucket, key), index_key)
+                self._queue(operation, b"", shard, seq, freed, ())
             case CreateUpload(bucket=bucket, key=key, upload=upload, row=upload_row):
                 value = encode_value(IndexedUpload(location, epoch, seq, upload_row))
                 self._put(object_hash(bucket, key), upload_key(bucket, key, upload), value)
             case PutPart(bucket=bucket, key=key, upload=upload, number=number, row=part_row):
+                index_key = part_key(bucket, key, upload, number)
+                freed = self._extents_at(index_key)
                 value = encode_value(IndexedPart(location, epoch, seq, part_row))
-                self._put(object_hash(bucket, key), part_key(bucket, key, upload, number), value)
+                self._put(object_hash(bucket, key), index_key, value)
+                self._queue(operation, upload, shard, seq, freed, part_row.extents)
             case CompleteUpload(bucket=bucket, key=key, row=row):
-                self._end_upload(operation)
+                index_key = object_key(bucket, key)
+                freed = self._extents_at(index_key) + self._end_upload(operation)
                 indexed = IndexedObject(location, epoch, seq, row)
-                self._put(object_hash(bucket, key), object_key(bucket, key), encode_value(indexed))
+                self._put(object_hash(bucket, key), index_key, encode_value(indexed))
+                self._queue(operation, b"", shard, seq, freed, row.extents)
             case AbortUpload():
-                self._end_upload(operation)
-            case Barrier():
-                pass
+                self._queue(operation, b"", shard, seq, self._end_upload(operation), ())
+            case _:
+                self._apply_to_dead(operation, shard, seq)
+
+    def _apply_to_dead(self, operation: Operation, shard: ShardId, seq: Seq) -> None:
+        match operation:
+            case QueueExtents(upload=upload, extents=extents):
+                self._queue(operation, upload, shard, seq, extents, ())
+            case DropExtent(extent=extent, pieces=pieces):
+                for number in range(pieces):
+                    self._delete(extent_hash(extent), piece_key(extent, number))
+            case ForgetExtents(bucket=bucket, key=key, queued=queued):
+                hash_ = object_hash(bucket, key)
+                self._delete(hash_, dead_key(hash_, bucket, queued))
+            case _:
+                assert isinstance(operation, Barrier)
 
     def split(self) -> tuple[list[tuple[bytes, bytes]], list[bytes]]:
         """The changes as (what to put, what to delete)."""
@@ -216,12 +320,46 @@ class IndexChanges:
         puts = [(key, value) for key, value in changes if value is not None]
         return puts, [key for key, value in changes if value is None]
 
-    def _end_upload(self, operation: CompleteUpload | AbortUpload) -> None:
+    def _end_upload(self, operation: CompleteUpload | AbortUpload) -> tuple[ExtentRef, ...]:
+        """Gives what the parts named."""
         bucket, key, upload = operation.bucket, operation.key, operation.upload
         hash_ = object_hash(bucket, key)
         self._delete(hash_, upload_key(bucket, key, upload))
+        named: list[ExtentRef] = []
         for number in operation.parts:
-            self._delete(hash_, part_key(bucket, key, upload, number))
+            index_key = part_key(bucket, key, upload, number)
+            named += self._extents_at(index_key)
+            self._delete(hash_, index_key)
+        return tuple(named)
+
+    def _extents_at(self, index_key: bytes) -> tuple[ExtentRef, ...]:
+        """What the row of an object or part names at this moment."""
+        if index_key in self.changes:
+            value = self.changes[index_key]
+        else:
+            value = self.before[index_key] = self._stored(index_key)
+        if value is None:
+            return ()
+        decode = decode_object if index_key[0] == OBJECTS[0] else decode_part
+        return decode(value).row.extents
+
+    def _queue(
+        self,
+        operation: PutObject | DeleteObject | PutPart | CompleteUpload | AbortUpload | QueueExtents,
+        upload: bytes,
+        shard: ShardId,
+        seq: Seq,
+        freed: tuple[ExtentRef, ...],
+        named: tuple[ExtentRef, ...],
+    ) -> None:
+        """`freed` were named until now; what is not `named` after it is dead."""
+        kept = {extent.id for extent in named}
+        dead = tuple(extent for extent in freed if extent.id not in kept)
+        if dead:
+            bucket, key = operation.bucket, operation.key
+            hash_ = object_hash(bucket, key)
+            entry = DeadExtents(pool_of(shard), bucket, key, upload, seq, dead)
+            self._put(hash_, dead_key(hash_, bucket, seq), encode_value(entry))
 
     def _put(self, hash_: int, key: bytes, value: bytes) -> None:
         self.changes[key] = value
@@ -230,3 +368,19 @@ class IndexChanges:
     def _delete(self, hash_: int, key: bytes) -> None:
         self.changes[key] = None
         self.changes[shard_order_key(bit_reversed(hash_), key)] = None
+
+
+def _indexed_piece(
+    operation: PutPiece, location: Location, shard: ShardId, epoch: Epoch, seq: Seq
+) -> IndexedPiece:
+    return IndexedPiece(
+        location,
+        epoch,
+        seq,
+        operation.bucket,
+        pool_of(shard),
+        operation.key,
+        operation.upload,
+        operation.created_ms,
+        operation.writer,
+    )

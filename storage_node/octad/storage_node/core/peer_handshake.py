@@ -38,6 +38,7 @@ HELLO: Final = 1
 ANSWER: Final = 2
 PROOF: Final = 3
 REFUSED: Final = 4
+TLS_HANDSHAKE: Final = b"\x16\x03"  # How a dialer that uses TLS begins.
 
 NONCE_BYTES: Final = 32
 PROOF_BYTES: Final = 32
@@ -79,11 +80,16 @@ class Handshake:
         self._peer: Hello | None = None
         self.session: Session | None = None
 
+    @property
+    def is_dialer(self) -> bool:
+        """Whether this side speaks first."""
+        return self._wanted is not None
+
     def start(self) -> bytes:
         """What to send before anything has come in."""
         if self._wanted is None:
             return b""
-        hello = _record(HELLO, msgspec.msgpack.encode(self._own))
+        hello = record(HELLO, msgspec.msgpack.encode(self._own))
         self._transcript.update(hello)
         return hello
 
@@ -101,12 +107,14 @@ class Handshake:
         if self._have < RECORD.size + length:
             self._need = RECORD.size + length
             return b""
-        record = bytes(self._buffer[: self._have])
+        whole = bytes(self._buffer[: self._have])
         self._have, self._need = 0, RECORD.size
-        return self._on_record(kind, record)
+        return self._on_record(kind, whole)
 
     def _parse_record_head(self) -> tuple[int, int]:
         magic, version, kind, length = RECORD.unpack_from(self._buffer)
+        if magic.startswith(TLS_HANDSHAKE):
+            raise _refuse(Refusal.TLS, "it uses TLS, and this node does not")
         if magic != MAGIC:
             raise PeerRefused(Refusal.MALFORMED, "not the protocol of octad nodes")
         if kind == REFUSED:
@@ -119,17 +127,17 @@ class Handshake:
             raise _refuse(Refusal.LENGTH, f"a handshake record of {length} bytes")
         return kind, length
 
-    def _on_record(self, kind: int, record: bytes) -> bytes:
+    def _on_record(self, kind: int, whole: bytes) -> bytes:
         if kind == HELLO:
-            return self._on_hello(record)
+            return self._on_hello(whole)
         if kind == ANSWER:
-            return self._on_answer(record)
+            return self._on_answer(whole)
         if kind == PROOF:
-            return self._on_proof(record[RECORD.size :])
-        raise _refused_by_peer(record[RECORD.size :])
+            return self._on_proof(whole[RECORD.size :])
+        raise _refused_by_peer(whole[RECORD.size :])
 
-    def _on_hello(self, record: bytes) -> bytes:
-        peer = _parse_hello(record[RECORD.size :])
+    def _on_hello(self, whole: bytes) -> bytes:
+        peer = _parse_hello(whole[RECORD.size :])
         self._check_cluster(peer)
         if peer.node == self._own.node:
             if peer.boot == self._own.boot:
@@ -138,22 +146,22 @@ class Handshake:
         if peer.node > self._own.node:
             raise _refuse(Refusal.DIRECTION, f"{node_name(NodeId(peer.node))} has the higher id")
         self._peer = peer
-        self._transcript.update(record)
+        self._transcript.update(whole)
         own = msgspec.msgpack.encode(self._own)
-        answer = _record(ANSWER, own + bytes(PROOF_BYTES))[:-PROOF_BYTES]
+        answer = record(ANSWER, own + bytes(PROOF_BYTES))[:-PROOF_BYTES]
         self._transcript.update(answer)
         self._expected = PROOF
         return answer + self._proof(b"acceptor")
 
-    def _on_answer(self, record: bytes) -> bytes:
-        peer = _parse_hello(record[RECORD.size : -PROOF_BYTES])
+    def _on_answer(self, whole: bytes) -> bytes:
+        peer = _parse_hello(whole[RECORD.size : -PROOF_BYTES])
         self._check_cluster(peer)
         if peer.node != self._wanted:
             raise _refuse(Refusal.WRONG_NODE, f"{node_name(NodeId(peer.node))} is at this address")
         self._peer = peer
-        self._transcript.update(record[:-PROOF_BYTES])
-        self._check_proof(record[-PROOF_BYTES:], b"acceptor")
-        proof = _record(PROOF, self._proof(b"dialer"))
+        self._transcript.update(whole[:-PROOF_BYTES])
+        self._check_proof(whole[-PROOF_BYTES:], b"acceptor")
+        proof = record(PROOF, self._proof(b"dialer"))
         self.session = self._derive_session(peer, self._own.nonce + peer.nonce)
         return proof
 
@@ -200,7 +208,8 @@ def hkdf_sha256(key: bytes, salt: bytes, info: bytes, length: int) -> bytes:
     return output[:length]
 
 
-def _record(kind: int, payload: bytes) -> bytes:
+def record(kind: int, payload: bytes) -> bytes:
+    """The bytes of one record."""
     return RECORD.pack(MAGIC, PROTOCOL_VERSION, kind, len(payload)) + payload
 
 
@@ -213,7 +222,7 @@ def _parse_hello(payload: bytes) -> Hello:
 
 def _refuse(reason: Refusal, text: str) -> PeerRefused:
     """Our refusal, with the record that tells the other side why."""
-    return PeerRefused(reason, text, _record(REFUSED, reason.value.encode()))
+    return PeerRefused(reason, text, record(REFUSED, reason.value.encode()))
 
 
 def _refused_by_peer(payload: bytes) -> PeerRefused:
@@ -222,4 +231,6 @@ def _refused_by_peer(payload: bytes) -> PeerRefused:
         reason = Refusal(payload.decode())
     except ValueError:
         return PeerRefused(Refusal.MALFORMED, "the other side refused us without a known reason")
+    if reason is Refusal.TLS:
+        return PeerRefused(reason, "it uses TLS, and this node does not")
     return PeerRefused(reason, "the other side refused us")

@@ -25,7 +25,9 @@ class Refusal(StrEnum):
     SILENT = "silent"  # Nothing was heard for too long: frozen, cut off, or never spoke.
     CROWD = "crowd"  # Too many strangers at a time.
     MESSAGE = "message"  # A message that we do not know; the connection stays.
-    OVERRUN = "overrun"  # It takes bytes far more slowly than we send them.
+    OVERRUN = "overrun"  # It asks, and does not read what it is answered.
+    TLS = "tls"  # One side speaks TLS, the other does not.
+    CERTIFICATE = "certificate"  # A certificate that was not made for this cluster.
 
 
 class PeerRefused(Exception):

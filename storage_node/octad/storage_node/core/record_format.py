@@ -72,12 +72,13 @@ REQUEST_ID_BYTES = 16
 
 _CHECKSUM = struct.Struct("<Q")
 _RECORD = struct.Struct("<4sBBHIIQQQQ16sQII")
+_WHOLE = struct.Struct("<Q" + _RECORD.format.removeprefix("<"))  # With the checksum.
+_BEGINNING = struct.Struct("<Q4sBBHII")  # Up to the lengths.
 _SEGMENT = struct.Struct("<4sB3xQII8s16s8x")
 MAGIC_OFFSET = _CHECKSUM.size
 RECORD_HEADER_BYTES = MAGIC_OFFSET + _RECORD.size
 SEGMENT_HEADER_BYTES = MAGIC_OFFSET + _SEGMENT.size
-_METADATA_LENGTH_OFFSET = 16
-_LENGTHS = struct.Struct("<II")
+_TOO_SHORT = f"{{}} bytes are left, a header has {RECORD_HEADER_BYTES}"
 
 _OFFSET_BITS = 32
 _OFFSET_MASK = (1 << _OFFSET_BITS) - 1
@@ -100,16 +101,33 @@ class RecordKind(IntEnum):
     PUT_PART = 6
     COMPLETE_UPLOAD = 7
     ABORT_UPLOAD = 8
-    # Kept free for the shard's log: CONFIG = 16, SPLIT = 17, LOG_APPEND = 18, CHECKPOINT = 19.
+    QUEUE_EXTENTS = 9
+    DROP_EXTENT = 10
+    FORGET_EXTENTS = 11
+    # Kept free for the shard's log: CONFIG = 16, LOG_APPEND = 18, CHECKPOINT = 19.
+    LOG_SPLIT = 17  # The shard is split behind this seq: no entry of it.
+    LOG_START = 20  # The shard's log begins anew behind this seq: no entry of it.
     # From here on a record is the node's own: no entry of a shard, never replayed into one.
     SYNCED_MARK = 128  # Nothing but its `synced_to`.
     COPY = 129  # A record that was moved out of a segment: `core/copy_format.py`.
+    HISTORY_DELETED = 130  # What a copy of history took away: `core/history_format.py`.
+    HISTORY_COPIED = 131  # A copy of history is complete: there, too.
 
 
 FIRST_LOCAL_KIND = RecordKind.SYNCED_MARK
 # What takes space away or keeps shards going: written from the reserve of a full disk.
 FREEING_KINDS = frozenset(
-    {RecordKind.BARRIER, RecordKind.DELETE_OBJECT, RecordKind.ABORT_UPLOAD, RecordKind.COPY}
+    {
+        RecordKind.BARRIER,
+        RecordKind.LOG_START,
+        RecordKind.LOG_SPLIT,
+        RecordKind.DELETE_OBJECT,
+        RecordKind.ABORT_UPLOAD,
+        RecordKind.QUEUE_EXTENTS,
+        RecordKind.DROP_EXTENT,
+        RecordKind.FORGET_EXTENTS,
+        RecordKind.COPY,
+    }
 )
 
 
@@ -225,18 +243,16 @@ def encode_record_header(
 
 def decode_record(view: memoryview, seed: int, offset: int) -> Record:
     """The record that `view` holds from its start; more bytes may follow. Raises BadRecord."""
-    length = record_length(view)
-    if length > len(view):
-        raise BadRecord(f"{len(view)} of the record's {length} bytes are there")
-    if xxh3_64_intdigest(view[MAGIC_OFFSET:length], seed) != _CHECKSUM.unpack_from(view)[0]:
-        raise BadRecord("its checksum does not match")
+    if len(view) < RECORD_HEADER_BYTES:
+        raise BadRecord(_TOO_SHORT.format(len(view)))
     (
-        _magic,
+        checksum,
+        magic,
         version,
         kind,
         _flags,
         metadata_bytes,
-        _data_bytes,
+        data_bytes,
         shard,
         epoch,
         seq,
@@ -245,7 +261,12 @@ def decode_record(view: memoryview, seed: int, offset: int) -> Record:
         synced_to,
         own_offset,
         _zero,
-    ) = _RECORD.unpack_from(view, MAGIC_OFFSET)
+    ) = _WHOLE.unpack_from(view)
+    length = _checked_length(magic, metadata_bytes, data_bytes)
+    if length > len(view):
+        raise BadRecord(f"{len(view)} of the record's {length} bytes are there")
+    if xxh3_64_intdigest(view[MAGIC_OFFSET:length], seed) != checksum:
+        raise BadRecord("its checksum does not match")
     if own_offset != offset:
         raise BadRecord(f"it belongs at offset {own_offset}")
     if version != FORMAT_VERSION:
@@ -267,13 +288,17 @@ def decode_record(view: memoryview, seed: int, offset: int) -> Record:
 def record_length(view: memoryview) -> int:
     """How many bytes the record at the start of `view` says it has. Raises BadRecord."""
     if len(view) < RECORD_HEADER_BYTES:
-        raise BadRecord(f"{len(view)} bytes are left, a header has {RECORD_HEADER_BYTES}")
-    if view[MAGIC_OFFSET : MAGIC_OFFSET + len(RECORD_MAGIC)] != RECORD_MAGIC:
+        raise BadRecord(_TOO_SHORT.format(len(view)))
+    _, magic, _, _, _, metadata_bytes, data_bytes = _BEGINNING.unpack_from(view)
+    return _checked_length(magic, metadata_bytes, data_bytes)
+
+
+def _checked_length(magic: bytes, metadata_bytes: int, data_bytes: int) -> int:
+    if magic != RECORD_MAGIC:
         raise BadRecord("no record starts here")
-    metadata_bytes, data_bytes = _LENGTHS.unpack_from(view, _METADATA_LENGTH_OFFSET)
     if metadata_bytes > RECORD_METADATA_BYTES_MAX or data_bytes > RECORD_DATA_BYTES_MAX:
         raise BadRecord(f"it claims {metadata_bytes} and {data_bytes} bytes, past the limits")
-    return RECORD_HEADER_BYTES + int(metadata_bytes) + int(data_bytes)
+    return RECORD_HEADER_BYTES + metadata_bytes + data_bytes
 
 
 def encode_segment_header(header: SegmentHeader) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 
 
-class ExtentRef(msgspec.Struct, frozen=True, array_like=True):
+class ExtentRef(msgspec.Struct, frozen=True, array_like=True, weakref=True):
     """Up to 64 MiB of immutable object bytes, in pieces of 1 MiB (the last may be shorter)."""
 
     id: bytes  # 16 random bytes; its hash decides its shard.

@@ -10,6 +10,7 @@ from octad.sharding.ids import NodeId, node_name
 
 INTERNAL = "internal"  # Code of a RemoteError that is a bug over there, logged over there.
 BAD_MESSAGE = "bad-message"  # The other node is of a version that does not know this message.
+BUSY = "busy"  # It has too much to do, or to send, for this node; it did nothing with the request.
 
 
 class RpcError(Exception):
@@ -21,10 +22,10 @@ class RpcError(Exception):
 
 
 class PeerUnavailable(RpcError):
-    """Not connected (`sent` is False: it saw nothing), or disconnected before the answer came."""
+    """It cannot be asked now (`sent` is False: it saw nothing), or was lost before its answer."""
 
-    def __init__(self, node: NodeId, *, sent: bool) -> None:
-        super().__init__(node, "the connection was lost" if sent else "not connected")
+    def __init__(self, node: NodeId, text: str, *, sent: bool) -> None:
+        super().__init__(node, text)
         self.sent = sent
 
 

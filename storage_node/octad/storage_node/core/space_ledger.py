@@ -7,7 +7,7 @@ any crash, and a restart reads one small entry a segment instead of counting.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from octad.storage_node.core.index_format import (
     ROW_TABLES,
@@ -19,6 +19,8 @@ from octad.storage_node.core.index_format import (
     segment_use_key,
 )
 from octad.storage_node.core.record_format import RECORDS_OFFSET, Location, SegmentId
+
+NOT_KNOWN = b""  # No row's value is empty.
 
 
 class SpaceLedger:
@@ -35,17 +37,22 @@ class SpaceLedger:
         puts: Sequence[tuple[bytes, bytes]],
         deletes: Sequence[bytes],
         stored: Callable[[bytes], bytes | None],
+        known: Mapping[bytes, bytes | None],
     ) -> None:
-        """These rows are about to replace what is `stored`."""
+        """These rows are about to replace what is `stored`, of which some is `known` already."""
         for key, value in puts:
             if key[0] in ROW_TABLES:
-                before = stored(key)
+                before = known.get(key, NOT_KNOWN)
+                if before is NOT_KNOWN:
+                    before = stored(key)
                 if before is not None:
                     self._add(decode_located(before).location, -1)
                 self._add(decode_located(value).location, 1)
         for key in deletes:
             if key[0] in ROW_TABLES:
-                before = stored(key)
+                before = known.get(key, NOT_KNOWN)
+                if before is NOT_KNOWN:
+                    before = stored(key)
                 if before is not None:
                     self._add(decode_located(before).location, -1)
 

@@ -6,6 +6,7 @@ key are listed in the order they were begun.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 
 from octad.client.core.checksums import (
@@ -24,13 +25,21 @@ from octad.storage_node.core.rows import ObjectRow, PartRow, UploadRow
 from octad.storage_node.s3.object_headers import checksum_type
 
 UPLOAD_ID_BYTES = 16
-UPLOAD_ID_RANDOM_BYTES = 10
-_TIME_BYTES = UPLOAD_ID_BYTES - UPLOAD_ID_RANDOM_BYTES
+_UNIQUE_BYTES = 10
+_TIME_BYTES = UPLOAD_ID_BYTES - _UNIQUE_BYTES
 
 
-def new_upload_id(now_ms: int, randomness: bytes) -> bytes:
-    """An upload id that is not used anywhere: `randomness` makes it so."""
-    upload_id = now_ms.to_bytes(_TIME_BYTES, "big") + randomness
+def unique_of_upload(request_id: bytes) -> bytes:
+    """What makes the id of the upload that this request begins another than all others.
+
+    The same for every try of the request, whose later ones have to answer the first one's id.
+    """
+    return hashlib.blake2b(request_id, digest_size=_UNIQUE_BYTES).digest()
+
+
+def new_upload_id(now_ms: int, unique: bytes) -> bytes:
+    """The id of an upload begun now."""
+    upload_id = now_ms.to_bytes(_TIME_BYTES, "big") + unique
     assert len(upload_id) == UPLOAD_ID_BYTES
     return upload_id
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from octad.client.core.http_dates import http_date
+from octad.storage_node.core.object_store import Degraded
 from octad.storage_node.core.rows import ObjectRow
 from octad.storage_node.s3.request_headers import DEFAULT_CONTENT_TYPE
 
@@ -22,6 +23,18 @@ def object_lines(row: ObjectRow, overrides: Mapping[str, str]) -> str:
 def validator_lines(row: ObjectRow) -> str:
     """What a client compares its copy with; all that a 304 carries."""
     return f'ETag: "{row.etag}"\r\nLast-Modified: {http_date(row.modified_ms)}\r\n'
+
+
+def degraded_line(*writes: Degraded | None) -> str:
+    """The header line that says that of `writes` the weakest has fewer copies than its pool keeps.
+
+    "" where none has.
+    """
+    degraded = [write for write in writes if write is not None]
+    if not degraded:
+        return ""
+    weakest = min(degraded, key=lambda write: write.copies)
+    return f"x-octad-degraded: copies={weakest.copies}/{weakest.replicas}\r\n"
 
 
 def checksum_lines(checksums: Mapping[str, str]) -> str:

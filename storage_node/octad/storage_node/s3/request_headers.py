@@ -14,6 +14,7 @@ from octad.client.core.s3_errors import S3Error
 from octad.sharding.limits import METADATA_BYTES_MAX
 
 METADATA_PREFIX: Final = "x-amz-meta-"
+STRICT: Final = "x-octad-strict"
 DEFAULT_CONTENT_TYPE: Final = "binary/octet-stream"
 
 _STORED: Final = (
@@ -142,6 +143,14 @@ def _not_implemented(name: str) -> S3Error:
         "A header you provided implies functionality that is not implemented",
         fields={"Header": name},
     )
+
+
+def wants_strict(headers: Mapping[str, str]) -> bool:
+    """Whether a new bucket is to refuse writes while a copy is missing; raises InvalidArgument."""
+    value = headers.get(STRICT, "false").lower()
+    if value not in ("true", "false"):
+        raise S3Error("InvalidArgument", f"{STRICT} is true or false")
+    return value == "true"
 
 
 def stored_headers(headers: Mapping[str, str]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 A full disk is 507, which no common client retries by itself: room does not appear within seconds,
 and each retry would send the whole body again. An unknown outcome is 503 with Retry-After, which
-all of them retry.
+all of them retry; by then the request has been retried here for as long as that makes sense.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from octad.storage_node.core.object_store import (
     InvalidPart,
     NoSuchBucket,
     NoSuchUpload,
+    NotServed,
+    OutcomeForgotten,
     PartTooSmall,
     StoreError,
     Unavailable,
@@ -28,10 +30,18 @@ _CODES: dict[type[StoreError], str] = {
     InvalidPart: "InvalidPart",
     PartTooSmall: "EntityTooSmall",
     Unavailable: "ServiceUnavailable",
+    NotServed: "ServiceUnavailable",
     DiskFull: "InsufficientStorage",
 }
+
+_FORGOTTEN = (
+    "Whether an earlier attempt of this request took effect is not known any more, so this one was "
+    "not carried out. Read the object, then decide."
+)
 
 
 def s3_error_of(error: StoreError) -> S3Error:
     """The refusal for `error`: InternalError for damaged bytes and whatever has no own code."""
+    if isinstance(error, OutcomeForgotten):
+        return S3Error("ServiceUnavailable", _FORGOTTEN)
     return S3Error(_CODES.get(type(error), "InternalError"))

@@ -67,7 +67,7 @@ class BucketDirectory:
         """Raises NoSuchBucket only after asking the store itself."""
         bucket = self.cached(name)
         if bucket is None:
-            await self._refresh()
+            await self.refresh()
             bucket = self.cached(name)
         if bucket is None:
             raise NoSuchBucket(name)
@@ -76,7 +76,7 @@ class BucketDirectory:
     async def require_active(self, bucket: BucketId) -> None:
         """Raises NoSuchBucket unless `bucket` takes new keys."""
         if not self.is_active(bucket):
-            await self._refresh()
+            await self.refresh()
             if not self.is_active(bucket):
                 raise NoSuchBucket(str(bucket))
 
@@ -85,9 +85,19 @@ class BucketDirectory:
         known = self._by_id.get(bucket)
         return known is not None and known.state == ACTIVE
 
+    def is_strict(self, bucket: BucketId) -> bool:
+        """Whether writes to `bucket` are refused while a copy is missing."""
+        known = self._by_id.get(bucket)
+        return known is not None and known.strict
+
+    def pool_of(self, bucket: BucketId) -> PoolId | None:
+        """The pool of a bucket that the cache has, in whatever state."""
+        known = self._by_id.get(bucket)
+        return known.pool if known is not None else None
+
     async def wait_until_closed(self, bucket: BucketId) -> None:
         """Returns once this node knows that `bucket` takes no new keys."""
-        await self._refresh()
+        await self.refresh()
         if self.is_active(bucket):
             raise Unavailable(f"bucket {bucket} is not being deleted any more")
 
@@ -98,7 +108,7 @@ class BucketDirectory:
 
     async def refreshed_of_owner(self, owner: str) -> list[Bucket]:
         """`of_owner`, not older than this call."""
-        await self._refresh()
+        await self.refresh()
         return self.of_owner(owner)
 
     def deleting(self, name: str) -> Bucket | None:
@@ -106,12 +116,15 @@ class BucketDirectory:
         bucket = self._by_name.get(name)
         return bucket if bucket is not None and bucket.state == DELETING else None
 
-    async def create(self, name: str, owner: str, pool: PoolId) -> Bucket:
+    async def create(
+        self, name: str, owner: str, pool: PoolId, location: str, *, strict: bool
+    ) -> Bucket:
         """Raises BucketAlreadyExists."""
         while True:
             counter = await self._call_get(self._keys.last_bucket_id)
             number = BucketId((int(counter.value) if counter else 0) + 1)
-            record = BucketRecord(name, number, pool, owner, int(time.time() * 1000))
+            now_ms = int(time.time() * 1000)
+            record = BucketRecord(name, number, pool, owner, now_ms, ACTIVE, strict, location)
             created = await self._transact(
                 [
                     ModRevisionIs(self._keys.bucket(name), Revision(0)),
@@ -156,7 +169,8 @@ class BucketDirectory:
             raise NoSuchBucket(bucket.name)
         return entry
 
-    async def _refresh(self) -> None:
+    async def refresh(self) -> None:
+        """What the mirror shows is not older than this call; raises Unavailable."""
         try:
             await self._mirror.refresh()
         except StoreUnavailable as error:
@@ -177,5 +191,12 @@ class BucketDirectory:
 
 def _bucket(record: BucketRecord) -> Bucket:
     return Bucket(
-        record.name, record.id, record.pool, record.owner, record.created_ms, record.state
+        record.name,
+        record.id,
+        record.pool,
+        record.owner,
+        record.created_ms,
+        record.state,
+        record.strict,
+        record.location,
     )

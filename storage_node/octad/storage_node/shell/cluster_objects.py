@@ -2,18 +2,22 @@
 
 Writes go to the primary of the key's shard. Reads are answered here when this node is a member and
 the key is clean, otherwise by the primary, or by another member where the primary is away. Listings
-ask every primary and merge.
+ask every primary and merge. What meets a node that is away or not serving yet is tried again until
+it is answered or the request's patience ends: `routing.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 
 from octad.sharding import limits
 from octad.sharding.ids import Epoch, NodeId, PoolId, ShardId
-from octad.sharding.shard_map import ShardRow
+from octad.sharding.pool_names import pool_names
+from octad.sharding.shard_map import Pool, ShardRow
 from octad.storage_node.core import object_messages as messages
+from octad.storage_node.core.index_format import decode_listed
 from octad.storage_node.core.listing import (
     CoverageError,
     ListMerge,
@@ -26,8 +30,12 @@ from octad.storage_node.core.object_store import (
     BucketNotEmpty,
     CompletedPart,
     Damaged,
+    Degraded,
     ListPage,
     ListQuery,
+    NoSuchPool,
+    NoSuchUpload,
+    NotServed,
     StoredObject,
     Unavailable,
 )
@@ -41,12 +49,10 @@ from octad.storage_node.core.operations import (
 from octad.storage_node.core.record_format import RecordKind
 from octad.storage_node.core.rows import ExtentRef, ObjectRow, PartRow, UploadRow
 from octad.storage_node.shell.bucket_directory import ACTIVE, DELETING, BucketDirectory
-from octad.storage_node.shell.extents import ExtentReader, ExtentWriter
-from octad.storage_node.shell.routing import ShardClient
+from octad.storage_node.shell.extents import ExtentReader, ExtentsUnderWay, ExtentWriter
+from octad.storage_node.shell.patience import Patience
+from octad.storage_node.shell.routing import LISTINGS, ShardClient
 from octad.storage_node.shell.shard_service import AskPrimary, ShardService
-
-LISTING_TRIES = 5
-LISTING_RETRY_S = 0.2
 
 
 class ClusterObjects:
@@ -57,28 +63,42 @@ class ClusterObjects:
         client: ShardClient,
         service: ShardService,
         buckets: BucketDirectory,
-        default_pool: Callable[[], PoolId],
+        pools: Mapping[PoolId, Pool],
         next_request_id: Callable[[], bytes],
     ) -> None:
         self._client = client
         self._service = service
         self._buckets = buckets
-        self._default_pool = default_pool
+        self._pools = pools
         self._next_request_id = next_request_id
         self._reader = ExtentReader(client, service)
+        self.under_way = ExtentsUnderWay()
 
     # -- buckets -------------------------------------------------------------------------------
 
-    async def create_bucket(self, name: str, owner: str) -> Bucket:
-        """Raises BucketAlreadyExists. A deletion that was left half-way is finished first."""
+    async def create_bucket(
+        self, name: str, owner: str, location: str = "", *, strict: bool = False
+    ) -> Bucket:
+        """Raises BucketAlreadyExists, NoSuchPool. A half-done deletion is finished first."""
+        pool = await self._pool_called(location) if location else min(self._pools)
         try:
-            return await self._buckets.create(name, owner, self._default_pool())
+            return await self._buckets.create(name, owner, pool, location, strict=strict)
         except BucketAlreadyExists:
             half_deleted = self._buckets.deleting(name)
             if half_deleted is None or half_deleted.owner != owner:
                 raise
         await self.delete_bucket(half_deleted)
-        return await self._buckets.create(name, owner, self._default_pool())
+        return await self._buckets.create(name, owner, pool, location, strict=strict)
+
+    async def _pool_called(self, name: str) -> PoolId:
+        """Raises NoSuchPool only after asking the store itself."""
+        if name not in pool_names(self._pools.values()).values():
+            await self._buckets.refresh()
+        names = pool_names(self._pools.values())
+        for pool, known in names.items():
+            if known == name:
+                return pool
+        raise NoSuchPool(name, list(names.values()))
 
     async def get_bucket(self, name: str) -> Bucket:
         """Raises NoSuchBucket."""
@@ -92,16 +112,33 @@ class ClusterObjects:
         """Close it on every node, see that it is empty, remove it. Raises BucketNotEmpty."""
         await self._buckets.set_state(bucket, DELETING)
         try:
-            nodes = {row.primary for row in self._rows_of(bucket.pool)}
-            message = messages.CloseBucket(bucket.id)
-            calls = (self._client.call(n, message, b"", limits.CALL_TIMEOUT_S) for n in nodes)
-            await asyncio.gather(*calls)
+            await self._close_everywhere(bucket)
             if (await self.list_keys(bucket, ListQuery(limit=1))).entries:
                 raise BucketNotEmpty(bucket.name)
         except BaseException:
             await self._buckets.set_state(bucket, ACTIVE)
             raise
+        await self._abort_uploads(bucket)
         await self._buckets.remove(bucket)
+
+    async def _close_everywhere(self, bucket: Bucket) -> None:
+        message = messages.CloseBucket(bucket.id)
+
+        async def attempt(_: ShardRow | None, patience: Patience | None) -> None:
+            nodes = {row.primary for row in self._rows_of(bucket.pool)}
+            calls = (
+                self._client.call(n, message, b"", limits.CALL_TIMEOUT_S, LISTINGS) for n in nodes
+            )
+            await asyncio.gather(*calls)
+
+        await self._client.until_answered(None, attempt)
+
+    async def _abort_uploads(self, bucket: Bucket) -> None:
+        """Nobody could end them once the bucket is gone, and their parts would stay for ever."""
+        while uploads := await self.list_uploads(bucket, b"", (b"", b""), limits.LIST_KEYS_MAX):
+            for key, upload_id, _ in uploads:
+                with suppress(NoSuchUpload):  # Its owner was faster.
+                    await self.abort_upload(bucket, key, upload_id, self._next_request_id())
 
     # -- objects -------------------------------------------------------------------------------
 
@@ -112,12 +149,16 @@ class ClusterObjects:
         row: ObjectRow,
         data: bytes | memoryview,
         request_id: bytes,
-    ) -> None:
+        age_s: float = 0.0,
+    ) -> Degraded | None:
         """Make `row` the object at `key`."""
         operation = PutObject(bucket.id, key, row)
         shard = self._shard(bucket, key)
         metadata = encode_operation(operation)
-        await self._client.propose(shard, RecordKind.PUT_OBJECT, request_id, metadata, data)
+        copies = await self._client.propose(
+            shard, RecordKind.PUT_OBJECT, request_id, metadata, data, age_s
+        )
+        return self._client.degraded(bucket.pool, copies)
 
     async def get_object(self, bucket: Bucket, key: bytes) -> StoredObject | None:
         """The object, with its bytes when they are in its record."""
@@ -132,9 +173,13 @@ class ClusterObjects:
         shard = self._shard(bucket, key)
         try:
             return self._service.read_object(shard, bucket.id, key, with_data)
-        except (AskPrimary, Damaged):
+        except (AskPrimary, Damaged) as error:
+            if isinstance(error, AskPrimary):
+                with suppress(AskPrimary, Damaged):
+                    return await self._service.read_applied_object(shard, bucket.id, key, with_data)
             message = messages.ReadObject(shard, bucket.id, key, with_data)
-            answer, body = await self._client.ask_others(shard, message)
+            ask = self._client.ask_all if isinstance(error, Damaged) else self._client.ask_members
+            answer, body = await ask(shard, message)
         assert isinstance(answer, messages.ObjectRead)
         if answer.row is None:
             return None
@@ -147,15 +192,22 @@ class ClusterObjects:
         """Bytes [start, end) of the concatenated extents."""
         return self._reader.read(bucket, extents, start, end)
 
-    async def delete_object(self, bucket: Bucket, key: bytes, request_id: bytes) -> None:
+    async def delete_object(
+        self, bucket: Bucket, key: bytes, request_id: bytes, age_s: float = 0.0
+    ) -> Degraded | None:
         """Deleting an absent key is a success that writes nothing."""
         metadata = encode_operation(DeleteObject(bucket.id, key))
         shard = self._shard(bucket, key)
-        await self._client.propose(shard, RecordKind.DELETE_OBJECT, request_id, metadata, b"")
+        copies = await self._client.propose(
+            shard, RecordKind.DELETE_OBJECT, request_id, metadata, b"", age_s
+        )
+        return self._client.degraded(bucket.pool, copies)
 
-    def new_body(self, bucket: Bucket, key: bytes) -> ExtentWriter:
-        """Where the bytes of a large body go while they arrive."""
-        return ExtentWriter(self._client, bucket, key, self._next_request_id)
+    def new_body(self, bucket: Bucket, key: bytes, upload_id: bytes = b"") -> ExtentWriter:
+        """Where the bytes of a large body, or of a part of `upload_id`, go while they arrive."""
+        return ExtentWriter(
+            self._client, bucket, key, upload_id, self._next_request_id, self.under_way
+        )
 
     # -- listings ------------------------------------------------------------------------------
 
@@ -163,14 +215,14 @@ class ClusterObjects:
         """Each key is as fresh as a read of it; a page is not a snapshot across keys."""
         if query.limit == 0:
             return ListPage([], False)
-        for attempt in range(LISTING_TRIES):
+
+        async def attempt(_: ShardRow | None, patience: Patience | None) -> ListPage:
             try:
                 return await self._list_once(bucket, query)
             except CoverageError as error:
-                if attempt == LISTING_TRIES - 1:
-                    raise Unavailable(f"listing {bucket.name}: {error}") from error
-            await asyncio.sleep(LISTING_RETRY_S)
-        raise AssertionError("the last try returns or raises")
+                raise NotServed(f"listing {bucket.name}: {error}") from error
+
+        return await self._client.until_answered(None, attempt)
 
     async def _list_once(self, bucket: Bucket, query: ListQuery) -> ListPage:
         nodes = {row.primary for row in self._rows_of(bucket.pool)}
@@ -186,7 +238,10 @@ class ClusterObjects:
             merge.answer({n: (a.entries, a.frontier, a.complete) for n, a in answers.items()})
         check_coverage(self._client.map.shards_of(bucket.pool), epochs.values())
         entries, truncated = merge.page()
-        return ListPage(entries, truncated)
+        return ListPage(
+            [(k, None if value is None else decode_listed(value).row) for k, value in entries],
+            truncated,
+        )
 
     async def _list_at(
         self, node: NodeId, bucket: Bucket, query: ListQuery, after: bytes, limit: int
@@ -194,19 +249,28 @@ class ClusterObjects:
         message = messages.ListKeys(
             bucket.pool, bucket.id, query.prefix, query.delimiter, after, limit
         )
-        answer, _ = await self._client.call(node, message, b"", limits.READ_TIMEOUT_S)
+        answer, _ = await self._client.call(node, message, b"", limits.READ_TIMEOUT_S, LISTINGS)
         assert isinstance(answer, messages.KeysListed)
         return answer
 
     # -- uploads -------------------------------------------------------------------------------
 
     async def create_upload(
-        self, bucket: Bucket, key: bytes, upload_id: bytes, row: UploadRow, request_id: bytes
-    ) -> None:
+        self,
+        bucket: Bucket,
+        key: bytes,
+        upload_id: bytes,
+        row: UploadRow,
+        request_id: bytes,
+        age_s: float = 0.0,
+    ) -> Degraded | None:
         """Open a multipart upload."""
         metadata = encode_operation(CreateUpload(bucket.id, key, upload_id, row))
         shard = self._shard(bucket, key)
-        await self._client.propose(shard, RecordKind.CREATE_UPLOAD, request_id, metadata, b"")
+        copies = await self._client.propose(
+            shard, RecordKind.CREATE_UPLOAD, request_id, metadata, b"", age_s
+        )
+        return self._client.degraded(bucket.pool, copies)
 
     async def get_upload(self, bucket: Bucket, key: bytes, upload_id: bytes) -> UploadRow:
         """Raises NoSuchUpload."""
@@ -224,11 +288,15 @@ class ClusterObjects:
         number: int,
         row: PartRow,
         request_id: bytes,
-    ) -> None:
+        age_s: float = 0.0,
+    ) -> Degraded | None:
         """Raises NoSuchUpload."""
         metadata = encode_operation(PutPart(bucket.id, key, upload_id, number, row))
         shard = self._shard(bucket, key)
-        await self._client.propose(shard, RecordKind.PUT_PART, request_id, metadata, b"")
+        copies = await self._client.propose(
+            shard, RecordKind.PUT_PART, request_id, metadata, b"", age_s
+        )
+        return self._client.degraded(bucket.pool, copies)
 
     async def list_parts(
         self, bucket: Bucket, key: bytes, upload_id: bytes, after: int, limit: int
@@ -248,41 +316,56 @@ class ClusterObjects:
         row: ObjectRow,
         parts: Sequence[CompletedPart],
         request_id: bytes,
-    ) -> None:
+        age_s: float = 0.0,
+    ) -> Degraded | None:
         """Raises NoSuchUpload or InvalidPart; nothing has changed then."""
         shard = self._shard(bucket, key)
         chosen = [(part.number, part.etag) for part in parts]
-        await self._client.ask_primary(
-            shard,
-            messages.CompleteParts(shard, bucket.id, key, upload_id, row, chosen, request_id),
+        message = messages.CompleteParts(
+            shard, bucket.id, key, upload_id, row, chosen, request_id, age_s
         )
+        copies = await self._client.change_upload(shard, message)
+        return self._client.degraded(bucket.pool, copies)
 
     async def abort_upload(
-        self, bucket: Bucket, key: bytes, upload_id: bytes, request_id: bytes
-    ) -> None:
+        self, bucket: Bucket, key: bytes, upload_id: bytes, request_id: bytes, age_s: float = 0.0
+    ) -> Degraded | None:
         """Raises NoSuchUpload."""
         shard = self._shard(bucket, key)
-        message = messages.AbortParts(shard, bucket.id, key, upload_id, request_id)
-        await self._client.ask_primary(shard, message)
+        message = messages.AbortParts(shard, bucket.id, key, upload_id, request_id, age_s)
+        copies = await self._client.change_upload(shard, message)
+        return self._client.degraded(bucket.pool, copies)
 
     async def list_uploads(
         self, bucket: Bucket, prefix: bytes, after: tuple[bytes, bytes], limit: int
     ) -> list[tuple[bytes, bytes, UploadRow]]:
         """Up to `limit` uploads past `after`, by key and upload id."""
-        nodes = {row.primary for row in self._rows_of(bucket.pool)}
         message = messages.ListUploads(bucket.pool, bucket.id, prefix, *after, limit)
-        calls = [self._client.call(n, message, b"", limits.READ_TIMEOUT_S) for n in nodes]
+
+        async def attempt(
+            _: ShardRow | None, patience: Patience | None
+        ) -> list[tuple[bytes, bytes, UploadRow]]:
+            try:
+                return await self._list_uploads_once(bucket.pool, message)
+            except CoverageError as error:
+                raise NotServed(f"listing uploads of {bucket.name}: {error}") from error
+
+        return await self._client.until_answered(None, attempt)
+
+    async def _list_uploads_once(
+        self, pool: PoolId, message: messages.ListUploads
+    ) -> list[tuple[bytes, bytes, UploadRow]]:
+        call, timeout_s = self._client.call, limits.READ_TIMEOUT_S
+        nodes = {row.primary for row in self._rows_of(pool)}
+        calls = [call(node, message, b"", timeout_s, LISTINGS) for node in nodes]
         uploads: list[tuple[bytes, bytes, UploadRow]] = []
         covered: list[list[tuple[ShardId, Epoch]]] = []
         for answer, _ in await asyncio.gather(*calls):
             assert isinstance(answer, messages.UploadsListed)
             uploads += answer.uploads
             covered.append(answer.covered)
-        try:
-            check_coverage(self._client.map.shards_of(bucket.pool), covered)
-        except CoverageError as error:
-            raise Unavailable(f"listing uploads of {bucket.name}: {error}") from error
-        return sorted(uploads, key=lambda upload: upload[:2])[:limit]
+        check_coverage(self._client.map.shards_of(pool), covered)
+        return sorted(uploads, key=lambda upload: upload[:2])[: message.limit]
 
     # -- routing -------------------------------------------------------------------------------
 

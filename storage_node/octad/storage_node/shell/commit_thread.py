@@ -27,6 +27,7 @@ class Batch:
     buffers: list[bytes | memoryview]
     length: int
     end: Position
+    bulk: bool  # Large bodies: to be read rarely, and from the disk.
 
 
 class CommitThread:
@@ -65,7 +66,7 @@ class CommitThread:
                         file.close()
                     file = batch.file
                     self._preparer.settle(file)
-                file.write(batch.buffers, batch.offset)
+                file.write(batch.buffers, batch.offset, cached=not batch.bulk)
                 file.sync()
                 self._loop.call_soon_threadsafe(self._on_synced, batch)
         except Exception as error:  # A bug must stop the journal as loudly as a disk does.

@@ -18,7 +18,9 @@ import logging
 from collections.abc import Callable, Iterator
 from itertools import islice
 
-from octad.sharding.ids import Epoch, Seq, ShardId
+import msgspec
+
+from octad.sharding.ids import ShardId
 from octad.sharding.limits import (
     COMPACTION_BYTES_PER_S,
     COMPACTION_POLL_S,
@@ -30,16 +32,20 @@ from octad.sharding.limits import (
 )
 from octad.storage_node.core.compaction import choose
 from octad.storage_node.core.copy_format import (
+    FROM_ANOTHER_NODE,
     KEPT_KINDS,
     Copied,
     Original,
     encode_copied,
+    kept_form,
     moved,
     original_of,
     row_key_of,
 )
+from octad.storage_node.core.history_format import copied_to_key, decode_copied_to
 from octad.storage_node.core.index_format import (
     SHARD_STATES,
+    ShardState,
     decode_located,
     decode_shard_state,
     decode_shard_state_key,
@@ -66,6 +72,7 @@ from octad.storage_node.shell.segment_file import open_segment, segment_path, se
 
 log = logging.getLogger(__name__)
 
+_LOCAL_KINDS = (RecordKind.COPY, RecordKind.HISTORY_DELETED, RecordKind.HISTORY_COPIED)
 _FULL = (errno.ENOSPC, errno.EDQUOT)  # Room may come; any other error is the disk's own.
 
 
@@ -78,11 +85,13 @@ class Compactor:
         index: CountedIndex,
         is_dirty: Callable[[ShardId, bytes], bool],
         on_damage: Callable[[CorruptRecord], None],
+        reader_pin_s: float = READER_PIN_S,
     ) -> None:
         self._journal = journal
         self._index = index
         self._is_dirty = is_dirty  # Whether an entry for this row is prepared and not applied.
         self._on_damage = on_damage
+        self._reader_pin_s = reader_pin_s
         self._damaged: set[SegmentId] = set()  # Not compacted before a restart or a repair.
         self._pinned: list[tuple[float, SegmentId]] = []
         # Copies that wait to be durable: where, whose row, from where, to where, written first in.
@@ -135,7 +144,7 @@ class Compactor:
             return False
         if copied is None or index.ledger.segments[segment].live:
             return False  # A row was being written meanwhile: later.
-        await asyncio.to_thread(index.flush)
+        await index.flush_in_thread()
         await self._retire(segment)
         self.copied_bytes += copied
         self.freed_bytes += before - copied
@@ -163,7 +172,7 @@ class Compactor:
         """Copy one record if it is needed: the bytes written, or None when it has to wait."""
         if record.kind is RecordKind.SYNCED_MARK:
             return 0
-        assert record.kind < FIRST_LOCAL_KIND or record.kind is RecordKind.COPY
+        assert record.kind < FIRST_LOCAL_KIND or record.kind in _LOCAL_KINDS
         original = original_of(location, record)
         key = row_key_of(original)
         if key is not None:
@@ -172,8 +181,13 @@ class Compactor:
                 if self._is_dirty(record.shard, key):
                     return None
                 return self._append(location, record, original, key)
-        if original.kind in KEPT_KINDS and self._makes_void(original):
-            return self._append(location, record, original, None)
+        if original.kind in KEPT_KINDS:
+            # A record that came with a copy of history may be void by one written long before.
+            copied_to = decode_copied_to(self._index.get(copied_to_key(record.shard)))
+            origin = max(original.origin, copied_to)
+            kept = msgspec.structs.replace(kept_form(original), origin=origin)
+            if self._makes_void(kept):
+                return self._append(location, record, kept, None)
         return 0
 
     def _makes_void(self, original: Original) -> bool:
@@ -183,7 +197,8 @@ class Compactor:
     def _append(
         self, location: Location, record: Record, original: Original, key: bytes | None
     ) -> int:
-        copied = Copied(location, original.origin, original.kind, original.metadata)
+        source = FROM_ANOTHER_NODE if original.from_another_node else location
+        copied = Copied(source, original.origin, original.kind, original.metadata)
         appended = self._journal.append(
             RecordKind.COPY,
             record.shard,
@@ -225,13 +240,12 @@ class Compactor:
             if use.end and each != segment
         ]
         states = {
-            decode_shard_state_key(key): (state.applied, state.applied_epoch)
+            decode_shard_state_key(key): decode_shard_state(value)
             for key, value in index.scan(SHARD_STATES, past(SHARD_STATES))
-            if (state := decode_shard_state(value))
         }
         await asyncio.to_thread(_note, journal, segment, survivors, states)
         index.write([], [index.ledger.drop(segment)])
-        self._pinned.append((asyncio.get_running_loop().time() + READER_PIN_S, segment))
+        self._pinned.append((asyncio.get_running_loop().time() + self._reader_pin_s, segment))
 
     async def let_go(self, *, now: bool = False) -> None:
         """Recycle the files that no reader can be at any more."""
@@ -255,7 +269,7 @@ def _note(
     journal: Journal,
     segment: SegmentId,
     survivors: list[tuple[SegmentId, int]],
-    states: dict[ShardId, tuple[Seq, Epoch]],
+    states: dict[ShardId, ShardState],
 ) -> None:
     retired: RetiredSegments = read_retired(journal.disk, journal.directory)
     retired.retire(segment, survivors, states, journal.durable_to)

@@ -5,7 +5,8 @@ So the counts are exact after any crash, and a restart reads one small entry a s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from octad.storage_node.core.index_format import (
@@ -18,7 +19,7 @@ from octad.storage_node.core.index_format import (
 from octad.storage_node.core.listing import past
 from octad.storage_node.core.record_format import Position, SegmentId
 from octad.storage_node.core.space_ledger import SpaceLedger
-from octad.storage_node.shell.index import Index
+from octad.storage_node.shell.index import NOTHING_READ, Index
 
 
 class Written(Protocol):
@@ -35,6 +36,7 @@ class CountedIndex(Index):
     def _begin(self) -> None:
         super()._begin()
         self.ledger = SpaceLedger(self.scan(SEGMENT_USES, past(SEGMENT_USES)))
+        self.before_flush: Callable[[], None] = _nothing
         self._journal: Written | None = None
         if self._position and not self.ledger.segments:  # Written by an octad that did not count.
             self.ledger = self.counted()
@@ -44,14 +46,24 @@ class CountedIndex(Index):
         ledger = SpaceLedger()
         for table in sorted(ROW_TABLES):
             for row in self.scan(bytes([table]), bytes([table + 1])):
-                ledger.count([row], (), lambda _key: None)
+                ledger.count([row], (), lambda _key: None, NOTHING_READ)
         return ledger
 
     def follow(self, journal: Written) -> None:
         """From now on count the segments that end, and never be ahead of what is durable."""
         self._journal = journal
 
-    def write(self, puts: Sequence[tuple[bytes, bytes]], deletes: Sequence[bytes] = ()) -> None:
+    async def flush_in_thread(self) -> None:
+        """Make everything written so far durable, with what `before_flush` adds to it."""
+        self.before_flush()
+        await asyncio.to_thread(self.flush)
+
+    def write(
+        self,
+        puts: Sequence[tuple[bytes, bytes]],
+        deletes: Sequence[bytes] = (),
+        before: Mapping[bytes, bytes | None] = NOTHING_READ,
+    ) -> None:
         ledger, journal = self.ledger, self._journal
         if journal is not None:
             for segment, end in journal.take_sealed():
@@ -59,8 +71,12 @@ class CountedIndex(Index):
             if puts and puts[-1][0] == POSITION_KEY:
                 place = not_ahead(decode_position(puts[-1][1]), journal)
                 puts = [*puts[:-1], (POSITION_KEY, encode_position(place))]
-        ledger.count(puts, deletes, self.get)
+        ledger.count(puts, deletes, self.get, before)
         super().write([*ledger.entries(), *puts], deletes)
+
+
+def _nothing() -> None:
+    """A node without replicas adds nothing."""
 
 
 def not_ahead(place: Position, journal: Written) -> Position:

@@ -26,7 +26,6 @@ FORMAT_VERSION = 1
 CLUSTER_FILE = "cluster.json"
 RUNNING_FILE = "dev.json"
 LOCK_FILE = "LOCK"
-STORE_FILE = "store.sqlite"
 NODES_DEFAULT = 3
 REPLICAS_DEFAULT = 3
 REPLICAS_MIN = 2
@@ -62,6 +61,7 @@ class RunningDev(msgspec.Struct):
     supervisor_pid: int
     coordinator: str
     store: str
+    store_url: str  # Of the embedded store; else empty.
     access_key: str
     nodes: list[RunningDevNode]
 

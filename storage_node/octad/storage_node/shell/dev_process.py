@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -19,10 +19,12 @@ from pathlib import Path
 
 from octad.client.core.join_token import JoinToken, decode_join_token
 from octad.client.shell.command import CommandError
+from octad.client.shell.coordinator_option import DEV_STORE_FILE
 from octad.client.shell.listener import listen_on
 from octad.coordinator.core.access_keys import BadCredentials, check_credentials
 from octad.coordinator.core.cluster_status import shown_endpoint
 from octad.coordinator.core.cluster_view import BadRecord
+from octad.coordinator.core.records import StoreKeys
 from octad.coordinator.shell.coordinator import Coordinator, CoordinatorConfig
 from octad.coordinator.shell.create_cluster import OtherCluster, PoolDiffers, create_cluster
 from octad.coordinator.shell.http_service import HttpService
@@ -31,9 +33,10 @@ from octad.coordinator.store.http_face import HttpFace
 from octad.coordinator.store.http_format import PURPOSE
 from octad.coordinator.store.interface import ConfigStore, StoreUnavailable
 from octad.coordinator.store.open_store import StoreAddress, open_store
+from octad.sharding.ids import NodeId
 from octad.sharding.limits import SHARD_DEPTH_DEFAULT
+from octad.storage_node.shell.death_record import record_death
 from octad.storage_node.shell.dev_directory import (
-    STORE_FILE,
     DevCluster,
     DevDirectory,
     RunningDev,
@@ -117,8 +120,13 @@ async def _run(options: DevOptions, directory: DevDirectory, cluster: DevCluster
         store, address = await _open_store(cleanup, directory, cluster, token)
         await _create_cluster(store, token, cluster, directory)
         url = await _start_coordinator(cleanup, store, address, token, cluster)
+        keys = StoreKeys(token.cluster)
+
+        def died(number: int) -> Coroutine[None, None, None]:
+            return record_death(store, keys, NodeId(number))
+
         nodes = [
-            NodeProcess(number, directory, cluster, options.s3_port, url)
+            NodeProcess(number, directory, cluster, options.s3_port, url, died)
             for number in range(1, cluster.nodes + 1)
         ]
         cleanup.push_async_callback(_stop_nodes, nodes)
@@ -126,11 +134,11 @@ async def _run(options: DevOptions, directory: DevDirectory, cluster: DevCluster
             node.start()
         if not await _wait_until_ready(nodes, stop, progress):
             return 0
-        _write_running(directory, cluster, options, url, nodes)
+        _write_running(directory, cluster, address, url, nodes)
         took = time.monotonic() - started
         print(_greeting(options, cluster, url, took), flush=True)
         for node in nodes:
-            node.on_start = lambda: _write_running(directory, cluster, options, url, nodes)
+            node.on_start = lambda: _write_running(directory, cluster, address, url, nodes)
         await stop
         print("stopping …", flush=True)
     return 0
@@ -144,7 +152,7 @@ async def _open_store(
         etcd = open_store(address, token)
         cleanup.push_async_callback(etcd.close)
         return etcd, address
-    store = await EmbeddedStore.open(directory.path / STORE_FILE)
+    store = await EmbeddedStore.open(directory.path / DEV_STORE_FILE)
     cleanup.push_async_callback(store.close)
     face = HttpFace(store, token.key_for(PURPOSE))
     cleanup.push_async_callback(face.stop)
@@ -228,8 +236,10 @@ class NodeProcess:
         cluster: DevCluster,
         s3_port: int,
         coordinator_url: str,
+        on_end: Callable[[int], Coroutine[None, None, None]],
     ) -> None:
         self._number = number
+        self._on_end = on_end
         self.name = f"n{number}"
         self.s3 = f"{HOST}:{s3_port + number - 1}"
         self.rpc_port = cluster.rpc_ports[number - 1]
@@ -311,7 +321,7 @@ class NodeProcess:
                     *(sys.executable, "-m", "octad", "node", "--data", str(self._data)),
                     *("--listen", self.s3, "--rpc-port", str(self.rpc_port)),
                     *("--coordinator", self._coordinator_url, "--zone", self.name),
-                    *("--id", str(self._number)),
+                    *("--id", str(self._number), "--admin-listen", f"{HOST}:0"),
                     env={**self._environment, REPORT_VARIABLE: str(say)},
                     pass_fds=(say,),
                     stdin=asyncio.subprocess.DEVNULL,
@@ -325,6 +335,7 @@ class NodeProcess:
         self.on_start()
         try:
             await self._process.wait()
+            await self._on_end(self._number)
         finally:
             self._drained.set()  # Whoever waits for it need not any more.
             loop.remove_reader(said)
@@ -399,7 +410,7 @@ async def _wait_until_ready(
 def _write_running(
     directory: DevDirectory,
     cluster: DevCluster,
-    options: DevOptions,
+    store: StoreAddress,
     url: str,
     nodes: list[NodeProcess],
 ) -> None:
@@ -408,6 +419,7 @@ def _write_running(
             supervisor_pid=os.getpid(),
             coordinator=url,
             store=",".join(cluster.etcd) or "embedded",
+            store_url=store.endpoints[0] if store.kind == "http" else "",
             access_key=cluster.access_key,
             nodes=[
                 RunningDevNode(number, node.pid, node.s3, f"{HOST}:{node.rpc_port}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,10 +18,13 @@ _F_FULLFSYNC: int | None = getattr(
     fcntl, "F_FULLFSYNC", None
 )  # macOS: fsync reaches the drive only.
 _READ_NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)  # Linux
+_WRITE_UNCACHED = 0x80 if sys.platform == "linux" else 0  # RWF_DONTCACHE, since 6.14.
 
 
 class Disk:
     """System calls on files and directories. Raises OSError as they do."""
+
+    _uncached = _WRITE_UNCACHED  # 0 once a system or a file system has refused it.
 
     def open(self, path: Path, flags: int) -> int:
         """A descriptor of `path`; a file that is created is its owner's alone."""
@@ -36,11 +40,22 @@ class Disk:
         else:
             os.ftruncate(descriptor, length)
 
-    def write(self, descriptor: int, buffers: Sequence[bytes | memoryview], offset: int) -> None:
-        """All of `buffers`, one behind the other, at `offset`."""
+    def write(
+        self,
+        descriptor: int,
+        buffers: Sequence[bytes | memoryview],
+        offset: int,
+        *,
+        cached: bool = True,
+    ) -> None:
+        """All of `buffers`, one behind the other, at `offset`.
+
+        What is not to be `cached` leaves memory once it is on disk, where the system can do that:
+        it then writes from a few pages again and again, which saves most of a large write's CPU.
+        """
         for first in range(0, len(buffers), _BUFFERS_MAX):
             group = buffers[first : first + _BUFFERS_MAX]
-            written = os.pwritev(descriptor, group, offset)
+            written = self._write_some(descriptor, group, offset, cached)
             length = sum(map(len, group))
             if (
                 written < length
@@ -49,6 +64,19 @@ class Disk:
                 while written < length:
                     written += os.pwritev(descriptor, [rest[written:]], offset + written)
             offset += length
+
+    def _write_some(
+        self, descriptor: int, buffers: Sequence[bytes | memoryview], offset: int, cached: bool
+    ) -> int:
+        if cached or not self._uncached:
+            return os.pwritev(descriptor, buffers, offset)
+        try:
+            return os.pwritev(descriptor, buffers, offset, self._uncached)
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            self._uncached = 0
+            return os.pwritev(descriptor, buffers, offset)
 
     def sync(self, descriptor: int) -> None:
         """Everything written to the file is on stable storage when this returns."""
@@ -124,6 +152,11 @@ class Disk:
         except BlockingIOError:
             return False
         return True
+
+    def capacity_bytes(self, path: Path) -> int:
+        """The size of the file system that `path` is on."""
+        state = os.statvfs(path)
+        return state.f_blocks * state.f_frsize
 
     def free_bytes(self, path: Path) -> int:
         """What an unprivileged process may still write below `path`."""

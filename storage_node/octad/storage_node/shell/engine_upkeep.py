@@ -17,13 +17,15 @@ from octad.sharding.limits import (
     INDEX_FLUSH_AFTER_BYTES,
     INDEX_FLUSH_AFTER_RECORDS,
     INDEX_FLUSH_POLL_S,
+    READER_PIN_S,
 )
 from octad.storage_node.core.record_format import offset_of, segment_of
 from octad.storage_node.shell.compactor import Compactor
 from octad.storage_node.shell.counted_index import CountedIndex
 from octad.storage_node.shell.journal import Journal
 from octad.storage_node.shell.journal_errors import CorruptRecord
-from octad.storage_node.shell.scrubber import Repair, Scrubber, no_repair
+from octad.storage_node.shell.record_repair import RecordRepair
+from octad.storage_node.shell.scrubber import Scrubber, no_repair
 
 log = logging.getLogger(__name__)
 
@@ -51,12 +53,15 @@ class EngineUpkeep:
         journal: Journal,
         index: CountedIndex,
         is_dirty: Callable[[ShardId, bytes], bool],
-        repair: Repair = no_repair,
+        repair: RecordRepair | None = None,
+        reader_pin_s: float = READER_PIN_S,
     ) -> None:
         self._journal = journal
         self._index = index
-        self.scrubber = Scrubber(journal, index, repair)
-        self.compactor = Compactor(journal, index, is_dirty, self._damaged)
+        self._repair = repair
+        fetch = no_repair if repair is None else repair.fetch
+        self.scrubber = Scrubber(journal, index, fetch, is_dirty)
+        self.compactor = Compactor(journal, index, is_dirty, self._damaged, reader_pin_s)
 
     async def run(self) -> None:
         """All of it, until cancelled. A failure of the journal ends it: the node goes down then."""
@@ -64,6 +69,8 @@ class EngineUpkeep:
 
     def report(self) -> EngineReport:
         ledger, compactor, scrubber = self._index.ledger, self.compactor, self.scrubber
+        met = {} if self._repair is None else self._repair.damaged
+        mended = 0 if self._repair is None else self._repair.repaired_records
         return EngineReport(
             live_bytes=ledger.live_bytes(),
             written_bytes=ledger.written_bytes(),
@@ -73,8 +80,8 @@ class EngineUpkeep:
             freed_bytes=compactor.freed_bytes,
             scrubbed_bytes=scrubber.bytes_read,
             scrub_rounds=scrubber.state.rounds,
-            damaged_records=scrubber.damaged_records,
-            repaired_records=scrubber.repaired_records,
+            damaged_records=len(scrubber.quarantined.keys() | met.keys()),
+            repaired_records=scrubber.repaired_records + mended,
         )
 
     async def _flush_in_time(self) -> None:
@@ -89,7 +96,7 @@ class EngineUpkeep:
             appended = journal.records_appended - records
             if gone_on >= INDEX_FLUSH_AFTER_BYTES or appended >= INDEX_FLUSH_AFTER_RECORDS:
                 flushed_to, records = place, journal.records_appended
-                await asyncio.to_thread(self._index.flush)
+                await self._index.flush_in_thread()
 
     def _damaged(self, error: CorruptRecord) -> None:
         log.error("compaction leaves a segment as it is: %s", error)

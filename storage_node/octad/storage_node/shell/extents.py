@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TypeAlias
+from weakref import WeakValueDictionary
 
 from octad.sharding import limits
 from octad.sharding.ids import ShardId
 from octad.storage_node.core.index_format import extent_hash
 from octad.storage_node.core.object_messages import ReadPiece
-from octad.storage_node.core.object_store import Bucket, Damaged
+from octad.storage_node.core.object_store import Bucket, Damaged, Degraded
 from octad.storage_node.core.operations import PutPiece, encode_operation
 from octad.storage_node.core.record_format import RecordKind
 from octad.storage_node.core.rows import ExtentRef
@@ -27,22 +30,34 @@ WRITES_AHEAD = 4
 READS_AHEAD = 2
 EXTENT_ID_BYTES = 16
 
+# The extents that requests of this node write and have not committed, by id. A request holds the
+# references to its extents until it is over, however it ends, so there is nothing to sign off.
+ExtentsUnderWay: TypeAlias = WeakValueDictionary[bytes, ExtentRef]
+
 
 class ExtentWriter:
     """Implements `BodyWriter` for one body."""
 
     def __init__(
-        self, client: ShardClient, bucket: Bucket, key: bytes, next_request_id: Callable[[], bytes]
+        self,
+        client: ShardClient,
+        bucket: Bucket,
+        key: bytes,
+        upload: bytes,
+        next_request_id: Callable[[], bytes],
+        under_way: ExtentsUnderWay,
     ) -> None:
         self._client = client
         self._bucket = bucket
         self._key = key
+        self._upload = upload
         self._next_request_id = next_request_id
+        self._under_way = under_way
         self._piece = bytearray()
         self._done: list[ExtentRef] = []
-        self._extent = os.urandom(EXTENT_ID_BYTES)
-        self._extent_length = 0
-        self._writing: deque[asyncio.Task[None]] = deque()
+        self._begin_extent()
+        self._writing: deque[asyncio.Task[int]] = deque()
+        self._copies = 0  # Of the piece that has the fewest; 0: as many as the pool keeps.
 
     async def write(self, data: bytes | memoryview) -> None:
         """Take some bytes; waits while enough pieces are under way."""
@@ -68,20 +83,35 @@ class ExtentWriter:
         self._end_extent()
         return tuple(self._done)
 
+    def degraded(self) -> Degraded | None:
+        """Of the piece that has the fewest copies, once they are finished."""
+        return self._client.degraded(self._bucket.pool, self._copies)
+
     async def abandon(self) -> None:
         """Stop writing. The pieces that are stored stay invisible."""
         writing, self._writing = list(self._writing), deque()
         for task in writing:
             task.cancel()
         await asyncio.gather(*writing, return_exceptions=True)
+        for extent in (*self._done, self._extent):  # Whatever else still refers to them.
+            self._under_way.pop(extent.id, None)
 
     async def _write_piece(self, piece: bytes) -> None:
         if self._extent_length == limits.EXTENT_BYTES_MAX:
             self._end_extent()
         number = self._extent_length // limits.PIECE_BYTES_MAX
         self._extent_length += len(piece)
-        operation = PutPiece(self._extent, number, self._bucket.id, self._key)
-        shard = self._client.map.shard_of_hash(self._bucket.pool, extent_hash(self._extent))
+        extent = self._extent.id
+        operation = PutPiece(
+            extent,
+            number,
+            self._bucket.id,
+            self._key,
+            self._upload,
+            self._created_ms,
+            self._client.node,
+        )
+        shard = self._client.map.shard_of_hash(self._bucket.pool, extent_hash(extent))
         if len(self._writing) >= WRITES_AHEAD:
             await self._wait_for_oldest()
         proposal = self._client.propose(
@@ -90,14 +120,23 @@ class ExtentWriter:
         self._writing.append(asyncio.create_task(proposal))
 
     async def _wait_for_oldest(self) -> None:
-        await self._writing[0]
+        copies = await self._writing[0]
         self._writing.popleft()
+        if copies:
+            self._copies = min(copies, self._copies or copies)
+
+    def _begin_extent(self) -> None:
+        self._extent = ExtentRef(os.urandom(EXTENT_ID_BYTES), 0)
+        self._extent_length = 0
+        self._created_ms = int(time.time() * 1000)
+        self._under_way[self._extent.id] = self._extent
 
     def _end_extent(self) -> None:
         if self._extent_length:
-            self._done.append(ExtentRef(self._extent, self._extent_length))
-            self._extent = os.urandom(EXTENT_ID_BYTES)
-            self._extent_length = 0
+            whole = ExtentRef(self._extent.id, self._extent_length)
+            self._under_way[whole.id] = whole
+            self._done.append(whole)
+            self._begin_extent()
 
 
 class ExtentReader:
@@ -131,14 +170,16 @@ class ExtentReader:
             await asyncio.gather(*(task for task, _, _ in reading), return_exceptions=True)
 
     async def _read_piece(self, shard: ShardId, extent: bytes, number: int) -> bytes | memoryview:
-        row = self._client.row(shard)
-        here = row.member(self._client.node) is not None
-        if here:
+        row = self._client.map.rows.get(shard)
+        if row is not None and row.member(self._client.node) is not None:
             try:
                 return await self._service.read_piece(shard, extent, number)
-            except (AskPrimary, Damaged):
-                pass  # Not applied here yet, or spoilt: another member has it.
-        _, body = await self._client.ask_others(shard, ReadPiece(shard, extent, number))
+            except Damaged:
+                _, body = await self._client.ask_all(shard, ReadPiece(shard, extent, number))
+                return body if isinstance(body, bytes) else memoryview(body)
+            except AskPrimary:
+                pass  # Not applied here yet: another member has it.
+        _, body = await self._client.ask_members(shard, ReadPiece(shard, extent, number))
         return body if isinstance(body, bytes) else memoryview(body)
 
 

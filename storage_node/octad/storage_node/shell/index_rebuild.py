@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from octad.storage_node.core.history_format import copied_to_key, encode_copied_to, marks_range
 from octad.storage_node.core.index_format import (
     POSITION_KEY,
     encode_position,
@@ -14,11 +15,12 @@ from octad.storage_node.core.index_format import (
     shard_state_key,
 )
 from octad.storage_node.core.rebuilding import Rebuilder, Survey
-from octad.storage_node.core.record_format import Identity, Position
+from octad.storage_node.core.record_format import Identity, Position, SegmentId
 from octad.storage_node.shell.counted_index import CountedIndex
 from octad.storage_node.shell.disk import Disk
 from octad.storage_node.shell.journal_recovery import JournalRecovery
 from octad.storage_node.shell.retired_segments import read_retired
+from octad.storage_node.shell.segment_file import segments_in
 
 _BATCH_CHANGES = 2000
 
@@ -40,7 +42,8 @@ def rebuild(
     on_progress: Callable[[int], None] = lambda _records: None,
 ) -> Rebuilt:
     """Fill the empty `index`; it is flushed in the end. Raises JournalDamage, OSError."""
-    survey = Survey(read_retired(disk, journal).states)
+    oldest = next(iter(segments_in(disk, journal)), SegmentId(0))
+    survey = Survey(read_retired(disk, journal).states, oldest)
     reading = JournalRecovery(disk, journal, identity, Position(0))
     for location, record in reading.records(local=True):
         survey.see(location, record)
@@ -64,9 +67,23 @@ def rebuild(
         for shard, commit in survey.commits.items()
         if commit
     ]
-    index.write([*states, (POSITION_KEY, encode_position(replay_from))])
+    copied_to = [
+        (copied_to_key(shard), encode_copied_to(segment))
+        for shard, segment in survey.copied_to.items()
+    ]
+    _forget_marks(index, survey)
+    index.write([*states, *copied_to, (POSITION_KEY, encode_position(replay_from))])
     index.flush()
     return Rebuilt(records, len(states), index.ledger.live_bytes(), replay_from)
+
+
+def _forget_marks(index: CountedIndex, survey: Survey) -> None:
+    """They said what is void until all records were read; now only missing history needs them."""
+    for shard in survey.late:
+        if survey.state(shard).whole is None:
+            marks = [key for key, _ in index.scan(*marks_range(shard))]
+            for first in range(0, len(marks), _BATCH_CHANGES):
+                index.write([], marks[first : first + _BATCH_CHANGES])
 
 
 def _write(index: CountedIndex, rebuilder: Rebuilder) -> None:

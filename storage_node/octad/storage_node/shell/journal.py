@@ -22,6 +22,7 @@ import msgspec
 
 from octad.sharding.ids import Epoch, Seq, ShardId
 from octad.sharding.limits import (
+    INLINE_BYTES_MAX,
     JOURNAL_OPEN_FILES_MAX,
     JOURNAL_PENDING_BYTES_MAX,
     KIB,
@@ -301,7 +302,8 @@ class Journal:
         self._writing += 1
         self._segment_batches += 1
         length = self._offset - start
-        self._committer.submit(Batch(file, start, buffers, length, self._end))
+        bulk = length > len(pending) * INLINE_BYTES_MAX
+        self._committer.submit(Batch(file, start, buffers, length, self._end, bulk))
 
     def _batch_synced(self, batch: Batch) -> None:
         self._writing -= 1

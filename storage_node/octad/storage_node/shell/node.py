@@ -22,29 +22,42 @@ import msgspec
 from octad.client.core.address import Address
 from octad.client.core.join_token import JoinToken
 from octad.coordinator.core.access_keys import secret_of
-from octad.coordinator.core.records import AccessKeyRecord, NodeRecord, PoolRecord, StoreKeys
+from octad.coordinator.core.placement_records import NodeSettings, PlacementKeys
+from octad.coordinator.core.records import AccessKeyRecord, NodeRecord, StoreKeys
 from octad.coordinator.shell.join_client import JoinAnswer
-from octad.coordinator.store.interface import ConfigStore, KeyValue, StoreUnavailable
+from octad.coordinator.store.interface import ConfigStore, KeyValue
 from octad.coordinator.store.mirror import Mirror
 from octad.coordinator.store.open_store import open_store
-from octad.sharding.ids import NodeId, PoolId, node_name
-from octad.sharding.shard_map import Pool, ShardMap
+from octad.sharding.ids import NodeId, Seq, node_name
+from octad.sharding.shard_map import ShardMap
+from octad.storage_node.core.failover.shard_replica import ShardReplica
+from octad.storage_node.core.history_messages import ReadHistory, ReadRecords
 from octad.storage_node.core.record_format import Identity
+from octad.storage_node.shell.admin_listener import AdminListener
 from octad.storage_node.shell.bucket_directory import BucketDirectory
+from octad.storage_node.shell.cluster_facts import ClusterFacts
 from octad.storage_node.shell.cluster_objects import ClusterObjects
 from octad.storage_node.shell.compactor import check_segments
 from octad.storage_node.shell.counted_index import CountedIndex
 from octad.storage_node.shell.data_directory import DataDirectory
 from octad.storage_node.shell.engine_upkeep import EngineUpkeep
+from octad.storage_node.shell.extent_upkeep import WAITS_VARIABLE, ExtentUpkeep, waits_of
 from octad.storage_node.shell.front_door.server import FrontDoor
+from octad.storage_node.shell.history_copier import HistoryCopier
+from octad.storage_node.shell.history_source import HistorySource
 from octad.storage_node.shell.journal import Journal
 from octad.storage_node.shell.membership import Membership
+from octad.storage_node.shell.node_metrics import NodeMetrics, PeerCounts
+from octad.storage_node.shell.peer_tls import TlsContexts
 from octad.storage_node.shell.peers import Peers
+from octad.storage_node.shell.record_repair import RecordRepair
 from octad.storage_node.shell.routing import ShardClient, ShardServer
+from octad.storage_node.shell.row_changes import RowChanges
 from octad.storage_node.shell.row_keeper import RowKeeper
 from octad.storage_node.shell.shard_host import ShardHost
-from octad.storage_node.shell.shard_leads import ShardLeads
+from octad.storage_node.shell.shard_reporter import ShardReporter
 from octad.storage_node.shell.shard_service import ShardService
+from octad.storage_node.shell.usage_reporter import UsageReporter
 
 STOP_GRACE_S = 10.0
 READY_POLL_S = 0.02
@@ -55,16 +68,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
-    """What an operator says of a node. Both ports are on `listen.host`."""
+    """What an operator says of a node. S3 and RPC are on `listen.host`."""
 
     data: Path
     listen: Address
     rpc_port: int
+    admin: Address
     advertise_host: str
     coordinator_urls: str
     token: JoinToken
     zone: str
     weight: float
+    tls: TlsContexts | None  # Between nodes.
 
 
 class Node:
@@ -80,7 +95,6 @@ class Node:
         self._region = joined.region
         self._boot = os.urandom(BOOT_BYTES)
         self._requests = itertools.count(1)
-        self._pools: dict[PoolId, Pool] = {}
         self._addresses: dict[NodeId, str] = {}
         self._secrets: dict[str, tuple[str, str]] = {}
         self._store: ConfigStore = open_store(joined.store, config.token)
@@ -95,31 +109,93 @@ class Node:
             config.token,
             lambda *message: self._host.on_message(*message),
             lambda *request: self._server.on_request(*request),
-            lambda node, _boot: self._host.on_connected(node),
+            lambda node, _boot: self._on_connected(node),
             lambda node: log.warning("lost the connection to %s", node_name(node)),
+            config.tls,
         )
-        self._leads = ShardLeads(self.id, self._boot.hex(), self._store, self._keys, self._mirror)
+        self._facts = ClusterFacts(
+            self._keys,
+            self._peers.heard_boot,
+            lambda shard: self._host.on_plan(shard),
+            lambda: self._host.look_around(),
+        )
+        self._rows = RowChanges(
+            self.id,
+            self._boot.hex(),
+            self._store,
+            self._keys,
+            self._mirror,
+            self._facts,
+            lambda shard: self._client.rows_changed(shard),
+        )
         self._host = ShardHost(
             self.id,
             identity.incarnation,
             self._journal,
             self._index,
             self._peers,
-            self._leads.wanted,
-            self._refetch,
+            int.from_bytes(self._boot, "big"),
+            self._facts,
+            self._copy,
+            lambda shard: self._copier.cancel(shard),
+            lambda *whole: self._copier.forget_marks(*whole),
+            self._rows.submit,
+            self._rows.refetch,
             self._fail,
         )
         self._buckets = BucketDirectory(self._store, self._keys, self._mirror)
-        service = ShardService(self._host, self._index, self._journal, self._buckets, self._pools)
+        history = HistorySource(
+            self._journal, self._index, self._host.replicas.get, self._buckets.pool_of
+        )
+        pools = self._facts.pools
+        service = ShardService(self._host, self._index, self._journal, self._buckets, pools)
         self._server = ShardServer(service)
-        shard_map = ShardMap(self._pools, self._leads.rows)
-        client = ShardClient(self.id, service, self._server, self._peers, shard_map)
-        objects = ClusterObjects(
-            client, service, self._buckets, self._default_pool, self._next_request_id
+        self._server.register(ReadHistory, history.answer)
+        self._server.register(ReadRecords, history.answer)
+        shard_map = ShardMap(pools, self._facts.rows)
+        self._client = ShardClient(self.id, service, self._server, self._peers, shard_map)
+        objects = ClusterObjects(self._client, service, self._buckets, pools, self._next_request_id)
+        repair = RecordRepair(
+            self.id, self._journal, self._index, shard_map, self._client.call, self._host.is_dirty
+        )
+        self._server.mend = repair.mend
+        waits = waits_of(os.environ.get(WAITS_VARIABLE))
+        self._upkeep = EngineUpkeep(
+            self._journal, self._index, self._host.is_dirty, repair, waits.reader_pin_s
+        )
+        self._extents = ExtentUpkeep(
+            self._host,
+            self._index,
+            self._client,
+            self._server,
+            objects.under_way,
+            repair,
+            self._next_request_id,
+            self._is_removed,
+            waits,
+        )
+        self._usage = UsageReporter(
+            self.id,
+            self._store,
+            self._keys,
+            self._journal.disk,
+            directory.path,
+            self._index,
+            shard_map,
+            self._buckets.pool_of,
         )
         self._front_door = FrontDoor(
             objects, self._secrets.get, self._region, self._next_request_id
         )
+        self._started = False
+        metrics = NodeMetrics(
+            self._front_door.requests,
+            lambda: self._upkeep.report() if self._started else None,
+            lambda: self._journal.records_appended,
+            lambda: PeerCounts(self._peers.named, self._peers.open, self._peers.refusals),
+            self._shard_counts,
+        )
+        self._admin = AdminListener(config.token, metrics, self._not_ready, self._keeper.content)
         self._background: set[asyncio.Task[None]] = set()
         self._draining: asyncio.Task[None] | None = None
 
@@ -127,12 +203,28 @@ class Node:
         """Everything up, in order; what was started is undone by `cleanup`, in reverse."""
         config = self._config
         cleanup.push_async_callback(self._store.close)
+        cleanup.push_async_callback(self._admin.stop)
+        admin_port = await self._admin.start(config.admin)
         cleanup.callback(self._index.close)
         cleanup.push_async_callback(self._journal.close)
         cleanup.callback(self._host.close)
         check_segments(self._journal, self._index)
         self._index.follow(self._journal)
-        self._host.recover()
+        self._index.before_flush = self._host.before_flush
+        whole = self._host.recover()
+        self._copier = HistoryCopier(
+            self._journal,
+            self._index,
+            lambda node, message, body, timeout_s: self._peers.call(
+                node, message, body, timeout_s=timeout_s
+            ),
+            self._host.on_copied,
+            self._host.wants_copy,
+            self._buckets.pool_of,
+        )
+        cleanup.push_async_callback(self._copier.close)
+        for shard in whole:
+            self._copier.forget_marks(shard, self._host.replicas[shard].log.applied)
         cleanup.push_async_callback(self._peers.close)
         await self._peers.listen(config.listen.host, config.rpc_port)
         cleanup.push_async_callback(self._mirror.stop)
@@ -149,16 +241,29 @@ class Node:
             weight=config.weight,
             version=version("octad"),
             boot=self._boot.hex(),
+            admin_address=str(Address(self._admin_host(), admin_port)),
         )
         membership = Membership(self._store, self._keys, record, self._fail)
         cleanup.push_async_callback(membership.stop)
         await membership.start()
-        cleanup.push_async_callback(self._leads.stop)
-        await self._leads.start(self._host)
+        cleanup.push_async_callback(self._rows.stop)
+        await self._rows.start(self._host)
         cleanup.push_async_callback(self.drain)
         await self._front_door.start(config.listen.host, config.listen.port)
         cleanup.push_async_callback(self._stop_background)
+        self._started = True
         self._run(self._keep_up())
+        reporter = ShardReporter(
+            self.id,
+            self._boot.hex(),
+            self._store,
+            self._keys,
+            self._facts,
+            self._host,
+            self._copier.progress,
+            lambda: self._upkeep.report().damaged_records - self._upkeep.report().repaired_records,
+        )
+        self._run(reporter.run())
 
     async def ready(self) -> None:
         """Returns once every shard has a row and those that this node is primary of are served."""
@@ -171,12 +276,30 @@ class Node:
             self._draining = asyncio.create_task(self._front_door.stop(STOP_GRACE_S))
         await asyncio.shield(self._draining)
 
+    def _admin_host(self) -> str:
+        admin = self._config.admin
+        return self._config.advertise_host if admin.is_wildcard else admin.host
+
+    def _not_ready(self) -> str | None:
+        if self.failure.done():
+            return f"it cannot go on: {self.failure.result()}"
+        if self._draining is not None:
+            return "it is stopping"
+        if not self._started:
+            return "it is starting"
+        return None if self._is_ready() else "it waits for shards"
+
+    def _shard_counts(self) -> tuple[int, int]:
+        rows = self._facts.rows.values()
+        members = sum(row.member(self.id) is not None for row in rows)
+        return members, sum(row.primary == self.id for row in rows)
+
     def _is_ready(self) -> bool:
-        rows = self._leads.rows
-        shard_map = ShardMap(self._pools, rows)
-        if not self._pools:
+        rows, pools = self._facts.rows, self._facts.pools
+        shard_map = ShardMap(pools, rows)
+        if not pools:
             return False
-        for pool in self._pools:
+        for pool in pools:
             for shard in shard_map.shards_of(pool):
                 row = rows.get(shard)
                 if row is None:
@@ -189,17 +312,19 @@ class Node:
 
     def _on_change(self, key: str, entry: KeyValue | None) -> None:
         keys = self._keys
+        self._facts.on_change(key, entry)
         if key.startswith(keys.shards):
-            self._leads.on_change(key, entry)
+            self._rows.on_change(key, entry)
         elif key.startswith(keys.buckets):
             self._buckets.on_change(key, entry)
         elif key.startswith(keys.access_keys):
             self._on_access_key(key.removeprefix(keys.access_keys), entry)
         elif entry is not None and key.startswith(keys.nodes):
             self._on_node(msgspec.json.decode(entry.value, type=NodeRecord))
-        elif entry is not None and key.startswith(keys.pools):
-            pool = msgspec.json.decode(entry.value, type=PoolRecord)
-            self._pools[pool.id] = Pool(pool.id, pool.replicas, pool.depth)
+
+    def _on_connected(self, node: NodeId) -> None:
+        self._host.on_connected(node)
+        self._client.connected(node)
 
     def _on_node(self, record: NodeRecord) -> None:
         """A node that leaves keeps its address here: a lapsed lease must not cut a connection."""
@@ -215,24 +340,21 @@ class Node:
                 secret = secret_of(self._config.token, record)
                 self._secrets[access_key] = (secret, record.owner)
 
+    def _copy(self, replica: ShardReplica, start: Seq, sources: tuple[NodeId, ...]) -> None:
+        """The shard with the fewest copies goes first."""
+        assert replica.row is not None
+        full = sum(member.base == 0 for member in replica.row.members)
+        self._copier.begin(replica.shard, replica.row.depth, start, sources, full)
+
     # -- odds and ends -------------------------------------------------------------------------
 
     def _next_request_id(self) -> bytes:
         return self._boot + next(self._requests).to_bytes(8, "big")
 
-    def _default_pool(self) -> PoolId:
-        return min(self._pools)
-
-    def _refetch(self) -> None:
-        """Somebody knows a newer row than the mirror has shown: ask instead of waiting for it."""
-        if not any(task.get_name() == "refetch" for task in self._background):
-            self._run(self._refresh(), "refetch")
-
-    async def _refresh(self) -> None:
-        try:
-            await self._mirror.refresh()
-        except StoreUnavailable as error:
-            log.warning("the configuration store: %s", error)
+    def _is_removed(self, node: NodeId) -> bool:
+        """Whether an operator has said that `node` is gone for good."""
+        entry = self._mirror.entries.get(PlacementKeys(self._keys).node_settings(node))
+        return entry is not None and msgspec.json.decode(entry.value, type=NodeSettings).removed
 
     def _fail(self, error: Exception) -> None:
         if not self.failure.done():
@@ -240,7 +362,7 @@ class Node:
 
     async def _keep_up(self) -> None:
         try:
-            await EngineUpkeep(self._journal, self._index, self._host.is_dirty).run()
+            await asyncio.gather(self._upkeep.run(), self._extents.run(), self._usage.run())
         except Exception as error:  # Also RocksDB's, which have no class of their own.
             self._fail(error)
 

@@ -18,6 +18,7 @@ HELP = "run a storage node: one process, one disk; or ls, add, drain, remove nod
 
 DEFAULT_LISTEN = "127.0.0.1:9000"
 RPC_PORT_ABOVE_S3 = 1000
+ADMIN_PORT_ABOVE_S3 = 2000
 SUPERVISOR_VARIABLE = "OCTAD_SUPERVISOR_PID"  # The node stops when this process is gone.
 REPORT_VARIABLE = "OCTAD_REPORT_FD"  # The node writes the words below to this descriptor:
 READY_WORD = b"ready\n"  # it serves,
@@ -40,6 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PORT",
         type=int,
         help=f"for the other nodes, on the same host (default: the S3 port + {RPC_PORT_ABOVE_S3})",
+    )
+    parser.add_argument(
+        "--admin-listen",
+        metavar="HOST:PORT",
+        help="where it answers /metrics, /healthz and /readyz "
+        f"(default: 127.0.0.1, the S3 port + {ADMIN_PORT_ABOVE_S3})",
     )
     parser.add_argument(
         "--advertise",
@@ -70,6 +77,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weight", type=float, default=1.0, help="its share of the data (default: 1)"
     )
+    parser.add_argument(
+        "--tls-cert",
+        metavar="FILE",
+        type=Path,
+        help="TLS between nodes, with all three or none: this node's certificate (PEM)",
+    )
+    parser.add_argument("--tls-key", metavar="FILE", type=Path, help="its key, without a password")
+    parser.add_argument(
+        "--tls-ca", metavar="FILE", type=Path, help="who signed the certificates of all nodes"
+    )
     add_node_verbs(parser)
 
 
@@ -90,11 +107,15 @@ def run(arguments: argparse.Namespace) -> int:
             data=arguments.data,
             listen=arguments.listen,
             rpc_port=arguments.rpc_port,
+            admin_listen=arguments.admin_listen,
             advertise=arguments.advertise,
             coordinator=arguments.coordinator,
             join_token=arguments.join_token,
             zone=arguments.zone,
             weight=arguments.weight,
+            tls_cert=arguments.tls_cert,
+            tls_key=arguments.tls_key,
+            tls_ca=arguments.tls_ca,
             wanted_id=arguments.id,
             supervisor_pid=int(supervisor) if supervisor else None,
             report_descriptor=int(report) if report else None,

@@ -36,12 +36,15 @@ from octad.storage_node.shell.journal_errors import CorruptRecord, ForeignSegmen
 from octad.storage_node.shell.membership import RegisteredElsewhere
 from octad.storage_node.shell.node import Node, NodeConfig
 from octad.storage_node.shell.node_command import (
+    ADMIN_PORT_ABOVE_S3,
     DRAIN_SIGNAL,
     DRAINED_WORD,
     READY_WORD,
     RPC_PORT_ABOVE_S3,
 )
+from octad.storage_node.shell.peer_tls import TlsContexts, TlsFiles
 
+LOOPBACK = "127.0.0.1"
 JOIN_RETRY_S = 0.25
 SUPERVISOR_POLL_S = 0.5
 
@@ -58,11 +61,15 @@ class NodeOptions:
     data: Path
     listen: str
     rpc_port: int | None
+    admin_listen: str | None
     advertise: str | None
     coordinator: str
     join_token: str | None
     zone: str
     weight: float
+    tls_cert: Path | None
+    tls_key: Path | None
+    tls_ca: Path | None
     wanted_id: NodeId | None
     supervisor_pid: int | None
     report_descriptor: int | None
@@ -100,12 +107,43 @@ def _config(options: NodeOptions) -> NodeConfig:
         data=options.data,
         listen=listen,
         rpc_port=options.rpc_port or listen.port + RPC_PORT_ABOVE_S3,
+        admin=_admin_address(options, listen),
         advertise_host=options.advertise or listen.host,
         coordinator_urls=options.coordinator,
         token=token,
         zone=options.zone,
         weight=options.weight,
+        tls=_tls(options),
     )
+
+
+def _tls(options: NodeOptions) -> TlsContexts | None:
+    certificate, key, authority = options.tls_cert, options.tls_key, options.tls_ca
+    if certificate is None and key is None and authority is None:
+        return None
+    if certificate is None or key is None or authority is None:
+        raise CommandError(
+            "TLS between nodes needs a certificate, its key and the authority that signed it",
+            "give --tls-cert, --tls-key and --tls-ca, or none of them",
+            2,
+        )
+    try:
+        return TlsContexts(TlsFiles(certificate, key, authority))
+    except OSError as error:
+        raise CommandError(
+            f"TLS between nodes cannot use {certificate}, {key} and {authority}: {error}",
+            "give PEM files: a certificate, its key without a password, the authority",
+            2,
+        ) from error
+
+
+def _admin_address(options: NodeOptions, listen: Address) -> Address:
+    if options.admin_listen is None:
+        return Address(LOOPBACK, listen.port + ADMIN_PORT_ABOVE_S3)
+    try:
+        return parse_address(options.admin_listen)
+    except BadAddress as error:
+        raise CommandError(str(error), "correct --admin-listen", 2) from error
 
 
 async def _run(options: NodeOptions, config: NodeConfig) -> int:
@@ -114,8 +152,13 @@ async def _run(options: NodeOptions, config: NodeConfig) -> int:
         directory = _open_directory(config)
         cleanup.callback(directory.close)
         listening = cleanup.enter_context(ExitStack())
-        for port, option in ((config.listen.port, "--listen"), (config.rpc_port, "--rpc-port")):
-            listener = listen_on(str(Address(config.listen.host, port)), option)
+        rpc = Address(config.listen.host, config.rpc_port)
+        for address, option in (
+            (config.listen, "--listen"),
+            (rpc, "--rpc-port"),
+            (config.admin, "--admin-listen"),
+        ):
+            listener = listen_on(str(address), option)
             # Kept until the node has joined: its coordinator tries whether it can be reached.
             listening.enter_context(closing(listener))
         starting = asyncio.create_task(_start(options, config, directory, listening, cleanup))

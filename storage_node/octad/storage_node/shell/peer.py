@@ -11,6 +11,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from octad.sharding.ids import NodeId, node_name
+from octad.sharding.limits import (
+    RPC_BEAT_S,
+    RPC_CALLS_MAX,
+    RPC_REQUEST_BYTES_MAX,
+    RPC_REQUESTS_MAX,
+    RPC_SILENT_BEATS_MAX,
+)
 from octad.storage_node.core.frame_format import ERROR, ONE_WAY, REQUEST, RESPONSE, Frame
 from octad.storage_node.core.messages import (
     BadMessage,
@@ -21,9 +28,18 @@ from octad.storage_node.core.messages import (
     decode_message,
 )
 from octad.storage_node.core.peer_refusal import PeerRefused, Refusal
-from octad.storage_node.core.rpc_errors import BAD_MESSAGE, INTERNAL, RemoteError, RpcRefusal
+from octad.storage_node.core.rpc_errors import (
+    BAD_MESSAGE,
+    BUSY,
+    INTERNAL,
+    CallTimeout,
+    PeerUnavailable,
+    RemoteError,
+    RpcRefusal,
+)
 from octad.storage_node.shell.peer_calls import PeerCalls
 from octad.storage_node.shell.peer_connection import Body, PeerConnection
+from octad.storage_node.shell.peer_figures import PeerFigures
 from octad.storage_node.shell.refusal_log import RefusalLog
 
 Answer = tuple[Message, Body]
@@ -31,6 +47,10 @@ OnOneWay = Callable[[NodeId, Message, memoryview], None]
 OnRequest = Callable[[NodeId, Message, memoryview], Answer | Awaitable[Answer]]
 
 PONG = Pong()
+_SILENT = (
+    "it does not answer; it is asked again every"
+    f" {RPC_BEAT_S:g} s, and let go after {RPC_BEAT_S * RPC_SILENT_BEATS_MAX:g} s"
+)
 
 logger = logging.getLogger(__name__)
 
@@ -50,27 +70,46 @@ class Peer:
     def __init__(
         self,
         node: NodeId,
+        boot: str,
         connection: PeerConnection,
         handlers: PeerHandlers,
         refusals: RefusalLog,
+        figures: PeerFigures,
     ) -> None:
         self.node = node
+        self.boot = boot
         self.connection = connection
         self._handlers = handlers
         self._refusals = refusals
+        self._figures = figures
+        self._requests = 0  # Of the peer, that are worked on.
+        self._request_bytes = 0  # Of their bodies.
         self._loop = asyncio.get_running_loop()
         self._calls = PeerCalls(self._loop, node)
 
     async def call(
-        self, message: Message, body: Body, timeout_s: float
+        self, message: Message, body: Body, timeout_s: float, about: int | None
     ) -> tuple[Message, memoryview]:
         """See `Peers.call`."""
-        call_id, answer = self._calls.start(timeout_s)
+        if self.connection.is_silent:
+            raise self._refused_call(_SILENT)
+        if len(self._calls) >= RPC_CALLS_MAX:
+            raise self._refused_call(f"{RPC_CALLS_MAX} calls to it are under way")
+        call_id, answer = self._calls.start(timeout_s, about)
         try:
-            self.connection.send(REQUEST, call_id, message, body)
+            if not self.connection.send(REQUEST, call_id, message, body):
+                waiting = self.connection.outgoing_bytes
+                raise self._refused_call(f"{waiting:,} bytes are waiting to be sent to it")
             return await answer
+        except CallTimeout:
+            self._figures.calls_timed_out += 1
+            raise
         finally:
             self._calls.forget(call_id)
+
+    def give_up(self, about: int) -> None:
+        """See `Peers.give_up`."""
+        self._calls.give_up(about)
 
     def end(self) -> None:
         """The connection is lost."""
@@ -118,7 +157,11 @@ class Peer:
         return RemoteError(self.node, BAD_MESSAGE, f"{message} instead of a failure")
 
     def _on_request(self, frame: Frame) -> None:
-        call_id = frame.call_id
+        call_id, size = frame.call_id, len(frame.body)
+        if self._requests >= RPC_REQUESTS_MAX or self._request_bytes > RPC_REQUEST_BYTES_MAX:
+            self._figures.requests_refused += 1
+            self._fail(call_id, BUSY, f"it works on {self._requests} requests of this node")
+            return
         try:
             message = decode_message(frame.message)
             answer = self._handlers.on_request(self.node, message, frame.body)
@@ -130,10 +173,14 @@ class Peer:
             return
         future = asyncio.ensure_future(answer, loop=self._loop)
         self._handlers.answers.add(future)
-        future.add_done_callback(lambda done: self._on_answer_ready(call_id, done))
+        self._requests += 1
+        self._request_bytes += size
+        future.add_done_callback(lambda done: self._on_answer_ready(call_id, size, done))
 
-    def _on_answer_ready(self, call_id: int, done: asyncio.Future[Answer]) -> None:
+    def _on_answer_ready(self, call_id: int, size: int, done: asyncio.Future[Answer]) -> None:
         self._handlers.answers.discard(done)
+        self._requests -= 1
+        self._request_bytes -= size
         if done.cancelled():
             self._fail(call_id, INTERNAL, "the request was cancelled")
             return
@@ -148,7 +195,8 @@ class Peer:
             return
         message, body = answer
         try:
-            self.connection.send(RESPONSE, call_id, message, body)
+            if not self.connection.send(RESPONSE, call_id, message, body):
+                self._fail(call_id, BUSY, "too many answers are waiting to be sent")
         except Exception as error:
             self._refuse(call_id, error)
 
@@ -163,8 +211,13 @@ class Peer:
             self._fail(call_id, INTERNAL, f"{type(error).__name__} (see that node's log)")
 
     def _fail(self, call_id: int, code: str, text: str) -> None:
-        if not self.connection.is_lost:
-            self.connection.send(ERROR, call_id, Failure(code, text))
+        connection = self.connection
+        if not connection.is_lost and not connection.send(ERROR, call_id, Failure(code, text)):
+            connection.drop(PeerRefused(Refusal.OVERRUN, "it does not read its answers"))
+
+    def _refused_call(self, text: str) -> PeerUnavailable:
+        self._figures.calls_refused += 1
+        return PeerUnavailable(self.node, text, sent=False)
 
     def _count_bad_message(self, error: BadMessage) -> None:
         self._refusals.add(node_name(self.node), PeerRefused(Refusal.MESSAGE, str(error)))

@@ -18,6 +18,10 @@ Answered = tuple[Message, memoryview]
 DEADLINE_GRAIN_S = 0.01
 
 
+# The future, its deadline, the timeout that set it, and what the call is about.
+_Waiting = tuple[asyncio.Future[Answered], float, float, int | None]
+
+
 class PeerCalls:
     """Made with a connection, ended with it."""
 
@@ -25,16 +29,19 @@ class PeerCalls:
         self._loop = loop
         self._node = node
         self._last_id = 0
-        self._waiting: dict[int, tuple[asyncio.Future[Answered], float, float]] = {}
+        self._waiting: dict[int, _Waiting] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
 
-    def start(self, timeout_s: float) -> tuple[int, asyncio.Future[Answered]]:
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def start(self, timeout_s: float, about: int | None) -> tuple[int, asyncio.Future[Answered]]:
         """A new call id, and where its answer will be."""
         self._last_id += 1
         future: asyncio.Future[Answered] = self._loop.create_future()
         deadline = self._loop.time() + timeout_s
-        self._waiting[self._last_id] = (future, deadline, timeout_s)
+        self._waiting[self._last_id] = (future, deadline, timeout_s, about)
         if self._timer is None or deadline < self._timer_at - DEADLINE_GRAIN_S:
             self._set_timer(deadline)
         return self._last_id, future
@@ -45,8 +52,8 @@ class PeerCalls:
 
     def answer(self, call_id: int, result: Answered | Exception) -> bool:
         """Hands an answer to its caller; False when there is none any more."""
-        future, _, _ = self._waiting.pop(call_id, (None, 0.0, 0.0))
-        if future is None or future.done():
+        waiting = self._waiting.pop(call_id, None)
+        if waiting is None or (future := waiting[0]).done():
             return False
         if isinstance(result, Exception):
             future.set_exception(result)
@@ -54,13 +61,21 @@ class PeerCalls:
             future.set_result(result)
         return True
 
+    def give_up(self, about: int) -> None:
+        """Whoever waits for an answer `about` this waits in vain."""
+        for call_id, waiting in list(self._waiting.items()):
+            if waiting[3] == about:
+                moved = PeerUnavailable(self._node, "it is not the one to ask any more", sent=True)
+                self.answer(call_id, moved)
+
     def end(self) -> None:
         """The connection is lost: the outcome of every call under way is unknown."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         for call_id in list(self._waiting):
-            self.answer(call_id, PeerUnavailable(self._node, sent=True))
+            lost = PeerUnavailable(self._node, "the connection was lost", sent=True)
+            self.answer(call_id, lost)
 
     def _set_timer(self, deadline: float) -> None:
         if self._timer is not None:
@@ -71,8 +86,8 @@ class PeerCalls:
     def _on_timer(self) -> None:
         self._timer = None
         due = self._loop.time() + DEADLINE_GRAIN_S
-        for call_id, (_, deadline, timeout_s) in list(self._waiting.items()):
+        for call_id, (_, deadline, timeout_s, _) in list(self._waiting.items()):
             if deadline <= due:
                 self.answer(call_id, CallTimeout(self._node, timeout_s=timeout_s))
         if self._waiting:
-            self._set_timer(min(deadline for _, deadline, _ in self._waiting.values()))
+            self._set_timer(min(waiting[1] for waiting in self._waiting.values()))

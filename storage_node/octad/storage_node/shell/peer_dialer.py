@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import socket
 from collections.abc import Callable
 
 from octad.sharding.ids import NodeId, node_name
 from octad.sharding.limits import (
-    RPC_BEAT_S,
+    RPC_CONNECT_S_MAX,
     RPC_RECONNECT_S_MAX,
     RPC_RECONNECT_S_MIN,
-    RPC_SILENT_BEATS_MAX,
+    RPC_RESOLVE_S_MAX,
 )
 from octad.storage_node.shell.peer_connection import PeerConnection
 
@@ -26,10 +27,12 @@ class PeerDialer:
         self, node: NodeId, address: str, new_connection: Callable[[NodeId], PeerConnection]
     ) -> None:
         self.address = address
+        self.trouble = "it is being dialed"  # Why there is no connection, while there is none.
         self._node = node
         self._new_connection = new_connection
         self._connection: PeerConnection | None = None
-        self._task = asyncio.get_running_loop().create_task(self._keep_connected())
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(self._keep_connected())
 
     def stop(self) -> asyncio.Task[None]:
         """Ends the connection and the dialing; await what it gives to see it over."""
@@ -42,30 +45,53 @@ class PeerDialer:
         pause_s = RPC_RECONNECT_S_MIN
         while True:
             try:
-                await self._dial()
+                connection = await self._dial()
             except (OSError, ValueError) as error:
+                self.trouble = str(error)
                 logger.debug(
                     "cannot reach %s at %s: %s", node_name(self._node), self.address, error
                 )
-            if self._connection is not None and self._connection.node is not None:
-                pause_s = RPC_RECONNECT_S_MIN
+            else:
+                await connection.lost.wait()
+                if connection.node is not None:
+                    self.trouble = "the connection was lost"
+                    pause_s = RPC_RECONNECT_S_MIN
+                elif connection.refused is not None:
+                    self.trouble = str(connection.refused)
             self._connection = None
             # Jitter, so that nodes that lost each other do not meet in step.
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
             pause_s = min(2 * pause_s, RPC_RECONNECT_S_MAX)
 
-    async def _dial(self) -> None:
-        """Returns when the connection is lost, opened or not; OSError when there was none."""
+    async def _dial(self) -> PeerConnection:
+        """A connection that is about to shake hands, with the first address that takes one."""
         host, port = parse_address(self.address)
-        connection = self._connection = self._new_connection(self._node)
-        loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(RPC_BEAT_S * RPC_SILENT_BEATS_MAX):
-                await loop.create_connection(lambda: connection, host, port)
+            async with asyncio.timeout(RPC_RESOLVE_S_MAX):
+                found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except TimeoutError:
+            raise TimeoutError(f"the name {host} was not resolved in time") from None
+        failure = OSError(f"{host} has no address")
+        for *_, address in found:
+            try:
+                return await self._connect(str(address[0]), port)
+            except OSError as error:
+                failure = error
+        raise failure
+
+    async def _connect(self, host: str, port: int) -> PeerConnection:
+        """The short time lets a packet lost on a link that has healed cost no second."""
+        connection = self._connection = self._new_connection(self._node)
+        try:
+            async with asyncio.timeout(RPC_CONNECT_S_MAX):
+                await self._loop.create_connection(lambda: connection, host, port)
+        except TimeoutError:
+            connection.drop()
+            raise TimeoutError(f"no connection within {RPC_CONNECT_S_MAX:g} s") from None
         except BaseException:
             connection.drop()
             raise
-        await connection.lost.wait()
+        return connection
 
 
 def parse_address(address: str) -> tuple[str, int]:

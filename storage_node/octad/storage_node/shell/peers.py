@@ -1,8 +1,10 @@
 """Peers: this node's connections to all others, one each, for one-way messages and calls.
 
-The node with the lower id dials; both directions carry requests. Messages to one node arrive in the
-order in which they were sent, each at most once; a lost connection loses what was under way, and
-nothing is sent again. It does not know what a message means, nor who is in the cluster: it is told.
+The node with the lower id dials; both directions carry requests. One-way messages to one node
+arrive in the order in which they were sent, each at most once, but that urgent ones pass the
+others. What is under way to a peer is bounded: a message beyond that is dropped, a call fails. A
+lost connection loses what was under way, and nothing is sent again. It does not know what a message
+means, nor who is in the cluster: it is told.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from collections.abc import Callable, Mapping
 
 from octad.client.core.join_token import JoinToken
 from octad.sharding.ids import NodeId, node_name
-from octad.sharding.limits import RPC_BEAT_S, RPC_HANDSHAKES_MAX
+from octad.sharding.limits import CALL_TIMEOUT_S, RPC_BEAT_S, RPC_HANDSHAKES_MAX
 from octad.storage_node.core.frame_format import ONE_WAY, Frame
 from octad.storage_node.core.messages import Message
 from octad.storage_node.core.peer_handshake import NONCE_BYTES, Handshake, Hello, Session
@@ -24,6 +26,8 @@ from octad.storage_node.core.rpc_errors import PeerUnavailable
 from octad.storage_node.shell.peer import OnOneWay, OnRequest, Peer, PeerHandlers
 from octad.storage_node.shell.peer_connection import Body, PeerConnection
 from octad.storage_node.shell.peer_dialer import PeerDialer
+from octad.storage_node.shell.peer_figures import PeerFigures
+from octad.storage_node.shell.peer_tls import TlsContexts
 from octad.storage_node.shell.refusal_log import RefusalLog
 
 OnConnected = Callable[[NodeId, str], None]
@@ -49,6 +53,7 @@ class Peers:
         on_request: OnRequest,
         on_connected: OnConnected,
         on_disconnected: OnDisconnected,
+        tls: TlsContexts | None = None,
     ) -> None:
         self._node = node
         self._boot = boot
@@ -57,19 +62,32 @@ class Peers:
         self._handlers = PeerHandlers(on_one_way, on_request)
         self._on_connected = on_connected
         self._on_disconnected = on_disconnected
+        self._tls = tls
         self._loop = asyncio.get_running_loop()
         self._server: asyncio.Server | None = None
         self._dialers: dict[NodeId, PeerDialer] = {}
         self._named: set[NodeId] = set()
         self._connections: set[PeerConnection] = set()  # Also those that still shake hands.
+        self._strangers: set[PeerConnection] = set()  # Who dialed, and still shakes hands.
         self._open: dict[NodeId, Peer] = {}
         self._refusals = RefusalLog()
+        self.figures = PeerFigures()
         self._beat_timer = self._loop.call_later(RPC_BEAT_S, self._beat)
 
     @property
     def refusals(self) -> Counter[Refusal]:
         """How often something was refused, by reason."""
         return self._refusals.counts
+
+    @property
+    def named(self) -> int:
+        """How many other nodes have an address."""
+        return len(self._named)
+
+    @property
+    def open(self) -> int:
+        """How many other nodes are connected."""
+        return len(self._open)
 
     async def listen(self, host: str, port: int) -> int:
         """Takes connections from nodes with lower ids; the actual port (for port 0)."""
@@ -97,26 +115,54 @@ class Peers:
         """Whether messages to `node` have somewhere to go."""
         return node in self._open
 
-    def send(self, node: NodeId, message: Message, body: Body = b"") -> bool:
-        """Sends without waiting, at the end of this loop tick; False when not connected.
+    def heard_boot(self, node: NodeId) -> str | None:
+        """The boot of the process at the other end, if it has said something just now."""
+        peer = self._open.get(node)
+        return None if peer is None or peer.connection.is_silent else peer.boot
 
-        True does not mean that it arrives. The body is not copied, so it must not change until it
+    def send(self, node: NodeId, message: Message, body: Body = b"") -> bool:
+        """Sends without waiting, at the end of this loop tick or in its turn.
+
+        False when not connected, or when too much is waiting to be sent to that node. True does not
+        mean that it arrives. The body is not copied, so it must not change until it
         has been written. A body that is a sequence is joined.
         """
         peer = self._open.get(node)
         if peer is None:
             return False
-        peer.connection.send(ONE_WAY, 0, message, body)
-        return True
+        if peer.connection.send(ONE_WAY, 0, message, body):
+            return True
+        self.figures.messages_dropped += 1
+        return False
 
     async def call(
-        self, node: NodeId, message: Message, body: Body = b"", *, timeout_s: float
+        self,
+        node: NodeId,
+        message: Message,
+        body: Body = b"",
+        *,
+        timeout_s: float = CALL_TIMEOUT_S,
+        about: int | None = None,
     ) -> tuple[Message, memoryview]:
-        """The answer; raises PeerUnavailable, CallTimeout or RemoteError."""
+        """The answer; raises PeerUnavailable, CallTimeout or RemoteError. `about`: see `give_up`.
+
+        PeerUnavailable at once when the node is not connected, does not answer our Pings, or has
+        too much waiting for it: whoever calls a dead node does not wait for it.
+        """
         peer = self._open.get(node)
         if peer is None:
-            raise PeerUnavailable(node, sent=False)
-        return await peer.call(message, body, timeout_s)
+            self.figures.calls_refused += 1
+            raise PeerUnavailable(node, self._why_not_connected(node), sent=False)
+        return await peer.call(message, body, timeout_s, about)
+
+    def give_up(self, node: NodeId, about: int) -> None:
+        """No answer of `node` to the calls under way `about` this is worth waiting for any more.
+
+        They raise PeerUnavailable.
+        """
+        peer = self._open.get(node)
+        if peer is not None:
+            peer.give_up(about)
 
     def outgoing_bytes(self, node: NodeId) -> int:
         """Bytes accepted for `node` and not yet taken by the kernel; 0 when not connected."""
@@ -155,7 +201,11 @@ class Peers:
         node = session.node
         if older := self._open.get(node):
             older.connection.drop()
-        peer = self._open[node] = Peer(node, connection, self._handlers, self._refusals)
+        self._strangers.discard(connection)
+        self.figures.connections += 1
+        peer = self._open[node] = Peer(
+            node, session.boot, connection, self._handlers, self._refusals, self.figures
+        )
         logger.info("connected with %s at %s", node_name(node), connection.address)
         try:
             self._on_connected(node, session.boot)
@@ -165,6 +215,7 @@ class Peers:
 
     def on_lost(self, connection: PeerConnection, refused: PeerRefused | None) -> None:
         self._connections.discard(connection)
+        self._strangers.discard(connection)
         node = connection.node
         if refused is not None:
             self._refusals.add(connection.host if node is None else node_name(node), refused)
@@ -179,12 +230,21 @@ class Peers:
 
     def _new_connection(self, wanted: NodeId | None) -> PeerConnection:
         own = Hello(self._cluster, self._node, self._boot, os.urandom(NONCE_BYTES))
-        connection = PeerConnection(self._loop, Handshake(own, self._key, wanted), self)
-        strangers = len(self._connections) - len(self._open)
+        tls = None if self._tls is None else self._tls.new(dialing=wanted is not None)
+        connection = PeerConnection(self._loop, Handshake(own, self._key, wanted), self, tls)
         self._connections.add(connection)
-        if wanted is None and strangers >= RPC_HANDSHAKES_MAX:
-            connection.drop(PeerRefused(Refusal.CROWD, "too many handshakes at a time"))
+        if wanted is None:
+            self._strangers.add(connection)
+            if len(self._strangers) > RPC_HANDSHAKES_MAX:
+                connection.drop(PeerRefused(Refusal.CROWD, "too many handshakes at a time"))
         return connection
+
+    def _why_not_connected(self, node: NodeId) -> str:
+        if dialer := self._dialers.get(node):
+            return f"not connected ({dialer.trouble}); it is dialed again within a second"
+        if node in self._named:
+            return "not connected: it has to dial this node"
+        return "not connected: its address is not known"
 
     def _stop_dialing(self, node: NodeId) -> None:
         if dialer := self._dialers.pop(node, None):

@@ -4,7 +4,7 @@
      "content": {"format_version": 1,
                  "ranges": [[first id, last id], ...],   retired, oldest first
                  "ends": [[id, end], ...],               of what lies before a retired one
-                 "states": [[shard, applied, epoch], ...],
+                 "states": [[shard, applied, epoch], ...],   or all fields of a ShardState
                  "reaches": position}}
 
 A segment's end is known from the first record of the next one; where that is gone the note has it.
@@ -23,7 +23,8 @@ from pathlib import Path
 import msgspec
 from xxhash import xxh3_64_hexdigest
 
-from octad.sharding.ids import Epoch, Seq, ShardId
+from octad.sharding.ids import ShardId
+from octad.storage_node.core.index_format import ShardState
 from octad.storage_node.core.record_format import Position, SegmentId
 from octad.storage_node.shell.disk import Disk
 from octad.storage_node.shell.journal_errors import DamagedNote
@@ -37,7 +38,7 @@ class _Content(msgspec.Struct):
     format_version: int = _FORMAT_VERSION
     ranges: list[tuple[SegmentId, SegmentId]] = []
     ends: list[tuple[SegmentId, int]] = []
-    states: list[tuple[ShardId, Seq, Epoch]] = []
+    states: list[list[int | None]] = []  # A shard, and the fields of its ShardState but one.
     reaches: Position = Position(0)
 
 
@@ -53,7 +54,7 @@ class RetiredSegments:
         content = content or _Content()
         self._ranges = content.ranges
         self.ends = dict(content.ends)
-        self.states = {shard: (seq, epoch) for shard, seq, epoch in content.states}
+        self.states = dict(_decoded(fields) for fields in content.states)
         self.reaches = content.reaches
 
     def has(self, segment: SegmentId) -> bool:
@@ -67,7 +68,7 @@ class RetiredSegments:
         self,
         segment: SegmentId,
         survivors: Iterable[tuple[SegmentId, int]],
-        states: dict[ShardId, tuple[Seq, Epoch]],
+        states: dict[ShardId, ShardState],
         reaches: Position,
     ) -> None:
         """`segment` is about to go. `survivors` are all others that have ended, with their ends."""
@@ -80,7 +81,7 @@ class RetiredSegments:
         self.reaches = reaches
 
     def encode(self) -> bytes:
-        states = [(shard, seq, epoch) for shard, (seq, epoch) in self.states.items()]
+        states = [_encoded(shard, state) for shard, state in self.states.items()]
         content = _Content(
             _FORMAT_VERSION, self._ranges, sorted(self.ends.items()), states, self.reaches
         )
@@ -127,6 +128,19 @@ def write_retired(disk: Disk, directory: Path, retired: RetiredSegments) -> None
         disk.close(descriptor)
     disk.rename(temporary, directory / NAME)
     disk.sync_directory(directory)
+
+
+def _encoded(shard: ShardId, state: ShardState) -> list[int | None]:
+    """Of most shards, whose log has all of history, three numbers."""
+    fields: list[int | None] = [shard, state.applied, state.applied_epoch]
+    rest: list[int | None] = [state.start, state.start_epoch, state.whole, state.copied_as_of]
+    return fields if rest == [0, 0, None, None] else fields + rest
+
+
+def _decoded(fields: list[int | None]) -> tuple[ShardId, ShardState]:
+    shard, applied, epoch, *rest = fields
+    state = msgspec.convert([applied, epoch, epoch, *rest], ShardState)
+    return msgspec.convert(shard, ShardId), state
 
 
 def _merged(ranges: list[tuple[SegmentId, SegmentId]]) -> list[tuple[SegmentId, SegmentId]]:

@@ -103,6 +103,11 @@ class RowKeeper:
         while self._task is not None and not self._task.done():
             await asyncio.shield(self._task)
 
+    async def content(self) -> bytes:
+        """The file as it is once everything noted so far is in it."""
+        await self.synced()
+        return await asyncio.to_thread(self._read)
+
     async def close(self) -> None:
         await self.synced()
         self._disk.close(self._file)

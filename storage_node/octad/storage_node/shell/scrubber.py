@@ -4,7 +4,7 @@ A round goes through all ended segments, oldest first, at the rate that ends it 
 is stands in the index and survives restarts. A bad record is *quarantined*: it is logged with file
 and offset, counted, never served (reads check the same checksum) and its segment not given up. The
 rows that point at it are handed to `repair`, which brings the record from another member; it is
-appended as a copy and the rows move there (`core/copy_format.py`).
+appended as a copy and the rows move there (`record_repair.py`).
 """
 
 from __future__ import annotations
@@ -12,14 +12,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeAlias
 
 import msgspec
 
 from octad.sharding.ids import Epoch, Seq, ShardId
 from octad.sharding.limits import SCRUB_BYTES_PER_S_MIN, SCRUB_PERIOD_S, SCRUB_STEP_BYTES
-from octad.storage_node.core.copy_format import Copied, encode_copied, moved
 from octad.storage_node.core.index_format import (
     ROW_TABLES,
     SCRUBBED_KEY,
@@ -31,9 +28,7 @@ from octad.storage_node.core.index_format import (
 )
 from octad.storage_node.core.record_format import (
     RECORDS_OFFSET,
-    REQUEST_ID_BYTES,
     Position,
-    RecordKind,
     SegmentId,
     offset_of,
     position,
@@ -43,29 +38,27 @@ from octad.storage_node.core.record_format import (
 from octad.storage_node.shell.counted_index import CountedIndex
 from octad.storage_node.shell.journal import Journal
 from octad.storage_node.shell.journal_errors import CorruptRecord, JournalFull
+from octad.storage_node.shell.record_repair import (
+    IsDirty,
+    Repair,
+    Repaired,
+    replace_record,
+)
 from octad.storage_node.shell.segment_file import SegmentFile, next_whole_record, open_segment
 
 log = logging.getLogger(__name__)
 
-_IDLE_S = 60.0
-
-
-class Repaired(msgspec.Struct, frozen=True):
-    """A record as another member has it."""
-
-    shard: ShardId
-    kind: RecordKind
-    metadata: bytes
-    data: bytes
-
-
-# Brings the record of (index key, epoch, seq) from another member; None when nobody has it.
-Repair: TypeAlias = Callable[[bytes, Epoch, Seq], Awaitable[Repaired | None]]
+_IDLE_S = 5.0  # Until it looks again whether a segment has ended.
 
 
 async def no_repair(_key: bytes, _epoch: Epoch, _seq: Seq) -> Repaired | None:
     """Of a node that is alone: what is damaged stays damaged, and is never served."""
     return None
+
+
+def never_dirty(_shard: ShardId, _key: bytes) -> bool:
+    """Of a node at which nothing is prepared."""
+    return False
 
 
 class Scrubber:
@@ -76,11 +69,13 @@ class Scrubber:
         journal: Journal,
         index: CountedIndex,
         repair: Repair = no_repair,
+        is_dirty: IsDirty = never_dirty,
         period_s: float = SCRUB_PERIOD_S,
     ) -> None:
         self._journal = journal
         self._index = index
         self._repair = repair
+        self._is_dirty = is_dirty
         self._period_s = period_s
         stored = index.get(SCRUBBED_KEY)
         begin = ScrubState(Position(0), int(time.time()))
@@ -158,30 +153,11 @@ class Scrubber:
                 log.error("no other copy of %s (seq %d) was found", key.hex(), row.seq)
                 continue
             try:
-                await self._replace(key, row, repaired)
+                self.repaired_records += await replace_record(
+                    self._journal, self._index, self._is_dirty, key, row, repaired
+                )
             except JournalFull as full:
                 log.error("no room to repair %s: %s", key.hex(), full)
-
-    async def _replace(self, key: bytes, row: Ordered, repaired: Repaired) -> None:
-        """Append what came from elsewhere and let the row point there."""
-        copied = Copied(row.location, row.location.segment, repaired.kind, repaired.metadata)
-        appended = self._journal.append(
-            RecordKind.COPY,
-            repaired.shard,
-            row.epoch,
-            row.seq,
-            Seq(0),
-            bytes(REQUEST_ID_BYTES),
-            encode_copied(copied),
-            repaired.data,
-        )
-        await self._journal.durable(appended.lsn)
-        value = self._index.get(key)
-        now = None if value is None else moved(key, value, row.location, appended.location)
-        if now is not None:
-            self._index.write([(key, now)])
-            self.repaired_records += 1
-            log.warning("repaired %s (seq %d) from another member", key.hex(), row.seq)
 
 
 def _read(file: SegmentFile, start: int, end: int) -> tuple[int, CorruptRecord | None]:

@@ -70,8 +70,8 @@ class SegmentFile:
         if descriptor >= 0:
             self._disk.close(descriptor)
 
-    def write(self, buffers: list[bytes | memoryview], offset: int) -> None:
-        self._disk.write(self._descriptor, buffers, offset)
+    def write(self, buffers: list[bytes | memoryview], offset: int, *, cached: bool = True) -> None:
+        self._disk.write(self._descriptor, buffers, offset, cached=cached)
 
     def sync(self) -> None:
         self._disk.sync(self._descriptor)
@@ -100,9 +100,11 @@ class SegmentFile:
 
     def read(self, offset: int, length: int) -> Record:
         """The record at `offset`. Raises CorruptRecord."""
-        data = self.read_bytes(offset, length)
         try:
+            data = self._disk.read(self._descriptor, length, offset)
             return decode_record(memoryview(data), self.seed, offset)
+        except OSError as error:
+            raise UnreadableRecord(self.path, offset, f"it cannot be read: {error}") from error
         except BadRecord as error:
             raise CorruptRecord(self.path, offset, str(error)) from error
 

@@ -1,81 +1,79 @@
-"""All of a node's shard replicas, with the journal, the index and the peers that they act through.
+"""All of a node's shard replicas: what happens to them, and what they want done.
 
-It performs what the replicas decide and decides nothing itself. Within one tick of the event loop,
-index changes of all shards are gathered into one batch and acknowledgements into one message a
-node. Waiting proposals are answered only after their changes are in the index, so that whoever is
-told of a write also reads it. At a backup, where nobody waits, a batch gathers for some
-milliseconds.
-
-It is past 500 lines because events, actions and the one batch a tick share all of its state.
+It performs what the replicas decide and decides nothing itself. `index_applier.py` has the way to
+the index and back to those who wait, `replication_mail.py` the way to the other nodes,
+`row_changes.py` the way to the configuration store, `history_copier.py` that of old rows.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import TypeAlias
 
 from octad.sharding import limits
-from octad.sharding.ids import Epoch, NodeId, Seq, ShardId, shard_name
+from octad.sharding.ids import Epoch, NodeId, Seq, ShardId, node_name, shard_name
 from octad.sharding.shard_map import ShardRow
-from octad.storage_node.core.index_format import (
-    POSITION_KEY,
-    SHARD_STATES,
-    ShardState,
-    decode_shard_state,
-    decode_shard_state_key,
-    encode_position,
-    encode_value,
-    shard_state_key,
-)
-from octad.storage_node.core.listing import past
-from octad.storage_node.core.messages import Message
-from octad.storage_node.core.operations import IndexChanges, Operation, decode_operation, touched
-from octad.storage_node.core.record_format import Position, RecordKind, start_of
-from octad.storage_node.core.replication_messages import (
-    Ack,
-    Acks,
-    CommitPoint,
-    CommitPoints,
-    Nack,
-    Nacks,
-    Prepare,
-)
-from octad.storage_node.core.shard_replica import (
+from octad.storage_node.core.failover.lease_messages import Beat, BeatAnswer
+from octad.storage_node.core.failover.pair_leases import PairLeases
+from octad.storage_node.core.failover.replica_actions import (
     Abandon,
     Action,
+    AlreadyOrdered,
     Append,
     Apply,
-    Entry,
-    Lead,
+    Copy,
     NotPrimary,
     NotServing,
+    Propose,
     Refetch,
     SendAck,
     SendCommit,
+    SendJoin,
     SendNack,
     SendPrepare,
-    ShardReplica,
+    SendSession,
+    SplitLog,
+    StartLog,
+    Swap,
 )
+from octad.storage_node.core.failover.replica_state import ReadTicket
+from octad.storage_node.core.failover.replication_messages import (
+    Acks,
+    CommitPoint,
+    CommitPoints,
+    Join,
+    Nack,
+    Nacks,
+    Prepare,
+    SessionStart,
+)
+from octad.storage_node.core.failover.shard_log import NO_REQUEST, Entry
+from octad.storage_node.core.failover.shard_replica import ShardReplica
+from octad.storage_node.core.messages import Message
+from octad.storage_node.core.operations import (
+    LogSplit,
+    LogStart,
+    Operation,
+    encode_operation,
+)
+from octad.storage_node.core.record_format import Position, RecordKind
 from octad.storage_node.shell.index import Index
+from octad.storage_node.shell.index_applier import IndexApplier, WriteFailed, state_entry
 from octad.storage_node.shell.journal import Journal
 from octad.storage_node.shell.journal_errors import JournalFull
+from octad.storage_node.shell.replica_recovery import recover_states, replay
+from octad.storage_node.shell.replica_table import ClusterFacts, ReplicaTable
+from octad.storage_node.shell.replication_mail import Outbox, ReplicationMail
+from octad.storage_node.shell.request_ids import RequestIds
 
 log = logging.getLogger(__name__)
 
 
-class Outbox(Protocol):
-    """What the host needs of the peers."""
-
-    def send(self, node: NodeId, message: Message, body: bytes | memoryview = b"") -> bool: ...
-
-    def connected(self, node: NodeId) -> bool: ...
-
-
-class ProposalFailed(Exception):
-    """The write was not committed in time or cannot be now: unknown outcome."""
+BeginCopy: TypeAlias = Callable[[ShardReplica, Seq, tuple[NodeId, ...]], None]
 
 
 class ShardHost:
@@ -88,8 +86,13 @@ class ShardHost:
         journal: Journal,
         index: Index,
         outbox: Outbox,
-        on_lead: Callable[[ShardId, ShardRow], None],
-        on_refetch: Callable[[], None],
+        boot: int,
+        facts: ClusterFacts,
+        begin_copy: BeginCopy,
+        end_copy: Callable[[ShardId], None],
+        on_whole: Callable[[ShardId, Seq], None],
+        on_swap: Callable[[ShardId, Swap], None],
+        on_refetch: Callable[[ShardId], None],
         on_failed: Callable[[Exception], None],
     ) -> None:
         self.node = node
@@ -97,133 +100,213 @@ class ShardHost:
         self.journal = journal
         self.index = index
         self.outbox = outbox
-        self.replicas: dict[ShardId, ShardReplica] = {}
-        self._on_lead = on_lead
+        self.leases = PairLeases(node, boot, now())
+        self.leases.dead = facts.dead
+        self._table = ReplicaTable(node, incarnation, self.leases, facts, on_refetch)
+        self.replicas = self._table.replicas
+        self._begin_copy = begin_copy
+        self._end_copy = end_copy
+        self._on_whole = on_whole
+        self._on_swap = on_swap
         self._on_refetch = on_refetch
         self._on_failed = on_failed
         self._loop = asyncio.get_running_loop()
+        self._mail = ReplicationMail(outbox, self._loop)
+        self._request_ids = RequestIds(index)
+        self.applier = IndexApplier(journal, index, self._request_ids, self._perform, on_whole, now)
         self._syncing: deque[tuple[Position, ShardReplica, Entry]] = deque()  # lsn, …
-        self._unsettled: deque[Entry] = deque()  # In the journal's order; see _replay_from.
-        self._waiting: dict[Entry, tuple[asyncio.Future[None], float]] = {}
-        self._applying: list[tuple[ShardReplica, tuple[Entry, ...]]] = []
-        self._applying_soon: list[tuple[ShardReplica, tuple[Entry, ...]]] = []  # Nobody waits.
-        self._soon: asyncio.TimerHandle | None = None
-        self._acks: dict[NodeId, dict[ShardId, Ack]] = {}
-        self._nacks: dict[NodeId, list[Nack]] = {}
-        self._to_announce: dict[ShardId, ShardReplica] = {}
         self._without_room: set[ShardReplica] = set()  # A Prepare was dropped: the disk is full.
-        self._next_applied: asyncio.Future[None] | None = None
-        self._flush_planned = False
-        self._announcement: asyncio.TimerHandle | None = None
         self._sweep: asyncio.TimerHandle | None = None
-        self._plan_sweep()
+        self._beating: asyncio.TimerHandle | None = None
+        self._beat_planned = False
+        self._recovering = True
 
     # -- life ----------------------------------------------------------------------------------
 
-    def recover(self) -> None:
-        """Read the shards' states from the index, replay and start the journal."""
-        for key, value in self.index.scan(SHARD_STATES, past(SHARD_STATES)):
-            shard, state = decode_shard_state_key(key), decode_shard_state(value)
-            self.replicas[shard] = ShardReplica(
-                shard, self.node, self.incarnation, state.applied, state.applied_epoch
-            )
-        for location, record in self.journal.replay(self.index.position()):
-            operation = decode_operation(record.kind, record.metadata)
-            entry = Entry(
-                record.epoch,
-                record.seq,
-                record.kind,
-                record.request_id,
-                bytes(record.metadata),
-                None,
-                operation,
-                touched(operation),
-                location,
-            )
-            self.replica(record.shard).recover(entry, record.commit)
-        held = [entry for replica in self.replicas.values() for entry in replica.entries]
-        self._unsettled.extend(sorted(held, key=_place))
+    def recover(self) -> list[ShardId]:
+        """Read the shards' states from the index, replay, start the journal and the clock.
+
+        Gives the shards that turned out to have all of history: a copy had just been finished.
+        """
+        whole = recover_states(self._table, self.index, now())
+        replay(self._table, self.journal, self.index, self._request_ids, self._replay, now())
+        replicas = list(self.replicas.values())
+        self.applier.recovered([entry for each in replicas for entry in each.log.entries])
+        self._recovering = False
         self.journal.start(self.on_durable, self._on_failed)
-        for replica in self.replicas.values():
+        for replica in replicas:
             self._perform(replica, replica.recovered())
-        self._apply_soon()
+        self.applier.apply_all()
+        self._sweep_overdue()
+        self._tick()
+        return whole
+
+    def _replay(self, replica: ShardReplica, actions: list[Action]) -> None:
+        """Before the next record is looked at."""
+        self._perform(replica, actions)
+        self.applier.apply_all()
+
+    def before_flush(self) -> None:
+        """The index is about to be flushed."""
+        self._request_ids.save(self.applier.replay_from())
 
     def close(self) -> None:
         """Fail what waits; nothing is performed any more."""
-        for timer in (self._sweep, self._announcement, self._soon):
+        for timer in (self._sweep, self._beating):
             if timer is not None:
                 timer.cancel()
-        self._fail(list(self._waiting), "the node is stopping")
+        self.applier.close()
+        self.before_flush()
 
-    def replica(self, shard: ShardId) -> ShardReplica:
-        """This node's replica of `shard`, made when it is first spoken of."""
-        replica = self.replicas.get(shard)
-        if replica is None:
-            replica = self.replicas[shard] = ShardReplica(
-                shard, self.node, self.incarnation, Seq(0), Epoch(0)
-            )
-        return replica
-
-    # -- events --------------------------------------------------------------------------------
+    # -- the configuration store ---------------------------------------------------------------
 
     def on_row(self, shard: ShardId, row: ShardRow) -> None:
         """The configuration store has this row."""
-        if row.member(self.node) is not None or shard in self.replicas:
-            replica = self.replica(shard)
-            self._perform(replica, replica.on_row(row))
+        replica = self._table.concerned(shard, row)
+        if replica is None:
+            return
+        self._table.tell_facts(replica, row)
+        was_void = replica.void
+        self._perform(replica, replica.on_row(row, now()))
+        if replica.void and not was_void:
+            recovery = row.recovered[-1]
+            log.warning(
+                "shard %s was recovered with %s, complete up to seq %d, without this node: what is"
+                " here up to seq %d is void; empty this disk for it to take the shard again",
+                *(shard_name(shard), node_name(recovery.node), recovery.upto, replica.log.commit),
+            )
 
-    def lead(self, shard: ShardId, row: ShardRow) -> None:
-        """Our swap to this row succeeded."""
-        self._apply_soon()  # What the shard applies from now on comes after it.
-        replica = self.replica(shard)
-        self._perform(replica, replica.lead(row))
+    def on_swap_outcome(self, shard: ShardId, swap: Swap, row: ShardRow) -> None:
+        """What the store holds, now that `swap` has happened or can never happen."""
+        self.applier.apply_all()  # What the shard applies from now on comes after it.
+        replica = self._table.replica(shard)
+        self._table.tell_facts(replica, row)
+        self._perform(replica, replica.on_swap_outcome(swap, row, now()))
+
+    def on_plan(self, shard: ShardId) -> None:
+        """The plan of `shard` has changed: its primary need not wait for the next beat."""
+        replica = self.replicas.get(shard)
+        if replica is not None and replica.row is not None:
+            self._table.tell_facts(replica, replica.row)
+            self._perform(replica, replica.on_timer(now()))
+
+    # -- time ----------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        """Four times a second: what silence means for the shards, then the beats."""
+        self._beating = self._loop.call_later(limits.BEAT_S, self._tick)
+        self.look_around()
+        self._beat()
+
+    def look_around(self) -> None:
+        """Time has passed, or a node is known to be dead: what follows for each shard."""
+        moment = now()
+        for replica in list(self.replicas.values()):
+            actions = replica.on_timer(moment)
+            if actions:
+                self._perform(replica, actions)
+
+    def _beat(self) -> None:
+        self._beat_planned = False
+        for node, beat in self.leases.beats(now()):
+            self.outbox.send(node, beat)
+
+    def _beat_if_news(self) -> None:
+        """A lease begins when somebody is told of a change, not at the next beat."""
+        if self.leases.beat_soon and not self._beat_planned:
+            self._beat_planned = True
+            self._loop.call_soon(self._beat)
+
+    def _sweep_overdue(self) -> None:
+        self._sweep = self._loop.call_later(limits.WRITE_TIMEOUT_SWEEP_S, self._sweep_overdue)
+        self.applier.fail_overdue()
+        without_room, self._without_room = self._without_room, set()
+        for replica in without_room:  # There may be room by now for what was dropped.
+            if replica.row is not None:
+                self._perform(replica, replica.on_connected(replica.row.primary))
+
+    # -- other nodes ---------------------------------------------------------------------------
 
     def on_connected(self, node: NodeId) -> None:
         """Messages to and from `node` travel again."""
-        for replica in self.replicas.values():
+        for replica in list(self.replicas.values()):
             self._perform(replica, replica.on_connected(node))
 
     def on_message(self, sender: NodeId, message: Message, body: memoryview) -> None:
         """A one-way message of another node."""
-        if type(message) is Prepare:
+        kind = type(message)
+        if kind is Prepare:
+            assert isinstance(message, Prepare)
             self._on_prepare(sender, message, body)
-        elif type(message) is Acks:
+        elif kind is Acks:
+            assert isinstance(message, Acks)
             for ack in message.acks:
                 if (replica := self.replicas.get(ack.shard)) is not None:
-                    self._perform(replica, replica.on_ack(sender, ack.epoch, ack.upto))
-        elif type(message) is Nacks:
-            for nack in message.nacks:
-                if (replica := self.replicas.get(nack.shard)) is not None:
-                    self._perform(replica, replica.on_nack(sender, nack.epoch))
-        elif type(message) is CommitPoints:
-            for point in message.points:
-                if (replica := self.replicas.get(point.shard)) is not None:
-                    actions = replica.on_commit(
-                        sender, point.epoch, point.commit, point.commit_epoch
-                    )
-                    self._perform(replica, actions)
+                    actions = replica.on_ack(sender, ack.epoch, ack.upto, ack.session, ack.whole)
+                    if actions:
+                        self._perform(replica, actions)
         else:
-            log.warning("%s is no one-way message", type(message).__name__)
+            self._on_rare_message(sender, message)
+
+    def _on_rare_message(self, sender: NodeId, message: Message) -> None:
+        match message:
+            case CommitPoints(points=points):
+                for point in points:
+                    self._on_shard_message(sender, point)
+            case Nacks(nacks=nacks):
+                for nack in nacks:
+                    self._on_shard_message(sender, nack)
+            case Join() | SessionStart():
+                self._on_shard_message(sender, message)
+            case Beat():
+                self.outbox.send(sender, self.leases.on_beat(sender, message, now()))
+                self._beat_if_news()
+            case BeatAnswer():
+                if self.leases.on_answer(sender, message, now()):
+                    self.outbox.send(sender, self.leases.beat(sender, now()))
+            case _:
+                log.warning("%s is no one-way message", type(message).__name__)
+
+    def _on_shard_message(
+        self, sender: NodeId, message: CommitPoint | Nack | Join | SessionStart
+    ) -> None:
+        replica = self._table.addressed(message.shard)
+        if replica is None:
+            return
+        epoch = message.epoch
+        match message:
+            case CommitPoint(commit=commit, commit_epoch=commit_epoch):
+                actions = replica.on_commit(sender, epoch, commit, commit_epoch)
+            case Nack():
+                actions = replica.on_nack(sender, epoch)
+            case Join(nonce=nonce):
+                actions = replica.on_join(sender, epoch, nonce)
+            case SessionStart(nonce=nonce, session=session, start=start, start_epoch=first):
+                actions = replica.on_session(sender, epoch, nonce, session, start, first)
+        self._perform(replica, actions)
 
     def _on_prepare(self, sender: NodeId, message: Prepare, body: memoryview) -> None:
-        replica = self.replica(message.shard)
+        replica = self._table.addressed(message.shard)
+        if replica is None:
+            return
+        kind = RecordKind(message.kind)
         try:
-            self.journal.make_room(len(message.metadata), len(body), RecordKind(message.kind))
+            self.journal.make_room(len(message.metadata), len(body), kind)
         except JournalFull:
             self._without_room.add(replica)  # Not acknowledged; asked for again in a while.
             return
-        entry = (
-            message.entry_epoch,
-            message.seq,
-            RecordKind(message.kind),
-            message.request_id,
-            message.metadata,
-            body,
-        )
+        metadata, request_id = message.metadata, message.request_id
         actions = replica.on_prepare(
-            sender, message.epoch, entry, message.previous_epoch, message.commit
+            sender,
+            message.epoch,
+            message.session,
+            (message.entry_epoch, message.seq, kind, request_id, metadata, body),
+            message.previous_epoch,
+            message.commit,
         )
         self._perform(replica, actions)
+
+    # -- the disk ------------------------------------------------------------------------------
 
     def on_durable(self, lsn: Position) -> None:
         """The journal has synced every record up to `lsn`."""
@@ -232,7 +315,24 @@ class ShardHost:
             _, replica, entry = syncing.popleft()
             self._perform(replica, replica.on_durable(entry))
 
-    # -- proposals -----------------------------------------------------------------------------
+    def wants_copy(self, shard: ShardId, start: Seq) -> bool:
+        """Whether history up to `start` is still missing here."""
+        replica = self.replicas.get(shard)
+        return replica is not None and replica.wants_copy(start)
+
+    def on_copied(
+        self, shard: ShardId, start: Seq, as_of: Seq, request_ids: list[tuple[bytes, Seq]]
+    ) -> None:
+        """History up to `as_of` is durable here."""
+        replica = self._table.replica(shard)
+        self._request_ids.note_copied(shard, request_ids)
+        actions = replica.on_copied(start, as_of, request_ids, now())
+        self.index.write([state_entry(replica)])
+        if replica.whole is None:
+            self._on_whole(shard, replica.log.applied)
+        self._perform(replica, actions)
+
+    # -- clients -------------------------------------------------------------------------------
 
     def propose(
         self,
@@ -245,62 +345,95 @@ class ShardHost:
     ) -> asyncio.Future[None]:
         """Order a write; the future ends when it is committed and in the index.
 
-        Raises at once, and nothing has happened: JournalFull, or ProposalFailed when this node is
-        not serving the shard or a member cannot be reached. The future raises ProposalFailed when
-        the members do not all answer in time.
+        Raises at once, and nothing has happened: JournalFull, or WriteFailed when this node is not
+        serving the shard; or AlreadyRefused. The future raises WriteFailed when that cannot be said
+        in time. A request that was ordered before is not ordered again (rule R16).
         """
         replica = self.replicas.get(shard)
         if replica is None or replica.row is None:
-            raise ProposalFailed(f"shard {shard_name(shard)} is not known here")
-        for member in replica.row.members:
-            if member.node != self.node and not self.outbox.connected(member.node):
-                raise ProposalFailed(f"shard {shard_name(shard)}: n{member.node} is not reachable")
+            raise WriteFailed(f"shard {shard_name(shard)} is not known here")
         self.journal.make_room(len(metadata), len(data), kind)
         try:
             entry, actions = replica.propose(kind, request_id, metadata, data, operation)
         except (NotPrimary, NotServing) as error:
-            raise ProposalFailed(str(error)) from error
-        future: asyncio.Future[None] = self._loop.create_future()
-        self._waiting[entry] = (future, self._loop.time() + limits.WRITE_TIMEOUT_S)
+            raise WriteFailed(str(error)) from error
+        except AlreadyOrdered as known:
+            return self._outcome_of(known.entry)
+        future = self.applier.wait_for(entry)
         self._perform(replica, actions)
         return future
 
-    def serves(self, shard: ShardId) -> bool:
-        """Whether this node is the shard's primary and past its barrier."""
-        replica = self.replicas.get(shard)
-        return replica is not None and replica.leading and replica.commit >= replica.barrier
+    def made_before(
+        self, shard: ShardId, request_id: bytes, age_s: float
+    ) -> asyncio.Future[None] | None:
+        """The outcome of a request first made `age_s` ago; None: it was not ordered (rule R16).
 
-    def knows(self, shard: ShardId, index_key: bytes) -> bool:
-        """Whether the index's state of `index_key` here is the committed one (rule R3).
-
-        True at the serving primary, and at a member for a key that nothing prepared touches.
+        Raises WriteFailed when this node does not serve the shard, AlreadyRefused, OutcomeUnknown.
         """
         replica = self.replicas.get(shard)
-        if replica is None or replica.row is None or replica.row.member(self.node) is None:
-            return False
-        if replica.leading and replica.commit >= replica.barrier:
-            return True
-        return index_key not in replica.dirty
+        if replica is None:
+            raise WriteFailed(f"shard {shard_name(shard)} is not known here")
+        try:
+            replica.check_retry(request_id, age_s, now())
+        except (NotPrimary, NotServing) as error:
+            raise WriteFailed(str(error)) from error
+        except AlreadyOrdered as known:
+            return self._outcome_of(known.entry)
+        return None
+
+    def _outcome_of(self, entry: Entry | None) -> asyncio.Future[None]:
+        if entry is not None:
+            return self.applier.wait_for(entry)
+        done: asyncio.Future[None] = self._loop.create_future()
+        done.set_result(None)
+        return done
+
+    def refuse(self, shard: ShardId, request_id: bytes) -> bool:
+        """Whether a refusal that the index gives reason for now may be answered (rule R3).
+
+        Then no try of the request is executed any more. Nothing that is prepared may touch what the
+        refusal is about.
+        """
+        replica = self.replicas[shard]
+        ticket = ReadTicket(replica.epoch, Seq(0))
+        return replica.refuse_request(request_id, ticket, now())
+
+    def serves(self, shard: ShardId) -> bool:
+        """Whether this node is the shard's primary, past its barrier and under its lease (R3)."""
+        replica = self.replicas.get(shard)
+        return replica is not None and replica.serves() and replica.has_lease(now())
+
+    def covers(self, shard: ShardId, hash_: int) -> bool:
+        """Whether a key of this hash is in `shard`, as far as this node knows it (rule R18)."""
+        replica = self.replicas.get(shard)
+        return replica is not None and replica.covers(hash_)
+
+    def begin_read(self, shard: ShardId, index_key: bytes) -> ReadTicket | None:
+        """Before the index is read (rule R3); None: ask the primary."""
+        replica = self.replicas.get(shard)
+        return None if replica is None else replica.begin_read(index_key, now())
+
+    def read_holds(self, shard: ShardId, ticket: ReadTicket) -> bool:
+        """After it was read, before it is answered."""
+        return self.replicas[shard].read_holds(ticket, now())
 
     def is_dirty(self, shard: ShardId, index_key: bytes) -> bool:
         """Whether an entry that touches `index_key` is prepared and not applied."""
         replica = self.replicas.get(shard)
-        return replica is not None and index_key in replica.dirty
+        return replica is not None and index_key in replica.log.dirty
 
     def settled(self, shard: ShardId, index_key: bytes) -> bool:
         """Whether this node serves the shard and nothing prepared touches `index_key`."""
-        return self.serves(shard) and index_key not in self.replicas[shard].dirty
+        return self.serves(shard) and index_key not in self.replicas[shard].log.dirty
 
-    async def applied(self) -> None:
-        """Returns when the index has changed the next time, or after a short while."""
-        if self._next_applied is None or self._next_applied.done():
-            self._next_applied = self._loop.create_future()
-        await asyncio.wait([self._next_applied], timeout=limits.WRITE_TIMEOUT_SWEEP_S)
-
-    async def drained(self) -> None:
-        """Every proposal that waits now has been answered, one way or the other."""
-        if self._waiting:
-            await asyncio.wait([future for future, _ in self._waiting.values()])
+    def verified_copies(self) -> list[tuple[ShardId, Epoch, int]]:
+        """Of every shard that this node leads."""
+        moment = now()
+        return [
+            (shard, replica.epoch, replica.verified_copies(moment))
+            for shard, replica in self.replicas.items()
+            if replica.leading
+        ]
 
     # -- actions -------------------------------------------------------------------------------
 
@@ -312,36 +445,42 @@ class ShardHost:
                 self._append(replica, action)
             elif kind is SendPrepare:
                 assert isinstance(action, SendPrepare)
-                self._send_prepare(replica, action)
+                self._mail.prepare(replica, action, self._data_of(action.entry))
             elif kind is Apply:
                 assert isinstance(action, Apply)
-                self._plan_apply(replica, action.entries)
+                self.applier.plan(replica, action.entries)
             elif kind is SendAck:
                 assert isinstance(action, SendAck)
-                assert replica.row is not None
-                acks = self._acks.setdefault(action.node, {})
-                acks[replica.shard] = Ack(replica.shard, replica.row.epoch, action.upto)
-                self._plan_flush()
+                self._mail.ack(replica, action)
             else:
                 self._perform_rare(replica, action)
+        if self.leases.beat_soon:
+            self._beat_if_news()
 
     def _perform_rare(self, replica: ShardReplica, action: Action) -> None:
         match action:
-            case SendNack(node=node, verified=verified):
-                assert replica.row is not None
-                nack = Nack(replica.shard, replica.row.epoch, verified)
-                self._nacks.setdefault(node, []).append(nack)
-                self._plan_flush()
+            case SendNack():
+                self._mail.nack(replica, action)
             case SendCommit():
-                assert replica.row is not None
-                point = _commit_point(replica, action)
-                self.outbox.send(action.node, CommitPoints([point]))
-            case Lead(row=row):
-                self._on_lead(replica.shard, row)
+                self._mail.commit_point(replica, action)
+            case SendJoin():
+                self._mail.join(replica, action)
+            case SendSession():
+                self._mail.session(replica, action)
+            case StartLog():
+                self._start_log(replica, action)
+            case SplitLog():
+                self._split_log(replica, action)
+            case Copy(start=start, sources=sources):
+                self._begin_copy(replica, start, sources)
+            case Propose(swap=swap):
+                self._on_swap(replica.shard, swap)
             case Refetch():
-                self._on_refetch()
+                self._on_refetch(replica.shard)
             case Abandon(entries=entries):
-                self._fail(list(entries), "the shard's configuration changed")
+                self.applier.fail(list(entries), "the shard's configuration changed")
+            case _:
+                raise AssertionError(action)
 
     def _append(self, replica: ShardReplica, action: Append) -> None:
         entry = action.entry
@@ -357,23 +496,46 @@ class ShardHost:
         )
         entry.location = appended.location
         self._syncing.append((appended.lsn, replica, entry))
-        self._unsettled.append(entry)
+        self.applier.appended(entry)
 
-    def _send_prepare(self, replica: ShardReplica, action: SendPrepare) -> None:
-        entry = action.entry
-        assert replica.row is not None
-        message = Prepare(
+    def _start_log(self, replica: ShardReplica, action: StartLog) -> None:
+        """Its record comes before those of the entries that follow, and is synced with them."""
+        self.journal.append(
+            RecordKind.LOG_START,
             replica.shard,
-            replica.row.epoch,
-            entry.epoch,
-            entry.seq,
-            action.previous_epoch,
+            action.start_epoch,
+            action.start,
             action.commit,
-            entry.kind,
-            entry.request_id,
-            entry.metadata,
+            NO_REQUEST,
+            encode_operation(LogStart(action.whole, action.depth)),
+            b"",
         )
-        self.outbox.send(action.node, message, self._data_of(entry))
+        self.index.write([state_entry(replica)])
+
+    def _split_log(self, replica: ShardReplica, action: SplitLog) -> None:
+        """Rule R18: a record before any later one of either half; the states of both at once."""
+        log.info("shard %s is split here behind %d", shard_name(replica.shard), action.seq)
+        self._end_copy(replica.shard)
+        if not self._recovering:
+            self.journal.append(
+                RecordKind.LOG_SPLIT,
+                replica.shard,
+                action.epoch,
+                action.seq,
+                action.seq,
+                NO_REQUEST,
+                encode_operation(LogSplit(action.depth)),
+                b"",
+            )
+        sibling = self._table.split(action)
+        self.index.write([state_entry(replica), state_entry(sibling)])
+        if self._recovering:
+            return
+        row = self._table.row_of_half(action)
+        if row is None:
+            self._on_refetch(sibling.shard)
+        else:
+            self.on_row(sibling.shard, row)
 
     def _data_of(self, entry: Entry) -> bytes | memoryview:
         """The entry's bytes, which stay in the journal alone when it was replayed."""
@@ -382,132 +544,7 @@ class ShardHost:
         assert entry.location is not None
         return self.journal.read(entry.location).data
 
-    # -- once a tick ---------------------------------------------------------------------------
 
-    def _plan_flush(self) -> None:
-        if not self._flush_planned:
-            self._flush_planned = True
-            self._loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self._flush_planned = False
-        if self._applying:
-            applying, self._applying = self._applying, []
-            self._apply(applying)
-        if self._acks:
-            acks, self._acks = self._acks, {}
-            for node, of_shards in acks.items():
-                self.outbox.send(node, Acks(list(of_shards.values())))
-        if self._nacks:
-            nacks, self._nacks = self._nacks, {}
-            for node, of_node in nacks.items():
-                self.outbox.send(node, Nacks(of_node))
-
-    def _plan_apply(self, replica: ShardReplica, entries: tuple[Entry, ...]) -> None:
-        """At the primary a client waits for it; elsewhere a few milliseconds make larger batches.
-
-        Until then the keys are dirty, so a read of them asks the primary.
-        """
-        if replica.leading:
-            self._applying.append((replica, entries))
-            self._plan_flush()
-            return
-        self._applying_soon.append((replica, entries))
-        if self._soon is None:
-            self._soon = self._loop.call_later(limits.ANNOUNCE_DELAY_S, self._apply_soon)
-
-    def _apply_soon(self) -> None:
-        """What waits for a larger batch, now."""
-        if self._soon is not None:
-            self._soon.cancel()
-            self._soon = None
-        if self._applying_soon:
-            applying, self._applying_soon = self._applying_soon, []
-            self._apply(applying)
-
-    def _apply(self, applying: list[tuple[ShardReplica, tuple[Entry, ...]]]) -> None:
-        """Write what is committed to the index, with the states that say so, in one batch."""
-        index_changes = IndexChanges()
-        changed: dict[ShardId, ShardReplica] = {}
-        for replica, entries in applying:
-            for entry in entries:
-                assert entry.location is not None
-                index_changes.apply(entry.operation, entry.location, entry.epoch, entry.seq)
-            replica.on_applied(entries[-1].seq)
-            changed[replica.shard] = replica
-        puts, deletes = index_changes.split()
-        for replica in changed.values():
-            puts.append((shard_state_key(replica.shard), encode_value(_state(replica))))
-            if replica.leading:
-                self._to_announce[replica.shard] = replica
-        puts.append((POSITION_KEY, encode_position(self._replay_from())))
-        self.index.write(puts, deletes)
-        waiting = self._waiting
-        for _, entries in applying:
-            for entry in entries:
-                waiter = waiting.pop(entry, None)
-                if waiter is not None and not waiter[0].done():
-                    waiter[0].set_result(None)
-        if self._next_applied is not None and not self._next_applied.done():
-            self._next_applied.set_result(None)
-        if self._to_announce and self._announcement is None:
-            self._announcement = self._loop.call_later(limits.ANNOUNCE_DELAY_S, self._announce)
-
-    def _replay_from(self) -> Position:
-        """The lowest journal position that is not applied yet: where a replay has to begin."""
-        unsettled = self._unsettled
-        while unsettled and unsettled[0].settled:
-            unsettled.popleft()
-        if not unsettled:
-            return self.journal.position()
-        return _place(unsettled[0])
-
-    def _announce(self) -> None:
-        """Tell members of commit points that no Prepare carried: their keys become clean."""
-        self._announcement = None
-        points: dict[NodeId, list[CommitPoint]] = {}
-        for replica in self._to_announce.values():
-            for action in replica.announcement():
-                assert isinstance(action, SendCommit)
-                points.setdefault(action.node, []).append(_commit_point(replica, action))
-        self._to_announce.clear()
-        for node, of_node in points.items():
-            self.outbox.send(node, CommitPoints(of_node))
-
-    def _plan_sweep(self) -> None:
-        self._sweep = self._loop.call_later(limits.WRITE_TIMEOUT_SWEEP_S, self._fail_overdue)
-
-    def _fail_overdue(self) -> None:
-        now = self._loop.time()
-        overdue = [entry for entry, (_, deadline) in self._waiting.items() if deadline < now]
-        self._fail(overdue, "not all members answered in time")
-        self._ask_again()
-        self._plan_sweep()
-
-    def _ask_again(self) -> None:
-        """There may be room by now for what was dropped."""
-        without_room, self._without_room = self._without_room, set()
-        for replica in without_room:
-            if replica.row is not None:
-                self._perform(replica, replica.on_connected(replica.row.primary))
-
-    def _fail(self, entries: list[Entry], why: str) -> None:
-        for entry in entries:
-            waiter = self._waiting.pop(entry, None)
-            if waiter is not None and not waiter[0].done():
-                waiter[0].set_exception(ProposalFailed(why))
-
-
-def _commit_point(replica: ShardReplica, action: SendCommit) -> CommitPoint:
-    assert replica.row is not None
-    return CommitPoint(replica.shard, replica.row.epoch, action.commit, action.commit_epoch)
-
-
-def _state(replica: ShardReplica) -> ShardState:
-    view = replica.row.epoch if replica.row is not None else Epoch(0)
-    return ShardState(Seq(replica.applied), replica.applied_epoch, view)
-
-
-def _place(entry: Entry) -> Position:
-    assert entry.location is not None
-    return start_of(entry.location)
+def now() -> float:
+    """A clock that no one sets and that goes on while the machine is suspended (rule R4)."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

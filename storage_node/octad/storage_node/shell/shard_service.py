@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from typing import TypeAlias
 
 import msgspec
 
 from octad.sharding import limits
 from octad.sharding.hashing import object_hash, shard_number
-from octad.sharding.ids import BucketId, Epoch, PoolId, ShardId, pool_of, shard_name
+from octad.sharding.ids import BucketId, Epoch, PoolId, ShardId, number_of, pool_of, shard_name
 from octad.sharding.shard_map import Pool
+from octad.storage_node.core.failover.replica_actions import AlreadyRefused, OutcomeUnknown
 from octad.storage_node.core.index_format import (
     UPLOAD_ID_BYTES,
     IndexedObject,
@@ -27,49 +30,61 @@ from octad.storage_node.core.index_format import (
     decode_upload,
     decode_upload_key,
     object_key,
-    objects_range,
     part_key,
     parts_prefix,
     piece_key,
     upload_key,
     uploads_range,
 )
-from octad.storage_node.core.listing import ListEntry, common_prefix, first_candidate, past
+from octad.storage_node.core.key_scan import scan_keys
+from octad.storage_node.core.listing import ListEntry, past
 from octad.storage_node.core.object_store import (
     Damaged,
     DiskFull,
     InvalidPart,
     ListQuery,
     NoSuchUpload,
+    NotServed,
+    OutcomeForgotten,
     StoredObject,
+    StoreError,
     Unavailable,
 )
 from octad.storage_node.core.operations import (
     AbortUpload,
+    Barrier,
     CompleteUpload,
     CreateUpload,
     DeleteObject,
+    DropExtent,
+    ForgetExtents,
     Operation,
     PutObject,
     PutPart,
     PutPiece,
+    QueueExtents,
     decode_operation,
     encode_operation,
     kind_of,
     parts_in_flight,
 )
 from octad.storage_node.core.record_format import Location, RecordKind
+from octad.storage_node.core.request_places import hash_of_operation
 from octad.storage_node.core.rows import ObjectRow, PartRow, UploadRow
 from octad.storage_node.shell.bucket_directory import BucketDirectory
 from octad.storage_node.shell.index import Index
+from octad.storage_node.shell.index_applier import WriteFailed
 from octad.storage_node.shell.journal import Journal
 from octad.storage_node.shell.journal_errors import CorruptRecord, JournalFull
-from octad.storage_node.shell.shard_host import ProposalFailed, ShardHost
+from octad.storage_node.shell.shard_host import ShardHost
 
-PASSED_OVER_MAX = 12  # Keys under a common prefix; seeking past it costs as much as these.
-SCAN_KEYS_MAX = 20_000  # A listing step looks at no more, so that other requests get their turn.
-
+ServedShard: TypeAlias = tuple[ShardId, Epoch]
 log = logging.getLogger(__name__)
+
+# What clients ask for: every operation but the shard's own.
+_OfBucket: TypeAlias = (
+    PutObject | DeleteObject | PutPiece | CreateUpload | PutPart | CompleteUpload | AbortUpload
+)
 
 
 class AskPrimary(Exception):
@@ -92,6 +107,7 @@ class ShardService:
         self._journal = journal
         self._buckets = buckets
         self._pools = pools
+        self._refusals: dict[bytes, tuple[type[StoreError], str]] = {}  # By request id.
 
     # -- writes --------------------------------------------------------------------------------
 
@@ -102,20 +118,36 @@ class ShardService:
         request_id: bytes,
         metadata: bytes,
         data: bytes | memoryview,
-    ) -> None:
-        """Check the operation against the committed state, order it, wait until it is applied."""
+        age_s: float = 0.0,
+    ) -> int:
+        """Check the operation against the committed state, order it, wait until it is applied.
+
+        Gives on how many members it is; 0: on as many as the pool keeps. A request that was first
+        made `age_s` ago and ordered then is not ordered again.
+        """
         operation = decode_operation(kind, metadata)
+        if isinstance(operation, Barrier):
+            raise ValueError("a Barrier is not for a client to propose")
+        if isinstance(operation, QueueExtents | DropExtent | ForgetExtents):
+            await self._order(shard, kind, request_id, metadata, data, operation)
+            return 0  # Whoever gives space back asks again, and does not ask for copies.
+        if age_s and await self._was_made(shard, request_id, age_s):
+            return self._acknowledged(shard, operation.bucket)
         if isinstance(operation, DeleteObject):
             if self._is_absent(shard, operation):
-                return
+                return 0
         elif isinstance(operation, PutPart):
-            await self._require_upload(shard, operation.bucket, operation.key, operation.upload)
+            bucket, key, upload = operation.bucket, operation.key, operation.upload
+            try:
+                await self._require_upload(shard, bucket, key, upload)
+            except NoSuchUpload as refusal:
+                return await self._refuse(shard, bucket, request_id, refusal)
         elif isinstance(operation, PutObject | PutPiece | CreateUpload):
             if not self._buckets.is_active(operation.bucket):
                 await self._buckets.require_active(operation.bucket)
         else:
             raise ValueError(f"a {type(operation).__name__} is not for a client to propose")
-        await self._commit(shard, kind, request_id, metadata, data, operation)
+        return await self._commit(shard, kind, request_id, metadata, data, operation)
 
     async def complete_upload(
         self,
@@ -126,9 +158,28 @@ class ShardService:
         row: ObjectRow,
         parts: Sequence[tuple[int, str]],
         request_id: bytes,
-    ) -> None:
-        """Rule R3: what decides is committed when it is looked at, and nothing is between."""
+        age_s: float = 0.0,
+    ) -> int:
+        """Raises NoSuchUpload or InvalidPart."""
+        if age_s and await self._was_made(shard, request_id, age_s):
+            return self._acknowledged(shard, bucket)
         await self._buckets.require_active(bucket)
+        try:
+            completion = await self._completion(shard, bucket, key, upload, row, parts)
+        except (NoSuchUpload, InvalidPart) as refusal:
+            return await self._refuse(shard, bucket, request_id, refusal)
+        return await self._commit_operation(shard, completion, request_id)
+
+    async def _completion(
+        self,
+        shard: ShardId,
+        bucket: BucketId,
+        key: bytes,
+        upload: bytes,
+        row: ObjectRow,
+        parts: Sequence[tuple[int, str]],
+    ) -> CompleteUpload:
+        """Rule R3: what decides is committed when it is looked at, and nothing is between."""
         await self._require_upload(shard, bucket, key, upload)
         await self._settled(shard, parts_in_flight(bucket, key, upload))
         await self._require_upload(shard, bucket, key, upload)
@@ -145,30 +196,40 @@ class ShardService:
             extents=tuple(extent for part in chosen for extent in part.extents),
             part_sizes=tuple(part.size for part in chosen),
         )
-        await self._commit_operation(
-            shard, CompleteUpload(bucket, key, upload, whole, tuple(standing)), request_id
-        )
+        return CompleteUpload(bucket, key, upload, whole, tuple(standing))
 
     async def abort_upload(
-        self, shard: ShardId, bucket: BucketId, key: bytes, upload: bytes, request_id: bytes
-    ) -> None:
+        self,
+        shard: ShardId,
+        bucket: BucketId,
+        key: bytes,
+        upload: bytes,
+        request_id: bytes,
+        age_s: float = 0.0,
+    ) -> int:
         """Raises NoSuchUpload."""
-        await self._require_upload(shard, bucket, key, upload)
-        await self._settled(shard, parts_in_flight(bucket, key, upload))
-        await self._require_upload(shard, bucket, key, upload)
+        if age_s and await self._was_made(shard, request_id, age_s):
+            return self._acknowledged(shard, bucket)
+        try:
+            await self._require_upload(shard, bucket, key, upload)
+            await self._settled(shard, parts_in_flight(bucket, key, upload))
+            await self._require_upload(shard, bucket, key, upload)
+        except NoSuchUpload as refusal:
+            return await self._refuse(shard, bucket, request_id, refusal)
         standing = tuple(number for number, _ in self._parts(bucket, key, upload))
-        await self._commit_operation(shard, AbortUpload(bucket, key, upload, standing), request_id)
+        operation = AbortUpload(bucket, key, upload, standing)
+        return await self._commit_operation(shard, operation, request_id)
 
     async def close_bucket(self, bucket: BucketId) -> None:
         """Refuse new keys of `bucket` from now on, and let what is in flight settle."""
         await self._buckets.wait_until_closed(bucket)
-        await self._host.drained()
+        await self._host.applier.drained()
 
     async def _commit_operation(
-        self, shard: ShardId, operation: Operation, request_id: bytes
-    ) -> None:
+        self, shard: ShardId, operation: _OfBucket, request_id: bytes
+    ) -> int:
         metadata = encode_operation(operation)
-        await self._commit(shard, kind_of(operation), request_id, metadata, b"", operation)
+        return await self._commit(shard, kind_of(operation), request_id, metadata, b"", operation)
 
     async def _commit(
         self,
@@ -177,18 +238,96 @@ class ShardService:
         request_id: bytes,
         metadata: bytes,
         data: bytes | memoryview,
+        operation: _OfBucket,
+    ) -> int:
+        if self._copies(shard) and self._buckets.is_strict(operation.bucket):
+            raise NotServed(f"shard {shard_name(shard)} lacks a copy, and the bucket is strict")
+        await self._order(shard, kind, request_id, metadata, data, operation)
+        return self._acknowledged(shard, operation.bucket)
+
+    async def _order(
+        self,
+        shard: ShardId,
+        kind: RecordKind,
+        request_id: bytes,
+        metadata: bytes,
+        data: bytes | memoryview,
         operation: Operation,
     ) -> None:
+        self._require_covered(shard, hash_of_operation(operation))
         try:
-            await self._host.propose(shard, kind, request_id, metadata, data, operation)
-        except ProposalFailed as error:
-            raise Unavailable(str(error)) from error
+            committed = self._host.propose(shard, kind, request_id, metadata, data, operation)
+        except WriteFailed as error:
+            raise NotServed(str(error)) from error
+        except AlreadyRefused as error:
+            raise self._same_refusal(request_id) from error
         except JournalFull as error:
             raise DiskFull(str(error)) from error
+        await self._outcome(committed)
+
+    async def _outcome(self, committed: asyncio.Future[None]) -> None:
+        try:
+            await committed
+        except WriteFailed as error:
+            raise Unavailable(str(error)) from error
+
+    async def _was_made(self, shard: ShardId, request_id: bytes, age_s: float) -> bool:
+        """Whether an earlier try of the request was ordered; then its outcome is the answer (R16).
+
+        It comes before any precondition, which that try may have changed itself.
+        """
+        try:
+            committed = self._host.made_before(shard, request_id, age_s)
+        except WriteFailed as error:
+            raise NotServed(str(error)) from error
+        except AlreadyRefused as error:
+            raise self._same_refusal(request_id) from error
+        except OutcomeUnknown as error:
+            raise OutcomeForgotten(str(error)) from error
+        if committed is None:
+            return False
+        await self._outcome(committed)
+        return True
+
+    async def _refuse(
+        self, shard: ShardId, bucket: BucketId, request_id: bytes, refusal: StoreError
+    ) -> int:
+        """Raises `refusal`, to every try of the request from now on (rule R3).
+
+        Unless another try has been ordered while this one was looked at: then that is the answer.
+        """
+        if self._host.refuse(shard, request_id):
+            self._refusals[request_id] = type(refusal), str(refusal)
+            if len(self._refusals) > limits.REQUEST_IDS_MAX:
+                del self._refusals[next(iter(self._refusals))]
+            raise refusal
+        if await self._was_made(shard, request_id, 0.0):
+            return self._acknowledged(shard, bucket)
+        raise NotServed(f"shard {shard_name(shard)} is moving") from refusal
+
+    def _same_refusal(self, request_id: bytes) -> StoreError:
+        known = self._refusals.get(request_id)
+        return known[0](known[1]) if known else OutcomeForgotten("it was refused before")
+
+    def _copies(self, shard: ShardId) -> int:
+        """How many members have what is committed; 0: as many as the pool keeps."""
+        replica = self._host.replicas.get(shard)
+        if replica is None or replica.row is None:
+            return 0
+        copies = len(replica.row.members)
+        return copies if copies < self._pools[pool_of(shard)].replicas else 0
+
+    def _acknowledged(self, shard: ShardId, bucket: BucketId) -> int:
+        """`_copies`; a strict bucket's write that has lost one meanwhile is not acknowledged."""
+        copies = self._copies(shard)
+        if copies and self._buckets.is_strict(bucket):
+            raise Unavailable(f"shard {shard_name(shard)} lacks a copy, and the bucket is strict")
+        return copies
 
     def _is_absent(self, shard: ShardId, operation: DeleteObject) -> bool:
         """Certainly so: this node serves the shard and nothing is under way for the key."""
         key = object_key(operation.bucket, operation.key)
+        self._require_covered(shard, object_hash(operation.bucket, operation.key))
         return self._host.settled(shard, key) and self._index.get(key) is None
 
     async def _require_upload(
@@ -196,18 +335,24 @@ class ShardService:
     ) -> UploadRow:
         index_key = upload_key(bucket, key, upload)
         await self._settled(shard, index_key)
+        self._require_covered(shard, object_hash(bucket, key))
         value = self._index.get(index_key)
         if value is None:
             raise NoSuchUpload(upload.hex())
         return decode_upload(value).row
+
+    def _require_covered(self, shard: ShardId, hash_: int) -> None:
+        """Nothing is said or done in `shard` about a key that a split has put elsewhere (R18)."""
+        if not self._host.covers(shard, hash_):
+            raise NotServed(f"shard {shard_name(shard)} does not have this key any more")
 
     async def _settled(self, shard: ShardId, index_key: bytes) -> None:
         """Wait until nothing that is prepared touches `index_key`; this node serves the shard."""
         give_up = asyncio.get_running_loop().time() + limits.WRITE_TIMEOUT_S
         while not self._host.settled(shard, index_key):
             if not self._host.serves(shard) or asyncio.get_running_loop().time() > give_up:
-                raise Unavailable(f"shard {shard_name(shard)} cannot settle this key now")
-            await self._host.applied()
+                raise NotServed(f"shard {shard_name(shard)} cannot settle this key now")
+            await self._host.applier.applied()
 
     # -- reads ---------------------------------------------------------------------------------
 
@@ -215,9 +360,27 @@ class ShardService:
         self, shard: ShardId, bucket: BucketId, key: bytes, with_data: bool
     ) -> StoredObject | None:
         """The committed object, with its bytes when they are in its record and wanted."""
-        index_key = object_key(bucket, key)
-        if not self._host.knows(shard, index_key):
+        index_key, hash_ = object_key(bucket, key), object_hash(bucket, key)
+        ticket = self._host.begin_read(shard, index_key)
+        if ticket is None or not self._host.covers(shard, hash_):
             raise AskPrimary(shard_name(shard))
+        stored = self._stored_object(index_key, with_data)
+        if not self._host.read_holds(shard, ticket):  # This process may have been paused meanwhile.
+            raise AskPrimary(shard_name(shard))
+        return stored
+
+    async def read_applied_object(
+        self, shard: ShardId, bucket: BucketId, key: bytes, with_data: bool
+    ) -> StoredObject | None:
+        """`read_object` at the primary once the index shows what is committed; else AskPrimary."""
+        hash_ = object_hash(bucket, key)
+        while self._host.serves(shard) and self._host.covers(shard, hash_):
+            await self._host.applier.applied()
+            with suppress(AskPrimary):
+                return self.read_object(shard, bucket, key, with_data)
+        raise AskPrimary(shard_name(shard))
+
+    def _stored_object(self, index_key: bytes, with_data: bool) -> StoredObject | None:
         value = self._index.get(index_key)
         if value is None:
             return None
@@ -251,60 +414,38 @@ class ShardService:
             raise Damaged(str(error)) from error
 
     def list_keys(
-        self, pool: PoolId, bucket: BucketId, query: ListQuery
+        self, pool: PoolId, bucket: BucketId, query: ListQuery, served: Collection[ServedShard]
     ) -> tuple[list[ListEntry], bytes, bool]:
-        """Of the shards that this node serves: (entries, complete up to, nothing is left)."""
-        start = first_candidate(query.prefix, query.delimiter, query.after)
-        entries: list[ListEntry] = []
-        if start is None:
-            return entries, b"", True
-        depth = self._pools[pool].depth
-        served = self._served_numbers(pool)
-        position = object_key(bucket, start)
-        end = objects_range(bucket)[1]
-        looked_at = 0
-        while True:
-            rolled_up: bytes | None = None
-            passed_over = 0
-            for index_key, value in self._index.scan(position, end):
-                key = index_key[5:]
-                if rolled_up is not None and key.startswith(rolled_up):
-                    passed_over += 1
-                    if passed_over >= PASSED_OVER_MAX:
-                        break
-                    continue
-                if not key.startswith(query.prefix):
-                    return entries, b"", True
-                looked_at += 1
-                if shard_number(object_hash(bucket, key), depth) in served:
-                    rolled_up = common_prefix(key, query.prefix, query.delimiter)
-                    if rolled_up is None:
-                        entries.append((key, decode_object(value).row))
-                    else:
-                        entries.append((rolled_up, None))
-                        passed_over = 0
-                    if len(entries) >= query.limit:
-                        return entries, entries[-1][0], False
-                if looked_at >= SCAN_KEYS_MAX:
-                    return entries, key, False
-            else:
-                return entries, b"", True
-            skip_to = past(rolled_up)
-            if skip_to is None:
-                return entries, b"", True
-            position = object_key(bucket, skip_to)
+        """Of the shards in `served`: (entries, complete up to, nothing is left)."""
+        depth, numbers = self._places(pool, served)
+        return scan_keys(self._index.entries, bucket, query, depth, numbers)
 
-    def served(self, pool: PoolId) -> list[tuple[ShardId, Epoch]]:
-        """The shards of `pool` that this node serves as primary, with their epochs."""
-        replicas = self._host.replicas
+    def _places(self, pool: PoolId, served: Collection[ServedShard]) -> tuple[int, set[int]]:
+        """A depth, and the numbers at that depth that `served` covers: while the pool is being
+        split, a shard that is not yet has as many of them as it will have parts."""
+        depths = {shard: self._depth(shard) for shard, _ in served}
+        deepest = max(depths.values(), default=self._pools[pool].depth)
+        numbers: set[int] = set()
+        for shard, depth in depths.items():
+            numbers.update(range(number_of(shard), 1 << deepest, 1 << depth))
+        return deepest, numbers
+
+    def _depth(self, shard: ShardId) -> int:
+        row = self._host.replicas[shard].row
+        assert row is not None, "it is served"
+        return row.depth
+
+    def served(self, pool: PoolId) -> list[ServedShard]:
+        """The shards of `pool` that this node may list now as primary, with their epochs.
+
+        Taken before a listing and again after it: what stands in both was covered (rule R3).
+        """
+        host = self._host
         return [
             (shard, replica.row.epoch)
-            for shard, replica in replicas.items()
-            if replica.row is not None and pool_of(shard) == pool and self._host.serves(shard)
+            for shard, replica in host.replicas.items()
+            if replica.row is not None and pool_of(shard) == pool and host.serves(shard)
         ]
-
-    def _served_numbers(self, pool: PoolId) -> set[int]:
-        return {shard & 0xFFFFFFFF for shard, _ in self.served(pool)}
 
     async def read_upload(
         self, shard: ShardId, bucket: BucketId, key: bytes, upload: bytes
@@ -337,10 +478,10 @@ class ShardService:
         prefix: bytes,
         after: tuple[bytes, bytes],
         limit: int,
+        served: Collection[ServedShard],
     ) -> list[tuple[bytes, bytes, UploadRow]]:
-        """Open uploads past (key, upload id) in the shards that this node serves."""
-        depth = self._pools[pool].depth
-        served = self._served_numbers(pool)
+        """Open uploads past (key, upload id) in the shards in `served`."""
+        depth, numbers = self._places(pool, served)
         _, end = uploads_range(bucket)
         start = upload_key(bucket, max(after[0], prefix), bytes(UPLOAD_ID_BYTES))
         uploads: list[tuple[bytes, bytes, UploadRow]] = []
@@ -350,7 +491,7 @@ class ShardService:
                 break
             if (parsed.key, parsed.upload_id) <= after:
                 continue
-            if shard_number(object_hash(bucket, parsed.key), depth) in served:
+            if shard_number(object_hash(bucket, parsed.key), depth) in numbers:
                 uploads.append((parsed.key, parsed.upload_id, decode_upload(value).row))
                 if len(uploads) >= limit:
                     break

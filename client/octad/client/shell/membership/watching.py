@@ -1,7 +1,7 @@
 """Who is there and who came and went, in one order, nothing lost or doubled over reconnects.
 
 The first contact must succeed; afterwards a watch goes on at whichever coordinator answers, from
-the last revision it has seen. What cannot be continued arrives as a reset with all that is there.
+where it was. What cannot be continued arrives as a reset with all that is there.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from octad.client.core.event_document import (
     ClusterEvent,
     EventsDocument,
     SseReader,
+    WatchToken,
+    decode_token,
+    encode_token,
 )
 from octad.client.core.service_records import ServiceInstance
 from octad.client.shell.coordinator_calls import (
@@ -49,40 +52,41 @@ class ServiceEvent:
 
     type: Literal["reset", "join", "change", "leave"]
     revision: int
-    token: int
+    token: str
     instance: ServiceInstance | None = None  # Of a leave: as it last was, if that was seen.
     instances: tuple[ServiceInstance, ...] = ()
 
 
 async def watch(
-    service: str, *, coordinator: str, after: int | None = None
+    service: str, *, coordinator: str, after: str | None = None
 ) -> AsyncGenerator[ServiceEvent, None]:
     """The events of one service; without `after`, the first one is a reset.
 
     `coordinator`: URLs separated by commas. Only the first contact raises CoordinatorsUnreachable.
     """
     known: dict[str, ServiceInstance] = {}
-    token = -1 if after is None else after
+    token = after or ""
     async with aclosing(
         watch_keys(f"services/{service}/", coordinator=coordinator, after=after)
     ) as documents:
         async for document in documents:
             if document.reset:
                 known = {e.key: _instance(e) for e in document.events}
-                token = document.revision
-                yield ServiceEvent("reset", token, token, instances=tuple(known.values()))
+                token, instances = document.token, tuple(known.values())
+                yield ServiceEvent("reset", document.revision, token, instances=instances)
                 continue
+            life = decode_token(document.token).life
             for position, event in enumerate(document.events):
                 following = document.events[position + 1 : position + 2]
                 if not following:
-                    token = document.revision
+                    token = document.token
                 elif following[0].revision > event.revision:
-                    token = event.revision
+                    token = encode_token(WatchToken(life, event.revision))
                 yield _service_event(event, known, token)
 
 
 def _service_event(
-    event: ClusterEvent, known: dict[str, ServiceInstance], token: int
+    event: ClusterEvent, known: dict[str, ServiceInstance], token: str
 ) -> ServiceEvent:
     if event.type == "leave":
         return ServiceEvent("leave", event.revision, token, known.pop(event.key, None))
@@ -95,7 +99,7 @@ def _instance(event: ClusterEvent) -> ServiceInstance:
 
 
 async def watch_keys(
-    prefix: str, *, coordinator: str, after: int | None = None
+    prefix: str, *, coordinator: str, after: str | None = None
 ) -> AsyncGenerator[EventsDocument, None]:
     """Documents about all public keys under `prefix`: resets and changes, as they come."""
     coordinators = Coordinators(coordinator)
@@ -106,7 +110,7 @@ async def watch_keys(
                 async with aclosing(_stream(coordinators, prefix, token)) as documents:
                     async for document in documents:
                         token, met, failures, back_off_s = (
-                            document.revision,
+                            document.token,
                             True,
                             0,
                             BACK_OFF_S_MIN,
@@ -129,10 +133,10 @@ async def watch_keys(
 
 
 async def _stream(
-    coordinators: Coordinators, prefix: str, token: int | None
+    coordinators: Coordinators, prefix: str, token: str | None
 ) -> AsyncGenerator[EventsDocument, None]:
     """One connection's documents."""
-    query = {"prefix": prefix, **({} if token is None else {"after": str(token)})}
+    query = {"prefix": prefix, **({} if token is None else {"after": token})}
     timeout = aiohttp.ClientTimeout(None, sock_connect=CONNECT_S_MAX, sock_read=SILENCE_S_MAX)
     async with coordinators.session().get(
         coordinators.url + EVENTS_PATH,

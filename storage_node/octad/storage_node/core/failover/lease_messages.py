@@ -1,17 +1,21 @@
 """What two nodes tell each other four times a second. One-way; the meaning is in `pair_leases.py`.
 
-A beat is worthless when it is late, so neither is ever sent again. Not registered before the shell
-is switched over.
+A beat is worthless when it is late, so neither is ever sent again.
 """
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from octad.sharding.ids import Epoch, NodeId, ShardId
-from octad.storage_node.core.messages import Message
+from octad.storage_node.core.messages import Message, message
 
 
+@message
 class Beat(Message, frozen=True, array_like=True, tag=24):
     """Asks for a promise and for read grants."""
+
+    urgent: ClassVar[bool] = True
 
     boot: int  # Of the sender: numbers begin anew with each.
     number: int
@@ -20,8 +24,11 @@ class Beat(Message, frozen=True, array_like=True, tag=24):
     leads: tuple[tuple[ShardId, Epoch], ...] | None = None  # In full, when asked for.
 
 
+@message
 class BeatAnswer(Message, frozen=True, array_like=True, tag=25):
     """Answers the beat of this boot and number."""
+
+    urgent: ClassVar[bool] = True
 
     boot: int
     number: int

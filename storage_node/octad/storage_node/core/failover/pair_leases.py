@@ -18,13 +18,20 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 
 from xxhash import xxh3_64_intdigest
 
 from octad.sharding.ids import Epoch, NodeId, ShardId
-from octad.sharding.limits import BEAT_S, CLOCK_DRIFT_MAX, GRACE_S, LEASE_S, READ_GRANT_S_MIN
+from octad.sharding.limits import (
+    BEAT_S,
+    CLOCK_DRIFT_MAX,
+    GRACE_S,
+    ISOLATED_WAIT_S,
+    LEASE_S,
+    READ_GRANT_S_MIN,
+)
 from octad.storage_node.core.failover.lease_messages import Beat, BeatAnswer
 
 BEATS_REMEMBERED = 8  # An answer that comes later would give no lease any more.
@@ -77,6 +84,7 @@ class PairLeases:
         self.booted_at = now
         self._beaten_at = now
         self._awake_since = now  # This node has been beating without a gap.
+        self.dead: Container[NodeId] = ()  # By their supervisor's word: see `grace_over`.
         self.beat_soon = False  # Something is led or followed that no beat has told of.
         self._tick = 0
         self._peers: dict[NodeId, _Peer] = {}
@@ -271,12 +279,25 @@ class PairLeases:
     def grace_over(self, shard: ShardId, node: NodeId, learned_at: float, now: float) -> bool:
         """Rule R7: may we submit a row without `node`? `learned_at`: when we learned the row.
 
-        A node that was paused itself has heard nothing of anybody: it listens first.
+        A node that was paused itself has heard nothing of anybody: it listens first. Nobody waits
+        for a process that is recorded as dead: the swap compares that no other has begun since. Who
+        hears only few of the others may be the one that is cut off: it lets them go first.
         """
+        if node in self.dead:
+            return True
         if now - self._beaten_at > OWN_PAUSE_S:
             return False
         grace_end = self.grace_end(shard, node, learned_at)
-        return now >= grace_end and now >= self._awake_since + LEASE_S
+        if now < grace_end or now < self._awake_since + LEASE_S:
+            return False
+        return now >= grace_end + ISOLATED_WAIT_S or not self._is_isolated(now)
+
+    def _is_isolated(self, now: float) -> bool:
+        """Whether fewer than half of two or more nodes with which this one shares shards answer."""
+        others = [peer for node, peer in self._peers.items() if node not in self.dead]
+        shared = [peer for peer in others if peer.led or peer.followed]
+        heard = sum(now - peer.answered_at <= LEASE_S + BEAT_S for peer in shared)
+        return len(shared) > 1 and 2 * heard < len(shared)
 
     def grace_end(self, shard: ShardId, node: NodeId, learned_at: float) -> float:
         """From when on rule R7 allows it, if nothing more is promised or granted."""

@@ -12,7 +12,8 @@ from collections.abc import Collection
 import msgspec
 
 from octad.sharding.ids import Epoch, NodeId, Seq
-from octad.sharding.shard_map import FormerMember, Learner, Member, ShardRow
+from octad.sharding.shard_map import FormerMember, Learner, Member, ShardRow, SplitPoint
+from octad.sharding.splitting import split_row
 
 _replace = msgspec.structs.replace
 
@@ -22,7 +23,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     members: tuple[NodeId, ...]
     primary: NodeId
-    depth: int  # More than the row's: to be split, which nobody carries out yet.
+    depth: int  # More than the row's: to be split, once everything else is as planned.
 
 
 def resumed(row: ShardRow) -> ShardRow:
@@ -92,14 +93,32 @@ def handed_over(row: ShardRow, target: NodeId) -> ShardRow:
     return _next(row, primary=target)
 
 
+def split(row: ShardRow, point: SplitPoint) -> ShardRow:
+    """The row of both halves (rule R18)."""
+    return _replace(split_row(row)[0], splits=(*row.split_points(), point))
+
+
+def is_at_full_strength(row: ShardRow, replicas: int) -> bool:
+    """Whether nobody is missed and nobody copies: the shard may be split."""
+    full = all(member.base == 0 for member in row.members)
+    return full and len(row.members) >= replicas and not row.learners and not row.last_full
+
+
 def check_succession(old: ShardRow, new: ShardRow) -> None:
     """What must hold of every change, whoever proposes it."""
     assert new.epoch == old.epoch + 1
-    assert new.depth == old.depth
+    if new.depth != old.depth:
+        assert new == split(old, new.split_points()[-1]), "a split changes nothing else"
+        assert is_at_full_strength(old, 1)
+    assert new.split_points()[: len(old.split_points())] == old.split_points()
     nodes = [member.node for member in new.members] + [known.node for known in new.learners]
     assert len(set(nodes)) == len(nodes), "a node has one place in a row"
     primary = new.member(new.primary)
     assert primary is not None, "the primary is a member"
+    assert new.recoveries == old.recoveries, "what an operator gave up stays given up"
+    disks = [(member.node, member.incarnation) for member in new.members]
+    disks += [(known.node, known.incarnation) for known in new.learners]
+    assert not any(new.has_given_up(*disk) for disk in disks), "its copy is void"
     kept = {member.node for member in new.members} & {member.node for member in old.members}
     assert kept, "no member of the old row is left to know what was committed"
     assert primary.node in kept, "only a member of the old row can be primary"

@@ -1,6 +1,6 @@
 """What a shard replica asks its shell to do, and the refusals it raises.
 
-What the shell owes for each action is in `docs/reference/failover.md`.
+What the shell owes for each action is in `docs/reference/replication.md`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId, shard_name
 from octad.sharding.shard_map import ShardRow
-from octad.storage_node.core.failover.shard_log import Entry
+from octad.storage_node.core.failover.shard_log import Entry, ShardLog
 
 
 class NotPrimary(Exception):
@@ -32,8 +32,9 @@ class TooFewCopies(NotServing):
 class AlreadyOrdered(Exception):
     """The request stands in the log: it was made before (rule R16)."""
 
-    def __init__(self, entry: Entry | None) -> None:
-        super().__init__("the request was ordered before")
+    def __init__(self, seq: Seq, entry: Entry | None) -> None:
+        super().__init__(f"the request was ordered before, as {seq}")
+        self.seq = seq  # An append's answer is found by it.
         self.entry = entry  # None: it is applied, and the answer is "done".
 
 
@@ -51,6 +52,7 @@ class Swap:
 
     expected: ShardRow
     proposed: ShardRow
+    sibling: ShardId | None = None  # R18: write `proposed` there, too, where no row may be yet.
 
 
 @dataclass(slots=True)
@@ -122,13 +124,31 @@ class SendSession:
 class StartLog:
     """Journal that the log begins anew behind `start`, before any Append that follows.
 
-    `commit`, `whole`: for the record, as they were before.
+    `commit`, `whole`: for the record, as they were before; `depth` as the shard is split now.
     """
 
     start: Seq
     start_epoch: Epoch
     commit: Seq
     whole: Seq
+    depth: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SplitLog:
+    """The log here is split behind its last entry: make the replica of `sibling` by `inherit`.
+
+    Journal a record of it, with `seq`, `epoch` and `depth`, before any later Append of either half.
+    """
+
+    sibling: ShardId
+    depth: int  # Of both halves.
+    seq: Seq  # Everything up to here is committed and applied.
+    epoch: Epoch  # Of the entry at `seq`.
+    log: ShardLog  # The sibling's.
+    whole: Seq | None
+    copied_as_of: Seq | None
+    swap: Swap | None  # Ours, when that made the split: the sibling leads by it, too.
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +197,7 @@ Action: TypeAlias = (
     | SendJoin
     | SendSession
     | StartLog
+    | SplitLog
     | Copy
     | Apply
     | Propose

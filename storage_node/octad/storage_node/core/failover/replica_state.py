@@ -67,7 +67,13 @@ class ReplicaState:
         self.learned_at = 0.0  # When this node learned `row`.
         self.pending: Swap | None = None  # Submitted; until its outcome is known, no commits.
         self.plan: Plan | None = None
+        self.acted_epoch = Epoch(0)  # The highest under which the log was changed, before this row.
+        self.void = False  # It may show what an operator's recovery gave up (R19): no part in it.
+        self.depth: int | None = None  # To which the log here is split; None: as the first row.
+        self.split_due = False  # Once everything committed is applied.
+        self.held: ShardRow | None = None  # A row of greater depth: first the log is split.
         self.missing_before: Seq | None = None  # Recovery: a record without its predecessor.
+        self.recovered_ids: list[bytes] = []  # Recovery: applied, and not yet in the window.
         # As primary.
         self.leading = False  # Primary of row.epoch, by a swap of our own.
         self.stopped = False  # For good in this epoch: the row was, or may be, handed over.
@@ -94,6 +100,9 @@ class ReplicaState:
         self.joins = 0
         self.rejoin = False
         self.joined_at = 0.0
+        # As backup.
+        self.tail: tuple[Seq, Seq] = (log.commit, log.end)  # What is not committed,
+        self.tail_since = 0.0  # unchanged since.
 
     # -- who we are ----------------------------------------------------------------------------
 
@@ -105,14 +114,16 @@ class ReplicaState:
 
     def own_member(self) -> Member | None:
         """Our place among the members, if the row means this disk."""
-        if self.row is None:
+        if self.row is None or self.void:
             return None
         member = self.row.member(self.node)
         return member if member is not None and member.incarnation == self.incarnation else None
 
     def is_learner(self) -> bool:
         """Whether the row names this disk as a learner."""
-        return self.row is not None and any(
+        if self.row is None or self.void:
+            return False
+        return any(
             learner.node == self.node and learner.incarnation == self.incarnation
             for learner in self.row.learners
         )
@@ -121,6 +132,25 @@ class ReplicaState:
         """All members but this node."""
         assert self.row is not None
         return [member.node for member in self.row.members if member.node != self.node]
+
+    # -- an operator's recovery ----------------------------------------------------------------
+
+    def learn_recoveries(self, row: ShardRow) -> None:
+        """Rule R19: a copy of before a recovery is good only as far as that recovery went.
+
+        The replica that an operator has put in the place of lost members is whole from then on,
+        whatever a copy that was under way has left.
+        """
+        for recovery in row.recovered:
+            if (recovery.node, recovery.incarnation) == (self.node, self.incarnation):
+                member = row.member(self.node)
+                if row.primary == self.node and member is not None and member.base == 0:
+                    self.whole = self.copied_as_of = self.wanted_start = None
+            elif self.acted_epoch < recovery.epoch:
+                behind = self.log.commit > recovery.upto or self.whole is not None
+                self.void = self.void or behind
+        if not self.void:
+            self.acted_epoch = row.epoch
 
     # -- both roles ----------------------------------------------------------------------------
 
@@ -172,4 +202,4 @@ class ReplicaState:
         commit = log.commit
         log.restart_at(start, epoch)
         self.copied_as_of = None
-        return [StartLog(start, epoch, commit, self.whole)]
+        return [StartLog(start, epoch, commit, self.whole, self.depth)]

@@ -2,7 +2,7 @@
 
 Every write carries a request id (the front door's boot and a counter) in its entry; so does the
 copy that a new member gets. The window holds the ids of all entries not yet applied, and of the
-applied ones for twice the longest retry, but no more than a bound: a retry that comes when the
+applied ones for longer than any retry, but no more than a bound: a retry that comes when the
 window no longer reaches back to its first attempt is refused as unknown, never executed.
 
 Ids are dropped by each replica on its own clock: which ones a replica dropped is its own affair,
@@ -61,7 +61,7 @@ class RequestWindow:
 
     def reaches_back(self, age_s: float, now: float) -> bool:
         """Whether a request first made `age_s` ago would be here if it had been ordered."""
-        return age_s <= REQUEST_IDS_S / 2 and now - age_s >= self.complete_since
+        return age_s <= REQUEST_IDS_S and now - age_s >= self.complete_since
 
     def applied(self, request_ids: Iterable[bytes], now: float) -> list[tuple[bytes, Seq]]:
         """These are applied at `now`; gives the ids (with their seq) that are dropped for it."""
@@ -89,6 +89,14 @@ class RequestWindow:
             self._times.setdefault(request_id, now)
         if len(self._times) >= REQUEST_IDS_MAX:
             self.complete_since = now  # What was dropped before, nobody knows any more.
+
+    def half(self) -> RequestWindow:
+        """All of it again: nobody knows in which half a request's key is (rule R18)."""
+        window = RequestWindow()
+        window._seqs, window._times = dict(self._seqs), dict(self._times)
+        window._refused = dict(self._refused)
+        window.complete_since = self.complete_since
+        return window
 
     def pairs(self) -> list[tuple[bytes, Seq]]:
         """Every id of an applied entry: what a copy of the shard takes along."""

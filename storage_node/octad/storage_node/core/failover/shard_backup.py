@@ -1,6 +1,6 @@
 """A shard replica as backup, recruit or learner: takes Prepares, acknowledges, reads, takes over.
 
-Rules R1, R2, R3, R11, R12 and R13 of `docs/reference/failover.md`.
+Rules R1, R2, R3, R11, R12 and R13 of `docs/reference/replication.md`.
 """
 
 from __future__ import annotations
@@ -102,7 +102,11 @@ class Backup(ReplicaState):
         refusal = self.refuse(sender, epoch)
         if refusal is not None:
             return refusal
-        if nonce != self.nonce or not self.is_learner():
+        if not self.is_learner():
+            return []
+        if not nonce or nonce != self.nonce:
+            if not self.nonce and session != self.session:
+                self.rejoin = True  # The primary counts on a session that is not ours.
             return []
         self.nonce, self.session, self.rejoin = 0, session, False
         return [*self.want_start(start, first), Copy(start, (sender,))]
@@ -137,11 +141,15 @@ class Backup(ReplicaState):
         sources = [self.row.primary, *(node for node in former if node != self.row.primary)]
         return [Copy(Seq(member.base - 1), tuple(n for n in sources if n != self.node))]
 
+    def wants_copy(self, start: Seq) -> bool:
+        """Whether a copy behind `start` would be of use."""
+        return start == self.log.start and self.whole is not None and self.wanted_start is None
+
     def on_copied(
         self, start: Seq, as_of: Seq, request_ids: list[tuple[bytes, Seq]], now: float
     ) -> Actions:
         """Every row as of `as_of` or later is durable here, and `start` was asked for."""
-        if start != self.log.start or self.whole is None or self.wanted_start is not None:
+        if not self.wants_copy(start):
             return []
         assert as_of >= start
         self.copied_as_of = as_of
@@ -205,20 +213,40 @@ class Backup(ReplicaState):
         assert row is not None
         if self.is_learner():
             return self._join(row.primary, now)
-        member = self.own_member()
-        if member is None or not self.may_take_over(now):
+        if self.own_member() is None:
             return []
+        if not self.may_take_over(now):
+            return self._ask_about_tail(row.primary, now)
         self.leases.forget(self.shard)  # R9: no promises while we challenge.
         return self.submit(Swap(row, taken_over(row, self.node, self.log.commit)), now)
 
+    def _ask_about_tail(self, primary: NodeId, now: float) -> Actions:
+        """A commit point that nothing follows is announced once; when it was lost, ask for it."""
+        tail = (self.log.commit, self.log.end)
+        if tail[0] == tail[1] or tail != self.tail:
+            self.tail, self.tail_since = tail, now
+        elif now - self.tail_since > RESEND_S:
+            self.tail_since = now
+            return [SendNack(primary, self.log.verified)]
+        return []
+
     def may_take_over(self, now: float) -> bool:
-        """Rule R11: a complete member, after the grace."""
+        """Rule R11: a complete member, after the grace.
+
+        The first of the heirs goes first: two who want the same delay each other.
+        """
         row = self.row
         if row is None or not self.is_complete() or self.wanted_start is not None:
             return False
-        nodes = [member.node for member in row.members if member.node != row.primary]
-        learned_at = self.learned_at + nodes.index(self.node) * TAKEOVER_STAGGER_S
-        return self.leases.grace_over(self.shard, row.primary, learned_at, now)
+        heirs = [m.node for m in row.members if m.base == 0 and m.node != row.primary]
+        heirs = [node for node in heirs if node not in self.leases.dead]
+        place = heirs.index(self.node) if self.node in heirs else len(heirs)
+        if not place:
+            return self.leases.grace_over(self.shard, row.primary, self.learned_at, now)
+        end = self.leases.grace_end(self.shard, row.primary, self.learned_at)
+        return now >= end + place * TAKEOVER_STAGGER_S and self.leases.grace_over(
+            self.shard, row.primary, self.learned_at, now
+        )
 
     def _join(self, primary: NodeId, now: float) -> Actions:
         waiting = self.nonce or self.session

@@ -106,6 +106,14 @@ class ShardLog:
         self.verified = self.durable = start
         self.start_epoch = self.applied_epoch = epoch
 
+    def half(self) -> ShardLog:
+        """The log of a half of the shard: this one, of which everything is applied (rule R18)."""
+        assert self.applied == self.end, "a log is split behind its last entry"
+        log = ShardLog(self.applied, self.applied_epoch)
+        log.start, log.start_epoch = self.start, self.start_epoch
+        log.requests = self.requests.half()
+        return log
+
     def is_durable(self, entry: Entry) -> bool:
         """The journal has synced `entry`; False when it was truncated meanwhile."""
         if not self.applied < entry.seq <= self.end or self.at(entry.seq) is not entry:

@@ -1,6 +1,6 @@
 """A shard replica as primary: orders writes, commits them, answers reads, changes the row.
 
-Rules R2, R3, R4, R9, R10, R12, R13, R15 and R17 of `docs/reference/failover.md`.
+Rules R2, R3, R4, R9, R10, R12, R13, R15 and R17 of `docs/reference/replication.md`.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ class Primary(ReplicaState):
         requests = self.log.requests
         known = requests.find(request_id)
         if known is not None:
-            raise AlreadyOrdered(self.log.at(known) if known > self.log.applied else None)
+            entry = self.log.at(known) if known > self.log.applied else None
+            raise AlreadyOrdered(known, entry)
         if requests.was_refused(request_id):
             raise AlreadyRefused
 
@@ -122,8 +123,7 @@ class Primary(ReplicaState):
         if not self.leads(epoch):
             return []
         if session:
-            self._on_learner_ack(sender, upto, session, whole)
-            return []
+            return self._on_learner_ack(sender, upto, session, whole)
         known = self.match.get(sender)
         if known is None:
             return []
@@ -134,12 +134,20 @@ class Primary(ReplicaState):
             return self.advance()
         return []
 
-    def _on_learner_ack(self, sender: NodeId, upto: Seq, session: int, whole: bool) -> None:
+    def _on_learner_ack(self, sender: NodeId, upto: Seq, session: int, whole: bool) -> Actions:
         if self.sessions.get(sender) != session:
-            return  # Of an earlier session whose log may be gone.
+            return [self._session(sender, 0)]  # Of another session, whose log may be gone.
         self.learner_match[sender] = max(self.learner_match[sender], upto)
         if whole:
             self.has_become_whole(sender)
+        return []
+
+    def _session(self, learner: NodeId, nonce: int) -> SendSession:
+        """Which session is the present one; an answer to who asked with `nonce`, if to any."""
+        start_epoch = self.log.epoch_at(self.log.commit)
+        assert start_epoch is not None
+        session = self.sessions.get(learner, 0)
+        return SendSession(learner, nonce, session, self.log.commit, start_epoch)
 
     def has_become_whole(self, node: NodeId) -> None:
         """A recruit or learner has all of history: it may become a full member."""
@@ -166,10 +174,8 @@ class Primary(ReplicaState):
         self.learner_match[sender] = Seq(0)
         self.whole_elsewhere.discard(sender)
         self.set_targets()
-        start_epoch = self.log.epoch_at(self.log.commit)
-        assert start_epoch is not None
-        first = SendSession(sender, nonce, session, self.log.commit, start_epoch)
-        return [first, *self.prepare_again(sender, session, self.log.commit)]
+        again = self.prepare_again(sender, session, self.log.commit)
+        return [self._session(sender, nonce), *again]
 
     def announcement(self) -> Actions:
         """Tell everyone of a commit point that no Prepare has carried to them."""
@@ -282,6 +288,15 @@ class Primary(ReplicaState):
         assert self.row is not None
         return ReadTicket(self.row.epoch, Seq(0))
 
+    def begin_list(self, epoch: Epoch, now: float) -> ReadTicket | None:
+        """Before many keys are read at once, by a request that names the epoch it knows (rule R3).
+
+        None while the index does not show the commit point: ask again after the next `on_applied`.
+        """
+        if not self.leads(epoch) or not self.serves() or not self.has_lease(now):
+            return None
+        return ReadTicket(epoch, Seq(0)) if self.log.applied == self.log.commit else None
+
     def refusal_ticket(self, key: bytes, now: float) -> ReadTicket | None:
         """A 412, 304 or 404 for `key` as it is prepared now: good once that is committed."""
         if not self.serves() or not self.has_lease(now):
@@ -308,6 +323,15 @@ class Primary(ReplicaState):
             if member.node != me and not promised_by(member.node, shard, now):
                 return False
         return True
+
+    def verified_copies(self, now: float) -> int:
+        """Members with all of history that acknowledged the barrier and were heard just now."""
+        if not self.serves():
+            return 0
+        assert self.row is not None
+        full = [member.node for member in self.row.members if member.base == 0]
+        promised_by = self.leases.promised_by
+        return sum(node == self.node or promised_by(node, self.shard, now) for node in full)
 
     def refuse_request(self, request_id: bytes, ticket: ReadTicket, now: float) -> bool:
         """Whether the refusal may be answered now; then the request is never executed any more.

@@ -1,6 +1,6 @@
 """What a primary does about its row: remove, recruit, promote, hand over; one at a time.
 
-Rules R7, R10, R12, R13, R15 and R17 of `docs/reference/failover.md`. Each change is a swap
+Rules R7, R10, R12, R13, R15, R17 and R18 of `docs/reference/replication.md`. Each change is a swap
 of its own; while its outcome is not known, nothing is committed (R9).
 """
 
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from octad.sharding.ids import NodeId, Seq
-from octad.sharding.limits import DRAIN_S_MAX, RESEND_S
-from octad.sharding.shard_map import Learner, Member, ShardRow
+from octad.sharding.ids import NodeId, Seq, ShardId
+from octad.sharding.limits import DRAIN_S_MAX, RESEND_S, SHARD_DEPTH_MAX
+from octad.sharding.shard_map import Learner, Member, ShardRow, SplitPoint
 from octad.storage_node.core.failover import reconfiguration
 from octad.storage_node.core.failover.replica_actions import Actions, Swap
 from octad.storage_node.core.failover.shard_primary import Primary
@@ -44,6 +44,7 @@ class Reconfigurer(Primary):
             if member.node != self.node
             and (
                 member.node in unwanted
+                or member.node in self.leases.dead
                 or self.is_stuck(member.node, now)
                 or not self.leases.promised_by(member.node, self.shard, now)
             )
@@ -112,18 +113,34 @@ class Reconfigurer(Primary):
         return full.issuperset(self.plan.members)
 
     def _planned(self, row: ShardRow, now: float) -> Swap | None:
-        """The plan's next step: learners, then the new primary."""
+        """The plan's next step: learners, then the new primary, and at last a split."""
         plan = self.plan
         if plan is None:
             return None
         for swap in self._learner_steps(row):
             return swap
-        if plan.primary == self.node or not self._planned_are_full(row) or not self._drained(now):
+        if plan.primary == self.node:
+            return self._split(row, plan.depth, now)
+        if not self._planned_are_full(row) or not self._drained(now):
             return None
         if not self.leases.promised_by(plan.primary, self.shard, now):
             return None
         self.stopped = True  # R17: before the swap is sent, and for good in this epoch.
         return Swap(row, reconfiguration.handed_over(row, plan.primary))
+
+    def _split(self, row: ShardRow, depth: int, now: float) -> Swap | None:
+        """Rule R18: nothing is under way and everybody is here: both halves begin the same."""
+        if not row.depth < depth <= SHARD_DEPTH_MAX or self._unwanted(row):
+            return None
+        if not reconfiguration.is_at_full_strength(row, self.strength.replicas):
+            return None
+        if not self._promised(row.members, now) or not self._drained(now):
+            return None
+        self.stopped = True  # As R17: before the swap is sent, and for good in this epoch.
+        epoch = self.log.epoch_at(self.log.commit)
+        assert epoch is not None
+        sibling = ShardId(self.shard + (1 << row.depth))
+        return Swap(row, reconfiguration.split(row, SplitPoint(self.log.commit, epoch)), sibling)
 
     def _learner_steps(self, row: ShardRow) -> Iterator[Swap]:
         assert self.plan is not None

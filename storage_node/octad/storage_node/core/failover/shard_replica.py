@@ -6,12 +6,13 @@
 
 Feed it events (methods named `on_…`, and `propose`); each gives the actions for the shell to
 perform, in order. Time arrives in the event. The numbered rules are in
-`docs/reference/failover.md`; the parts are
+`docs/reference/replication.md`; the parts are
 
     shard_log.py           entries, and how far they are verified, durable, committed, applied
     shard_primary.py       orders, commits, reads              (R2, R3, R4, R11, R16)
-    shard_reconfigurer.py  removes, recruits, promotes, moves  (R7, R9, R10, R12, R13, R17)
+    shard_reconfigurer.py  removes, recruits, promotes, moves  (R7, R9, R10, R12, R13, R17, R18)
     shard_backup.py        takes Prepares, copies, takes over  (R1, R2, R3, R11, R12)
+    shard_splitter.py      splits the log in place             (R18)
     pair_leases.py         promises between nodes              (R4, R5, R6, R7)
 """
 
@@ -25,19 +26,30 @@ from octad.storage_node.core.failover.replica_state import ReadTicket
 from octad.storage_node.core.failover.shard_backup import Backup
 from octad.storage_node.core.failover.shard_log import Entry
 from octad.storage_node.core.failover.shard_reconfigurer import Reconfigurer
+from octad.storage_node.core.failover.shard_splitter import Splitter
+
+NEVER_ACTED = Epoch(0)
 
 
-class ShardReplica(Reconfigurer, Backup):
+class ShardReplica(Reconfigurer, Backup, Splitter):
     """See the module. All methods are synchronous, cheap and without side effects outside."""
 
     # -- recovery ------------------------------------------------------------------------------
 
     def restore(
-        self, start: Seq, start_epoch: Epoch, whole: Seq | None, copied_as_of: Seq | None
+        self,
+        start: Seq,
+        start_epoch: Epoch,
+        whole: Seq | None,
+        copied_as_of: Seq | None,
+        depth: int | None = None,
+        acted_epoch: Epoch = NEVER_ACTED,
     ) -> None:
         """What the index says of this replica, before its journal is replayed."""
+        self.acted_epoch = acted_epoch
         self.log.start, self.log.start_epoch = start, start_epoch
         self.whole, self.copied_as_of = whole, copied_as_of
+        self.depth = depth
 
     def recover(self, entry: Entry, commit: Seq) -> None:
         """Replay one journal record, in the order of the journal (rule R14).
@@ -48,6 +60,7 @@ class ShardReplica(Reconfigurer, Backup):
         any record carries stays prepared and dirty.
         """
         log, seq = self.log, entry.seq
+        self.acted_epoch = max(self.acted_epoch, entry.epoch)
         self.missing_before = None
         if seq > log.end + 1:
             self.missing_before = seq
@@ -67,15 +80,19 @@ class ShardReplica(Reconfigurer, Backup):
         log.durable = log.end
         log.verified = self.announced = log.commit
         newly, log.commit = log.commit, log.applied
+        self.check_whole()  # It may have been when it stopped, and no entry may follow.
         return self.commit_to(newly)
 
-    def recover_start(self, start: Seq, epoch: Epoch, commit: Seq, whole: Seq) -> Actions:
+    def recover_start(
+        self, start: Seq, epoch: Epoch, commit: Seq, whole: Seq, depth: int | None = None
+    ) -> Actions:
         """Replay a record that `StartLog` wrote. Perform the actions before the next record.
 
         Records of the log before it may have been replayed in vain: what a start has cut off must
         not stand behind it.
         """
         log = self.log
+        self.acted_epoch = max(self.acted_epoch, epoch)
         self.missing_before = None
         if start <= log.start:
             log.commit = log.applied
@@ -85,8 +102,8 @@ class ShardReplica(Reconfigurer, Backup):
         log.commit = max(log.commit, min(commit, log.end))
         newly, log.commit = log.commit, log.applied
         actions = self.commit_to(newly)
-        log.applied_to(newly)
-        self.whole = whole
+        self.recovered_ids += log.applied_to(newly)
+        self.whole, self.depth = whole, depth
         self.copied_as_of = None
         log.restart_at(start, epoch)
         return actions
@@ -95,9 +112,16 @@ class ShardReplica(Reconfigurer, Backup):
 
     def on_row(self, row: ShardRow, now: float) -> Actions:
         """The configuration store has this row. Older ones than what is known change nothing."""
-        known, pending = self.row, self.pending
+        known = self.row
         if known is not None and row.epoch <= known.epoch:
             return []
+        if self.held is not None and row.epoch < self.held.epoch:
+            return []
+        split = self.split_for(row)
+        return split if self.held is not None else split + self._on_row(row, now)
+
+    def _on_row(self, row: ShardRow, now: float) -> Actions:
+        pending = self.pending
         won = pending is not None and row == pending.proposed
         goes_on = won and self.leading and not self.stopped
         actions = self._enter(row, now, goes_on)
@@ -141,8 +165,12 @@ class ShardReplica(Reconfigurer, Backup):
 
     def _enter(self, row: ShardRow, now: float, goes_on: bool) -> Actions:
         actions: Actions = [] if goes_on else self._step_down()
-        if self.row is None or row.primary != self.row.primary:
+        known = self.row
+        if known is None or row.primary != known.primary:
             self.session, self.nonce = 0, 0
+        elif row.epoch > known.epoch + 1:
+            self.rejoin = True  # It may have been no learner in between, and lost its session.
+        self.learn_recoveries(row)
         self.row = row
         self.learned_at = now
         self.pending = None
@@ -217,10 +245,16 @@ class ShardReplica(Reconfigurer, Backup):
     def on_applied(self, upto: Seq, now: float) -> Actions:
         """The index holds every entry up to `upto`."""
         log = self.log
-        log.requests.applied(log.applied_to(upto), now)
+        log.requests.applied(self.recovered_ids + log.applied_to(upto), now)
+        self.recovered_ids.clear()
         if self.wanted_start is not None:
-            return self.start_log() + self.copy_again()
+            return self.start_log() + self.copy_again() + self._on_held_row(now)
+        if self.split_due:
+            return self.split_if_due() + self._on_held_row(now)
         return self.check_whole() if self.copied_as_of is not None else []
+
+    def _on_held_row(self, now: float) -> Actions:
+        return [] if self.held is None else self.on_row(self.held, now)
 
     # -- reads ---------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from aiohttp import web
 
 from octad.client.core.s3_errors import S3Error
 from octad.sharding.limits import KIB, XML_BODY_BYTES_MAX
-from octad.storage_node.core.object_store import BodyWriter, Bucket
+from octad.storage_node.core.object_store import BodyWriter, Bucket, Degraded
 from octad.storage_node.core.rows import ExtentRef
 from octad.storage_node.s3.payload import (
     ObjectBytes,
@@ -42,6 +42,7 @@ class Received:
     checksums: dict[str, str]
     data: ObjectBytes
     extents: tuple[ExtentRef, ...]
+    degraded: Degraded | None = None  # Of what is stored already.
 
 
 async def read_document(exchange: Exchange, *, checksum_is_of_body: bool = True) -> bytes:
@@ -67,11 +68,18 @@ async def receive(
     algorithms: Sequence[str],
     *,
     inline_bytes_max: int,
+    upload_id: bytes = b"",
 ) -> Received:
     """Take the request's body in. All that can be refused without it has been refused before."""
     await exchange.invite_body()
     return await take_in(
-        exchange, _wire(exchange), plan, bucket, algorithms, inline_bytes_max=inline_bytes_max
+        exchange,
+        _wire(exchange),
+        plan,
+        bucket,
+        algorithms,
+        inline_bytes_max=inline_bytes_max,
+        upload_id=upload_id,
     )
 
 
@@ -83,19 +91,21 @@ async def take_in(
     algorithms: Sequence[str],
     *,
     inline_bytes_max: int,
+    upload_id: bytes = b"",
 ) -> Received:
     """The bytes of `source`, verified and given the checksums of `algorithms`.
 
-    Up to `inline_bytes_max` of them come back as `data`, more are stored as `extents`.
+    Up to `inline_bytes_max` of them come back as `data`, more are stored as `extents`,
+    for the object or for a part of `upload_id`.
     """
     reader = PayloadReader(plan, algorithms)
     async with aclosing(source):
         if plan.length <= inline_bytes_max:
             data, verified = await _collect(source, reader)
             return Received(verified.etag, verified.checksums, data, ())
-        body = exchange.store.new_body(bucket, exchange.key)
+        body = exchange.store.new_body(bucket, exchange.key, upload_id)
         verified, extents = await _store(source, reader, body)
-        return Received(verified.etag, verified.checksums, b"", extents)
+        return Received(verified.etag, verified.checksums, b"", extents, body.degraded())
 
 
 async def _collect(

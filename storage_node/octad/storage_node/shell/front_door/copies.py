@@ -23,7 +23,7 @@ from octad.storage_node.s3.copying import (
     replaces_metadata,
 )
 from octad.storage_node.s3.multipart import parse_upload_id, part_algorithms
-from octad.storage_node.s3.object_headers import checksum_type
+from octad.storage_node.s3.object_headers import checksum_type, degraded_line
 from octad.storage_node.s3.payload import plan_copy
 from octad.storage_node.s3.ranges import parse_copy_range, parse_part_number
 from octad.storage_node.shell.front_door.bodies import take_in
@@ -60,8 +60,9 @@ async def copy_object(exchange: Exchange) -> Answer:
         checksums=received.checksums,
         extents=received.extents,
     )
-    await exchange.store.put_object(bucket, exchange.key, copy, received.data, exchange.request_id)
-    return xml_answer(
+    write_id = exchange.write_id(copy.etag, str(copy.size))
+    degraded = await exchange.store.put_object(bucket, exchange.key, copy, received.data, *write_id)
+    answer = xml_answer(
         copy_object_xml(
             etag=copy.etag,
             modified_ms=copy.modified_ms,
@@ -69,6 +70,8 @@ async def copy_object(exchange: Exchange) -> Answer:
             checksum_type=checksum_type(copy.checksums),
         )
     )
+    answer.head += degraded_line(received.degraded, degraded)
+    return answer
 
 
 async def upload_part_copy(exchange: Exchange) -> Answer:
@@ -91,16 +94,20 @@ async def upload_part_copy(exchange: Exchange) -> Answer:
         bucket,
         part_algorithms(upload, None),
         inline_bytes_max=0,
+        upload_id=upload_id,
     )
     part = PartRow(
         end - start, received.etag, exchange.now_ms, received.checksums, received.extents
     )
-    await exchange.store.put_part(
-        bucket, exchange.key, upload_id, number, part, exchange.request_id
+    write_id = exchange.write_id(part.etag, str(part.size))
+    degraded = await exchange.store.put_part(
+        bucket, exchange.key, upload_id, number, part, *write_id
     )
-    return xml_answer(
+    answer = xml_answer(
         copy_part_xml(etag=part.etag, modified_ms=part.modified_ms, checksums=part.checksums)
     )
+    answer.head += degraded_line(received.degraded, degraded)
+    return answer
 
 
 async def _source(exchange: Exchange) -> tuple[Bucket, StoredObject]:

@@ -11,6 +11,7 @@ from octad.client.core.s3_errors import S3Error
 from octad.client.core.sigv4_verify import Authenticated
 from octad.storage_node.core.object_store import Bucket, ObjectStore
 from octad.storage_node.s3.answers import CONTINUE
+from octad.storage_node.s3.attempts import sdk_age_s, sdk_request_id
 from octad.storage_node.s3.operations import Operation
 
 
@@ -33,6 +34,19 @@ class Exchange:
     bucket_name: str
     key: bytes
     body_awaited: bool  # The client waits for our word before it sends the body.
+
+    def write_id(self, *written: str, one_of_many: bool = False) -> tuple[bytes, float]:
+        """Request id and age of the write of `written` to what the request names.
+
+        The same id for all tries that an SDK makes of it, through whichever node.
+        """
+        target = [self.path, *(f"{name}={value}" for name, value in sorted(self.query.items()))]
+        request_id = sdk_request_id(
+            self.headers, self.signature.access_key, self.operation.value, [*target, *written]
+        )
+        if request_id is None:
+            return self.next_request_id() if one_of_many else self.request_id, 0.0
+        return request_id, sdk_age_s(self.headers)
 
     async def bucket(self) -> Bucket:
         """The bucket that the request names, if its sender may use it."""

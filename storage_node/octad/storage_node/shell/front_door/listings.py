@@ -12,6 +12,7 @@ from octad.client.core.s3_xml import (
     list_objects_v1_xml,
     list_objects_v2_xml,
 )
+from octad.storage_node.core.index_format import ListedRow
 from octad.storage_node.core.object_store import Bucket, ListPage, ListQuery
 from octad.storage_node.core.rows import ObjectRow
 from octad.storage_node.s3.answers import Answer, xml_answer
@@ -87,7 +88,7 @@ async def _page(exchange: Exchange, bucket: Bucket, listing: ObjectListing) -> L
     return await exchange.store.list_keys(bucket, query)
 
 
-def _objects(entries: Iterable[tuple[bytes, ObjectRow | None]]) -> list[ObjectEntry]:
+def _objects(entries: Iterable[tuple[bytes, ObjectRow | ListedRow | None]]) -> list[ObjectEntry]:
     return [
         ObjectEntry(
             key,
@@ -102,5 +103,5 @@ def _objects(entries: Iterable[tuple[bytes, ObjectRow | None]]) -> list[ObjectEn
     ]
 
 
-def _common_prefixes(entries: Iterable[tuple[bytes, ObjectRow | None]]) -> list[bytes]:
+def _common_prefixes(entries: Iterable[tuple[bytes, ObjectRow | ListedRow | None]]) -> list[bytes]:
     return [name for name, row in entries if row is None]

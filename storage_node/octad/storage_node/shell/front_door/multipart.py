@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
+import hashlib
+from typing import Final
 
-from octad.client.core.checksums import requested_algorithm
+from octad.client.core.checksums import multipart_etag, requested_algorithm
 from octad.client.core.s3_xml import (
     ListParts,
     Owner,
@@ -15,25 +16,28 @@ from octad.client.core.s3_xml import (
 )
 from octad.client.core.s3_xml_requests import RequestedPart, read_complete_multipart_upload
 from octad.sharding.limits import LIST_KEYS_MAX, PUT_BYTES_MAX
-from octad.storage_node.core.object_store import Bucket, CompletedPart, NoSuchUpload
+from octad.storage_node.core.object_store import Bucket, CompletedPart, Degraded, NoSuchUpload
 from octad.storage_node.core.rows import ObjectRow, PartRow, UploadRow
 from octad.storage_node.s3.answers import Answer, xml_answer
 from octad.storage_node.s3.listing import parse_list_parts
 from octad.storage_node.s3.multipart import (
-    UPLOAD_ID_RANDOM_BYTES,
     check_completion,
     completed_row,
     is_completed,
     new_upload_id,
     parse_upload_id,
     part_algorithms,
+    unique_of_upload,
 )
-from octad.storage_node.s3.object_headers import checksum_lines, checksum_type
+from octad.storage_node.s3.object_headers import checksum_lines, checksum_type, degraded_line
 from octad.storage_node.s3.payload import plan_payload
 from octad.storage_node.s3.ranges import parse_part_number
 from octad.storage_node.s3.request_headers import stored_headers
 from octad.storage_node.shell.front_door.bodies import read_document, receive
 from octad.storage_node.shell.front_door.exchange import Exchange
+
+# Nodes' clocks and those of their clients agree better than this.
+_BEGUN_BEFORE_MS_MAX: Final = 3_600_000
 
 
 async def create_upload(exchange: Exchange) -> Answer:
@@ -41,13 +45,31 @@ async def create_upload(exchange: Exchange) -> Answer:
     algorithm, kind = requested_algorithm(exchange.headers)
     headers = stored_headers(exchange.headers)
     bucket = await exchange.bucket()
-    upload_id = new_upload_id(exchange.now_ms, secrets.token_bytes(UPLOAD_ID_RANDOM_BYTES))
+    request_id, age_s = exchange.write_id(*(f"{name}={headers[name]}" for name in sorted(headers)))
+    unique = unique_of_upload(request_id)
+    upload_id = new_upload_id(exchange.now_ms, unique)
     row = UploadRow(exchange.now_ms, exchange.owner, headers, algorithm, kind)
-    await exchange.store.create_upload(bucket, exchange.key, upload_id, row, exchange.request_id)
+    degraded = await exchange.store.create_upload(
+        bucket, exchange.key, upload_id, row, request_id, age_s
+    )
+    if age_s:
+        upload_id = await _begun_before(exchange, bucket, unique) or upload_id
     answer = xml_answer(initiate_multipart_upload_xml(bucket.name, exchange.key, upload_id.hex()))
     if algorithm:
         answer.head += f"x-amz-checksum-algorithm: {algorithm}\r\nx-amz-checksum-type: {kind}\r\n"
+    answer.head += degraded_line(degraded)
     return answer
+
+
+async def _begun_before(exchange: Exchange, bucket: Bucket, unique: bytes) -> bytes | None:
+    """The upload that an earlier try of this request has begun: it has another time in its id."""
+    no_earlier = new_upload_id(exchange.now_ms - _BEGUN_BEFORE_MS_MAX, bytes(len(unique)))
+    after = exchange.key, no_earlier
+    uploads = await exchange.store.list_uploads(bucket, exchange.key, after, LIST_KEYS_MAX)
+    for key, upload_id, _ in uploads:
+        if key == exchange.key and upload_id.endswith(unique):
+            return upload_id
+    return None
 
 
 async def upload_part(exchange: Exchange) -> Answer:
@@ -58,10 +80,16 @@ async def upload_part(exchange: Exchange) -> Answer:
     bucket = await exchange.bucket()
     upload = await exchange.store.get_upload(bucket, exchange.key, upload_id)
     algorithms = part_algorithms(upload, plan.claimed_algorithm)
-    received = await receive(exchange, plan, bucket, algorithms, inline_bytes_max=0)
+    received = await receive(
+        exchange, plan, bucket, algorithms, inline_bytes_max=0, upload_id=upload_id
+    )
     row = PartRow(plan.length, received.etag, exchange.now_ms, received.checksums, received.extents)
-    await exchange.store.put_part(bucket, exchange.key, upload_id, number, row, exchange.request_id)
-    return Answer(200, f'ETag: "{row.etag}"\r\n{checksum_lines(row.checksums)}')
+    write_id = exchange.write_id(row.etag, str(row.size))
+    degraded = await exchange.store.put_part(
+        bucket, exchange.key, upload_id, number, row, *write_id
+    )
+    head = f'ETag: "{row.etag}"\r\n{checksum_lines(row.checksums)}'
+    return Answer(200, head + degraded_line(received.degraded, degraded))
 
 
 async def list_parts(exchange: Exchange) -> Answer:
@@ -102,16 +130,15 @@ async def complete_upload(exchange: Exchange) -> Answer:
     # Its checksum headers are of the object to be.
     document = await read_document(exchange, checksum_is_of_body=False)
     requested = read_complete_multipart_upload(document)
+    write_id = exchange.write_id(hashlib.sha256(document).hexdigest())
+    degraded = None
     try:
-        row = await _complete(exchange, bucket, upload_id, requested)
+        row, degraded = await _complete(exchange, bucket, upload_id, requested, write_id)
     except NoSuchUpload:
         # The first answer may have been lost: the same request again is the same success.
-        present = await exchange.store.get_row(bucket, exchange.key)
-        if present is None or not is_completed(present, requested):
-            raise
-        row = present
+        row = await _completed_before(exchange, bucket, upload_id, requested, write_id)
     location = f"http://{exchange.headers.get('host', '')}{exchange.path}"
-    return xml_answer(
+    answer = xml_answer(
         complete_multipart_upload_xml(
             location=location,
             bucket=bucket.name,
@@ -121,24 +148,50 @@ async def complete_upload(exchange: Exchange) -> Answer:
             checksum_type=checksum_type(row.checksums),
         )
     )
+    answer.head += degraded_line(degraded)
+    return answer
+
+
+async def _completed_before(
+    exchange: Exchange,
+    bucket: Bucket,
+    upload_id: bytes,
+    requested: tuple[RequestedPart, ...],
+    write_id: tuple[bytes, float],
+) -> ObjectRow:
+    """The object that an earlier try of this request made; raises NoSuchUpload if none did."""
+    present = await exchange.store.get_row(bucket, exchange.key)
+    if present is not None and is_completed(present, requested):
+        return present
+    if not write_id[1]:
+        raise NoSuchUpload(upload_id.hex())
+    # Somebody has replaced or deleted it meanwhile, but that the upload was completed stays true.
+    row = ObjectRow(0, multipart_etag([part.etag for part in requested]), exchange.now_ms)
+    await exchange.store.complete_upload(
+        bucket, exchange.key, upload_id, row, _chosen(requested), *write_id
+    )
+    return row
 
 
 async def _complete(
-    exchange: Exchange, bucket: Bucket, upload_id: bytes, requested: tuple[RequestedPart, ...]
-) -> ObjectRow:
+    exchange: Exchange,
+    bucket: Bucket,
+    upload_id: bytes,
+    requested: tuple[RequestedPart, ...],
+    write_id: tuple[bytes, float],
+) -> tuple[ObjectRow, Degraded | None]:
     upload = await exchange.store.get_upload(bucket, exchange.key, upload_id)
     stored = await _all_parts(exchange, bucket, upload_id)
     row = completed_row(upload, requested, stored, exchange.now_ms)
     check_completion(exchange.headers, row)
-    await exchange.store.complete_upload(
-        bucket,
-        exchange.key,
-        upload_id,
-        row,
-        [CompletedPart(part.number, part.etag, part.checksums) for part in requested],
-        exchange.request_id,
+    degraded = await exchange.store.complete_upload(
+        bucket, exchange.key, upload_id, row, _chosen(requested), *write_id
     )
-    return row
+    return row, degraded
+
+
+def _chosen(requested: tuple[RequestedPart, ...]) -> list[CompletedPart]:
+    return [CompletedPart(part.number, part.etag, part.checksums) for part in requested]
 
 
 async def _all_parts(exchange: Exchange, bucket: Bucket, upload_id: bytes) -> dict[int, PartRow]:
@@ -158,5 +211,7 @@ async def abort_upload(exchange: Exchange) -> Answer:
     """Give up an upload and its parts."""
     upload_id = parse_upload_id(exchange.query["uploadId"])
     bucket = await exchange.bucket()
-    await exchange.store.abort_upload(bucket, exchange.key, upload_id, exchange.request_id)
-    return Answer(204)
+    degraded = await exchange.store.abort_upload(
+        bucket, exchange.key, upload_id, *exchange.write_id()
+    )
+    return Answer(204, degraded_line(degraded))

@@ -9,11 +9,11 @@ from octad.client.core.s3_errors import S3Error
 from octad.client.core.s3_xml import DeleteFailure, delete_result_xml
 from octad.client.core.s3_xml_requests import DeleteTarget, read_delete
 from octad.sharding.limits import INLINE_BYTES_MAX, PUT_BYTES_MAX
-from octad.storage_node.core.object_store import Bucket, StoreError
+from octad.storage_node.core.object_store import Bucket, Degraded, StoreError
 from octad.storage_node.core.rows import ObjectRow
 from octad.storage_node.s3.answers import Answer, xml_answer
 from octad.storage_node.s3.names import check_key
-from octad.storage_node.s3.object_headers import checksum_lines
+from octad.storage_node.s3.object_headers import checksum_lines, degraded_line
 from octad.storage_node.s3.payload import plan_payload
 from octad.storage_node.s3.request_headers import stored_headers
 from octad.storage_node.s3.store_errors import s3_error_of
@@ -39,15 +39,17 @@ async def put_object(exchange: Exchange) -> Answer:
         checksums=received.checksums,
         extents=received.extents,
     )
-    await exchange.store.put_object(bucket, exchange.key, row, received.data, exchange.request_id)
-    return Answer(200, f'ETag: "{row.etag}"\r\n{checksum_lines(row.checksums)}')
+    write_id = exchange.write_id(row.etag, str(row.size))
+    degraded = await exchange.store.put_object(bucket, exchange.key, row, received.data, *write_id)
+    head = f'ETag: "{row.etag}"\r\n{checksum_lines(row.checksums)}'
+    return Answer(200, head + degraded_line(received.degraded, degraded))
 
 
 async def delete_object(exchange: Exchange) -> Answer:
     """Remove the object; that it was not there is no error."""
     bucket = await exchange.bucket()
-    await exchange.store.delete_object(bucket, exchange.key, exchange.request_id)
-    return Answer(204)
+    degraded = await exchange.store.delete_object(bucket, exchange.key, *exchange.write_id())
+    return Answer(204, degraded_line(degraded))
 
 
 async def delete_objects(exchange: Exchange) -> Answer:
@@ -58,9 +60,11 @@ async def delete_objects(exchange: Exchange) -> Answer:
     request = read_delete(await read_document(exchange))
     gate = asyncio.Semaphore(_DELETIONS_AT_ONCE)
 
+    degraded: list[Degraded | None] = []
+
     async def delete(target: DeleteTarget) -> DeleteFailure | None:
         async with gate:
-            return await _delete_one(exchange, bucket, target)
+            return await _delete_one(exchange, bucket, target, degraded)
 
     outcomes = await asyncio.gather(*[delete(target) for target in request.targets])
     failures = [failure for failure in outcomes if failure is not None]
@@ -69,17 +73,20 @@ async def delete_objects(exchange: Exchange) -> Answer:
         for target, failure in zip(request.targets, outcomes, strict=True)
         if failure is None
     ]
-    return xml_answer(delete_result_xml([] if request.quiet else deleted, failures))
+    answer = xml_answer(delete_result_xml([] if request.quiet else deleted, failures))
+    answer.head += degraded_line(*degraded)
+    return answer
 
 
 async def _delete_one(
-    exchange: Exchange, bucket: Bucket, target: DeleteTarget
+    exchange: Exchange, bucket: Bucket, target: DeleteTarget, degraded: list[Degraded | None]
 ) -> DeleteFailure | None:
     try:
         check_key(target.key)
         if target.version_id or target.etag or target.last_modified or target.size:
             raise S3Error("NotImplemented")  # Never without the condition that it came with.
-        await exchange.store.delete_object(bucket, target.key, exchange.next_request_id())
+        write_id = exchange.write_id(target.key.hex(), one_of_many=True)
+        degraded.append(await exchange.store.delete_object(bucket, target.key, *write_id))
     except S3Error as error:
         return DeleteFailure(target.key, error.code, error.message)
     except StoreError as error:

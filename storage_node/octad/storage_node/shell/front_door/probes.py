@@ -31,9 +31,9 @@ _NOT_CONFIGURED = {
 
 
 async def get_bucket_location(exchange: Exchange) -> Answer:
-    """Everything is in the one region that this cluster is configured to be."""
-    await exchange.bucket()
-    return xml_answer(location_constraint_xml(exchange.region))
+    """What its maker asked for: a pool, else the one region that this cluster is."""
+    bucket = await exchange.bucket()
+    return xml_answer(location_constraint_xml(bucket.location or exchange.region))
 
 
 async def get_bucket_versioning(exchange: Exchange) -> Answer:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 
 from aiohttp import web
@@ -57,6 +58,7 @@ class FrontDoor:
         self._server: asyncio.Server | None = None
         self._busy: set[object] = set()  # Connections with a request in progress.
         self._stopping = False
+        self.requests: Counter[tuple[str, int]] = Counter()  # By operation and status.
 
     async def start(self, host: str, port: int) -> None:
         """Listen; raises OSError where the address cannot be had. Port 0 takes a free one."""
@@ -104,9 +106,13 @@ class FrontDoor:
             self._busy.discard(connection)
 
     async def _answer(self, http: web.BaseRequest, request_id: bytes) -> Answer:
+        operation = "none"
         try:
             exchange = self._admit(http, request_id)
-            return await HANDLERS[exchange.operation](exchange)
+            operation = exchange.operation.value
+            answer = await HANDLERS[exchange.operation](exchange)
+            self.requests[operation, answer.status] += 1
+            return answer
         except S3Error as error:
             refusal = error
         except StoreError as error:
@@ -120,6 +126,7 @@ class FrontDoor:
         except Exception:
             _logger.exception("%s: %s %s failed", request_id.hex(), http.method, http.raw_path)
             refusal = S3Error("InternalError")
+        self.requests[operation, refusal.http_status] += 1
         path = http.raw_path.partition("?")[0]
         return error_answer(refusal, resource=path, request_id=request_id.hex())
 

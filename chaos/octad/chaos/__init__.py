@@ -1,0 +1,1 @@
+"""What breaks octad on purpose: real processes, faults, histories and the checks on them."""

@@ -1,0 +1,1 @@
+"""Does: processes, proxies, requests, files."""

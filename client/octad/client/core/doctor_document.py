@@ -1,0 +1,46 @@
+"""What is wrong with a cluster and what to do about it, as `octad doctor` shows it.
+
+`GET /cluster/v1/doctor`; the most urgent first. `code` is for scripts and does not change; `what`
+and `fix` are for people.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+DOCTOR_PATH = "/cluster/v1/doctor"
+
+Urgency = Literal["unavailable", "at-risk", "to-do"]
+EXIT_CODES: dict[Urgency, int] = {"unavailable": 2, "at-risk": 2, "to-do": 1}
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that is wrong, and what would put it right."""
+
+    code: str
+    urgency: Urgency
+    what: str
+    fix: str
+
+
+class DoctorDocument(msgspec.Struct, frozen=True):
+    """Nothing is known to be wrong when there are no findings."""
+
+    findings: tuple[Finding, ...]
+    age_s: float
+
+
+def exit_code(document: DoctorDocument) -> int:
+    """0: nothing to do; 1: something; 2: data is unavailable, or the next loss would make it so."""
+    return max((EXIT_CODES[finding.urgency] for finding in document.findings), default=0)
+
+
+def doctor_text(document: DoctorDocument) -> str:
+    """Two lines for each finding."""
+    if not document.findings:
+        return "nothing is wrong\n"
+    return "".join(
+        f"{finding.urgency}: {finding.what}\n    {finding.fix}\n" for finding in document.findings
+    )

@@ -1,0 +1,339 @@
+"""What is wrong with the cluster, and what to do: a pure function of what is known of it.
+
+Each kind of finding is one function; `findings` puts the most urgent first. Liveness is that of the
+store's leases, which end up to ten seconds after a node does: a hint, good enough to act by hand.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from octad.client.core.doctor_document import Finding, Urgency
+from octad.client.core.shown_amounts import shown_bytes, shown_time
+from octad.coordinator.core.cluster_status import Departure
+from octad.coordinator.core.forced_recovery import candidates, is_orphaned
+from octad.coordinator.core.known_copies import NOTHING_KNOWN, KnownCopies
+from octad.coordinator.core.placement_view import PlacementView, is_live
+from octad.coordinator.core.shard_wishes import NO_SPARE
+from octad.coordinator.core.spares import choose_spare
+from octad.sharding.ids import NodeId, ShardId, node_name, pool_of, shard_name
+from octad.sharding.shard_map import ShardRow
+
+SHARDS_NAMED_MAX = 3
+FREE_SHARE_MIN = 0.1  # Of a disk; below, it is time to act.
+FREE_SHARE_TINY = 0.03  # Below, writes are about to be refused.
+STORE_OLD_S = 10.0
+_ORDER: dict[Urgency, int] = {"unavailable": 0, "at-risk": 1, "to-do": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """All that a diagnosis is made from."""
+
+    placement: PlacementView
+    departures: Mapping[NodeId, Departure] = field(default_factory=dict)
+    copies: KnownCopies = NOTHING_KNOWN
+    whole_in_s: float | None = None
+    has_leader: bool = True
+    store_age_s: float = 0.0
+    problems: tuple[str, ...] = ()  # Why the leader's plans, or its duties, do not go on.
+
+
+def findings(known: Known) -> list[Finding]:
+    """The most urgent first; none when nothing is known to be wrong."""
+    found = [
+        *_store(known),
+        *_leader(known),
+        *_without_primary(known),
+        *_last_copies(known),
+        *_away(known),
+        *_without_spare(known),
+        *_void(known),
+        *_damaged(known),
+        *_disks(known),
+        *_versions(known),
+        *_refused_plans(known),
+        *_unverified(known),
+        *_being_copied(known),
+    ]
+    return sorted(found, key=lambda finding: _ORDER[finding.urgency])
+
+
+# -- the configuration store and its leader ----------------------------------------------------
+
+
+def _store(known: Known) -> Iterator[Finding]:
+    if known.store_age_s > STORE_OLD_S:
+        yield Finding(
+            "store-silent",
+            "at-risk",
+            f"the configuration store has not answered for {shown_time(known.store_age_s)}: nodes"
+            " serve on, but nobody can take a dead node's place; what follows is as old",
+            "start the store, or mend the network to it (octad status shows where it is)",
+        )
+
+
+def _leader(known: Known) -> Iterator[Finding]:
+    if not known.has_leader:
+        yield Finding(
+            "no-leader",
+            "to-do",
+            "no coordinator leads: nothing is planned, no new pool gets its shards",
+            "if it lasts, look at the coordinators' logs: each campaigns by itself",
+        )
+
+
+# -- shards ------------------------------------------------------------------------------------
+
+
+def _without_primary(known: Known) -> Iterator[Finding]:
+    """By what has to happen: takeover, a node that comes back, or an operator's decision."""
+    view = known.placement
+    waiting: list[ShardId] = []
+    recoverable: dict[tuple[NodeId, ...], list[ShardId]] = defaultdict(list)
+    orphaned: dict[tuple[NodeId, ...], list[ShardId]] = defaultdict(list)
+    for shard, row in sorted(view.cluster.rows.items()):
+        if is_orphaned(row, view.cluster.nodes):
+            full = tuple(sorted(m.node for m in row.members if m.base == 0))
+            kind = recoverable if candidates(row, view.cluster.nodes) else orphaned
+            kind[full].append(shard)
+        elif not is_live(view, row.primary, _incarnation(row, row.primary)):
+            waiting.append(shard)
+    for nodes, shards in orphaned.items():
+        yield Finding(
+            "no-copy",
+            "unavailable",
+            f"{_shards(shards)} unavailable: every complete copy is on {_nodes(nodes)}, which"
+            f" {_are(nodes)} away, and no live node has an older one",
+            f"start {_nodes(nodes)} with the disk it had",
+        )
+    for nodes, shards in recoverable.items():
+        yield Finding(
+            "lone-survivor-away",
+            "unavailable",
+            f"{_shards(shards)} unavailable: only {_nodes(nodes)}, which {_are(nodes)} away, has"
+            " all that was acknowledged",
+            f"start {_nodes(nodes)}; only if it is gone for good: octad shards recover --all"
+            " (says first what would be lost)",
+        )
+    if waiting:
+        yield Finding(
+            "no-primary",
+            "unavailable",
+            f"{_shards(waiting)} without a live primary; another member takes over",
+            "wait some seconds; if it stays, look at the logs of the members (octad shards ls)",
+        )
+
+
+def _last_copies(known: Known) -> Iterator[Finding]:
+    """Shards that the next loss makes unavailable."""
+    view = known.placement
+    lonely: dict[NodeId, list[ShardId]] = defaultdict(list)
+    for shard, row in sorted(view.cluster.rows.items()):
+        pool = view.cluster.pools.get(pool_of(shard))
+        if pool is not None and pool.replicas > 1 and known.copies.verified.get(shard) == 1:
+            lonely[row.primary].append(shard)
+    for node, shards in sorted(lonely.items()):
+        yield Finding(
+            "last-copy",
+            "at-risk",
+            f"{_shards(shards)} with one verified copy, on {node_name(node)}: without it they are"
+            " unavailable",
+            f"keep {node_name(node)} running until others have copies (octad status shows when)",
+        )
+
+
+def _unverified(known: Known) -> Iterator[Finding]:
+    view = known.placement
+    unknown: dict[NodeId, list[ShardId]] = defaultdict(list)
+    for shard, row in sorted(view.cluster.rows.items()):
+        led = is_live(view, row.primary, _incarnation(row, row.primary))
+        if led and not known.copies.verified.get(shard):
+            unknown[row.primary].append(shard)
+    for node, shards in sorted(unknown.items()):
+        yield Finding(
+            "unverified",
+            "to-do",
+            f"{_shards(shards)} of which {node_name(node)}, their primary, has not said how many"
+            " copies are verified, or does not serve yet",
+            f"wait some seconds; if it stays, look at the log of {node_name(node)}",
+        )
+
+
+def _without_spare(known: Known) -> Iterator[Finding]:
+    view = known.placement
+    held: Counter[NodeId] = Counter()
+    short: dict[int, list[ShardId]] = defaultdict(list)
+    for shard, row in sorted(view.cluster.rows.items()):
+        pool = view.cluster.pools.get(pool_of(shard))
+        if pool is None or len(row.members) >= pool.replicas or row.learners:
+            continue
+        if choose_spare(view, shard, row, held) is None:
+            short[pool.replicas].append(shard)
+    usable = {node.id for node in view.usable_nodes()}
+    drained = sorted(node for node in view.cluster.nodes if node not in usable)
+    for replicas, shards in sorted(short.items()):
+        but = f", {_nodes(drained)} {_are(drained)} drained or removed" if drained else ""
+        yield Finding(
+            "no-spare",
+            "to-do",
+            f"{_shards(shards)} with fewer than {replicas} copies, and no node may take another:"
+            f" {len(usable)} can hold data{but}",
+            "start the nodes that are away, or add one: octad node (see octad node ls)",
+        )
+
+
+def _being_copied(known: Known) -> Iterator[Finding]:
+    copies = known.copies
+    if copies.missing:
+        yield Finding(
+            "copies-missing",
+            "to-do",
+            f"{copies.missing} copies are missing, {len(copies.copying)} under way:"
+            f" {shown_bytes(copies.bytes_left)} left, whole in {shown_time(known.whole_in_s)}",
+            "nothing: it is done by itself (octad status shows how far it is)",
+        )
+
+
+# -- nodes -------------------------------------------------------------------------------------
+
+
+def _away(known: Known) -> Iterator[Finding]:
+    view = known.placement
+    holds: dict[NodeId, list[ShardId]] = defaultdict(list)
+    for shard, row in sorted(view.cluster.rows.items()):
+        disks = [(m.node, m.incarnation) for m in row.members]
+        disks += [(f.node, f.incarnation) for f in row.last_full]
+        for node, disk in dict.fromkeys(disks):
+            if not is_live(view, node, disk):
+                holds[node].append(shard)
+    for node, identity in sorted(view.cluster.identities.items()):
+        if node in view.cluster.nodes or view.settings_of(node).removed:
+            continue
+        name, gone = node_name(identity.id), known.departures.get(node)
+        since = f" since {_moment(gone.gone_since_ms)}" if gone is not None else ""
+        what = f"{_shards(holds[node])} had copies there" if holds[node] else "no data concerned"
+        yield Finding(
+            "node-away",
+            "to-do",
+            f"{name} is away{since}: {what}",
+            f"start it again; if it is gone for good: octad node remove {name}",
+        )
+
+
+def _void(known: Known) -> Iterator[Finding]:
+    view = known.placement
+    void: dict[NodeId, list[ShardId]] = defaultdict(list)
+    for shard, row in sorted(view.cluster.rows.items()):
+        for node, record in view.cluster.nodes.items():
+            if row.recovered and row.has_given_up(node, record.incarnation):
+                void[node].append(shard)
+    for node, shards in sorted(void.items()):
+        name = node_name(node)
+        yield Finding(
+            "void-copies",
+            "to-do",
+            f"{name} has void copies of {_shards(shards)}: they were recovered without it, and it"
+            " can not take them again",
+            f"octad node drain {name}, stop it, empty its disk, start it: it joins as a new node",
+        )
+
+
+def _damaged(known: Known) -> Iterator[Finding]:
+    for node, records in sorted(known.copies.damaged.items()):
+        name = node_name(node)
+        yield Finding(
+            "damaged-records",
+            "at-risk",
+            f"{name} has found {_counted(records, 'damaged record')} on its disk, not repaired yet",
+            f"if it grows, replace the disk: octad node drain {name}",
+        )
+
+
+def _disks(known: Known) -> Iterator[Finding]:
+    view = known.placement
+    for node, usage in sorted(view.usage.items()):
+        if node not in view.cluster.nodes or usage.capacity_bytes <= 0:
+            continue
+        share = usage.free_bytes / usage.capacity_bytes
+        if share >= FREE_SHARE_MIN:
+            continue
+        yield Finding(
+            "disk-full",
+            "at-risk" if share < FREE_SHARE_TINY else "to-do",
+            f"the disk of {node_name(node)} has {shown_bytes(usage.free_bytes)} left"
+            f" ({share:.0%})" + (": it refuses writes soon" if share < FREE_SHARE_TINY else ""),
+            "add a node: octad node add; or delete data, or give the disk more room",
+        )
+
+
+def _versions(known: Known) -> Iterator[Finding]:
+    nodes = known.placement.cluster.nodes.values()
+    versions = sorted({node.version for node in nodes})
+    if len(versions) > 1:
+        by_version = [
+            f"{version} on {_nodes(sorted(n.id for n in nodes if n.version == version))}"
+            for version in versions
+        ]
+        yield Finding(
+            "versions",
+            "to-do",
+            f"nodes run different versions: {', '.join(by_version)}",
+            "finish the upgrade: the same version on every node",
+        )
+
+
+# -- plans -------------------------------------------------------------------------------------
+
+
+def _refused_plans(known: Known) -> Iterator[Finding]:
+    view = known.placement
+    reasons: dict[str, list[ShardId]] = defaultdict(list)
+    for shard, stored in sorted(view.progress.items()):
+        plan, progress = view.plans.get(shard), stored.record
+        if plan is not None and progress.plan == plan.revision and progress.state == "refused":
+            reasons[f"{node_name(progress.node)} refuses: {progress.reason}"].append(shard)
+    for reason, shards in reasons.items():
+        yield _stuck(f"a plan for {_shards(shards)}: {reason}")
+    for problem in known.problems:
+        if NO_SPARE not in problem:  # A finding of its own.
+            yield _stuck(problem)
+
+
+def _stuck(what: str) -> Finding:
+    fix = "it is tried again by itself; octad rebalance --stop gives up what was asked for"
+    return Finding("plan-refused", "to-do", what, fix)
+
+
+# -- words -------------------------------------------------------------------------------------
+
+
+def _incarnation(row: ShardRow, node: NodeId) -> str:
+    member = row.member(node)
+    return "" if member is None else member.incarnation
+
+
+def _shards(shards: Collection[ShardId]) -> str:
+    """`2 shards (0/1, 0/5)`."""
+    names = ", ".join(shard_name(shard) for shard in sorted(shards)[:SHARDS_NAMED_MAX])
+    more = ", …" if len(shards) > SHARDS_NAMED_MAX else ""
+    return f"{_counted(len(shards), 'shard')} ({names}{more})"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _nodes(nodes: Iterable[NodeId]) -> str:
+    return " ".join(node_name(node) for node in nodes)
+
+
+def _are(nodes: Collection[NodeId]) -> str:
+    return "is" if len(nodes) == 1 else "are"
+
+
+def _moment(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

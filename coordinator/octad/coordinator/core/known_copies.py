@@ -1,0 +1,127 @@
+"""How many copies of each shard are verified, and what is being copied: what nodes report, judged.
+
+A report counts as long as the process that wrote it is registered, and what it says of a shard only
+while that node leads the shard's present epoch. Of everything else nothing is known: None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from octad.client.core.status_document import CopyingStatus
+from octad.coordinator.core.cluster_view import ClusterView
+from octad.coordinator.core.node_report import NodeReport
+from octad.sharding.ids import NodeId, ShardId, pool_of, shard_name
+
+Reports = Mapping[NodeId, NodeReport]
+
+
+@dataclass(frozen=True, slots=True)
+class CopyUnderWay:
+    """A copy that `node` fetches. `waits`: nobody who has the data can be asked, it says."""
+
+    shard: ShardId
+    node: NodeId
+    waits: bool
+    bytes_done: int
+    bytes_total: int | None
+
+    @property
+    def bytes_left(self) -> int | None:
+        """None: not known."""
+        if self.bytes_total is None:
+            return None
+        return max(0, self.bytes_total - self.bytes_done)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownCopies:
+    """`verified` has every shard with a row. `missing`: copies that pools lack, verified or not."""
+
+    verified: Mapping[ShardId, int | None]
+    copying: tuple[CopyUnderWay, ...]
+    damaged: Mapping[NodeId, int]  # Records found damaged and not repaired.
+    missing: int
+    bytes_left: int | None  # Of all that is missing or moves; None where a size is unknown.
+
+
+NOTHING_KNOWN = KnownCopies({}, (), {}, 0, 0)
+
+
+def known_copies(
+    view: ClusterView, reports: Reports, shard_bytes: Mapping[ShardId, int]
+) -> KnownCopies:
+    """What `reports` say that still holds. `shard_bytes`: sizes of replicas, as far as known."""
+    current = {
+        node: report
+        for node, report in reports.items()
+        if (record := view.nodes.get(node)) is not None and record.boot == report.boot
+    }
+    verified = {shard: _verified(view, shard, current) for shard in view.rows}
+    copying = _copying(view, current)
+    missing, bytes_left = _missing(view, copying, shard_bytes)
+    damaged = {n: report.damaged_records for n, report in current.items() if report.damaged_records}
+    return KnownCopies(verified, copying, damaged, missing, bytes_left)
+
+
+def _verified(view: ClusterView, shard: ShardId, current: Reports) -> int | None:
+    row = view.rows[shard]
+    report = current.get(row.primary)
+    said = None if report is None else report.led.get(shard_name(shard))
+    return said.copies if said is not None and said.epoch == row.epoch else None
+
+
+def _copying(view: ClusterView, current: Reports) -> tuple[CopyUnderWay, ...]:
+    """Copies of shards whose rows have the node as a recruit or learner."""
+    copies: list[CopyUnderWay] = []
+    for shard, row in sorted(view.rows.items()):
+        nodes = [member.node for member in row.members if member.base]
+        nodes += [learner.node for learner in row.learners]
+        for node in nodes:
+            report = current.get(node)
+            said = None if report is None else report.copying.get(shard_name(shard))
+            if said is None:
+                copies.append(CopyUnderWay(shard, node, False, 0, None))
+            else:
+                copies.append(
+                    CopyUnderWay(
+                        shard, node, said.source is None, said.bytes_done, said.bytes_total
+                    )
+                )
+    return tuple(copies)
+
+
+def _missing(
+    view: ClusterView, copying: tuple[CopyUnderWay, ...], shard_bytes: Mapping[ShardId, int]
+) -> tuple[int, int | None]:
+    """Copies that pools lack by their rows, and the bytes that have to travel."""
+    under_way = {copy.shard: copy for copy in copying}
+    missing = left = 0
+    known = True
+    for shard, row in view.rows.items():
+        pool = view.pools.get(pool_of(shard))
+        full = sum(member.base == 0 for member in row.members)
+        lacking = max(0, pool.replicas - full) if pool is not None else 0
+        missing += lacking
+        copy = under_way.get(shard)
+        if copy is not None:
+            size = copy.bytes_left if copy.bytes_total is not None else shard_bytes.get(shard)
+            known = known and size is not None
+            left += size or 0
+            lacking -= 1
+        if lacking > 0:
+            known = known and shard in shard_bytes
+            left += lacking * shard_bytes.get(shard, 0)
+    return missing, left if known else None
+
+
+def copying_status(copies: KnownCopies, whole_in_s: float | None) -> CopyingStatus:
+    """The same for the status document."""
+    return CopyingStatus(
+        missing=copies.missing,
+        under_way=len(copies.copying),
+        waiting=sum(copy.waits for copy in copies.copying),
+        bytes_left=copies.bytes_left,
+        whole_in_s=None if whole_in_s is None else round(whole_in_s, 1),
+    )

@@ -1,0 +1,43 @@
+"""What is said over HTTP about recovering shards whose complete members are gone for good.
+
+`POST /cluster/v1/shards/recover` takes a `RecoverRequest` and answers a `RecoverAnswer`. What it
+means and costs: `docs/how-to/recover-a-shard.md`.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+RECOVER_PATH = "/cluster/v1/shards/recover"
+
+
+class RecoverRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`shards` by name; none: all that need it. Nothing is changed by a dry run."""
+
+    shards: tuple[str, ...] = ()
+    dry_run: bool = True
+
+
+class RecoveredShard(msgspec.Struct, frozen=True):
+    """`node` leads from now on: it has everything up to seq `upto`, and what is newer is lost."""
+
+    name: str
+    node: str
+    upto: int
+    gone: tuple[str, ...]  # Members with all of it, who are not there.
+    given_up: tuple[str, ...]  # Nodes whose copies of the shard are void from now on.
+
+
+class NotRecovered(msgspec.Struct, frozen=True):
+    """Nothing was done, and why."""
+
+    name: str
+    reason: str
+
+
+class RecoverAnswer(msgspec.Struct, frozen=True):
+    """What was done; of a dry run, what would be."""
+
+    dry_run: bool
+    recovered: tuple[RecoveredShard, ...]
+    refused: tuple[NotRecovered, ...]

@@ -1,0 +1,97 @@
+"""What a node does for extents beside its requests, and what it answers other nodes about them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from octad.sharding.ids import NodeId
+from octad.sharding.limits import (
+    EXTENT_PIN_S,
+    ORPHAN_GRACE_S,
+    ORPHAN_SWEEP_PERIOD_S,
+    READER_PIN_S,
+)
+from octad.storage_node.core.extent_messages import (
+    FindUnnamed,
+    FindWritten,
+    ReadRecord,
+    UnnamedFound,
+    WrittenFound,
+)
+from octad.storage_node.core.messages import Message
+from octad.storage_node.core.object_store import Unavailable
+from octad.storage_node.shell.extent_collector import ExtentCollector
+from octad.storage_node.shell.extent_names import ExtentNames
+from octad.storage_node.shell.extents import ExtentsUnderWay
+from octad.storage_node.shell.index import Index
+from octad.storage_node.shell.orphan_sweep import OrphanSweep
+from octad.storage_node.shell.peer import Answer
+from octad.storage_node.shell.record_repair import RecordRepair
+from octad.storage_node.shell.routing import ShardClient, ShardServer
+from octad.storage_node.shell.shard_host import ShardHost
+
+WAITS_VARIABLE = "OCTAD_TEST_WAITS_S"  # Tests cannot wait for hours: all of these, in seconds.
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """How long space waits for those who may still want it; see `limits.py`."""
+
+    extent_pin_s: float = EXTENT_PIN_S
+    reader_pin_s: float = READER_PIN_S
+    orphan_grace_s: float = ORPHAN_GRACE_S
+    sweep_period_s: float = ORPHAN_SWEEP_PERIOD_S
+
+
+def waits_of(shortened: str | None) -> Waits:
+    """As the limits say, or as a test's environment does."""
+    return Waits() if shortened is None else Waits(*[float(shortened)] * 4)
+
+
+class ExtentUpkeep:
+    """Registers its answers at `server`; `run` until cancelled."""
+
+    def __init__(
+        self,
+        host: ShardHost,
+        index: Index,
+        client: ShardClient,
+        server: ShardServer,
+        under_way: ExtentsUnderWay,
+        repair: RecordRepair,
+        next_request_id: Callable[[], bytes],
+        is_removed: Callable[[NodeId], bool],
+        waits: Waits,
+    ) -> None:
+        self._names = ExtentNames(host, index)
+        self._under_way = under_way
+        self.collector = ExtentCollector(host, index, client, next_request_id, waits.extent_pin_s)
+        self.sweep = OrphanSweep(
+            host,
+            index,
+            client,
+            next_request_id,
+            is_removed,
+            grace_s=waits.orphan_grace_s,
+            period_s=waits.sweep_period_s,
+        )
+        server.register(FindUnnamed, self._find_unnamed)
+        server.register(FindWritten, self._find_written)
+        server.register(ReadRecord, repair.answer)
+
+    async def run(self) -> None:
+        """All of it, for ever."""
+        await asyncio.gather(self.collector.run(), self.sweep.run())
+
+    async def _find_unnamed(self, message: Message) -> Answer:
+        assert isinstance(message, FindUnnamed)
+        found = self._names.unnamed(message.shard, message.extents)
+        if found is None:
+            raise Unavailable("the shard is not served here")
+        return UnnamedFound(found), b""
+
+    async def _find_written(self, message: Message) -> Answer:
+        assert isinstance(message, FindWritten)
+        return WrittenFound([each for each in message.extents if each in self._under_way]), b""

@@ -1,0 +1,259 @@
+"""What is committed goes to the index: one batch a tick, with the states that say how far it goes.
+
+Whoever waits for a write is answered only after its changes are in the index, so that whoever is
+told of a write also reads it. At a backup, where nobody waits, a batch gathers for some
+milliseconds. An entry is never applied before it is durable here: a learner hears of commit points
+that its own disk has not reached.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from octad.sharding import limits
+from octad.sharding.ids import Epoch, Seq, ShardId
+from octad.storage_node.core.failover.replica_actions import Actions
+from octad.storage_node.core.failover.shard_log import Entry
+from octad.storage_node.core.failover.shard_replica import ShardReplica
+from octad.storage_node.core.index_behind_copy import add_behind_copy
+from octad.storage_node.core.index_format import (
+    POSITION_KEY,
+    ShardState,
+    encode_position,
+    encode_value,
+    shard_state_key,
+)
+from octad.storage_node.core.operations import IndexChanges
+from octad.storage_node.core.record_format import Position, start_of
+from octad.storage_node.shell.index import Index
+from octad.storage_node.shell.journal import Journal
+from octad.storage_node.shell.request_ids import RequestIds
+
+
+class WriteFailed(Exception):
+    """The write was not committed in time or cannot be now: unknown outcome."""
+
+
+class IndexApplier:
+    """See the module. `perform` carries out what a replica wants when its entries are applied."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        index: Index,
+        request_ids: RequestIds,
+        perform: Callable[[ShardReplica, Actions], None],
+        on_whole: Callable[[ShardId, Seq], None],
+        now: Callable[[], float],
+    ) -> None:
+        self._journal = journal
+        self._index = index
+        self._request_ids = request_ids
+        self._perform = perform
+        self._on_whole = on_whole
+        self._now = now
+        self._loop = asyncio.get_running_loop()
+        self._waiting: dict[Entry, tuple[asyncio.Future[None], float]] = {}
+        self._unsettled: deque[Entry] = deque()  # In the journal's order; see replay_from.
+        self._applying: list[tuple[ShardReplica, tuple[Entry, ...]]] = []
+        self._later: list[tuple[ShardReplica, tuple[Entry, ...]]] = []  # Nobody waits.
+        self._apply_planned = False
+        self._later_timer: asyncio.TimerHandle | None = None
+        self._recovering = True  # Where a replay has to begin is not known before it has ended.
+        self._to_announce: set[ShardReplica] = set()
+        self._announcement: asyncio.TimerHandle | None = None
+        self._next_applied: asyncio.Future[None] | None = None
+
+    def close(self) -> None:
+        """Fail what waits; nothing is applied any more."""
+        for timer in (self._later_timer, self._announcement):
+            if timer is not None:
+                timer.cancel()
+        self.fail(list(self._waiting), "the node is stopping")
+
+    # -- those who wait ------------------------------------------------------------------------
+
+    def wait_for(self, entry: Entry) -> asyncio.Future[None]:
+        """Ends when `entry` is committed and in the index; raises WriteFailed."""
+        known = self._waiting.get(entry)
+        if known is not None:
+            return asyncio.shield(known[0])
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._waiting[entry] = (future, self._loop.time() + limits.WRITE_TIMEOUT_S)
+        return future
+
+    def fail_overdue(self) -> None:
+        """Whoever has waited too long is told that the outcome is unknown."""
+        now = self._loop.time()
+        overdue = [entry for entry, (_, deadline) in self._waiting.items() if deadline < now]
+        self.fail(overdue, "not all members answered in time")
+
+    def fail(self, entries: list[Entry], why: str) -> None:
+        """Whether they are committed is no longer this node's to say."""
+        for entry in entries:
+            waiter = self._waiting.pop(entry, None)
+            if waiter is not None and not waiter[0].done():
+                waiter[0].set_exception(WriteFailed(why))
+
+    async def applied(self) -> None:
+        """Returns when the index has changed the next time, or after a short while."""
+        if self._next_applied is None or self._next_applied.done():
+            self._next_applied = self._loop.create_future()
+        await asyncio.wait([self._next_applied], timeout=limits.WRITE_TIMEOUT_SWEEP_S)
+
+    async def drained(self) -> None:
+        """Every write that waits now has been answered, one way or the other."""
+        if self._waiting:
+            await asyncio.wait([future for future, _ in self._waiting.values()])
+
+    # -- entries -------------------------------------------------------------------------------
+
+    def appended(self, entry: Entry) -> None:
+        """It has its place in the journal: replay begins no later than there until it settles."""
+        self._unsettled.append(entry)
+
+    def recovered(self, entries: list[Entry]) -> None:
+        """The replay has ended; these it did not settle."""
+        self._recovering = False
+        self._unsettled.extend(sorted(entries, key=_place))
+
+    def plan(self, replica: ShardReplica, entries: tuple[Entry, ...]) -> None:
+        """At the primary a client waits for it; elsewhere a few milliseconds make larger batches.
+
+        Until then the keys are dirty, so a read of them asks the primary.
+        """
+        if replica.leading:
+            self._applying.append((replica, entries))
+            if not self._apply_planned:
+                self._apply_planned = True
+                self._loop.call_soon(self._apply_now)
+            return
+        self._later.append((replica, entries))
+        if self._later_timer is None:
+            self._plan_later()
+
+    def apply_all(self) -> None:
+        """Everything that is committed, now: a shard's later entries may come another way."""
+        if self._later_timer is not None:
+            self._later_timer.cancel()
+            self._later_timer = None
+        later, self._later = self._later, []
+        ready = [each for each in later if self._is_durable(each[1])]
+        if len(ready) < len(later):  # In order within each shard, so none overtakes.
+            blocked = {replica for replica, entries in later if not self._is_durable(entries)}
+            ready = [each for each in later if each[0] not in blocked]
+            self._later = [each for each in later if each[0] in blocked]
+            self._plan_later()
+        if ready:
+            self._apply(ready)
+
+    def _plan_later(self) -> None:
+        self._later_timer = self._loop.call_later(limits.ANNOUNCE_DELAY_S, self.apply_all)
+
+    def _is_durable(self, entries: tuple[Entry, ...]) -> bool:
+        return _place(entries[-1]) < self._journal.durable_to
+
+    def _apply_now(self) -> None:
+        self._apply_planned = False
+        applying, self._applying = self._applying, []
+        self._apply(applying)
+
+    def _apply(self, applying: list[tuple[ShardReplica, tuple[Entry, ...]]]) -> None:
+        """Write it to the index, with the states that say so, in one batch."""
+        index_changes = IndexChanges(self._index.get)
+        changed: set[ShardReplica] = set()
+        wishes: list[tuple[ShardReplica, Actions]] = []
+        moment = self._now()
+        for replica, entries in applying:
+            self._add(index_changes, replica, entries)
+            self._request_ids.note(replica.shard, entries)
+            lacked = replica.whole is not None
+            actions = replica.on_applied(entries[-1].seq, moment)
+            if lacked and replica.whole is None:
+                self._on_whole(replica.shard, entries[-1].seq)
+            if actions:
+                wishes.append((replica, actions))
+            changed.add(replica)
+        puts, deletes = index_changes.split()
+        puts += [state_entry(replica) for replica in changed]
+        if not self._recovering:
+            puts.append((POSITION_KEY, encode_position(self.replay_from())))
+        self._index.write(puts, deletes, index_changes.before)
+        self._answer(applying)
+        for replica, actions in wishes:
+            self._perform(replica, actions)
+        self._announce_soon(changed)
+
+    def _add(
+        self, changes: IndexChanges, replica: ShardReplica, entries: tuple[Entry, ...]
+    ) -> None:
+        for entry in entries:
+            location = entry.location
+            assert location is not None
+            if replica.whole is None:
+                changes.apply(entry.operation, location, replica.shard, entry.epoch, entry.seq)
+            else:
+                add_behind_copy(
+                    changes,
+                    replica.shard,
+                    entry.operation,
+                    location,
+                    entry.epoch,
+                    entry.seq,
+                    self._index.get,
+                )
+
+    def _answer(self, applied: list[tuple[ShardReplica, tuple[Entry, ...]]]) -> None:
+        waiting = self._waiting
+        if waiting:
+            for _, entries in applied:
+                for entry in entries:
+                    waiter = waiting.pop(entry, None)
+                    if waiter is not None and not waiter[0].done():
+                        waiter[0].set_result(None)
+        if self._next_applied is not None and not self._next_applied.done():
+            self._next_applied.set_result(None)
+
+    def replay_from(self) -> Position:
+        """The lowest journal position that is not applied yet: where a replay has to begin."""
+        unsettled = self._unsettled
+        while unsettled and unsettled[0].settled:
+            unsettled.popleft()
+        return _place(unsettled[0]) if unsettled else self._journal.position()
+
+    # -- commit points -------------------------------------------------------------------------
+
+    def _announce_soon(self, changed: set[ShardReplica]) -> None:
+        """Tell members of commit points that no Prepare carried: their keys become clean."""
+        self._to_announce.update(replica for replica in changed if replica.leading)
+        if self._to_announce and self._announcement is None:
+            self._announcement = self._loop.call_later(limits.ANNOUNCE_DELAY_S, self._announce)
+
+    def _announce(self) -> None:
+        self._announcement = None
+        replicas, self._to_announce = self._to_announce, set()
+        for replica in replicas:
+            self._perform(replica, replica.announcement())
+
+
+def state_entry(replica: ShardReplica) -> tuple[bytes, bytes]:
+    """What the index keeps of a replica, to be written with the rows that it speaks of."""
+    kept = replica.log
+    state = ShardState(
+        Seq(kept.applied),
+        kept.applied_epoch,
+        replica.row.epoch if replica.row is not None else Epoch(0),
+        kept.start,
+        kept.start_epoch,
+        replica.whole,
+        replica.copied_as_of,
+        replica.depth,
+    )
+    return shard_state_key(replica.shard), encode_value(state)
+
+
+def _place(entry: Entry) -> Position:
+    assert entry.location is not None
+    return start_of(entry.location)

@@ -1,0 +1,110 @@
+"""A node's metrics: plain numbers that its parts count anyway, read when somebody asks for them.
+
+Names begin with `octad_`, units are base units, and no label has more values than there are kinds
+of things: never a key, a bucket or another node.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from octad.coordinator.shell.metrics import exposition, gauge
+from octad.storage_node.core.peer_refusal import Refusal
+from octad.storage_node.shell.engine_upkeep import EngineReport
+
+
+@dataclass(frozen=True, slots=True)
+class PeerCounts:
+    """What a node's connections to others amount to."""
+
+    known: int
+    connected: int
+    refusals: Counter[Refusal]
+
+
+class NodeMetrics(Collector):
+    """What it is given are questions: none of them may raise or wait."""
+
+    def __init__(
+        self,
+        requests: Counter[tuple[str, int]],
+        engine: Callable[[], EngineReport | None],
+        records_appended: Callable[[], int],
+        peers: Callable[[], PeerCounts],
+        shards: Callable[[], tuple[int, int]],
+    ) -> None:
+        self._requests = requests
+        self._engine = engine
+        self._records_appended = records_appended
+        self._peers = peers
+        self._shards = shards
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """The text and its content type."""
+        return exposition(self._registry, accept)
+
+    def collect(self) -> Iterator[Metric]:
+        build = GaugeMetricFamily("octad_build_info", "What runs here.", labels=["version"])
+        build.add_metric([version("octad")], 1)
+        yield build
+        requests = CounterMetricFamily(
+            "octad_s3_requests",
+            "Requests answered; operation none: refused before it was known.",
+            labels=["operation", "code"],
+        )
+        for (operation, code), count in self._requests.items():
+            requests.add_metric([operation, str(code)], count)
+        yield requests
+        members, primaries = self._shards()
+        yield gauge("octad_node_replicas", "Shards that the node is a member of.", members)
+        yield gauge("octad_node_primaries", "Shards that the node leads.", primaries)
+        yield from self._of_peers()
+        yield CounterMetricFamily(
+            "octad_journal_records", "Appended since the start.", value=self._records_appended()
+        )
+        report = self._engine()
+        if report is not None:
+            yield from _of_engine(report)
+
+    def _of_peers(self) -> Iterator[Metric]:
+        peers = self._peers()
+        yield gauge("octad_peers_known", "Other nodes with an address.", peers.known)
+        yield gauge("octad_peers_connected", "Other nodes connected.", peers.connected)
+        refusals = CounterMetricFamily(
+            "octad_peer_refusals", "Connections and frames refused.", labels=["reason"]
+        )
+        for reason, count in peers.refusals.items():
+            refusals.add_metric([reason.value], count)
+        yield refusals
+
+
+def _of_engine(report: EngineReport) -> Iterator[Metric]:
+    gauges = {
+        "octad_journal_live_bytes": ("Records that a row points at.", report.live_bytes),
+        "octad_journal_written_bytes": ("Records of ended segments.", report.written_bytes),
+        "octad_journal_segments": ("Segments with records.", report.segments),
+        "octad_disk_free_bytes": ("Free on the disk of the journal.", report.free_bytes),
+    }
+    for name, (meaning, value) in gauges.items():
+        yield gauge(name, meaning, value)
+    counters = {
+        "octad_compaction_copied_bytes": ("Copied to free segments.", report.copied_bytes),
+        "octad_compaction_freed_bytes": ("Given back.", report.freed_bytes),
+        "octad_scrub_read_bytes": ("Verified.", report.scrubbed_bytes),
+        "octad_scrub_rounds": ("Times that everything was verified.", report.scrub_rounds),
+        "octad_scrub_damaged_records": ("Found damaged.", report.damaged_records),
+        "octad_scrub_repaired_records": ("Brought from a member.", report.repaired_records),
+    }
+    for name, (meaning, value) in counters.items():
+        yield CounterMetricFamily(name, meaning, value=value)

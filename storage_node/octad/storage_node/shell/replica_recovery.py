@@ -1,0 +1,99 @@
+"""After a restart: every replica as the index and the journal know it (rule R14).
+
+The index says how far its rows go; the journal's records behind that are read again, in order.
+Nothing is decided here: who is primary, the configuration store says later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from octad.sharding.ids import ShardId
+from octad.storage_node.core.failover.replica_actions import Actions
+from octad.storage_node.core.failover.shard_log import Entry, ShardLog
+from octad.storage_node.core.failover.shard_replica import ShardReplica
+from octad.storage_node.core.index_format import (
+    SHARD_STATES,
+    decode_shard_state,
+    decode_shard_state_key,
+)
+from octad.storage_node.core.listing import past
+from octad.storage_node.core.operations import (
+    decode_log_split,
+    decode_log_start,
+    decode_operation,
+    touched,
+)
+from octad.storage_node.core.record_format import Location, Record, RecordKind
+from octad.storage_node.shell.history_writer import installed_copy
+from octad.storage_node.shell.index import Index
+from octad.storage_node.shell.journal import Journal
+from octad.storage_node.shell.replica_table import ReplicaTable
+from octad.storage_node.shell.request_ids import RequestIds
+
+Perform = Callable[[ShardReplica, Actions], None]
+
+
+def recover_states(table: ReplicaTable, index: Index, now: float) -> list[ShardId]:
+    """The replicas that the index knows; gives those whose copy of history was just complete."""
+    whole: list[ShardId] = []
+    for key, value in index.scan(SHARD_STATES, past(SHARD_STATES)):
+        shard, state = decode_shard_state_key(key), decode_shard_state(value)
+        replica = table.make(shard, ShardLog(state.applied, state.applied_epoch))
+        replica.restore(
+            state.start,
+            state.start_epoch,
+            state.whole,
+            state.copied_as_of,
+            state.depth,
+            state.view_epoch,
+        )
+        copy = installed_copy(index, shard, state.start)
+        if copy is not None and replica.wants_copy(copy.start):
+            replica.on_copied(copy.start, copy.as_of, list(copy.request_ids), now)
+            whole += [shard] if replica.whole is None else []
+    return whole
+
+
+def replay(
+    table: ReplicaTable,
+    journal: Journal,
+    index: Index,
+    request_ids: RequestIds,
+    perform: Perform,
+    now: float,
+) -> None:
+    """Every record that the rows may not show yet, in the journal's order."""
+    begin, saved_at = index.position(), request_ids.load()
+    for location, record in journal.replay(min(begin, saved_at or begin)):
+        replica = table.replica(record.shard)
+        if record.kind is RecordKind.LOG_START:
+            started = decode_log_start(record.metadata)
+            actions = replica.recover_start(
+                record.seq, record.epoch, record.commit, started.whole, started.depth
+            )
+            perform(replica, actions)
+        elif record.kind is RecordKind.LOG_SPLIT:
+            depth = decode_log_split(record.metadata).depth
+            perform(replica, replica.recover_split(depth, record.seq))
+        else:
+            replica.recover(entry_of(location, record), record.commit)
+        request_ids.replayed(record, replica.log.applied)
+    for shard, pairs in request_ids.take_found().items():
+        table.replica(shard).log.requests.restore(pairs, now)
+
+
+def entry_of(location: Location, record: Record) -> Entry:
+    """The log entry that `record` is."""
+    operation = decode_operation(record.kind, record.metadata)
+    return Entry(
+        record.epoch,
+        record.seq,
+        record.kind,
+        record.request_id,
+        bytes(record.metadata),
+        None,
+        operation,
+        touched(operation),
+        location,
+    )

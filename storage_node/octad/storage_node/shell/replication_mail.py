@@ -1,0 +1,122 @@
+"""What a node's replicas tell those of other nodes: one message of each kind a tick and node.
+
+Acknowledgements, refusals and commit points of many shards travel together, since one sync of the
+journal makes entries of many shards durable at once. Messages may be lost, doubled and reordered:
+the replicas send again what counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from octad.sharding.ids import NodeId, ShardId
+from octad.storage_node.core.failover.replica_actions import (
+    SendAck,
+    SendCommit,
+    SendJoin,
+    SendNack,
+    SendPrepare,
+    SendSession,
+)
+from octad.storage_node.core.failover.replication_messages import (
+    Ack,
+    Acks,
+    CommitPoint,
+    CommitPoints,
+    Join,
+    Nack,
+    Nacks,
+    Prepare,
+    SessionStart,
+)
+from octad.storage_node.core.failover.shard_replica import ShardReplica
+from octad.storage_node.core.messages import Message
+
+
+class Outbox(Protocol):
+    """What the host needs of the peers."""
+
+    def send(self, node: NodeId, message: Message, body: bytes | memoryview = b"") -> bool: ...
+
+
+class ReplicationMail:
+    """See the module. Every message carries the replica's epoch of the moment it is given here."""
+
+    def __init__(self, outbox: Outbox, loop: asyncio.AbstractEventLoop) -> None:
+        self._outbox = outbox
+        self._loop = loop
+        self._acks: dict[NodeId, dict[ShardId, Ack]] = {}
+        self._nacks: dict[NodeId, list[Nack]] = {}
+        self._points: dict[NodeId, dict[ShardId, CommitPoint]] = {}
+        self._planned = False
+
+    def prepare(self, replica: ShardReplica, action: SendPrepare, data: bytes | memoryview) -> None:
+        entry = action.entry
+        message = Prepare(
+            replica.shard,
+            replica.epoch,
+            entry.epoch,
+            entry.seq,
+            action.previous_epoch,
+            action.commit,
+            entry.kind,
+            entry.request_id,
+            entry.metadata,
+            action.session,
+        )
+        self._outbox.send(action.node, message, data)
+
+    def ack(self, replica: ShardReplica, action: SendAck) -> None:
+        """A later one of the same tick says all that an earlier one did."""
+        acks = self._acks.setdefault(action.node, {})
+        acks[replica.shard] = Ack(
+            replica.shard, replica.epoch, action.upto, action.session, action.whole
+        )
+        self._plan()
+
+    def nack(self, replica: ShardReplica, action: SendNack) -> None:
+        nack = Nack(replica.shard, replica.epoch, action.verified)
+        self._nacks.setdefault(action.node, []).append(nack)
+        self._plan()
+
+    def commit_point(self, replica: ShardReplica, action: SendCommit) -> None:
+        point = CommitPoint(replica.shard, replica.epoch, action.commit, action.commit_epoch)
+        self._points.setdefault(action.node, {})[replica.shard] = point
+        self._plan()
+
+    def join(self, replica: ShardReplica, action: SendJoin) -> None:
+        self._outbox.send(action.node, Join(replica.shard, replica.epoch, action.nonce))
+
+    def session(self, replica: ShardReplica, action: SendSession) -> None:
+        """Before the Prepares of the session, which follow on the same connection."""
+        start = SessionStart(
+            replica.shard,
+            replica.epoch,
+            action.nonce,
+            action.session,
+            action.start,
+            action.start_epoch,
+        )
+        self._outbox.send(action.node, start)
+
+    def _plan(self) -> None:
+        if not self._planned:
+            self._planned = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._planned = False
+        send = self._outbox.send
+        if self._acks:
+            acks, self._acks = self._acks, {}
+            for node, of_shards in acks.items():
+                send(node, Acks(list(of_shards.values())))
+        if self._nacks:
+            nacks, self._nacks = self._nacks, {}
+            for node, of_node in nacks.items():
+                send(node, Nacks(of_node))
+        if self._points:
+            points, self._points = self._points, {}
+            for node, points_of in points.items():
+                send(node, CommitPoints(list(points_of.values())))

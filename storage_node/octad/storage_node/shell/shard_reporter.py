@@ -1,0 +1,123 @@
+"""Tells the coordinator what only this node knows: verified copies, progress of copies and plans.
+
+A report goes out when it has changed, at most every few seconds; a plan's progress in a transaction
+that compares the plan, so that it is never about another one. Both are for people and planning:
+nothing's safety depends on them, and a store that does not answer is tried again at the next turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from octad.coordinator.core.node_report import CopyReport, NodeReport, VerifiedCopies
+from octad.coordinator.core.placement_records import PlacementKeys, PlanProgress
+from octad.coordinator.core.plan_steps import Refuse, Wait, next_step
+from octad.coordinator.core.records import StoreKeys
+from octad.coordinator.store.interface import (
+    ConfigStore,
+    LeaseExpired,
+    ModRevisionIs,
+    Put,
+    StoreUnavailable,
+)
+from octad.sharding.ids import NodeId, ShardId, shard_name
+from octad.sharding.limits import REPORT_S_MIN
+from octad.storage_node.shell.cluster_facts import ClusterFacts
+from octad.storage_node.shell.shard_host import ShardHost
+
+Copies = Callable[[], Mapping[ShardId, tuple[int, int | None, NodeId | None]]]
+
+log = logging.getLogger(__name__)
+
+
+class ShardReporter:
+    """`run` until cancelled."""
+
+    def __init__(
+        self,
+        node: NodeId,
+        boot: str,
+        store: ConfigStore,
+        keys: StoreKeys,
+        facts: ClusterFacts,
+        host: ShardHost,
+        copies: Copies,
+        damaged: Callable[[], int],
+    ) -> None:
+        self._node = node
+        self._boot = boot
+        self._store = store
+        self._key = keys.report(node)
+        self._placement_keys = PlacementKeys(keys)
+        self._facts = facts
+        self._host = host
+        self._copies = copies
+        self._damaged = damaged
+        self._said: NodeReport | None = None
+        self._progress: dict[ShardId, PlanProgress] = {}
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self._tell()
+            except (StoreUnavailable, LeaseExpired) as error:
+                log.info("no report to the configuration store: %s", error)
+            await asyncio.sleep(REPORT_S_MIN)
+
+    async def _tell(self) -> None:
+        report = self.report()
+        if report != self._said:
+            await self._store.transact([], [Put(self._key, msgspec.json.encode(report))])
+            self._said = report
+        for shard, progress in self._plans().items():
+            if progress != self._progress.get(shard):
+                await self._tell_progress(shard, progress)
+
+    async def _tell_progress(self, shard: ShardId, progress: PlanProgress) -> None:
+        plan = self._facts.plans.get(shard)
+        if plan is None or plan.revision != progress.plan:
+            return
+        keys = self._placement_keys
+        await self._store.transact(
+            [ModRevisionIs(keys.plan(shard), plan.revision)],
+            [Put(keys.plan_progress(shard), msgspec.json.encode(progress))],
+        )
+        self._progress[shard] = progress
+
+    def report(self) -> NodeReport:
+        """What there is to say now."""
+        led = {
+            shard_name(shard): VerifiedCopies(epoch, copies)
+            for shard, epoch, copies in self._host.verified_copies()
+        }
+        copying = {
+            shard_name(shard): CopyReport(source, done, total)
+            for shard, (done, total, source) in self._copies().items()
+        }
+        return NodeReport(self._node, self._boot, led, copying, self._damaged())
+
+    def _plans(self) -> dict[ShardId, PlanProgress]:
+        """What this node has to say of plans: as the one who copies, or as the primary."""
+        copies = self._copies()
+        said: dict[ShardId, PlanProgress] = {}
+        for shard, plan in self._facts.plans.items():
+            add, row, copy = plan.record.add, self._facts.rows.get(shard), copies.get(shard)
+            if add is not None and add.node == self._node and copy is not None:
+                done, total, _ = copy
+                said[shard] = PlanProgress(plan.revision, self._node, "copying", done, total)
+            elif row is not None and row.primary == self._node:
+                match next_step(row, plan.record):
+                    case Refuse(reason=reason):
+                        said[shard] = PlanProgress(
+                            plan.revision, self._node, "refused", reason=reason
+                        )
+                    case Wait(reason=reason):
+                        said[shard] = PlanProgress(
+                            plan.revision, self._node, "waiting", reason=reason
+                        )
+        self._progress = {shard: each for shard, each in self._progress.items() if shard in said}
+        return said

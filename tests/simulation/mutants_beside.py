@@ -1,0 +1,153 @@
+"""Planted bugs in splits, lists and damage: the other part of `mutants.py`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.simulation.simulated_disk import Disk, ShardIndex, key_hash
+from tests.simulation.simulated_node import Process
+
+from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
+from octad.storage_node.core.failover.pair_leases import PairLeases
+from octad.storage_node.core.failover.replica_actions import Actions
+from octad.storage_node.core.failover.replica_state import ReadTicket
+from octad.storage_node.core.failover.shard_log import ShardLog
+from octad.storage_node.core.failover.shard_primary import Primary
+from octad.storage_node.core.failover.shard_reconfigurer import Reconfigurer
+from octad.storage_node.core.failover.shard_replica import ShardReplica
+from octad.storage_node.core.failover.shard_splitter import Splitter, ancestors
+
+Patch = tuple[Any, str, Any]  # (owner, attribute, what stands there instead)
+
+
+def _yes(*_: Any) -> bool:
+    return True
+
+
+def _no(*_: Any) -> bool:
+    return False
+
+
+# -- splits ------------------------------------------------------------------------------------
+
+
+def _split_keeping_the_tail(replica: Splitter, seq: Seq) -> Actions:
+    replica.split_due = True
+    return replica.commit_to(seq) + replica.split_if_due()
+
+
+def _half_with_a_tail(log: ShardLog) -> ShardLog:
+    half = ShardLog(log.applied, log.applied_epoch)
+    half.start, half.start_epoch = log.start, log.start_epoch
+    half.requests = log.requests.half()
+    return half
+
+
+def _split_if_due_keeping_the_tail(replica: Splitter) -> Actions:
+    truncate, ShardLog.truncate = ShardLog.truncate, lambda log, seq: None  # type: ignore
+    try:
+        return _split_if_due(replica)
+    finally:
+        ShardLog.truncate = truncate  # type: ignore[method-assign]
+
+
+_split_if_due = Splitter.split_if_due
+
+
+def _promised_for_what_it_was(leases: PairLeases, node: NodeId, shard: ShardId, now: float) -> bool:
+    parts = [shard, *(ancestor for ancestor, _ in ancestors(shard))]
+    return any(_promised_by(leases, node, part, now) for part in parts)
+
+
+_promised_by = PairLeases.promised_by
+
+
+def _covers_what_it_was(replica: Splitter, hash_: int) -> bool:
+    return hash_ & 1 == replica.shard & 1
+
+
+def _replay_the_first_half(process: Process, replica: ShardReplica, entries: Any) -> None:
+    disk = process.disk
+    splits = [record for record in disk.journal if record.split and record.shard == replica.shard]
+    if not process.recovering or not splits:
+        _apply(process, replica, entries)
+        return
+    put, mask = disk.put, (1 << splits[0].split[0]) - 1  # type: ignore[index]
+
+    def put_in_first_half(index: ShardIndex, key: bytes, seq: Seq, value: str | None) -> None:
+        if key_hash(key) & mask == replica.shard:
+            put(index, key, seq, value)
+
+    disk.put = put_in_first_half  # type: ignore[method-assign]
+    _apply(process, replica, entries)
+    del disk.put
+
+
+_apply = Process._apply
+
+
+# -- lists, damage -----------------------------------------------------------------------------
+
+
+def _list_under_any_epoch(replica: Primary, epoch: Epoch, now: float) -> ReadTicket | None:
+    return _begin_list(replica, replica.epoch, now) if replica.row is not None else None
+
+
+def _list_without_lease(replica: Primary, epoch: Epoch, now: float) -> ReadTicket | None:
+    if not replica.leads(epoch) or replica.log.applied < replica.log.commit:
+        return None
+    return ReadTicket(epoch, Seq(0))
+
+
+_begin_list = Primary.begin_list
+
+
+def _list_behind_the_commit_point(replica: Primary, epoch: Epoch, now: float) -> ReadTicket | None:
+    if not replica.leads(epoch) or not replica.serves() or not replica.has_lease(now):
+        return None
+    return ReadTicket(epoch, Seq(0))
+
+
+def _cut_off_at_the_damage(disk: Disk) -> bool:
+    if disk.damaged in disk.journal:
+        del disk.journal[disk.journal.index(disk.damaged) :]
+        disk.synced = len(disk.journal)
+    disk.damaged = None
+    return True
+
+
+def _synced_all_the_same(process: Process, last: Any, told: list[Any]) -> None:
+    """The kernel has dropped what it could not write, and says so once."""
+    disk = process.disk
+    if disk.failing and last in disk.journal[disk.synced :]:
+        del disk.journal[disk.synced : disk.journal.index(last) + 1]
+    disk.failing = False
+    _synced(process, last, told)
+
+
+_synced = Process._synced
+
+
+MUTANTS_BESIDE: dict[str, list[Patch]] = {
+    "a list names no epoch": [(Primary, "begin_list", _list_under_any_epoch)],
+    "a list needs no lease": [
+        (Primary, "begin_list", _list_without_lease),
+        (ShardReplica, "read_holds", _yes),
+    ],
+    "a list behind the commit point": [(Primary, "begin_list", _list_behind_the_commit_point)],
+    "damage is taken for a torn tail": [(Disk, "is_whole", _cut_off_at_the_damage)],
+    "damaged bytes are served": [(Disk, "is_flipped", _no)],
+    "a failed sync is passed over": [(Process, "_synced", _synced_all_the_same)],
+    "split with a tail": [
+        (Reconfigurer, "_drained", _yes),
+        (Splitter, "split_behind", _split_keeping_the_tail),
+        (Splitter, "split_if_due", _split_if_due_keeping_the_tail),
+        (ShardLog, "half", _half_with_a_tail),
+    ],
+    "promises are carried over a split": [(PairLeases, "promised_by", _promised_for_what_it_was)],
+    "half a shard answers for the whole": [(Splitter, "covers", _covers_what_it_was)],
+    "a half is made beside the unsplit shard": [(Process, "_unsplit", lambda *_: None)],
+    "a late split forgets the tail": [(Splitter, "_inherited", lambda self, _: self.log.commit)],
+    "replay passes over a split": [(Splitter, "recover_split", lambda *_: [])],
+    "replay assigns all to the first half": [(Process, "_apply", _replay_the_first_half)],
+}

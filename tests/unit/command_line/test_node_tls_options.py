@@ -1,0 +1,66 @@
+"""`octad node`: TLS between nodes needs all three files, and files that are usable."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+from tests.unit.rpc.peer_certificates import Authority
+
+from octad.client.core.join_token import JoinToken, encode_join_token
+from octad.client.shell.command import CommandError
+from octad.storage_node.shell import node_command, node_process
+from octad.storage_node.shell.node import NodeConfig
+
+TOKEN = encode_join_token(JoinToken("00c0ffee", bytes(32)))
+
+
+def config_of(monkeypatch: pytest.MonkeyPatch, *options: str | Path) -> NodeConfig:
+    """What the process behind the command would start with."""
+    parser = argparse.ArgumentParser()
+    node_command.add_arguments(parser)
+    taken: list[NodeConfig] = []
+
+    def run_node(read: node_process.NodeOptions) -> int:
+        taken.append(node_process._config(read))
+        return 0
+
+    monkeypatch.setattr(node_process, "run_node", run_node)
+    given = ["--data", "data", "--join-token", TOKEN, *map(str, options)]
+    node_command.run(parser.parse_args(given))
+    return taken[0]
+
+
+def test_all_three_options_give_tls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    files = Authority(tmp_path).files_for("node")
+    pair = ("--tls-cert", files.certificate, "--tls-key", files.key)
+    assert config_of(monkeypatch, *pair, "--tls-ca", files.authority).tls is not None
+
+
+def test_none_of_them_gives_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert config_of(monkeypatch).tls is None
+
+
+@pytest.mark.parametrize("left_out", ["--tls-cert", "--tls-key", "--tls-ca"])
+def test_one_left_out_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, left_out: str
+) -> None:
+    files = Authority(tmp_path).files_for("node")
+    options: dict[str, Path] = {
+        "--tls-cert": files.certificate,
+        "--tls-key": files.key,
+        "--tls-ca": files.authority,
+    }
+    del options[left_out]
+    with pytest.raises(CommandError, match="needs a certificate, its key and the authority"):
+        config_of(monkeypatch, *(word for option in options.items() for word in option))
+
+
+def test_a_file_that_is_not_there_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    missing = tmp_path / "missing.pem"
+    options = ("--tls-cert", missing, "--tls-key", missing, "--tls-ca", missing)
+    with pytest.raises(CommandError, match=r"cannot use .*missing\.pem"):
+        config_of(monkeypatch, *options)

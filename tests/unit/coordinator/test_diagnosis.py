@@ -1,0 +1,204 @@
+"""Each thing that can be wrong is said once, with what to do, the most urgent first."""
+
+from __future__ import annotations
+
+import msgspec
+from tests.unit.coordinator.cluster_records import incarnation, node, row, view
+
+from octad.client.core.doctor_document import DoctorDocument, Finding, doctor_text, exit_code
+from octad.client.core.status_document import CopyingStatus
+from octad.coordinator.core.cluster_status import Departure
+from octad.coordinator.core.cluster_view import ClusterView
+from octad.coordinator.core.diagnosis import Known, findings
+from octad.coordinator.core.forced_recovery import forced_recovery
+from octad.coordinator.core.known_copies import KnownCopies, copying_status, known_copies
+from octad.coordinator.core.node_report import CopyReport, NodeReport, VerifiedCopies
+from octad.coordinator.core.placement_records import (
+    NodeSettings,
+    PlanProgress,
+    ShardPlan,
+    UsageRecord,
+)
+from octad.coordinator.core.placement_view import PlacementView, Stored
+from octad.coordinator.core.shard_wishes import NO_SPARE
+from octad.coordinator.store.interface import Revision
+from octad.sharding.ids import Epoch, NodeId, Seq, parse_shard_name
+from octad.sharding.shard_map import FormerMember, Learner, Member
+
+SHARD = parse_shard_name("0/0")
+NODES = [node(number) for number in (1, 2, 3)]
+WELL = view(live=NODES, rows=[row(1, 2, 3, depth=0)], depth=0)
+
+
+def verified(seen: ClusterView, copies: int | None = 3, **fields: object) -> KnownCopies:
+    known = KnownCopies(dict.fromkeys(seen.rows, copies), (), {}, 0, 0)
+    return KnownCopies(**{**{f: getattr(known, f) for f in known.__slots__}, **fields})
+
+
+def diagnose(seen: ClusterView, copies: int | None = 3, **fields: object) -> dict[str, Finding]:
+    """By code; each comes once."""
+    placement = fields.pop("placement", PlacementView(seen))
+    assert isinstance(placement, PlacementView)
+    known = fields.pop("copies_known", verified(seen, copies))
+    found = findings(Known(placement, copies=known, **fields))  # type: ignore[arg-type]
+    assert len({finding.what for finding in found}) == len(found)
+    return {finding.code: finding for finding in found}
+
+
+def test_nothing_is_wrong_with_a_healthy_cluster() -> None:
+    assert diagnose(WELL) == {}
+    document = DoctorDocument((), 0.1)
+    assert (exit_code(document), doctor_text(document)) == (0, "nothing is wrong\n")
+
+
+def test_a_silent_store_and_a_missing_leader_are_said() -> None:
+    found = diagnose(WELL, store_age_s=30.0, has_leader=False)
+    assert found["store-silent"].urgency == "at-risk"
+    assert "30 s" in found["store-silent"].what
+    assert found["no-leader"].urgency == "to-do"
+
+
+def test_a_lone_survivor_that_is_away_is_named_with_the_way_out() -> None:
+    former = (FormerMember(NodeId(2), incarnation(2), Seq(9)),)
+    lone = msgspec.structs.replace(row(1, depth=0), last_full=former)
+    seen = view(live=NODES[1:], known=[1], rows=[lone], depth=0)
+    finding = diagnose(seen, None)["lone-survivor-away"]
+    assert finding.urgency == "unavailable"
+    assert "1 shard (0/0)" in finding.what
+    assert "start n1" in finding.fix
+    assert "octad shards recover" in finding.fix
+    nobody = view(live=NODES[2:], known=[1, 2], rows=[lone], depth=0)
+    assert "start n1" in diagnose(nobody, None)["no-copy"].fix
+
+
+def test_a_takeover_is_waited_for() -> None:
+    seen = view(live=NODES[1:], known=[1], rows=[row(1, 2, 3, depth=0)], depth=0)
+    found = diagnose(seen, None)
+    assert found["no-primary"].urgency == "unavailable"
+    assert "unverified" not in found, "it is said once"
+
+
+def test_the_next_loss_is_foreseen_and_comes_before_what_is_only_to_do() -> None:
+    rows = [msgspec.structs.replace(row(1, 2, 3, depth=0), members=row(1).members)]
+    seen = view(live=NODES, rows=rows, depth=0)
+    found = findings(Known(PlacementView(seen), copies=verified(seen, 1, missing=2)))
+    assert [f.code for f in found] == ["last-copy", "copies-missing"]
+    assert "keep n1 running" in found[0].fix
+    assert exit_code(DoctorDocument(tuple(found), 0.0)) == 2
+    assert "last-copy" not in diagnose(
+        view(live=NODES, rows=rows, depth=0, replicas=1), copies_known=verified(seen, 1)
+    )
+
+
+def test_a_node_that_is_away_is_named_with_since_when_and_what_it_held() -> None:
+    seen = view(live=NODES[:2], known=[3], rows=[row(1, 2, 3, depth=0)], depth=0)
+    gone = {NodeId(3): Departure(node(3), 1_700_000_000_000)}
+    finding = diagnose(seen, 2, departures=gone)["node-away"]
+    assert finding.what == ("n3 is away since 2023-11-14 22:13:20Z: 1 shard (0/0) had copies there")
+    assert "octad node remove n3" in finding.fix
+    removed = Stored(NodeSettings(removed=True), Revision(1), b"")
+    placement = PlacementView(seen, settings={NodeId(3): removed})
+    assert "node-away" not in diagnose(seen, 2, placement=placement)
+
+
+def test_too_few_nodes_to_take_a_missing_copy_is_said_with_who_is_drained() -> None:
+    short = row(1, 2, depth=0)
+    seen = view(live=NODES, rows=[short], depth=0)
+    assert "no-spare" not in diagnose(seen, 2)
+    drained = Stored(NodeSettings(draining=True), Revision(1), b"")
+    placement = PlacementView(seen, settings={NodeId(3): drained})
+    finding = diagnose(seen, 2, placement=placement, problems=(f"shards wait: {NO_SPARE}",))
+    assert "2 can hold data, n3 is drained or removed" in finding["no-spare"].what
+    assert "plan-refused" not in finding, "it is said once"
+
+
+def test_void_copies_are_said_with_how_their_disk_is_of_use_again() -> None:
+    former = (FormerMember(NodeId(2), incarnation(2), Seq(9)),)
+    lone = msgspec.structs.replace(row(1, depth=0), last_full=former)
+    recovered = forced_recovery(lone, {NodeId(2): node(2)}).row
+    seen = view(live=NODES, rows=[recovered], depth=0)
+    assert "n1 has void copies of 1 shard (0/0)" in diagnose(seen, 1)["void-copies"].what
+    emptied = view(live=[node(1, disk=11), node(2)], rows=[recovered], depth=0)
+    assert "void-copies" not in diagnose(emptied, 1)
+
+
+def test_damaged_records_full_disks_and_mixed_versions_are_said() -> None:
+    seen = view(live=[*NODES[:2], node(3, version="0.2.0")], rows=[row(1, 2, 3, depth=0)], depth=0)
+    usage = {
+        NodeId(1): UsageRecord(NodeId(1), 1000, 80, {}),
+        NodeId(2): UsageRecord(NodeId(2), 1000, 20, {}),
+        NodeId(3): UsageRecord(NodeId(3), 1000, 500, {}),
+    }
+    known = Known(
+        PlacementView(seen, usage=usage), copies=verified(seen, 3, damaged={NodeId(2): 4})
+    )
+    found = [(f.code, f.urgency) for f in findings(known)]
+    assert found == [
+        ("damaged-records", "at-risk"),
+        ("disk-full", "at-risk"),
+        ("disk-full", "to-do"),
+        ("versions", "to-do"),
+    ]
+    assert "0.1.0 on n1 n2, 0.2.0 on n3" in findings(known)[3].what
+
+
+def test_a_refused_plan_is_said_with_its_reason() -> None:
+    plan = Stored(ShardPlan("repair", 3), Revision(7), b"")
+    refused = PlanProgress(7, NodeId(1), "refused", reason="its disk is full")
+    old = msgspec.structs.replace(refused, plan=6)
+    for progress, said in ((refused, True), (old, False)):
+        stored = Stored(progress, Revision(8), b"")
+        placement = PlacementView(WELL, plans={SHARD: plan}, progress={SHARD: stored})
+        found = diagnose(WELL, placement=placement)
+        assert ("plan-refused" in found) == said
+    assert "its disk is full" in diagnose(WELL, problems=("its disk is full",))["plan-refused"].what
+
+
+def test_a_primary_that_says_nothing_is_asked_after() -> None:
+    assert "n1" in diagnose(WELL, None)["unverified"].what
+    assert "unverified" in diagnose(WELL, 0)
+
+
+# -- what reports are worth --------------------------------------------------------------------
+
+
+def report(boot: str = "boot", epoch: int = 1, **fields: object) -> NodeReport:
+    led = {"0/0": VerifiedCopies(Epoch(epoch), 3)}
+    return msgspec.structs.replace(NodeReport(NodeId(1), boot, led, {}), **fields)
+
+
+def test_a_report_counts_while_its_process_lives_and_for_the_present_epoch_alone() -> None:
+    def copies(said: NodeReport, seen: ClusterView = WELL) -> int | None:
+        return known_copies(seen, {said.node: said}, {}).verified[SHARD]
+
+    assert copies(report()) == 3
+    assert copies(report(boot="an earlier one")) is None
+    assert copies(report(epoch=2)) is None
+    assert copies(report(), view(live=NODES[1:], rows=[row(1, 2, 3, depth=0)], depth=0)) is None
+    assert copies(report(node=NodeId(2))) is None, "it does not lead"
+    damaged = known_copies(WELL, {NodeId(1): report(damaged_records=2)}, {}).damaged
+    assert damaged == {1: 2}
+    dead = known_copies(WELL, {NodeId(1): report(boot="x", damaged_records=2)}, {}).damaged
+    assert dead == {}
+
+
+def test_what_is_left_to_copy_is_known_only_when_every_size_is() -> None:
+    recruit = Member(NodeId(3), incarnation(3), Seq(4), Epoch(1))
+    short = msgspec.structs.replace(row(1, 2, depth=0), members=(*row(1, 2).members, recruit))
+    seen = view(live=NODES, rows=[short], depth=0)
+    copying = {"0/0": CopyReport(NodeId(1), 30, 100)}
+    fetches = NodeReport(NodeId(3), "boot", {}, copying)
+    known = known_copies(seen, {NodeId(3): fetches}, {})
+    assert copying_status(known, 7.04) == CopyingStatus(1, 1, 0, 70, 7.0)
+    waits = msgspec.structs.replace(fetches, copying={"0/0": CopyReport(None, 0, None)})
+    known = known_copies(seen, {NodeId(3): waits}, {})
+    assert copying_status(known, None) == CopyingStatus(1, 1, 1, None, None)
+    silent = known_copies(seen, {}, {})
+    assert copying_status(silent, None) == CopyingStatus(1, 1, 0, None, None)
+    assert known_copies(seen, {}, {SHARD: 100}).bytes_left == 100
+    learning = msgspec.structs.replace(
+        row(1, 2, 3, depth=0), learners=(Learner(NodeId(4), incarnation(4)),)
+    )
+    moves = view(live=[*NODES, node(4)], rows=[learning], depth=0)
+    known = known_copies(moves, {}, {SHARD: 100})
+    assert (known.missing, known.bytes_left, len(known.copying)) == (0, 100, 1)

@@ -1,0 +1,83 @@
+"""A request's extents count as under way from their first byte until the request is over."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import cast
+
+from octad.sharding.ids import BucketId, NodeId, PoolId, ShardId
+from octad.sharding.limits import EXTENT_BYTES_MAX, MIB
+from octad.sharding.shard_map import Pool, ShardMap
+from octad.storage_node.core.object_store import Bucket, Unavailable
+from octad.storage_node.core.operations import PutPiece, decode_operation
+from octad.storage_node.core.record_format import RecordKind
+from octad.storage_node.core.rows import ObjectRow
+from octad.storage_node.shell.extents import ExtentsUnderWay, ExtentWriter
+from octad.storage_node.shell.routing import ShardClient
+
+POOL = PoolId(1)
+BUCKET = Bucket("bucket", BucketId(5), POOL, "owner", 0)
+UPLOAD = bytes(range(16))
+
+
+class Site:
+    """A `ShardClient` that takes pieces, or refuses."""
+
+    def __init__(self) -> None:
+        self.node = NodeId(7)
+        self.map = ShardMap({POOL: Pool(POOL, 3, 2)}, {})
+        self.under_way = ExtentsUnderWay()
+        self.pieces: list[PutPiece] = []
+        self.refuses = False
+
+    async def propose(
+        self, _shard: ShardId, kind: RecordKind, _request_id: bytes, metadata: bytes, _data: bytes
+    ) -> None:
+        if self.refuses:
+            raise Unavailable("away")
+        operation = decode_operation(kind, metadata)
+        assert isinstance(operation, PutPiece)
+        self.pieces.append(operation)
+
+    def writer(self) -> ExtentWriter:
+        client = cast("ShardClient", self)
+        return ExtentWriter(client, BUCKET, b"key", UPLOAD, lambda: bytes(16), self.under_way)
+
+
+async def test_a_piece_says_for_what_it_was_written_when_and_by_whom() -> None:
+    site = Site()
+    writer = site.writer()
+    await writer.write(bytes(MIB + 1))
+    await writer.finish()
+    assert [piece.number for piece in site.pieces] == [0, 1]
+    for piece in site.pieces:
+        assert (piece.bucket, piece.key, piece.upload, piece.writer) == (5, b"key", UPLOAD, 7)
+        assert abs(piece.created_ms / 1000 - time.time()) < 60
+
+
+async def test_extents_are_under_way_while_the_request_holds_its_row() -> None:
+    site = Site()
+    writer = site.writer()
+    await writer.write(bytes(EXTENT_BYTES_MAX + MIB))
+    await asyncio.sleep(0)
+    written = {piece.extent for piece in site.pieces}
+    assert len(written) == 2
+    assert all(extent in site.under_way for extent in written)
+    row = ObjectRow(1, "", 0, extents=await writer.finish())
+    del writer
+    assert all(extent in site.under_way for extent in written), "its commit may be on its way"
+    del row
+    assert not any(extent in site.under_way for extent in written)
+
+
+async def test_a_body_that_broke_off_is_not_under_way() -> None:
+    site = Site()
+    writer = site.writer()
+    await writer.write(bytes(MIB))
+    await asyncio.sleep(0)
+    site.refuses = True
+    await writer.abandon()
+    del writer
+    assert site.pieces
+    assert len(site.under_way) == 0

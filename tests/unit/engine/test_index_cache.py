@@ -1,0 +1,38 @@
+"""The index's cache is as large as the index needs, also when the index was there before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from octad.sharding.limits import INDEX_CACHE_BYTES_MIN, INDEX_CACHE_SHARE
+from octad.storage_node.shell import index as index_module
+from octad.storage_node.shell.index import Index
+
+
+def capacity(index: Index) -> int:
+    return int(index._database.property_value("rocksdb.block-cache-capacity") or 0)
+
+
+def test_an_index_that_is_opened_again_has_the_cache_that_a_new_one_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for cache_bytes in (INDEX_CACHE_BYTES_MIN, 3 * INDEX_CACHE_BYTES_MIN):
+        monkeypatch.setattr(index_module, "INDEX_CACHE_BYTES_MIN", cache_bytes)
+        index = Index(tmp_path / "index")
+        assert capacity(index) == cache_bytes
+        index.write([(b"key", b"value")])
+        index.close()
+
+
+def test_the_cache_grows_with_what_is_flushed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_module, "INDEX_CACHE_BYTES_MIN", 1024)
+    index = Index(tmp_path / "index")
+    index.write([(b"%08d" % number, bytes(100)) for number in range(10_000)])
+    index.flush()
+    stored = sum(path.stat().st_size for path in (tmp_path / "index").glob("*.sst"))
+    assert capacity(index) == int(stored * INDEX_CACHE_SHARE)
+    index.close()

@@ -1,0 +1,121 @@
+"""Replicas of one shard by themselves, for tests of single rules: A leads, B, C and D do not."""
+
+from __future__ import annotations
+
+from octad.sharding.ids import BucketId, Epoch, NodeId, Seq, ShardId
+from octad.sharding.limits import BEAT_S
+from octad.sharding.shard_map import Learner, Member, ShardRow
+from octad.storage_node.core.failover.pair_leases import PairLeases
+from octad.storage_node.core.failover.replica_actions import (
+    Actions,
+    Append,
+    Propose,
+    Swap,
+)
+from octad.storage_node.core.failover.replica_state import Strength
+from octad.storage_node.core.failover.shard_log import Entry, ShardLog
+from octad.storage_node.core.failover.shard_replica import ShardReplica
+from octad.storage_node.core.index_format import object_key
+from octad.storage_node.core.operations import Barrier, PutObject, encode_operation
+from octad.storage_node.core.record_format import RecordKind
+from octad.storage_node.core.rows import ObjectRow
+
+SHARD = ShardId(0)
+A, B, C, D = NodeId(1), NodeId(2), NodeId(3), NodeId(4)
+KEY = object_key(BucketId(1), b"key")
+BARRIER = encode_operation(Barrier())
+
+
+def row(epoch: int, primary: NodeId = A, members: tuple[NodeId, ...] = (A, B, C)) -> ShardRow:
+    return ShardRow(
+        Epoch(epoch), 0, primary, tuple(Member(node, f"disk{node}") for node in members)
+    )
+
+
+def replica(node: NodeId, replicas: int = 3, spare: Learner | None = None) -> ShardReplica:
+    leases = PairLeases(node, 1000 + node, 0.0)
+    return ShardReplica(
+        SHARD, node, f"disk{node}", leases, Strength(replicas, max(1, replicas - 1)),
+        lambda _shard, _row: spare, ShardLog(Seq(0), Epoch(0)),
+    )  # fmt: skip
+
+
+def proposed(actions: Actions) -> Swap:
+    return next(action.swap for action in actions if isinstance(action, Propose))
+
+
+def leader(members: tuple[NodeId, ...] = (A, B, C), spare: Learner | None = None) -> ShardReplica:
+    """A as primary of epoch 2, past its barrier, with everything applied."""
+    primary = replica(A, len(members), spare)
+    swap = proposed(primary.on_row(row(1, members=members), 0.0))
+    durable(primary, primary.on_row(swap.proposed, 0.0))
+    for node in members[1:]:
+        acknowledge(primary, node)
+    assert primary.serves()
+    primary.on_applied(primary.log.commit, 0.0)
+    return primary
+
+
+def durable(here: ShardReplica, actions: Actions) -> Actions:
+    return [
+        further
+        for action in actions
+        if isinstance(action, Append)
+        for further in here.on_durable(action.entry)
+    ]
+
+
+def acknowledge(primary: ShardReplica, node: NodeId) -> Actions:
+    assert primary.row is not None
+    return primary.on_ack(node, primary.row.epoch, primary.log.end, 0, True)
+
+
+def put(primary: ShardReplica, number: int = 1) -> tuple[Entry, Actions]:
+    operation = PutObject(BucketId(1), b"key", ObjectRow(1, f"v{number}", 0))
+    return primary.propose(
+        RecordKind.PUT_OBJECT,
+        number.to_bytes(16, "big"),
+        encode_operation(operation),
+        b"",
+        operation,
+    )
+
+
+def barrier(epoch: int, seq: int) -> tuple[Epoch, Seq, RecordKind, bytes, bytes, bytes]:
+    return (Epoch(epoch), Seq(seq), RecordKind.BARRIER, bytes(16), BARRIER, b"")
+
+
+def prepare(
+    backup: ShardReplica, epoch: int, entry_epoch: int, seq: int, previous: int, commit: int = 0
+) -> Actions:
+    return backup.on_prepare(
+        A, Epoch(epoch), 0, barrier(entry_epoch, seq), Epoch(previous), Seq(commit)
+    )
+
+
+def beat_each_other(a: ShardReplica, b: ShardReplica, now: float) -> None:
+    """Each has the other's promise, and grants, as of `now`."""
+    for _ in range(2):
+        for here, there in ((a, b), (b, a)):
+            beats = dict(here.leases.beats(now))
+            if there.node in beats:
+                answer = there.leases.on_beat(here.node, beats[there.node], now)
+                if here.leases.on_answer(there.node, answer, now):
+                    listed = here.leases.beat(there.node, now)
+                    answer = there.leases.on_beat(here.node, listed, now)
+                    here.leases.on_answer(there.node, answer, now)
+
+
+def follower(node: NodeId, of: ShardReplica) -> ShardReplica:
+    backup = replica(node, len(of.match))
+    assert of.row is not None
+    backup.on_row(of.row, 0.0)
+    return backup
+
+
+def keep_beating(here: ShardReplica, until: float) -> None:
+    """Its own beats, unanswered: so that it does not take itself for one that was paused."""
+    now = until - 3.0
+    while now < until:
+        here.leases.beats(now)
+        now += BEAT_S

@@ -1,0 +1,107 @@
+"""Rule R19: what an operator's recovery gave up never comes back, on single replicas."""
+
+from __future__ import annotations
+
+import pytest
+from tests.unit.failover.single_replicas import (
+    KEY,
+    A,
+    B,
+    C,
+    barrier,
+    durable,
+    prepare,
+    proposed,
+    replica,
+    row,
+)
+
+from octad.sharding.ids import Epoch, NodeId, Seq
+from octad.sharding.shard_map import FormerMember, GivenUp, Member, Recovery, ShardRow
+from octad.storage_node.core.failover.reconfiguration import check_succession
+from octad.storage_node.core.failover.shard_replica import ShardReplica
+
+
+def recovered_row(upto: int) -> ShardRow:
+    """A was alone and is gone for good; B, complete up to `upto`, takes its place."""
+    gone = (GivenUp(A, "disk1"),)
+    recovery = Recovery(Epoch(5), B, "disk2", Seq(upto), gone)
+    former = (FormerMember(C, "disk3", Seq(upto)),)
+    return ShardRow(Epoch(5), 0, B, (Member(B, "disk2"),), last_full=former, recoveries=(recovery,))
+
+
+def former_member(node: NodeId, entries: int, commit: int) -> ShardReplica:
+    """A member that knew `entries`, of which `commit` are committed, when A went on alone."""
+    here = replica(node, 2)
+    here.on_row(row(2), 0.0)
+    for seq in range(1, entries + 1):
+        durable(here, prepare(here, 2, 2, seq, min(seq - 1, 1) * 2, commit=min(seq, commit)))
+    here.on_applied(Seq(commit), 0.0)
+    return here
+
+
+def test_r19_the_one_put_in_charge_commits_its_tail_in_an_epoch_of_its_own() -> None:
+    b = former_member(B, entries=3, commit=2)
+    swap = proposed(b.on_row(recovered_row(2), 1.0))
+    assert (swap.proposed.epoch, swap.proposed.primary) == (6, B)
+    actions = b.on_swap_outcome(swap, swap.proposed, 1.0)
+    assert not b.serves(), "its barrier is not durable"
+    durable(b, actions)
+    assert b.serves()
+    assert (b.log.commit, b.barrier) == (4, 4)
+
+
+def test_r19_an_interrupted_copy_ends_where_an_operator_puts_it_in_charge() -> None:
+    b = former_member(B, entries=2, commit=2)
+    b.whole, b.copied_as_of = Seq(2), None
+    proposed(b.on_row(recovered_row(2), 1.0))
+    assert b.whole is None
+    assert not b.void
+
+
+def test_r19_a_former_member_no_further_than_the_recovery_may_come_back() -> None:
+    c = former_member(C, entries=3, commit=2)
+    c.on_row(recovered_row(2), 1.0)
+    assert not c.void
+    recruit = Member(C, "disk3", Seq(10), Epoch(6))
+    after = recovered_row(2)
+    taken = ShardRow(Epoch(7), 0, B, (*after.members, recruit), recoveries=after.recoveries)
+    c.on_row(taken, 2.0)
+    assert c.own_member() == recruit
+    later = ShardRow(Epoch(8), 0, B, (*after.members, recruit), recoveries=after.recoveries)
+    c.log.commit = c.log.end = Seq(50)
+    c.on_row(later, 3.0)
+    assert not c.void, "what it learned since is of the new history"
+
+
+@pytest.mark.parametrize(("commit", "whole"), [(3, None), (2, Seq(0))])
+def test_r19_a_copy_that_may_show_what_was_given_up_takes_no_part(
+    commit: int, whole: Seq | None
+) -> None:
+    c = former_member(C, entries=3, commit=commit)
+    c.whole = whole
+    after = recovered_row(2)
+    recruit = Member(C, "disk3", Seq(3), Epoch(6))
+    row_ = ShardRow(Epoch(7), 0, B, (*after.members, recruit), recoveries=after.recoveries)
+    assert c.on_row(row_, 1.0) == []
+    assert c.void
+    assert (c.own_member(), c.backup_ticket(KEY, 1.0)) == (None, None)
+    assert c.on_prepare(B, Epoch(7), 0, barrier(6, 3), Epoch(2), Seq(3)) == []
+    assert c.on_timer(9.0) == []
+    restarted = replica(C, 2)
+    restarted.restore(Seq(0), Epoch(0), whole, None, acted_epoch=Epoch(2))
+    restarted.log.commit = restarted.log.end = restarted.log.applied = Seq(commit)
+    restarted.on_row(row_, 1.0)
+    assert restarted.void, "also after a restart"
+
+
+def test_r19_no_change_of_a_row_takes_back_in_what_was_given_up() -> None:
+    after = recovered_row(2)
+    back = ShardRow(
+        Epoch(6), 0, B, (*after.members, Member(A, "disk1", Seq(9))), recoveries=after.recoveries
+    )
+    with pytest.raises(AssertionError, match="void"):
+        check_succession(after, back)
+    forgotten = ShardRow(Epoch(6), 0, B, after.members)
+    with pytest.raises(AssertionError, match="gave up"):
+        check_succession(after, forgotten)

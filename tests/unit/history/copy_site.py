@@ -1,0 +1,497 @@
+"""Two nodes with a shard each: one has all of its history, the other copies it while both go on."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.unit.engine.simulated_disk import SimulatedDisk
+from tests.unit.engine.twin_index import TwinIndex
+
+from octad.sharding.hashing import object_hash, shard_number
+from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, Seq, ShardId, shard_id
+from octad.sharding.limits import KIB
+from octad.storage_node.core.failover.pair_leases import PairLeases
+from octad.storage_node.core.failover.replica_actions import Apply
+from octad.storage_node.core.failover.replica_state import Strength
+from octad.storage_node.core.failover.shard_log import Entry, ShardLog
+from octad.storage_node.core.failover.shard_replica import ShardReplica
+from octad.storage_node.core.history_format import marks_range
+from octad.storage_node.core.history_messages import ReadHistory, ReadRecords
+from octad.storage_node.core.index_behind_copy import add_behind_copy
+from octad.storage_node.core.index_format import (
+    POSITION_KEY,
+    ROW_TABLES,
+    SHARD_ORDER,
+    SHARD_ORDER_END,
+    SHARD_STATES,
+    ShardState,
+    decode_ordered,
+    decode_shard_state,
+    decode_shard_state_key,
+    encode_position,
+    encode_value,
+    extent_hash,
+    shard_state_key,
+)
+from octad.storage_node.core.listing import past
+from octad.storage_node.core.messages import Message, decode_message, encode_message
+from octad.storage_node.core.operations import (
+    AbortUpload,
+    CompleteUpload,
+    CreateUpload,
+    DeleteObject,
+    IndexChanges,
+    LogStart,
+    Operation,
+    PutObject,
+    PutPart,
+    PutPiece,
+    decode_log_start,
+    decode_operation,
+    encode_operation,
+    kind_of,
+    touched,
+)
+from octad.storage_node.core.record_format import Identity, Position, Record, RecordKind, start_of
+from octad.storage_node.core.rows import ObjectRow, PartRow, UploadRow
+from octad.storage_node.core.rpc_errors import PeerUnavailable, RemoteError, RpcRefusal
+from octad.storage_node.shell.compactor import Compactor, check_segments
+from octad.storage_node.shell.history_copier import HistoryCopier
+from octad.storage_node.shell.history_source import HistorySource
+from octad.storage_node.shell.history_writer import installed_copy
+from octad.storage_node.shell.index_rebuild import rebuild
+from octad.storage_node.shell.journal import Journal
+
+DIRECTORY = Path("/data/journal")
+SEGMENT_BYTES = 16 * KIB
+DEPTH = 1
+SHARD = shard_id(PoolId(1), 0)
+OTHER = shard_id(PoolId(2), 0)  # Its rows lie in the same range of the index.
+BUCKET, OTHER_BUCKET, GONE_BUCKET = BucketId(1), BucketId(2), BucketId(3)
+SOURCE, RECEIVER = NodeId(1), NodeId(2)
+Held = dict[bytes, tuple[Seq, Epoch, bytes]]
+
+
+def pool_of_bucket(bucket: BucketId) -> PoolId | None:
+    return {BUCKET: PoolId(1), OTHER_BUCKET: PoolId(2)}.get(bucket)
+
+
+def keys_of(bucket: BucketId, count: int) -> list[bytes]:
+    """Keys that fall into shard 0 of their pool."""
+    found = (b"key-%d" % number for number in range(10_000))
+    mine = (key for key in found if shard_number(object_hash(bucket, key), DEPTH) == 0)
+    return [next(mine) for _ in range(count)]
+
+
+def extents(count: int) -> list[bytes]:
+    found = (number.to_bytes(16, "big") for number in range(10_000))
+    mine = (each for each in found if shard_number(extent_hash(each), DEPTH) == 0)
+    return [next(mine) for _ in range(count)]
+
+
+@dataclass(frozen=True)
+class Ordered:
+    """One entry of a shard's log, as its primary ordered it."""
+
+    epoch: Epoch
+    seq: Seq
+    operation: Operation
+    data: bytes
+
+    def entry(self) -> Entry:
+        return Entry(
+            self.epoch,
+            self.seq,
+            kind_of(self.operation),
+            self.seq.to_bytes(16, "big"),
+            encode_operation(self.operation),
+            self.data,
+            self.operation,
+            touched(self.operation),
+        )
+
+
+class RandomWork:
+    """Operations that a shard may see, uploads in an order that makes sense."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.names = [(BUCKET, key) for key in keys_of(BUCKET, 6)]
+        self.names += [(GONE_BUCKET, key) for key in keys_of(GONE_BUCKET, 2)]
+        self.extents = extents(3)
+        self.uploads: dict[bytes, tuple[BucketId, bytes, set[int]]] = {}
+        self.made = 0
+
+    def next(self) -> tuple[Operation, bytes]:
+        rng = self.rng
+        bucket, key = rng.choice(self.names)
+        chance = rng.random()
+        data = rng.randbytes(rng.choice([0, 1, 100, 2000, 5000]))
+        if chance < 0.45:
+            return PutObject(bucket, key, ObjectRow(len(data), "", 0)), data
+        if chance < 0.65:
+            return DeleteObject(bucket, key), b""
+        if chance < 0.75:
+            piece = PutPiece(rng.choice(self.extents), rng.randint(0, 2), BUCKET, key)
+            return piece, data
+        if not self.uploads or chance < 0.82:
+            self.made += 1
+            upload = self.made.to_bytes(16, "big")
+            self.uploads[upload] = (bucket, key, set())
+            return CreateUpload(bucket, key, upload, UploadRow(0, "")), b""
+        upload, (bucket, key, parts) = rng.choice(list(self.uploads.items()))
+        if chance < 0.92:
+            parts.add(number := rng.randint(1, 4))
+            return PutPart(bucket, key, upload, number, PartRow(1, "", 0)), b""
+        del self.uploads[upload]
+        if chance < 0.97:
+            row = ObjectRow(0, "", 0)
+            return CompleteUpload(bucket, key, upload, row, tuple(sorted(parts))), b""
+        return AbortUpload(bucket, key, upload, tuple(sorted(parts))), b""
+
+
+class Node:
+    """Journal, index, replicas and the copying of one node; all that is committed is applied."""
+
+    def __init__(self, node: NodeId, disk: SimulatedDisk, index: TwinIndex) -> None:
+        self.node, self.disk, self.index = node, disk, index
+        self.failures: list[Exception] = []
+        identity = self.identity = Identity("0123abcd", node, f"{node:032x}")
+        self.journal = Journal.open(DIRECTORY, identity, disk, SEGMENT_BYTES)
+        self.leases = PairLeases(node, 1, 0.0)
+        self.replicas: dict[ShardId, ShardReplica] = {}
+        check_segments(self.journal, index)
+        self._recover()
+        self.source = HistorySource(self.journal, index, self.replicas.get, pool_of_bucket)
+        self.compactor = Compactor(self.journal, index, self._is_dirty, self.failures.append)
+        self.compactor.finish_earlier_work()
+
+    def _recover(self) -> None:
+        self.unsettled: deque[Entry] = deque()
+        for key, value in self.index.scan(SHARD_STATES, past(SHARD_STATES)):
+            shard, state = decode_shard_state_key(key), decode_shard_state(value)
+            replica = self.replica(shard, ShardLog(state.applied, state.applied_epoch))
+            copy = installed_copy(self.index, shard, state.start)
+            as_of = state.copied_as_of
+            if copy is not None and state.whole is not None:
+                as_of = copy.as_of
+            replica.restore(state.start, state.start_epoch, state.whole, as_of)
+        for location, record in self.journal.replay(self.index.position()):
+            self._replay(self.replica(record.shard), record)
+            if record.kind is not RecordKind.LOG_START:
+                replica = self.replica(record.shard)
+                if replica.log.end >= record.seq > replica.log.applied:
+                    replica.log.at(record.seq).location = location
+        self.index.follow(self.journal)
+        self.journal.start(lambda _: None, self.failures.append)
+        held = [entry for replica in self.replicas.values() for entry in replica.log.entries]
+        self.unsettled.extend(sorted(held, key=_place))
+        for replica in self.replicas.values():
+            for action in replica.recovered():
+                assert isinstance(action, Apply)
+                self._apply(replica, action.entries)
+            self._write(IndexChanges(self.index.get), replica)
+
+    def _replay(self, replica: ShardReplica, record: Record) -> None:
+        if record.kind is RecordKind.LOG_START:
+            whole = decode_log_start(bytes(record.metadata)).whole
+            for action in replica.recover_start(record.seq, record.epoch, record.commit, whole):
+                assert isinstance(action, Apply)
+                self._apply(replica, action.entries, told=False)
+            return
+        metadata = bytes(record.metadata)
+        operation = decode_operation(record.kind, metadata)
+        entry = Ordered(record.epoch, record.seq, operation, bytes(record.data)).entry()
+        replica.recover(entry, record.commit)
+
+    def replica(self, shard: ShardId, log: ShardLog | None = None) -> ShardReplica:
+        found = self.replicas.get(shard)
+        if found is None:
+            kept = log or ShardLog(Seq(0), Epoch(0))
+            found = self.replicas[shard] = ShardReplica(
+                shard, self.node, "", self.leases, Strength(1, 1), lambda *_: None, kept
+            )
+        return found
+
+    def take(self, shard: ShardId, ordered: Ordered) -> None:
+        """Append an entry; it is not committed yet."""
+        log, entry = self.replica(shard).log, ordered.entry()
+        log.append(entry)
+        appended = self.journal.append(
+            entry.kind,
+            shard,
+            entry.epoch,
+            entry.seq,
+            log.commit,
+            entry.request_id,
+            entry.metadata,
+            ordered.data,
+        )
+        entry.location = appended.location
+        self.unsettled.append(entry)
+
+    def commit(self, shard: ShardId, upto: Seq) -> None:
+        """Apply what is here of it, as far as it is durable."""
+        replica = self.replica(shard)
+        log = replica.log
+        while log.commit < min(upto, log.end):
+            location = log.at(Seq(log.commit + 1)).location
+            assert location is not None
+            if start_of(location) >= self.journal.durable_to:
+                return
+            self._apply(replica, log.commit_to(Seq(log.commit + 1)))
+
+    def start_log(self, shard: ShardId, start: Seq, epoch: Epoch) -> None:
+        """What is behind `start` comes as entries, what is before has to be copied."""
+        replica = self.replica(shard)
+        log, commit = replica.log, replica.log.commit
+        replica.whole = log.applied if replica.whole is None else replica.whole
+        replica.copied_as_of = None
+        log.restart_at(start, epoch)
+        metadata, nobody = encode_operation(LogStart(replica.whole)), bytes(16)
+        kind = RecordKind.LOG_START
+        self.journal.append(kind, shard, epoch, start, commit, nobody, metadata, b"")
+
+    def _apply(
+        self, replica: ShardReplica, entries: tuple[Entry, ...], *, told: bool = True
+    ) -> None:
+        changes = IndexChanges(self.index.get)
+        for entry in entries:
+            assert entry.location is not None
+            if replica.whole is None:
+                changes.apply(
+                    entry.operation, entry.location, replica.shard, entry.epoch, entry.seq
+                )
+            else:
+                add_behind_copy(
+                    changes,
+                    replica.shard,
+                    entry.operation,
+                    entry.location,
+                    entry.epoch,
+                    entry.seq,
+                    self.index.get,
+                )
+        if told:
+            replica.on_applied(entries[-1].seq, 0.0)
+        self._write(changes, replica)
+
+    def _write(self, changes: IndexChanges, replica: ShardReplica) -> None:
+        puts, deletes = changes.split()
+        log = replica.log
+        state = ShardState(
+            Seq(log.applied),
+            log.applied_epoch,
+            Epoch(1),
+            log.start,
+            log.start_epoch,
+            replica.whole,
+            replica.copied_as_of,
+        )
+        puts.append((shard_state_key(replica.shard), encode_value(state)))
+        while self.unsettled and self.unsettled[0].settled:
+            self.unsettled.popleft()
+        first = self.unsettled[0].location if self.unsettled else None
+        place = self.journal.position() if first is None else start_of(first)
+        puts.append((POSITION_KEY, encode_position(place)))
+        self.index.write(puts, deletes)
+
+    def _is_dirty(self, shard: ShardId, key: bytes) -> bool:
+        return shard in self.replicas and key in self.replicas[shard].log.dirty
+
+    def held(self, shard: ShardId | None = None) -> Held:
+        """Every row that can be read, by its key; of one shard, by what its record says."""
+        found: Held = {}
+        for table in ROW_TABLES:
+            for key, value in self.index.scan(bytes([table]), bytes([table + 1])):
+                row = decode_ordered(value)
+                record = self.journal.read(row.location)
+                assert (record.seq, record.epoch) == (row.seq, row.epoch)
+                if shard in (None, record.shard):
+                    found[key] = (row.seq, row.epoch, bytes(record.data))
+        return found
+
+    def check(self) -> None:
+        """Rows, their order and the counts agree."""
+        rows = set(self.held())
+        order = [key[9:] for key, _ in self.index.scan(SHARD_ORDER, SHARD_ORDER_END)]
+        assert sorted(rows) == sorted(order)
+        counted = self.index.counted()
+        for segment, use in counted.segments.items():
+            assert self.index.ledger.segments[segment].live == use.live
+        assert not self.failures
+
+    def marks(self) -> list[bytes]:
+        return [key for key, _ in self.index.scan(*marks_range(SHARD))]
+
+    async def durable(self) -> None:
+        await self.journal.durable(self.journal.position())
+
+
+class Story:
+    """A source that is whole, a receiver that is not, and calls from one to the other."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.work = RandomWork(rng)
+        self.log: list[Ordered] = []
+        self.epoch = Epoch(1)
+        self.source = Node(SOURCE, SimulatedDisk(rng), TwinIndex())
+        self.receiver = Node(RECEIVER, SimulatedDisk(rng), TwinIndex())
+        self.copier: HistoryCopier | None = None
+        self.calls_left: int | None = None  # Until the receiver crashes.
+        self.crashed = asyncio.Event()
+        self.busy = 0.5  # How often something happens while a call is under way.
+        self.calls = self.records = 0
+
+    # -- the shard's history -------------------------------------------------------------------
+
+    def order(self, count: int) -> None:
+        """The primary appends, and commits, since the receiver is asked as well."""
+        for _ in range(count):
+            if self.rng.random() < 0.05:
+                self.epoch = Epoch(self.epoch + 1)
+            operation, data = self.work.next()
+            self.log.append(Ordered(self.epoch, Seq(len(self.log) + 1), operation, data))
+
+    def feed(self, node: Node, upto: int) -> None:
+        end = node.replica(SHARD).log.end
+        for ordered in self.log[end:upto]:
+            node.take(SHARD, ordered)
+
+    def catch_up(self, node: Node, upto: int | None = None) -> None:
+        upto = len(self.log) if upto is None else upto
+        self.feed(node, upto)
+        node.commit(SHARD, Seq(upto))
+
+    async def settle(self, node: Node, upto: int | None = None) -> None:
+        """Everything up to there is applied."""
+        self.catch_up(node, upto)
+        await node.durable()
+        self.catch_up(node, upto)
+
+    def begin_log(self, start: int) -> None:
+        self.receiver.start_log(SHARD, Seq(start), self.log[start - 1].epoch if start else Epoch(0))
+
+    # -- the copy ------------------------------------------------------------------------------
+
+    def begin_copy(self) -> None:
+        receiver = self.receiver
+        self.copier = HistoryCopier(
+            receiver.journal,
+            receiver.index,
+            self._call,
+            self._on_copied,
+            self._is_wanted,
+            pool_of_bucket,
+        )
+        replica = receiver.replica(SHARD)
+        if replica.whole is not None and replica.copied_as_of is None:
+            self.copier.begin(SHARD, DEPTH, replica.log.start, (SOURCE,))
+
+    def _is_wanted(self, shard: ShardId, start: Seq) -> bool:
+        replica = self.receiver.replicas[shard]
+        return replica.whole is not None and replica.log.start == start
+
+    def _on_copied(
+        self, shard: ShardId, start: Seq, as_of: Seq, ids: list[tuple[bytes, Seq]]
+    ) -> None:
+        self.receiver.replica(shard).on_copied(start, as_of, ids, 0.0)
+
+    async def _call(
+        self, node: NodeId, message: Message, _body: bytes, _timeout_s: float
+    ) -> tuple[Message, bytes]:
+        rng = self.rng
+        self.calls += 1
+        if self.calls_left is not None:
+            self.calls_left -= 1
+            if self.calls_left < 0:
+                self.crashed.set()
+                await asyncio.sleep(60)
+        self.happen()
+        if rng.random() < 0.1 * self.busy:
+            raise PeerUnavailable(node, "the connection was lost", sent=True)
+        asked = decode_message(encode_message(message))
+        try:
+            if isinstance(asked, ReadHistory):
+                answer: Message = await self.source.source.read_history(asked)
+                body: list[memoryview] = []
+            else:
+                assert isinstance(asked, ReadRecords)
+                answer, body = await self.source.source.read_records(asked)
+                self.records += len(body)
+        except RpcRefusal as error:
+            raise RemoteError(node, error.code, error.text) from error
+        self.happen()
+        await asyncio.sleep(0)
+        return decode_message(encode_message(answer)), b"".join(body)
+
+    def happen(self) -> None:
+        """Whatever may happen at the two nodes while a copy goes on."""
+        rng, receiver = self.rng, self.receiver
+        if rng.random() < self.busy:
+            self.order(rng.randint(0, 3))
+            self.catch_up(self.source, rng.randint(0, len(self.log)))
+        if rng.random() < self.busy:
+            self.feed(receiver, rng.randint(0, len(self.log)))
+            receiver.commit(SHARD, Seq(rng.randint(0, self.source.replica(SHARD).log.applied)))
+        if rng.random() < 0.1:
+            receiver.index.flush()
+
+    async def copied(self) -> bool:
+        """Until the receiver is whole; False when it crashed before."""
+        while self.receiver.replica(SHARD).whole is not None:
+            if self.crashed.is_set():
+                return False
+            self.happen()
+            if self.receiver.replica(SHARD).copied_as_of is not None:
+                self.busy = 0.0
+                await self.settle(self.source)
+                await self.settle(self.receiver)
+            await asyncio.sleep(0.001)
+        return True
+
+    async def crash(self) -> None:
+        """The receiver is gone and comes back, with what its disk kept."""
+        assert self.copier is not None
+        await self.copier.close()
+        receiver = self.receiver
+        power_cut = self.rng.random() < 0.5
+        receiver.disk.off = True
+        await receiver.journal.close()
+        await asyncio.sleep(0)
+        disk = receiver.disk.after_power_cut() if power_cut else receiver.disk.after_kill()
+        self.receiver = Node(RECEIVER, disk, receiver.index.after_crash(self.rng))
+        self.crashed.clear()
+        self.calls_left = None
+
+    async def rebuild(self) -> None:
+        """The receiver stops, loses its index, and starts with one made from its journal."""
+        assert self.copier is not None
+        await self.copier.close()
+        await self.receiver.journal.close()
+        disk, index = self.receiver.disk.after_kill(), TwinIndex()
+        rebuild(disk, DIRECTORY, self.receiver.identity, index)
+        self.receiver = Node(RECEIVER, disk, index)
+
+    async def close(self) -> None:
+        if self.copier is not None:
+            await self.copier.close()
+        for node in (self.source, self.receiver):
+            await node.journal.close()
+
+
+def _place(entry: Entry) -> Position:
+    assert entry.location is not None
+    return start_of(entry.location)
+
+
+def state_of(node: Node) -> ShardState:
+    """Of the shard, as its index says."""
+    value = node.index.get(shard_state_key(SHARD))
+    assert value is not None
+    return decode_shard_state(value)

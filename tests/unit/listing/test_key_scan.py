@@ -1,0 +1,118 @@
+"""A node's part of a listing is exactly what it serves, however the pages are cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from octad.sharding.hashing import object_hash, shard_number
+from octad.sharding.ids import BucketId
+from octad.storage_node.core import key_scan
+from octad.storage_node.core.index_format import object_key
+from octad.storage_node.core.key_scan import scan_keys
+from octad.storage_node.core.listing import ListEntry, common_prefix
+from octad.storage_node.core.object_store import ListQuery
+
+BUCKET, OTHER = BucketId(7), BucketId(8)
+DEPTH = 3
+
+names = st.text("a/b\x7fé", min_size=1, max_size=6).map(str.encode)
+short = st.text("a/bé", max_size=2).map(str.encode)
+
+
+class Rows:
+    """Sorted entries, scanned as an index is."""
+
+    def __init__(self, keys: set[bytes]) -> None:
+        rows = [(object_key(BUCKET, key), key) for key in keys]
+        self.rows = sorted([*rows, (object_key(OTHER, b"a"), b""), (b"m", b"")])
+        self.seen = 0
+
+    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        for row in self.rows:
+            if start <= row[0] < end:
+                self.seen += 1
+                yield row
+
+
+def expected(keys: set[bytes], query: ListQuery, served: set[int]) -> list[ListEntry]:
+    """As plainly as it can be said."""
+    entries: dict[bytes, bytes | None] = {}
+    for key in sorted(keys):
+        here = shard_number(object_hash(BUCKET, key), DEPTH) in served
+        if here and key.startswith(query.prefix):
+            prefix = common_prefix(key, query.prefix, query.delimiter)
+            if prefix is None:
+                entries[key] = key
+            else:
+                entries[prefix] = None
+    return [each for each in sorted(entries.items()) if each[0] > query.after]
+
+
+@given(
+    st.sets(names, max_size=60),
+    st.sets(st.integers(0, 7), max_size=8),
+    short,
+    st.sampled_from([b"", b"/", b"b", b"/b"]),
+    st.integers(1, 9),
+)
+def test_all_pages_together_are_what_the_node_serves(
+    keys: set[bytes], served: set[int], prefix: bytes, delimiter: bytes, limit: int
+) -> None:
+    rows = Rows(keys)
+    listed: list[ListEntry] = []
+    after, complete = b"", False
+    while not complete:
+        query = ListQuery(prefix, delimiter, after, limit)
+        entries, after, complete = scan_keys(rows.scan, BUCKET, query, DEPTH, served)
+        assert len(entries) <= limit
+        listed += entries
+    assert listed == expected(keys, ListQuery(prefix, delimiter, b"", limit), served)
+
+
+@given(st.sets(names, max_size=40), names, st.sampled_from([b"", b"/"]))
+def test_a_listing_can_begin_anywhere(keys: set[bytes], after: bytes, delimiter: bytes) -> None:
+    if delimiter and delimiter in after:
+        after = common_prefix(after, b"", delimiter) or after
+    query = ListQuery(b"", delimiter, after, 1000)
+    served = {1, 2, 5}
+    entries, _, complete = scan_keys(Rows(keys).scan, BUCKET, query, DEPTH, served)
+    assert complete
+    assert entries == expected(keys, query, served)
+
+
+@pytest.mark.parametrize("delimiter", [b"", b"/"])
+def test_a_step_over_keys_of_other_nodes_ends_and_says_how_far_it_came(
+    delimiter: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_scan, "SCAN_KEYS_MAX", 10)
+    keys = {b"%03d" % number for number in range(95)}
+    rows = Rows(keys)
+    after, complete, steps = b"", False, 0
+    while not complete:
+        query = ListQuery(b"", delimiter, after, 5)
+        entries, after, complete = scan_keys(rows.scan, BUCKET, query, DEPTH, set())
+        assert entries == []
+        steps += 1
+    assert steps == 10
+
+
+def test_a_full_prefix_is_sought_past_and_not_read() -> None:
+    keys = {b"p/%05d" % number for number in range(3000)} | {b"q", b"r/1"}
+    rows = Rows(keys)
+    query = ListQuery(b"", b"/", b"", 1000)
+    entries, _, complete = scan_keys(rows.scan, BUCKET, query, DEPTH, set(range(8)))
+    assert complete
+    assert [key for key, _ in entries] == [b"p/", b"q", b"r/"]
+    assert rows.seen < 50
+
+
+def test_a_scan_ends_behind_its_prefix() -> None:
+    rows = Rows({b"a%03d" % number for number in range(50)} | {b"b%03d" % n for n in range(50)})
+    query = ListQuery(b"a", b"", b"", 1000)
+    entries, _, complete = scan_keys(rows.scan, BUCKET, query, DEPTH, set(range(8)))
+    assert complete
+    assert (len(entries), rows.seen) == (50, 50)
