@@ -155,6 +155,8 @@ SCRUB_STEP_BYTES: Final = 256 * KIB
 SCRUB_BYTES_PER_S_MIN: Final = 256 * KIB
 
 # What a node tells of what it holds. A step of counting takes half a millisecond.
+USAGE_FIRST_PERIOD_S: Final = 5.0  # After a start, when shards come and go.
+USAGE_FIRST_REPORTS: Final = 12
 USAGE_PERIOD_S: Final = 60.0
 USAGE_COUNT_ROWS: Final = 128
 USAGE_COUNT_PAUSE_S: Final = 0.02

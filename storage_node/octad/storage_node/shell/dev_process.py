@@ -335,7 +335,8 @@ class NodeProcess:
         self.on_start()
         try:
             await self._process.wait()
-            await self._on_end(self._number)
+            if not self._stopping:  # Else all of them end, and nobody shall be left out.
+                await self._on_end(self._number)
         finally:
             self._drained.set()  # Whoever waits for it need not any more.
             loop.remove_reader(said)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from itertools import islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 
 import msgspec
@@ -25,6 +25,8 @@ from octad.sharding.ids import BucketId, NodeId, PoolId, ShardId, shard_name
 from octad.sharding.limits import (
     USAGE_COUNT_PAUSE_S,
     USAGE_COUNT_ROWS,
+    USAGE_FIRST_PERIOD_S,
+    USAGE_FIRST_REPORTS,
     USAGE_FREE_STEP,
     USAGE_PERIOD_S,
 )
@@ -65,13 +67,14 @@ class UsageReporter:
         self._reported: UsageRecord | None = None
 
     async def run(self) -> None:
-        """Report whenever there is news, for ever."""
-        while True:
+        """Report whenever there is news, for ever; more often while a cluster starts."""
+        pauses = chain(repeat(USAGE_FIRST_PERIOD_S, USAGE_FIRST_REPORTS), repeat(USAGE_PERIOD_S))
+        for pause in pauses:
             try:
                 await self.report()
             except StoreUnavailable as error:
                 log.warning("what this node holds is not reported: %s", error)
-            await asyncio.sleep(USAGE_PERIOD_S)
+            await asyncio.sleep(pause)
 
     async def report(self) -> None:
         """Count if anything was written, and put what changed. Raises StoreUnavailable."""
