@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from octad.sharding import limits
 from octad.sharding.ids import Epoch, Seq, ShardId
-from octad.storage_node.core.failover.replica_actions import Actions
+from octad.storage_node.core.failover.replica_actions import Actions, SplitLog
 from octad.storage_node.core.failover.shard_log import Entry
 from octad.storage_node.core.failover.shard_replica import ShardReplica
 from octad.storage_node.core.index_behind_copy import add_behind_copy
@@ -45,6 +45,7 @@ class IndexApplier:
         index: Index,
         request_ids: RequestIds,
         perform: Callable[[ShardReplica, Actions], None],
+        make_half: Callable[[ShardReplica, SplitLog], ShardReplica],
         on_whole: Callable[[ShardId, Seq], None],
         now: Callable[[], float],
     ) -> None:
@@ -52,6 +53,7 @@ class IndexApplier:
         self._index = index
         self._request_ids = request_ids
         self._perform = perform
+        self._make_half = make_half
         self._on_whole = on_whole
         self._now = now
         self._loop = asyncio.get_running_loop()
@@ -140,7 +142,7 @@ class IndexApplier:
             self._later_timer.cancel()
             self._later_timer = None
         later, self._later = self._later, []
-        ready = [each for each in later if self._is_durable(each[1])]
+        ready = [each for each in later if self._recovering or self._is_durable(each[1])]
         if len(ready) < len(later):  # In order within each shard, so none overtakes.
             blocked = {replica for replica, entries in later if not self._is_durable(entries)}
             ready = [each for each in later if each[0] not in blocked]
@@ -175,6 +177,9 @@ class IndexApplier:
                 self._on_whole(replica.shard, entries[-1].seq)
             if actions:
                 wishes.append((replica, actions))
+                # The state of a shard that is split goes with that of its other half.
+                halves = [each for each in actions if isinstance(each, SplitLog)]
+                changed.update(self._make_half(replica, split) for split in halves)
             changed.add(replica)
         puts, deletes = index_changes.split()
         puts += [state_entry(replica) for replica in changed]

@@ -113,7 +113,9 @@ class ShardHost:
         self._loop = asyncio.get_running_loop()
         self._mail = ReplicationMail(outbox, self._loop)
         self._request_ids = RequestIds(index)
-        self.applier = IndexApplier(journal, index, self._request_ids, self._perform, on_whole, now)
+        self.applier = IndexApplier(
+            journal, index, self._request_ids, self._perform, self._make_half, on_whole, now
+        )
         self._syncing: deque[tuple[Position, ShardReplica, Entry]] = deque()  # lsn, …
         self._without_room: set[ShardReplica] = set()  # A Prepare was dropped: the disk is full.
         self._sweep: asyncio.TimerHandle | None = None
@@ -512,22 +514,26 @@ class ShardHost:
         )
         self.index.write([state_entry(replica)])
 
-    def _split_log(self, replica: ShardReplica, action: SplitLog) -> None:
+    def _make_half(self, replica: ShardReplica, action: SplitLog) -> ShardReplica:
         """Rule R18: a record before any later one of either half; the states of both at once."""
-        log.info("shard %s is split here behind %d", shard_name(replica.shard), action.seq)
-        self._end_copy(replica.shard)
-        if not self._recovering:
-            self.journal.append(
-                RecordKind.LOG_SPLIT,
-                replica.shard,
-                action.epoch,
-                action.seq,
-                action.seq,
-                NO_REQUEST,
-                encode_operation(LogSplit(action.depth)),
-                b"",
-            )
-        sibling = self._table.split(action)
+        if action.sibling not in self.replicas:
+            log.info("shard %s is split here behind %d", shard_name(replica.shard), action.seq)
+            self._end_copy(replica.shard)
+            if not self._recovering:
+                self.journal.append(
+                    RecordKind.LOG_SPLIT,
+                    replica.shard,
+                    action.epoch,
+                    action.seq,
+                    action.seq,
+                    NO_REQUEST,
+                    encode_operation(LogSplit(action.depth)),
+                    b"",
+                )
+        return self._table.split(action)
+
+    def _split_log(self, replica: ShardReplica, action: SplitLog) -> None:
+        sibling = self._make_half(replica, action)
         self.index.write([state_entry(replica), state_entry(sibling)])
         if self._recovering:
             return
