@@ -114,7 +114,7 @@ class ShardHost:
         self._mail = ReplicationMail(outbox, self._loop)
         self._request_ids = RequestIds(index)
         self.applier = IndexApplier(
-            journal, index, self._request_ids, self._perform, self._make_half, on_whole, now
+            journal, index, self._request_ids, self._perform, self._make_half, self._whole, now
         )
         self._syncing: deque[tuple[Position, ShardReplica, Entry]] = deque()  # lsn, …
         self._without_room: set[ShardReplica] = set()  # A Prepare was dropped: the disk is full.
@@ -122,6 +122,7 @@ class ShardHost:
         self._beating: asyncio.TimerHandle | None = None
         self._beat_planned = False
         self._recovering = True
+        self._became_whole: list[ShardId] = []  # During the recovery.
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -130,18 +131,25 @@ class ShardHost:
 
         Gives the shards that turned out to have all of history: a copy had just been finished.
         """
-        whole = recover_states(self._table, self.index, now())
+        self._became_whole = recover_states(self._table, self.index, now())
         replay(self._table, self.journal, self.index, self._request_ids, self._replay, now())
         replicas = list(self.replicas.values())
         self.applier.recovered([entry for each in replicas for entry in each.log.entries])
-        self._recovering = False
         self.journal.start(self.on_durable, self._on_failed)
         for replica in replicas:
             self._perform(replica, replica.recovered())
         self.applier.apply_all()
+        self._recovering = False
         self._sweep_overdue()
         self._tick()
-        return whole
+        return self._became_whole
+
+    def _whole(self, shard: ShardId, applied: Seq) -> None:
+        """Its replica has all of history now. Nobody copies yet while the node recovers."""
+        if self._recovering:
+            self._became_whole.append(shard)
+        else:
+            self._on_whole(shard, applied)
 
     def _replay(self, replica: ShardReplica, actions: list[Action]) -> None:
         """Before the next record is looked at."""
@@ -158,7 +166,8 @@ class ShardHost:
             if timer is not None:
                 timer.cancel()
         self.applier.close()
-        self.before_flush()
+        if not self._recovering:  # Else how far the rows go is not known.
+            self.before_flush()
 
     # -- the configuration store ---------------------------------------------------------------
 
@@ -331,7 +340,7 @@ class ShardHost:
         actions = replica.on_copied(start, as_of, request_ids, now())
         self.index.write([state_entry(replica)])
         if replica.whole is None:
-            self._on_whole(shard, replica.log.applied)
+            self._whole(shard, replica.log.applied)
         self._perform(replica, actions)
 
     # -- clients -------------------------------------------------------------------------------
@@ -518,8 +527,8 @@ class ShardHost:
         """Rule R18: a record before any later one of either half; the states of both at once."""
         if action.sibling not in self.replicas:
             log.info("shard %s is split here behind %d", shard_name(replica.shard), action.seq)
-            self._end_copy(replica.shard)
             if not self._recovering:
+                self._end_copy(replica.shard)
                 self.journal.append(
                     RecordKind.LOG_SPLIT,
                     replica.shard,

@@ -1,0 +1,127 @@
+"""A node starts again on what a crash left: splits are replayed, finished copies are recognized."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, Seq, ShardId, shard_id
+from octad.sharding.shard_map import Learner, ShardRow
+from octad.storage_node.core.failover.reconfiguration import Plan
+from octad.storage_node.core.failover.replica_state import Strength
+from octad.storage_node.core.history_format import InstalledCopy, encode, installed_copy_key
+from octad.storage_node.core.index_format import ShardState, encode_value, shard_state_key
+from octad.storage_node.core.messages import Message
+from octad.storage_node.core.operations import DeleteObject, LogSplit, encode_operation
+from octad.storage_node.core.record_format import Identity, RecordKind
+from octad.storage_node.shell.counted_index import CountedIndex
+from octad.storage_node.shell.journal import Journal
+from octad.storage_node.shell.shard_host import ShardHost
+
+NODE = NodeId(1)
+IDENTITY = Identity("0123abcd", NODE, "00112233445566778899aabbccddeeff")
+FIRST, SECOND = shard_id(PoolId(1), 1), shard_id(PoolId(1), 9)
+EPOCH = Epoch(2)
+
+
+class NoCluster:
+    """Nothing is known yet: the configuration store is read after the recovery."""
+
+    def __init__(self) -> None:
+        self.incarnations: dict[NodeId, str] = {}
+        self.dead: dict[NodeId, bytes] = {}
+
+    def strength(self, shard: ShardId) -> Strength | None:
+        return None
+
+    def plan(self, shard: ShardId, row: ShardRow) -> Plan:
+        raise AssertionError("there are no rows")
+
+    def choose_spare(self, shard: ShardId, row: ShardRow) -> Learner | None:
+        raise AssertionError("there are no rows")
+
+    def send(self, node: NodeId, message: Message, body: bytes | memoryview = b"") -> bool:
+        return False
+
+
+def not_yet(*_: object) -> None:
+    raise AssertionError("a node that recovers neither copies nor changes rows")
+
+
+@asynccontextmanager
+async def disk(directory: Path) -> AsyncIterator[tuple[Journal, CountedIndex]]:
+    journal = Journal.open(directory / "journal", IDENTITY)
+    index = CountedIndex(directory / "index")
+    yield journal, index
+    await journal.close()
+    index.close()
+
+
+def host_on(journal: Journal, index: CountedIndex) -> ShardHost:
+    index.follow(journal)
+    cluster = NoCluster()
+    callbacks = (not_yet, not_yet, not_yet, not_yet, not_yet)
+    return ShardHost(NODE, "one", journal, index, cluster, 7, cluster, *callbacks, not_yet)
+
+
+def start(journal: Journal) -> None:
+    for _ in journal.replay(journal.position()):
+        pass
+    journal.start(lambda _: None, not_yet)
+
+
+def append(
+    journal: Journal, shard: ShardId, seq: int, commit: int, kind: RecordKind, metadata: bytes
+) -> None:
+    request = bytes([seq]) * 16
+    journal.append(kind, shard, EPOCH, Seq(seq), Seq(commit), request, metadata, b"")
+
+
+def deletion() -> bytes:
+    return encode_operation(DeleteObject(BucketId(1), b"key"))
+
+
+async def test_a_split_whose_entries_were_not_applied_is_replayed_before_what_follows(
+    tmp_path: Path,
+) -> None:
+    kind = RecordKind.DELETE_OBJECT
+    async with disk(tmp_path) as (journal, _):
+        start(journal)
+        append(journal, FIRST, 1, 0, kind, deletion())
+        append(journal, FIRST, 2, 1, kind, deletion())
+        append(journal, FIRST, 2, 2, RecordKind.LOG_SPLIT, encode_operation(LogSplit(4)))
+        append(journal, SECOND, 3, 2, kind, deletion())
+        append(journal, FIRST, 3, 2, kind, deletion())
+    for _ in range(2):  # Also when the index has all of it.
+        async with disk(tmp_path) as (journal, index):
+            host = host_on(journal, index)
+            assert host.recover() == []
+            for shard in (FIRST, SECOND):
+                replica = host.replicas[shard]
+                assert (replica.depth, replica.log.applied, replica.log.end) == (4, 2, 3)
+                assert index.get(shard_state_key(shard)) is not None
+            host.close()
+
+
+async def test_a_copy_that_was_complete_and_is_caught_up_by_the_replay_makes_whole(
+    tmp_path: Path,
+) -> None:
+    kind = RecordKind.DELETE_OBJECT
+    async with disk(tmp_path) as (journal, index):
+        start(journal)
+        append(journal, FIRST, 6, 5, kind, deletion())
+        append(journal, FIRST, 7, 7, kind, deletion())
+        state = ShardState(Seq(5), EPOCH, EPOCH, Seq(5), EPOCH, Seq(3))
+        copy = InstalledCopy(Seq(5), Seq(7), ())
+        index.write(
+            [
+                (shard_state_key(FIRST), encode_value(state)),
+                (installed_copy_key(FIRST), encode(copy)),
+            ]
+        )
+    async with disk(tmp_path) as (journal, index):
+        host = host_on(journal, index)
+        assert host.recover() == [FIRST]
+        assert host.replicas[FIRST].whole is None
+        host.close()
