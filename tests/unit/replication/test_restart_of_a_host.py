@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, Seq, ShardId, shard_id
-from octad.sharding.shard_map import Learner, ShardRow
+from octad.sharding.shard_map import Learner, Member, ShardRow
 from octad.storage_node.core.failover.reconfiguration import Plan
 from octad.storage_node.core.failover.replica_state import Strength
+from octad.storage_node.core.failover.replication_messages import Join, SessionStart
 from octad.storage_node.core.history_format import InstalledCopy, encode, installed_copy_key
 from octad.storage_node.core.index_format import ShardState, encode_value, shard_state_key
 from octad.storage_node.core.messages import Message
@@ -17,9 +20,10 @@ from octad.storage_node.core.operations import DeleteObject, LogSplit, encode_op
 from octad.storage_node.core.record_format import Identity, RecordKind
 from octad.storage_node.shell.counted_index import CountedIndex
 from octad.storage_node.shell.journal import Journal
+from octad.storage_node.shell.journal_errors import JournalFull
 from octad.storage_node.shell.shard_host import ShardHost
 
-NODE = NodeId(1)
+NODE, OTHER = NodeId(1), NodeId(2)
 IDENTITY = Identity("0123abcd", NODE, "00112233445566778899aabbccddeeff")
 FIRST, SECOND = shard_id(PoolId(1), 1), shard_id(PoolId(1), 9)
 EPOCH = Epoch(2)
@@ -31,18 +35,20 @@ class NoCluster:
     def __init__(self) -> None:
         self.incarnations: dict[NodeId, str] = {}
         self.dead: dict[NodeId, bytes] = {}
+        self.sent: list[Message] = []
 
     def strength(self, shard: ShardId) -> Strength | None:
         return None
 
     def plan(self, shard: ShardId, row: ShardRow) -> Plan:
-        raise AssertionError("there are no rows")
+        return Plan(tuple(member.node for member in row.members), row.primary, row.depth)
 
     def choose_spare(self, shard: ShardId, row: ShardRow) -> Learner | None:
         raise AssertionError("there are no rows")
 
     def send(self, node: NodeId, message: Message, body: bytes | memoryview = b"") -> bool:
-        return False
+        self.sent.append(message)
+        return True
 
 
 def not_yet(*_: object) -> None:
@@ -58,11 +64,16 @@ async def disk(directory: Path) -> AsyncIterator[tuple[Journal, CountedIndex]]:
     index.close()
 
 
-def host_on(journal: Journal, index: CountedIndex) -> ShardHost:
+def host_on(
+    journal: Journal,
+    index: CountedIndex,
+    cluster: NoCluster | None = None,
+    on_failed: Callable[[Exception], None] = not_yet,
+) -> ShardHost:
     index.follow(journal)
-    cluster = NoCluster()
+    known = cluster or NoCluster()
     callbacks = (not_yet, not_yet, not_yet, not_yet, not_yet)
-    return ShardHost(NODE, "one", journal, index, cluster, 7, cluster, *callbacks, not_yet)
+    return ShardHost(NODE, "one", journal, index, known, 7, known, *callbacks, on_failed)
 
 
 def start(journal: Journal) -> None:
@@ -124,4 +135,27 @@ async def test_a_copy_that_was_complete_and_is_caught_up_by_the_replay_makes_who
         host = host_on(journal, index)
         assert host.recover() == [FIRST]
         assert host.replicas[FIRST].whole is None
+        host.close()
+
+
+async def test_a_log_that_cannot_be_begun_anew_for_want_of_room_stops_the_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise JournalFull("not a byte is left")
+
+    async with disk(tmp_path) as (journal, index):
+        failures: list[Exception] = []
+        cluster = NoCluster()
+        host = host_on(journal, index, cluster, failures.append)
+        host.recover()
+        monkeypatch.setattr(journal, "append", full)
+        learner = ShardRow(Epoch(3), 4, OTHER, (Member(OTHER, "two"),), (Learner(NODE, "one"),))
+        host.on_row(FIRST, learner)
+        (joined,) = [each for each in cluster.sent if isinstance(each, Join)]
+        start_of_log = SessionStart(FIRST, Epoch(3), joined.nonce, 1, Seq(8), Epoch(2))
+        host.on_message(OTHER, start_of_log, memoryview(b""))
+        assert [str(failure) for failure in failures] == ["not a byte is left"]
+        assert index.get(shard_state_key(FIRST)) is None, "the state would claim a log of its own"
+        monkeypatch.undo()
         host.close()

@@ -1,16 +1,15 @@
 """All of a node's shard replicas: what happens to them, and what they want done.
 
-It performs what the replicas decide and decides nothing itself. `index_applier.py` has the way to
-the index and back to those who wait, `replication_mail.py` the way to the other nodes,
-`row_changes.py` the way to the configuration store, `history_copier.py` that of old rows.
+It performs what the replicas decide and decides nothing itself. `log_writer.py` has the way to
+the journal, `index_applier.py` that to the index and back to those who wait, `replication_mail.py`
+and `node_beats.py` that to the other nodes, `row_changes.py` that to the configuration store,
+`history_copier.py` that of old rows.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections import deque
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -51,20 +50,17 @@ from octad.storage_node.core.failover.replication_messages import (
     Prepare,
     SessionStart,
 )
-from octad.storage_node.core.failover.shard_log import NO_REQUEST, Entry
+from octad.storage_node.core.failover.shard_log import Entry
 from octad.storage_node.core.failover.shard_replica import ShardReplica
 from octad.storage_node.core.messages import Message
-from octad.storage_node.core.operations import (
-    LogSplit,
-    LogStart,
-    Operation,
-    encode_operation,
-)
+from octad.storage_node.core.operations import Operation
 from octad.storage_node.core.record_format import Position, RecordKind
 from octad.storage_node.shell.index import Index
 from octad.storage_node.shell.index_applier import IndexApplier, WriteFailed, state_entry
 from octad.storage_node.shell.journal import Journal
 from octad.storage_node.shell.journal_errors import JournalFull
+from octad.storage_node.shell.log_writer import LogWriter
+from octad.storage_node.shell.node_beats import NodeBeats, now
 from octad.storage_node.shell.replica_recovery import recover_states, replay
 from octad.storage_node.shell.replica_table import ClusterFacts, ReplicaTable
 from octad.storage_node.shell.replication_mail import Outbox, ReplicationMail
@@ -112,15 +108,15 @@ class ShardHost:
         self._on_failed = on_failed
         self._loop = asyncio.get_running_loop()
         self._mail = ReplicationMail(outbox, self._loop)
+        self._beats = NodeBeats(self.leases, outbox, self._loop)
+        self._logs = LogWriter(journal)
         self._request_ids = RequestIds(index)
         self.applier = IndexApplier(
             journal, index, self._request_ids, self._perform, self._make_half, self._whole, now
         )
-        self._syncing: deque[tuple[Position, ShardReplica, Entry]] = deque()  # lsn, …
         self._without_room: set[ShardReplica] = set()  # A Prepare was dropped: the disk is full.
         self._sweep: asyncio.TimerHandle | None = None
         self._beating: asyncio.TimerHandle | None = None
-        self._beat_planned = False
         self._recovering = True
         self._became_whole: list[ShardId] = []  # During the recovery.
 
@@ -207,7 +203,7 @@ class ShardHost:
         """Four times a second: what silence means for the shards, then the beats."""
         self._beating = self._loop.call_later(limits.BEAT_S, self._tick)
         self.look_around()
-        self._beat()
+        self._beats.send()
 
     def look_around(self) -> None:
         """Time has passed, or a node is known to be dead: what follows for each shard."""
@@ -216,17 +212,6 @@ class ShardHost:
             actions = replica.on_timer(moment)
             if actions:
                 self._perform(replica, actions)
-
-    def _beat(self) -> None:
-        self._beat_planned = False
-        for node, beat in self.leases.beats(now()):
-            self.outbox.send(node, beat)
-
-    def _beat_if_news(self) -> None:
-        """A lease begins when somebody is told of a change, not at the next beat."""
-        if self.leases.beat_soon and not self._beat_planned:
-            self._beat_planned = True
-            self._loop.call_soon(self._beat)
 
     def _sweep_overdue(self) -> None:
         self._sweep = self._loop.call_later(limits.WRITE_TIMEOUT_SWEEP_S, self._sweep_overdue)
@@ -270,11 +255,9 @@ class ShardHost:
             case Join() | SessionStart():
                 self._on_shard_message(sender, message)
             case Beat():
-                self.outbox.send(sender, self.leases.on_beat(sender, message, now()))
-                self._beat_if_news()
+                self._beats.on_beat(sender, message)
             case BeatAnswer():
-                if self.leases.on_answer(sender, message, now()):
-                    self.outbox.send(sender, self.leases.beat(sender, now()))
+                self._beats.on_answer(sender, message)
             case _:
                 log.warning("%s is no one-way message", type(message).__name__)
 
@@ -321,9 +304,7 @@ class ShardHost:
 
     def on_durable(self, lsn: Position) -> None:
         """The journal has synced every record up to `lsn`."""
-        syncing = self._syncing
-        while syncing and syncing[0][0] <= lsn:
-            _, replica, entry = syncing.popleft()
+        for replica, entry in self._logs.durable(lsn):
             self._perform(replica, replica.on_durable(entry))
 
     def wants_copy(self, shard: ShardId, start: Seq) -> bool:
@@ -449,24 +430,28 @@ class ShardHost:
     # -- actions -------------------------------------------------------------------------------
 
     def _perform(self, replica: ShardReplica, actions: list[Action]) -> None:
-        for action in actions:
-            kind = type(action)
-            if kind is Append:
-                assert isinstance(action, Append)
-                self._append(replica, action)
-            elif kind is SendPrepare:
-                assert isinstance(action, SendPrepare)
-                self._mail.prepare(replica, action, self._data_of(action.entry))
-            elif kind is Apply:
-                assert isinstance(action, Apply)
-                self.applier.plan(replica, action.entries)
-            elif kind is SendAck:
-                assert isinstance(action, SendAck)
-                self._mail.ack(replica, action)
-            else:
-                self._perform_rare(replica, action)
+        try:
+            for action in actions:
+                kind = type(action)
+                if kind is Append:
+                    assert isinstance(action, Append)
+                    self._logs.append(replica, action)
+                    self.applier.appended(action.entry)
+                elif kind is SendPrepare:
+                    assert isinstance(action, SendPrepare)
+                    self._mail.prepare(replica, action, self._logs.data_of(action.entry))
+                elif kind is Apply:
+                    assert isinstance(action, Apply)
+                    self.applier.plan(replica, action.entries)
+                elif kind is SendAck:
+                    assert isinstance(action, SendAck)
+                    self._mail.ack(replica, action)
+                else:
+                    self._perform_rare(replica, action)
+        except JournalFull as error:  # Not of a client's write: for those, room is made first.
+            self._on_failed(error)  # The replica is ahead of its disk: the node must not go on.
         if self.leases.beat_soon:
-            self._beat_if_news()
+            self._beats.send_news()
 
     def _perform_rare(self, replica: ShardReplica, action: Action) -> None:
         match action:
@@ -479,7 +464,8 @@ class ShardHost:
             case SendSession():
                 self._mail.session(replica, action)
             case StartLog():
-                self._start_log(replica, action)
+                self._logs.start_anew(replica, action)
+                self.index.write([state_entry(replica)])
             case SplitLog():
                 self._split_log(replica, action)
             case Copy(start=start, sources=sources):
@@ -493,52 +479,13 @@ class ShardHost:
             case _:
                 raise AssertionError(action)
 
-    def _append(self, replica: ShardReplica, action: Append) -> None:
-        entry = action.entry
-        appended = self.journal.append(
-            entry.kind,
-            replica.shard,
-            entry.epoch,
-            entry.seq,
-            action.commit,
-            entry.request_id,
-            entry.metadata,
-            self._data_of(entry),
-        )
-        entry.location = appended.location
-        self._syncing.append((appended.lsn, replica, entry))
-        self.applier.appended(entry)
-
-    def _start_log(self, replica: ShardReplica, action: StartLog) -> None:
-        """Its record comes before those of the entries that follow, and is synced with them."""
-        self.journal.append(
-            RecordKind.LOG_START,
-            replica.shard,
-            action.start_epoch,
-            action.start,
-            action.commit,
-            NO_REQUEST,
-            encode_operation(LogStart(action.whole, action.depth)),
-            b"",
-        )
-        self.index.write([state_entry(replica)])
-
     def _make_half(self, replica: ShardReplica, action: SplitLog) -> ShardReplica:
         """Rule R18: a record before any later one of either half; the states of both at once."""
         if action.sibling not in self.replicas:
             log.info("shard %s is split here behind %d", shard_name(replica.shard), action.seq)
             if not self._recovering:
                 self._end_copy(replica.shard)
-                self.journal.append(
-                    RecordKind.LOG_SPLIT,
-                    replica.shard,
-                    action.epoch,
-                    action.seq,
-                    action.seq,
-                    NO_REQUEST,
-                    encode_operation(LogSplit(action.depth)),
-                    b"",
-                )
+                self._logs.split(replica, action)
         return self._table.split(action)
 
     def _split_log(self, replica: ShardReplica, action: SplitLog) -> None:
@@ -551,15 +498,3 @@ class ShardHost:
             self._on_refetch(sibling.shard)
         else:
             self.on_row(sibling.shard, row)
-
-    def _data_of(self, entry: Entry) -> bytes | memoryview:
-        """The entry's bytes, which stay in the journal alone when it was replayed."""
-        if entry.data is not None:
-            return entry.data
-        assert entry.location is not None
-        return self.journal.read(entry.location).data
-
-
-def now() -> float:
-    """A clock that no one sets and that goes on while the machine is suspended (rule R4)."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -1,0 +1,81 @@
+"""The shards' logs in the node's one journal: entries, and where a log begins anew or is split.
+
+Records of a shard are journaled in the order in which its replica asked for them; nothing here
+waits. What is synced is handed back in that order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+from octad.storage_node.core.failover.replica_actions import Append, SplitLog, StartLog
+from octad.storage_node.core.failover.shard_log import NO_REQUEST, Entry
+from octad.storage_node.core.failover.shard_replica import ShardReplica
+from octad.storage_node.core.operations import LogSplit, LogStart, encode_operation
+from octad.storage_node.core.record_format import Position, RecordKind
+from octad.storage_node.shell.journal import Journal
+
+
+class LogWriter:
+    """See the module. Raises JournalFull where room was not asked for before."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._syncing: deque[tuple[Position, ShardReplica, Entry]] = deque()  # lsn, …
+
+    def append(self, replica: ShardReplica, action: Append) -> None:
+        """The entry has its place from now on; `durable` gives it when it is synced."""
+        entry = action.entry
+        appended = self._journal.append(
+            entry.kind,
+            replica.shard,
+            entry.epoch,
+            entry.seq,
+            action.commit,
+            entry.request_id,
+            entry.metadata,
+            self.data_of(entry),
+        )
+        entry.location = appended.location
+        self._syncing.append((appended.lsn, replica, entry))
+
+    def start_anew(self, replica: ShardReplica, action: StartLog) -> None:
+        """The record comes before those of the entries that follow, and is synced with them."""
+        self._journal.append(
+            RecordKind.LOG_START,
+            replica.shard,
+            action.start_epoch,
+            action.start,
+            action.commit,
+            NO_REQUEST,
+            encode_operation(LogStart(action.whole, action.depth)),
+            b"",
+        )
+
+    def split(self, replica: ShardReplica, action: SplitLog) -> None:
+        """The record comes before any later one of either half (rule R18)."""
+        self._journal.append(
+            RecordKind.LOG_SPLIT,
+            replica.shard,
+            action.epoch,
+            action.seq,
+            action.seq,
+            NO_REQUEST,
+            encode_operation(LogSplit(action.depth)),
+            b"",
+        )
+
+    def durable(self, lsn: Position) -> Iterator[tuple[ShardReplica, Entry]]:
+        """The entries that a sync up to `lsn` has made durable."""
+        syncing = self._syncing
+        while syncing and syncing[0][0] <= lsn:
+            _, replica, entry = syncing.popleft()
+            yield replica, entry
+
+    def data_of(self, entry: Entry) -> bytes | memoryview:
+        """The entry's bytes, which stay in the journal alone when it was replayed."""
+        if entry.data is not None:
+            return entry.data
+        assert entry.location is not None
+        return self._journal.read(entry.location).data

@@ -1,0 +1,51 @@
+"""Beats between this node and the others: four times a second, and at once when there is news.
+
+What a beat means is in `core/failover/pair_leases.py`; a beat that is lost is not sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from octad.sharding.ids import NodeId
+from octad.storage_node.core.failover.lease_messages import Beat, BeatAnswer
+from octad.storage_node.core.failover.pair_leases import PairLeases
+from octad.storage_node.shell.replication_mail import Outbox
+
+
+class NodeBeats:
+    """See the module."""
+
+    def __init__(self, leases: PairLeases, outbox: Outbox, loop: asyncio.AbstractEventLoop) -> None:
+        self._leases = leases
+        self._outbox = outbox
+        self._loop = loop
+        self._planned = False
+
+    def send(self) -> None:
+        """To every node with which this one shares a shard."""
+        self._planned = False
+        for node, beat in self._leases.beats(now()):
+            self._outbox.send(node, beat)
+
+    def send_news(self) -> None:
+        """A lease begins when somebody is told of a change, not at the next beat."""
+        if self._leases.beat_soon and not self._planned:
+            self._planned = True
+            self._loop.call_soon(self.send)
+
+    def on_beat(self, sender: NodeId, beat: Beat) -> None:
+        """Promise and grant, at once."""
+        self._outbox.send(sender, self._leases.on_beat(sender, beat, now()))
+        self.send_news()
+
+    def on_answer(self, sender: NodeId, answer: BeatAnswer) -> None:
+        """Take what it gives; it may ask for a beat with a list."""
+        if self._leases.on_answer(sender, answer, now()):
+            self._outbox.send(sender, self._leases.beat(sender, now()))
+
+
+def now() -> float:
+    """A clock that no one sets and that goes on while the machine is suspended (rule R4)."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
