@@ -12,10 +12,12 @@ import pytest
 from octad.client.core.join_token import JoinToken
 from octad.client.core.service_records import ServiceInstance
 from octad.coordinator.core.access_keys import access_key_record
+from octad.coordinator.core.node_report import NodeReport
 from octad.coordinator.core.records import (
     CLUSTERS,
     AccessKeyRecord,
     BucketRecord,
+    DeathRecord,
     FenceRecord,
     IdentityRecord,
     LeaderRecord,
@@ -45,6 +47,8 @@ WRITTEN_AGAIN: dict[str, Callable[[bytes], bytes]] = {
     KEYS.node(THREE): again(NodeRecord),
     KEYS.service("web", "a"): again(ServiceInstance),
     KEYS.fence(THREE): again(FenceRecord),
+    KEYS.death(THREE): again(DeathRecord),
+    KEYS.report(THREE): again(NodeReport),
     KEYS.shard(shard_id(PoolId(0), 17)): lambda data: encode_row(decode_row(data)),
     KEYS.bucket("photos"): again(BucketRecord),
     KEYS.last_bucket_id: again(int),
