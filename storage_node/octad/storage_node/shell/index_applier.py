@@ -69,7 +69,9 @@ class IndexApplier:
         self._next_applied: asyncio.Future[None] | None = None
 
     def close(self) -> None:
-        """Fail what waits; nothing is applied any more."""
+        """Apply what is committed, fail what waits; nothing is applied any more."""
+        if not self._recovering:
+            self.apply_all()
         for timer in (self._later_timer, self._announcement):
             if timer is not None:
                 timer.cancel()

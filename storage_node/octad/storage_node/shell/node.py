@@ -28,6 +28,7 @@ from octad.coordinator.shell.join_client import JoinAnswer
 from octad.coordinator.store.interface import ConfigStore, KeyValue
 from octad.coordinator.store.mirror import Mirror
 from octad.coordinator.store.open_store import open_store
+from octad.sharding import limits
 from octad.sharding.ids import NodeId, Seq, node_name
 from octad.sharding.shard_map import ShardMap
 from octad.storage_node.core.failover.shard_replica import ShardReplica
@@ -61,6 +62,7 @@ from octad.storage_node.shell.usage_reporter import UsageReporter
 
 STOP_GRACE_S = 10.0
 READY_POLL_S = 0.02
+ANNOUNCED_S = 4 * limits.ANNOUNCE_DELAY_S  # Said after one, applied after another, and the way.
 BOOT_BYTES = 8
 
 log = logging.getLogger(__name__)
@@ -273,8 +275,13 @@ class Node:
     async def drain(self) -> None:
         """Finish the clients' requests and take no more; other nodes are still answered."""
         if self._draining is None:
-            self._draining = asyncio.create_task(self._front_door.stop(STOP_GRACE_S))
+            self._draining = asyncio.create_task(self._drain())
         await asyncio.shield(self._draining)
+
+    async def _drain(self) -> None:
+        """Until the other members have heard of the last commits: nothing is undecided then."""
+        await self._front_door.stop(STOP_GRACE_S)
+        await asyncio.sleep(ANNOUNCED_S)
 
     def _admin_host(self) -> str:
         admin = self._config.admin
