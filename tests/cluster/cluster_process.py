@@ -22,6 +22,7 @@ OCTAD = Path(sys.executable).with_name("octad")
 READY = b"ready"  # On the line that tells people that every node serves.
 START_S_MAX = 30.0
 STOP_S_MAX = 20.0
+EPHEMERAL_PORTS = 32_768  # From here on any connection of this machine may have taken one.
 
 
 class ClusterFailed(AssertionError):
@@ -153,7 +154,7 @@ def free_ports(offsets: Iterable[int]) -> int:
     """A port of 127.0.0.1 such that it plus each offset is free, below the ephemeral ones."""
     wanted = list(offsets)
     for _ in range(200):
-        first = random.randrange(20_000, 32_000)
+        first = random.randrange(20_000, EPHEMERAL_PORTS - max(wanted) - 1)
         if all(_is_free(first + offset) for offset in wanted):
             return first
     raise ClusterFailed(f"no free ports at {wanted} from one another")

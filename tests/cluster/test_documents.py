@@ -24,12 +24,15 @@ from tests.cluster.cluster_process import free_ports
 from tests.cluster.process_tree import ProcessTree
 from tests.cluster.s3_clients import environment_of_others
 
+from octad.storage_node.shell.node_command import ADMIN_PORT_ABOVE_S3, RPC_PORT_ABOVE_S3
+
 pytestmark = pytest.mark.cluster
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```(sh service|sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PORT = re.compile(r"\b(9[0-4]\d\d|2379|2380)\b")
 S3_PORT = 9000
+ABOVE_S3 = (RPC_PORT_ABOVE_S3, ADMIN_PORT_ABOVE_S3)  # Taken by a node that is told nothing else.
 ETCD_PORTS_FROM = 600  # Behind the first free port.
 NOT_OF_A_CLONE = (".git", "octad-data", ".cache")
 DOCUMENT_S_MAX = 120.0
@@ -90,7 +93,9 @@ def test_every_command_of_a_document_works(document: str, tmp_path: Path) -> Non
     for program in ("etcd", "rclone"):
         if re.search(rf"^{program} ", text, re.MULTILINE) and not shutil.which(program, path=PATH):
             pytest.skip(f"{program} is not installed: apt-get install {program}")
-    first_port = free_ports({0, 1, 2, *map(offset_of, PORT.findall(text))})
+    named = {0, 1, 2, *map(offset_of, PORT.findall(text))}
+    beside = {offset + above for offset in named for above in ABOVE_S3}
+    first_port = free_ports(named | beside)
     script = tmp_path / "document.sh"
     script.write_text(script_of(text, first_port))
     environment = {
