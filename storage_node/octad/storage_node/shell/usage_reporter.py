@@ -69,17 +69,17 @@ class UsageReporter:
     async def run(self) -> None:
         """Report whenever there is news, for ever; more often while a cluster starts."""
         pauses = chain(repeat(USAGE_FIRST_PERIOD_S, USAGE_FIRST_REPORTS), repeat(USAGE_PERIOD_S))
-        for pause in pauses:
+        for number, pause in enumerate(pauses):
             try:
-                await self.report()
+                await self.report(count=number == 0 or number >= USAGE_FIRST_REPORTS)
             except StoreUnavailable as error:
                 log.warning("what this node holds is not reported: %s", error)
             await asyncio.sleep(pause)
 
-    async def report(self) -> None:
-        """Count if anything was written, and put what changed. Raises StoreUnavailable."""
+    async def report(self, *, count: bool = True) -> None:
+        """Put what changed, counted anew if anything was written. Raises StoreUnavailable."""
         position = self._index.written_position
-        if position != self._counted_at:
+        if count and position != self._counted_at:
             self._sizes = await self._count()
             self._counted_at = position
         usage = self._usage()
