@@ -273,7 +273,7 @@ def decode_record(view: memoryview, seed: int, offset: int) -> Record:
         raise BadRecord(f"it has format version {version}, this octad reads {FORMAT_VERSION}")
     data_start = RECORD_HEADER_BYTES + metadata_bytes
     return Record(
-        _KINDS[kind],
+        RECORD_KINDS[kind],
         shard,
         epoch,
         seq,
@@ -343,4 +343,4 @@ class _KnownKinds(dict[int, RecordKind]):
         raise BadRecord(f"its kind {number} is not known to this octad")
 
 
-_KINDS = _KnownKinds({int(kind): kind for kind in RecordKind})
+RECORD_KINDS = _KnownKinds({int(kind): kind for kind in RecordKind})

@@ -55,7 +55,7 @@ from octad.storage_node.core.failover.shard_log import Entry
 from octad.storage_node.core.failover.shard_replica import ShardReplica
 from octad.storage_node.core.messages import BadMessage, Message
 from octad.storage_node.core.operations import Operation
-from octad.storage_node.core.record_format import Position, RecordKind
+from octad.storage_node.core.record_format import RECORD_KINDS, Position, RecordKind
 from octad.storage_node.shell.index import Index
 from octad.storage_node.shell.index_applier import IndexApplier, WriteFailed, state_entry
 from octad.storage_node.shell.journal import Journal
@@ -292,7 +292,7 @@ class ShardHost:
         replica = self._table.addressed(message.shard)
         if replica is None:
             return
-        kind = RecordKind(message.kind)
+        kind = RECORD_KINDS[message.kind]
         try:
             self.journal.make_room(len(message.metadata), len(body), kind)
         except JournalFull:

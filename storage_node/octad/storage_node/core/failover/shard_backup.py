@@ -80,7 +80,11 @@ class Backup(ReplicaState):
         return [SendNack(primary, self.log.verified)]
 
     def on_commit(self, sender: NodeId, epoch: Epoch, commit: Seq, commit_epoch: Epoch) -> Actions:
-        """The primary's commit point; the epoch of its entry verifies our log (rule R1)."""
+        """The primary's commit point; the epoch of its entry verifies our log (rule R1).
+
+        One that is new and verifies nothing more comes of acknowledgements, ours among them. One
+        that is known already is sent again because an acknowledgement is missing.
+        """
         refusal = self.refuse(sender, epoch)
         if refusal is not None:
             return refusal
@@ -88,8 +92,11 @@ class Backup(ReplicaState):
             return []
         if commit > self.log.end or not self.continues(commit, commit_epoch):
             return self._ask_again(sender)
-        self.log.verified = max(self.log.verified, commit)
-        return self.learn_commit(commit) + self.acknowledge_if_durable(commit)
+        log = self.log
+        is_news = log.commit < commit <= log.verified
+        log.verified = max(log.verified, commit)
+        actions = self.learn_commit(commit)
+        return actions if is_news else actions + self.acknowledge_if_durable(commit)
 
     def acknowledge_if_durable(self, seq: Seq) -> Actions:
         """After something was verified that was already durable: the primary waits for that."""
