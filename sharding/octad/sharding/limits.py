@@ -170,6 +170,7 @@ GRACE_S: Final = 1.5
 CLOCK_DRIFT_MAX: Final = 0.01  # Of a second, each way; quartz is a hundred times better.
 GRACE_SLACK_S: Final = 0.25
 ISOLATED_WAIT_S: Final = 1.5  # Added to the grace of a node that hears few of the others.
+BOOT_PATIENCE_S: Final = 10.0  # From a boot on, for nodes not heard since: they may be starting.
 READ_GRANT_S_MIN: Final = LEASE_S / 2  # A shorter rest of a lease is not passed on to readers.
 MEMBER_STUCK_S: Final = 5.0  # A member that beats but acknowledges nothing is removed after this.
 RESEND_S: Final = 1.0  # Silence after which what is not acknowledged is sent again.
@@ -178,6 +179,7 @@ TAKEOVER_STAGGER_S: Final = 0.3  # By place in the row: a tick, and a swap in th
 DRAIN_S_MAX: Final = 1.0  # A hand-over or split that cannot empty the tail by then is put off.
 assert BEAT_S * 3 < LEASE_S, "two lost beats do not cost a lease"
 assert LEASE_S * (1 + CLOCK_DRIFT_MAX) / (1 - CLOCK_DRIFT_MAX) + GRACE_SLACK_S <= GRACE_S
+assert BOOT_PATIENCE_S > MEMBER_STUCK_S, "a client who waits ends it"
 assert READ_GRANT_S_MIN >= 2 * BEAT_S, "a read lease outlives the wait for the next one"
 
 # A shard's log: what is prepared and not applied, and the ids of requests that were ordered.

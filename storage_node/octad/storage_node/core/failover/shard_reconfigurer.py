@@ -54,9 +54,7 @@ class Reconfigurer(Primary):
             return None
         if any(node in unwanted or self.is_stuck(node, now) for node in bad):
             self.leases.block(self.shard, now)  # Else the wait would never end.
-        leaving = {
-            node for node in bad if self.leases.grace_over(self.shard, node, self.learned_at, now)
-        }
+        leaving = {node for node in bad if self._may_remove(node, now)}
         if not leaving:
             return None
         proposed = reconfiguration.without(row, leaving, self.log.commit)
@@ -65,6 +63,11 @@ class Reconfigurer(Primary):
             if recruit is not None:
                 proposed = reconfiguration.with_recruit(proposed, recruit)
         return Swap(row, proposed)
+
+    def _may_remove(self, node: NodeId, now: float) -> bool:
+        """Rule R7. Whoever may be starting is waited for, but not for long while a client waits."""
+        urgent = self.is_stuck(node, now) and self.log.has_requests_above(self.log.commit)
+        return self.leases.grace_over(self.shard, node, self.learned_at, now, urgent=urgent)
 
     def _recruitment(self, row: ShardRow, now: float) -> Swap | None:
         """A shard that lacks a member takes a spare: its writes have full strength again."""
