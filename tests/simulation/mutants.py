@@ -226,7 +226,7 @@ def _recruit_in_takeover(replica: Backup, now: float) -> Actions:
         return []
     replica.leases.forget(replica.shard)
     taken = reconfiguration.taken_over(row, replica.node, replica.log.commit)
-    spare = replica.choose_spare(replica.shard, taken)
+    spare = replica.choose_spare(replica.shard, taken, ())
     if spare is not None and row.member(spare.node) is None:
         epoch = replica.log.epoch_at(replica.log.commit)
         assert epoch is not None

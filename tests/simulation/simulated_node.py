@@ -5,6 +5,7 @@ A restart makes another `Process` on the same disk. Time is the node's own clock
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.simulated_copies import (
@@ -171,7 +172,9 @@ class Process:
         else:
             what(*args)
 
-    def _choose_spare(self, shard: ShardId, row: ShardRow) -> Learner | None:
+    def _choose_spare(
+        self, shard: ShardId, row: ShardRow, useless: Collection[NodeId]
+    ) -> Learner | None:
         """Of the nodes that seem to be alive: one that has old data first."""
         former = {known.node for known in row.last_full}
         plan = self.world.plans.get(shard)
@@ -179,7 +182,7 @@ class Process:
         candidates = [
             node
             for node in self.world.nodes
-            if row.member(node) is None and node in self.world.alive
+            if row.member(node) is None and node in self.world.alive and node not in useless
         ]
         candidates.sort(key=lambda node: (node not in wanted, node not in former, node))
         if not candidates:

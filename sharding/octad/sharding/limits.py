@@ -173,6 +173,7 @@ ISOLATED_WAIT_S: Final = 1.5  # Added to the grace of a node that hears few of t
 BOOT_PATIENCE_S: Final = 10.0  # From a boot on, for nodes not heard since: they may be starting.
 READ_GRANT_S_MIN: Final = LEASE_S / 2  # A shorter rest of a lease is not passed on to readers.
 MEMBER_STUCK_S: Final = 5.0  # A member that beats but acknowledges nothing is removed after this.
+RECRUIT_AGAIN_S: Final = 10.0  # Before a node that beats and was removed all the same is a spare.
 RESEND_S: Final = 1.0  # Silence after which what is not acknowledged is sent again.
 RESEND_ENTRIES_MAX: Final = 64
 TAKEOVER_STAGGER_S: Final = 0.3  # By place in the row: a tick, and a swap in the store.
