@@ -12,6 +12,7 @@ from octad.storage_node.core.failover.replica_actions import (
     Actions,
     Append,
     Propose,
+    SplitLog,
     Swap,
 )
 from octad.storage_node.core.failover.replica_state import Strength
@@ -127,3 +128,12 @@ def keep_beating(here: ShardReplica, until: float) -> None:
     while now < until:
         here.leases.beats(now)
         now += BEAT_S
+
+
+def sibling_of(here: ShardReplica, split_log: SplitLog) -> ShardReplica:
+    half = ShardReplica(
+        split_log.sibling, here.node, here.incarnation, here.leases, here.strength,
+        here.choose_spare, split_log.log,
+    )  # fmt: skip
+    half.inherit(split_log)
+    return half
