@@ -176,4 +176,5 @@ async def test_what_is_said_while_one_of_four_nodes_loses_its_disk_is_true(tmp_p
         await asked.verb("rebalance", "--no-wait", *FAST)
         await asked.until_planned()
         await asked.until(is_whole, "whole after the rebalance")
-        assert all((await asked.replicas())[f"n{number}"] for number in (1, 2, 3))
+        held = await asked.replicas()
+        assert all(held[f"n{number}"] for number in (1, 2, 3))
