@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 
 from tests.simulation.simulated_copies import is_readable
 from tests.simulation.simulated_disk import key_hash
@@ -11,6 +12,8 @@ from tests.simulation.world import World
 
 from octad.sharding.ids import NodeId, ShardId
 from octad.storage_node.core.failover.reconfiguration import Plan
+
+LOSSES = 0.3  # Of the runs: those in which whole shards may be lost.
 
 
 class Faults:
@@ -41,6 +44,9 @@ class Faults:
             (self.flush, 1.0),
         ]
         self.kinds = [(kind, weight) for kind, weight in kinds if random.random() < 0.55]
+        if Random(f"losses {world.seed}").random() < LOSSES:
+            world.after(1.0, self.lose)
+        world.operator.start(self._others_are_whole)
         self.pause_s = random.choice([0.15, 0.6, 1.2])
         if random.random() < 0.4:
             world.loss = random.choice([0.01, 0.05])
@@ -82,7 +88,7 @@ class Faults:
             self._for_a_while(lambda: self._boot(node))
 
     def _boot(self, node: NodeId) -> None:
-        if self.world.running[node] is None:
+        if self.world.running[node] is None and node not in self.world.operator.away:
             self.world.boot(node)
 
     def wipe(self) -> None:
@@ -93,6 +99,13 @@ class Faults:
         self.world.crash(node)
         self.world.wipe(node)
         self._for_a_while(lambda: self._boot(node))
+
+    def lose(self) -> None:
+        """All full copies of a shard are gone for good: an operator takes an older one."""
+        if not self.over:
+            if self.world.operator.lose():
+                self.world.faults["lose"] += 1
+            self.world.after(0.1, self.lose)
 
     def _others_are_whole(self, node: NodeId) -> bool:
         world = self.world
@@ -113,6 +126,7 @@ class Faults:
                 if member.node != node
                 and member.base == 0
                 and world.disks[member.node].incarnation == member.incarnation
+                and member.node not in world.operator.away
             ]
             if not whole or world.store.late:
                 return False
@@ -201,6 +215,8 @@ class Faults:
     def flip(self) -> None:
         """Bytes of a value that other members have, too."""
         world = self.world
+        if world.operator.away:
+            return
         node = world.random.choice(world.nodes)
         disk = world.disks[node]
         for key in world.random.sample(KEYS, 2):
@@ -224,7 +240,10 @@ class Faults:
         world = self.world
         shard = world.random.choice(list(world.store.rows))
         members = world.random.sample(world.nodes, world.strength.replicas)
-        depth = world.store.rows[shard].depth
+        row = world.store.rows[shard]
+        if any(row.has_given_up(node, world.registered[node]) for node in members):
+            return
+        depth = row.depth
         self._set_plan(shard, Plan(tuple(members), world.random.choice(members), depth))
 
     def split(self) -> None:
@@ -263,7 +282,7 @@ class Faults:
         for node in world.nodes:
             process = world.running[node]
             if process is None:
-                world.boot(node)
+                self._boot(node)
                 continue
             process.paused_until = world.time
             for replica in process.replicas.values():

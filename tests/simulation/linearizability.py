@@ -58,9 +58,9 @@ def appended(log: str | None, item: str) -> str:
     return item if log is None else f"{log},{item}"
 
 
-def judge(history: Sequence[Done]) -> Verdict:
-    """See the module."""
-    return _Search(history).run()
+def judge(history: Sequence[Done], at_first: str | None = None) -> Verdict:
+    """See the module. `at_first`: what stands before everything else."""
+    return _Search(history).run(at_first)
 
 
 # A place in the search: operations that must take effect are finished up to `base` and, by the bits
@@ -76,9 +76,9 @@ class _Search:
         self.must = [done for done in ordered if done.returned != INFINITE]
         self.may = [done for done in ordered if done.returned == INFINITE and done.is_write]
 
-    def run(self) -> Verdict:
+    def run(self, at_first: str | None) -> Verdict:
         seen: set[_Place] = set()
-        stack: list[_Place] = [(0, 0, 0, None)]
+        stack: list[_Place] = [(0, 0, 0, at_first)]
         while stack:
             place = self._settled(stack.pop())
             if place[0] == len(self.must):

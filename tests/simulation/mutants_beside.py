@@ -1,4 +1,4 @@
-"""Planted bugs in splits, lists and damage: the other part of `mutants.py`."""
+"""Planted bugs in splits, lists, damage and recoveries by force: the other part of `mutants.py`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from tests.simulation.simulated_disk import Disk, ShardIndex, key_hash
 from tests.simulation.simulated_node import Process
 
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
+from octad.sharding.shard_map import ShardRow
 from octad.storage_node.core.failover.pair_leases import PairLeases
-from octad.storage_node.core.failover.replica_actions import Actions
-from octad.storage_node.core.failover.replica_state import ReadTicket
+from octad.storage_node.core.failover.replica_actions import Actions, SplitLog
+from octad.storage_node.core.failover.replica_state import ReadTicket, ReplicaState
 from octad.storage_node.core.failover.shard_log import ShardLog
 from octad.storage_node.core.failover.shard_primary import Primary
 from octad.storage_node.core.failover.shard_reconfigurer import Reconfigurer
@@ -128,7 +129,28 @@ def _synced_all_the_same(process: Process, last: Any, told: list[Any]) -> None:
 _synced = Process._synced
 
 
+def _act_on_what_was_given_up(replica: ReplicaState, row: ShardRow) -> None:
+    _learn_recoveries(replica, row)
+    replica.void = False
+
+
+_learn_recoveries = ReplicaState.learn_recoveries
+
+
+def _inherit_without_epoch(half: Splitter, split: SplitLog) -> None:
+    _inherit(half, split)
+    half.acted_epoch = Epoch(0)
+
+
+_inherit = Splitter.inherit
+
+
 MUTANTS_BESIDE: dict[str, list[Patch]] = {
+    "what was given up takes part again": [
+        (ReplicaState, "learn_recoveries", _act_on_what_was_given_up),
+        (ShardRow, "has_given_up", _no),
+    ],
+    "a half forgets in which epoch it acted": [(Splitter, "inherit", _inherit_without_epoch)],
     "a list names no epoch": [(Primary, "begin_list", _list_under_any_epoch)],
     "a list needs no lease": [
         (Primary, "begin_list", _list_without_lease),

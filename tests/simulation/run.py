@@ -101,6 +101,8 @@ def summary(world: World) -> Counter[str]:
             "syncs that failed": world.sync_errors,
             "damaged journals": world.damaged_journals,
             "damaged values repaired": world.repaired,
+            "shards recovered by force": world.operator.recoveries,
+            "nodes back with void copies": world.operator.returned,
         }
     )
     counts.update({f"fault: {kind}": times for kind, times in world.faults.items()})

@@ -4,8 +4,9 @@ and remember what they saw. A shard at its first depth holds three keys and a lo
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.linearizability import ANY, INFINITE, Done, Verdict, items, judge
@@ -195,17 +196,43 @@ class Clients(FrontDoors):
                 self.history.setdefault(key, []).append(Done(now, now, False, value))
 
     def check_histories(self) -> None:
-        for key, history in self.history.items():
-            verdict = judge(history)
-            if verdict is Verdict.UNDECIDED:
-                self.undecided += 1
-            elif verdict is Verdict.VIOLATED:
-                lines = [
-                    f"{d.called:9.4f} … {d.returned:9.4f} "
-                    + (f"append {d.value} at {d.offset}, " if d.appends else "")
-                    + (f"write {d.value} if {d.if_match}" if d.is_write else f"read {d.value}")
-                    + (" refused" if d.refused else "")
-                    for d in sorted(history, key=lambda d: d.called)
-                ]
-                story = "\n".join(lines)
-                self.world.fail(f"key {key!r} is not linearizable:\n{story}")
+        for key, whole in self.history.items():
+            for at_first, history in pieces(whole, self.world.operator.cuts.get(key, [])):
+                self._check_history(key, at_first, history)
+
+    def _check_history(self, key: bytes, at_first: str | None, history: list[Done]) -> None:
+        verdict = judge(history, at_first)
+        if verdict is Verdict.UNDECIDED:
+            self.undecided += 1
+        elif verdict is Verdict.VIOLATED:
+            lines = [
+                f"{d.called:9.4f} … {d.returned:9.4f} "
+                + (f"append {d.value} at {d.offset}, " if d.appends else "")
+                + (f"write {d.value} if {d.if_match}" if d.is_write else f"read {d.value}")
+                + (" refused" if d.refused else "")
+                for d in sorted(history, key=lambda d: d.called)
+            ]
+            story = "\n".join(lines)
+            self.world.fail(f"key {key!r} is not linearizable:\n{story}")
+
+
+def pieces(
+    history: list[Done], cuts: list[tuple[float, str | None]]
+) -> Iterator[tuple[str | None, list[Done]]]:
+    """The history between two recoveries by force each, and what stood at first.
+
+    What a recovery met under way may have happened before it, after it, or both: so it may have,
+    and nothing is concluded from its answer.
+    """
+    borders = [(-INFINITE, None), *cuts, (INFINITE, None)]
+    for (begin, at_first), (end, _) in pairwise(borders):
+        inside = [done for done in history if begin <= done.called and done.returned < end]
+        if end == INFINITE:
+            inside += [d for d in history if begin <= d.called and d.returned == INFINITE]
+        across = [
+            replace(done, returned=INFINITE, offset=None)
+            for done in history
+            if done.called < end and done.returned >= begin and done.is_write and not done.refused
+            if done.called < begin or (done.returned >= end and end != INFINITE)
+        ]
+        yield at_first, inside + across

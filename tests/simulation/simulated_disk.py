@@ -45,6 +45,7 @@ class ShardIndex:
     whole: Seq | None = None
     copied_as_of: Seq | None = None
     depth: int | None = None
+    acted_epoch: Epoch = NO_EPOCH
 
 
 class Disk:

@@ -5,6 +5,7 @@ A restart makes another `Process` on the same disk. Time is the node's own clock
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.simulated_copies import (
@@ -81,8 +82,9 @@ class Process:
             log = ShardLog(index.applied, index.applied_epoch)
             replica = self._make(shard, log)
             replica.restore(
-                index.start, index.start_epoch, index.whole, index.copied_as_of, index.depth
-            )
+                index.start, index.start_epoch, index.whole, index.copied_as_of, index.depth,
+                index.acted_epoch,
+            )  # fmt: skip
             log.requests.restore(index.request_ids, self.now())
         for record in list(self.disk.journal):
             replica = self.replica(record.shard)
@@ -171,7 +173,9 @@ class Process:
         else:
             what(*args)
 
-    def _choose_spare(self, shard: ShardId, row: ShardRow) -> Learner | None:
+    def _choose_spare(
+        self, shard: ShardId, row: ShardRow, useless: Collection[NodeId]
+    ) -> Learner | None:
         """Of the nodes that seem to be alive: one that has old data first."""
         former = {known.node for known in row.last_full}
         plan = self.world.plans.get(shard)
@@ -179,7 +183,10 @@ class Process:
         candidates = [
             node
             for node in self.world.nodes
-            if row.member(node) is None and node in self.world.alive
+            if row.member(node) is None
+            and node in self.world.alive
+            and node not in useless
+            and not row.has_given_up(node, self.world.registered[node])
         ]
         candidates.sort(key=lambda node: (node not in wanted, node not in former, node))
         if not candidates:
@@ -427,4 +434,4 @@ class Process:
         index.start, index.start_epoch = log.start, log.start_epoch
         index.whole, index.copied_as_of = replica.whole, replica.copied_as_of
         index.request_ids = log.requests.pairs()
-        index.depth = replica.depth
+        index.depth, index.acted_epoch = replica.depth, replica.acted_epoch

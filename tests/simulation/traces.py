@@ -15,6 +15,7 @@ from tests.simulation.simulated_node import Process
 from tests.simulation.world import World
 
 from octad.sharding.ids import NodeId, ShardId
+from octad.sharding.limits import BOOT_PATIENCE_S
 from octad.sharding.shard_map import ShardRow
 from octad.storage_node.core.failover.reconfiguration import Plan
 from octad.storage_node.core.failover.replica_actions import Action, Apply
@@ -40,6 +41,8 @@ class Stage:
             for replica in process.replicas.values():
                 replica.strength = self.world.strength
         self.world.run_until(1.0)
+        for process in self.world.processes():
+            process.leases.booted_at -= BOOT_PATIENCE_S  # They are no beginners any more.
 
     def process(self, node: NodeId) -> Process:
         process = self.world.running[node]

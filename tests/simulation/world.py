@@ -14,6 +14,7 @@ from tests.simulation.simulated_clients import Clients
 from tests.simulation.simulated_disk import Disk
 from tests.simulation.simulated_front_doors import DEPTH, KEYS
 from tests.simulation.simulated_node import Process
+from tests.simulation.simulated_operator import Operator
 from tests.simulation.simulated_store import Store
 
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
@@ -68,6 +69,7 @@ class World:
         self.committed_upto: dict[ShardId, Seq] = {}  # By a primary: it may have answered.
         self.epochs: dict[tuple[Process, ShardId], Epoch] = {}
         self.clients = Clients(self)
+        self.operator = Operator(self)
         for number in range(shards):
             first = number % nodes
             chosen = [self.nodes[(first + place) % nodes] for place in range(replicas)]
@@ -168,7 +170,7 @@ class World:
         self.after(self.random.random(), self._boot_again, node)
 
     def _boot_again(self, node: NodeId) -> None:
-        if self.running[node] is None:
+        if self.running[node] is None and node not in self.operator.away:
             self.boot(node)
 
     def _notice_death(self, node: NodeId) -> None:
@@ -188,6 +190,8 @@ class World:
     ) -> None:
         """Equal committed prefixes; epochs of a node only grow."""
         shard = replica.shard
+        if self.store.rows[shard].recovered and not process.fenced:
+            return  # It replays what an operator may have given up meanwhile.
         for entry in entries:
             name = (entry.epoch, entry.metadata)
             known = self.committed.setdefault((shard, entry.seq), name)
@@ -198,6 +202,8 @@ class World:
             if known != name:
                 self.fail(f"n{process.id} commits another entry {entry.seq} of {shard}: "
                           f"epoch {entry.epoch}, not {known[0]}")  # fmt: skip
+            if replica.leading:
+                self.operator.on_committed(process, replica, entry)
         if replica.row is not None:
             known_epoch = self.epochs.get((process, shard), Epoch(0))
             if replica.row.epoch < known_epoch:

@@ -74,6 +74,9 @@ RPC_BEAT_S: Final = 0.25
 RPC_PING_BEATS: Final = 3  # Silent beats before it asks whether anybody is there.
 RPC_SUSPECT_BEATS: Final = 5  # Two of them unanswered: calls to it fail at once.
 RPC_SILENT_BEATS_MAX: Final = 8  # Two seconds: a frozen or cut-off peer is let go.
+RPC_UNSEEN_S_MAX: Final = 4.0  # A process that did not run for so long trusts no old bytes.
+RPC_WAITING_S_MAX: Final = 5.0  # A request that could not leave by then is dropped.
+RPC_TRANSIT_S_MAX: Final = 10.0  # So that no request is longer on its way: see rpc.md.
 RPC_HANDSHAKE_BEATS_MAX: Final = 6  # From the first byte to the last proof.
 RPC_HANDSHAKE_BYTES_MAX: Final = 512  # Read from strangers, so no more than it takes.
 RPC_TLS_HANDSHAKE_BYTES_MAX: Final = 64 * KIB  # The same with TLS: chains of certificates.
@@ -99,6 +102,9 @@ RPC_REFUSAL_LOG_S: Final = 60.0  # One line a peer in this time.
 
 assert EXTENT_BYTES_MAX % PIECE_BYTES_MAX == 0, "an extent is whole pieces but for its last"
 assert INLINE_BYTES_MAX < PIECE_BYTES_MAX < FRAME_BODY_BYTES_MAX
+assert (
+    RPC_WAITING_S_MAX + max(RPC_UNSEEN_S_MAX, RPC_BEAT_S * RPC_SILENT_BEATS_MAX) < RPC_TRANSIT_S_MAX
+)
 assert RPC_PING_BEATS < RPC_SUSPECT_BEATS < RPC_SILENT_BEATS_MAX, "asked before it is suspected"
 assert RPC_CONNECT_S_MAX + RPC_RECONNECT_S_MAX <= 1.0, "a healed link is used within a second"
 assert RPC_WRITE_HIGH_WATER_BYTES < RPC_OUTGOING_BYTES_MAX < RPC_ANSWER_BYTES_MAX
@@ -171,14 +177,17 @@ GRACE_S: Final = 1.5
 CLOCK_DRIFT_MAX: Final = 0.01  # Of a second, each way; quartz is a hundred times better.
 GRACE_SLACK_S: Final = 0.25
 ISOLATED_WAIT_S: Final = 1.5  # Added to the grace of a node that hears few of the others.
+BOOT_PATIENCE_S: Final = 10.0  # From a boot on, for nodes not heard since: they may be starting.
 READ_GRANT_S_MIN: Final = LEASE_S / 2  # A shorter rest of a lease is not passed on to readers.
 MEMBER_STUCK_S: Final = 5.0  # A member that beats but acknowledges nothing is removed after this.
+RECRUIT_AGAIN_S: Final = 10.0  # Before a node that beats and was removed all the same is a spare.
 RESEND_S: Final = 1.0  # Silence after which what is not acknowledged is sent again.
 RESEND_ENTRIES_MAX: Final = 64
 TAKEOVER_STAGGER_S: Final = 0.3  # By place in the row: a tick, and a swap in the store.
 DRAIN_S_MAX: Final = 1.0  # A hand-over or split that cannot empty the tail by then is put off.
 assert BEAT_S * 3 < LEASE_S, "two lost beats do not cost a lease"
 assert LEASE_S * (1 + CLOCK_DRIFT_MAX) / (1 - CLOCK_DRIFT_MAX) + GRACE_SLACK_S <= GRACE_S
+assert BOOT_PATIENCE_S > MEMBER_STUCK_S, "a client who waits ends it"
 assert READ_GRANT_S_MIN >= 2 * BEAT_S, "a read lease outlives the wait for the next one"
 
 # A shard's log: what is prepared and not applied, and the ids of requests that were ordered.
@@ -189,7 +198,9 @@ RETRY_PAUSE_S_MAX: Final = 0.25
 SDK_RETRY_AGE_S: Final = 30.0  # An SDK's later attempt is taken to be this much after its first.
 REQUEST_IDS_S: Final = 70.0
 REQUEST_IDS_MAX: Final = 8192  # A shard; past this, late retries are answered "unknown".
-assert REQUEST_RETRY_S_MAX + SDK_RETRY_AGE_S < REQUEST_IDS_S, "the last try is still recognized"
+assert REQUEST_RETRY_S_MAX + SDK_RETRY_AGE_S + RPC_TRANSIT_S_MAX <= REQUEST_IDS_S, (
+    "the last try is still recognized, however long it was on its way"
+)
 
 # Copying a shard's history from another node.
 HISTORY_PAGE_ROWS: Final = 1024  # Compared in one go: 10 ms of both nodes, in steps.

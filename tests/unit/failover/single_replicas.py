@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from octad.sharding.ids import BucketId, Epoch, NodeId, Seq, ShardId
 from octad.sharding.limits import BEAT_S
 from octad.sharding.shard_map import Learner, Member, ShardRow
@@ -10,6 +12,7 @@ from octad.storage_node.core.failover.replica_actions import (
     Actions,
     Append,
     Propose,
+    SplitLog,
     Swap,
 )
 from octad.storage_node.core.failover.replica_state import Strength
@@ -34,9 +37,15 @@ def row(epoch: int, primary: NodeId = A, members: tuple[NodeId, ...] = (A, B, C)
 
 def replica(node: NodeId, replicas: int = 3, spare: Learner | None = None) -> ShardReplica:
     leases = PairLeases(node, 1000 + node, 0.0)
+
+    def choose_spare(
+        _shard: ShardId, _row: ShardRow, useless: Collection[NodeId]
+    ) -> Learner | None:
+        return None if spare is None or spare.node in useless else spare
+
     return ShardReplica(
         SHARD, node, f"disk{node}", leases, Strength(replicas, max(1, replicas - 1)),
-        lambda _shard, _row: spare, ShardLog(Seq(0), Epoch(0)),
+        choose_spare, ShardLog(Seq(0), Epoch(0)),
     )  # fmt: skip
 
 
@@ -119,3 +128,12 @@ def keep_beating(here: ShardReplica, until: float) -> None:
     while now < until:
         here.leases.beats(now)
         now += BEAT_S
+
+
+def sibling_of(here: ShardReplica, split_log: SplitLog) -> ShardReplica:
+    half = ShardReplica(
+        split_log.sibling, here.node, here.incarnation, here.leases, here.strength,
+        here.choose_spare, split_log.log,
+    )  # fmt: skip
+    half.inherit(split_log)
+    return half

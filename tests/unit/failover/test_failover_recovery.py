@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from tests.unit.failover.single_replicas import (
     KEY,
@@ -14,12 +15,23 @@ from tests.unit.failover.single_replicas import (
     proposed,
     replica,
     row,
+    sibling_of,
 )
 
 from octad.sharding.ids import Epoch, NodeId, Seq
-from octad.sharding.shard_map import FormerMember, GivenUp, Member, Recovery, ShardRow
-from octad.storage_node.core.failover.reconfiguration import check_succession
+from octad.sharding.shard_map import (
+    FormerMember,
+    GivenUp,
+    Member,
+    Recovery,
+    ShardRow,
+    SplitPoint,
+)
+from octad.storage_node.core.failover.reconfiguration import check_succession, split
+from octad.storage_node.core.failover.replica_actions import SplitLog
 from octad.storage_node.core.failover.shard_replica import ShardReplica
+from octad.storage_node.core.index_format import decode_shard_state
+from octad.storage_node.shell.index_applier import state_entry
 
 
 def recovered_row(upto: int) -> ShardRow:
@@ -105,3 +117,27 @@ def test_r19_no_change_of_a_row_takes_back_in_what_was_given_up() -> None:
     forgotten = ShardRow(Epoch(6), 0, B, after.members)
     with pytest.raises(AssertionError, match="gave up"):
         check_succession(after, forgotten)
+
+
+def test_r19_the_halves_of_a_split_shard_know_under_which_epoch_their_log_was_changed() -> None:
+    gone = (GivenUp(A, "disk1"),)
+    recovered = Recovery(Epoch(2), B, "disk2", Seq(0), gone)
+    before = msgspec.structs.replace(row(3), primary=C, recoveries=(recovered,))
+    here = replica(B)
+    here.on_row(before, 0.0)
+    durable(here, here.on_prepare(C, Epoch(3), 0, barrier(3, 1), Epoch(0), Seq(1)))
+    here.on_applied(Seq(1), 0.0)
+    after = split(before, SplitPoint(Seq(1), Epoch(3)))
+    (split_log,) = [a for a in here.on_row(after, 1.0) if isinstance(a, SplitLog)]
+    half = sibling_of(here, split_log)
+    half.on_row(after, 1.0)
+    assert not half.void
+
+
+@pytest.mark.parametrize("void", [True, False])
+def test_r19_what_is_void_is_so_after_a_restart_too(void: bool) -> None:
+    c = former_member(C, entries=3, commit=3)
+    c.on_row(recovered_row(2 if void else 3), 1.0)
+    assert c.void == void
+    kept = decode_shard_state(state_entry(c)[1])
+    assert kept.view_epoch == (2 if void else 5)

@@ -24,7 +24,7 @@ from tests.unit.failover.single_replicas import (
 )
 
 from octad.sharding.ids import Epoch, Seq
-from octad.sharding.limits import GRACE_S, LEASE_S
+from octad.sharding.limits import BOOT_PATIENCE_S, GRACE_S, LEASE_S, MEMBER_STUCK_S
 from octad.sharding.shard_map import FormerMember, Learner, Member, ShardRow
 from octad.storage_node.core.failover.reconfiguration import Plan, handed_over
 from octad.storage_node.core.failover.replica_actions import (
@@ -175,32 +175,61 @@ def test_r7_a_node_that_was_paused_listens_before_it_removes_anybody() -> None:
     assert not any(isinstance(action, Propose) for action in primary.on_timer(60.25))
 
 
+def test_r7_after_a_boot_nodes_not_heard_yet_may_be_starting_and_are_not_removed() -> None:
+    primary, backup = leader((A, B)), replica(B)
+    backup.on_row(row(2, members=(A, B)), 0.0)
+    for here in (primary, backup):
+        keep_beating(here, BOOT_PATIENCE_S - 0.01)
+        assert not any(isinstance(a, Propose) for a in here.on_timer(BOOT_PATIENCE_S - 0.01))
+        assert proposed(here.on_timer(BOOT_PATIENCE_S)).proposed.members == (
+            Member(here.node, f"disk{here.node}"),
+        )
+
+
+def test_r7_a_node_that_was_heard_since_the_boot_is_removed_after_the_grace_alone() -> None:
+    primary = leader((A, B))
+    beat_each_other(primary, follower(B, primary), 1.0)
+    keep_beating(primary, 4.0)
+    assert proposed(primary.on_timer(4.0)).proposed.members == (Member(A, "disk1"),)
+
+
+def test_r7_a_client_who_waits_ends_the_patience_with_nodes_that_may_be_starting() -> None:
+    primary = leader((A, B))
+    put(primary)
+    stuck_at = 0.75 + MEMBER_STUCK_S
+    for moment in (0.5, stuck_at, stuck_at + GRACE_S):
+        keep_beating(primary, moment)
+        actions = primary.on_timer(moment)
+        assert any(isinstance(a, Propose) for a in actions) == (moment > stuck_at)
+    assert moment < BOOT_PATIENCE_S
+
+
 def test_r8_a_swap_that_lost_changes_nothing_but_the_commit_point_moves_again() -> None:
     primary = leader((A, B))
-    keep_beating(primary, 9.0)
-    swap = proposed(primary.on_timer(9.0))
+    keep_beating(primary, 12.0)
+    swap = proposed(primary.on_timer(12.0))
     _, actions = put(primary)
     durable(primary, actions)
     assert acknowledge(primary, B) == [], "R9: frozen"
     assert any(
-        isinstance(action, Apply) for action in primary.on_swap_outcome(swap, swap.expected, 9.5)
+        isinstance(action, Apply) for action in primary.on_swap_outcome(swap, swap.expected, 12.5)
     )
 
 
 def test_r9_a_challenger_promises_nothing() -> None:
     primary = leader((A, B))
     backup = follower(B, primary)
-    keep_beating(backup, 9.0)
-    proposed(backup.on_timer(9.0))
-    beat_each_other(primary, backup, 9.0)
-    assert not primary.has_lease(9.0)
+    keep_beating(backup, 12.0)
+    proposed(backup.on_timer(12.0))
+    beat_each_other(primary, backup, 12.0)
+    assert not primary.has_lease(12.0)
     assert prepare(backup, 2, 2, 1, 0) == []
 
 
 def test_r10_a_silent_member_leaves_and_a_spare_begins_behind_the_commit_point() -> None:
     primary = leader((A, B), Learner(D, "disk4"))
-    keep_beating(primary, 9.0)
-    after = proposed(primary.on_timer(9.0)).proposed
+    keep_beating(primary, 12.0)
+    after = proposed(primary.on_timer(12.0)).proposed
     assert after.members == (Member(A, "disk1"), Member(D, "disk4", Seq(2), Epoch(2)))
     assert after.last_full == (FormerMember(B, "disk2", Seq(1)),)
 
@@ -218,8 +247,8 @@ def test_r10_a_recruit_begins_its_log_below_its_base_and_is_not_whole() -> None:
 def test_r11_a_takeover_takes_nobody_in_and_serves_after_its_barrier() -> None:
     backup = replica(B, 2, Learner(D, "disk4"))
     backup.on_row(row(1, members=(A, B)), 0.0)
-    keep_beating(backup, 9.0)
-    swap = proposed(backup.on_timer(9.0))
+    keep_beating(backup, 12.0)
+    swap = proposed(backup.on_timer(12.0))
     assert [member.node for member in swap.proposed.members] == [B]
     actions = backup.on_swap_outcome(swap, swap.proposed, 9.1)
     assert not backup.serves()

@@ -21,6 +21,7 @@ from tests.unit.failover.single_replicas import (
     put,
     replica,
     row,
+    sibling_of,
 )
 
 from octad.sharding.ids import Epoch, PoolId, Seq, ShardId, shard_id
@@ -55,15 +56,6 @@ def ready_to_split() -> ShardReplica:
 
 def split_of(actions: Actions) -> SplitLog:
     return next(action for action in actions if isinstance(action, SplitLog))
-
-
-def sibling_of(here: ShardReplica, split_log: SplitLog) -> ShardReplica:
-    half = ShardReplica(
-        split_log.sibling, here.node, here.incarnation, here.leases, here.strength,
-        here.choose_spare, split_log.log,
-    )  # fmt: skip
-    half.inherit(split_log)
-    return half
 
 
 def deeper(epoch: int, *points: tuple[int, int]) -> ShardRow:

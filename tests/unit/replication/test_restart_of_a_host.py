@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, Seq, ShardId, shard_id
+from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, Seq, ShardId, shard_id, shard_name
 from octad.sharding.shard_map import Learner, Member, ShardRow
+from octad.storage_node.core.failover.lease_messages import Beat
 from octad.storage_node.core.failover.reconfiguration import Plan
+from octad.storage_node.core.failover.replica_actions import Action
 from octad.storage_node.core.failover.replica_state import Strength
 from octad.storage_node.core.failover.replication_messages import Join, SessionStart
 from octad.storage_node.core.history_format import InstalledCopy, encode, installed_copy_key
@@ -43,7 +46,9 @@ class NoCluster:
     def plan(self, shard: ShardId, row: ShardRow) -> Plan:
         return Plan(tuple(member.node for member in row.members), row.primary, row.depth)
 
-    def choose_spare(self, shard: ShardId, row: ShardRow) -> Learner | None:
+    def choose_spare(
+        self, shard: ShardId, row: ShardRow, useless: Collection[NodeId]
+    ) -> Learner | None:
         raise AssertionError("there are no rows")
 
     def send(self, node: NodeId, message: Message, body: bytes | memoryview = b"") -> bool:
@@ -159,3 +164,30 @@ async def test_a_log_that_cannot_be_begun_anew_for_want_of_room_stops_the_node(
         assert index.get(shard_state_key(FIRST)) is None, "the state would claim a log of its own"
         monkeypatch.undo()
         host.close()
+
+
+async def test_a_bug_in_one_replica_costs_neither_the_beats_nor_the_other_shards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def bug(_: float) -> list[Action]:
+        raise AssertionError("what cannot be")
+
+    async with disk(tmp_path) as (journal, index):
+        cluster = NoCluster()
+        callbacks = (not_yet, lambda _: None, not_yet, not_yet, not_yet, not_yet)
+        index.follow(journal)
+        host = ShardHost(NODE, "one", journal, index, cluster, 7, cluster, *callbacks)
+        host.recover()
+        members = (Member(OTHER, "two"), Member(NODE, "one"))
+        for shard in (FIRST, SECOND):
+            host.on_row(shard, ShardRow(Epoch(3), 4, OTHER, members))
+        monkeypatch.setattr(host.replicas[FIRST], "on_timer", bug)
+        cluster.sent.clear()
+        async with asyncio.timeout(5):
+            while len([each for each in cluster.sent if isinstance(each, Beat)]) < 3:
+                await asyncio.sleep(0.01)
+        assert host.replicas[FIRST].failed
+        assert not host.replicas[SECOND].failed
+        host.close()
+    (logged,) = [record for record in caplog.records if record.exc_info]
+    assert shard_name(FIRST) in logged.getMessage()

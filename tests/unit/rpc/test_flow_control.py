@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import ClassVar
 
 import pytest
@@ -17,8 +18,10 @@ from octad.sharding.limits import (
     RPC_OUTGOING_BYTES_MAX,
     RPC_OUTGOING_FRAMES_MAX,
     RPC_SOCKET_BYTES_MAX,
+    RPC_UNSEEN_S_MAX,
     RPC_URGENT_CALL_BYTES_MAX,
     RPC_URGENT_FRAMES_MAX,
+    RPC_WAITING_S_MAX,
 )
 from octad.storage_node.core.frame_format import (
     ERROR,
@@ -89,11 +92,11 @@ def test_all_that_is_taken_in_leaves_in_order_within_its_lane_and_urgent_first(
 ) -> None:
     waiting = OutgoingFrames(FrameSealer(KEY))
     for number, (kind, text, body, urgent) in enumerate(sent):
-        assert waiting.add(kind, number, text, body, urgent)
+        assert waiting.add(kind, number, text, body, urgent, 0.0)
     assert waiting.bytes == sum(len(text) + len(body) for _, text, body, _ in sent)
     stream = b""
     while waiting:
-        stream += b"".join(waiting.take(portion))
+        stream += b"".join(waiting.take(portion, RPC_WAITING_S_MAX))
     assert waiting.bytes == 0
     frames = read_all(FrameReader(KEY), stream)
     order = [frame.call_id for frame in frames]
@@ -111,18 +114,51 @@ def test_all_that_is_taken_in_leaves_in_order_within_its_lane_and_urgent_first(
 def test_each_lane_takes_in_so_many_frames_and_no_more() -> None:
     waiting = OutgoingFrames(FrameSealer(KEY))
     for urgent, frames_max in ((True, RPC_URGENT_FRAMES_MAX), (False, RPC_OUTGOING_FRAMES_MAX)):
-        taken = [waiting.add(ONE_WAY, 0, b"m", b"", urgent) for _ in range(frames_max + 1)]
+        taken = [waiting.add(ONE_WAY, 0, b"m", b"", urgent, 0.0) for _ in range(frames_max + 1)]
         assert taken == [True] * frames_max + [False]
 
 
 def test_answers_find_room_when_messages_and_requests_do_not() -> None:
     waiting = OutgoingFrames(FrameSealer(KEY))
     body = bytes(MIB)
-    while waiting.add(ONE_WAY, 0, b"", body, False):
+    while waiting.add(ONE_WAY, 0, b"", body, False, 0.0):
         pass
     assert waiting.bytes == RPC_OUTGOING_BYTES_MAX
-    assert not waiting.add(REQUEST, 1, b"", body, False)
-    assert waiting.add(RESPONSE, 1, b"", body, False)
+    assert not waiting.add(REQUEST, 1, b"", body, False, 0.0)
+    assert waiting.add(RESPONSE, 1, b"", body, False, 0.0)
+
+
+def test_a_request_that_waited_too_long_does_not_leave_and_all_else_does() -> None:
+    waiting = OutgoingFrames(FrameSealer(KEY))
+    for kind in (REQUEST, ONE_WAY, RESPONSE):
+        assert waiting.add(kind, kind, b"message", b"body", False, 0.0)
+    assert waiting.add(REQUEST, 9, b"message", b"body", False, 1.0)
+    stream = b"".join(waiting.take(MIB, RPC_WAITING_S_MAX + 0.5))
+    sent = [(frame.kind, frame.call_id) for frame in read_all(FrameReader(KEY), stream)]
+    assert sent == [(ONE_WAY, ONE_WAY), (RESPONSE, RESPONSE), (REQUEST, 9)]
+    assert waiting.bytes == 0
+
+
+async def test_a_process_that_did_not_run_takes_nothing_from_its_old_connections(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = pair
+    assert one.peers.send(TWO, Note(1))
+    await until(lambda: two.numbers() == [1])
+    slept_s = 0.0
+
+    def late() -> float:
+        return time.clock_gettime(time.CLOCK_BOOTTIME) + slept_s
+
+    monkeypatch.setattr("octad.storage_node.shell.peer_connection._now", late)
+    before = two.peers._open[ONE].connection
+    assert one.peers.send(TWO, Note(2))
+    slept_s = RPC_UNSEEN_S_MAX + 1.0
+    await until(lambda: before.is_lost)
+    await until(lambda: one.peers.connected(TWO) and two.peers.connected(ONE))
+    assert one.peers.send(TWO, Note(3))
+    await until(lambda: len(two.numbers()) == 2)
+    assert two.numbers() == [1, 3]
 
 
 async def test_a_peer_that_does_not_read_costs_bounded_memory_and_a_clear_error(

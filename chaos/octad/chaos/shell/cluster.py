@@ -58,7 +58,7 @@ class Cluster:
         self.directory = directory
         self.shape = shape
         self.credentials = Credentials("octad-chaos", "octad-chaos-secret")
-        self._token = new_join_token()
+        self.token = new_join_token()
         self._first_port = _free_ports(shape.nodes)
         self.network = Network(self._name_of)
         self._wiped: set[int] = set()
@@ -66,9 +66,9 @@ class Cluster:
         self.coordinator = self._coordinator_process()
         self.nodes = {number: self._node_process(number) for number in self.numbers}
         self._reading = open_store(
-            StoreAddress(self._store_kind, (f"http://{self._store_address}",)), self._token
+            StoreAddress(self._store_kind, (f"http://{self._store_address}",)), self.token
         )
-        self._keys = StoreKeys(self._token.cluster)
+        self._keys = StoreKeys(self.token.cluster)
 
     @property
     def numbers(self) -> range:
@@ -204,7 +204,7 @@ class Cluster:
 
     def _environment(self) -> dict[str, str]:
         return {
-            "OCTAD_JOIN_TOKEN": encode_join_token(self._token),
+            "OCTAD_JOIN_TOKEN": encode_join_token(self.token),
             "OCTAD_ACCESS_KEY": self.credentials.access_key,
             "OCTAD_SECRET_KEY": self.credentials.secret_key,
             SUPERVISOR_VARIABLE: str(os.getpid()),

@@ -98,6 +98,8 @@ def _forced(row: ShardRow, chosen: FormerMember, full: list[NodeId]) -> ForcedRe
     epoch = Epoch(row.epoch + 1)
     given_up = [GivenUp(m.node, m.incarnation) for m in row.members if m.node != chosen.node]
     given_up += [GivenUp(x.node, x.incarnation) for x in row.learners if x.node != chosen.node]
+    # Nobody has asked whoever is absent and knows more than the chosen one: he would mix in.
+    given_up += [GivenUp(f.node, f.incarnation) for f in row.last_full if f.upto > chosen.upto]
     void = {gone.node for gone in given_up}
     recovery = Recovery(epoch, chosen.node, chosen.incarnation, chosen.upto, tuple(given_up))
     others = [f for f in row.last_full if f.node != chosen.node and f.node not in void]

@@ -98,4 +98,8 @@ def _print_recovery(answer: RecoverAnswer) -> None:
     names = " ".join(given_up)
     print(f"copies on {names} are void from then on, also when it comes back with its disk")
     if answer.dry_run:
-        print("nothing is done yet: be sure that these nodes do not run, then add --yes")
+        gone = " ".join(sorted({node for shard in answer.recovered for node in shard.gone}))
+        print(
+            f"nothing is done yet: be sure that {gone} cannot run, then add --yes; cut off from the"
+            " store alone, it would go on serving its clients beside the new copies"
+        )

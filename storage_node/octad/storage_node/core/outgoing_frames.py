@@ -1,7 +1,8 @@
 """What waits to be sent to a peer that takes bytes more slowly than they come: two lanes, bounded.
 
 Frames are sealed only when they leave, so urgent ones pass those that wait. Within a lane the order
-stays. This file decides what is taken in and what goes next; it writes nothing.
+stays. A request that waited too long is dropped: it tells how old it is, and that would be wrong by
+then (rule R16). This file decides what is taken in and what goes next; it writes nothing.
 """
 
 from __future__ import annotations
@@ -14,10 +15,18 @@ from octad.sharding.limits import (
     RPC_OUTGOING_FRAMES_MAX,
     RPC_URGENT_CALL_BYTES_MAX,
     RPC_URGENT_FRAMES_MAX,
+    RPC_WAITING_S_MAX,
 )
-from octad.storage_node.core.frame_format import ERROR, ONE_WAY, RESPONSE, Buffer, FrameSealer
+from octad.storage_node.core.frame_format import (
+    ERROR,
+    ONE_WAY,
+    REQUEST,
+    RESPONSE,
+    Buffer,
+    FrameSealer,
+)
 
-Unsealed = tuple[int, int, bytes, Buffer]  # Kind, call id, message, body.
+Unsealed = tuple[int, int, bytes, Buffer, float]  # Kind, call id, message, body, since when.
 
 
 class OutgoingFrames:
@@ -32,7 +41,9 @@ class OutgoingFrames:
     def __bool__(self) -> bool:
         return bool(self._urgent or self._in_order)
 
-    def add(self, kind: int, call_id: int, message: bytes, body: Buffer, urgent: bool) -> bool:
+    def add(
+        self, kind: int, call_id: int, message: bytes, body: Buffer, urgent: bool, now: float
+    ) -> bool:
         """Takes in a frame, which is within the limits of one; False when there is no room."""
         size = len(message) + len(body)
         if urgent or (kind != ONE_WAY and not body and size <= RPC_URGENT_CALL_BYTES_MAX):
@@ -44,11 +55,11 @@ class OutgoingFrames:
             bytes_max = RPC_ANSWER_BYTES_MAX if answer else RPC_OUTGOING_BYTES_MAX
             room = self.bytes + size <= bytes_max and len(lane) < RPC_OUTGOING_FRAMES_MAX
         if room:
-            lane.append((kind, call_id, message, body))
+            lane.append((kind, call_id, message, body, now))
             self.bytes += size
         return room
 
-    def take(self, bytes_max: int) -> list[Buffer]:
+    def take(self, bytes_max: int, now: float) -> list[Buffer]:
         """The next frames, sealed, to be written in this order: `bytes_max` and what completes it.
 
         All urgent ones come first.
@@ -57,8 +68,11 @@ class OutgoingFrames:
         taken_bytes = 0
         while taken_bytes < bytes_max and self:
             frame = (self._urgent or self._in_order).popleft()
-            head, body = self._seal(*frame), frame[3]
-            self.bytes -= len(frame[2]) + len(body)
+            kind, call_id, message, body, since = frame
+            self.bytes -= len(message) + len(body)
+            if kind == REQUEST and now - since > RPC_WAITING_S_MAX:
+                continue  # Whoever called has given up, or will.
+            head = self._seal(kind, call_id, message, body)
             taken.append(head)
             if body:
                 taken.append(body)

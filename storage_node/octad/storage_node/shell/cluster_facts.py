@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 
@@ -147,14 +147,16 @@ class ClusterFacts:
         is_live = self.incarnations.get(replica.node) == replica.incarnation
         return is_live and not row.has_given_up(replica.node, replica.incarnation)
 
-    def choose_spare(self, shard: ShardId, row: ShardRow) -> Learner | None:
-        """A live node that may take a missing member's place."""
+    def choose_spare(
+        self, shard: ShardId, row: ShardRow, useless: Collection[NodeId]
+    ) -> Learner | None:
+        """A live node that may take a missing member's place, and none of the `useless`."""
         now = time.monotonic()
         view = self._view()
         if now >= self._held_until:
             self._held, self._held_until = loads(view), now + LOADS_KEPT_S
         away = [node for node, record in self.nodes.items() if not self._is_here(record)]
-        chosen = choose_spare(view, shard, row, self._held, away)
+        chosen = choose_spare(view, shard, row, self._held, [*away, *useless])
         if chosen is None:
             return None
         self._held[chosen] += 1

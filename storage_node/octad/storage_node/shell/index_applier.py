@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 
 from octad.sharding import limits
-from octad.sharding.ids import Epoch, Seq, ShardId
+from octad.sharding.ids import Seq, ShardId
 from octad.storage_node.core.failover.replica_actions import Actions, SplitLog
 from octad.storage_node.core.failover.shard_log import Entry
 from octad.storage_node.core.failover.shard_replica import ShardReplica
@@ -251,7 +251,7 @@ def state_entry(replica: ShardReplica) -> tuple[bytes, bytes]:
     state = ShardState(
         Seq(kept.applied),
         kept.applied_epoch,
-        replica.row.epoch if replica.row is not None else Epoch(0),
+        replica.acted_epoch,
         kept.start,
         kept.start_epoch,
         replica.whole,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
@@ -24,6 +25,7 @@ from octad.sharding.limits import (
     RPC_SOCKET_BYTES_MAX,
     RPC_SUSPECT_BEATS,
     RPC_TICK_BYTES_MAX,
+    RPC_UNSEEN_S_MAX,
     RPC_WRITE_HIGH_WATER_BYTES,
 )
 from octad.storage_node.core.frame_format import (
@@ -75,6 +77,7 @@ class PeerConnection(asyncio.BufferedProtocol):
         self._batch: list[Buffer] = []  # To be written when this tick ends.
         self._batch_bytes = 0
         self._tick_bytes = 0  # Read without a rest.
+        self._looked_at = _now()
         self._heard = False  # Since the last beat.
         self._silent_beats = 0
         self._congested = False
@@ -111,6 +114,8 @@ class PeerConnection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         self._heard = True
         self.is_silent = False
+        if self._has_slept():
+            self.drop()
         if self.is_lost:
             return  # What was read after we broke off.
         try:
@@ -140,7 +145,8 @@ class PeerConnection(asyncio.BufferedProtocol):
         self._congested = False
         self._flush()  # Sealed before what waits, so it goes before it.
         while self._waiting and not self._congested:
-            self._write(self._waiting.take(RPC_BATCH_BYTES_MAX))
+            if frames := self._waiting.take(RPC_BATCH_BYTES_MAX, _now()):
+                self._write(frames)
         if self.outgoing_bytes <= RPC_WRITE_HIGH_WATER_BYTES:
             self._wake_waiters()
 
@@ -158,7 +164,7 @@ class PeerConnection(asyncio.BufferedProtocol):
         if self._congested:
             check_size(encoded, body)
             assert self._waiting is not None
-            return self._waiting.add(kind, call_id, encoded, body, message.urgent)
+            return self._waiting.add(kind, call_id, encoded, body, message.urgent, _now())
         assert self._sealer is not None
         head = self._sealer.seal(kind, call_id, encoded, body)
         if not self._batch:
@@ -193,6 +199,8 @@ class PeerConnection(asyncio.BufferedProtocol):
         During the handshake nothing is a sign of life: a stranger has that long to finish, not to
         dribble.
         """
+        if self._has_slept():
+            self.drop()
         if self.is_lost or self._transport is None:
             return
         open_ = self._reader is not None
@@ -203,6 +211,15 @@ class PeerConnection(asyncio.BufferedProtocol):
         elif open_ and self._silent_beats >= RPC_PING_BEATS:
             self.is_silent = self._silent_beats >= RPC_SUSPECT_BEATS
             self.send(ONE_WAY, 0, Ping())
+
+    def _has_slept(self) -> bool:
+        """Whether this process did not run: then what lies in its sockets may be that old, too.
+
+        The kernel keeps it for as long as that takes. Requests tell their age as of when they were
+        sent, and nobody may take an old one for a young one (rule R16).
+        """
+        looked_at, self._looked_at = self._looked_at, _now()
+        return self._looked_at - looked_at > RPC_UNSEEN_S_MAX
 
     def drop(self, refused: PeerRefused | None = None) -> None:
         """Breaks off at once and tells the owner; calling it again does nothing."""
@@ -303,6 +320,11 @@ class PeerConnection(asyncio.BufferedProtocol):
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+
+def _now() -> float:
+    """Goes on while the machine is suspended."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def configure_socket(tcp: socket.socket) -> None:

@@ -6,7 +6,7 @@ be a member without the data (rule R18). Until then its rows wait, and messages 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
@@ -32,8 +32,10 @@ class ClusterFacts(Protocol):
     def plan(self, shard: ShardId, row: ShardRow) -> Plan:
         """What the shard should become."""
 
-    def choose_spare(self, shard: ShardId, row: ShardRow) -> Learner | None:
-        """A live node that may take a missing member's place."""
+    def choose_spare(
+        self, shard: ShardId, row: ShardRow, useless: Collection[NodeId]
+    ) -> Learner | None:
+        """A live node that may take a missing member's place, and none of the `useless`."""
 
 
 class ReplicaTable:

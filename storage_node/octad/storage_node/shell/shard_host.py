@@ -209,10 +209,24 @@ class ShardHost:
     def look_around(self) -> None:
         """Time has passed, or a node is known to be dead: what follows for each shard."""
         moment = now()
-        for replica in list(self.replicas.values()):
-            actions = replica.on_timer(moment)
-            if actions:
-                self._perform(replica, actions)
+        for replica in [each for each in self.replicas.values() if not each.failed]:
+            try:
+                actions = replica.on_timer(moment)
+                if actions:
+                    self._perform(replica, actions)
+            except Exception:
+                self._fail_replica(replica)
+
+    def _fail_replica(self, replica: ShardReplica) -> None:
+        """One replica met a bug: the beats, and with them all other shards, must not."""
+        name = shard_name(replica.shard)
+        log.exception("shard %s met a bug: this node takes no part in it until it restarts", name)
+        try:
+            self._without_room.discard(replica)
+            self._end_copy(replica.shard)
+            self._perform(replica, replica.fail())
+        except Exception as error:
+            self._on_failed(error)
 
     def _sweep_overdue(self) -> None:
         self._sweep = self._loop.call_later(limits.WRITE_TIMEOUT_SWEEP_S, self._sweep_overdue)

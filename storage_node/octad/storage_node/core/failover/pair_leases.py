@@ -26,6 +26,7 @@ from xxhash import xxh3_64_intdigest
 from octad.sharding.ids import Epoch, NodeId, ShardId
 from octad.sharding.limits import (
     BEAT_S,
+    BOOT_PATIENCE_S,
     CLOCK_DRIFT_MAX,
     GRACE_S,
     ISOLATED_WAIT_S,
@@ -57,6 +58,7 @@ class _Peer:
         default_factory=lambda: deque(maxlen=BEATS_REMEMBERED)
     )
     wants_list: bool = False
+    heard: bool = False  # Anything at all, since we booted.
     answered_at: float = NEVER
     newest: int = 0
     promised_until: float = NEVER
@@ -172,6 +174,7 @@ class PairLeases:
     def on_beat(self, sender: NodeId, beat: Beat, now: float) -> BeatAnswer:
         """Promise and grant. Send the answer at once."""
         peer = self._peers.setdefault(sender, _Peer())
+        peer.heard = True
         promised: tuple[tuple[ShardId, Epoch], ...] | None = None
         wants_list = False
         if beat.leads_digest == peer.followed_digest:
@@ -216,6 +219,7 @@ class PairLeases:
         if beat is None:
             return False
         number, sent_at, tick = beat
+        peer.heard = True
         peer.answered_at = max(peer.answered_at, sent_at)
         self._take_promise(peer, answer, number, sent_at, tick)
         if answer.remaining and number > peer.grant_number:
@@ -276,21 +280,36 @@ class PairLeases:
         until = peer.grant_until
         return all(now < until.get(node, NEVER) for node in others)
 
-    def grace_over(self, shard: ShardId, node: NodeId, learned_at: float, now: float) -> bool:
+    def grace_over(
+        self,
+        shard: ShardId,
+        node: NodeId,
+        learned_at: float,
+        now: float,
+        *,
+        urgent: bool = False,
+    ) -> bool:
         """Rule R7: may we submit a row without `node`? `learned_at`: when we learned the row.
 
         A node that was paused itself has heard nothing of anybody: it listens first. Nobody waits
         for a process that is recorded as dead: the swap compares that no other has begun since. Who
-        hears only few of the others may be the one that is cut off: it lets them go first.
+        hears only few of the others may be the one that is cut off: it lets them go first. Who has
+        not been heard since our boot may be starting, as we were, unless it is `urgent`.
         """
         if node in self.dead:
             return True
         if now - self._beaten_at > OWN_PAUSE_S:
             return False
+        if not urgent and now < self.booted_at + BOOT_PATIENCE_S and not self._heard(node):
+            return False
         grace_end = self.grace_end(shard, node, learned_at)
         if now < grace_end or now < self._awake_since + LEASE_S:
             return False
         return now >= grace_end + ISOLATED_WAIT_S or not self._is_isolated(now)
+
+    def _heard(self, node: NodeId) -> bool:
+        peer = self._peers.get(node)
+        return peer is not None and peer.heard
 
     def _is_isolated(self, now: float) -> bool:
         """Whether fewer than half of two or more nodes with which this one shares shards answer."""

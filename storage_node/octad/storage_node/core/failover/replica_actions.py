@@ -148,6 +148,7 @@ class SplitLog:
     log: ShardLog  # The sibling's.
     whole: Seq | None
     copied_as_of: Seq | None
+    acted_epoch: Epoch  # The highest under which the log was changed (R19).
     swap: Swap | None  # Ours, when that made the split: the sibling leads by it, too.
 
 

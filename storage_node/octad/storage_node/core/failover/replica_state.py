@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -21,7 +21,8 @@ from octad.storage_node.core.failover.replica_actions import (
 )
 from octad.storage_node.core.failover.shard_log import ShardLog
 
-ChooseSpare: TypeAlias = Callable[[ShardId, ShardRow], Learner | None]
+# Of which shard, its row, and whom not to choose.
+ChooseSpare: TypeAlias = Callable[[ShardId, ShardRow, Collection[NodeId]], Learner | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ class ReplicaState:
         self.plan: Plan | None = None
         self.acted_epoch = Epoch(0)  # The highest under which the log was changed, before this row.
         self.void = False  # It may show what an operator's recovery gave up (R19): no part in it.
+        self.failed = False  # It met a bug: no part in anything until the node starts again.
         self.depth: int | None = None  # To which the log here is split; None: as the first row.
         self.split_due = False  # Once everything committed is applied.
         self.held: ShardRow | None = None  # A row of greater depth: first the log is split.
@@ -90,6 +92,7 @@ class ReplicaState:
         self.draining_until: float | None = None
         self.drain_not_before = 0.0
         self.recruit_not_before = 0.0
+        self.no_spares_until: dict[NodeId, float] = {}  # Removed though they beat.
         self.incarnations: Mapping[NodeId, str] = {}  # The shell's: of every node it knows.
         # As recruit or learner.
         self.whole: Seq | None = None  # The index has all up to here; None: up to `applied`.
@@ -114,14 +117,14 @@ class ReplicaState:
 
     def own_member(self) -> Member | None:
         """Our place among the members, if the row means this disk."""
-        if self.row is None or self.void:
+        if self.row is None or self.void or self.failed:
             return None
         member = self.row.member(self.node)
         return member if member is not None and member.incarnation == self.incarnation else None
 
     def is_learner(self) -> bool:
         """Whether the row names this disk as a learner."""
-        if self.row is None or not self.row.learners or self.void:
+        if self.row is None or not self.row.learners or self.void or self.failed:
             return False
         return any(
             learner.node == self.node and learner.incarnation == self.incarnation
@@ -169,6 +172,8 @@ class ReplicaState:
 
     def refuse(self, sender: NodeId, epoch: Epoch) -> Actions | None:
         """The actions instead of taking a primary's message; None: take it (rule R1)."""
+        if self.failed:
+            return []
         if self.row is None or epoch > self.row.epoch:
             return [Refetch()]
         if epoch < self.row.epoch or sender != self.row.primary or sender == self.node:

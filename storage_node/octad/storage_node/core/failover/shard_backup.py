@@ -150,7 +150,12 @@ class Backup(ReplicaState):
 
     def wants_copy(self, start: Seq) -> bool:
         """Whether a copy behind `start` would be of use."""
-        return start == self.log.start and self.whole is not None and self.wanted_start is None
+        return (
+            not self.failed
+            and start == self.log.start
+            and self.whole is not None
+            and self.wanted_start is None
+        )
 
     def on_copied(
         self, start: Seq, as_of: Seq, request_ids: list[tuple[bytes, Seq]], now: float

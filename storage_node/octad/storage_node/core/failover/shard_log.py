@@ -149,6 +149,10 @@ class ShardLog:
         entries = self.entries
         return (entries[index] for index in range(max(seq - self.applied, 0), len(entries)))
 
+    def has_requests_above(self, seq: Seq) -> bool:
+        """Whether somebody waits for what is behind `seq`: not all of it are barriers."""
+        return any(entry.request_id != NO_REQUEST for entry in self.above(seq))
+
     def at(self, seq: Seq) -> Entry:
         """The entry at `seq`, which is not applied yet."""
         return self.entries[seq - self.applied - 1]

@@ -6,10 +6,16 @@ of its own; while its outcome is not known, nothing is committed (R9).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from octad.sharding.ids import NodeId, Seq, ShardId
-from octad.sharding.limits import DRAIN_S_MAX, RESEND_S, SHARD_DEPTH_MAX
+from octad.sharding.limits import (
+    DRAIN_S_MAX,
+    LEASE_S,
+    RECRUIT_AGAIN_S,
+    RESEND_S,
+    SHARD_DEPTH_MAX,
+)
 from octad.sharding.shard_map import Learner, Member, ShardRow, SplitPoint
 from octad.storage_node.core.failover import reconfiguration
 from octad.storage_node.core.failover.replica_actions import Actions, Swap
@@ -54,29 +60,48 @@ class Reconfigurer(Primary):
             return None
         if any(node in unwanted or self.is_stuck(node, now) for node in bad):
             self.leases.block(self.shard, now)  # Else the wait would never end.
-        leaving = {
-            node for node in bad if self.leases.grace_over(self.shard, node, self.learned_at, now)
-        }
+        leaving = {node for node in bad if self._may_remove(node, now)}
         if not leaving:
             return None
+        self._note_removed(row, leaving - unwanted, now)
         proposed = reconfiguration.without(row, leaving, self.log.commit)
         if self.log.commit >= self.barrier and not leaving & unwanted:
-            recruit = self._recruit(row, leaving)
+            recruit = self._recruit(row, leaving, now)
             if recruit is not None:
                 proposed = reconfiguration.with_recruit(proposed, recruit)
         return Swap(row, proposed)
+
+    def _may_remove(self, node: NodeId, now: float) -> bool:
+        """Rule R7. Whoever may be starting is waited for, but not for long while a client waits."""
+        urgent = self.is_stuck(node, now) and self.log.has_requests_above(self.log.commit)
+        return self.leases.grace_over(self.shard, node, self.learned_at, now, urgent=urgent)
 
     def _recruitment(self, row: ShardRow, now: float) -> Swap | None:
         """A shard that lacks a member takes a spare: its writes have full strength again."""
         if len(row.members) >= self.strength.replicas or now < self.recruit_not_before:
             return None
         self.recruit_not_before = now + RESEND_S
-        recruit = self._recruit(row, frozenset())
+        recruit = self._recruit(row, frozenset(), now)
         return None if recruit is None else Swap(row, reconfiguration.recruited(row, recruit))
 
-    def _recruit(self, row: ShardRow, leaving: set[NodeId] | frozenset[NodeId]) -> Member | None:
+    def _note_removed(self, row: ShardRow, removed: set[NodeId], now: float) -> None:
+        """Who is there and does nothing for this shard would do nothing again, as a recruit.
+
+        Unless it has another disk by now: then it was not this one's member any more.
+        """
+        for member in row.members:
+            same_disk = self.incarnations.get(member.node) == member.incarnation
+            if (
+                member.node in removed
+                and same_disk
+                and self.leases.heard_of(member.node, LEASE_S, now)
+            ):
+                self.no_spares_until[member.node] = now + RECRUIT_AGAIN_S
+
+    def _recruit(self, row: ShardRow, leaving: Collection[NodeId], now: float) -> Member | None:
         """The commit point is frozen from here to the outcome: `base` follows it at once."""
-        spare = self.choose_spare(self.shard, row)
+        useless = [node for node, until in self.no_spares_until.items() if now < until]
+        spare = self.choose_spare(self.shard, row, useless)
         if spare is None or row.member(spare.node) is not None or spare.node in leaving:
             return None
         base_epoch = self.log.epoch_at(self.log.commit)

@@ -113,7 +113,7 @@ class ShardReplica(Reconfigurer, Backup, Splitter):
     def on_row(self, row: ShardRow, now: float) -> Actions:
         """The configuration store has this row. Older ones than what is known change nothing."""
         known = self.row
-        if known is not None and row.epoch <= known.epoch:
+        if self.failed or (known is not None and row.epoch <= known.epoch):
             return []
         if self.held is not None and row.epoch < self.held.epoch:
             return []
@@ -144,6 +144,8 @@ class ShardReplica(Reconfigurer, Backup, Splitter):
 
     def on_swap_outcome(self, swap: Swap, row: ShardRow, now: float) -> Actions:
         """What the store holds, now that `swap` has happened or can never happen (rule R8)."""
+        if self.failed:
+            return []
         if self.row is None or row.epoch > self.row.epoch:
             return self.on_row(row, now)
         if self.pending is not swap:
@@ -202,12 +204,22 @@ class ShardReplica(Reconfigurer, Backup, Splitter):
             actions += self.order_barrier()
         return actions + self.advance()
 
+    def fail(self) -> Actions:
+        """A bug has shown in this replica: what it believes may be wrong, so it acts no more.
+
+        It is silent towards the others, who do without it; what is on its disk stays for the next
+        start. Those who wait here try elsewhere.
+        """
+        self.failed = True
+        self.session = self.nonce = 0
+        return self._step_down()
+
     # -- time and connections ------------------------------------------------------------------
 
     def on_timer(self, now: float) -> Actions:
         """A few times a second: what silence means, and what is to be done about the row."""
         row = self.row
-        if row is None or self.pending is not None:
+        if row is None or self.pending is not None or self.failed:
             return []
         if row.primary == self.node:
             return self.tend(now) if self.own_member() is not None else []
@@ -247,6 +259,8 @@ class ShardReplica(Reconfigurer, Backup, Splitter):
         log = self.log
         log.requests.applied(self.recovered_ids + log.applied_to(upto), now)
         self.recovered_ids.clear()
+        if self.failed:
+            return []
         if self.wanted_start is not None:
             return self.start_log() + self.copy_again() + self._on_held_row(now)
         if self.split_due:

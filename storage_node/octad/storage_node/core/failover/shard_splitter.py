@@ -50,6 +50,7 @@ class Splitter(ReplicaState):
         """This replica is the second half; it has been made with the log of `split`."""
         self.depth = split.depth
         self.whole, self.copied_as_of = split.whole, split.copied_as_of
+        self.acted_epoch = split.acted_epoch
         self.pending = split.swap
 
     def split_for(self, row: ShardRow) -> Actions:
@@ -98,6 +99,7 @@ class Splitter(ReplicaState):
                 log.half(),
                 self.whole,
                 self.copied_as_of,
+                self.acted_epoch,
                 ours,
             )
         ]
