@@ -117,10 +117,13 @@ class ReplicaState:
 
     def own_member(self) -> Member | None:
         """Our place among the members, if the row means this disk."""
-        if self.row is None or self.void or self.failed:
+        row = self.row
+        if row is None or self.void or self.failed:
             return None
-        member = self.row.member(self.node)
-        return member if member is not None and member.incarnation == self.incarnation else None
+        for member in row.members:  # Asked with every message, so it is spelled out.
+            if member.node == self.node:
+                return member if member.incarnation == self.incarnation else None
+        return None
 
     def is_learner(self) -> bool:
         """Whether the row names this disk as a learner."""
