@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation.linearizability import ANY, INFINITE, Done, Verdict, items, judge
 from tests.simulation.simulated_disk import key_hash
 from tests.simulation.simulated_front_doors import KEYS, LOGS, FrontDoors, Request
 
+from octad.chaos.core.linearizability import ANY, INFINITE, Done, Verdict, check, items
 from octad.storage_node.core.failover.shard_replica import ShardReplica
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ class Clients(FrontDoors):
                 self._check_history(key, at_first, history)
 
     def _check_history(self, key: bytes, at_first: str | None, history: list[Done]) -> None:
-        verdict = judge(history, at_first)
+        verdict = check(history, at_first)
         if verdict is Verdict.UNDECIDED:
             self.undecided += 1
         elif verdict is Verdict.VIOLATED:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation.linearizability import ANY, appended, items
 from tests.simulation.simulated_copies import is_readable
 from tests.simulation.simulated_disk import FLIPPED, key_hash
 
+from octad.chaos.core.linearizability import ANY, appended, items
 from octad.sharding.ids import BucketId, NodeId, PoolId, ShardId, shard_id
 from octad.sharding.limits import CLOCK_DRIFT_MAX
 from octad.sharding.shard_map import ShardRow

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tests.simulation.linearizability import ANY, INFINITE, Done
 from tests.simulation.simulated_front_doors import DEPTH, INDEX_KEYS, KEYS
 from tests.simulation.simulated_node import Process
 from tests.simulation.world import World
 
+from octad.chaos.core.linearizability import ANY, INFINITE, Done
 from octad.sharding.ids import NodeId, ShardId
 from octad.sharding.limits import BOOT_PATIENCE_S
 from octad.sharding.shard_map import ShardRow

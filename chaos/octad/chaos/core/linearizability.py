@@ -1,11 +1,17 @@
 """Is the history of one key linearizable? Wing and Gong's search, with memory (Lowe's WGL).
 
-A register with conditional writes: an operation takes effect at one moment between its call and
-its return, reads see the newest effect, a refusal means that the condition was false at that
-moment. What has an unknown outcome may take effect at any later time, or never.
+A register with conditional writes, or a log with appends: an operation takes effect at one moment
+between its call and its return, reads see all effects before, a refusal means that the condition
+was false at that moment. What has an unknown outcome may take effect at any later time, or never.
 
-What has returned is searched through a window, since operations far apart in time cannot change
-places; so a history may be long, as long as few operations overlap.
+Keys are searched one by one (linearizability is local). Within a key the search branches only where
+it has to:
+
+- What is possible now and changes nothing (a read, a refusal) is taken at once: any order in which
+  it comes later stays one when it comes now.
+- A write of unknown outcome is tried only when something that may come next would go otherwise
+  after it: else it could as well come later, or never.
+- Of several unknown writes that do the same, the first called is tried.
 """
 
 from __future__ import annotations
@@ -15,9 +21,23 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 INFINITE = float("inf")
-STATES_MAX = 30_000  # A history that is harder than this is not decided; sound ones take hundreds.
-_UNREAD = "?"  # Some value that nobody saw.
+STATES_MAX = 100_000  # A history that is harder is not decided; sound ones take hundreds.
 ANY = "*"  # As `if_match`: unconditional.
+
+
+@dataclass(slots=True)
+class Done:
+    """One operation on a key. Values are unique per write; None: absent."""
+
+    called: float
+    returned: float  # INFINITE: unknown outcome.
+    is_write: bool
+    value: str | None  # Written, appended, or read.
+    if_match: str | None = ANY  # The write's condition: the value that must stand (None: absent).
+    refused: bool = False
+    appends: bool = False  # `value` goes behind what stands, at the offset that is answered.
+    expected: int | None = None  # The append's condition: the offset that must be next.
+    offset: int | None = None  # Its answer.
 
 
 class Verdict(Enum):
@@ -28,49 +48,21 @@ class Verdict(Enum):
     UNDECIDED = "undecided"  # Too hard: neither proved nor refuted.
 
 
-@dataclass(slots=True)
-class Done:
-    """One operation on a key. Values are unique per write; None: absent."""
-
-    called: float
-    returned: float  # INFINITE: unknown outcome.
-    is_write: bool
-    value: str | None  # Written, or read.
-    if_match: str | None = ANY  # The write's condition: the value that must stand (None: absent).
-    refused: bool = False
+def items(log: str | None) -> int:
+    """How many items a log has: the next offset."""
+    return 0 if log is None else log.count(",") + 1
 
 
-@dataclass(frozen=True, slots=True)
-class State:
-    """What has taken effect: all before `start`, those of the bits after it, and some unknowns."""
-
-    start: int
-    finished: int
-    unknowns: int
-    value: str | None
+def appended(log: str | None, item: str) -> str:
+    """The log with one more item."""
+    return item if log is None else f"{log},{item}"
 
 
-def is_linearizable(history: Sequence[Done]) -> bool:
-    """Nothing speaks against it; what could not be decided counts as well."""
-    return check(history) is not Verdict.VIOLATED
-
-
-def check(history: Sequence[Done], states_max: int = STATES_MAX) -> Verdict:
-    """See the module. The key is absent at first."""
-    search = _Search(_bounded(history))
-    seen: set[State] = set()
-    stack = [State(0, 0, 0, None)]
-    while stack:
-        state = stack.pop()
-        if search.is_over(state):
-            return Verdict.LINEARIZABLE
-        if state in seen:
-            continue
-        seen.add(state)
-        if len(seen) > states_max:
-            return Verdict.UNDECIDED
-        stack.extend(search.following(state))
-    return Verdict.VIOLATED
+def check(
+    history: Sequence[Done], at_first: str | None = None, states_max: int = STATES_MAX
+) -> Verdict:
+    """See the module. `at_first`: what stands before everything else."""
+    return _Search(history, states_max).run(at_first)
 
 
 def first_violation(history: Sequence[Done]) -> Done | None:
@@ -97,100 +89,121 @@ def _until(history: Sequence[Done], time: float) -> list[Done]:
     ]
 
 
-def _bounded(history: Sequence[Done]) -> list[Done]:
-    """The same question with fewer unknown outcomes in it.
-
-    A value that somebody read was written before that read returned. One that nobody ever saw may
-    as well not have been written, unless a condition could have seen it; and where conditions ask
-    only for absence, all of those are alike.
-    """
-    conditions = {done.if_match for done in history if done.is_write}
-    first_read: dict[str, float] = {}
-    for done in history:
-        if not done.is_write and done.value is not None:
-            earlier = first_read.get(done.value, INFINITE)
-            first_read[done.value] = min(earlier, done.returned)
-    bounded = []
-    for done in history:
-        if not done.is_write or done.returned != INFINITE or done.value is None:
-            bounded.append(done)
-        elif done.value in first_read:
-            bounded.append(replace(done, returned=max(done.called, first_read[done.value])))
-        elif conditions - {ANY, None}:
-            bounded.append(done)
-        elif conditions - {ANY}:
-            bounded.append(replace(done, value=_UNREAD))
-    return bounded
+# A place in the search: operations that must take effect are finished up to `base` and, by the bits
+# of `mask`, here and there behind it; `maybe` are the bits of the unknown ones that took effect.
+_Place = tuple[int, int, int, str | None]
 
 
 class _Search:
-    """The steps from one state to the next."""
+    """One history."""
 
-    def __init__(self, history: Sequence[Done]) -> None:
-        in_order = sorted(history, key=lambda done: done.called)
-        self._known = [done for done in in_order if done.returned != INFINITE]
-        self._unknown = [d for d in in_order if d.returned == INFINITE and d.is_write]
+    def __init__(self, history: Sequence[Done], states_max: int) -> None:
+        self.states_max = states_max
+        ordered = sorted(history, key=lambda done: done.called)
+        self.must = [done for done in ordered if done.returned != INFINITE]
+        self.may = [done for done in ordered if done.returned == INFINITE and done.is_write]
 
-    def is_over(self, state: State) -> bool:
-        """Everything that returned has taken effect."""
-        return state.start == len(self._known)
-
-    def following(self, state: State) -> list[State]:
-        """The states that one more effect leads to."""
-        candidates, first_return = self._candidates(state)
-        states = []
-        for index in candidates:
-            after = _effect(self._known[index], state.value)
-            if isinstance(after, _Impossible):
+    def run(self, at_first: str | None) -> Verdict:
+        seen: set[_Place] = set()
+        stack: list[_Place] = [(0, 0, 0, at_first)]
+        while stack:
+            place = self._settled(stack.pop())
+            if place[0] == len(self.must):
+                return Verdict.LINEARIZABLE
+            if place in seen:
                 continue
-            if after == state.value and not self._known[index].is_write:
-                return [self._with_known(state, index, after)]  # A read is never too early.
-            states.append(self._with_known(state, index, after))
-        states.extend(self._with_unknown(state, first_return))
-        return states
+            seen.add(place)
+            if len(seen) > self.states_max:
+                return Verdict.UNDECIDED
+            stack.extend(self._next(place))
+        return Verdict.VIOLATED
 
-    def _candidates(self, state: State) -> tuple[list[int], float]:
-        """Those that nothing unfinished must precede; and the first return among the unfinished."""
-        first_return = INFINITE
-        open_: list[int] = []
-        index = state.start
-        while index < len(self._known) and self._known[index].called <= first_return:
-            if not state.finished >> (index - state.start) & 1:
-                open_.append(index)
-                first_return = min(first_return, self._known[index].returned)
-            index += 1
-        return [i for i in open_ if self._known[i].called <= first_return], first_return
-
-    def _with_known(self, state: State, index: int, value: str | None) -> State:
-        start, finished = state.start, state.finished | 1 << (index - state.start)
-        while finished & 1:
-            start += 1
-            finished >>= 1
-        return State(start, finished, state.unknowns, value)
-
-    def _with_unknown(self, state: State, first_return: float) -> Iterator[State]:
-        tried: set[tuple[str | None, str | None]] = set()
-        for index, done in enumerate(self._unknown):
+    def _window(self, base: int, mask: int) -> tuple[list[int], float]:
+        """The unfinished that may come next, and the first return among them."""
+        must, first_return, found = self.must, INFINITE, []
+        for index in range(base, len(must)):
+            done = must[index]
             if done.called > first_return:
                 break
-            same = (done.value, done.if_match)
-            if state.unknowns >> index & 1 or same in tried:
-                continue  # Of equal ones the earliest will do.
-            tried.add(same)
-            after = _effect(done, state.value)
-            if not isinstance(after, _Impossible) and after != state.value:
-                yield State(state.start, state.finished, state.unknowns | 1 << index, after)
+            if not mask >> (index - base) & 1:
+                found.append(index)
+                first_return = min(first_return, done.returned)
+        return [index for index in found if must[index].called <= first_return], first_return
+
+    def _settled(self, place: _Place) -> _Place:
+        """After everything that is possible now and changes nothing."""
+        base, mask, maybe, state = place
+        while True:
+            taken = False
+            for index in self._window(base, mask)[0]:
+                done = self.must[index]
+                if (not done.is_write or done.refused) and _effect(done, state) is not _IMPOSSIBLE:
+                    mask |= 1 << (index - base)
+                    taken = True
+            while mask & 1:
+                base, mask = base + 1, mask >> 1
+            if not taken:
+                return base, mask, maybe, state
+
+    def _next(self, place: _Place) -> Iterator[_Place]:
+        """Last the one to try first: what must take effect, by its return."""
+        base, mask, maybe, state = place
+        window, first_return = self._window(base, mask)
+        open_may = [
+            index
+            for index, done in enumerate(self.may)
+            if not maybe >> index & 1 and done.called <= first_return
+        ]
+        coming = [self.must[index] for index in window] + [self.may[index] for index in open_may]
+        tried: set[tuple[str | None, str | None, int | None, bool]] = set()
+        for index in open_may:
+            done = self.may[index]
+            kind = (done.value, done.if_match, done.expected, done.appends)
+            after = _effect(done, state)
+            if kind in tried or after is _IMPOSSIBLE or after == state:
+                continue
+            tried.add(kind)
+            if any(_goes_otherwise(other, state, after) for other in coming if other is not done):
+                yield base, mask, maybe | 1 << index, after  # type: ignore[misc]
+        for index in sorted(window, key=lambda index: -self.must[index].returned):
+            done = self.must[index]
+            if done.is_write and not done.refused:
+                after = _effect(done, state)
+                if after is not _IMPOSSIBLE:
+                    yield base, mask | 1 << (index - base), maybe, after  # type: ignore[misc]
 
 
-class _Impossible(Enum):
-    IMPOSSIBLE = 0
+_IMPOSSIBLE = object()
 
 
-def _effect(done: Done, state: str | None) -> str | _Impossible | None:
+def _goes_otherwise(done: Done, before: object, after: object) -> bool:
+    """Whether `done` would have another effect on `after` than on `before`."""
+    then = _effect(done, after)
+    if then is _IMPOSSIBLE:
+        return False
+    now = _effect(done, before)
+    return now is _IMPOSSIBLE or (done.is_write and not done.refused and now != then)
+
+
+def _effect(done: Done, state: object) -> object:
     """The state after `done` took effect on `state`."""
+    assert state is None or isinstance(state, str)
     if not done.is_write:
-        return state if done.value == state else _Impossible.IMPOSSIBLE
+        return state if done.value == state else _IMPOSSIBLE
+    if done.appends:
+        return _appended(done, state)
     holds = done.if_match == ANY or done.if_match == state
     if done.refused:
-        return _Impossible.IMPOSSIBLE if holds else state
-    return done.value if holds else _Impossible.IMPOSSIBLE
+        return _IMPOSSIBLE if holds else state
+    return done.value if holds else _IMPOSSIBLE
+
+
+def _appended(done: Done, state: str | None) -> object:
+    end = items(state)
+    holds = done.expected is None or done.expected == end
+    if done.refused:
+        return _IMPOSSIBLE if holds else state
+    if not holds or (done.offset is not None and done.offset != end):
+        return _IMPOSSIBLE
+    assert done.value is not None
+    return appended(state, done.value)

@@ -47,7 +47,7 @@ def check_history(history: Sequence[Operation]) -> Checked:
     violations = list(_wrong_bytes(history))
     undecided = []
     for key, of_key in by_key.items():
-        verdict = check([done for done, _ in of_key], STATES_MAX)
+        verdict = check([done for done, _ in of_key], states_max=STATES_MAX)
         if verdict is Verdict.UNDECIDED:
             undecided.append(key)
         elif verdict is Verdict.VIOLATED:

@@ -6,19 +6,20 @@ from itertools import permutations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.simulation.linearizability import (
+
+from octad.chaos.core.linearizability import (
     ANY,
     INFINITE,
     Done,
     Verdict,
     appended,
+    check,
     items,
-    judge,
 )
 
 
 def is_linearizable(history: list[Done]) -> bool:
-    verdict = judge(history)
+    verdict = check(history)
     assert verdict is not Verdict.UNDECIDED
     return verdict is Verdict.LINEARIZABLE
 
