@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import ParamSpec, TypeAlias
 
 from octad.sharding import limits
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId, node_name, shard_name
@@ -70,6 +70,7 @@ from octad.storage_node.shell.request_ids import RequestIds
 log = logging.getLogger(__name__)
 
 
+Event = ParamSpec("Event")
 BeginCopy: TypeAlias = Callable[[ShardReplica, Seq, tuple[NodeId, ...]], None]
 
 
@@ -209,16 +210,31 @@ class ShardHost:
     def look_around(self) -> None:
         """Time has passed, or a node is known to be dead: what follows for each shard."""
         moment = now()
-        for replica in [each for each in self.replicas.values() if not each.failed]:
-            try:
-                actions = replica.on_timer(moment)
-                if actions:
-                    self._perform(replica, actions)
-            except Exception:
-                self._fail_replica(replica)
+        for replica in list(self.replicas.values()):
+            self._tell(replica, replica.on_timer, moment)
+
+    def _tell(
+        self,
+        replica: ShardReplica,
+        event: Callable[Event, list[Action]],
+        *what: Event.args,
+        **named: Event.kwargs,
+    ) -> None:
+        """Something has happened to `replica`: perform what follows. A bug in it is its own."""
+        if replica.failed:
+            return
+        try:
+            actions = event(*what, **named)
+            if actions:
+                self._perform(replica, actions)
+        except Exception:
+            self._fail_replica(replica)
 
     def _fail_replica(self, replica: ShardReplica) -> None:
-        """One replica met a bug: the beats, and with them all other shards, must not."""
+        """One replica met a bug: the beats, and with them all other shards, must not.
+
+        What it decided may have been done in part: its log may be ahead of the journal.
+        """
         name = shard_name(replica.shard)
         log.exception("shard %s met a bug: this node takes no part in it until it restarts", name)
         try:
@@ -234,14 +250,14 @@ class ShardHost:
         without_room, self._without_room = self._without_room, set()
         for replica in without_room:  # There may be room by now for what was dropped.
             if replica.row is not None:
-                self._perform(replica, replica.on_connected(replica.row.primary))
+                self._tell(replica, replica.on_connected, replica.row.primary)
 
     # -- other nodes ---------------------------------------------------------------------------
 
     def on_connected(self, node: NodeId) -> None:
         """Messages to and from `node` travel again."""
         for replica in list(self.replicas.values()):
-            self._perform(replica, replica.on_connected(node))
+            self._tell(replica, replica.on_connected, node)
 
     def on_message(self, sender: NodeId, message: Message, body: memoryview) -> None:
         """A one-way message of another node."""
@@ -253,9 +269,9 @@ class ShardHost:
             assert isinstance(message, Acks)
             for ack in message.acks:
                 if (replica := self.replicas.get(ack.shard)) is not None:
-                    actions = replica.on_ack(sender, ack.epoch, ack.upto, ack.session, ack.whole)
-                    if actions:
-                        self._perform(replica, actions)
+                    on_ack = replica.on_ack
+                    told = (ack.epoch, ack.upto, ack.session, ack.whole)
+                    self._tell(replica, on_ack, sender, *told)
         else:
             self._on_rare_message(sender, message)
 
@@ -285,14 +301,13 @@ class ShardHost:
         epoch = message.epoch
         match message:
             case CommitPoint(commit=commit, commit_epoch=commit_epoch):
-                actions = replica.on_commit(sender, epoch, commit, commit_epoch)
+                self._tell(replica, replica.on_commit, sender, epoch, commit, commit_epoch)
             case Nack():
-                actions = replica.on_nack(sender, epoch)
+                self._tell(replica, replica.on_nack, sender, epoch)
             case Join(nonce=nonce):
-                actions = replica.on_join(sender, epoch, nonce)
+                self._tell(replica, replica.on_join, sender, epoch, nonce)
             case SessionStart(nonce=nonce, session=session, start=start, start_epoch=first):
-                actions = replica.on_session(sender, epoch, nonce, session, start, first)
-        self._perform(replica, actions)
+                self._tell(replica, replica.on_session, sender, epoch, nonce, session, start, first)
 
     def _on_prepares(self, sender: NodeId, prepares: list[Prepare], body: memoryview) -> None:
         if sum([prepare.data_bytes for prepare in prepares]) != len(body):
@@ -313,7 +328,9 @@ class ShardHost:
             self._without_room.add(replica)  # Not acknowledged; asked for again in a while.
             return
         metadata, request_id = message.metadata, message.request_id
-        actions = replica.on_prepare(
+        self._tell(
+            replica,
+            replica.on_prepare,
             sender,
             message.epoch,
             message.session,
@@ -321,14 +338,13 @@ class ShardHost:
             message.previous_epoch,
             message.commit,
         )
-        self._perform(replica, actions)
 
     # -- the disk ------------------------------------------------------------------------------
 
     def on_durable(self, lsn: Position) -> None:
         """The journal has synced every record up to `lsn`."""
         for replica, entry in self._logs.durable(lsn):
-            self._perform(replica, replica.on_durable(entry))
+            self._tell(replica, replica.on_durable, entry)
 
     def wants_copy(self, shard: ShardId, start: Seq) -> bool:
         """Whether history up to `start` is still missing here."""
@@ -375,7 +391,10 @@ class ShardHost:
         except AlreadyOrdered as known:
             return self._outcome_of(known.entry)
         future = self.applier.wait_for(entry)
-        self._perform(replica, actions)
+        try:
+            self._perform(replica, actions)
+        except Exception:
+            self._fail_replica(replica)  # The future ends with it.
         return future
 
     def made_before(
