@@ -25,6 +25,7 @@ from octad.storage_node.core.failover.replica_actions import (
     Append,
     Apply,
     Copy,
+    FlushIndex,
     NotPrimary,
     NotServing,
     Propose,
@@ -510,6 +511,9 @@ class ShardHost:
                 self.index.write([state_entry(replica)])
             case SplitLog():
                 self._split_log(replica, action)
+            case FlushIndex():
+                self.before_flush()  # It happens once in a recovery by force: all may wait for it.
+                self.index.flush()
             case Copy(start=start, sources=sources):
                 self._begin_copy(replica, start, sources)
             case Propose(swap=swap):
