@@ -141,5 +141,6 @@ def test_r19_what_is_void_is_so_after_a_restart_too(void: bool) -> None:
     c = former_member(C, entries=3, commit=3)
     c.on_row(recovered_row(2 if void else 3), 1.0)
     assert c.void == void
+    assert c.source_as_of(Seq(2)) == (None if void else 3), "nor is it copied from"
     kept = decode_shard_state(state_entry(c)[1])
     assert kept.view_epoch == (2 if void else 5)
