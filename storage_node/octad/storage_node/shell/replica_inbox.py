@@ -1,7 +1,7 @@
 """What other nodes tell this node's replicas: each message goes to whom it is about.
 
-The other direction is `replication_mail.py`. Prepares that there is no room for are dropped here, and
-asked for again later.
+The other direction is `replication_mail.py`. Prepares that there is no room for are dropped here,
+and asked for again later.
 """
 
 from __future__ import annotations
