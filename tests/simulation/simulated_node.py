@@ -26,6 +26,7 @@ from octad.storage_node.core.failover.replica_actions import (
     Append,
     Apply,
     Copy,
+    FlushIndex,
     Propose,
     Refetch,
     SendAck,
@@ -329,6 +330,8 @@ class Process:
                 self._append(Record(shard, commit, None, (start, epoch, whole, depth)))
             case SplitLog():
                 self._split(replica, action)
+            case FlushIndex():
+                self.disk.flush()
             case Copy(start=start, sources=sources):
                 self.copies[shard] = [start, list(sources), {}, world.next_number()]
                 ask_for_copy(self, shard, self.copies[shard])

@@ -107,16 +107,25 @@ class Operator:
                 self._recover(shard)
         if self.away and self.random.random() < 0.5:
             self._give_back()
+        void = [process.id for process in self.world.processes() if self._has_void_copies(process)]
+        if void and not self.away:
+            self._empty_one_of(void)
+
+    def _has_void_copies(self, process: Process) -> bool:
+        """As `octad doctor`, or the node's log, would say."""
+        rows, incarnation = self.world.store.rows.values(), process.disk.incarnation
+        given_up = any(row.has_given_up(process.id, incarnation) for row in rows)
+        return given_up or any(replica.void for replica in process.replicas.values())
+
+    def _empty_one_of(self, nodes: list[NodeId]) -> None:
+        """It is a new node then. Not while it has what nobody else has."""
         for process in self.world.processes():
-            row_of = self.world.store.rows
-            given_up = any(
-                row.has_given_up(process.id, process.disk.incarnation) for row in row_of.values()
-            )
-            void = any(replica.void for replica in process.replicas.values())
-            if (given_up or void) and not self.away and self._may_wipe(process.id):
-                self.world.crash(process.id)
-                self.world.wipe(process.id)
-                self.world.boot(process.id)
+            process.disk.flush()  # Nodes do now and then: what was repaired is so for good.
+        for node in nodes:
+            if self._may_wipe(node):
+                self.world.crash(node)
+                self.world.wipe(node)
+                self.world.boot(node)
                 return
 
     def _is_orphan(self, shard: ShardId) -> bool:

@@ -28,7 +28,7 @@ from octad.sharding.shard_map import (
     SplitPoint,
 )
 from octad.storage_node.core.failover.reconfiguration import check_succession, split
-from octad.storage_node.core.failover.replica_actions import SplitLog
+from octad.storage_node.core.failover.replica_actions import FlushIndex, SplitLog
 from octad.storage_node.core.failover.shard_replica import ShardReplica
 from octad.storage_node.core.index_format import decode_shard_state
 from octad.storage_node.shell.index_applier import state_entry
@@ -66,7 +66,9 @@ def test_r19_the_one_put_in_charge_commits_its_tail_in_an_epoch_of_its_own() -> 
 def test_r19_an_interrupted_copy_ends_where_an_operator_puts_it_in_charge() -> None:
     b = former_member(B, entries=2, commit=2)
     b.whole, b.copied_as_of = Seq(2), None
-    proposed(b.on_row(recovered_row(2), 1.0))
+    actions = b.on_row(recovered_row(2), 1.0)
+    assert actions[0] == FlushIndex(), "what it has of the copy is shown from now on"
+    proposed(actions)
     assert b.whole is None
     assert not b.void
 
@@ -139,5 +141,6 @@ def test_r19_what_is_void_is_so_after_a_restart_too(void: bool) -> None:
     c = former_member(C, entries=3, commit=3)
     c.on_row(recovered_row(2 if void else 3), 1.0)
     assert c.void == void
+    assert c.source_as_of(Seq(2)) == (None if void else 3), "nor is it copied from"
     kept = decode_shard_state(state_entry(c)[1])
     assert kept.view_epoch == (2 if void else 5)

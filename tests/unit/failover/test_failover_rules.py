@@ -6,6 +6,7 @@ import pytest
 from tests.unit.failover.single_replicas import (
     BARRIER,
     KEY,
+    SHARD,
     A,
     B,
     C,
@@ -191,6 +192,17 @@ def test_r7_a_node_that_was_heard_since_the_boot_is_removed_after_the_grace_alon
     beat_each_other(primary, follower(B, primary), 1.0)
     keep_beating(primary, 4.0)
     assert proposed(primary.on_timer(4.0)).proposed.members == (Member(A, "disk1"),)
+
+
+def test_r7_a_node_that_is_heard_for_the_first_time_has_a_grace_to_learn_its_rows() -> None:
+    primary, other = leader((A, B)), replica(B)
+    keep_beating(primary, 8.0)
+    other.leases.lead(SHARD, Epoch(9), [A])  # It speaks, and knows nothing of our row yet.
+    primary.leases.on_beat(B, other.leases.beat(A, 8.0), 8.0)
+    for moment in (8.25, 8.0 + GRACE_S):
+        keep_beating(primary, moment)
+        actions = primary.on_timer(moment)
+        assert any(isinstance(a, Propose) for a in actions) == (moment > 9.0)
 
 
 def test_r7_a_client_who_waits_ends_the_patience_with_nodes_that_may_be_starting() -> None:

@@ -15,11 +15,17 @@ from octad.storage_node.core.failover.lease_messages import Beat
 from octad.storage_node.core.failover.reconfiguration import Plan
 from octad.storage_node.core.failover.replica_actions import Action
 from octad.storage_node.core.failover.replica_state import Strength
-from octad.storage_node.core.failover.replication_messages import Join, SessionStart
+from octad.storage_node.core.failover.replication_messages import (
+    Acks,
+    Join,
+    Prepare,
+    Prepares,
+    SessionStart,
+)
 from octad.storage_node.core.history_format import InstalledCopy, encode, installed_copy_key
 from octad.storage_node.core.index_format import ShardState, encode_value, shard_state_key
 from octad.storage_node.core.messages import Message
-from octad.storage_node.core.operations import DeleteObject, LogSplit, encode_operation
+from octad.storage_node.core.operations import Barrier, DeleteObject, LogSplit, encode_operation
 from octad.storage_node.core.record_format import Identity, RecordKind
 from octad.storage_node.shell.counted_index import CountedIndex
 from octad.storage_node.shell.journal import Journal
@@ -191,3 +197,40 @@ async def test_a_bug_in_one_replica_costs_neither_the_beats_nor_the_other_shards
         host.close()
     (logged,) = [record for record in caplog.records if record.exc_info]
     assert shard_name(FIRST) in logged.getMessage()
+
+
+async def test_what_a_bug_left_half_done_is_never_acknowledged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def bug(*_: object) -> None:
+        raise AssertionError("what cannot be")
+
+    async with disk(tmp_path) as (journal, index):
+        cluster = NoCluster()
+        callbacks = (not_yet, lambda _: None, not_yet, not_yet, not_yet, not_yet)
+        index.follow(journal)
+        host = ShardHost(NODE, "one", journal, index, cluster, 7, cluster, *callbacks)
+        host.recover()
+        members = (Member(OTHER, "two"), Member(NODE, "one"))
+        for shard in (FIRST, SECOND):
+            host.on_row(shard, ShardRow(Epoch(3), 4, OTHER, members))
+        first, second = (prepare_of(shard, 1, 0) for shard in (FIRST, SECOND))
+        with monkeypatch.context() as broken:
+            broken.setattr(host.replicas[FIRST], "on_prepare", bug)
+            host.on_message(OTHER, Prepares([first, second]), memoryview(b""))
+        host.on_message(OTHER, Prepares([first, prepare_of(FIRST, 2, 3)]), memoryview(b""))
+        async with asyncio.timeout(5):
+            while not (acks := [each for each in cluster.sent if isinstance(each, Acks)]):
+                await asyncio.sleep(0.01)
+        assert {ack.shard for each in acks for ack in each.acks} == {SECOND}
+        assert host.replicas[FIRST].failed
+        host.close()
+    assert len([record for record in caplog.records if record.exc_info]) == 1
+
+
+def prepare_of(shard: ShardId, seq: int, previous: int) -> Prepare:
+    """Of the primary OTHER at epoch 3."""
+    return Prepare(
+        *(shard, Epoch(3), Epoch(3), Seq(seq), Epoch(previous), Seq(0)),
+        *(RecordKind.BARRIER, bytes(16), encode_operation(Barrier()), 0),
+    )

@@ -99,11 +99,12 @@ class Cluster:
             STORE, self._address(STORE_PROXY_HOST, STORE_PORT), self._store_address
         )
         for number in self.numbers:
-            await self.network.add(
-                node_name(NodeId(number)),
-                self._address(f"127.0.2.{number}", RPC_PORT),
-                self._address(f"127.0.1.{number}", RPC_PORT),
-            )
+            for port in (RPC_PORT, S3_PORT):  # The latter for who looks whether it answers.
+                await self.network.add(
+                    node_name(NodeId(number)),
+                    self._address(f"127.0.2.{number}", port),
+                    self._address(f"127.0.1.{number}", port),
+                )
         await self.start_store()
         await self.start_coordinator()
         for process in self.nodes.values():

@@ -2,8 +2,8 @@
 
 It performs what the replicas decide and decides nothing itself. `log_writer.py` has the way to
 the journal, `index_applier.py` that to the index and back to those who wait, `replication_mail.py`
-and `node_beats.py` that to the other nodes, `row_changes.py` that to the configuration store,
-`history_copier.py` that of old rows.
+and `replica_inbox.py` those to the other nodes and from them, `node_beats.py` the beats,
+`row_changes.py` the way to the configuration store, `history_copier.py` that of old rows.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import TypeAlias, TypeVarTuple
 
 from octad.sharding import limits
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId, node_name, shard_name
 from octad.sharding.shard_map import ShardRow
-from octad.storage_node.core.failover.lease_messages import Beat, BeatAnswer
 from octad.storage_node.core.failover.pair_leases import PairLeases
 from octad.storage_node.core.failover.replica_actions import (
     Abandon,
@@ -25,6 +24,7 @@ from octad.storage_node.core.failover.replica_actions import (
     Append,
     Apply,
     Copy,
+    FlushIndex,
     NotPrimary,
     NotServing,
     Propose,
@@ -40,28 +40,18 @@ from octad.storage_node.core.failover.replica_actions import (
     Swap,
 )
 from octad.storage_node.core.failover.replica_state import ReadTicket
-from octad.storage_node.core.failover.replication_messages import (
-    Acks,
-    CommitPoint,
-    CommitPoints,
-    Join,
-    Nack,
-    Nacks,
-    Prepare,
-    Prepares,
-    SessionStart,
-)
 from octad.storage_node.core.failover.shard_log import Entry
 from octad.storage_node.core.failover.shard_replica import ShardReplica
-from octad.storage_node.core.messages import BadMessage, Message
+from octad.storage_node.core.messages import Message
 from octad.storage_node.core.operations import Operation
-from octad.storage_node.core.record_format import RECORD_KINDS, Position, RecordKind
+from octad.storage_node.core.record_format import Position, RecordKind
 from octad.storage_node.shell.index import Index
 from octad.storage_node.shell.index_applier import IndexApplier, WriteFailed, state_entry
 from octad.storage_node.shell.journal import Journal
 from octad.storage_node.shell.journal_errors import JournalFull
 from octad.storage_node.shell.log_writer import LogWriter
 from octad.storage_node.shell.node_beats import NodeBeats, now
+from octad.storage_node.shell.replica_inbox import ReplicaInbox
 from octad.storage_node.shell.replica_recovery import recover_states, replay
 from octad.storage_node.shell.replica_table import ClusterFacts, ReplicaTable
 from octad.storage_node.shell.replication_mail import Outbox, ReplicationMail
@@ -70,6 +60,7 @@ from octad.storage_node.shell.request_ids import RequestIds
 log = logging.getLogger(__name__)
 
 
+Event = TypeVarTuple("Event")
 BeginCopy: TypeAlias = Callable[[ShardReplica, Seq, tuple[NodeId, ...]], None]
 
 
@@ -115,7 +106,7 @@ class ShardHost:
         self.applier = IndexApplier(
             journal, index, self._request_ids, self._perform, self._make_half, self._whole, now
         )
-        self._without_room: set[ShardReplica] = set()  # A Prepare was dropped: the disk is full.
+        self._inbox = ReplicaInbox(self._table, journal, self._beats, self._tell)
         self._sweep: asyncio.TimerHandle | None = None
         self._beating: asyncio.TimerHandle | None = None
         self._recovering = True
@@ -175,7 +166,7 @@ class ShardHost:
             return
         self._table.tell_facts(replica, row)
         was_void = replica.void
-        self._perform(replica, replica.on_row(row, now()))
+        self._tell(replica, replica.on_row, row, now())
         if replica.void and not was_void:
             recovery = row.recovered[-1]
             log.warning(
@@ -189,14 +180,14 @@ class ShardHost:
         self.applier.apply_all()  # What the shard applies from now on comes after it.
         replica = self._table.replica(shard)
         self._table.tell_facts(replica, row)
-        self._perform(replica, replica.on_swap_outcome(swap, row, now()))
+        self._tell(replica, replica.on_swap_outcome, swap, row, now())
 
     def on_plan(self, shard: ShardId) -> None:
         """The plan of `shard` has changed: its primary need not wait for the next beat."""
         replica = self.replicas.get(shard)
         if replica is not None and replica.row is not None:
             self._table.tell_facts(replica, replica.row)
-            self._perform(replica, replica.on_timer(now()))
+            self._tell(replica, replica.on_timer, now())
 
     # -- time ----------------------------------------------------------------------------------
 
@@ -209,20 +200,30 @@ class ShardHost:
     def look_around(self) -> None:
         """Time has passed, or a node is known to be dead: what follows for each shard."""
         moment = now()
-        for replica in [each for each in self.replicas.values() if not each.failed]:
-            try:
-                actions = replica.on_timer(moment)
-                if actions:
-                    self._perform(replica, actions)
-            except Exception:
-                self._fail_replica(replica)
+        for replica in list(self.replicas.values()):
+            self._tell(replica, replica.on_timer, moment)
+
+    def _tell(
+        self, replica: ShardReplica, event: Callable[[*Event], list[Action]], *what: *Event
+    ) -> None:
+        """Something has happened to `replica`: perform what follows. A bug in it is its own."""
+        if replica.failed:
+            return
+        try:
+            actions = event(*what)
+            if actions:
+                self._perform(replica, actions)
+        except Exception:
+            self._fail_replica(replica)
 
     def _fail_replica(self, replica: ShardReplica) -> None:
-        """One replica met a bug: the beats, and with them all other shards, must not."""
+        """One replica met a bug: the beats, and with them all other shards, must not.
+
+        What it decided may have been done in part: its log may be ahead of the journal.
+        """
         name = shard_name(replica.shard)
         log.exception("shard %s met a bug: this node takes no part in it until it restarts", name)
         try:
-            self._without_room.discard(replica)
             self._end_copy(replica.shard)
             self._perform(replica, replica.fail())
         except Exception as error:
@@ -231,104 +232,25 @@ class ShardHost:
     def _sweep_overdue(self) -> None:
         self._sweep = self._loop.call_later(limits.WRITE_TIMEOUT_SWEEP_S, self._sweep_overdue)
         self.applier.fail_overdue()
-        without_room, self._without_room = self._without_room, set()
-        for replica in without_room:  # There may be room by now for what was dropped.
-            if replica.row is not None:
-                self._perform(replica, replica.on_connected(replica.row.primary))
+        self._inbox.ask_for_what_was_dropped()
 
     # -- other nodes ---------------------------------------------------------------------------
 
     def on_connected(self, node: NodeId) -> None:
         """Messages to and from `node` travel again."""
         for replica in list(self.replicas.values()):
-            self._perform(replica, replica.on_connected(node))
+            self._tell(replica, replica.on_connected, node)
 
     def on_message(self, sender: NodeId, message: Message, body: memoryview) -> None:
         """A one-way message of another node."""
-        kind = type(message)
-        if kind is Prepares:
-            assert isinstance(message, Prepares)
-            self._on_prepares(sender, message.prepares, body)
-        elif kind is Acks:
-            assert isinstance(message, Acks)
-            for ack in message.acks:
-                if (replica := self.replicas.get(ack.shard)) is not None:
-                    actions = replica.on_ack(sender, ack.epoch, ack.upto, ack.session, ack.whole)
-                    if actions:
-                        self._perform(replica, actions)
-        else:
-            self._on_rare_message(sender, message)
-
-    def _on_rare_message(self, sender: NodeId, message: Message) -> None:
-        match message:
-            case CommitPoints(points=points):
-                for point in points:
-                    self._on_shard_message(sender, point)
-            case Nacks(nacks=nacks):
-                for nack in nacks:
-                    self._on_shard_message(sender, nack)
-            case Join() | SessionStart():
-                self._on_shard_message(sender, message)
-            case Beat():
-                self._beats.on_beat(sender, message)
-            case BeatAnswer():
-                self._beats.on_answer(sender, message)
-            case _:
-                log.warning("%s is no one-way message", type(message).__name__)
-
-    def _on_shard_message(
-        self, sender: NodeId, message: CommitPoint | Nack | Join | SessionStart
-    ) -> None:
-        replica = self._table.addressed(message.shard)
-        if replica is None:
-            return
-        epoch = message.epoch
-        match message:
-            case CommitPoint(commit=commit, commit_epoch=commit_epoch):
-                actions = replica.on_commit(sender, epoch, commit, commit_epoch)
-            case Nack():
-                actions = replica.on_nack(sender, epoch)
-            case Join(nonce=nonce):
-                actions = replica.on_join(sender, epoch, nonce)
-            case SessionStart(nonce=nonce, session=session, start=start, start_epoch=first):
-                actions = replica.on_session(sender, epoch, nonce, session, start, first)
-        self._perform(replica, actions)
-
-    def _on_prepares(self, sender: NodeId, prepares: list[Prepare], body: memoryview) -> None:
-        if sum([prepare.data_bytes for prepare in prepares]) != len(body):
-            raise BadMessage(f"Prepares of other lengths than their {len(body)} bytes")
-        end = 0
-        for prepare in prepares:
-            start, end = end, end + prepare.data_bytes
-            self._on_prepare(sender, prepare, body[start:end])
-
-    def _on_prepare(self, sender: NodeId, message: Prepare, body: memoryview) -> None:
-        replica = self._table.addressed(message.shard)
-        if replica is None:
-            return
-        kind = RECORD_KINDS[message.kind]
-        try:
-            self.journal.make_room(len(message.metadata), len(body), kind)
-        except JournalFull:
-            self._without_room.add(replica)  # Not acknowledged; asked for again in a while.
-            return
-        metadata, request_id = message.metadata, message.request_id
-        actions = replica.on_prepare(
-            sender,
-            message.epoch,
-            message.session,
-            (message.entry_epoch, message.seq, kind, request_id, metadata, body),
-            message.previous_epoch,
-            message.commit,
-        )
-        self._perform(replica, actions)
+        self._inbox.on_message(sender, message, body)
 
     # -- the disk ------------------------------------------------------------------------------
 
     def on_durable(self, lsn: Position) -> None:
         """The journal has synced every record up to `lsn`."""
         for replica, entry in self._logs.durable(lsn):
-            self._perform(replica, replica.on_durable(entry))
+            self._tell(replica, replica.on_durable, entry)
 
     def wants_copy(self, shard: ShardId, start: Seq) -> bool:
         """Whether history up to `start` is still missing here."""
@@ -375,7 +297,10 @@ class ShardHost:
         except AlreadyOrdered as known:
             return self._outcome_of(known.entry)
         future = self.applier.wait_for(entry)
-        self._perform(replica, actions)
+        try:
+            self._perform(replica, actions)
+        except Exception:
+            self._fail_replica(replica)  # The future ends with it.
         return future
 
     def made_before(
@@ -491,6 +416,9 @@ class ShardHost:
                 self.index.write([state_entry(replica)])
             case SplitLog():
                 self._split_log(replica, action)
+            case FlushIndex():
+                self.before_flush()  # It happens once in a recovery by force: all may wait for it.
+                self.index.flush()
             case Copy(start=start, sources=sources):
                 self._begin_copy(replica, start, sources)
             case Propose(swap=swap):

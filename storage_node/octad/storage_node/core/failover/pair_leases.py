@@ -58,7 +58,7 @@ class _Peer:
         default_factory=lambda: deque(maxlen=BEATS_REMEMBERED)
     )
     wants_list: bool = False
-    heard: bool = False  # Anything at all, since we booted.
+    heard_at: float | None = None  # For the first time since we booted.
     answered_at: float = NEVER
     newest: int = 0
     promised_until: float = NEVER
@@ -174,7 +174,7 @@ class PairLeases:
     def on_beat(self, sender: NodeId, beat: Beat, now: float) -> BeatAnswer:
         """Promise and grant. Send the answer at once."""
         peer = self._peers.setdefault(sender, _Peer())
-        peer.heard = True
+        peer.heard_at = now if peer.heard_at is None else peer.heard_at
         promised: tuple[tuple[ShardId, Epoch], ...] | None = None
         wants_list = False
         if beat.leads_digest == peer.followed_digest:
@@ -219,7 +219,7 @@ class PairLeases:
         if beat is None:
             return False
         number, sent_at, tick = beat
-        peer.heard = True
+        peer.heard_at = now if peer.heard_at is None else peer.heard_at
         peer.answered_at = max(peer.answered_at, sent_at)
         self._take_promise(peer, answer, number, sent_at, tick)
         if answer.remaining and number > peer.grant_number:
@@ -300,16 +300,19 @@ class PairLeases:
             return True
         if now - self._beaten_at > OWN_PAUSE_S:
             return False
-        if not urgent and now < self.booted_at + BOOT_PATIENCE_S and not self._heard(node):
+        if not urgent and now < self._may_be_starting_until(node):
             return False
         grace_end = self.grace_end(shard, node, learned_at)
         if now < grace_end or now < self._awake_since + LEASE_S:
             return False
         return now >= grace_end + ISOLATED_WAIT_S or not self._is_isolated(now)
 
-    def _heard(self, node: NodeId) -> bool:
+    def _may_be_starting_until(self, node: NodeId) -> float:
+        """Who has just been heard for the first time has not learned every row yet."""
         peer = self._peers.get(node)
-        return peer is not None and peer.heard
+        if peer is None or peer.heard_at is None:
+            return self.booted_at + BOOT_PATIENCE_S
+        return peer.heard_at + GRACE_S
 
     def _is_isolated(self, now: float) -> bool:
         """Whether fewer than half of two or more nodes with which this one shares shards answer."""

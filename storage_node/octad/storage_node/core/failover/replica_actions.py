@@ -153,6 +153,11 @@ class SplitLog:
 
 
 @dataclass(frozen=True, slots=True)
+class FlushIndex:
+    """Make durable whatever the index shows, before any later action."""
+
+
+@dataclass(frozen=True, slots=True)
 class Copy:
     """Copy the shard's rows from one of `sources`, as of `start` or later; then `on_copied`.
 
@@ -200,6 +205,7 @@ Action: TypeAlias = (
     | StartLog
     | SplitLog
     | Copy
+    | FlushIndex
     | Apply
     | Propose
     | Refetch

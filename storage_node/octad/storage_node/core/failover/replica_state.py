@@ -70,6 +70,7 @@ class ReplicaState:
         self.plan: Plan | None = None
         self.acted_epoch = Epoch(0)  # The highest under which the log was changed, before this row.
         self.void = False  # It may show what an operator's recovery gave up (R19): no part in it.
+        self.unflushed = False  # Rows of a copy that was not finished count, since a recovery.
         self.failed = False  # It met a bug: no part in anything until the node starts again.
         self.depth: int | None = None  # To which the log here is split; None: as the first row.
         self.split_due = False  # Once everything committed is applied.
@@ -151,6 +152,7 @@ class ReplicaState:
             if (recovery.node, recovery.incarnation) == (self.node, self.incarnation):
                 member = row.member(self.node)
                 if row.primary == self.node and member is not None and member.base == 0:
+                    self.unflushed |= self.whole is not None
                     self.whole = self.copied_as_of = self.wanted_start = None
             elif self.acted_epoch < recovery.epoch:
                 behind = self.log.commit > recovery.upto or self.whole is not None

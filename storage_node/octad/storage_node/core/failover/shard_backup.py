@@ -184,7 +184,12 @@ class Backup(ReplicaState):
         return self.copied_as_of is not None and self.copied_as_of <= self.log.durable
 
     def source_as_of(self, start: Seq) -> Seq | None:
-        """For a copy behind `start` from this replica: how recent it is at least; None: too old."""
+        """For a copy behind `start` from this replica: how recent it is at least; None: too old.
+
+        What is void is no source: it may have what was given up (rule R19).
+        """
+        if self.void or self.failed:
+            return None
         as_of = self.log.applied if self.whole is None else self.whole
         return Seq(as_of) if as_of >= start else None
 

@@ -18,7 +18,7 @@ from octad.sharding.limits import (
 )
 from octad.sharding.shard_map import Learner, Member, ShardRow, SplitPoint
 from octad.storage_node.core.failover import reconfiguration
-from octad.storage_node.core.failover.replica_actions import Actions, Swap
+from octad.storage_node.core.failover.replica_actions import Actions, FlushIndex, Swap
 from octad.storage_node.core.failover.shard_primary import Primary
 
 
@@ -30,7 +30,9 @@ class Reconfigurer(Primary):
         row = self.row
         assert row is not None
         if not self.leading:
-            return self.submit(Swap(row, reconfiguration.resumed(row)), now)
+            flush: Actions = [FlushIndex()] if self.unflushed else []
+            self.unflushed = False
+            return flush + self.submit(Swap(row, reconfiguration.resumed(row)), now)
         actions = self.resend(now)
         swap = self._removal(row, now)
         if swap is None and self.log.commit >= self.barrier:
