@@ -71,6 +71,18 @@ def test_a_lone_survivor_that_is_away_is_named_with_the_way_out() -> None:
     assert "start n1" in diagnose(nobody, None)["no-copy"].fix
 
 
+def test_when_all_are_away_any_one_of_those_who_have_everything_would_do() -> None:
+    rows = [row(1, 2, 3, depth=0)]
+    found = diagnose(view(live=[], known=[1, 2, 3], rows=rows, depth=0), None)
+    assert found["no-copy"].fix == "start one of n1 n2 n3 with the disk it had"
+    former = (FormerMember(NodeId(3), incarnation(3), Seq(9)),)
+    left = [msgspec.structs.replace(row(1, 2, depth=0), last_full=former)]
+    finding = diagnose(view(live=NODES[2:], known=[1, 2], rows=left, depth=0), None)
+    survivors = finding["lone-survivor-away"]
+    assert "only n1 n2, which are away, have all that was acknowledged" in survivors.what
+    assert "start one of n1 n2; only if all are gone for good" in survivors.fix
+
+
 def test_a_takeover_is_waited_for() -> None:
     seen = view(live=NODES[1:], known=[1], rows=[row(1, 2, 3, depth=0)], depth=0)
     found = diagnose(seen, None)

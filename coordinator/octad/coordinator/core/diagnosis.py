@@ -108,23 +108,24 @@ def _without_primary(known: Known) -> Iterator[Finding]:
             "unavailable",
             f"{_shards(shards)} unavailable: every complete copy is on {_nodes(nodes)}, which"
             f" {_are(nodes)} away, and no live node has an older one",
-            f"start {_nodes(nodes)} with the disk it had",
+            f"start {_any(nodes)} with the disk it had",
         )
     for nodes, shards in recoverable.items():
         yield Finding(
             "lone-survivor-away",
             "unavailable",
-            f"{_shards(shards)} unavailable: only {_nodes(nodes)}, which {_are(nodes)} away, has"
-            " all that was acknowledged",
-            f"start {_nodes(nodes)}; only if it is gone for good: octad shards recover --all"
-            " (says first what would be lost)",
+            f"{_shards(shards)} unavailable: only {_nodes(nodes)}, which {_are(nodes)} away,"
+            f" {'has' if len(nodes) == 1 else 'have'} all that was acknowledged",
+            f"start {_any(nodes)}; only if {'it is' if len(nodes) == 1 else 'all are'} gone for"
+            " good: octad shards recover --all (says first what would be lost)",
         )
     if waiting:
         yield Finding(
             "no-primary",
             "unavailable",
             f"{_shards(waiting)} without a live primary; another member takes over",
-            "wait some seconds; if it stays, look at the logs of the members (octad shards ls)",
+            "wait: after a start of the whole cluster it takes ten seconds; if it stays, look at"
+            " the logs of the members (octad shards ls)",
         )
 
 
@@ -329,6 +330,11 @@ def _counted(count: int, noun: str) -> str:
 
 def _nodes(nodes: Iterable[NodeId]) -> str:
     return " ".join(node_name(node) for node in nodes)
+
+
+def _any(nodes: Collection[NodeId]) -> str:
+    """Each of them would do."""
+    return _nodes(nodes) if len(nodes) == 1 else f"one of {_nodes(nodes)}"
 
 
 def _are(nodes: Collection[NodeId]) -> str:
