@@ -28,7 +28,8 @@ class Reconfigurer(Primary):
         actions = self.resend(now)
         swap = self._removal(row, now)
         if swap is None and self.log.commit >= self.barrier:
-            swap = self._promotion(row) or self._recruitment(row, now) or self._planned(row, now)
+            swap = self._promotion(row) or self._recruitment(row, now)
+            swap = swap or self._forgetting(row) or self._planned(row, now)
         if swap is not None:
             return actions + self.submit(swap, now)
         return actions
@@ -59,7 +60,7 @@ class Reconfigurer(Primary):
         }
         if not leaving:
             return None
-        proposed = reconfiguration.without(row, leaving, self.log.commit)
+        proposed = reconfiguration.without(row, leaving, self.log.commit, self.strength.replicas)
         if self.log.commit >= self.barrier and not leaving & unwanted:
             recruit = self._recruit(row, leaving)
             if recruit is not None:
@@ -73,6 +74,12 @@ class Reconfigurer(Primary):
         self.recruit_not_before = now + RESEND_S
         recruit = self._recruit(row, frozenset())
         return None if recruit is None else Swap(row, reconfiguration.recruited(row, recruit))
+
+    def _forgetting(self, row: ShardRow) -> Swap | None:
+        """Rule R13, where a takeover left full members enough: a split waits for it."""
+        if not row.last_full or reconfiguration.without_former(row, self.strength.replicas) == row:
+            return None
+        return Swap(row, reconfiguration.at_strength(row))
 
     def _recruit(self, row: ShardRow, leaving: set[NodeId] | frozenset[NodeId]) -> Member | None:
         """The commit point is frozen from here to the outcome: `base` follows it at once."""
