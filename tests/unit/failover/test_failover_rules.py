@@ -255,6 +255,19 @@ def test_r12_an_ack_of_an_earlier_session_counts_for_nothing() -> None:
     assert proposed(primary.on_timer(1.0)).proposed.member(D) is not None
 
 
+def test_r12_a_join_that_comes_before_the_swap_is_known_is_answered_after_it() -> None:
+    primary = leader((A,))
+    assert primary.row is not None
+    learner_row = ShardRow(Epoch(3), 0, A, primary.row.members, (Learner(D, "disk4"),))
+    primary.pending = Swap(primary.row, learner_row)
+    assert primary.on_join(D, Epoch(3), 7) == []
+    assert primary.on_timer(1.0) == []
+    durable(primary, primary.on_row(learner_row, 1.0))
+    (session,) = [a for a in primary.on_timer(1.1) if isinstance(a, SendSession)]
+    assert (session.node, session.nonce) == (D, 7)
+    assert not any(isinstance(a, SendSession) for a in primary.on_timer(1.2)), "once"
+
+
 def test_r12_a_learner_that_is_not_in_the_primarys_session_asks_again() -> None:
     learner = replica(D)
     learner_row = ShardRow(Epoch(3), 0, A, row(3).members, (Learner(D, "disk4"),))

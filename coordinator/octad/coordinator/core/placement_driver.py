@@ -47,6 +47,7 @@ from octad.sharding.shard_map import ShardRow
 RETRY_S = 30.0  # After a refusal, before the same is asked of the same shard again.
 REPAIR_AFTER_S = 10.0  # A primary recruits by itself within seconds; a plan is for when it cannot.
 GARBAGE_S = 60.0
+PLANS_PER_COPY = 4  # Plans under way that copy nothing, or nothing any more, and those that do.
 STALL_S = 600.0  # A plan without any sign of progress gives its place to another one.
 _PLANS_PER_TRANSACTION = STORE_TRANSACTION_OPERATIONS_MAX // 3
 
@@ -311,40 +312,53 @@ class PlacementDriver:
 
 
 class _Room:
-    """How many more plans may be under way, in all and at each node that copies."""
+    """How many more plans may be under way: what copies is counted in all and at each node.
+
+    A shard whose copy has arrived waits for old leases to end, and costs next to nothing: it does
+    not hold up the next copy. Only so many are let wait that a store is not flooded.
+    """
 
     def __init__(self, view: PlacementView, operation: Operation | None) -> None:
         self._view = view
-        self._in_all = operation.moves_max if operation else MOVES_MAX_DEFAULT
+        self._copies_max = operation.moves_max if operation else MOVES_MAX_DEFAULT
         self._per_node = operation.moves_per_node_max if operation else MOVES_PER_NODE_MAX_DEFAULT
-        self._copies: Counter[NodeId] = Counter()
-        self._repairs = self._others = 0
+        self._copies_of: Counter[NodeId] = Counter()
+        self._repairing = self._moving = self._others = 0
         for shard, stored in view.plans.items():
-            self._count(shard, stored.record)
+            self._count(stored.record, self._busy(shard, stored.record))
 
     @property
     def is_full(self) -> bool:
         """Whether nothing but repairs has room."""
-        return self._repairs + self._others >= self._in_all
+        return self._repairing + self._moving >= self._copies_max or not self._may_wait
+
+    @property
+    def _may_wait(self) -> bool:
+        return self._moving + self._others < PLANS_PER_COPY * self._copies_max
 
     def take(self, shard: ShardId, plan: ShardPlan) -> bool:
         """Count `plan` if there is room for it; a repair does not wait for moves to end."""
-        taken = self._repairs if plan.reason == "repair" else self._repairs + self._others
-        busy = any(self._copies[node] >= self._per_node for node in self._busy(shard, plan))
-        if taken >= self._in_all or busy:
+        busy = self._busy(shard, plan)
+        is_repair = plan.reason == "repair"
+        copies = self._repairing if is_repair else self._repairing + self._moving
+        if (busy and copies >= self._copies_max) or not (is_repair or self._may_wait):
             return False
-        self._count(shard, plan)
+        if any(self._copies_of[node] >= self._per_node for node in busy):
+            return False
+        self._count(plan, busy)
         return True
 
-    def _count(self, shard: ShardId, plan: ShardPlan) -> None:
-        self._copies.update(self._busy(shard, plan))
-        if plan.reason == "repair":
-            self._repairs += 1
+    def _count(self, plan: ShardPlan, busy: list[NodeId]) -> None:
+        self._copies_of.update(busy)
+        if not busy:
+            self._others += plan.reason != "repair"
+        elif plan.reason == "repair":
+            self._repairing += 1
         else:
-            self._others += 1
+            self._moving += 1
 
     def _busy(self, shard: ShardId, plan: ShardPlan) -> list[NodeId]:
-        """Who sends and who receives a copy."""
+        """Who sends and who receives a copy; nobody where there is none, or it has arrived."""
         row = self._view.cluster.rows.get(shard)
         if plan.add is None or row is None or row.member(plan.add.node) is not None:
             return []

@@ -25,7 +25,7 @@ class Reconfigurer(Primary):
         assert row is not None
         if not self.leading:
             return self.submit(Swap(row, reconfiguration.resumed(row)), now)
-        actions = self.resend(now)
+        actions = self.answer_joins() + self.resend(now)
         swap = self._removal(row, now)
         if swap is None and self.log.commit >= self.barrier:
             swap = self._promotion(row) or self._recruitment(row, now)
