@@ -125,7 +125,7 @@ def test_a_shard_that_only_waits_for_old_leases_does_not_hold_up_the_next_copy()
     waiting, with_waits = ticks(8, moves_max=2, moves_per_node_max=2)
     assert with_waits <= at_once + 8 + 2
     assert waiting.copying_max == 2
-    assert 2 < waiting.plans_max
+    assert waiting.plans_max > 2
     flooded, _ = ticks(40, moves_max=2, moves_per_node_max=2)
     assert flooded.plans_max == 8, "and only so many wait"
 
