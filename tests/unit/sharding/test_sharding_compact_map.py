@@ -65,7 +65,7 @@ def halves(
 def maps(draw: st.DrawFn) -> ShardMap:
     ids = draw(st.lists(st.integers(0, 2**31).map(PoolId), max_size=2, unique=True))
     pools = {id_: Pool(id_, draw(st.integers(1, 3)), draw(st.integers(0, 2))) for id_ in ids}
-    known = {}
+    known: dict[ShardId, ShardRow] = {}
     for pool in pools.values():
         for number in range(1 << pool.depth):
             draw(halves(pool, number, pool.depth, known))
