@@ -353,7 +353,7 @@ KNOWN_SEEDS: dict[str, int] = {
     "replay past the commit point": 1,
     "a primary resumes its epoch": 19,
     "the incarnation is ignored": 0,
-    "an incomplete recruit takes over": 1,
+    "an incomplete recruit takes over": 70,
     "a recruit in the takeover": 0,
     "no request ids": 0,
     "request ids are not copied": 8,
