@@ -2,6 +2,7 @@
 
 Every service gets a loopback address of its own in place of its name, so that ports stay as they
 are; `/data` becomes a directory each. One etcd stands for the three, which have tests of their own.
+HAProxy, in front of it all, runs with the very file that is mounted.
 """
 
 from __future__ import annotations
@@ -17,10 +18,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.cluster.deployment_tools import tool
 from tests.cluster.process_tree import ProcessTree
 from tests.cluster.s3_clients import client_of
 from tests.cluster.store.etcd_process import etcd_binary
-from tests.unit.deployment.deployment_files import HEALTHCHECK, PROMETHEUS_FILE, services
+from tests.unit.deployment.deployment_files import (
+    HAPROXY_FILE,
+    HEALTHCHECK,
+    PROMETHEUS_FILE,
+    services,
+)
 
 pytestmark = [pytest.mark.cluster, pytest.mark.etcd]
 
@@ -37,7 +44,7 @@ class ComposedCluster:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         block = f"127.{random.randrange(2, 250)}.{random.randrange(1, 250)}"
-        names = ["etcd1", "coordinator1", "coordinator2", *NODES]
+        names = ["etcd1", "coordinator1", "coordinator2", *NODES, "haproxy"]
         self.addresses = {name: f"{block}.{number}" for number, name in enumerate(names, 1)}
         new_token = [str(OCTAD), "coordinator", "new-token"]
         token = subprocess.run(new_token, check=True, capture_output=True, text=True).stdout
@@ -74,6 +81,15 @@ class ComposedCluster:
             [*program, *words], self.directory / f"{name}.log", environment=environment
         )
 
+    def start_haproxy(self) -> None:
+        text = self.placed(HAPROXY_FILE.read_text()).replace(
+            "bind :", f"bind {self.addresses['haproxy']}:"
+        )
+        placed = self.directory / "haproxy.cfg"
+        placed.write_text(text)
+        command: list[str | Path] = [tool("haproxy"), "-db", "-f", placed]
+        self.running["haproxy"] = ProcessTree(command, self.directory / "haproxy.log")
+
     def is_healthy(self, name: str) -> bool:
         """What the container's health check would say."""
         _, program, *words = self.services[name]["healthcheck"]["test"]
@@ -99,7 +115,7 @@ class ComposedCluster:
 def composed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposedCluster]:
     cluster = ComposedCluster(tmp_path_factory.mktemp("compose"))
     try:
-        for name in cluster.addresses:
+        for name in ("etcd1", "coordinator1", "coordinator2", *NODES):
             cluster.start(name)
             if name == "etcd1":
                 time.sleep(1.0)
@@ -144,10 +160,46 @@ def test_both_coordinators_made_one_cluster_with_copies_in_every_zone(
     assert all(len({zones[member] for member in shard["members"]}) == 3 for shard in shards)
 
 
-def test_what_prometheus_asks_is_answered(composed: ComposedCluster) -> None:
+def test_behind_haproxy_a_stopped_node_is_missed_by_no_client(composed: ComposedCluster) -> None:
+    composed.start_haproxy()
+    health = f"http://{composed.addresses['haproxy']}:8404/"
+    deadline = time.monotonic() + START_S_MAX
+    while not answers(health):
+        assert time.monotonic() < deadline, composed.running["haproxy"].log_tail()
+        time.sleep(0.1)
+    with client_of(url_of(composed, "haproxy", 9000), ACCESS_KEY, SECRET_KEY) as client:
+        client.create_bucket(Bucket="in-front")
+        for number in range(10):
+            client.put_object(Bucket="in-front", Key=f"{number}", Body=b"before")
+        composed.running["node2"].process.terminate()
+        assert composed.running["node2"].wait(30) == 0
+        for number in range(20):
+            client.put_object(Bucket="in-front", Key=f"{number}", Body=b"after")
+            found = client.get_object(Bucket="in-front", Key=f"{number}")["Body"].read()
+            assert found == b"after"
+    composed.start("node2")
+    composed.wait_until_healthy("node2")
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def test_what_prometheus_asks_is_answered_in_a_form_that_it_likes(
+    composed: ComposedCluster,
+) -> None:
     for target in re.findall(r'"((?:coordinator|node|etcd1)\w*:\d+)"', PROMETHEUS_FILE.read_text()):
         with urllib.request.urlopen(f"http://{composed.placed(target)}/metrics", timeout=5) as got:
-            assert b"# TYPE " in got.read()
+            metrics = got.read()
+        assert b"# TYPE " in metrics
+        if not target.startswith("etcd"):
+            check = [tool("promtool"), "check", "metrics"]
+            done = subprocess.run(check, input=metrics, capture_output=True)
+            assert done.returncode == 0, (target, done.stderr)
 
 
 def test_a_coordinator_that_is_lost_is_missed_by_nobody(composed: ComposedCluster) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.cluster.cluster_process import OCTAD, DevCluster, StartCluster
+from tests.cluster.cluster_process import OCTAD, DevCluster, Refused, StartCluster
 from tests.cluster.s3_clients import s3_client
 from tests.cluster.steady_load import SteadyLoad
 from tests.cluster.test_usage import octad
@@ -65,7 +65,9 @@ def say(what: str, load: SteadyLoad) -> None:
     print(f"\n{what}; {load.requests} requests; longest waits in s: {longest}")
 
 
-def test_a_node_is_drained_and_filled_again_under_load(start_cluster: StartCluster) -> None:
+def test_a_node_is_drained_and_filled_again_under_load_and_its_shards_split(
+    start_cluster: StartCluster, refused: Refused
+) -> None:
     cluster = start_cluster(nodes=4)
     with s3_client(cluster) as client:
         client.create_bucket(Bucket="moved")
@@ -75,10 +77,14 @@ def test_a_node_is_drained_and_filled_again_under_load(start_cluster: StartClust
         octad(cluster, "node", "drain", "n4", "--no-wait", *FAST)
         drained_s = wait_until_done(cluster)
         assert replicas(cluster)["n4"] == 0
+        held = refused("node", "remove", "n4", "--data", cluster.data)
+        assert held == "octad: n4 still runs; stop n4, then remove it"
         octad(cluster, "node", "add", "n4", "--no-wait", *FAST)
         added_s = wait_until_done(cluster)
         assert replicas(cluster)["n4"] > 0
-    say(f"drained in {drained_s:.1f} s, filled in {added_s:.1f} s", load)
+        octad(cluster, "shards", "split", "--no-wait")
+        split_s = wait_until_done(cluster)
+    say(f"drained in {drained_s:.1f}, filled in {added_s:.1f}, split in {split_s:.1f} s", load)
     wait_until_whole(cluster)
     for node in range(4):
         load.check_at(node)

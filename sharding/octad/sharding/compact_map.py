@@ -6,14 +6,20 @@ below 64 KiB while shards move or nodes are down. Little-endian; a varint is LEB
     map      := "OCTM" | version u8 | width u8 | identities | pools | xxh3_64 of all before: u64
     identities := count u16 | count x (node u16 | length u8 | incarnation, UTF-8)
     pools    := count u16 | count x (id u32 | replicas u8 | depth u8 | 2^depth rows)
+    rows     := row | in version 2, where the row is deeper than its place: the upper half's rows
+                of each split that made it so, the first split's first
     row      := 0                                    when no row is known
               | head u8 | epoch varint | [depth u8] | members | [states]
     head     := bits 0-2 number of members, 3-5 the primary's place among them,
-                6 states follow, 7 the row's depth differs from its pool's and follows
+                6 states follow, 7 the row's depth differs from its place's and follows
     members  := an index into the identities each, in `width` bytes (1 or 2)
     states   := counts u8 (bits 0-1 recruits, 2-4 learners, 5-7 former members)
               | recruits x (place u8 | base varint | epoch - base_epoch varint)
               | learners x index | former members x (index | zigzag(upto - reference) varint)
+
+The place of a pool's own row has the pool's depth, that of the upper half of a split one more than
+what was split. A map that knows no upper half, as all do but while a pool is split, is written in
+version 1, which has no room for any.
 
 The reference is the first recruit's base, or 0: a removed member is complete up to about there.
 Identities and pools come in ascending order, so equal maps are equal bytes. The format is explained
@@ -23,11 +29,21 @@ with an example in `docs/reference/shard-map.md`. This file knows bytes only.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from xxhash import xxh3_64_intdigest
 
-from octad.sharding.ids import Epoch, NodeId, PoolId, Seq, ShardId, shard_id
+from octad.sharding.ids import (
+    SHARD_NUMBER_BITS,
+    Epoch,
+    NodeId,
+    PoolId,
+    Seq,
+    ShardId,
+    number_of,
+    pool_of,
+    shard_id,
+)
 from octad.sharding.limits import NODE_ID_MAX, SHARD_DEPTH_MAX
 from octad.sharding.shard_map import (
     FormerMember,
@@ -40,7 +56,8 @@ from octad.sharding.shard_map import (
 )
 
 MAGIC = b"OCTM"
-VERSION = 1
+VERSION_WITHOUT_HALVES = 1
+VERSION = 2
 CHECKSUM_BYTES = 8
 MEMBERS_MAX = 7
 RECRUITS_MAX = 3
@@ -71,7 +88,8 @@ def encode_map(shard_map: ShardMap) -> bytes:
     if len(identities) > NODE_ID_MAX:
         raise UnencodableRow(f"{len(identities)} identities: at most {NODE_ID_MAX}")
     width = 1 if len(identities) <= 256 else 2
-    out = bytearray(_HEADER.pack(MAGIC, VERSION, width, len(identities)))
+    version = VERSION if _knows_upper_halves(shard_map) else VERSION_WITHOUT_HALVES
+    out = bytearray(_HEADER.pack(MAGIC, version, width, len(identities)))
     for node, incarnation in identities:
         name = incarnation.encode()
         if len(name) > 255:
@@ -82,10 +100,28 @@ def encode_map(shard_map: ShardMap) -> bytes:
     for pool in sorted(shard_map.pools.values(), key=lambda each: each.id):
         out += _POOL.pack(pool.id, pool.replicas, pool.depth)
         for number in range(1 << pool.depth):
-            shard = shard_id(pool.id, number)
-            row = shard_map.rows.get(shard)
-            out += b"\0" if row is None else _encode_row(row, pool.depth, index)
+            for row, depth in _rows(shard_map, pool.id, number, pool.depth, version):
+                out += b"\0" if row is None else _encode_row(row, depth, index)
     return bytes(out) + xxh3_64_intdigest(out).to_bytes(CHECKSUM_BYTES, "little")
+
+
+def _knows_upper_halves(shard_map: ShardMap) -> bool:
+    depths = {pool.id: pool.depth for pool in shard_map.pools.values()}
+    return any(
+        number_of(shard) >> depths.get(pool_of(shard), SHARD_NUMBER_BITS)
+        for shard in shard_map.rows
+    )
+
+
+def _rows(
+    shard_map: ShardMap, pool: PoolId, number: int, depth: int, version: int
+) -> Iterator[tuple[ShardRow | None, int]]:
+    """A place's row and, from version 2 on, those of all its upper halves; each with its depth."""
+    row = shard_map.rows.get(shard_id(pool, number))
+    yield row, depth
+    if row is not None and version > VERSION_WITHOUT_HALVES:
+        for split in range(depth, row.depth):
+            yield from _rows(shard_map, pool, number + (1 << split), split + 1, version)
 
 
 def _identities(row: ShardRow) -> list[Identity]:
@@ -93,9 +129,11 @@ def _identities(row: ShardRow) -> list[Identity]:
     return [(each.node, each.incarnation) for each in holders]
 
 
-def _encode_row(row: ShardRow, pool_depth: int, index: dict[Identity, bytes]) -> bytes:
+def _encode_row(row: ShardRow, place_depth: int, index: dict[Identity, bytes]) -> bytes:
     recruits = [place for place, each in enumerate(row.members) if each.base or each.base_epoch]
     places = [place for place, each in enumerate(row.members) if each.node == row.primary]
+    if row.depth > SHARD_DEPTH_MAX:
+        raise UnencodableRow(f"a row of depth {row.depth}: at most {SHARD_DEPTH_MAX}")
     if not 1 <= len(row.members) <= MEMBERS_MAX or len(places) != 1:
         raise UnencodableRow(f"{len(row.members)} members, {len(places)} of them primary")
     if (
@@ -109,9 +147,9 @@ def _encode_row(row: ShardRow, pool_depth: int, index: dict[Identity, bytes]) ->
         )
     states = bool(recruits or row.learners or row.last_full)
     head = len(row.members) | places[0] << 3
-    head |= HAS_STATES * states | HAS_DEPTH * (row.depth != pool_depth)
+    head |= HAS_STATES * states | HAS_DEPTH * (row.depth != place_depth)
     parts = [bytes([head]), _varint(row.epoch)]
-    if row.depth != pool_depth:
+    if row.depth != place_depth:
         parts.append(bytes([row.depth]))
     parts += [index[each.node, each.incarnation] for each in row.members]
     if states:
@@ -171,18 +209,19 @@ class _Reader:
     def __init__(self, body: bytes) -> None:
         self.body = body
         self.at = 0
+        self.version = 0
+        self.rows: dict[ShardId, ShardRow] = {}
         self.identities: list[Identity] = []
         self.index: Callable[[], Identity] = self._narrow_index
 
     def read_map(self) -> ShardMap:
-        _, version, width, count = _HEADER.unpack_from(self.body)
+        _, self.version, width, count = _HEADER.unpack_from(self.body)
         self.at = _HEADER.size
-        if version != VERSION or width not in (1, 2):
-            raise CorruptMap(f"version {version}, width {width}")
+        if not self.version or width not in (1, 2):
+            raise CorruptMap(f"version {self.version}, width {width}")
         self.index = self._narrow_index if width == 1 else self._wide_index
         self.identities = [self._identity() for _ in range(count)]
         pools: dict[PoolId, Pool] = {}
-        rows: dict[ShardId, ShardRow] = {}
         for _ in range(self._u16()):
             id_, replicas, depth = _POOL.unpack_from(self.body, self.at)
             self.at += _POOL.size
@@ -191,10 +230,18 @@ class _Reader:
             pool = Pool(PoolId(id_), replicas, depth)
             pools[pool.id] = pool
             for number in range(1 << depth):
-                row = self._row(depth)
-                if row is not None:
-                    rows[shard_id(pool.id, number)] = row
-        return ShardMap(pools, rows)
+                self._read_rows(pool.id, number, depth)
+        return ShardMap(pools, self.rows)
+
+    def _read_rows(self, pool: PoolId, number: int, depth: int) -> None:
+        """The row of a place of this depth, and those of the halves that were split from it."""
+        row = self._row(depth)
+        if row is None:
+            return
+        self.rows[shard_id(pool, number)] = row
+        if self.version > VERSION_WITHOUT_HALVES:
+            for split in range(depth, row.depth):
+                self._read_rows(pool, number + (1 << split), split + 1)
 
     def _identity(self) -> Identity:
         node, length = NodeId(self._u16()), self._byte()
@@ -204,12 +251,14 @@ class _Reader:
         self.at += length
         return node, name.decode()
 
-    def _row(self, pool_depth: int) -> ShardRow | None:
+    def _row(self, place_depth: int) -> ShardRow | None:
         head = self._byte()
         if not head:
             return None
         epoch = Epoch(self._varint())
-        depth = self._byte() if head & HAS_DEPTH else pool_depth
+        depth = self._byte() if head & HAS_DEPTH else place_depth
+        if depth > SHARD_DEPTH_MAX:
+            raise CorruptMap(f"a row of depth {depth}")
         holders = [self.index() for _ in range(head & 7)]
         members = [Member(node, incarnation) for node, incarnation in holders]
         learners: tuple[Learner, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +14,13 @@ import pytest
 
 from octad.client.shell import command_line
 from octad.client.shell.command import CommandError
-from octad.client.shell.command_line import EXIT_INTERRUPTED, EXIT_USAGE, GROUP, main
+from octad.client.shell.command_line import (
+    EXIT_INTERRUPTED,
+    EXIT_UNREAD,
+    EXIT_USAGE,
+    GROUP,
+    main,
+)
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -188,3 +195,12 @@ def test_python_dash_m_octad_is_the_command() -> None:
         [sys.executable, "-m", "octad", "--version"], capture_output=True, text=True, timeout=30
     )
     assert (result.returncode, result.stdout) == (0, f"octad {version('octad')}\n")
+
+
+def test_a_reader_that_has_gone_is_no_failure_worth_a_traceback() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as nobody:
+        command = [sys.executable, "-m", "octad", "--help"]
+        done = subprocess.run(command, stdout=nobody, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (EXIT_UNREAD, b"")

@@ -14,7 +14,7 @@ import aiohttp
 import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.unit.coordinator.cluster_records import join_request, node
+from tests.unit.coordinator.cluster_records import POOL, join_request, node
 from tests.unit.coordinator.running_coordinator import (
     KEYS,
     open_cluster,
@@ -29,16 +29,24 @@ from octad.client.shell.log_lines import JsonFormatter, LogLine
 from octad.coordinator.core.admission import JoinRefused
 from octad.coordinator.core.api import OPERATIONS
 from octad.coordinator.core.openapi import openapi_document
+from octad.coordinator.core.records import PoolRecord
 from octad.coordinator.shell.coordinator import Coordinator
 from octad.coordinator.shell.joining_reach import check_reach
 from octad.coordinator.store.interface import ConfigStore, Put
 from octad.sharding.compact_map import decode_map
+from octad.sharding.ids import shard_id
+from octad.sharding.shard_map import decode_row, encode_row
+from octad.sharding.splitting import split_row
 
 
 async def with_map(store: ConfigStore, coordinator: Coordinator) -> None:
     for number in (1, 2, 3):
         await register(store, node(number))
     await until(lambda: coordinator.status().state == "healthy", "the map stands")
+
+
+async def value_of(store: ConfigStore, key: str) -> bytes:
+    return next(e.value for e in (await store.range(key)).entries if e.key == key)
 
 
 def test_the_description_holds_every_operation_and_resolves() -> None:
@@ -102,6 +110,29 @@ async def test_the_map_is_polled_and_comes_in_two_forms(tmp_path: Path) -> None:
         quick = {**headers, "If-None-Match": response.headers["ETag"]}
         async with session.get(url + MAP_PATH, params={"wait": "0.05"}, headers=quick) as response:
             assert response.status == 304
+
+
+async def test_while_a_pool_is_split_the_binary_map_has_its_upper_halves_too(
+    tmp_path: Path,
+) -> None:
+    async with (
+        open_cluster(tmp_path) as store,
+        running(store) as (coordinator, url),
+        aiohttp.ClientSession() as session,
+    ):
+        await with_map(store, coordinator)
+        pool = msgspec.json.decode(await value_of(store, KEYS.pool(POOL)), type=PoolRecord)
+        low, high = shard_id(POOL, 1), shard_id(POOL, 1 + (1 << pool.depth))
+        whole = decode_row(await value_of(store, KEYS.shard(low)))
+        binary = coordinator.map_binary()
+        rows = zip((low, high), split_row(whole), strict=True)
+        await store.transact([], [Put(KEYS.shard(shard), encode_row(row)) for shard, row in rows])
+        await until(lambda: coordinator.map_binary() != binary, "the split is known")
+        async with session.get(url + MAP_PATH, headers={"Accept": MAP_BINARY_TYPE}) as response:
+            decoded = decode_map(await response.read())
+        assert decoded.rows[low] == decoded.rows[high]
+        assert set(decoded.shards_of(POOL)) == decoded.rows.keys()
+        assert len(decoded.rows) == 1 + (1 << pool.depth)
 
 
 async def test_what_is_served_without_the_store_says_how_old_it_is(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from tests.unit.failover.single_replicas import (
     BARRIER,
@@ -295,6 +296,19 @@ def test_r12_an_ack_of_an_earlier_session_counts_for_nothing() -> None:
     assert proposed(primary.on_timer(1.0)).proposed.member(D) is not None
 
 
+def test_r12_a_join_that_comes_before_the_swap_is_known_is_answered_after_it() -> None:
+    primary = leader((A,))
+    assert primary.row is not None
+    learner_row = ShardRow(Epoch(3), 0, A, primary.row.members, (Learner(D, "disk4"),))
+    primary.pending = Swap(primary.row, learner_row)
+    assert primary.on_join(D, Epoch(3), 7) == []
+    assert primary.on_timer(1.0) == []
+    durable(primary, primary.on_row(learner_row, 1.0))
+    (session,) = [a for a in primary.on_timer(1.1) if isinstance(a, SendSession)]
+    assert (session.node, session.nonce) == (D, 7)
+    assert not any(isinstance(a, SendSession) for a in primary.on_timer(1.2)), "once"
+
+
 def test_r12_a_learner_that_is_not_in_the_primarys_session_asks_again() -> None:
     learner = replica(D)
     learner_row = ShardRow(Epoch(3), 0, A, row(3).members, (Learner(D, "disk4"),))
@@ -314,6 +328,39 @@ def test_r13_a_former_member_knows_that_what_it_had_is_committed() -> None:
         Epoch(4), 0, A, (Member(A, "disk1"),), (), (FormerMember(B, "disk2", Seq(1)),)
     )
     assert any(isinstance(action, Apply) for action in former.on_row(without, 1.0))
+
+
+def test_r13_who_leaves_a_shard_that_is_whole_without_it_is_not_remembered() -> None:
+    primary = leader((A, B, C, D))
+    primary.strength = Strength(3, 2)
+    primary.on_plan(Plan((A, B, C), A, 0))
+    others = [follower(node, primary) for node in (B, C)]
+    for now in (8.0, 8.5, 9.0, 9.5):
+        for other in others:
+            beat_each_other(primary, other, now)
+        actions = primary.on_timer(now)
+    after = proposed(actions).proposed
+    assert [member.node for member in after.members] == [A, B, C]
+    assert after.last_full == ()
+
+
+def test_r13_what_a_takeover_remembered_is_forgotten_when_the_shard_is_whole() -> None:
+    primary = leader((A, B))
+    assert primary.row is not None
+    primary.row = msgspec.structs.replace(
+        primary.row, last_full=(FormerMember(C, "disk3", Seq(1)),)
+    )
+    beat_each_other(primary, follower(B, primary), 1.0)
+    swap = proposed(primary.on_timer(1.0))
+    assert swap.proposed == msgspec.structs.replace(
+        swap.expected, epoch=Epoch(swap.expected.epoch + 1), last_full=()
+    )
+    primary = leader((A, B))
+    assert primary.row is not None
+    primary.strength = Strength(3, 2)
+    primary.row = swap.expected
+    beat_each_other(primary, follower(B, primary), 1.0)
+    assert primary.on_timer(1.0) == [], "one is still missed"
 
 
 def test_r14_a_replay_applies_nothing_above_the_commit_point() -> None:

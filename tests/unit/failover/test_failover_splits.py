@@ -36,6 +36,7 @@ from octad.storage_node.core.failover.replica_actions import (
     Propose,
     SplitLog,
 )
+from octad.storage_node.core.failover.replica_state import Strength
 from octad.storage_node.core.failover.shard_log import Entry, ShardLog
 from octad.storage_node.core.failover.shard_replica import ShardReplica
 from octad.storage_node.core.failover.shard_splitter import ancestors
@@ -99,7 +100,12 @@ def test_a_shard_is_not_split_when_somebody_is_missed_or_silent() -> None:
     missed = ready_to_split()
     assert missed.row is not None
     missed.row = msgspec.structs.replace(missed.row, last_full=(FormerMember(C, "disk3", Seq(1)),))
+    missed.strength = Strength(3, 2)
     assert missed.on_timer(1.0) == []
+    missed.strength = Strength(2, 1)
+    assert proposed(missed.on_timer(1.0)).proposed.last_full == ()
+    assert missed.pending is not None
+    assert missed.pending.sibling is None, "first of all nobody is missed any more"
 
 
 def test_the_primary_of_the_split_leads_both_halves_behind_the_same_entry() -> None:

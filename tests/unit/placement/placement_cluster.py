@@ -97,6 +97,9 @@ class PlacementCluster:
         self.zones_min = 1  # Every row at strength must span as many.
         self.rows_changed = 0
         self.copying_max = 0
+        self.plans_max = 0
+        self.grace_ticks = 0  # What a primary waits for before a member may leave.
+        self._waited: Counter[ShardId] = Counter()
         self.elections = 0
         self._copied: Counter[ShardId] = Counter()
         self._views: list[PlacementView] = []
@@ -216,6 +219,7 @@ class PlacementCluster:
         for transaction in late:  # Sent by the dead one, arriving under its successor.
             assert not self.transact(transaction.compares, transaction.operations).succeeded
         self.copying_max = max(self.copying_max, self.copying())
+        self.plans_max = max(self.plans_max, len(self.view().plans))
 
     def copying(self) -> int:
         """How many plans have a copy that has not arrived."""
@@ -247,7 +251,10 @@ class PlacementCluster:
                     self._copied[shard] += 1
                     assert stored is not None
                     self._report(shard, row, stored.revision, "copying", "")
+                case ChangeRow(step=Step.REMOVE) if self._waited[shard] < self.grace_ticks:
+                    self._waited[shard] += 1
                 case ChangeRow():
+                    self._waited[shard] = 0
                     self._change(shard, row, step)
                 case DropLearner(node=node):
                     learners = tuple(each for each in row.learners if each.node != node)

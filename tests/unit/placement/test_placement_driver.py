@@ -114,6 +114,22 @@ def test_not_more_copies_are_under_way_than_allowed_in_all_and_at_a_node() -> No
     assert one.copying_max == 1, "they all arrive at one node"
 
 
+def test_a_shard_that_only_waits_for_old_leases_does_not_hold_up_the_next_copy() -> None:
+    def ticks(grace: int, **throttle: int) -> tuple[PlacementCluster, int]:
+        cluster = five(later=1)
+        cluster.grace_ticks = grace
+        cluster.ask("add", "n5", **throttle)
+        return cluster, cluster.run()
+
+    _, at_once = ticks(0, moves_max=2, moves_per_node_max=2)
+    waiting, with_waits = ticks(8, moves_max=2, moves_per_node_max=2)
+    assert with_waits <= at_once + 8 + 2
+    assert waiting.copying_max == 2
+    assert waiting.plans_max > 2
+    flooded, _ = ticks(40, moves_max=2, moves_per_node_max=2)
+    assert flooded.plans_max == 8, "and only so many wait"
+
+
 def test_primaries_are_balanced_without_moving_a_byte() -> None:
     cluster = five()
     for number in range(32):

@@ -57,6 +57,7 @@ from octad.coordinator.store.interface import Delete, Put
 from octad.coordinator.store.mirror import Mirror
 from octad.sharding.ids import Epoch, NodeId, PoolId, shard_id
 from octad.sharding.shard_map import ShardRow, decode_row, encode_row
+from octad.sharding.splitting import split_row
 from octad.storage_node.core.record_format import Identity
 from octad.storage_node.shell.disk import Disk
 from octad.storage_node.shell.row_keeper import RowKeeper
@@ -66,8 +67,8 @@ GOLDEN_BACKUP = Path(__file__).parents[2] / "golden" / "coordinator" / "backup-1
 GOLDEN_KEPT = Path(__file__).parents[2] / "golden" / "coordinator" / "cluster-kept-1.bin"
 
 
-def at(epoch: int, *members: int) -> bytes:
-    return encode_row(msgspec.structs.replace(row(*members), epoch=Epoch(epoch)))
+def at(epoch: int, *members: int, depth: int = 0) -> bytes:
+    return encode_row(msgspec.structs.replace(row(*members, depth=depth), epoch=Epoch(epoch)))
 
 
 def identity(number: int) -> bytes:
@@ -137,6 +138,20 @@ def test_a_shard_that_nobody_knows_is_never_made_anew_by_the_way() -> None:
     with pytest.raises(RebuildRefused, match="nobody who was asked knows shard 0/1"):
         rebuild(CLUSTER, [lost], None)
     assert rebuild(CLUSTER, [lost], None, accept_loss=True).shards == 1
+
+
+def test_the_lost_upper_half_of_a_shard_that_was_split_is_missed_as_well() -> None:
+    half = encode_row(split_row(row(1, depth=0))[0])
+    with pytest.raises(RebuildRefused, match="nobody who was asked knows shard 0/1"):
+        rebuild(CLUSTER, [kept(1, {0: half}, 9)], None)
+    assert rebuild(CLUSTER, [kept(1, {0: half, 1: half}, 9)], None).shards == 2
+
+
+def test_what_a_newer_octad_has_put_into_a_row_stays_there() -> None:
+    newer = at(4, 1)[:-1] + b',"tint":"blue"}'
+    rebuilt = rebuild(CLUSTER, [kept(1, {0: newer}, 9)], None).entries["shards/0/0"]
+    assert msgspec.json.decode(rebuilt)["tint"] == "blue"
+    assert decode_row(rebuilt).epoch == 4 + EPOCH_STEP
 
 
 def test_what_was_deleted_does_not_come_back_from_a_node_that_missed_it() -> None:
@@ -229,10 +244,12 @@ def test_what_is_no_kept_file_is_refused() -> None:
 
 
 def test_the_formats_are_the_golden_ones() -> None:
-    backup = backup_of({"pools/0": b'{"id":0,"replicas":2,"depth":0}', "shards/0/0": at(5, 1, 2)})
+    backup = backup_of(
+        {"pools/0": b'{"id":0,"replicas":2,"depth":0}', "shards/0/0": at(5, 1, 2, depth=2)}
+    )
     assert GOLDEN_BACKUP.read_bytes() == encode_backup(backup)
     header = KeptHeader(CLUSTER, NodeId(1), incarnation(1))
-    entries = [KeptEntry("shards/0/0", at(5, 1, 2), 0, 7)]
+    entries = [KeptEntry("shards/0/0", at(5, 1, 2, depth=2), 0, 7)]
     assert GOLDEN_KEPT.read_bytes() == encode_kept(header, entries, (0, 9))
 
 

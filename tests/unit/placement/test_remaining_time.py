@@ -6,7 +6,7 @@ import pytest
 
 from octad.client.core.shown_amounts import shown_bytes, shown_time
 from octad.coordinator.core.placement_messages import PlanStatus
-from octad.coordinator.core.remaining_time import RemainingTime, bar
+from octad.coordinator.core.remaining_time import RemainingTime, WorkLeft, bar
 from octad.coordinator.shell.plan_report import progress_line
 
 
@@ -32,6 +32,29 @@ def test_only_the_last_minute_counts() -> None:
     assert remaining.seconds(900, 105.0) == pytest.approx(495.0), "slow of late"
 
 
+def test_with_no_byte_left_the_steps_that_are_left_still_take_time() -> None:
+    work = WorkLeft()
+    assert work.seconds(0, 100, 0.0) is None
+    assert work.seconds(0, 50, 10.0) == pytest.approx(10.0)
+    assert work.seconds(0, 0, 20.0) == 0.0
+
+
+def test_the_slower_of_bytes_and_steps_says_when_it_ends() -> None:
+    work = WorkLeft()
+    work.seconds(1000, 100, 0.0)
+    assert work.seconds(500, 90, 10.0) == pytest.approx(90.0), "many small shards are left"
+    assert work.seconds(500, 90, 11.0) is not None
+    large = WorkLeft()
+    large.seconds(1000, 2, 0.0)
+    assert large.seconds(500, 2, 10.0) == pytest.approx(10.0), "one large shard is on its way"
+    still = WorkLeft()
+    still.seconds(1000, 100, 0.0)
+    assert still.seconds(1000, 50, 10.0) is None, "empty shards went; of bytes nothing is known"
+    unknown = WorkLeft()
+    unknown.seconds(None, 100, 0.0)
+    assert unknown.seconds(None, 50, 10.0) == pytest.approx(10.0)
+
+
 def test_sizes_and_times_are_for_people() -> None:
     assert (shown_bytes(None), shown_bytes(12), shown_bytes(3 << 30)) == (
         "unknown",
@@ -49,7 +72,7 @@ def test_sizes_and_times_are_for_people() -> None:
 
 def test_the_line_says_what_is_left_and_what_is_wrong() -> None:
     status = PlanStatus("id", "drain n2", "running", 40, 10, None, 0, 0, 0, (), ("n5 is gone",))
-    line = progress_line(status, RemainingTime(), 0.0)
+    line = progress_line(status, WorkLeft(), 0.0)
     assert line == (
         "[##################......] running, 10 of 40 copies left, unknown left,"
         " time left: unknown  ! n5 is gone"

@@ -1,6 +1,7 @@
 """The `octad` command: finds its verbs by entry point, runs one, turns errors into one line.
 
-Exit codes: 0 done, 1 failed, 2 not understood, 130 interrupted; a verb may document others.
+Exit codes: 0 done, 1 failed, 2 not understood, 130 interrupted, 141 when nobody reads the output
+any more (`octad … | head`); a verb may document others.
 Starting fast is a promise (`octad --help` in well under 150 ms), so a verb's module is loaded only
 when that verb is run or the list of verbs is shown, and loads what it needs to run only then.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points, version
@@ -19,6 +21,7 @@ from octad.client.shell.command import Command, CommandError
 GROUP = "octad.commands"
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+EXIT_UNREAD = 141  # As a shell shows a command that SIGPIPE ended.
 # Which extra of the distribution brings the packages that a verb needs.
 _EXTRA_DEFAULT = "server"
 _EXTRAS = {"octad.sharding.study": "study"}
@@ -28,7 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The console script. Gives the exit code; never raises what a user could have caused."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _run(words, {point.name: point for point in entry_points(group=GROUP)})
+        code = _run(words, {point.name: point for point in entry_points(group=GROUP)})
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # For the last flush.
+        return EXIT_UNREAD
     except CommandError as error:
         print(f"octad: {error}", file=sys.stderr)
         return error.exit_code

@@ -47,6 +47,7 @@ from octad.sharding.shard_map import ShardRow
 RETRY_S = 30.0  # After a refusal, before the same is asked of the same shard again.
 REPAIR_AFTER_S = 10.0  # A primary recruits by itself within seconds; a plan is for when it cannot.
 GARBAGE_S = 60.0
+PLANS_PER_WORK = 4  # At work or waiting for leases to end, to those that may be at work.
 STALL_S = 600.0  # A plan without any sign of progress gives its place to another one.
 _PLANS_PER_TRANSACTION = STORE_TRANSACTION_OPERATIONS_MAX // 3
 
@@ -311,40 +312,49 @@ class PlacementDriver:
 
 
 class _Room:
-    """How many more plans may be under way, in all and at each node that copies."""
+    """How many more plans may be under way: what is at work in all, and copies at each node.
+
+    A move whose copy has arrived waits for old leases to end, and costs next to nothing: it does
+    not hold up the next copy. Only so many are let wait that a store is not flooded. Hand-overs
+    and splits stop a shard's writes for a moment, and many splits at once delay listings.
+    """
 
     def __init__(self, view: PlacementView, operation: Operation | None) -> None:
         self._view = view
-        self._in_all = operation.moves_max if operation else MOVES_MAX_DEFAULT
+        self._work_max = operation.moves_max if operation else MOVES_MAX_DEFAULT
         self._per_node = operation.moves_per_node_max if operation else MOVES_PER_NODE_MAX_DEFAULT
         self._copies: Counter[NodeId] = Counter()
-        self._repairs = self._others = 0
+        self._repairing = self._working = self._waiting = 0
         for shard, stored in view.plans.items():
-            self._count(shard, stored.record)
+            self._count(stored.record, self._busy(shard, stored.record))
 
     @property
     def is_full(self) -> bool:
         """Whether nothing but repairs has room."""
-        return self._repairs + self._others >= self._in_all
+        in_all = self._working + self._waiting
+        at_work = self._repairing + self._working
+        return at_work >= self._work_max or in_all >= PLANS_PER_WORK * self._work_max
 
     def take(self, shard: ShardId, plan: ShardPlan) -> bool:
         """Count `plan` if there is room for it; a repair does not wait for moves to end."""
-        taken = self._repairs if plan.reason == "repair" else self._repairs + self._others
-        busy = any(self._copies[node] >= self._per_node for node in self._busy(shard, plan))
-        if taken >= self._in_all or busy:
+        busy = self._busy(shard, plan)
+        full = self._repairing >= self._work_max if plan.reason == "repair" else self.is_full
+        if full or any(self._copies[node] >= self._per_node for node in busy):
             return False
-        self._count(shard, plan)
+        self._count(plan, busy)
         return True
 
-    def _count(self, shard: ShardId, plan: ShardPlan) -> None:
-        self._copies.update(self._busy(shard, plan))
+    def _count(self, plan: ShardPlan, busy: list[NodeId]) -> None:
+        self._copies.update(busy)
         if plan.reason == "repair":
-            self._repairs += 1
+            self._repairing += 1
+        elif plan.reason == "move" and not busy:
+            self._waiting += 1
         else:
-            self._others += 1
+            self._working += 1
 
     def _busy(self, shard: ShardId, plan: ShardPlan) -> list[NodeId]:
-        """Who sends and who receives a copy."""
+        """Who sends and who receives a copy; nobody where there is none, or it has arrived."""
         row = self._view.cluster.rows.get(shard)
         if plan.add is None or row is None or row.member(plan.add.node) is not None:
             return []

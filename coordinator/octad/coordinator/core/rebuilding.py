@@ -18,11 +18,12 @@ from dataclasses import dataclass
 
 import msgspec
 
+from octad.client.core.kept_fields import with_unknown_fields
 from octad.coordinator.core.backup_format import Backup
 from octad.coordinator.core.kept_cluster import KeptCluster
 from octad.coordinator.core.records import IdentityRecord, PoolRecord, StoreKeys
 from octad.sharding.ids import Epoch, NodeId, PoolId, ShardId, node_name, shard_id, shard_name
-from octad.sharding.shard_map import ShardRow, decode_row, encode_row
+from octad.sharding.shard_map import Pool, ShardMap, ShardRow, decode_row
 
 EPOCH_STEP = 1000
 BUCKET_ID_STEP = 1 << 16
@@ -60,6 +61,15 @@ class _Source:
     entries: Mapping[str, bytes]
 
 
+@dataclass(frozen=True, slots=True)
+class _KnownRow:
+    """The newest row of a shard, as it was written and by whom it is known."""
+
+    row: ShardRow
+    value: bytes
+    source: str
+
+
 def rebuild(
     cluster: str,
     kept: Sequence[KeptCluster],
@@ -73,7 +83,8 @@ def rebuild(
     sources = [*_sources(cluster, kept), *_backup_source(cluster, backup)]
     if not sources:
         raise RebuildRefused("nothing to rebuild from", "name nodes: --from-nodes, --node-data")
-    rows = _newest_rows(sources)
+    newest = _newest_rows(sources)
+    rows = {shard: known.row for shard, known in newest.items()}
     freshest = max(sources, key=lambda source: source.seen)
     entries = {key: value for key, value in freshest.entries.items() if not key.startswith(_SHARDS)}
     if not trust_backup:
@@ -86,9 +97,9 @@ def rebuild(
             "name its nodes' directories, too; --accept-loss begins such shards anew, empty",
         )
     _go_forward(entries, kept, sources)
-    for shard, row in rows.items():
-        raised = msgspec.structs.replace(row, epoch=Epoch(row.epoch + EPOCH_STEP))
-        entries[_row_key(shard)] = encode_row(raised)
+    for shard, known in newest.items():
+        raised = msgspec.structs.replace(known.row, epoch=Epoch(known.row.epoch + EPOCH_STEP))
+        entries[_row_key(shard)] = with_unknown_fields(known.value, raised)
     notes = [f"buckets, keys and settings are those that {freshest.name} saw last"]
     if missing:
         notes.append(f"{len(missing)} shards begin anew, empty")
@@ -122,23 +133,23 @@ def _backup_source(cluster: str, backup: Backup | None) -> Iterable[_Source]:
     yield _Source("the backup", seen, backup.entries)
 
 
-def _newest_rows(sources: Sequence[_Source]) -> dict[ShardId, ShardRow]:
-    newest: dict[ShardId, tuple[ShardRow, str]] = {}
+def _newest_rows(sources: Sequence[_Source]) -> dict[ShardId, _KnownRow]:
+    newest: dict[ShardId, _KnownRow] = {}
     for source in sources:
         for key, value in source.entries.items():
             if not key.startswith(_SHARDS):
                 continue
             shard, row = _shard_of(key), decode_row(value)
             known = newest.get(shard)
-            if known is None or row.epoch > known[0].epoch:
-                newest[shard] = (row, source.name)
-            elif row.epoch == known[0].epoch and row != known[0]:
+            if known is None or row.epoch > known.row.epoch:
+                newest[shard] = _KnownRow(row, value, source.name)
+            elif row.epoch == known.row.epoch and row != known.row:
                 raise RebuildRefused(
-                    f"{known[1]} and {source.name} know different rows of shard"
+                    f"{known.source} and {source.name} know different rows of shard"
                     f" {shard_name(shard)} at epoch {row.epoch}",
                     "leave out the one whose data is older; its name goes to --without",
                 )
-    return {shard: row for shard, (row, _) in sorted(newest.items())}
+    return dict(sorted(newest.items()))
 
 
 def _check_everybody_heard(
@@ -180,12 +191,8 @@ def _missing_shards(
         raise RebuildRefused(
             "nobody who was asked knows the pools", "name a directory of a node that served"
         )
-    return [
-        shard
-        for pool in pools
-        for number in range(1 << pool.depth)
-        if (shard := shard_id(pool.id, number)) not in rows
-    ]
+    shard_map = ShardMap({p.id: Pool(p.id, p.replicas, p.depth) for p in pools}, rows)
+    return [shard for pool in pools for shard in shard_map.shards_of(pool.id) if shard not in rows]
 
 
 def _go_forward(

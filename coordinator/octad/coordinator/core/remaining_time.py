@@ -33,6 +33,23 @@ class RemainingTime:
         return left * took_s / done
 
 
+class WorkLeft:
+    """An operation's: bytes say most, but empty shards and hand-overs take their time as well."""
+
+    def __init__(self) -> None:
+        self._bytes, self._steps = RemainingTime(), RemainingTime()
+
+    def seconds(self, bytes_left: int | None, steps_left: int, now_s: float) -> float | None:
+        """Until both are done; by the steps alone where no byte is left, or none is known of."""
+        by_steps = self._steps.seconds(steps_left, now_s)
+        if bytes_left is None:
+            return by_steps
+        by_bytes = self._bytes.seconds(bytes_left, now_s)
+        if bytes_left == 0 or by_bytes is None:
+            return by_steps if bytes_left == 0 else None
+        return by_bytes if by_steps is None else max(by_bytes, by_steps)
+
+
 def bar(share: float) -> str:
     """A share from 0 to 1 as a picture."""
     filled = round(max(0.0, min(1.0, share)) * BAR_WIDTH)

@@ -16,7 +16,7 @@ from octad.coordinator.core.placement_messages import (
     PlanAnswer,
     PlanStatus,
 )
-from octad.coordinator.core.remaining_time import RemainingTime, bar
+from octad.coordinator.core.remaining_time import WorkLeft, bar
 from octad.coordinator.shell.plan_client import PlanClient
 
 EXIT_STOPPED = 3
@@ -61,14 +61,14 @@ def follow(client: PlanClient, answer: PlanAnswer, out: TextIO) -> int:
     """Show a bar until the operation ends, on a terminal; elsewhere return at once."""
     if answer.operation is None or answer.dry_run or not out.isatty():
         return 0
-    remaining = RemainingTime()
+    work = WorkLeft()
     try:
         while True:
             status = client.status()
             if status.operation != answer.operation:
                 out.write("\nanother operation replaced this one\n")
                 return EXIT_STOPPED
-            out.write(f"\r\x1b[K{progress_line(status, remaining, time.monotonic())}")
+            out.write(f"\r\x1b[K{progress_line(status, work, time.monotonic())}")
             out.flush()
             if status.state in ("done", "reverted", "stopped"):
                 out.write("\n")
@@ -79,13 +79,12 @@ def follow(client: PlanClient, answer: PlanAnswer, out: TextIO) -> int:
         return 0
 
 
-def progress_line(status: PlanStatus, remaining: RemainingTime, now_s: float) -> str:
+def progress_line(status: PlanStatus, work: WorkLeft, now_s: float) -> str:
     """One line: share done, what is left, how long at the pace of late."""
     steps_left = status.moves_left + status.splits_left + status.primaries_left
     steps = max(status.moves, status.moves_left) + status.splits_left + status.primaries_left
     by_bytes = status.bytes_left if status.moves_left else None
-    left = float(by_bytes if by_bytes is not None else steps_left)
-    eta = shown_time(remaining.seconds(left, now_s))
+    eta = shown_time(work.seconds(by_bytes, steps_left, now_s))
     share = 1.0 if not steps_left else 1.0 - steps_left / max(1, steps)
     problem = f"  ! {status.problems[0]}" if status.problems else ""
     return f"{bar(share)} {status.state}, {_left(status)}, time left: {eta}{problem}"

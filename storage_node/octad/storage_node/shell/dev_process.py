@@ -207,6 +207,7 @@ async def _start_coordinator(
             address=f"{host}:{port}",
             version=version("octad"),
             nodes_expected=cluster.nodes,
+            checks_reach=True,
         ),
     )
     cleanup.push_async_callback(coordinator.stop)

@@ -31,14 +31,26 @@ def resumed(row: ShardRow) -> ShardRow:
     return _next(row)
 
 
-def without(row: ShardRow, removed: Collection[NodeId], commit: Seq) -> ShardRow:
+def without(row: ShardRow, removed: Collection[NodeId], commit: Seq, replicas: int) -> ShardRow:
     """`removed` leave; those with all of history up to `commit` are remembered (R10, R13)."""
     former = {former.node: former for former in row.last_full}
     for member in row.members:
         if member.node in removed and member.base == 0:
             former[member.node] = FormerMember(member.node, member.incarnation, commit)
     members = tuple(member for member in row.members if member.node not in removed)
-    return _next(row, members=members, last_full=tuple(former.values()))
+    return without_former(_next(row, members=members, last_full=tuple(former.values())), replicas)
+
+
+def without_former(row: ShardRow, replicas: int) -> ShardRow:
+    """`row`, where nobody is remembered if it has full members enough (rule R13)."""
+    if sum(member.base == 0 for member in row.members) < replicas:
+        return row
+    return _replace(row, last_full=())
+
+
+def at_strength(row: ShardRow) -> ShardRow:
+    """Nobody is missed any more: full members are there without those who were."""
+    return _next(row, last_full=())
 
 
 def taken_over(row: ShardRow, node: NodeId, commit: Seq) -> ShardRow:
@@ -82,10 +94,9 @@ def promoted(row: ShardRow, node: NodeId, replicas: int) -> ShardRow:
         Member(known.node, known.incarnation) for known in row.learners if known.node == node
     ]
     learners = tuple(known for known in row.learners if known.node != node)
-    last_full = tuple(former for former in row.last_full if former.node != node)
-    if sum(member.base == 0 for member in members) >= replicas:
-        last_full = ()
-    return _next(row, members=tuple(members), learners=learners, last_full=last_full)
+    former = tuple(former for former in row.last_full if former.node != node)
+    promoted_row = _next(row, members=tuple(members), learners=learners, last_full=former)
+    return without_former(promoted_row, replicas)
 
 
 def handed_over(row: ShardRow, target: NodeId) -> ShardRow:

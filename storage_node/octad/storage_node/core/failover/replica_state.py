@@ -86,6 +86,7 @@ class ReplicaState:
         self.announced = log.applied  # Highest commit point told to everyone.
         self.sessions: dict[NodeId, int] = {}  # The present session of each learner.
         self.sessions_started = 0
+        self.joins_waiting: dict[NodeId, tuple[Epoch, int]] = {}  # Learners' epochs and nonces.
         self.learner_match: dict[NodeId, Seq] = {}
         self.whole_elsewhere: set[NodeId] = set()  # Recruits and learners with all of history.
         self.copying: set[NodeId] = set()  # Those that do not have it yet.

@@ -163,8 +163,13 @@ class Primary(ReplicaState):
         return self.prepare_again(sender, 0, self.log.commit)
 
     def on_join(self, sender: NodeId, epoch: Epoch, nonce: int) -> Actions:
-        """Rule R12: a new session for a learner; what the last one had counts for nothing."""
+        """Rule R12: a new session for a learner; what the last one had counts for nothing.
+
+        A learner may have heard of its row before the primary knows how its swap ended.
+        """
         if not self.leads(epoch) or self.pending is not None or self.log.commit < self.barrier:
+            if self.leading and self.row is not None and epoch >= self.row.epoch:
+                self.joins_waiting[sender] = epoch, nonce
             return []
         assert self.row is not None
         if all(learner.node != sender for learner in self.row.learners):
@@ -176,6 +181,17 @@ class Primary(ReplicaState):
         self.set_targets()
         again = self.prepare_again(sender, session, self.log.commit)
         return [self._session(sender, nonce), *again]
+
+    def answer_joins(self) -> Actions:
+        """Those that came before they could be answered."""
+        if not self.joins_waiting or self.pending is not None:
+            return []
+        waiting, self.joins_waiting = self.joins_waiting, {}
+        return [
+            action
+            for sender, (epoch, nonce) in waiting.items()
+            for action in self.on_join(sender, epoch, nonce)
+        ]
 
     def announcement(self) -> Actions:
         """Tell everyone of a commit point that no Prepare has carried to them."""

@@ -33,10 +33,11 @@ class Reconfigurer(Primary):
             flush: Actions = [FlushIndex()] if self.unflushed else []
             self.unflushed = False
             return flush + self.submit(Swap(row, reconfiguration.resumed(row)), now)
-        actions = self.resend(now)
+        actions = self.answer_joins() + self.resend(now)
         swap = self._removal(row, now)
         if swap is None and self.log.commit >= self.barrier:
-            swap = self._promotion(row) or self._recruitment(row, now) or self._planned(row, now)
+            swap = self._promotion(row) or self._recruitment(row, now)
+            swap = swap or self._forgetting(row) or self._planned(row, now)
         if swap is not None:
             return actions + self.submit(swap, now)
         return actions
@@ -66,7 +67,7 @@ class Reconfigurer(Primary):
         if not leaving:
             return None
         self._note_removed(row, leaving - unwanted, now)
-        proposed = reconfiguration.without(row, leaving, self.log.commit)
+        proposed = reconfiguration.without(row, leaving, self.log.commit, self.strength.replicas)
         if self.log.commit >= self.barrier and not leaving & unwanted:
             recruit = self._recruit(row, leaving, now)
             if recruit is not None:
@@ -85,6 +86,12 @@ class Reconfigurer(Primary):
         self.recruit_not_before = now + RESEND_S
         recruit = self._recruit(row, frozenset(), now)
         return None if recruit is None else Swap(row, reconfiguration.recruited(row, recruit))
+
+    def _forgetting(self, row: ShardRow) -> Swap | None:
+        """Rule R13, where a takeover left full members enough: a split waits for it."""
+        if not row.last_full or reconfiguration.without_former(row, self.strength.replicas) == row:
+            return None
+        return Swap(row, reconfiguration.at_strength(row))
 
     def _note_removed(self, row: ShardRow, removed: set[NodeId], now: float) -> None:
         """Who is there and does nothing for this shard would do nothing again, as a recruit.

@@ -187,6 +187,7 @@ class ShardReplica(Reconfigurer, Backup, Splitter):
         self.draining_until = None
         self.match, self.targets = {}, []
         self.sessions.clear()
+        self.joins_waiting.clear()
         self.leases.forget(self.shard)
         return [Abandon(abandoned)] if abandoned else []
 
