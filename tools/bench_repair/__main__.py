@@ -6,6 +6,7 @@ small ones. Beside each: what the disk and loopback do with the same bytes (`ref
 
 --mib N       of large objects (default 1024), of 1 MB each
 --small N     objects of 4 KiB (default 20000)
+--disk DIR    where the data lies (default: this checkout's disk)
 """
 
 from __future__ import annotations
@@ -64,16 +65,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench-repair", description=__doc__)
     parser.add_argument("--mib", type=int, default=1024)
     parser.add_argument("--small", type=int, default=20_000)
+    parser.add_argument("--disk", type=Path, default=REPOSITORY / ".cache")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, _interrupt)
-    parent = REPOSITORY / ".cache"
-    parent.mkdir(exist_ok=True)
+    options.disk.mkdir(exist_ok=True)
     try:
         binary = build()
         print(f"{machine()}; commit {commit(REPOSITORY)}", flush=True)
         for size, count in ((MB, options.mib * MIB // MB), (SMALL, options.small)):
             if count:
-                with tempfile.TemporaryDirectory(prefix="repair-", dir=parent) as directory:
+                with tempfile.TemporaryDirectory(prefix="repair-", dir=options.disk) as directory:
                     _show(asyncio.run(_measure(binary, Path(directory), size, count)))
     except LoadFailed as failure:
         print(f"octad bench: {failure}", file=sys.stderr)
