@@ -1,4 +1,4 @@
-"""`make bench-repair`: a node is lost with its disk; how fast is everything there three times again?
+"""`make bench-repair`: a node is lost with its disk; how fast is all there three times again?
 
 Starts three nodes, fills them, kills one with SIGKILL, deletes its data, starts an empty one in its
 place, and waits until every shard has three verified copies. Once with large objects, once with
@@ -154,21 +154,29 @@ def _show(repair: Repair) -> None:
     size = f"{repair.size // MB} MB" if repair.size >= MB else f"{repair.size // 1024} KiB"
     print(f"\n{repair.count:,} objects of {size}, {repair.bytes / MB:,.0f} MB")
     print(f"  the new node was ready after {repair.ready_s:.1f} s")
-    print(f"  first shard took it after {repair.first_s:.1f} s, all whole after "
-          f"{repair.whole_s:.1f} s")
+    print(
+        f"  first shard took it after {repair.first_s:.1f} s, all whole after "
+        f"{repair.whole_s:.1f} s"
+    )
     gigabytes = repair.bytes / 1e9
     cpu = sum(repair.cpu_s.values())
-    print(f"  copied at {repair.rate / MB:,.0f} MB/s, {repair.count / (repair.bytes / repair.rate):,.0f} "
-          f"objects/s; CPU of all processes {cpu:.1f} s, {cpu / gigabytes:.2f} s a GB "
-          f"({', '.join(f'{used:.1f}' for used in repair.cpu_s.values())})")
-    print(f"  the disk and loopback alone: {repair.reference / MB:,.0f} MB/s; "
-          f"ratio {repair.rate / repair.reference:.0%}")
+    print(
+        f"  copied at {repair.rate / MB:,.0f} MB/s, {repair.rate / repair.size:,.0f} "
+        f"objects/s; CPU of all processes {cpu:.1f} s, {cpu / gigabytes:.2f} s a GB "
+        f"({', '.join(f'{used:.1f}' for used in repair.cpu_s.values())})"
+    )
+    print(
+        f"  the disk and loopback alone: {repair.reference / MB:,.0f} MB/s; "
+        f"ratio {repair.rate / repair.reference:.0%}"
+    )
     for at, copying in repair.told:
         rest = repair.whole_s - at
         left = "?" if copying.bytes_left is None else f"{copying.bytes_left / MB:,.0f} MB"
         eta = "?" if copying.whole_in_s is None else f"{copying.whole_in_s:.1f} s"
-        print(f"    at {at:5.1f} s: missing {copying.missing}, under way {copying.under_way}, "
-              f"left {left}, whole in {eta} (in fact {rest:.1f} s)")
+        print(
+            f"    at {at:5.1f} s: missing {copying.missing}, under way {copying.under_way}, "
+            f"left {left}, whole in {eta} (in fact {rest:.1f} s)"
+        )
 
 
 if __name__ == "__main__":
