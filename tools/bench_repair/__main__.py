@@ -25,7 +25,7 @@ from types import FrameType
 
 from tools.bench.load import REPOSITORY, Load, LoadFailed, build
 from tools.bench.machine import commit, machine
-from tools.bench_repair.reference import bytes_per_s
+from tools.bench_repair.reference import Reference, measure
 from tools.bench_repair.site import ACCESS_KEY, SECRET_KEY, Site, cpu_s
 
 from octad.client.core.status_document import STATUS_PATH, CopyingStatus, decode_status
@@ -45,7 +45,7 @@ class Repair:
 
     size: int
     count: int
-    reference: float
+    reference: Reference
     ready_s: float = 0.0
     first_s: float = 0.0  # The first shard had the new node among its members.
     whole_s: float = 0.0
@@ -94,7 +94,7 @@ async def _measure(binary: Path, directory: Path, size: int, count: int) -> Repa
         await site.start()
         await asyncio.to_thread(_fill, binary, site, size, count)
         await asyncio.sleep(SETTLE_S)
-        repair = Repair(size, count, bytes_per_s(directory, size * count))
+        repair = Repair(size, count, measure(directory, size * count))
         before = {pid: cpu_s(pid) for pid in site.pids}
         began = time.monotonic()
         site.lose_last()
@@ -165,9 +165,10 @@ def _show(repair: Repair) -> None:
         f"objects/s; CPU of all processes {cpu:.1f} s, {cpu / gigabytes:.2f} s a GB "
         f"({', '.join(f'{used:.1f}' for used in repair.cpu_s.values())})"
     )
+    alone = repair.reference
     print(
-        f"  the disk and loopback alone: {repair.reference / MB:,.0f} MB/s; "
-        f"ratio {repair.rate / repair.reference:.0%}"
+        f"  the disk and loopback alone: {alone.bytes_per_s / MB:,.0f} MB/s, "
+        f"{alone.cpu_s / gigabytes:.2f} s of CPU a GB; ratio {repair.rate / alone.bytes_per_s:.0%}"
     )
     for at, copying in repair.told:
         rest = repair.whole_s - at

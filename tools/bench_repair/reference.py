@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import socket
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 MIB = 1024 * 1024
@@ -18,8 +20,26 @@ MESSAGE_BYTES = MIB
 SYNC_BYTES = 8 * MIB
 
 
-def bytes_per_s(directory: Path, size: int) -> float:
+@dataclass(frozen=True, slots=True)
+class Reference:
+    bytes_per_s: float
+    cpu_s: float  # Of both processes.
+
+
+def measure(directory: Path, size: int) -> Reference:
     """Stream `size` bytes to a process that stores them in `directory`."""
+    before = _cpu_s()
+    rate = _bytes_per_s(directory, size)
+    return Reference(rate, _cpu_s() - before)
+
+
+def _cpu_s() -> float:
+    """Of this process, and of its children that have ended."""
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, who))
+
+
+def _bytes_per_s(directory: Path, size: int) -> float:
     path = directory / "reference"
     with socket.create_server(("127.0.0.1", 0)) as listener:
         process = multiprocessing.get_context("fork").Process(
@@ -36,6 +56,7 @@ def bytes_per_s(directory: Path, size: int) -> float:
                 connection.recv(1)  # It says that everything is durable.
                 return size / (time.perf_counter() - began)
         finally:
+            process.join(1.0)  # It has said all it had to; killed only after a failure.
             process.kill()
             process.join()
             path.unlink(missing_ok=True)
