@@ -49,7 +49,7 @@ class Repair:
     ready_s: float = 0.0
     first_s: float = 0.0  # The first shard had the new node among its members.
     whole_s: float = 0.0
-    cpu_s: dict[int, float] = field(default_factory=dict)  # Of each process.
+    cpu_s: list[float] = field(default_factory=list)  # While copying: nodes, coordinator, store.
     told: list[tuple[float, CopyingStatus]] = field(default_factory=list)
 
     @property
@@ -95,7 +95,6 @@ async def _measure(binary: Path, directory: Path, size: int, count: int) -> Repa
         await asyncio.to_thread(_fill, binary, site, size, count)
         await asyncio.sleep(SETTLE_S)
         repair = Repair(size, count, measure(directory, size * count))
-        before = {pid: cpu_s(pid) for pid in site.pids}
         began = time.monotonic()
         site.lose_last()
         asking = asyncio.create_task(_ask(site, repair, began))
@@ -104,7 +103,6 @@ async def _measure(binary: Path, directory: Path, size: int, count: int) -> Repa
         finally:
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
-        repair.cpu_s = {pid: cpu_s(pid) - before.get(pid, 0.0) for pid in site.pids}
         return repair
     finally:
         await site.stop()
@@ -123,12 +121,16 @@ async def _ready(site: Site, repair: Repair, began: float) -> None:
 
 
 async def _whole(site: Site, repair: Repair, began: float) -> None:
+    before: list[float] = []
     while (passed := time.monotonic() - began) < WHOLE_S_MAX:
         strength = await site.strength()
         if not repair.first_s and strength.members > strength.full:
             repair.first_s = passed
+            before = [cpu_s(pid) for pid in site.pids]
         if strength.whole and repair.first_s:
             repair.whole_s = time.monotonic() - began
+            after = [cpu_s(pid) for pid in site.pids]
+            repair.cpu_s = [now - then for now, then in zip(after, before, strict=True)]
             return
         await asyncio.sleep(POLL_S)
     raise LoadFailed(f"not whole after {WHOLE_S_MAX:.0f} s")
@@ -159,11 +161,11 @@ def _show(repair: Repair) -> None:
         f"{repair.whole_s:.1f} s"
     )
     gigabytes = repair.bytes / 1e9
-    cpu = sum(repair.cpu_s.values())
+    cpu = sum(repair.cpu_s)
     print(
         f"  copied at {repair.rate / MB:,.0f} MB/s, {repair.rate / repair.size:,.0f} "
         f"objects/s; CPU of all processes {cpu:.1f} s, {cpu / gigabytes:.2f} s a GB "
-        f"({', '.join(f'{used:.1f}' for used in repair.cpu_s.values())})"
+        f"({', '.join(f'{used:.1f}' for used in repair.cpu_s)})"
     )
     alone = repair.reference
     print(
