@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
 import msgspec
@@ -19,6 +19,7 @@ from tests.unit.coordinator.running_coordinator import (
     until,
 )
 
+from octad.client.shell.listener import listen_on
 from octad.coordinator.core.admission import JoinRefused
 from octad.coordinator.core.cluster_view import BadRecord
 from octad.coordinator.core.first_map import first_map
@@ -33,6 +34,7 @@ from octad.coordinator.store.interface import (
     Revision,
 )
 from octad.sharding.ids import NodeId, PoolId
+from octad.storage_node.shell.join_proof import saying_who_joins
 
 
 async def test_the_map_is_made_once_there_are_as_many_nodes_as_replicas(tmp_path: Path) -> None:
@@ -186,6 +188,42 @@ async def test_a_disk_that_is_given_an_id_elsewhere_meanwhile_does_not_get_a_sec
         assert [e.key for e in (await store.range(KEYS.identities)).entries] == [
             KEYS.identity(NodeId(9))
         ]
+
+
+async def test_an_empty_node_at_the_address_of_a_lost_one_need_not_wait_for_its_lease(
+    tmp_path: Path,
+) -> None:
+    async with open_cluster(tmp_path) as store, running(store) as (coordinator, _):
+        listener = listen_on("127.0.0.1:0", "--rpc-port")
+        here = f"127.0.0.1:{listener.getsockname()[1]}"
+        await coordinator.join(join_request(1))
+        await register(store, msgspec.structs.replace(node(1), rpc_address=here))
+        request = join_request(2, rpc_address=here)
+        with closing(listener), pytest.raises(JoinRefused) as refused:
+            async with saying_who_joins(listener, "another-disk"):
+                await coordinator.join(request)
+        assert (refused.value.code, refused.value.passes) == ("address-in-use", True)
+        assert await store.get(KEYS.node(NodeId(1))) is not None
+        listener = listen_on(here, "--rpc-port")
+        with closing(listener):
+            async with saying_who_joins(listener, request.incarnation):
+                assert (await coordinator.join(request)).node != 1
+        assert await store.get(KEYS.node(NodeId(1))) is None, "it cannot be there any more"
+
+
+async def test_an_address_that_the_asking_node_does_not_have_stays_another_s(
+    tmp_path: Path,
+) -> None:
+    async with open_cluster(tmp_path) as store, running(store) as (coordinator, _):
+        await coordinator.join(join_request(1))
+        with closing(listen_on("127.0.0.1:0", "--s3")) as listener:
+            here = f"127.0.0.1:{listener.getsockname()[1]}"
+            await register(store, msgspec.structs.replace(node(1), s3_address=here))
+            with pytest.raises(JoinRefused, match="n1 is live at"):
+                await coordinator.join(join_request(2, s3_address=here))
+        with pytest.raises(JoinRefused, match="n1 is live at"):  # Nobody answers there.
+            await coordinator.join(join_request(2, rpc_address=node(1).rpc_address))
+        assert await store.get(KEYS.node(NodeId(1))) is not None
 
 
 async def test_a_refused_node_leaves_nothing_in_the_store(tmp_path: Path) -> None:

@@ -55,6 +55,23 @@ def test_the_slower_of_bytes_and_steps_says_when_it_ends() -> None:
     assert unknown.seconds(None, 50, 10.0) == pytest.approx(10.0)
 
 
+def test_the_wait_before_the_work_began_is_not_held_against_it() -> None:
+    remaining = RemainingTime()
+    for moment in range(10):
+        assert remaining.seconds(1_000, float(moment)) is None, "nobody works yet"
+    assert remaining.seconds(900, 10.0) is None, "one second says little"
+    assert remaining.seconds(600, 13.0) == pytest.approx(6.0)
+
+
+def test_what_was_done_before_there_was_more_to_do_says_nothing() -> None:
+    remaining = RemainingTime()
+    remaining.seconds(1_000, 0.0)
+    remaining.seconds(500, 10.0)
+    assert remaining.seconds(505, 11.0) is not None, "sizes are estimates"
+    assert remaining.seconds(2_000, 12.0) is None
+    assert remaining.seconds(1_000, 16.0) == pytest.approx(4.0)
+
+
 def test_sizes_and_times_are_for_people() -> None:
     assert (shown_bytes(None), shown_bytes(12), shown_bytes(3 << 30)) == (
         "unknown",

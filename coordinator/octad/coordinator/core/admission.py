@@ -19,6 +19,7 @@ from octad.coordinator.core.records import IdentityRecord, NodeRecord
 from octad.sharding.ids import NodeId, node_name
 from octad.sharding.limits import NODE_ID_MAX, NODE_WEIGHT_MAX
 
+ADDRESS_IN_USE = "address-in-use"
 _ZONE = re.compile(r"[A-Za-z0-9._-]{0,64}")
 _INCARNATION = re.compile(r"[A-Za-z0-9_-]{8,64}")
 _VERSION = re.compile(r"[A-Za-z0-9.+-]{1,64}")
@@ -149,7 +150,7 @@ def _check_nobody_else_is_live(
         taken = {other.rpc_address, other.s3_address} & {request.rpc_address, request.s3_address}
         if other.id != node and taken:
             raise JoinRefused(
-                "address-in-use",
+                ADDRESS_IN_USE,
                 f"{node_name(other.id)} is live at {taken.pop()}",
                 passes=True,
             )

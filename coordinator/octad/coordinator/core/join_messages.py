@@ -39,6 +39,11 @@ class JoinRequest(msgspec.Struct, frozen=True, kw_only=True):
     version: str
 
 
+def join_proof(incarnation: str) -> bytes:
+    """What an empty node that joins says to whoever connects to its RPC address."""
+    return f"octad joins: {incarnation}\n".encode()
+
+
 class JoinMessage(msgspec.Struct, frozen=True, kw_only=True):
     """The answer. `store_sealed` belongs to the request's Authorization header."""
 

@@ -113,7 +113,8 @@ def _missing(
         if lacking > 0:
             known = known and shard in shard_bytes
             left += lacking * shard_bytes.get(shard, 0)
-    return missing, left if known else None
+    # Sizes lag: none at all of what is missing means that nobody has counted yet.
+    return missing, left if known and (left or not missing) else None
 
 
 def copying_status(copies: KnownCopies, whole_in_s: float | None) -> CopyingStatus:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import deque
 
 WINDOW_S = 60.0
-OBSERVED_S_MIN = 5.0
+OBSERVED_S_MIN = 3.0
+MORE_SHARE = 1.1  # Of what was left: sizes are estimates that vary by less.
 BAR_WIDTH = 24
 
 
@@ -21,6 +22,7 @@ class RemainingTime:
 
     def seconds(self, left: float, now_s: float) -> float | None:
         """What is left in seconds, at the pace of the last minute."""
+        self._forget(left)
         self._samples.append((now_s, left))
         while now_s - self._samples[0][0] > WINDOW_S:
             self._samples.popleft()
@@ -31,6 +33,14 @@ class RemainingTime:
         if took_s < OBSERVED_S_MIN or done <= 0:
             return None
         return left * took_s / done
+
+    def _forget(self, left: float) -> None:
+        """Nothing before the work began, or before there was more of it, says how fast it goes."""
+        samples = self._samples
+        if samples:
+            share = 1.0 if len(samples) == 1 else MORE_SHARE
+            if left >= share * samples[-1][1]:
+                samples.clear()
 
 
 class WorkLeft:

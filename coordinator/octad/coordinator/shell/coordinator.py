@@ -23,21 +23,21 @@ from octad.client.core.status_document import (
     ShardStatus,
     StoreStatus,
 )
-from octad.coordinator.core.admission import Admission, admit
+from octad.coordinator.core.admission import ADDRESS_IN_USE, Admission, JoinRefused, admit
 from octad.coordinator.core.cluster_health import may_not_go_down, not_serving
 from octad.coordinator.core.cluster_status import cluster_status, shard_statuses, shown_endpoint
 from octad.coordinator.core.cluster_view import BadRecord, ClusterView, decode_record
 from octad.coordinator.core.diagnosis import Known, findings
 from octad.coordinator.core.first_map import first_map, nodes_missing
 from octad.coordinator.core.join_messages import JoinRequest
-from octad.coordinator.core.records import IdentityRecord, LeaderRecord, StoreKeys
+from octad.coordinator.core.records import IdentityRecord, LeaderRecord, NodeRecord, StoreKeys
 from octad.coordinator.shell.background_task import start_background, stop_background
 from octad.coordinator.shell.change_signal import ChangeSignal
 from octad.coordinator.shell.cluster_feed import ClusterFeed
 from octad.coordinator.shell.cluster_mirror import ClusterMirror
 from octad.coordinator.shell.coordinator_gauges import coordinator_gauges
 from octad.coordinator.shell.copy_reports import CopyReports
-from octad.coordinator.shell.joining_reach import check_reach
+from octad.coordinator.shell.joining_reach import check_reach, is_there
 from octad.coordinator.shell.leadership import Leadership
 from octad.coordinator.shell.metrics import CoordinatorMetrics
 from octad.coordinator.shell.placement import Placement
@@ -45,6 +45,7 @@ from octad.coordinator.shell.service_registry import ServiceRegistry
 from octad.coordinator.shell.shard_recovery import ShardRecovery
 from octad.coordinator.store.interface import (
     ConfigStore,
+    Delete,
     KeyValue,
     ModRevisionIs,
     Put,
@@ -145,7 +146,13 @@ class Coordinator:
             last = await self._store.get(self._keys.last_node_id)
             await self._mirror.refresh()
             last_node = NodeId(decode_record(last, int) if last else 0)
-            admission = admit(self.config.token.cluster, request, self._mirror.view(), last_node)
+            try:
+                cluster = self.config.token.cluster
+                admission = admit(cluster, request, self._mirror.view(), last_node)
+            except JoinRefused as refused:
+                if refused.code != ADDRESS_IN_USE or not await self._withdraw_previous(request):
+                    raise
+                continue
             self.placement.check_join(admission.node)
             if self.config.checks_reach and admission.is_new:
                 await check_reach(request, self.config.address)
@@ -153,6 +160,20 @@ class Coordinator:
                 log.info("node n%d joined from %s", admission.node, request.rpc_address)
                 return Joined(admission.node, REGION, self.config.store_address)
         raise StoreUnavailable("too many nodes join at the same time")
+
+    async def _withdraw_previous(self, request: JoinRequest) -> bool:
+        """Whoever was at the RPC address before is gone: its lease need not end by itself."""
+        nodes = self._mirror.view().nodes.values()
+        before = [record for record in nodes if record.rpc_address == request.rpc_address]
+        if not before or not await is_there(request):
+            return False
+        for record in before:
+            entry = await self._store.get(self._keys.node(record.id))
+            if entry is not None and decode_record(entry, NodeRecord) == record:
+                unchanged = ModRevisionIs(entry.key, entry.mod_revision)
+                await self._store.transact([unchanged], [Delete(entry.key)])
+                log.info("node n%d is gone: a new one is at %s", record.id, record.rpc_address)
+        return True
 
     async def _record(
         self, admission: Admission, request: JoinRequest, last: KeyValue | None, last_node: NodeId

@@ -7,11 +7,11 @@ is said on it is nobody's business here.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import closing, suppress
 
 from octad.client.core.address import parse_address
 from octad.coordinator.core.admission import JoinRefused
-from octad.coordinator.core.join_messages import JoinRequest
+from octad.coordinator.core.join_messages import JoinRequest, join_proof
 
 CONNECT_S_MAX = 2.0
 
@@ -22,6 +22,18 @@ async def check_reach(request: JoinRequest, from_where: str) -> None:
         _connect("RPC", request.rpc_address, from_where),
         _connect("S3", request.s3_address, from_where),
     )
+
+
+async def is_there(request: JoinRequest) -> bool:
+    """Whether the very node that asks is at its RPC address, and so nobody else."""
+    address, proof = parse_address(request.rpc_address), join_proof(request.incarnation)
+    try:
+        async with asyncio.timeout(CONNECT_S_MAX):
+            reader, writer = await asyncio.open_connection(address.host, address.port)
+            with closing(writer):
+                return await reader.readexactly(len(proof)) == proof
+    except (OSError, EOFError, TimeoutError):
+        return False
 
 
 async def _connect(role: str, text: str, from_where: str) -> None:

@@ -43,6 +43,7 @@ from octad.storage_node.core.record_format import (
 )
 
 _WITHOUT_ROWS = (RecordKind.LOG_START, RecordKind.HISTORY_COPIED)
+_OF_A_COPY = (RecordKind.HISTORY_DELETED, RecordKind.HISTORY_COPIED)  # Moved by compaction or not.
 _NO_STATE = ShardState(Seq(0), Epoch(0), Epoch(0))
 
 
@@ -140,10 +141,7 @@ class Survey:
         )
 
     def is_void(self, location: Location, record: Record, original: Original) -> bool:
-        if original.from_another_node or record.kind in (
-            RecordKind.HISTORY_DELETED,
-            RecordKind.HISTORY_COPIED,
-        ):
+        if original.from_another_node or original.kind in _OF_A_COPY:
             return False
         if record.kind is RecordKind.COPY and original.kind not in KEPT_KINDS:
             return False

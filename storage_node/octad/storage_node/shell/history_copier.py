@@ -3,9 +3,9 @@
     page of rows asked for ─ compared with what is here ─ only what lacks is asked for, in several
     messages at a time ─ `history_writer.py` ─ next page … installed durably ─ `on_copied`
 
-A few shards at a time, the most urgent first. A copy goes on with the next source when one fails,
+Some shards at a time, the most urgent first. A copy goes on with the next source when one fails,
 behind the last page that it finished, for ever. It holds back while the disk is full, while much is
-pending in the journal, and takes at most half of the time while clients write.
+pending in the journal, and while clients write (`history_pace.py`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from octad.sharding.limits import (
     HISTORY_MESSAGE_BYTES,
     HISTORY_MESSAGE_RECORDS,
     HISTORY_PAGE_ROWS,
-    HISTORY_PAUSE_S_MAX,
     HISTORY_RETRY_S_MAX,
     HISTORY_RETRY_S_MIN,
     HISTORY_STEP_ROWS,
@@ -44,6 +43,7 @@ from octad.storage_node.core.messages import Message
 from octad.storage_node.core.record_format import Position
 from octad.storage_node.core.rpc_errors import RpcError
 from octad.storage_node.shell.counted_index import CountedIndex
+from octad.storage_node.shell.history_pace import HistoryPace
 from octad.storage_node.shell.history_writer import BadHistory, HistoryWriter
 from octad.storage_node.shell.journal import Journal
 from octad.storage_node.shell.journal_errors import JournalFailed, JournalFull
@@ -105,7 +105,7 @@ class HistoryCopier:
         self._writer = HistoryWriter(journal, index, pool_of_bucket)
         self._copies: dict[ShardId, _Copy] = {}
         self._forgetting: set[asyncio.Task[None]] = set()
-        self._appended_by_all = 0
+        self._pace = HistoryPace(lambda: journal.records_appended - self._writer.appended)
 
     def begin(
         self, shard: ShardId, depth: int, start: Seq, sources: tuple[NodeId, ...], urgency: int = 0
@@ -249,13 +249,11 @@ class HistoryCopier:
         self, copy: _Copy, source: NodeId, groups: deque[list[HistoryRow]]
     ) -> None:
         """Group after group: ask, append, wait until it is durable, put the rows."""
-        loop = asyncio.get_running_loop()
         while groups:
-            rows = groups.popleft()
-            began = loop.time()
-            while rows:
-                rows = await self._take_message(copy, source, rows)
-            await self._give_way(loop.time() - began)
+            async with self._pace.turn():
+                rows = groups.popleft() if groups else []
+                while rows:
+                    rows = await self._take_message(copy, source, rows)
 
     async def _take_message(
         self, copy: _Copy, source: NodeId, rows: list[HistoryRow]
@@ -284,13 +282,6 @@ class HistoryCopier:
         copy.newest = max(copy.newest, answer.newest)
         copy.bytes_done += sum(row.size for row in rows[: answer.looked_at])
         return rows[answer.looked_at :]
-
-    async def _give_way(self, worked_s: float) -> None:
-        """When others wrote as well, leave them as much time as was taken."""
-        by_all = self._journal.records_appended - self._writer.appended
-        others, self._appended_by_all = by_all != self._appended_by_all, by_all
-        if others:
-            await asyncio.sleep(min(worked_s, HISTORY_PAUSE_S_MAX))
 
 
 def _in_messages(rows: list[HistoryRow]) -> deque[list[HistoryRow]]:

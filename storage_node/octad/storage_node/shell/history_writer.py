@@ -74,6 +74,8 @@ class HistoryWriter:
         self._pool_of_bucket = pool_of_bucket
         self._copied_to: dict[ShardId, SegmentId] = {}
         self.appended = 0  # Records, for those who ask how busy the journal is otherwise.
+        self._flushing = asyncio.Lock()
+        self._flushes_begun = self._flushes_done = 0
         for key, value in index.scan(SHARD_STATES, past(SHARD_STATES)):
             if decode_shard_state(value).whole is not None:
                 self._protect(decode_shard_state_key(key))
@@ -185,7 +187,7 @@ class HistoryWriter:
         kind, metadata = RecordKind.HISTORY_COPIED, encode(HistoryCopied(as_of))
         appended = self._append(kind, shard, Epoch(0), start, _NOBODY, metadata, b"")
         await self._journal.durable(appended.lsn)
-        await self._index.flush_in_thread()
+        await self._flush_index()
 
     async def forget_marks(self, shard: ShardId, upto: Seq) -> None:
         """The replica is whole and has applied `upto`: nothing older can come back."""
@@ -199,6 +201,15 @@ class HistoryWriter:
                 await asyncio.sleep(0)
         if keys:
             self._index.write([], keys)
+
+    async def _flush_index(self) -> None:
+        """What the index has now is durable; whoever waits meanwhile shares the next flush."""
+        wanted = self._flushes_begun + 1
+        async with self._flushing:
+            if self._flushes_done < wanted:
+                self._flushes_begun += 1
+                await self._index.flush_in_thread()
+                self._flushes_done = self._flushes_begun
 
     def _append(
         self,

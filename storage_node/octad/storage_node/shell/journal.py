@@ -63,7 +63,6 @@ _ZEROS = memoryview(bytes(_PAGE_BYTES))
 _FILL_BATCH_BYTES_MAX = 256 * KIB  # Zero-filling ahead saves less than it costs above (measured).
 _SEGMENT_WAIT_S = 0.5  # Longer than any sound disk takes; the whole node stands still meanwhile.
 _RESERVE_SEGMENTS = 4  # Free space that only what frees space may use.
-_POLL_S = 0.002
 _MARK_AFTER_S = 0.05  # An idle journal soon says that its last batch is durable.
 _NOBODY = bytes(REQUEST_ID_BYTES)
 
@@ -104,6 +103,7 @@ class Journal:
         self._flush_planned = False
         self._writing = 0  # Batches submitted and not yet durable.
         self._waiting_for_room: deque[asyncio.Future[None]] = deque()
+        self._ended = asyncio.Event()  # Of each batch: set and cleared at once.
         self._drained: asyncio.Future[None] | None = None
         self._mark_timer: asyncio.TimerHandle | None = None
         self._segment_batches = 0
@@ -218,11 +218,11 @@ class Journal:
             await room
 
     async def durable(self, lsn: Position) -> None:
-        """Return once every record up to `lsn` is durable. For background work: it polls."""
+        """Return once every record up to `lsn` is durable. For background work."""
         while self.durable_to < lsn:
             if self._failure is not None:
                 raise JournalFailed("the journal has failed") from self._failure
-            await asyncio.sleep(_POLL_S)
+            await self._ended.wait()
 
     async def close(self) -> None:
         """Make durable what was appended, mark the end, and stop."""
@@ -309,6 +309,7 @@ class Journal:
         self._writing -= 1
         self.batches_synced += 1
         self.durable_to = batch.end
+        self._wake_waiters()
         self.pending_bytes -= batch.length
         if not self._writing:
             self._seal()
@@ -328,10 +329,16 @@ class Journal:
     def _batch_failed(self, error: Exception) -> None:
         self._failure = error
         self._pending.clear()
+        self._wake_waiters()
         self._let_in()
         if self._drained is not None:
             self._drained.set_result(None)
         self._on_failed(error)
+
+    def _wake_waiters(self) -> None:
+        """Those who wait for something to be durable look again."""
+        self._ended.set()
+        self._ended.clear()
 
     async def _drain(self) -> None:
         """Return when nothing is pending any more."""

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 from contextlib import AsyncExitStack, ExitStack, closing, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -32,6 +33,7 @@ from octad.storage_node.shell.data_directory import (
     DataDirectoryError,
     new_incarnation,
 )
+from octad.storage_node.shell.join_proof import saying_who_joins
 from octad.storage_node.shell.journal_errors import CorruptRecord, ForeignSegment, SegmentMissing
 from octad.storage_node.shell.membership import RegisteredElsewhere
 from octad.storage_node.shell.node import Node, NodeConfig
@@ -153,15 +155,13 @@ async def _run(options: NodeOptions, config: NodeConfig) -> int:
         cleanup.callback(directory.close)
         listening = cleanup.enter_context(ExitStack())
         rpc = Address(config.listen.host, config.rpc_port)
-        for address, option in (
-            (config.listen, "--listen"),
-            (rpc, "--rpc-port"),
-            (config.admin, "--admin-listen"),
-        ):
-            listener = listen_on(str(address), option)
-            # Kept until the node has joined: its coordinator tries whether it can be reached.
-            listening.enter_context(closing(listener))
-        starting = asyncio.create_task(_start(options, config, directory, listening, cleanup))
+        # Kept until the node has joined: its coordinator tries whether it can be reached.
+        for address, option in ((config.listen, "--listen"), (config.admin, "--admin-listen")):
+            listening.enter_context(closing(listen_on(str(address), option)))
+        rpc_listener = listening.enter_context(closing(listen_on(str(rpc), "--rpc-port")))
+        starting = asyncio.create_task(
+            _start(options, config, directory, listening, rpc_listener, cleanup)
+        )
         await _first_of(starting, stop)
         if not starting.done():
             starting.cancel()
@@ -190,13 +190,17 @@ async def _start(
     config: NodeConfig,
     directory: DataDirectory,
     listening: ExitStack,
+    rpc_listener: socket.socket,
     cleanup: AsyncExitStack,
 ) -> Node:
     known = directory.identity
     incarnation = known.incarnation if known is not None else new_incarnation()
     node_id = known.node if known is not None else options.wanted_id
     with listening:
-        joined = await _join(config, node_id, incarnation)
+        async with AsyncExitStack() as saying:
+            if known is None:
+                await saying.enter_async_context(saying_who_joins(rpc_listener, incarnation))
+            joined = await _join(config, node_id, incarnation)
     identity = known or directory.initialize(config.token.cluster, joined.node, incarnation)
     node = Node(config, identity, joined, directory)
     try:

@@ -346,4 +346,4 @@ def _as_one_buffer(body: Body) -> Buffer:
         return body if body.itemsize == 1 and body.ndim == 1 else body.cast("B")
     if isinstance(body, (bytes, bytearray)):
         return body
-    return b"".join(body)
+    return _as_one_buffer(body[0]) if len(body) == 1 else b"".join(body)

@@ -1,0 +1,186 @@
+"""`make bench-repair`: a node is lost with its disk; how fast is all there three times again?
+
+Starts three nodes, fills them, kills one with SIGKILL, deletes its data, starts an empty one in its
+place, and waits until every shard has three verified copies. Once with large objects, once with
+small ones. Beside each: what the disk and loopback do with the same bytes (`reference.py`).
+
+--mib N       of large objects (default 1024), of 1 MB each
+--small N     objects of 4 KiB (default 20000)
+--disk DIR    where the data lies (default: this checkout's disk)
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import sys
+import tempfile
+import time
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from tools.bench.load import REPOSITORY, Load, LoadFailed, build
+from tools.bench.machine import commit, machine
+from tools.bench_repair.reference import Reference, measure
+from tools.bench_repair.site import ACCESS_KEY, SECRET_KEY, Site, cpu_s
+
+from octad.client.core.status_document import STATUS_PATH, CopyingStatus, decode_status
+
+MB = 1_000_000
+MIB = 1024 * 1024
+SMALL = 4096
+POLL_S = 0.1
+STATUS_S = 1.0
+WHOLE_S_MAX = 300.0
+SETTLE_S = 3.0  # Indexes are flushed, and what the fill left in caches is written.
+
+
+@dataclass(slots=True)
+class Repair:
+    """Of one lost node; seconds are from its end on."""
+
+    size: int
+    count: int
+    reference: Reference
+    ready_s: float = 0.0
+    first_s: float = 0.0  # The first shard had the new node among its members.
+    whole_s: float = 0.0
+    cpu_s: list[float] = field(default_factory=list)  # While copying: nodes, coordinator, store.
+    told: list[tuple[float, CopyingStatus]] = field(default_factory=list)
+
+    @property
+    def bytes(self) -> int:
+        return self.size * self.count
+
+    @property
+    def rate(self) -> float:
+        return self.bytes / (self.whole_s - self.first_s)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make bench-repair", description=__doc__)
+    parser.add_argument("--mib", type=int, default=1024)
+    parser.add_argument("--small", type=int, default=20_000)
+    parser.add_argument("--disk", type=Path, default=REPOSITORY / ".cache")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, _interrupt)
+    options.disk.mkdir(exist_ok=True)
+    try:
+        binary = build()
+        print(f"{machine()}; commit {commit(REPOSITORY)}", flush=True)
+        for size, count in ((MB, options.mib * MIB // MB), (SMALL, options.small)):
+            if count:
+                with tempfile.TemporaryDirectory(prefix="repair-", dir=options.disk) as directory:
+                    _show(asyncio.run(_measure(binary, Path(directory), size, count)))
+    except LoadFailed as failure:
+        print(f"octad bench: {failure}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+async def _measure(binary: Path, directory: Path, size: int, count: int) -> Repair:
+    site = Site(directory)
+    try:
+        await site.start()
+        await asyncio.to_thread(_fill, binary, site, size, count)
+        await asyncio.sleep(SETTLE_S)
+        repair = Repair(size, count, measure(directory, size * count))
+        began = time.monotonic()
+        site.lose_last()
+        asking = asyncio.create_task(_ask(site, repair, began))
+        try:
+            await asyncio.gather(_ready(site, repair, began), _whole(site, repair, began))
+        finally:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+        return repair
+    finally:
+        await site.stop()
+
+
+def _fill(binary: Path, site: Site, size: int, count: int) -> None:
+    pids = ",".join(map(str, site.node_pids))
+    load = Load(binary, ",".join(site.endpoints), ACCESS_KEY, SECRET_KEY, pids, 60.0)
+    load.make_bucket()
+    load.fill("o_", count, size)
+
+
+async def _ready(site: Site, repair: Repair, began: float) -> None:
+    await site.last_is_ready()
+    repair.ready_s = time.monotonic() - began
+
+
+async def _whole(site: Site, repair: Repair, began: float) -> None:
+    before: list[float] = []
+    while (passed := time.monotonic() - began) < WHOLE_S_MAX:
+        strength = await site.strength()
+        if not repair.first_s and strength.members > strength.full:
+            repair.first_s = passed
+            before = [cpu_s(pid) for pid in site.pids]
+        if strength.whole and repair.first_s:
+            repair.whole_s = time.monotonic() - began
+            after = [cpu_s(pid) for pid in site.pids]
+            repair.cpu_s = [now - then for now, then in zip(after, before, strict=True)]
+            return
+        await asyncio.sleep(POLL_S)
+    raise LoadFailed(f"not whole after {WHOLE_S_MAX:.0f} s")
+
+
+async def _ask(site: Site, repair: Repair, began: float) -> None:
+    """What `octad status` would have said meanwhile."""
+    url = f"http://{site.coordinator_address}{STATUS_PATH}"
+    while True:
+        with contextlib.suppress(OSError):
+            status = await asyncio.to_thread(_read, url)
+            repair.told.append((time.monotonic() - began, decode_status(status).copying))
+        await asyncio.sleep(STATUS_S)
+
+
+def _read(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        content: bytes = answer.read()
+        return content
+
+
+def _show(repair: Repair) -> None:
+    size = f"{repair.size // MB} MB" if repair.size >= MB else f"{repair.size // 1024} KiB"
+    print(f"\n{repair.count:,} objects of {size}, {repair.bytes / MB:,.0f} MB")
+    print(f"  the new node was ready after {repair.ready_s:.1f} s")
+    print(
+        f"  first shard took it after {repair.first_s:.1f} s, all whole after "
+        f"{repair.whole_s:.1f} s"
+    )
+    gigabytes = repair.bytes / 1e9
+    cpu = sum(repair.cpu_s)
+    print(
+        f"  copied at {repair.rate / MB:,.0f} MB/s, {repair.rate / repair.size:,.0f} "
+        f"objects/s; CPU of all processes {cpu:.1f} s, {cpu / gigabytes:.2f} s a GB "
+        f"({', '.join(f'{used:.1f}' for used in repair.cpu_s)})"
+    )
+    alone = repair.reference
+    print(
+        f"  the disk and loopback alone: {alone.bytes_per_s / MB:,.0f} MB/s, "
+        f"{alone.cpu_s / gigabytes:.2f} s of CPU a GB; ratio {repair.rate / alone.bytes_per_s:.0%}"
+    )
+    for at, copying in repair.told:
+        rest = repair.whole_s - at
+        left = "?" if copying.bytes_left is None else f"{copying.bytes_left / MB:,.0f} MB"
+        eta = "?" if copying.whole_in_s is None else f"{copying.whole_in_s:.1f} s"
+        print(
+            f"    at {at:5.1f} s: missing {copying.missing}, under way {copying.under_way}, "
+            f"left {left}, whole in {eta} (in fact {rest:.1f} s)"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
