@@ -24,7 +24,7 @@ from typing import Final, cast
 from octad.client.core.http_dates import http_date
 from octad.client.core.s3_errors import S3Error
 from octad.sharding.limits import INLINE_BYTES_MAX, KIB
-from octad.storage_node.s3.answers import CONTINUE, Answer
+from octad.storage_node.s3.answers import CONTINUE, Answer, connection_line
 from octad.storage_node.s3.payload import ObjectBytes
 from octad.storage_node.shell.front_door.connections import (
     IDLE_S_MAX,
@@ -134,8 +134,9 @@ class HotConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone. A write in progress goes on: its outcome would be unknown."""
-        self._door.connections.discard(self)
         self.transport = None
+        if self._task is None:
+            self._door.connections.discard(self)
         gone = ConnectionResetError("the client is gone")
         self._wake(gone)
         if self._drained is not None and not self._drained.done():
@@ -205,37 +206,36 @@ class HotConnection(asyncio.Protocol):
     ) -> None:
         door = self._door
         request_id = door.next_request_id()
-        keep = False
+        written = keep = False
         try:
             request = Request(head.method, head.target, head.headers, body)
             answer = await door.answer(request, request_id)
             whole = awaited is None or awaited.is_past()
             keep = head.keep_alive and whole and not self._ended and not door.stopping
-            connection = ""
-            if not keep:
-                connection = "Connection: close\r\n"
-            elif not head.persistent:
-                connection = "Connection: keep-alive\r\n"
             await write_answer(
                 self,
                 head.method,
                 answer,
                 request_id=request_id.hex(),
                 date=http_date(int(time.time()) * 1000),
-                connection=connection,
+                connection=connection_line(keep=keep, persistent=head.persistent),
             )
+            written = True
         except ConnectionError:
-            keep = False  # Nobody is left to be answered.
+            pass  # Nobody is left to be answered.
         except asyncio.CancelledError:
             self._abort()  # Cut short at the end: an answer in part must not look like a whole one.
             raise
         finally:
             self._task = None
-            self._go_on(keep=keep)
+            self._go_on(keep=keep and written)
 
     def _go_on(self, *, keep: bool) -> None:
         """The answer is written: what comes next?"""
-        if self.transport is None or self.transport.is_closing():
+        if self.transport is None:
+            self._door.connections.discard(self)
+            return
+        if self.transport.is_closing():
             return
         if not keep:
             self.transport.close()
@@ -248,12 +248,13 @@ class HotConnection(asyncio.Protocol):
     def _limit_reading(self) -> None:
         """What waits here is bounded; the rest waits in the socket."""
         full = len(self._held) > READ_BUFFER_BYTES
-        if full != self._reading_paused and self.transport is not None:
-            self._reading_paused = full
-            if full:
-                self.transport.pause_reading()
-            else:
-                self.transport.resume_reading()
+        if full == self._reading_paused or self.transport is None or self.transport.is_closing():
+            return
+        self._reading_paused = full
+        if full:
+            self.transport.pause_reading()
+        else:
+            self.transport.resume_reading()
 
     # -- a body that is on its way --------------------------------------------------------------
 

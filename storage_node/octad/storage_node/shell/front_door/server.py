@@ -19,6 +19,7 @@ from aiohttp import web
 
 from octad.client.core.http_dates import http_date
 from octad.storage_node.core.object_store import ObjectStore
+from octad.storage_node.s3.answers import connection_line
 from octad.storage_node.s3.request_headers import header_values
 from octad.storage_node.shell.front_door.answerer import Answerer
 from octad.storage_node.shell.front_door.authentication import SecretOf
@@ -149,19 +150,16 @@ class FrontDoor:
         answer = await self._answerer.answer(request, request_id)
         complete = http.content.is_eof()
         keep = complete and http.keep_alive and not self._stopping
-        connection = ""
-        if not keep:
-            connection = "Connection: close\r\n"
-        elif http.version < (1, 1):
-            connection = "Connection: keep-alive\r\n"
         await write_answer(
             HttpWire(http),
             http.method,
             answer,
             request_id=request_id.hex(),
             date=http_date(int(time.time()) * 1000),
-            connection=connection,
+            connection=connection_line(keep=keep, persistent=http.version >= (1, 1)),
         )
+        if keep and not http.content.at_eof():
+            http.content.read_nowait()  # It is not wanted, and would hold up what comes after it.
         if not complete and not body.invited and "expect" in headers:
             http.protocol.force_close()  # The body was never asked for: do not wait for it.
         return keep
