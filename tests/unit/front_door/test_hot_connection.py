@@ -354,12 +354,16 @@ def test_a_waiting_client_that_is_refused_is_not_waited_for() -> None:
     in_loop(run)
 
 
-def test_a_body_that_was_not_wanted_but_is_here_does_not_end_the_connection() -> None:
+@pytest.mark.parametrize("body", [b"", b"data"])
+def test_a_client_that_expects_to_be_invited_is_or_loses_its_connection(body: bytes) -> None:
     async def run(site: Site) -> None:
+        request = WAITING.replace(b"length: 4", b"length: %d" % len(body)) + body
+        await site.feed(request)
+        assert site.transport.written.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK")
         site.body_wanted = False
-        await site.feed(WAITING + b"data" + GET)
-        assert len(site.answered) == 2
-        assert not site.transport.closed
+        await site.feed(request + GET)
+        assert len(site.answered) == 2, "what follows is not answered"
+        assert site.transport.closed
 
     in_loop(run)
 

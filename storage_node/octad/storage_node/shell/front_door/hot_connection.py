@@ -184,13 +184,13 @@ class HotConnection(asyncio.Protocol):
         whole = end + size
         if size > BODY_BYTES_MAX:
             self._visit(whole)
-        elif len(held) >= whole:
-            self._held = held[whole:]
-            self._begin(head, HeldBody(held[end:whole]) if size else _NOTHING, None)
         elif head.awaits_word:
             self._held = held[end:]
             body = _AwaitedBody(self, size)
             self._begin(head, body, body)
+        elif len(held) >= whole:
+            self._held = held[whole:]
+            self._begin(head, HeldBody(held[end:whole]) if size else _NOTHING, None)
         else:
             self._head, self._needed = head, whole
             self._since = self._loop.time()
@@ -210,8 +210,8 @@ class HotConnection(asyncio.Protocol):
         try:
             request = Request(head.method, head.target, head.headers, body)
             answer = await door.answer(request, request_id)
-            whole = awaited is None or awaited.is_past()
-            keep = head.keep_alive and whole and not self._ended and not door.stopping
+            past = awaited is None or awaited.is_past()
+            keep = head.keep_alive and past and not self._ended and not door.stopping
             await write_answer(
                 self,
                 head.method,
@@ -355,17 +355,19 @@ class HotConnection(asyncio.Protocol):
 
 
 class _AwaitedBody:
-    """The body of a request that is answered before it has arrived: `Expect: 100-continue`."""
+    """The body of a request with `Expect: 100-continue`, which may not have been sent yet."""
 
-    __slots__ = ("_connection", "_left", "held")
+    __slots__ = ("_connection", "_invited", "_left", "held")
 
     def __init__(self, connection: HotConnection, size: int) -> None:
         self._connection = connection
         self._left = size
+        self._invited = False
         self.held: bytes | None = None
 
     async def invite(self) -> None:
-        """Let the client send it."""
+        """Let the client send it, also an empty one: see `is_past`."""
+        self._invited = True
         open_transport(self._connection).write(CONTINUE)
 
     async def pieces(self) -> AsyncGenerator[ObjectBytes]:
@@ -381,9 +383,13 @@ class _AwaitedBody:
                 raise S3Error("RequestTimeout") from None
 
     def is_past(self) -> bool:
-        """Whether all of it has been read from the connection."""
+        """Whether the connection can go on after it.
+
+        Not where the client was answered instead of invited: botocore takes the status of such an
+        answer for that of the next one, too, on the same connection.
+        """
         self._take()
-        return self._left == 0
+        return self._invited and self._left == 0
 
     def _take(self) -> bytes:
         piece = self._connection.take(self._left)

@@ -149,7 +149,9 @@ class FrontDoor:
         request = Request(http.method, http.raw_path, headers, body)
         answer = await self._answerer.answer(request, request_id)
         complete = http.content.is_eof()
-        keep = complete and http.keep_alive and not self._stopping
+        # A client that was answered instead of invited might take our answer for the next one, too.
+        told = body.invited or "expect" not in headers
+        keep = complete and told and http.keep_alive and not self._stopping
         await write_answer(
             HttpWire(http),
             http.method,
@@ -160,6 +162,6 @@ class FrontDoor:
         )
         if keep and not http.content.at_eof():
             http.content.read_nowait()  # It is not wanted, and would hold up what comes after it.
-        if not complete and not body.invited and "expect" in headers:
+        if not complete and not told:
             http.protocol.force_close()  # The body was never asked for: do not wait for it.
         return keep
