@@ -402,6 +402,20 @@ def test_a_node_that_stops_keeps_no_connection() -> None:
     in_loop(run)
 
 
+def test_a_node_that_stops_waits_for_a_body_that_is_on_its_way() -> None:
+    async def run(site: Site) -> None:
+        expected, request = hot_request(1, b"data")
+        await site.feed(request[:-2])
+        site.door.stopping = True
+        site.connection.close_if_idle()
+        assert site.connection.is_busy
+        await site.feed(request[-2:])
+        assert site.answered == [expected]
+        assert site.transport.closed
+
+    in_loop(run)
+
+
 def test_a_body_that_stops_coming_is_no_body() -> None:
     async def run(site: Site) -> None:
         async def answer(request: Request, request_id: bytes) -> Answer:

@@ -325,12 +325,16 @@ class HotConnection(asyncio.Protocol):
 
     @property
     def is_busy(self) -> bool:
-        """Whether a request of it is being answered."""
+        """Whether a request of it is being answered, or its body is on its way."""
+        return self._is_answering or self._head is not None
+
+    @property
+    def _is_answering(self) -> bool:
         return self._task is not None or self._guest_answers
 
     def look(self, now: float) -> None:
         """Called now and then: an idle connection ends, a slow body becomes aiohttp's."""
-        if self.is_busy or self.transport is None:
+        if self._is_answering or self.transport is None:
             return
         waited_s = now - self._since
         if self._head is not None and waited_s > SLOW_S:
