@@ -1,13 +1,14 @@
-"""One front door for a module of tests, a bucket for each test, and nothing left behind."""
+"""Front doors of both kinds for a module of tests, a bucket for each test, nothing left behind."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.unit.front_door.front_door_site import FrontDoorSite
+from tests.unit.front_door.raw_connection import Wire
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
 _bucket_numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="module")
-def site() -> Iterator[FrontDoorSite]:
-    with FrontDoorSite() as site:
+@pytest.fixture(scope="module", params=["hot", "aiohttp"])
+def site(request: pytest.FixtureRequest) -> Iterator[FrontDoorSite]:
+    """Everything is said twice: through our own protocol, and through aiohttp alone."""
+    with FrontDoorSite(all_through_aiohttp=request.param == "aiohttp") as site:
         yield site
         assert not site.store.open_bodies, "a body was neither finished nor abandoned"
 
@@ -34,3 +36,17 @@ def bucket(site: FrontDoorSite) -> str:
     name = f"bucket-{next(_bucket_numbers)}"
     site.run(site.store.create_bucket(name, "alice"))
     return name
+
+
+@pytest.fixture
+def wire(site: FrontDoorSite) -> Iterator[Callable[[], Wire]]:
+    """Makes connections, and closes them."""
+    opened: list[Wire] = []
+
+    def connect() -> Wire:
+        opened.append(Wire(site))
+        return opened[-1]
+
+    yield connect
+    for one in opened:
+        one.socket.close()

@@ -56,12 +56,17 @@ class RawAnswer:
 class FrontDoorSite:
     """The front door, its store, and clients of it."""
 
-    def __init__(self, region: str = REGION) -> None:
+    def __init__(self, region: str = REGION, *, all_through_aiohttp: bool = False) -> None:
         self.region = region
+        self.all_through_aiohttp = all_through_aiohttp
         self.store = MemoryStore()
         numbers = itertools.count(1)
         self.door = FrontDoor(
-            self.store, _OWNERS.get, region, lambda: next(numbers).to_bytes(16, "big")
+            self.store,
+            _OWNERS.get,
+            region,
+            lambda: next(numbers).to_bytes(16, "big"),
+            all_through_aiohttp=all_through_aiohttp,
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="front door")

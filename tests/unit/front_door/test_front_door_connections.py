@@ -3,82 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
 from tests.unit.front_door.front_door_site import ALICE, FrontDoorSite
+from tests.unit.front_door.raw_connection import Wire
 
-from octad.client.core.sigv4 import Credentials, sign_request
+from octad.client.core.sigv4 import Credentials
 from octad.sharding.limits import MIB
 from octad.storage_node.shell.front_door.connections import READ_BUFFER_BYTES
 
 IMPOSTOR = Credentials(ALICE.access_key, "not alice's secret")
-
-
-class Wire:
-    """One connection, byte by byte."""
-
-    def __init__(self, site: FrontDoorSite) -> None:
-        self._site = site
-        self.socket = socket.create_connection(("127.0.0.1", site.door.port), timeout=10)
-        self._received = bytearray()
-
-    def send_head(
-        self,
-        method: str,
-        path: str,
-        headers: dict[str, str] | None = None,
-        credentials: Credentials = ALICE,
-        version: str = "1.1",
-    ) -> None:
-        sent = {"host": self._site.host, **(headers or {})}
-        added, _ = sign_request(
-            method=method,
-            path=path,
-            query="",
-            headers=sent,
-            credentials=credentials,
-            region=self._site.region,
-            now=time.time(),
-        )
-        lines = "".join(f"{name}: {value}\r\n" for name, value in {**sent, **added}.items())
-        self.socket.sendall(f"{method} {path} HTTP/{version}\r\n{lines}\r\n".encode())
-
-    def head(self) -> bytes:
-        """The next status line and headers."""
-        while b"\r\n\r\n" not in self._received:
-            data = self.socket.recv(65536)
-            assert data, f"closed after {self._received!r}"
-            self._received += data
-        head, _, self._received = self._received.partition(b"\r\n\r\n")
-        return bytes(head)
-
-    def body(self, length: int) -> bytes:
-        while len(self._received) < length:
-            self._received += self.socket.recv(MIB)
-        body = bytes(self._received[:length])
-        del self._received[:length]
-        return body
-
-    def is_closed(self) -> bool:
-        """Whether the server closes the connection now."""
-        return not self.socket.recv(65536)
-
-
-@pytest.fixture
-def wire(site: FrontDoorSite) -> Iterator[Callable[[], Wire]]:
-    opened: list[Wire] = []
-
-    def connect() -> Wire:
-        opened.append(Wire(site))
-        return opened[-1]
-
-    yield connect
-    for one in opened:
-        one.socket.close()
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

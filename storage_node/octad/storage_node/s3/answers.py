@@ -67,8 +67,15 @@ def header_lines(headers: Mapping[str, str]) -> str:
     return "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
 
 
+def connection_line(*, keep: bool, persistent: bool) -> str:
+    """What a client has to be told of its connection; `persistent`: it speaks HTTP/1.1."""
+    if not keep:
+        return "Connection: close\r\n"
+    return "" if persistent else "Connection: keep-alive\r\n"
+
+
 def head_bytes(answer: Answer, *, request_id: str, date: str, connection: str) -> bytes:
-    """The head of `answer`; `connection` is a header line, or "" where nobody needs to be told."""
+    """The head of `answer`, with what `connection_line` says."""
     length = "" if answer.status in _BODYLESS else f"Content-Length: {answer.length}\r\n"
     return (
         f"{_STATUS_LINES[answer.status]}\r\nServer: octad\r\nDate: {date}\r\n"

@@ -76,6 +76,7 @@ class NodeConfig:
     listen: Address
     rpc_port: int
     admin: Address
+    all_through_aiohttp: bool  # No protocol of our own before it.
     advertise_host: str
     coordinator_urls: str
     token: JoinToken
@@ -187,7 +188,11 @@ class Node:
             self._buckets.pool_of,
         )
         self._front_door = FrontDoor(
-            objects, self._secrets.get, self._region, self._next_request_id
+            objects,
+            self._secrets.get,
+            self._region,
+            self._next_request_id,
+            all_through_aiohttp=config.all_through_aiohttp,
         )
         self._started = False
         metrics = NodeMetrics(

@@ -24,6 +24,7 @@ REPORT_VARIABLE = "OCTAD_REPORT_FD"  # The node writes the words below to this d
 READY_WORD = b"ready\n"  # it serves,
 DRAINED_WORD = b"drained\n"  # it has finished its clients' requests, as this signal asked it to.
 DRAIN_SIGNAL = signal.SIGUSR1
+HOT, AIOHTTP = FRONT_DOORS = ("hot", "aiohttp")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         help="where it answers /metrics, /healthz and /readyz "
         f"(default: 127.0.0.1, the S3 port + {ADMIN_PORT_ABOVE_S3})",
+    )
+    parser.add_argument(
+        "--front-door",
+        choices=FRONT_DOORS,
+        default=os.environ.get("OCTAD_FRONT_DOOR", HOT),
+        help="who reads S3 requests: the node itself, with aiohttp for large and unusual ones, or "
+        "aiohttp alone (OCTAD_FRONT_DOOR; default: hot)",
     )
     parser.add_argument(
         "--advertise",
@@ -108,6 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
             listen=arguments.listen,
             rpc_port=arguments.rpc_port,
             admin_listen=arguments.admin_listen,
+            front_door=arguments.front_door,
             advertise=arguments.advertise,
             coordinator=arguments.coordinator,
             join_token=arguments.join_token,

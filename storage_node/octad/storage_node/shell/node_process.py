@@ -39,8 +39,10 @@ from octad.storage_node.shell.membership import RegisteredElsewhere
 from octad.storage_node.shell.node import Node, NodeConfig
 from octad.storage_node.shell.node_command import (
     ADMIN_PORT_ABOVE_S3,
+    AIOHTTP,
     DRAIN_SIGNAL,
     DRAINED_WORD,
+    FRONT_DOORS,
     READY_WORD,
     RPC_PORT_ABOVE_S3,
 )
@@ -64,6 +66,7 @@ class NodeOptions:
     listen: str
     rpc_port: int | None
     admin_listen: str | None
+    front_door: str
     advertise: str | None
     coordinator: str
     join_token: str | None
@@ -110,6 +113,7 @@ def _config(options: NodeOptions) -> NodeConfig:
         listen=listen,
         rpc_port=options.rpc_port or listen.port + RPC_PORT_ABOVE_S3,
         admin=_admin_address(options, listen),
+        all_through_aiohttp=_all_through_aiohttp(options.front_door),
         advertise_host=options.advertise or listen.host,
         coordinator_urls=options.coordinator,
         token=token,
@@ -117,6 +121,17 @@ def _config(options: NodeOptions) -> NodeConfig:
         weight=options.weight,
         tls=_tls(options),
     )
+
+
+def _all_through_aiohttp(front_door: str) -> bool:
+    """From the environment it comes unchecked."""
+    if front_door not in FRONT_DOORS:
+        raise CommandError(
+            f"there is no front door {front_door!r}",
+            f"set OCTAD_FRONT_DOOR to {' or '.join(FRONT_DOORS)}",
+            2,
+        )
+    return front_door == AIOHTTP
 
 
 def _tls(options: NodeOptions) -> TlsContexts | None:

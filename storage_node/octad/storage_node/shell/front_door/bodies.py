@@ -14,9 +14,6 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
-from aiohttp import web
-
-from octad.client.core.s3_errors import S3Error
 from octad.sharding.limits import KIB, XML_BODY_BYTES_MAX
 from octad.storage_node.core.object_store import BodyWriter, Bucket, Degraded
 from octad.storage_node.core.rows import ExtentRef
@@ -27,7 +24,6 @@ from octad.storage_node.s3.payload import (
     VerifiedPayload,
     plan_payload,
 )
-from octad.storage_node.shell.front_door.connections import STALLED_S_MAX
 from octad.storage_node.shell.front_door.exchange import Exchange
 
 # Below this, handing a piece to a thread costs more than hashing it here.
@@ -57,7 +53,7 @@ async def read_document(exchange: Exchange, *, checksum_is_of_body: bool = True)
     plan = plan_payload(headers, exchange.signature, XML_BODY_BYTES_MAX)
     algorithms = () if plan.claim is None else (plan.claim.algorithm,)
     await exchange.invite_body()
-    data, _ = await _collect(_wire(exchange), PayloadReader(plan, algorithms))
+    data, _ = await _collect(exchange.body.pieces(), PayloadReader(plan, algorithms))
     return bytes(data)
 
 
@@ -72,9 +68,14 @@ async def receive(
 ) -> Received:
     """Take the request's body in. All that can be refused without it has been refused before."""
     await exchange.invite_body()
+    held = exchange.body.held
+    if held is not None and plan.length <= inline_bytes_max:
+        reader = PayloadReader(plan, algorithms)
+        data, verified = _joined(await _feed(reader, held), reader)
+        return Received(verified.etag, verified.checksums, data, ())
     return await take_in(
         exchange,
-        _wire(exchange),
+        exchange.body.pieces(),
         plan,
         bucket,
         algorithms,
@@ -115,8 +116,13 @@ async def _collect(
     pieces: list[ObjectBytes] = []
     async for wire in source:
         pieces += await _feed(reader, wire)
-    data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-    return data, reader.finish()
+    return _joined(pieces, reader)
+
+
+def _joined(
+    pieces: Sequence[ObjectBytes], reader: PayloadReader
+) -> tuple[ObjectBytes, VerifiedPayload]:
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces), reader.finish()
 
 
 async def _store(
@@ -150,20 +156,3 @@ async def _feed(reader: PayloadReader, wire: ObjectBytes) -> Sequence[ObjectByte
     if len(wire) < _THREAD_BYTES_MIN:
         return reader.feed(wire)
     return await asyncio.to_thread(reader.feed, wire)
-
-
-async def _wire(exchange: Exchange) -> AsyncGenerator[ObjectBytes]:
-    """The body as it arrives, in pieces of at least a byte."""
-    content = exchange.http.content
-    try:
-        while not content.is_eof():
-            async with asyncio.timeout(STALLED_S_MAX):
-                piece = await content.readany()
-            if piece:
-                yield piece
-        if rest := content.read_nowait():
-            yield rest
-    except web.RequestPayloadError:  # Its HTTP framing is broken.
-        raise S3Error("IncompleteBody") from None
-    except TimeoutError:
-        raise S3Error("RequestTimeout") from None

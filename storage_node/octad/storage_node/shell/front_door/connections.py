@@ -1,14 +1,14 @@
-"""The HTTP side of the listener: aiohttp's low-level server, and how an answer is written to it.
+"""The aiohttp way into the node: its low-level server, with our limits and our words.
 
-What is not HTTP never reaches a handler: aiohttp refuses it, here in S3's words instead of its own.
+It takes whatever is HTTP, bodies of any size and framing among it. What is not HTTP never reaches
+a handler: aiohttp refuses it, here in S3's words instead of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Final, Protocol
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
@@ -17,8 +17,10 @@ from aiohttp.web_protocol import RequestHandler
 
 from octad.client.core.s3_errors import S3Error
 from octad.client.core.s3_xml import CONTENT_TYPE
-from octad.sharding.limits import KIB, MIB
-from octad.storage_node.s3.answers import Answer, error_answer, head_bytes
+from octad.sharding.limits import KIB
+from octad.storage_node.s3.answers import CONTINUE, error_answer
+from octad.storage_node.s3.payload import ObjectBytes
+from octad.storage_node.shell.front_door.wire import STALLED_S_MAX, open_transport
 
 HEADER_LINE_BYTES_MAX: Final = (
     8 * KIB
@@ -27,15 +29,21 @@ HEADERS_MAX: Final = 128
 IDLE_S_MAX: Final = (
     75.0  # A connection without a whole request; common clients keep theirs for 60 s.
 )
-STALLED_S_MAX: Final = 60.0  # A body or an answer of which no byte moves.
 LINGER_S_MAX: Final = 5.0  # A refused body is read on for a while, so that the refusal can be read.
 READ_BUFFER_BYTES: Final = 256 * KIB
-_JOINED_BYTES_MAX: Final = 64 * KIB  # Up to here a copy is cheaper than a second system call.
-_WRITE_BYTES_MAX: Final = MIB
-
-_logger = logging.getLogger("octad.front_door")
+_FOR_EVER_S: Final = 1e9  # Nought would close a connection after its first request.
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class Host(Protocol):
+    """Whose connection it is, where aiohttp was only handed a request of it."""
+
+    def guest_begins(self) -> None:
+        """The request that was handed over is being answered."""
+
+    def guest_ends(self, *, keep: bool) -> None:
+        """It has been, and the connection goes on if `keep`."""
 
 
 class Sent(web.StreamResponse):
@@ -57,70 +65,59 @@ SENT_KEEP: Final = Sent(keep_alive=True)
 SENT_CLOSE: Final = Sent(keep_alive=False)
 
 
-async def send(
-    http: web.BaseRequest, answer: Answer, *, request_id: str, date: str, keep: bool
-) -> Sent:
-    """Write `answer`, waiting while the client reads slower than we write.
+class HttpWire:
+    """A `Wire` on aiohttp's connection."""
 
-    Raises ConnectionError where the client is gone or does not read at all.
-    """
-    connection = ""
-    if not keep:
-        connection = "Connection: close\r\n"
-    elif http.version < (1, 1):
-        connection = "Connection: keep-alive\r\n"
-    head = head_bytes(answer, request_id=request_id, date=date, connection=connection)
-    if http.method == "HEAD":
-        await http.writer.write(head)
-    elif answer.stream is None and len(answer.body) <= _JOINED_BYTES_MAX:
-        await http.writer.write(head + answer.body)  # One packet where it fits, one system call.
-    else:
-        await http.writer.write(head)
-        await _send_body(http, answer)
-    if http.protocol.writing_paused:
-        await _drain(http)
-    return SENT_KEEP if keep else SENT_CLOSE
+    __slots__ = ("_http",)
+
+    def __init__(self, http: web.BaseRequest) -> None:
+        self._http = http
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """None once the client is gone."""
+        return self._http.transport
+
+    @property
+    def writing_paused(self) -> bool:
+        """Whether the client reads slower than we write."""
+        return self._http.protocol.writing_paused
+
+    async def drained(self) -> None:
+        """Returns when it has caught up."""
+        await self._http.writer.drain()
 
 
-async def _send_body(http: web.BaseRequest, answer: Answer) -> None:
-    try:
-        await _write(http, answer.body)
-        if answer.stream is not None:
-            async for data in answer.stream:
-                await _write(http, data)
-    except ConnectionError:
-        raise
-    except Exception as error:
-        # Part of the object is out already: only a broken connection can still say that it is bad.
-        _logger.error("%s: answer broken off: %r", http.raw_path, error)
-        abort(http)
-        raise ConnectionResetError("answer broken off") from error
+class HttpBody:
+    """A `Body` that aiohttp reads from the connection."""
 
+    __slots__ = ("_http", "held", "invited")
 
-async def _write(http: web.BaseRequest, data: bytes | memoryview) -> None:
-    transport = http.transport
-    view = memoryview(data)
-    for start in range(0, len(view), _WRITE_BYTES_MAX):
-        if transport is None or transport.is_closing():
-            raise ConnectionResetError("the client is gone")
-        transport.write(view[start : start + _WRITE_BYTES_MAX])
-        if http.protocol.writing_paused:
-            await _drain(http)
+    def __init__(self, http: web.BaseRequest) -> None:
+        self._http = http
+        self.held: bytes | None = None
+        self.invited = False
 
+    async def invite(self) -> None:
+        """Let a client that waits send its body."""
+        self.invited = True
+        open_transport(HttpWire(self._http)).write(CONTINUE)
 
-async def _drain(http: web.BaseRequest) -> None:
-    try:
-        async with asyncio.timeout(STALLED_S_MAX):
-            await http.writer.drain()
-    except TimeoutError:
-        abort(http)  # A plain close would wait for the same client to read.
-        raise ConnectionResetError("the client reads nothing") from None
-
-
-def abort(http: web.BaseRequest) -> None:
-    """Drop the connection, with whatever is still to be written to it."""
-    if http.transport is not None:
-        http.transport.abort()
+    async def pieces(self) -> AsyncGenerator[ObjectBytes]:
+        """The body as it arrives, in pieces of at least a byte."""
+        content = self._http.content
+        try:
+            while not content.is_eof():
+                async with asyncio.timeout(STALLED_S_MAX):
+                    piece = await content.readany()
+                if piece:
+                    yield piece
+            if rest := content.read_nowait():
+                yield rest
+        except web.RequestPayloadError:  # Its HTTP framing is broken.
+            raise S3Error("IncompleteBody") from None
+        except TimeoutError:
+            raise S3Error("RequestTimeout") from None
 
 
 class Listener(web.Server):
@@ -131,19 +128,24 @@ class Listener(web.Server):
         self.next_request_id = next_request_id
 
     def __call__(self) -> RequestHandler:
-        return Connection(self)
+        return Connection(self, None)
+
+    def guest_of(self, host: Host) -> Connection:
+        """A protocol for the requests that `host` hands over."""
+        return Connection(self, host)
 
 
 class Connection(RequestHandler):
     """aiohttp's protocol of one connection, with our limits and our words."""
 
-    __slots__ = ("_listener",)
+    __slots__ = ("_listener", "host")
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, host: Host | None) -> None:
         super().__init__(
             listener,
             loop=asyncio.get_running_loop(),
-            keepalive_timeout=IDLE_S_MAX,
+            # A guest sees only some of the requests: its host knows when the connection is idle.
+            keepalive_timeout=IDLE_S_MAX if host is None else _FOR_EVER_S,
             max_line_size=HEADER_LINE_BYTES_MAX,
             max_field_size=HEADER_LINE_BYTES_MAX,
             max_headers=HEADERS_MAX,
@@ -153,6 +155,7 @@ class Connection(RequestHandler):
             access_log=None,  # type: ignore[arg-type]  # aiohttp's own way to switch it off.
         )
         self._listener = listener
+        self.host = host
 
     def handle_error(
         self,

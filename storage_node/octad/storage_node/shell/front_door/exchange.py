@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from aiohttp import web
-
 from octad.client.core.s3_errors import S3Error
 from octad.client.core.sigv4_verify import Authenticated
 from octad.storage_node.core.object_store import Bucket, ObjectStore
-from octad.storage_node.s3.answers import CONTINUE
 from octad.storage_node.s3.attempts import sdk_age_s, sdk_request_id
 from octad.storage_node.s3.operations import Operation
+from octad.storage_node.shell.front_door.request import Body
 
 
 @dataclass(slots=True)
 class Exchange:
     """An authenticated request. Handlers take one and return its answer."""
 
-    http: web.BaseRequest
+    body: Body
     store: ObjectStore
     region: str
     request_id: bytes
@@ -66,4 +64,4 @@ class Exchange:
         """All that can be checked without the body is checked: let the client send it."""
         if self.body_awaited:
             self.body_awaited = False
-            await self.http.writer.write(CONTINUE)
+            await self.body.invite()

@@ -1,43 +1,44 @@
 """The front door: the S3 listener of a node.
 
-`FrontDoor.handle` is the one way in for every request. It gives it an id, authenticates it before
-anything else is looked at (default deny; not even the existence of a bucket shows to a stranger),
-finds the operation, calls its handler and writes the answer. The hot path comes before it: a
-protocol of our own that answers plain small requests itself and hands every other to `handle`, with
-the bytes it has read; it must call the same `authenticate`.
+There are two ways in. A protocol of our own (`hot_connection.py`) answers what is small and plainly
+framed; every other request it hands to aiohttp (`connections.py`), with the bytes it has read.
+`octad node --front-door aiohttp` sends all of them there. Both ways ask the same `Answerer`.
 
-Promises: every answer carries `x-amz-request-id`, and an error document the same one. What a client
-gets wrong is an S3Error, what storage refuses a StoreError; anything else is our bug, is logged
-with its traceback and answered with 500.
+Promises: every answer carries `x-amz-request-id`, and an error document the same one.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import Final, cast
 
 from aiohttp import web
 
 from octad.client.core.http_dates import http_date
-from octad.client.core.s3_errors import S3Error
-from octad.storage_node.core.object_store import ObjectStore, StoreError
-from octad.storage_node.s3.answers import Answer, error_answer
+from octad.storage_node.core.object_store import ObjectStore
+from octad.storage_node.s3.answers import connection_line
 from octad.storage_node.s3.request_headers import header_values
-from octad.storage_node.s3.routes import route, with_hoisted_headers
-from octad.storage_node.s3.store_errors import s3_error_of
-from octad.storage_node.s3.targets import parse_query, split_path, split_target
-from octad.storage_node.shell.front_door.authentication import SecretOf, authenticate
-from octad.storage_node.shell.front_door.connections import Listener, Sent, send
-from octad.storage_node.shell.front_door.dispatch import HANDLERS
-from octad.storage_node.shell.front_door.exchange import Exchange
+from octad.storage_node.shell.front_door.answerer import Answerer
+from octad.storage_node.shell.front_door.authentication import SecretOf
+from octad.storage_node.shell.front_door.connections import (
+    SENT_CLOSE,
+    SENT_KEEP,
+    Connection,
+    HttpBody,
+    HttpWire,
+    Listener,
+)
+from octad.storage_node.shell.front_door.hot_connection import HotDoor
+from octad.storage_node.shell.front_door.request import Request
+from octad.storage_node.shell.front_door.wire import write_answer
 
-_logger = logging.getLogger("octad.front_door")
-_BACKLOG = 1024
-_STOP_POLL_S = 0.01
-_CANCEL_S = 0.05
+_BACKLOG: Final = 1024
+_LOOK_S: Final = 2.0  # How often connections are looked at for one that has waited too long.
+_STOP_POLL_S: Final = 0.01
+_CANCEL_S: Final = 0.05
 
 
 class FrontDoor:
@@ -49,24 +50,37 @@ class FrontDoor:
         secret_of: SecretOf,
         region: str,
         next_request_id: Callable[[], bytes],
+        *,
+        all_through_aiohttp: bool = False,
     ) -> None:
-        self._store = store
-        self._secret_of = secret_of
-        self._region = region
-        self._next_request_id = next_request_id
+        self._answerer = Answerer(store, secret_of, region, next_request_id)
+        self._all_through_aiohttp = all_through_aiohttp
         self._listener: Listener | None = None
+        self._hot: HotDoor | None = None
         self._server: asyncio.Server | None = None
-        self._busy: set[object] = set()  # Connections with a request in progress.
+        self._looking: asyncio.TimerHandle | None = None
+        self._busy: set[Connection] = set()  # aiohttp's connections with a request in progress.
         self._stopping = False
-        self.requests: Counter[tuple[str, int]] = Counter()  # By operation and status.
+
+    @property
+    def requests(self) -> Counter[tuple[str, int]]:
+        """How many were answered, by operation and status."""
+        return self._answerer.requests
 
     async def start(self, host: str, port: int) -> None:
         """Listen; raises OSError where the address cannot be had. Port 0 takes a free one."""
         loop = asyncio.get_running_loop()
-        self._listener = Listener(self.handle, self._next_request_id)
+        answerer = self._answerer
+        self._listener = Listener(self._handle, answerer.next_request_id)
+        self._hot = HotDoor(answerer.answer, answerer.next_request_id, self._listener.guest_of)
         self._server = await loop.create_server(
-            self._listener, host, port, backlog=_BACKLOG, reuse_address=True
+            self._listener if self._all_through_aiohttp else self._hot,
+            host,
+            port,
+            backlog=_BACKLOG,
+            reuse_address=True,
         )
+        self._look()
 
     @property
     def port(self) -> int:
@@ -78,103 +92,76 @@ class FrontDoor:
 
     async def stop(self, grace_s: float) -> None:
         """Take no new connection, let requests in progress finish for `grace_s`, then close all."""
-        if self._server is None or self._listener is None:
+        if self._server is None or self._listener is None or self._hot is None:
             return
-        self._stopping = True
+        self._stopping = self._hot.stopping = True
         self._server.close()
+        if self._looking is not None:
+            self._looking.cancel()
+        for hot in list(self._hot.connections):
+            hot.close_if_idle()
         for connection in self._listener.connections:
-            if connection not in self._busy:
+            if connection not in self._busy and cast(Connection, connection).host is None:
                 connection.force_close()
         deadline = time.monotonic() + grace_s
-        while self._busy and time.monotonic() < deadline:
+        while self._is_busy() and time.monotonic() < deadline:
             await asyncio.sleep(_STOP_POLL_S)
+        for hot in list(self._hot.connections):
+            hot.cut_short()
         await self._listener.shutdown(_CANCEL_S)
-        while self._busy:  # Those that were cut short put away what they had open.
+        while self._is_busy():  # Those that were cut short put away what they had open.
             await asyncio.sleep(_STOP_POLL_S)
         await self._server.wait_closed()
         self._server = None
 
-    async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request. Raises only ConnectionError: the client is gone."""
-        request_id = self._next_request_id()
-        connection = http.protocol
+    def _is_busy(self) -> bool:
+        assert self._hot is not None
+        return bool(self._busy) or any(hot.is_busy for hot in self._hot.connections)
+
+    def _look(self) -> None:
+        assert self._hot is not None
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for hot in list(self._hot.connections):
+            hot.look(now)
+        self._looking = loop.call_later(_LOOK_S, self._look)
+
+    async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
+        """Answer a request that came through aiohttp; ConnectionError: the client is gone."""
+        connection = cast(Connection, http.protocol)
         self._busy.add(connection)
+        if connection.host is not None:
+            connection.host.guest_begins()
+        keep = False
         try:
-            answer = await self._answer(http, request_id)
-            return await self._send(http, answer, request_id)
+            keep = await self._answer(http)
+            return SENT_KEEP if keep else SENT_CLOSE
         finally:
             self._busy.discard(connection)
+            if connection.host is not None:
+                connection.host.guest_ends(keep=keep)
 
-    async def _answer(self, http: web.BaseRequest, request_id: bytes) -> Answer:
-        operation = "none"
-        try:
-            exchange = self._admit(http, request_id)
-            operation = exchange.operation.value
-            answer = await HANDLERS[exchange.operation](exchange)
-            self.requests[operation, answer.status] += 1
-            return answer
-        except S3Error as error:
-            refusal = error
-        except StoreError as error:
-            refusal = s3_error_of(error)
-            if refusal.http_status >= 500:
-                _logger.warning(
-                    "%s: %s %s: %r", request_id.hex(), http.method, http.raw_path, error
-                )
-        except ConnectionError:
-            raise
-        except Exception:
-            _logger.exception("%s: %s %s failed", request_id.hex(), http.method, http.raw_path)
-            refusal = S3Error("InternalError")
-        self.requests[operation, refusal.http_status] += 1
-        path = http.raw_path.partition("?")[0]
-        return error_answer(refusal, resource=path, request_id=request_id.hex())
-
-    def _admit(self, http: web.BaseRequest, request_id: bytes) -> Exchange:
-        """From bytes to an authenticated request with one operation; raises S3Error."""
-        path, raw_query = split_target(http.raw_path)
+    async def _answer(self, http: web.BaseRequest) -> bool:
+        """Whether the connection goes on: only when the request's body is out of it."""
+        request_id = self._answerer.next_request_id()
+        body = HttpBody(http)
         headers = header_values(http.raw_headers)
-        now_s = time.time()
-        signature, owner = authenticate(
-            http.method,
-            path,
-            raw_query,
-            headers,
-            now_s=now_s,
-            region=self._region,
-            secret_of=self._secret_of,
-        )
-        query, headers = with_hoisted_headers(parse_query(raw_query), headers)
-        bucket, key = split_path(path)
-        return Exchange(
-            http=http,
-            store=self._store,
-            region=self._region,
-            request_id=request_id,
-            next_request_id=self._next_request_id,
-            now_ms=int(now_s * 1000),
-            owner=owner,
-            signature=signature,
-            operation=route(http.method, bucket, key, query, headers),
-            path=path,
-            headers=headers,
-            query=query,
-            bucket_name=bucket,
-            key=key,
-            body_awaited="expect" in headers and headers["expect"].lower() == "100-continue",
-        )
-
-    async def _send(self, http: web.BaseRequest, answer: Answer, request_id: bytes) -> Sent:
-        """A connection goes on only when the request's body is out of it."""
+        request = Request(http.method, http.raw_path, headers, body)
+        answer = await self._answerer.answer(request, request_id)
         complete = http.content.is_eof()
-        invited = http.writer.output_size > 0  # Only `100 Continue` is ever sent before.
-        sent = await send(
-            http,
+        # A client that was answered instead of invited might take our answer for the next one, too.
+        told = body.invited or "expect" not in headers
+        keep = complete and told and http.keep_alive and not self._stopping
+        await write_answer(
+            HttpWire(http),
+            http.method,
             answer,
             request_id=request_id.hex(),
             date=http_date(int(time.time()) * 1000),
-            keep=complete and http.keep_alive and not self._stopping,
+            connection=connection_line(keep=keep, persistent=http.version >= (1, 1)),
         )
-        if not complete and not invited and "Expect" in http.headers:
+        if keep and not http.content.at_eof():
+            http.content.read_nowait()  # It is not wanted, and would hold up what comes after it.
+        if not complete and not told:
             http.protocol.force_close()  # The body was never asked for: do not wait for it.
-        return sent
+        return keep

@@ -1,0 +1,105 @@
+"""From a request to its answer: the one place where both ways into the node meet.
+
+`Answerer.answer` authenticates a request before anything else of it is looked at (default deny; not
+even the existence of a bucket shows to a stranger), finds the operation and calls its handler.
+
+Promises: every request gets an answer. What a client gets wrong is an S3Error, what storage refuses
+a StoreError; anything else is our bug, is logged with its traceback and answered with 500.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from octad.client.core.s3_errors import S3Error
+from octad.storage_node.core.object_store import ObjectStore, StoreError
+from octad.storage_node.s3.answers import Answer, error_answer
+from octad.storage_node.s3.routes import route, with_hoisted_headers
+from octad.storage_node.s3.store_errors import s3_error_of
+from octad.storage_node.s3.targets import parse_query, split_path, split_target
+from octad.storage_node.shell.front_door.authentication import SecretOf, authenticate
+from octad.storage_node.shell.front_door.dispatch import HANDLERS
+from octad.storage_node.shell.front_door.exchange import Exchange
+from octad.storage_node.shell.front_door.request import CONTINUE_EXPECTED, Request
+
+_logger = logging.getLogger("octad.front_door")
+
+
+class Answerer:
+    """Answers S3 requests from `store`, to those whose secret `secret_of` knows."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        secret_of: SecretOf,
+        region: str,
+        next_request_id: Callable[[], bytes],
+    ) -> None:
+        self._store = store
+        self._secret_of = secret_of
+        self._region = region
+        self.next_request_id = next_request_id
+        self.requests: Counter[tuple[str, int]] = Counter()  # By operation and status.
+
+    async def answer(self, request: Request, request_id: bytes) -> Answer:
+        """Raises only ConnectionError: the client is gone."""
+        operation = "none"
+        try:
+            exchange = self._admit(request, request_id)
+            operation = exchange.operation.value
+            answer = await HANDLERS[exchange.operation](exchange)
+            self.requests[operation, answer.status] += 1
+            return answer
+        except S3Error as error:
+            refusal = error
+        except StoreError as error:
+            refusal = s3_error_of(error)
+            if refusal.http_status >= 500:
+                _logger.warning(
+                    "%s: %s %s: %r", request_id.hex(), request.method, request.target, error
+                )
+        except ConnectionError:
+            raise
+        except Exception:
+            _logger.exception("%s: %s %s failed", request_id.hex(), request.method, request.target)
+            refusal = S3Error("InternalError")
+        self.requests[operation, refusal.http_status] += 1
+        path = request.target.partition("?")[0]
+        return error_answer(refusal, resource=path, request_id=request_id.hex())
+
+    def _admit(self, request: Request, request_id: bytes) -> Exchange:
+        """From what was sent to an authenticated request with one operation; raises S3Error."""
+        method, headers = request.method, request.headers
+        path, raw_query = split_target(request.target)
+        now_s = time.time()
+        signature, owner = authenticate(
+            method,
+            path,
+            raw_query,
+            headers,
+            now_s=now_s,
+            region=self._region,
+            secret_of=self._secret_of,
+        )
+        query, headers = with_hoisted_headers(parse_query(raw_query), headers)
+        bucket, key = split_path(path)
+        return Exchange(
+            body=request.body,
+            store=self._store,
+            region=self._region,
+            request_id=request_id,
+            next_request_id=self.next_request_id,
+            now_ms=int(now_s * 1000),
+            owner=owner,
+            signature=signature,
+            operation=route(method, bucket, key, query, headers),
+            path=path,
+            headers=headers,
+            query=query,
+            bucket_name=bucket,
+            key=key,
+            body_awaited=headers.get("expect", "").lower() == CONTINUE_EXPECTED,
+        )
