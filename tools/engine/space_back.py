@@ -1,0 +1,72 @@
+"""How soon the space of deleted objects is back while clients write all the time.
+
+With everything that a node does for itself meanwhile: flushes, compaction as slow as it is made to
+be, scrubbing, and the pause for readers before a file goes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from pathlib import Path
+
+from tests.unit.engine.engine_site import EngineSite
+from tools.engine.bench_site import IN_FLIGHT, SMALL, closed, opened, put_all, row
+
+from octad.sharding.limits import MIB
+from octad.storage_node.core.record_format import SegmentId
+from octad.storage_node.shell.engine_upkeep import EngineUpkeep
+from octad.storage_node.shell.segment_file import segments_in
+
+OBJECTS = 120_000
+KEPT_OF = 4  # Every fourth object stays, so that there is something to copy.
+OVERWRITTEN = 10_000  # What the clients write meanwhile, over and over.
+AT_ONCE = 16
+PATIENCE_S = 600.0
+
+
+async def space_back(directory: Path, _options: argparse.Namespace) -> None:
+    """Delete three of four objects, and wait until the segments that held them are gone."""
+    site = opened(directory)
+    await put_all(site, (b"key/%08d" % number for number in range(OBJECTS)), SMALL)
+    held = set(_segments(site))
+    for number in range(OBJECTS):
+        if number % KEPT_OF:
+            site.delete(b"key/%08d" % number)
+        if number % IN_FLIGHT == 0:
+            await site.settled()
+    await site.settled()
+    upkeep = EngineUpkeep(site.journal, site.index, site._is_dirty)
+    task = asyncio.create_task(upkeep.run())
+    began, number, half_s = time.perf_counter(), 0, 0.0
+    while (left := len(held & set(_segments(site)))) and time.perf_counter() - began < PATIENCE_S:
+        if left <= len(held) / 2 and not half_s:
+            half_s = time.perf_counter() - began
+        number = await _written_for(1.0, site, number)
+    took = time.perf_counter() - began
+    copied = upkeep.compactor.copied_bytes / MIB
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await closed(site)
+    row(
+        f"space of {OBJECTS * SMALL // MIB} MiB, {KEPT_OF - 1} of {KEPT_OF} objects deleted, "
+        f"{number / took:,.0f} PUTs/s meanwhile",
+        "minutes",
+        f"half of the segments gone after {half_s:.0f} s, all {len(held)} after {took:.0f} s "
+        f"({copied:.0f} MiB copied)" + (f"; {left} STILL THERE" if left else ""),
+    )
+
+
+async def _written_for(seconds: float, site: EngineSite, number: int) -> int:
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        for _ in range(AT_ONCE):
+            site.put(b"busy/%08d" % (number % OVERWRITTEN), bytes(SMALL))
+            number += 1
+        await site.settled()
+    return number
+
+
+def _segments(site: EngineSite) -> list[SegmentId]:
+    return segments_in(site.journal.disk, site.journal.directory)
