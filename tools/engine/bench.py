@@ -255,9 +255,9 @@ def _hold(compactor: Compactor, going: asyncio.Event) -> None:
     """Let it take its next step only while `going` is set."""
     settle = compactor._settle
 
-    async def settle_when_going(copied: int, step_s: float | None) -> None:
+    async def settle_when_going(copied: int, faster: float, step_s: float | None) -> None:
         await going.wait()
-        await settle(copied, step_s)
+        await settle(copied, faster, step_s)
 
     compactor._settle = settle_when_going  # type: ignore[method-assign]
 

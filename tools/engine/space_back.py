@@ -39,11 +39,14 @@ async def space_back(directory: Path, _options: argparse.Namespace) -> None:
     await site.settled()
     upkeep = EngineUpkeep(site.journal, site.index, site._is_dirty)
     task = asyncio.create_task(upkeep.run())
-    began, number, half_s = time.perf_counter(), 0, 0.0
+    began, half_s = time.perf_counter(), 0.0
+    took_ms: list[float] = []
+    most = 0
     while (left := len(held & set(_segments(site)))) and time.perf_counter() - began < PATIENCE_S:
         if left <= len(held) / 2 and not half_s:
             half_s = time.perf_counter() - began
-        number = await _written_for(1.0, site, number)
+        most = max(most, len(_segments(site)))
+        await _written_for(1.0, site, took_ms)
     took = time.perf_counter() - began
     copied = upkeep.compactor.copied_bytes / MIB
     task.cancel()
@@ -51,21 +54,22 @@ async def space_back(directory: Path, _options: argparse.Namespace) -> None:
     await closed(site)
     row(
         f"space of {OBJECTS * SMALL // MIB} MiB, {KEPT_OF - 1} of {KEPT_OF} objects deleted, "
-        f"{number / took:,.0f} PUTs/s meanwhile",
+        f"{len(took_ms) * AT_ONCE / took:,.0f} PUTs/s meanwhile",
         "minutes",
         f"half of the segments gone after {half_s:.0f} s, all {len(held)} after {took:.0f} s "
-        f"({copied:.0f} MiB copied)" + (f"; {left} STILL THERE" if left else ""),
+        f"({copied:.0f} MiB copied; at most {most} segments; "
+        f"p99 of {AT_ONCE} PUTs {sorted(took_ms)[len(took_ms) * 99 // 100]:.1f} ms)"
+        + (f"; {left} STILL THERE" if left else ""),
     )
 
 
-async def _written_for(seconds: float, site: EngineSite, number: int) -> int:
+async def _written_for(seconds: float, site: EngineSite, took_ms: list[float]) -> None:
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        for _ in range(AT_ONCE):
+    while (began := time.perf_counter()) < end:
+        for number in range(len(took_ms) * AT_ONCE, (len(took_ms) + 1) * AT_ONCE):
             site.put(b"busy/%08d" % (number % OVERWRITTEN), bytes(SMALL))
-            number += 1
         await site.settled()
-    return number
+        took_ms.append((time.perf_counter() - began) * 1e3)
 
 
 def _segments(site: EngineSite) -> list[SegmentId]:
