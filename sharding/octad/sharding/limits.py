@@ -133,6 +133,7 @@ INDEX_FLUSH_AFTER_RECORDS: Final = 60_000  # Replayed at 20,000 a second and mor
 # Giving space back. One step is what may stand between two requests: a third of a millisecond.
 COMPACTION_STEP_BYTES: Final = 64 * KIB
 COMPACTION_STEP_RECORDS: Final = 32
+COMPACTION_STEP_GROWTH_MAX: Final = 4  # When it hurries.
 COMPACTION_STEP_S_MIN: Final = 0.005
 COMPACTION_BYTES_PER_S: Final = 8 * MIB  # Copied, so that clients keep most of the disk.
 COMPACTION_POLL_S: Final = 2.0

@@ -25,6 +25,7 @@ from octad.sharding.limits import (
     COMPACTION_BYTES_PER_S,
     COMPACTION_POLL_S,
     COMPACTION_STEP_BYTES,
+    COMPACTION_STEP_GROWTH_MAX,
     COMPACTION_STEP_RECORDS,
     COMPACTION_STEP_S_MIN,
     READER_PIN_S,
@@ -158,9 +159,10 @@ class Compactor:
         copied = 0
         whole = True
         faster = hurry(self._index.ledger, SPARE_SEGMENTS_MAX * journal.segment_bytes)
+        larger = min(int(faster), COMPACTION_STEP_GROWTH_MAX)  # The loop has few turns when busy.
         with open_segment(journal.disk, journal.directory, segment, journal.identity) as file:
             records = file.records(RECORDS_OFFSET, end)
-            while step := await asyncio.to_thread(_next_step, records):
+            while step := await asyncio.to_thread(_next_step, records, larger):
                 began = copied
                 for location, record in step:
                     taken = self._copy(location, record)
@@ -277,13 +279,15 @@ def _note(
     write_retired(journal.disk, journal.directory, retired)
 
 
-def _next_step(records: Iterator[tuple[Location, Record]]) -> list[tuple[Location, Record]]:
+def _next_step(
+    records: Iterator[tuple[Location, Record]], larger: int
+) -> list[tuple[Location, Record]]:
     """A few records: little enough to look at between two requests."""
     step: list[tuple[Location, Record]] = []
     size = 0
-    for location, record in islice(records, COMPACTION_STEP_RECORDS):
+    for location, record in islice(records, COMPACTION_STEP_RECORDS * larger):
         step.append((location, record))
         size += location.length
-        if size >= COMPACTION_STEP_BYTES:
+        if size >= COMPACTION_STEP_BYTES * larger:
             break
     return step
