@@ -11,7 +11,7 @@ pip := .venv/bin/python -m pip install --quiet --disable-pip-version-check
 not_fast := cluster or etcd or root or long
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv run check simulate test test-etcd test-long bench bench-engine bench-coordinator bench-sharding sharding-study chaos
+.PHONY: help .venv run check simulate test test-etcd test-long bench bench-engine bench-replication bench-coordinator bench-sharding sharding-study chaos
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -54,6 +54,9 @@ bench: $(server)  ## figures of a three-node cluster on this machine (ARGS="--js
 
 bench-engine: $(everything)  ## the storage engine alone, against its limits (ARGS="--objects 10000000")
 	@exec .venv/bin/python -m tools.engine.bench $(ARGS)
+
+bench-replication: $(everything)  ## what two more copies cost a PUT and a GET (ARGS="--rounds 3")
+	@exec .venv/bin/python -m tools.bench_replication $(ARGS)
 
 bench-rpc: $(everything)  ## what a frame between two nodes costs, and how late a beat is under load
 	@exec .venv/bin/python -m tools.bench_rpc $(ARGS)

@@ -105,6 +105,7 @@ assert RPC_WRITE_HIGH_WATER_BYTES < RPC_OUTGOING_BYTES_MAX < RPC_ANSWER_BYTES_MA
 # Replication.
 WRITE_TIMEOUT_S: Final = 10.0  # A write that waits longer for its members has an unknown outcome.
 WRITE_TIMEOUT_SWEEP_S: Final = 0.5
+PREPARES_BYTES_MAX: Final = 64 * KIB  # Of the entries in one message, when there are several.
 ANNOUNCE_DELAY_S: Final = 0.005  # How long a commit point waits for a Prepare to carry it.
 CALL_TIMEOUT_S: Final = WRITE_TIMEOUT_S + 5.0  # Of a call that may wait for a write.
 READ_TIMEOUT_S: Final = 5.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from octad.sharding.ids import Epoch, Seq, ShardId
-from octad.storage_node.core.failover.replication_messages import Ack, Prepare
+from octad.storage_node.core.failover.replication_messages import Ack, Prepare, Prepares
 from octad.storage_node.core.index_format import ShardState, decode_shard_state, encode_value
 from octad.storage_node.core.messages import decode_message
 from octad.storage_node.core.operations import LogStart, decode_log_start
@@ -14,9 +14,9 @@ SHARD, EPOCH, SEQ = ShardId(1), Epoch(3), Seq(7)
 
 
 def test_a_prepare_without_a_session_is_one_of_a_member() -> None:
-    fields = (SHARD, EPOCH, EPOCH, SEQ, EPOCH, Seq(6), 2, b"r" * 16, b"m")
-    read = decode_message(msgspec.msgpack.encode([16, *fields]))
-    assert read == Prepare(*fields, session=0)
+    fields = (SHARD, EPOCH, EPOCH, SEQ, EPOCH, Seq(6), 2, b"r" * 16, b"m", 5)
+    read = decode_message(msgspec.msgpack.encode([22, [fields]]))
+    assert read == Prepares([Prepare(*fields, session=0)])
 
 
 def test_an_acknowledgement_without_a_session_is_one_of_a_whole_member() -> None:

@@ -1,16 +1,18 @@
 """What a node's replicas tell those of other nodes: one message of each kind a tick and node.
 
-Acknowledgements, refusals and commit points of many shards travel together, since one sync of the
-journal makes entries of many shards durable at once. Messages may be lost, doubled and reordered:
-the replicas send again what counts.
+Writes of many shards come within a tick, and one sync of the journal makes entries of many shards
+durable: each would else be sealed, sent, opened and looked at by itself. Messages may be lost,
+doubled and reordered: the replicas send again what counts.
 """
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from octad.sharding.ids import NodeId, ShardId
+from octad.sharding.limits import PREPARES_BYTES_MAX
 from octad.storage_node.core.failover.replica_actions import (
     SendAck,
     SendCommit,
@@ -28,6 +30,7 @@ from octad.storage_node.core.failover.replication_messages import (
     Nack,
     Nacks,
     Prepare,
+    Prepares,
     SessionStart,
 )
 from octad.storage_node.core.failover.shard_replica import ShardReplica
@@ -40,12 +43,22 @@ class Outbox(Protocol):
     def send(self, node: NodeId, message: Message, body: bytes | memoryview = b"") -> bool: ...
 
 
+@dataclass(slots=True)
+class _Prepares:
+    """Those of this tick to one node, and the data of each."""
+
+    messages: list[Prepare] = field(default_factory=list)
+    data: list[bytes | memoryview] = field(default_factory=list)
+    bytes: int = 0
+
+
 class ReplicationMail:
     """See the module. Every message carries the replica's epoch of the moment it is given here."""
 
     def __init__(self, outbox: Outbox, loop: asyncio.AbstractEventLoop) -> None:
         self._outbox = outbox
         self._loop = loop
+        self._prepares: dict[NodeId, _Prepares] = {}
         self._acks: dict[NodeId, dict[ShardId, Ack]] = {}
         self._nacks: dict[NodeId, list[Nack]] = {}
         self._points: dict[NodeId, dict[ShardId, CommitPoint]] = {}
@@ -63,9 +76,26 @@ class ReplicationMail:
             entry.kind,
             entry.request_id,
             entry.metadata,
+            len(data),
             action.session,
         )
-        self._outbox.send(action.node, message, data)
+        node = action.node
+        size = len(entry.metadata) + len(data)
+        batch = self._prepares.get(node)
+        if batch is not None and batch.bytes + size > PREPARES_BYTES_MAX:
+            self._send_prepares(node, self._prepares.pop(node))
+            batch = None
+        if batch is None:
+            batch = self._prepares[node] = _Prepares()
+            self._plan()
+        batch.messages.append(message)
+        batch.data.append(data)
+        batch.bytes += size
+
+    def _send_prepares(self, node: NodeId, batch: _Prepares) -> None:
+        data = batch.data
+        body = data[0] if len(data) == 1 else b"".join(data)
+        self._outbox.send(node, Prepares(batch.messages), body)
 
     def ack(self, replica: ShardReplica, action: SendAck) -> None:
         """A later one of the same tick says all that an earlier one did."""
@@ -108,6 +138,10 @@ class ReplicationMail:
     def _flush(self) -> None:
         self._planned = False
         send = self._outbox.send
+        if self._prepares:  # Before the commit points, which may speak of them.
+            prepares, self._prepares = self._prepares, {}
+            for node, batch in prepares.items():
+                self._send_prepares(node, batch)
         if self._acks:
             acks, self._acks = self._acks, {}
             for node, of_shards in acks.items():

@@ -48,11 +48,12 @@ from octad.storage_node.core.failover.replication_messages import (
     Nack,
     Nacks,
     Prepare,
+    Prepares,
     SessionStart,
 )
 from octad.storage_node.core.failover.shard_log import Entry
 from octad.storage_node.core.failover.shard_replica import ShardReplica
-from octad.storage_node.core.messages import Message
+from octad.storage_node.core.messages import BadMessage, Message
 from octad.storage_node.core.operations import Operation
 from octad.storage_node.core.record_format import Position, RecordKind
 from octad.storage_node.shell.index import Index
@@ -231,9 +232,9 @@ class ShardHost:
     def on_message(self, sender: NodeId, message: Message, body: memoryview) -> None:
         """A one-way message of another node."""
         kind = type(message)
-        if kind is Prepare:
-            assert isinstance(message, Prepare)
-            self._on_prepare(sender, message, body)
+        if kind is Prepares:
+            assert isinstance(message, Prepares)
+            self._on_prepares(sender, message.prepares, body)
         elif kind is Acks:
             assert isinstance(message, Acks)
             for ack in message.acks:
@@ -278,6 +279,14 @@ class ShardHost:
             case SessionStart(nonce=nonce, session=session, start=start, start_epoch=first):
                 actions = replica.on_session(sender, epoch, nonce, session, start, first)
         self._perform(replica, actions)
+
+    def _on_prepares(self, sender: NodeId, prepares: list[Prepare], body: memoryview) -> None:
+        if sum([prepare.data_bytes for prepare in prepares]) != len(body):
+            raise BadMessage(f"Prepares of other lengths than their {len(body)} bytes")
+        end = 0
+        for prepare in prepares:
+            start, end = end, end + prepare.data_bytes
+            self._on_prepare(sender, prepare, body[start:end])
 
     def _on_prepare(self, sender: NodeId, message: Prepare, body: memoryview) -> None:
         replica = self._table.addressed(message.shard)

@@ -121,7 +121,7 @@ class ReplicaState:
 
     def is_learner(self) -> bool:
         """Whether the row names this disk as a learner."""
-        if self.row is None or self.void:
+        if self.row is None or not self.row.learners or self.void:
             return False
         return any(
             learner.node == self.node and learner.incarnation == self.incarnation

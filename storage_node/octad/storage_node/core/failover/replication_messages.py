@@ -1,7 +1,7 @@
 """What the replicas of a shard tell each other. One-way; the meaning is in `shard_replica.py`.
 
-Acknowledgements, refusals and commit points of many shards travel together, since one sync of a
-journal makes entries of many shards durable at once.
+Those of many shards travel together: writes come, and one sync of a journal makes entries durable,
+many at once. Tag 16 was a single Prepare's.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from octad.sharding.ids import Epoch, Seq, ShardId
 from octad.storage_node.core.messages import Message, message
 
 
-@message
-class Prepare(Message, frozen=True, array_like=True, tag=16):
-    """From the primary: have this entry durable. The entry's data is the body."""
+class Prepare(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Have this entry durable."""
 
     shard: ShardId
     epoch: Epoch
@@ -27,7 +26,15 @@ class Prepare(Message, frozen=True, array_like=True, tag=16):
     kind: int
     request_id: bytes
     metadata: bytes
+    data_bytes: int
     session: int = 0  # Of a learner; 0 for a member.
+
+
+@message
+class Prepares(Message, frozen=True, array_like=True, tag=22):
+    """From the primary of all these shards. The body is the data of one entry after the other."""
+
+    prepares: list[Prepare]
 
 
 class Ack(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -236,17 +236,17 @@ class Backup(ReplicaState):
         The first of the heirs goes first: two who want the same delay each other.
         """
         row = self.row
-        if row is None or not self.is_complete() or self.wanted_start is not None:
+        if row is None or not self.leases.grace_over(self.shard, row.primary, self.learned_at, now):
+            return False
+        if not self.is_complete() or self.wanted_start is not None:
             return False
         heirs = [m.node for m in row.members if m.base == 0 and m.node != row.primary]
         heirs = [node for node in heirs if node not in self.leases.dead]
         place = heirs.index(self.node) if self.node in heirs else len(heirs)
         if not place:
-            return self.leases.grace_over(self.shard, row.primary, self.learned_at, now)
+            return True
         end = self.leases.grace_end(self.shard, row.primary, self.learned_at)
-        return now >= end + place * TAKEOVER_STAGGER_S and self.leases.grace_over(
-            self.shard, row.primary, self.learned_at, now
-        )
+        return now >= end + place * TAKEOVER_STAGGER_S
 
     def _join(self, primary: NodeId, now: float) -> Actions:
         waiting = self.nonce or self.session

@@ -1,0 +1,100 @@
+"""What replicas say within one tick travels together, and arrives as it was said."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from octad.sharding.ids import BucketId, Epoch, NodeId, Seq, ShardId
+from octad.sharding.limits import PREPARES_BYTES_MAX
+from octad.storage_node.core.failover.replica_actions import SendCommit, SendPrepare
+from octad.storage_node.core.failover.replication_messages import CommitPoints, Prepares
+from octad.storage_node.core.failover.shard_log import Entry
+from octad.storage_node.core.failover.shard_replica import ShardReplica
+from octad.storage_node.core.messages import BadMessage, Message
+from octad.storage_node.core.operations import DeleteObject
+from octad.storage_node.core.record_format import RecordKind
+from octad.storage_node.shell.replication_mail import ReplicationMail
+from octad.storage_node.shell.shard_host import ShardHost
+
+A, B = NodeId(2), NodeId(3)
+EPOCH = Epoch(4)
+
+
+class Sent:
+    """An outbox that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[NodeId, Message, bytes]] = []
+
+    def send(self, node: NodeId, message: Message, body: bytes | memoryview = b"") -> bool:
+        self.messages.append((node, message, bytes(body)))
+        return True
+
+
+class Replica(ShardReplica):
+    """Of which the mail asks only for its shard and epoch."""
+
+    def __init__(self, shard: int) -> None:
+        self.shard = ShardId(shard)
+
+    @property
+    def epoch(self) -> Epoch:
+        return EPOCH
+
+
+def say(mail: ReplicationMail, node: NodeId, shard: int, seq: int, data: bytes) -> None:
+    operation = DeleteObject(BucketId(1), b"key")
+    entry = Entry(EPOCH, Seq(seq), RecordKind.PUT_OBJECT, bytes(16), b"meta", data, operation, ())
+    mail.prepare(Replica(shard), SendPrepare(node, entry, EPOCH, Seq(seq - 1), 0), data)
+
+
+async def test_prepares_of_a_tick_are_one_message_a_node_before_the_commit_points() -> None:
+    outbox = Sent()
+    mail = ReplicationMail(outbox, asyncio.get_running_loop())
+    mail.commit_point(Replica(7), SendCommit(A, Seq(1), EPOCH))
+    say(mail, A, 7, 2, b"one")
+    say(mail, B, 7, 2, b"one")
+    say(mail, A, 8, 5, b"")
+    say(mail, A, 7, 3, b"three")
+    assert outbox.messages == []
+    await asyncio.sleep(0)
+    (node, first, body), (_, second, other), (_, third, _) = outbox.messages
+    assert isinstance(first, Prepares)
+    assert isinstance(second, Prepares)
+    assert (node, body, other) == (A, b"onethree", b"one")
+    assert [(each.shard, each.seq, each.data_bytes) for each in first.prepares] == [
+        (7, 2, 3),
+        (8, 5, 0),
+        (7, 3, 5),
+    ]
+    assert isinstance(third, CommitPoints)
+
+
+async def test_a_message_of_prepares_does_not_grow_beyond_its_limit_and_keeps_their_order() -> None:
+    outbox = Sent()
+    mail = ReplicationMail(outbox, asyncio.get_running_loop())
+    large = bytes(PREPARES_BYTES_MAX)
+    for seq, data in enumerate((b"a", large, b"b", b"c"), start=1):
+        say(mail, A, 7, seq, data)
+    await asyncio.sleep(0)
+    sent = [message for _, message, _ in outbox.messages]
+    seqs = [
+        [prepare.seq for prepare in each.prepares] for each in sent if isinstance(each, Prepares)
+    ]
+    assert seqs == [[1], [2], [3, 4]]
+    assert [body for _, _, body in outbox.messages] == [b"a", large, b"bc"]
+
+
+async def test_prepares_whose_lengths_do_not_fit_their_body_are_refused_as_a_whole() -> None:
+    outbox = Sent()
+    mail = ReplicationMail(outbox, asyncio.get_running_loop())
+    say(mail, A, 7, 1, b"one")
+    say(mail, A, 8, 1, b"two")
+    await asyncio.sleep(0)
+    ((_, message, body),) = outbox.messages
+    host = ShardHost.__new__(ShardHost)  # It must not come to look at any of its parts.
+    for cut in (body[:-1], body + b"x", b""):
+        with pytest.raises(BadMessage):
+            host.on_message(A, message, memoryview(cut))
