@@ -15,15 +15,16 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import md5
 from pathlib import Path
 
-from tests.unit.engine.engine_site import BUCKET, EngineSite
+from tests.unit.engine.engine_site import EngineSite
 from tests.unit.engine.journal_site import REQUEST_ID, SHARD, JournalSite, running_journal
 from tools.bench import machine
 from tools.engine import one_node
+from tools.engine.bench_site import IN_FLIGHT, SMALL, index_file_bytes, opened, put_all, row
+from tools.engine.many_objects import many_objects
+from tools.engine.space_back import space_back
 
 from octad.sharding.ids import Epoch, Seq
 from octad.sharding.limits import (
@@ -31,28 +32,19 @@ from octad.sharding.limits import (
     MIB,
     SEGMENT_BYTES,
 )
-from octad.storage_node.core.key_scan import scan_keys
-from octad.storage_node.core.object_store import ListQuery
 from octad.storage_node.core.record_format import (
     RECORD_HEADER_BYTES,
     RECORDS_OFFSET,
     RecordKind,
 )
 from octad.storage_node.shell.compactor import Compactor
-from octad.storage_node.shell.counted_index import CountedIndex
-from octad.storage_node.shell.disk import Disk
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-IN_FLIGHT = 64
-SMALL, TINY = 4096, 100
 TURN_S = 0.1
 PAIRS_MIN = 40
-FIRST = 10_000
-PAGE = 1000
 NODE_S = 2.0  # Of each operation through one node.
 OVERWRITTEN = 60_000
 COMPACTION_WINDOWS = 10  # With compaction, and as many without.
-DEPTH, EVERY_SHARD = 0, {0}  # Of the pool that is listed.
 
 
 def main() -> None:
@@ -66,14 +58,17 @@ def main() -> None:
     print("| figure | must reach | measured |")
     print("|---|---|---|")
     with tempfile.TemporaryDirectory(prefix="bench-engine-", dir=options.directory) as directory:
-        for measure in (appends, small_objects, through_one_node, compaction, many_objects):
+        for measure in (
+            appends,
+            small_objects,
+            through_one_node,
+            compaction,
+            space_back,
+            many_objects,
+        ):
             asyncio.run(measure(Path(directory), options))
             shutil.rmtree(directory)
             Path(directory).mkdir()
-
-
-def row(figure: str, wanted: str, measured: str) -> None:
-    print(f"| {figure} | {wanted} | {measured} |", flush=True)
 
 
 async def appends(directory: Path, options: argparse.Namespace) -> None:
@@ -194,23 +189,6 @@ class BareAppends:
         return descriptor
 
 
-def opened(directory: Path) -> EngineSite:
-    return EngineSite(
-        directory / "journal", Disk(), CountedIndex(directory / "index"), SEGMENT_BYTES
-    )
-
-
-async def put_all(
-    site: EngineSite, keys: Iterator[bytes], size: int, in_flight: int = IN_FLIGHT
-) -> None:
-    value = os.urandom(size)
-    for count, key in enumerate(keys):
-        site.put(key, value, md5(key).hexdigest())
-        if count % in_flight == in_flight - 1:
-            await site.settled()
-    await site.settled()
-
-
 async def small_objects(directory: Path, _options: argparse.Namespace) -> None:
     """4 KiB: CPU of a put and a get, and what an object takes on disk."""
     site = opened(directory)
@@ -225,7 +203,7 @@ async def small_objects(directory: Path, _options: argparse.Namespace) -> None:
     site.index.flush()
     journal_bytes = site.journal.position() & 0xFFFFFFFF
     journal_bytes += ((site.journal.position() >> 32) - 1) * SEGMENT_BYTES
-    index_bytes = _size(directory / "index")
+    index_bytes = index_file_bytes(directory)
     await site.journal.close()
     site.index.close()
     row("put of 4 KiB, CPU of the loop's thread", "≤ 25 µs", f"{put_us:.1f} µs")
@@ -277,9 +255,9 @@ def _hold(compactor: Compactor, going: asyncio.Event) -> None:
     """Let it take its next step only while `going` is set."""
     settle = compactor._settle
 
-    async def settle_when_going(copied: int, step_s: float | None) -> None:
+    async def settle_when_going(copied: int, faster: float, step_s: float | None) -> None:
         await going.wait()
-        await settle(copied, step_s)
+        await settle(copied, faster, step_s)
 
     compactor._settle = settle_when_going  # type: ignore[method-assign]
 
@@ -307,90 +285,6 @@ async def _put_times_ms(site: EngineSite, seconds: float) -> list[float]:
 
 def _p99(took: list[float]) -> float:
     return sorted(took)[len(took) * 99 // 100]
-
-
-async def many_objects(directory: Path, options: argparse.Namespace) -> None:
-    """Many of 100 B: whether the last cost what the first did, and what the index takes."""
-    site = opened(directory)
-    total: int = options.objects
-    before = _resident()
-    first = await _timed_puts(site, 0, FIRST)
-    site.index.flush()  # The rows of all gets come from files, as after any restart.
-    first_get = _timed_gets(site, FIRST)
-    for start in range(FIRST, total - FIRST, 50_000):
-        keys = (_key(number) for number in range(start, min(start + 50_000, total - FIRST)))
-        await put_all(site, keys, TINY, IN_FLIGHT * 16)
-        site.index.flush()
-    last = await _timed_puts(site, total - FIRST, total)
-    site.index.flush()
-    last_get = _timed_gets(site, total)
-    memory = (_resident() - before) / total
-    index_bytes = _size(directory / "index") / total
-    name = f"{total:,} objects of 100 B"
-    row(f"{name}: put, last 10,000 to first", "≤ 2x", f"{last / first:.2f}x ({last:.1f} µs)")
-    ratio = last_get / first_get
-    row(f"{name}: get, any to any of the first 10,000", "≤ 2x", f"{ratio:.2f}x")
-    row(f"{name}: get", "≤ 10 µs", f"{last_get:.1f} µs")
-    row("index on disk, an object", "≤ 200 B", f"{index_bytes:.0f} B")
-    row("memory, an object", "≤ 30 B", f"{memory:.0f} B ({memory * total / MIB:.0f} MiB in all)")
-    _lists(site, total)
-    await _timed_puts(site, total, total + 60_000)
-    await site.journal.close()
-    site.index._database.close()  # Without a flush: what a kill leaves, 60,000 records to replay.
-    began = time.perf_counter()
-    site = opened(directory)
-    row("restart, 60,000 records to replay", "≤ 5 s", f"{time.perf_counter() - began:.2f} s")
-    await site.journal.close()
-    site.index.close()
-
-
-def _lists(site: EngineSite, total: int) -> None:
-    """A page from the middle: plain, rolled up, and rolled up over very full prefixes."""
-    middle = _key(total // 2)
-    for name, query in (
-        ("LIST of 1,000 in the middle", ListQuery(after=middle, limit=PAGE)),
-        ("… with delimiter, 10 keys a prefix", ListQuery(b"", b"/", _key(total // 2), PAGE)),
-        ("… with delimiter, one prefix of everything", ListQuery(b"", b"k", b"", PAGE)),
-    ):
-        took: list[float] = []
-        for _ in range(9):
-            began = time.perf_counter()
-            entries, _, _ = scan_keys(site.index.entries, BUCKET, query, DEPTH, EVERY_SHARD)
-            took.append(time.perf_counter() - began)
-        measured = f"{statistics.median(took) * 1e3:.2f} ms ({len(entries)} entries)"
-        row(name, "≤ 3 ms", measured)
-
-
-async def _timed_puts(site: EngineSite, start: int, end: int) -> float:
-    cpu = time.thread_time()
-    await put_all(site, (_key(number) for number in range(start, end)), TINY)
-    return (time.thread_time() - cpu) / (end - start) * 1e6
-
-
-def _timed_gets(site: EngineSite, total: int) -> float:
-    step = max(1, total // FIRST)
-    for number in range(0, total, step):  # What the system has to fetch from disk is not CPU.
-        site.get(_key(number))
-    cpu = time.thread_time()
-    for number in range(0, total, step):
-        site.get(_key(number))
-    return (time.thread_time() - cpu) / (total / step) * 1e6
-
-
-def _key(number: int) -> bytes:
-    """In an order of names that has nothing to do with the order of writing."""
-    scattered = number * 2_654_435_761 % 2**32
-    return b"k%08x/%02d" % (scattered, number % 100)
-
-
-def _size(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.iterdir() if path.suffix == ".sst")
-
-
-def _resident() -> int:
-    """The process's memory now: the engine's, and what the benchmark needs to drive it."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 if __name__ == "__main__":

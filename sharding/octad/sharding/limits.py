@@ -45,14 +45,13 @@ JOURNAL_PENDING_BYTES_MAX: Final = 32 * MIB  # Bulk writers wait while more is n
 JOURNAL_OPEN_FILES_MAX: Final = 256
 DISK_FREE_BYTES_MIN: Final = 256 * MIB  # Two segments, and the index's next flush and compaction.
 
-# The index of a node. Its cache grows with it, to hold all filters and indexes: without them a get
-# costs several reads. They take 3 % of it, the cache has room for twice that: 8 bytes a small row.
+# The index of a node. Filters and block indexes of all its files stay in memory, 5 bytes a small
+# object. Its cache grows with it, for rows that are asked for again: 10 bytes a small object.
 INDEX_MEMTABLE_BYTES: Final = 16 * MIB
 INDEX_MEMTABLES_MAX: Final = 3  # One being filled, two on their way to disk.
 INDEX_CACHE_BYTES_MIN: Final = 8 * MIB
-INDEX_CACHE_SHARE: Final = 1 / 16
+INDEX_CACHE_SHARE: Final = 1 / 12
 INDEX_BLOCK_BYTES: Final = 2 * KIB  # What a get reads.
-INDEX_OPEN_FILES_MAX: Final = 256
 
 # Frames between nodes: a piece with its record's metadata and room to spare.
 FRAME_HEADER_BYTES_MAX: Final = 8 * MIB  # A page of 1,000 keys with metadata is the largest header.
@@ -141,6 +140,7 @@ INDEX_FLUSH_AFTER_RECORDS: Final = 60_000  # Replayed at 20,000 a second and mor
 # Giving space back. One step is what may stand between two requests: a third of a millisecond.
 COMPACTION_STEP_BYTES: Final = 64 * KIB
 COMPACTION_STEP_RECORDS: Final = 32
+COMPACTION_STEP_GROWTH_MAX: Final = 4  # When it hurries.
 COMPACTION_STEP_S_MIN: Final = 0.005
 COMPACTION_BYTES_PER_S: Final = 8 * MIB  # Copied, so that clients keep most of the disk.
 COMPACTION_POLL_S: Final = 2.0

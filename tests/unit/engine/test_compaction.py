@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +12,8 @@ from tests.unit.engine.engine_site import DIRECTORY, SEGMENT_BYTES, EngineSite, 
 from tests.unit.engine.journal_site import REQUEST_ID, SHARD
 
 from octad.sharding.ids import Epoch, Seq
-from octad.storage_node.core.compaction import choose
+from octad.sharding.limits import COMPACTION_STEP_S_MIN
+from octad.storage_node.core.compaction import HURRY_MAX, choose, hurry
 from octad.storage_node.core.copy_format import Copied, encode_copied
 from octad.storage_node.core.index_format import SegmentUse, encode_value, segment_use_key
 from octad.storage_node.core.record_format import (
@@ -22,6 +24,7 @@ from octad.storage_node.core.record_format import (
     position,
 )
 from octad.storage_node.core.space_ledger import SpaceLedger
+from octad.storage_node.shell import compactor as compactor_module
 from octad.storage_node.shell.journal_errors import SegmentMissing
 from octad.storage_node.shell.segment_file import open_segment, segment_path, segments_in
 
@@ -203,6 +206,37 @@ def test_the_oldest_segment_is_renewed_when_much_is_kept() -> None:
     ledger = ledger_of({1: (1000, 1000), 2: (600, 1000)})
     ledger.keep(Location(SegmentId(2), RECORDS_OFFSET, 500), SegmentId(2))
     assert choose(ledger, position(SegmentId(9), 5000), nearly_full=False) == 1
+
+
+def test_compaction_hurries_steeply_with_what_is_dead_beyond_the_bound() -> None:
+    few = 1000
+    at_rest = ledger_of({1: (1000, 2000), 2: (0, 1000)})
+    assert hurry(at_rest, few) == 1.0
+    twice_the_bound = ledger_of({1: (1000, 2000), 2: (0, 3000)})
+    assert hurry(twice_the_bound, few) == 16.0
+    lost = ledger_of({1: (0, 1_000_000)})
+    assert hurry(lost, few) == HURRY_MAX
+    assert hurry(ledger_of({}), few) == 1.0
+
+
+@pytest.mark.parametrize("faster", [1.0, 5.0])
+async def test_the_pauses_of_compaction_are_shorter_when_it_hurries(
+    monkeypatch: pytest.MonkeyPatch, faster: float
+) -> None:
+    sleep, pauses = asyncio.sleep, list[float]()
+
+    async def noted(pause: float) -> None:
+        pauses.append(pause)
+        await sleep(0)
+
+    monkeypatch.setattr(compactor_module, "hurry", lambda *_: faster)
+    async with running_story() as story:
+        await fill(story, 3)
+        story.index.flush()
+        monkeypatch.setattr(asyncio, "sleep", noted)
+        assert await site_of(story).compactor.compact()
+        monkeypatch.undo()
+    assert set(pauses) == {COMPACTION_STEP_S_MIN / faster}
 
 
 def ledger_of(uses: dict[int, tuple[int, int]]) -> SpaceLedger:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +114,43 @@ def test_a_second_process_is_told_who_has_the_directory(tmp_path: Path) -> None:
         with pytest.raises(data_directory.Locked, match=f"in use by process {holder.pid}; stop it"):
             DataDirectory.open(tmp_path, CLUSTER)
         holder.communicate("")
+    DataDirectory.open(tmp_path, CLUSTER).close()
+
+
+def test_a_copy_that_was_made_while_a_process_had_the_directory_is_refused(tmp_path: Path) -> None:
+    running = DataDirectory.open(initialized(tmp_path / "n3"), CLUSTER)
+    copy = Path(shutil.copytree(tmp_path / "n3", tmp_path / "copy"))
+    running.close()
+    for _ in range(2):  # To be told so changes nothing.
+        with pytest.raises(data_directory.CopiedWhileRunning) as refused:
+            DataDirectory.open(copy, CLUSTER)
+    assert f"{copy} is a copy" in refused.value.what
+    assert f"({copy / 'LOCK'} says so)" in refused.value.what
+    assert "stop the node and copy its directory again" in refused.value.fix
+    (copy / "LOCK").unlink()  # As the message says, for those who know better.
+    DataDirectory.open(copy, CLUSTER).close()
+
+
+def test_a_copy_of_a_stopped_nodes_directory_is_as_good_as_it(tmp_path: Path) -> None:
+    stopped = initialized(tmp_path / "n3")
+    DataDirectory.open(Path(shutil.copytree(stopped, tmp_path / "copy")), CLUSTER).close()
+
+
+def test_a_directory_whose_node_was_killed_is_no_copy_wherever_it_is_moved(tmp_path: Path) -> None:
+    killed = initialized(tmp_path / "n3")
+    program = (
+        "import os, sys; from pathlib import Path\n"
+        "from octad.storage_node.shell.data_directory import DataDirectory\n"
+        f"directory = DataDirectory.open(Path(sys.argv[1]), {CLUSTER!r}); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(killed)], check=True)
+    assert (killed / "LOCK").read_text()
+    DataDirectory.open(killed.rename(tmp_path / "elsewhere"), CLUSTER).close()
+
+
+@pytest.mark.parametrize("content", ["", "123\n", "\x00" * 40])
+def test_a_lock_that_says_nothing_is_no_hindrance(tmp_path: Path, content: str) -> None:
+    (initialized(tmp_path) / "LOCK").write_text(content)
     DataDirectory.open(tmp_path, CLUSTER).close()
 
 

@@ -6,6 +6,10 @@ and holds at most twice what they keep. On a disk that is nearly full, fuller se
 bound is 1 / (1 - needed) each time. Records that no row shows but that make older ones void are
 carried along; once they are more than `KEPT_MAX` of what is live, the oldest segments are renewed
 instead, whatever their state, because only that makes such records superfluous.
+
+At leisure compaction is so slow that clients hardly notice it, which is slower than they can write.
+So it hurries with the fourth power of what is dead beyond the bound: what they overwrite for hours
+finds its balance there, and does not fill the disk.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from octad.storage_node.core.space_ledger import SpaceLedger
 NEEDED_MAX = 0.5
 NEEDED_MAX_NEARLY_FULL = 0.85
 KEPT_MAX = 0.25
+HURRY_MAX = 25.0
 
 
 def choose(
@@ -42,6 +47,13 @@ def choose(
     if kept > KEPT_MAX * ledger.live_bytes():
         return min(candidates)
     return None
+
+
+def hurry(ledger: SpaceLedger, few_segments_bytes: int) -> float:
+    """By how much to work faster than at leisure, which is 1."""
+    live = ledger.live_bytes()
+    over = (ledger.written_bytes() - live) / (live + few_segments_bytes)
+    return min(max(1.0, over**4), HURRY_MAX)
 
 
 def needed_share(ledger: SpaceLedger, segment: SegmentId) -> float:

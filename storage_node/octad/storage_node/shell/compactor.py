@@ -6,8 +6,8 @@ the steps is what makes it safe at any moment of a crash:
     copies appended ─ synced ─ rows moved, in one batch with the counts ─ index flushed
       ─ note of retired segments durable ─ entry of the segment gone ─ a pause for readers ─ file
 
-It reads in a thread and works in small steps at a limited rate, and holds still while the journal
-has much to do, so that clients hardly notice.
+It reads in a thread and works in small steps at a limited rate, so that clients hardly notice, and
+faster the more space is dead.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from octad.sharding.limits import (
     COMPACTION_BYTES_PER_S,
     COMPACTION_POLL_S,
     COMPACTION_STEP_BYTES,
+    COMPACTION_STEP_GROWTH_MAX,
     COMPACTION_STEP_RECORDS,
     COMPACTION_STEP_S_MIN,
     READER_PIN_S,
     SPARE_SEGMENTS_MAX,
 )
-from octad.storage_node.core.compaction import choose
+from octad.storage_node.core.compaction import choose, hurry
 from octad.storage_node.core.copy_format import (
     FROM_ANOTHER_NODE,
     KEPT_KINDS,
@@ -157,15 +158,17 @@ class Compactor:
         journal = self._journal
         copied = 0
         whole = True
+        faster = hurry(self._index.ledger, SPARE_SEGMENTS_MAX * journal.segment_bytes)
+        larger = min(int(faster), COMPACTION_STEP_GROWTH_MAX)  # The loop has few turns when busy.
         with open_segment(journal.disk, journal.directory, segment, journal.identity) as file:
             records = file.records(RECORDS_OFFSET, end)
-            while step := await asyncio.to_thread(_next_step, records):
+            while step := await asyncio.to_thread(_next_step, records, larger):
                 began = copied
                 for location, record in step:
                     taken = self._copy(location, record)
                     whole = whole and taken is not None
                     copied += taken or 0
-                await self._settle(copied - began, step_s)
+                await self._settle(copied - began, faster, step_s)
         return copied if whole else None
 
     def _copy(self, location: Location, record: Record) -> int | None:
@@ -212,7 +215,7 @@ class Compactor:
         self._moves.append((appended.lsn, key, location, appended.location, original.origin))
         return appended.location.length
 
-    async def _settle(self, copied: int, step_s: float | None) -> None:
+    async def _settle(self, copied: int, faster: float, step_s: float | None) -> None:
         """Wait until the copies are durable, move the rows, and pause in proportion."""
         moves, self._moves = self._moves, []
         if moves:
@@ -229,7 +232,7 @@ class Compactor:
                     puts.append((key, row))
             index.write(puts)
         pause = max(COMPACTION_STEP_S_MIN, copied / COMPACTION_BYTES_PER_S)
-        await asyncio.sleep(pause if step_s is None else step_s)
+        await asyncio.sleep(pause / faster if step_s is None else step_s)
 
     async def _retire(self, segment: SegmentId) -> None:
         """Say durably that the segment is gone on purpose, then forget it."""
@@ -276,13 +279,15 @@ def _note(
     write_retired(journal.disk, journal.directory, retired)
 
 
-def _next_step(records: Iterator[tuple[Location, Record]]) -> list[tuple[Location, Record]]:
+def _next_step(
+    records: Iterator[tuple[Location, Record]], larger: int
+) -> list[tuple[Location, Record]]:
     """A few records: little enough to look at between two requests."""
     step: list[tuple[Location, Record]] = []
     size = 0
-    for location, record in islice(records, COMPACTION_STEP_RECORDS):
+    for location, record in islice(records, COMPACTION_STEP_RECORDS * larger):
         step.append((location, record))
         size += location.length
-        if size >= COMPACTION_STEP_BYTES:
+        if size >= COMPACTION_STEP_BYTES * larger:
             break
     return step

@@ -1,12 +1,17 @@
 """A node's data directory: whose it is, in which format, and that one process at a time has it.
 
-    DIR/LOCK              flock-ed while a process has the directory; holds that process's id
+    DIR/LOCK              flock-ed while a process has the directory; holds that process's id and
+                          the file's own number on its file system
     DIR/superblock.json   {"format_version", "cluster", "node", "incarnation"}
     DIR/journal/          the journal's segments
     DIR/index/            the index, which the journal can rebuild
 
 The superblock is written once, when the node has an id, and appears whole or not at all. An error
 says what is wrong and what repairs it; nothing has been changed in the directory then.
+
+A copy that was made while a node was running lacks what the node has acknowledged since, and parts
+of it are older than others: it must never take the node's place. It is known by its LOCK, which
+holds the number of another file. A node that stops empties that file, so a copy made then is good.
 """
 
 from __future__ import annotations
@@ -29,6 +34,8 @@ SUPERBLOCK_NAME = "superblock.json"
 _TEMPORARY_NAME = "superblock.json.new"
 _HARMLESS = {LOCK_NAME, _TEMPORARY_NAME, "lost+found", ".DS_Store"}
 _INCARNATION_BYTES = 16
+_LOCK_FIELDS = 2
+_LOCK_BYTES_MAX = 64
 
 
 class DataDirectoryError(Exception):
@@ -62,6 +69,10 @@ class ForeignDirectory(DataDirectoryError):
 
 class Locked(DataDirectoryError):
     """Another process has it."""
+
+
+class CopiedWhileRunning(DataDirectoryError):
+    """It is a copy, made while a process had the original."""
 
 
 class NotADirectory(DataDirectoryError):
@@ -115,6 +126,8 @@ class DataDirectory:
             lock = _locked(disk, path)
             try:
                 identity = _identity(disk, path, cluster, node)
+                _check_original(disk, path, lock)
+                _mark_in_use(disk, lock)
             except BaseException:
                 disk.close(lock)
                 raise
@@ -153,8 +166,11 @@ class DataDirectory:
         return self.identity
 
     def close(self) -> None:
-        """Unlock."""
-        self._disk.close(self._lock)
+        """Unlock, and say that whoever copies it from now on gets all of it."""
+        try:
+            self._disk.truncate(self._lock, 0)
+        finally:
+            self._disk.close(self._lock)
 
 
 def new_incarnation() -> str:
@@ -224,17 +240,38 @@ def _locked(disk: Disk, path: Path) -> int:
     descriptor = disk.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT)
     try:
         if not disk.try_lock(descriptor):
-            holder = disk.read(descriptor, 20, 0).decode("ascii", "replace").strip()
+            holder = (_lock_fields(disk, descriptor) or ["?"])[0]
             raise Locked(
-                f"{path} is in use by process {holder or '?'}",
-                f"stop it (kill {holder or '…'}) or name another directory with --data",
+                f"{path} is in use by process {holder}",
+                f"stop it (kill {holder}) or name another directory with --data",
             )
-        disk.truncate(descriptor, 0)
-        disk.write(descriptor, [f"{os.getpid()}\n".encode()], 0)
     except BaseException:
         disk.close(descriptor)
         raise
     return descriptor
+
+
+def _check_original(disk: Disk, path: Path, lock: int) -> None:
+    """A killed process leaves its mark in the file that it made it in: that one is no copy."""
+    fields = _lock_fields(disk, lock)
+    if len(fields) == _LOCK_FIELDS and fields[1] != str(disk.file_number(lock)):
+        raise CopiedWhileRunning(
+            f"{path} is a copy, and a node was running on the original when it was made "
+            f"({path / LOCK_NAME} says so): what it acknowledged may be missing here",
+            "stop the node and copy its directory again, or move this one away and let the node "
+            f"join as a new one; remove {path / LOCK_NAME} only if no node has run on the original "
+            "since (it had been killed before the copy was made)",
+        )
+
+
+def _mark_in_use(disk: Disk, lock: int) -> None:
+    disk.truncate(lock, 0)
+    disk.write(lock, [f"{os.getpid()} {disk.file_number(lock)}\n".encode()], 0)
+
+
+def _lock_fields(disk: Disk, lock: int) -> list[str]:
+    """The process, and the number of the file that it locked; empty when nobody has it."""
+    return disk.read(lock, _LOCK_BYTES_MAX, 0).decode("ascii", "replace").split()
 
 
 def _explained(path: Path, error: OSError) -> Exception:

@@ -121,6 +121,10 @@ class Disk:
     def size(self, descriptor: int) -> int:
         return os.fstat(descriptor).st_size
 
+    def file_number(self, descriptor: int) -> int:
+        """The file's number on its file system: kept for its life, and no copy's."""
+        return os.fstat(descriptor).st_ino
+
     def truncate(self, descriptor: int, length: int) -> None:
         os.ftruncate(descriptor, length)
 

@@ -35,7 +35,6 @@ from octad.sharding.limits import (
     INDEX_CACHE_SHARE,
     INDEX_MEMTABLE_BYTES,
     INDEX_MEMTABLES_MAX,
-    INDEX_OPEN_FILES_MAX,
     MIB,
 )
 from octad.storage_node.core.index_format import POSITION_KEY, decode_position
@@ -44,6 +43,7 @@ from octad.storage_node.core.record_format import Position
 _BLOOM_BITS_PER_KEY = 10  # One miss in a hundred reads a block for nothing.
 _HASH_RATIO = 0.75  # Of rows to buckets: a byte a row finds it without a search in its block.
 _BACKGROUND_JOBS = 2
+_ALL = -1
 NOTHING_READ: Mapping[bytes, bytes | None] = {}
 _ONLY_FAMILY = "default"
 
@@ -192,7 +192,7 @@ class Index:
         self._fit_cache()
 
     def _fit_cache(self) -> None:
-        """Give the cache room for all filters and indexes, and some rows."""
+        """Give the cache room for some of the rows; filters and indexes are not in it."""
         stored = self._database.property_int_value("rocksdb.live-sst-files-size") or 0
         self._cache.set_capacity(max(INDEX_CACHE_BYTES_MIN, int(stored * INDEX_CACHE_SHARE)))
 
@@ -210,7 +210,7 @@ def _options(cache: Cache) -> Options:
     options.set_write_buffer_size(INDEX_MEMTABLE_BYTES)
     options.set_max_write_buffer_number(INDEX_MEMTABLES_MAX)
     options.set_max_background_jobs(_BACKGROUND_JOBS)
-    options.set_max_open_files(INDEX_OPEN_FILES_MAX)
+    options.set_max_open_files(_ALL)  # One for 64 MiB; a get need not look up whether it is open.
     options.set_level_compaction_dynamic_level_bytes(True)  # At most a tenth of the bytes twice.
     options.set_compression_type(DBCompressionType.none())  # A get of 10 M rows costs a third less.
     options.set_bytes_per_sync(MIB)  # A flush spreads its writes instead of one burst at the end.
@@ -223,7 +223,11 @@ def _options(cache: Cache) -> Options:
 
 
 def _table_options(cache: Cache) -> BlockBasedOptions:
-    """Filters and indexes live in the cache, in pieces: memory is bounded however many rows."""
+    """Filters and block indexes stay in memory with their file, and the cache is for rows alone.
+
+    In the cache, in pieces, their memory would be bounded; but to find a piece there costs as much
+    as the search in it, and a get needs one of each file that may have its row.
+    """
     table = BlockBasedOptions()
     table.set_block_cache(cache)
     table.set_block_size(INDEX_BLOCK_BYTES)
@@ -231,8 +235,6 @@ def _table_options(cache: Cache) -> BlockBasedOptions:
     table.set_bloom_filter(_BLOOM_BITS_PER_KEY, False)
     table.set_data_block_index_type(DataBlockIndexType.binary_and_hash())
     table.set_data_block_hash_ratio(_HASH_RATIO)
-    table.set_index_type(BlockBasedIndexType.two_level_index_search())
-    table.set_partition_filters(True)
-    table.set_cache_index_and_filter_blocks(True)
-    table.set_pin_l0_filter_and_index_blocks_in_cache(True)
+    table.set_index_type(BlockBasedIndexType.binary_search())
+    table.set_cache_index_and_filter_blocks(False)
     return table
