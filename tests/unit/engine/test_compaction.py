@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,7 +26,7 @@ from octad.storage_node.core.record_format import (
 )
 from octad.storage_node.core.space_ledger import SpaceLedger
 from octad.storage_node.shell import compactor as compactor_module
-from octad.storage_node.shell.journal_errors import SegmentMissing
+from octad.storage_node.shell.journal_errors import CorruptRecord, SegmentMissing
 from octad.storage_node.shell.segment_file import open_segment, segment_path, segments_in
 
 BIG = 6000
@@ -188,6 +189,20 @@ async def test_a_missing_segment_is_named_at_the_start() -> None:
         story.disk = story.disk.after_kill()
         story.disk.unlink(segment_path(DIRECTORY, SegmentId(1)))
         with pytest.raises(SegmentMissing, match=r"0000000001\.segment is missing"):
+            await story.start()
+
+
+async def test_a_truncated_segment_is_named_at_the_start() -> None:
+    async with running_story() as story:
+        await fill(story, 3)
+        story.index.flush()
+        await story.close()
+        story.disk = story.disk.after_kill()
+        path = segment_path(DIRECTORY, SegmentId(1))
+        descriptor = story.disk.open(path, os.O_RDWR)
+        story.disk.truncate(descriptor, RECORDS_OFFSET + 10)
+        story.disk.close(descriptor)
+        with pytest.raises(CorruptRecord, match=r"0000000001\.segment is damaged at offset 4106: "):
             await story.start()
 
 

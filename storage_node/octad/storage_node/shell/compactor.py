@@ -15,8 +15,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 from collections.abc import Callable, Iterator
 from itertools import islice
+from pathlib import Path
 
 import msgspec
 
@@ -62,6 +64,7 @@ from octad.storage_node.core.record_format import (
     SegmentId,
 )
 from octad.storage_node.shell.counted_index import CountedIndex
+from octad.storage_node.shell.disk import Disk
 from octad.storage_node.shell.journal import Journal
 from octad.storage_node.shell.journal_errors import CorruptRecord, JournalFull, SegmentMissing
 from octad.storage_node.shell.retired_segments import (
@@ -259,13 +262,28 @@ class Compactor:
 
 
 def check_segments(journal: Journal, index: CountedIndex) -> None:
-    """Every segment that rows point at or have pointed at is there. Raises SegmentMissing."""
+    """Every segment that rows point at or have pointed at is there, and no shorter than it was.
+
+    Raises SegmentMissing, CorruptRecord.
+    """
     there = set(segments_in(journal.disk, journal.directory))
     retired = read_retired(journal.disk, journal.directory)
-    for segment in index.ledger.segments:
-        if segment not in there and not retired.has(segment):
-            path = segment_path(journal.directory, segment)
+    for segment, use in index.ledger.segments.items():
+        path = segment_path(journal.directory, segment)
+        if segment in there:
+            size = _file_bytes(journal.disk, path)
+            if size < use.end:
+                raise CorruptRecord(path, size, f"the file ends here, its records at {use.end}")
+        elif not retired.has(segment):
             raise SegmentMissing(path, "the index refers to it")
+
+
+def _file_bytes(disk: Disk, path: Path) -> int:
+    descriptor = disk.open(path, os.O_RDONLY)
+    try:
+        return disk.size(descriptor)
+    finally:
+        disk.close(descriptor)
 
 
 def _note(
