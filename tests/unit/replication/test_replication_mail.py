@@ -15,8 +15,8 @@ from octad.storage_node.core.failover.shard_replica import ShardReplica
 from octad.storage_node.core.messages import BadMessage, Message
 from octad.storage_node.core.operations import DeleteObject
 from octad.storage_node.core.record_format import RecordKind
+from octad.storage_node.shell.replica_inbox import ReplicaInbox
 from octad.storage_node.shell.replication_mail import ReplicationMail
-from octad.storage_node.shell.shard_host import ShardHost
 
 A, B = NodeId(2), NodeId(3)
 EPOCH = Epoch(4)
@@ -94,7 +94,7 @@ async def test_prepares_whose_lengths_do_not_fit_their_body_are_refused_as_a_who
     say(mail, A, 8, 1, b"two")
     await asyncio.sleep(0)
     ((_, message, body),) = outbox.messages
-    host = ShardHost.__new__(ShardHost)  # It must not come to look at any of its parts.
+    inbox = ReplicaInbox.__new__(ReplicaInbox)  # It must not come to look at any of its parts.
     for cut in (body[:-1], body + b"x", b""):
         with pytest.raises(BadMessage):
-            host.on_message(A, message, memoryview(cut))
+            inbox.on_message(A, message, memoryview(cut))
