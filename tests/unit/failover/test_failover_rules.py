@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from tests.unit.failover.single_replicas import (
     BARRIER,
@@ -12,6 +13,7 @@ from tests.unit.failover.single_replicas import (
     C,
     D,
     acknowledge,
+    barrier,
     beat_each_other,
     durable,
     follower,
@@ -314,6 +316,23 @@ def test_r13_a_former_member_knows_that_what_it_had_is_committed() -> None:
         Epoch(4), 0, A, (Member(A, "disk1"),), (), (FormerMember(B, "disk2", Seq(1)),)
     )
     assert any(isinstance(action, Apply) for action in former.on_row(without, 1.0))
+
+
+def test_r13_a_former_member_with_a_copy_that_it_had_not_caught_up_with_becomes_whole() -> None:
+    here = replica(B)
+    here.restore(Seq(0), Epoch(0), Seq(0), Seq(2))
+    for seq in (1, 2, 3):
+        here.recover(Entry(*barrier(2, seq), Barrier(), ()), Seq(0))
+    here.recovered()
+    assert here.source_as_of(Seq(2)) is None
+    left = msgspec.structs.replace(
+        row(5, members=(A, D)), last_full=(FormerMember(B, "disk2", Seq(3)),)
+    )
+    actions = here.on_row(left, 1.0)
+    assert any(isinstance(action, Apply) for action in actions)
+    here.on_applied(Seq(3), 1.0)
+    assert here.whole is None
+    assert here.source_as_of(Seq(2)) == 3
 
 
 def test_r14_a_replay_applies_nothing_above_the_commit_point() -> None:
