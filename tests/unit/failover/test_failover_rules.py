@@ -13,6 +13,7 @@ from tests.unit.failover.single_replicas import (
     C,
     D,
     acknowledge,
+    barrier,
     beat_each_other,
     durable,
     follower,
@@ -361,6 +362,23 @@ def test_r13_what_a_takeover_remembered_is_forgotten_when_the_shard_is_whole() -
     primary.row = swap.expected
     beat_each_other(primary, follower(B, primary), 1.0)
     assert primary.on_timer(1.0) == [], "one is still missed"
+
+
+def test_r13_a_former_member_with_a_copy_that_it_had_not_caught_up_with_becomes_whole() -> None:
+    here = replica(B)
+    here.restore(Seq(0), Epoch(0), Seq(0), Seq(2))
+    for seq in (1, 2, 3):
+        here.recover(Entry(*barrier(2, seq), Barrier(), ()), Seq(0))
+    here.recovered()
+    assert here.source_as_of(Seq(2)) is None
+    left = msgspec.structs.replace(
+        row(5, members=(A, D)), last_full=(FormerMember(B, "disk2", Seq(3)),)
+    )
+    actions = here.on_row(left, 1.0)
+    assert any(isinstance(action, Apply) for action in actions)
+    here.on_applied(Seq(3), 1.0)
+    assert here.whole is None
+    assert here.source_as_of(Seq(2)) == 3
 
 
 def test_r14_a_replay_applies_nothing_above_the_commit_point() -> None:

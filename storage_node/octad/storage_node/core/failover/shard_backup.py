@@ -194,12 +194,15 @@ class Backup(ReplicaState):
         return Seq(as_of) if as_of >= start else None
 
     def learn_former(self) -> Actions:
-        """A removed member had everything up to `upto`: the row says that it is committed."""
+        """A removed member had everything up to `upto`: the row says that it is committed.
+
+        Also one that became full with a copy, and went down before it had applied what made it so.
+        """
         assert self.row is not None
         for former in self.row.last_full:
             if (former.node, former.incarnation) == (self.node, self.incarnation):
                 known = min(former.upto, self.log.end)
-                if self.whole is None and known > self.log.commit:
+                if self.is_complete() and known > self.log.commit:
                     return self.commit_to(Seq(known))
         return []
 
