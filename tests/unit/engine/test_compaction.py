@@ -223,12 +223,12 @@ def test_the_oldest_segment_is_renewed_when_much_is_kept() -> None:
     assert choose(ledger, position(SegmentId(9), 5000), nearly_full=False) == 1
 
 
-def test_compaction_hurries_steeply_with_what_is_dead_beyond_the_bound() -> None:
+def test_compaction_hurries_steeply_with_what_is_dead_beyond_half_the_bound() -> None:
     few = 1000
-    at_rest = ledger_of({1: (1000, 2000), 2: (0, 1000)})
-    assert hurry(at_rest, few) == 1.0
-    twice_the_bound = ledger_of({1: (1000, 2000), 2: (0, 3000)})
-    assert hurry(twice_the_bound, few) == 16.0
+    half_the_bound = ledger_of({1: (1000, 2000)})
+    assert hurry(half_the_bound, few) == 1.0
+    the_bound = ledger_of({1: (1000, 2000), 2: (0, 1000)})
+    assert hurry(the_bound, few) == 16.0
     lost = ledger_of({1: (0, 1_000_000)})
     assert hurry(lost, few) == HURRY_MAX
     assert hurry(ledger_of({}), few) == 1.0

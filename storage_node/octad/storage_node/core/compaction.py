@@ -8,8 +8,8 @@ carried along; once they are more than `KEPT_MAX` of what is live, the oldest se
 instead, whatever their state, because only that makes such records superfluous.
 
 At leisure compaction is so slow that clients hardly notice it, which is slower than they can write.
-So it hurries with the fourth power of what is dead beyond the bound: what they overwrite for hours
-finds its balance there, and does not fill the disk.
+So it hurries with the fourth power of what is dead beyond half the bound: what they overwrite for
+hours finds its balance there, and does not fill the disk.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def choose(
 def hurry(ledger: SpaceLedger, few_segments_bytes: int) -> float:
     """By how much to work faster than at leisure, which is 1."""
     live = ledger.live_bytes()
-    over = (ledger.written_bytes() - live) / (live + few_segments_bytes)
+    over = 2 * (ledger.written_bytes() - live) / (live + few_segments_bytes)
     return min(max(1.0, over**4), HURRY_MAX)
 
 
