@@ -109,6 +109,19 @@ def test_r19_a_copy_that_may_show_what_was_given_up_takes_no_part(
     assert restarted.void, "also after a restart"
 
 
+def test_r19_a_void_copy_counts_again_once_an_operator_puts_it_in_charge() -> None:
+    c = former_member(C, entries=3, commit=3)
+    after = recovered_row(2)
+    c.on_row(after, 1.0)
+    assert c.void
+    gone = (*after.recovered, Recovery(Epoch(6), C, "disk3", Seq(2), (GivenUp(B, "disk2"),)))
+    row_ = ShardRow(Epoch(6), 0, C, (Member(C, "disk3"),), recoveries=gone)
+    swap = proposed(c.on_row(row_, 2.0))
+    assert not c.void
+    durable(c, c.on_swap_outcome(swap, swap.proposed, 2.0))
+    assert c.serves()
+
+
 def test_r19_no_change_of_a_row_takes_back_in_what_was_given_up() -> None:
     after = recovered_row(2)
     back = ShardRow(

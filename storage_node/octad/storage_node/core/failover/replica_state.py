@@ -153,6 +153,7 @@ class ReplicaState:
             if (recovery.node, recovery.incarnation) == (self.node, self.incarnation):
                 member = row.member(self.node)
                 if row.primary == self.node and member is not None and member.base == 0:
+                    self.void = False  # By an earlier one: now it is all there is.
                     self.unflushed |= self.whole is not None
                     self.whole = self.copied_as_of = self.wanted_start = None
             elif self.acted_epoch < recovery.epoch:
