@@ -336,7 +336,7 @@ def test_r13_who_leaves_a_shard_that_is_whole_without_it_is_not_remembered() -> 
     primary.strength = Strength(3, 2)
     primary.on_plan(Plan((A, B, C), A, 0))
     others = [follower(node, primary) for node in (B, C)]
-    for now in (8.0, 8.5, 9.0, 9.5):
+    for now in (18.0, 18.5, 19.0, 19.5):
         for other in others:
             beat_each_other(primary, other, now)
         actions = primary.on_timer(now)
