@@ -7,6 +7,7 @@ import os
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from tests.unit.engine.engine_site import DIRECTORY, SEGMENT_BYTES, EngineSite, EngineStory
@@ -74,6 +75,26 @@ async def delete_outlives_compaction() -> None:
         await story.rebuild()
 
 
+async def overwritten_while_it_is_moved() -> None:
+    """A row that changes between the copy of its record and its move keeps what it changed to."""
+    async with running_story() as story:
+        site = site_of(story)
+        story.change(b"cold", b"kept" * 100)
+        await fill(story, 6)
+        append = site.compactor._append
+
+        def change_meanwhile(*of_record: Any) -> int:
+            if of_record[3] is not None:
+                story.change(b"cold", b"new")
+            return append(*of_record)
+
+        site.compactor._append = change_meanwhile  # type: ignore[method-assign,assignment]
+        await site.compacted()
+        await site.settled()
+        assert site.get(b"cold") == b"new"
+        story.check()
+
+
 async def position_waits_for_copies() -> None:
     """A power cut that takes a copy, but not the index written meanwhile, is survived."""
     for seed in range(8):
@@ -104,6 +125,10 @@ async def position_waits_for_copies() -> None:
 
 async def test_a_delete_outlives_the_compaction_of_its_segment() -> None:
     await delete_outlives_compaction()
+
+
+async def test_a_row_that_is_overwritten_while_it_is_moved_stays_overwritten() -> None:
+    await overwritten_while_it_is_moved()
 
 
 async def test_the_index_is_never_ahead_of_what_is_durable() -> None:
