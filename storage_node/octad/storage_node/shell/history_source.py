@@ -86,7 +86,7 @@ class HistorySource:
                 break
             if number % HISTORY_STEP_ROWS == HISTORY_STEP_ROWS - 1:
                 await asyncio.sleep(0)
-            row = self._row(order_key, pool)
+            row = await self._row(order_key, pool)
             if row is not None:
                 rows.append(row)
                 newest = max(newest, row.seq)
@@ -127,8 +127,11 @@ class HistorySource:
             raise RpcRefusal(NO_HISTORY, f"shard {shard_name(shard)} up to seq {start}")
         return replica, as_of
 
-    def _row(self, order_key: bytes, pool: PoolId) -> HistoryRow | None:
-        """None for a row of another pool's shard, and for one that is gone meanwhile."""
+    async def _row(self, order_key: bytes, pool: PoolId) -> HistoryRow | None:
+        """None for a row of another pool's shard, and for one that is gone meanwhile.
+
+        Of a bucket that is gone only the records know the pool; seqs of others mean nothing here.
+        """
         index_key = decode_shard_order_key(order_key)
         value = self._index.get(index_key) if index_key[0] in ROW_TABLES else None
         if value is None:
@@ -137,6 +140,8 @@ class HistorySource:
         if known is not None and known != pool:
             return None
         row = decode_ordered(value)
+        if known is None and pool_of((await self._read(row.location)).shard) != pool:
+            return None
         return HistoryRow(order_key, row.epoch, row.seq, row.location.length)
 
     def _stored(self, index_key: bytes) -> Ordered | None:
