@@ -210,6 +210,9 @@ class Process:
         if shard in self.replicas or self.id in nodes:
             replica = self.replica(shard)
             self.perform(replica, replica.on_row(row, self.now()))
+        released = [each for each in self.held if self._unsplit(each) is None]
+        for half, held in [(each, self.held.pop(each)) for each in released]:
+            self.see_row(half, held)
 
     def swap_outcome(self, shard: ShardId, swap: Swap, row: ShardRow) -> None:
         self.see_row(shard, row)

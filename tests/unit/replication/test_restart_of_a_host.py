@@ -234,3 +234,22 @@ def prepare_of(shard: ShardId, seq: int, previous: int) -> Prepare:
         *(shard, Epoch(3), Epoch(3), Seq(seq), Epoch(previous), Seq(0)),
         *(RecordKind.BARRIER, bytes(16), encode_operation(Barrier()), 0),
     )
+
+
+async def test_a_half_is_taken_up_once_the_whole_turns_out_to_have_been_split_before(
+    tmp_path: Path,
+) -> None:
+    async with disk(tmp_path) as (journal, index):
+        asked: list[ShardId] = []
+        cluster = NoCluster()
+        callbacks = (not_yet, lambda _: None, not_yet, not_yet, asked.append, not_yet)
+        index.follow(journal)
+        host = ShardHost(NODE, "one", journal, index, cluster, 7, cluster, *callbacks)
+        host.recover()
+        host.on_message(OTHER, Prepares([prepare_of(FIRST, 1, 0)]), memoryview(b""))
+        row = ShardRow(Epoch(3), 4, OTHER, (Member(OTHER, "two"), Member(NODE, "one")))
+        host.on_row(SECOND, row)
+        assert SECOND not in host.replicas, "the empty replica may be of all of it"
+        host.on_row(FIRST, row)
+        assert host.replicas[SECOND].row == row
+        host.close()

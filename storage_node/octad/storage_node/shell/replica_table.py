@@ -114,6 +114,11 @@ class ReplicaTable:
             return held
         return None if action.swap is None else action.swap.proposed
 
+    def released(self) -> list[tuple[ShardId, ShardRow]]:
+        """Rows that waited for a replica that turned out to be no part of theirs: it was empty."""
+        shards = [shard for shard in self._held if self._unsplit(shard) is None]
+        return [(shard, self._held.pop(shard)) for shard in shards]
+
     def tell_facts(self, replica: ShardReplica, row: ShardRow) -> None:
         """What the cluster wants of the shard, before the replica looks at `row`."""
         strength = self._facts.strength(replica.shard)

@@ -174,6 +174,8 @@ class ShardHost:
                 " here up to seq %d is void; empty this disk for it to take the shard again",
                 *(shard_name(shard), node_name(recovery.node), recovery.upto, replica.log.commit),
             )
+        for half, held in self._table.released():
+            self.on_row(half, held)
 
     def on_swap_outcome(self, shard: ShardId, swap: Swap, row: ShardRow) -> None:
         """What the store holds, now that `swap` has happened or can never happen."""
