@@ -1,8 +1,8 @@
 """One place of `octad dev`: a directory, its ports, and the node that runs there now.
 
-The node of place 2 is n2, until the directory loses its data. Then a new node comes to the place, with
-an id that nobody ever had. Only the process itself says which id it has, so none but its own node is
-ever declared dead when it ends.
+The node of place 2 is n2, until the directory loses its data. Then a new node comes to the place,
+with an id that nobody ever had. Only the process itself says which id it has, so none but its own
+node is ever declared dead when it ends.
 """
 
 from __future__ import annotations
