@@ -230,8 +230,8 @@ class NodeProcess:
             old = node_name(NodeId(former))
             self._around.say(
                 f"{old} has lost its data: it comes back as {node_name(node)}, a new node, and is "
-                f"filled again from the others; when octad status shows no copies on {old} any "
-                f"more, forget it with: octad node remove {old} --data {self._directory.path}"
+                "filled again from the others; once octad status says that every copy is there, "
+                f"forget the old one: octad node remove {old} --data {self._directory.path}"
             )
         elif node != self._number:
             self._around.say(
