@@ -31,6 +31,7 @@ def status(
     departures: dict[NodeId, Departure] | None = None,
     *,
     nodes_expected: int = 0,
+    removed: tuple[NodeId, ...] = (),
     problems: tuple[str, ...] = (),
 ) -> ClusterStatus:
     return cluster_status(
@@ -40,6 +41,7 @@ def status(
         STORE,
         COORDINATOR,
         nodes_expected=nodes_expected,
+        removed=removed,
         problems=problems,
     )
 
@@ -77,6 +79,19 @@ def test_a_dead_primary_makes_a_shard_unavailable_and_a_dead_member_blocks_its_w
     found = status(seen)
     assert found.state == "degraded"
     assert f"n{down} is not live" in found.problems
+
+
+def test_a_node_that_was_removed_is_not_missed() -> None:
+    seen = view(live=NODES, known=[4, 5], rows=ROWS)
+    found = status(seen, removed=(NodeId(4),))
+    assert found.problems == ("n5 is not live",)
+    assert [node.name for node in found.nodes] == ["n1", "n2", "n3", "n5"]
+    assert status(seen, removed=(NodeId(4), NodeId(5))).state == "healthy"
+
+
+def test_a_node_that_was_removed_is_shown_while_it_is_live() -> None:
+    found = status(view(live=NODES, rows=ROWS), removed=(NodeId(2),))
+    assert [node.name for node in found.nodes] == ["n1", "n2", "n3"]
 
 
 def test_a_shard_with_fewer_complete_members_than_its_pool_keeps_copies_is_degraded() -> None:

@@ -122,6 +122,15 @@ def test_a_node_is_removed_once_it_is_empty_and_stopped(cluster: PlacementCluste
     assert states == {"n1": "live", "n2": "removed", "n3": "live", "n4": "live", "n5": "live"}
 
 
+def test_a_node_that_is_away_is_removed_once_others_have_its_copies(
+    cluster: PlacementCluster,
+) -> None:
+    lapse(cluster, 2)
+    assert "it is away: start it, or wait until other nodes have its copies" in refusal(
+        cluster, "remove", "n2"
+    )
+
+
 def test_a_node_that_is_to_get_data_is_not_removed() -> None:
     cluster = PlacementCluster(dict.fromkeys(range(1, 6), ""), depth=3, later=[5])
     cluster.ask("add", "n5")

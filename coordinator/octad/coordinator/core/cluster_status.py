@@ -7,7 +7,7 @@ nodes themselves and not by this.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from octad.client.core.status_document import (
@@ -51,16 +51,20 @@ def cluster_status(
     coordinator: CoordinatorStatus,
     *,
     nodes_expected: int,
+    removed: Collection[NodeId] = (),
     problems: tuple[str, ...] = (),
     copies: KnownCopies = NOTHING_KNOWN,
     whole_in_s: float | None = None,
 ) -> ClusterStatus:
-    """The status that `view` amounts to; `problems` are those the caller knows of already."""
+    """The status that `view` amounts to; `problems` are those the caller knows of already.
+
+    Nodes that an operator `removed` are forgotten: that they are not there is no problem.
+    """
     shard_map = view.shard_map()
     pools = tuple(
         _pool_status(pool, view, shard_map, nodes_expected, copies) for pool in _sorted_pools(view)
     )
-    nodes = _node_statuses(view, departures)
+    nodes = _node_statuses(view, departures, removed)
     found = (*problems, *_pool_problems(pools), *_node_problems(nodes))
     if any(pool.shards["forming"] for pool in pools) or not pools:
         state: ClusterState = "forming"
@@ -156,12 +160,12 @@ def _pool_status(
 
 
 def _node_statuses(
-    view: ClusterView, departures: Mapping[NodeId, Departure]
+    view: ClusterView, departures: Mapping[NodeId, Departure], removed: Collection[NodeId]
 ) -> tuple[NodeStatus, ...]:
     primaries = Counter(row.primary for row in view.rows.values())
     members = Counter(member.node for row in view.rows.values() for member in row.members)
     statuses = []
-    for id_ in sorted({*view.identities, *view.nodes}):
+    for id_ in sorted({*view.identities.keys() - removed, *view.nodes}):
         live = view.nodes.get(id_)
         departure = None if live else departures.get(id_)
         record = live or (departure.record if departure else None)

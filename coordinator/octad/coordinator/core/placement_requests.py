@@ -195,7 +195,10 @@ def checked_removal(request: PlanRequest, view: PlacementView) -> dict[NodeId, N
             raise PlanRefused(
                 "holds-data",
                 f"{name} holds shard {_some(sorted(held))}",
-                f"drain it and wait: octad node drain {name}",
+                f"drain it and wait: octad node drain {name}"
+                if node in view.cluster.nodes
+                else f"it is away: start it, or wait until other nodes have its copies "
+                f"(octad status), or drain it: octad node drain {name}",
             )
         if _under_way(view) and any(node in (view.target_of(s) or ()) for s in view.targets):
             raise PlanRefused(

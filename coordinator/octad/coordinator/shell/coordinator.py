@@ -195,7 +195,8 @@ class Coordinator:
 
     def status(self) -> ClusterStatus:
         """How the cluster is; raises BadRecord."""
-        view = self._mirror.view()
+        placement = self.placement.view()
+        view = placement.cluster
         copies = self.reports.copies()
         leader = self._leader.entries.get(self._keys.leader)
         endpoints = tuple(shown_endpoint(url) for url in self.config.store_address.endpoints)
@@ -213,6 +214,7 @@ class Coordinator:
                 decode_record(leader, LeaderRecord).address if leader else None,
             ),
             nodes_expected=self.config.nodes_expected,
+            removed=[n for n in placement.settings if placement.settings_of(n).removed],
             problems=(*((self._problem,) if self._problem else ()), *self._staleness()),
             copies=copies,
             whole_in_s=self.reports.whole_in_s(copies),

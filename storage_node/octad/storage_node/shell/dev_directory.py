@@ -44,6 +44,7 @@ class DevCluster(msgspec.Struct):
     coordinator_port: int
     store_port: int
     rpc_ports: list[int]
+    node_ids: list[int] = []  # Of the node that each place had last; 0 before the first one.
 
 
 class RunningDevNode(msgspec.Struct):
@@ -112,8 +113,13 @@ class DevDirectory:
                 known.access_key, known.secret_key = keys
         missing = known.nodes - len(known.rpc_ports)
         known.rpc_ports += free_ports(missing)
-        self._write(CLUSTER_FILE, msgspec.json.format(msgspec.json.encode(known)))
+        known.node_ids += [0] * (known.nodes - len(known.node_ids))
+        self.write_cluster(known)
         return known
+
+    def write_cluster(self, cluster: DevCluster) -> None:
+        """Keep it for the next run."""
+        self._write(CLUSTER_FILE, msgspec.json.format(msgspec.json.encode(cluster)))
 
     def write_running(self, running: RunningDev) -> None:
         """Tell others (`octad status`, scripts) what runs."""

@@ -11,8 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -44,20 +43,10 @@ from octad.storage_node.shell.dev_directory import (
     check_shape,
     free_ports,
 )
-from octad.storage_node.shell.node_command import (
-    DRAIN_SIGNAL,
-    DRAINED_WORD,
-    READY_WORD,
-    REPORT_VARIABLE,
-    SUPERVISOR_VARIABLE,
-)
+from octad.storage_node.shell.dev_node import HOST, NodeProcess, Surroundings
 
-HOST = "127.0.0.1"
 PORT_MAX = 65_535
-STOP_S_MAX = 20.0
 START_S_MAX = 60.0
-RESTART_S_MIN = 0.2
-RESTART_S_MAX = 5.0
 POLL_S = 0.02
 
 
@@ -120,13 +109,9 @@ async def _run(options: DevOptions, directory: DevDirectory, cluster: DevCluster
         store, address = await _open_store(cleanup, directory, cluster, token)
         await _create_cluster(store, token, cluster, directory)
         url = await _start_coordinator(cleanup, store, address, token, cluster)
-        keys = StoreKeys(token.cluster)
-
-        def died(number: int) -> Coroutine[None, None, None]:
-            return record_death(store, keys, NodeId(number))
-
+        around = _surroundings(store, StoreKeys(token.cluster), progress)
         nodes = [
-            NodeProcess(number, directory, cluster, options.s3_port, url, died)
+            NodeProcess(number, directory, cluster, options.s3_port, url, around)
             for number in range(1, cluster.nodes + 1)
         ]
         cleanup.push_async_callback(_stop_nodes, nodes)
@@ -138,10 +123,24 @@ async def _run(options: DevOptions, directory: DevDirectory, cluster: DevCluster
         took = time.monotonic() - started
         print(_greeting(options, cluster, url, took), flush=True)
         for node in nodes:
-            node.on_start = lambda: _write_running(directory, cluster, address, url, nodes)
+            node.on_change = lambda: _write_running(directory, cluster, address, url, nodes)
         await stop
         print("stopping …", flush=True)
     return 0
+
+
+def _surroundings(store: ConfigStore, keys: StoreKeys, progress: Progress) -> Surroundings:
+    async def is_taken(node: NodeId) -> bool:
+        return await store.get(keys.identity(node)) is not None
+
+    async def died(node: NodeId) -> None:
+        await record_death(store, keys, node)
+
+    def say(line: str) -> None:
+        progress.clear()
+        print(line, flush=True)
+
+    return Surroundings(is_taken, died, say)
 
 
 async def _open_store(
@@ -227,134 +226,6 @@ def _usable_port(kept: int) -> int:
     return kept
 
 
-class NodeProcess:
-    """One node's process: started, started again when it dies, stopped."""
-
-    def __init__(
-        self,
-        number: int,
-        directory: DevDirectory,
-        cluster: DevCluster,
-        s3_port: int,
-        coordinator_url: str,
-        on_end: Callable[[int], Coroutine[None, None, None]],
-    ) -> None:
-        self._number = number
-        self._on_end = on_end
-        self.name = f"n{number}"
-        self.s3 = f"{HOST}:{s3_port + number - 1}"
-        self.rpc_port = cluster.rpc_ports[number - 1]
-        self.log = directory.path / f"{self.name}.log"
-        self.ready = False
-        self.on_start: Callable[[], None] = lambda: None
-        self._data = directory.path / self.name
-        self._coordinator_url = coordinator_url
-        self._environment = {
-            **os.environ,
-            "OCTAD_JOIN_TOKEN": cluster.join_token,
-            SUPERVISOR_VARIABLE: str(os.getpid()),
-        }
-        self._process: asyncio.subprocess.Process | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._serves = asyncio.Event()  # The process that runs now.
-        self._drained = asyncio.Event()
-        self._stopping = False
-
-    @property
-    def pid(self) -> int:
-        """Of the process that runs now; 0 for none."""
-        return self._process.pid if self._process is not None else 0
-
-    def start(self) -> None:
-        """Run it, for ever."""
-        self._task = asyncio.create_task(self._keep_running(), name=self.name)
-
-    def failure(self) -> str | None:
-        """Why it ended before it was ever ready: the last line it printed."""
-        if self._task is None or not self._task.done():
-            return None
-        lines = self.log.read_text(errors="replace").splitlines() or ["it printed nothing"]
-        return lines[-1]
-
-    async def drain(self) -> None:
-        """Let it finish its clients' requests and take no more; other nodes still reach it."""
-        self._stopping = True
-        if self._process is not None and self._process.returncode is None and self._serves.is_set():
-            self._process.send_signal(DRAIN_SIGNAL)
-            with suppress(TimeoutError):  # Then its stop will cut them short.
-                await asyncio.wait_for(self._drained.wait(), STOP_S_MAX)
-
-    async def stop(self) -> None:
-        """Ask it to stop; kill it when it takes too long."""
-        self._stopping = True
-        process = self._process
-        if process is not None and process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                await asyncio.wait_for(process.wait(), STOP_S_MAX)
-            except TimeoutError:
-                process.kill()
-        if self._task is not None:
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _keep_running(self) -> None:
-        back_off_s = RESTART_S_MIN
-        while not self._stopping:
-            begun = time.monotonic()
-            await self._run_once()
-            if not self.ready:
-                return  # It never came up: the supervisor says why and gives up.
-            if self._stopping:
-                return
-            if time.monotonic() - begun > RESTART_S_MAX:
-                back_off_s = RESTART_S_MIN
-            print(f"{self.name} ended; starting it again (see {self.log})", flush=True)
-            await asyncio.sleep(back_off_s)
-            back_off_s = min(back_off_s * 2, RESTART_S_MAX)
-
-    async def _run_once(self) -> None:
-        said, say = os.pipe()
-        loop = asyncio.get_running_loop()
-        self._serves.clear()
-        try:
-            with self.log.open("ab") as log:
-                self._process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-m", "octad", "node", "--data", str(self._data)),
-                    *("--listen", self.s3, "--rpc-port", str(self.rpc_port)),
-                    *("--coordinator", self._coordinator_url, "--zone", self.name),
-                    *("--id", str(self._number), "--admin-listen", f"{HOST}:0"),
-                    env={**self._environment, REPORT_VARIABLE: str(say)},
-                    pass_fds=(say,),
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,  # Ctrl-C goes to the supervisor, who stops in order.
-                )
-        finally:
-            os.close(say)
-        loop.add_reader(said, self._hear, said)
-        self.on_start()
-        try:
-            await self._process.wait()
-            if not self._stopping:  # Else all of them end, and nobody shall be left out.
-                await self._on_end(self._number)
-        finally:
-            self._drained.set()  # Whoever waits for it need not any more.
-            loop.remove_reader(said)
-            os.close(said)
-
-    def _hear(self, said: int) -> None:
-        """The node serves, is drained, or has ended."""
-        words = os.read(said, 64)
-        if READY_WORD in words:
-            self.ready = True
-            self._serves.set()
-        if DRAINED_WORD in words:
-            self._drained.set()
-        if not words:
-            asyncio.get_running_loop().remove_reader(said)
-
-
 async def _stop_nodes(nodes: list[NodeProcess]) -> None:
     """First all front doors: a write in progress needs the other nodes to its end."""
     await asyncio.gather(*(node.drain() for node in nodes))
@@ -424,8 +295,8 @@ def _write_running(
             store_url=store.endpoints[0] if store.kind == "http" else "",
             access_key=cluster.access_key,
             nodes=[
-                RunningDevNode(number, node.pid, node.s3, f"{HOST}:{node.rpc_port}")
-                for number, node in enumerate(nodes, 1)
+                RunningDevNode(node.id, node.pid, node.s3, f"{HOST}:{node.rpc_port}")
+                for node in nodes
             ],
         )
     )

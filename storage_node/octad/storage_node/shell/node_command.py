@@ -21,6 +21,7 @@ RPC_PORT_ABOVE_S3 = 1000
 ADMIN_PORT_ABOVE_S3 = 2000
 SUPERVISOR_VARIABLE = "OCTAD_SUPERVISOR_PID"  # The node stops when this process is gone.
 REPORT_VARIABLE = "OCTAD_REPORT_FD"  # The node writes the words below to this descriptor:
+ID_WORD = b"node "  # which id it has (b"node 4\n"), before anybody else learns of its process,
 READY_WORD = b"ready\n"  # it serves,
 DRAINED_WORD = b"drained\n"  # it has finished its clients' requests, as this signal asked it to.
 DRAIN_SIGNAL = signal.SIGUSR1

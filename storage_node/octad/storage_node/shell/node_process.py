@@ -43,6 +43,7 @@ from octad.storage_node.shell.node_command import (
     DRAIN_SIGNAL,
     DRAINED_WORD,
     FRONT_DOORS,
+    ID_WORD,
     READY_WORD,
     RPC_PORT_ABOVE_S3,
 )
@@ -217,6 +218,7 @@ async def _start(
                 await saying.enter_async_context(saying_who_joins(rpc_listener, incarnation))
             joined = await _join(config, node_id, incarnation)
     identity = known or directory.initialize(config.token.cluster, joined.node, incarnation)
+    _report(options, ID_WORD + b"%d\n" % identity.node)
     node = Node(config, identity, joined, directory)
     try:
         await node.start(cleanup)

@@ -1,0 +1,187 @@
+"""A place of `octad dev`: which id its process asks for, and whose death is recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from octad.coordinator.store.interface import StoreUnavailable
+from octad.sharding.ids import NodeId
+from octad.storage_node.shell import dev_node
+from octad.storage_node.shell.data_directory import SUPERBLOCK_NAME
+from octad.storage_node.shell.dev_directory import DevCluster, DevDirectory
+from octad.storage_node.shell.dev_node import NodeProcess, Surroundings
+
+IS_NODE_2 = b"node 2\nready\n"
+IS_NODE_4 = b"node 4\nready\n"
+
+
+class FakeProcess:
+    """A child that said `words` and lives until it is told to end."""
+
+    pid = 4711
+
+    def __init__(self, command: tuple[str, ...]) -> None:
+        self.command = command
+        self.returncode: int | None = None
+        self._ended = asyncio.Event()
+
+    def end(self) -> None:
+        self.returncode = -9
+        self._ended.set()
+
+    def send_signal(self, _number: int) -> None:
+        self.end()
+
+    async def wait(self) -> int:
+        await self._ended.wait()
+        return -9
+
+
+class Site:
+    """Place 2 of three, on a directory, with fake processes."""
+
+    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.directory = DevDirectory(path, fresh=False)
+        self.cluster: DevCluster = self.directory.cluster(3, 3, None, ())
+        self.data = path / "n2"
+        self.words = IS_NODE_2  # What the next process says at once.
+        self.taken: set[int] = set()
+        self.refusals = 0  # How often the store will not answer.
+        self.dead: list[int] = []
+        self.said: list[str] = []
+        self.processes: list[FakeProcess] = []
+        around = Surroundings(self._is_taken, self._died, self.said.append)
+        self.node = NodeProcess(2, self.directory, self.cluster, 9000, "http://none", around)
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", self._begin)
+        monkeypatch.setattr(dev_node, "RESTART_S_MIN", 0.0)
+        monkeypatch.setattr(dev_node, "STORE_RETRY_S", 0.0)
+
+    async def _begin(self, *command: str, pass_fds: tuple[int], **_rest: object) -> FakeProcess:
+        os.write(pass_fds[0], self.words)
+        self.processes.append(FakeProcess(command))
+        return self.processes[-1]
+
+    async def _is_taken(self, node: NodeId) -> bool:
+        if self.refusals:
+            self.refusals -= 1
+            raise StoreUnavailable("it does not answer")
+        return node in self.taken
+
+    async def _died(self, node: NodeId) -> None:
+        self.dead.append(node)
+
+    def keep_superblock(self) -> None:
+        self.data.mkdir(exist_ok=True)
+        (self.data / SUPERBLOCK_NAME).write_bytes(b"{}")
+
+    async def run(self, count: int) -> tuple[str, ...]:
+        """The command of the `count`-th process, once it runs and has been heard."""
+        async with asyncio.timeout(5):
+            while len(self.processes) < count:
+                await asyncio.sleep(0)
+            for _ in range(5):
+                await asyncio.sleep(0.001)
+        return self.processes[count - 1].command
+
+
+@asynccontextmanager
+async def site(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
+    here = Site(path, monkeypatch)
+    try:
+        yield here
+    finally:
+        await here.node.stop()
+        here.directory.close()
+
+
+def wanted(command: tuple[str, ...]) -> str | None:
+    return command[command.index("--id") + 1] if "--id" in command else None
+
+
+async def test_the_first_node_of_a_place_asks_for_the_places_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with site(tmp_path, monkeypatch) as here:
+        here.refusals = 3
+        here.node.start()
+        assert wanted(await here.run(1)) == "2"
+        assert (here.node.id, here.said) == (2, [])
+
+
+async def test_a_node_that_has_its_disk_asks_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with site(tmp_path, monkeypatch) as here:
+        here.keep_superblock()
+        here.node.start()
+        assert wanted(await here.run(1)) is None
+
+
+async def test_an_id_that_another_has_is_not_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with site(tmp_path, monkeypatch) as here:
+        here.taken, here.words = {2}, IS_NODE_4
+        here.node.start()
+        assert wanted(await here.run(1)) is None
+        assert here.said == [f"n2 was taken: the node in {here.data} is n4"]
+
+
+async def test_a_node_that_lost_its_disk_comes_back_as_a_new_one_whose_id_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = []
+    async with site(tmp_path, monkeypatch) as here:
+        here.node.on_change = lambda: changes.append((here.node.id, here.node.name))
+        here.node.start()
+        await here.run(1)
+        here.words = IS_NODE_4
+        here.processes[0].end()
+        assert wanted(await here.run(2)) is None
+        assert here.dead == [2]
+        assert "n2 has lost its data: it comes back as n4" in here.said[-1]
+        assert f"octad node remove n2 --data {tmp_path}" in here.said[-1]
+        assert changes[-1] == (4, "n4")
+        here.processes[1].end()
+        await here.run(3)
+        assert here.dead == [2, 4]
+        assert here.said[-1].startswith("n4 ended; starting it again")
+    async with site(tmp_path, monkeypatch) as here:  # The next run, on the same directory.
+        assert here.node.id == 4
+        here.words = b"node 5\nready\n"
+        here.node.start()
+        assert wanted(await here.run(1)) is None
+        assert "n4 has lost its data: it comes back as n5" in here.said[-1]
+
+
+async def test_nobody_is_declared_dead_for_a_process_that_never_said_who_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with site(tmp_path, monkeypatch) as here:
+        here.node.start()
+        await here.run(1)
+        here.words = b""
+        here.processes[0].end()
+        await here.run(2)
+        here.processes[1].end()
+        await here.run(3)
+        assert here.dead == [2], "the first process alone had an id"
+
+
+async def test_what_a_process_says_just_before_it_dies_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with site(tmp_path, monkeypatch) as here:
+        here.node.start()
+        async with asyncio.timeout(5):
+            while not here.processes:
+                await asyncio.sleep(0)
+        here.processes[0].end()
+        await here.run(2)
+        assert here.dead == [2]
