@@ -22,9 +22,14 @@ def body_of(value: str, size: int) -> bytes:
 
 def value_of(body: bytes) -> str:
     """Which write `body` is from; raises ForeignBytes."""
-    head = body[:64].split(b";", 1)[0]
+    head, whole, _ = body[:64].partition(b";")
     name, _, size = head.decode("ascii", "replace").rpartition("/")
-    if not size.isdecimal() or int(size) != len(body) or body_of(name, len(body)) != body:
+    if (
+        not whole
+        or not size.isdecimal()
+        or int(size) != len(body)
+        or body_of(name, len(body)) != body
+    ):
         raise ForeignBytes(f"{len(body)} bytes that begin with {body[:32]!r}")
     return name
 
