@@ -334,6 +334,7 @@ class Process:
             case SplitLog():
                 self._split(replica, action)
             case FlushIndex():
+                self.save(replica)
                 self.disk.flush()
             case Copy(start=start, sources=sources):
                 self.copies[shard] = [start, list(sources), {}, world.next_number()]

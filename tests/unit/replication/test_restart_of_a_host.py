@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, Seq, ShardId, shard_id, shard_name
-from octad.sharding.shard_map import Learner, Member, ShardRow
+from octad.sharding.shard_map import GivenUp, Learner, Member, Recovery, ShardRow
 from octad.storage_node.core.failover.lease_messages import Beat
 from octad.storage_node.core.failover.reconfiguration import Plan
 from octad.storage_node.core.failover.replica_actions import Action
@@ -23,7 +23,12 @@ from octad.storage_node.core.failover.replication_messages import (
     SessionStart,
 )
 from octad.storage_node.core.history_format import InstalledCopy, encode, installed_copy_key
-from octad.storage_node.core.index_format import ShardState, encode_value, shard_state_key
+from octad.storage_node.core.index_format import (
+    ShardState,
+    decode_shard_state,
+    encode_value,
+    shard_state_key,
+)
 from octad.storage_node.core.messages import Message
 from octad.storage_node.core.operations import Barrier, DeleteObject, LogSplit, encode_operation
 from octad.storage_node.core.record_format import Identity, RecordKind
@@ -252,4 +257,23 @@ async def test_a_half_is_taken_up_once_the_whole_turns_out_to_have_been_split_be
         assert SECOND not in host.replicas, "the empty replica may be of all of it"
         host.on_row(FIRST, row)
         assert host.replicas[SECOND].row == row
+        host.close()
+
+
+async def test_who_is_put_in_charge_by_force_is_whole_after_a_crash_too(tmp_path: Path) -> None:
+    async with disk(tmp_path) as (journal, index):
+        cluster = NoCluster()
+        callbacks = (lambda *_: None, lambda _: None, not_yet, lambda *_: None, not_yet, not_yet)
+        index.follow(journal)
+        host = ShardHost(NODE, "one", journal, index, cluster, 7, cluster, *callbacks)
+        host.recover()
+        recruit = Member(NODE, "one", Seq(9), Epoch(2))
+        host.on_row(FIRST, ShardRow(Epoch(3), 4, OTHER, (Member(OTHER, "two"), recruit)))
+        assert host.replicas[FIRST].whole == 0
+        recovery = Recovery(Epoch(4), NODE, "one", Seq(8), (GivenUp(OTHER, "two"),))
+        alone = ShardRow(Epoch(4), 4, NODE, (Member(NODE, "one"),), recoveries=(recovery,))
+        host.on_row(FIRST, alone)
+        kept = index.get(shard_state_key(FIRST))
+        assert kept is not None
+        assert decode_shard_state(kept).whole is None
         host.close()

@@ -419,6 +419,7 @@ class ShardHost:
             case SplitLog():
                 self._split_log(replica, action)
             case FlushIndex():
+                self.index.write([state_entry(replica)])
                 self.before_flush()  # It happens once in a recovery by force: all may wait for it.
                 self.index.flush()
             case Copy(start=start, sources=sources):
