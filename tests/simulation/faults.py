@@ -225,8 +225,9 @@ class Faults:
             if shard is None or row is None or row[1] is None or disk.is_flipped(key):
                 continue
             full = [member.node for member in world.store.rows[shard].members if not member.base]
-            others = [world.disks[other].rows.get(key) for other in full if other != node]
-            if others and all(other == row for other in others):
+            others = [world.disks[other] for other in full if other != node]
+            sound = [other.damaged is None and other.rows.get(key) == row for other in others]
+            if sound and all(sound):
                 world.tell(f"key {key!r} is damaged at n{node}")
                 disk.flip(key)
 

@@ -122,6 +122,17 @@ def test_r19_a_void_copy_counts_again_once_an_operator_puts_it_in_charge() -> No
     assert c.serves()
 
 
+def test_r19_a_void_copy_has_no_part_in_a_later_split() -> None:
+    c = former_member(C, entries=3, commit=3)
+    after = recovered_row(2)
+    later = msgspec.structs.replace(
+        after, epoch=Epoch(7), depth=1, splits=(SplitPoint(Seq(2), Epoch(2)),)
+    )
+    assert c.on_row(later, 1.0) == []
+    assert c.void
+    assert c.row == later
+
+
 def test_r19_no_change_of_a_row_takes_back_in_what_was_given_up() -> None:
     after = recovered_row(2)
     back = ShardRow(

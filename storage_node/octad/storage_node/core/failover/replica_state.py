@@ -149,18 +149,36 @@ class ReplicaState:
         The replica that an operator has put in the place of lost members is whole from then on,
         whatever a copy that was under way has left.
         """
-        for recovery in row.recovered:
-            if (recovery.node, recovery.incarnation) == (self.node, self.incarnation):
-                member = row.member(self.node)
-                if row.primary == self.node and member is not None and member.base == 0:
-                    self.void = False  # By an earlier one: now it is all there is.
-                    self.unflushed |= self.whole is not None
-                    self.whole = self.copied_as_of = self.wanted_start = None
-            elif self.acted_epoch < recovery.epoch:
-                behind = self.log.commit > recovery.upto or self.whole is not None
-                self.void = self.void or behind
+        self.void = self.is_void_under(row)
+        if self._is_put_in_charge(row):
+            self.unflushed |= self.whole is not None
+            self.whole = self.copied_as_of = self.wanted_start = None
         if not self.void:
             self.acted_epoch = row.epoch
+
+    def is_void_under(self, row: ShardRow) -> bool:
+        """Whether it may show what a recovery that `row` knows of has given up (rule R19)."""
+        void, whole = self.void, self.whole
+        for recovery in row.recovered:
+            if (recovery.node, recovery.incarnation) == (self.node, self.incarnation):
+                if self._is_put_in_charge(row):
+                    void, whole = False, None  # By an earlier one: now it is all there is.
+            elif self.acted_epoch < recovery.epoch:
+                void = void or self.log.commit > recovery.upto or whole is not None
+        return void
+
+    def _is_put_in_charge(self, row: ShardRow) -> bool:
+        """Whether a recovery has named this disk, and it has led the shard ever since."""
+        member = row.member(self.node)
+        return (
+            row.primary == self.node
+            and member is not None
+            and member.base == 0
+            and any(
+                (recovery.node, recovery.incarnation) == (self.node, self.incarnation)
+                for recovery in row.recovered
+            )
+        )
 
     # -- both roles ----------------------------------------------------------------------------
 

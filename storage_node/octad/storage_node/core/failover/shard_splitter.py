@@ -54,7 +54,13 @@ class Splitter(ReplicaState):
         self.pending = split.swap
 
     def split_for(self, row: ShardRow) -> Actions:
-        """Bring the log to the depth of `row`, which is `held` until that is done."""
+        """Bring the log to the depth of `row`, which is `held` until that is done.
+
+        A void one has another log than those that were split.
+        """
+        if self.is_void_under(row):
+            self.held = None
+            return []
         if self.depth is None:
             known = self.log.end > 0
             self.depth = row.depth - len(row.split_points()) if known else row.depth
