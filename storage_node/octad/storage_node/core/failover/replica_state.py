@@ -168,7 +168,7 @@ class ReplicaState:
         return void
 
     def _is_put_in_charge(self, row: ShardRow) -> bool:
-        """Whether a recovery has named this disk, and it has led the shard ever since."""
+        """Whether a recovery has once named this disk, and `row` has it as a full primary."""
         member = row.member(self.node)
         return (
             row.primary == self.node
