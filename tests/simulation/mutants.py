@@ -43,7 +43,7 @@ def _yes(*_: Any) -> bool:
 
 
 def _has_read_lease_without_grant(replica: Backup, now: float) -> bool:
-    member = replica.own_member()
+    member = replica.member
     return member is not None and member.base == 0 and _row(replica).primary != replica.node
 
 
@@ -126,9 +126,9 @@ def _grace(*, boot: bool = True, row: bool = True, promise: bool = True, grant: 
 
 def _watch_and_promise(replica: Backup, now: float) -> Actions:
     row = _row(replica)
-    if replica.is_learner():
+    if replica.learning:
         return replica._join(row.primary, now)
-    if replica.own_member() is None or not replica.may_take_over(now):
+    if replica.member is None or not replica.may_take_over(now):
         return []
     taken = reconfiguration.taken_over(row, replica.node, replica.log.commit)
     return replica.submit(Swap(row, taken), now)
@@ -170,7 +170,7 @@ _advance = Primary.advance
 def _refuse_nothing_old(replica: ReplicaState, sender: NodeId, epoch: Epoch) -> Actions | None:
     if replica.row is None or epoch >= replica.epoch:
         return _refuse(replica, sender, epoch)
-    if replica.leading or replica.own_member() is None or sender == replica.node:
+    if replica.leading or replica.member is None or sender == replica.node:
         return []
     return None
 
@@ -220,9 +220,9 @@ def _any_incarnation(replica: ReplicaState) -> Member | None:
 
 def _recruit_in_takeover(replica: Backup, now: float) -> Actions:
     row = _row(replica)
-    if replica.is_learner():
+    if replica.learning:
         return replica._join(row.primary, now)
-    if replica.own_member() is None or not replica.may_take_over(now):
+    if replica.member is None or not replica.may_take_over(now):
         return []
     replica.leases.forget(replica.shard)
     taken = reconfiguration.taken_over(row, replica.node, replica.log.commit)

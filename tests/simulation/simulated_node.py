@@ -299,8 +299,9 @@ class Process:
             elif isinstance(action, SendPrepare):
                 e = action.entry
                 sent = (e.epoch, e.seq, e.kind, e.request_id, e.metadata, b"")
-                world.send(self.id, action.node, ("prepare", shard, replica.epoch,
-                           action.session, sent, action.previous_epoch, action.commit))  # fmt: skip
+                for node, session in action.targets:
+                    world.send(self.id, node, ("prepare", shard, replica.epoch, session,
+                               sent, action.previous_epoch, action.commit))  # fmt: skip
             elif isinstance(action, SendAck):
                 world.send(self.id, action.node, ("ack", shard, replica.epoch, action.upto,
                            action.session, action.whole))  # fmt: skip
@@ -320,8 +321,9 @@ class Process:
         match action:
             case SendNack(node=node):
                 world.send(self.id, node, ("nack", shard, replica.epoch))
-            case SendCommit(node=node, commit=commit, commit_epoch=epoch):
-                world.send(self.id, node, ("commit", shard, replica.epoch, commit, epoch))
+            case SendCommit(nodes=nodes, commit=commit, commit_epoch=epoch):
+                for node in nodes:
+                    world.send(self.id, node, ("commit", shard, replica.epoch, commit, epoch))
             case SendJoin(node=node, nonce=nonce):
                 world.send(self.id, node, ("join", shard, replica.epoch, nonce))
             case SendSession(node=node):

@@ -81,7 +81,7 @@ def test_r19_a_former_member_no_further_than_the_recovery_may_come_back() -> Non
     after = recovered_row(2)
     taken = ShardRow(Epoch(7), 0, B, (*after.members, recruit), recoveries=after.recoveries)
     c.on_row(taken, 2.0)
-    assert c.own_member() == recruit
+    assert c.member == recruit
     later = ShardRow(Epoch(8), 0, B, (*after.members, recruit), recoveries=after.recoveries)
     c.log.commit = c.log.end = Seq(50)
     c.on_row(later, 3.0)
@@ -99,7 +99,7 @@ def test_r19_a_copy_that_may_show_what_was_given_up_takes_no_part(
     row_ = ShardRow(Epoch(7), 0, B, (*after.members, recruit), recoveries=after.recoveries)
     assert c.on_row(row_, 1.0) == []
     assert c.void
-    assert (c.own_member(), c.backup_ticket(KEY, 1.0)) == (None, None)
+    assert (c.member, c.backup_ticket(KEY, 1.0)) == (None, None)
     assert c.on_prepare(B, Epoch(7), 0, barrier(6, 3), Epoch(2), Seq(3)) == []
     assert c.on_timer(9.0) == []
     restarted = replica(C, 2)

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from octad.sharding.ids import BucketId, Epoch, NodeId, Seq, ShardId
-from octad.sharding.limits import PREPARES_BYTES_MAX
+from octad.sharding.limits import ANNOUNCE_DELAY_S, PREPARES_BYTES_MAX
 from octad.storage_node.core.failover.replica_actions import SendCommit, SendPrepare
 from octad.storage_node.core.failover.replication_messages import CommitPoints, Prepares
 from octad.storage_node.core.failover.shard_log import Entry
@@ -47,20 +47,23 @@ class Replica(ShardReplica):
 def say(mail: ReplicationMail, node: NodeId, shard: int, seq: int, data: bytes) -> None:
     operation = DeleteObject(BucketId(1), b"key")
     entry = Entry(EPOCH, Seq(seq), RecordKind.PUT_OBJECT, bytes(16), b"meta", data, operation, ())
-    mail.prepare(Replica(shard), SendPrepare(node, entry, EPOCH, Seq(seq - 1), 0), data)
+    mail.prepare(Replica(shard), SendPrepare(((node, 0),), entry, EPOCH, Seq(seq - 1)))
 
 
-async def test_prepares_of_a_tick_are_one_message_a_node_before_the_commit_points() -> None:
+def in_the_journal(_: Entry) -> bytes:
+    raise AssertionError("the entry has its data")
+
+
+async def test_prepares_of_a_tick_are_one_message_a_node() -> None:
     outbox = Sent()
-    mail = ReplicationMail(outbox, asyncio.get_running_loop())
-    mail.commit_point(Replica(7), SendCommit(A, Seq(1), EPOCH))
+    mail = ReplicationMail(outbox, asyncio.get_running_loop(), in_the_journal)
     say(mail, A, 7, 2, b"one")
     say(mail, B, 7, 2, b"one")
     say(mail, A, 8, 5, b"")
     say(mail, A, 7, 3, b"three")
     assert outbox.messages == []
     await asyncio.sleep(0)
-    (node, first, body), (_, second, other), (_, third, _) = outbox.messages
+    (node, first, body), (_, second, other) = outbox.messages
     assert isinstance(first, Prepares)
     assert isinstance(second, Prepares)
     assert (node, body, other) == (A, b"onethree", b"one")
@@ -69,12 +72,28 @@ async def test_prepares_of_a_tick_are_one_message_a_node_before_the_commit_point
         (8, 5, 0),
         (7, 3, 5),
     ]
-    assert isinstance(third, CommitPoints)
+    assert first.points == []
+
+
+async def test_commit_points_travel_with_prepares_and_not_where_a_newer_one_does() -> None:
+    outbox = Sent()
+    mail = ReplicationMail(outbox, asyncio.get_running_loop(), in_the_journal)
+    for shard in (7, 9):
+        mail.commit_point(Replica(shard), SendCommit((A, B), Seq(1), EPOCH))
+    say(mail, A, 7, 2, b"one")
+    await asyncio.sleep(0)
+    ((_, prepares, _),) = outbox.messages
+    assert isinstance(prepares, Prepares)
+    assert [(point.shard, point.commit) for point in prepares.points] == [(9, 1)]
+    await asyncio.sleep(2 * ANNOUNCE_DELAY_S)
+    (_, (node, alone, _)) = outbox.messages
+    assert isinstance(alone, CommitPoints)
+    assert (node, [point.shard for point in alone.points]) == (B, [7, 9])
 
 
 async def test_a_message_of_prepares_does_not_grow_beyond_its_limit_and_keeps_their_order() -> None:
     outbox = Sent()
-    mail = ReplicationMail(outbox, asyncio.get_running_loop())
+    mail = ReplicationMail(outbox, asyncio.get_running_loop(), in_the_journal)
     large = bytes(PREPARES_BYTES_MAX)
     for seq, data in enumerate((b"a", large, b"b", b"c"), start=1):
         say(mail, A, 7, seq, data)
@@ -89,7 +108,7 @@ async def test_a_message_of_prepares_does_not_grow_beyond_its_limit_and_keeps_th
 
 async def test_prepares_whose_lengths_do_not_fit_their_body_are_refused_as_a_whole() -> None:
     outbox = Sent()
-    mail = ReplicationMail(outbox, asyncio.get_running_loop())
+    mail = ReplicationMail(outbox, asyncio.get_running_loop(), in_the_journal)
     say(mail, A, 7, 1, b"one")
     say(mail, A, 8, 1, b"two")
     await asyncio.sleep(0)

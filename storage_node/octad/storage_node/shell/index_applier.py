@@ -64,17 +64,14 @@ class IndexApplier:
         self._apply_planned = False
         self._later_timer: asyncio.TimerHandle | None = None
         self._recovering = True  # Where a replay has to begin is not known before it has ended.
-        self._to_announce: set[ShardReplica] = set()
-        self._announcement: asyncio.TimerHandle | None = None
         self._next_applied: asyncio.Future[None] | None = None
 
     def close(self) -> None:
         """Apply what is committed, fail what waits; nothing is applied any more."""
         if not self._recovering:
             self.apply_all()
-        for timer in (self._later_timer, self._announcement):
-            if timer is not None:
-                timer.cancel()
+        if self._later_timer is not None:
+            self._later_timer.cancel()
         self.fail(list(self._waiting), "the node is stopping")
 
     # -- those who wait ------------------------------------------------------------------------
@@ -191,7 +188,9 @@ class IndexApplier:
         self._answer(applying)
         for replica, actions in wishes:
             self._perform(replica, actions)
-        self._announce_soon(changed)
+        for replica in changed:
+            if replica.leading:  # Whoever is told of the commit point has clean keys.
+                self._perform(replica, replica.announcement())
 
     def _add(
         self, changes: IndexChanges, replica: ShardReplica, entries: tuple[Entry, ...]
@@ -229,20 +228,6 @@ class IndexApplier:
         while unsettled and unsettled[0].settled:
             unsettled.popleft()
         return _place(unsettled[0]) if unsettled else self._journal.position()
-
-    # -- commit points -------------------------------------------------------------------------
-
-    def _announce_soon(self, changed: set[ShardReplica]) -> None:
-        """Tell members of commit points that no Prepare carried: their keys become clean."""
-        self._to_announce.update(replica for replica in changed if replica.leading)
-        if self._to_announce and self._announcement is None:
-            self._announcement = self._loop.call_later(limits.ANNOUNCE_DELAY_S, self._announce)
-
-    def _announce(self) -> None:
-        self._announcement = None
-        replicas, self._to_announce = self._to_announce, set()
-        for replica in replicas:
-            self._perform(replica, replica.announcement())
 
 
 def state_entry(replica: ShardReplica) -> tuple[bytes, bytes]:

@@ -69,21 +69,22 @@ class ReplicaInbox:
         if kind is Prepares:
             assert isinstance(message, Prepares)
             self._on_prepares(sender, message.prepares, body)
+            if message.points:
+                self._on_points(sender, message.points)
         elif kind is Acks:
             assert isinstance(message, Acks)
             for ack in message.acks:
                 if (replica := self._replicas.get(ack.shard)) is not None:
                     on_ack = replica.on_ack
-                    told = (ack.epoch, ack.upto, ack.session, ack.whole)
-                    self._tell(replica, on_ack, sender, *told)
+                    upto, session, whole = ack.upto, ack.session, ack.whole
+                    self._tell(replica, on_ack, sender, ack.epoch, upto, session, whole)
         else:
             self._on_rare_message(sender, message)
 
     def _on_rare_message(self, sender: NodeId, message: Message) -> None:
         match message:
             case CommitPoints(points=points):
-                for point in points:
-                    self._on_shard_message(sender, point)
+                self._on_points(sender, points)
             case Nacks(nacks=nacks):
                 for nack in nacks:
                     self._on_shard_message(sender, nack)
@@ -96,16 +97,19 @@ class ReplicaInbox:
             case _:
                 log.warning("%s is no one-way message", type(message).__name__)
 
-    def _on_shard_message(
-        self, sender: NodeId, message: CommitPoint | Nack | Join | SessionStart
-    ) -> None:
+    def _on_points(self, sender: NodeId, points: list[CommitPoint]) -> None:
+        for point in points:
+            replica = self._table.addressed(point.shard)
+            if replica is not None:
+                commit, commit_epoch = point.commit, point.commit_epoch
+                self._tell(replica, replica.on_commit, sender, point.epoch, commit, commit_epoch)
+
+    def _on_shard_message(self, sender: NodeId, message: Nack | Join | SessionStart) -> None:
         replica = self._table.addressed(message.shard)
         if replica is None:
             return
         epoch = message.epoch
         match message:
-            case CommitPoint(commit=commit, commit_epoch=commit_epoch):
-                self._tell(replica, replica.on_commit, sender, epoch, commit, commit_epoch)
             case Nack():
                 self._tell(replica, replica.on_nack, sender, epoch)
             case Join(nonce=nonce):

@@ -8,11 +8,12 @@ doubled and reordered: the replicas send again what counts.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from octad.sharding.ids import NodeId, ShardId
-from octad.sharding.limits import PREPARES_BYTES_MAX
+from octad.sharding.limits import ANNOUNCE_DELAY_S, PREPARES_BYTES_MAX
 from octad.storage_node.core.failover.replica_actions import (
     SendAck,
     SendCommit,
@@ -33,8 +34,11 @@ from octad.storage_node.core.failover.replication_messages import (
     Prepares,
     SessionStart,
 )
+from octad.storage_node.core.failover.shard_log import Entry
 from octad.storage_node.core.failover.shard_replica import ShardReplica
 from octad.storage_node.core.messages import Message
+
+_NONE: Mapping[ShardId, CommitPoint] = {}
 
 
 class Outbox(Protocol):
@@ -55,47 +59,69 @@ class _Prepares:
 class ReplicationMail:
     """See the module. Every message carries the replica's epoch of the moment it is given here."""
 
-    def __init__(self, outbox: Outbox, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        loop: asyncio.AbstractEventLoop,
+        data_of: Callable[[Entry], bytes | memoryview],
+    ) -> None:
         self._outbox = outbox
         self._loop = loop
+        self._data_of = data_of
         self._prepares: dict[NodeId, _Prepares] = {}
         self._acks: dict[NodeId, dict[ShardId, Ack]] = {}
         self._nacks: dict[NodeId, list[Nack]] = {}
         self._points: dict[NodeId, dict[ShardId, CommitPoint]] = {}
         self._planned = False
+        self._points_timer: asyncio.TimerHandle | None = None
 
-    def prepare(self, replica: ShardReplica, action: SendPrepare, data: bytes | memoryview) -> None:
+    def close(self) -> None:
+        """Nothing more is sent."""
+        if self._points_timer is not None:
+            self._points_timer.cancel()
+
+    def prepare(self, replica: ShardReplica, action: SendPrepare) -> None:
+        """A commit point that waits is older than the Prepare's own."""
         entry = action.entry
-        message = Prepare(
-            replica.shard,
-            replica.epoch,
-            entry.epoch,
-            entry.seq,
-            action.previous_epoch,
-            action.commit,
-            entry.kind,
-            entry.request_id,
-            entry.metadata,
-            len(data),
-            action.session,
-        )
-        node = action.node
-        size = len(entry.metadata) + len(data)
-        batch = self._prepares.get(node)
-        if batch is not None and batch.bytes + size > PREPARES_BYTES_MAX:
-            self._send_prepares(node, self._prepares.pop(node))
-            batch = None
-        if batch is None:
-            batch = self._prepares[node] = _Prepares()
-            self._plan()
-        batch.messages.append(message)
-        batch.data.append(data)
-        batch.bytes += size
+        shard = replica.shard
+        data = entry.data
+        if data is None:
+            data = self._data_of(entry)
+        size = len(data)
+        message: Prepare | None = None
+        for node, session in action.targets:
+            if message is None or message.session != session:
+                message = Prepare(
+                    shard,
+                    replica.epoch,
+                    entry.epoch,
+                    entry.seq,
+                    action.previous_epoch,
+                    action.commit,
+                    entry.kind,
+                    entry.request_id,
+                    entry.metadata,
+                    size,
+                    session,
+                )
+            batch = self._prepares.get(node)
+            if batch is not None and batch.bytes + size > PREPARES_BYTES_MAX:
+                self._send_prepares(node, self._prepares.pop(node))
+                batch = None
+            if batch is None:
+                batch = self._prepares[node] = _Prepares()
+                self._plan()
+            batch.messages.append(message)
+            batch.data.append(data)
+            batch.bytes += size + len(entry.metadata)
+            if node in self._points:
+                self._points[node].pop(shard, None)
 
     def _send_prepares(self, node: NodeId, batch: _Prepares) -> None:
         data = batch.data
         body = data[0] if len(data) == 1 else b"".join(data)
-        self._outbox.send(node, Prepares(batch.messages), body)
+        points = list(self._points.pop(node, _NONE).values())
+        self._outbox.send(node, Prepares(batch.messages, points), body)
 
     def ack(self, replica: ShardReplica, action: SendAck) -> None:
         """A later one of the same tick says all that an earlier one did."""
@@ -111,9 +137,12 @@ class ReplicationMail:
         self._plan()
 
     def commit_point(self, replica: ShardReplica, action: SendCommit) -> None:
+        """Some milliseconds later, unless Prepares go there anyway: nobody waits for it."""
         point = CommitPoint(replica.shard, replica.epoch, action.commit, action.commit_epoch)
-        self._points.setdefault(action.node, {})[replica.shard] = point
-        self._plan()
+        for node in action.nodes:
+            self._points.setdefault(node, {})[replica.shard] = point
+        if self._points_timer is None:
+            self._points_timer = self._loop.call_later(ANNOUNCE_DELAY_S, self._send_points)
 
     def join(self, replica: ShardReplica, action: SendJoin) -> None:
         self._outbox.send(action.node, Join(replica.shard, replica.epoch, action.nonce))
@@ -138,7 +167,7 @@ class ReplicationMail:
     def _flush(self) -> None:
         self._planned = False
         send = self._outbox.send
-        if self._prepares:  # Before the commit points, which may speak of them.
+        if self._prepares:
             prepares, self._prepares = self._prepares, {}
             for node, batch in prepares.items():
                 self._send_prepares(node, batch)
@@ -150,7 +179,10 @@ class ReplicationMail:
             nacks, self._nacks = self._nacks, {}
             for node, of_node in nacks.items():
                 send(node, Nacks(of_node))
-        if self._points:
-            points, self._points = self._points, {}
-            for node, points_of in points.items():
-                send(node, CommitPoints(list(points_of.values())))
+
+    def _send_points(self) -> None:
+        self._points_timer = None
+        points, self._points = self._points, {}
+        for node, points_of in points.items():
+            if points_of:
+                self._outbox.send(node, CommitPoints(list(points_of.values())))

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Callable
-from typing import TypeAlias, TypeVarTuple
+from typing import Any, TypeAlias, TypeVarTuple
 
 from octad.sharding import limits
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId, node_name, shard_name
@@ -99,14 +100,25 @@ class ShardHost:
         self._on_refetch = on_refetch
         self._on_failed = on_failed
         self._loop = asyncio.get_running_loop()
-        self._mail = ReplicationMail(outbox, self._loop)
         self._beats = NodeBeats(self.leases, outbox, self._loop)
         self._logs = LogWriter(journal)
+        self._mail = mail = ReplicationMail(outbox, self._loop, self._logs.data_of)
         self._request_ids = RequestIds(index)
         self.applier = IndexApplier(
             journal, index, self._request_ids, self._perform, self._make_half, self._whole, now
         )
         self._inbox = ReplicaInbox(self._table, journal, self._beats, self._tell)
+        performers: list[tuple[type[Action], Callable[[ShardReplica, Any], None]]] = [
+            (Append, self._append),
+            (Apply, self._apply),
+            (SendPrepare, mail.prepare),
+            (SendAck, mail.ack),
+            (SendCommit, mail.commit_point),
+            (SendNack, mail.nack),
+            (SendJoin, mail.join),
+            (SendSession, mail.session),
+        ]
+        self._performers = defaultdict(lambda: self._perform_rare, performers)
         self._sweep: asyncio.TimerHandle | None = None
         self._beating: asyncio.TimerHandle | None = None
         self._recovering = True
@@ -154,6 +166,7 @@ class ShardHost:
             if timer is not None:
                 timer.cancel()
         self.applier.close()
+        self._mail.close()
         if not self._recovering:  # Else how far the rows go is not known.
             self.before_flush()
 
@@ -380,39 +393,24 @@ class ShardHost:
     # -- actions -------------------------------------------------------------------------------
 
     def _perform(self, replica: ShardReplica, actions: list[Action]) -> None:
+        performers = self._performers
         try:
             for action in actions:
-                kind = type(action)
-                if kind is Append:
-                    assert isinstance(action, Append)
-                    self._logs.append(replica, action)
-                    self.applier.appended(action.entry)
-                elif kind is SendPrepare:
-                    assert isinstance(action, SendPrepare)
-                    self._mail.prepare(replica, action, self._logs.data_of(action.entry))
-                elif kind is Apply:
-                    assert isinstance(action, Apply)
-                    self.applier.plan(replica, action.entries)
-                elif kind is SendAck:
-                    assert isinstance(action, SendAck)
-                    self._mail.ack(replica, action)
-                else:
-                    self._perform_rare(replica, action)
+                performers[type(action)](replica, action)
         except JournalFull as error:  # Not of a client's write: for those, room is made first.
             self._on_failed(error)  # The replica is ahead of its disk: the node must not go on.
         if self.leases.beat_soon:
             self._beats.send_news()
 
+    def _append(self, replica: ShardReplica, action: Append) -> None:
+        self._logs.append(replica, action)
+        self.applier.appended(action.entry)
+
+    def _apply(self, replica: ShardReplica, action: Apply) -> None:
+        self.applier.plan(replica, action.entries)
+
     def _perform_rare(self, replica: ShardReplica, action: Action) -> None:
         match action:
-            case SendNack():
-                self._mail.nack(replica, action)
-            case SendCommit():
-                self._mail.commit_point(replica, action)
-            case SendJoin():
-                self._mail.join(replica, action)
-            case SendSession():
-                self._mail.session(replica, action)
             case StartLog():
                 self._logs.start_anew(replica, action)
                 self.index.write([state_entry(replica)])

@@ -127,6 +127,10 @@ class PairLeases:
         """Grant no reads of `shard` from now on: its row is about to change (rule R9)."""
         self._blocked.setdefault(shard, now)
 
+    def blocks(self, shard: ShardId) -> bool:
+        """Whether no reads of `shard` are granted."""
+        return shard in self._blocked
+
     def unblock(self, shard: ShardId) -> None:
         """Its row did not change after all."""
         self._blocked.pop(shard, None)

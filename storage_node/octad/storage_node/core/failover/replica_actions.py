@@ -5,12 +5,17 @@ What the shell owes for each action is in `docs/reference/replication.md`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId, shard_name
 from octad.sharding.shard_map import ShardRow
 from octad.storage_node.core.failover.shard_log import Entry, ShardLog
+
+
+# Each node with its session as a learner; 0 for a member.
+Targets: TypeAlias = tuple[tuple[NodeId, int], ...]
 
 
 class NotPrimary(Exception):
@@ -46,8 +51,7 @@ class OutcomeUnknown(Exception):
     """Whether the request was ordered before, nobody can say any more: neither do nor refuse it."""
 
 
-@dataclass(slots=True, eq=False)
-class Swap:
+class Swap(msgspec.Struct, eq=False):
     """Compare-and-swap the shard's row from `expected` to `proposed` (rule R8)."""
 
     expected: ShardRow
@@ -55,27 +59,23 @@ class Swap:
     sibling: ShardId | None = None  # R18: write `proposed` there, too, where no row may be yet.
 
 
-@dataclass(slots=True)
-class Append:
+class Append(msgspec.Struct, frozen=True, gc=False):
     """Journal `entry` with `commit` in its record; tell `on_durable` when it is synced."""
 
     entry: Entry
     commit: Seq
 
 
-@dataclass(slots=True)
-class SendPrepare:
-    """To `node`: have this entry, whose predecessor was appended in `previous_epoch`."""
+class SendPrepare(msgspec.Struct, frozen=True, gc=False):
+    """To `targets`: have this entry, whose predecessor was appended in `previous_epoch`."""
 
-    node: NodeId
+    targets: Targets
     entry: Entry
     previous_epoch: Epoch
     commit: Seq
-    session: int  # Of a learner; 0 for a member.
 
 
-@dataclass(slots=True)
-class SendAck:
+class SendAck(msgspec.Struct, frozen=True, gc=False):
     """To the primary: everything up to `upto` is this epoch's and durable here."""
 
     node: NodeId
@@ -84,33 +84,32 @@ class SendAck:
     whole: bool  # The history before it is here, too.
 
 
-@dataclass(frozen=True, slots=True)
-class SendNack:
+class SendNack(msgspec.Struct, frozen=True, gc=False):
     """To the primary: send again what is above `verified`."""
 
     node: NodeId
     verified: Seq
 
 
-@dataclass(frozen=True, slots=True)
-class SendCommit:
-    """To `node`: everything up to `commit`, which was appended in `commit_epoch`, is committed."""
+class SendCommit(msgspec.Struct, frozen=True, gc=False):
+    """To `nodes`: everything up to `commit`, which was appended in `commit_epoch`, is committed.
 
-    node: NodeId
+    It may wait for a short while, for a Prepare that says so, too.
+    """
+
+    nodes: tuple[NodeId, ...]
     commit: Seq
     commit_epoch: Epoch
 
 
-@dataclass(frozen=True, slots=True)
-class SendJoin:
+class SendJoin(msgspec.Struct, frozen=True):
     """To the primary: start a session with this learner."""
 
     node: NodeId
     nonce: int
 
 
-@dataclass(frozen=True, slots=True)
-class SendSession:
+class SendSession(msgspec.Struct, frozen=True):
     """To a learner: your log begins behind `start`; Prepares of `session` follow."""
 
     node: NodeId
@@ -120,8 +119,7 @@ class SendSession:
     start_epoch: Epoch
 
 
-@dataclass(frozen=True, slots=True)
-class StartLog:
+class StartLog(msgspec.Struct, frozen=True):
     """Journal that the log begins anew behind `start`, before any Append that follows.
 
     `commit`, `whole`: for the record, as they were before; `depth` as the shard is split now.
@@ -134,8 +132,7 @@ class StartLog:
     depth: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SplitLog:
+class SplitLog(msgspec.Struct, frozen=True):
     """The log here is split behind its last entry: make the replica of `sibling` by `inherit`.
 
     Journal a record of it, with `seq`, `epoch` and `depth`, before any later Append of either half.
@@ -152,13 +149,11 @@ class SplitLog:
     swap: Swap | None  # Ours, when that made the split: the sibling leads by it, too.
 
 
-@dataclass(frozen=True, slots=True)
-class FlushIndex:
+class FlushIndex(msgspec.Struct, frozen=True):
     """Make durable whatever the index shows, before any later action."""
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(msgspec.Struct, frozen=True):
     """Copy the shard's rows from one of `sources`, as of `start` or later; then `on_copied`.
 
     Replaces an earlier Copy of the shard; a retry is the shell's own affair.
@@ -168,27 +163,23 @@ class Copy:
     sources: tuple[NodeId, ...]
 
 
-@dataclass(slots=True)
-class Apply:
+class Apply(msgspec.Struct, frozen=True, gc=False):
     """Change the index by these committed entries, in order; then call `on_applied`."""
 
     entries: tuple[Entry, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Propose:
+class Propose(msgspec.Struct, frozen=True):
     """Submit `swap`; give its outcome to `on_swap_outcome` once it is known for certain."""
 
     swap: Swap
 
 
-@dataclass(frozen=True, slots=True)
-class Refetch:
+class Refetch(msgspec.Struct, frozen=True):
     """A message spoke of a newer epoch: read the row again, linearizably."""
 
 
-@dataclass(frozen=True, slots=True)
-class Abandon:
+class Abandon(msgspec.Struct, frozen=True):
     """These proposals are no longer ours to answer: their outcome is unknown here."""
 
     entries: tuple[Entry, ...]

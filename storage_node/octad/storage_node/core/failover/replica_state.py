@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import msgspec
+
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
 from octad.sharding.shard_map import Learner, Member, ShardRow
 from octad.storage_node.core.failover.pair_leases import PairLeases
@@ -18,6 +20,7 @@ from octad.storage_node.core.failover.replica_actions import (
     SendAck,
     StartLog,
     Swap,
+    Targets,
 )
 from octad.storage_node.core.failover.shard_log import ShardLog
 
@@ -36,12 +39,14 @@ class Strength:
         assert 1 <= self.min_copies <= self.replicas
 
 
-@dataclass(frozen=True, slots=True)
-class ReadTicket:
+class ReadTicket(msgspec.Struct, frozen=True, gc=False):
     """What was so before a read: it must still be so after it (rule R3)."""
 
     epoch: Epoch
     wait_for: Seq  # A refusal holds once this is committed; a plain read waits for nothing.
+
+
+_NOT_LOOKED_AT = None, None, None, False
 
 
 class ReplicaState:
@@ -65,6 +70,8 @@ class ReplicaState:
         self.choose_spare = choose_spare
         self.log = log
         self.row: ShardRow | None = None
+        self.member: Member | None = None  # Our place in `row`, if it means this disk,
+        self.learning = False  # or whether it has this disk as a learner.
         self.learned_at = 0.0  # When this node learned `row`.
         self.pending: Swap | None = None  # Submitted; until its outcome is known, no commits.
         self.plan: Plan | None = None
@@ -82,7 +89,7 @@ class ReplicaState:
         self.stopped = False  # For good in this epoch: the row was, or may be, handed over.
         self.barrier = Seq(0)  # Serving needs commit >= barrier.
         self.match: dict[NodeId, Seq] = {}  # What each member has durable.
-        self.targets: list[tuple[NodeId, int]] = []  # Whom to send Prepares, in which session.
+        self.targets: Targets = ()  # Whom to send Prepares.
         self.announced = log.applied  # Highest commit point told to everyone.
         self.sessions: dict[NodeId, int] = {}  # The present session of each learner.
         self.sessions_started = 0
@@ -91,6 +98,8 @@ class ReplicaState:
         self.whole_elsewhere: set[NodeId] = set()  # Recruits and learners with all of history.
         self.copying: set[NodeId] = set()  # Those that do not have it yet.
         self.progress: dict[NodeId, tuple[Seq, float, float]] = {}  # Acked, since, send again at.
+        # Whether `row`, as it was looked at, is what plan and strength ask for.
+        self.as_wanted: tuple[ShardRow | None, Plan | None, Strength | None, bool] = _NOT_LOOKED_AT
         self.draining_until: float | None = None
         self.drain_not_before = 0.0
         self.recruit_not_before = 0.0
@@ -108,6 +117,7 @@ class ReplicaState:
         # As backup.
         self.tail: tuple[Seq, Seq] = (log.commit, log.end)  # What is not committed,
         self.tail_since = 0.0  # unchanged since.
+        self.quiet_until = 0.0  # No sooner may anybody challenge the primary of `row`.
 
     # -- who we are ----------------------------------------------------------------------------
 
@@ -117,20 +127,21 @@ class ReplicaState:
         assert self.row is not None
         return self.row.epoch
 
+    def find_own_place(self) -> None:
+        """Known from now on, because every message asks for it; whoever must not act has none."""
+        takes_part = self.row is not None and not self.void and not self.failed
+        self.member = self.own_member() if takes_part else None
+        self.learning = takes_part and self.is_learner()
+
     def own_member(self) -> Member | None:
         """Our place among the members, if the row means this disk."""
-        row = self.row
-        if row is None or self.void or self.failed:
-            return None
-        for member in row.members:  # Asked with every message, so it is spelled out.
-            if member.node == self.node:
-                return member if member.incarnation == self.incarnation else None
-        return None
+        assert self.row is not None
+        member = self.row.member(self.node)
+        return None if member is None or member.incarnation != self.incarnation else member
 
     def is_learner(self) -> bool:
         """Whether the row names this disk as a learner."""
-        if self.row is None or not self.row.learners or self.void or self.failed:
-            return False
+        assert self.row is not None
         return any(
             learner.node == self.node and learner.incarnation == self.incarnation
             for learner in self.row.learners
@@ -197,15 +208,16 @@ class ReplicaState:
 
     def refuse(self, sender: NodeId, epoch: Epoch) -> Actions | None:
         """The actions instead of taking a primary's message; None: take it (rule R1)."""
+        row = self.row
         if self.failed:
             return []
-        if self.row is None or epoch > self.row.epoch:
+        if row is None or epoch > row.epoch:
             return [Refetch()]
-        if epoch < self.row.epoch or sender != self.row.primary or sender == self.node:
+        if epoch < row.epoch or sender != row.primary or sender == self.node:
             return []
         if self.pending is not None or self.wanted_start is not None:
             return []
-        return None if self.own_member() is not None or self.is_learner() else []
+        return None if self.member is not None or self.learning else []
 
     def acknowledge(self) -> Actions:
         """Rule R2: what is verified in this epoch and durable, never the end of the log."""

@@ -30,13 +30,6 @@ class Prepare(msgspec.Struct, frozen=True, array_like=True, gc=False):
     session: int = 0  # Of a learner; 0 for a member.
 
 
-@message
-class Prepares(Message, frozen=True, array_like=True, tag=22):
-    """From the primary of all these shards. The body is the data of one entry after the other."""
-
-    prepares: list[Prepare]
-
-
 class Ack(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Everything of `shard` up to `upto` is verified in `epoch` and durable here."""
 
@@ -80,6 +73,14 @@ class CommitPoint(msgspec.Struct, frozen=True, array_like=True, gc=False):
     epoch: Epoch
     commit: Seq
     commit_epoch: Epoch
+
+
+@message
+class Prepares(Message, frozen=True, array_like=True, tag=22):
+    """From the primary of all these shards. The body is the data of one entry after the other."""
+
+    prepares: list[Prepare]
+    points: list[CommitPoint] = []  # To be looked at after the entries.
 
 
 @message

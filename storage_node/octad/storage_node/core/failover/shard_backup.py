@@ -50,12 +50,11 @@ class Backup(ReplicaState):
         seq = entry[1]
         if seq - 1 > log.end or not self.continues(Seq(seq - 1), previous_epoch):
             return self._ask_again(sender)
-        actions: Actions = []
-        if seq > log.applied:
-            actions = self._take(entry)
+        actions = self._take(entry) if seq > log.applied else []
         if seq > log.verified:
             log.verified = seq
-        actions += self.learn_commit(commit)
+        if commit > log.commit:
+            actions += self.learn_commit(commit)
         if seq <= log.durable:  # Sent again: nothing to wait for.
             actions += self.acknowledge()
         return actions
@@ -88,7 +87,7 @@ class Backup(ReplicaState):
         refusal = self.refuse(sender, epoch)
         if refusal is not None:
             return refusal
-        if self.is_learner() and not self.session:
+        if self.learning and not self.session:
             return []
         if commit > self.log.end or not self.continues(commit, commit_epoch):
             return self._ask_again(sender)
@@ -109,7 +108,7 @@ class Backup(ReplicaState):
         refusal = self.refuse(sender, epoch)
         if refusal is not None:
             return refusal
-        if not self.is_learner():
+        if not self.learning:
             return []
         if not nonce or nonce != self.nonce:
             if not self.nonce and session != self.session:
@@ -139,7 +138,7 @@ class Backup(ReplicaState):
 
     def copy_again(self) -> Actions:
         """From the primary, or from whoever was complete up to our base (rule R10)."""
-        member = self.own_member()
+        member = self.member
         if member is None or member.base == 0 or self.whole is None or self.row is None:
             return []
         if self.copied_as_of is not None:
@@ -217,7 +216,7 @@ class Backup(ReplicaState):
 
     def has_read_lease(self, now: float) -> bool:
         """Rule R6, for a full member that is not the primary."""
-        row, member = self.row, self.own_member()
+        row, member = self.row, self.member
         if row is None or member is None or member.base or row.primary == self.node:
             return False
         if self.whole is not None:
@@ -231,11 +230,14 @@ class Backup(ReplicaState):
         """Join as learner, or take over from a silent primary (rules R11, R12)."""
         row = self.row
         assert row is not None
-        if self.is_learner():
+        if self.learning:
             return self._join(row.primary, now)
-        if self.own_member() is None:
+        log = self.log
+        quiet = now < self.quiet_until and row.primary not in self.leases.dead
+        if self.member is None or (quiet and log.commit == log.end):
             return []
         if not self.may_take_over(now):
+            self.quiet_until = self.leases.grace_end(self.shard, row.primary, self.learned_at)
             return self._ask_about_tail(row.primary, now)
         self.leases.forget(self.shard)  # R9: no promises while we challenge.
         return self.submit(Swap(row, taken_over(row, self.node, self.log.commit)), now)

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from octad.sharding.ids import Epoch, Seq
 from octad.storage_node.core.failover.request_window import RequestWindow
@@ -27,8 +28,7 @@ from octad.storage_node.core.record_format import Location, RecordKind
 NO_REQUEST = bytes(16)
 
 
-@dataclass(slots=True, eq=False)
-class Entry:
+class Entry(msgspec.Struct, eq=False, gc=False):
     """One entry of the shard's log, kept until it is applied."""
 
     epoch: Epoch
@@ -127,7 +127,9 @@ class ShardLog:
         previous, self.commit = self.commit, seq
         first = previous - self.applied
         entries = self.entries
-        return tuple(entries[index] for index in range(first, first + seq - previous))
+        if seq == previous + 1:  # Mostly.
+            return (entries[first],)
+        return tuple([entries[index] for index in range(first, first + seq - previous)])
 
     def applied_to(self, seq: Seq) -> list[bytes]:
         """The index holds every entry up to `seq`: their keys are clean unless touched again.

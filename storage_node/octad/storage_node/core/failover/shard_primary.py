@@ -110,11 +110,11 @@ class Primary(ReplicaState):
         )
         log.append(entry)
         commit = log.commit
-        actions: Actions = [Append(entry, commit)]
-        for node, session in self.targets:
-            actions.append(SendPrepare(node, entry, previous_epoch, commit, session))
         self.announced = commit
-        return actions
+        if not self.targets:
+            return [Append(entry, commit)]
+        prepare = SendPrepare(self.targets, entry, previous_epoch, commit)
+        return [Append(entry, commit), prepare]
 
     # -- acknowledgements ----------------------------------------------------------------------
 
@@ -198,7 +198,7 @@ class Primary(ReplicaState):
         if not self.leading or self.announced >= self.log.commit:
             return []
         self.announced = self.log.commit
-        return [self._commit_point(node) for node, _ in self.targets]
+        return [self._commit_point(*[node for node, _ in self.targets])]
 
     def advance(self) -> Actions:
         """Committed = every member has it durable; no majority, nothing under a swap (R2, R9)."""
@@ -219,8 +219,8 @@ class Primary(ReplicaState):
 
     def set_targets(self) -> None:
         """Whom Prepares go to: members, and learners in a session."""
-        self.targets = [(node, 0) for node in self.other_members()]
-        self.targets += self.sessions.items()
+        members = [(node, 0) for node in self.other_members()]
+        self.targets = (*members, *self.sessions.items())
         assert self.row is not None
         partial = {member.node for member in self.row.members if member.base}
         self.copying = (partial | self.sessions.keys()) - self.whole_elsewhere
@@ -246,8 +246,9 @@ class Primary(ReplicaState):
         previous_epoch = self.log.epoch_at(after)
         assert previous_epoch is not None
         commit = self.log.commit
+        target = ((node, session),)
         for entry in self.log.above(after):
-            actions.append(SendPrepare(node, entry, previous_epoch, commit, session))
+            actions.append(SendPrepare(target, entry, previous_epoch, commit))
             previous_epoch = entry.epoch
         return actions
 
@@ -286,10 +287,10 @@ class Primary(ReplicaState):
         known = self.progress.get(node)
         return known is not None and known[0] < self.log.end and now - known[1] > MEMBER_STUCK_S
 
-    def _commit_point(self, node: NodeId) -> SendCommit:
+    def _commit_point(self, *nodes: NodeId) -> SendCommit:
         commit_epoch = self.log.epoch_at(self.log.commit)
         assert commit_epoch is not None
-        return SendCommit(node, self.log.commit, commit_epoch)
+        return SendCommit(nodes, self.log.commit, commit_epoch)
 
     # -- reads ---------------------------------------------------------------------------------
 

@@ -33,6 +33,8 @@ class Reconfigurer(Primary):
             flush: Actions = [FlushIndex()] if self.unflushed else []
             self.unflushed = False
             return flush + self.submit(Swap(row, reconfiguration.resumed(row)), now)
+        if self._is_at_rest(row, now):
+            return []
         actions = self.answer_joins() + self.resend(now)
         swap = self._removal(row, now)
         if swap is None and self.log.commit >= self.barrier:
@@ -41,6 +43,32 @@ class Reconfigurer(Primary):
         if swap is not None:
             return actions + self.submit(swap, now)
         return actions
+
+    def _is_at_rest(self, row: ShardRow, now: float) -> bool:
+        """Whether all that is looked at below is as it should be: most shards, most of the time."""
+        log = self.log
+        if log.commit < log.end or self.joins_waiting or self.progress or self.copying:
+            return False
+        seen, plan, strength, as_wanted = self.as_wanted
+        if seen is not row or plan is not self.plan or strength is not self.strength:
+            as_wanted = self._is_as_wanted(row)
+            self.as_wanted = row, self.plan, self.strength, as_wanted
+        if not as_wanted or self.leases.blocks(self.shard):
+            return False
+        if not self._promised(row.members, now):
+            return False
+        dead = self.leases.dead
+        return not dead or all(member.node not in dead for member in row.members)
+
+    def _is_as_wanted(self, row: ShardRow) -> bool:
+        plan = self.plan
+        if not reconfiguration.is_at_full_strength(row, self.strength.replicas):
+            return False
+        return plan is None or (
+            plan.primary == self.node
+            and plan.depth <= row.depth
+            and {member.node for member in row.members} == set(plan.members)
+        )
 
     # -- strength ------------------------------------------------------------------------------
 

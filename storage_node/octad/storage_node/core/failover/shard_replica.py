@@ -127,8 +127,8 @@ class ShardReplica(Reconfigurer, Backup, Splitter):
         actions = self._enter(row, now, goes_on)
         if won and row.primary == self.node:
             return actions + self._lead(now, goes_on)
-        member = self.own_member()
-        if member is None and not self.is_learner():
+        member = self.member
+        if member is None and not self.learning:
             self.leases.forget(self.shard)
             return actions + self.learn_former()
         if row.primary == self.node:
@@ -174,10 +174,11 @@ class ShardReplica(Reconfigurer, Backup, Splitter):
             self.rejoin = True  # It may have been no learner in between, and lost its session.
         self.learn_recoveries(row)
         self.row = row
+        self.find_own_place()
         self.learned_at = now
         self.pending = None
         self.log.verified = self.log.commit  # R1: on entering an epoch.
-        if not self.is_learner():
+        if not self.learning:
             self.session, self.nonce, self.rejoin = 0, 0, False
         return actions
 
@@ -185,7 +186,7 @@ class ShardReplica(Reconfigurer, Backup, Splitter):
         abandoned = tuple(self.log.above(self.log.commit)) if self.leading else ()
         self.leading = self.stopped = False
         self.draining_until = None
-        self.match, self.targets = {}, []
+        self.match, self.targets = {}, ()
         self.sessions.clear()
         self.joins_waiting.clear()
         self.leases.forget(self.shard)
@@ -212,6 +213,7 @@ class ShardReplica(Reconfigurer, Backup, Splitter):
         start. Those who wait here try elsewhere.
         """
         self.failed = True
+        self.find_own_place()
         self.session = self.nonce = 0
         return self._step_down()
 
@@ -223,17 +225,17 @@ class ShardReplica(Reconfigurer, Backup, Splitter):
         if row is None or self.pending is not None or self.failed:
             return []
         if row.primary == self.node:
-            return self.tend(now) if self.own_member() is not None else []
+            return self.tend(now) if self.member is not None else []
         return self.watch(now)
 
     def on_connected(self, node: NodeId) -> Actions:
         """A new connection to `node`: what was on its way over the old one may be lost."""
         if self.row is None or self.row.primary != node or self.pending is not None:
             return []
-        if self.is_learner():
+        if self.learning:
             self.rejoin = True
             return []
-        if self.own_member() is None:
+        if self.member is None:
             return []
         return [SendNack(node, self.log.verified)]
 
@@ -251,7 +253,7 @@ class ShardReplica(Reconfigurer, Backup, Splitter):
             return []
         if entry.seq > self.log.verified or self.wanted_start is not None:
             return []
-        if self.own_member() is None and not self.session:
+        if self.member is None and not self.session:
             return []
         return self.acknowledge()
 
