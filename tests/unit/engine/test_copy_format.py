@@ -40,7 +40,7 @@ from octad.storage_node.core.record_format import (
     SegmentId,
     checksum_seed,
     decode_record,
-    encode_record_header,
+    encode_record_start,
 )
 from octad.storage_node.core.rows import ObjectRow
 from octad.storage_node.shell.journal_errors import DamagedNote
@@ -56,10 +56,10 @@ REACHES = Position(7 << 32 | 4500)
 
 def copy_record() -> bytes:
     metadata = encode_copied(COPIED)
-    header = encode_record_header(
+    start = encode_record_start(
         checksum_seed(SegmentId(9), 2),
-        8192,
         Position(9 << 32 | 4096),
+        8192,
         RecordKind.COPY,
         ShardId(1 << 32 | 17),
         Epoch(5),
@@ -69,7 +69,7 @@ def copy_record() -> bytes:
         metadata,
         b"bytes",
     )
-    return header + metadata + b"bytes"
+    return start + b"bytes"
 
 
 def note() -> RetiredSegments:

@@ -23,7 +23,7 @@ from octad.storage_node.core.record_format import (
     checksum_seed,
     decode_record,
     decode_segment_header,
-    encode_record_header,
+    encode_record_start,
     encode_segment_header,
     end_of,
     offset_of,
@@ -51,10 +51,10 @@ def encoded(
     offset: int = 12288,
 ) -> bytes:
     shard, epoch, seq, commit = numbers
-    header = encode_record_header(
+    start = encode_record_start(
         seed,
-        offset,
         Position(synced_to),
+        offset,
         kind,
         ShardId(shard),
         Epoch(epoch),
@@ -64,7 +64,7 @@ def encoded(
         metadata,
         data,
     )
-    return header + metadata + data
+    return start + data
 
 
 def decoded(content: bytes, seed: int = SEED, offset: int = 12288) -> Record:

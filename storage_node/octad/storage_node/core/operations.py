@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from octad.sharding.hashing import bit_reversed, object_hash
+from octad.sharding.hashing import bit_reversed, object_hash, placed_hash
 from octad.sharding.ids import BucketId, Epoch, NodeId, Seq, ShardId, pool_of
 from octad.storage_node.core.index_format import (
     OBJECTS,
@@ -215,6 +215,8 @@ def parts_in_flight(bucket: BucketId, key: bytes, upload: bytes) -> bytes:
 
 def touched(operation: Operation) -> tuple[bytes, ...]:
     """The index keys whose committed state is not the last word while `operation` is pending."""
+    if type(operation) is PutObject:  # By far the most, so it is spelled out.
+        return (object_key(operation.bucket, operation.key),)
     match operation:
         case PutObject(bucket=bucket, key=key) | DeleteObject(bucket=bucket, key=key):
             return (object_key(bucket, key),)
@@ -264,7 +266,7 @@ class IndexChanges:
         else:
             before = self.before[index_key] = self._stored(index_key)
         changes[index_key] = encode_value(IndexedObject(location, epoch, seq, row))
-        order = bit_reversed(object_hash(bucket, key))
+        order = bit_reversed(placed_hash(index_key[1:]))
         changes[shard_order_key(order, index_key)] = b""
         if before is not None and (freed := decode_object(before).row.extents):
             self._queue(operation, b"", shard, seq, freed, row.extents)

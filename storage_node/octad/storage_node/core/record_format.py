@@ -205,10 +205,10 @@ def checksum_seed(segment: SegmentId, generation: int) -> int:
     return segment << 32 | generation
 
 
-def encode_record_header(
+def encode_record_start(
     seed: int,
-    offset: int,
     synced_to: Position,
+    offset: int,
     kind: RecordKind,
     shard: ShardId,
     epoch: Epoch,
@@ -218,7 +218,7 @@ def encode_record_header(
     metadata: bytes,
     data: bytes | memoryview,
 ) -> bytes:
-    """The header to write before `metadata` and `data`, which are not copied."""
+    """The record's header and `metadata`, to write before `data`, which is not copied."""
     fields = _RECORD.pack(
         RECORD_MAGIC,
         FORMAT_VERSION,
@@ -235,10 +235,11 @@ def encode_record_header(
         offset,
         0,
     )
-    checksum = xxh3_64(fields, seed)
-    checksum.update(metadata)
-    checksum.update(data)
-    return _CHECKSUM.pack(checksum.intdigest()) + fields
+    start = fields + metadata
+    checksum = xxh3_64(start, seed)
+    if data:
+        checksum.update(data)
+    return _CHECKSUM.pack(checksum.intdigest()) + start
 
 
 def decode_record(view: memoryview, seed: int, offset: int) -> Record:

@@ -41,7 +41,7 @@ from octad.storage_node.core.record_format import (
     Record,
     RecordKind,
     SegmentId,
-    encode_record_header,
+    encode_record_start,
     position,
 )
 from octad.storage_node.shell.commit_thread import Batch, CommitThread
@@ -181,13 +181,16 @@ class Journal:
 
         Raises JournalFull (nothing happened; try later) or JournalFailed (never again).
         """
-        length = RECORD_HEADER_BYTES + len(metadata) + len(data)
-        assert len(metadata) <= RECORD_METADATA_BYTES_MAX
-        assert len(data) <= RECORD_DATA_BYTES_MAX
+        metadata_bytes, data_bytes = len(metadata), len(data)
+        length = RECORD_HEADER_BYTES + metadata_bytes + data_bytes
+        assert metadata_bytes <= RECORD_METADATA_BYTES_MAX
+        assert data_bytes <= RECORD_DATA_BYTES_MAX
         assert len(request_id) == REQUEST_ID_BYTES
-        self._make_room(length, kind)
+        if self._failure is not None or self._offset + length > self.segment_bytes:
+            self._make_room(length, kind)
         self.records_appended += 1
-        offset = self._place(length, kind, shard, epoch, seq, commit, request_id, metadata, data)
+        offset = self._offset
+        self._place(length, (offset, kind, shard, epoch, seq, commit, request_id, metadata, data))
         end = self._position = self._end
         return Appended(end, Location(self._segment, offset, length))
 
@@ -242,27 +245,14 @@ class Journal:
 
     # -- batches -----------------------------------------------------------------------------
 
-    def _place(
-        self,
-        length: int,
-        kind: RecordKind,
-        shard: ShardId,
-        epoch: Epoch,
-        seq: Seq,
-        commit: Seq,
-        request_id: bytes,
-        metadata: bytes,
-        data: bytes | memoryview,
-    ) -> int:
-        offset = self._offset
-        self._pending.append((offset, kind, shard, epoch, seq, commit, request_id, metadata, data))
-        self._offset = offset + length
+    def _place(self, length: int, pending: _Pending) -> None:
+        self._pending.append(pending)
+        self._offset += length
         self.pending_bytes += length
-        self._end = position(self._segment, offset + length)
+        self._end = position(self._segment, self._offset)
         if not self._flush_planned:
             self._flush_planned = True
             self._loop.call_soon(self._flush)
-        return offset
 
     def _flush(self) -> None:
         """At the end of a tick: hand out what gathered, or leave it for when the disk is free."""
@@ -279,22 +269,9 @@ class Journal:
         file = self._file
         seed, synced_to = file.seed, self._sealed_to
         buffers: list[bytes | memoryview] = []
-        for offset, kind, shard, epoch, seq, commit, request_id, metadata, data in pending:
-            header = encode_record_header(
-                seed,
-                offset,
-                synced_to,
-                kind,
-                shard,
-                epoch,
-                seq,
-                commit,
-                request_id,
-                metadata,
-                data,
-            )
-            buffers.append(header + metadata)
-            if data:
+        for record in pending:
+            buffers.append(encode_record_start(seed, synced_to, *record))
+            if data := record[-1]:
                 buffers.append(data)
         start = pending[0][0]
         buffers.append(_ZEROS[: -self._offset % _PAGE_BYTES])
@@ -448,6 +425,5 @@ class Journal:
         ):
             self._marked = self._position
             kind, none = RecordKind.SYNCED_MARK, Seq(0)
-            self._place(
-                RECORD_HEADER_BYTES, kind, ShardId(0), Epoch(0), none, none, _NOBODY, b"", b""
-            )
+            mark = (self._offset, kind, ShardId(0), Epoch(0), none, none, _NOBODY, b"", b"")
+            self._place(RECORD_HEADER_BYTES, mark)

@@ -16,17 +16,20 @@ from collections.abc import Iterable
 from octad.sharding.ids import Seq
 from octad.sharding.limits import REQUEST_IDS_MAX, REQUEST_IDS_S
 
+_LOOK_EVERY_S = 1.0  # To find the oldest of a dict costs as much as were dropped before it.
+
 
 class RequestWindow:
     """See the module. Ids are kept in the order of their entries."""
 
-    __slots__ = ("_refused", "_seqs", "_times", "complete_since")
+    __slots__ = ("_look_again_at", "_refused", "_seqs", "_times", "complete_since")
 
     def __init__(self) -> None:
         self._seqs: dict[bytes, Seq] = {}
         self._times: dict[bytes, float] = {}  # Of those applied: when they were, here.
         self._refused: dict[bytes, float] = {}  # When. This process's alone: see `refuse`.
         self.complete_since = float("-inf")  # Ids of entries appended later are all here.
+        self._look_again_at = float("-inf")  # For those that are old enough to be dropped.
 
     def __len__(self) -> int:
         return len(self._seqs)
@@ -65,10 +68,13 @@ class RequestWindow:
 
     def applied(self, request_ids: Iterable[bytes], now: float) -> list[tuple[bytes, Seq]]:
         """These are applied at `now`; gives the ids (with their seq) that are dropped for it."""
-        times = self._times
+        times, seqs = self._times, self._seqs
         for request_id in request_ids:
-            if request_id in self._seqs:
+            if request_id in seqs:
                 times[request_id] = now
+        if now < self._look_again_at and len(times) <= REQUEST_IDS_MAX:
+            return []
+        self._look_again_at = now + _LOOK_EVERY_S
         dropped: list[tuple[bytes, Seq]] = []
         while times:
             oldest, applied_at = next(iter(times.items()))

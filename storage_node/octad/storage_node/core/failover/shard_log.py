@@ -116,7 +116,7 @@ class ShardLog:
 
     def is_durable(self, entry: Entry) -> bool:
         """The journal has synced `entry`; False when it was truncated meanwhile."""
-        if not self.applied < entry.seq <= self.end or self.at(entry.seq) is not entry:
+        if entry.settled:
             return False
         if entry.seq > self.durable:
             self.durable = entry.seq
@@ -136,14 +136,14 @@ class ShardLog:
 
         Gives their request ids.
         """
-        entries = self.entries
+        entries, clean = self.entries, self._clean
         request_ids: list[bytes] = []
-        while entries and entries[0].seq <= seq:
+        for _ in range(seq - self.applied):
             entry = entries.popleft()
-            self._clean(entry)
+            clean(entry)
             request_ids.append(entry.request_id)
             self.applied, self.applied_epoch = entry.seq, entry.epoch
-        assert self.applied <= self.commit <= self.end
+        assert seq <= self.applied <= self.commit <= self.end
         return request_ids
 
     def above(self, seq: Seq) -> Iterator[Entry]:
