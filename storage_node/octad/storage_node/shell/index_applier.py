@@ -141,9 +141,9 @@ class IndexApplier:
             self._later_timer.cancel()
             self._later_timer = None
         later, self._later = self._later, []
-        ready = [each for each in later if self._recovering or self._is_durable(each[1])]
+        ready = [each for each in later if self._recovering or _is_durable(*each)]
         if len(ready) < len(later):  # In order within each shard, so none overtakes.
-            blocked = {replica for replica, entries in later if not self._is_durable(entries)}
+            blocked = {replica for replica, entries in later if not _is_durable(replica, entries)}
             ready = [each for each in later if each[0] not in blocked]
             self._later = [each for each in later if each[0] in blocked]
             self._plan_later()
@@ -152,9 +152,6 @@ class IndexApplier:
 
     def _plan_later(self) -> None:
         self._later_timer = self._loop.call_later(limits.ANNOUNCE_DELAY_S, self.apply_all)
-
-    def _is_durable(self, entries: tuple[Entry, ...]) -> bool:
-        return _place(entries[-1]) < self._journal.durable_to
 
     def _apply_now(self) -> None:
         self._apply_planned = False
@@ -195,15 +192,16 @@ class IndexApplier:
     def _add(
         self, changes: IndexChanges, replica: ShardReplica, entries: tuple[Entry, ...]
     ) -> None:
+        shard, whole = replica.shard, replica.whole is None
         for entry in entries:
             location = entry.location
             assert location is not None
-            if replica.whole is None:
-                changes.apply(entry.operation, location, replica.shard, entry.epoch, entry.seq)
+            if whole:
+                changes.apply(entry.operation, location, shard, entry.epoch, entry.seq)
             else:
                 add_behind_copy(
                     changes,
-                    replica.shard,
+                    shard,
                     entry.operation,
                     location,
                     entry.epoch,
@@ -244,6 +242,10 @@ def state_entry(replica: ShardReplica) -> tuple[bytes, bytes]:
         replica.depth,
     )
     return shard_state_key(replica.shard), encode_value(state)
+
+
+def _is_durable(replica: ShardReplica, entries: tuple[Entry, ...]) -> bool:
+    return entries[-1].seq <= replica.log.durable
 
 
 def _place(entry: Entry) -> Position:

@@ -201,7 +201,9 @@ class Journal:
 
         For callers that decide more than the append, and must not when it will be refused.
         """
-        self._make_room(RECORD_HEADER_BYTES + metadata_bytes + data_bytes, kind)
+        length = RECORD_HEADER_BYTES + metadata_bytes + data_bytes
+        if self._failure is not None or self._offset + length > self.segment_bytes:
+            self._make_room(length, kind)
 
     def read(self, location: Location) -> Record:
         """The record at `location`, verified as a whole. Raises CorruptRecord."""
@@ -250,6 +252,9 @@ class Journal:
         self._offset += length
         self.pending_bytes += length
         self._end = position(self._segment, self._offset)
+        self._plan_flush()
+
+    def _plan_flush(self) -> None:
         if not self._flush_planned:
             self._flush_planned = True
             self._loop.call_soon(self._flush)
@@ -288,8 +293,8 @@ class Journal:
         self.durable_to = batch.end
         self._wake_waiters()
         self.pending_bytes -= batch.length
-        if not self._writing:
-            self._seal()
+        if self._pending:
+            self._plan_flush()
         self._on_durable(batch.end)
         if self._waiting_for_room and self.pending_bytes <= JOURNAL_PENDING_BYTES_MAX:
             self._let_in()

@@ -260,8 +260,11 @@ class ShardReplica(Reconfigurer, Backup, Splitter):
     def on_applied(self, upto: Seq, now: float) -> Actions:
         """The index holds every entry up to `upto`."""
         log = self.log
-        log.requests.applied(self.recovered_ids + log.applied_to(upto), now)
-        self.recovered_ids.clear()
+        request_ids = log.applied_to(upto)
+        if self.recovered_ids:
+            request_ids = self.recovered_ids + request_ids
+            self.recovered_ids = []
+        log.requests.applied(request_ids, now)
         if self.failed:
             return []
         if self.wanted_start is not None:
