@@ -33,6 +33,7 @@ from octad.storage_node.core.operations import (
     Operation,
     PutObject,
     encode_operation,
+    put_object,
 )
 from octad.storage_node.core.record_format import RecordKind
 from octad.storage_node.core.rows import ObjectRow
@@ -368,6 +369,6 @@ def _operation(key: bytes, value: str | None, newer: bool) -> tuple[RecordKind, 
     if value is None:
         gone = DeleteObject(BUCKET, key)
         return RecordKind.DELETE_OBJECT, encode_operation(gone), gone
-    put = PutObject(BUCKET, key, ObjectRow(1, value, 0))
-    sent = NewerPut(put.bucket, put.key, put.row) if newer else put
+    put = put_object(BUCKET, key, ObjectRow(1, value, 0))
+    sent = NewerPut(put.bucket, put.key, put.encoded_row) if newer else put
     return RecordKind.PUT_OBJECT, encode_operation(sent), put

@@ -25,10 +25,10 @@ from octad.storage_node.core.messages import Message, decode_message, encode_mes
 from octad.storage_node.core.operations import (
     IndexChanges,
     Operation,
-    PutObject,
     PutPiece,
     encode_operation,
     kind_of,
+    put_object,
 )
 from octad.storage_node.core.record_format import Identity, Position
 from octad.storage_node.core.rows import ObjectRow
@@ -145,7 +145,7 @@ async def measured(directory: Path, count: int, size: int) -> None:
     operations: list[Operation] = [
         PutPiece(number.to_bytes(16, "big"), 0, BUCKET, b"key")
         if size >= MIB
-        else PutObject(BUCKET, b"key-%d" % number, ObjectRow(size, "0" * 32, 0))
+        else put_object(BUCKET, b"key-%d" % number, ObjectRow(size, "0" * 32, 0))
         for number in range(count)
     ]
     source, target = Side(directory / "source"), Side(directory / "target")

@@ -31,10 +31,10 @@ from octad.storage_node.core.operations import (
     DeleteObject,
     IndexChanges,
     Operation,
-    PutObject,
     decode_operation,
     encode_operation,
     kind_of,
+    put_object,
     touched,
 )
 from octad.storage_node.core.record_format import Location, Position, start_of
@@ -91,7 +91,7 @@ class EngineSite:
         self._write(changes)
 
     def put(self, key: bytes, value: bytes, etag: str = "") -> None:
-        self.append(PutObject(BUCKET, key, ObjectRow(len(value), etag, 0)), value)
+        self.append(put_object(BUCKET, key, ObjectRow(len(value), etag, 0)), value)
 
     def delete(self, key: bytes) -> None:
         self.append(DeleteObject(BUCKET, key), b"")

@@ -26,6 +26,7 @@ from octad.storage_node.core.operations import (
     PutPart,
     PutPiece,
     QueueExtents,
+    put_object,
 )
 from octad.storage_node.core.rows import ExtentRef, ObjectRow, PartRow, UploadRow
 
@@ -99,7 +100,7 @@ class ExtentScript:
         first = len(self.operations)
         if kind in (0, 1):
             extents = self.write(key, b"", count)
-            self.do(PutObject(BUCKET, key, ObjectRow(count, "", 0, extents=extents)))
+            self.do(put_object(BUCKET, key, ObjectRow(count, "", 0, extents=extents)))
         elif kind == 2:
             self.do(DeleteObject(BUCKET, key))
         elif kind == 3:

@@ -31,7 +31,7 @@ from octad.storage_node.core.index_format import (
     object_key,
     segment_use_key,
 )
-from octad.storage_node.core.operations import PutObject, encode_operation
+from octad.storage_node.core.operations import encode_operation, put_object
 from octad.storage_node.core.record_format import (
     Location,
     Position,
@@ -48,7 +48,7 @@ from octad.storage_node.shell.retired_segments import RetiredSegments, decode_re
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 HERE, THERE = Location(SegmentId(3), 4096, 400), Location(SegmentId(9), 8192, 450)
-PUT = PutObject(BucketId(5), b"key", ObjectRow(5, "0" * 32, 1_700_000_000_000))
+PUT = put_object(BucketId(5), b"key", ObjectRow(5, "0" * 32, 1_700_000_000_000))
 COPIED = Copied(HERE, SegmentId(2), RecordKind.PUT_OBJECT, encode_operation(PUT))
 NOTE_PATH = Path("retired.json")
 REACHES = Position(7 << 32 | 4500)

@@ -38,12 +38,12 @@ from octad.storage_node.core.operations import (
     DropExtent,
     IndexChanges,
     Operation,
-    PutObject,
     PutPart,
     decode_operation,
     encode_operation,
     kind_of,
     operation_hash,
+    put_object,
     touched,
 )
 from octad.storage_node.core.record_format import Location, SegmentId
@@ -150,7 +150,7 @@ def test_completing_moves_extents_to_the_object_and_queues_what_was_not_chosen()
 def test_the_same_row_again_frees_nothing() -> None:
     """A retry inside the cluster that was ordered twice."""
     extents = (ExtentRef(bytes(16), 5),)
-    put = PutObject(BUCKET, b"a", ObjectRow(5, "", 0, extents=extents))
+    put = put_object(BUCKET, b"a", ObjectRow(5, "", 0, extents=extents))
     part = PutPart(BUCKET, b"a", bytes(16), 1, PartRow(5, "", 0, extents=extents))
     for operation in (put, part):
         assert queued_in(applied([operation, operation], [1])) == {}

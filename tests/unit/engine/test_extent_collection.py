@@ -14,10 +14,10 @@ from tests.unit.engine.extent_site import REFUSED, UNKNOWN, WRITER, ExtentSite
 from octad.sharding.limits import MIB
 from octad.storage_node.core.index_format import object_key
 from octad.storage_node.core.operations import (
-    PutObject,
     PutPart,
     PutPiece,
     parts_in_flight,
+    put_object,
 )
 from octad.storage_node.core.rows import ExtentRef, ObjectRow, PartRow
 
@@ -132,7 +132,7 @@ async def test_an_extent_that_is_named_again_is_never_dropped() -> None:
     put(site)
     (extent,) = site.oracle.named()
     delete(site)
-    site.do(PutObject(BUCKET, KEYS[0], row_of(extent)))
+    site.do(put_object(BUCKET, KEYS[0], row_of(extent)))
     await site.collect()
     site.check()
     assert site.oracle.named() == {extent}
@@ -183,7 +183,7 @@ async def test_a_commit_that_was_on_its_way_when_its_writer_died_is_kept() -> No
     site = ExtentSite()
     extent = broken_off(site)
     await site.sweep.sweep()
-    site.do(PutObject(BUCKET, KEYS[0], row_of(extent)))
+    site.do(put_object(BUCKET, KEYS[0], row_of(extent)))
     await site.collect()
     site.check()
     assert {extent for extent, _ in site.oracle.pieces} == {extent}

@@ -27,6 +27,7 @@ from octad.storage_node.core.operations import (
     Operation,
     PutObject,
     PutPiece,
+    put_object,
 )
 from octad.storage_node.core.record_format import SegmentId
 from octad.storage_node.core.rows import ObjectRow
@@ -111,7 +112,7 @@ class ExtentStory(EngineStory):
         """Overwrite a small object until the journal is so many segments further."""
         wanted = max(self.index.ledger.segments, default=0) + segments
         while max(self.index.ledger.segments, default=0) < wanted:
-            self.propose(PutObject(BUCKET, b"hot", ObjectRow(BIG, "", 0)))
+            self.propose(put_object(BUCKET, b"hot", ObjectRow(BIG, "", 0)))
             assert self.site is not None
             await self.site.settled()
 
@@ -190,14 +191,14 @@ async def test_a_rebuild_never_queues_what_a_later_row_names() -> None:
     """The delete was moved behind the object that was written after it."""
     async with running_story() as story:
         for number in range(8):
-            story.propose(PutObject(BUCKET, b"cold%d" % number, ObjectRow(BIG, "", 0)))
+            story.propose(put_object(BUCKET, b"cold%d" % number, ObjectRow(BIG, "", 0)))
         await story.fill(2)
         story.propose(DeleteObject(BUCKET, b"a"))
         await story.fill(2)
         (extent,) = story.script.write(b"a", b"", 1)
         for operation in story.script.operations[-PIECES:]:
             story.write(operation)
-        story.propose(PutObject(BUCKET, b"a", ObjectRow(1, "", 0, extents=(extent,))))
+        story.propose(put_object(BUCKET, b"a", ObjectRow(1, "", 0, extents=(extent,))))
         await story.fill(2)
         assert story.site is not None
         assert await story.site.compacted()

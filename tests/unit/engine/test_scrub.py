@@ -11,7 +11,7 @@ from tests.unit.engine.test_compaction import fill, running_story, site_of
 
 from octad.sharding.ids import Epoch, Seq
 from octad.storage_node.core.index_format import object_key
-from octad.storage_node.core.operations import PutObject, encode_operation
+from octad.storage_node.core.operations import encode_operation, put_object
 from octad.storage_node.core.record_format import RECORDS_OFFSET, RecordKind, SegmentId
 from octad.storage_node.core.rows import ObjectRow
 from octad.storage_node.shell.journal_errors import CorruptRecord
@@ -96,7 +96,7 @@ async def test_a_record_that_another_member_has_takes_the_place_of_the_bad_one()
 
         async def repair(key: bytes, _epoch: Epoch, seq: Seq) -> Repaired:
             asked.append((key, seq))
-            operation = PutObject(BUCKET, b"a", ObjectRow(len(value), "", 0))
+            operation = put_object(BUCKET, b"a", ObjectRow(len(value), "", 0))
             return Repaired(SHARD, RecordKind.PUT_OBJECT, encode_operation(operation), value)
 
         scrubber = Scrubber(site_of(story).journal, story.index, repair)

@@ -25,6 +25,7 @@ from octad.storage_node.core.operations import (
     PutObject,
     PutPart,
     PutPiece,
+    put_object,
 )
 from octad.storage_node.core.record_format import Location, Position, SegmentId
 from octad.storage_node.core.rows import ObjectRow, PartRow, UploadRow
@@ -99,7 +100,7 @@ async def node(tmp_path: Path) -> AsyncIterator[Reporting]:
 
 
 def put(bucket: BucketId, key: bytes) -> PutObject:
-    return PutObject(bucket, key, ObjectRow(1, "etag", 0))
+    return put_object(bucket, key, ObjectRow(1, "etag", 0))
 
 
 def shard_of(bucket: BucketId, hash_: int) -> str:

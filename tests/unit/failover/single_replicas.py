@@ -19,7 +19,7 @@ from octad.storage_node.core.failover.replica_state import Strength
 from octad.storage_node.core.failover.shard_log import Entry, ShardLog
 from octad.storage_node.core.failover.shard_replica import ShardReplica
 from octad.storage_node.core.index_format import object_key
-from octad.storage_node.core.operations import Barrier, PutObject, encode_operation
+from octad.storage_node.core.operations import Barrier, encode_operation, put_object
 from octad.storage_node.core.record_format import RecordKind
 from octad.storage_node.core.rows import ObjectRow
 
@@ -80,7 +80,7 @@ def acknowledge(primary: ShardReplica, node: NodeId) -> Actions:
 
 
 def put(primary: ShardReplica, number: int = 1) -> tuple[Entry, Actions]:
-    operation = PutObject(BucketId(1), b"key", ObjectRow(1, f"v{number}", 0))
+    operation = put_object(BucketId(1), b"key", ObjectRow(1, f"v{number}", 0))
     return primary.propose(
         RecordKind.PUT_OBJECT,
         number.to_bytes(16, "big"),

@@ -47,13 +47,13 @@ from octad.storage_node.core.operations import (
     IndexChanges,
     LogStart,
     Operation,
-    PutObject,
     PutPart,
     PutPiece,
     decode_log_start,
     decode_operation,
     encode_operation,
     kind_of,
+    put_object,
     touched,
 )
 from octad.storage_node.core.record_format import Identity, Position, Record, RecordKind, start_of
@@ -132,7 +132,7 @@ class RandomWork:
         chance = rng.random()
         data = rng.randbytes(rng.choice([0, 1, 100, 2000, 5000]))
         if chance < 0.45:
-            return PutObject(bucket, key, ObjectRow(len(data), "", 0)), data
+            return put_object(bucket, key, ObjectRow(len(data), "", 0)), data
         if chance < 0.65:
             return DeleteObject(bucket, key), b""
         if chance < 0.75:

@@ -22,7 +22,7 @@ from tests.unit.history.copy_site import (
 )
 
 from octad.sharding.ids import Epoch, Seq
-from octad.storage_node.core.operations import PutObject
+from octad.storage_node.core.operations import put_object
 from octad.storage_node.core.rows import ObjectRow
 from octad.storage_node.shell import history_copier, history_writer
 
@@ -51,7 +51,7 @@ async def others_rows(node: Node, first: int) -> None:
     names = [(OTHER_BUCKET, key) for key in keys_of(OTHER_BUCKET, first + 3)[first:]]
     names += [(GONE_BUCKET, key) for key in keys_of(GONE_BUCKET, first + 4)[first + 2 :]]
     for number, (bucket, key) in enumerate(names):
-        operation = PutObject(bucket, key, ObjectRow(3, "", 0))
+        operation = put_object(bucket, key, ObjectRow(3, "", 0))
         node.take(OTHER, Ordered(Epoch(1), Seq(number + 1), operation, b"abc"))
     await node.durable()
     node.commit(OTHER, Seq(9))

@@ -7,7 +7,7 @@ from octad.sharding.ids import BucketId, Epoch, PoolId, Seq, shard_id
 from octad.storage_node.core.copy_format import Copied, encode_copied
 from octad.storage_node.core.history_format import HistoryDeleted, encode
 from octad.storage_node.core.index_format import object_key, shard_order_key
-from octad.storage_node.core.operations import LogStart, PutObject, encode_operation
+from octad.storage_node.core.operations import LogStart, encode_operation, put_object
 from octad.storage_node.core.rebuilding import Rebuilder, Survey
 from octad.storage_node.core.record_format import (
     Location,
@@ -41,7 +41,7 @@ def rows(records: list[tuple[Location, Record]]) -> dict[bytes, bytes | None]:
 
 
 def test_what_a_copy_took_away_stays_away_when_compaction_has_moved_the_record_of_it() -> None:
-    put = encode_operation(PutObject(BUCKET, KEY, ObjectRow(0, "", 0)))
+    put = encode_operation(put_object(BUCKET, KEY, ObjectRow(0, "", 0)))
     order_key = shard_order_key(object_hash(BUCKET, KEY).to_bytes(8, "big"), ROW_KEY)
     deleted = RecordKind.HISTORY_DELETED
     metadata = encode(HistoryDeleted((order_key,)))

@@ -72,7 +72,7 @@ async def test_prepares_of_a_tick_are_one_message_a_node() -> None:
         (8, 5, 0),
         (7, 3, 5),
     ]
-    assert first.points == []
+    assert first.points == ()
 
 
 async def test_commit_points_travel_with_prepares_and_not_where_a_newer_one_does() -> None:

@@ -79,6 +79,15 @@ class IndexedObject(msgspec.Struct, frozen=True, array_like=True, gc=False):
     row: ObjectRow
 
 
+class EncodedObject(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An `IndexedObject` whose row is encoded already."""
+
+    location: Location
+    epoch: Epoch
+    seq: Seq
+    row: msgspec.Raw
+
+
 class ListedRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """As much of an object's row as a listing shows."""
 

@@ -18,6 +18,7 @@ from octad.sharding.ids import BucketId, Epoch, NodeId, Seq, ShardId, pool_of
 from octad.storage_node.core.index_format import (
     OBJECTS,
     DeadExtents,
+    EncodedObject,
     IndexedObject,
     IndexedPart,
     IndexedPiece,
@@ -58,11 +59,18 @@ class LogSplit(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PutObject(msgspec.Struct, frozen=True, array_like=True):
-    """Make `row` the object at `key`; its bytes are the record's data or the row's extents."""
+    """Make `row` the object at `key`; its bytes are the record's data or the row's extents.
+
+    Made by `put_object`. On its way to every member's index the row stays as it was encoded.
+    """
 
     bucket: BucketId
     key: bytes
-    row: ObjectRow
+    encoded_row: msgspec.Raw
+
+    @property
+    def row(self) -> ObjectRow:
+        return decode_object_row(self.encoded_row)
 
 
 class DeleteObject(msgspec.Struct, frozen=True, array_like=True):
@@ -181,9 +189,15 @@ _KINDS: dict[type[Operation], RecordKind] = {type_: kind for kind, type_ in _TYP
 _DECODE: dict[int, Callable[[bytes | memoryview], Operation]] = {
     kind: msgspec.msgpack.Decoder(type_).decode for kind, type_ in _TYPES.items()
 }
+decode_object_row = msgspec.msgpack.Decoder(ObjectRow).decode
 decode_log_split = msgspec.msgpack.Decoder(LogSplit).decode
 decode_log_start = msgspec.msgpack.Decoder(LogStart).decode
 encode_operation = msgspec.msgpack.Encoder().encode
+
+
+def put_object(bucket: BucketId, key: bytes, row: ObjectRow) -> PutObject:
+    """The operation that makes `row` the object at `key`."""
+    return PutObject(bucket, key, msgspec.Raw(encode_value(row)))
 
 
 def kind_of(operation: Operation) -> RecordKind:
@@ -258,18 +272,18 @@ class IndexChanges:
             self._apply_other(operation, location, shard, epoch, seq)
             return
         # By far the most, so it is spelled out.
-        bucket, key, row = operation.bucket, operation.key, operation.row
-        index_key = object_key(bucket, key)
+        index_key = object_key(operation.bucket, operation.key)
         changes = self.changes
         if index_key in changes:
             before = changes[index_key]
         else:
             before = self.before[index_key] = self._stored(index_key)
-        changes[index_key] = encode_value(IndexedObject(location, epoch, seq, row))
+        row = operation.encoded_row
+        changes[index_key] = encode_value(EncodedObject(location, epoch, seq, row))
         order = bit_reversed(placed_hash(index_key[1:]))
         changes[shard_order_key(order, index_key)] = b""
         if before is not None and (freed := decode_object(before).row.extents):
-            self._queue(operation, b"", shard, seq, freed, row.extents)
+            self._queue(operation, b"", shard, seq, freed, operation.row.extents)
 
     def _apply_other(
         self, operation: Operation, location: Location, shard: ShardId, epoch: Epoch, seq: Seq

@@ -42,9 +42,9 @@ from octad.storage_node.core.object_store import (
 from octad.storage_node.core.operations import (
     CreateUpload,
     DeleteObject,
-    PutObject,
     PutPart,
     encode_operation,
+    put_object,
 )
 from octad.storage_node.core.record_format import RecordKind
 from octad.storage_node.core.rows import ExtentRef, ObjectRow, PartRow, UploadRow
@@ -152,7 +152,7 @@ class ClusterObjects:
         age_s: float = 0.0,
     ) -> Degraded | None:
         """Make `row` the object at `key`."""
-        operation = PutObject(bucket.id, key, row)
+        operation = put_object(bucket.id, key, row)
         shard = self._shard(bucket, key)
         metadata = encode_operation(operation)
         copies = await self._client.propose(

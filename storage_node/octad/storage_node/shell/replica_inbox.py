@@ -7,7 +7,7 @@ and asked for again later.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVarTuple
 
 from octad.sharding.ids import NodeId
@@ -97,7 +97,7 @@ class ReplicaInbox:
             case _:
                 log.warning("%s is no one-way message", type(message).__name__)
 
-    def _on_points(self, sender: NodeId, points: list[CommitPoint]) -> None:
+    def _on_points(self, sender: NodeId, points: Iterable[CommitPoint]) -> None:
         for point in points:
             replica = self._table.addressed(point.shard)
             if replica is not None:

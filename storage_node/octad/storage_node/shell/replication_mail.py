@@ -120,7 +120,7 @@ class ReplicationMail:
     def _send_prepares(self, node: NodeId, batch: _Prepares) -> None:
         data = batch.data
         body = data[0] if len(data) == 1 else b"".join(data)
-        points = list(self._points.pop(node, _NONE).values())
+        points = tuple(self._points.pop(node, _NONE).values())
         self._outbox.send(node, Prepares(batch.messages, points), body)
 
     def ack(self, replica: ShardReplica, action: SendAck) -> None:

@@ -13,7 +13,6 @@ from octad.sharding.ids import Epoch, NodeId, Seq, ShardId, shard_name
 from octad.sharding.shard_map import ShardRow
 from octad.storage_node.core.failover.shard_log import Entry, ShardLog
 
-
 # Each node with its session as a learner; 0 for a member.
 Targets: TypeAlias = tuple[tuple[NodeId, int], ...]
 

@@ -80,7 +80,7 @@ class Prepares(Message, frozen=True, array_like=True, tag=22):
     """From the primary of all these shards. The body is the data of one entry after the other."""
 
     prepares: list[Prepare]
-    points: list[CommitPoint] = []  # To be looked at after the entries.
+    points: tuple[CommitPoint, ...] = ()  # To be looked at after the entries.
 
 
 @message

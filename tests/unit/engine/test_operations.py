@@ -1,0 +1,67 @@
+"""What an operation changes in the index."""
+
+from __future__ import annotations
+
+import pytest
+
+from octad.sharding.hashing import bit_reversed
+from octad.sharding.ids import BucketId, Epoch, PoolId, Seq, shard_id
+from octad.storage_node.core.index_format import (
+    ROW_TABLES,
+    IndexedObject,
+    decode_object,
+    hash_of_row,
+    object_key,
+    shard_order_key,
+)
+from octad.storage_node.core.operations import (
+    CreateUpload,
+    IndexChanges,
+    Operation,
+    PutObject,
+    PutPart,
+    PutPiece,
+    decode_operation,
+    encode_operation,
+    put_object,
+)
+from octad.storage_node.core.record_format import Location, RecordKind, SegmentId
+from octad.storage_node.core.rows import ExtentRef, ObjectRow, PartRow, UploadRow
+
+BUCKET, KEY, ID = BucketId(7), b"some/key", bytes(range(16))
+ROW = ObjectRow(5, "0" * 32, 17, {"content-type": "text/plain"}, extents=(ExtentRef(ID, 5),))
+LOCATION = Location(SegmentId(3), 4096, 400)
+
+
+def changes_of(operation: Operation) -> dict[bytes, bytes | None]:
+    changes = IndexChanges(lambda _key: None)
+    changes.apply(operation, LOCATION, shard_id(PoolId(1), 9), Epoch(2), Seq(11))
+    return changes.changes
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        put_object(BUCKET, KEY, ROW),
+        CreateUpload(BUCKET, KEY, ID, UploadRow(1, "owner")),
+        PutPart(BUCKET, KEY, ID, 3, PartRow(5, "0" * 32, 17)),
+        PutPiece(ID, 2, BUCKET, KEY),
+    ],
+    ids=lambda operation: type(operation).__name__,
+)
+def test_a_row_stands_in_the_order_of_shards_by_the_hash_that_places_it(
+    operation: Operation,
+) -> None:
+    changes = changes_of(operation)
+    (row,) = [key for key in changes if key[0] in ROW_TABLES]
+    assert set(changes) == {row, shard_order_key(bit_reversed(hash_of_row(row)), row)}
+
+
+def test_an_objects_row_reaches_the_index_as_its_front_door_encoded_it() -> None:
+    sent = encode_operation(put_object(BUCKET, KEY, ROW))
+    received = decode_operation(RecordKind.PUT_OBJECT, sent)
+    assert isinstance(received, PutObject)
+    assert (received, received.row) == (put_object(BUCKET, KEY, ROW), ROW)
+    value = changes_of(received)[object_key(BUCKET, KEY)]
+    assert value is not None
+    assert decode_object(value) == IndexedObject(LOCATION, Epoch(2), Seq(11), ROW)
