@@ -227,6 +227,7 @@ class Process:
             return
         now = self.now()
         for replica in list(self.replicas.values()):
+            check_rest(replica, now)
             self.perform(replica, replica.on_timer(now))
             self.perform(replica, replica.announcement())
         self._beat()
@@ -444,3 +445,15 @@ class Process:
         index.whole, index.copied_as_of = replica.whole, replica.copied_as_of
         index.request_ids = log.requests.pairs()
         index.depth, index.acted_epoch = replica.depth, replica.acted_epoch
+
+
+def check_rest(replica: ShardReplica, now: float) -> None:
+    """Who takes the short way at a tick would have nothing to do on the long one, either."""
+    row = replica.row
+    if row is None or replica.pending is not None or replica.member is None:
+        return
+    if replica.leading:
+        if replica.is_at_rest(row, now):
+            assert replica.look_after(row, now) == [], "a primary at rest has something to do"
+    elif replica.is_at_rest_behind(row.primary, now):
+        assert not replica.may_take_over(now), "a backup at rest could take over"

@@ -232,15 +232,19 @@ class Backup(ReplicaState):
         assert row is not None
         if self.learning:
             return self._join(row.primary, now)
-        log = self.log
-        quiet = now < self.quiet_until and row.primary not in self.leases.dead
-        if self.member is None or (quiet and log.commit == log.end):
+        if self.member is None or self.is_at_rest_behind(row.primary, now):
             return []
         if not self.may_take_over(now):
             self.quiet_until = self.leases.grace_end(self.shard, row.primary, self.learned_at)
             return self._ask_about_tail(row.primary, now)
         self.leases.forget(self.shard)  # R9: no promises while we challenge.
         return self.submit(Swap(row, taken_over(row, self.node, self.log.commit)), now)
+
+    def is_at_rest_behind(self, primary: NodeId, now: float) -> bool:
+        """Whether nothing is to be asked, and the grace cannot be over: it only ever ends later."""
+        log = self.log
+        quiet = now < self.quiet_until and primary not in self.leases.dead
+        return quiet and log.commit == log.end
 
     def _ask_about_tail(self, primary: NodeId, now: float) -> Actions:
         """A commit point that nothing follows is announced once; when it was lost, ask for it."""

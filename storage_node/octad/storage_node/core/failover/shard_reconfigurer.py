@@ -33,8 +33,10 @@ class Reconfigurer(Primary):
             flush: Actions = [FlushIndex()] if self.unflushed else []
             self.unflushed = False
             return flush + self.submit(Swap(row, reconfiguration.resumed(row)), now)
-        if self._is_at_rest(row, now):
-            return []
+        return [] if self.is_at_rest(row, now) else self.look_after(row, now)
+
+    def look_after(self, row: ShardRow, now: float) -> Actions:
+        """All that a primary does from time to time."""
         actions = self.answer_joins() + self.resend(now)
         swap = self._removal(row, now)
         if swap is None and self.log.commit >= self.barrier:
@@ -44,8 +46,8 @@ class Reconfigurer(Primary):
             return actions + self.submit(swap, now)
         return actions
 
-    def _is_at_rest(self, row: ShardRow, now: float) -> bool:
-        """Whether all that is looked at below is as it should be: most shards, most of the time."""
+    def is_at_rest(self, row: ShardRow, now: float) -> bool:
+        """Whether `look_after` would find nothing to do: most shards, most of the time."""
         log = self.log
         if log.commit < log.end or self.joins_waiting or self.progress or self.copying:
             return False
