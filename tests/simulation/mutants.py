@@ -325,6 +325,7 @@ MUTANTS: dict[str, list[Patch]] = {
     "no request ids": [(RequestWindow, "find", lambda self, request_id: None)],
     "request ids are not copied": [(RequestWindow, "restore", lambda *_: None)],
     "refusals are forgotten": [(RequestWindow, "was_refused", lambda *_: False)],
+    "an attempt outlives its primary's reign": [(Primary, "_require_own_reign", _yes)],
     "a retry from before the window is executed": [(RequestWindow, "reaches_back", _yes)],
     "swaps are not fenced": [
         (Store, "_land", _swap_without_fence),

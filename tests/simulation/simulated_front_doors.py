@@ -1,7 +1,8 @@
 """The nodes' front doors, and primaries, readers and lists behind them.
 
 A front door retries a request, under the same id, at whoever is primary until its patience ends;
-then the outcome is unknown. Reads are answered by the node itself where rule R3 allows it.
+then the outcome is unknown. What is answered to an attempt that it has given up, it does not hear.
+Reads are answered by the node itself where rule R3 allows it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from octad.storage_node.core.failover.replica_actions import (
 )
 from octad.storage_node.core.failover.replica_state import ReadTicket
 from octad.storage_node.core.failover.shard_log import Entry
+from octad.storage_node.core.failover.shard_primary import ANY_EPOCH
 from octad.storage_node.core.failover.shard_replica import ShardReplica
 from octad.storage_node.core.index_format import object_key
 from octad.storage_node.core.operations import (
@@ -135,32 +137,32 @@ class FrontDoors:
         if request.kind == "read" and front.id != row.primary and world.random.random() < 0.7:
             replica = front.replicas.get(shard)
             if replica is not None and self._read(
-                front, replica, request.key, self._answer_to(request)
+                front, replica, request.key, self._answer_to(request, attempt)
             ):
                 self.local_reads += 1
                 return
         if row.primary == front.id:
-            self._serve(front, shard, request, row, self._answer_to(request))
+            self._serve(front, shard, request, row, self._answer_to(request, attempt))
         else:
             target = world.running[row.primary]
-            world.send(front.id, row.primary, ("ask", shard, request, row, target))
+            world.send(front.id, row.primary, ("ask", shard, request, attempt, row, target))
 
     def _attempt_again(self, request: Request, attempt: int) -> None:
         if not request.finished and request.attempts == attempt:
             self.attempt(request)
 
-    def _answer_to(self, request: Request) -> Callable[..., None]:
+    def _answer_to(self, request: Request, attempt: int) -> Callable[..., None]:
         """At the front door itself: what becomes of an answer."""
 
         def answer(outcome: str, found: Any = None) -> None:
-            if request.finished or not request.front.running:
+            if request.finished or request.attempts != attempt or not request.front.running:
                 return
             if outcome == "misdirected":
                 self.misdirected += 1
                 self.world.store.read(request.front, request.front.list_rows)
             if outcome in ("retry", "misdirected"):
                 delay = 0.03 + self.world.random.random() * 0.05
-                self.world.after(delay, self._attempt_again, request, request.attempts)
+                self.world.after(delay, self._attempt_again, request, attempt)
             else:
                 self._finish(request, outcome, found)
 
@@ -175,16 +177,17 @@ class FrontDoors:
 
     def receive(self, process: Process, sender: NodeId, message: tuple[Any, ...]) -> None:
         if message[0] == "reply":
-            _, _, request, outcome, found = message
+            _, _, request, attempt, outcome, found = message
             if process is request.front:
-                self._answer_to(request)(outcome, found)
+                self._answer_to(request, attempt)(outcome, found)
             return
-        _, shard, request, row, target = message
+        _, shard, request, attempt, row, target = message
         if target is not process:
             return  # On a connection to a process that is gone.
 
         def answer(outcome: str, found: Any = None) -> None:
-            self.world.send(process.id, sender, ("reply", shard, request, outcome, found))
+            reply = ("reply", shard, request, attempt, outcome, found)
+            self.world.send(process.id, sender, reply)
 
         self._serve(process, shard, request, row, answer)
 
@@ -205,7 +208,7 @@ class FrontDoors:
             answer("misdirected")  # 421: it was split.
         elif request.kind != "read":
             try:
-                self._write(process, replica, request, answer)
+                self._write(process, replica, request, row, answer)
             except (NotPrimary, NotServing):
                 answer("retry")
             except AlreadyOrdered as known:
@@ -246,6 +249,7 @@ class FrontDoors:
         process: Process,
         replica: ShardReplica,
         request: Request,
+        row: ShardRow,
         answer: Callable[..., None],
     ) -> None:
         # The shell has to know: what the front door says, and the time on the way.
@@ -271,7 +275,9 @@ class FrontDoors:
             assert value is not None
             value = appended(standing, value)
         kind, metadata, operation = _operation(request.key, value, request.front.newer)
-        entry, actions = replica.propose(kind, request.request_id, metadata, b"", operation)
+        asked_in = ANY_EPOCH if request.condition == ANY else row.epoch
+        ordered = kind, request.request_id, metadata, b"", operation
+        entry, actions = replica.propose(*ordered, asked_in)
         process.waiting[entry] = [self._with_offset(process, request, entry, answer)]
         process.perform(replica, actions)
 

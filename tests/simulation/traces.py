@@ -203,6 +203,27 @@ def refusal_that_comes_twice() -> None:
     stage.check()
 
 
+def attempt_of_an_earlier_reign() -> None:
+    """An attempt lies before A, which is taken over meanwhile; another is refused by B."""
+    stage = Stage()
+    stage.written(A, "v1")
+    asked = stage.keep(A, "ask", deliver=False)
+    refused = stage.write(D, "v3", "v2")
+    stage.run(0.1)
+    stage.cut((A, B), (A, C))
+    stage.until(lambda: refused.returned != INFINITE, "B has taken over, and answers")
+    assert refused.refused, "v2 does not stand"
+    stage.mend((A, B), (A, C))
+    stage.plan(Plan((A, B, C), A, DEPTH))
+    stage.until(lambda: stage.replica(A).serves(), "A is primary again")
+    stage.written(A, "v2")
+    process = stage.process(A)
+    type(process).receive(process, *asked[0])
+    stage.run(0.1)
+    stage.read(A)
+    stage.check()
+
+
 def read_behind_the_commit_point() -> None:
     """B applies what A has committed and told it of; A's own index is still behind."""
     stage = _behind_the_commit_point()
@@ -391,6 +412,7 @@ TRACES = {
     "commit under a swap": commit_under_a_swap,
     "promises while challenging": promise_of_a_challenger,
     "refusals are forgotten": refusal_that_comes_twice,
+    "an attempt outlives its primary's reign": attempt_of_an_earlier_reign,
     "a primary reads behind its commit point": read_behind_the_commit_point,
     "a read is judged at its end alone, at any epoch": read_over_two_epochs,
     "a list behind the commit point": list_behind_the_commit_point,
