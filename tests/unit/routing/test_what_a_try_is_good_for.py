@@ -46,6 +46,9 @@ class Host:
     def covers(self, shard: ShardId, hash_: int) -> bool:
         return True
 
+    def made_before(self, shard: ShardId, request_id: bytes, age_s: float) -> None:
+        return None
+
     def settled(self, shard: ShardId, index_key: bytes) -> bool:
         return True
 
@@ -99,25 +102,31 @@ def service_of(host: Host) -> ShardService:
     )
 
 
-async def ordered_in(operation: Operation) -> Epoch:
+async def ordered_in(operation: Operation, age_s: float = 0.0) -> list[Epoch]:
     host = Host()
     encoded = kind_of(operation), bytes(16), encode_operation(operation), b""
-    await service_of(host).propose(SHARD, *encoded, 0.0, ASKED_IN)
-    return host.asked_in[0]
+    await service_of(host).propose(SHARD, *encoded, age_s, ASKED_IN)
+    return host.asked_in
 
 
-async def test_what_may_be_answered_without_being_ordered_is_ordered_where_it_was_asked() -> None:
+async def test_what_may_be_refused_is_ordered_only_under_the_primary_that_was_asked() -> None:
     host = Host()
     service = service_of(host)
     place = SHARD, BUCKET, KEY, UPLOAD
     await service.complete_upload(*place, ObjectRow(0, "", 0), [], bytes(16), 0.0, ASKED_IN)
     await service.abort_upload(*place, bytes(16), 0.0, ASKED_IN)
     assert host.asked_in == [ASKED_IN, ASKED_IN]
-    assert await ordered_in(DeleteObject(BUCKET, KEY)) == ASKED_IN
-    assert await ordered_in(PutPart(BUCKET, KEY, UPLOAD, 1, PartRow(0, "", 0))) == ASKED_IN
+    assert await ordered_in(PutPart(BUCKET, KEY, UPLOAD, 1, PartRow(0, "", 0))) == [ASKED_IN]
 
 
-async def test_what_is_ordered_in_any_case_is_ordered_by_any_primary() -> None:
-    assert await ordered_in(PutObject(BUCKET, KEY, ObjectRow(0, "", 0))) == ANY_EPOCH
+async def test_what_is_never_refused_is_ordered_by_any_primary() -> None:
+    assert await ordered_in(PutObject(BUCKET, KEY, ObjectRow(0, "", 0))) == [ANY_EPOCH]
+    assert await ordered_in(DeleteObject(BUCKET, KEY)) == [ANY_EPOCH]
     upload = CreateUpload(BUCKET, KEY, UPLOAD, UploadRow(0, "owner"))
-    assert await ordered_in(upload) == ANY_EPOCH
+    assert await ordered_in(upload) == [ANY_EPOCH]
+
+
+async def test_a_deletion_of_what_is_absent_is_passed_over_by_its_first_try_alone() -> None:
+    absent = DeleteObject(BUCKET, b"absent")
+    assert await ordered_in(absent) == []
+    assert await ordered_in(absent, 1.0) == [ANY_EPOCH], "an earlier try may come late"

@@ -125,8 +125,8 @@ class ShardService:
         """Check the operation against the committed state, order it, wait until it is applied.
 
         Gives on how many members it is; 0: on as many as the pool keeps. A request that was first
-        made `age_s` ago and ordered then is not ordered again. One that may be answered without
-        being ordered is ordered only where this try of it was made for (rule R3).
+        made `age_s` ago and ordered then is not ordered again. One that may be refused is ordered
+        only under the primary that this try of it was made for (rule R3).
         """
         operation = decode_operation(kind, metadata)
         if isinstance(operation, Barrier):
@@ -137,8 +137,8 @@ class ShardService:
         if age_s and await self._was_made(shard, request_id, age_s):
             return self._acknowledged(shard, operation.bucket)
         if isinstance(operation, DeleteObject):
-            if self._is_absent(shard, operation):
-                return 0
+            if not age_s and self._is_absent(shard, operation):
+                return 0  # No other try of it is anywhere, to delete what is put here later.
         elif isinstance(operation, PutPart):
             bucket, key, upload = operation.bucket, operation.key, operation.upload
             try:
@@ -148,10 +148,10 @@ class ShardService:
         elif isinstance(operation, PutObject | PutPiece | CreateUpload):
             if not self._buckets.is_active(operation.bucket):
                 await self._buckets.require_active(operation.bucket)
-            asked_in = ANY_EPOCH
         else:
             raise ValueError(f"a {type(operation).__name__} is not for a client to propose")
-        return await self._commit(shard, kind, request_id, metadata, data, operation, asked_in)
+        within = asked_in if isinstance(operation, PutPart) else ANY_EPOCH
+        return await self._commit(shard, kind, request_id, metadata, data, operation, within)
 
     async def complete_upload(
         self,

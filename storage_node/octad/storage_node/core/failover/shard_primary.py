@@ -48,7 +48,7 @@ class Primary(ReplicaState):
         """Order a write. It is committed once `Apply` names its entry; raises when not serving.
 
         `asked_in` is the epoch of the row by which this attempt was sent here; it is needed where
-        the request may be answered without being ordered, as by a refusal (rule R3).
+        the request may be refused (rule R3).
         """
         self._require_new(request_id)
         self._require_own_reign(asked_in)
