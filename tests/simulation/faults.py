@@ -6,7 +6,7 @@ from collections.abc import Callable
 from random import Random
 
 from tests.simulation.simulated_copies import is_readable
-from tests.simulation.simulated_disk import key_hash
+from tests.simulation.simulated_disk import is_damaged, key_hash
 from tests.simulation.simulated_front_doors import DEPTH_MAX, KEYS, route
 from tests.simulation.world import World
 
@@ -108,11 +108,12 @@ class Faults:
             self.world.after(0.1, self.lose)
 
     def _others_are_whole(self, node: NodeId) -> bool:
+        """Whether each shard has a full member besides `node` that can read all of it.
+
+        Damage in other copies does not count: nobody repairs one that is void, or that a node kept
+        of a shard which moved away, and an operator who waits for that would wait for ever.
+        """
         world = self.world
-        for other in world.nodes:
-            disk = world.disks[other]
-            if other != node and (disk.damaged or disk.has_flips()):
-                return False
         for shard, row in world.store.rows.items():
             if any(
                 replica.pending is not None
@@ -126,6 +127,7 @@ class Faults:
                 if member.node != node
                 and member.base == 0
                 and world.disks[member.node].incarnation == member.incarnation
+                and world.disks[member.node].is_sound(shard, row.depth)
                 and member.node not in world.operator.away
             ]
             if not whole or world.store.late:
@@ -213,7 +215,11 @@ class Faults:
             self._for_a_while(lambda: self._boot(node))
 
     def flip(self) -> None:
-        """Bytes of a value that other members have, too."""
+        """Bytes of a value that other members have, too, and have on disk.
+
+        A repair counts from the next flush of the index on: until then a crash brings the damage
+        back, here as in a node, whose replay passes over repaired records.
+        """
         world = self.world
         if world.operator.away:
             return
@@ -226,7 +232,12 @@ class Faults:
                 continue
             full = [member.node for member in world.store.rows[shard].members if not member.base]
             others = [world.disks[other] for other in full if other != node]
-            sound = [other.damaged is None and other.rows.get(key) == row for other in others]
+            sound = [
+                other.damaged is None
+                and other.rows.get(key) == row
+                and not is_damaged(other.flushed_rows.get(key))
+                for other in others
+            ]
             if sound and all(sound):
                 world.tell(f"key {key!r} is damaged at n{node}")
                 disk.flip(key)

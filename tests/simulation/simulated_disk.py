@@ -17,6 +17,11 @@ FLIPPED = "~"  # At the end of a value: its checksum does not fit.
 Row = tuple[Seq, str | None]  # None: a mark that the key was deleted.
 
 
+def is_damaged(row: Row | None) -> bool:
+    """Whether the checksum of the value does not fit."""
+    return row is not None and row[1] is not None and row[1].endswith(FLIPPED)
+
+
 def key_hash(key: bytes) -> int:
     """What decides the shard of a key: its first byte."""
     return key[0]
@@ -89,13 +94,20 @@ class Disk:
 
     def is_flipped(self, key: bytes) -> bool:
         """Whether the checksum of the key's value does not fit."""
-        row = self.rows.get(key)
-        return row is not None and row[1] is not None and row[1].endswith(FLIPPED)
+        return is_damaged(self.rows.get(key))
 
     def has_flips(self) -> bool:
         """Whether any value is damaged, as it is read now or will be after a crash."""
-        values = [value for rows in (self.rows, self.flushed_rows) for _, value in rows.values()]
-        return any(value is not None and value.endswith(FLIPPED) for value in values)
+        return any(is_damaged(row) for _, row in self._lying_rows())
+
+    def is_sound(self, shard: ShardId, depth: int) -> bool:
+        """Whether all of the shard can be read here, now and after a crash."""
+        mask, number = (1 << depth) - 1, number_of(shard)
+        here = [row for key, row in self._lying_rows() if key_hash(key) & mask == number]
+        return self.damaged is None and not any(map(is_damaged, here))
+
+    def _lying_rows(self) -> list[tuple[bytes, Row]]:
+        return [*self.rows.items(), *self.flushed_rows.items()]
 
     def flip(self, key: bytes) -> None:
         """Damage a value where it lies."""

@@ -1,7 +1,8 @@
 """The nodes' front doors, and primaries, readers and lists behind them.
 
 A front door retries a request, under the same id, at whoever is primary until its patience ends;
-then the outcome is unknown. Reads are answered by the node itself where rule R3 allows it.
+then the outcome is unknown. What is answered to an attempt that it has given up, it does not hear.
+Reads are answered by the node itself where rule R3 allows it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from octad.storage_node.core.failover.replica_actions import (
 )
 from octad.storage_node.core.failover.replica_state import ReadTicket
 from octad.storage_node.core.failover.shard_log import Entry
+from octad.storage_node.core.failover.shard_primary import ANY_EPOCH
 from octad.storage_node.core.failover.shard_replica import ShardReplica
 from octad.storage_node.core.index_format import object_key
 from octad.storage_node.core.operations import (
@@ -87,6 +89,15 @@ class Request:
     attempts: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One of a request, by the row that its front door had then."""
+
+    request: Request
+    number: int
+    row: ShardRow
+
+
 @dataclass(slots=True)
 class Page:
     """What a list answers, and of which shard it was asked for."""
@@ -127,8 +138,8 @@ class FrontDoors:
             world.at(front.paused_until, self.attempt, request)
             return
         request.attempts += 1
-        attempt = request.attempts
-        world.after(ATTEMPT_S, self._attempt_again, request, attempt)
+        number = request.attempts
+        world.after(ATTEMPT_S, self._attempt_again, request, number)
         shard = route(front.rows, request.key)
         if shard is None:
             return
@@ -136,32 +147,33 @@ class FrontDoors:
         if request.kind == "read" and front.id != row.primary and world.random.random() < 0.7:
             replica = front.replicas.get(shard)
             if replica is not None and self._read(
-                front, replica, request.key, self._answer_to(request)
+                front, replica, request.key, self._answer_to(request, number)
             ):
                 self.local_reads += 1
                 return
+        attempt = Attempt(request, number, row)
         if row.primary == front.id:
-            self._serve(front, shard, request, row, self._answer_to(request))
+            self._serve(front, shard, attempt, self._answer_to(request, number))
         else:
             target = world.running[row.primary]
-            world.send(front.id, row.primary, ("ask", shard, request, row, target))
+            world.send(front.id, row.primary, ("ask", shard, attempt, target))
 
-    def _attempt_again(self, request: Request, attempt: int) -> None:
-        if not request.finished and request.attempts == attempt:
+    def _attempt_again(self, request: Request, number: int) -> None:
+        if not request.finished and request.attempts == number:
             self.attempt(request)
 
-    def _answer_to(self, request: Request) -> Callable[..., None]:
+    def _answer_to(self, request: Request, number: int) -> Callable[..., None]:
         """At the front door itself: what becomes of an answer."""
 
         def answer(outcome: str, found: Any = None) -> None:
-            if request.finished or not request.front.running:
+            if request.finished or request.attempts != number or not request.front.running:
                 return
             if outcome == "misdirected":
                 self.misdirected += 1
                 self.world.store.read(request.front, request.front.list_rows)
             if outcome in ("retry", "misdirected"):
                 delay = 0.03 + self.world.random.random() * 0.05
-                self.world.after(delay, self._attempt_again, request, request.attempts)
+                self.world.after(delay, self._attempt_again, request, number)
             else:
                 self._finish(request, outcome, found)
 
@@ -176,37 +188,37 @@ class FrontDoors:
 
     def receive(self, process: Process, sender: NodeId, message: tuple[Any, ...]) -> None:
         if message[0] == "reply":
-            _, _, request, outcome, found = message
-            if process is request.front:
-                self._answer_to(request)(outcome, found)
+            _, _, attempt, outcome, found = message
+            if process is attempt.request.front:
+                self._answer_to(attempt.request, attempt.number)(outcome, found)
             return
-        _, shard, request, row, target = message
+        _, shard, attempt, target = message
         if target is not process:
             return  # On a connection to a process that is gone.
 
         def answer(outcome: str, found: Any = None) -> None:
-            self.world.send(process.id, sender, ("reply", shard, request, outcome, found))
+            self.world.send(process.id, sender, ("reply", shard, attempt, outcome, found))
 
-        self._serve(process, shard, request, row, answer)
+        self._serve(process, shard, attempt, answer)
 
     def _serve(
         self,
         process: Process,
         shard: ShardId,
-        request: Request,
-        row: ShardRow,
+        attempt: Attempt,
         answer: Callable[..., None],
     ) -> None:
+        request = attempt.request
         replica = process.replicas.get(shard)
         if replica is None or not replica.leading:
             answer("retry")
         elif request.kind == "list":
-            self._list(process, replica, row, answer)
+            self._list(process, replica, attempt.row, answer)
         elif not replica.covers(key_hash(request.key)):
             answer("misdirected")  # 421: it was split.
         elif request.kind != "read":
             try:
-                self._write(process, replica, request, answer)
+                self._write(process, replica, attempt, answer)
             except (NotPrimary, NotServing):
                 answer("retry")
             except AlreadyOrdered as known:
@@ -246,9 +258,10 @@ class FrontDoors:
         self,
         process: Process,
         replica: ShardReplica,
-        request: Request,
+        attempt: Attempt,
         answer: Callable[..., None],
     ) -> None:
+        request = attempt.request
         # The shell has to know: what the front door says, and the time on the way.
         age = (self.world.time - request.began) * (1 + 2 * CLOCK_DRIFT_MAX)
         replica.check_retry(request.request_id, age, process.now())
@@ -272,7 +285,9 @@ class FrontDoors:
             assert value is not None
             value = appended(standing, value)
         kind, metadata, operation = _operation(request.key, value, request.front.newer)
-        entry, actions = replica.propose(kind, request.request_id, metadata, b"", operation)
+        asked_in = ANY_EPOCH if request.condition == ANY else attempt.row.epoch
+        ordered = kind, request.request_id, metadata, b"", operation
+        entry, actions = replica.propose(*ordered, asked_in)
         process.waiting[entry] = [self._with_offset(process, request, entry, answer)]
         process.perform(replica, actions)
 

@@ -54,6 +54,7 @@ class Store:
         delay = self._delay()
         if random.random() < self.late:
             delay = random.uniform(*self.late_s)
+            self.world.faults["transaction late"] += 1
         if process.id in self.cut and random.random() < 0.7:
             delay = -1.0  # It never leaves the node.
         if delay > 0:
@@ -143,8 +144,10 @@ class Store:
             delay = 0.001 + self.world.random.random() * 0.01
             if self.world.random.random() < self.lagging:
                 delay = self.world.random.random() * 4.0
+                self.world.faults["watch event late"] += 1
             if self.lossy and self.world.random.random() < self.lossy:
                 self.world.after(1.0 + delay, self.read, process, process.list_rows)
+                self.world.faults["watch event lost"] += 1
             else:
                 self.world.after(delay, self._watch_event, process, shard, row)
 

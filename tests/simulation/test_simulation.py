@@ -5,6 +5,9 @@ To replay a failure: python -m tests.simulation --replay SEED
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -20,6 +23,15 @@ def test_a_seed_gives_the_same_story_twice() -> None:
     first, second = run_seed(4), run_seed(4)
     assert first.story == second.story
     assert summary(first) == summary(second)
+    assert first.clients.history == second.clients.history
+
+
+@pytest.mark.parametrize("hash_seed", ["1", "2"])
+def test_a_seed_gives_the_same_story_in_another_process(hash_seed: str) -> None:
+    replay = [sys.executable, "-m", "tests.simulation", "--replay", "4"]
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+    told = subprocess.run(replay, env=environment, capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines() == run_seed(4).story
 
 
 def test_the_runs_get_somewhere() -> None:

@@ -17,6 +17,7 @@ from octad.storage_node.core.failover.replica_actions import (
 )
 from octad.storage_node.core.failover.replica_state import Strength
 from octad.storage_node.core.failover.shard_log import Entry, ShardLog
+from octad.storage_node.core.failover.shard_primary import ANY_EPOCH
 from octad.storage_node.core.failover.shard_replica import ShardReplica
 from octad.storage_node.core.index_format import object_key
 from octad.storage_node.core.operations import Barrier, encode_operation, put_object
@@ -79,7 +80,9 @@ def acknowledge(primary: ShardReplica, node: NodeId) -> Actions:
     return primary.on_ack(node, primary.row.epoch, primary.log.end, 0, True)
 
 
-def put(primary: ShardReplica, number: int = 1) -> tuple[Entry, Actions]:
+def put(
+    primary: ShardReplica, number: int = 1, asked_in: Epoch = ANY_EPOCH
+) -> tuple[Entry, Actions]:
     operation = put_object(BucketId(1), b"key", ObjectRow(1, f"v{number}", 0))
     return primary.propose(
         RecordKind.PUT_OBJECT,
@@ -87,6 +90,7 @@ def put(primary: ShardReplica, number: int = 1) -> tuple[Entry, Actions]:
         encode_operation(operation),
         b"",
         operation,
+        asked_in,
     )
 
 

@@ -27,7 +27,13 @@ from tests.unit.failover.single_replicas import (
 )
 
 from octad.sharding.ids import Epoch, Seq
-from octad.sharding.limits import BOOT_PATIENCE_S, GRACE_S, LEASE_S, MEMBER_STUCK_S
+from octad.sharding.limits import (
+    BOOT_PATIENCE_S,
+    GRACE_S,
+    LEASE_S,
+    MEMBER_STUCK_S,
+    REQUEST_IDS_MAX,
+)
 from octad.sharding.shard_map import FormerMember, Learner, Member, ShardRow
 from octad.storage_node.core.failover.reconfiguration import Plan, handed_over
 from octad.storage_node.core.failover.replica_actions import (
@@ -116,6 +122,37 @@ def test_r3_a_request_is_not_refused_when_another_attempt_of_it_was_ordered() ->
     put(primary, 7)
     assert ticket is not None
     assert not primary.refuse_request((7).to_bytes(16, "big"), ticket, 1.0)
+
+
+def test_r3_an_attempt_is_executed_only_under_the_reign_in_which_it_was_made() -> None:
+    primary = leader((A, B))
+    assert primary.reign == 2
+    with pytest.raises(NotServing):
+        put(primary, 7, Epoch(1))
+    put(primary, 7, Epoch(2))
+    primary.on_plan(Plan((A, B, C), A, 0))
+    primary.incarnations = {C: "disk3"}
+    beat_each_other(primary, follower(B, primary), 1.0)
+    swap = proposed(primary.on_timer(1.0))
+    primary.on_swap_outcome(swap, swap.proposed, 1.0)
+    put(primary, 8, Epoch(2))
+    put(primary, 9, Epoch(3))
+
+
+def test_r3_an_attempt_that_needs_no_reign_is_executed_whenever_it_was_made() -> None:
+    put(leader((A, B)), 7)
+
+
+def test_r3_so_many_refusals_that_some_are_forgotten_make_older_requests_unknown() -> None:
+    primary = leader((A, B))
+    beat_each_other(primary, follower(B, primary), 1.0)
+    ticket = primary.refusal_ticket(KEY, 1.0)
+    assert ticket is not None
+    for number in range(REQUEST_IDS_MAX + 1):
+        assert primary.refuse_request(number.to_bytes(16, "big"), ticket, 1.0)
+    with pytest.raises(OutcomeUnknown):
+        primary.check_retry(bytes(16), 0.5, 1.4)
+    primary.check_retry(b"x" * 16, 0.3, 1.4)
 
 
 def test_r3_a_primary_does_not_read_behind_its_own_commit_point() -> None:

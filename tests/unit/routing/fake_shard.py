@@ -44,6 +44,7 @@ class FakeShard:
         self.ids: set[bytes] = set()
         self.ages: list[float] = []
         self.asked: list[NodeId] = []
+        self.asked_in: list[Epoch] = []  # What each try of a change says.
         self.schedules: dict[bytes, list[str]] = {}
         self.late: list[messages.Propose] = []
         self.silent: set[NodeId] = set()
@@ -81,6 +82,8 @@ class FakeShard:
         if node in self.silent:
             await self._hang(node, timeout_s, about)
         await asyncio.sleep(0)
+        if isinstance(message, messages.Propose | messages.CompleteParts | messages.AbortParts):
+            self.asked_in.append(message.asked_in)
         if not isinstance(message, messages.Propose):
             if node in self.reads:
                 raise self.reads[node]

@@ -104,6 +104,13 @@ async def test_the_age_counts_from_the_first_try_that_may_have_had_an_effect() -
     assert 0 < shard.ages[-1] <= time.monotonic() - started
 
 
+async def test_each_try_of_a_change_names_the_epoch_of_the_row_that_it_goes_by() -> None:
+    shard = FakeShard()
+    shard.schedules[b"A"] = schedule_of([DIES_BEFORE, REFUSES])
+    await write(shard, b"A")
+    assert shard.asked_in == [1, 2, 2]
+
+
 async def test_a_request_that_was_old_when_it_came_is_older_at_every_try() -> None:
     shard = FakeShard()
     shard.schedules[b"A"] = schedule_of([DIES_AFTER])

@@ -2,7 +2,8 @@
 
 Requests name what they are about; the node asked finds the shard itself and refuses (codes below)
 when it is not the one to answer. Every try of a change carries the same request id; `age_s` says
-how long before this one the first was made that may have taken effect (rule R16).
+how long before this one the first was made that may have taken effect (rule R16), and `asked_in` is
+the epoch of the row by which this one goes (rule R3); 0 where the node asking is too old to say.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class Propose(Message, frozen=True, array_like=True, tag=32):
     request_id: bytes
     metadata: bytes
     age_s: float = 0.0
+    asked_in: Epoch = Epoch(0)
 
 
 @message
@@ -172,6 +174,7 @@ class CompleteParts(Message, frozen=True, array_like=True, tag=47):
     parts: list[tuple[int, str]]
     request_id: bytes
     age_s: float = 0.0
+    asked_in: Epoch = Epoch(0)
 
 
 @message
@@ -184,3 +187,4 @@ class AbortParts(Message, frozen=True, array_like=True, tag=48):
     upload: bytes
     request_id: bytes
     age_s: float = 0.0
+    asked_in: Epoch = Epoch(0)

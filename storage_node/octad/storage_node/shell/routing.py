@@ -103,8 +103,9 @@ class ShardServer:
         match message:
             case messages.Propose(shard=shard, kind=kind, request_id=request_id):
                 metadata = message.metadata
+                when = message.age_s, message.asked_in
                 copies = await service.propose(
-                    shard, RecordKind(kind), request_id, metadata, body, message.age_s
+                    shard, RecordKind(kind), request_id, metadata, body, *when
                 )
                 return messages.Done(copies), b""
             case messages.ReadObject(shard=shard, bucket=bucket, key=key, with_data=with_data):
@@ -148,11 +149,13 @@ class ShardServer:
                 return messages.UploadsListed(uploads, covered), b""
             case messages.CompleteParts(shard=shard, bucket=bucket, key=key, upload=upload):
                 how = message.row, message.parts, message.request_id, message.age_s
-                copies = await service.complete_upload(shard, bucket, key, upload, *how)
+                copies = await service.complete_upload(
+                    shard, bucket, key, upload, *how, message.asked_in
+                )
                 return messages.Done(copies), b""
             case messages.AbortParts(shard=shard, bucket=bucket, key=key, upload=upload):
-                request_id, age_s = message.request_id, message.age_s
-                copies = await service.abort_upload(shard, bucket, key, upload, request_id, age_s)
+                which = message.request_id, message.age_s, message.asked_in
+                copies = await service.abort_upload(shard, bucket, key, upload, *which)
                 return messages.Done(copies), b""
             case _:
                 answer = self._others.get(type(message))
@@ -242,13 +245,13 @@ class ShardClient:
 
         async def attempt(row: ShardRow | None, patience: Patience | None) -> int:
             at = _place(shard, patience)
-            primary = _known(row, at).primary
-            age = age_s if patience is None else patience.age_s()
-            if primary == self.node:
-                return await self._service.propose(at, kind, request_id, metadata, data, age)
-            message = messages.Propose(at, kind, request_id, metadata, age)
+            known = _known(row, at)
+            when = age_s if patience is None else patience.age_s(), known.epoch
+            if known.primary == self.node:
+                return await self._service.propose(at, kind, request_id, metadata, data, *when)
+            message = messages.Propose(at, kind, request_id, metadata, *when)
             timeout_s = _at_most(limits.CALL_TIMEOUT_S, patience)
-            answer, _ = await self.call(primary, message, data, timeout_s, at)
+            answer, _ = await self.call(known.primary, message, data, timeout_s, at)
             assert isinstance(answer, messages.Done)
             return answer.copies
 
@@ -263,11 +266,12 @@ class ShardClient:
         """At the primary: carry out `message`; gives `Done.copies`."""
 
         async def attempt(row: ShardRow | None, patience: Patience | None) -> int:
-            at, this = _place(shard, patience), message
-            if patience is not None:
-                this = msgspec.structs.replace(message, shard=at, age_s=patience.age_s())
+            at = _place(shard, patience)
+            known = _known(row, at)
+            age_s = message.age_s if patience is None else patience.age_s()
+            this = msgspec.structs.replace(message, shard=at, age_s=age_s, asked_in=known.epoch)
             timeout_s = _at_most(limits.CALL_TIMEOUT_S, patience)
-            answer, _ = await self.call(_known(row, at).primary, this, b"", timeout_s, at)
+            answer, _ = await self.call(known.primary, this, b"", timeout_s, at)
             assert isinstance(answer, messages.Done)
             return answer.copies
 

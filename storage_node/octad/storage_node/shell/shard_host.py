@@ -42,6 +42,7 @@ from octad.storage_node.core.failover.replica_actions import (
 )
 from octad.storage_node.core.failover.replica_state import ReadTicket
 from octad.storage_node.core.failover.shard_log import Entry
+from octad.storage_node.core.failover.shard_primary import ANY_EPOCH
 from octad.storage_node.core.failover.shard_replica import ShardReplica
 from octad.storage_node.core.messages import Message
 from octad.storage_node.core.operations import Operation
@@ -294,19 +295,21 @@ class ShardHost:
         metadata: bytes,
         data: bytes | memoryview,
         operation: Operation,
+        asked_in: Epoch = ANY_EPOCH,
     ) -> asyncio.Future[None]:
         """Order a write; the future ends when it is committed and in the index.
 
         Raises at once, and nothing has happened: JournalFull, or WriteFailed when this node is not
-        serving the shard; or AlreadyRefused. The future raises WriteFailed when that cannot be said
-        in time. A request that was ordered before is not ordered again (rule R16).
+        serving the shard, or began to after `asked_in`; or AlreadyRefused. The future raises
+        WriteFailed when that cannot be said in time. A request that was ordered before is not
+        ordered again (rule R16).
         """
         replica = self.replicas.get(shard)
         if replica is None or replica.row is None:
             raise WriteFailed(f"shard {shard_name(shard)} is not known here")
         self.journal.make_room(len(metadata), len(data), kind)
         try:
-            entry, actions = replica.propose(kind, request_id, metadata, data, operation)
+            entry, actions = replica.propose(kind, request_id, metadata, data, operation, asked_in)
         except (NotPrimary, NotServing) as error:
             raise WriteFailed(str(error)) from error
         except AlreadyOrdered as known:

@@ -20,6 +20,7 @@ from octad.sharding.hashing import object_hash, shard_number
 from octad.sharding.ids import BucketId, Epoch, PoolId, ShardId, number_of, pool_of, shard_name
 from octad.sharding.shard_map import Pool
 from octad.storage_node.core.failover.replica_actions import AlreadyRefused, OutcomeUnknown
+from octad.storage_node.core.failover.shard_primary import ANY_EPOCH
 from octad.storage_node.core.index_format import (
     UPLOAD_ID_BYTES,
     IndexedObject,
@@ -119,11 +120,13 @@ class ShardService:
         metadata: bytes,
         data: bytes | memoryview,
         age_s: float = 0.0,
+        asked_in: Epoch = ANY_EPOCH,
     ) -> int:
         """Check the operation against the committed state, order it, wait until it is applied.
 
         Gives on how many members it is; 0: on as many as the pool keeps. A request that was first
-        made `age_s` ago and ordered then is not ordered again.
+        made `age_s` ago and ordered then is not ordered again. One that may be refused is ordered
+        only under the primary that this try of it was made for (rule R3).
         """
         operation = decode_operation(kind, metadata)
         if isinstance(operation, Barrier):
@@ -134,8 +137,8 @@ class ShardService:
         if age_s and await self._was_made(shard, request_id, age_s):
             return self._acknowledged(shard, operation.bucket)
         if isinstance(operation, DeleteObject):
-            if self._is_absent(shard, operation):
-                return 0
+            if not age_s and self._is_absent(shard, operation):
+                return 0  # No other try of it is anywhere, to delete what is put here later.
         elif isinstance(operation, PutPart):
             bucket, key, upload = operation.bucket, operation.key, operation.upload
             try:
@@ -147,7 +150,8 @@ class ShardService:
                 await self._buckets.require_active(operation.bucket)
         else:
             raise ValueError(f"a {type(operation).__name__} is not for a client to propose")
-        return await self._commit(shard, kind, request_id, metadata, data, operation)
+        within = asked_in if isinstance(operation, PutPart) else ANY_EPOCH
+        return await self._commit(shard, kind, request_id, metadata, data, operation, within)
 
     async def complete_upload(
         self,
@@ -159,6 +163,7 @@ class ShardService:
         parts: Sequence[tuple[int, str]],
         request_id: bytes,
         age_s: float = 0.0,
+        asked_in: Epoch = ANY_EPOCH,
     ) -> int:
         """Raises NoSuchUpload or InvalidPart."""
         if age_s and await self._was_made(shard, request_id, age_s):
@@ -168,7 +173,7 @@ class ShardService:
             completion = await self._completion(shard, bucket, key, upload, row, parts)
         except (NoSuchUpload, InvalidPart) as refusal:
             return await self._refuse(shard, bucket, request_id, refusal)
-        return await self._commit_operation(shard, completion, request_id)
+        return await self._commit_operation(shard, completion, request_id, asked_in)
 
     async def _completion(
         self,
@@ -206,6 +211,7 @@ class ShardService:
         upload: bytes,
         request_id: bytes,
         age_s: float = 0.0,
+        asked_in: Epoch = ANY_EPOCH,
     ) -> int:
         """Raises NoSuchUpload."""
         if age_s and await self._was_made(shard, request_id, age_s):
@@ -218,7 +224,7 @@ class ShardService:
             return await self._refuse(shard, bucket, request_id, refusal)
         standing = tuple(number for number, _ in self._parts(bucket, key, upload))
         operation = AbortUpload(bucket, key, upload, standing)
-        return await self._commit_operation(shard, operation, request_id)
+        return await self._commit_operation(shard, operation, request_id, asked_in)
 
     async def close_bucket(self, bucket: BucketId) -> None:
         """Refuse new keys of `bucket` from now on, and let what is in flight settle."""
@@ -226,10 +232,10 @@ class ShardService:
         await self._host.applier.drained()
 
     async def _commit_operation(
-        self, shard: ShardId, operation: _OfBucket, request_id: bytes
+        self, shard: ShardId, operation: _OfBucket, request_id: bytes, asked_in: Epoch
     ) -> int:
-        metadata = encode_operation(operation)
-        return await self._commit(shard, kind_of(operation), request_id, metadata, b"", operation)
+        encoded = kind_of(operation), request_id, encode_operation(operation), b""
+        return await self._commit(shard, *encoded, operation, asked_in)
 
     async def _commit(
         self,
@@ -239,10 +245,11 @@ class ShardService:
         metadata: bytes,
         data: bytes | memoryview,
         operation: _OfBucket,
+        asked_in: Epoch,
     ) -> int:
         if self._copies(shard) and self._buckets.is_strict(operation.bucket):
             raise NotServed(f"shard {shard_name(shard)} lacks a copy, and the bucket is strict")
-        await self._order(shard, kind, request_id, metadata, data, operation)
+        await self._order(shard, kind, request_id, metadata, data, operation, asked_in)
         return self._acknowledged(shard, operation.bucket)
 
     async def _order(
@@ -253,10 +260,13 @@ class ShardService:
         metadata: bytes,
         data: bytes | memoryview,
         operation: Operation,
+        asked_in: Epoch = ANY_EPOCH,
     ) -> None:
         self._require_covered(shard, hash_of_operation(operation))
         try:
-            committed = self._host.propose(shard, kind, request_id, metadata, data, operation)
+            committed = self._host.propose(
+                shard, kind, request_id, metadata, data, operation, asked_in
+            )
         except WriteFailed as error:
             raise NotServed(str(error)) from error
         except AlreadyRefused as error:

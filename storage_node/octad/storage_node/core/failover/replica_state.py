@@ -86,6 +86,7 @@ class ReplicaState:
         self.recovered_ids: list[bytes] = []  # Recovery: applied, and not yet in the window.
         # As primary.
         self.leading = False  # Primary of row.epoch, by a swap of our own.
+        self.reign = Epoch(0)  # In which epoch we began to lead, last time.
         self.stopped = False  # For good in this epoch: the row was, or may be, handed over.
         self.barrier = Seq(0)  # Serving needs commit >= barrier.
         self.match: dict[NodeId, Seq] = {}  # What each member has durable.

@@ -28,7 +28,7 @@ class RequestWindow:
         self._seqs: dict[bytes, Seq] = {}
         self._times: dict[bytes, float] = {}  # Of those applied: when they were, here.
         self._refused: dict[bytes, float] = {}  # When. This process's alone: see `refuse`.
-        self.complete_since = float("-inf")  # Ids of entries appended later are all here.
+        self.complete_since = float("-inf")  # Ids of requests made later are all here.
         self._look_again_at = float("-inf")  # For those that are old enough to be dropped.
 
     def __len__(self) -> int:
@@ -50,12 +50,15 @@ class RequestWindow:
     def refuse(self, request_id: bytes, now: float) -> None:
         """The request is answered with a refusal: an attempt of it that comes late is, too.
 
-        Attempts travel on connections of this process, so that its memory is enough.
+        Its memory is this process's, and enough: no attempt that was made before another one began
+        to lead is executed there (rule R3).
         """
         refused = self._refused
         refused[request_id] = now
         oldest = next(iter(refused))
-        if now - refused[oldest] > REQUEST_IDS_S or len(refused) > REQUEST_IDS_MAX:
+        if len(refused) > REQUEST_IDS_MAX:
+            self.complete_since = max(self.complete_since, refused.pop(oldest))
+        elif now - refused[oldest] > REQUEST_IDS_S:
             del refused[oldest]
 
     def was_refused(self, request_id: bytes) -> bool:

@@ -28,6 +28,7 @@ from octad.storage_node.core.record_format import RecordKind
 
 _BARRIER = Barrier()
 _BARRIER_METADATA = encode_operation(_BARRIER)
+ANY_EPOCH = Epoch(0)  # Before all: of an attempt that may be executed whenever it was made.
 
 
 class Primary(ReplicaState):
@@ -42,9 +43,15 @@ class Primary(ReplicaState):
         metadata: bytes,
         data: bytes | memoryview,
         operation: Operation,
+        asked_in: Epoch = ANY_EPOCH,
     ) -> tuple[Entry, Actions]:
-        """Order a write. It is committed once `Apply` names its entry; raises when not serving."""
+        """Order a write. It is committed once `Apply` names its entry; raises when not serving.
+
+        `asked_in` is the epoch of the row by which this attempt was sent here; it is needed where
+        the request may be refused (rule R3).
+        """
         self._require_new(request_id)
+        self._require_own_reign(asked_in)
         assert self.row is not None
         if self.draining_until is not None:
             raise NotServing(f"shard {shard_name(self.shard)} is moving")
@@ -73,6 +80,14 @@ class Primary(ReplicaState):
             raise AlreadyOrdered(known, entry)
         if requests.was_refused(request_id):
             raise AlreadyRefused
+
+    def _require_own_reign(self, asked_in: Epoch) -> None:
+        """Rule R3: an attempt that was made under another primary, or before our last start.
+
+        That primary, or the next, may have refused the request, which nobody else remembers.
+        """
+        if ANY_EPOCH < asked_in < self.reign:
+            raise NotServing(f"shard {shard_name(self.shard)}: asked in epoch {asked_in}")
 
     def require_serving(self) -> None:
         """Raises NotPrimary or NotServing."""

@@ -203,6 +203,7 @@ class ShardReplica(Reconfigurer, Backup, Splitter):
         self.leases.lead(self.shard, row.epoch, [*self.other_members(), *learners])
         actions = self.prepare_tail()
         if not goes_on:
+            self.reign = row.epoch
             actions += self.order_barrier()
         return actions + self.advance()
 

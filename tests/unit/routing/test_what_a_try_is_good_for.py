@@ -1,0 +1,132 @@
+"""Of which writes a try is executed only under the primary that it was made for (rule R3)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+from octad.sharding.ids import BucketId, Epoch, PoolId, Seq, ShardId, shard_id
+from octad.sharding.shard_map import Pool
+from octad.storage_node.core.failover.shard_primary import ANY_EPOCH
+from octad.storage_node.core.index_format import (
+    IndexedUpload,
+    encode_value,
+    object_key,
+    upload_key,
+)
+from octad.storage_node.core.operations import (
+    CreateUpload,
+    DeleteObject,
+    Operation,
+    PutPart,
+    encode_operation,
+    kind_of,
+    put_object,
+)
+from octad.storage_node.core.record_format import Location, RecordKind, SegmentId
+from octad.storage_node.core.rows import ObjectRow, PartRow, UploadRow
+from octad.storage_node.shell.bucket_directory import BucketDirectory
+from octad.storage_node.shell.index import Index
+from octad.storage_node.shell.journal import Journal
+from octad.storage_node.shell.shard_host import ShardHost
+from octad.storage_node.shell.shard_service import ShardService
+
+BUCKET, KEY, UPLOAD = BucketId(1), b"key", bytes(16)
+SHARD = shard_id(PoolId(0), 0)
+ASKED_IN = Epoch(7)
+
+
+class Host:
+    """Serves the shard; notes under which epoch each write is to be ordered."""
+
+    def __init__(self) -> None:
+        self.asked_in: list[Epoch] = []
+        self.replicas: dict[ShardId, None] = {}
+
+    def covers(self, shard: ShardId, hash_: int) -> bool:
+        return True
+
+    def made_before(self, shard: ShardId, request_id: bytes, age_s: float) -> None:
+        return None
+
+    def settled(self, shard: ShardId, index_key: bytes) -> bool:
+        return True
+
+    def propose(
+        self,
+        shard: ShardId,
+        kind: RecordKind,
+        request_id: bytes,
+        metadata: bytes,
+        data: bytes,
+        operation: Operation,
+        asked_in: Epoch,
+    ) -> asyncio.Future[None]:
+        self.asked_in.append(asked_in)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
+
+
+class Rows(dict[bytes, bytes]):
+    """An index."""
+
+    def scan(self, start: bytes, end: bytes) -> list[tuple[bytes, bytes]]:
+        return [(key, self[key]) for key in sorted(self) if start <= key < end]
+
+
+class Buckets:
+    """All are there."""
+
+    def is_active(self, bucket: BucketId) -> bool:
+        return True
+
+    async def require_active(self, bucket: BucketId) -> None:
+        return None
+
+    def is_strict(self, bucket: BucketId) -> bool:
+        return False
+
+
+def service_of(host: Host) -> ShardService:
+    upload = IndexedUpload(Location(SegmentId(1), 0, 1), Epoch(1), Seq(1), UploadRow(0, "owner"))
+    rows = Rows(
+        {object_key(BUCKET, KEY): b"", upload_key(BUCKET, KEY, UPLOAD): encode_value(upload)}
+    )
+    return ShardService(
+        cast(ShardHost, host),
+        cast(Index, rows),
+        cast(Journal, None),
+        cast(BucketDirectory, Buckets()),
+        {PoolId(0): Pool(PoolId(0), 3, 0)},
+    )
+
+
+async def ordered_in(operation: Operation, age_s: float = 0.0) -> list[Epoch]:
+    host = Host()
+    encoded = kind_of(operation), bytes(16), encode_operation(operation), b""
+    await service_of(host).propose(SHARD, *encoded, age_s, ASKED_IN)
+    return host.asked_in
+
+
+async def test_what_may_be_refused_is_ordered_only_under_the_primary_that_was_asked() -> None:
+    host = Host()
+    service = service_of(host)
+    place = SHARD, BUCKET, KEY, UPLOAD
+    await service.complete_upload(*place, ObjectRow(0, "", 0), [], bytes(16), 0.0, ASKED_IN)
+    await service.abort_upload(*place, bytes(16), 0.0, ASKED_IN)
+    assert host.asked_in == [ASKED_IN, ASKED_IN]
+    assert await ordered_in(PutPart(BUCKET, KEY, UPLOAD, 1, PartRow(0, "", 0))) == [ASKED_IN]
+
+
+async def test_what_is_never_refused_is_ordered_by_any_primary() -> None:
+    assert await ordered_in(put_object(BUCKET, KEY, ObjectRow(0, "", 0))) == [ANY_EPOCH]
+    assert await ordered_in(DeleteObject(BUCKET, KEY)) == [ANY_EPOCH]
+    upload = CreateUpload(BUCKET, KEY, UPLOAD, UploadRow(0, "owner"))
+    assert await ordered_in(upload) == [ANY_EPOCH]
+
+
+async def test_a_deletion_of_what_is_absent_is_passed_over_by_its_first_try_alone() -> None:
+    absent = DeleteObject(BUCKET, b"absent")
+    assert await ordered_in(absent) == []
+    assert await ordered_in(absent, 1.0) == [ANY_EPOCH], "an earlier try may come late"
