@@ -9,7 +9,6 @@ that its own disk has not reached.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 
 from octad.sharding import limits
@@ -26,9 +25,8 @@ from octad.storage_node.core.index_format import (
     shard_state_key,
 )
 from octad.storage_node.core.operations import IndexChanges
-from octad.storage_node.core.record_format import Position, start_of
+from octad.storage_node.core.record_format import Position
 from octad.storage_node.shell.index import Index
-from octad.storage_node.shell.journal import Journal
 from octad.storage_node.shell.request_ids import RequestIds
 
 
@@ -41,16 +39,16 @@ class IndexApplier:
 
     def __init__(
         self,
-        journal: Journal,
         index: Index,
+        replay_from: Callable[[], Position],
         request_ids: RequestIds,
         perform: Callable[[ShardReplica, Actions], None],
         make_half: Callable[[ShardReplica, SplitLog], ShardReplica],
         on_whole: Callable[[ShardId, Seq], None],
         now: Callable[[], float],
     ) -> None:
-        self._journal = journal
         self._index = index
+        self._replay_from = replay_from
         self._request_ids = request_ids
         self._perform = perform
         self._make_half = make_half
@@ -58,7 +56,6 @@ class IndexApplier:
         self._now = now
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[Entry, tuple[asyncio.Future[None], float]] = {}
-        self._unsettled: deque[Entry] = deque()  # In the journal's order; see replay_from.
         self._applying: list[tuple[ShardReplica, tuple[Entry, ...]]] = []
         self._later: list[tuple[ShardReplica, tuple[Entry, ...]]] = []  # Nobody waits.
         self._apply_planned = False
@@ -111,14 +108,9 @@ class IndexApplier:
 
     # -- entries -------------------------------------------------------------------------------
 
-    def appended(self, entry: Entry) -> None:
-        """It has its place in the journal: replay begins no later than there until it settles."""
-        self._unsettled.append(entry)
-
-    def recovered(self, entries: list[Entry]) -> None:
-        """The replay has ended; these it did not settle."""
+    def recovered(self) -> None:
+        """The replay has ended."""
         self._recovering = False
-        self._unsettled.extend(sorted(entries, key=_place))
 
     def plan(self, replica: ShardReplica, entries: tuple[Entry, ...]) -> None:
         """At the primary a client waits for it; elsewhere a few milliseconds make larger batches.
@@ -180,7 +172,7 @@ class IndexApplier:
         puts, deletes = index_changes.split()
         puts += [state_entry(replica) for replica in changed]
         if not self._recovering:
-            puts.append((POSITION_KEY, encode_position(self.replay_from())))
+            puts.append((POSITION_KEY, encode_position(self._replay_from())))
         self._index.write(puts, deletes, index_changes.before)
         self._answer(applying)
         for replica, actions in wishes:
@@ -220,13 +212,6 @@ class IndexApplier:
         if self._next_applied is not None and not self._next_applied.done():
             self._next_applied.set_result(None)
 
-    def replay_from(self) -> Position:
-        """The lowest journal position that is not applied yet: where a replay has to begin."""
-        unsettled = self._unsettled
-        while unsettled and unsettled[0].settled:
-            unsettled.popleft()
-        return _place(unsettled[0]) if unsettled else self._journal.position()
-
 
 def state_entry(replica: ShardReplica) -> tuple[bytes, bytes]:
     """What the index keeps of a replica, to be written with the rows that it speaks of."""
@@ -246,8 +231,3 @@ def state_entry(replica: ShardReplica) -> tuple[bytes, bytes]:
 
 def _is_durable(replica: ShardReplica, entries: tuple[Entry, ...]) -> bool:
     return entries[-1].seq <= replica.log.durable
-
-
-def _place(entry: Entry) -> Position:
-    assert entry.location is not None
-    return start_of(entry.location)

@@ -1,7 +1,8 @@
 """The shards' logs in the node's one journal: entries, and where a log begins anew or is split.
 
 Records of a shard are journaled in the order in which its replica asked for them; nothing here
-waits. What is synced is handed back in that order.
+waits. What is synced is handed back in that order, and what is not settled yet, applied or cut off,
+says where a replay has to begin.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from octad.storage_node.core.failover.replica_actions import Append, SplitLog, S
 from octad.storage_node.core.failover.shard_log import NO_REQUEST, Entry
 from octad.storage_node.core.failover.shard_replica import ShardReplica
 from octad.storage_node.core.operations import LogSplit, LogStart, encode_operation
-from octad.storage_node.core.record_format import Position, RecordKind
+from octad.storage_node.core.record_format import Position, RecordKind, start_of
 from octad.storage_node.shell.journal import Journal
 
 
@@ -23,6 +24,7 @@ class LogWriter:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._syncing: deque[tuple[Position, ShardReplica, Entry]] = deque()  # lsn, …
+        self._unsettled: deque[Entry] = deque()
 
     def append(self, replica: ShardReplica, action: Append) -> None:
         """The entry has its place from now on; `durable` gives it when it is synced."""
@@ -39,6 +41,7 @@ class LogWriter:
         )
         entry.location = appended.location
         self._syncing.append((appended.lsn, replica, entry))
+        self._unsettled.append(entry)
 
     def start_anew(self, replica: ShardReplica, action: StartLog) -> None:
         """The record comes before those of the entries that follow, and is synced with them."""
@@ -73,9 +76,25 @@ class LogWriter:
             _, replica, entry = syncing.popleft()
             yield replica, entry
 
+    def recovered(self, entries: list[Entry]) -> None:
+        """A replay has ended; these it did not settle."""
+        self._unsettled.extend(sorted(entries, key=_place))
+
+    def replay_from(self) -> Position:
+        """The lowest journal position that is not settled yet: where a replay has to begin."""
+        unsettled = self._unsettled
+        while unsettled and unsettled[0].settled:
+            unsettled.popleft()
+        return _place(unsettled[0]) if unsettled else self._journal.position()
+
     def data_of(self, entry: Entry) -> bytes | memoryview:
         """The entry's bytes, which stay in the journal alone when it was replayed."""
         if entry.data is not None:
             return entry.data
         assert entry.location is not None
         return self._journal.read(entry.location).data
+
+
+def _place(entry: Entry) -> Position:
+    assert entry.location is not None
+    return start_of(entry.location)

@@ -120,29 +120,21 @@ class ReplicaInbox:
     def _on_prepares(self, sender: NodeId, prepares: list[Prepare], body: memoryview) -> None:
         if sum([prepare.data_bytes for prepare in prepares]) != len(body):
             raise BadMessage(f"Prepares of other lengths than their {len(body)} bytes")
+        tell, addressed, make_room = self._tell, self._table.addressed, self._journal.make_room
         end = 0
-        for prepare in prepares:
-            start, end = end, end + prepare.data_bytes
-            self._on_prepare(sender, prepare, body[start:end])
-
-    def _on_prepare(self, sender: NodeId, message: Prepare, body: memoryview) -> None:
-        replica = self._table.addressed(message.shard)
-        if replica is None:
-            return
-        kind = RECORD_KINDS[message.kind]
-        try:
-            self._journal.make_room(len(message.metadata), len(body), kind)
-        except JournalFull:
-            self._without_room.add(replica)  # Not acknowledged; asked for again in a while.
-            return
-        metadata, request_id = message.metadata, message.request_id
-        self._tell(
-            replica,
-            replica.on_prepare,
-            sender,
-            message.epoch,
-            message.session,
-            (message.entry_epoch, message.seq, kind, request_id, metadata, body),
-            message.previous_epoch,
-            message.commit,
-        )
+        for each in prepares:
+            start, end = end, end + each.data_bytes
+            replica = addressed(each.shard)
+            if replica is None:
+                continue
+            kind, metadata = RECORD_KINDS[each.kind], each.metadata
+            try:
+                make_room(len(metadata), each.data_bytes, kind)
+            except JournalFull:
+                self._without_room.add(replica)  # Not acknowledged; asked for again in a while.
+                continue
+            sent = (each.entry_epoch, each.seq, kind, each.request_id, metadata, body[start:end])
+            before, commit = each.previous_epoch, each.commit
+            tell(
+                replica, replica.on_prepare, sender, each.epoch, each.session, sent, before, commit
+            )

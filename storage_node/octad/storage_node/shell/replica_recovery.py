@@ -85,13 +85,14 @@ def replay(
 
 def entry_of(location: Location, record: Record) -> Entry:
     """The log entry that `record` is."""
-    operation = decode_operation(record.kind, record.metadata)
+    metadata = bytes(record.metadata)  # The entry must not hold on to all that was read with it.
+    operation = decode_operation(record.kind, metadata)
     return Entry(
         record.epoch,
         record.seq,
         record.kind,
         record.request_id,
-        bytes(record.metadata),
+        metadata,
         None,
         operation,
         touched(operation),

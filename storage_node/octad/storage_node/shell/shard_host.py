@@ -106,11 +106,17 @@ class ShardHost:
         self._mail = mail = ReplicationMail(outbox, self._loop, self._logs.data_of)
         self._request_ids = RequestIds(index)
         self.applier = IndexApplier(
-            journal, index, self._request_ids, self._perform, self._make_half, self._whole, now
+            index,
+            self._logs.replay_from,
+            self._request_ids,
+            self._perform,
+            self._make_half,
+            self._whole,
+            now,
         )
         self._inbox = ReplicaInbox(self._table, journal, self._beats, self._tell)
         performers: list[tuple[type[Action], Callable[[ShardReplica, Any], None]]] = [
-            (Append, self._append),
+            (Append, self._logs.append),
             (Apply, self._apply),
             (SendPrepare, mail.prepare),
             (SendAck, mail.ack),
@@ -135,7 +141,8 @@ class ShardHost:
         self._became_whole = recover_states(self._table, self.index, now())
         replay(self._table, self.journal, self.index, self._request_ids, self._replay, now())
         replicas = list(self.replicas.values())
-        self.applier.recovered([entry for each in replicas for entry in each.log.entries])
+        self._logs.recovered([entry for each in replicas for entry in each.log.entries])
+        self.applier.recovered()
         self.journal.start(self.on_durable, self._on_failed)
         for replica in replicas:
             self._perform(replica, replica.recovered())
@@ -159,7 +166,7 @@ class ShardHost:
 
     def before_flush(self) -> None:
         """The index is about to be flushed."""
-        self._request_ids.save(self.applier.replay_from())
+        self._request_ids.save(self._logs.replay_from())
 
     def close(self) -> None:
         """Fail what waits; nothing is performed any more."""
@@ -404,10 +411,6 @@ class ShardHost:
             self._on_failed(error)  # The replica is ahead of its disk: the node must not go on.
         if self.leases.beat_soon:
             self._beats.send_news()
-
-    def _append(self, replica: ShardReplica, action: Append) -> None:
-        self._logs.append(replica, action)
-        self.applier.appended(action.entry)
 
     def _apply(self, replica: ShardReplica, action: Apply) -> None:
         self.applier.plan(replica, action.entries)
