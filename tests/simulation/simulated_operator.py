@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING
 from tests.simulation.simulated_disk import key_hash
 from tests.simulation.simulated_front_doors import KEYS
 
-from octad.coordinator.core.forced_recovery import CannotRecover, candidates, forced_recovery
+from octad.coordinator.core.forced_recovery import (
+    CannotRecover,
+    candidates,
+    complete_members,
+    forced_recovery,
+)
 from octad.coordinator.core.records import NodeRecord
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
 from octad.sharding.shard_map import Member, ShardRow
@@ -56,7 +61,7 @@ class Operator:
         if self.away or world.store.late or not all(map(self._is_sound, world.nodes)):
             return False
         for shard, row in world.store.rows.items():
-            full = {member.node for member in row.members if not member.base and self._has(member)}
+            full = {member.node for member in complete_members(row) if self._has(member)}
             if full and row.last_full and self._leaves_copies(full):
                 world.tell(f"{sorted(full)} are lost, with all of shard {shard}")
                 for node in full:
@@ -79,7 +84,7 @@ class Operator:
         """Whether each shard has a full member, or at least an older copy, that is not gone."""
         here = self._records(lambda node: node not in gone)
         for row in self.world.store.rows.values():
-            full = [m for m in row.members if not m.base and m.node not in gone and self._has(m)]
+            full = [m for m in complete_members(row) if m.node not in gone and self._has(m)]
             if not full and not candidates(row, here):
                 return False
         return True
@@ -130,7 +135,7 @@ class Operator:
 
     def _is_orphan(self, shard: ShardId) -> bool:
         row = self.world.store.rows[shard]
-        return not any(member.base == 0 and self._has(member) for member in row.members)
+        return not any(map(self._has, complete_members(row)))
 
     def _records(self, here: Callable[[NodeId], bool]) -> dict[NodeId, NodeRecord]:
         disks = self.world.disks

@@ -71,6 +71,16 @@ def test_a_lone_survivor_that_is_away_is_named_with_the_way_out() -> None:
     assert "start n1" in diagnose(nobody, None)["no-copy"].fix
 
 
+def test_a_recruit_that_leads_has_everything() -> None:
+    former = (FormerMember(NodeId(2), incarnation(2), Seq(9)),)
+    leading = Member(NodeId(1), incarnation(1), Seq(15), Epoch(4))
+    lone = msgspec.structs.replace(row(1, depth=0), members=(leading,), last_full=former)
+    found = diagnose(view(live=NODES, known=[], rows=[lone], depth=0), None)
+    assert found.keys().isdisjoint({"lone-survivor-away", "no-copy"})
+    away = diagnose(view(live=NODES[1:], known=[1], rows=[lone], depth=0), None)
+    assert "start n1" in away["lone-survivor-away"].fix
+
+
 def test_when_all_are_away_any_one_of_those_who_have_everything_would_do() -> None:
     rows = [row(1, 2, 3, depth=0)]
     found = diagnose(view(live=[], known=[1, 2, 3], rows=rows, depth=0), None)

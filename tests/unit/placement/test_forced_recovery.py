@@ -60,6 +60,17 @@ def test_while_a_complete_member_is_live_nobody_takes_its_place() -> None:
         forced_recovery(lone(former(2, 90)), live(1, 2))
 
 
+def test_a_recruit_that_has_taken_over_is_complete() -> None:
+    leading = Member(NodeId(4), incarnation(4), Seq(95), Epoch(4))
+    before = msgspec.structs.replace(
+        lone(former(1, 95), former(2, 90)), primary=NodeId(4), members=(leading,)
+    )
+    with pytest.raises(CannotRecover, match="live"):
+        forced_recovery(before, live(2, 4))
+    recovery = forced_recovery(before, live(2))
+    assert (recovery.row.primary, recovery.gone) == (2, (4,))
+
+
 def test_a_member_that_came_back_with_an_empty_disk_is_gone() -> None:
     there = {**live(2), **live(1, disk=11)}
     assert forced_recovery(lone(former(2, 90)), there).row.primary == 2

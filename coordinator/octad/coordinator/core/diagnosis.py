@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from octad.client.core.doctor_document import Finding, Urgency
 from octad.client.core.shown_amounts import shown_bytes, shown_time
 from octad.coordinator.core.cluster_status import Departure
-from octad.coordinator.core.forced_recovery import candidates, is_orphaned
+from octad.coordinator.core.forced_recovery import candidates, complete_members, is_orphaned
 from octad.coordinator.core.known_copies import NOTHING_KNOWN, KnownCopies
 from octad.coordinator.core.placement_view import PlacementView, is_live
 from octad.coordinator.core.shard_wishes import NO_SPARE
@@ -97,7 +97,7 @@ def _without_primary(known: Known) -> Iterator[Finding]:
     orphaned: dict[tuple[NodeId, ...], list[ShardId]] = defaultdict(list)
     for shard, row in sorted(view.cluster.rows.items()):
         if is_orphaned(row, view.cluster.nodes):
-            full = tuple(sorted(m.node for m in row.members if m.base == 0))
+            full = tuple(sorted(member.node for member in complete_members(row)))
             kind = recoverable if candidates(row, view.cluster.nodes) else orphaned
             kind[full].append(shard)
         elif not is_live(view, row.primary, _incarnation(row, row.primary)):

@@ -50,9 +50,14 @@ class ForcedRecovery:
     given_up: tuple[NodeId, ...]
 
 
+def complete_members(row: ShardRow) -> list[Member]:
+    """Those that have all of history, as the row says: a recruit leads only when it has (R11)."""
+    return [each for each in row.members if each.base == 0 or each.node == row.primary]
+
+
 def is_orphaned(row: ShardRow, live: Live) -> bool:
     """Whether no member that has all of history is there."""
-    return not any(_is_live(live, m.node, m.incarnation) for m in row.members if m.base == 0)
+    return not any(_is_live(live, each.node, each.incarnation) for each in complete_members(row))
 
 
 def candidates(row: ShardRow, live: Live) -> list[FormerMember]:
@@ -70,7 +75,7 @@ def forced_recovery(row: ShardRow, live: Live) -> ForcedRecovery:
     """The row that puts the most complete former member in charge; raises CannotRecover."""
     if not is_orphaned(row, live):
         raise CannotRecover("a node that has all of it is live; let its members settle it")
-    full = [member.node for member in row.members if member.base == 0]
+    full = [member.node for member in complete_members(row)]
     former = candidates(row, live)
     if not former:
         raise CannotRecover(
