@@ -30,7 +30,13 @@ from octad.storage_node.core.index_format import (
     shard_state_key,
 )
 from octad.storage_node.core.messages import Message
-from octad.storage_node.core.operations import Barrier, DeleteObject, LogSplit, encode_operation
+from octad.storage_node.core.operations import (
+    Barrier,
+    DeleteObject,
+    LogSplit,
+    LogStart,
+    encode_operation,
+)
 from octad.storage_node.core.record_format import Identity, RecordKind
 from octad.storage_node.shell.counted_index import CountedIndex
 from octad.storage_node.shell.journal import Journal
@@ -128,6 +134,28 @@ async def test_a_split_whose_entries_were_not_applied_is_replayed_before_what_fo
                 replica = host.replicas[shard]
                 assert (replica.depth, replica.log.applied, replica.log.end) == (4, 2, 3)
                 assert index.get(shard_state_key(shard)) is not None
+            host.close()
+
+
+async def test_a_log_that_began_anew_is_known_after_a_second_crash_of_which_nothing_was_applied(
+    tmp_path: Path,
+) -> None:
+    kind = RecordKind.DELETE_OBJECT
+    started = encode_operation(LogStart(Seq(3), 4))
+    async with disk(tmp_path) as (journal, _):
+        start(journal)
+        append(journal, FIRST, 8, 3, RecordKind.LOG_START, started)
+        append(journal, SECOND, 1, 0, kind, deletion())
+        append(journal, SECOND, 2, 1, kind, deletion())
+        append(journal, FIRST, 9, 8, kind, deletion())
+    for _ in range(2):  # The second time, what the other shard has applied hides the start.
+        async with disk(tmp_path) as (journal, index):
+            host = host_on(journal, index)
+            assert host.recover() == []
+            replica = host.replicas[FIRST]
+            assert (replica.log.start, replica.log.start_epoch, replica.log.end) == (8, EPOCH, 9)
+            assert (replica.whole, replica.depth) == (3, 4)
+            assert host.replicas[SECOND].log.applied == 1
             host.close()
 
 

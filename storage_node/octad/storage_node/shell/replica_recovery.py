@@ -27,6 +27,7 @@ from octad.storage_node.core.operations import (
 from octad.storage_node.core.record_format import Location, Record, RecordKind
 from octad.storage_node.shell.history_writer import installed_copy
 from octad.storage_node.shell.index import Index
+from octad.storage_node.shell.index_applier import state_entry
 from octad.storage_node.shell.journal import Journal
 from octad.storage_node.shell.replica_table import ReplicaTable
 from octad.storage_node.shell.request_ids import RequestIds
@@ -73,6 +74,8 @@ def replay(
                 record.seq, record.epoch, record.commit, started.whole, started.depth
             )
             perform(replica, actions)
+            # Before a position behind the record is written for what another shard has applied.
+            index.write([state_entry(replica)])
         elif record.kind is RecordKind.LOG_SPLIT:
             depth = decode_log_split(record.metadata).depth
             perform(replica, replica.recover_split(depth, record.seq))
