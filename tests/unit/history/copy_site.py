@@ -392,7 +392,9 @@ class Story:
     def _on_copied(
         self, shard: ShardId, start: Seq, as_of: Seq, ids: list[tuple[bytes, Seq]]
     ) -> None:
-        self.receiver.replica(shard).on_copied(start, as_of, ids, 0.0)
+        replica = self.receiver.replica(shard)
+        replica.on_copied(start, as_of, ids, 0.0)
+        self.receiver.index.write([state_entry(replica)])
 
     async def _call(
         self, node: NodeId, message: Message, _body: bytes, _timeout_s: float

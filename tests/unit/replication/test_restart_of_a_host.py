@@ -182,6 +182,31 @@ async def test_a_copy_that_was_complete_and_is_caught_up_by_the_replay_makes_who
         host.close()
 
 
+async def test_a_copy_that_was_complete_is_in_the_state_though_no_entry_follows(
+    tmp_path: Path,
+) -> None:
+    request = bytes(range(16))
+    state = ShardState(Seq(5), EPOCH, EPOCH, Seq(5), EPOCH, Seq(3))
+    copy = InstalledCopy(Seq(5), Seq(5), ((request, Seq(4)),))
+    async with disk(tmp_path) as (journal, index):
+        start(journal)
+        index.write(
+            [
+                (shard_state_key(FIRST), encode_value(state)),
+                (installed_copy_key(FIRST), encode(copy)),
+            ]
+        )
+    for complete in ([FIRST], []):  # The second time the state alone says so.
+        async with disk(tmp_path) as (journal, index):
+            host = host_on(journal, index)
+            assert host.recover() == complete
+            kept = index.get(shard_state_key(FIRST))
+            assert kept is not None
+            assert decode_shard_state(kept).whole is None
+            assert host.replicas[FIRST].log.requests.find(request) == 4
+            host.close()
+
+
 async def test_a_log_that_cannot_be_begun_anew_for_want_of_room_stops_the_node(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
