@@ -207,7 +207,9 @@ class EngineStory:
         self.history.append((key, value))
         return True
 
-    async def crash(self, *, power_cut: bool, rebuild: bool = True) -> None:
+    async def crash(
+        self, *, power_cut: bool, rebuild: bool = True, index_lost: bool = False
+    ) -> None:
         """The process is gone, and with it perhaps what the disk was not told to keep."""
         site = self.site
         assert site is not None
@@ -217,6 +219,8 @@ class EngineStory:
         self.disk = self.disk.after_power_cut() if power_cut else self.disk.after_kill()
         self.index = self.index.after_crash(self.rng)
         self.crashes += 1
+        if index_lost:
+            self.lose_index()
         await self.start()
         assert self.site is not None
         assert acknowledged <= self.site.applied, "an acknowledged write is lost"
@@ -231,10 +235,14 @@ class EngineStory:
         if self.disk.off or self.disk.calls_left is not None:
             return
         self.disk = self.disk.after_kill()
-        self.index = TwinIndex()
-        rebuild(self.disk, DIRECTORY, IDENTITY, self.index)
+        self.lose_index()
         await self.start()
         assert self.site.applied == applied
+
+    def lose_index(self) -> None:
+        """Of a stopped engine: what it has now is made from the journal alone."""
+        self.index = TwinIndex()
+        rebuild(self.disk, DIRECTORY, IDENTITY, self.index)
 
     async def close(self) -> None:
         if self.site is not None:

@@ -150,3 +150,11 @@ def test_what_is_retired_in_any_order_is_retired_and_nothing_else(
         assert read.has(SegmentId(each)) == (each in segments)
         if each not in segments and each + 1 in segments:
             assert read.ends[SegmentId(each)] == each * 10
+
+
+def test_what_the_note_has_already_is_no_survivor() -> None:
+    """As after an error behind the rename: the note was replaced, the segment was not dropped."""
+    retired = RetiredSegments()
+    retired.retire(SegmentId(3), [(SegmentId(1), 9000), (SegmentId(4), 9500)], {}, REACHES)
+    retired.retire(SegmentId(4), [(SegmentId(1), 9000), (SegmentId(3), 9100)], {}, REACHES)
+    assert retired.ends == {1: 9000}

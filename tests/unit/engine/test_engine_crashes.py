@@ -57,7 +57,8 @@ async def compact_amid_changes(story: EngineStory) -> None:
     finally:
         with contextlib.suppress(JournalFull):
             await compacting
-    await site.compactor.let_go(now=True)
+    if rng.random() < 0.5:
+        await site.compactor.let_go(now=True)
 
 
 async def tell(seed: int, crashes: int = 6, steps: int = 40) -> None:
@@ -75,8 +76,8 @@ async def tell(seed: int, crashes: int = 6, steps: int = 40) -> None:
 
 
 async def restart(story: EngineStory, *, power_cut: bool) -> None:
-    """Crash and start; every other time, crash again while starting."""
-    await story.crash(power_cut=power_cut)
+    """Crash and start, at times with a lost index; now and then, crash again while starting."""
+    await story.crash(power_cut=power_cut, index_lost=story.rng.random() < 0.3)
     if story.rng.random() < 0.3:
         await crash_while_starting(story)
 
@@ -191,17 +192,25 @@ class Engine(RuleBasedStateMachine):
             self.story.index.flush()
             with contextlib.suppress(JournalFull, JournalFailed, OSError):
                 await self.story.site.compactor.compact(0)
-                await self.story.site.compactor.let_go(now=True)
 
         self.run(compact())
+
+    @rule()
+    def let_go(self) -> None:
+        async def let_go() -> None:
+            assert self.story.site is not None
+            with contextlib.suppress(OSError):
+                await self.story.site.compactor.let_go(now=True)
+
+        self.run(let_go())
 
     @rule(calls=st.integers(0, 30))
     def plan_a_power_cut(self, calls: int) -> None:
         self.story.disk.calls_left = calls
 
-    @rule(power_cut=st.booleans())
-    def crash(self, power_cut: bool) -> None:
-        self.run(self.story.crash(power_cut=power_cut))
+    @rule(power_cut=st.booleans(), index_lost=st.booleans())
+    def crash(self, power_cut: bool, index_lost: bool) -> None:
+        self.run(self.story.crash(power_cut=power_cut, index_lost=index_lost))
 
     def teardown(self) -> None:
         if hasattr(self, "story"):

@@ -104,6 +104,11 @@ MUTANTS: dict[str, tuple[Callable[..., object], str, str]] = {
         "disk.sync(descriptor)",
         "pass",
     ),
+    "a retired segment is read as long as its file is there": (
+        JournalRecovery.__init__,
+        "if not self._retired.has(each)",
+        "",
+    ),
     "a row that is being written is not left alone": (
         Compactor.compact,
         "if copied is None or index.ledger.segments[segment].live:",

@@ -202,6 +202,7 @@ class Node:
             for action in replica.recover_start(record.seq, record.epoch, record.commit, whole):
                 assert isinstance(action, Apply)
                 self._apply(replica, action.entries, told=False)
+            self.index.write([state_entry(replica)])
             return
         metadata = bytes(record.metadata)
         operation = decode_operation(record.kind, metadata)
@@ -255,6 +256,7 @@ class Node:
         metadata, nobody = encode_operation(LogStart(replica.whole)), bytes(16)
         kind = RecordKind.LOG_START
         self.journal.append(kind, shard, epoch, start, commit, nobody, metadata, b"")
+        self.index.write([state_entry(replica)])
 
     def _apply(
         self, replica: ShardReplica, entries: tuple[Entry, ...], *, told: bool = True
@@ -282,17 +284,7 @@ class Node:
 
     def _write(self, changes: IndexChanges, replica: ShardReplica) -> None:
         puts, deletes = changes.split()
-        log = replica.log
-        state = ShardState(
-            Seq(log.applied),
-            log.applied_epoch,
-            Epoch(1),
-            log.start,
-            log.start_epoch,
-            replica.whole,
-            replica.copied_as_of,
-        )
-        puts.append((shard_state_key(replica.shard), encode_value(state)))
+        puts.append(state_entry(replica))
         while self.unsettled and self.unsettled[0].settled:
             self.unsettled.popleft()
         first = self.unsettled[0].location if self.unsettled else None
@@ -400,7 +392,9 @@ class Story:
     def _on_copied(
         self, shard: ShardId, start: Seq, as_of: Seq, ids: list[tuple[bytes, Seq]]
     ) -> None:
-        self.receiver.replica(shard).on_copied(start, as_of, ids, 0.0)
+        replica = self.receiver.replica(shard)
+        replica.on_copied(start, as_of, ids, 0.0)
+        self.receiver.index.write([state_entry(replica)])
 
     async def _call(
         self, node: NodeId, message: Message, _body: bytes, _timeout_s: float
@@ -483,6 +477,21 @@ class Story:
             await self.copier.close()
         for node in (self.source, self.receiver):
             await node.journal.close()
+
+
+def state_entry(replica: ShardReplica) -> tuple[bytes, bytes]:
+    """What the index keeps of a replica, which never acts here."""
+    log = replica.log
+    state = ShardState(
+        Seq(log.applied),
+        log.applied_epoch,
+        Epoch(1),
+        log.start,
+        log.start_epoch,
+        replica.whole,
+        replica.copied_as_of,
+    )
+    return shard_state_key(replica.shard), encode_value(state)
 
 
 def _place(entry: Entry) -> Position:

@@ -30,7 +30,13 @@ from octad.storage_node.core.index_format import (
     shard_state_key,
 )
 from octad.storage_node.core.messages import Message
-from octad.storage_node.core.operations import Barrier, DeleteObject, LogSplit, encode_operation
+from octad.storage_node.core.operations import (
+    Barrier,
+    DeleteObject,
+    LogSplit,
+    LogStart,
+    encode_operation,
+)
 from octad.storage_node.core.record_format import Identity, RecordKind
 from octad.storage_node.shell.counted_index import CountedIndex
 from octad.storage_node.shell.journal import Journal
@@ -131,6 +137,28 @@ async def test_a_split_whose_entries_were_not_applied_is_replayed_before_what_fo
             host.close()
 
 
+async def test_a_log_that_began_anew_is_known_after_a_second_crash_of_which_nothing_was_applied(
+    tmp_path: Path,
+) -> None:
+    kind = RecordKind.DELETE_OBJECT
+    started = encode_operation(LogStart(Seq(3), 4))
+    async with disk(tmp_path) as (journal, _):
+        start(journal)
+        append(journal, FIRST, 8, 3, RecordKind.LOG_START, started)
+        append(journal, SECOND, 1, 0, kind, deletion())
+        append(journal, SECOND, 2, 1, kind, deletion())
+        append(journal, FIRST, 9, 8, kind, deletion())
+    for _ in range(2):  # The second time, what the other shard has applied hides the start.
+        async with disk(tmp_path) as (journal, index):
+            host = host_on(journal, index)
+            assert host.recover() == []
+            replica = host.replicas[FIRST]
+            assert (replica.log.start, replica.log.start_epoch, replica.log.end) == (8, EPOCH, 9)
+            assert (replica.whole, replica.depth) == (3, 4)
+            assert host.replicas[SECOND].log.applied == 1
+            host.close()
+
+
 async def test_a_copy_that_was_complete_and_is_caught_up_by_the_replay_makes_whole(
     tmp_path: Path,
 ) -> None:
@@ -152,6 +180,31 @@ async def test_a_copy_that_was_complete_and_is_caught_up_by_the_replay_makes_who
         assert host.recover() == [FIRST]
         assert host.replicas[FIRST].whole is None
         host.close()
+
+
+async def test_a_copy_that_was_complete_is_in_the_state_though_no_entry_follows(
+    tmp_path: Path,
+) -> None:
+    request = bytes(range(16))
+    state = ShardState(Seq(5), EPOCH, EPOCH, Seq(5), EPOCH, Seq(3))
+    copy = InstalledCopy(Seq(5), Seq(5), ((request, Seq(4)),))
+    async with disk(tmp_path) as (journal, index):
+        start(journal)
+        index.write(
+            [
+                (shard_state_key(FIRST), encode_value(state)),
+                (installed_copy_key(FIRST), encode(copy)),
+            ]
+        )
+    for complete in ([FIRST], []):  # The second time the state alone says so.
+        async with disk(tmp_path) as (journal, index):
+            host = host_on(journal, index)
+            assert host.recover() == complete
+            kept = index.get(shard_state_key(FIRST))
+            assert kept is not None
+            assert decode_shard_state(kept).whole is None
+            assert host.replicas[FIRST].log.requests.find(request) == 4
+            host.close()
 
 
 async def test_a_log_that_cannot_be_begun_anew_for_want_of_room_stops_the_node(

@@ -61,12 +61,19 @@ class JournalRecovery:
         self._start = start
         self._start_segment = segment_of(start)
         self._whole = False
-        self._segments = segments_in(disk, directory)
+        there = segments_in(disk, directory)
         self._retired = read_retired(disk, directory)
+        # The file of a retired segment may still wait for readers, or be half way to another name.
+        self._segments = [each for each in there if not self._retired.has(each)]
         self._beyond: list[SegmentId] = []  # Segments above the end: prepared, or torn.
         self.end = Position(0) if offset_of(start) == RECORDS_OFFSET else start
         self.ends: list[tuple[SegmentId, int]] = []  # Of each segment that was read.
         self.finished = False
+
+    @property
+    def oldest(self) -> SegmentId:
+        """The first segment that is part of the journal; 0 when none is."""
+        return next(iter(self._segments), SegmentId(0))
 
     @property
     def next_segment(self) -> SegmentId:

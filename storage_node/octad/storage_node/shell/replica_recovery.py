@@ -27,6 +27,7 @@ from octad.storage_node.core.operations import (
 from octad.storage_node.core.record_format import Location, Record, RecordKind
 from octad.storage_node.shell.history_writer import installed_copy
 from octad.storage_node.shell.index import Index
+from octad.storage_node.shell.index_applier import state_entry
 from octad.storage_node.shell.journal import Journal
 from octad.storage_node.shell.replica_table import ReplicaTable
 from octad.storage_node.shell.request_ids import RequestIds
@@ -34,9 +35,12 @@ from octad.storage_node.shell.request_ids import RequestIds
 Perform = Callable[[ShardReplica, Actions], None]
 
 
-def recover_states(table: ReplicaTable, index: Index, now: float) -> list[ShardId]:
+def recover_states(
+    table: ReplicaTable, index: Index, request_ids: RequestIds, now: float
+) -> list[ShardId]:
     """The replicas that the index knows; gives those whose copy of history was just complete."""
     whole: list[ShardId] = []
+    copied: list[ShardReplica] = []
     for key, value in index.scan(SHARD_STATES, past(SHARD_STATES)):
         shard, state = decode_shard_state_key(key), decode_shard_state(value)
         replica = table.make(shard, ShardLog(state.applied, state.applied_epoch))
@@ -50,8 +54,12 @@ def recover_states(table: ReplicaTable, index: Index, now: float) -> list[ShardI
         )
         copy = installed_copy(index, shard, state.start)
         if copy is not None and replica.wants_copy(copy.start):
+            request_ids.note_copied(shard, copy.request_ids)
             replica.on_copied(copy.start, copy.as_of, list(copy.request_ids), now)
+            copied.append(replica)
             whole += [shard] if replica.whole is None else []
+    if copied:  # No entry may follow, and the journal may not say it for ever.
+        index.write([state_entry(replica) for replica in copied])
     return whole
 
 
@@ -73,6 +81,8 @@ def replay(
                 record.seq, record.epoch, record.commit, started.whole, started.depth
             )
             perform(replica, actions)
+            # Before a position behind the record is written for what another shard has applied.
+            index.write([state_entry(replica)])
         elif record.kind is RecordKind.LOG_SPLIT:
             depth = decode_log_split(record.metadata).depth
             perform(replica, replica.recover_split(depth, record.seq))

@@ -71,9 +71,13 @@ class RetiredSegments:
         states: dict[ShardId, ShardState],
         reaches: Position,
     ) -> None:
-        """`segment` is about to go. `survivors` are all others that have ended, with their ends."""
+        """`segment` is about to go. `survivors` are all others that have ended, with their ends.
+
+        One that the note has already is none, though its retirement was not carried through.
+        """
         self.ends.pop(segment, None)
-        before = max((each for each in survivors if each[0] < segment), default=None)
+        left = (each for each in survivors if each[0] < segment and not self.has(each[0]))
+        before = max(left, default=None)
         if before is not None:
             self.ends[before[0]] = before[1]
         self._ranges = _merged([*self._ranges, (segment, segment)])

@@ -138,7 +138,7 @@ class ShardHost:
 
         Gives the shards that turned out to have all of history: a copy had just been finished.
         """
-        self._became_whole = recover_states(self._table, self.index, now())
+        self._became_whole = recover_states(self._table, self.index, self._request_ids, now())
         replay(self._table, self.journal, self.index, self._request_ids, self._replay, now())
         replicas = list(self.replicas.values())
         self._logs.recovered([entry for each in replicas for entry in each.log.entries])
