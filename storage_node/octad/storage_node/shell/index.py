@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import takewhile
+from itertools import cycle, takewhile
 from pathlib import Path
 from typing import cast
 
@@ -42,6 +42,8 @@ from octad.storage_node.core.record_format import Position
 
 _BLOOM_BITS_PER_KEY = 10  # One miss in a hundred reads a block for nothing.
 _HASH_RATIO = 0.75  # Of rows to buckets: a byte a row finds it without a search in its block.
+_BLOCKS_PER_RESTART = 16  # Of a block index: shared prefixes make it a sixth, so it stays at hand.
+_GETS_PER_FILL = 16  # What is asked for often is cached soon; what is not, hardly costs anything.
 _BACKGROUND_JOBS = 2
 _ALL = -1
 NOTHING_READ: Mapping[bytes, bytes | None] = {}
@@ -124,6 +126,8 @@ class Index:
         self._write_options = WriteOptions()
         # The stubs call this a method; it is an attribute.
         self._write_options.disable_wal = True  # type: ignore[assignment, method-assign]
+        self._filling, self._sparing = ReadOptions(), ReadOptions()
+        self._sparing.fill_cache(False)  # type: ignore[call-arg]  # The stubs forget the argument.
         self._scans: weakref.WeakSet[Scan] = weakref.WeakSet()
         self._fit_cache()
         self._begin()
@@ -138,8 +142,12 @@ class Index:
         return self._position
 
     def get(self, key: bytes) -> bytes | None:
-        """The value at `key`."""
-        value: bytes | None = self._database.get(key)
+        """The value at `key`.
+
+        Where the cache cannot hold all rows, to put a block in and another out is a third of the
+        cost of a get, for a block that is in the system's cache already: most gets leave it.
+        """
+        value: bytes | None = self._database.get(key, None, next(self._get_options))
         return value
 
     def write(
@@ -194,7 +202,10 @@ class Index:
     def _fit_cache(self) -> None:
         """Give the cache room for some of the rows; filters and indexes are not in it."""
         stored = self._database.property_int_value("rocksdb.live-sst-files-size") or 0
-        self._cache.set_capacity(max(INDEX_CACHE_BYTES_MIN, int(stored * INDEX_CACHE_SHARE)))
+        capacity = max(INDEX_CACHE_BYTES_MIN, int(stored * INDEX_CACHE_SHARE))
+        self._cache.set_capacity(capacity)
+        sparing = 0 if stored <= capacity else _GETS_PER_FILL - 1
+        self._get_options = cycle([self._filling] + [self._sparing] * sparing)
 
     def close(self) -> None:
         """Flush and unlock. Scans that are still held end: a live one would keep the lock."""
@@ -236,5 +247,6 @@ def _table_options(cache: Cache) -> BlockBasedOptions:
     table.set_data_block_index_type(DataBlockIndexType.binary_and_hash())
     table.set_data_block_hash_ratio(_HASH_RATIO)
     table.set_index_type(BlockBasedIndexType.binary_search())
+    table.set_index_block_restart_interval(_BLOCKS_PER_RESTART)
     table.set_cache_index_and_filter_blocks(False)
     return table
