@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from dataclasses import dataclass
@@ -137,6 +138,28 @@ def test_a_newer_format_is_refused(
     assert str(path if file == "cluster.json" else path.parent) in line
     assert f"format {content[field] + 1}" in line
     assert f"this octad knows {content[field]}" in line
+
+
+def test_a_node_that_is_put_back_as_it_was_is_refused_until_its_newer_disk_is_back(
+    start_cluster: StartCluster, refused: Refused
+) -> None:
+    cluster = start_cluster()
+    node, older, newer = (cluster.data / name for name in ("n1", "older", "newer"))
+    cluster.stop()
+    shutil.copytree(node, older)
+    cluster.start()
+    fill(cluster, "since")
+    cluster.stop()
+    node.rename(newer)
+    shutil.copytree(older, node)
+    line = refused(*restart(cluster))
+    assert f"{node} is an older copy" in line
+    assert "put the newer directory back, or move this one away" in line
+    shutil.rmtree(node)
+    newer.rename(node)
+    cluster.start()
+    for number in range(3):
+        expect_all(cluster, "since", number)
 
 
 def test_a_torn_tail_is_dropped_without_a_word(start_cluster: StartCluster) -> None:

@@ -226,6 +226,8 @@ async def _start(
         raise CommandError(
             str(error), "`octad journal verify` shows all that is wrong with this journal"
         ) from error
+    except DataDirectoryError as error:
+        raise CommandError(error.what, error.fix) from error
     except RegisteredElsewhere as error:
         raise CommandError(
             str(error), "stop one of the two; a copy of a data directory is no second node"
