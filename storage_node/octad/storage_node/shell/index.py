@@ -65,6 +65,10 @@ class IndexDamaged(Exception):
         self.directory = directory
 
 
+class IndexFailed(Exception):
+    """It takes no writes any more; a restart brings back from the journal what it lacks."""
+
+
 class Scan:
     """Entries of a range in order: iterate, or `seek` to leave out a stretch.
 
@@ -135,6 +139,7 @@ class Index:
     def _begin(self) -> None:
         stored = self.get(POSITION_KEY)
         self._position = Position(0) if stored is None else decode_position(stored)
+        self.failure: IndexFailed | None = None
         self.written_position = self.flushed_position = self._position
 
     def position(self) -> Position:
@@ -158,9 +163,15 @@ class Index:
     ) -> None:
         """Change all of these or none. Visible at once, durable with the next flush.
 
+        Raises IndexFailed, and so does everything after it: a write that is missing must not be
+        followed by one that speaks of what came later.
         `before`: what the caller has just read here under some of the keys, to spare a second look.
         """
-        self._write(puts, deletes)
+        self._check()
+        try:
+            self._write(puts, deletes)
+        except Exception as error:
+            raise self._failed(error) from error
         if puts and puts[-1][0] == POSITION_KEY:  # Where its writers put it.
             self.written_position = decode_position(puts[-1][1])
 
@@ -190,9 +201,16 @@ class Index:
         return cast("Iterator[tuple[bytes, bytes]]", found)
 
     def flush(self) -> None:
-        """Make everything written so far durable. Blocks: for a thread, or before closing."""
+        """Make everything written so far durable. Blocks: for a thread, or before closing.
+
+        Raises IndexFailed.
+        """
+        self._check()
         position = self.written_position
-        self._flush()
+        try:
+            self._flush()
+        except Exception as error:
+            raise self._failed(error) from error
         self.flushed_position = max(self.flushed_position, position)
 
     def _flush(self) -> None:
@@ -211,8 +229,19 @@ class Index:
         """Flush and unlock. Scans that are still held end: a live one would keep the lock."""
         for scan in list(self._scans):
             scan.close()
+        if self.failure is not None:
+            del self._database  # Its own closing would flush, fail again and keep the lock.
+            return
         self.flush()
         self._database.close()
+
+    def _check(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+    def _failed(self, error: Exception) -> IndexFailed:
+        self.failure = IndexFailed(f"the index cannot be written: {error}")
+        return self.failure
 
 
 def _options(cache: Cache) -> Options:

@@ -33,6 +33,7 @@ from octad.storage_node.shell.data_directory import (
     DataDirectoryError,
     new_incarnation,
 )
+from octad.storage_node.shell.index import IndexFailed
 from octad.storage_node.shell.join_proof import saying_who_joins
 from octad.storage_node.shell.journal_errors import CorruptRecord, ForeignSegment, SegmentMissing
 from octad.storage_node.shell.membership import RegisteredElsewhere
@@ -85,8 +86,11 @@ def run_node(options: NodeOptions) -> int:
     """Returns 0 after SIGTERM or SIGINT; raises CommandError when it cannot start or go on."""
     set_up_logging()
     config = _config(options)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_run(options, config))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_run(options, config))
+    except IndexFailed as error:  # At the end: the next start has the more to replay.
+        raise CommandError(str(error), f"look at the disk under {config.data}") from error
 
 
 def _config(options: NodeOptions) -> NodeConfig:
@@ -232,7 +236,7 @@ async def _start(
         raise CommandError(
             str(error), "stop one of the two; a copy of a data directory is no second node"
         ) from error
-    except OSError as error:
+    except (OSError, IndexFailed) as error:
         raise CommandError(
             f"{node_name(node.id)} cannot start: {error}", f"look at the disk under {config.data}"
         ) from error
