@@ -1,14 +1,16 @@
 """Whether an engine that is full costs what an empty one does, and what its index takes.
 
 The first 10,000 objects and the last ones are in two engines that take turns, so that other load
-hits both alike. Every row that is read lies in a file of the index, as after any restart. Keys are
-taken at random: the small index is in its cache, of the large one next to nothing is. All files are
-in the system's cache: waiting for a disk is no CPU, but asking it is.
+hits both alike. Every row that is read lies in a file of the index, as after any restart, and no
+files are being merged. Keys are taken at random: the small index is in its cache, of the large one
+next to nothing is. All files are in the system's cache: waiting for a disk is no CPU, but asking it
+is.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import random
 import statistics
@@ -60,6 +62,7 @@ async def many_objects(directory: Path, options: argparse.Namespace) -> None:
     row(f"{name}: put, mean of all, every thread of the process", "none", f"{cpu_us:.1f} µs")
     await _puts(name, small, large, total)
     memory = (_resident() - before) / total
+    await _at_rest(large)
     _gets(name, directory, small, large, total)
     memory = max(memory, (_resident() - before) / total)
     stored = index_file_bytes(directory / "large") / total
@@ -86,6 +89,13 @@ async def _put_us(site: EngineSite, numbers: range) -> float:
     cpu = time.thread_time()
     await put_all(site, map(_key, numbers), TINY)
     return (time.thread_time() - cpu) / len(numbers) * 1e6
+
+
+async def _at_rest(site: EngineSite) -> None:
+    """RocksDB has merged what it wants to merge: nothing of that is a get's."""
+    unfinished = ("rocksdb.compaction-pending", "rocksdb.num-running-compactions")
+    while any(site.index._database.property_int_value(name) for name in unfinished):
+        await asyncio.sleep(0.1)
 
 
 def _gets(name: str, directory: Path, small: EngineSite, large: EngineSite, total: int) -> None:

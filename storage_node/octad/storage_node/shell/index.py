@@ -44,6 +44,7 @@ _BLOOM_BITS_PER_KEY = 10  # One miss in a hundred reads a block for nothing.
 _HASH_RATIO = 0.75  # Of rows to buckets: a byte a row finds it without a search in its block.
 _BLOCKS_PER_RESTART = 16  # Of a block index: shared prefixes make it a sixth, so it stays at hand.
 _GETS_PER_FILL = 16  # What is asked for often is cached soon; what is not, hardly costs anything.
+_FLUSHES_PER_MERGE = 2  # Each file that is not merged yet is one more for every get to ask.
 _BACKGROUND_JOBS = 2
 _ALL = -1
 NOTHING_READ: Mapping[bytes, bytes | None] = {}
@@ -252,6 +253,7 @@ def _options(cache: Cache) -> Options:
     options.set_max_background_jobs(_BACKGROUND_JOBS)
     options.set_max_open_files(_ALL)  # One for 64 MiB; a get need not look up whether it is open.
     options.set_level_compaction_dynamic_level_bytes(True)  # At most a tenth of the bytes twice.
+    options.set_level_zero_file_num_compaction_trigger(_FLUSHES_PER_MERGE)
     options.set_compression_type(DBCompressionType.none())  # A get of 10 M rows costs a third less.
     options.set_bytes_per_sync(MIB)  # A flush spreads its writes instead of one burst at the end.
     options.set_keep_log_file_num(2)
