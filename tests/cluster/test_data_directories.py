@@ -204,6 +204,23 @@ def test_damage_in_the_journal_stops_a_start_with_file_and_offset(
         expect_all(cluster, "damaged", node)
 
 
+def test_an_index_that_cannot_be_opened_names_the_command_that_makes_it_anew(
+    start_cluster: StartCluster, refused: Refused
+) -> None:
+    cluster = start_cluster()
+    fill(cluster, "no-index")
+    cluster.stop()
+    node = cluster.data / "n1"
+    (node / "index" / "CURRENT").write_text("MANIFEST-999999\n")
+    line = refused(*restart(cluster))
+    assert f"{node / 'index'} cannot be opened" in line
+    assert f"run `octad index rebuild {node}`" in line
+    subprocess.run([OCTAD, "index", "rebuild", node], check=True)
+    cluster.start()
+    for number in range(3):
+        expect_all(cluster, "no-index", number)
+
+
 def test_damage_on_a_running_node_is_reported_and_another_copy_served(
     start_cluster: StartCluster,
 ) -> None:

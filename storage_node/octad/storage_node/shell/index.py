@@ -59,11 +59,9 @@ class IndexDamaged(Exception):
     """RocksDB cannot open it: it is damaged, or was copied while a node was running."""
 
     def __init__(self, directory: Path, why: str) -> None:
-        super().__init__(
-            f"{directory} cannot be opened ({why}); "
-            f"run `octad index rebuild {directory.parent}` to make it anew from the journal"
-        )
-        self.directory = directory
+        self.what = f"{directory} cannot be opened ({why})"
+        self.fix = f"run `octad index rebuild {directory.parent}` to make it anew from the journal"
+        super().__init__(f"{self.what}; {self.fix}")
 
 
 class IndexFailed(Exception):

@@ -33,9 +33,9 @@ from octad.storage_node.shell.data_directory import (
     DataDirectoryError,
     new_incarnation,
 )
-from octad.storage_node.shell.index import IndexFailed
+from octad.storage_node.shell.index import IndexDamaged, IndexFailed
 from octad.storage_node.shell.join_proof import saying_who_joins
-from octad.storage_node.shell.journal_errors import CorruptRecord, ForeignSegment, SegmentMissing
+from octad.storage_node.shell.journal_errors import IndexBehind, JournalDamage
 from octad.storage_node.shell.membership import RegisteredElsewhere
 from octad.storage_node.shell.node import Node, NodeConfig
 from octad.storage_node.shell.node_command import (
@@ -223,22 +223,23 @@ async def _start(
             joined = await _join(config, node_id, incarnation)
     identity = known or directory.initialize(config.token.cluster, joined.node, incarnation)
     _report(options, ID_WORD + b"%d\n" % identity.node)
-    node = Node(config, identity, joined, directory)
     try:
+        node = Node(config, identity, joined, directory)
         await node.start(cleanup)
-    except (CorruptRecord, SegmentMissing, ForeignSegment) as error:
+    except (DataDirectoryError, IndexBehind, IndexDamaged) as error:
+        raise CommandError(error.what, error.fix) from error
+    except JournalDamage as error:
         raise CommandError(
             str(error), "`octad journal verify` shows all that is wrong with this journal"
         ) from error
-    except DataDirectoryError as error:
-        raise CommandError(error.what, error.fix) from error
     except RegisteredElsewhere as error:
         raise CommandError(
             str(error), "stop one of the two; a copy of a data directory is no second node"
         ) from error
     except (OSError, IndexFailed) as error:
         raise CommandError(
-            f"{node_name(node.id)} cannot start: {error}", f"look at the disk under {config.data}"
+            f"{node_name(identity.node)} cannot start: {error}",
+            f"look at the disk under {config.data}",
         ) from error
     await node.ready()
     return node
