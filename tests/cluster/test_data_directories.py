@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from dataclasses import dataclass
@@ -139,6 +140,28 @@ def test_a_newer_format_is_refused(
     assert f"this octad knows {content[field]}" in line
 
 
+def test_a_node_that_is_put_back_as_it_was_is_refused_until_its_newer_disk_is_back(
+    start_cluster: StartCluster, refused: Refused
+) -> None:
+    cluster = start_cluster()
+    node, older, newer = (cluster.data / name for name in ("n1", "older", "newer"))
+    cluster.stop()
+    shutil.copytree(node, older)
+    cluster.start()
+    fill(cluster, "since")
+    cluster.stop()
+    node.rename(newer)
+    shutil.copytree(older, node)
+    line = refused(*restart(cluster))
+    assert f"{node} is an older copy" in line
+    assert "put the newer directory back, or move this one away" in line
+    shutil.rmtree(node)
+    newer.rename(node)
+    cluster.start()
+    for number in range(3):
+        expect_all(cluster, "since", number)
+
+
 def test_a_torn_tail_is_dropped_without_a_word(start_cluster: StartCluster) -> None:
     cluster = start_cluster()
     fill(cluster, "torn")
@@ -179,6 +202,23 @@ def test_damage_in_the_journal_stops_a_start_with_file_and_offset(
     cluster.start()
     for node in range(3):
         expect_all(cluster, "damaged", node)
+
+
+def test_an_index_that_cannot_be_opened_names_the_command_that_makes_it_anew(
+    start_cluster: StartCluster, refused: Refused
+) -> None:
+    cluster = start_cluster()
+    fill(cluster, "no-index")
+    cluster.stop()
+    node = cluster.data / "n1"
+    (node / "index" / "CURRENT").write_text("MANIFEST-999999\n")
+    line = refused(*restart(cluster))
+    assert f"{node / 'index'} cannot be opened" in line
+    assert f"run `octad index rebuild {node}`" in line
+    subprocess.run([OCTAD, "index", "rebuild", node], check=True)
+    cluster.start()
+    for number in range(3):
+        expect_all(cluster, "no-index", number)
 
 
 def test_damage_on_a_running_node_is_reported_and_another_copy_served(

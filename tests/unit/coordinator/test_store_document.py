@@ -48,6 +48,7 @@ WRITTEN_AGAIN: dict[str, Callable[[bytes], bytes]] = {
     KEYS.service("web", "a"): again(ServiceInstance),
     KEYS.fence(THREE): again(FenceRecord),
     KEYS.death(THREE): again(DeathRecord),
+    KEYS.run(THREE): again(int),
     KEYS.report(THREE): again(NodeReport),
     KEYS.shard(shard_id(PoolId(0), 17)): lambda data: encode_row(decode_row(data)),
     KEYS.bucket("photos"): again(BucketRecord),

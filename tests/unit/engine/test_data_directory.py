@@ -136,6 +136,52 @@ def test_a_copy_of_a_stopped_nodes_directory_is_as_good_as_it(tmp_path: Path) ->
     DataDirectory.open(Path(shutil.copytree(stopped, tmp_path / "copy")), CLUSTER).close()
 
 
+def test_each_run_has_a_number_that_is_on_the_disk_before_it_is_used(tmp_path: Path) -> None:
+    initialized(tmp_path)
+    for number in (1, 2, 3):
+        disk = DiskTwin()
+        directory = DataDirectory.open(tmp_path, CLUSTER, disk=disk)
+        before = len(disk.calls)
+        directory.begin_run(number - 1)
+        assert directory.run == number
+        assert "rename superblock.json.new superblock.json" in disk.calls[before:]
+        assert disk.calls[-2].startswith("sync_directory")
+        directory.close()
+    directory = DataDirectory.open(tmp_path, CLUSTER)
+    assert directory.run == 3
+    directory.close()
+
+
+def test_an_older_copy_of_a_directory_that_ran_again_is_refused_and_left_as_it_is(
+    tmp_path: Path,
+) -> None:
+    directory = DataDirectory.open(initialized(tmp_path / "n3"), CLUSTER)
+    directory.begin_run(0)
+    directory.close()
+    older = Path(shutil.copytree(tmp_path / "n3", tmp_path / "older"))
+    before = (older / "superblock.json").read_bytes()
+    directory = DataDirectory.open(older, CLUSTER)
+    with pytest.raises(data_directory.RolledBack) as refused:
+        directory.begin_run(2)
+    assert f"{older} is an older copy: it is as of run 1" in refused.value.what
+    assert "put the newer directory back, or move this one away" in refused.value.fix
+    assert (older / "superblock.json").read_bytes() == before
+    directory.close()
+
+
+def test_a_directory_of_an_octad_that_did_not_count_runs_begins_with_the_first(
+    tmp_path: Path,
+) -> None:
+    path = initialized(tmp_path) / "superblock.json"
+    content = json.loads(path.read_bytes())
+    del content["run"]
+    path.write_text(json.dumps(content))
+    directory = DataDirectory.open(tmp_path, CLUSTER)
+    directory.begin_run(0)
+    assert directory.run == 1
+    directory.close()
+
+
 def test_a_directory_whose_node_was_killed_is_no_copy_wherever_it_is_moved(tmp_path: Path) -> None:
     killed = initialized(tmp_path / "n3")
     program = (
@@ -198,4 +244,5 @@ def test_the_superblock_is_readable_to_people(tmp_path: Path) -> None:
         "cluster": CLUSTER,
         "node": 3,
         "incarnation": INCARNATION,
+        "run": 0,
     }

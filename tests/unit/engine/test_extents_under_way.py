@@ -6,8 +6,10 @@ import asyncio
 import time
 from typing import cast
 
+import pytest
+
 from octad.sharding.ids import BucketId, NodeId, PoolId, ShardId
-from octad.sharding.limits import EXTENT_BYTES_MAX, MIB
+from octad.sharding.limits import EXTENT_BYTES_MAX, MIB, PIECE_BYTES_MAX
 from octad.sharding.shard_map import Pool, ShardMap
 from octad.storage_node.core.object_store import Bucket, Unavailable
 from octad.storage_node.core.operations import PutPiece, decode_operation
@@ -54,6 +56,21 @@ async def test_a_piece_says_for_what_it_was_written_when_and_by_whom() -> None:
     for piece in site.pieces:
         assert (piece.bucket, piece.key, piece.upload, piece.writer) == (5, b"key", UPLOAD, 7)
         assert abs(piece.created_ms / 1000 - time.time()) < 60
+
+
+@pytest.mark.parametrize("limit", [PIECE_BYTES_MAX, EXTENT_BYTES_MAX])
+@pytest.mark.parametrize("more", [-1, 0, 1])
+async def test_a_body_of_each_limit_and_beside_it_is_kept_to_the_byte(
+    limit: int, more: int
+) -> None:
+    site = Site()
+    writer = site.writer()
+    await writer.write(bytes(limit + more))
+    extents = await writer.finish()
+    rest = [1] if limit == EXTENT_BYTES_MAX and more == 1 else []
+    assert [extent.length for extent in extents] == [limit + more - sum(rest), *rest]
+    by_extent = {extent.id: extent.length for extent in extents}
+    assert len(site.pieces) == sum(-(-length // PIECE_BYTES_MAX) for length in by_extent.values())
 
 
 async def test_extents_are_under_way_while_the_request_holds_its_row() -> None:

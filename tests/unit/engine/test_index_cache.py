@@ -36,3 +36,33 @@ def test_the_cache_grows_with_what_is_flushed(
     stored = sum(path.stat().st_size for path in (tmp_path / "index").glob("*.sst"))
     assert capacity(index) == int(stored * INDEX_CACHE_SHARE)
     index.close()
+
+
+def stored_index(directory: Path) -> Index:
+    index = Index(directory / "index")
+    index.write([(b"%08d" % number, bytes(100)) for number in range(10_000)])
+    index.flush()
+    return index
+
+
+def test_what_fits_into_the_cache_is_in_it_after_one_get(tmp_path: Path) -> None:
+    index = stored_index(tmp_path)
+    before = index._cache.get_usage()
+    index.get(b"%08d" % 5000)
+    assert index._cache.get_usage() > before
+    index.close()
+
+
+def test_a_get_of_what_does_not_fit_leaves_the_cache_alone_until_it_is_asked_for_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_module, "INDEX_CACHE_BYTES_MIN", 16 * 1024)
+    index = stored_index(tmp_path)
+    index.get(b"%08d" % 5000)  # The first of all fills, as every sixteenth does.
+    filled = index._cache.get_usage()
+    for number in range(15):
+        assert index.get(b"%08d" % (number * 500)) == bytes(100)
+        assert index._cache.get_usage() == filled
+    index.get(b"%08d" % 9000)
+    assert index._cache.get_usage() > filled
+    index.close()

@@ -37,10 +37,12 @@ from octad.storage_node.core.operations import (
     LogStart,
     encode_operation,
 )
-from octad.storage_node.core.record_format import Identity, RecordKind
+from octad.storage_node.core.record_format import Identity, Position, RecordKind, SegmentId
 from octad.storage_node.shell.counted_index import CountedIndex
+from octad.storage_node.shell.disk import Disk
 from octad.storage_node.shell.journal import Journal
-from octad.storage_node.shell.journal_errors import JournalFull
+from octad.storage_node.shell.journal_errors import IndexBehind, JournalFull
+from octad.storage_node.shell.retired_segments import RetiredSegments, write_retired
 from octad.storage_node.shell.shard_host import ShardHost
 
 NODE, OTHER = NodeId(1), NodeId(2)
@@ -329,4 +331,35 @@ async def test_who_is_put_in_charge_by_force_is_whole_after_a_crash_too(tmp_path
         kept = index.get(shard_state_key(FIRST))
         assert kept is not None
         assert decode_shard_state(kept).whole is None
+        host.close()
+
+
+async def test_an_index_that_lacks_what_was_compacted_away_is_named_with_the_way_out(
+    tmp_path: Path,
+) -> None:
+    """An older one was put back, or there is none: what is gone from the journal is not in it."""
+    kind = RecordKind.DELETE_OBJECT
+    fix = f"index in {tmp_path} is older than .* run `octad index rebuild {tmp_path}`"
+    async with disk(tmp_path) as (journal, _):
+        start(journal)
+        append(journal, FIRST, 5, 5, kind, deletion())
+    async with disk(tmp_path) as (journal, index):
+        with pytest.raises(IndexBehind, match=fix):  # Of entries 1 to 4, there is no trace.
+            host_on(journal, index).recover()
+    async with disk(tmp_path) as (journal, index):
+        index.write([(shard_state_key(FIRST), encode_value(ShardState(Seq(4), EPOCH, EPOCH)))])
+        host = host_on(journal, index)
+        host.recover()
+        host.close()
+        retired = RetiredSegments()
+        states = {SECOND: ShardState(Seq(9), EPOCH, EPOCH)}  # No entry of it is left at all.
+        retired.retire(SegmentId(1), [], states, Position(0))
+        write_retired(Disk(), tmp_path / "journal", retired)
+    async with disk(tmp_path) as (journal, index):
+        with pytest.raises(IndexBehind, match=fix):
+            host_on(journal, index).recover()
+    async with disk(tmp_path) as (journal, index):
+        index.write([(shard_state_key(SECOND), encode_value(states[SECOND]))])
+        host = host_on(journal, index)
+        host.recover()
         host.close()

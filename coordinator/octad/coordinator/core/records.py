@@ -107,6 +107,7 @@ class StoreKeys:
         self.access_keys = f"{self.prefix}keys/"
         self.fences = f"{self.prefix}fence/"
         self.deaths = f"{self.prefix}deaths/"
+        self.runs = f"{self.prefix}runs/"
         self.reports = f"{self.prefix}reports/"
         self.services = f"{self.prefix}services/"
         self.last_bucket_id = f"{self.prefix}last-bucket-id"
@@ -136,6 +137,9 @@ class StoreKeys:
 
     def death(self, node: NodeId) -> str:
         return f"{self.deaths}{node}"
+
+    def run(self, node: NodeId) -> str:
+        return f"{self.runs}{node}"
 
     def report(self, node: NodeId) -> str:
         return f"{self.reports}{node}"

@@ -2,16 +2,18 @@
 
     DIR/LOCK              flock-ed while a process has the directory; holds that process's id and
                           the file's own number on its file system
-    DIR/superblock.json   {"format_version", "cluster", "node", "incarnation"}
+    DIR/superblock.json   {"format_version", "cluster", "node", "incarnation", "run"}
     DIR/journal/          the journal's segments
     DIR/index/            the index, which the journal can rebuild
 
-The superblock is written once, when the node has an id, and appears whole or not at all. An error
-says what is wrong and what repairs it; nothing has been changed in the directory then.
+The superblock is written when the node has an id, and with the number of each run before that run
+does anything; it appears whole or not at all. An error says what is wrong and what repairs it;
+nothing has been changed in the directory then.
 
 A copy that was made while a node was running lacks what the node has acknowledged since, and parts
 of it are older than others: it must never take the node's place. It is known by its LOCK, which
-holds the number of another file. A node that stops empties that file, so a copy made then is good.
+holds the number of another file. A node that stops empties that file, so a copy made then is good
+until the node runs again: from then on the cluster knows of a later run than the copy does.
 """
 
 from __future__ import annotations
@@ -75,6 +77,10 @@ class CopiedWhileRunning(DataDirectoryError):
     """It is a copy, made while a process had the original."""
 
 
+class RolledBack(DataDirectoryError):
+    """It is an older copy of what the node has run on since."""
+
+
 class NotADirectory(DataDirectoryError):
     """Something else has the name."""
 
@@ -98,6 +104,7 @@ class Superblock(msgspec.Struct, frozen=True):
     cluster: str
     node: NodeId
     incarnation: str
+    run: int = 0  # How often a node has begun to run on it.
 
 
 class _Version(msgspec.Struct):
@@ -109,11 +116,11 @@ class _Version(msgspec.Struct):
 class DataDirectory:
     """A directory that this process has locked; `close` lets others have it."""
 
-    def __init__(self, path: Path, disk: Disk, lock: int, identity: Identity | None) -> None:
+    def __init__(self, path: Path, disk: Disk, lock: int, superblock: Superblock | None) -> None:
         self.path = path
-        self.identity = identity  # None until `initialize`, in a new directory.
         self._disk = disk
         self._lock = lock
+        self._superblock = superblock
 
     @classmethod
     def open(
@@ -125,7 +132,7 @@ class DataDirectory:
             disk.make_directory(path)
             lock = _locked(disk, path)
             try:
-                identity = _identity(disk, path, cluster, node)
+                superblock = _checked_superblock(disk, path, cluster, node)
                 _check_original(disk, path, lock)
                 _mark_in_use(disk, lock)
             except BaseException:
@@ -133,7 +140,7 @@ class DataDirectory:
                 raise
         except OSError as error:
             raise _explained(path, error) from error
-        return cls(path, disk, lock, identity)
+        return cls(path, disk, lock, superblock)
 
     @property
     def journal(self) -> Path:
@@ -143,11 +150,37 @@ class DataDirectory:
     def index(self) -> Path:
         return self.path / "index"
 
+    @property
+    def identity(self) -> Identity | None:
+        """Whose it is; None until `initialize`, in a new directory."""
+        known = self._superblock
+        return None if known is None else Identity(known.cluster, known.node, known.incarnation)
+
+    @property
+    def run(self) -> int:
+        """The number of the latest run; 0 before the first."""
+        return 0 if self._superblock is None else self._superblock.run
+
     def initialize(self, cluster: str, node: NodeId, incarnation: str) -> Identity:
         """Say for good whose directory this is, durably."""
         assert self.identity is None
         assert len(bytes.fromhex(incarnation)) == _INCARNATION_BYTES
-        superblock = Superblock(FORMAT_VERSION, cluster, node, incarnation)
+        self._write(Superblock(FORMAT_VERSION, cluster, node, incarnation))
+        return Identity(cluster, node, incarnation)
+
+    def begin_run(self, seen: int) -> None:
+        """Number this run, durably. Raises RolledBack where the cluster has `seen` a later one."""
+        assert self._superblock is not None
+        if self.run < seen:
+            raise RolledBack(
+                f"{self.path} is an older copy: it is as of run {self.run} of this node, the "
+                f"cluster has seen run {seen}, and what was acknowledged since is missing here",
+                "put the newer directory back, or move this one away and let the node join as a "
+                "new one: the others have its data",
+            )
+        self._write(msgspec.structs.replace(self._superblock, run=self.run + 1))
+
+    def _write(self, superblock: Superblock) -> None:
         content = msgspec.json.format(msgspec.json.encode(superblock), indent=2) + b"\n"
         temporary = self.path / _TEMPORARY_NAME
         try:
@@ -162,8 +195,7 @@ class DataDirectory:
             self._disk.sync_directory(self.path.parent)
         except OSError as error:
             raise _explained(self.path, error) from error
-        self.identity = Identity(cluster, node, incarnation)
-        return self.identity
+        self._superblock = superblock
 
     def close(self) -> None:
         """Unlock, and say that whoever copies it from now on gets all of it."""
@@ -203,7 +235,9 @@ def read_superblock(disk: Disk, path: Path) -> Superblock | None:
         ) from error
 
 
-def _identity(disk: Disk, path: Path, cluster: str, node: NodeId | None) -> Identity | None:
+def _checked_superblock(
+    disk: Disk, path: Path, cluster: str, node: NodeId | None
+) -> Superblock | None:
     superblock = read_superblock(disk, path)
     if superblock is None:
         _check_new(disk, path)
@@ -218,7 +252,7 @@ def _identity(disk: Disk, path: Path, cluster: str, node: NodeId | None) -> Iden
             f"{path} belongs to node {node_name(superblock.node)}, not to {node_name(node)}",
             "name that node's own directory with --data",
         )
-    return Identity(superblock.cluster, superblock.node, superblock.incarnation)
+    return superblock
 
 
 def _check_new(disk: Disk, path: Path) -> None:

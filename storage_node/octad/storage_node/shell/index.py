@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import takewhile
+from itertools import cycle, takewhile
 from pathlib import Path
 from typing import cast
 
@@ -42,6 +42,9 @@ from octad.storage_node.core.record_format import Position
 
 _BLOOM_BITS_PER_KEY = 10  # One miss in a hundred reads a block for nothing.
 _HASH_RATIO = 0.75  # Of rows to buckets: a byte a row finds it without a search in its block.
+_BLOCKS_PER_RESTART = 16  # Of a block index: shared prefixes make it a sixth, so it stays at hand.
+_GETS_PER_FILL = 16  # What is asked for often is cached soon; what is not, hardly costs anything.
+_FLUSHES_PER_MERGE = 2  # Each file that is not merged yet is one more for every get to ask.
 _BACKGROUND_JOBS = 2
 _ALL = -1
 NOTHING_READ: Mapping[bytes, bytes | None] = {}
@@ -56,11 +59,13 @@ class IndexDamaged(Exception):
     """RocksDB cannot open it: it is damaged, or was copied while a node was running."""
 
     def __init__(self, directory: Path, why: str) -> None:
-        super().__init__(
-            f"{directory} cannot be opened ({why}); "
-            f"run `octad index rebuild {directory.parent}` to make it anew from the journal"
-        )
-        self.directory = directory
+        self.what = f"{directory} cannot be opened ({why})"
+        self.fix = f"run `octad index rebuild {directory.parent}` to make it anew from the journal"
+        super().__init__(f"{self.what}; {self.fix}")
+
+
+class IndexFailed(Exception):
+    """It takes no writes any more; a restart brings back from the journal what it lacks."""
 
 
 class Scan:
@@ -124,6 +129,8 @@ class Index:
         self._write_options = WriteOptions()
         # The stubs call this a method; it is an attribute.
         self._write_options.disable_wal = True  # type: ignore[assignment, method-assign]
+        self._filling, self._sparing = ReadOptions(), ReadOptions()
+        self._sparing.fill_cache(False)  # type: ignore[call-arg]  # The stubs forget the argument.
         self._scans: weakref.WeakSet[Scan] = weakref.WeakSet()
         self._fit_cache()
         self._begin()
@@ -131,6 +138,7 @@ class Index:
     def _begin(self) -> None:
         stored = self.get(POSITION_KEY)
         self._position = Position(0) if stored is None else decode_position(stored)
+        self.failure: IndexFailed | None = None
         self.written_position = self.flushed_position = self._position
 
     def position(self) -> Position:
@@ -138,8 +146,12 @@ class Index:
         return self._position
 
     def get(self, key: bytes) -> bytes | None:
-        """The value at `key`."""
-        value: bytes | None = self._database.get(key)
+        """The value at `key`.
+
+        Where the cache cannot hold all rows, to put a block in and another out is a third of the
+        cost of a get, for a block that is in the system's cache already: most gets leave it.
+        """
+        value: bytes | None = self._database.get(key, None, next(self._get_options))
         return value
 
     def write(
@@ -150,9 +162,15 @@ class Index:
     ) -> None:
         """Change all of these or none. Visible at once, durable with the next flush.
 
+        Raises IndexFailed, and so does everything after it: a write that is missing must not be
+        followed by one that speaks of what came later.
         `before`: what the caller has just read here under some of the keys, to spare a second look.
         """
-        self._write(puts, deletes)
+        self._check()
+        try:
+            self._write(puts, deletes)
+        except Exception as error:
+            raise self._failed(error) from error
         if puts and puts[-1][0] == POSITION_KEY:  # Where its writers put it.
             self.written_position = decode_position(puts[-1][1])
 
@@ -182,9 +200,16 @@ class Index:
         return cast("Iterator[tuple[bytes, bytes]]", found)
 
     def flush(self) -> None:
-        """Make everything written so far durable. Blocks: for a thread, or before closing."""
+        """Make everything written so far durable. Blocks: for a thread, or before closing.
+
+        Raises IndexFailed.
+        """
+        self._check()
         position = self.written_position
-        self._flush()
+        try:
+            self._flush()
+        except Exception as error:
+            raise self._failed(error) from error
         self.flushed_position = max(self.flushed_position, position)
 
     def _flush(self) -> None:
@@ -194,14 +219,28 @@ class Index:
     def _fit_cache(self) -> None:
         """Give the cache room for some of the rows; filters and indexes are not in it."""
         stored = self._database.property_int_value("rocksdb.live-sst-files-size") or 0
-        self._cache.set_capacity(max(INDEX_CACHE_BYTES_MIN, int(stored * INDEX_CACHE_SHARE)))
+        capacity = max(INDEX_CACHE_BYTES_MIN, int(stored * INDEX_CACHE_SHARE))
+        self._cache.set_capacity(capacity)
+        sparing = 0 if stored <= capacity else _GETS_PER_FILL - 1
+        self._get_options = cycle([self._filling] + [self._sparing] * sparing)
 
     def close(self) -> None:
         """Flush and unlock. Scans that are still held end: a live one would keep the lock."""
         for scan in list(self._scans):
             scan.close()
+        if self.failure is not None:
+            del self._database  # Its own closing would flush, fail again and keep the lock.
+            return
         self.flush()
         self._database.close()
+
+    def _check(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+    def _failed(self, error: Exception) -> IndexFailed:
+        self.failure = IndexFailed(f"the index cannot be written: {error}")
+        return self.failure
 
 
 def _options(cache: Cache) -> Options:
@@ -212,6 +251,7 @@ def _options(cache: Cache) -> Options:
     options.set_max_background_jobs(_BACKGROUND_JOBS)
     options.set_max_open_files(_ALL)  # One for 64 MiB; a get need not look up whether it is open.
     options.set_level_compaction_dynamic_level_bytes(True)  # At most a tenth of the bytes twice.
+    options.set_level_zero_file_num_compaction_trigger(_FLUSHES_PER_MERGE)
     options.set_compression_type(DBCompressionType.none())  # A get of 10 M rows costs a third less.
     options.set_bytes_per_sync(MIB)  # A flush spreads its writes instead of one burst at the end.
     options.set_keep_log_file_num(2)
@@ -236,5 +276,6 @@ def _table_options(cache: Cache) -> BlockBasedOptions:
     table.set_data_block_index_type(DataBlockIndexType.binary_and_hash())
     table.set_data_block_hash_ratio(_HASH_RATIO)
     table.set_index_type(BlockBasedIndexType.binary_search())
+    table.set_index_block_restart_interval(_BLOCKS_PER_RESTART)
     table.set_cache_index_and_filter_blocks(False)
     return table

@@ -45,6 +45,7 @@ class IndexApplier:
         perform: Callable[[ShardReplica, Actions], None],
         make_half: Callable[[ShardReplica, SplitLog], ShardReplica],
         on_whole: Callable[[ShardId, Seq], None],
+        on_failed: Callable[[Exception], None],
         now: Callable[[], float],
     ) -> None:
         self._index = index
@@ -53,6 +54,7 @@ class IndexApplier:
         self._perform = perform
         self._make_half = make_half
         self._on_whole = on_whole
+        self._on_failed = on_failed
         self._now = now
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[Entry, tuple[asyncio.Future[None], float]] = {}
@@ -60,12 +62,13 @@ class IndexApplier:
         self._later: list[tuple[ShardReplica, tuple[Entry, ...]]] = []  # Nobody waits.
         self._apply_planned = False
         self._later_timer: asyncio.TimerHandle | None = None
+        self._failed = False
         self._recovering = True  # Where a replay has to begin is not known before it has ended.
         self._next_applied: asyncio.Future[None] | None = None
 
     def close(self) -> None:
         """Apply what is committed, fail what waits; nothing is applied any more."""
-        if not self._recovering:
+        if not self._recovering and not self._failed:
             self.apply_all()
         if self._later_timer is not None:
             self._later_timer.cancel()
@@ -151,7 +154,19 @@ class IndexApplier:
         self._apply(applying)
 
     def _apply(self, applying: list[tuple[ShardReplica, tuple[Entry, ...]]]) -> None:
-        """Write it to the index, with the states that say so, in one batch."""
+        """Or none of it, and then nothing any more: later entries would hide that these lack."""
+        if self._failed:
+            return
+        try:
+            self._write(applying)
+        except Exception as error:  # Also RocksDB's of a read, which have no class of their own.
+            if self._recovering:
+                raise
+            self._failed = True
+            self._on_failed(error)
+
+    def _write(self, applying: list[tuple[ShardReplica, tuple[Entry, ...]]]) -> None:
+        """To the index, with the states that say so, in one batch."""
         index_changes = IndexChanges(self._index.get)
         changed: set[ShardReplica] = set()
         wishes: list[tuple[ShardReplica, Actions]] = []

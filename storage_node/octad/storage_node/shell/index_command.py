@@ -30,6 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
         read_superblock,
     )
     from octad.storage_node.shell.disk import Disk
+    from octad.storage_node.shell.index import IndexFailed
     from octad.storage_node.shell.journal_errors import JournalDamage
 
     disk, path = Disk(), arguments.directory
@@ -44,6 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
             directory.close()
     except DataDirectoryError as error:
         raise CommandError(error.what, error.fix) from error
+    except IndexFailed as error:
+        raise CommandError(str(error), "the old index was left as it was") from error
     except JournalDamage as error:
         raise CommandError(str(error), "the index was left as it is") from error
     print(

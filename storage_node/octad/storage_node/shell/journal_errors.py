@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from octad.sharding.ids import ShardId, shard_name
+
 
 class JournalDamage(Exception):
     """Base of what makes a journal unreadable from some place on."""
@@ -35,6 +37,18 @@ class SegmentMissing(JournalDamage):
             "let the node join again as a new one"
         )
         self.file = file
+
+
+class IndexBehind(JournalDamage):
+    """The index does not show entries that the journal has given up: it is older, or was lost."""
+
+    def __init__(self, data: Path, shard: ShardId) -> None:
+        self.what = (
+            f"the index in {data} is older than the journal beside it, or was lost: it lacks "
+            f"entries of shard {shard_name(shard)} that were compacted away"
+        )
+        self.fix = f"run `octad index rebuild {data}` to make it anew from the journal"
+        super().__init__(f"{self.what}; {self.fix}")
 
 
 class DamagedNote(JournalDamage):

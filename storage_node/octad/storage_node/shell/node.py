@@ -1,6 +1,6 @@
 """One storage node: its parts put together, started in order and stopped in reverse.
 
-    data directory ─ join ─ journal and index (replay) ─ store, mirror ─ RPC ─ shards ─ front door
+    data directory ─ join ─ run ─ journal and index (replay) ─ RPC ─ mirror ─ shards ─ front door
 
 What each part does is in its own file; this one only knows which needs which.
 """
@@ -41,6 +41,7 @@ from octad.storage_node.shell.cluster_objects import ClusterObjects
 from octad.storage_node.shell.compactor import check_segments
 from octad.storage_node.shell.counted_index import CountedIndex
 from octad.storage_node.shell.data_directory import DataDirectory
+from octad.storage_node.shell.disk_run import begin_run
 from octad.storage_node.shell.engine_upkeep import EngineUpkeep
 from octad.storage_node.shell.extent_upkeep import WAITS_VARIABLE, ExtentUpkeep, waits_of
 from octad.storage_node.shell.front_door.server import FrontDoor
@@ -94,6 +95,7 @@ class Node:
         self.id = identity.node
         self.failure: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         self._config = config
+        self._directory = directory
         self._identity = identity
         self._region = joined.region
         self._boot = os.urandom(BOOT_BYTES)
@@ -215,6 +217,7 @@ class Node:
         cleanup.callback(self._index.close)
         cleanup.push_async_callback(self._journal.close)
         cleanup.callback(self._host.close)
+        await begin_run(self._directory, self.id, self._store, self._keys)
         check_segments(self._journal, self._index)
         self._index.follow(self._journal)
         self._index.before_flush = self._host.before_flush

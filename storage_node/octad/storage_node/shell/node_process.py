@@ -33,8 +33,9 @@ from octad.storage_node.shell.data_directory import (
     DataDirectoryError,
     new_incarnation,
 )
+from octad.storage_node.shell.index import IndexDamaged, IndexFailed
 from octad.storage_node.shell.join_proof import saying_who_joins
-from octad.storage_node.shell.journal_errors import CorruptRecord, ForeignSegment, SegmentMissing
+from octad.storage_node.shell.journal_errors import IndexBehind, JournalDamage
 from octad.storage_node.shell.membership import RegisteredElsewhere
 from octad.storage_node.shell.node import Node, NodeConfig
 from octad.storage_node.shell.node_command import (
@@ -85,8 +86,11 @@ def run_node(options: NodeOptions) -> int:
     """Returns 0 after SIGTERM or SIGINT; raises CommandError when it cannot start or go on."""
     set_up_logging()
     config = _config(options)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_run(options, config))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_run(options, config))
+    except IndexFailed as error:  # At the end: the next start has the more to replay.
+        raise CommandError(str(error), f"look at the disk under {config.data}") from error
 
 
 def _config(options: NodeOptions) -> NodeConfig:
@@ -219,10 +223,12 @@ async def _start(
             joined = await _join(config, node_id, incarnation)
     identity = known or directory.initialize(config.token.cluster, joined.node, incarnation)
     _report(options, ID_WORD + b"%d\n" % identity.node)
-    node = Node(config, identity, joined, directory)
     try:
+        node = Node(config, identity, joined, directory)
         await node.start(cleanup)
-    except (CorruptRecord, SegmentMissing, ForeignSegment) as error:
+    except (DataDirectoryError, IndexBehind, IndexDamaged) as error:
+        raise CommandError(error.what, error.fix) from error
+    except JournalDamage as error:
         raise CommandError(
             str(error), "`octad journal verify` shows all that is wrong with this journal"
         ) from error
@@ -230,9 +236,10 @@ async def _start(
         raise CommandError(
             str(error), "stop one of the two; a copy of a data directory is no second node"
         ) from error
-    except OSError as error:
+    except (OSError, IndexFailed) as error:
         raise CommandError(
-            f"{node_name(node.id)} cannot start: {error}", f"look at the disk under {config.data}"
+            f"{node_name(identity.node)} cannot start: {error}",
+            f"look at the disk under {config.data}",
         ) from error
     await node.ready()
     return node

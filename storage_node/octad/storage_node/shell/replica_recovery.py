@@ -29,8 +29,10 @@ from octad.storage_node.shell.history_writer import installed_copy
 from octad.storage_node.shell.index import Index
 from octad.storage_node.shell.index_applier import state_entry
 from octad.storage_node.shell.journal import Journal
+from octad.storage_node.shell.journal_errors import IndexBehind
 from octad.storage_node.shell.replica_table import ReplicaTable
 from octad.storage_node.shell.request_ids import RequestIds
+from octad.storage_node.shell.retired_segments import read_retired
 
 Perform = Callable[[ShardReplica, Actions], None]
 
@@ -71,7 +73,10 @@ def replay(
     perform: Perform,
     now: float,
 ) -> None:
-    """Every record that the rows may not show yet, in the journal's order."""
+    """Every record that the rows may not show yet, in the journal's order.
+
+    Raises IndexBehind, and what reading the journal does.
+    """
     begin, saved_at = index.position(), request_ids.load()
     for location, record in journal.replay(min(begin, saved_at or begin)):
         replica = table.replica(record.shard)
@@ -89,8 +94,21 @@ def replay(
         else:
             replica.recover(entry_of(location, record), record.commit)
         request_ids.replayed(record, replica.log.applied)
+    _check_nothing_is_missing(table, journal)
     for shard, pairs in request_ids.take_found().items():
         table.replica(shard).log.requests.restore(pairs, now)
+
+
+def _check_nothing_is_missing(table: ReplicaTable, journal: Journal) -> None:
+    """Compaction gives up only what the rows show. An older index was put back, or none was left,
+    if entries are gone that neither it nor the journal has."""
+    data = journal.directory.parent
+    for shard, replica in table.replicas.items():
+        if replica.missing_before is not None:
+            raise IndexBehind(data, shard)
+    for shard, state in read_retired(journal.disk, journal.directory).states.items():
+        if table.replica(shard).log.end < state.applied:
+            raise IndexBehind(data, shard)
 
 
 def entry_of(location: Location, record: Record) -> Entry:

@@ -47,7 +47,7 @@ from octad.storage_node.core.failover.shard_replica import ShardReplica
 from octad.storage_node.core.messages import Message
 from octad.storage_node.core.operations import Operation
 from octad.storage_node.core.record_format import Position, RecordKind
-from octad.storage_node.shell.index import Index
+from octad.storage_node.shell.index import Index, IndexFailed
 from octad.storage_node.shell.index_applier import IndexApplier, WriteFailed, state_entry
 from octad.storage_node.shell.journal import Journal
 from octad.storage_node.shell.journal_errors import JournalFull
@@ -112,6 +112,7 @@ class ShardHost:
             self._perform,
             self._make_half,
             self._whole,
+            self._index_failed,
             now,
         )
         self._inbox = ReplicaInbox(self._table, journal, self._beats, self._tell)
@@ -175,7 +176,8 @@ class ShardHost:
                 timer.cancel()
         self.applier.close()
         self._mail.close()
-        if not self._recovering:  # Else how far the rows go is not known.
+        if not self._recovering and self.index.failure is None:
+            # Else how far the rows go is not known.
             self.before_flush()
 
     # -- the configuration store ---------------------------------------------------------------
@@ -251,6 +253,13 @@ class ShardHost:
             self._perform(replica, replica.fail())
         except Exception as error:
             self._on_failed(error)
+
+    def _index_failed(self, error: Exception) -> None:
+        """Its rows are older than the replicas believe: nobody reads them here any more."""
+        for replica in self.replicas.values():
+            if not replica.failed:
+                self._perform(replica, replica.fail())
+        self._on_failed(error)
 
     def _sweep_overdue(self) -> None:
         self._sweep = self._loop.call_later(limits.WRITE_TIMEOUT_SWEEP_S, self._sweep_overdue)
@@ -409,6 +418,8 @@ class ShardHost:
                 performers[type(action)](replica, action)
         except JournalFull as error:  # Not of a client's write: for those, room is made first.
             self._on_failed(error)  # The replica is ahead of its disk: the node must not go on.
+        except IndexFailed as error:
+            self._index_failed(error)
         if self.leases.beat_soon:
             self._beats.send_news()
 
