@@ -200,10 +200,13 @@ class Journal:
         """
         self._make_room(RECORD_HEADER_BYTES + metadata_bytes + data_bytes, kind)
 
-    def read(self, location: Location) -> Record:
-        """The record at `location`, verified as a whole. Raises CorruptRecord."""
+    def read(self, location: Location, *, cached: bool = True) -> Record:
+        """The record at `location`, verified as a whole. Raises CorruptRecord.
+
+        What is not `cached` is not expected to be read again soon.
+        """
         file = self._files.get(location.segment) or self._open_for_reading(location)
-        return file.read(location.offset, location.length)
+        return file.read(location.offset, location.length, cached=cached)
 
     def read_if_cached(self, location: Location) -> Record | None:
         """`read` without waiting for the disk: None where that would be needed."""
