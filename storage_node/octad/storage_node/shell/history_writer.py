@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Callable
 
 from octad.sharding.ids import BucketId, Epoch, PoolId, Seq, ShardId, pool_of
-from octad.sharding.limits import HISTORY_STEP_ROWS
+from octad.sharding.limits import HISTORY_FLUSH_S, HISTORY_STEP_ROWS
 from octad.storage_node.core.copy_format import FROM_ANOTHER_NODE, Copied, encode_copied, row_key
 from octad.storage_node.core.history_format import (
     HistoryCopied,
@@ -73,9 +73,9 @@ class HistoryWriter:
         self._index = index
         self._pool_of_bucket = pool_of_bucket
         self._copied_to: dict[ShardId, SegmentId] = {}
-        self.appended = 0  # Records, for those who ask how busy the journal is otherwise.
         self._flushing = asyncio.Lock()
         self._flushes_begun = self._flushes_done = 0
+        self._flushed_at = float("-inf")
         for key, value in index.scan(SHARD_STATES, past(SHARD_STATES)):
             if decode_shard_state(value).whole is not None:
                 self._protect(decode_shard_state_key(key))
@@ -205,8 +205,11 @@ class HistoryWriter:
     async def _flush_index(self) -> None:
         """What the index has now is durable; whoever waits meanwhile shares the next flush."""
         wanted = self._flushes_begun + 1
+        loop = asyncio.get_running_loop()
         async with self._flushing:
             if self._flushes_done < wanted:
+                await asyncio.sleep(self._flushed_at + HISTORY_FLUSH_S - loop.time())
+                self._flushed_at = loop.time()
                 self._flushes_begun += 1
                 await self._index.flush_in_thread()
                 self._flushes_done = self._flushes_begun
@@ -224,7 +227,7 @@ class HistoryWriter:
         """Not from a full disk's reserve, unlike what compaction copies."""
         self._protect(shard)
         self._journal.make_room(len(metadata), len(data))
-        self.appended += 1
+        self._journal.upkeep_appended += 1
         return self._journal.append(kind, shard, epoch, seq, Seq(0), request_id, metadata, data)
 
     def _protect(self, shard: ShardId) -> None:

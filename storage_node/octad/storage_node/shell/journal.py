@@ -111,6 +111,7 @@ class Journal:
         self.pending_bytes = 0  # Given a place, not yet durable.
         self.durable_to = Position(0)
         self.records_appended = 0
+        self.upkeep_appended = 0  # Of these, what no client waits for; told by who appends it.
         self.batches_synced = 0
 
     @classmethod
