@@ -102,8 +102,9 @@ async def finished(story: Story) -> tuple[Held, Held]:
     receiver.commit(OTHER, Seq(9))
     assert receiver.replica(SHARD).whole is None
     story.copier.forget_marks(SHARD, receiver.replica(SHARD).log.applied)
-    await asyncio.sleep(0.01)
-    assert not receiver.marks()
+    async with asyncio.timeout(10):
+        while receiver.marks():
+            await asyncio.sleep(0.001)
     receiver.check()
     return receiver.held(SHARD), story.source.held(SHARD)
 

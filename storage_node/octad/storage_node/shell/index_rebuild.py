@@ -15,12 +15,11 @@ from octad.storage_node.core.index_format import (
     shard_state_key,
 )
 from octad.storage_node.core.rebuilding import Rebuilder, Survey
-from octad.storage_node.core.record_format import Identity, Position, SegmentId
+from octad.storage_node.core.record_format import Identity, Position
 from octad.storage_node.shell.counted_index import CountedIndex
 from octad.storage_node.shell.disk import Disk
 from octad.storage_node.shell.journal_recovery import JournalRecovery
 from octad.storage_node.shell.retired_segments import read_retired
-from octad.storage_node.shell.segment_file import segments_in
 
 _BATCH_CHANGES = 2000
 
@@ -42,9 +41,8 @@ def rebuild(
     on_progress: Callable[[int], None] = lambda _records: None,
 ) -> Rebuilt:
     """Fill the empty `index`; it is flushed in the end. Raises JournalDamage, OSError."""
-    oldest = next(iter(segments_in(disk, journal)), SegmentId(0))
-    survey = Survey(read_retired(disk, journal).states, oldest)
     reading = JournalRecovery(disk, journal, identity, Position(0))
+    survey = Survey(read_retired(disk, journal).states, reading.oldest)
     for location, record in reading.records(local=True):
         survey.see(location, record)
     rebuilder = Rebuilder(survey, index.get)

@@ -61,8 +61,11 @@ class JournalRecovery:
         self._start = start
         self._start_segment = segment_of(start)
         self._whole = False
-        self._segments = segments_in(disk, directory)
         self._retired = read_retired(disk, directory)
+        # A retired segment's file may still be there, for readers, or after a crash. It is gone all
+        # the same: what made its records void is not kept any more.
+        there = segments_in(disk, directory)
+        self._segments = [segment for segment in there if not self._retired.has(segment)]
         self._beyond: list[SegmentId] = []  # Segments above the end: prepared, or torn.
         self.end = Position(0) if offset_of(start) == RECORDS_OFFSET else start
         self.ends: list[tuple[SegmentId, int]] = []  # Of each segment that was read.
@@ -73,6 +76,11 @@ class JournalRecovery:
         """An id that no segment had before."""
         retired = self._retired.last()
         return SegmentId(max([self._start_segment, retired, *self._segments]) + 1)
+
+    @property
+    def oldest(self) -> SegmentId:
+        """The first segment that is left; 0 where none is."""
+        return next(iter(self._segments), SegmentId(0))
 
     def records(self, *, local: bool = False) -> Iterator[tuple[Location, Record]]:
         """Every record from the start to the end; the node's own only if `local` asks for them."""
