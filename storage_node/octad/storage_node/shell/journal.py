@@ -411,6 +411,10 @@ class Journal:
     def identity(self) -> Identity:
         return self._identity
 
+    def is_full(self) -> bool:
+        """Whether the next segment will be refused to all but what frees space."""
+        return self._disk.free_bytes(self._directory) < _RESERVE_SEGMENTS * self.segment_bytes
+
     def nearly_full(self) -> bool:
         """Whether compaction should take whatever it can get."""
         free = self._disk.free_bytes(self._directory)
