@@ -106,7 +106,7 @@ class HistoryWriter:
         return lacking, gone
 
     def _is_newer(self, shard: ShardId, row: HistoryRow) -> bool:
-        return is_newer(shard, decode_shard_order_key(row.order_key), row.seq, self._index.get)
+        return is_newer(shard, decode_shard_order_key(row.order_key), row.seq, {}, self._index.get)
 
     async def _goes(self, shard: ShardId, order_key: bytes, as_of: Seq) -> bool:
         """Whether a row that the source lacks is of this shard, and not newer than the page."""
@@ -142,7 +142,7 @@ class HistoryWriter:
             encode_copied(copied),
             data,
         )
-        one = IndexChanges(self._index.get)
+        one = IndexChanges(_nothing)  # What was there before makes the row no other one.
         one.apply(operation, appended.location, shard, row.epoch, row.seq)
         value = one.changes[index_key]
         assert value is not None
@@ -153,13 +153,17 @@ class HistoryWriter:
         if not copied:
             return
         await self._journal.durable(max(lsn for lsn, _, _ in copied))
+        get = self._index.get
         for first in range(0, len(copied), HISTORY_STEP_ROWS):
             puts: list[tuple[bytes, bytes]] = []
+            before: dict[bytes, bytes | None] = {}
             for _, row, value in copied[first : first + HISTORY_STEP_ROWS]:
-                if self._is_newer(shard, row):
-                    puts.append((decode_shard_order_key(row.order_key), value))
+                key = decode_shard_order_key(row.order_key)
+                before[key] = get(key)
+                if is_newer(shard, key, row.seq, before, get):
+                    puts.append((key, value))
                     puts.append((row.order_key, b""))
-            self._index.write(puts)
+            self._index.write(puts, (), before)
             await asyncio.sleep(0)
 
     async def delete(self, shard: ShardId, as_of: Seq, order_keys: list[bytes]) -> None:
@@ -239,6 +243,10 @@ class HistoryWriter:
         if known < copied_to:
             self._index.write([(copied_to_key(shard), encode_copied_to(copied_to))])
         self._copied_to[shard] = max(known, copied_to)
+
+
+def _nothing(_key: bytes) -> None:
+    return None
 
 
 def installed_copy(index: Index, shard: ShardId, start: Seq) -> InstalledCopy | None:
