@@ -164,7 +164,7 @@ async def test_what_is_said_while_one_of_four_nodes_loses_its_disk_is_true(tmp_p
         cluster.nodes[4].kill()
         cluster.wipe(4)
         away = await asked.until(lambda status: not is_whole(status), "a node is missed")
-        assert away.state == "degraded"
+        assert away.state == "degraded", away
         assert away.copying.missing or away.problems, away
         await asked.until(lambda s: any(not n.live for n in s.nodes), "n4's lease ends")
         found = await asked.problems()

@@ -146,6 +146,8 @@ def test_an_older_copy_takes_the_place_of_a_lone_survivor_that_is_gone(
     assert "is void" in cluster.nodes[0].log.read_text()
     code, said = cluster.octad("doctor")
     assert (code, "n1 has void copies" in said) == (2, True), said
+    until(lambda: of_no_use(cluster, "n1", "void") == SHARDS, "n1 finds its copies void")
+    assert "n1 has void copies of 256 shards (0/0, " in cluster.octad("status")[1]
 
     cluster.nodes[0].kill()
     shutil.rmtree(cluster.data(0))
@@ -153,6 +155,12 @@ def test_an_older_copy_takes_the_place_of_a_lone_survivor_that_is_gone(
     until(lambda: full_strength(cluster), "n3 takes the copies that are missing")
     assert cluster.get(2, [*EARLIER, "later"]) == [*(k.encode() for k in EARLIER), b"later"]
     assert cluster.get(2, ALONE) == [404] * len(ALONE)
+
+
+def of_no_use(cluster: TwoNodes, name: str, kind: str) -> int:
+    """How many of a node's copies `octad status --json` says are void, or failed."""
+    nodes = json.loads(cluster.octad("status", "--json")[1])["nodes"]
+    return next(len(node[kind]) for node in nodes if node["name"] == name)
 
 
 def unavailable(cluster: TwoNodes) -> int:

@@ -1,11 +1,13 @@
 """`make bench-repair`: a node is lost with its disk; how fast is all there three times again?
 
 Starts three nodes, fills them, kills one with SIGKILL, deletes its data, starts an empty one in its
-place, and waits until every shard has three verified copies. Once with large objects, once with
-small ones. Beside each: what the disk and loopback do with the same bytes (`reference.py`).
+place, and waits until every shard has three verified copies. Some rounds of that with large
+objects, some with small ones. Before and after each round: what the disk and loopback do with the
+same bytes (`reference.py`); a round is compared with the mean of both.
 
 --mib N       of large objects (default 1024), of 1 MB each
 --small N     objects of 4 KiB (default 20000)
+--rounds N    of each (default 5)
 --disk DIR    where the data lies (default: this checkout's disk)
 """
 
@@ -15,6 +17,7 @@ import argparse
 import asyncio
 import contextlib
 import signal
+import statistics
 import sys
 import tempfile
 import time
@@ -25,7 +28,7 @@ from types import FrameType
 
 from tools.bench.load import REPOSITORY, Load, LoadFailed, build
 from tools.bench.machine import commit, machine
-from tools.bench_repair.reference import Reference, measure
+from tools.bench_repair.reference import Objects, Reference, measure
 from tools.bench_repair.site import ACCESS_KEY, SECRET_KEY, Site, cpu_s
 
 from octad.client.core.status_document import STATUS_PATH, CopyingStatus, decode_status
@@ -43,9 +46,9 @@ SETTLE_S = 3.0  # Indexes are flushed, and what the fill left in caches is writt
 class Repair:
     """Of one lost node; seconds are from its end on."""
 
-    size: int
-    count: int
-    reference: Reference
+    objects: Objects
+    before: Reference
+    after: Reference | None = None
     ready_s: float = 0.0
     first_s: float = 0.0  # The first shard had the new node among its members.
     whole_s: float = 0.0
@@ -53,18 +56,25 @@ class Repair:
     told: list[tuple[float, CopyingStatus]] = field(default_factory=list)
 
     @property
-    def bytes(self) -> int:
-        return self.size * self.count
+    def rate(self) -> float:
+        return self.objects.bytes / (self.whole_s - self.first_s)
 
     @property
-    def rate(self) -> float:
-        return self.bytes / (self.whole_s - self.first_s)
+    def alone(self) -> float:
+        """What the disk and loopback did with as many bytes, just before and after."""
+        assert self.after is not None
+        return (self.before.bytes_per_s + self.after.bytes_per_s) / 2
+
+    @property
+    def share(self) -> float:
+        return self.rate / self.alone
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench-repair", description=__doc__)
     parser.add_argument("--mib", type=int, default=1024)
     parser.add_argument("--small", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--disk", type=Path, default=REPOSITORY / ".cache")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, _interrupt)
@@ -72,10 +82,10 @@ def main() -> int:
     try:
         binary = build()
         print(f"{machine()}; commit {commit(REPOSITORY)}", flush=True)
-        for size, count in ((MB, options.mib * MIB // MB), (SMALL, options.small)):
-            if count:
+        for objects in (Objects(MB, options.mib * MIB // MB), Objects(SMALL, options.small)):
+            if objects.count:
                 with tempfile.TemporaryDirectory(prefix="repair-", dir=options.disk) as directory:
-                    _show(asyncio.run(_measure(binary, Path(directory), size, count)))
+                    asyncio.run(_measure(binary, Path(directory), objects, options.rounds))
     except LoadFailed as failure:
         print(f"octad bench: {failure}", file=sys.stderr)
         return 1
@@ -88,31 +98,43 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-async def _measure(binary: Path, directory: Path, size: int, count: int) -> Repair:
+async def _measure(binary: Path, directory: Path, objects: Objects, rounds: int) -> None:
     site = Site(directory)
+    repairs: list[Repair] = []
     try:
         await site.start()
-        await asyncio.to_thread(_fill, binary, site, size, count)
-        await asyncio.sleep(SETTLE_S)
-        repair = Repair(size, count, measure(directory, size * count))
-        began = time.monotonic()
-        site.lose_last()
-        asking = asyncio.create_task(_ask(site, repair, began))
-        try:
-            await asyncio.gather(_ready(site, repair, began), _whole(site, repair, began))
-        finally:
-            asking.cancel()
-            await asyncio.gather(asking, return_exceptions=True)
-        return repair
+        await asyncio.to_thread(_fill, binary, site, objects)
+        print(f"\n{_named(objects)}, {objects.bytes / MB:,.0f} MB", flush=True)
+        for _ in range(rounds):
+            await asyncio.sleep(SETTLE_S)
+            repair = Repair(objects, measure(directory, site.sources, objects))
+            await _repair(site, repair)
+            await asyncio.sleep(SETTLE_S)
+            repair.after = measure(directory, site.sources, objects)
+            _show(repair)
+            repairs.append(repair)
     finally:
         await site.stop()
+    shares = [repair.share for repair in repairs]
+    print(f"  median share of {rounds}: {statistics.median(shares):.0%}", flush=True)
 
 
-def _fill(binary: Path, site: Site, size: int, count: int) -> None:
+async def _repair(site: Site, repair: Repair) -> None:
+    began = time.monotonic()
+    site.lose_last()
+    asking = asyncio.create_task(_ask(site, repair, began))
+    try:
+        await asyncio.gather(_ready(site, repair, began), _whole(site, repair, began))
+    finally:
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+
+
+def _fill(binary: Path, site: Site, objects: Objects) -> None:
     pids = ",".join(map(str, site.node_pids))
     load = Load(binary, ",".join(site.endpoints), ACCESS_KEY, SECRET_KEY, pids, 60.0)
     load.make_bucket()
-    load.fill("o_", count, size)
+    load.fill("o_", objects.count, objects.size)
 
 
 async def _ready(site: Site, repair: Repair, began: float) -> None:
@@ -152,25 +174,35 @@ def _read(url: str) -> bytes:
         return content
 
 
-def _show(repair: Repair) -> None:
-    size = f"{repair.size // MB} MB" if repair.size >= MB else f"{repair.size // 1024} KiB"
-    print(f"\n{repair.count:,} objects of {size}, {repair.bytes / MB:,.0f} MB")
-    print(f"  the new node was ready after {repair.ready_s:.1f} s")
-    print(
-        f"  first shard took it after {repair.first_s:.1f} s, all whole after "
-        f"{repair.whole_s:.1f} s"
+def _named(objects: Objects) -> str:
+    size = objects.size
+    return (
+        f"{objects.count:,} objects of {size // MB} MB"
+        if size >= MB
+        else (f"{objects.count:,} objects of {size // 1024} KiB")
     )
-    gigabytes = repair.bytes / 1e9
+
+
+def _show(repair: Repair) -> None:
+    assert repair.after is not None
+    print(
+        f"  the new node was ready after {repair.ready_s:.1f} s, the first shard took it after "
+        f"{repair.first_s:.1f} s, all whole after {repair.whole_s:.1f} s"
+    )
+    gigabytes = repair.objects.bytes / 1e9
     cpu = sum(repair.cpu_s)
     print(
-        f"  copied at {repair.rate / MB:,.0f} MB/s, {repair.rate / repair.size:,.0f} "
+        f"    copied at {repair.rate / MB:,.0f} MB/s, {repair.rate / repair.objects.size:,.0f} "
         f"objects/s; CPU of all processes {cpu:.1f} s, {cpu / gigabytes:.2f} s a GB "
         f"({', '.join(f'{used:.1f}' for used in repair.cpu_s)})"
     )
-    alone = repair.reference
+    alone = (repair.before, repair.after)
     print(
-        f"  the disk and loopback alone: {alone.bytes_per_s / MB:,.0f} MB/s, "
-        f"{alone.cpu_s / gigabytes:.2f} s of CPU a GB; ratio {repair.rate / alone.bytes_per_s:.0%}"
+        f"    the disk and loopback alone, before and after: "
+        f"{' and '.join(f'{each.bytes_per_s / MB:,.0f}' for each in alone)} MB/s, "
+        f"{' and '.join(f'{each.cpu_s / gigabytes:.2f}' for each in alone)} s of CPU a GB; "
+        f"share {repair.share:.0%}",
+        flush=True,
     )
     for at, copying in repair.told:
         rest = repair.whole_s - at

@@ -105,6 +105,11 @@ class Site:
         return [f"{HOST}:{self._first_port + 3 * number}" for number in range(NODES)]
 
     @property
+    def sources(self) -> list[Path]:
+        """The journals of the nodes that are never lost."""
+        return [self._directory / f"n{n}" / "journal" for n in range(1, NODES)]
+
+    @property
     def pids(self) -> list[int]:
         return [each.pid for each in (*self._nodes, self._coordinator, self._store) if each.pid]
 

@@ -17,7 +17,8 @@ from octad.client.core.status_document import (
 from octad.coordinator.core.cluster_health import not_serving
 from octad.coordinator.core.cluster_status import Departure, cluster_status, shard_statuses
 from octad.coordinator.core.cluster_view import ClusterView
-from octad.sharding.ids import Epoch, NodeId, Seq
+from octad.coordinator.core.known_copies import NOTHING_KNOWN, KnownCopies
+from octad.sharding.ids import Epoch, NodeId, Seq, parse_shard_name
 from octad.sharding.shard_map import Member
 
 STORE = StoreStatus("embedded", ("http://127.0.0.1:9500",), 9)
@@ -33,6 +34,7 @@ def status(
     nodes_expected: int = 0,
     removed: tuple[NodeId, ...] = (),
     problems: tuple[str, ...] = (),
+    copies: KnownCopies = NOTHING_KNOWN,
 ) -> ClusterStatus:
     return cluster_status(
         CLUSTER,
@@ -43,6 +45,7 @@ def status(
         nodes_expected=nodes_expected,
         removed=removed,
         problems=problems,
+        copies=copies,
     )
 
 
@@ -169,6 +172,31 @@ def test_different_versions_are_a_problem() -> None:
     assert found.state == "degraded"
 
 
+def test_copies_of_no_use_and_full_disks_are_named_with_what_to_do() -> None:
+    names = ("0/0", "0/1", "0/2", "0/3")
+    shards = tuple(map(parse_shard_name, names))
+    copies = KnownCopies(
+        {},
+        (),
+        {},
+        0,
+        0,
+        void={NodeId(1): shards},
+        failed={NodeId(2): shards[:1]},
+        read_only=frozenset({NodeId(3)}),
+    )
+    found = status(view(live=NODES, rows=ROWS), copies=copies)
+    assert [each.void for each in found.nodes] == [names, (), ()]
+    assert [each.failed for each in found.nodes] == [(), ("0/0",), ()]
+    assert [each.read_only for each in found.nodes] == [False, False, True]
+    assert found.state == "degraded"
+    assert found.problems == (
+        "n1 has void copies of 4 shards (0/0, 0/1, 0/2, …): drain it and empty its disk",
+        "n2 failed in 1 shard (0/0): restart it",
+        "n3 refuses writes: its disk is full",
+    )
+
+
 def test_what_the_caller_knows_to_be_wrong_comes_first() -> None:
     found = status(view(live=NODES, rows=ROWS), problems=("the store is silent",))
     assert (found.state, found.problems) == ("degraded", ("the store is silent",))
@@ -186,7 +214,8 @@ def test_the_json_is_the_documented_one() -> None:
         b'"shards":{"ok":0,"degraded":0,"writes-blocked":1,"unavailable":0,"forming":0},"copies":{"unverified":1}}],'
         b'"nodes":[{"name":"n1","live":true,"gone_since_ms":null,"incarnation":"incarnation-1",'
         b'"rpc_address":"127.0.0.1:7001","s3_address":"127.0.0.1:9001","zone":"","weight":1.0,'
-        b'"version":"0.1.0","primary_of":1,"member_of":1,"admin_address":null}],'
+        b'"version":"0.1.0","primary_of":1,"member_of":1,"admin_address":null,'
+        b'"void":[],"failed":[],"read_only":false}],'
         b'"copies":{"unverified":1},"copying":{"missing":0,"under_way":0,"waiting":0,'
         b'"bytes_left":0,"whole_in_s":null}}'
     )

@@ -139,9 +139,47 @@ def test_void_copies_are_said_with_how_their_disk_is_of_use_again() -> None:
     lone = msgspec.structs.replace(row(1, depth=0), last_full=former)
     recovered = forced_recovery(lone, {NodeId(2): node(2)}).row
     seen = view(live=NODES, rows=[recovered], depth=0)
-    assert "n1 has void copies of 1 shard (0/0)" in diagnose(seen, 1)["void-copies"].what
+    found = diagnose(seen, copies_known=known_copies(seen, {}, {}))
+    assert "n1 has void copies of 1 shard (0/0)" in found["void-copies"].what
+    assert "octad node drain n1" in found["void-copies"].fix
     emptied = view(live=[node(1, disk=11), node(2)], rows=[recovered], depth=0)
-    assert "void-copies" not in diagnose(emptied, 1)
+    assert "void-copies" not in diagnose(emptied, copies_known=known_copies(emptied, {}, {}))
+
+
+def test_a_copy_that_only_its_node_finds_void_is_said_like_one_that_the_row_gave_up() -> None:
+    known = known_copies(WELL, {NodeId(1): report(void=("0/0",))}, {})
+    assert (
+        "n1 has void copies of 1 shard (0/0)"
+        in diagnose(WELL, copies_known=known)["void-copies"].what
+    )
+
+
+def test_a_replica_that_met_a_bug_is_named_and_is_the_most_urgent_where_nobody_else_is_whole() -> (
+    None
+):
+    known = known_copies(WELL, {NodeId(1): report(failed=("0/0",))}, {})
+    finding = diagnose(WELL, copies_known=known)["failed-copies"]
+    assert finding.urgency == "at-risk"
+    assert "1 shard (0/0) met a bug on n1" in finding.what
+    assert finding.fix.startswith("restart n1")
+    alone = msgspec.structs.replace(row(1, depth=0), members=row(1, depth=0).members[:1])
+    seen = view(live=NODES, rows=[alone], depth=0)
+    known = known_copies(seen, {NodeId(1): report(failed=("0/0",))}, {})
+    found = findings(Known(PlacementView(seen), copies=known))
+    assert (found[0].code, found[0].urgency) == ("failed-copies", "unavailable")
+
+
+def test_a_node_that_refuses_writes_is_said_before_one_that_soon_will() -> None:
+    usage = {NodeId(n): UsageRecord(NodeId(n), 1000, 20, {}) for n in (1, 2)}
+    placement = PlacementView(WELL, usage=usage)
+    known = known_copies(WELL, {NodeId(1): report(read_only=True)}, {})
+    found = findings(Known(placement, copies=known))
+    assert [(f.code, f.urgency) for f in found if "disk of" in f.what] == [
+        ("read-only", "unavailable"),
+        ("disk-full", "at-risk"),
+    ]
+    assert "n1" in found[0].what
+    assert "octad node drain n1" in found[0].fix
 
 
 def test_damaged_records_full_disks_and_mixed_versions_are_said() -> None:

@@ -211,6 +211,9 @@ class SimulatedDisk(Disk):
             self._note("read")
             return bytes(self._open[descriptor].cached[offset : offset + length])
 
+    def read_uncached(self, descriptor: int, length: int, offset: int) -> bytes:
+        return self.read(descriptor, length, offset)
+
     def read_if_cached(self, descriptor: int, length: int, offset: int) -> bytearray | None:
         return None
 

@@ -194,6 +194,23 @@ async def test_kept_records_go_once_nothing_older_is_left() -> None:
         assert sum(use.kept for use in story.index.ledger.segments.values()) == 0
 
 
+async def test_a_segment_that_was_given_up_is_gone_though_its_file_is_still_there() -> None:
+    """Readers keep the file for a while, and a process may die then, and lose its index."""
+    async with running_story() as story:
+        site = site_of(story)
+        await fill(story, 5)
+        story.index.flush()
+        while await site.compactor.compact(0):
+            pass
+        pinned = site.compactor._pinned
+        assert len(pinned) > 1
+        last = pinned.pop(0)  # Given up after the others, so its file is the one that is left.
+        await site.compactor.let_go(now=True)
+        assert last[1] in segments_in(story.disk, DIRECTORY)
+        await story.rebuild()
+        story.check()
+
+
 async def test_a_damaged_segment_is_reported_and_not_given_up() -> None:
     async with running_story() as story:
         site = site_of(story)

@@ -104,7 +104,7 @@ async def finished(story: Story) -> tuple[Held, Held]:
     story.copier.forget_marks(SHARD, receiver.replica(SHARD).log.applied)
     async with asyncio.timeout(10):
         while receiver.marks():
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
     receiver.check()
     return receiver.held(SHARD), story.source.held(SHARD)
 

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octad.sharding.ids import Epoch, NodeId, ShardId
+from octad.sharding.ids import NodeId, ShardId
 from octad.storage_node.core.listing import (
+    Coverage,
     CoverageError,
     ListEntry,
     ListMerge,
-    check_coverage,
     common_prefix,
     first_candidate,
     past,
@@ -103,10 +103,45 @@ def test_a_scan_begins_past_the_marker_and_past_all_of_a_common_prefix(
 
 
 def test_every_shard_must_be_listed_exactly_once() -> None:
-    shards = [ShardId(0), ShardId(1)]
-    one, two = (ShardId(0), Epoch(1)), (ShardId(1), Epoch(1))
-    check_coverage(shards, [[one], [two]])
-    with pytest.raises(CoverageError, match="twice"):
-        check_coverage(shards, [[one, two], [two]])
-    with pytest.raises(CoverageError, match="1 shards were not listed"):
-        check_coverage(shards, [[one]])
+    coverage = Coverage()
+    pool = {ShardId(0): 1, ShardId(1): 1}
+    assert coverage.missing(pool) == [0, 1]
+    coverage.add([(ShardId(0), 1)])
+    assert coverage.missing(pool) == [1]
+    coverage.add([(ShardId(1), 1)])
+    assert coverage.missing(pool) == []
+    with pytest.raises(CoverageError, match="shard 0/1 was listed twice"):
+        coverage.add([(ShardId(1), 1)])
+
+
+def test_a_shard_is_listed_when_both_its_halves_are_though_the_map_knows_of_none() -> None:
+    coverage, old_map = Coverage(), {ShardId(0): 1, ShardId(1): 1}
+    coverage.add([(ShardId(0), 2), (ShardId(1), 1)])
+    assert coverage.missing(old_map) == [0], "half of it may be served by nobody yet"
+    coverage.add([(ShardId(2), 2)])
+    assert coverage.missing(old_map) == []
+
+
+def test_the_halves_of_a_shard_are_listed_when_it_was() -> None:
+    coverage = Coverage()
+    coverage.add([(ShardId(0), 1), (ShardId(1), 1)])
+    assert coverage.missing({ShardId(0): 2, ShardId(2): 2, ShardId(1): 1}) == []
+    coverage.add([(ShardId(2), 2)])
+    with pytest.raises(CoverageError, match="a shard and a part of it"):
+        coverage.missing({ShardId(0): 2, ShardId(2): 2, ShardId(1): 1})
+
+
+@given(st.data())
+def test_whatever_is_split_what_is_missing_is_what_was_not_listed(data: st.DataObject) -> None:
+    def parts(depth: int, number: int) -> list[tuple[ShardId, int]]:
+        if depth == 4 or not data.draw(st.booleans()):
+            return [(ShardId(number), depth)]
+        return parts(depth + 1, number) + parts(depth + 1, number + (1 << depth))
+
+    listed, known = parts(0, 0), dict(parts(0, 0))
+    left_out = data.draw(st.sets(st.sampled_from(listed)))
+    coverage = Coverage()
+    coverage.add(each for each in listed if each not in left_out)
+    holes = {n for s, d in left_out for n in range(s, 16, 1 << d)}
+    expected = [s for s, d in known.items() if holes & set(range(s, 16, 1 << d))]
+    assert coverage.missing(known) == expected

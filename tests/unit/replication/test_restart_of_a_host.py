@@ -24,8 +24,10 @@ from octad.storage_node.core.failover.replication_messages import (
 )
 from octad.storage_node.core.history_format import InstalledCopy, encode, installed_copy_key
 from octad.storage_node.core.index_format import (
+    POSITION_KEY,
     ShardState,
     decode_shard_state,
+    encode_position,
     encode_value,
     shard_state_key,
 )
@@ -350,6 +352,9 @@ async def test_an_index_that_lacks_what_was_compacted_away_is_named_with_the_way
         index.write([(shard_state_key(FIRST), encode_value(ShardState(Seq(4), EPOCH, EPOCH)))])
         host = host_on(journal, index)
         host.recover()
+        append(journal, FIRST, 6, 5, kind, deletion())
+        await journal.durable(journal.position())  # The index is never ahead of it.
+        index.write([(POSITION_KEY, encode_position(journal.position()))])
         host.close()
         retired = RetiredSegments()
         states = {SECOND: ShardState(Seq(9), EPOCH, EPOCH)}  # No entry of it is left at all.

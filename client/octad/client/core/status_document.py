@@ -36,6 +36,11 @@ class NodeStatus(msgspec.Struct, frozen=True):
     primary_of: int  # Shards.
     member_of: int
     admin_address: str | None = None  # Where its metrics are; often for its own machine alone.
+    void: tuple[str, ...] = ()  # Shards that were recovered by force without what it has.
+    failed: tuple[
+        str, ...
+    ] = ()  # Shards in which it takes no part, after a bug, until it restarts.
+    read_only: bool = False  # Its disk is full.
 
 
 class PoolStatus(msgspec.Struct, frozen=True):

@@ -28,6 +28,8 @@ from octad.coordinator.core.records import NodeRecord, PoolRecord
 from octad.sharding.ids import NodeId, node_name, shard_name
 from octad.sharding.shard_map import Member, ShardMap, ShardRow
 
+SHARDS_NAMED_MAX = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Departure:
@@ -64,7 +66,7 @@ def cluster_status(
     pools = tuple(
         _pool_status(pool, view, shard_map, nodes_expected, copies) for pool in _sorted_pools(view)
     )
-    nodes = _node_statuses(view, departures, removed)
+    nodes = _node_statuses(view, departures, removed, copies)
     found = (*problems, *_pool_problems(pools), *_node_problems(nodes))
     if any(pool.shards["forming"] for pool in pools) or not pools:
         state: ClusterState = "forming"
@@ -160,7 +162,10 @@ def _pool_status(
 
 
 def _node_statuses(
-    view: ClusterView, departures: Mapping[NodeId, Departure], removed: Collection[NodeId]
+    view: ClusterView,
+    departures: Mapping[NodeId, Departure],
+    removed: Collection[NodeId],
+    copies: KnownCopies,
 ) -> tuple[NodeStatus, ...]:
     primaries = Counter(row.primary for row in view.rows.values())
     members = Counter(member.node for row in view.rows.values() for member in row.members)
@@ -184,6 +189,9 @@ def _node_statuses(
                 primary_of=primaries[id_],
                 member_of=members[id_],
                 admin_address=record.admin_address or None if record else None,
+                void=tuple(map(shard_name, copies.void.get(id_, ()))),
+                failed=tuple(map(shard_name, copies.failed.get(id_, ()))),
+                read_only=id_ in copies.read_only,
             )
         )
     return tuple(statuses)
@@ -213,8 +221,24 @@ def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
+def _named(shards: Collection[str]) -> str:
+    """`2 shards (0/1, 0/5)`."""
+    names = list(shards)[:SHARDS_NAMED_MAX]
+    more = ", …" if len(shards) > len(names) else ""
+    return f"{_counted(len(shards), 'shard')} ({', '.join(names)}{more})"
+
+
 def _node_problems(nodes: tuple[NodeStatus, ...]) -> list[str]:
     problems = [f"{node.name} is not live" for node in nodes if not node.live]
+    for node in nodes:
+        if node.read_only:
+            problems.append(f"{node.name} refuses writes: its disk is full")
+        if node.failed:
+            problems.append(f"{node.name} failed in {_named(node.failed)}: restart it")
+        if node.void:
+            problems.append(
+                f"{node.name} has void copies of {_named(node.void)}: drain it and empty its disk"
+            )
     versions = sorted({node.version for node in nodes if node.live and node.version})
     if len(versions) > 1:
         problems.append(f"nodes run different versions: {', '.join(versions)}")

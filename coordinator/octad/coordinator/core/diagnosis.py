@@ -49,6 +49,8 @@ def findings(known: Known) -> list[Finding]:
         *_leader(known),
         *_without_primary(known),
         *_last_copies(known),
+        *_read_only(known),
+        *_failed(known),
         *_away(known),
         *_without_spare(known),
         *_void(known),
@@ -221,18 +223,13 @@ def _away(known: Known) -> Iterator[Finding]:
             "node-away",
             "to-do",
             f"{name} is away{since}: {what}",
-            f"start it again; if it is gone for good: octad node remove {name}",
+            "start it again (end its process first, if that is there and does nothing); if it is"
+            f" gone for good: octad node remove {name}",
         )
 
 
 def _void(known: Known) -> Iterator[Finding]:
-    view = known.placement
-    void: dict[NodeId, list[ShardId]] = defaultdict(list)
-    for shard, row in sorted(view.cluster.rows.items()):
-        for node, record in view.cluster.nodes.items():
-            if row.recovered and row.has_given_up(node, record.incarnation):
-                void[node].append(shard)
-    for node, shards in sorted(void.items()):
+    for node, shards in sorted(known.copies.void.items()):
         name = node_name(node)
         yield Finding(
             "void-copies",
@@ -243,14 +240,57 @@ def _void(known: Known) -> Iterator[Finding]:
         )
 
 
+def _failed(known: Known) -> Iterator[Finding]:
+    """Replicas that met a bug. Where nobody else has everything, nobody serves."""
+    rows = known.placement.cluster.rows
+    for node, shards in sorted(known.copies.failed.items()):
+        name = node_name(node)
+        alone = [shard for shard in shards if shard in rows and _is_alone(rows[shard], node)]
+        others = [shard for shard in shards if shard not in alone]
+        if alone:
+            yield _failed_copies("unavailable", name, alone, "and nobody else has all of it")
+        if others:
+            yield _failed_copies("at-risk", name, others, "and others do without it")
+
+
+def _failed_copies(urgency: Urgency, name: str, shards: list[ShardId], so: str) -> Finding:
+    return Finding(
+        "failed-copies",
+        urgency,
+        f"{_shards(shards)} met a bug on {name}: it takes no part there, {so}",
+        f"restart {name}: what is on its disk stays good; its log says what the bug was ('met a"
+        " bug'): please report it",
+    )
+
+
+def _is_alone(row: ShardRow, node: NodeId) -> bool:
+    return all(member.node == node for member in row.members if member.base == 0)
+
+
+def _read_only(known: Known) -> Iterator[Finding]:
+    for node in sorted(known.copies.read_only):
+        name = node_name(node)
+        yield Finding(
+            "read-only",
+            "unavailable",
+            f"the disk of {name} is full: writes to its shards are refused; reads and deletes go"
+            " on",
+            "give the disk more room, or delete data; or add a node (octad node add), and move"
+            f" copies to it: octad node drain {name}",
+        )
+
+
 def _damaged(known: Known) -> Iterator[Finding]:
     for node, records in sorted(known.copies.damaged.items()):
         name = node_name(node)
         yield Finding(
             "damaged-records",
             "at-risk",
-            f"{name} has found {_counted(records, 'damaged record')} on its disk, not repaired yet",
-            f"if it grows, replace the disk: octad node drain {name}",
+            f"{name} has found {_counted(records, 'damaged record')} on its disk that no other copy"
+            " has replaced so far: what was in there is not served from here",
+            f"start the nodes that are away; the log of {name} names the records ('quarantined',"
+            " 'no other copy'): write again what is lost. If it grows, replace the disk: octad node"
+            f" drain {name}",
         )
 
 
@@ -259,6 +299,8 @@ def _disks(known: Known) -> Iterator[Finding]:
     for node, usage in sorted(view.usage.items()):
         if node not in view.cluster.nodes or usage.capacity_bytes <= 0:
             continue
+        if node in known.copies.read_only:
+            continue  # A finding of its own.
         share = usage.free_bytes / usage.capacity_bytes
         if share >= FREE_SHARE_MIN:
             continue

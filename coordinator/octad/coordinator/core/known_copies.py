@@ -7,12 +7,12 @@ while that node leads the shard's present epoch. Of everything else nothing is k
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from octad.client.core.status_document import CopyingStatus
 from octad.coordinator.core.cluster_view import ClusterView
 from octad.coordinator.core.node_report import NodeReport
-from octad.sharding.ids import NodeId, ShardId, pool_of, shard_name
+from octad.sharding.ids import NodeId, ShardId, parse_shard_name, pool_of, shard_name
 
 Reports = Mapping[NodeId, NodeReport]
 
@@ -44,6 +44,9 @@ class KnownCopies:
     damaged: Mapping[NodeId, int]  # Records found damaged and not repaired.
     missing: int
     bytes_left: int | None  # Of all that is missing or moves; None where a size is unknown.
+    void: Mapping[NodeId, tuple[ShardId, ...]] = field(default_factory=dict)
+    failed: Mapping[NodeId, tuple[ShardId, ...]] = field(default_factory=dict)
+    read_only: frozenset[NodeId] = frozenset()
 
 
 NOTHING_KNOWN = KnownCopies({}, (), {}, 0, 0)
@@ -58,11 +61,32 @@ def known_copies(
         for node, report in reports.items()
         if (record := view.nodes.get(node)) is not None and record.boot == report.boot
     }
-    verified = {shard: _verified(view, shard, current) for shard in view.rows}
     copying = _copying(view, current)
     missing, bytes_left = _missing(view, copying, shard_bytes)
-    damaged = {n: report.damaged_records for n, report in current.items() if report.damaged_records}
-    return KnownCopies(verified, copying, damaged, missing, bytes_left)
+    return KnownCopies(
+        verified={shard: _verified(view, shard, current) for shard in view.rows},
+        copying=copying,
+        damaged={n: said.damaged_records for n, said in current.items() if said.damaged_records},
+        missing=missing,
+        bytes_left=bytes_left,
+        void=_void(view, current),
+        failed={n: _shards(said.failed) for n, said in current.items() if said.failed},
+        read_only=frozenset(n for n, said in current.items() if said.read_only),
+    )
+
+
+def _void(view: ClusterView, current: Reports) -> dict[NodeId, tuple[ShardId, ...]]:
+    """By the rows, which know the disks that a recovery gave up, and by what nodes find."""
+    void = {node: set(_shards(said.void)) for node, said in current.items() if said.void}
+    for shard, row in view.rows.items():
+        for node, record in view.nodes.items():
+            if row.recovered and row.has_given_up(node, record.incarnation):
+                void.setdefault(node, set()).add(shard)
+    return {node: tuple(sorted(shards)) for node, shards in void.items()}
+
+
+def _shards(names: tuple[str, ...]) -> tuple[ShardId, ...]:
+    return tuple(sorted(map(parse_shard_name, names)))
 
 
 def _verified(view: ClusterView, shard: ShardId, current: Reports) -> int | None:

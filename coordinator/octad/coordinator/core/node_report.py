@@ -1,6 +1,6 @@
 """`reports/<node>`: what a node knows of copies that no row says: how many are verified, how far
-those are that still copy. Written by the node when it has changed; good as long as the process that
-wrote it is registered."""
+those are that still copy, and which of its own are of no use. Written by the node when it has
+changed; good as long as the process that wrote it is registered."""
 
 from __future__ import annotations
 
@@ -36,3 +36,6 @@ class NodeReport(msgspec.Struct, frozen=True):
     led: dict[str, VerifiedCopies]
     copying: dict[str, CopyReport]
     damaged_records: int = 0  # Found on this node's disk since its start and not repaired.
+    void: tuple[str, ...] = ()  # Shards that an operator recovered without what is here.
+    failed: tuple[str, ...] = ()  # Shards whose replica here met a bug since the start.
+    read_only: bool = False  # The disk is full: only what gives space back is taken.

@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from octad.sharding.limits import FRAME_BODY_BYTES_MAX, FRAME_HEADER_BYTES_MAX, KIB
 from octad.storage_node.core.peer_refusal import PeerRefused, Refusal
+from octad.storage_node.core.unwritten_memory import unwritten
 
 FRAME_VERSION: Final = 1
 REQUEST: Final = 1
@@ -157,7 +158,7 @@ class FrameReader:
         if len(kept) >= PREFIX.size and whole >= LARGE_BYTES:
             _, *lengths = PREFIX.unpack_from(kept)
             self._large_lengths = (lengths[0], lengths[1])
-            self._large = memoryview(bytearray(whole))
+            self._large = memoryview(unwritten(whole))
             self._large[: len(kept)] = kept
         elif self._start:
             self._scratch[: len(kept)] = kept

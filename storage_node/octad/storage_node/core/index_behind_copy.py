@@ -72,9 +72,11 @@ def take_away(
             known[key] = known[order_key] = None
 
 
-def is_newer(shard: ShardId, key: bytes, seq: Seq, stored: Stored) -> bool:
-    """Whether a copied row of `seq` is to replace what is here."""
-    return row_seq(key, {}, stored) < seq and mark_seq(shard, key, {}, stored) < seq
+def is_newer(
+    shard: ShardId, key: bytes, seq: Seq, known: dict[bytes, bytes | None], stored: Stored
+) -> bool:
+    """Whether a copied row of `seq` is to replace what is here: `known` already, or `stored`."""
+    return row_seq(key, known, stored) < seq and mark_seq(shard, key, known, stored) < seq
 
 
 def row_seq(key: bytes, known: dict[bytes, bytes | None], stored: Stored) -> Seq:

@@ -12,9 +12,11 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
+from typing import Generic, TypeVar
 
-from octad.sharding.ids import Epoch, NodeId, ShardId
+from octad.sharding.ids import ShardId, number_of, shard_name
 
+Name = TypeVar("Name")
 ListEntry = tuple[bytes, bytes | None]  # Key and the index's value, or a common prefix and None.
 
 
@@ -43,9 +45,9 @@ def first_candidate(prefix: bytes, delimiter: bytes, after: bytes) -> bytes | No
     return after + b"\x00"
 
 
-def pages_share(limit: int, nodes: int) -> int:
-    """How many entries to ask of each of `nodes` for a page of `limit`, with room for imbalance."""
-    return -(-(limit + 1) * 5 // (4 * nodes)) + 8
+def pages_share(limit: int, shards: int, of_all: int) -> int:
+    """How many entries to ask of `shards` of them for a page of `limit`, with some to spare."""
+    return -(-(limit + 1) * 5 * shards // (4 * of_all)) + 8
 
 
 @dataclass(slots=True)
@@ -58,28 +60,28 @@ class _Source:
 _key_of = itemgetter(0)
 
 
-class ListMerge:
-    """Merges the nodes' answers into one page of up to `limit` entries."""
+class ListMerge(Generic[Name]):
+    """Merges answers from several sources into one page of up to `limit` entries."""
 
-    def __init__(self, nodes: Iterable[NodeId], after: bytes, limit: int) -> None:
-        self._sources = {node: _Source(after) for node in nodes}
+    def __init__(self, sources: Iterable[Name], after: bytes, limit: int) -> None:
+        self._sources = {name: _Source(after) for name in sources}
         self._limit = limit
         self._entries: list[ListEntry] = []
 
-    def wanted(self) -> Mapping[NodeId, bytes]:
+    def wanted(self) -> Mapping[Name, bytes]:
         """Whom to ask next, and after which key; empty when the page is decided."""
         if len(self._entries) > self._limit:
             return {}
         return {
-            node: source.frontier
-            for node, source in self._sources.items()
+            name: source.frontier
+            for name, source in self._sources.items()
             if not source.complete and not source.waiting
         }
 
-    def answer(self, answers: Mapping[NodeId, tuple[Sequence[ListEntry], bytes, bool]]) -> None:
-        """What each node asked has past its frontier: (entries, new frontier, nothing is left)."""
-        for node, (entries, frontier, complete) in answers.items():
-            source = self._sources[node]
+    def answer(self, answers: Mapping[Name, tuple[Sequence[ListEntry], bytes, bool]]) -> None:
+        """What each source asked has past its frontier: (entries, new frontier, is that all)."""
+        for name, (entries, frontier, complete) in answers.items():
+            source = self._sources[name]
             source.waiting.extend(entries)
             source.frontier, source.complete = frontier, complete
         self._merge()
@@ -101,25 +103,50 @@ class ListMerge:
             del waiting[:taken]
         ready.sort(key=_key_of)
         for entry in ready:
-            # Several nodes may hold keys under one common prefix: it stands once.
+            # Several sources may hold keys under one common prefix: it stands once.
             if not self._entries or self._entries[-1][0] != entry[0]:
                 self._entries.append(entry)
 
 
 class CoverageError(Exception):
-    """The answers do not cover every shard exactly once: somebody's map is old. Ask again."""
+    """Something was listed twice, or changed meanwhile: somebody's map is old. Begin anew."""
 
 
-def check_coverage(
-    shards: Iterable[ShardId], covered: Iterable[Sequence[tuple[ShardId, Epoch]]]
-) -> None:
-    """Every shard was listed by exactly one node, or CoverageError."""
-    seen: set[ShardId] = set()
-    for of_node in covered:
-        for shard, _ in of_node:
-            if shard in seen:
-                raise CoverageError(f"shard {shard} was listed twice")
-            seen.add(shard)
-    missing = sum(shard not in seen for shard in shards)
-    if missing:
-        raise CoverageError(f"{missing} shards were not listed")
+class Coverage:
+    """Which part of a pool was listed, by shards of any depth: it may be split meanwhile.
+
+    It goes by hashes, so it is as good with a map that does not know of a split yet.
+    """
+
+    def __init__(self) -> None:
+        self._depths: dict[ShardId, int] = {}
+
+    def add(self, covered: Iterable[tuple[ShardId, int]]) -> None:
+        """Shards that were listed, with their depths. Raises CoverageError."""
+        for shard, depth in covered:
+            if shard in self._depths:
+                raise CoverageError(f"shard {shard_name(shard)} was listed twice")
+            self._depths[shard] = depth
+
+    def missing(self, depths: Mapping[ShardId, int]) -> list[ShardId]:
+        """Of a pool's shards with their depths: those not listed wholly. Raises CoverageError."""
+        if not self._depths or self._depths == depths:
+            return [] if self._depths else list(depths)
+        deepest = max(*self._depths.values(), *depths.values())
+        listed: set[int] = set()
+        count = 0
+        for shard, depth in self._depths.items():
+            listed.update(part := _numbers(shard, depth, deepest))
+            count += len(part)
+        if count > len(listed):
+            raise CoverageError("a shard and a part of it were listed")
+        return [
+            shard
+            for shard, depth in depths.items()
+            if not listed.issuperset(_numbers(shard, depth, deepest))
+        ]
+
+
+def _numbers(shard: ShardId, depth: int, deepest: int) -> range:
+    """Of the parts that `shard` has once the pool is split so deep."""
+    return range(number_of(shard), 1 << deepest, 1 << depth)

@@ -75,7 +75,10 @@ class PieceRead(Message, frozen=True, array_like=True, tag=37):
 
 @message
 class ListKeys(Message, frozen=True, array_like=True, tag=38):
-    """To every primary of a pool: keys of `bucket` in the shards that you are primary of."""
+    """To every primary of a pool: keys of `bucket` in the shards that you are primary of.
+
+    `shards`: in these of them alone, where any are named.
+    """
 
     pool: PoolId
     bucket: BucketId
@@ -83,11 +86,12 @@ class ListKeys(Message, frozen=True, array_like=True, tag=38):
     delimiter: bytes
     after: bytes
     limit: int
+    shards: tuple[ShardId, ...] = ()
 
 
 @message
 class KeysListed(Message, frozen=True, array_like=True, tag=39):
-    """Entries in byte order and, for each shard that they cover, its epoch.
+    """Entries in byte order and, for each shard that they cover, its epoch and its depth.
 
     They are all there are up to `frontier`, or all there are when `complete`.
     """
@@ -96,6 +100,7 @@ class KeysListed(Message, frozen=True, array_like=True, tag=39):
     frontier: bytes
     complete: bool
     covered: list[tuple[ShardId, Epoch]]
+    depths: tuple[int, ...] = ()
 
 
 @message
@@ -152,6 +157,7 @@ class UploadsListed(Message, frozen=True, array_like=True, tag=45):
 
     uploads: list[tuple[bytes, bytes, UploadRow]]
     covered: list[tuple[ShardId, Epoch]]
+    depths: tuple[int, ...] = ()
 
 
 @message

@@ -13,16 +13,13 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 
 from octad.sharding import limits
-from octad.sharding.ids import Epoch, NodeId, PoolId, ShardId
+from octad.sharding.ids import PoolId, ShardId
 from octad.sharding.pool_names import pool_names
 from octad.sharding.shard_map import Pool, ShardRow
 from octad.storage_node.core import object_messages as messages
-from octad.storage_node.core.index_format import decode_listed
 from octad.storage_node.core.listing import (
+    Coverage,
     CoverageError,
-    ListMerge,
-    check_coverage,
-    pages_share,
 )
 from octad.storage_node.core.object_store import (
     Bucket,
@@ -50,6 +47,7 @@ from octad.storage_node.core.record_format import RecordKind
 from octad.storage_node.core.rows import ExtentRef, ObjectRow, PartRow, UploadRow
 from octad.storage_node.shell.bucket_directory import ACTIVE, DELETING, BucketDirectory
 from octad.storage_node.shell.extents import ExtentReader, ExtentsUnderWay, ExtentWriter
+from octad.storage_node.shell.key_listing import KeyListing, with_depths
 from octad.storage_node.shell.patience import Patience
 from octad.storage_node.shell.routing import LISTINGS, ShardClient
 from octad.storage_node.shell.shard_service import AskPrimary, ShardService
@@ -216,42 +214,8 @@ class ClusterObjects:
         if query.limit == 0:
             return ListPage([], False)
 
-        async def attempt(_: ShardRow | None, patience: Patience | None) -> ListPage:
-            try:
-                return await self._list_once(bucket, query)
-            except CoverageError as error:
-                raise NotServed(f"listing {bucket.name}: {error}") from error
-
-        return await self._client.until_answered(None, attempt)
-
-    async def _list_once(self, bucket: Bucket, query: ListQuery) -> ListPage:
-        nodes = {row.primary for row in self._rows_of(bucket.pool)}
-        merge = ListMerge(nodes, query.after, query.limit)
-        share = pages_share(query.limit, len(nodes))
-        epochs: dict[NodeId, list[tuple[ShardId, Epoch]]] = {}
-        while wanted := merge.wanted():
-            calls = [self._list_at(n, bucket, query, after, share) for n, after in wanted.items()]
-            answers = dict(zip(wanted, await asyncio.gather(*calls), strict=True))
-            for node, answer in answers.items():
-                if epochs.setdefault(node, answer.covered) != answer.covered:
-                    raise CoverageError(f"the shards of n{node} changed meanwhile")
-            merge.answer({n: (a.entries, a.frontier, a.complete) for n, a in answers.items()})
-        check_coverage(self._client.map.shards_of(bucket.pool), epochs.values())
-        entries, truncated = merge.page()
-        return ListPage(
-            [(k, None if value is None else decode_listed(value).row) for k, value in entries],
-            truncated,
-        )
-
-    async def _list_at(
-        self, node: NodeId, bucket: Bucket, query: ListQuery, after: bytes, limit: int
-    ) -> messages.KeysListed:
-        message = messages.ListKeys(
-            bucket.pool, bucket.id, query.prefix, query.delimiter, after, limit
-        )
-        answer, _ = await self._client.call(node, message, b"", limits.READ_TIMEOUT_S, LISTINGS)
-        assert isinstance(answer, messages.KeysListed)
-        return answer
+        listing = KeyListing(self._client, bucket, query)
+        return await self._client.until_answered(None, lambda _row, _patience: listing.attempt())
 
     # -- uploads -------------------------------------------------------------------------------
 
@@ -359,12 +323,14 @@ class ClusterObjects:
         nodes = {row.primary for row in self._rows_of(pool)}
         calls = [call(node, message, b"", timeout_s, LISTINGS) for node in nodes]
         uploads: list[tuple[bytes, bytes, UploadRow]] = []
-        covered: list[list[tuple[ShardId, Epoch]]] = []
+        coverage = Coverage()
         for answer, _ in await asyncio.gather(*calls):
             assert isinstance(answer, messages.UploadsListed)
             uploads += answer.uploads
-            covered.append(answer.covered)
-        check_coverage(self._client.map.shards_of(pool), covered)
+            coverage.add(with_depths(self._client, answer))
+        shards = self._client.map.shards_of(pool)
+        if missing := coverage.missing({s: self._client.row(s).depth for s in shards}):
+            raise CoverageError(f"{len(missing)} shards were not listed")
         return sorted(uploads, key=lambda upload: upload[:2])[: message.limit]
 
     # -- routing -------------------------------------------------------------------------------

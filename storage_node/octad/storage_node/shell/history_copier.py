@@ -73,6 +73,7 @@ class _Copy:
     cursor: bytes
     newest: Seq
     task: asyncio.Task[None] | None = None
+    is_complete: bool = False  # All is in the index; it waits for the disk.
     tried: int = 0  # Sources, since one of them last brought a page.
     bytes_done: int = 0  # Of records: copied, or found here.
     ids: list[tuple[bytes, Seq]] = field(default_factory=list)
@@ -105,7 +106,7 @@ class HistoryCopier:
         self._writer = HistoryWriter(journal, index, pool_of_bucket)
         self._copies: dict[ShardId, _Copy] = {}
         self._forgetting: set[asyncio.Task[None]] = set()
-        self._pace = HistoryPace(lambda: journal.records_appended - self._writer.appended)
+        self._pace = HistoryPace(lambda: journal.records_appended - journal.upkeep_appended)
 
     def begin(
         self, shard: ShardId, depth: int, start: Seq, sources: tuple[NodeId, ...], urgency: int = 0
@@ -155,10 +156,14 @@ class HistoryCopier:
     # -- one shard -----------------------------------------------------------------------------
 
     def _start_next(self) -> None:
-        running = sum(copy.task is not None for copy in self._copies.values())
+        running = sum(
+            copy.task is not None and not copy.is_complete for copy in self._copies.values()
+        )
+        if running >= HISTORY_COPIES:
+            return
         waiting = [copy for copy in self._copies.values() if copy.task is None and copy.sources]
         waiting.sort(key=lambda copy: copy.urgency)
-        for copy in waiting[: max(0, HISTORY_COPIES - running)]:
+        for copy in waiting[: HISTORY_COPIES - running]:
             copy.task = asyncio.create_task(self._run(copy), name=f"copy of {name_of(copy.shard)}")
             copy.task.add_done_callback(partial(self._ended, copy))
 
@@ -192,6 +197,8 @@ class HistoryCopier:
                 pause = min(2 * pause, HISTORY_RETRY_S_MAX)
 
     async def _install(self, copy: _Copy) -> None:
+        copy.is_complete = True
+        self._start_next()
         while self._wanted(copy):
             try:
                 await self._writer.install(copy.shard, copy.start, copy.newest, copy.ids)

@@ -18,6 +18,7 @@ from octad.sharding.limits import (
     HISTORY_MESSAGE_RECORDS,
     HISTORY_PAGE_ROWS,
     HISTORY_STEP_ROWS,
+    INLINE_BYTES_MAX,
     KIB,
 )
 from octad.storage_node.core.copy_format import original_of
@@ -111,7 +112,8 @@ class HistorySource:
                 size, step = size + length, step + length
                 if pool_of(record.shard) == pool:
                     records.append(_without_data(looked_at, row.location, record))
-                    body.append(record.data)
+                    if record.data:  # One body alone is sent as it is.
+                        body.append(record.data)
             elif row is not None:
                 newest = max(newest, row.seq)
             looked_at += 1
@@ -149,10 +151,11 @@ class HistorySource:
         return None if value is None else decode_ordered(value)
 
     async def _read(self, location: Location) -> Record:
+        bulk = location.length > INLINE_BYTES_MAX  # Nor was it written to stay in memory.
         try:
-            record = self._journal.read_if_cached(location)
+            record = None if bulk else self._journal.read_if_cached(location)
             if record is None:
-                record = await asyncio.to_thread(self._journal.read, location)
+                record = await asyncio.to_thread(self._journal.read, location, cached=not bulk)
         except CorruptRecord as error:
             raise RpcRefusal(DAMAGED, str(error)) from error
         return record

@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Callable
 
 from octad.sharding.ids import BucketId, Epoch, PoolId, Seq, ShardId, pool_of
-from octad.sharding.limits import HISTORY_STEP_ROWS
+from octad.sharding.limits import HISTORY_FLUSH_S, HISTORY_STEP_ROWS
 from octad.storage_node.core.copy_format import FROM_ANOTHER_NODE, Copied, encode_copied, row_key
 from octad.storage_node.core.history_format import (
     HistoryCopied,
@@ -73,9 +73,9 @@ class HistoryWriter:
         self._index = index
         self._pool_of_bucket = pool_of_bucket
         self._copied_to: dict[ShardId, SegmentId] = {}
-        self.appended = 0  # Records, for those who ask how busy the journal is otherwise.
         self._flushing = asyncio.Lock()
         self._flushes_begun = self._flushes_done = 0
+        self._flushed_at = float("-inf")
         for key, value in index.scan(SHARD_STATES, past(SHARD_STATES)):
             if decode_shard_state(value).whole is not None:
                 self._protect(decode_shard_state_key(key))
@@ -106,7 +106,7 @@ class HistoryWriter:
         return lacking, gone
 
     def _is_newer(self, shard: ShardId, row: HistoryRow) -> bool:
-        return is_newer(shard, decode_shard_order_key(row.order_key), row.seq, self._index.get)
+        return is_newer(shard, decode_shard_order_key(row.order_key), row.seq, {}, self._index.get)
 
     async def _goes(self, shard: ShardId, order_key: bytes, as_of: Seq) -> bool:
         """Whether a row that the source lacks is of this shard, and not newer than the page."""
@@ -142,7 +142,7 @@ class HistoryWriter:
             encode_copied(copied),
             data,
         )
-        one = IndexChanges(self._index.get)
+        one = IndexChanges(_nothing)  # What was there before makes the row no other one.
         one.apply(operation, appended.location, shard, row.epoch, row.seq)
         value = one.changes[index_key]
         assert value is not None
@@ -153,13 +153,17 @@ class HistoryWriter:
         if not copied:
             return
         await self._journal.durable(max(lsn for lsn, _, _ in copied))
+        get = self._index.get
         for first in range(0, len(copied), HISTORY_STEP_ROWS):
             puts: list[tuple[bytes, bytes]] = []
+            before: dict[bytes, bytes | None] = {}
             for _, row, value in copied[first : first + HISTORY_STEP_ROWS]:
-                if self._is_newer(shard, row):
-                    puts.append((decode_shard_order_key(row.order_key), value))
+                key = decode_shard_order_key(row.order_key)
+                before[key] = get(key)
+                if is_newer(shard, key, row.seq, before, get):
+                    puts.append((key, value))
                     puts.append((row.order_key, b""))
-            self._index.write(puts)
+            self._index.write(puts, (), before)
             await asyncio.sleep(0)
 
     async def delete(self, shard: ShardId, as_of: Seq, order_keys: list[bytes]) -> None:
@@ -205,8 +209,11 @@ class HistoryWriter:
     async def _flush_index(self) -> None:
         """What the index has now is durable; whoever waits meanwhile shares the next flush."""
         wanted = self._flushes_begun + 1
+        loop = asyncio.get_running_loop()
         async with self._flushing:
             if self._flushes_done < wanted:
+                await asyncio.sleep(self._flushed_at + HISTORY_FLUSH_S - loop.time())
+                self._flushed_at = loop.time()
                 self._flushes_begun += 1
                 await self._index.flush_in_thread()
                 self._flushes_done = self._flushes_begun
@@ -224,7 +231,7 @@ class HistoryWriter:
         """Not from a full disk's reserve, unlike what compaction copies."""
         self._protect(shard)
         self._journal.make_room(len(metadata), len(data))
-        self.appended += 1
+        self._journal.upkeep_appended += 1
         return self._journal.append(kind, shard, epoch, seq, Seq(0), request_id, metadata, data)
 
     def _protect(self, shard: ShardId) -> None:
@@ -236,6 +243,10 @@ class HistoryWriter:
         if known < copied_to:
             self._index.write([(copied_to_key(shard), encode_copied_to(copied_to))])
         self._copied_to[shard] = max(known, copied_to)
+
+
+def _nothing(_key: bytes) -> None:
+    return None
 
 
 def installed_copy(index: Index, shard: ShardId, start: Seq) -> InstalledCopy | None:

@@ -111,6 +111,7 @@ class Journal:
         self.pending_bytes = 0  # Given a place, not yet durable.
         self.durable_to = Position(0)
         self.records_appended = 0
+        self.upkeep_appended = 0  # Of these, what no client waits for; told by who appends it.
         self.batches_synced = 0
 
     @classmethod
@@ -205,10 +206,13 @@ class Journal:
         if self._failure is not None or self._offset + length > self.segment_bytes:
             self._make_room(length, kind)
 
-    def read(self, location: Location) -> Record:
-        """The record at `location`, verified as a whole. Raises CorruptRecord."""
+    def read(self, location: Location, *, cached: bool = True) -> Record:
+        """The record at `location`, verified as a whole. Raises CorruptRecord.
+
+        What is not `cached` is not expected to be read again soon.
+        """
         file = self._files.get(location.segment) or self._open_for_reading(location)
-        return file.read(location.offset, location.length)
+        return file.read(location.offset, location.length, cached=cached)
 
     def read_if_cached(self, location: Location) -> Record | None:
         """`read` without waiting for the disk: None where that would be needed."""
@@ -388,6 +392,10 @@ class Journal:
     @property
     def identity(self) -> Identity:
         return self._identity
+
+    def is_full(self) -> bool:
+        """Whether the next segment will be refused to all but what frees space."""
+        return self._disk.free_bytes(self._directory) < _RESERVE_SEGMENTS * self.segment_bytes
 
     def nearly_full(self) -> bool:
         """Whether compaction should take whatever it can get."""

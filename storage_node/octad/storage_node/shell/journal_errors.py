@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from octad.sharding.ids import ShardId, shard_name
-
 
 class JournalDamage(Exception):
     """Base of what makes a journal unreadable from some place on."""
@@ -42,10 +40,10 @@ class SegmentMissing(JournalDamage):
 class IndexBehind(JournalDamage):
     """The index does not show entries that the journal has given up: it is older, or was lost."""
 
-    def __init__(self, data: Path, shard: ShardId) -> None:
+    def __init__(self, data: Path, lacks: str) -> None:
         self.what = (
             f"the index in {data} is older than the journal beside it, or was lost: it lacks "
-            f"entries of shard {shard_name(shard)} that were compacted away"
+            f"{lacks}, compacted away since"
         )
         self.fix = f"run `octad index rebuild {data}` to make it anew from the journal"
         super().__init__(f"{self.what}; {self.fix}")

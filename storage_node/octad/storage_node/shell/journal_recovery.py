@@ -33,6 +33,7 @@ from octad.storage_node.core.record_format import (
 from octad.storage_node.shell.disk import Disk
 from octad.storage_node.shell.journal_errors import (
     CorruptRecord,
+    IndexBehind,
     SegmentMissing,
     UnreadableRecord,
 )
@@ -139,7 +140,10 @@ class JournalRecovery:
         used = max((i + 1 for i, link in enumerate(links) if link is not None), default=0)
         self._beyond = segments[used:]
         if offset_of(self._start) > RECORDS_OFFSET and segments[:1] != [self._start_segment]:
-            path = segment_path(self._directory, self._start_segment)
+            start = self._start_segment
+            if self._retired.has(start):
+                raise IndexBehind(self._directory.parent, f"what segment {start} held")
+            path = segment_path(self._directory, start)
             raise SegmentMissing(path, "the index refers to it")
         chain: list[tuple[SegmentId, int]] = []
         for i, segment in enumerate(segments[:used]):

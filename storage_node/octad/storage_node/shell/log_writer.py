@@ -42,6 +42,8 @@ class LogWriter:
         entry.location = appended.location
         self._syncing.append((appended.lsn, replica, entry))
         self._unsettled.append(entry)
+        if entry.kind is RecordKind.BARRIER:
+            self._journal.upkeep_appended += 1
 
     def start_anew(self, replica: ShardReplica, action: StartLog) -> None:
         """The record comes before those of the entries that follow, and is synced with them."""
@@ -55,6 +57,7 @@ class LogWriter:
             encode_operation(LogStart(action.whole, action.depth)),
             b"",
         )
+        self._journal.upkeep_appended += 1
 
     def split(self, replica: ShardReplica, action: SplitLog) -> None:
         """The record comes before any later one of either half (rule R18)."""
@@ -68,6 +71,7 @@ class LogWriter:
             encode_operation(LogSplit(action.depth)),
             b"",
         )
+        self._journal.upkeep_appended += 1
 
     def durable(self, lsn: Position) -> Iterator[tuple[ShardReplica, Entry]]:
         """The entries that a sync up to `lsn` has made durable."""

@@ -272,6 +272,7 @@ class Node:
             self._host,
             self._copier.progress,
             lambda: self._upkeep.report().damaged_records - self._upkeep.report().repaired_records,
+            self._journal.is_full,
         )
         self._run(reporter.run())
 

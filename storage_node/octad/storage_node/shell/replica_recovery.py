@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from octad.sharding.ids import ShardId
+from octad.sharding.ids import ShardId, shard_name
 from octad.storage_node.core.failover.replica_actions import Actions
 from octad.storage_node.core.failover.shard_log import Entry, ShardLog
 from octad.storage_node.core.failover.shard_replica import ShardReplica
@@ -103,12 +103,14 @@ def _check_nothing_is_missing(table: ReplicaTable, journal: Journal) -> None:
     """Compaction gives up only what the rows show. An older index was put back, or none was left,
     if entries are gone that neither it nor the journal has."""
     data = journal.directory.parent
-    for shard, replica in table.replicas.items():
-        if replica.missing_before is not None:
-            raise IndexBehind(data, shard)
-    for shard, state in read_retired(journal.disk, journal.directory).states.items():
-        if table.replica(shard).log.end < state.applied:
-            raise IndexBehind(data, shard)
+    lacking = [shard for shard, each in table.replicas.items() if each.missing_before is not None]
+    lacking += [
+        shard
+        for shard, state in read_retired(journal.disk, journal.directory).states.items()
+        if table.replica(shard).log.end < state.applied
+    ]
+    if lacking:
+        raise IndexBehind(data, f"entries of shard {shard_name(lacking[0])}")
 
 
 def entry_of(location: Location, record: Record) -> Entry:

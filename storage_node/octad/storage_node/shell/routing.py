@@ -120,10 +120,11 @@ class ShardServer:
                 return messages.PieceRead(), await service.read_piece(shard, extent, number)
             case messages.ListKeys(pool=pool, bucket=bucket):
                 query = ListQuery(message.prefix, message.delimiter, message.after, message.limit)
-                served = service.served(pool)
+                served = service.served(pool, message.shards)
                 entries, frontier, complete = service.list_keys(pool, bucket, query, served)
-                covered = _still(served, service.served(pool))
-                return messages.KeysListed(entries, frontier, complete, covered), b""
+                covered = _still(served, service.served(pool, message.shards))
+                depths = service.depths(covered)
+                return messages.KeysListed(entries, frontier, complete, covered, depths), b""
             case messages.CloseBucket(bucket=bucket):
                 await service.close_bucket(bucket)
                 return messages.Done(), b""
@@ -146,7 +147,7 @@ class ShardServer:
                 served = service.served(pool)
                 uploads = service.list_uploads(pool, bucket, prefix, after, limit, served)
                 covered = _still(served, service.served(pool))
-                return messages.UploadsListed(uploads, covered), b""
+                return messages.UploadsListed(uploads, covered, service.depths(covered)), b""
             case messages.CompleteParts(shard=shard, bucket=bucket, key=key, upload=upload):
                 how = message.row, message.parts, message.request_id, message.age_s
                 copies = await service.complete_upload(

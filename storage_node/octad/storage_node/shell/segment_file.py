@@ -98,10 +98,11 @@ class SegmentFile:
         except OSError as error:
             raise UnreadableRecord(self.path, offset, f"it cannot be read: {error}") from error
 
-    def read(self, offset: int, length: int) -> Record:
+    def read(self, offset: int, length: int, *, cached: bool = True) -> Record:
         """The record at `offset`. Raises CorruptRecord."""
+        read = self._disk.read if cached else self._disk.read_uncached
         try:
-            data = self._disk.read(self._descriptor, length, offset)
+            data = read(self._descriptor, length, offset)
             return decode_record(memoryview(data), self.seed, offset)
         except OSError as error:
             raise UnreadableRecord(self.path, offset, f"it cannot be read: {error}") from error

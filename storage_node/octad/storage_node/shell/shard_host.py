@@ -409,6 +409,14 @@ class ShardHost:
             if replica.leading
         ]
 
+    def void_copies(self) -> list[ShardId]:
+        """Shards that were recovered by force without what is here (rule R19)."""
+        return [shard for shard, replica in self.replicas.items() if replica.void]
+
+    def failed_copies(self) -> list[ShardId]:
+        """Shards whose replica here met a bug."""
+        return [shard for shard, replica in self.replicas.items() if replica.failed]
+
     # -- actions -------------------------------------------------------------------------------
 
     def _perform(self, replica: ShardReplica, actions: list[Action]) -> None:

@@ -47,6 +47,7 @@ class ShardReporter:
         host: ShardHost,
         copies: Copies,
         damaged: Callable[[], int],
+        is_full: Callable[[], bool],
     ) -> None:
         self._node = node
         self._boot = boot
@@ -57,6 +58,7 @@ class ShardReporter:
         self._host = host
         self._copies = copies
         self._damaged = damaged
+        self._is_full = is_full
         self._said: NodeReport | None = None
         self._progress: dict[ShardId, PlanProgress] = {}
 
@@ -98,7 +100,16 @@ class ShardReporter:
             shard_name(shard): CopyReport(source, done, total)
             for shard, (done, total, source) in self._copies().items()
         }
-        return NodeReport(self._node, self._boot, led, copying, self._damaged())
+        return NodeReport(
+            node=self._node,
+            boot=self._boot,
+            led=led,
+            copying=copying,
+            damaged_records=self._damaged(),
+            void=_names(self._host.void_copies()),
+            failed=_names(self._host.failed_copies()),
+            read_only=self._is_full(),
+        )
 
     def _plans(self) -> dict[ShardId, PlanProgress]:
         """What this node has to say of plans: as the one who copies, or as the primary."""
@@ -121,3 +132,7 @@ class ShardReporter:
                         )
         self._progress = {shard: each for shard, each in self._progress.items() if shard in said}
         return said
+
+
+def _names(shards: list[ShardId]) -> tuple[str, ...]:
+    return tuple(map(shard_name, sorted(shards)))

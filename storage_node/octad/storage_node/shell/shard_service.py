@@ -445,16 +445,25 @@ class ShardService:
         assert row is not None, "it is served"
         return row.depth
 
-    def served(self, pool: PoolId) -> list[ServedShard]:
+    def depths(self, served: Collection[ServedShard]) -> tuple[int, ...]:
+        """Of shards that are served."""
+        return tuple(self._depth(shard) for shard, _ in served)
+
+    def served(self, pool: PoolId, among: Sequence[ShardId] = ()) -> list[ServedShard]:
         """The shards of `pool` that this node may list now as primary, with their epochs.
+
+        `among` them alone, where any are named.
 
         Taken before a listing and again after it: what stands in both was covered (rule R3).
         """
         host = self._host
         return [
             (shard, replica.row.epoch)
-            for shard, replica in host.replicas.items()
-            if replica.row is not None and pool_of(shard) == pool and host.serves(shard)
+            for shard in among or host.replicas
+            if (replica := host.replicas.get(shard)) is not None
+            and replica.row is not None
+            and pool_of(shard) == pool
+            and host.serves(shard)
         ]
 
     async def read_upload(

@@ -1,0 +1,161 @@
+"""Many shards copied at once: what they wait for together, and what counts as clients' work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from tests.unit.engine.journal_site import IDENTITY
+
+from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, Seq, ShardId, shard_id
+from octad.sharding.limits import HISTORY_COPIES
+from octad.storage_node.core.failover.pair_leases import PairLeases
+from octad.storage_node.core.failover.replica_actions import Append, SplitLog, StartLog
+from octad.storage_node.core.failover.replica_state import Strength
+from octad.storage_node.core.failover.shard_log import NO_REQUEST, Entry, ShardLog
+from octad.storage_node.core.failover.shard_replica import ShardReplica
+from octad.storage_node.core.history_messages import HistoryRead, ReadHistory
+from octad.storage_node.core.messages import Message
+from octad.storage_node.core.operations import (
+    Barrier,
+    DeleteObject,
+    Operation,
+    encode_operation,
+    kind_of,
+    touched,
+)
+from octad.storage_node.core.record_format import Position
+from octad.storage_node.shell import history_writer
+from octad.storage_node.shell.counted_index import CountedIndex
+from octad.storage_node.shell.history_copier import HistoryCopier
+from octad.storage_node.shell.history_writer import HistoryWriter
+from octad.storage_node.shell.journal import Journal
+from octad.storage_node.shell.log_writer import LogWriter
+
+SOURCE = NodeId(2)
+POOL = PoolId(0)
+DEPTH = 8
+SHARDS = [shard_id(POOL, number) for number in range(3 * HISTORY_COPIES)]
+
+
+class CountingIndex(CountedIndex):
+    """Counts flushes; they wait while `free` is not set."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.free = asyncio.Event()
+        self.free.set()
+        self.flushes = 0
+
+    async def flush_in_thread(self) -> None:
+        self.flushes += 1
+        await self.free.wait()
+        await super().flush_in_thread()
+
+
+@asynccontextmanager
+async def engine(directory: Path) -> AsyncIterator[tuple[Journal, CountingIndex]]:
+    index = CountingIndex(directory / "index")
+    journal = Journal.open(directory / "journal", IDENTITY)
+    for _ in journal.replay(Position(0)):
+        pass
+    index.follow(journal)
+    failures: list[Exception] = []
+    journal.start(lambda _: None, failures.append)
+    try:
+        yield journal, index
+    finally:
+        await journal.close()
+        index.close()
+    assert not failures
+
+
+def pool_of_bucket(_bucket: BucketId) -> PoolId:
+    return POOL
+
+
+async def test_copies_that_end_one_after_the_other_share_flushes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history_writer, "HISTORY_FLUSH_S", 0.5)
+    loop = asyncio.get_running_loop()
+    async with engine(tmp_path) as (journal, index):
+        writer = HistoryWriter(journal, index, pool_of_bucket)
+        began = loop.time()
+        installs = []
+        for shard in SHARDS:
+            installs.append(asyncio.create_task(writer.install(shard, Seq(1), Seq(1), [])))
+            await asyncio.sleep(0.01)
+        await asyncio.gather(*installs)
+        assert index.flushes <= (loop.time() - began) / 0.5 + 1
+
+
+async def test_a_copy_alone_does_not_wait_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history_writer, "HISTORY_FLUSH_S", 3600.0)
+    async with engine(tmp_path) as (journal, index):
+        writer = HistoryWriter(journal, index, pool_of_bucket)
+        await asyncio.wait_for(writer.install(SHARDS[0], Seq(1), Seq(1), []), 10)
+
+
+async def test_a_copy_that_waits_for_the_disk_lets_the_next_one_begin(tmp_path: Path) -> None:
+    copied: list[ShardId] = []
+    async with engine(tmp_path) as (journal, index):
+        index.free.clear()
+        asked: set[ShardId] = set()
+        all_asked = asyncio.Event()
+
+        async def call(
+            _node: NodeId, message: Message, _body: bytes, _timeout_s: float
+        ) -> tuple[Message, bytes]:
+            assert isinstance(message, ReadHistory)
+            asked.add(message.shard)
+            if len(asked) == len(SHARDS):
+                all_asked.set()
+            return HistoryRead(Seq(1), Seq(1), message.end, [], []), b""
+
+        copier = HistoryCopier(
+            journal,
+            index,
+            call,
+            lambda shard, *_: copied.append(shard),
+            lambda *_: True,
+            pool_of_bucket,
+        )
+        for shard in SHARDS:
+            copier.begin(shard, DEPTH, Seq(1), (SOURCE,))
+        await asyncio.wait_for(all_asked.wait(), 10)
+        assert not copied, "nothing is durable yet"
+        index.free.set()
+        async with asyncio.timeout(10):
+            while len(copied) < len(SHARDS):
+                await asyncio.sleep(0.01)
+        await copier.close()
+
+
+def entry(seq: int, operation: Operation) -> Append:
+    metadata = encode_operation(operation)
+    kind, keys = kind_of(operation), touched(operation)
+    made = Entry(Epoch(2), Seq(seq), kind, NO_REQUEST, metadata, b"", operation, keys)
+    return Append(made, Seq(0))
+
+
+async def test_what_puts_a_log_in_order_is_no_work_of_clients(tmp_path: Path) -> None:
+    log = ShardLog(Seq(0), Epoch(0))
+    leases = PairLeases(NodeId(1), 1, 0.0)
+    replica = ShardReplica(SHARDS[0], NodeId(1), "", leases, Strength(1, 1), lambda *_: None, log)
+    async with engine(tmp_path) as (journal, _):
+        writer = LogWriter(journal)
+        writer.start_anew(replica, StartLog(Seq(0), Epoch(0), Seq(0), Seq(0)))
+        writer.append(replica, entry(1, Barrier()))
+        split = SplitLog(
+            SHARDS[1], 9, Seq(1), Epoch(2), ShardLog(Seq(0), Epoch(0)), None, None, Epoch(2), None
+        )
+        writer.split(replica, split)
+        assert journal.records_appended == journal.upkeep_appended == 3
+        writer.append(replica, entry(2, DeleteObject(BucketId(1), b"key")))
+        assert journal.records_appended - journal.upkeep_appended == 1
