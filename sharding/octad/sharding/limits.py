@@ -45,7 +45,7 @@ JOURNAL_PENDING_BYTES_MAX: Final = 32 * MIB  # Bulk writers wait while more is n
 JOURNAL_OPEN_FILES_MAX: Final = 256
 DISK_FREE_BYTES_MIN: Final = 256 * MIB  # Two segments, and the index's next flush and compaction.
 
-# The index of a node. Filters and block indexes of all its files stay in memory, 5 bytes a small
+# The index of a node. Filters and block indexes of all its files stay in memory, 3 bytes a small
 # object. Its cache grows with it, for rows that are asked for again: 10 bytes a small object.
 INDEX_MEMTABLE_BYTES: Final = 16 * MIB
 INDEX_MEMTABLES_MAX: Final = 3  # One being filled, two on their way to disk.
