@@ -222,7 +222,8 @@ def pieces(
     """The history between two recoveries by force each, and what stood at first.
 
     What a recovery met under way may have happened before it, after it, or both: so it may have,
-    and nothing is concluded from its answer.
+    and nothing is concluded from its answer. What is refused in the end may have happened before,
+    and have been lost with its request id.
     """
     borders = [(-INFINITE, None), *cuts, (INFINITE, None)]
     for (begin, at_first), (end, _) in pairwise(borders):
@@ -230,9 +231,10 @@ def pieces(
         if end == INFINITE:
             inside += [d for d in history if begin <= d.called and d.returned == INFINITE]
         across = [
-            replace(done, returned=INFINITE, offset=None)
+            replace(done, returned=INFINITE, offset=None, refused=False)
             for done in history
-            if done.called < end and done.returned >= begin and done.is_write and not done.refused
+            if done.called < end and done.returned >= begin and done.is_write
             if done.called < begin or (done.returned >= end and end != INFINITE)
+            if not done.refused or done.returned >= end
         ]
         yield at_first, inside + across

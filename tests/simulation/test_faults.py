@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from tests.simulation.faults import Faults
+from tests.simulation.simulated_clients import pieces
 from tests.simulation.simulated_disk import FLIPPED
 from tests.simulation.stage import KEY, A, B, C, Stage
 
+from octad.chaos.core.linearizability import Done, Verdict, check
 from octad.sharding.ids import Seq
 
 
@@ -37,3 +39,17 @@ def test_the_last_copy_that_a_crash_would_leave_is_not_damaged() -> None:
     for _ in range(100):
         faults.flip()
     assert stage.world.disks[A].is_flipped(KEY)
+
+
+def test_what_a_recovery_by_force_gave_up_may_have_been_read_and_is_refused_afterwards() -> None:
+    history = [
+        Done(1.0, 6.0, True, "v1", None, True),  # Tried again after the recovery, and refused.
+        Done(2.0, 3.0, False, "v1"),
+        Done(7.0, 8.0, False, "v0"),
+    ]
+    (_, before), (at_first, after) = pieces(history, [(5.0, "v0")])
+    assert check(before, None) is Verdict.LINEARIZABLE
+    assert check(after, at_first) is Verdict.LINEARIZABLE
+    history[2] = Done(7.0, 8.0, False, "v1")
+    _, (at_first, after) = pieces(history, [(5.0, "v0")])
+    assert check(after, at_first) is Verdict.VIOLATED, "refused for good"
