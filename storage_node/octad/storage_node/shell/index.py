@@ -41,6 +41,7 @@ from octad.storage_node.core.index_format import POSITION_KEY, decode_position
 from octad.storage_node.core.record_format import Position
 
 _BLOOM_BITS_PER_KEY = 10  # One miss in a hundred reads a block for nothing.
+_MEMTABLE_FILTER_SHARE = 0.05
 _HASH_RATIO = 0.75  # Of rows to buckets: a byte a row finds it without a search in its block.
 _BLOCKS_PER_RESTART = 16  # Of a block index: shared prefixes make it a sixth, so it stays at hand.
 _GETS_PER_FILL = 16  # What is asked for often is cached soon; what is not, hardly costs anything.
@@ -248,6 +249,9 @@ def _options(cache: Cache) -> Options:
     options.create_if_missing(True)
     options.set_write_buffer_size(INDEX_MEMTABLE_BYTES)
     options.set_max_write_buffer_number(INDEX_MEMTABLES_MAX)
+    # A get that looks for what is not in memory knows it from one bit instead of a search.
+    options.set_memtable_prefix_bloom_ratio(_MEMTABLE_FILTER_SHARE)
+    options.set_memtable_whole_key_filtering(True)
     options.set_max_background_jobs(_BACKGROUND_JOBS)
     options.set_max_open_files(_ALL)  # One for 64 MiB; a get need not look up whether it is open.
     options.set_level_compaction_dynamic_level_bytes(True)  # At most a tenth of the bytes twice.
