@@ -109,6 +109,14 @@ def test_a_shard_with_fewer_complete_members_than_its_pool_keeps_copies_is_degra
     assert not_serving(seen) == [], "it takes reads and writes"
 
 
+def test_a_shard_of_which_its_primary_has_verified_fewer_copies_is_degraded() -> None:
+    seen = view(live=NODES, rows=ROWS)
+    shards = list(seen.rows)
+    verified = {shards[0]: 2, shards[1]: 3, shards[2]: None, shards[3]: 3}
+    found = status(seen, copies=KnownCopies(verified, (), {}, 0, 0))
+    assert (found.state, found.pools[0].shards["degraded"]) == ("degraded", 1)
+
+
 def test_while_a_pool_is_split_every_shard_counts_once() -> None:
     rows = [row(1, 2, 3, depth=3), *ROWS[1:], row(1, 2, 3, depth=3)]
     seen = view(live=NODES, rows=rows)

@@ -91,26 +91,30 @@ def shard_statuses(view: ClusterView, copies: KnownCopies = NOTHING_KNOWN) -> li
     shard_map = view.shard_map()
     for pool in _sorted_pools(view):
         for shard in sorted(shard_map.shards_of(pool.id)):
-            row = view.rows.get(shard)
+            row, verified = view.rows.get(shard), copies.verified.get(shard)
             statuses.append(
                 ShardStatus(
                     name=shard_name(shard),
-                    state=shard_state(row, view.nodes, pool.replicas),
+                    state=shard_state(row, view.nodes, pool.replicas, verified),
                     epoch=row.epoch if row else 0,
                     primary=node_name(row.primary) if row else "",
                     members=tuple(node_name(m.node) for m in row.members) if row else (),
-                    verified=copies.verified.get(shard),
+                    verified=verified,
                 )
             )
     return statuses
 
 
 def shard_state(
-    row: ShardRow | None, live: Mapping[NodeId, NodeRecord], replicas: int
+    row: ShardRow | None,
+    live: Mapping[NodeId, NodeRecord],
+    replicas: int,
+    verified: int | None = None,
 ) -> ShardState:
     """What a client may expect of a shard. A member on a wiped disk is as good as down.
 
-    A recruit is a member that is not complete, so it is no copy yet.
+    A recruit is a member that is not complete, so it is no copy yet. The primary may miss a member,
+    and have fewer copies `verified`, before anybody else does.
     """
     if row is None:
         return "forming"
@@ -119,7 +123,10 @@ def shard_state(
         return "unavailable"
     if down:
         return "writes-blocked"
-    return "degraded" if sum(not member.base for member in row.members) < replicas else "ok"
+    complete = sum(not member.base for member in row.members)
+    if verified is not None:
+        complete = min(complete, verified)
+    return "degraded" if complete < replicas else "ok"
 
 
 def _is_live(member: Member, live: Mapping[NodeId, NodeRecord]) -> bool:
@@ -147,8 +154,8 @@ def _pool_status(
     }
     counts: Counter[str] = Counter()
     for shard in shard_map.shards_of(pool.id):
-        shards[shard_state(view.rows.get(shard), view.nodes, pool.replicas)] += 1
         verified = copies.verified.get(shard)
+        shards[shard_state(view.rows.get(shard), view.nodes, pool.replicas, verified)] += 1
         counts[UNVERIFIED if verified is None else str(verified)] += 1
     missing = nodes_missing(pool, list(view.nodes.values()), nodes_expected)
     return PoolStatus(
