@@ -256,9 +256,6 @@ class Journal:
         self._offset += length
         self.pending_bytes += length
         self._end = position(self._segment, self._offset)
-        self._plan_flush()
-
-    def _plan_flush(self) -> None:
         if not self._flush_planned:
             self._flush_planned = True
             self._loop.call_soon(self._flush)
@@ -297,8 +294,8 @@ class Journal:
         self.durable_to = batch.end
         self._wake_waiters()
         self.pending_bytes -= batch.length
-        if self._pending:
-            self._plan_flush()
+        if not self._writing:
+            self._seal()
         self._on_durable(batch.end)
         if self._waiting_for_room and self.pending_bytes <= JOURNAL_PENDING_BYTES_MAX:
             self._let_in()
