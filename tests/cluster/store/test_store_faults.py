@@ -89,12 +89,15 @@ class Witness:
         self.acknowledged: dict[str, Revision] = {}
         self.watched: list[Event] = []
         self.watch_ends = 0
+        self.enough = False
 
     async def write(self) -> None:
         while True:
             key = f"{self._prefix}{len(self.acknowledged):05}"
             with suppress(StoreUnavailable):  # Whether it happened or not: again.
                 self.acknowledged[key] = (await self._writer.transact([], [Put(key, b"")])).revision
+                if self.enough:  # Not in the middle of a write, which might land unacknowledged.
+                    return
             await asyncio.sleep(PAUSE_BETWEEN_PUTS_S)
 
     async def watch(self, after: Revision) -> None:
@@ -145,7 +148,9 @@ async def witness_of(site: FaultySite, prefix: str) -> AsyncIterator[Witness]:
     try:
         await witness.until_written(20)
         yield witness
-        tasks[0].cancel()
+        witness.enough = True
+        async with asyncio.timeout(RECOVERED_S_MAX):
+            await tasks[0]
         await witness.check()
     finally:
         for task in tasks:
