@@ -75,3 +75,18 @@ def test_who_beats_and_was_removed_all_the_same_is_no_spare_for_a_while(same_dis
         assert bool(found) == recruits
         if recruits:
             return
+
+
+def test_whose_process_has_ended_is_a_spare_again_as_soon_as_its_next_one_is_there() -> None:
+    primary = leader((A, B), Learner(B, "disk2"))
+    primary.incarnations = {B: "disk2"}
+    beat_each_other(primary, follower(B, primary), 1.0)
+    primary.leases.dead = {B: b"fence"}
+    swap = proposed(primary.on_timer(1.1))
+    assert [member.node for member in swap.proposed.members] == [A]
+    durable(primary, primary.on_swap_outcome(swap, swap.proposed, 1.2))
+    primary.on_applied(primary.log.commit, 1.2)
+    primary.leases.dead = {}
+    keep_beating(primary, 2.7)
+    back = proposed(primary.on_timer(2.7)).proposed
+    assert [member.node for member in back.members] == [A, B]

@@ -126,12 +126,14 @@ class Reconfigurer(Primary):
     def _note_removed(self, row: ShardRow, removed: set[NodeId], now: float) -> None:
         """Who is there and does nothing for this shard would do nothing again, as a recruit.
 
-        Unless it has another disk by now: then it was not this one's member any more.
+        Unless it has another disk by now: then it was not this one's member any more. Or its
+        process has ended: it was heard just before that, and its next one is as good as any.
         """
         for member in row.members:
             same_disk = self.incarnations.get(member.node) == member.incarnation
             if (
                 member.node in removed
+                and member.node not in self.leases.dead
                 and same_disk
                 and self.leases.heard_of(member.node, LEASE_S, now)
             ):
