@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 from pathlib import Path
@@ -62,6 +63,26 @@ def test_a_system_that_cannot_read_past_its_cache_reads_through_it(
 
     monkeypatch.setattr(os, "open", refuse)
     assert disk.read_uncached(file, 1000, 300) == (bytes(range(256)) * 64)[300:1300]
+    disk.close(file)
+
+
+def test_a_disk_with_larger_blocks_is_read_through_the_cache_and_an_error_stays_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 5000)
+    disk = Disk()
+    file = disk.open(path, os.O_RDONLY)
+    code = errno.EINVAL
+
+    def refuse(*_: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "preadv", refuse)
+    assert disk.read_uncached(file, 1000, 300) == b"x" * 1000
+    code = errno.EIO
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        disk.read_uncached(file, 1000, 300)
     disk.close(file)
 
 

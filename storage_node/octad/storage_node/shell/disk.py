@@ -114,6 +114,10 @@ class Disk:
             return self.read(descriptor, length, offset)
         try:
             data = _read_aligned(direct, length, offset)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            return self.read(descriptor, length, offset)  # A disk with larger blocks than ours.
         finally:
             os.close(direct)
         return data if len(data) == length else self.read(descriptor, length, offset)
