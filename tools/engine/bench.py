@@ -125,7 +125,7 @@ async def _append_for(site: JournalSite, metadata: bytes, data: bytes) -> Turn:
     while time.perf_counter() - began < TURN_S:
         for _ in range(IN_FLIGHT):
             append(kind, SHARD, epoch, seq, commit, REQUEST_ID, metadata, data)
-        await site.until_durable(site.journal.position())
+        await site.journal.durable(site.journal.position())
         done += IN_FLIGHT
     wall = time.perf_counter() - began
     return Turn(

@@ -53,7 +53,7 @@ MUTANTS: dict[str, tuple[Callable[..., object], str, str]] = {
         "return segment << 32 | generation",
         "return 1",
     ),
-    "a record says more is synced than is": (Journal._seal, "self._sealed_to\n", "self._end\n"),
+    "a record says more is synced than is": (Journal.append, "self._sealed_to,", "self._end,"),
     "a torn tail is taken for damage": (
         JournalRecovery._last,
         "if proven > position(file.segment, at):",

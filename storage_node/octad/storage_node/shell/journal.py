@@ -16,7 +16,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeAlias
 
 import msgspec
 
@@ -66,10 +65,6 @@ _RESERVE_SEGMENTS = 4  # Free space that only what frees space may use.
 _MARK_AFTER_S = 0.05  # An idle journal soon says that its last batch is durable.
 _NOBODY = bytes(REQUEST_ID_BYTES)
 
-_Pending: TypeAlias = tuple[
-    int, RecordKind, ShardId, Epoch, Seq, Seq, bytes, bytes, bytes | memoryview
-]
-
 
 class Appended(msgspec.Struct, frozen=True, gc=False):
     """A record's place, and the position that `on_durable` reaches once the record is durable."""
@@ -97,9 +92,12 @@ class Journal:
         self._marked = Position(0)  # What `_position` was at the last mark.
         self._sealed_to = Position(0)  # Past the last record of a sealed batch.
         self._segment = SegmentId(0)
+        self._segment_start = Position(0)
         self._offset = RECORDS_OFFSET
         self._sealed: list[tuple[SegmentId, int]] = []  # Ended, and not yet told of.
-        self._pending: list[_Pending] = []
+        self._batch: list[bytes | memoryview] = []  # What gathers, encoded.
+        self._batch_start = RECORDS_OFFSET
+        self._batch_records = 0
         self._flush_planned = False
         self._writing = 0  # Batches submitted and not yet durable.
         self._waiting_for_room: deque[asyncio.Future[None]] = deque()
@@ -191,8 +189,30 @@ class Journal:
             self._make_room(length, kind)
         self.records_appended += 1
         offset = self._offset
-        self._place(length, (offset, kind, shard, epoch, seq, commit, request_id, metadata, data))
-        end = self._position = self._end
+        start = encode_record_start(
+            self._file.seed,
+            self._sealed_to,  # Its batch is written when all of that is durable.
+            offset,
+            kind,
+            shard,
+            epoch,
+            seq,
+            commit,
+            request_id,
+            metadata,
+            data,
+        )
+        batch = self._batch
+        batch.append(start)
+        if data_bytes:
+            batch.append(data)
+        self._batch_records += 1
+        self._offset = offset + length
+        self.pending_bytes += length
+        end = self._end = self._position = Position(self._segment_start + offset + length)
+        if not self._flush_planned:
+            self._flush_planned = True
+            self._loop.call_soon(self._flush)
         return Appended(end, Location(self._segment, offset, length))
 
     def make_room(
@@ -251,15 +271,6 @@ class Journal:
 
     # -- batches -----------------------------------------------------------------------------
 
-    def _place(self, length: int, pending: _Pending) -> None:
-        self._pending.append(pending)
-        self._offset += length
-        self.pending_bytes += length
-        self._end = position(self._segment, self._offset)
-        if not self._flush_planned:
-            self._flush_planned = True
-            self._loop.call_soon(self._flush)
-
     def _flush(self) -> None:
         """At the end of a tick: hand out what gathered, or leave it for when the disk is free."""
         self._flush_planned = False
@@ -267,26 +278,19 @@ class Journal:
             self._seal()
 
     def _seal(self) -> None:
-        """Encode what gathered as one batch and submit it."""
-        pending = self._pending
-        if not pending:
+        """Submit what gathered as one batch."""
+        buffers = self._batch
+        if not buffers:
             return
-        self._pending = []
-        file = self._file
-        seed, synced_to = file.seed, self._sealed_to
-        buffers: list[bytes | memoryview] = []
-        for record in pending:
-            buffers.append(encode_record_start(seed, synced_to, *record))
-            if data := record[-1]:
-                buffers.append(data)
-        start = pending[0][0]
+        start, records = self._batch_start, self._batch_records
+        self._batch, self._batch_start, self._batch_records = [], self._offset, 0
         buffers.append(_ZEROS[: -self._offset % _PAGE_BYTES])
         self._sealed_to = self._end
         self._writing += 1
         self._segment_batches += 1
         length = self._offset - start
-        bulk = length > len(pending) * INLINE_BYTES_MAX
-        self._committer.submit(Batch(file, start, buffers, length, self._end, bulk))
+        bulk = length > records * INLINE_BYTES_MAX
+        self._committer.submit(Batch(self._file, start, buffers, length, self._end, bulk))
 
     def _batch_synced(self, batch: Batch) -> None:
         self._writing -= 1
@@ -311,7 +315,7 @@ class Journal:
 
     def _batch_failed(self, error: Exception) -> None:
         self._failure = error
-        self._pending.clear()
+        self._batch.clear()
         self._wake_waiters()
         self._let_in()
         if self._drained is not None:
@@ -363,7 +367,8 @@ class Journal:
     def _enter(self, file: SegmentFile) -> None:
         self._file = file
         self._segment = file.segment
-        self._offset = RECORDS_OFFSET
+        self._segment_start = position(file.segment, 0)
+        self._offset = self._batch_start = RECORDS_OFFSET
         self._segment_batches = 0
         self._fill_asked = False
         self._preparer.prepare(SegmentId(file.segment + 1))
@@ -424,7 +429,7 @@ class Journal:
     def _mark_if_idle(self) -> None:
         """Say on disk that everything is durable, once nothing has been written for a while."""
         self._mark_timer = None
-        if self._failure is None and not self._pending and not self._writing:
+        if self._failure is None and not self._batch and not self._writing:
             self._mark()
 
     def _mark(self) -> None:
@@ -435,5 +440,6 @@ class Journal:
         ):
             self._marked = self._position
             kind, none = RecordKind.SYNCED_MARK, Seq(0)
-            mark = (self._offset, kind, ShardId(0), Epoch(0), none, none, _NOBODY, b"", b"")
-            self._place(RECORD_HEADER_BYTES, mark)
+            self.append(kind, ShardId(0), Epoch(0), none, none, _NOBODY, b"", b"")
+            self._position = self._marked  # It is nobody's record, and not counted.
+            self.records_appended -= 1
