@@ -36,6 +36,12 @@ def test_a_signal_stops_every_process_with_exit_code_0(
         cluster.stop()
 
 
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="Linux has this policy")
+def test_nodes_that_share_cores_do_not_interrupt_each_other(start_cluster: StartCluster) -> None:
+    for process in start_cluster().pids():
+        assert os.sched_getscheduler(process) == os.SCHED_BATCH
+
+
 def test_a_request_in_flight_is_finished_before_the_cluster_stops(
     start_cluster: StartCluster,
 ) -> None:
