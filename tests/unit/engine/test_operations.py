@@ -16,6 +16,7 @@ from octad.storage_node.core.index_format import (
 )
 from octad.storage_node.core.operations import (
     CreateUpload,
+    DeleteObject,
     IndexChanges,
     Operation,
     PutObject,
@@ -31,11 +32,12 @@ from octad.storage_node.core.rows import ExtentRef, ObjectRow, PartRow, UploadRo
 BUCKET, KEY, ID = BucketId(7), b"some/key", bytes(range(16))
 ROW = ObjectRow(5, "0" * 32, 17, {"content-type": "text/plain"}, extents=(ExtentRef(ID, 5),))
 LOCATION = Location(SegmentId(3), 4096, 400)
+SHARD = shard_id(PoolId(1), 9)
 
 
 def changes_of(operation: Operation) -> dict[bytes, bytes | None]:
     changes = IndexChanges(lambda _key: None)
-    changes.apply(operation, LOCATION, shard_id(PoolId(1), 9), Epoch(2), Seq(11))
+    changes.apply(operation, LOCATION, SHARD, Epoch(2), Seq(11))
     return changes.changes
 
 
@@ -65,3 +67,14 @@ def test_an_objects_row_reaches_the_index_as_its_front_door_encoded_it() -> None
     value = changes_of(received)[object_key(BUCKET, KEY)]
     assert value is not None
     assert decode_object(value) == IndexedObject(LOCATION, Epoch(2), Seq(11), ROW)
+
+
+def test_a_row_that_replaces_one_has_its_place_in_the_order_already() -> None:
+    (key, value), (order_key, _) = changes_of(put_object(BUCKET, KEY, ROW)).items()
+    changes = IndexChanges({key: value}.get)
+    changes.apply(put_object(BUCKET, KEY, ROW), LOCATION, SHARD, Epoch(2), Seq(12))
+    assert set(changes.changes) == {key}
+
+    changes.apply(DeleteObject(BUCKET, KEY), LOCATION, SHARD, Epoch(2), Seq(13))
+    changes.apply(put_object(BUCKET, KEY, ROW), LOCATION, SHARD, Epoch(2), Seq(14))
+    assert changes.changes[order_key] == b""

@@ -280,9 +280,10 @@ class IndexChanges:
             before = self.before[index_key] = self._stored(index_key)
         row = operation.encoded_row
         changes[index_key] = encode_value(EncodedObject(location, epoch, seq, row))
-        order = bit_reversed(placed_hash(index_key[1:]))
-        changes[shard_order_key(order, index_key)] = b""
-        if before is not None and (freed := decode_object(before).row.extents):
+        if before is None:  # Else the row has its place in the shard's order already.
+            order = bit_reversed(placed_hash(index_key[1:]))
+            changes[shard_order_key(order, index_key)] = b""
+        elif freed := decode_object(before).row.extents:
             self._queue(operation, b"", shard, seq, freed, operation.row.extents)
 
     def _apply_other(
