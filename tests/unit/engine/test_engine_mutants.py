@@ -53,7 +53,11 @@ MUTANTS: dict[str, tuple[Callable[..., object], str, str]] = {
         "return segment << 32 | generation",
         "return 1",
     ),
-    "a record says more is synced than is": (Journal.append, "self._sealed_to,", "self._end,"),
+    "a record says more is synced than is": (
+        Journal.append,
+        "self._sealed_to,",
+        "Position(self._end + 2 * length),",
+    ),
     "a torn tail is taken for damage": (
         JournalRecovery._last,
         "if proven > position(file.segment, at):",
