@@ -120,7 +120,6 @@ def _gets(name: str, directory: Path, small: EngineSite, large: EngineSite, tota
             read.append((_us(small.journal.read, records[0]), _us(large.journal.read, records[1])))
             bare.append((floor[0].us(records[0], rng), floor[1].us(records[1], rng)))
     _compared(f"{name}: get, any to any of the first 10,000", "≤ 2x", whole)
-    row(f"{name}: get", "≤ 10 µs", f"{statistics.median(last for _, last in whole):.1f} µs")
     _compared("… of it the index's get", "none", looked_up)
     _compared("… of it reading and checking the record", "none", read)
     _compared("bare reads of a block of the index and of the record", "none", bare)

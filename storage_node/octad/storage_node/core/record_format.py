@@ -244,8 +244,9 @@ def encode_record_start(
 
 def decode_record(view: memoryview, seed: int, offset: int) -> Record:
     """The record that `view` holds from its start; more bytes may follow. Raises BadRecord."""
-    if len(view) < RECORD_HEADER_BYTES:
-        raise BadRecord(_TOO_SHORT.format(len(view)))
+    available = len(view)
+    if available < RECORD_HEADER_BYTES:
+        raise BadRecord(_TOO_SHORT.format(available))
     (
         checksum,
         magic,
@@ -263,16 +264,17 @@ def decode_record(view: memoryview, seed: int, offset: int) -> Record:
         own_offset,
         _zero,
     ) = _WHOLE.unpack_from(view)
-    length = _checked_length(magic, metadata_bytes, data_bytes)
-    if length > len(view):
-        raise BadRecord(f"{len(view)} of the record's {length} bytes are there")
+    data_start = RECORD_HEADER_BYTES + metadata_bytes
+    length = data_start + data_bytes
+    if magic != RECORD_MAGIC or length > available:
+        length = _checked_length(magic, metadata_bytes, data_bytes)
+        raise BadRecord(f"{available} of the record's {length} bytes are there")
     if xxh3_64_intdigest(view[MAGIC_OFFSET:length], seed) != checksum:
         raise BadRecord("its checksum does not match")
     if own_offset != offset:
         raise BadRecord(f"it belongs at offset {own_offset}")
     if version != FORMAT_VERSION:
         raise BadRecord(f"it has format version {version}, this octad reads {FORMAT_VERSION}")
-    data_start = RECORD_HEADER_BYTES + metadata_bytes
     return Record(
         RECORD_KINDS[kind],
         shard,
