@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import random
 import shutil
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -29,6 +31,7 @@ LOCK_FILE = "LOCK"
 NODES_DEFAULT = 3
 REPLICAS_DEFAULT = 3
 REPLICAS_MIN = 2
+_PORTS = range(10_000, 20_000)
 
 
 class DevCluster(msgspec.Struct):
@@ -179,15 +182,19 @@ class DevDirectory:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nothing listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    """Ports of 127.0.0.1 that nothing listens on now.
+
+    They are kept, so they are below those that the system gives to outgoing connections: one of
+    these could hold a node's port by the time it starts, now or next time.
+    """
+    ports: list[int] = []
+    for port in random.sample(_PORTS, len(_PORTS)):
+        if len(ports) == count:
+            return ports
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            ports.append(port)
+    raise CommandError("no ports of 127.0.0.1 are free", "stop what listens there", 1)
 
 
 def check_shape(nodes: int | None, replicas: int | None) -> tuple[int, int]:
