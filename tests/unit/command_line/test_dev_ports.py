@@ -22,8 +22,16 @@ def test_a_port_that_is_in_use_is_passed_over(monkeypatch: pytest.MonkeyPatch) -
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", free_ports(1)[0]))
         port = taken.getsockname()[1]
-        shuffled = random.sample
-        monkeypatch.setattr(
-            random, "sample", lambda all_, count: [port, *shuffled(all_, count)]
-        )  # The taken one first.
+        try_first(port, monkeypatch)
         assert port not in free_ports(3)
+
+
+def test_no_port_is_given_twice_in_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_ports(1)[0]
+    try_first(port, monkeypatch)
+    assert port not in free_ports(3, [port])
+
+
+def try_first(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    shuffled = random.sample
+    monkeypatch.setattr(random, "sample", lambda ports, count: [port, *shuffled(ports, count)])

@@ -14,7 +14,7 @@ import os
 import random
 import shutil
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -115,7 +115,8 @@ class DevDirectory:
             if keys is not None:
                 known.access_key, known.secret_key = keys
         missing = known.nodes - len(known.rpc_ports)
-        known.rpc_ports += free_ports(missing)
+        others = [known.coordinator_port, known.store_port, *known.rpc_ports]
+        known.rpc_ports += free_ports(missing, others)
         known.node_ids += [0] * (known.nodes - len(known.node_ids))
         self.write_cluster(known)
         return known
@@ -181,8 +182,8 @@ class DevDirectory:
             os.close(directory)
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nothing listens on now.
+def free_ports(count: int, others: Collection[int] = ()) -> list[int]:
+    """Ports of 127.0.0.1 that nothing listens on now, and none of the cluster's `others`.
 
     They are kept, so they are below those that the system gives to outgoing connections: one of
     these could hold a node's port by the time it starts, now or next time.
@@ -191,6 +192,8 @@ def free_ports(count: int) -> list[int]:
     for port in random.sample(_PORTS, len(_PORTS)):
         if len(ports) == count:
             return ports
+        if port in others:
+            continue
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             ports.append(port)
