@@ -31,6 +31,7 @@ from octad.storage_node.shell.journal_errors import CorruptRecord, SegmentMissin
 from octad.storage_node.shell.segment_file import open_segment, segment_path, segments_in
 
 BIG = 6000
+PLENTY = 1 << 40
 
 
 @asynccontextmanager
@@ -250,19 +251,28 @@ async def test_a_truncated_segment_is_named_at_the_start() -> None:
 
 def test_the_emptiest_segment_below_the_flushed_position_is_chosen() -> None:
     ledger = ledger_of({1: (900, 1000), 2: (400, 1000), 3: (100, 1000), 4: (0, 1000), 5: (0, 0)})
-    assert choose(ledger, position(SegmentId(4), 5000), nearly_full=False) == 3
-    assert choose(ledger, position(SegmentId(3), 5000), nearly_full=False) == 2
-    assert choose(ledger, position(SegmentId(2), 5000), nearly_full=False) is None
-    assert choose(ledger, position(SegmentId(5), 5000), nearly_full=False) == 4
+    assert choose(ledger, position(SegmentId(4), 5000), nearly_full=False, room=PLENTY) == 3
+    assert choose(ledger, position(SegmentId(3), 5000), nearly_full=False, room=PLENTY) == 2
+    assert choose(ledger, position(SegmentId(2), 5000), nearly_full=False, room=PLENTY) is None
+    assert choose(ledger, position(SegmentId(5), 5000), nearly_full=False, room=PLENTY) == 4
     fuller = ledger_of({1: (800, 1000), 2: (900, 1000)})
-    assert choose(fuller, position(SegmentId(9), 5000), nearly_full=False) is None
-    assert choose(fuller, position(SegmentId(9), 5000), nearly_full=True) == 1
+    assert choose(fuller, position(SegmentId(9), 5000), nearly_full=False, room=PLENTY) is None
+    assert choose(fuller, position(SegmentId(9), 5000), nearly_full=True, room=PLENTY) == 1
+
+
+def test_a_segment_whose_copies_would_not_fit_on_the_disk_is_left_for_later() -> None:
+    ledger = ledger_of({1: (400, 1000), 2: (300, 1000)})
+    end = position(SegmentId(9), 5000)
+    assert choose(ledger, end, nearly_full=True, room=300) == 2
+    assert choose(ledger, end, nearly_full=True, room=299) is None
+    ledger = ledger_of({1: (400, 1000), 2: (0, 1000)})
+    assert choose(ledger, end, nearly_full=True, room=-1) == 2, "there is nothing to copy"
 
 
 def test_the_oldest_segment_is_renewed_when_much_is_kept() -> None:
     ledger = ledger_of({1: (1000, 1000), 2: (600, 1000)})
     ledger.keep(Location(SegmentId(2), RECORDS_OFFSET, 500), SegmentId(2))
-    assert choose(ledger, position(SegmentId(9), 5000), nearly_full=False) == 1
+    assert choose(ledger, position(SegmentId(9), 5000), nearly_full=False, room=PLENTY) == 1
 
 
 def test_compaction_hurries_steeply_with_what_is_dead_beyond_half_the_bound() -> None:

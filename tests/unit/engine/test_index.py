@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
@@ -13,8 +14,11 @@ from hypothesis import strategies as st
 
 from octad.storage_node.core.index_format import POSITION_KEY, encode_position
 from octad.storage_node.core.record_format import Position
+from octad.storage_node.shell import index as index_module
 from octad.storage_node.shell.index import Index, IndexLocked
 
+FLUSHES = 40  # RocksDB as it comes holds up a flush at twenty files that are not merged.
+FILES_MERGED_MAX = 4
 KEYS = st.binary(min_size=1, max_size=4)
 
 
@@ -136,3 +140,33 @@ def test_a_scan_does_not_see_what_is_written_after_it_was_made(tmp_path: Path) -
     index.write([(b"a", b"new"), (b"b", b"")])
     assert list(scan) == [(b"a", b"old"), (b"c", b"")]
     index.close()
+
+
+async def test_without_room_nothing_is_merged_and_no_flush_waits_for_a_merge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a full disk could not be emptied: what gives space back flushes the index first."""
+    index = Index(tmp_path / "index")
+    with monkeypatch.context() as full:
+        full.setattr(index_module, "_free_bytes", lambda _: 0)
+        for number in range(FLUSHES):
+            index.write([(b"%d" % number, b"row"), (b"again", b"%d" % number)])
+            index.flush()
+        assert len(files_of(index)) >= FLUSHES - FILES_MERGED_MAX
+        index.close()
+        index = Index(tmp_path / "index")
+        index.write([(b"again", b"last")])
+        index.flush()
+        assert len(files_of(index)) > FLUSHES - FILES_MERGED_MAX, "nor when it is opened again"
+    index.write([(b"more", b"room")])
+    index.flush()
+    async with asyncio.timeout(20):
+        while len(files_of(index)) > FILES_MERGED_MAX:
+            await asyncio.sleep(0.01)
+    assert index.get(b"again") == b"last"
+    assert all(index.get(b"%d" % number) == b"row" for number in range(FLUSHES))
+    index.close()
+
+
+def files_of(index: Index) -> list[Path]:
+    return list(index._directory.glob("*.sst"))

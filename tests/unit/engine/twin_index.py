@@ -44,6 +44,9 @@ class TwinIndex(CountedIndex):
         items: Iterator[tuple[bytes, bytes]] = iter(found[::-1] if reverse else found)
         return cast("Scan", items)
 
+    def room_needed(self) -> int:
+        return 0
+
     def _flush(self) -> None:
         self._flushed = dict(self._content)
         self._batches = []

@@ -29,13 +29,20 @@ def choose(
     ledger: SpaceLedger,
     flushed: Position,
     nearly_full: bool,
+    room: int,
     damaged: Collection[SegmentId] = (),
 ) -> SegmentId | None:
-    """The segment to compact; only one that no replay reads, all of it below `flushed`."""
+    """The segment to compact; only one that no replay reads, all of it below `flushed`.
+
+    What it still holds must fit into `room` bytes: its own go only after the copies are there.
+    """
     candidates = [
         segment
         for segment, use in ledger.segments.items()
-        if use.end and segment < segment_of(flushed) and segment not in damaged
+        if use.end
+        and segment < segment_of(flushed)
+        and segment not in damaged
+        and ledger.needed(segment) <= max(room, 0)
     ]
     if not candidates:
         return None

@@ -115,19 +115,19 @@ class RecordKind(IntEnum):
 
 
 FIRST_LOCAL_KIND = RecordKind.SYNCED_MARK
-# What takes space away or keeps shards going: written from the reserve of a full disk.
+# Written from the reserve of a full disk: what makes dead what is there, from half of it, and what
+# gives the space of that back or keeps shards going, from all of it.
 FREEING_KINDS = frozenset(
     {
-        RecordKind.BARRIER,
-        RecordKind.LOG_START,
-        RecordKind.LOG_SPLIT,
         RecordKind.DELETE_OBJECT,
         RecordKind.ABORT_UPLOAD,
         RecordKind.QUEUE_EXTENTS,
         RecordKind.DROP_EXTENT,
         RecordKind.FORGET_EXTENTS,
-        RecordKind.COPY,
     }
+)
+VITAL_KINDS = frozenset(
+    {RecordKind.BARRIER, RecordKind.LOG_START, RecordKind.LOG_SPLIT, RecordKind.COPY}
 )
 
 

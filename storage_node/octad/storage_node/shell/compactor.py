@@ -33,7 +33,7 @@ from octad.sharding.limits import (
     READER_PIN_S,
     SPARE_SEGMENTS_MAX,
 )
-from octad.storage_node.core.compaction import choose, hurry
+from octad.storage_node.core.compaction import HURRY_MAX, choose, hurry
 from octad.storage_node.core.copy_format import (
     FROM_ANOTHER_NODE,
     KEPT_KINDS,
@@ -135,8 +135,8 @@ class Compactor:
         Flushes the index and writes the note. Raises JournalFull, OSError.
         """
         journal, index = self._journal, self._index
-        nearly_full = journal.nearly_full()
-        segment = choose(index.ledger, index.flushed_position, nearly_full, self._damaged)
+        nearly_full, room = journal.nearly_full(), journal.room_to_copy()
+        segment = choose(index.ledger, index.flushed_position, nearly_full, room, self._damaged)
         if segment is None:
             return False
         before = index.ledger.segments[segment].end - RECORDS_OFFSET
@@ -161,7 +161,8 @@ class Compactor:
         journal = self._journal
         copied = 0
         whole = True
-        faster = hurry(self._index.ledger, SPARE_SEGMENTS_MAX * journal.segment_bytes)
+        few = SPARE_SEGMENTS_MAX * journal.segment_bytes
+        faster = HURRY_MAX if journal.is_full() else hurry(self._index.ledger, few)
         larger = min(int(faster), COMPACTION_STEP_GROWTH_MAX)  # The loop has few turns when busy.
         with open_segment(journal.disk, journal.directory, segment, journal.identity) as file:
             records = file.records(RECORDS_OFFSET, end)

@@ -29,6 +29,8 @@ class Written(Protocol):
 
     def take_sealed(self) -> list[tuple[SegmentId, int]]: ...
 
+    def leave_free(self, needed: Callable[[], int]) -> None: ...
+
 
 class CountedIndex(Index):
     """An `Index` whose writes are counted in `ledger`."""
@@ -50,8 +52,12 @@ class CountedIndex(Index):
         return ledger
 
     def follow(self, journal: Written) -> None:
-        """From now on count the segments that end, and never be ahead of what is durable."""
+        """From now on count the segments that end, and never be ahead of what is durable.
+
+        They share a disk: the journal leaves room for the index to merge its files.
+        """
         self._journal = journal
+        journal.leave_free(self.room_needed)
 
     async def flush_in_thread(self) -> None:
         """Make everything written so far durable, with what `before_flush` adds to it."""

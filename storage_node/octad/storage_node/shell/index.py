@@ -9,8 +9,10 @@ It knows nothing of tables, rows or shards (`core/index_format.py`), and nothing
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import cycle, takewhile
 from pathlib import Path
 from typing import cast
@@ -47,6 +49,9 @@ _BLOCKS_PER_RESTART = 16  # Of a block index: shared prefixes make it a sixth, s
 _GETS_PER_FILL = 16  # What is asked for often is cached soon; what is not, hardly costs anything.
 _FLUSHES_PER_MERGE = 2  # Each file that is not merged yet is one more for every get to ask.
 _FILE_BYTES = 128 * MIB  # Of few files, what a get looks at first stays in the CPU's cache.
+# So many files that are not merged hold up a flush: never. It would wait for a merge, and that for
+# room on a full disk, which the journal's compaction makes only behind a flush.
+_UNMERGED_MAX = 1 << 30
 _BACKGROUND_JOBS = 2
 _ALL = -1
 NOTHING_READ: Mapping[bytes, bytes | None] = {}
@@ -117,9 +122,13 @@ class Index:
     """An open index. One writer thread at a time; `flush` may run in another."""
 
     def __init__(self, directory: Path) -> None:
+        self._directory = directory
         try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._merging = _free_bytes(directory) > _room_to_merge(_file_bytes(directory))
             self._cache = Cache(INDEX_CACHE_BYTES_MIN)
             options = _options(self._cache)
+            options.set_disable_auto_compactions(not self._merging)
             # Named, because rocksdict opens a family it is not told of as its options file says,
             # with the default cache.
             families = {_ONLY_FAMILY: options}
@@ -217,10 +226,29 @@ class Index:
     def _flush(self) -> None:
         self._database.flush(wait=True)
         self._fit_cache()
+        self._merge_if_room()
+
+    def room_needed(self) -> int:
+        """How much free space it may need for a while, to merge its files and flush meanwhile.
+
+        What a merge under way has written already is not free any more, and not needed again.
+        """
+        kept = self._database.property_int_value("rocksdb.total-sst-files-size") or 0
+        return _room_to_merge(self._stored_bytes() - max(_file_bytes(self._directory) - kept, 0))
+
+    def _stored_bytes(self) -> int:
+        return self._database.property_int_value("rocksdb.live-sst-files-size") or 0
+
+    def _merge_if_room(self) -> None:
+        """A merge without room would take the last of it, fail, and leave none for a flush."""
+        merging = _free_bytes(self._directory) > self.room_needed()
+        if merging != self._merging:
+            self._database.set_options({"disable_auto_compactions": str(not merging).lower()})
+            self._merging = merging
 
     def _fit_cache(self) -> None:
         """Give the cache room for some of the rows; filters and indexes are not in it."""
-        stored = self._database.property_int_value("rocksdb.live-sst-files-size") or 0
+        stored = self._stored_bytes()
         capacity = max(INDEX_CACHE_BYTES_MIN, int(stored * INDEX_CACHE_SHARE))
         self._cache.set_capacity(capacity)
         sparing = 0 if stored <= capacity else _GETS_PER_FILL - 1
@@ -245,6 +273,23 @@ class Index:
         return self.failure
 
 
+def _file_bytes(directory: Path) -> int:
+    total = 0
+    for file in directory.glob("*.sst"):
+        with suppress(FileNotFoundError):  # It has just been merged.
+            total += file.stat().st_size
+    return total
+
+
+def _free_bytes(directory: Path) -> int:
+    disk = os.statvfs(directory)
+    return disk.f_bavail * disk.f_frsize
+
+
+def _room_to_merge(stored: int) -> int:
+    return max(stored, 0) + INDEX_MEMTABLES_MAX * INDEX_MEMTABLE_BYTES
+
+
 def _options(cache: Cache) -> Options:
     options = Options(raw_mode=True)
     options.create_if_missing(True)
@@ -258,6 +303,8 @@ def _options(cache: Cache) -> Options:
     options.set_max_open_files(_ALL)  # Few; a get need not look up whether one is open.
     options.set_level_compaction_dynamic_level_bytes(True)  # At most a tenth of the bytes twice.
     options.set_level_zero_file_num_compaction_trigger(_FLUSHES_PER_MERGE)
+    options.set_level_zero_slowdown_writes_trigger(_UNMERGED_MAX)
+    options.set_level_zero_stop_writes_trigger(_UNMERGED_MAX)
     options.set_compression_type(DBCompressionType.none())  # A get of 10 M rows costs a third less.
     options.set_bytes_per_sync(MIB)  # A flush spreads its writes instead of one burst at the end.
     options.set_keep_log_file_num(2)

@@ -34,6 +34,7 @@ from octad.storage_node.core.record_format import (
     RECORD_HEADER_BYTES,
     RECORDS_OFFSET,
     REQUEST_ID_BYTES,
+    VITAL_KINDS,
     Identity,
     Location,
     Position,
@@ -61,9 +62,19 @@ _PAGE_BYTES = 4096
 _ZEROS = memoryview(bytes(_PAGE_BYTES))
 _FILL_BATCH_BYTES_MAX = 256 * KIB  # Zero-filling ahead saves less than it costs above (measured).
 _SEGMENT_WAIT_S = 0.5  # Longer than any sound disk takes; the whole node stands still meanwhile.
-_RESERVE_SEGMENTS = 4  # Free space that only what frees space may use.
+_RESERVE_SEGMENTS = 4  # Free space that only what frees space may use; half of it for copies.
 _MARK_AFTER_S = 0.05  # An idle journal soon says that its last batch is durable.
 _NOBODY = bytes(REQUEST_ID_BYTES)
+
+
+def _nothing() -> int:
+    return 0
+
+
+def _what_helps(kind: RecordKind) -> str:
+    if kind in FREEING_KINDS:
+        return "deletes are taken again when compaction has made room"
+    return "only deletes are taken"
 
 
 class Appended(msgspec.Struct, frozen=True, gc=False):
@@ -106,6 +117,7 @@ class Journal:
         self._mark_timer: asyncio.TimerHandle | None = None
         self._segment_batches = 0
         self._fill_asked = False
+        self._others_need: Callable[[], int] = _nothing
         self.pending_bytes = 0  # Given a place, not yet durable.
         self.durable_to = Position(0)
         self.records_appended = 0
@@ -349,11 +361,11 @@ class Journal:
 
     def _roll(self, kind: RecordKind) -> None:
         """Leave the current segment for the next. Raises JournalFull when there will be none."""
-        reserve = _RESERVE_SEGMENTS * self.segment_bytes
-        if kind not in FREEING_KINDS and self._preparer.free_bytes < reserve:
+        reserve = self._reserve(kind)
+        if self._preparer.free_bytes < reserve:
             self._preparer.free_bytes = self._disk.free_bytes(self._directory)
             if self._preparer.free_bytes < reserve:
-                raise JournalFull(f"less than {reserve} bytes are free: only deletes are taken")
+                raise JournalFull(f"less than {reserve} bytes are free: {_what_helps(kind)}")
         try:
             file = self._preparer.take(SegmentId(self._segment + 1), _SEGMENT_WAIT_S)
         except OSError as error:
@@ -397,17 +409,35 @@ class Journal:
 
     def is_full(self) -> bool:
         """Whether the next segment will be refused to all but what frees space."""
-        return self._disk.free_bytes(self._directory) < _RESERVE_SEGMENTS * self.segment_bytes
+        return self._disk.free_bytes(self._directory) < self._reserve()
 
     def nearly_full(self) -> bool:
         """Whether compaction should take whatever it can get."""
         free = self._disk.free_bytes(self._directory)
-        return free < 2 * _RESERVE_SEGMENTS * self.segment_bytes
+        return free < self._reserve() + _RESERVE_SEGMENTS * self.segment_bytes
+
+    def room_to_copy(self) -> int:
+        """What compaction may write before it gives anything back."""
+        free = self._disk.free_bytes(self._directory)
+        return free - self._reserve(RecordKind.COPY) - self.segment_bytes
+
+    def leave_free(self, needed: Callable[[], int]) -> None:
+        """What else on this disk needs room gets it: so many bytes more are left free."""
+        self._others_need = needed
+
+    def _reserve(self, kind: RecordKind = RecordKind.PUT_OBJECT) -> int:
+        """What stays free when a record of `kind` needs another segment."""
+        others = self._others_need()
+        if kind in VITAL_KINDS:
+            return others
+        if kind in FREEING_KINDS:
+            return others + _RESERVE_SEGMENTS // 2 * self.segment_bytes
+        return 2 * others + _RESERVE_SEGMENTS * self.segment_bytes  # The index grows by deletes.
 
     def release(self, segment: SegmentId, spares_max: int) -> None:
         """Nothing needs `segment` any more: recycle its file, or remove it. Raises OSError."""
         self._files.pop(segment, None)
-        if self._preparer.spares() < spares_max:
+        if self._preparer.spares() < spares_max and not self.nearly_full():
             self._preparer.add_spare(spare_segment(self._disk, self._directory, segment))
         else:
             self._disk.unlink(segment_path(self._directory, segment))
