@@ -321,6 +321,7 @@ def test_what_the_store_cannot_do_is_said_in_s3s_words(
     status: int,
     code: str,
     body: bytes,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     site.store.failure = failure  # type: ignore[assignment]
     try:
@@ -331,5 +332,7 @@ def test_what_the_store_cannot_do_is_said_in_s3s_words(
     for answer in (put, got):
         assert (answer.status, answer.code) == (status, code)
         assert ("retry-after" in answer.headers) == (status == 503)
+    logged = [record for record in caplog.records if record.name == "octad.front_door"]
+    assert bool(logged) == (status != 507), "a log of every refusal would fill a full disk further"
     assert site.keys(bucket) == []
     assert not site.store.open_bodies

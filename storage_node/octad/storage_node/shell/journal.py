@@ -62,7 +62,9 @@ _PAGE_BYTES = 4096
 _ZEROS = memoryview(bytes(_PAGE_BYTES))
 _FILL_BATCH_BYTES_MAX = 256 * KIB  # Zero-filling ahead saves less than it costs above (measured).
 _SEGMENT_WAIT_S = 0.5  # Longer than any sound disk takes; the whole node stands still meanwhile.
-_RESERVE_SEGMENTS = 4  # Free space that only what frees space may use; half of it for copies.
+_RESERVE_SEGMENTS = 6  # Free space that only what frees space may use: deletes two of them,
+_COPIES_SEGMENTS = 4  # and copies the rest, of which two are left for the segment after the next.
+_NEARLY_SEGMENTS = 4  # Above the reserve.
 _MARK_AFTER_S = 0.05  # An idle journal soon says that its last batch is durable.
 _NOBODY = bytes(REQUEST_ID_BYTES)
 
@@ -414,12 +416,12 @@ class Journal:
     def nearly_full(self) -> bool:
         """Whether compaction should take whatever it can get."""
         free = self._disk.free_bytes(self._directory)
-        return free < self._reserve() + _RESERVE_SEGMENTS * self.segment_bytes
+        return free < self._reserve() + _NEARLY_SEGMENTS * self.segment_bytes
 
     def room_to_copy(self) -> int:
         """What compaction may write before it gives anything back."""
         free = self._disk.free_bytes(self._directory)
-        return free - self._reserve(RecordKind.COPY) - self.segment_bytes
+        return free - self._reserve(RecordKind.COPY) - 2 * self.segment_bytes
 
     def leave_free(self, needed: Callable[[], int]) -> None:
         """What else on this disk needs room gets it: so many bytes more are left free."""
@@ -431,7 +433,7 @@ class Journal:
         if kind in VITAL_KINDS:
             return others
         if kind in FREEING_KINDS:
-            return others + _RESERVE_SEGMENTS // 2 * self.segment_bytes
+            return others + _COPIES_SEGMENTS * self.segment_bytes
         return 2 * others + _RESERVE_SEGMENTS * self.segment_bytes  # The index grows by deletes.
 
     def release(self, segment: SegmentId, spares_max: int) -> None:

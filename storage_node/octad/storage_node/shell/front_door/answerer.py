@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from octad.client.core.s3_errors import S3Error
-from octad.storage_node.core.object_store import ObjectStore, StoreError
+from octad.storage_node.core.object_store import DiskFull, ObjectStore, StoreError
 from octad.storage_node.s3.answers import Answer, error_answer
 from octad.storage_node.s3.routes import route, with_hoisted_headers
 from octad.storage_node.s3.store_errors import s3_error_of
@@ -57,7 +57,8 @@ class Answerer:
             refusal = error
         except StoreError as error:
             refusal = s3_error_of(error)
-            if refusal.http_status >= 500:
+            # A full disk is in the status; a line for each request would fill it further.
+            if refusal.http_status >= 500 and not isinstance(error, DiskFull):
                 _logger.warning(
                     "%s: %s %s: %r", request_id.hex(), request.method, request.target, error
                 )
