@@ -177,7 +177,7 @@ async def test_a_full_disk_takes_deletes_and_then_writes_again() -> None:
                 await site.settled()
                 assert await site.compacted(), "what is left for copies makes room for deletes"
             await site.settled()
-        assert refused < number // 100, "half of the reserve holds hundreds of deletes"
+        assert refused < number // 100, "their part of the reserve holds hundreds of deletes"
         await site.compacted()
         assert story.disk.free_bytes(DIRECTORY) > story.disk.capacity // 2
         site.put(b"new", b"there is room")

@@ -115,8 +115,8 @@ class RecordKind(IntEnum):
 
 
 FIRST_LOCAL_KIND = RecordKind.SYNCED_MARK
-# Written from the reserve of a full disk: what makes dead what is there, from half of it, and what
-# gives the space of that back or keeps shards going, from all of it.
+# Written from the reserve of a full disk: what makes dead what is there, from a part of it;
+# what gives that space back or keeps shards going, from all of it (`shell/journal.py`).
 FREEING_KINDS = frozenset(
     {
         RecordKind.DELETE_OBJECT,
