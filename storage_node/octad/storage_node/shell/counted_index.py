@@ -70,6 +70,8 @@ class CountedIndex(Index):
         deletes: Sequence[bytes] = (),
         before: Mapping[bytes, bytes | None] = NOTHING_READ,
     ) -> None:
+        if self.damage is not None:
+            return
         ledger, journal = self.ledger, self._journal
         if journal is not None:
             for segment, end in journal.take_sealed():

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import cycle, takewhile
 from pathlib import Path
-from typing import cast
 
 from rocksdict import (
     AccessType,
@@ -26,6 +25,7 @@ from rocksdict import (
     DBCompressionType,
     Options,
     Rdict,
+    RdictIter,
     ReadOptions,
     WriteBatch,
     WriteOptions,
@@ -56,6 +56,7 @@ _BACKGROUND_JOBS = 2
 _ALL = -1
 NOTHING_READ: Mapping[bytes, bytes | None] = {}
 _ONLY_FAMILY = "default"
+_CORRUPTION = "Corruption:"  # How RocksDB's errors begin that tell of damage.
 
 
 class IndexLocked(Exception):
@@ -75,14 +76,23 @@ class IndexFailed(Exception):
     """It takes no writes any more; a restart brings back from the journal what it lacks."""
 
 
+class IndexDamage(Exception):
+    """Something that was read is not what was written: none of it is believed any more.
+
+    The journal has all that it had, and it is made anew from there.
+    """
+
+
 class Scan:
     """Entries of a range in order: iterate, or `seek` to leave out a stretch.
 
     It sees the index as it was when it was made or last sought. Letting it go is enough to end it.
+    Raises IndexDamage where the index cannot be read on: the iterators that RocksDB's bindings have
+    for Python end there as they do at a range's end.
     """
 
-    def __init__(self, database: Rdict, start: bytes, end: bytes | None, reverse: bool) -> None:
-        self._database: Rdict | None = database
+    def __init__(self, index: Index, start: bytes, end: bytes | None, reverse: bool) -> None:
+        self._index: Index | None = index
         self._start = start
         self._reverse = reverse
         self._options = ReadOptions()
@@ -94,8 +104,6 @@ class Scan:
         return self
 
     def __next__(self) -> tuple[bytes, bytes]:
-        if self._items is None:
-            raise StopIteration
         return next(self._items)
 
     def seek(self, key: bytes) -> None:
@@ -104,18 +112,17 @@ class Scan:
 
     def close(self) -> None:
         """Let go of the index; what was not read is not read any more."""
-        self._items = self._database = None
+        self._items, self._index = iter(()), None
 
-    def _items_from(self, key: bytes | None) -> Iterator[tuple[bytes, bytes]] | None:
-        if self._database is None:
-            return None
-        if not self._reverse:
-            key = max(key or b"", self._start)
-        found = self._database.items(backwards=self._reverse, from_key=key, read_opt=self._options)
-        items = cast("Iterator[tuple[bytes, bytes]]", found)  # Raw mode: bytes on both sides.
-        # The lower bound is kept here: rocksdict 0.3 sets the upper one when asked to set it.
+    def _items_from(self, key: bytes | None) -> Iterator[tuple[bytes, bytes]]:
+        if self._index is None:
+            return iter(())
         start = self._start
-        return takewhile(lambda item: item[0] >= start, items) if self._reverse else items
+        if not self._reverse:
+            return self._index.walk(max(key or b"", start), self._options)
+        items = self._index.walk(key, self._options, reverse=True)
+        # The lower bound is kept here: rocksdict 0.3 sets the upper one when asked to set it.
+        return takewhile(lambda item: item[0] >= start, items)
 
 
 class Index:
@@ -134,7 +141,7 @@ class Index:
             families = {_ONLY_FAMILY: options}
             self._database = Rdict(str(directory), options, families, AccessType.read_write())
         except Exception as error:  # rocksdict raises plain Exception for everything
-            if "lock" in str(error):
+            if "/LOCK" in str(error):
                 raise IndexLocked(f"{directory} is open already: {error}") from error
             raise IndexDamaged(directory, str(error)) from error
         self._write_options = WriteOptions()
@@ -147,6 +154,8 @@ class Index:
         self._begin()
 
     def _begin(self) -> None:
+        self.damage: IndexDamage | None = None
+        self.on_damage: Callable[[IndexDamage], None] = _nothing
         stored = self.get(POSITION_KEY)
         self._position = Position(0) if stored is None else decode_position(stored)
         self.failure: IndexFailed | None = None
@@ -157,12 +166,17 @@ class Index:
         return self._position
 
     def get(self, key: bytes) -> bytes | None:
-        """The value at `key`.
+        """The value at `key`. Raises IndexDamage.
 
         Where the cache cannot hold all rows, to put a block in and another out is a third of the
         cost of a get, for a block that is in the system's cache already: most gets leave it.
         """
-        value: bytes | None = self._database.get(key, None, next(self._get_options))
+        try:
+            value: bytes | None = self._database.get(key, None, next(self._get_options))
+        except Exception as error:  # rocksdict raises plain Exception for everything
+            raise self.note_damage(str(error)) from error
+        if self.damage is not None:  # What can still be read may be older than what cannot.
+            raise self.damage
         return value
 
     def write(
@@ -174,14 +188,18 @@ class Index:
         """Change all of these or none. Visible at once, durable with the next flush.
 
         Raises IndexFailed, and so does everything after it: a write that is missing must not be
-        followed by one that speaks of what came later.
+        followed by one that speaks of what came later. What a damaged index is told goes nowhere:
+        the one that is made in its place takes it from the journal.
         `before`: what the caller has just read here under some of the keys, to spare a second look.
         """
         self._check()
+        if self.damage is not None:
+            return
         try:
             self._write(puts, deletes)
         except Exception as error:
-            raise self._failed(error) from error
+            self._not_written(error)
+            return
         if puts and puts[-1][0] == POSITION_KEY:  # Where its writers put it.
             self.written_position = decode_position(puts[-1][1])
 
@@ -196,19 +214,51 @@ class Index:
 
     def scan(self, start: bytes, end: bytes | None = None, *, reverse: bool = False) -> Scan:
         """The entries of [start, end) in order, or backwards; without `end`, to the last."""
-        scan = Scan(self._database, start, end, reverse)
+        scan = Scan(self, start, end, reverse)
         self._scans.add(scan)
         return scan
 
     def entries(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         """A scan for a loop that nothing interrupts, which lets go of it at its end: half the CPU.
 
-        The index cannot be closed meanwhile.
+        The index cannot be closed meanwhile. Raises IndexDamage.
         """
         options = ReadOptions()
         options.set_iterate_upper_bound(end)
-        found = self._database.items(from_key=start, read_opt=options)
-        return cast("Iterator[tuple[bytes, bytes]]", found)
+        return self.walk(start, options)
+
+    def walk(
+        self, key: bytes | None, options: ReadOptions, *, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """What every scan is made of: the entries from `key` on, as they are now."""
+        if self.damage is not None:
+            raise self.damage
+        iterator = self._database.iter(options)
+        if reverse:
+            iterator.seek_to_last() if key is None else iterator.seek_for_prev(key)
+        else:
+            iterator.seek(key or b"")
+        return self._steps(iterator, iterator.prev if reverse else iterator.next)
+
+    def _steps(
+        self, iterator: RdictIter, step: Callable[[], None]
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """It is invalid at the end of its range and where it cannot go on: its status tells."""
+        valid, key, value = iterator.valid, iterator.key, iterator.value
+        while valid():
+            yield key(), value()
+            step()
+        try:
+            iterator.status()
+        except Exception as error:  # rocksdict raises plain Exception for everything
+            raise self.note_damage(str(error)) from error
+
+    def note_damage(self, why: str) -> IndexDamage:
+        """It is damaged: nothing is read here any more. Gives what to raise; any thread may ask."""
+        if self.damage is None:
+            self.damage = IndexDamage(f"{self._directory} is damaged ({why})")
+            self.on_damage(self.damage)
+        return self.damage
 
     def flush(self) -> None:
         """Make everything written so far durable. Blocks: for a thread, or before closing.
@@ -216,11 +266,14 @@ class Index:
         Raises IndexFailed.
         """
         self._check()
+        if self.damage is not None:
+            return
         position = self.written_position
         try:
             self._flush()
         except Exception as error:
-            raise self._failed(error) from error
+            self._not_written(error)
+            return
         self.flushed_position = max(self.flushed_position, position)
 
     def _flush(self) -> None:
@@ -258,7 +311,7 @@ class Index:
         """Flush and unlock. Scans that are still held end: a live one would keep the lock."""
         for scan in list(self._scans):
             scan.close()
-        if self.failure is not None:
+        if self.failure is not None or self.damage is not None:
             del self._database  # Its own closing would flush, fail again and keep the lock.
             return
         self.flush()
@@ -268,9 +321,17 @@ class Index:
         if self.failure is not None:
             raise self.failure
 
-    def _failed(self, error: Exception) -> IndexFailed:
+    def _not_written(self, error: Exception) -> None:
+        """A merge that has met damage fails the flushes and writes after it."""
+        if str(error).startswith(_CORRUPTION):
+            self.note_damage(str(error))
+            return
         self.failure = IndexFailed(f"the index cannot be written: {error}")
-        return self.failure
+        raise self.failure from error
+
+
+def _nothing(_damage: IndexDamage) -> None:
+    """Who opens an index alone learns of damage by what is raised."""
 
 
 def _file_bytes(directory: Path) -> int:

@@ -1,0 +1,117 @@
+"""RocksDB's damage: nothing that reads it ends early without an error, in any direction."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from octad.storage_node.shell.index import Index, IndexDamage, IndexDamaged
+
+ROWS = 2_000
+VALUE = bytes(range(256)) * 2
+ROOT = Path(__file__).parents[3]
+Read = Callable[[Index], object]
+
+
+def key(number: int) -> bytes:
+    return b"k%06d" % number
+
+
+def filled(directory: Path) -> None:
+    index = Index(directory)
+    index.write([(key(number), VALUE) for number in range(ROWS)])
+    index.close()
+
+
+def flip_a_bit(directory: Path, share: float) -> None:
+    """In the only table file, this far into it."""
+    (table,) = directory.glob("*.sst")
+    content = bytearray(table.read_bytes())
+    content[int(len(content) * share)] ^= 8
+    table.write_bytes(content)
+
+
+READS: dict[str, Read] = {
+    "a scan": lambda index: list(index.scan(b"k", b"l")),
+    "a scan without an end": lambda index: list(index.scan(b"k")),
+    "a scan backwards": lambda index: list(index.scan(b"k", b"l", reverse=True)),
+    "a scan backwards from the last": lambda index: list(index.scan(b"k", reverse=True)),
+    "a short scan": lambda index: [
+        list(index.scan(key(number), key(number + 3))) for number in range(0, ROWS, 3)
+    ],
+    "entries": lambda index: list(index.entries(b"k", b"l")),
+    "gets": lambda index: [index.get(key(number)) for number in range(ROWS)],
+}
+
+
+@pytest.mark.parametrize("share", [0.05, 0.33, 0.6])
+@pytest.mark.parametrize("read", READS.values(), ids=READS.keys())
+def test_what_meets_a_flipped_bit_raises(tmp_path: Path, read: Read, share: float) -> None:
+    filled(tmp_path)
+    flip_a_bit(tmp_path, share)
+    index = Index(tmp_path)
+    with pytest.raises(IndexDamage, match="checksum mismatch"):
+        read(index)
+    index.close()
+
+
+def test_a_damaged_index_gives_nothing_more_and_takes_nothing(tmp_path: Path) -> None:
+    filled(tmp_path)
+    flip_a_bit(tmp_path, 0.3)
+    index = Index(tmp_path)
+    told: list[IndexDamage] = []
+    index.on_damage = told.append
+    whole = index.scan(b"k", b"l")
+    assert next(whole) == (key(0), VALUE)
+    with pytest.raises(IndexDamage):
+        list(whole)
+    for read in READS.values():
+        with pytest.raises(IndexDamage):
+            read(index)
+    with pytest.raises(IndexDamage):
+        index.get(key(0))
+    index.write([(b"x", b"y")])
+    index.flush()
+    assert len(told) == 1
+    index.close()
+
+
+def test_a_seek_into_damage_raises(tmp_path: Path) -> None:
+    filled(tmp_path)
+    flip_a_bit(tmp_path, 0.3)
+    index = Index(tmp_path)
+    with pytest.raises(IndexDamage):
+        sought_everywhere(index)
+    index.close()
+
+
+def sought_everywhere(index: Index) -> None:
+    scan = index.scan(b"k", b"l")
+    for number in range(ROWS):
+        scan.seek(key(number))
+        next(scan)
+
+
+def test_a_block_that_is_damaged_is_never_taken_for_a_lock(tmp_path: Path) -> None:
+    """RocksDB calls it a block checksum mismatch."""
+    filled(tmp_path)
+    for table in tmp_path.glob("*.sst"):
+        table.write_bytes(table.read_bytes()[: table.stat().st_size // 2])
+    with pytest.raises(IndexDamaged):
+        list(Index(tmp_path).scan(b"k"))
+
+
+def test_the_bare_iterators_of_rocksdict_are_nowhere_used() -> None:
+    """`items`, `keys` and `values` of a database end on damage as they do at a range's end."""
+    bare = re.compile(r"(database|snapshot)\w*\.(items|keys|values|columns|entities)\(")
+    used = [
+        f"{path}:{number}"
+        for part in ("storage_node", "chaos", "coordinator")
+        for path in (ROOT / part).rglob("*.py")
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if bare.search(line) or ("RdictIter" in line and path.name != "index.py")
+    ]
+    assert used == []
