@@ -113,7 +113,7 @@ class Faults:
             self.world.after(0.1, self.lose)
 
     def damage_index(self) -> None:
-        """One is damaged, found, made anew from the journal; then the node begins with that."""
+        """One is damaged, found, made anew from the journal; then the node goes on with that."""
         if self.over:
             return
         random, world = self._index_random, self.world
@@ -123,7 +123,10 @@ class Faults:
             world.faults["damage_index"] += 1
             world.tell(f"the index of n{node} is damaged")
             process.when_awake(process.lose_rows)
-            world.after(random.random() * 3.0, self._begin_with_new_index, process)
+            if random.random() < 0.5:
+                world.after(random.random() * 3.0, process.when_awake, process.regain_rows)
+            else:
+                world.after(random.random() * 3.0, self._begin_with_new_index, process)
         world.after(random.random() * 2.0, self.damage_index)
 
     def _begin_with_new_index(self, process: Process) -> None:

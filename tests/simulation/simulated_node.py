@@ -168,6 +168,12 @@ class Process:
         for replica in self.replicas.values():
             self.perform(replica, replica.lose_rows())
 
+    def regain_rows(self) -> None:
+        """Another index shows all that is applied."""
+        self.rowless = False
+        for replica in self.replicas.values():
+            self.perform(replica, replica.regain_rows())
+
     def look_at_rows(self) -> None:
         """Before anything is answered that they say."""
         if self.rowless:

@@ -47,6 +47,7 @@ class KnownCopies:
     void: Mapping[NodeId, tuple[ShardId, ...]] = field(default_factory=dict)
     failed: Mapping[NodeId, tuple[ShardId, ...]] = field(default_factory=dict)
     read_only: frozenset[NodeId] = frozenset()
+    indexes: Mapping[NodeId, str] = field(default_factory=dict)  # Those with which all is not well.
 
 
 NOTHING_KNOWN = KnownCopies({}, (), {}, 0, 0)
@@ -72,7 +73,17 @@ def known_copies(
         void=_void(view, current),
         failed={n: _shards(said.failed) for n, said in current.items() if said.failed},
         read_only=frozenset(n for n, said in current.items() if said.read_only),
+        indexes=_indexes(view, reports, current),
     )
+
+
+def _indexes(view: ClusterView, reports: Reports, current: Reports) -> dict[NodeId, str]:
+    """A node that makes its index anew before it is there has said so without a boot."""
+    return {
+        node: said.index
+        for node, said in reports.items()
+        if said.index and (node in current or (not said.boot and node not in view.nodes))
+    }
 
 
 def _void(view: ClusterView, current: Reports) -> dict[NodeId, tuple[ShardId, ...]]:

@@ -138,9 +138,10 @@ class Survey:
         if shard in self.late:  # The log of both halves began where that of the whole did.
             self.late.add(half)
             self._states.setdefault(half, self._states.get(shard, _NO_STATE))
-            for known in (self._starts, self._installed):
-                if shard in known:
-                    known.setdefault(half, known[shard])
+            if shard in self._starts:
+                self._starts.setdefault(half, self._starts[shard])
+            if shard in self._installed:
+                self._installed.setdefault(half, self._installed[shard])
 
     def _see_entry(self, place: Position, record: Record) -> None:
         shard, seq = record.shard, record.seq

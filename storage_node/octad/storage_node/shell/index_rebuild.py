@@ -111,9 +111,7 @@ class IndexRebuild:
         return JournalRecovery(self._disk, self._journal, self._identity, start, until)
 
 
-def rebuild(
-    disk: Disk, journal: Path, identity: Identity | None, index: CountedIndex
-) -> Rebuilt:
+def rebuild(disk: Disk, journal: Path, identity: Identity | None, index: CountedIndex) -> Rebuilt:
     """Of a node that is stopped. Raises JournalDamage, OSError."""
     rebuilding = IndexRebuild(disk, journal, identity, index)
     rebuilding.read_on()

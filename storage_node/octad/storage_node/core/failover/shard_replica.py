@@ -231,6 +231,16 @@ class ShardReplica(Reconfigurer, Backup, Splitter):
             return []
         return self.acknowledge()
 
+    def regain_rows(self) -> Actions:
+        """There is an index again that shows all that is applied; copies begin anew."""
+        self.rowless = False
+        if self.leading or self.row is None or self.pending is not None:
+            return []
+        self.rejoin = self.learning
+        if self.member is None or self.row.primary == self.node:
+            return []
+        return [*self.copy_again(), *self.acknowledge()]
+
     # -- time and connections ------------------------------------------------------------------
 
     def on_timer(self, now: float) -> Actions:
