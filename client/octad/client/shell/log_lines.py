@@ -16,12 +16,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TextIO
 
 import msgspec
 from aiohttp.http_exceptions import HttpProcessingError
 
 from octad.client.core.log_limit import LineKind, LineLimit
+from octad.client.shell.log_file import LOG_FILE_VARIABLE, keep_output_bounded
 
 FORMAT_VARIABLE = "OCTAD_LOG"
 FORMATS = ("text", "json")
@@ -149,6 +151,9 @@ def set_up_logging(level: int = logging.INFO) -> None:
     sys.unraisablehook = _log_unraisable
     # Whoever sends something else than HTTP is told so; a traceback of it is nobody's business.
     logging.getLogger("aiohttp.server").addFilter(_is_no_bad_request)
+    file = os.environ.get(LOG_FILE_VARIABLE)
+    if file is not None:
+        keep_output_bounded(Path(file))
     if wanted not in FORMATS:
         logging.getLogger(__name__).warning(
             "%s=%s is not known: one of %s", FORMAT_VARIABLE, wanted, ", ".join(FORMATS)
