@@ -44,6 +44,7 @@ from octad.storage_node.core.object_store import (
     DiskFull,
     InvalidPart,
     ListQuery,
+    NoSuchBucket,
     NoSuchUpload,
     NotServed,
     OutcomeForgotten,
@@ -173,6 +174,8 @@ class ShardService:
             completion = await self._completion(shard, bucket, key, upload, row, parts)
         except (NoSuchUpload, InvalidPart) as refusal:
             return await self._refuse(shard, bucket, request_id, refusal)
+        if not self._buckets.is_active(bucket):  # Closed while parts in flight were waited for.
+            raise NoSuchBucket(str(bucket))
         return await self._commit_operation(shard, completion, request_id, asked_in)
 
     async def _completion(
@@ -227,9 +230,23 @@ class ShardService:
         return await self._commit_operation(shard, operation, request_id, asked_in)
 
     async def close_bucket(self, bucket: BucketId) -> None:
-        """Refuse new keys of `bucket` from now on, and let what is in flight settle."""
+        """Refuse new keys of `bucket` from now on, and see in the index what is in flight for it.
+
+        Also what nobody waits for any more: it may be committed yet. Raises Unavailable.
+        """
         await self._buckets.wait_until_closed(bucket)
-        await self._host.applier.drained()
+        in_flight = [
+            (replica, entry)
+            for replica in self._host.replicas.values()
+            for entry in replica.log.entries
+            if isinstance(entry.operation, _OfBucket) and entry.operation.bucket == bucket
+        ]
+        give_up = asyncio.get_running_loop().time() + limits.WRITE_TIMEOUT_S
+        # Where another node leads by now, the list of it shows what it has of them.
+        while any(replica.leading and not entry.settled for replica, entry in in_flight):
+            if asyncio.get_running_loop().time() > give_up:
+                raise Unavailable(f"writes to bucket {bucket} are still under way")
+            await self._host.applier.applied()
 
     async def _commit_operation(
         self, shard: ShardId, operation: _OfBucket, request_id: bytes, asked_in: Epoch
