@@ -192,6 +192,7 @@ def test_copies_of_no_use_and_full_disks_are_named_with_what_to_do() -> None:
         void={NodeId(1): shards},
         failed={NodeId(2): shards[:1]},
         read_only=frozenset({NodeId(3)}),
+        indexes={NodeId(3): "rebuilding"},
     )
     found = status(view(live=NODES, rows=ROWS), copies=copies)
     assert [each.void for each in found.nodes] == [names, (), ()]
@@ -201,6 +202,7 @@ def test_copies_of_no_use_and_full_disks_are_named_with_what_to_do() -> None:
     assert found.problems == (
         "n1 has void copies of 4 shards (0/0, 0/1, 0/2, …): drain it and empty its disk",
         "n2 failed in 1 shard (0/0): restart it",
+        "the damaged index of n3 is made anew",
         "n3 refuses writes: its disk is full",
     )
 
@@ -223,7 +225,7 @@ def test_the_json_is_the_documented_one() -> None:
         b'"nodes":[{"name":"n1","live":true,"gone_since_ms":null,"incarnation":"incarnation-1",'
         b'"rpc_address":"127.0.0.1:7001","s3_address":"127.0.0.1:9001","zone":"","weight":1.0,'
         b'"version":"0.1.0","primary_of":1,"member_of":1,"admin_address":null,'
-        b'"void":[],"failed":[],"read_only":false}],'
+        b'"void":[],"failed":[],"read_only":false,"index":""}],'
         b'"copies":{"unverified":1},"copying":{"missing":0,"under_way":0,"waiting":0,'
         b'"bytes_left":0,"whole_in_s":null}}'
     )
