@@ -25,6 +25,7 @@ from octad.client.core.join_token import (
 from octad.client.shell.command import CommandError
 from octad.client.shell.listener import listen_on
 from octad.client.shell.log_lines import set_up_logging
+from octad.client.shell.open_files import take_open_files
 from octad.coordinator.core.access_keys import BadCredentials, check_credentials
 from octad.coordinator.core.cluster_status import shown_endpoint
 from octad.coordinator.core.cluster_view import BadRecord
@@ -41,7 +42,7 @@ from octad.coordinator.shell.create_cluster import (
 from octad.coordinator.shell.http_service import HttpService
 from octad.coordinator.store.interface import ConfigStore, StoreUnavailable
 from octad.coordinator.store.open_store import StoreAddress, open_store
-from octad.sharding.limits import SHARD_DEPTH_DEFAULT
+from octad.sharding.limits import CONTROL_CONNECTIONS_MAX, SHARD_DEPTH_DEFAULT
 
 REPLICAS_DEFAULT = 3
 _CREATE_ATTEMPTS = 3
@@ -64,14 +65,15 @@ class CoordinatorOptions:
 def run_coordinator(options: CoordinatorOptions) -> None:
     """Returns after SIGTERM or SIGINT; raises CommandError when it cannot start."""
     set_up_logging()
+    connections_max = min(take_open_files() // 2, CONTROL_CONNECTIONS_MAX)
     with (
         suppress(asyncio.CancelledError),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        runner.run(_run(options))
+        runner.run(_run(options, connections_max))
 
 
-async def _run(options: CoordinatorOptions) -> None:
+async def _run(options: CoordinatorOptions, connections_max: int) -> None:
     _stop_on_signals()
     given_token = _given_token(options)
     _check_keys(options)
@@ -87,7 +89,9 @@ async def _run(options: CoordinatorOptions) -> None:
                 keys = await _create_unless_there(store, token, options)
             else:
                 await _check_cluster(store, token, options)
-            await _serve(store, token, store_address, listener, keys, options.nodes_expected)
+            await _serve(
+                store, token, store_address, listener, keys, options.nodes_expected, connections_max
+            )
         except StoreUnavailable as error:
             raise CommandError(
                 f"etcd does not answer at {_shown(options)} ({error})",
@@ -151,6 +155,7 @@ async def _serve(
     listener: socket.socket,
     keys: tuple[str, str] | None,
     nodes_expected: int,
+    connections_max: int,
 ) -> None:
     """Until cancelled. `keys` are those of a cluster made just now."""
     address = Address(*listener.getsockname()[:2])
@@ -166,7 +171,7 @@ async def _serve(
             checks_reach=True,
         ),
     )
-    service = HttpService(coordinator)
+    service = HttpService(coordinator, connections_max)
     try:
         await coordinator.start()
         await service.start(listener)

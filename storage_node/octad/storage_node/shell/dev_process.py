@@ -17,11 +17,14 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import uvloop
+
 from octad.client.core.join_token import JoinToken, decode_join_token
 from octad.client.shell.command import CommandError
 from octad.client.shell.coordinator_option import DEV_STORE_FILE
 from octad.client.shell.listener import listen_on
 from octad.client.shell.log_lines import set_up_logging
+from octad.client.shell.open_files import open_files_limit, take_open_files
 from octad.coordinator.core.access_keys import BadCredentials, check_credentials
 from octad.coordinator.core.cluster_status import shown_endpoint
 from octad.coordinator.core.cluster_view import BadRecord
@@ -35,7 +38,7 @@ from octad.coordinator.store.http_format import PURPOSE
 from octad.coordinator.store.interface import ConfigStore, StoreUnavailable
 from octad.coordinator.store.open_store import StoreAddress, open_store
 from octad.sharding.ids import NodeId
-from octad.sharding.limits import SHARD_DEPTH_DEFAULT
+from octad.sharding.limits import CONTROL_CONNECTIONS_MAX, SHARD_DEPTH_DEFAULT
 from octad.storage_node.shell.death_record import record_death
 from octad.storage_node.shell.dev_directory import (
     DevCluster,
@@ -69,6 +72,7 @@ class DevOptions:
 def run_dev(options: DevOptions) -> int:
     """Returns 0 after SIGTERM or SIGINT; raises CommandError when it cannot start."""
     set_up_logging(logging.WARNING)  # Of store and coordinator; the rest is in what it prints.
+    take_open_files()  # For the nodes, too.
     keys = _checked_keys(options)
     check_shape(options.nodes, options.replicas)
     _check_ports(options.s3_port, options.nodes or 1)
@@ -77,7 +81,8 @@ def run_dev(options: DevOptions) -> int:
         cluster = directory.cluster(options.nodes, options.replicas, keys, options.etcd)
         _check_ports(options.s3_port, cluster.nodes)
         _share_cores()
-        return asyncio.run(_run(options, directory, cluster))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_run(options, directory, cluster))
     finally:
         directory.close()
 
@@ -225,7 +230,7 @@ async def _start_coordinator(
     )
     cleanup.push_async_callback(coordinator.stop)
     await coordinator.start()
-    service = HttpService(coordinator)
+    service = HttpService(coordinator, min(open_files_limit() // 2, CONTROL_CONNECTIONS_MAX))
     cleanup.push_async_callback(service.stop)
     await service.start(listener)
     return f"http://{host}:{port}"

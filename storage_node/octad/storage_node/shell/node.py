@@ -22,6 +22,7 @@ import msgspec
 
 from octad.client.core.address import Address
 from octad.client.core.join_token import JoinToken
+from octad.client.shell.open_files import open_files_limit
 from octad.coordinator.core.access_keys import secret_of
 from octad.coordinator.core.node_report import INDEX_LOST, INDEX_REBUILDING
 from octad.coordinator.core.placement_records import NodeSettings, PlacementKeys
@@ -35,6 +36,7 @@ from octad.sharding.ids import NodeId, Seq, node_name
 from octad.sharding.shard_map import ShardMap
 from octad.storage_node.core.failover.shard_replica import ShardReplica
 from octad.storage_node.core.history_messages import ReadHistory, ReadRecords
+from octad.storage_node.core.open_file_shares import open_file_shares
 from octad.storage_node.core.record_format import Identity
 from octad.storage_node.shell import index_repair
 from octad.storage_node.shell.admin_listener import AdminListener
@@ -113,8 +115,9 @@ class Node:
         self._keys = StoreKeys(config.token.cluster)
         self._mirror = Mirror(self._store, self._keys.prefix)
         self._keeper = RowKeeper(directory.path, identity, self._mirror)
-        self._journal = Journal.open(directory.journal, identity)
-        self._index = CountedIndex(directory.index)
+        shares = open_file_shares(open_files_limit())
+        self._journal = Journal.open(directory.journal, identity, open_files_max=shares.journal)
+        self._index = CountedIndex(directory.index, shares.index)
         self._index.on_damage = partial(_call_in, loop, self._lose_rows)
         self._index_state = ""
         self._index_whole = asyncio.Event()
@@ -205,6 +208,7 @@ class Node:
             self._region,
             self._next_request_id,
             all_through_aiohttp=config.all_through_aiohttp,
+            connections_max=shares.clients,
         )
         self._started = False
         metrics = NodeMetrics(
@@ -212,6 +216,7 @@ class Node:
             lambda: self._upkeep.report() if self._started else None,
             lambda: self._journal.records_appended,
             lambda: PeerCounts(self._peers.named, self._peers.open, self._peers.refusals),
+            lambda: self._front_door.room,
             self._shard_counts,
         )
         self._admin = AdminListener(config.token, metrics, self._not_ready, self._keeper.content)

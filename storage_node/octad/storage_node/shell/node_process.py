@@ -26,6 +26,7 @@ from octad.client.core.join_token import BadJoinToken, decode_join_token
 from octad.client.shell.command import CommandError
 from octad.client.shell.listener import listen_on
 from octad.client.shell.log_lines import set_up_logging
+from octad.client.shell.open_files import more_open_files, none_left, take_open_files
 from octad.coordinator.core.admission import JoinRefused
 from octad.coordinator.core.join_messages import JoinRequest
 from octad.coordinator.core.node_report import INDEX_REBUILDING, NodeReport
@@ -94,6 +95,7 @@ def run_node(options: NodeOptions) -> int:
     """Returns 0 after SIGTERM or SIGINT; raises CommandError when it cannot start or go on."""
     set_up_logging()
     config = _config(options)
+    take_open_files()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(options, config))
@@ -102,7 +104,12 @@ def run_node(options: NodeOptions) -> int:
         # This process may still have it open; the next one makes another before all else.
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     except IndexFailed as error:  # At the end: the next start has the more to replay.
-        raise CommandError(str(error), f"look at the disk under {config.data}") from error
+        raise CommandError(str(error), _what_helps(error, config)) from error
+
+
+def _what_helps(error: Exception, config: NodeConfig) -> str:
+    """Against what ended the node, or kept it from starting."""
+    return more_open_files() if none_left(error) else f"look at the disk under {config.data}"
 
 
 def _config(options: NodeOptions) -> NodeConfig:
@@ -205,9 +212,10 @@ async def _run(options: NodeOptions, config: NodeConfig) -> None:
         _report(options, READY_WORD)
         await _first_of(node.failure, stop)
         if node.failure.done():
+            failure = node.failure.result()
             raise CommandError(
-                f"{node_name(node.id)} cannot go on: {node.failure.result()}",
-                f"look at the disk under {config.data}, then start the node again",
+                f"{node_name(node.id)} cannot go on: {failure}",
+                f"{_what_helps(failure, config)}, then start the node again",
             )
         log.info("%s is stopping", node_name(node.id))
 
@@ -254,8 +262,7 @@ async def _start(
         ) from error
     except (OSError, IndexFailed) as error:
         raise CommandError(
-            f"{node_name(identity.node)} cannot start: {error}",
-            f"look at the disk under {config.data}",
+            f"{node_name(identity.node)} cannot start: {error}", _what_helps(error, config)
         ) from error
     await node.ready()
     return node
