@@ -56,7 +56,7 @@ INDEX_BLOCK_BYTES: Final = 2 * KIB  # What a get reads.
 
 # Connections from whoever comes; the limit of open files may allow fewer: `open_file_shares.py`.
 CLIENT_CONNECTIONS_MAX: Final = 8192  # Of S3: heads of strangers then take 256 MiB at most.
-CLIENT_HEAD_BYTES_MAX: Final = 32 * KIB  # S3 allows 8, and a presigned query some more.
+CLIENT_HEAD_BYTES_MAX: Final = 16 * KIB  # S3 allows 8, and a presigned query as much again.
 ADMIN_CONNECTIONS_MAX: Final = 32
 TURNED_AWAY_MAX: Final = 32  # Of each listener: connections beyond its room that are told so.
 CONTROL_CONNECTIONS_MAX: Final = 4096  # Of a coordinator: twice its watchers.

@@ -18,6 +18,7 @@ from octad.coordinator.shell.http_service import HttpService
 from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.interface import ConfigStore, LeaseId, Put
 from octad.coordinator.store.open_store import StoreAddress
+from octad.sharding.limits import CONTROL_CONNECTIONS_MAX
 
 TOKEN = JoinToken("1a2b3c4d", bytes(range(32)))
 KEYS = StoreKeys(TOKEN.cluster)
@@ -43,6 +44,7 @@ async def running(
     nodes_expected: int = 0,
     settle_s: float = 0.0,
     token: JoinToken = TOKEN,
+    connections_max: int = CONTROL_CONNECTIONS_MAX,
 ) -> AsyncIterator[tuple[Coordinator, str]]:
     """A coordinator and its URL."""
     listener = listen_on("127.0.0.1:0", "--listen")
@@ -51,7 +53,7 @@ async def running(
         token, STORE_ADDRESS, "etcd", address, "0.1.0", nodes_expected, settle_s
     )
     coordinator = Coordinator(store, config)
-    service = HttpService(coordinator)
+    service = HttpService(coordinator, connections_max)
     await coordinator.start()
     await service.start(listener)
     try:

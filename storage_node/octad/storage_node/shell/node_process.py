@@ -104,12 +104,12 @@ def run_node(options: NodeOptions) -> int:
         # This process may still have it open; the next one makes another before all else.
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     except IndexFailed as error:  # At the end: the next start has the more to replay.
-        raise CommandError(str(error), _what_helps(error, config)) from error
+        raise CommandError(str(error), _what_helps(error, config.data)) from error
 
 
-def _what_helps(error: Exception, config: NodeConfig) -> str:
+def _what_helps(error: Exception, data: Path) -> str:
     """Against what ended the node, or kept it from starting."""
-    return more_open_files() if none_left(error) else f"look at the disk under {config.data}"
+    return more_open_files() if none_left(error) else f"look at the disk under {data}"
 
 
 def _config(options: NodeOptions) -> NodeConfig:
@@ -215,7 +215,7 @@ async def _run(options: NodeOptions, config: NodeConfig) -> None:
             failure = node.failure.result()
             raise CommandError(
                 f"{node_name(node.id)} cannot go on: {failure}",
-                f"{_what_helps(failure, config)}, then start the node again",
+                f"{_what_helps(failure, config.data)}, then start the node again",
             )
         log.info("%s is stopping", node_name(node.id))
 
@@ -262,7 +262,7 @@ async def _start(
         ) from error
     except (OSError, IndexFailed) as error:
         raise CommandError(
-            f"{node_name(identity.node)} cannot start: {error}", _what_helps(error, config)
+            f"{node_name(identity.node)} cannot start: {error}", _what_helps(error, config.data)
         ) from error
     await node.ready()
     return node
