@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from hypothesis import given
@@ -21,7 +22,7 @@ _OTHER_NODES = 64
 _BESIDE = 40  # What a node has open that nobody asks anything of, counted at one.
 
 
-@given(st.integers(OPEN_FILES_MIN, 1 << 30))
+@given(st.integers(OPEN_FILES_MIN, sys.maxsize))
 def test_clients_get_what_nobody_else_needs(limit: int) -> None:
     shares = open_file_shares(limit)
     strangers = RPC_HANDSHAKES_MAX + ADMIN_CONNECTIONS_MAX + 2 * TURNED_AWAY_MAX

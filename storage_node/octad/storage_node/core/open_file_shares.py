@@ -20,6 +20,7 @@ from octad.sharding.limits import (
 )
 
 _INDEX_SHARE: Final = 8  # One in so many: a file holds 128 MiB of rows, read more slowly beyond.
+_INDEX_MAX: Final = 65_536  # 8 TiB of rows.
 _JOURNAL_SHARE: Final = 8
 _NODES_SHARE: Final = 32
 _NODES_MIN: Final = 64
@@ -39,7 +40,7 @@ class OpenFileShares:
 
 def open_file_shares(limit: int) -> OpenFileShares:
     """How a node divides `limit`, which is 1,024 or more."""
-    index = limit // _INDEX_SHARE
+    index = min(limit // _INDEX_SHARE, _INDEX_MAX)
     journal = min(limit // _JOURNAL_SHARE, JOURNAL_OPEN_FILES_MAX)
     nodes = _NODES_MIN + limit // _NODES_SHARE
     others = RPC_HANDSHAKES_MAX + ADMIN_CONNECTIONS_MAX + 2 * TURNED_AWAY_MAX + nodes + _REST
