@@ -18,7 +18,6 @@ from octad.coordinator.shell.http_service import HttpService
 from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.interface import ConfigStore, LeaseId, Put
 from octad.coordinator.store.open_store import StoreAddress
-from octad.sharding.limits import CONTROL_CONNECTIONS_MAX
 
 TOKEN = JoinToken("1a2b3c4d", bytes(range(32)))
 KEYS = StoreKeys(TOKEN.cluster)
@@ -44,7 +43,7 @@ async def running(
     nodes_expected: int = 0,
     settle_s: float = 0.0,
     token: JoinToken = TOKEN,
-    connections_max: int = CONTROL_CONNECTIONS_MAX,
+    connections_max: int | None = None,
 ) -> AsyncIterator[tuple[Coordinator, str]]:
     """A coordinator and its URL."""
     listener = listen_on("127.0.0.1:0", "--listen")

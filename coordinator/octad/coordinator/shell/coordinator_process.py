@@ -42,7 +42,7 @@ from octad.coordinator.shell.create_cluster import (
 from octad.coordinator.shell.http_service import HttpService
 from octad.coordinator.store.interface import ConfigStore, StoreUnavailable
 from octad.coordinator.store.open_store import StoreAddress, open_store
-from octad.sharding.limits import CONTROL_CONNECTIONS_MAX, SHARD_DEPTH_DEFAULT
+from octad.sharding.limits import SHARD_DEPTH_DEFAULT
 
 REPLICAS_DEFAULT = 3
 _CREATE_ATTEMPTS = 3
@@ -65,15 +65,15 @@ class CoordinatorOptions:
 def run_coordinator(options: CoordinatorOptions) -> None:
     """Returns after SIGTERM or SIGINT; raises CommandError when it cannot start."""
     set_up_logging()
-    connections_max = min(take_open_files() // 2, CONTROL_CONNECTIONS_MAX)
+    take_open_files()
     with (
         suppress(asyncio.CancelledError),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        runner.run(_run(options, connections_max))
+        runner.run(_run(options))
 
 
-async def _run(options: CoordinatorOptions, connections_max: int) -> None:
+async def _run(options: CoordinatorOptions) -> None:
     _stop_on_signals()
     given_token = _given_token(options)
     _check_keys(options)
@@ -89,9 +89,7 @@ async def _run(options: CoordinatorOptions, connections_max: int) -> None:
                 keys = await _create_unless_there(store, token, options)
             else:
                 await _check_cluster(store, token, options)
-            await _serve(
-                store, token, store_address, listener, keys, options.nodes_expected, connections_max
-            )
+            await _serve(store, token, store_address, listener, keys, options.nodes_expected)
         except StoreUnavailable as error:
             raise CommandError(
                 f"etcd does not answer at {_shown(options)} ({error})",
@@ -155,7 +153,6 @@ async def _serve(
     listener: socket.socket,
     keys: tuple[str, str] | None,
     nodes_expected: int,
-    connections_max: int,
 ) -> None:
     """Until cancelled. `keys` are those of a cluster made just now."""
     address = Address(*listener.getsockname()[:2])
@@ -171,7 +168,7 @@ async def _serve(
             checks_reach=True,
         ),
     )
-    service = HttpService(coordinator, connections_max)
+    service = HttpService(coordinator)
     try:
         await coordinator.start()
         await service.start(listener)

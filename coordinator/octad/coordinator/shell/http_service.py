@@ -32,6 +32,7 @@ from octad.client.core.service_records import (
     BadRegistration,
 )
 from octad.client.shell.http_listener import HttpListener
+from octad.client.shell.open_files import open_files_limit
 from octad.client.shell.steady_clock import SteadyClock
 from octad.coordinator.core.admission import JoinRefused
 from octad.coordinator.core.api import OPERATIONS
@@ -70,12 +71,15 @@ _REFUSALS: dict[type[Exception], tuple[int, str, bool]] = {
 
 
 class HttpService:
-    """Serves one coordinator on a socket that is bound already."""
+    """Serves one coordinator on a socket that is bound already.
 
-    def __init__(
-        self, coordinator: Coordinator, connections_max: int = CONTROL_CONNECTIONS_MAX
-    ) -> None:
+    Without `connections_max`, half of the files that may be open may be connections to it.
+    """
+
+    def __init__(self, coordinator: Coordinator, connections_max: int | None = None) -> None:
         self._coordinator = coordinator
+        if connections_max is None:
+            connections_max = min(open_files_limit() // 2, CONTROL_CONNECTIONS_MAX)
         self._connections_max = connections_max
         self._token = coordinator.config.token
         self._join_key = self._token.key_for(AUTH_PURPOSE)

@@ -24,7 +24,7 @@ from octad.client.shell.command import CommandError
 from octad.client.shell.coordinator_option import DEV_STORE_FILE
 from octad.client.shell.listener import listen_on
 from octad.client.shell.log_lines import set_up_logging
-from octad.client.shell.open_files import open_files_limit, take_open_files
+from octad.client.shell.open_files import take_open_files
 from octad.coordinator.core.access_keys import BadCredentials, check_credentials
 from octad.coordinator.core.cluster_status import shown_endpoint
 from octad.coordinator.core.cluster_view import BadRecord
@@ -38,7 +38,7 @@ from octad.coordinator.store.http_format import PURPOSE
 from octad.coordinator.store.interface import ConfigStore, StoreUnavailable
 from octad.coordinator.store.open_store import StoreAddress, open_store
 from octad.sharding.ids import NodeId
-from octad.sharding.limits import CONTROL_CONNECTIONS_MAX, SHARD_DEPTH_DEFAULT
+from octad.sharding.limits import SHARD_DEPTH_DEFAULT
 from octad.storage_node.shell.death_record import record_death
 from octad.storage_node.shell.dev_directory import (
     DevCluster,
@@ -230,7 +230,7 @@ async def _start_coordinator(
     )
     cleanup.push_async_callback(coordinator.stop)
     await coordinator.start()
-    service = HttpService(coordinator, min(open_files_limit() // 2, CONTROL_CONNECTIONS_MAX))
+    service = HttpService(coordinator)
     cleanup.push_async_callback(service.stop)
     await service.start(listener)
     return f"http://{host}:{port}"
