@@ -16,6 +16,7 @@ from tests.unit.front_door.test_front_door_connections import wait_until
 
 from octad.client.core.longest_idle import IDLE_S_MIN
 from octad.client.core.sigv4 import Credentials
+from octad.client.shell import connection_room
 from octad.sharding.limits import CLIENT_HEAD_BYTES_MAX, TURNED_AWAY_MAX
 from octad.storage_node.shell.front_door import server as server_module
 
@@ -88,8 +89,9 @@ def test_whoever_is_busy_stays_and_a_newcomer_is_told_to_slow_down(
 
 
 def test_those_who_are_turned_away_are_bounded_too(
-    site: FrontDoorSite, wire: Callable[[], Wire]
+    site: FrontDoorSite, wire: Callable[[], Wire], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(connection_room, "_TELL_S_MAX", 60.0)
     make_busy(fill(site, wire))
     room = site.door.room
     assert room is not None
@@ -97,7 +99,19 @@ def test_those_who_are_turned_away_are_bounded_too(
     wait_until(lambda: room.turned_away == len(crowd))
     wait_until(lambda: len(room.turning_away) == TURNED_AWAY_MAX)
     assert len(room.present) == ROOM
-    wait_until(lambda: not room.turning_away)  # Who says nothing is not waited for.
+    for one in crowd:
+        one.socket.close()
+    wait_until(lambda: not room.turning_away)
+
+
+def test_who_is_turned_away_and_says_nothing_is_not_waited_for(
+    site: FrontDoorSite, wire: Callable[[], Wire], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_room, "_TELL_S_MAX", 0.05)
+    make_busy(fill(site, wire))
+    silent = wire()
+    with suppress(ConnectionResetError):
+        assert silent.is_closed()
 
 
 def test_a_head_that_never_ends_makes_room_like_any_idle_connection(
