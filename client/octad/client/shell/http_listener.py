@@ -8,12 +8,10 @@ are the application's own to bound: `client_max_size`, and `body_in_time` here.
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 from typing import Final, cast
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 from aiohttp.web_protocol import RequestHandler
 
@@ -26,7 +24,6 @@ HEADERS_MAX: Final = 32
 HEADER_BYTES_MAX: Final = 4096
 _LOOK_S: Final = 2.0
 
-_logger = logging.getLogger("octad.http")
 _FULL = b'{"code":"too-many-connections","reason":"try again","passes":true}'
 _REFUSAL = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n"
@@ -46,7 +43,6 @@ class HttpListener:
             application,
             access_log=None,
             shutdown_timeout=shutdown_s,
-            logger=_quiet_logger(),
             max_headers=HEADERS_MAX,
             max_field_size=HEADER_BYTES_MAX,
         )
@@ -192,14 +188,3 @@ async def body_in_time(request: web.Request) -> bytes:
 
 def _refusal(begin: bytes) -> bytes:
     return _REFUSAL if begin.startswith(b"HEAD ") else _REFUSAL + _FULL
-
-
-def _quiet_logger() -> logging.Logger:
-    """Whoever sends something else than HTTP is told so; a traceback of it is nobody's business."""
-    if _is_no_bad_request not in _logger.filters:
-        _logger.addFilter(_is_no_bad_request)
-    return _logger
-
-
-def _is_no_bad_request(record: logging.LogRecord) -> bool:
-    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
