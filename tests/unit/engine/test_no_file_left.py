@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
@@ -162,3 +164,48 @@ async def test_scrubbing_waits_and_quarantines_nothing(
         assert scrubber.bytes_read > 0
         assert scrubber.damaged_records == 0
         assert len(caplog.records) == 1
+
+
+_INDEX_WITHOUT_FILES = """
+import os, resource, sys
+from pathlib import Path
+from octad.storage_node.shell.index import Index
+
+KEYS = [b"%08d" % number for number in range(20_000)]
+directory = Path(sys.argv[1])
+index = Index(directory)
+for first in range(0, len(KEYS), 500):
+    index.write([(key, key * 10) for key in KEYS[first : first + 500]])
+    index.flush()
+index.close()
+assert len(list(directory.glob("*.sst"))) > 25
+index = Index(directory, 20)
+used = len(os.listdir("/proc/self/fd"))
+limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (used - 2, limit[1]))
+refused = 0
+for read in (lambda: [index.get(key) for key in KEYS], lambda: list(index.scan(b"0"))):
+    try:
+        read()
+    except Exception as error:
+        assert "Too many open files" in str(error), error
+        refused += 1
+assert refused == 2
+resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+assert index.damage is None and index.failure is None
+assert [index.get(key) for key in KEYS] == [key * 10 for key in KEYS]
+assert len(list(index.scan(b"0"))) == len(KEYS)
+index.close()
+print("whole")
+"""
+
+
+def test_an_index_whose_files_cannot_be_opened_now_is_not_given_up(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _INDEX_WITHOUT_FILES, tmp_path / "index"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == "whole\n", done.stderr

@@ -32,6 +32,7 @@ from rocksdict import (
     WriteOptions,
 )
 
+from octad.client.shell.open_files import none_left
 from octad.sharding.limits import (
     INDEX_BLOCK_BYTES,
     INDEX_CACHE_BYTES_MIN,
@@ -194,6 +195,8 @@ class Index:
 
     def _get_again(self, key: bytes, error: Exception) -> bytes | None:
         """A disk that has once failed to read is asked once more; damage does not pass."""
+        if none_left(error):
+            raise error  # That says nothing about what is in the file.
         if not _is_damage(error):
             with suppress(Exception):
                 value: bytes | None = self._database.get(key)
@@ -275,6 +278,8 @@ class Index:
         try:
             iterator.status()
         except Exception as error:  # rocksdict raises plain Exception for everything
+            if none_left(error):
+                raise
             raise self.note_damage(str(error)) from error
 
     def note_damage(self, why: str) -> IndexDamage:

@@ -115,7 +115,7 @@ class Node:
         self._keys = StoreKeys(config.token.cluster)
         self._mirror = Mirror(self._store, self._keys.prefix)
         self._keeper = RowKeeper(directory.path, identity, self._mirror)
-        shares = open_file_shares(open_files_limit())
+        shares = self._shares = open_file_shares(open_files_limit())
         self._journal = Journal.open(directory.journal, identity, open_files_max=shares.journal)
         self._index = CountedIndex(directory.index, shares.index)
         self._index.on_damage = partial(_call_in, loop, self._lose_rows)
@@ -426,7 +426,8 @@ class Node:
         try:
             await asyncio.to_thread(index_repair.mark, journal.disk, self._index.directory, why)
             made = await index_repair.rebuild_beside(data, lambda: journal.durable_to)
-            successor = CatchUp(self.id, journal, await asyncio.to_thread(CountedIndex, made))
+            index = await asyncio.to_thread(CountedIndex, made, self._shares.index)
+            successor = CatchUp(self.id, journal, index)
             await asyncio.to_thread(successor.read_on)
             while not self._host.go_on_with(successor):
                 await asyncio.sleep(READY_POLL_S)
