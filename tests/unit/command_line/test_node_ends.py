@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from octad.client.shell.open_files import open_files_limit
+from octad.sharding.ids import NodeId
 from octad.storage_node.shell.index import IndexFailed
 from octad.storage_node.shell.journal_errors import JournalFull
-from octad.storage_node.shell.node_process import _what_helps
+from octad.storage_node.shell.node_failures import cannot_go_on, cannot_start
 
 DATA = Path("/srv/octad")
 
@@ -30,17 +31,18 @@ def caused_by(error: Exception, cause: Exception) -> Exception:
     ids=["journal", "index", "what caused it"],
 )
 def test_who_lacks_descriptors_is_not_sent_to_the_disk(error: Exception) -> None:
-    said = _what_helps(error, DATA)
-    assert f"the limit of open files is {open_files_limit()}" in said
-    assert "look at the disk" not in said
+    for said in (cannot_go_on(NodeId(1), DATA, error), cannot_start(NodeId(1), DATA, error)):
+        assert f"the limit of open files is {open_files_limit()}" in said.fix
+        assert "look at the disk" not in said.fix
 
 
 @pytest.mark.parametrize(
     "error",
     [
-        OSError(errno.EIO, "Input/output error"),
+        OSError(errno.EPERM, "Operation not permitted"),
         IndexFailed("the index cannot be written: IO error: No space left on device"),
     ],
 )
 def test_whose_disk_is_bad_is_sent_there(error: Exception) -> None:
-    assert _what_helps(error, DATA) == "look at the disk under /srv/octad"
+    for said in (cannot_go_on(NodeId(1), DATA, error), cannot_start(NodeId(1), DATA, error)):
+        assert "look at the disk under /srv/octad" in said.fix
