@@ -155,6 +155,7 @@ def make_anew(operator: Operator, tmp_path: Path) -> None:
     operator.cluster.stop()
     operator.on_data("coordinator restore", backup, "--force")
     operator.on_data("coordinator rebuild", "--force")
+    operator.octad("index rebuild", operator.cluster.data / "n2")
     operator.start()
 
 
@@ -171,9 +172,7 @@ def recover_shards(operator: Operator) -> None:
     operator.until(lambda: all(n.live for n in operator.status().nodes if n.name != "n1"), "n2")
     operator.until(lambda: operator.status().pools[0].shards["unavailable"] > 0, "n1 is missed")
     operator.on_data("shards recover", "--all", "--yes")
-    operator.cluster.stop()
-    operator.octad("index rebuild", operator.cluster.data / "n2")
-    operator.start()
+    operator.start_again()
 
 
 def test_it_starts_again_after_every_verb_that_changes_something(
