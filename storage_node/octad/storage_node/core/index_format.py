@@ -13,7 +13,7 @@ The first byte of a key names its table. Numbers in keys are big-endian, so that
     m      (the letter alone)                                       journal position u64, big-endian
     g      segment id u32                                           SegmentUse
     r      number u64                                               ids of requests lately applied
-    c      a name of what works through the journal                 position u64, or its own
+    c      a name of what works through the journal or the index    position u64, or its own
     t      shard id u64 ‖ key of table n, u, p or e                 DeletionMark
 
 - An escaped key writes each 0x00 as 0x00 0xFF and ends with 0x00 0x01: it keeps the order of keys
@@ -52,6 +52,7 @@ POSITION_KEY = b"m"
 SEGMENT_USES = b"g"
 REQUEST_IDS = b"r"  # Values: `shell/request_ids.py`.
 SCRUBBED_KEY = b"cscrub"  # Up to where this round has read, and when the round began.
+COUNTED_KEY = b"ccount"  # The same of a round through all shards' rows.
 ROW_TABLES = frozenset(b"nupe")  # Their values begin with a location.
 
 UPLOAD_ID_BYTES = 16
@@ -150,6 +151,14 @@ class DeadExtents(msgspec.Struct, frozen=True, array_like=True):
     extents: tuple[ExtentRef, ...]
 
 
+class ShardDigest(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What all rows of a shard amount to (`core/shard_digest.py`)."""
+
+    format: int  # Digests of two formats say nothing of each other.
+    rows: int
+    xor: int  # Of a hash of each row.
+
+
 class ShardState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """How far the rows of a shard go, and what the node has promised for it."""
 
@@ -161,6 +170,7 @@ class ShardState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     whole: Seq | None = None  # The rows have all of history up to here; None: up to `applied`.
     copied_as_of: Seq | None = None  # Of a copy of history that is installed durably.
     depth: int | None = None  # The shard's, as far as the log here is split; None: never was.
+    digest: ShardDigest | None = None  # Of the rows at `applied`; None: to be counted anew.
 
 
 class SegmentUse(msgspec.Struct, array_like=True, gc=False):
@@ -178,6 +188,10 @@ class Located(msgspec.Struct, frozen=True, array_like=True, gc=False):
     location: Location
 
 
+class _EncodedLocation(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    location: msgspec.Raw
+
+
 class Ordered(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """As much of a row's value as says which of two is the later."""
 
@@ -192,6 +206,13 @@ class ScrubState(msgspec.Struct, frozen=True, array_like=True):
     position: Position
     began_s: int  # Wall clock.
     rounds: int = 0  # Finished before this one.
+
+
+class CountState(msgspec.Struct, frozen=True, array_like=True):
+    """How far a round of counting the shards' rows has come."""
+
+    shard: ShardId  # The next; every one below it has been counted.
+    began_s: int  # Wall clock.
 
 
 class UploadKey(NamedTuple):
@@ -224,6 +245,8 @@ decode_segment_use = msgspec.msgpack.Decoder(SegmentUse).decode
 decode_located = msgspec.msgpack.Decoder(Located).decode
 decode_ordered = msgspec.msgpack.Decoder(Ordered).decode
 decode_scrub_state = msgspec.msgpack.Decoder(ScrubState).decode
+decode_count_state = msgspec.msgpack.Decoder(CountState).decode
+_decode_encoded_location = msgspec.msgpack.Decoder(_EncodedLocation).decode
 
 
 def object_key(bucket: BucketId, key: bytes) -> bytes:
@@ -351,6 +374,16 @@ def decode_segment_use_key(index_key: bytes) -> SegmentId:
 def request_ids_key(number: int) -> bytes:
     """Of table `r`."""
     return REQUEST_IDS + number.to_bytes(8, "big")
+
+
+def behind_location(value: bytes) -> int:
+    """Where in a row's value its location ends: what follows is the same on every node."""
+    return 1 + len(_decode_encoded_location(value).location)
+
+
+def relocated(value: bytes, target: Location) -> bytes:
+    """A row's value with its record at `target`, and every other byte as it is."""
+    return value[:1] + encode_value(target) + value[behind_location(value) :]
 
 
 def encode_position(place: Position) -> bytes:

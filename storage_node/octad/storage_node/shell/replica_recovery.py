@@ -25,8 +25,8 @@ from octad.storage_node.core.operations import (
     touched,
 )
 from octad.storage_node.core.record_format import Location, Record, RecordKind
+from octad.storage_node.shell.counted_index import CountedIndex
 from octad.storage_node.shell.history_writer import installed_copy
-from octad.storage_node.shell.index import Index
 from octad.storage_node.shell.index_applier import state_entry
 from octad.storage_node.shell.journal import Journal
 from octad.storage_node.shell.journal_errors import IndexBehind
@@ -38,7 +38,7 @@ Perform = Callable[[ShardReplica, Actions], None]
 
 
 def recover_states(
-    table: ReplicaTable, index: Index, request_ids: RequestIds, now: float
+    table: ReplicaTable, index: CountedIndex, request_ids: RequestIds, now: float
 ) -> list[ShardId]:
     """The replicas that the index knows; gives those whose copy of history was just complete."""
     whole: list[ShardId] = []
@@ -61,14 +61,14 @@ def recover_states(
             copied.append(replica)
             whole += [shard] if replica.whole is None else []
     if copied:  # No entry may follow, and the journal may not say it for ever.
-        index.write([state_entry(replica) for replica in copied])
+        index.write([state_entry(replica, index.digests) for replica in copied])
     return whole
 
 
 def replay(
     table: ReplicaTable,
     journal: Journal,
-    index: Index,
+    index: CountedIndex,
     request_ids: RequestIds,
     perform: Perform,
     now: float,
@@ -87,7 +87,7 @@ def replay(
             )
             perform(replica, actions)
             # Before a position behind the record is written for what another shard has applied.
-            index.write([state_entry(replica)])
+            index.write([state_entry(replica, index.digests)])
         elif record.kind is RecordKind.LOG_SPLIT:
             depth = decode_log_split(record.metadata).depth
             perform(replica, replica.recover_split(depth, record.seq))
