@@ -161,9 +161,10 @@ SCRUB_PERIOD_S: Final = 7 * 24 * 3600
 SCRUB_STEP_BYTES: Final = 256 * KIB
 SCRUB_BYTES_PER_S_MIN: Final = 256 * KIB
 
-# Counting the rows of all shards anew, in the same period.
+# Counting the rows of all shards anew, in the same period and after each start.
 COUNT_STEP_ROWS: Final = 64  # Between two requests of clients: half a millisecond.
-COUNT_SHARE: Final = 0.2  # Of a core, while there is something to count.
+COUNT_SHARE: Final = 0.05  # Of a core.
+COUNT_SHARE_SOON: Final = 0.2  # The same, of what is not known or asked for.
 COUNT_POLL_S: Final = 1.0
 
 # Comparing copies of shards by their digests.

@@ -6,6 +6,7 @@ import random
 from functools import reduce
 from operator import xor
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 from tests.unit.history.copy_site import DEPTH, SHARD, RandomWork
@@ -47,7 +48,8 @@ BUCKET, KEY, UPLOAD, EXTENT = BucketId(5), b"a\x00b", bytes(range(16)), bytes(ra
 EPOCH, SEQ = Epoch(2), Seq(9)
 SIBLING = ShardId(SHARD + 1)
 EXTENTS = (ExtentRef(EXTENT, 67108864),)
-ROWS = {
+Row: TypeAlias = IndexedObject | IndexedUpload | IndexedPart | IndexedPiece
+ROWS: dict[bytes, Row] = {
     object_key(BUCKET, KEY): IndexedObject(
         HERE, EPOCH, SEQ, ObjectRow(5, "0" * 32, 1700000000000, {"content-type": "text/plain"})
     ),
@@ -160,7 +162,7 @@ def test_where_a_record_lies_does_not_matter_and_all_else_does() -> None:
         assert row_hash(key[:-1] + b"\xfe", value) != row_hash(key, value)
 
 
-def list_of(row: IndexedObject | IndexedUpload | IndexedPart | IndexedPiece) -> list[object]:
+def list_of(row: Row) -> list[object]:
     return [getattr(row, name) for name in row.__struct_fields__]
 
 

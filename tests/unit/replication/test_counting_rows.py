@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 
 import msgspec
@@ -21,9 +20,6 @@ from octad.sharding.hashing import bit_reversed, object_hash
 from octad.sharding.ids import BucketId, PoolId, Seq, ShardId, shard_id
 from octad.storage_node.core.digest_messages import DigestsRead, ReadDigests
 from octad.storage_node.core.index_format import (
-    COUNTED_KEY,
-    CountState,
-    decode_count_state,
     decode_shard_state,
     encode_value,
     object_key,
@@ -33,7 +29,6 @@ from octad.storage_node.core.index_format import (
 from octad.storage_node.core.operations import LogSplit, encode_operation, put_object
 from octad.storage_node.core.record_format import RecordKind
 from octad.storage_node.core.rows import ObjectRow
-from octad.storage_node.shell import shard_counter
 from octad.storage_node.shell.counted_index import CountedIndex
 from octad.storage_node.shell.index import IndexDamage
 from octad.storage_node.shell.journal import Journal
@@ -72,10 +67,12 @@ async def written(directory: Path, *, split: bool) -> None:
             append(journal, FIRST, seq, seq, RecordKind.LOG_SPLIT, halves)
 
 
-def counter_of(journal: Journal, index: CountedIndex, host: ShardHost) -> ShardCounter:
+def counter_of(
+    journal: Journal, index: CountedIndex, host: ShardHost, period_s: float = 3600.0
+) -> ShardCounter:
     for replica in host.replicas.values():  # As the first row of each says.
         replica.depth = replica.depth or 3
-    return ShardCounter(journal, index, host.replicas, pool_of_bucket, host.keep_state)
+    return ShardCounter(journal, index, host.replicas, pool_of_bucket, host.keep_state, period_s)
 
 
 async def until_known(index: CountedIndex, counter: ShardCounter, *shards: ShardId) -> None:
@@ -154,32 +151,36 @@ async def test_a_row_that_has_gone_shows_that_the_index_is_damaged(
         host.close()
 
 
-async def test_every_shard_is_counted_within_the_period_also_across_restarts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_every_shard_is_counted_after_a_start_and_again_in_each_period(
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(shard_counter, "COUNT_POLL_S", 0.01)
     await written(tmp_path, split=True)
     async with disk(tmp_path) as (journal, index):
         host = host_on(journal, index)
         host.recover()
-        counter = counter_of(journal, index, host)
-        await until_known(index, counter, FIRST, SECOND)
-        began = int(time.time()) - 3600
-        index.write([(COUNTED_KEY, encode_value(CountState(SECOND, began)))])
-        again = ShardCounter(
-            journal, index, host.replicas, pool_of_bucket, host.keep_state, period_s=3000
-        )
-        running = asyncio.create_task(again.run())
+        counter = counter_of(journal, index, host, period_s=0.2)
+        running = asyncio.create_task(counter.run())
         async with asyncio.timeout(20):
-            while again.state.began_s == began:
+            while min(counter.counts[shard] for shard in host.replicas) < 3:
                 await asyncio.sleep(0.01)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-        assert again.counts[SECOND] == again.counts[OTHER_POOL] == 1
-        assert again.counts[FIRST] <= 1, "it was counted before the restart"
-        stored = index.get(COUNTED_KEY)
-        assert stored is not None
-        assert decode_count_state(stored) == again.state
+        host.close()
+
+
+async def test_what_is_split_while_it_is_counted_is_counted_again(tmp_path: Path) -> None:
+    await written(tmp_path, split=False)
+    async with disk(tmp_path) as (journal, index):
+        host = host_on(journal, index)
+        host.recover()
+        counter = counter_of(journal, index, host)
+        counting = asyncio.create_task(counter.count(FIRST))
+        await asyncio.sleep(0)
+        index.digests.split(FIRST, SECOND)
+        await counting
+        assert index.digests.now(FIRST) is None
+        await until_known(index, counter, FIRST)
+        assert rows_of(index, FIRST) == OBJECTS + 9
         host.close()
 
 

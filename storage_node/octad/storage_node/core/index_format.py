@@ -13,7 +13,7 @@ The first byte of a key names its table. Numbers in keys are big-endian, so that
     m      (the letter alone)                                       journal position u64, big-endian
     g      segment id u32                                           SegmentUse
     r      number u64                                               ids of requests lately applied
-    c      a name of what works through the journal or the index    position u64, or its own
+    c      a name of what works through the journal                 position u64, or its own
     t      shard id u64 ‖ key of table n, u, p or e                 DeletionMark
 
 - An escaped key writes each 0x00 as 0x00 0xFF and ends with 0x00 0x01: it keeps the order of keys
@@ -52,7 +52,6 @@ POSITION_KEY = b"m"
 SEGMENT_USES = b"g"
 REQUEST_IDS = b"r"  # Values: `shell/request_ids.py`.
 SCRUBBED_KEY = b"cscrub"  # Up to where this round has read, and when the round began.
-COUNTED_KEY = b"ccount"  # The same of a round through all shards' rows.
 ROW_TABLES = frozenset(b"nupe")  # Their values begin with a location.
 
 UPLOAD_ID_BYTES = 16
@@ -208,13 +207,6 @@ class ScrubState(msgspec.Struct, frozen=True, array_like=True):
     rounds: int = 0  # Finished before this one.
 
 
-class CountState(msgspec.Struct, frozen=True, array_like=True):
-    """How far a round of counting the shards' rows has come."""
-
-    shard: ShardId  # The next; every one below it has been counted.
-    began_s: int  # Wall clock.
-
-
 class UploadKey(NamedTuple):
     """What a key of table `u` names."""
 
@@ -245,7 +237,6 @@ decode_segment_use = msgspec.msgpack.Decoder(SegmentUse).decode
 decode_located = msgspec.msgpack.Decoder(Located).decode
 decode_ordered = msgspec.msgpack.Decoder(Ordered).decode
 decode_scrub_state = msgspec.msgpack.Decoder(ScrubState).decode
-decode_count_state = msgspec.msgpack.Decoder(CountState).decode
 _decode_encoded_location = msgspec.msgpack.Decoder(_EncodedLocation).decode
 
 

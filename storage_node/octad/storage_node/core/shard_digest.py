@@ -99,7 +99,7 @@ class Count:
 class _Tally:
     """A shard's digest: that of some moment, if it is known, and what has changed since then."""
 
-    __slots__ = ("base", "count", "recent", "rows", "seq", "xor")
+    __slots__ = ("base", "count", "is_wrong", "recent", "rows", "seq", "xor")
 
     def __init__(self, seq: Seq, base: tuple[int, int] | None) -> None:
         self.seq = seq
@@ -108,11 +108,14 @@ class _Tally:
         self.xor = 0
         self.recent: deque[tuple[Seq, int, int]] = deque(maxlen=RECENT_MAX)
         self.count: Count | None = None
+        self.is_wrong = False  # The rows are not what they should be; what those are nobody asks.
 
     def digest(self, rows: int, xor: int) -> ShardDigest | None:
         """With these changes."""
         base = self.base
-        return None if base is None else ShardDigest(FORMAT, base[0] + rows, base[1] ^ xor)
+        if base is None or self.is_wrong:
+            return None
+        return ShardDigest(FORMAT, base[0] + rows, base[1] ^ xor)
 
 
 _NOTHING = (0, 0)
@@ -192,7 +195,7 @@ class ShardDigests:
         return count
 
     def counted(self, count: Count) -> Found:
-        """All rows are in `count`. What is found to be different is not known any more."""
+        """All rows are in `count`. Where they are different, they stay so, and nothing is known."""
         tally = self._of(count.shard)
         if tally.count is not count:
             return Found.VOID
@@ -200,8 +203,8 @@ class ShardDigests:
         kept = tally.digest(tally.rows, tally.xor)
         if kept == ShardDigest(FORMAT, count.rows, count.xor):
             return Found.EQUAL
-        if kept is not None:
-            tally.base = None
+        if kept is not None or tally.is_wrong:
+            tally.is_wrong = True
             return Found.DIFFERENT
         tally.base = (count.rows - tally.rows, count.xor ^ tally.xor)
         return Found.NOW_KNOWN

@@ -1,30 +1,28 @@
 """Counts the rows of every shard anew, and compares what they amount to with what was kept.
 
-So within a period every block of the index that has rows is read, and a row that has gone, or is
-not what was written, is noticed while good copies exist: the index is damaged then. A shard whose
-digest is not known is counted as soon as there is time, and before all others one that somebody
-asks for. Each goes row by row in the order in which others copy it, in steps beside the requests.
-
-How far a round is stands in the index and survives restarts.
+So after each start, and within each period, every block of the index that has rows is read, and a
+row that has gone, or is not what was written, is noticed while good copies exist: the index is
+damaged then. A shard whose digest is not known is counted sooner, and before all others one that
+somebody asks for. Each goes row by row in the order in which others copy it, in steps beside the
+requests.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import islice
 
-import msgspec
-
 from octad.sharding.ids import BucketId, PoolId, Seq, ShardId, number_of, pool_of, shard_name
 from octad.sharding.limits import (
     COUNT_POLL_S,
     COUNT_SHARE,
+    COUNT_SHARE_SOON,
     COUNT_STEP_ROWS,
     DIGEST_POLL_S,
     DIGEST_WAIT_S,
@@ -34,13 +32,9 @@ from octad.storage_node.core.digest_messages import DigestRead, DigestsRead, Rea
 from octad.storage_node.core.failover.shard_replica import ShardReplica
 from octad.storage_node.core.history_format import bucket_of
 from octad.storage_node.core.index_format import (
-    COUNTED_KEY,
     ROW_TABLES,
-    CountState,
-    decode_count_state,
     decode_located,
     decode_shard_order_key,
-    encode_value,
     shard_order_range,
 )
 from octad.storage_node.core.messages import Message
@@ -76,11 +70,9 @@ class ShardCounter:
         self._pool_of_bucket = pool_of_bucket
         self._keep = keep
         self._period_s = period_s
-        stored = index.get(COUNTED_KEY)
-        begin = CountState(ShardId(0), int(time.time()))
-        self.state = begin if stored is None else decode_count_state(stored)
         self._asked: dict[ShardId, None] = {}
-        self._uncountable: set[ShardId] = set()  # Until its turn comes in a round.
+        self._counted_at: dict[ShardId, float] = {}
+        self._failed_at: dict[ShardId, float] = {}  # Nor is one tried for ever that cannot be.
         self._news = asyncio.Event()
         self.counts: Counter[ShardId] = Counter()  # How often each was as it should be.
 
@@ -92,29 +84,27 @@ class ShardCounter:
     async def run(self) -> None:
         """One after another, for ever."""
         while True:
-            shard = self._next()
-            if shard is None or not await self._count_next(shard):
+            shard, share = self._next()
+            if shard is None or not await self._count_next(shard, share):
                 self._news.clear()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._news.wait(), COUNT_POLL_S)
 
-    async def _count_next(self, shard: ShardId) -> bool:
+    async def _count_next(self, shard: ShardId, share: float) -> bool:
         """False when the index is damaged: it is made anew, and all of it is counted then."""
+        self._counted_at[shard] = time.monotonic()
         try:
-            await self.count(shard)
-            self._uncountable.discard(shard)
+            await self.count(shard, share)
         except IndexDamage as damage:
             log.error("counting shard %s: %s", shard_name(shard), damage)
             return False
         except CorruptRecord as error:
             log.error("the rows of shard %s cannot be counted: %s", shard_name(shard), error)
-            self._uncountable.add(shard)
-        if shard == self._next_of_round():
-            self._note(msgspec.structs.replace(self.state, shard=ShardId(shard + 1)))
+            self._failed_at[shard] = time.monotonic()
         return True
 
-    async def count(self, shard: ShardId) -> None:
-        """Raises IndexDamage, also when the rows are not those that should be there.
+    async def count(self, shard: ShardId, share: float = 1.0) -> None:
+        """With this share of a core. Raises IndexDamage, also when rows are not as they should be.
 
         Raises CorruptRecord where only a record knows whose a row is, and is damaged.
         """
@@ -127,7 +117,7 @@ class ShardCounter:
         while count.cursor < end:
             began = time.perf_counter()
             await self._step(count, end)
-            await asyncio.sleep((time.perf_counter() - began) * (1 / COUNT_SHARE - 1))
+            await asyncio.sleep((time.perf_counter() - began) * (1 / share - 1))
         kept = digests.now(shard)
         found = digests.counted(count)
         if found is Found.DIFFERENT:
@@ -176,34 +166,24 @@ class ShardCounter:
 
     # -- which is next -------------------------------------------------------------------------
 
-    def _next(self) -> ShardId | None:
-        """What is asked for, what is not known, then what a round is due to have reached."""
+    def _next(self) -> tuple[ShardId | None, float]:
+        """What is asked for, what is not known, then any that was not counted for a period.
+
+        And with which share of a core.
+        """
         if self._asked:
             shard = next(iter(self._asked))
             del self._asked[shard]
-            return shard
-        digests = self._index.digests
-        for shard, replica in self._replicas.items():
-            ready = replica.whole is None and replica.depth is not None
-            if ready and digests.now(shard) is None and shard not in self._uncountable:
-                return shard
-        return self._next_of_round()
-
-    def _next_of_round(self) -> ShardId | None:
-        """Evenly over the period."""
-        now = int(time.time())
-        shards = sorted(self._replicas)
-        done = bisect_left(shards, self.state.shard)
-        due = (now - self.state.began_s) / self._period_s
-        if done == len(shards):
-            if due >= 1:
-                self._note(CountState(ShardId(0), now))
-            return None
-        return shards[done] if done <= due * len(shards) else None
-
-    def _note(self, state: CountState) -> None:
-        self.state = state
-        self._index.write([(COUNTED_KEY, encode_value(state))])
+            return shard, COUNT_SHARE_SOON
+        digests, before = self._index.digests, time.monotonic() - self._period_s
+        ready = {shard: each for shard, each in self._replicas.items() if each.depth is not None}
+        for shard, replica in ready.items():
+            unknown = digests.now(shard) is None and replica.whole is None
+            if unknown and self._failed_at.get(shard, before) <= before:
+                return shard, COUNT_SHARE_SOON
+        due = [shard for shard in ready if self._counted_at.get(shard, before) <= before]
+        # Not always the same first, where a node never runs for long.
+        return (random.choice(due) if due else None), COUNT_SHARE
 
     # -- answering other nodes -----------------------------------------------------------------
 
