@@ -8,12 +8,14 @@ from random import Random
 from tests.simulation.simulated_copies import is_readable
 from tests.simulation.simulated_disk import is_damaged, key_hash
 from tests.simulation.simulated_front_doors import DEPTH_MAX, KEYS, route
+from tests.simulation.simulated_node import Process
 from tests.simulation.world import World
 
 from octad.sharding.ids import NodeId, ShardId
 from octad.storage_node.core.failover.reconfiguration import Plan
 
 LOSSES = 0.3  # Of the runs: those in which whole shards may be lost.
+DAMAGED_INDEXES = 0.25  # Of the runs: those in which indexes turn out to be damaged.
 
 
 class Faults:
@@ -46,6 +48,9 @@ class Faults:
         self.kinds = [(kind, weight) for kind, weight in kinds if random.random() < 0.55]
         if Random(f"losses {world.seed}").random() < LOSSES:
             world.after(1.0, self.lose)
+        self._index_random = Random(f"indexes {world.seed}")
+        if self._index_random.random() < DAMAGED_INDEXES:
+            world.after(1.0, self.damage_index)
         world.operator.start(self._others_are_whole)
         self.pause_s = random.choice([0.15, 0.6, 1.2])
         if random.random() < 0.4:
@@ -106,6 +111,29 @@ class Faults:
             if self.world.operator.lose():
                 self.world.faults["lose"] += 1
             self.world.after(0.1, self.lose)
+
+    def damage_index(self) -> None:
+        """One is damaged, found, made anew from the journal; then the node goes on with that."""
+        if self.over:
+            return
+        random, world = self._index_random, self.world
+        node = random.choice(world.nodes)
+        process = world.running[node]
+        if process is not None and not process.rowless and process.fenced:
+            world.faults["damage_index"] += 1
+            world.tell(f"the index of n{node} is damaged")
+            process.when_awake(process.lose_rows)
+            if random.random() < 0.5:
+                world.after(random.random() * 3.0, process.when_awake, process.regain_rows)
+            else:
+                world.after(random.random() * 3.0, self._begin_with_new_index, process)
+        world.after(random.random() * 2.0, self.damage_index)
+
+    def _begin_with_new_index(self, process: Process) -> None:
+        if process.running:
+            process.disk.flush()
+            self.world.crash(process.id)
+            self.world.after(0.05, self._boot, process.id)
 
     def _others_are_whole(self, node: NodeId) -> bool:
         """Whether each shard has a full member besides `node` that can read all of it.

@@ -347,7 +347,7 @@ KNOWN_SEEDS: dict[str, int] = {
     "a removal does not wait for the read lease": 5,
     "acknowledged before the sync": 0,
     "commit by majority": 0,
-    "no epoch check": 28,
+    "no epoch check": 193,
     "acknowledgements of old epochs": 178,
     "the end of the log is acknowledged": 2,
     "served before the barrier": 1,
@@ -359,7 +359,7 @@ KNOWN_SEEDS: dict[str, int] = {
     "no request ids": 0,
     "request ids are not copied": 1445,
     "a retry from before the window is executed": 356,
-    "a list names no epoch": 40,
+    "a list names no epoch": 173,
     "a list needs no lease": 13,
     "damage is taken for a torn tail": 1,
     "damaged bytes are served": 6,
@@ -368,9 +368,12 @@ KNOWN_SEEDS: dict[str, int] = {
     "half a shard answers for the whole": 7,
     "a half is made beside the unsplit shard": 8,
     "replay passes over a split": 7,
-    "replay assigns all to the first half": 41,
+    "replay assigns all to the first half": 73,
     "what was given up takes part again": 15,
     "a half forgets in which epoch it acted": 83,
+    "a primary reads a damaged index": 6,
+    "a backup reads a damaged index": 6,
+    "a damaged index is copied": 16,
 }
 
 

@@ -12,6 +12,7 @@ from octad.sharding.shard_map import ShardRow
 from octad.storage_node.core.failover.pair_leases import PairLeases
 from octad.storage_node.core.failover.replica_actions import Actions, SplitLog
 from octad.storage_node.core.failover.replica_state import ReadTicket, ReplicaState
+from octad.storage_node.core.failover.shard_backup import Backup
 from octad.storage_node.core.failover.shard_log import ShardLog
 from octad.storage_node.core.failover.shard_primary import Primary
 from octad.storage_node.core.failover.shard_reconfigurer import Reconfigurer
@@ -145,7 +146,31 @@ def _inherit_without_epoch(half: Splitter, split: SplitLog) -> None:
 _inherit = Splitter.inherit
 
 
+def _as_if_readable(method: Any) -> Any:
+    """The method of a replica that does not know of its damaged index."""
+
+    def instead(replica: ReplicaState, *args: Any) -> Any:
+        rowless, replica.rowless = replica.rowless, False
+        try:
+            return method(replica, *args)
+        finally:
+            replica.rowless = rowless
+
+    return instead
+
+
 MUTANTS_BESIDE: dict[str, list[Patch]] = {
+    "a primary reads a damaged index": [
+        (Primary, "serves", _as_if_readable(Primary.serves)),
+        (ShardReplica, "read_holds", _as_if_readable(ShardReplica.read_holds)),
+    ],
+    "a backup reads a damaged index": [
+        (Backup, "has_read_lease", _as_if_readable(Backup.has_read_lease)),
+        (ShardReplica, "read_holds", _as_if_readable(ShardReplica.read_holds)),
+    ],
+    "a damaged index is copied": [
+        (Backup, "source_as_of", _as_if_readable(Backup.source_as_of)),
+    ],
     "what was given up takes part again": [
         (ReplicaState, "learn_recoveries", _act_on_what_was_given_up),
         (ShardRow, "has_given_up", _no),

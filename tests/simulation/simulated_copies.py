@@ -43,6 +43,7 @@ def serve_copy(
     as_of = replica.source_as_of(start)
     if as_of is None or process.applying.get(shard) or replica.depth is None:
         return
+    process.look_at_rows()
     index = process.disk.shard(shard)
     rows = [(k, v) for k, v in rows_of(process, replica).items() if copy_range(k) == number]
     if not all(is_readable(process, replica, key) for key, _ in rows):
@@ -63,7 +64,7 @@ def take_copy(process: Process, replica: ShardReplica, message: tuple[Any, ...])
     if shard not in process.copies:
         return
     copy = process.copies[shard]
-    if copy[3] != token or number in copy[2]:
+    if copy[3] != token or number in copy[2] or process.rowless:
         return
     if replica.wanted_start is not None or replica.log.start != copy[0]:
         return

@@ -320,6 +320,7 @@ class FrontDoors:
         ticket = replica.begin_read(INDEX_KEYS[key], process.now())
         if ticket is None or not is_readable(process, replica, key):
             return False
+        process.look_at_rows()
         known = process.disk.rows.get(key)
         self._end_soon(process, replica, ticket, known and known[1], answer)
         return True
@@ -336,6 +337,7 @@ class FrontDoors:
         if ticket is None:
             answer("retry")
             return
+        process.look_at_rows()
         here = [key for key in KEYS if replica.covers(key_hash(key))]
         values = {key: self.standing(process, key) for key in here}
         page = Page(replica.shard, row.depth, values)

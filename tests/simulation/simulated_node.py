@@ -70,6 +70,7 @@ class Process:
         self.copies: dict[ShardId, list[Any]] = {}
         self.held: dict[ShardId, ShardRow] = {}  # Of halves of what is not split here yet.
         self.recovering = True
+        self.rowless = False  # The index is damaged: `disk.rows` are those of the one to come.
         self._syncing = False
         self._refetching: set[ShardId] = set()
         self._unsynced: list[tuple[ShardReplica, Entry]] = []
@@ -134,6 +135,7 @@ class Process:
             log,
         )
         replica.incarnations = self.world.registered
+        replica.rowless = self.rowless
         replica.plan = self.world.plans.get(shard)
         return replica
 
@@ -158,6 +160,24 @@ class Process:
                 return None
             replica = self._make(shard, ShardLog(Seq(0), Epoch(0)))
         return replica
+
+    def lose_rows(self) -> None:
+        """The index turns out to be damaged."""
+        self.rowless = True
+        self.copies.clear()
+        for replica in self.replicas.values():
+            self.perform(replica, replica.lose_rows())
+
+    def regain_rows(self) -> None:
+        """Another index shows all that is applied."""
+        self.rowless = False
+        for replica in self.replicas.values():
+            self.perform(replica, replica.regain_rows())
+
+    def look_at_rows(self) -> None:
+        """Before anything is answered that they say."""
+        if self.rowless:
+            self.world.fail(f"n{self.id} reads an index that is damaged")
 
     def now(self) -> float:
         return self.world.clock(self.id)

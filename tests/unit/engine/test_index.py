@@ -169,4 +169,4 @@ async def test_without_room_nothing_is_merged_and_no_flush_waits_for_a_merge(
 
 
 def files_of(index: Index) -> list[Path]:
-    return list(index._directory.glob("*.sst"))
+    return list(index.directory.glob("*.sst"))

@@ -62,7 +62,7 @@ def test_a_damaged_index_gives_nothing_more_and_takes_nothing(tmp_path: Path) ->
     filled(tmp_path)
     flip_a_bit(tmp_path, 0.3)
     index = Index(tmp_path)
-    told: list[IndexDamage] = []
+    told: list[str] = []
     index.on_damage = told.append
     whole = index.scan(b"k", b"l")
     assert next(whole) == (key(0), VALUE)
@@ -74,7 +74,8 @@ def test_a_damaged_index_gives_nothing_more_and_takes_nothing(tmp_path: Path) ->
     with pytest.raises(IndexDamage):
         index.get(key(0))
     index.write([(b"x", b"y")])
-    index.flush()
+    with pytest.raises(IndexDamage):
+        index.flush()
     assert len(told) == 1
     index.close()
 

@@ -24,6 +24,7 @@ from octad.client.core.status_document import (
 from octad.coordinator.core.cluster_view import ClusterView
 from octad.coordinator.core.first_map import nodes_missing
 from octad.coordinator.core.known_copies import NOTHING_KNOWN, KnownCopies, copying_status
+from octad.coordinator.core.node_report import INDEX_REBUILDING
 from octad.coordinator.core.records import NodeRecord, PoolRecord
 from octad.sharding.ids import NodeId, node_name, shard_name
 from octad.sharding.shard_map import Member, ShardMap, ShardRow
@@ -199,6 +200,7 @@ def _node_statuses(
                 void=tuple(map(shard_name, copies.void.get(id_, ()))),
                 failed=tuple(map(shard_name, copies.failed.get(id_, ()))),
                 read_only=id_ in copies.read_only,
+                index=copies.indexes.get(id_, ""),
                 different=tuple(map(shard_name, copies.different.get(id_, ()))),
             )
         )
@@ -239,6 +241,9 @@ def _named(shards: Collection[str]) -> str:
 def _node_problems(nodes: tuple[NodeStatus, ...]) -> list[str]:
     problems = [f"{node.name} is not live" for node in nodes if not node.live]
     for node in nodes:
+        if node.index:
+            what = "is made anew" if node.index == INDEX_REBUILDING else "is lost: see octad doctor"
+            problems.append(f"the damaged index of {node.name} {what}")
         if node.read_only:
             problems.append(f"{node.name} refuses writes: its disk is full")
         if node.failed:

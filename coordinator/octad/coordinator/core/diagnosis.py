@@ -16,6 +16,7 @@ from octad.client.core.shown_amounts import shown_bytes, shown_time
 from octad.coordinator.core.cluster_status import Departure
 from octad.coordinator.core.forced_recovery import candidates, complete_members, is_orphaned
 from octad.coordinator.core.known_copies import NOTHING_KNOWN, KnownCopies
+from octad.coordinator.core.node_report import INDEX_REBUILDING
 from octad.coordinator.core.placement_view import PlacementView, is_live
 from octad.coordinator.core.shard_wishes import NO_SPARE
 from octad.coordinator.core.spares import choose_spare
@@ -49,6 +50,7 @@ def findings(known: Known) -> list[Finding]:
         *_leader(known),
         *_without_primary(known),
         *_last_copies(known),
+        *_indexes(known),
         *_read_only(known),
         *_failed(known),
         *_away(known),
@@ -284,6 +286,28 @@ def _failed_copies(urgency: Urgency, name: str, shards: list[ShardId], so: str) 
 
 def _is_alone(row: ShardRow, node: NodeId) -> bool:
     return all(member.node == node for member in row.members if member.base == 0)
+
+
+def _indexes(known: Known) -> Iterator[Finding]:
+    for node, state in sorted(known.copies.indexes.items()):
+        name = node_name(node)
+        if state == INDEX_REBUILDING:
+            yield Finding(
+                "index-rebuilding",
+                "to-do",
+                f"the index of {name} is damaged and is made anew from its journal: nothing is"
+                " lost; until then its copies are not read and do not count as verified",
+                "nothing: it is done by itself; if it comes again, replace the disk",
+            )
+            continue
+        yield Finding(
+            "index-lost",
+            "at-risk",
+            f"the index of {name} is damaged, and its journal cannot be read to make it anew: its"
+            " copies are not read; the others have the data, as far as their copies are verified",
+            f"octad node drain {name}; then stop it, move its data directory away and start it: it"
+            " joins as a new node and is filled from the others",
+        )
 
 
 def _read_only(known: Known) -> Iterator[Finding]:

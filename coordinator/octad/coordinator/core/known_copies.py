@@ -48,6 +48,7 @@ class KnownCopies:
     void: Mapping[NodeId, tuple[ShardId, ...]] = field(default_factory=dict)
     failed: Mapping[NodeId, tuple[ShardId, ...]] = field(default_factory=dict)
     read_only: frozenset[NodeId] = frozenset()
+    indexes: Mapping[NodeId, str] = field(default_factory=dict)  # Those with which all is not well.
     different: Mapping[NodeId, tuple[ShardId, ...]] = field(default_factory=dict)  # From primaries.
 
 
@@ -74,8 +75,18 @@ def known_copies(
         void=_void(view, current),
         failed={n: _shards(said.failed) for n, said in current.items() if said.failed},
         read_only=frozenset(n for n, said in current.items() if said.read_only),
+        indexes=_indexes(view, reports, current),
         different=_different(view, current),
     )
+
+
+def _indexes(view: ClusterView, reports: Reports, current: Reports) -> dict[NodeId, str]:
+    """A node that makes its index anew before it is there has said so without a boot."""
+    return {
+        node: said.index
+        for node, said in reports.items()
+        if said.index and (node in current or (not said.boot and node not in view.nodes))
+    }
 
 
 def _void(view: ClusterView, current: Reports) -> dict[NodeId, tuple[ShardId, ...]]:

@@ -4,9 +4,14 @@ changed; good as long as the process that wrote it is registered."""
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from octad.sharding.ids import Epoch, NodeId
+
+INDEX_REBUILDING: Final = "rebuilding"  # Damaged, and made anew from the journal meanwhile.
+INDEX_LOST: Final = "lost"  # Damaged, and so is the journal that it would be made from.
 
 
 class CopyReport(msgspec.Struct, frozen=True):
@@ -42,3 +47,4 @@ class NodeReport(msgspec.Struct, frozen=True):
     void: tuple[str, ...] = ()  # Shards that an operator recovered without what is here.
     failed: tuple[str, ...] = ()  # Shards whose replica here met a bug since the start.
     read_only: bool = False  # The disk is full: only what gives space back is taken.
+    index: str = ""  # INDEX_REBUILDING, INDEX_LOST; empty: nothing is wrong with it.

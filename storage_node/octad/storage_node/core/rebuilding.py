@@ -6,7 +6,8 @@ committed and not void; a record changes a row only if the row is not of a later
 records which compaction moved behind others do no harm (`core/copy_format.py`). What is above the
 commit points stays for replay. Void is an entry
 
-- that a later record of the shard's log with the same or a lower seq has replaced;
+- that a later record of the shard's log with the same or a lower seq has replaced, or that the log
+  had behind the point where it was split;
 - that has a barrier of a later epoch at or below its seq;
 - that was above the commit point when the log began anew: its seq is not above the new start, or
   its epoch is below that of the start.
@@ -32,7 +33,12 @@ from octad.storage_node.core.index_format import (
     ShardState,
     decode_ordered,
 )
-from octad.storage_node.core.operations import IndexChanges, decode_log_start, decode_operation
+from octad.storage_node.core.operations import (
+    IndexChanges,
+    decode_log_split,
+    decode_log_start,
+    decode_operation,
+)
 from octad.storage_node.core.record_format import (
     Location,
     Position,
@@ -42,7 +48,7 @@ from octad.storage_node.core.record_format import (
     start_of,
 )
 
-_WITHOUT_ROWS = (RecordKind.LOG_START, RecordKind.HISTORY_COPIED)
+_WITHOUT_ROWS = (RecordKind.LOG_START, RecordKind.LOG_SPLIT, RecordKind.HISTORY_COPIED)
 _OF_A_COPY = (RecordKind.HISTORY_DELETED, RecordKind.HISTORY_COPIED)  # Moved by compaction or not.
 _NO_STATE = ShardState(Seq(0), Epoch(0), Epoch(0))
 
@@ -72,6 +78,7 @@ class Survey:
         self._starts: dict[ShardId, list[_Start]] = {}
         self._installed: dict[ShardId, tuple[Seq, Seq]] = {}  # Start, and how recent.
         self.view_epochs: dict[ShardId, Epoch] = {}
+        self._depths = {shard: each.depth for shard, each in states.items()}
         self.copied_to: dict[ShardId, SegmentId] = {}
         self.late = {shard for shard, each in states.items() if each.start or each.whole}
 
@@ -93,6 +100,9 @@ class Survey:
         if kind is RecordKind.LOG_START:
             self._see_start(record, original)
             return
+        if kind is RecordKind.LOG_SPLIT:
+            self._see_split(place, record, original)
+            return
         if kind is RecordKind.BARRIER:
             at = None if record.kind is RecordKind.COPY else place
             self._barriers.setdefault(shard, []).append((record.epoch, record.seq, at))
@@ -104,12 +114,34 @@ class Survey:
     def _see_start(self, record: Record, original: Original) -> None:
         shard = record.shard
         self.late.add(shard)
-        whole = decode_log_start(original.metadata).whole
-        start = _Start(record.seq, record.epoch, record.commit, whole)
+        started = decode_log_start(original.metadata)
+        start = _Start(record.seq, record.epoch, record.commit, started.whole)
+        self._depths[shard] = started.depth
         self._starts.setdefault(shard, []).append(start)
         if record.kind is not RecordKind.COPY:
             self._ends[shard] = record.seq
         self._know(shard, record.seq, record.epoch)
+
+    def _see_split(self, place: Position, record: Record, original: Original) -> None:
+        """Up to here the log is the beginning of both halves, and what it had behind it is void."""
+        shard, seq, depth = record.shard, record.seq, decode_log_split(original.metadata).depth
+        if (self._depths.get(shard) or 0) >= depth:
+            return  # The note was written after it, or compaction has copied the record.
+        if record.kind is not RecordKind.COPY and seq < self._ends.get(shard, Seq(0)):
+            self._cuts.setdefault(shard, []).append((place, Seq(seq + 1)))
+            self._ends[shard] = seq
+        half = ShardId(shard + (1 << (depth - 1)))
+        self._depths[shard] = self._depths[half] = depth
+        for each in (shard, half):
+            self._know(each, seq, record.epoch)
+            self.view_epochs[each] = max(self.view_epochs.get(each, Epoch(0)), record.epoch)
+        if shard in self.late:  # The log of both halves began where that of the whole did.
+            self.late.add(half)
+            self._states.setdefault(half, self._states.get(shard, _NO_STATE))
+            if shard in self._starts:
+                self._starts.setdefault(half, self._starts[shard])
+            if shard in self._installed:
+                self._installed.setdefault(half, self._installed[shard])
 
     def _see_entry(self, place: Position, record: Record) -> None:
         shard, seq = record.shard, record.seq
@@ -189,7 +221,12 @@ class Survey:
         if installed is not None and installed <= state.applied:
             whole = installed = None
         return msgspec.structs.replace(
-            state, start=start, start_epoch=start_epoch, whole=whole, copied_as_of=installed
+            state,
+            start=start,
+            start_epoch=start_epoch,
+            whole=whole,
+            copied_as_of=installed,
+            depth=self._depths.get(shard),
         )
 
     def _voids(self, shard: ShardId, epoch: Epoch, seq: Seq, place: Position | None) -> bool:

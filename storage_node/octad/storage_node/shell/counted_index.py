@@ -68,6 +68,11 @@ class CountedIndex(Index):
         self._journal = journal
         journal.leave_free(self.room_needed)
 
+    def succeed(self, successor: Index) -> None:
+        assert isinstance(successor, CountedIndex)
+        super().succeed(successor)
+        self.ledger, self.digests = successor.ledger, successor.digests
+
     async def flush_in_thread(self) -> None:
         """Make everything written so far durable, with what `before_flush` adds to it."""
         self.before_flush()

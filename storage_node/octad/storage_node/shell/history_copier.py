@@ -48,6 +48,7 @@ from octad.storage_node.shell.copy_check import Call, CopyCheck, Incomplete, Not
 from octad.storage_node.shell.counted_index import CountedIndex
 from octad.storage_node.shell.history_pace import HistoryPace
 from octad.storage_node.shell.history_writer import BadHistory, HistoryWriter
+from octad.storage_node.shell.index import IndexDamage
 from octad.storage_node.shell.journal import Journal
 from octad.storage_node.shell.journal_errors import JournalFailed, JournalFull
 
@@ -190,8 +191,8 @@ class HistoryCopier:
                 )
                 await self._install(copy)
                 return
-            except (_NotWanted, JournalFailed):
-                return  # After a failure of the journal the node goes down.
+            except (_NotWanted, JournalFailed, IndexDamage):
+                return  # The node goes down, or begins anew with another index.
             except (RpcError, BadHistory, NotComparable, JournalFull) as error:
                 shard = name_of(copy.shard)
                 log.warning("copying shard %s from %s: %s", shard, node_name(source), error)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import cycle, takewhile
 from pathlib import Path
+from typing import NoReturn, cast
 
 from rocksdict import (
     AccessType,
@@ -125,11 +126,24 @@ class Scan:
         return takewhile(lambda item: item[0] >= start, items)
 
 
+class _Unreadable:
+    """In the place of a database that is damaged."""
+
+    def __init__(self, why: str) -> None:
+        self._why = why
+
+    def property_int_value(self, _name: str) -> None:
+        return None
+
+    def __getattr__(self, _name: str) -> NoReturn:
+        raise IndexDamage(self._why)
+
+
 class Index:
     """An open index. One writer thread at a time; `flush` may run in another."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
         try:
             directory.mkdir(parents=True, exist_ok=True)
             self._merging = _free_bytes(directory) > _room_to_merge(_file_bytes(directory))
@@ -149,13 +163,14 @@ class Index:
         self._write_options.disable_wal = True  # type: ignore[assignment, method-assign]
         self._filling, self._sparing = ReadOptions(), ReadOptions()
         self._sparing.fill_cache(False)  # type: ignore[call-arg]  # The stubs forget the argument.
+        self._get_options: cycle[ReadOptions] = cycle([self._filling])
         self._scans: weakref.WeakSet[Scan] = weakref.WeakSet()
         self._fit_cache()
         self._begin()
 
     def _begin(self) -> None:
-        self.damage: IndexDamage | None = None
-        self.on_damage: Callable[[IndexDamage], None] = _nothing
+        self.damage: str | None = None  # Where and how it is damaged.
+        self.on_damage: Callable[[str], None] = _nothing
         stored = self.get(POSITION_KEY)
         self._position = Position(0) if stored is None else decode_position(stored)
         self.failure: IndexFailed | None = None
@@ -175,8 +190,6 @@ class Index:
             value: bytes | None = self._database.get(key, None, next(self._get_options))
         except Exception as error:  # rocksdict raises plain Exception for everything
             raise self.note_damage(str(error)) from error
-        if self.damage is not None:  # What can still be read may be older than what cannot.
-            raise self.damage
         return value
 
     def write(
@@ -198,7 +211,9 @@ class Index:
         try:
             self._write(puts, deletes)
         except Exception as error:
-            self._not_written(error)
+            failure = self._not_written(error)
+            if isinstance(failure, IndexFailed):
+                raise failure from error
             return
         if puts and puts[-1][0] == POSITION_KEY:  # Where its writers put it.
             self.written_position = decode_position(puts[-1][1])
@@ -231,8 +246,6 @@ class Index:
         self, key: bytes | None, options: ReadOptions, *, reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:
         """What every scan is made of: the entries from `key` on, as they are now."""
-        if self.damage is not None:
-            raise self.damage
         iterator = self._database.iter(options)
         if reverse:
             iterator.seek_to_last() if key is None else iterator.seek_for_prev(key)
@@ -245,8 +258,11 @@ class Index:
     ) -> Iterator[tuple[bytes, bytes]]:
         """It is invalid at the end of its range and where it cannot go on: its status tells."""
         valid, key, value = iterator.valid, iterator.key, iterator.value
+        database = self._database
         while valid():
             yield key(), value()
+            if self._database is not database:
+                raise IndexDamage("the index was given up while it was read")
             step()
         try:
             iterator.status()
@@ -254,26 +270,38 @@ class Index:
             raise self.note_damage(str(error)) from error
 
     def note_damage(self, why: str) -> IndexDamage:
-        """It is damaged: nothing is read here any more. Gives what to raise; any thread may ask."""
+        """It is damaged: nothing is read here any more, since what still can be read may be older
+        than what cannot. Gives what to raise; any thread may ask."""
         if self.damage is None:
-            self.damage = IndexDamage(f"{self._directory} is damaged ({why})")
+            self.damage = f"{self.directory} is damaged ({why})"
+            self._database = cast("Rdict", _Unreadable(self.damage))
             self.on_damage(self.damage)
-        return self.damage
+        return IndexDamage(self.damage)
+
+    def succeed(self, successor: Index) -> None:
+        """Go on as `successor`, which was made in the place of this damaged one."""
+        assert self.damage is not None
+        self.directory = successor.directory
+        self._merging, self._cache = successor._merging, successor._cache
+        self._get_options = successor._get_options
+        self._position = self.written_position = successor.written_position
+        self.flushed_position = successor.flushed_position
+        self._database = successor._database
+        self.damage = None
 
     def flush(self) -> None:
         """Make everything written so far durable. Blocks: for a thread, or before closing.
 
-        Raises IndexFailed.
+        Raises IndexFailed, IndexDamage.
         """
         self._check()
         if self.damage is not None:
-            return
+            raise IndexDamage(self.damage)
         position = self.written_position
         try:
             self._flush()
         except Exception as error:
-            self._not_written(error)
-            return
+            raise self._not_written(error) from error
         self.flushed_position = max(self.flushed_position, position)
 
     def _flush(self) -> None:
@@ -287,14 +315,14 @@ class Index:
         What a merge under way has written already is not free any more, and not needed again.
         """
         kept = self._database.property_int_value("rocksdb.total-sst-files-size") or 0
-        return _room_to_merge(self._stored_bytes() - max(_file_bytes(self._directory) - kept, 0))
+        return _room_to_merge(self._stored_bytes() - max(_file_bytes(self.directory) - kept, 0))
 
     def _stored_bytes(self) -> int:
         return self._database.property_int_value("rocksdb.live-sst-files-size") or 0
 
     def _merge_if_room(self) -> None:
         """A merge without room would take the last of it, fail, and leave none for a flush."""
-        merging = _free_bytes(self._directory) > self.room_needed()
+        merging = _free_bytes(self.directory) > self.room_needed()
         if merging != self._merging:
             self._database.set_options({"disable_auto_compactions": str(not merging).lower()})
             self._merging = merging
@@ -321,16 +349,15 @@ class Index:
         if self.failure is not None:
             raise self.failure
 
-    def _not_written(self, error: Exception) -> None:
+    def _not_written(self, error: Exception) -> IndexFailed | IndexDamage:
         """A merge that has met damage fails the flushes and writes after it."""
         if str(error).startswith(_CORRUPTION):
-            self.note_damage(str(error))
-            return
+            return self.note_damage(str(error))
         self.failure = IndexFailed(f"the index cannot be written: {error}")
-        raise self.failure from error
+        return self.failure
 
 
-def _nothing(_damage: IndexDamage) -> None:
+def _nothing(_damage: str) -> None:
     """Who opens an index alone learns of damage by what is raised."""
 
 

@@ -16,7 +16,7 @@ from octad.sharding.ids import Seq, ShardId
 from octad.storage_node.core.failover.replica_actions import Actions, SplitLog
 from octad.storage_node.core.failover.shard_log import Entry
 from octad.storage_node.core.failover.shard_replica import ShardReplica
-from octad.storage_node.core.index_behind_copy import add_behind_copy
+from octad.storage_node.core.index_behind_copy import Stored, add_behind_copy
 from octad.storage_node.core.index_format import (
     POSITION_KEY,
     ShardState,
@@ -28,6 +28,7 @@ from octad.storage_node.core.operations import IndexChanges
 from octad.storage_node.core.record_format import Position
 from octad.storage_node.core.shard_digest import ShardDigests
 from octad.storage_node.shell.counted_index import CountedIndex
+from octad.storage_node.shell.index import IndexDamage
 from octad.storage_node.shell.request_ids import RequestIds
 
 
@@ -173,7 +174,7 @@ class IndexApplier:
         wishes: list[tuple[ShardReplica, Actions]] = []
         moment = self._now()
         for replica, entries in applying:
-            self._add(index_changes, replica, entries)
+            self._add_rows(index_changes, replica, entries)
             self._request_ids.note(replica.shard, entries)
             lacked = replica.whole is not None
             actions = replica.on_applied(entries[-1].seq, moment)
@@ -197,25 +198,17 @@ class IndexApplier:
             if replica.leading:  # Whoever is told of the commit point has clean keys.
                 self._perform(replica, replica.announcement())
 
-    def _add(
+    def _add_rows(
         self, changes: IndexChanges, replica: ShardReplica, entries: tuple[Entry, ...]
     ) -> None:
-        shard, whole = replica.shard, replica.whole is None
-        for entry in entries:
-            location = entry.location
-            assert location is not None
-            if whole:
-                changes.apply(entry.operation, location, shard, entry.epoch, entry.seq)
-            else:
-                add_behind_copy(
-                    changes,
-                    shard,
-                    entry.operation,
-                    location,
-                    entry.epoch,
-                    entry.seq,
-                    self._index.get,
-                )
+        """Of a damaged index nothing is asked: the journal has the entries for the next one."""
+        if self._index.damage is not None and not self._recovering:
+            return
+        try:
+            add_entries(changes, replica, entries, self._index.get)
+        except IndexDamage:
+            if self._recovering:
+                raise
 
     def _answer(self, applied: list[tuple[ShardReplica, tuple[Entry, ...]]]) -> None:
         waiting = self._waiting
@@ -227,6 +220,20 @@ class IndexApplier:
                         waiter[0].set_result(None)
         if self._next_applied is not None and not self._next_applied.done():
             self._next_applied.set_result(None)
+
+
+def add_entries(
+    changes: IndexChanges, replica: ShardReplica, entries: tuple[Entry, ...], stored: Stored
+) -> None:
+    """What `entries` do to the rows of the replica's shard, of which there may be gaps before."""
+    shard, whole = replica.shard, replica.whole is None
+    for entry in entries:
+        location, epoch, seq = entry.location, entry.epoch, entry.seq
+        assert location is not None
+        if whole:
+            changes.apply(entry.operation, location, shard, epoch, seq)
+        else:
+            add_behind_copy(changes, shard, entry.operation, location, epoch, seq, stored)
 
 
 def state_entry(replica: ShardReplica, digests: ShardDigests) -> tuple[bytes, bytes]:

@@ -51,18 +51,30 @@ _SEARCH_BYTES = 4 * MIB
 
 
 class JournalRecovery:
-    """One reading. `end` and `next_segment` stand once `records` is exhausted."""
+    """One reading. `end` and `next_segment` stand once `records` is exhausted.
+
+    `until`: of a journal that is being written, what is durable up to there; nothing is looked at
+    that lies behind.
+    """
 
     def __init__(
-        self, disk: Disk, directory: Path, identity: Identity | None, start: Position
+        self,
+        disk: Disk,
+        directory: Path,
+        identity: Identity | None,
+        start: Position,
+        until: Position | None = None,
     ) -> None:
         self._disk = disk
         self._directory = directory
         self._identity = identity
         self._start = start
         self._start_segment = segment_of(start)
+        self._until = until
         self._whole = False
         there = segments_in(disk, directory)
+        if until is not None:
+            there = [each for each in there if each <= segment_of(until)]
         self._retired = read_retired(disk, directory)
         # The file of a retired segment may still wait for readers, or be half way to another name.
         self._segments = [each for each in there if not self._retired.has(each)]
@@ -156,8 +168,20 @@ class JournalRecovery:
             if chain:
                 chain[-1] = (chain[-1][0], end)
             chain.append((segment, 0))
+        if self._until is not None:
+            chain = self._bounded(chain, self._until)
         if self._whole:
             self._check_survivors()
+        return chain
+
+    def _bounded(
+        self, chain: list[tuple[SegmentId, int]], until: Position
+    ) -> list[tuple[SegmentId, int]]:
+        """The last segment ends where it is durable; what was prepared behind it does not count."""
+        self._beyond = []
+        last = segment_of(until)
+        if chain and chain[-1][0] == last:
+            return [*chain[:-1], (last, offset_of(until))]
         return chain
 
     def _to_read(self) -> list[SegmentId]:

@@ -11,9 +11,10 @@ import asyncio
 import itertools
 import logging
 import os
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,6 +23,7 @@ import msgspec
 from octad.client.core.address import Address
 from octad.client.core.join_token import JoinToken
 from octad.coordinator.core.access_keys import secret_of
+from octad.coordinator.core.node_report import INDEX_LOST, INDEX_REBUILDING
 from octad.coordinator.core.placement_records import NodeSettings, PlacementKeys
 from octad.coordinator.core.records import AccessKeyRecord, NodeRecord, StoreKeys
 from octad.coordinator.shell.join_client import JoinAnswer
@@ -36,6 +38,7 @@ from octad.storage_node.core.failover.shard_replica import ShardReplica
 from octad.storage_node.core.history_messages import ReadHistory, ReadRecords
 from octad.storage_node.core.messages import Message
 from octad.storage_node.core.record_format import Identity
+from octad.storage_node.shell import index_repair
 from octad.storage_node.shell.admin_listener import AdminListener
 from octad.storage_node.shell.bucket_directory import BucketDirectory
 from octad.storage_node.shell.cluster_facts import ClusterFacts
@@ -50,7 +53,10 @@ from octad.storage_node.shell.extent_upkeep import WAITS_VARIABLE, ExtentUpkeep,
 from octad.storage_node.shell.front_door.server import FrontDoor
 from octad.storage_node.shell.history_copier import HistoryCopier
 from octad.storage_node.shell.history_source import HistorySource
+from octad.storage_node.shell.index import IndexDamage, IndexDamaged, IndexFailed
+from octad.storage_node.shell.index_catch_up import CatchUp
 from octad.storage_node.shell.journal import Journal
+from octad.storage_node.shell.journal_errors import JournalDamage
 from octad.storage_node.shell.membership import Membership
 from octad.storage_node.shell.node_metrics import NodeMetrics, PeerCounts
 from octad.storage_node.shell.peer_tls import TlsContexts
@@ -97,7 +103,8 @@ class Node:
         self, config: NodeConfig, identity: Identity, joined: JoinAnswer, directory: DataDirectory
     ) -> None:
         self.id = identity.node
-        self.failure: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self.failure: asyncio.Future[Exception] = loop.create_future()
         self._config = config
         self._directory = directory
         self._identity = identity
@@ -112,6 +119,9 @@ class Node:
         self._keeper = RowKeeper(directory.path, identity, self._mirror)
         self._journal = Journal.open(directory.journal, identity)
         self._index = CountedIndex(directory.index)
+        self._index.on_damage = partial(_call_in, loop, self._lose_rows)
+        self._index_state = ""
+        self._index_whole = asyncio.Event()
         self._peers = Peers(
             self.id,
             self._boot.hex(),
@@ -286,6 +296,7 @@ class Node:
             self._copier.progress,
             lambda: self._upkeep.report().damaged_records - self._upkeep.report().repaired_records,
             self._journal.is_full,
+            lambda: self._index_state,
         )
         self._run(reporter.run())
 
@@ -328,6 +339,8 @@ class Node:
         shard_map = ShardMap(pools, rows)
         if not pools:
             return False
+        if self._index_state:
+            return True  # Others serve what it cannot read; alone, it refuses.
         for pool in pools:
             for shard in shard_map.shards_of(pool):
                 row = rows.get(shard)
@@ -395,16 +408,51 @@ class Node:
             self.failure.set_result(error)
 
     async def _keep_up(self) -> None:
+        while True:
+            upkeep = (self._upkeep, self._extents, self._usage, self._counter, self._comparer)
+            tasks = [asyncio.create_task(each.run()) for each in upkeep]
+            try:
+                await asyncio.gather(*tasks)
+            except IndexDamage:  # Nothing is to be done for an index that is given up.
+                await stop_all(tasks)
+                await self._index_whole.wait()
+            except Exception as error:
+                self._fail(error)
+                return
+            finally:
+                await stop_all(tasks)
+
+    def _lose_rows(self, damage: str) -> None:
+        """Go on without the index; meanwhile another is made from the journal."""
+        log.error(
+            "%s: nothing is lost, the journal has it all; it is made anew from there, and until"
+            " then other nodes answer for what is here",
+            damage,
+        )
+        self._index_state = INDEX_REBUILDING
+        self._index_whole.clear()
+        self._host.lose_rows()
+        self._run(self._make_index(damage), name="another index")
+
+    async def _make_index(self, why: str) -> None:
+        data, journal = self._directory.path, self._journal
         try:
-            await asyncio.gather(
-                self._upkeep.run(),
-                self._extents.run(),
-                self._usage.run(),
-                self._counter.run(),
-                self._comparer.run(),
-            )
-        except Exception as error:  # Also RocksDB's, which have no class of their own.
+            await asyncio.to_thread(index_repair.mark, journal.disk, self._index.directory, why)
+            made = await index_repair.rebuild_beside(data, lambda: journal.durable_to)
+            successor = CatchUp(self.id, journal, await asyncio.to_thread(CountedIndex, made))
+            await asyncio.to_thread(successor.read_on)
+            while not self._host.go_on_with(successor):
+                await asyncio.sleep(READY_POLL_S)
+                await asyncio.to_thread(successor.read_on)
+        except (index_repair.RebuildFailed, JournalDamage, IndexDamage, IndexDamaged) as error:
+            self._index_state = INDEX_LOST
+            log.error("no index can be made from the journal in %s: %s", data, error)
+        except (OSError, IndexFailed) as error:
             self._fail(error)
+        else:
+            self._index_state = ""
+            self._index_whole.set()
+            log.info("the index is whole again: what is here is read again, and counts")
 
     def _run(self, work: Coroutine[object, object, None], name: str | None = None) -> None:
         task = asyncio.create_task(work, name=name)
@@ -412,6 +460,16 @@ class Node:
         task.add_done_callback(self._background.discard)
 
     async def _stop_background(self) -> None:
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await stop_all(self._background)
+
+
+def _call_in(loop: asyncio.AbstractEventLoop, call: Callable[[str], None], damage: str) -> None:
+    """From whichever thread has met the damage, and not in the middle of what it did."""
+    loop.call_soon_threadsafe(call, damage)
+
+
+async def stop_all(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel them, and wait until they have ended, however they do."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -11,12 +11,14 @@ import logging
 import os
 import signal
 import socket
+import sys
 from contextlib import AsyncExitStack, ExitStack, closing, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import uvloop
 
 from octad.client.core.address import Address, BadAddress, parse_address
@@ -26,14 +28,20 @@ from octad.client.shell.listener import listen_on
 from octad.client.shell.log_lines import set_up_logging
 from octad.coordinator.core.admission import JoinRefused
 from octad.coordinator.core.join_messages import JoinRequest
+from octad.coordinator.core.node_report import INDEX_REBUILDING, NodeReport
+from octad.coordinator.core.records import StoreKeys
 from octad.coordinator.shell.join_client import JoinAnswer, JoinFailed, join
+from octad.coordinator.store.interface import Put, StoreUnavailable
+from octad.coordinator.store.open_store import open_store
 from octad.sharding.ids import NodeId, node_name
+from octad.storage_node.shell import index_repair
 from octad.storage_node.shell.data_directory import (
     DataDirectory,
     DataDirectoryError,
     new_incarnation,
 )
-from octad.storage_node.shell.index import IndexDamaged, IndexFailed
+from octad.storage_node.shell.disk import Disk
+from octad.storage_node.shell.index import IndexDamage, IndexDamaged, IndexFailed
 from octad.storage_node.shell.join_proof import saying_who_joins
 from octad.storage_node.shell.journal_errors import IndexBehind, JournalDamage
 from octad.storage_node.shell.membership import RegisteredElsewhere
@@ -88,7 +96,11 @@ def run_node(options: NodeOptions) -> int:
     config = _config(options)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_run(options, config))
+            runner.run(_run(options, config))
+        return 0
+    except _IndexUnusable:
+        # This process may still have it open; the next one makes another before all else.
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     except IndexFailed as error:  # At the end: the next start has the more to replay.
         raise CommandError(str(error), f"look at the disk under {config.data}") from error
 
@@ -168,7 +180,7 @@ def _admin_address(options: NodeOptions, listen: Address) -> Address:
         raise CommandError(str(error), "correct --admin-listen", 2) from error
 
 
-async def _run(options: NodeOptions, config: NodeConfig) -> int:
+async def _run(options: NodeOptions, config: NodeConfig) -> None:
     stop = _stop_signal(options.supervisor_pid)
     async with AsyncExitStack() as cleanup:
         directory = _open_directory(config)
@@ -186,7 +198,7 @@ async def _run(options: NodeOptions, config: NodeConfig) -> int:
         if not starting.done():
             starting.cancel()
             await asyncio.gather(starting, return_exceptions=True)
-            return 0
+            return
         node = starting.result()
         print(f"octad {version('octad')}: {node_name(node.id)} is ready", flush=True)
         _drain_on_signal(options, node)
@@ -198,7 +210,6 @@ async def _run(options: NodeOptions, config: NodeConfig) -> int:
                 f"look at the disk under {config.data}, then start the node again",
             )
         log.info("%s is stopping", node_name(node.id))
-    return 0
 
 
 async def _first_of(*futures: asyncio.Future[Any]) -> None:
@@ -223,10 +234,15 @@ async def _start(
             joined = await _join(config, node_id, incarnation)
     identity = known or directory.initialize(config.token.cluster, joined.node, incarnation)
     _report(options, ID_WORD + b"%d\n" % identity.node)
+    await _mend_index(config, identity.node, joined, directory.path)
     try:
         node = Node(config, identity, joined, directory)
         await node.start(cleanup)
-    except (DataDirectoryError, IndexBehind, IndexDamaged) as error:
+    except (IndexBehind, IndexDamaged, IndexDamage) as error:
+        log.error("%s: nothing is lost: it is made anew from the journal", error)
+        index_repair.mark(Disk(), directory.index, str(error))
+        raise _IndexUnusable from error
+    except DataDirectoryError as error:
         raise CommandError(error.what, error.fix) from error
     except JournalDamage as error:
         raise CommandError(
@@ -243,6 +259,34 @@ async def _start(
         ) from error
     await node.ready()
     return node
+
+
+class _IndexUnusable(Exception):
+    """It is marked as damaged now."""
+
+
+async def _mend_index(config: NodeConfig, node: NodeId, joined: JoinAnswer, data: Path) -> None:
+    """Have another index in the place of one that is known to be damaged, however long it takes."""
+    disk = Disk()
+    if not index_repair.is_marked(data) or index_repair.adopt(disk, data):
+        return
+    store = open_store(joined.store, config.token)
+    try:
+        said = NodeReport(node, "", {}, {}, index=INDEX_REBUILDING)
+        key = StoreKeys(config.token.cluster).report(node)
+        with suppress(StoreUnavailable):  # It is for people.
+            await store.transact([], [Put(key, msgspec.json.encode(said))])
+        log.warning("the index in %s is made anew from the journal", data)
+        await index_repair.rebuild_beside(data, None)
+    except index_repair.RebuildFailed as error:
+        raise CommandError(
+            f"the index in {data} is damaged, and cannot be made anew from the journal: {error}",
+            f"move {data} away and start the node again: it joins as a new one, and the others"
+            " fill it with what they have",
+        ) from error
+    finally:
+        await store.close()
+    index_repair.adopt(disk, data)
 
 
 async def _join(config: NodeConfig, node: NodeId | None, incarnation: str) -> JoinAnswer:

@@ -6,7 +6,9 @@ Nothing is decided here: who is primary, the configuration store says later.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
 
 from octad.sharding.ids import ShardId, shard_name
 from octad.storage_node.core.failover.replica_actions import Actions
@@ -24,17 +26,29 @@ from octad.storage_node.core.operations import (
     decode_operation,
     touched,
 )
-from octad.storage_node.core.record_format import Location, Record, RecordKind
+from octad.storage_node.core.record_format import Location, Position, Record, RecordKind
 from octad.storage_node.shell.counted_index import CountedIndex
+from octad.storage_node.shell.disk import Disk
 from octad.storage_node.shell.history_writer import installed_copy
 from octad.storage_node.shell.index_applier import state_entry
-from octad.storage_node.shell.journal import Journal
 from octad.storage_node.shell.journal_errors import IndexBehind
 from octad.storage_node.shell.replica_table import ReplicaTable
 from octad.storage_node.shell.request_ids import RequestIds
 from octad.storage_node.shell.retired_segments import read_retired
 
 Perform = Callable[[ShardReplica, Actions], None]
+
+
+class Replayed(Protocol):
+    """The journal, or as much of it as is durable."""
+
+    @property
+    def directory(self) -> Path: ...
+
+    @property
+    def disk(self) -> Disk: ...
+
+    def replay(self, start: Position) -> Iterator[tuple[Location, Record]]: ...
 
 
 def recover_states(
@@ -67,7 +81,7 @@ def recover_states(
 
 def replay(
     table: ReplicaTable,
-    journal: Journal,
+    journal: Replayed,
     index: CountedIndex,
     request_ids: RequestIds,
     perform: Perform,
@@ -99,7 +113,7 @@ def replay(
         table.replica(shard).log.requests.restore(pairs, now)
 
 
-def _check_nothing_is_missing(table: ReplicaTable, journal: Journal) -> None:
+def _check_nothing_is_missing(table: ReplicaTable, journal: Replayed) -> None:
     """Compaction gives up only what the rows show. An older index was put back, or none was left,
     if entries are gone that neither it nor the journal has."""
     data = journal.directory.parent

@@ -55,6 +55,7 @@ class ReplicaTable:
         self._leases = leases
         self._facts = facts
         self._on_refetch = on_refetch
+        self.rowless = False  # The index is damaged, for whoever comes.
         self._held: dict[ShardId, ShardRow] = {}  # Of halves of what is not split here yet.
 
     def make(self, shard: ShardId, log: ShardLog) -> ShardReplica:
@@ -69,6 +70,7 @@ class ReplicaTable:
             log,
         )
         replica.incarnations = self._facts.incarnations
+        replica.rowless = self.rowless
         return replica
 
     def replica(self, shard: ShardId) -> ShardReplica:

@@ -79,6 +79,13 @@ class RequestIds:
         """These came with the history that another member has."""
         self._noted += [_pack(shard, seq, request_id) for request_id, seq in pairs]
 
+    def begin_anew(self, known: Iterable[tuple[ShardId, Iterable[tuple[bytes, Seq]]]]) -> None:
+        """The index is another one, which has none of what was saved: save all that is `known`."""
+        self._pieces.clear()
+        self._noted.clear()
+        for shard, pairs in known:
+            self.note_copied(shard, pairs)
+
     def save(self, replay_from: Position) -> None:
         """Before the index is flushed, which then shows everything before `replay_from`."""
         now = time.monotonic()

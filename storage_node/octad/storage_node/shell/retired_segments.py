@@ -135,10 +135,11 @@ def write_retired(disk: Disk, directory: Path, retired: RetiredSegments) -> None
 
 
 def _encoded(shard: ShardId, state: ShardState) -> list[int | None]:
-    """Of most shards, whose log has all of history, three numbers."""
+    """Of a shard whose log has all of history and was never split, three numbers."""
     fields: list[int | None] = [shard, state.applied, state.applied_epoch]
-    rest: list[int | None] = [state.start, state.start_epoch, state.whole, state.copied_as_of]
-    return fields if rest == [0, 0, None, None] else fields + rest
+    history: list[int | None] = [state.start, state.start_epoch, state.whole, state.copied_as_of]
+    rest = [*history, state.depth]
+    return fields if rest == [0, 0, None, None, None] else fields + rest
 
 
 def _decoded(fields: list[int | None]) -> tuple[ShardId, ShardState]:

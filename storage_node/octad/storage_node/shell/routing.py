@@ -42,6 +42,7 @@ from octad.storage_node.core.rpc_errors import (
     RpcError,
     RpcRefusal,
 )
+from octad.storage_node.shell.index import IndexDamage
 from octad.storage_node.shell.patience import Patience, RowWaiters, now
 from octad.storage_node.shell.peer import Answer
 from octad.storage_node.shell.peer_connection import Buffer
@@ -93,7 +94,7 @@ class ShardServer:
                 if key is None or self.mend is None or not await self.mend(key):
                     raise
                 return await self._answer(message, body)
-        except AskPrimary as error:
+        except (AskPrimary, IndexDamage) as error:
             raise RpcRefusal(messages.NOT_SERVED, f"not the one to ask: {error}") from error
         except StoreError as error:
             raise RpcRefusal(_CODES[type(error)], str(error)) from error
@@ -249,7 +250,10 @@ class ShardClient:
             known = _known(row, at)
             when = age_s if patience is None else patience.age_s(), known.epoch
             if known.primary == self.node:
-                return await self._service.propose(at, kind, request_id, metadata, data, *when)
+                try:
+                    return await self._service.propose(at, kind, request_id, metadata, data, *when)
+                except IndexDamage as damage:  # Nothing is ordered before it is looked at.
+                    raise NotServed(str(damage)) from damage
             message = messages.Propose(at, kind, request_id, metadata, *when)
             timeout_s = _at_most(limits.CALL_TIMEOUT_S, patience)
             answer, _ = await self.call(known.primary, message, data, timeout_s, at)

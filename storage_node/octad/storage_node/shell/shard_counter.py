@@ -41,7 +41,6 @@ from octad.storage_node.core.messages import Message
 from octad.storage_node.core.record_format import Location
 from octad.storage_node.core.shard_digest import Count, Found
 from octad.storage_node.shell.counted_index import CountedIndex
-from octad.storage_node.shell.index import IndexDamage
 from octad.storage_node.shell.journal import Journal
 from octad.storage_node.shell.journal_errors import CorruptRecord
 from octad.storage_node.shell.peer import Answer
@@ -82,26 +81,20 @@ class ShardCounter:
         self._news.set()
 
     async def run(self) -> None:
-        """One after another, for ever."""
+        """One after another, for ever. Raises IndexDamage."""
         while True:
             shard, share = self._next()
-            if shard is None or not await self._count_next(shard, share):
+            if shard is None:
                 self._news.clear()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._news.wait(), COUNT_POLL_S)
-
-    async def _count_next(self, shard: ShardId, share: float) -> bool:
-        """False when the index is damaged: it is made anew, and all of it is counted then."""
-        self._counted_at[shard] = time.monotonic()
-        try:
-            await self.count(shard, share)
-        except IndexDamage as damage:
-            log.error("counting shard %s: %s", shard_name(shard), damage)
-            return False
-        except CorruptRecord as error:
-            log.error("the rows of shard %s cannot be counted: %s", shard_name(shard), error)
-            self._failed_at[shard] = time.monotonic()
-        return True
+                continue
+            self._counted_at[shard] = time.monotonic()
+            try:
+                await self.count(shard, share)
+            except CorruptRecord as error:
+                log.error("the rows of shard %s cannot be counted: %s", shard_name(shard), error)
+                self._failed_at[shard] = time.monotonic()
 
     async def count(self, shard: ShardId, share: float = 1.0) -> None:
         """With this share of a core. Raises IndexDamage, also when rows are not as they should be.
@@ -118,6 +111,8 @@ class ShardCounter:
             began = time.perf_counter()
             await self._step(count, end)
             await asyncio.sleep((time.perf_counter() - began) * (1 / share - 1))
+        if digests is not self._index.digests:
+            return  # Of an index that was damaged: this one was made in its place.
         kept = digests.now(shard)
         found = digests.counted(count)
         if found is Found.DIFFERENT:
@@ -205,7 +200,7 @@ class ShardCounter:
         """Void, partial and failed copies are compared with nobody's."""
         digests, replica = self._index.digests, self._replicas[shard]
         counts = self.counts[shard]
-        if replica.whole is not None or replica.void or replica.failed:
+        if replica.whole is not None or replica.rowless or replica.void or replica.failed:
             return DigestRead(shard, digests.seq(shard), None, counts)
         digest = digests.at(shard, seq)
         if digest is None:

@@ -50,6 +50,7 @@ from octad.storage_node.core.record_format import Position, RecordKind
 from octad.storage_node.shell.counted_index import CountedIndex
 from octad.storage_node.shell.index import IndexFailed
 from octad.storage_node.shell.index_applier import IndexApplier, WriteFailed, state_entry
+from octad.storage_node.shell.index_catch_up import CatchUp
 from octad.storage_node.shell.journal import Journal
 from octad.storage_node.shell.journal_errors import JournalFull
 from octad.storage_node.shell.log_writer import LogWriter
@@ -262,6 +263,32 @@ class ShardHost:
                 self._perform(replica, replica.fail())
         self._on_failed(error)
 
+    def go_on_with(self, successor: CatchUp) -> bool:
+        """Take what was made of a damaged index, once it shows all that the replicas have applied.
+
+        False: not yet, let it catch up once more.
+        """
+        self.applier.apply_all()
+        place = self._logs.replay_from()
+        if not successor.complete(self.replicas.values(), place):
+            return False
+        self.index.succeed(successor.index)
+        self._request_ids.begin_anew(
+            (shard, each.log.requests.pairs()) for shard, each in self.replicas.items()
+        )
+        self._table.rowless = False
+        for replica in list(self.replicas.values()):
+            self._tell(replica, replica.regain_rows)
+        return True
+
+    def lose_rows(self) -> None:
+        """The index is damaged. The journal is not, so entries are acknowledged as before."""
+        self._table.rowless = True
+        for replica in list(self.replicas.values()):
+            self._end_copy(replica.shard)
+            self._tell(replica, replica.lose_rows)
+        self.look_around()
+
     def _sweep_overdue(self) -> None:
         self._sweep = self._loop.call_later(limits.WRITE_TIMEOUT_SWEEP_S, self._sweep_overdue)
         self.applier.fail_overdue()
@@ -448,8 +475,9 @@ class ShardHost:
                 self._split_log(replica, action)
             case FlushIndex():
                 self.keep_state(replica)
-                self.before_flush()  # It happens once in a recovery by force: all may wait for it.
-                self.index.flush()
+                if self.index.damage is None:
+                    self.before_flush()  # Once in a recovery by force: all may wait for it.
+                    self.index.flush()
             case Copy(start=start, sources=sources):
                 self._begin_copy(replica, start, sources)
             case Propose(swap=swap):

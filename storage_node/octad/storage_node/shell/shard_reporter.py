@@ -49,6 +49,7 @@ class ShardReporter:
         copies: Copies,
         damaged: Callable[[], int],
         is_full: Callable[[], bool],
+        index_state: Callable[[], str],
     ) -> None:
         self._node = node
         self._boot = boot
@@ -61,6 +62,7 @@ class ShardReporter:
         self._copies = copies
         self._damaged = damaged
         self._is_full = is_full
+        self._index_state = index_state
         self._said: NodeReport | None = None
         self._progress: dict[ShardId, PlanProgress] = {}
 
@@ -107,6 +109,7 @@ class ShardReporter:
             void=_names(self._host.void_copies()),
             failed=_names(self._host.failed_copies()),
             read_only=self._is_full(),
+            index=self._index_state(),
         )
 
     def _plans(self) -> dict[ShardId, PlanProgress]:

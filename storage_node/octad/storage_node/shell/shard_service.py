@@ -73,7 +73,7 @@ from octad.storage_node.core.record_format import Location, RecordKind
 from octad.storage_node.core.request_places import hash_of_operation
 from octad.storage_node.core.rows import ObjectRow, PartRow, UploadRow
 from octad.storage_node.shell.bucket_directory import BucketDirectory
-from octad.storage_node.shell.index import Index
+from octad.storage_node.shell.index import Index, IndexDamage
 from octad.storage_node.shell.index_applier import WriteFailed
 from octad.storage_node.shell.journal import Journal
 from octad.storage_node.shell.journal_errors import CorruptRecord, JournalFull
@@ -374,7 +374,10 @@ class ShardService:
         ticket = self._host.begin_read(shard, index_key)
         if ticket is None or not self._host.covers(shard, hash_):
             raise AskPrimary(shard_name(shard))
-        stored = self._stored_object(index_key, with_data)
+        try:
+            stored = self._stored_object(index_key, with_data)
+        except IndexDamage as damage:
+            raise AskPrimary(str(damage)) from damage
         if not self._host.read_holds(shard, ticket):  # This process may have been paused meanwhile.
             raise AskPrimary(shard_name(shard))
         return stored
@@ -402,7 +405,10 @@ class ShardService:
     def find_piece(self, shard: ShardId, extent: bytes, number: int) -> Location:
         """Where a piece lies here. Pieces never change, so one that is there is the right one."""
         index_key = piece_key(extent, number)
-        value = self._index.get(index_key)
+        try:
+            value = self._index.get(index_key)
+        except IndexDamage as damage:
+            raise AskPrimary(str(damage)) from damage
         if value is None:
             raise AskPrimary(shard_name(shard))
         return decode_piece(value).location

@@ -79,6 +79,9 @@ class ReplicaState:
         self.void = False  # It may show what an operator's recovery gave up (R19): no part in it.
         self.unflushed = False  # Rows of a copy that was not finished count, since a recovery.
         self.failed = False  # It met a bug: no part in anything until the node starts again.
+        # The index is damaged, the log is not: it acknowledges what it makes durable, and never
+        # reads, lists, challenges, becomes full or is a source until the node starts again.
+        self.rowless = False
         self.depth: int | None = None  # To which the log here is split; None: as the first row.
         self.split_due = False  # Once everything committed is applied.
         self.held: ShardRow | None = None  # A row of greater depth: first the log is split.
@@ -97,6 +100,7 @@ class ReplicaState:
         self.joins_waiting: dict[NodeId, tuple[Epoch, int]] = {}  # Learners' epochs and nonces.
         self.learner_match: dict[NodeId, Seq] = {}
         self.whole_elsewhere: set[NodeId] = set()  # Recruits and learners with all of history.
+        self.rowless_elsewhere: set[NodeId] = set()  # Full members that cannot read their rows.
         self.copying: set[NodeId] = set()  # Those that do not have it yet.
         self.progress: dict[NodeId, tuple[Seq, float, float]] = {}  # Acked, since, send again at.
         # Whether `row`, as it was looked at, is what plan and strength ask for.
@@ -225,7 +229,8 @@ class ReplicaState:
         assert self.row is not None
         log = self.log
         upto = Seq(min(log.verified, log.durable))
-        return [SendAck(self.row.primary, upto, self.session, self.whole is None)]
+        readable = self.whole is None and not self.rowless
+        return [SendAck(self.row.primary, upto, self.session, readable)]
 
     def want_start(self, start: Seq, epoch: Epoch) -> Actions:
         """The log is to begin anew behind `start`, when what is committed is in the index."""

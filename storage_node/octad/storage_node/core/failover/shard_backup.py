@@ -151,6 +151,7 @@ class Backup(ReplicaState):
         """Whether a copy behind `start` would be of use."""
         return (
             not self.failed
+            and not self.rowless
             and start == self.log.start
             and self.whole is not None
             and self.wanted_start is None
@@ -187,7 +188,7 @@ class Backup(ReplicaState):
 
         What is void is no source: it may have what was given up (rule R19).
         """
-        if self.void or self.failed:
+        if self.void or self.failed or self.rowless:
             return None
         as_of = self.log.applied if self.whole is None else self.whole
         return Seq(as_of) if as_of >= start else None
@@ -219,7 +220,7 @@ class Backup(ReplicaState):
         row, member = self.row, self.member
         if row is None or member is None or member.base or row.primary == self.node:
             return False
-        if self.whole is not None:
+        if self.whole is not None or self.rowless:
             return False
         others = [other.node for other in row.members if other.node != row.primary]
         return self.leases.may_read(self.shard, row.epoch, row.primary, others, now)
@@ -264,7 +265,7 @@ class Backup(ReplicaState):
         row = self.row
         if row is None or not self.leases.grace_over(self.shard, row.primary, self.learned_at, now):
             return False
-        if not self.is_complete() or self.wanted_start is not None:
+        if not self.is_complete() or self.wanted_start is not None or self.rowless:
             return False
         heirs = [m.node for m in row.members if m.base == 0 and m.node != row.primary]
         heirs = [node for node in heirs if node not in self.leases.dead]

@@ -93,7 +93,7 @@ class Primary(ReplicaState):
         """Raises NotPrimary or NotServing."""
         if not self.leading:
             raise NotPrimary(self.shard, self.row.primary if self.row else None)
-        if self.log.commit < self.barrier or self.stopped:
+        if self.log.commit < self.barrier or self.stopped or self.rowless:
             raise NotServing(f"shard {shard_name(self.shard)} is starting or moving")
 
     def order_barrier(self) -> Actions:
@@ -142,8 +142,12 @@ class Primary(ReplicaState):
         known = self.match.get(sender)
         if known is None:
             return []
-        if whole and sender in self.copying:
-            self.has_become_whole(sender)
+        if not whole and sender not in self.copying:
+            self.rowless_elsewhere.add(sender)
+        elif whole:
+            self.rowless_elsewhere.discard(sender)
+            if sender in self.copying:
+                self.has_become_whole(sender)
         if upto > known:
             self.match[sender] = upto
             return self.advance()
@@ -252,6 +256,7 @@ class Primary(ReplicaState):
         self.match[self.node] = self.log.durable
         self.learner_match = dict.fromkeys(self.sessions, Seq(0))
         self.whole_elsewhere.clear()
+        self.rowless_elsewhere.clear()  # Each acknowledges the barrier, and says so again.
         self.progress.clear()
         self.set_targets()
 
@@ -310,8 +315,13 @@ class Primary(ReplicaState):
     # -- reads ---------------------------------------------------------------------------------
 
     def serves(self) -> bool:
-        """Whether this node is the primary and past its barrier."""
-        return self.leading and not self.stopped and self.log.commit >= self.barrier
+        """Whether this node is the primary, past its barrier, and can read its rows."""
+        return (
+            self.leading
+            and not self.stopped
+            and not self.rowless
+            and self.log.commit >= self.barrier
+        )
 
     def primary_ticket(self, key: bytes, now: float) -> ReadTicket | None:
         """Rule R3 at the primary: the committed state, under the lease."""
@@ -361,7 +371,11 @@ class Primary(ReplicaState):
         if not self.serves():
             return []
         assert self.row is not None
-        full = [member.node for member in self.row.members if member.base == 0]
+        full = [
+            member.node
+            for member in self.row.members
+            if member.base == 0 and member.node not in self.rowless_elsewhere
+        ]
         promised_by = self.leases.promised_by
         return [node for node in full if node == self.node or promised_by(node, self.shard, now)]
 

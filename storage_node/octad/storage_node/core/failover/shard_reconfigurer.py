@@ -39,7 +39,9 @@ class Reconfigurer(Primary):
         """All that a primary does from time to time."""
         actions = self.answer_joins() + self.resend(now)
         swap = self._removal(row, now)
-        if swap is None and self.log.commit >= self.barrier:
+        if swap is None and self.log.commit >= self.barrier and self.rowless:
+            swap = self._handed_to(self._readable(row), row, now)
+        elif swap is None and self.log.commit >= self.barrier:
             swap = self._promotion(row) or self._recruitment(row, now)
             swap = swap or self._forgetting(row) or self._planned(row, now)
         if swap is not None:
@@ -50,6 +52,8 @@ class Reconfigurer(Primary):
         """Whether `look_after` would find nothing to do: most shards, most of the time."""
         log = self.log
         if log.commit < log.end or self.joins_waiting or self.progress or self.copying:
+            return False
+        if self.rowless:
             return False
         seen, plan, strength, as_wanted = self.as_wanted
         if seen is not row or plan is not self.plan or strength is not self.strength:
@@ -187,12 +191,22 @@ class Reconfigurer(Primary):
             return swap
         if plan.primary == self.node:
             return self._split(row, plan.depth, now)
-        if not self._planned_are_full(row) or not self._drained(now):
+        if not self._planned_are_full(row) or plan.primary in self.rowless_elsewhere:
             return None
-        if not self.leases.promised_by(plan.primary, self.shard, now):
+        return self._handed_to([plan.primary], row, now)
+
+    def _handed_to(self, heirs: list[NodeId], row: ShardRow, now: float) -> Swap | None:
+        """Rule R17: to the first of `heirs` that answers."""
+        heirs = [node for node in heirs if self.leases.promised_by(node, self.shard, now)]
+        if not heirs or not self._drained(now):
             return None
-        self.stopped = True  # R17: before the swap is sent, and for good in this epoch.
-        return Swap(row, reconfiguration.handed_over(row, plan.primary))
+        self.stopped = True  # Before the swap is sent, and for good in this epoch.
+        return Swap(row, reconfiguration.handed_over(row, heirs[0]))
+
+    def _readable(self, row: ShardRow) -> list[NodeId]:
+        """The other full members that can read what they have."""
+        unreadable = self.rowless_elsewhere | {self.node}
+        return [m.node for m in row.members if m.base == 0 and m.node not in unreadable]
 
     def _split(self, row: ShardRow, depth: int, now: float) -> Swap | None:
         """Rule R18: nothing is under way and everybody is here: both halves begin the same."""

@@ -218,6 +218,29 @@ class ShardReplica(Reconfigurer, Backup, Splitter):
         self.session = self.nonce = 0
         return self._step_down()
 
+    def lose_rows(self) -> Actions:
+        """The index is damaged, and is being made anew from the journal, which is whole.
+
+        A primary hands its shard over at its next turn (rule R17); a member tells its primary at
+        once that its copy does not count as verified.
+        """
+        self.rowless = True
+        if self.leading or self.row is None or self.pending is not None:
+            return []
+        if self.member is None or self.row.primary == self.node:
+            return []
+        return self.acknowledge()
+
+    def regain_rows(self) -> Actions:
+        """There is an index again that shows all that is applied; copies begin anew."""
+        self.rowless = False
+        if self.leading or self.row is None or self.pending is not None:
+            return []
+        self.rejoin = self.learning
+        if self.member is None or self.row.primary == self.node:
+            return []
+        return [*self.copy_again(), *self.acknowledge()]
+
     # -- time and connections ------------------------------------------------------------------
 
     def on_timer(self, now: float) -> Actions:
@@ -286,6 +309,8 @@ class ShardReplica(Reconfigurer, Backup, Splitter):
     def read_holds(self, ticket: ReadTicket, now: float) -> bool:
         """After it was read and before it is answered: whether it may be answered."""
         if self.row is None or self.row.epoch != ticket.epoch or self.log.commit < ticket.wait_for:
+            return False
+        if self.rowless:
             return False
         if self.leading:
             return not self.stopped and self.has_lease(now)

@@ -1,0 +1,79 @@
+"""`python -m …index_rebuild_process DIR RESULT`: makes the index of a node that goes on running.
+
+It is led by `index_repair.py` through its standard input, and ends when that is closed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import threading
+from io import FileIO
+from pathlib import Path
+from queue import SimpleQueue
+
+import msgspec
+
+from octad.storage_node.core.record_format import Identity
+from octad.storage_node.shell.counted_index import CountedIndex
+from octad.storage_node.shell.data_directory import read_superblock
+from octad.storage_node.shell.disk import Disk
+from octad.storage_node.shell.index import IndexFailed
+from octad.storage_node.shell.index_rebuild import IndexRebuild
+from octad.storage_node.shell.index_repair import REBUILDING, Asked, Round
+from octad.storage_node.shell.journal_errors import JournalDamage
+
+_NICER = 5  # Than the node, which serves meanwhile.
+
+
+def main(data: Path, result: Path) -> int:
+    """Returns 0 when the index at `result` is complete and durable."""
+    os.nice(_NICER)
+    disk = Disk()
+    superblock = read_superblock(disk, data)
+    assert superblock is not None, f"{data} is a node's data directory"
+    shutil.rmtree(data / REBUILDING, ignore_errors=True)
+    asked = _asked()
+    index = CountedIndex(data / REBUILDING)
+    try:
+        identity = Identity(superblock.cluster, superblock.node, superblock.incarnation)
+        rebuilding = IndexRebuild(disk, data / "journal", identity, index)
+        while True:
+            this = asked.get()
+            records = rebuilding.read_on(this.until)
+            if this.last:
+                rebuilding.finish()
+                break
+            _say(records)
+    except (JournalDamage, IndexFailed, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    index.close()
+    disk.rename(data / REBUILDING, result)
+    disk.sync_directory(data)
+    _say(records)
+    return 0
+
+
+def _asked() -> SimpleQueue[Asked]:
+    """What is read from standard input, in a thread: the node may be gone in the middle of it."""
+    asked: SimpleQueue[Asked] = SimpleQueue()
+
+    def listen() -> None:
+        # A buffered reader's lock would be held when the process ends, which Python dies of.
+        for line in FileIO(sys.stdin.fileno(), closefd=False):
+            asked.put(msgspec.json.decode(line, type=Asked))
+        os._exit(1)
+
+    threading.Thread(target=listen, name="octad-led", daemon=True).start()
+    return asked
+
+
+def _say(records: int) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(Round(records)) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
