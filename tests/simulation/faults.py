@@ -117,17 +117,22 @@ class Faults:
         if self.over:
             return
         random, world = self._index_random, self.world
-        node = random.choice(world.nodes)
-        process = world.running[node]
-        if process is not None and not process.rowless and process.fenced:
-            world.faults["damage_index"] += 1
-            world.tell(f"the index of n{node} is damaged")
-            process.when_awake(process.lose_rows)
-            if random.random() < 0.5:
-                world.after(random.random() * 3.0, process.when_awake, process.regain_rows)
-            else:
-                world.after(random.random() * 3.0, self._begin_with_new_index, process)
+        process = world.running[random.choice(world.nodes)]
+        if process is not None and process.fenced:
+            process.when_awake(self._lose_rows, process)
         world.after(random.random() * 2.0, self.damage_index)
+
+    def _lose_rows(self, process: Process) -> None:
+        random, world = self._index_random, self.world
+        if self.over or process.rowless:
+            return
+        world.faults["damage_index"] += 1
+        world.tell(f"the index of n{process.id} is damaged")
+        process.lose_rows()
+        if random.random() < 0.5:
+            world.after(random.random() * 3.0, process.when_awake, process.regain_rows)
+        else:
+            world.after(random.random() * 3.0, self._begin_with_new_index, process)
 
     def _begin_with_new_index(self, process: Process) -> None:
         if process.running:

@@ -369,9 +369,9 @@ KNOWN_SEEDS: dict[str, int] = {
     "a half is made beside the unsplit shard": 8,
     "replay passes over a split": 7,
     "replay assigns all to the first half": 73,
-    "what was given up takes part again": 15,
+    "what was given up takes part again": 418,
     "a half forgets in which epoch it acted": 83,
-    "a primary reads a damaged index": 6,
+    "a primary reads a damaged index": 14,
     "a backup reads a damaged index": 6,
     "a damaged index is copied": 16,
 }

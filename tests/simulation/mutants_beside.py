@@ -96,18 +96,10 @@ def _list_under_any_epoch(replica: Primary, epoch: Epoch, now: float) -> ReadTic
 
 
 def _list_without_lease(replica: Primary, epoch: Epoch, now: float) -> ReadTicket | None:
-    if not replica.leads(epoch) or replica.log.applied < replica.log.commit:
-        return None
-    return ReadTicket(epoch, Seq(0))
+    return ReadTicket(epoch, replica.log.commit) if replica.leads(epoch) else None
 
 
 _begin_list = Primary.begin_list
-
-
-def _list_behind_the_commit_point(replica: Primary, epoch: Epoch, now: float) -> ReadTicket | None:
-    if not replica.leads(epoch) or not replica.serves() or not replica.has_lease(now):
-        return None
-    return ReadTicket(epoch, Seq(0))
 
 
 def _cut_off_at_the_damage(disk: Disk) -> bool:
@@ -181,7 +173,7 @@ MUTANTS_BESIDE: dict[str, list[Patch]] = {
         (Primary, "begin_list", _list_without_lease),
         (ShardReplica, "read_holds", _yes),
     ],
-    "a list behind the commit point": [(Primary, "begin_list", _list_behind_the_commit_point)],
+    "a list behind the commit point": [(Primary, "shows", _yes)],
     "damage is taken for a torn tail": [(Disk, "is_whole", _cut_off_at_the_damage)],
     "damaged bytes are served": [(Disk, "is_flipped", _no)],
     "a failed sync is passed over": [(Process, "_synced", _synced_all_the_same)],

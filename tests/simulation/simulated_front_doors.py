@@ -108,6 +108,16 @@ class Page:
 
 
 @dataclass(slots=True)
+class Listing:
+    """A list that waits until the index shows what was committed when it was asked for."""
+
+    replica: ShardReplica
+    ticket: ReadTicket
+    row: ShardRow
+    answer: Callable[..., None]
+
+
+@dataclass(slots=True)
 class Refusal:
     """A 412 that waits for what it was decided on to be committed."""
 
@@ -337,11 +347,25 @@ class FrontDoors:
         if ticket is None:
             answer("retry")
             return
-        process.look_at_rows()
-        here = [key for key in KEYS if replica.covers(key_hash(key))]
-        values = {key: self.standing(process, key) for key in here}
-        page = Page(replica.shard, row.depth, values)
-        self._end_soon(process, replica, ticket, page, answer)
+        process.listings.append(Listing(replica, ticket, row, answer))
+        self.look_at_listings(process)
+
+    def look_at_listings(self, process: Process) -> None:
+        """Read those that the index has caught up with; give up those that hold no more."""
+        waiting: list[Listing] = []
+        for listing in process.listings:
+            replica, ticket = listing.replica, listing.ticket
+            if not replica.read_holds(ticket, process.now()):
+                listing.answer("retry")
+            elif replica.shows(ticket):
+                process.look_at_rows()
+                here = [key for key in KEYS if replica.covers(key_hash(key))]
+                values = {key: self.standing(process, key) for key in here}
+                page = Page(replica.shard, listing.row.depth, values)
+                self._end_soon(process, replica, ticket, page, listing.answer)
+            else:
+                waiting.append(listing)
+        process.listings = waiting
 
     def _end_soon(
         self,

@@ -67,6 +67,7 @@ class Process:
         self.rows: dict[ShardId, ShardRow] = {}  # As the front door routes.
         self.waiting: dict[Entry, list[Any]] = {}
         self.refusals: list[Any] = []
+        self.listings: list[Any] = []
         self.copies: dict[ShardId, list[Any]] = {}
         self.held: dict[ShardId, ShardRow] = {}  # Of halves of what is not split here yet.
         self.recovering = True
@@ -457,6 +458,8 @@ class Process:
         self.perform(replica, actions)
         if self.refusals:
             self.world.clients.look_at_refusals(self)
+        if self.listings:
+            self.world.clients.look_at_listings(self)
 
     def save(self, replica: ShardReplica) -> None:
         index, log = self.disk.shard(replica.shard), replica.log

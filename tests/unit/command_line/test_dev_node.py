@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from octad.storage_node.shell.dev_node import NodeProcess, Surroundings
 
 IS_NODE_2 = b"node 2\nready\n"
 IS_NODE_4 = b"node 4\nready\n"
+START_S_MIN = 1.0  # What a process takes at least until it serves.
 
 
 class FakeProcess:
@@ -52,6 +54,7 @@ class Site:
         self.data = path / "n2"
         self.words = IS_NODE_2  # What the next process says at once.
         self.taken: set[int] = set()
+        self.end_at_once = False
         self.refusals = 0  # How often the store will not answer.
         self.dead: list[int] = []
         self.said: list[str] = []
@@ -65,6 +68,8 @@ class Site:
     async def _begin(self, *command: str, pass_fds: tuple[int], **_rest: object) -> FakeProcess:
         os.write(pass_fds[0], self.words)
         self.processes.append(FakeProcess(command))
+        if self.end_at_once:
+            self.processes[-1].end()
         return self.processes[-1]
 
     async def _is_taken(self, node: NodeId) -> bool:
@@ -185,3 +190,24 @@ async def test_what_a_process_says_just_before_it_dies_counts(
         here.processes[0].end()
         await here.run(2)
         assert here.dead == [2]
+
+
+async def test_no_minute_has_more_than_ten_starts_of_a_node_that_ends_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shortest, sleep, pauses = dev_node.RESTART_S_MIN, asyncio.sleep, list[float]()
+
+    async def skip(pause_s: float) -> None:
+        pauses.append(pause_s)
+        await sleep(0)
+
+    async with site(tmp_path, monkeypatch) as here:
+        monkeypatch.setattr(dev_node, "RESTART_S_MIN", shortest)
+        monkeypatch.setattr(asyncio, "sleep", skip)
+        here.end_at_once = True
+        here.node.start()
+        async with asyncio.timeout(5):
+            while len(pauses) < 30:
+                await sleep(0.001)
+    starts = [0.0, *accumulate(pause + START_S_MIN for pause in pauses)]
+    assert all(eleventh - first > 60 for first, eleventh in zip(starts, starts[10:], strict=False))

@@ -206,6 +206,7 @@ def test_copies_of_no_use_and_full_disks_are_named_with_what_to_do() -> None:
         void={NodeId(1): shards},
         failed={NodeId(2): shards[:1]},
         read_only=frozenset({NodeId(3)}),
+        indexes={NodeId(3): "rebuilding"},
     )
     found = status(view(live=NODES, rows=ROWS), copies=copies)
     assert [each.void for each in found.nodes] == [names, (), ()]
@@ -215,6 +216,7 @@ def test_copies_of_no_use_and_full_disks_are_named_with_what_to_do() -> None:
     assert found.problems == (
         "n1 has void copies of 4 shards (0/0, 0/1, 0/2, …): drain it and empty its disk",
         "n2 failed in 1 shard (0/0): restart it",
+        "the damaged index of n3 is made anew",
         "n3 refuses writes: its disk is full",
     )
 

@@ -12,7 +12,13 @@ from octad.coordinator.core.cluster_view import ClusterView
 from octad.coordinator.core.diagnosis import Known, findings
 from octad.coordinator.core.forced_recovery import forced_recovery
 from octad.coordinator.core.known_copies import KnownCopies, copying_status, known_copies
-from octad.coordinator.core.node_report import CopyReport, NodeReport, VerifiedCopies
+from octad.coordinator.core.node_report import (
+    INDEX_LOST,
+    INDEX_REBUILDING,
+    CopyReport,
+    NodeReport,
+    VerifiedCopies,
+)
 from octad.coordinator.core.placement_records import (
     NodeSettings,
     PlanProgress,
@@ -180,6 +186,30 @@ def test_a_node_that_refuses_writes_is_said_before_one_that_soon_will() -> None:
     ]
     assert "n1" in found[0].what
     assert "octad node drain n1" in found[0].fix
+
+
+def test_a_damaged_index_is_said_and_that_it_mends_itself() -> None:
+    known = known_copies(WELL, {NodeId(2): report(node=NodeId(2), index=INDEX_REBUILDING)}, {})
+    (finding,) = [
+        f for f in findings(Known(PlacementView(WELL), copies=known)) if "index" in f.what
+    ]
+    assert (finding.code, finding.urgency) == ("index-rebuilding", "to-do")
+    assert "n2" in finding.what
+    assert "nothing is lost" in finding.what
+    assert finding.fix.startswith("nothing")
+    away = view(live=NODES[:1], rows=[row(1, 2, 3, depth=0)], depth=0)
+    starting = {NodeId(2): report(node=NodeId(2), boot="", index=INDEX_REBUILDING)}
+    assert known_copies(away, starting, {}).indexes == {NodeId(2): INDEX_REBUILDING}
+    assert known_copies(WELL, starting, {}).indexes == {}, "the node is there: it knows better"
+
+
+def test_an_index_that_cannot_be_made_anew_is_said_with_the_way_out() -> None:
+    known = known_copies(WELL, {NodeId(1): report(index=INDEX_LOST)}, {})
+    (finding,) = [
+        f for f in findings(Known(PlacementView(WELL), copies=known)) if "index" in f.what
+    ]
+    assert (finding.code, finding.urgency) == ("index-lost", "at-risk")
+    assert "octad node drain n1" in finding.fix
 
 
 def test_damaged_records_full_disks_and_mixed_versions_are_said() -> None:

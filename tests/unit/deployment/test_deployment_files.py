@@ -25,7 +25,7 @@ from octad.coordinator.shell import coordinator_command
 from octad.storage_node.shell import node_command
 
 SERVICE_KEYS = {
-    "build", "cap_drop", "command", "depends_on", "environment", "healthcheck", "image",
+    "build", "cap_drop", "command", "depends_on", "environment", "healthcheck", "image", "logging",
     "ports", "read_only", "restart", "security_opt", "stop_grace_period", "tmpfs", "volumes",
 }  # fmt: skip
 HEALTH_KEYS = {"test", "interval", "timeout", "retries", "start_period"}
@@ -77,6 +77,7 @@ def test_every_service_comes_back_has_no_rights_and_says_how_it_is() -> None:
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert service["read_only"] is True, name
+        assert service["logging"]["options"] == {"max-size": "16m", "max-file": "4"}, name
         if not name.startswith("etcd"):  # The image's own check.
             assert set(service["healthcheck"]) <= HEALTH_KEYS, name
             assert service["healthcheck"]["test"][0] == "CMD", name

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from octad.sharding.limits import MIB
 from octad.storage_node.core.index_format import POSITION_KEY, encode_position
 from octad.storage_node.core.record_format import Position
 from octad.storage_node.shell import index as index_module
-from octad.storage_node.shell.index import Index, IndexLocked
+from octad.storage_node.shell.index import Index, IndexDamaged, IndexLocked
 
 FLUSHES = 40  # RocksDB as it comes holds up a flush at twenty files that are not merged.
 FILES_MERGED_MAX = 4
@@ -64,6 +65,20 @@ def test_what_was_not_flushed_is_not_logged_elsewhere(tmp_path: Path) -> None:
     logs = [path for path in (tmp_path / "index").iterdir() if path.suffix == ".log"]
     assert sum(path.stat().st_size for path in logs) == 0
     index.close()
+
+
+def test_rocksdb_tells_of_no_more_than_two_starts_however_many_fail(tmp_path: Path) -> None:
+    index = Index(tmp_path)
+    index.write([(b"a", b"1")])
+    index.close()
+    for manifest in tmp_path.glob("MANIFEST-*"):
+        manifest.write_bytes(bytes(100))
+    for _ in range(10):
+        with pytest.raises(IndexDamaged):
+            Index(tmp_path)
+    logs = list(tmp_path.glob("LOG*"))
+    assert len(logs) == 2
+    assert sum(log.stat().st_size for log in logs) < 3 * MIB
 
 
 def test_a_new_index_replays_from_the_beginning_and_a_closed_one_from_its_position(

@@ -80,6 +80,32 @@ def test_a_damaged_index_gives_nothing_more_and_takes_nothing(tmp_path: Path) ->
     index.close()
 
 
+class FailsOnce:
+    """A database whose disk fails to read, so many times."""
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+
+    def get(self, *_: object) -> bytes:
+        self.times -= 1
+        if self.times >= 0:
+            raise Exception("IO error: While pread: Input/output error")
+        return b"value"
+
+
+def test_a_read_error_that_passes_is_no_damage_and_one_that_stays_is(tmp_path: Path) -> None:
+    index = Index(tmp_path)
+    database = index._database
+    index._database = FailsOnce(1)  # type: ignore[assignment]
+    assert index.get(b"k") == b"value"
+    assert index.damage is None
+    index._database = FailsOnce(2)  # type: ignore[assignment]
+    with pytest.raises(IndexDamage, match="Input/output error"):
+        index.get(b"k")
+    del database
+    index.close()
+
+
 def test_a_seek_into_damage_raises(tmp_path: Path) -> None:
     filled(tmp_path)
     flip_a_bit(tmp_path, 0.3)

@@ -17,7 +17,7 @@ class TwinIndex(CountedIndex):
     """`after_crash` gives what a restart finds: all up to a flush, and any batches after it."""
 
     def __init__(self, content: dict[bytes, bytes] | None = None) -> None:
-        self._directory = Path("/data/index")
+        self.directory = Path("/data/index")
         self._content = content or {}
         self._flushed = dict(self._content)
         self._batches: list[_Batch] = []

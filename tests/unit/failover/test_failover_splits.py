@@ -217,10 +217,24 @@ def test_a_list_names_the_epoch_it_knows() -> None:
     primary = ready_to_split()
     assert primary.begin_list(primary.epoch, 1.0) is not None
     assert primary.begin_list(Epoch(1), 1.0) is None
-    _, actions = put(ready := ready_to_split())
-    durable(ready, actions)
-    acknowledge(ready, B)
-    assert ready.begin_list(ready.epoch, 1.0) is None, "committed, and the index does not show it"
+
+
+def test_a_list_waits_for_what_was_committed_when_it_was_asked_for_and_for_nothing_later() -> None:
+    primary = ready_to_split()
+    committed(primary, 1)
+    ticket = primary.begin_list(primary.epoch, 1.0)
+    assert ticket is not None
+    assert not primary.shows(ticket), "committed, and the index does not have it"
+    committed(primary, 2)
+    primary.on_applied(Seq(primary.log.commit - 1), 1.0)
+    assert primary.shows(ticket)
+    assert primary.read_holds(ticket, 1.0)
+
+
+def committed(primary: ShardReplica, number: int) -> None:
+    _, actions = put(primary, number)
+    durable(primary, actions)
+    acknowledge(primary, B)
 
 
 def test_what_a_shard_was_a_part_of() -> None:

@@ -85,9 +85,11 @@ def not_yet(*_: object) -> None:
 async def disk(directory: Path) -> AsyncIterator[tuple[Journal, CountedIndex]]:
     journal = Journal.open(directory / "journal", IDENTITY)
     index = CountedIndex(directory / "index")
-    yield journal, index
-    await journal.close()
-    index.close()
+    try:
+        yield journal, index
+    finally:
+        await journal.close()
+        index.close()
 
 
 def host_on(

@@ -7,7 +7,6 @@ taken, then the store is asked, and only then is anything written.
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 import socket
 from contextlib import closing, suppress
@@ -15,7 +14,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 import uvloop
-from aiohttp.http_exceptions import HttpProcessingError
 
 from octad.client.core.address import Address
 from octad.client.core.join_token import (
@@ -66,17 +64,11 @@ class CoordinatorOptions:
 def run_coordinator(options: CoordinatorOptions) -> None:
     """Returns after SIGTERM or SIGINT; raises CommandError when it cannot start."""
     set_up_logging()
-    # Whoever sends something else than HTTP is told so; a traceback of it is nobody's business.
-    logging.getLogger("aiohttp.server").addFilter(_is_no_bad_request)
     with (
         suppress(asyncio.CancelledError),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
         runner.run(_run(options))
-
-
-def _is_no_bad_request(record: logging.LogRecord) -> bool:
-    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 async def _run(options: CoordinatorOptions) -> None:

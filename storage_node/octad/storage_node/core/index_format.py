@@ -187,7 +187,9 @@ class Located(msgspec.Struct, frozen=True, array_like=True, gc=False):
     location: Location
 
 
-class _EncodedLocation(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class EncodedLocation(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The same, as it is encoded: the value's first byte stands before it."""
+
     location: msgspec.Raw
 
 
@@ -237,7 +239,7 @@ decode_segment_use = msgspec.msgpack.Decoder(SegmentUse).decode
 decode_located = msgspec.msgpack.Decoder(Located).decode
 decode_ordered = msgspec.msgpack.Decoder(Ordered).decode
 decode_scrub_state = msgspec.msgpack.Decoder(ScrubState).decode
-_decode_encoded_location = msgspec.msgpack.Decoder(_EncodedLocation).decode
+decode_encoded_location = msgspec.msgpack.Decoder(EncodedLocation).decode
 
 
 def object_key(bucket: BucketId, key: bytes) -> bytes:
@@ -367,14 +369,10 @@ def request_ids_key(number: int) -> bytes:
     return REQUEST_IDS + number.to_bytes(8, "big")
 
 
-def behind_location(value: bytes) -> int:
-    """Where in a row's value its location ends: what follows is the same on every node."""
-    return 1 + len(_decode_encoded_location(value).location)
-
-
 def relocated(value: bytes, target: Location) -> bytes:
     """A row's value with its record at `target`, and every other byte as it is."""
-    return value[:1] + encode_value(target) + value[behind_location(value) :]
+    end = 1 + len(decode_encoded_location(value).location)
+    return value[:1] + encode_value(target) + value[end:]
 
 
 def encode_position(place: Position) -> bytes:

@@ -162,8 +162,10 @@ class UploadsListed(Message, frozen=True, array_like=True, tag=45):
 
 @message
 class CloseBucket(Message, frozen=True, array_like=True, tag=46):
-    """To every node: from now on refuse new keys of this bucket id. Done: you do, and what you had
-    in flight for it is committed."""
+    """To every member in the bucket's pool: from now on refuse new keys of this bucket id.
+
+    Done: you do, and what you had in flight for it as primary is in your index.
+    """
 
     bucket: BucketId
 

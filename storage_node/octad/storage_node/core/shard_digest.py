@@ -30,7 +30,7 @@ from octad.storage_node.core.index_format import (
     UPLOADS,
     ShardDigest,
     ShardState,
-    behind_location,
+    decode_encoded_location,
     decode_part,
     decode_piece,
     decode_upload,
@@ -44,6 +44,7 @@ from octad.storage_node.core.index_format import (
 FORMAT = 1
 RECENT_MAX = 64  # Entries of a shard whose digests are remembered: the time of some messages.
 
+_OBJECTS = OBJECTS[0]
 _DECODE: dict[int, Callable[[bytes], msgspec.Struct]] = {
     UPLOADS[0]: decode_upload,
     PARTS[0]: decode_part,
@@ -56,9 +57,10 @@ def row_hash(key: bytes, value: bytes) -> int:
 
     Rows other than objects may have been written with fewer fields by an older octad.
     """
-    if key[0] != OBJECTS[0]:
-        value = encode_value(_DECODE[key[0]](value))
-    return xxh3_64_intdigest(value[behind_location(value) :] + key)
+    table = key[0]
+    if table != _OBJECTS:
+        value = encode_value(_DECODE[table](value))
+    return xxh3_64_intdigest(value[1 + len(decode_encoded_location(value).location) :] + key)
 
 
 class Found(enum.Enum):
@@ -131,12 +133,12 @@ class ShardDigests:
 
     def change(self, shard: ShardId, key: bytes, before: bytes | None, after: bytes | None) -> None:
         """The row at `key` is about to become `after`; None: there is none."""
+        tally = self._tallies.get(shard) or self._of(shard)
         rows = xor = 0
-        if before is not None:
-            rows, xor = -1, row_hash(key, before)
         if after is not None:
-            rows, xor = rows + 1, xor ^ row_hash(key, after)
-        tally = self._of(shard)
+            rows, xor = 1, row_hash(key, after)
+        if before is not None:
+            rows, xor = rows - 1, xor ^ row_hash(key, before)
         tally.rows += rows
         tally.xor ^= xor
         if tally.count is not None:
@@ -144,7 +146,7 @@ class ShardDigests:
 
     def reach(self, shard: ShardId, seq: Seq) -> None:
         """The entry at `seq` has changed all that it changes."""
-        tally = self._of(shard)
+        tally = self._tallies.get(shard) or self._of(shard)
         tally.seq = seq
         tally.recent.append((seq, tally.rows, tally.xor))
 

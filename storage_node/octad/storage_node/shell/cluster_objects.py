@@ -120,10 +120,13 @@ class ClusterObjects:
         await self._buckets.remove(bucket)
 
     async def _close_everywhere(self, bucket: Bucket) -> None:
+        """At every member: any may lead a moment later. Who becomes one later knows it by then."""
         message = messages.CloseBucket(bucket.id)
 
         async def attempt(_: ShardRow | None, patience: Patience | None) -> None:
-            nodes = {row.primary for row in self._rows_of(bucket.pool)}
+            await self._buckets.refresh()  # Rows of before the bucket's state name others.
+            rows = self._rows_of(bucket.pool)
+            nodes = {member.node for row in rows for member in row.members}
             calls = (
                 self._client.call(n, message, b"", limits.CALL_TIMEOUT_S, LISTINGS) for n in nodes
             )

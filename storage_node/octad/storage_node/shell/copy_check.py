@@ -77,8 +77,7 @@ class CopyCheck:
                 if mine == theirs.digest:
                     return
                 raise Incomplete(f"at seq {theirs.seq} {mine} and not {theirs.digest}")
-            if digests.seq(shard) > theirs.seq:
-                behind += 1
+            behind = behind + 1 if digests.seq(shard) > theirs.seq else 0
             if stands_still:
                 counts = theirs.counts if counts < 0 else counts
                 if theirs.counts > counts:

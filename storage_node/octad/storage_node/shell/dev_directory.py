@@ -3,6 +3,7 @@
 cluster.json   the cluster: join token, keys, shape, ports (readable by its owner only)
 store.sqlite   the embedded configuration store
 n1, n2, …      one directory a node
+n1.log, …      what its process printed, and n1.log.1 to 3 before that
 dev.json       what runs now: process ids and addresses; there only while it runs
 LOCK           held by the running supervisor
 """

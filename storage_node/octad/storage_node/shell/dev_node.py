@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from octad.client.shell.log_file import LOG_FILE_VARIABLE, open_log
 from octad.coordinator.store.interface import StoreUnavailable
 from octad.sharding.ids import NodeId, node_name
 from octad.storage_node.shell.data_directory import SUPERBLOCK_NAME
@@ -33,7 +34,7 @@ from octad.storage_node.shell.node_command import (
 HOST = "127.0.0.1"
 STOP_S_MAX = 20.0
 RESTART_S_MIN = 0.2
-RESTART_S_MAX = 5.0
+RESTART_S_MAX = 10.0  # So one that ends again and again is started ten times in its first minute.
 STORE_RETRY_S = 0.5
 _WORDS_BYTES_MAX = 64  # More than a process says in all its life.
 _ID = re.compile(re.escape(ID_WORD) + rb"(\d+)\n")
@@ -76,6 +77,7 @@ class NodeProcess:
             **os.environ,
             "OCTAD_JOIN_TOKEN": cluster.join_token,
             SUPERVISOR_VARIABLE: str(os.getpid()),
+            LOG_FILE_VARIABLE: str(self.log),
         }
         self._process: asyncio.subprocess.Process | None = None
         self._process_id: NodeId | None = None  # Of the process that runs now, once it says so.
@@ -167,7 +169,7 @@ class NodeProcess:
         self._serves.clear()
         self._process_id = None
         try:
-            with self.log.open("ab") as log:
+            with open_log(self.log) as log:
                 self._process = await asyncio.create_subprocess_exec(
                     *self._command(wanted),
                     env={**self._environment, REPORT_VARIABLE: str(say)},

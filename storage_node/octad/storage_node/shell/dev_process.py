@@ -7,6 +7,7 @@ it is gone. What it prints is for people; `dev.json` says the same to scripts.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -20,6 +21,7 @@ from octad.client.core.join_token import JoinToken, decode_join_token
 from octad.client.shell.command import CommandError
 from octad.client.shell.coordinator_option import DEV_STORE_FILE
 from octad.client.shell.listener import listen_on
+from octad.client.shell.log_lines import set_up_logging
 from octad.coordinator.core.access_keys import BadCredentials, check_credentials
 from octad.coordinator.core.cluster_status import shown_endpoint
 from octad.coordinator.core.cluster_view import BadRecord
@@ -66,6 +68,7 @@ class DevOptions:
 
 def run_dev(options: DevOptions) -> int:
     """Returns 0 after SIGTERM or SIGINT; raises CommandError when it cannot start."""
+    set_up_logging(logging.WARNING)  # Of store and coordinator; the rest is in what it prints.
     keys = _checked_keys(options)
     check_shape(options.nodes, options.replicas)
     _check_ports(options.s3_port, options.nodes or 1)

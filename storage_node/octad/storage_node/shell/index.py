@@ -189,8 +189,16 @@ class Index:
         try:
             value: bytes | None = self._database.get(key, None, next(self._get_options))
         except Exception as error:  # rocksdict raises plain Exception for everything
-            raise self.note_damage(str(error)) from error
+            return self._get_again(key, error)
         return value
+
+    def _get_again(self, key: bytes, error: Exception) -> bytes | None:
+        """A disk that has once failed to read is asked once more; damage does not pass."""
+        if not _is_damage(error):
+            with suppress(Exception):
+                value: bytes | None = self._database.get(key)
+                return value
+        raise self.note_damage(str(error)) from error
 
     def write(
         self,
@@ -351,10 +359,14 @@ class Index:
 
     def _not_written(self, error: Exception) -> IndexFailed | IndexDamage:
         """A merge that has met damage fails the flushes and writes after it."""
-        if str(error).startswith(_CORRUPTION):
+        if _is_damage(error):
             return self.note_damage(str(error))
         self.failure = IndexFailed(f"the index cannot be written: {error}")
         return self.failure
+
+
+def _is_damage(error: Exception) -> bool:
+    return isinstance(error, IndexDamage) or str(error).startswith(_CORRUPTION)
 
 
 def _nothing(_damage: str) -> None:

@@ -106,11 +106,6 @@ class IndexApplier:
             self._next_applied = self._loop.create_future()
         await asyncio.wait([self._next_applied], timeout=limits.WRITE_TIMEOUT_SWEEP_S)
 
-    async def drained(self) -> None:
-        """Every write that waits now has been answered, one way or the other."""
-        if self._waiting:
-            await asyncio.wait([future for future, _ in self._waiting.values()])
-
     # -- entries -------------------------------------------------------------------------------
 
     def recovered(self) -> None:

@@ -47,7 +47,7 @@ from octad.storage_node.shell.patience import Patience, RowWaiters, now
 from octad.storage_node.shell.peer import Answer
 from octad.storage_node.shell.peer_connection import Buffer
 from octad.storage_node.shell.peers import Peers
-from octad.storage_node.shell.shard_service import AskPrimary, ServedShard, ShardService
+from octad.storage_node.shell.shard_service import AskPrimary, ShardService
 
 _ERRORS: dict[str, type[StoreError]] = {
     messages.UNAVAILABLE: Unavailable,
@@ -121,11 +121,9 @@ class ShardServer:
                 return messages.PieceRead(), await service.read_piece(shard, extent, number)
             case messages.ListKeys(pool=pool, bucket=bucket):
                 query = ListQuery(message.prefix, message.delimiter, message.after, message.limit)
-                served = service.served(pool, message.shards)
-                entries, frontier, complete = service.list_keys(pool, bucket, query, served)
-                covered = _still(served, service.served(pool, message.shards))
-                depths = service.depths(covered)
-                return messages.KeysListed(entries, frontier, complete, covered, depths), b""
+                listed = await service.listed_shards(pool, message.shards)
+                page = service.list_keys(pool, bucket, query, listed)
+                return messages.KeysListed(*page, *listed.covered()), b""
             case messages.CloseBucket(bucket=bucket):
                 await service.close_bucket(bucket)
                 return messages.Done(), b""
@@ -145,10 +143,9 @@ class ShardServer:
                 return messages.PartsListed(parts), b""
             case messages.ListUploads(pool=pool, bucket=bucket, prefix=prefix, limit=limit):
                 after = (message.after_key, message.after_upload)
-                served = service.served(pool)
-                uploads = service.list_uploads(pool, bucket, prefix, after, limit, served)
-                covered = _still(served, service.served(pool))
-                return messages.UploadsListed(uploads, covered, service.depths(covered)), b""
+                listed = await service.listed_shards(pool)
+                uploads = service.list_uploads(pool, bucket, prefix, after, limit, listed)
+                return messages.UploadsListed(uploads, *listed.covered()), b""
             case messages.CompleteParts(shard=shard, bucket=bucket, key=key, upload=upload):
                 how = message.row, message.parts, message.request_id, message.age_s
                 copies = await service.complete_upload(
@@ -174,11 +171,6 @@ def _row_read_by(message: Message) -> bytes | None:
         case messages.ReadPiece(extent=extent, number=number):
             return piece_key(extent, number)
     return None  # A member that asks for a record to mend its own must not wait for ours.
-
-
-def _still(before: list[ServedShard], now: list[ServedShard]) -> list[ServedShard]:
-    """The shards that were served all the while, at one epoch each."""
-    return before if before == now else [each for each in before if each in set(now)]
 
 
 class ShardClient:

@@ -17,7 +17,7 @@ import msgspec
 
 from octad.sharding import limits
 from octad.sharding.hashing import object_hash, shard_number
-from octad.sharding.ids import BucketId, Epoch, PoolId, ShardId, number_of, pool_of, shard_name
+from octad.sharding.ids import BucketId, Epoch, PoolId, ShardId, pool_of, shard_name
 from octad.sharding.shard_map import Pool
 from octad.storage_node.core.failover.replica_actions import AlreadyRefused, OutcomeUnknown
 from octad.storage_node.core.failover.shard_primary import ANY_EPOCH
@@ -44,6 +44,7 @@ from octad.storage_node.core.object_store import (
     DiskFull,
     InvalidPart,
     ListQuery,
+    NoSuchBucket,
     NoSuchUpload,
     NotServed,
     OutcomeForgotten,
@@ -77,9 +78,9 @@ from octad.storage_node.shell.index import Index, IndexDamage
 from octad.storage_node.shell.index_applier import WriteFailed
 from octad.storage_node.shell.journal import Journal
 from octad.storage_node.shell.journal_errors import CorruptRecord, JournalFull
+from octad.storage_node.shell.listed_shards import ListedShards
 from octad.storage_node.shell.shard_host import ShardHost
 
-ServedShard: TypeAlias = tuple[ShardId, Epoch]
 log = logging.getLogger(__name__)
 
 # What clients ask for: every operation but the shard's own.
@@ -173,6 +174,8 @@ class ShardService:
             completion = await self._completion(shard, bucket, key, upload, row, parts)
         except (NoSuchUpload, InvalidPart) as refusal:
             return await self._refuse(shard, bucket, request_id, refusal)
+        if not self._buckets.is_active(bucket):  # Closed while parts in flight were waited for.
+            raise NoSuchBucket(str(bucket))
         return await self._commit_operation(shard, completion, request_id, asked_in)
 
     async def _completion(
@@ -227,9 +230,23 @@ class ShardService:
         return await self._commit_operation(shard, operation, request_id, asked_in)
 
     async def close_bucket(self, bucket: BucketId) -> None:
-        """Refuse new keys of `bucket` from now on, and let what is in flight settle."""
+        """Refuse new keys of `bucket` from now on, and see in the index what is in flight for it.
+
+        Also what nobody waits for any more: it may be committed yet. Raises Unavailable.
+        """
         await self._buckets.wait_until_closed(bucket)
-        await self._host.applier.drained()
+        in_flight = [
+            (replica, entry)
+            for replica in self._host.replicas.values()
+            for entry in replica.log.entries
+            if isinstance(entry.operation, _OfBucket) and entry.operation.bucket == bucket
+        ]
+        give_up = asyncio.get_running_loop().time() + limits.WRITE_TIMEOUT_S
+        # Where another node leads by now, the list of it shows what it has of them.
+        while any(replica.leading and not entry.settled for replica, entry in in_flight):
+            if asyncio.get_running_loop().time() > give_up:
+                raise Unavailable(f"writes to bucket {bucket} are still under way")
+            await self._host.applier.applied()
 
     async def _commit_operation(
         self, shard: ShardId, operation: _OfBucket, request_id: bytes, asked_in: Epoch
@@ -429,48 +446,18 @@ class ShardService:
             log.error("%s", error)  # Another member's copy may well be served instead.
             raise Damaged(str(error)) from error
 
+    async def listed_shards(self, pool: PoolId, among: Collection[ShardId] = ()) -> ListedShards:
+        """What this node may list of `pool` now, or of these shards of it: read it at once."""
+        listed = ListedShards(self._host, pool, among)
+        await listed.until_shown()
+        return listed
+
     def list_keys(
-        self, pool: PoolId, bucket: BucketId, query: ListQuery, served: Collection[ServedShard]
+        self, pool: PoolId, bucket: BucketId, query: ListQuery, listed: ListedShards
     ) -> tuple[list[ListEntry], bytes, bool]:
-        """Of the shards in `served`: (entries, complete up to, nothing is left)."""
-        depth, numbers = self._places(pool, served)
+        """Of the shards in `listed`: (entries, complete up to, nothing is left)."""
+        depth, numbers = listed.places(self._pools[pool].depth)
         return scan_keys(self._index.entries, bucket, query, depth, numbers)
-
-    def _places(self, pool: PoolId, served: Collection[ServedShard]) -> tuple[int, set[int]]:
-        """A depth, and the numbers at that depth that `served` covers: while the pool is being
-        split, a shard that is not yet has as many of them as it will have parts."""
-        depths = {shard: self._depth(shard) for shard, _ in served}
-        deepest = max(depths.values(), default=self._pools[pool].depth)
-        numbers: set[int] = set()
-        for shard, depth in depths.items():
-            numbers.update(range(number_of(shard), 1 << deepest, 1 << depth))
-        return deepest, numbers
-
-    def _depth(self, shard: ShardId) -> int:
-        row = self._host.replicas[shard].row
-        assert row is not None, "it is served"
-        return row.depth
-
-    def depths(self, served: Collection[ServedShard]) -> tuple[int, ...]:
-        """Of shards that are served."""
-        return tuple(self._depth(shard) for shard, _ in served)
-
-    def served(self, pool: PoolId, among: Sequence[ShardId] = ()) -> list[ServedShard]:
-        """The shards of `pool` that this node may list now as primary, with their epochs.
-
-        `among` them alone, where any are named.
-
-        Taken before a listing and again after it: what stands in both was covered (rule R3).
-        """
-        host = self._host
-        return [
-            (shard, replica.row.epoch)
-            for shard in among or host.replicas
-            if (replica := host.replicas.get(shard)) is not None
-            and replica.row is not None
-            and pool_of(shard) == pool
-            and host.serves(shard)
-        ]
 
     async def read_upload(
         self, shard: ShardId, bucket: BucketId, key: bytes, upload: bytes
@@ -482,8 +469,12 @@ class ShardService:
         self, shard: ShardId, bucket: BucketId, key: bytes, upload: bytes, after: int, limit: int
     ) -> list[tuple[int, PartRow]]:
         """Up to `limit` parts with numbers above `after`; raises NoSuchUpload."""
+        listed = await self.listed_shards(pool_of(shard), (shard,))
         await self._require_upload(shard, bucket, key, upload)
-        return self._parts(bucket, key, upload, after, limit)
+        parts = self._parts(bucket, key, upload, after, limit)
+        if not listed.covered()[0]:
+            raise NotServed(f"shard {shard_name(shard)} cannot be listed here now")
+        return parts
 
     def _parts(
         self, bucket: BucketId, key: bytes, upload: bytes, after: int = 0, limit: int | None = None
@@ -503,10 +494,10 @@ class ShardService:
         prefix: bytes,
         after: tuple[bytes, bytes],
         limit: int,
-        served: Collection[ServedShard],
+        listed: ListedShards,
     ) -> list[tuple[bytes, bytes, UploadRow]]:
-        """Open uploads past (key, upload id) in the shards in `served`."""
-        depth, numbers = self._places(pool, served)
+        """Open uploads past (key, upload id) in the shards in `listed`."""
+        depth, numbers = listed.places(self._pools[pool].depth)
         _, end = uploads_range(bucket)
         start = upload_key(bucket, max(after[0], prefix), bytes(UPLOAD_ID_BYTES))
         uploads: list[tuple[bytes, bytes, UploadRow]] = []

@@ -43,7 +43,7 @@ class ReadTicket(msgspec.Struct, frozen=True, gc=False):
     """What was so before a read: it must still be so after it (rule R3)."""
 
     epoch: Epoch
-    wait_for: Seq  # A refusal holds once this is committed; a plain read waits for nothing.
+    wait_for: Seq  # A refusal is good once it is committed, a list once it is applied; a read: 0.
 
 
 _NOT_LOOKED_AT = None, None, None, False

@@ -331,13 +331,20 @@ class Primary(ReplicaState):
         return ReadTicket(self.row.epoch, Seq(0))
 
     def begin_list(self, epoch: Epoch, now: float) -> ReadTicket | None:
-        """Before many keys are read at once, by a request that names the epoch it knows (rule R3).
+        """When a request comes to read many keys at once, in `epoch` (rule R3); None: not here.
 
-        None while the index does not show the commit point: ask again after the next `on_applied`.
+        Then wait until the index `shows` the ticket, read, and see that `read_holds`.
         """
         if not self.leads(epoch) or not self.serves() or not self.has_lease(now):
             return None
-        return ReadTicket(epoch, Seq(0)) if self.log.applied == self.log.commit else None
+        return ReadTicket(epoch, self.log.commit)
+
+    def shows(self, ticket: ReadTicket) -> bool:
+        """Whether the index has all that was committed when a list was asked for.
+
+        Not all that is committed by now: a list would never begin while others write.
+        """
+        return self.log.applied >= ticket.wait_for
 
     def refusal_ticket(self, key: bytes, now: float) -> ReadTicket | None:
         """A 412, 304 or 404 for `key` as it is prepared now: good once that is committed."""
