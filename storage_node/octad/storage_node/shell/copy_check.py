@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 Call: TypeAlias = Callable[
     [NodeId, Message, bytes, float], Awaitable[tuple[Message, bytes | memoryview]]
 ]
+UNKNOWN_MAX = 10  # Answers of a source that still counts, before the next one is asked.
 BEHIND_MAX = 3  # Answers of a source that is behind us, before it is taken to stand still.
 
 
@@ -62,14 +63,17 @@ class CopyCheck:
         while digests.now(shard) is None and is_wanted():
             self._ask_count([shard])
             await asyncio.sleep(COUNT_POLL_S)
-        behind, counts = 0, -1
+        behind = unknown = counts = 0
         while is_wanted():
-            stands_still = behind >= BEHIND_MAX
-            theirs = await self._ask(shard, source, count=stands_still and counts < 0)
+            theirs = await self._ask(shard, source, count=behind == BEHIND_MAX)
             if theirs is None:
                 return
             if theirs.digest is None:
-                raise NotComparable(f"{node_name(source)} counts its rows first")
+                unknown += 1
+                if unknown > UNKNOWN_MAX:
+                    raise NotComparable(f"{node_name(source)} counts its rows first")
+                await asyncio.sleep(COUNT_POLL_S)
+                continue
             while digests.seq(shard) < theirs.seq and is_wanted():
                 await asyncio.sleep(DIGEST_POLL_S)
             mine = digests.at(shard, theirs.seq)
@@ -78,10 +82,11 @@ class CopyCheck:
                     return
                 raise Incomplete(f"at seq {theirs.seq} {mine} and not {theirs.digest}")
             behind = behind + 1 if digests.seq(shard) > theirs.seq else 0
-            if stands_still:
-                counts = theirs.counts if counts < 0 else counts
-                if theirs.counts > counts:
-                    return
+            if behind <= BEHIND_MAX:
+                counts = theirs.counts
+            elif theirs.counts > counts:
+                return
+            else:
                 await asyncio.sleep(COUNT_POLL_S)
 
     async def count_both(self, shard: ShardId, source: NodeId) -> None:
