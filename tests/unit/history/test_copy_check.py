@@ -159,7 +159,8 @@ async def checked(answers: Answers, newest: int = 5) -> None:
     """By a receiver without rows that is at seq 5."""
     story = Story(random.Random(1))
     digests = story.receiver.index.digests
-    digests.stand_at(SHARD, Seq(5))
+    for seq in (3, 4, 5):
+        digests.reach(SHARD, Seq(seq))
     check = CopyCheck(story.receiver.index, answers, lambda _: None)
     try:
         checking = asyncio.create_task(check.check(SHARD, Seq(newest), SOURCE, lambda: True))
@@ -182,8 +183,9 @@ async def test_both_are_compared_at_the_seq_of_the_source_once_it_is_reached() -
 
 
 async def test_a_source_that_stands_still_behind_us_has_to_count_its_rows() -> None:
-    still = DigestRead(SHARD, Seq(3), THEIRS, 4)
-    answers = Answers(still, still, still, still, still, DigestRead(SHARD, Seq(3), THEIRS, 5))
+    """What we had at its seq does not count: some rows were still to come."""
+    still = DigestRead(SHARD, Seq(3), MINE, 4)
+    answers = Answers(still, still, still, still, still, DigestRead(SHARD, Seq(3), MINE, 5))
     await checked(answers)
     assert [asked.count for asked in answers.asked] == [False, False, False, True, False, False]
 
