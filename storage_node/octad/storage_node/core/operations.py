@@ -287,8 +287,7 @@ class IndexChanges:
         row = operation.encoded_row
         changes[index_key] = value = encode_value(EncodedObject(location, epoch, seq, row))
         if self._digests is not None:
-            self._digests.change(shard, index_key, before, value)
-            self._digests.reach(shard, seq)
+            self._digests.put_object(shard, seq, index_key, before, value)
         if before is None:  # Else the row has its place in the shard's order already.
             order = bit_reversed(placed_hash(index_key[1:]))
             changes[shard_order_key(order, index_key)] = b""

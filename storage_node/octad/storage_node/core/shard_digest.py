@@ -144,6 +144,25 @@ class ShardDigests:
         if tally.count is not None:
             tally.count.changed(key, rows, xor)
 
+    def put_object(
+        self, shard: ShardId, seq: Seq, key: bytes, before: bytes | None, after: bytes
+    ) -> None:
+        """`change` and `reach` of by far the most entries, spelled out."""
+        tally = self._tallies.get(shard) or self._of(shard)
+        end = 1 + len(decode_encoded_location(after).location)
+        xor = xxh3_64_intdigest(after[end:] + key)
+        rows = 1
+        if before is not None:
+            end = 1 + len(decode_encoded_location(before).location)
+            xor ^= xxh3_64_intdigest(before[end:] + key)
+            rows = 0
+        tally.seq = seq
+        tally.rows += rows
+        tally.xor ^= xor
+        tally.recent.append((seq, tally.rows, tally.xor))
+        if tally.count is not None:
+            tally.count.changed(key, rows, xor)
+
     def reach(self, shard: ShardId, seq: Seq) -> None:
         """The entry at `seq` has changed all that it changes."""
         tally = self._tallies.get(shard) or self._of(shard)
