@@ -19,7 +19,7 @@ from typing import Protocol
 from tests.cluster.process_tree import POLL_S, ProcessTree
 
 OCTAD = Path(sys.executable).with_name("octad")
-READY = b"ready"  # On the line that tells people that every node serves.
+READY = "is ready"  # On the line that tells people which nodes serve.
 START_S_MAX = 30.0
 STOP_S_MAX = 20.0
 EPHEMERAL_PORTS = 32_768  # From here on any connection of this machine may have taken one.
@@ -84,6 +84,10 @@ class DevCluster:
             raise
         return time.monotonic() - started
 
+    def said(self) -> str:
+        """What it has printed since it was started last."""
+        return self.log.read_bytes()[self._log_start :].decode()
+
     def kill(self) -> None:
         """SIGKILL every process at once: what a power cut leaves of the processes."""
         if self.tree is not None:
@@ -129,7 +133,7 @@ class DevCluster:
         self.nodes = [
             RunningNode(node["id"], node["pid"], node["s3"], node["rpc"]) for node in state["nodes"]
         ]
-        return READY in self.log.read_bytes()[self._log_start :]
+        return READY in self.said()
 
     def _fail(self, what: str) -> None:
         assert self.tree is not None

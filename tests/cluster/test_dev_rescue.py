@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.cluster.cluster_process import OCTAD, DevCluster, StartCluster
+from tests.cluster.cluster_process import OCTAD, DevCluster, Refused, StartCluster
 from tests.cluster.s3_clients import s3_client
 
 from octad.client.core.join_token import JoinToken, encode_join_token
@@ -23,7 +23,7 @@ def coordinator(cluster: DevCluster, *words: str | Path) -> tuple[int, str]:
 
 
 def test_a_lost_embedded_store_comes_back_from_a_backup_or_from_the_nodes(
-    start_cluster: StartCluster, tmp_path: Path
+    start_cluster: StartCluster, refused: Refused, tmp_path: Path
 ) -> None:
     cluster = start_cluster()
     with s3_client(cluster) as client:
@@ -50,8 +50,17 @@ def test_a_lost_embedded_store_comes_back_from_a_backup_or_from_the_nodes(
         client.put_object(Bucket="saved", Key="b", Body=b"between")
     cluster.stop()
 
+    store = cluster.data / "store.sqlite"
+    start = cluster.command()[1:]
+    store.write_bytes(b"no database" * 1000)
+    line = refused(*start)
+    assert "the nodes' data is whole" in line
+    assert f"; mv {store} {store}.damaged && octad coordinator rebuild --data " in line
     for file in cluster.data.glob("store.sqlite*"):
         file.unlink()
+    line = refused(*start)
+    assert f"the nodes in {cluster.data} hold data, and the configuration store" in line
+    assert line.endswith(f"; octad coordinator rebuild --data {cluster.data}")
     code, said = coordinator(cluster, "rebuild")
     assert (code, "octad dev" in said) == (0, True), said
     cluster.start()

@@ -42,7 +42,7 @@ SEGMENT_BYTES: Final = 64 * MIB  # Recycled and compacted as a whole; a record n
 RECORD_METADATA_BYTES_MAX: Final = 8 * MIB  # A 5 TiB object names 81,920 extents of 20 bytes each.
 RECORD_DATA_BYTES_MAX: Final = 8 * MIB
 JOURNAL_PENDING_BYTES_MAX: Final = 32 * MIB  # Bulk writers wait while more is not yet durable.
-JOURNAL_OPEN_FILES_MAX: Final = 256
+JOURNAL_OPEN_FILES_MAX: Final = 256  # For reading; fewer where the limit of open files is low.
 DISK_FREE_BYTES_MIN: Final = 256 * MIB  # Two segments, and the index's next flush and compaction.
 
 # The index of a node. Filters and block indexes of all its files stay in memory, 3 bytes a small
@@ -51,7 +51,17 @@ INDEX_MEMTABLE_BYTES: Final = 16 * MIB
 INDEX_MEMTABLES_MAX: Final = 3  # One being filled, two on their way to disk.
 INDEX_CACHE_BYTES_MIN: Final = 8 * MIB
 INDEX_CACHE_SHARE: Final = 1 / 12
+INDEX_OPEN_FILES: Final = 128  # Of 128 MiB each; more where the limit of open files is higher.
 INDEX_BLOCK_BYTES: Final = 2 * KIB  # What a get reads.
+
+# Connections from whoever comes; the limit of open files may allow fewer: `open_file_shares.py`.
+CLIENT_CONNECTIONS_MAX: Final = 8192  # Of S3: heads of strangers then take 256 MiB at most.
+CLIENT_HEAD_BYTES_MAX: Final = 16 * KIB  # S3 allows 8, and a presigned query as much again.
+ADMIN_CONNECTIONS_MAX: Final = 32
+TURNED_AWAY_MAX: Final = 32  # Of each listener: connections beyond its room that are told so.
+CONTROL_CONNECTIONS_MAX: Final = 4096  # Of a coordinator: twice its watchers.
+STORE_CONNECTIONS_MAX: Final = 256  # Of the embedded store, on loopback.
+STORE_CONNECTIONS_OF_ONE: Final = 16  # Of one node, its watches among them.
 
 # Frames between nodes: a piece with its record's metadata and room to spare.
 FRAME_HEADER_BYTES_MAX: Final = 8 * MIB  # A page of 1,000 keys with metadata is the largest header.

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from octad.coordinator.core.cluster_status import NodeFailure
 from octad.coordinator.store.interface import StoreUnavailable
 from octad.sharding.ids import NodeId
 from octad.storage_node.shell import dev_node
@@ -59,7 +60,8 @@ class Site:
         self.dead: list[int] = []
         self.said: list[str] = []
         self.processes: list[FakeProcess] = []
-        around = Surroundings(self._is_taken, self._died, self.said.append)
+        self.failures: dict[NodeId, NodeFailure] = {}
+        around = Surroundings(self._is_taken, self._died, self.said.append, self.failures)
         self.node = NodeProcess(2, self.directory, self.cluster, 9000, "http://none", around)
         monkeypatch.setattr(asyncio, "create_subprocess_exec", self._begin)
         monkeypatch.setattr(dev_node, "RESTART_S_MIN", 0.0)
@@ -156,7 +158,7 @@ async def test_a_node_that_lost_its_disk_comes_back_as_a_new_one_whose_id_is_kep
         here.processes[1].end()
         await here.run(3)
         assert here.dead == [2, 4]
-        assert here.said[-1].startswith("n4 ended; starting it again")
+        assert here.said[-1].startswith("n4 was ended by signal 9; starting it again")
     async with site(tmp_path, monkeypatch) as here:  # The next run, on the same directory.
         assert here.node.id == 4
         here.words = b"node 5\nready\n"
@@ -195,19 +197,55 @@ async def test_what_a_process_says_just_before_it_dies_counts(
 async def test_no_minute_has_more_than_ten_starts_of_a_node_that_ends_again_and_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shortest, sleep, pauses = dev_node.RESTART_S_MIN, asyncio.sleep, list[float]()
+    shortest, pauses = dev_node.RESTART_S_MIN, list[float]()
 
     async def skip(pause_s: float) -> None:
         pauses.append(pause_s)
-        await sleep(0)
+        await asyncio.sleep(0)
 
     async with site(tmp_path, monkeypatch) as here:
         monkeypatch.setattr(dev_node, "RESTART_S_MIN", shortest)
-        monkeypatch.setattr(asyncio, "sleep", skip)
+        monkeypatch.setattr(here.node, "_pause", skip)
         here.end_at_once = True
         here.node.start()
         async with asyncio.timeout(5):
             while len(pauses) < 30:
-                await sleep(0.001)
+                await asyncio.sleep(0.001)
     starts = [0.0, *accumulate(pause + START_S_MIN for pause in pauses)]
     assert all(eleventh - first > 60 for first, eleventh in zip(starts, starts[10:], strict=False))
+
+
+async def test_a_node_that_cannot_start_keeps_its_reason_until_it_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with site(tmp_path, monkeypatch) as here:
+        told: list[NodeFailure] = []
+        here.node.on_failure = told.append
+        here.words = b'failed ["its disk fails","replace it"]\n'
+        here.node.start()
+        for number in range(2):
+            await here.run(number + 1)
+            here.processes[number].end()
+        await here.run(3)
+        assert told == [NodeFailure("n2: its disk fails", "replace it")], "once, though twice tried"
+        assert here.failures == {2: told[0]}
+        here.words = IS_NODE_2
+        here.processes[2].end()
+        await here.run(4)
+        assert here.failures == {}
+        assert here.said == ["n2 serves again"]
+
+
+async def test_a_node_that_waits_to_be_tried_again_holds_up_no_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with site(tmp_path, monkeypatch) as here:
+        monkeypatch.setattr(dev_node, "RESTART_S_MIN", 1000.0)
+        here.words = b""
+        here.node.start()
+        await here.run(1)
+        here.processes[0].end()
+        async with asyncio.timeout(5):
+            while not here.failures:
+                await asyncio.sleep(0)
+            await here.node.stop()

@@ -43,6 +43,7 @@ async def running(
     nodes_expected: int = 0,
     settle_s: float = 0.0,
     token: JoinToken = TOKEN,
+    connections_max: int | None = None,
 ) -> AsyncIterator[tuple[Coordinator, str]]:
     """A coordinator and its URL."""
     listener = listen_on("127.0.0.1:0", "--listen")
@@ -51,7 +52,7 @@ async def running(
         token, STORE_ADDRESS, "etcd", address, "0.1.0", nodes_expected, settle_s
     )
     coordinator = Coordinator(store, config)
-    service = HttpService(coordinator)
+    service = HttpService(coordinator, connections_max)
     await coordinator.start()
     await service.start(listener)
     try:

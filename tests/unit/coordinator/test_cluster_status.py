@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 import pytest
 from tests.unit.coordinator.cluster_records import CLUSTER, incarnation, node, row, view
@@ -15,7 +17,13 @@ from octad.client.core.status_document import (
     decode_status,
 )
 from octad.coordinator.core.cluster_health import not_serving
-from octad.coordinator.core.cluster_status import Departure, cluster_status, shard_statuses
+from octad.coordinator.core.cluster_status import (
+    NO_FAILURES,
+    Departure,
+    NodeFailure,
+    cluster_status,
+    shard_statuses,
+)
 from octad.coordinator.core.cluster_view import ClusterView
 from octad.coordinator.core.known_copies import NOTHING_KNOWN, KnownCopies
 from octad.sharding.ids import Epoch, NodeId, Seq, parse_shard_name
@@ -35,6 +43,7 @@ def status(
     removed: tuple[NodeId, ...] = (),
     problems: tuple[str, ...] = (),
     copies: KnownCopies = NOTHING_KNOWN,
+    failures: Mapping[NodeId, NodeFailure] = NO_FAILURES,
 ) -> ClusterStatus:
     return cluster_status(
         CLUSTER,
@@ -46,6 +55,7 @@ def status(
         removed=removed,
         problems=problems,
         copies=copies,
+        failures=failures,
     )
 
 
@@ -82,6 +92,12 @@ def test_a_dead_primary_makes_a_shard_unavailable_and_a_dead_member_blocks_its_w
     found = status(seen)
     assert found.state == "degraded"
     assert f"n{down} is not live" in found.problems
+
+
+def test_why_a_node_cannot_start_is_a_problem() -> None:
+    seen = view(live=[record for record in NODES if record.id != 3], known=[3], rows=ROWS)
+    found = status(seen, failures={NodeId(3): NodeFailure("n3 cannot start: …", "replace it")})
+    assert "n3 cannot start: …; replace it" in found.problems
 
 
 def test_a_node_that_was_removed_is_not_missed() -> None:
@@ -214,7 +230,7 @@ def test_copies_of_no_use_and_full_disks_are_named_with_what_to_do() -> None:
     assert [each.read_only for each in found.nodes] == [False, False, True]
     assert found.state == "degraded"
     assert found.problems == (
-        "n1 has void copies of 4 shards (0/0, 0/1, 0/2, …): drain it and empty its disk",
+        "n1 has void copies of 4 shards (0/0, 0/1, 0/2, …): octad doctor tells what to do",
         "n2 failed in 1 shard (0/0): restart it",
         "the damaged index of n3 is made anew",
         "n3 refuses writes: its disk is full",

@@ -115,6 +115,14 @@ async def test_another_replica_count_is_refused_and_changes_nothing(store: Embed
     assert await store.range("") == before
 
 
+async def test_what_changes_with_use_is_not_compared(store: EmbeddedStore) -> None:
+    await create(store)
+    split = PoolRecord(PoolId(0), 3, 5, min_copies=1)
+    await store.transact([], [Put(KEYS.pool(PoolId(0)), msgspec.json.encode(split))])
+    await create(store)
+    assert await pool_of_cluster(store, TOKEN) == split
+
+
 async def test_a_new_secret_replaces_the_old_one(store: EmbeddedStore) -> None:
     await create(store)
     await ensure_access_key(store, TOKEN, "octad", "new-secret")

@@ -7,7 +7,7 @@ from tests.unit.coordinator.cluster_records import incarnation, node, row, view
 
 from octad.client.core.doctor_document import DoctorDocument, Finding, doctor_text, exit_code
 from octad.client.core.status_document import CopyingStatus
-from octad.coordinator.core.cluster_status import Departure
+from octad.coordinator.core.cluster_status import Departure, NodeFailure
 from octad.coordinator.core.cluster_view import ClusterView
 from octad.coordinator.core.diagnosis import Known, findings
 from octad.coordinator.core.forced_recovery import forced_recovery
@@ -127,6 +127,15 @@ def test_a_node_that_is_away_is_named_with_since_when_and_what_it_held() -> None
     removed = Stored(NodeSettings(removed=True), Revision(1), b"")
     placement = PlacementView(seen, settings={NodeId(3): removed})
     assert "node-away" not in diagnose(seen, 2, placement=placement)
+
+
+def test_of_a_node_that_cannot_start_its_supervisor_knows_why() -> None:
+    seen = view(live=NODES[:2], known=[3], rows=[row(1, 2, 3, depth=0)], depth=0)
+    failures = {NodeId(3): NodeFailure("n3 cannot start: its disk fails", "replace it")}
+    found = {each.code: each for each in findings(Known(PlacementView(seen), failures=failures))}
+    assert found["node-failed"].what == "n3 cannot start: its disk fails"
+    assert found["node-failed"].fix == "replace it"
+    assert "node-away" not in found, "it is said once"
 
 
 def test_too_few_nodes_to_take_a_missing_copy_is_said_with_who_is_drained() -> None:

@@ -66,3 +66,10 @@ async def test_verify_names_file_and_offset_of_damage(
 def test_a_directory_without_a_journal_is_named(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="journal is not there; name a node's data directory"):
         run("verify", str(tmp_path))
+
+
+def test_a_note_that_is_damaged_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "journal").mkdir()
+    (tmp_path / "journal" / "retired.json").write_text("{")
+    with pytest.raises(CommandError, match=r"retired.json is damaged .*; octad doctor tells"):
+        run("verify", str(tmp_path))

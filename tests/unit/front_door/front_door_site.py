@@ -22,6 +22,7 @@ from botocore.config import Config
 from tests.unit.front_door.memory_store import MemoryStore
 
 from octad.client.core.sigv4 import UNSIGNED_PAYLOAD, Credentials, sign_request
+from octad.sharding.limits import CLIENT_CONNECTIONS_MAX
 from octad.storage_node.shell.front_door.server import FrontDoor
 
 if TYPE_CHECKING:
@@ -56,7 +57,13 @@ class RawAnswer:
 class FrontDoorSite:
     """The front door, its store, and clients of it."""
 
-    def __init__(self, region: str = REGION, *, all_through_aiohttp: bool = False) -> None:
+    def __init__(
+        self,
+        region: str = REGION,
+        *,
+        all_through_aiohttp: bool = False,
+        connections_max: int = CLIENT_CONNECTIONS_MAX,
+    ) -> None:
         self.region = region
         self.all_through_aiohttp = all_through_aiohttp
         self.store = MemoryStore()
@@ -67,6 +74,7 @@ class FrontDoorSite:
             region,
             lambda: next(numbers).to_bytes(16, "big"),
             all_through_aiohttp=all_through_aiohttp,
+            connections_max=connections_max,
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="front door")

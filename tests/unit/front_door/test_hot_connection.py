@@ -275,6 +275,9 @@ def test_a_connection_without_a_whole_head_is_closed_in_the_end() -> None:
         assert not site.transport.closed
         site.connection.look(now + IDLE_S_MAX + 1)
         assert site.transport.closed
+        assert not site.transport.aborted, "its last answer may still be on its way"
+        site.connection.look(now + IDLE_S_MAX + 3)
+        assert site.transport.aborted, "and is not waited for without an end"
 
     in_loop(run)
 

@@ -26,7 +26,7 @@ from octad.sharding.ids import NodeId
 from octad.storage_node.core.frame_format import FRAME_VERSION, PREFIX
 from octad.storage_node.core.peer_handshake import HELLO, MAGIC, PROTOCOL_VERSION, RECORD
 from octad.storage_node.core.peer_refusal import PeerRefused, Refusal
-from octad.storage_node.shell.refusal_log import PEERS_REMEMBERED_MAX, RefusalLog
+from octad.storage_node.shell.refusal_log import PEERS_LOGGED_MAX, RefusalLog
 
 Nodes = dict[NodeId, PeerNode]
 Tampered = tuple[PeerNode, PeerNode, TamperingProxy]
@@ -263,7 +263,9 @@ def test_a_flood_of_strangers_does_not_fill_memory_or_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     log = RefusalLog()
-    for number in range(PEERS_REMEMBERED_MAX + 500):
+    for number in range(1000):
         log.add(f"10.0.{number >> 8}.{number & 255}", PeerRefused(Refusal.KEY, "no secret"))
-    assert len(log._logged_at) == len(caplog.records) == PEERS_REMEMBERED_MAX
-    assert log.counts[Refusal.KEY] == PEERS_REMEMBERED_MAX + 500
+    assert len(log._logged_at[Refusal.KEY]) == len(caplog.records) == PEERS_LOGGED_MAX
+    assert log.counts[Refusal.KEY] == 1000
+    log.add("10.0.0.1", PeerRefused(Refusal.TLS, "no TLS"))
+    assert len(caplog.records) == PEERS_LOGGED_MAX + 1, "another reason is told all the same"

@@ -30,6 +30,7 @@ from octad.sharding.ids import NodeId, node_name, shard_name
 from octad.sharding.shard_map import Member, ShardMap, ShardRow
 
 SHARDS_NAMED_MAX = 3
+NO_FAILURES: Mapping[NodeId, NodeFailure] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,14 @@ class Departure:
 
     record: NodeRecord
     gone_since_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFailure:
+    """Why a node does not run, and what mends it: a supervisor's word, who starts it again."""
+
+    what: str
+    fix: str
 
 
 def shown_endpoint(url: str) -> str:
@@ -58,6 +67,7 @@ def cluster_status(
     problems: tuple[str, ...] = (),
     copies: KnownCopies = NOTHING_KNOWN,
     whole_in_s: float | None = None,
+    failures: Mapping[NodeId, NodeFailure] = NO_FAILURES,
 ) -> ClusterStatus:
     """The status that `view` amounts to; `problems` are those the caller knows of already.
 
@@ -68,7 +78,8 @@ def cluster_status(
         _pool_status(pool, view, shard_map, nodes_expected, copies) for pool in _sorted_pools(view)
     )
     nodes = _node_statuses(view, departures, removed, copies)
-    found = (*problems, *_pool_problems(pools), *_node_problems(nodes))
+    failed = [f"{failure.what}; {failure.fix}" for _, failure in sorted(failures.items())]
+    found = (*problems, *_pool_problems(pools), *_node_problems(nodes), *failed)
     if any(pool.shards["forming"] for pool in pools) or not pools:
         state: ClusterState = "forming"
     else:
@@ -255,7 +266,7 @@ def _node_problems(nodes: tuple[NodeStatus, ...]) -> list[str]:
             )
         if node.void:
             problems.append(
-                f"{node.name} has void copies of {_named(node.void)}: drain it and empty its disk"
+                f"{node.name} has void copies of {_named(node.void)}: octad doctor tells what to do"
             )
     versions = sorted({node.version for node in nodes if node.live and node.version})
     if len(versions) > 1:

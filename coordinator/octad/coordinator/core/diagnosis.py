@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from octad.client.core.doctor_document import Finding, Urgency
 from octad.client.core.shown_amounts import shown_bytes, shown_time
-from octad.coordinator.core.cluster_status import Departure
+from octad.coordinator.core.cluster_status import NO_FAILURES, Departure, NodeFailure
 from octad.coordinator.core.forced_recovery import candidates, complete_members, is_orphaned
 from octad.coordinator.core.known_copies import NOTHING_KNOWN, KnownCopies
 from octad.coordinator.core.node_report import INDEX_REBUILDING
@@ -41,6 +41,7 @@ class Known:
     has_leader: bool = True
     store_age_s: float = 0.0
     problems: tuple[str, ...] = ()  # Why the leader's plans, or its duties, do not go on.
+    failures: Mapping[NodeId, NodeFailure] = field(default_factory=lambda: NO_FAILURES)
 
 
 def findings(known: Known) -> list[Finding]:
@@ -53,6 +54,7 @@ def findings(known: Known) -> list[Finding]:
         *_indexes(known),
         *_read_only(known),
         *_failed(known),
+        *_not_started(known),
         *_away(known),
         *_without_spare(known),
         *_different(known),
@@ -208,6 +210,12 @@ def _being_copied(known: Known) -> Iterator[Finding]:
 # -- nodes -------------------------------------------------------------------------------------
 
 
+def _not_started(known: Known) -> Iterator[Finding]:
+    """In place of `node-away`, where it is known why."""
+    for _, failure in sorted(known.failures.items()):
+        yield Finding("node-failed", "to-do", failure.what, failure.fix)
+
+
 def _away(known: Known) -> Iterator[Finding]:
     view = known.placement
     holds: dict[NodeId, list[ShardId]] = defaultdict(list)
@@ -220,6 +228,8 @@ def _away(known: Known) -> Iterator[Finding]:
     for node, identity in sorted(view.cluster.identities.items()):
         if node in view.cluster.nodes or view.settings_of(node).removed:
             continue
+        if node in known.failures:
+            continue  # A finding of its own.
         name, gone = node_name(identity.id), known.departures.get(node)
         since = f" since {_moment(gone.gone_since_ms)}" if gone is not None else ""
         what = f"{_shards(holds[node])} had copies there" if holds[node] else "no data concerned"
@@ -257,7 +267,8 @@ def _void(known: Known) -> Iterator[Finding]:
             "to-do",
             f"{name} has void copies of {_shards(shards)}: they were recovered without it, and it"
             " can not take them again",
-            f"octad node drain {name}, stop it, empty its disk, start it: it joins as a new node",
+            f"octad node drain {name}; then stop it, move its data directory away (writes that were"
+            " lost may still be in there) and start it: it joins as a new node",
         )
 
 

@@ -23,7 +23,7 @@ from octad.coordinator.store.interface import (
     Put,
     Revision,
 )
-from octad.sharding.ids import Epoch, NodeId, node_name
+from octad.sharding.ids import Epoch, NodeId, ShardId, node_name
 from octad.sharding.shard_map import (
     FormerMember,
     GivenUp,
@@ -58,6 +58,16 @@ def complete_members(row: ShardRow) -> list[Member]:
 def is_orphaned(row: ShardRow, live: Live) -> bool:
     """Whether no member that has all of history is there."""
     return not any(_is_live(live, each.node, each.incarnation) for each in complete_members(row))
+
+
+def held_alone(rows: Mapping[ShardId, ShardRow], node: NodeId, incarnation: str) -> list[ShardId]:
+    """The shards of which this disk has all of history, and no other one."""
+    disk = {(node, incarnation)}
+    return [
+        shard
+        for shard, row in sorted(rows.items())
+        if {(each.node, each.incarnation) for each in complete_members(row)} == disk
+    ]
 
 
 def candidates(row: ShardRow, live: Live) -> list[FormerMember]:

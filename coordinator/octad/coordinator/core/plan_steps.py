@@ -92,7 +92,7 @@ def _addition(row: ShardRow, plan: ShardPlan, add: Replica | None) -> NextStep |
         return None
     if row.has_given_up(add.node, add.incarnation):
         return Refuse(
-            f"the copy on {node_name(add.node)} was given up by a recovery: empty its disk first"
+            f"the copy on {node_name(add.node)} was given up by a recovery: see octad doctor"
         )
     member = row.member(add.node)
     if member is not None and member.incarnation != add.incarnation:

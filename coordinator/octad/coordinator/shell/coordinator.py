@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -25,7 +26,13 @@ from octad.client.core.status_document import (
 )
 from octad.coordinator.core.admission import ADDRESS_IN_USE, Admission, JoinRefused, admit
 from octad.coordinator.core.cluster_health import may_not_go_down, not_serving
-from octad.coordinator.core.cluster_status import cluster_status, shard_statuses, shown_endpoint
+from octad.coordinator.core.cluster_status import (
+    NO_FAILURES,
+    NodeFailure,
+    cluster_status,
+    shard_statuses,
+    shown_endpoint,
+)
 from octad.coordinator.core.cluster_view import BadRecord, ClusterView, decode_record
 from octad.coordinator.core.diagnosis import Known, findings
 from octad.coordinator.core.first_map import first_map, nodes_missing
@@ -96,10 +103,19 @@ class Joined:
 
 
 class Coordinator:
-    """One of a cluster's coordinators. The store stays the caller's, who closes it afterwards."""
+    """One of a cluster's coordinators. The store stays the caller's, who closes it afterwards.
 
-    def __init__(self, store: ConfigStore, config: CoordinatorConfig) -> None:
+    `failures` are those of nodes that the caller starts, as they are whenever they are asked for.
+    """
+
+    def __init__(
+        self,
+        store: ConfigStore,
+        config: CoordinatorConfig,
+        failures: Mapping[NodeId, NodeFailure] = NO_FAILURES,
+    ) -> None:
         self.config = config
+        self._failures = failures
         self._store = store
         self._keys = StoreKeys(config.token.cluster)
         self.changed = ChangeSignal()  # Of anything that `status` or the map shows.
@@ -218,6 +234,7 @@ class Coordinator:
             problems=(*((self._problem,) if self._problem else ()), *self._staleness()),
             copies=copies,
             whole_in_s=self.reports.whole_in_s(copies),
+            failures=self._failures,
         )
 
     def shards(self) -> list[ShardStatus]:
@@ -237,6 +254,7 @@ class Coordinator:
                 self._leader.entries.get(self._keys.leader) is not None,
                 min(self.age_s, 1e9),
                 (*((self._problem,) if self._problem else ()), *problems),
+                self._failures,
             )
         )
 

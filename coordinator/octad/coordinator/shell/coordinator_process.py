@@ -25,6 +25,7 @@ from octad.client.core.join_token import (
 from octad.client.shell.command import CommandError
 from octad.client.shell.listener import listen_on
 from octad.client.shell.log_lines import set_up_logging
+from octad.client.shell.open_files import take_open_files
 from octad.coordinator.core.access_keys import BadCredentials, check_credentials
 from octad.coordinator.core.cluster_status import shown_endpoint
 from octad.coordinator.core.cluster_view import BadRecord
@@ -64,6 +65,7 @@ class CoordinatorOptions:
 def run_coordinator(options: CoordinatorOptions) -> None:
     """Returns after SIGTERM or SIGINT; raises CommandError when it cannot start."""
     set_up_logging()
+    take_open_files()
     with (
         suppress(asyncio.CancelledError),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,

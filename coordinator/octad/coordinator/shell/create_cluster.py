@@ -31,10 +31,10 @@ _ATTEMPTS = 5
 
 
 class PoolDiffers(Exception):
-    """The cluster stands already, with another replica count or depth than asked for."""
+    """The cluster stands already, with another replica count than asked for."""
 
     def __init__(self, pool: PoolRecord) -> None:
-        super().__init__(f"the cluster has {pool.replicas} replicas and {1 << pool.depth} shards")
+        super().__init__(f"the cluster keeps {pool.replicas} copies")
         self.pool = pool
 
 
@@ -93,7 +93,7 @@ async def create_cluster(
         registry = await store.get(CLUSTERS)
         found = await pool_of_cluster(store, token)
         if found is not None:
-            if found != pool:
+            if found.replicas != replicas:  # The rest changes with use: splits make it deeper.
                 raise PoolDiffers(found)
             break
         clusters = _cluster_list(registry)

@@ -31,6 +31,8 @@ from octad.client.core.service_records import (
     SESSIONS_PATH,
     BadRegistration,
 )
+from octad.client.shell.http_listener import HttpListener
+from octad.client.shell.open_files import open_files_limit
 from octad.client.shell.steady_clock import SteadyClock
 from octad.coordinator.core.admission import JoinRefused
 from octad.coordinator.core.api import OPERATIONS
@@ -39,11 +41,16 @@ from octad.coordinator.core.join_messages import AUTH_PURPOSE, RefusalMessage
 from octad.coordinator.shell.coordinator import Coordinator
 from octad.coordinator.shell.http_answers import BadParameter, json_answer
 from octad.coordinator.shell.http_reads import HttpReads, NotReady
-from octad.coordinator.shell.http_watches import HttpWatches, TooManyWatchers
+from octad.coordinator.shell.http_watches import (
+    HttpWatches,
+    TooManyWatchers,
+    watchers_max_of,
+)
 from octad.coordinator.shell.http_writes import HttpWrites
 from octad.coordinator.shell.placement_routes import PlacementRoutes
 from octad.coordinator.shell.service_registry import InstanceTaken, SessionGone
 from octad.coordinator.store.interface import StoreUnavailable
+from octad.sharding.limits import CONTROL_CONNECTIONS_MAX
 
 REQUEST_BYTES_MAX = 64 * 1024
 _BODY_TIMEOUT_S = 10.0
@@ -64,17 +71,23 @@ _REFUSALS: dict[type[Exception], tuple[int, str, bool]] = {
 
 
 class HttpService:
-    """Serves one coordinator on a socket that is bound already."""
+    """Serves one coordinator on a socket that is bound already.
 
-    def __init__(self, coordinator: Coordinator) -> None:
+    Without `connections_max`, half of the files that may be open may be connections to it.
+    """
+
+    def __init__(self, coordinator: Coordinator, connections_max: int | None = None) -> None:
         self._coordinator = coordinator
+        if connections_max is None:
+            connections_max = min(open_files_limit() // 2, CONTROL_CONNECTIONS_MAX)
+        self._connections_max = connections_max
         self._token = coordinator.config.token
         self._join_key = self._token.key_for(AUTH_PURPOSE)
         self._registration_key = self._token.key_for(REGISTRATION_PURPOSE)
         self._clock = SteadyClock()
         self._window = ReplayWindow(floor_ms=self._clock.now_ms())
-        self._watches = HttpWatches(coordinator.feed)
-        self._runner: web.AppRunner | None = None
+        self._watches = HttpWatches(coordinator.feed, watchers_max_of(connections_max))
+        self._listener: HttpListener | None = None
 
     async def start(self, listener: socket.socket) -> None:
         """Serve on `listener`, which the service closes when it stops."""
@@ -94,15 +107,14 @@ class HttpService:
                 add("HEAD", operation.path, handlers[operation.name])
             add(operation.method, operation.path, handlers[operation.name])
         self._coordinator.metrics.watchers = lambda: self._watches.watchers
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_S)
-        await self._runner.setup()
-        await web.SockSite(self._runner, listener).start()
+        self._listener = HttpListener(application, self._connections_max, _SHUTDOWN_S)
+        await self._listener.start_on(listener)
 
     async def stop(self) -> None:
         """Take no more requests; finish those under way."""
         self._watches.stop()
-        if self._runner is not None:
-            await self._runner.cleanup()
+        if self._listener is not None:
+            await self._listener.stop()
 
     def _guard(self) -> Middleware:
         metrics = self._coordinator.metrics

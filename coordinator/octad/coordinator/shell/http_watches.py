@@ -30,8 +30,9 @@ class TooManyWatchers(Exception):
 class HttpWatches:
     """The handler of the `events` endpoint."""
 
-    def __init__(self, feed: ClusterFeed) -> None:
+    def __init__(self, feed: ClusterFeed, watchers_max: int) -> None:
         self._feed = feed
+        self._watchers_max = watchers_max
         self._streams: set[asyncio.Task[None]] = set()
         self.watchers = 0
 
@@ -44,8 +45,8 @@ class HttpWatches:
         prefix = _prefix_of(request)
         token = _token_of(request)
         wait_s = wait_of(request)
-        if self.watchers >= WATCHERS_MAX:
-            raise TooManyWatchers(f"{WATCHERS_MAX} watchers are here already")
+        if self.watchers >= self._watchers_max:
+            raise TooManyWatchers(f"{self._watchers_max} watchers are here already")
         self.watchers += 1
         try:
             await self._feed.current()
@@ -92,6 +93,11 @@ class HttpWatches:
                 position, wait_s = told.position, HEARTBEAT_S
         except ConnectionResetError:
             return  # The watcher has gone.
+
+
+def watchers_max_of(connections_max: int) -> int:
+    """A watcher's request has no end, so watchers leave some connections to everybody else."""
+    return min(WATCHERS_MAX, connections_max * 3 // 4)
 
 
 def _prefix_of(request: web.Request) -> str:

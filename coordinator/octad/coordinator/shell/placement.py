@@ -127,7 +127,10 @@ class Placement:
         """Raises JoinRefused for a node that was removed: its disk shows what is long gone."""
         if self.view().settings_of(node).removed:
             name = node_name(node)
-            reason = f"{name} was removed: empty its disk, and it comes back as a new node"
+            reason = (
+                f"{name} was removed, so other nodes have all that it had: move its data directory"
+                " away, and it comes back as a new node"
+            )
             raise JoinRefused("removed", reason)
 
     async def ask(self, action: str, request: PlanRequest) -> PlanAnswer:

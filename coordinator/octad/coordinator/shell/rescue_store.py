@@ -24,7 +24,11 @@ from octad.client.shell.coordinator_option import (
 from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.interface import ConfigStore
 from octad.coordinator.store.open_store import StoreAddress, open_store
-from octad.coordinator.store.sqlite_log import StoreFileInUse, StoreFileUnusable
+from octad.coordinator.store.sqlite_log import (
+    StoreFileDamaged,
+    StoreFileInUse,
+    StoreFileUnusable,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +71,13 @@ async def _of_dev(data: Path, token: JoinToken) -> RescueStore:
     except StoreFileInUse:
         url = str(_read(data / DEV_FILE).get(DEV_STORE_FIELD))
         return RescueStore(open_store(StoreAddress("http", (url,)), token), False)
-    except StoreFileUnusable as error:
+    except StoreFileDamaged as error:
         raise CommandError(
             str(error), f"move {data / DEV_STORE_FILE} away to begin with an empty store"
+        ) from error
+    except StoreFileUnusable as error:
+        raise CommandError(
+            str(error), "use the octad that wrote it, or mend its permissions"
         ) from error
 
 

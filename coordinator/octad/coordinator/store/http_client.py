@@ -45,7 +45,7 @@ from octad.coordinator.store.interface import (
     StoreUnavailable,
 )
 from octad.coordinator.store.transaction_rules import check_transaction
-from octad.sharding.limits import KIB
+from octad.sharding.limits import KIB, STORE_CONNECTIONS_OF_ONE
 
 CALL_S_MAX = 5.0
 CONNECT_S_MAX = 2.0
@@ -186,7 +186,8 @@ class HttpStore:
         if self._closed:
             raise StoreUnavailable("the configuration store is closed on this side")
         if self._session is None:
-            self._session = aiohttp.ClientSession(auto_decompress=False)
+            connector = aiohttp.TCPConnector(limit=STORE_CONNECTIONS_OF_ONE)
+            self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
         headers = {AUTHORIZATION_HEADER: authorization, "Content-Type": "application/json"}
         data = body if len(body) < LARGE_BODY_BYTES_MIN else io.BytesIO(body)
         return self._session.post(self._url + path, data=data, headers=headers, timeout=timeout)

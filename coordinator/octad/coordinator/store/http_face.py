@@ -22,6 +22,7 @@ from octad.client.core.internal_auth import (
     sign_answer,
     verify,
 )
+from octad.client.shell.http_listener import HttpListener, body_in_time
 from octad.client.shell.steady_clock import SteadyClock
 from octad.coordinator.store.http_format import (
     PATH,
@@ -44,7 +45,7 @@ from octad.coordinator.store.interface import (
     StoreUnavailable,
 )
 from octad.coordinator.store.watching import watching
-from octad.sharding.limits import STORE_TRANSACTION_BYTES_MAX
+from octad.sharding.limits import STORE_CONNECTIONS_MAX, STORE_TRANSACTION_BYTES_MAX
 
 BODY_BYTES_MAX = 2 * STORE_TRANSACTION_BYTES_MAX  # Base64 and the rest of the JSON.
 SHUTDOWN_S = 1.0  # For answers under way when the face stops.
@@ -62,7 +63,7 @@ class HttpFace:
         self._clock = SteadyClock()
         self._window = ReplayWindow(floor_ms=self._clock.now_ms())
         self._watches: set[asyncio.Task[None]] = set()
-        self._runner: web.AppRunner | None = None
+        self._listener: HttpListener | None = None
         self._calls: dict[str, Callable[[bytes], Awaitable[object]]] = {
             "range": self._range,
             "get": self._get,
@@ -76,26 +77,20 @@ class HttpFace:
         """Listen; the URL to reach it. Raises OSError where it cannot."""
         application = web.Application(client_max_size=BODY_BYTES_MAX)
         application.router.add_route("*", "/{anything:.*}", self._handle)
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=SHUTDOWN_S)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, host, port).start()
-        except OSError:
-            await runner.cleanup()
-            raise
-        self._runner = runner
-        bound_host, bound_port = runner.addresses[0][:2]
-        return f"http://{f'[{bound_host}]' if ':' in bound_host else bound_host}:{bound_port}"
+        listener = HttpListener(application, STORE_CONNECTIONS_MAX, SHUTDOWN_S)
+        bound_port = await listener.start(host, port)
+        self._listener = listener
+        return f"http://{f'[{host}]' if ':' in host else host}:{bound_port}"
 
     async def stop(self) -> None:
         """Watches end at once, as for a lost connection; the store stays open."""
         for watch in self._watches:
             watch.cancel()
-        if self._runner is not None:
-            await self._runner.cleanup()
+        if self._listener is not None:
+            await self._listener.stop()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
-        body = await request.read()
+        body = await body_in_time(request)
         authorization = request.headers.get(AUTHORIZATION_HEADER)
         try:
             verify(

@@ -43,6 +43,10 @@ class StoreFileInUse(StoreFileUnusable):
     """Another process has it open."""
 
 
+class StoreFileDamaged(StoreFileUnusable):
+    """It is not what a store has written."""
+
+
 @dataclass(slots=True)
 class LogEntry:
     """What one commit writes."""
@@ -73,7 +77,7 @@ class SqliteLog:
             raise StoreFileUnusable(f"{path}: {error}") from error
         except sqlite3.DatabaseError as error:
             self._db.close()
-            raise StoreFileUnusable(f"{path}: damaged: {error}") from error
+            raise StoreFileDamaged(f"{path}: damaged: {error}") from error
         except StoreFileUnusable:
             self._db.close()
             raise
@@ -128,7 +132,7 @@ class SqliteLog:
             self._db.execute("COMMIT")
         complaints = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if complaints != "ok":
-            raise StoreFileUnusable(f"{self._path}: damaged: {complaints}")
+            raise StoreFileDamaged(f"{self._path}: damaged: {complaints}")
 
     def _create(self) -> None:
         for statement in SCHEMA.split(";"):

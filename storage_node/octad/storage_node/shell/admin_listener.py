@@ -28,8 +28,10 @@ from octad.client.core.internal_auth import (
 )
 from octad.client.core.join_token import JoinToken
 from octad.client.core.refusal import RefusalMessage
+from octad.client.shell.http_listener import HttpListener, body_in_time
 from octad.client.shell.steady_clock import SteadyClock
 from octad.coordinator.core.kept_cluster import KEPT_PATH, KEPT_PURPOSE
+from octad.sharding.limits import ADMIN_CONNECTIONS_MAX
 from octad.storage_node.shell.node_metrics import NodeMetrics
 
 BODY_BYTES_MAX = 1024
@@ -55,7 +57,7 @@ class AdminListener:
         self._metrics = metrics
         self._not_ready = not_ready
         self._kept = kept
-        self._runner: web.AppRunner | None = None
+        self._listener: HttpListener | None = None
 
     async def start(self, address: Address) -> int:
         """Listen, and give the port (for port 0); raises OSError where it cannot be had."""
@@ -64,20 +66,14 @@ class AdminListener:
         application.router.add_get("/healthz", self._answer_health)
         application.router.add_get("/readyz", self._answer_ready)
         application.router.add_post(KEPT_PATH, self._answer_kept)
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_S)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, address.host, address.port).start()
-        except OSError:
-            await runner.cleanup()
-            raise
-        self._runner = runner
-        port: int = runner.addresses[0][1]
+        listener = HttpListener(application, ADMIN_CONNECTIONS_MAX, _SHUTDOWN_S)
+        port = await listener.start(address.host, address.port)
+        self._listener = listener
         return port
 
     async def stop(self) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
+        if self._listener is not None:
+            await self._listener.stop()
 
     async def _answer_metrics(self, request: web.Request) -> web.Response:
         body, content_type = self._metrics.exposition(request.headers.get("Accept", ""))
@@ -94,7 +90,7 @@ class AdminListener:
 
     async def _answer_kept(self, request: web.Request) -> web.Response:
         authorization = request.headers.get(AUTHORIZATION_HEADER)
-        status, body = self._refusal(request, await request.read(), authorization)
+        status, body = self._refusal(request, await body_in_time(request), authorization)
         if status == 200:
             log.info("telling %s what is kept of the cluster", request.remote)
             body = await self._kept()

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import msgspec
 
+from octad.client.shell.seldom_log import SeldomLog
 from octad.sharding.ids import ShardId
 from octad.sharding.limits import (
     COMPACTION_BYTES_PER_S,
@@ -77,7 +78,8 @@ from octad.storage_node.shell.segment_file import open_segment, segment_path, se
 log = logging.getLogger(__name__)
 
 _LOCAL_KINDS = (RecordKind.COPY, RecordKind.HISTORY_DELETED, RecordKind.HISTORY_COPIED)
-_FULL = (errno.ENOSPC, errno.EDQUOT)  # Room may come; any other error is the disk's own.
+# Room may come, and files be closed; any other error is the disk's own.
+_PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
 
 
 class Compactor:
@@ -100,21 +102,25 @@ class Compactor:
         self._pinned: list[tuple[float, SegmentId]] = []
         # Copies that wait to be durable: where, whose row, from where, to where, written first in.
         self._moves: list[tuple[Position, bytes | None, Location, Location, SegmentId]] = []
+        self._waits_log = SeldomLog(log)
         self.copied_bytes = 0
         self.freed_bytes = 0
         self.segments_freed = 0
 
     async def run(self) -> None:
         """Compact whatever is worth it, for ever."""
-        self.finish_earlier_work()
+        begun = False
         while True:
             try:
+                if not begun:
+                    self.finish_earlier_work()
+                    begun = True
                 if not await self.compact():
                     await asyncio.sleep(COMPACTION_POLL_S)
             except (JournalFull, OSError) as error:
-                if isinstance(error, OSError) and error.errno not in _FULL:
+                if isinstance(error, OSError) and error.errno not in _PASSING:
                     raise
-                log.warning("compaction waits: %s", error)
+                self._waits_log.warning("compaction waits: %s", error)
                 await asyncio.sleep(COMPACTION_POLL_S)
             await self.let_go()
 

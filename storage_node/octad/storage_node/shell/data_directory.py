@@ -21,6 +21,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -200,7 +201,8 @@ class DataDirectory:
     def close(self) -> None:
         """Unlock, and say that whoever copies it from now on gets all of it."""
         try:
-            self._disk.truncate(self._lock, 0)
+            with suppress(OSError):  # Where nobody can say so, copies are refused: that is safe.
+                self._disk.truncate(self._lock, 0)
         finally:
             self._disk.close(self._lock)
 

@@ -24,6 +24,7 @@ import msgspec
 from octad.client.core.join_token import encode_join_token
 from octad.client.shell.command import CommandError
 from octad.coordinator.shell.create_cluster import new_access_key, new_join_token
+from octad.storage_node.shell.data_directory import SUPERBLOCK_NAME
 
 FORMAT_VERSION = 1
 CLUSTER_FILE = "cluster.json"
@@ -120,7 +121,13 @@ class DevDirectory:
         known.rpc_ports += free_ports(missing, others)
         known.node_ids += [0] * (known.nodes - len(known.node_ids))
         self.write_cluster(known)
+        if etcd:
+            known.etcd = tuple(etcd)  # Kept once it has turned out to hold the cluster.
         return known
+
+    def holds_data(self) -> bool:
+        """Whether a node ever ran here."""
+        return any(self.path.glob(f"n*/{SUPERBLOCK_NAME}"))
 
     def write_cluster(self, cluster: DevCluster) -> None:
         """Keep it for the next run."""
@@ -136,6 +143,10 @@ class DevDirectory:
             data = file.read_bytes()
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise CommandError(
+                f"cannot read {file}: {error.strerror}", "mend its permissions, or its disk"
+            ) from error
         try:
             version = msgspec.json.decode(data, type=dict[str, msgspec.Raw])["format"]
             if int(bytes(version)) > FORMAT_VERSION:
@@ -146,7 +157,8 @@ class DevDirectory:
             return msgspec.json.decode(data, type=DevCluster)
         except (msgspec.DecodeError, KeyError, ValueError) as error:
             raise CommandError(
-                f"{file} makes no sense ({error})", "restore it, or start over with --fresh"
+                f"{file} makes no sense ({error}); the data beside it is whole",
+                "put back what it was: it has the cluster's join token and keys",
             ) from error
 
     def _refuse_foreign(self) -> None:
@@ -170,11 +182,10 @@ class DevDirectory:
         """Whole or not at all, and on disk when this returns."""
         temporary = self.path / f"{name}.new"
         descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-        try:
-            os.write(descriptor, data + b"\n")
+        with os.fdopen(descriptor, "wb") as new:
+            new.write(data + b"\n")
+            new.flush()
             os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
         temporary.replace(self.path / name)
         directory = os.open(self.path, os.O_RDONLY)
         try:
@@ -241,21 +252,17 @@ def _new_cluster(
 def _check_same(
     known: DevCluster, path: Path, nodes: int | None, replicas: int | None, etcd: Sequence[str]
 ) -> None:
-    """What was chosen once stays: only nodes may be added."""
+    """What was chosen once stays: only nodes may be added, and an etcd may be elsewhere now."""
     if replicas not in (None, known.replicas):
         raise CommandError(
             f"the cluster in {path} keeps {known.replicas} copies, not {replicas}",
-            "leave --replicas out, or start over with --fresh",
+            "leave --replicas out",
         )
-    if etcd and tuple(etcd) != known.etcd:
-        held = ",".join(known.etcd) or "the embedded store"
-        raise CommandError(
-            f"the cluster in {path} is kept in {held}",
-            "leave --etcd as it was, or start over with --fresh",
-        )
+    if etcd and not known.etcd:
+        raise CommandError(f"the cluster in {path} has a store of its own", "leave --etcd out")
     if nodes is not None and nodes < known.nodes:
         raise CommandError(
             f"the cluster in {path} has {known.nodes} nodes and needs them",
-            f"give --nodes {known.nodes} or more, or start over with --fresh",
+            f"give --nodes {known.nodes} or more",
         )
     known.nodes = nodes or known.nodes

@@ -1,7 +1,8 @@
 """The supervisor behind `octad dev`: configuration store and coordinator here, a process per node.
 
-It restarts a node that dies, and stops all of them when it is stopped; they stop by themselves when
-it is gone. What it prints is for people; `dev.json` says the same to scripts.
+It restarts a node that dies, and stops all of them when it is stopped; they end with it when it is
+killed. One that cannot start does not keep the others from serving what the cluster has. What it
+prints is for people; `dev.json` says the same to scripts.
 """
 
 from __future__ import annotations
@@ -9,35 +10,52 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shlex
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+
+import uvloop
 
 from octad.client.core.join_token import JoinToken, decode_join_token
 from octad.client.shell.command import CommandError
 from octad.client.shell.coordinator_option import DEV_STORE_FILE
 from octad.client.shell.listener import listen_on
 from octad.client.shell.log_lines import set_up_logging
+from octad.client.shell.open_files import take_open_files
 from octad.coordinator.core.access_keys import BadCredentials, check_credentials
-from octad.coordinator.core.cluster_status import shown_endpoint
+from octad.coordinator.core.cluster_status import NodeFailure, shown_endpoint
 from octad.coordinator.core.cluster_view import BadRecord
 from octad.coordinator.core.records import StoreKeys
 from octad.coordinator.shell.coordinator import Coordinator, CoordinatorConfig
-from octad.coordinator.shell.create_cluster import OtherCluster, PoolDiffers, create_cluster
+from octad.coordinator.shell.create_cluster import (
+    FIRST_POOL,
+    PoolDiffers,
+    create_cluster,
+    pool_of_cluster,
+)
 from octad.coordinator.shell.http_service import HttpService
 from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.http_face import HttpFace
 from octad.coordinator.store.http_format import PURPOSE
 from octad.coordinator.store.interface import ConfigStore, StoreUnavailable
 from octad.coordinator.store.open_store import StoreAddress, open_store
-from octad.sharding.ids import NodeId
+from octad.coordinator.store.sqlite_log import (
+    StoreFileDamaged,
+    StoreFileInUse,
+    StoreFileUnusable,
+)
+from octad.sharding.ids import NodeId, shard_id
 from octad.sharding.limits import SHARD_DEPTH_DEFAULT
 from octad.storage_node.shell.death_record import record_death
 from octad.storage_node.shell.dev_directory import (
+    CLUSTER_FILE,
+    RUNNING_FILE,
     DevCluster,
     DevDirectory,
     RunningDev,
@@ -45,11 +63,14 @@ from octad.storage_node.shell.dev_directory import (
     check_shape,
     free_ports,
 )
+from octad.storage_node.shell.dev_former_run import wait_for_former_nodes
 from octad.storage_node.shell.dev_node import HOST, NodeProcess, Surroundings
 
 PORT_MAX = 65_535
 START_S_MAX = 60.0
+PORT_S_MAX = 2.0
 POLL_S = 0.02
+FIRST_SHARD = shard_id(FIRST_POOL, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +90,19 @@ class DevOptions:
 def run_dev(options: DevOptions) -> int:
     """Returns 0 after SIGTERM or SIGINT; raises CommandError when it cannot start."""
     set_up_logging(logging.WARNING)  # Of store and coordinator; the rest is in what it prints.
+    take_open_files()  # For the nodes, too.
     keys = _checked_keys(options)
     check_shape(options.nodes, options.replicas)
-    _check_ports(options.s3_port, options.nodes or 1)
+    _check_port_numbers(options.s3_port, options.nodes or 1)
     directory = DevDirectory(options.data, fresh=options.fresh)
     try:
+        was_killed = wait_for_former_nodes(options.data)
+        _check_ports(options.s3_port, options.nodes or 1, was_killed=was_killed)
         cluster = directory.cluster(options.nodes, options.replicas, keys, options.etcd)
-        _check_ports(options.s3_port, cluster.nodes)
+        _check_ports(options.s3_port, cluster.nodes, was_killed=was_killed)
         _share_cores()
-        return asyncio.run(_run(options, directory, cluster))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_run(options, directory, cluster))
     finally:
         directory.close()
 
@@ -102,7 +127,8 @@ def _checked_keys(options: DevOptions) -> tuple[str, str] | None:
     return options.access_key, options.secret_key
 
 
-def _check_ports(first: int, count: int) -> None:
+def _check_port_numbers(first: int, count: int) -> int:
+    """The last one. Raises CommandError."""
     last = first + count - 1
     if not 0 < first <= last <= PORT_MAX:
         raise CommandError(
@@ -110,8 +136,21 @@ def _check_ports(first: int, count: int) -> None:
             "choose another --s3-port",
             2,
         )
-    for port in range(first, last + 1):
-        listen_on(f"{HOST}:{port}", "--s3-port").close()
+    return last
+
+
+def _check_ports(first: int, count: int, *, was_killed: bool) -> None:
+    """A killed process lets go of its ports some moments after its lock."""
+    deadline = time.monotonic() + (PORT_S_MAX if was_killed else 0)
+    for port in range(first, _check_port_numbers(first, count) + 1):
+        while True:
+            try:
+                listen_on(f"{HOST}:{port}", "--s3-port").close()
+                break
+            except CommandError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(POLL_S)
 
 
 async def _run(options: DevOptions, directory: DevDirectory, cluster: DevCluster) -> int:
@@ -122,22 +161,32 @@ async def _run(options: DevOptions, directory: DevDirectory, cluster: DevCluster
         progress = Progress(cluster.nodes)
         store, address = await _open_store(cleanup, directory, cluster, token)
         await _create_cluster(store, token, cluster, directory)
-        url = await _start_coordinator(cleanup, store, address, token, cluster)
+        directory.write_cluster(cluster)
         around = _surroundings(store, StoreKeys(token.cluster), progress)
+        url = await _start_coordinator(cleanup, store, address, token, cluster, around.failures)
         nodes = [
             NodeProcess(number, directory, cluster, options.s3_port, url, around)
             for number in range(1, cluster.nodes + 1)
         ]
         cleanup.push_async_callback(_stop_nodes, nodes)
+        needs_all = await store.get(StoreKeys(token.cluster).shard(FIRST_SHARD)) is None
         for node in nodes:
             node.start()
-        if not await _wait_until_ready(nodes, stop, progress):
+        if not await _wait_until_ready(nodes, stop, progress, needs_all=needs_all):
             return 0
-        _write_running(directory, cluster, address, url, nodes)
+
+        def write_running() -> None:
+            try:
+                _write_running(directory, cluster, address, url, nodes)
+            except OSError as error:
+                around.say(f"{directory.path / RUNNING_FILE} is as before: {error}")
+
+        write_running()
         took = time.monotonic() - started
-        print(_greeting(options, cluster, url, took), flush=True)
+        print(_greeting(options, cluster, url, took, nodes), flush=True)
         for node in nodes:
-            node.on_change = lambda: _write_running(directory, cluster, address, url, nodes)
+            node.on_change = write_running
+            node.on_failure = lambda failure: around.say(f"{failure.what}; {failure.fix}")
         await stop
         print("stopping …", flush=True)
     return 0
@@ -154,7 +203,7 @@ def _surroundings(store: ConfigStore, keys: StoreKeys, progress: Progress) -> Su
         progress.clear()
         print(line, flush=True)
 
-    return Surroundings(is_taken, died, say)
+    return Surroundings(is_taken, died, say, {})
 
 
 async def _open_store(
@@ -165,7 +214,7 @@ async def _open_store(
         etcd = open_store(address, token)
         cleanup.push_async_callback(etcd.close)
         return etcd, address
-    store = await EmbeddedStore.open(directory.path / DEV_STORE_FILE)
+    store = await _open_embedded(directory.path)
     cleanup.push_async_callback(store.close)
     face = HttpFace(store, token.key_for(PURPOSE))
     cleanup.push_async_callback(face.stop)
@@ -173,10 +222,45 @@ async def _open_store(
     return store, StoreAddress("http", (url,))
 
 
+async def _open_embedded(data: Path) -> EmbeddedStore:
+    file = data / DEV_STORE_FILE
+    try:
+        return await EmbeddedStore.open(file)
+    except StoreFileInUse as error:
+        raise CommandError(
+            str(error), "wait until that (an `octad coordinator` on it?) has ended, then again"
+        ) from error
+    except StoreFileDamaged as error:
+        old = shlex.quote(str(file))
+        raise CommandError(
+            f"{error}; the nodes' data is whole, and they know what was in there",
+            f"mv {old} {old}.damaged && {_rebuild_command(data)}",
+        ) from error
+    except StoreFileUnusable as error:
+        raise CommandError(
+            str(error), "use the octad that wrote it, or mend its permissions or its disk"
+        ) from error
+
+
+def _rebuild_command(data: Path) -> str:
+    return f"octad coordinator rebuild --data {shlex.quote(str(data))}"
+
+
 async def _create_cluster(
     store: ConfigStore, token: JoinToken, cluster: DevCluster, directory: DevDirectory
 ) -> None:
+    """The cluster that the store has, or a new one; never where nodes hold what it does not know.
+
+    Raises CommandError.
+    """
     try:
+        if await pool_of_cluster(store, token) is None and directory.holds_data():
+            where = ", ".join(map(shown_endpoint, cluster.etcd)) or str(DEV_STORE_FILE)
+            raise CommandError(
+                f"the nodes in {directory.path} hold data, and the configuration store ({where})"
+                " knows nothing of it; nothing is lost, the nodes know what was in there",
+                _rebuild_command(directory.path),
+            )
         await create_cluster(
             store,
             token,
@@ -188,16 +272,18 @@ async def _create_cluster(
     except StoreUnavailable as error:
         raise CommandError(
             f"etcd does not answer at {', '.join(map(shown_endpoint, cluster.etcd))} ({error})",
-            "start it, or correct --etcd (with --fresh when the data directory is new)",
+            "start it, or correct --etcd",
         ) from error
     except BadRecord as error:
         raise CommandError(
-            str(error), "use an etcd where nothing else writes octad/, or start over with --fresh"
+            f"{error}; the nodes' data is whole, and they know what was in the store",
+            f"{_rebuild_command(directory.path)} --force",
         ) from error
-    except (PoolDiffers, OtherCluster) as error:
+    except PoolDiffers as error:
         raise CommandError(
-            f"{directory.path} and its configuration store differ: {error}",
-            "restore both from the same time, or start over with --fresh",
+            f"{error}, {directory.path / CLUSTER_FILE} says {cluster.replicas}; no data is"
+            " concerned",
+            f'write "replicas": {error.pool.replicas} there',
         ) from error
 
 
@@ -207,6 +293,7 @@ async def _start_coordinator(
     address: StoreAddress,
     token: JoinToken,
     cluster: DevCluster,
+    failures: Mapping[NodeId, NodeFailure],
 ) -> str:
     listener = listen_on(f"{HOST}:{_usable_port(cluster.coordinator_port)}", "--data")
     cleanup.callback(listener.close)
@@ -222,6 +309,7 @@ async def _start_coordinator(
             nodes_expected=cluster.nodes,
             checks_reach=True,
         ),
+        failures,
     )
     cleanup.push_async_callback(coordinator.stop)
     await coordinator.start()
@@ -268,30 +356,44 @@ class Progress:
 
 
 async def _wait_until_ready(
-    nodes: list[NodeProcess], stop: asyncio.Future[None], progress: Progress
+    nodes: list[NodeProcess],
+    stop: asyncio.Future[None],
+    progress: Progress,
+    *,
+    needs_all: bool,
 ) -> bool:
-    """True once every node serves; False when stopped before. Raises CommandError."""
+    """True once every node serves, or has failed to start; False when stopped before.
+
+    Where none serves, or the cluster has no shards yet, a failure ends it: CommandError.
+    """
     deadline = time.monotonic() + START_S_MAX
     try:
-        while not all(node.ready for node in nodes):
+        while waiting := [node for node in nodes if not node.ready and node.failure is None]:
             progress.show(sum(node.ready for node in nodes))
             if stop.done():
                 return False
-            for node in nodes:
-                failure = node.failure()
-                if failure is not None:
-                    what = failure.removeprefix("octad: ")
-                    raise CommandError(f"{node.name}: {what}", f"its log is {node.log}")
+            if needs_all:
+                _check_failures(nodes)
             if time.monotonic() > deadline:
-                late = ", ".join(node.name for node in nodes if not node.ready)
+                break
+            await asyncio.wait([stop], timeout=POLL_S)
+        if needs_all or not any(node.ready for node in nodes):
+            _check_failures(nodes)
+            if waiting:
                 raise CommandError(
-                    f"{late} did not become ready in {START_S_MAX:.0f} s",
+                    f"{', '.join(node.name for node in waiting)} did not become ready in"
+                    f" {START_S_MAX:.0f} s",
                     f"look at {nodes[0].log.parent}/*.log",
                 )
-            await asyncio.wait([stop], timeout=POLL_S)
     finally:
         progress.clear()
     return True
+
+
+def _check_failures(nodes: list[NodeProcess]) -> None:
+    for node in nodes:
+        if node.failure is not None:
+            raise CommandError(node.failure.what, f"{node.failure.fix} (its log is {node.log})")
 
 
 def _write_running(
@@ -329,14 +431,17 @@ def _stop_signal() -> asyncio.Future[None]:
     return stop
 
 
-def _greeting(options: DevOptions, cluster: DevCluster, url: str, took_s: float) -> str:
+def _greeting(
+    options: DevOptions, cluster: DevCluster, url: str, took_s: float, nodes: list[NodeProcess]
+) -> str:
     first, last = options.s3_port, options.s3_port + cluster.nodes - 1
-    endpoint = f"http://{HOST}:{first}"
+    serving = [node for node in nodes if node.ready]
+    endpoint = f"http://{serving[0].s3}"
     octad = sys.argv[0] if Path(sys.argv[0]).name == "octad" else "octad"
     return f"""\
-octad {version("octad")} is ready: {cluster.nodes} nodes, {cluster.replicas} copies of everything \
+octad {version("octad")} is ready: {_shown_count(nodes)}, {cluster.replicas} copies of everything \
 ({took_s:.1f} s)
-
+{_missing(nodes)}
   S3           {endpoint} (any port from {first} to {last}: every node serves everything)
   access key   {cluster.access_key}
   secret key   {cluster.secret_key}
@@ -359,3 +464,18 @@ rclone:
   rclone --s3-provider Other --s3-env-auth --s3-endpoint {endpoint} ls :s3:demo
 
 Ctrl-C stops it; the data stays."""
+
+
+def _shown_count(nodes: list[NodeProcess]) -> str:
+    serving = sum(node.ready for node in nodes)
+    return f"{serving} nodes" if serving == len(nodes) else f"{serving} of {len(nodes)} nodes"
+
+
+def _missing(nodes: list[NodeProcess]) -> str:
+    """Two lines for each node that does not serve."""
+    said = ""
+    for node in nodes:
+        if not node.ready:
+            failure = node.failure or NodeFailure(f"{node.name} starts yet", f"see {node.log}")
+            said += f"\n  {failure.what}\n    {failure.fix}; it is tried again by itself\n"
+    return said

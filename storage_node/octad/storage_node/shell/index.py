@@ -32,12 +32,14 @@ from rocksdict import (
     WriteOptions,
 )
 
+from octad.client.shell.open_files import none_left
 from octad.sharding.limits import (
     INDEX_BLOCK_BYTES,
     INDEX_CACHE_BYTES_MIN,
     INDEX_CACHE_SHARE,
     INDEX_MEMTABLE_BYTES,
     INDEX_MEMTABLES_MAX,
+    INDEX_OPEN_FILES,
     MIB,
 )
 from octad.storage_node.core.index_format import POSITION_KEY, decode_position
@@ -54,7 +56,6 @@ _FILE_BYTES = 128 * MIB  # Of few files, what a get looks at first stays in the 
 # room on a full disk, which the journal's compaction makes only behind a flush.
 _UNMERGED_MAX = 1 << 30
 _BACKGROUND_JOBS = 2
-_ALL = -1
 NOTHING_READ: Mapping[bytes, bytes | None] = {}
 _ONLY_FAMILY = "default"
 _CORRUPTION = "Corruption:"  # How RocksDB's errors begin that tell of damage.
@@ -142,13 +143,13 @@ class _Unreadable:
 class Index:
     """An open index. One writer thread at a time; `flush` may run in another."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, open_files: int = INDEX_OPEN_FILES) -> None:
         self.directory = directory
         try:
             directory.mkdir(parents=True, exist_ok=True)
             self._merging = _free_bytes(directory) > _room_to_merge(_file_bytes(directory))
             self._cache = Cache(INDEX_CACHE_BYTES_MIN)
-            options = _options(self._cache)
+            options = _options(self._cache, open_files)
             options.set_disable_auto_compactions(not self._merging)
             # Named, because rocksdict opens a family it is not told of as its options file says,
             # with the default cache.
@@ -194,6 +195,8 @@ class Index:
 
     def _get_again(self, key: bytes, error: Exception) -> bytes | None:
         """A disk that has once failed to read is asked once more; damage does not pass."""
+        if none_left(error):
+            raise error  # That says nothing about what is in the file.
         if not _is_damage(error):
             with suppress(Exception):
                 value: bytes | None = self._database.get(key)
@@ -275,6 +278,8 @@ class Index:
         try:
             iterator.status()
         except Exception as error:  # rocksdict raises plain Exception for everything
+            if none_left(error):
+                raise
             raise self.note_damage(str(error)) from error
 
     def note_damage(self, why: str) -> IndexDamage:
@@ -390,7 +395,7 @@ def _room_to_merge(stored: int) -> int:
     return max(stored, 0) + INDEX_MEMTABLES_MAX * INDEX_MEMTABLE_BYTES
 
 
-def _options(cache: Cache) -> Options:
+def _options(cache: Cache, open_files: int) -> Options:
     options = Options(raw_mode=True)
     options.create_if_missing(True)
     options.set_write_buffer_size(INDEX_MEMTABLE_BYTES)
@@ -400,7 +405,9 @@ def _options(cache: Cache) -> Options:
     options.set_memtable_whole_key_filtering(True)
     options.set_max_background_jobs(_BACKGROUND_JOBS)
     options.set_target_file_size_base(_FILE_BYTES)
-    options.set_max_open_files(_ALL)  # Few; a get need not look up whether one is open.
+    # A quarter of them stays open for good, so that a get need not look up whether a file is; those
+    # beyond are looked up; and only of more than these are some opened again and again.
+    options.set_max_open_files(open_files)
     options.set_level_compaction_dynamic_level_bytes(True)  # At most a tenth of the bytes twice.
     options.set_level_zero_file_num_compaction_trigger(_FLUSHES_PER_MERGE)
     options.set_level_zero_slowdown_writes_trigger(_UNMERGED_MAX)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 
+from octad.client.shell.open_files import none_left
 from octad.sharding.ids import Epoch, Seq, ShardId
 from octad.sharding.limits import (
     INLINE_BYTES_MAX,
@@ -90,9 +91,15 @@ class Journal:
     """An open journal. `read` may be called from any thread, all else from the event loop's."""
 
     def __init__(
-        self, directory: Path, identity: Identity, disk: Disk, segment_bytes: int = SEGMENT_BYTES
+        self,
+        directory: Path,
+        identity: Identity,
+        disk: Disk,
+        segment_bytes: int = SEGMENT_BYTES,
+        open_files_max: int = JOURNAL_OPEN_FILES_MAX,
     ) -> None:
         self.segment_bytes = segment_bytes
+        self._open_files_max = open_files_max
         self._directory = directory
         self._identity = identity
         self._disk = disk
@@ -133,12 +140,13 @@ class Journal:
         identity: Identity,
         disk: Disk | None = None,
         segment_bytes: int = SEGMENT_BYTES,
+        open_files_max: int = JOURNAL_OPEN_FILES_MAX,
     ) -> Journal:
         """The journal in `directory`, which is made when absent."""
         disk = disk or Disk()
         disk.make_directory(directory)
         disk.sync_directory(directory.parent)
-        return cls(directory, identity, disk, segment_bytes)
+        return cls(directory, identity, disk, segment_bytes, open_files_max)
 
     def replay(self, start: Position) -> Iterator[tuple[Location, Record]]:
         """Every record from `start` (0: all) to the journal's end; only a torn tail is left out.
@@ -446,15 +454,27 @@ class Journal:
 
     def _open_for_reading(self, location: Location) -> SegmentFile:
         segment = location.segment
-        try:
-            file = open_segment(self._disk, self._directory, segment, self._identity)
-        except OSError as error:
-            path = segment_path(self._directory, segment)
-            raise CorruptRecord(path, location.offset, f"no such segment: {error}") from error
-        if len(self._files) >= JOURNAL_OPEN_FILES_MAX:
-            self._files.pop(next(iter(self._files)), None)
+        path = segment_path(self._directory, segment)
+        if len(self._files) >= self._open_files_max:
+            self._close_oldest()
+        while True:
+            try:
+                file = open_segment(self._disk, self._directory, segment, self._identity)
+                break
+            except OSError as error:
+                if not none_left(error):
+                    raise CorruptRecord(
+                        path, location.offset, f"no such segment: {error}"
+                    ) from error
+                if not self._files:
+                    raise  # That says nothing about the segment.
+                self._close_oldest()
         self._files[segment] = file
         return file
+
+    def _close_oldest(self) -> None:
+        """Of the files that are open for reading; it is open for as long as it is being read."""
+        self._files.pop(next(iter(self._files)), None)
 
     # -- marks -------------------------------------------------------------------------------
 

@@ -56,10 +56,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    recovery = _recovery(arguments.directory)
-    if arguments.action == "dump":
-        return _dump(recovery, arguments.json)
-    return _verify(recovery, arguments.json)
+    from octad.storage_node.shell.journal_errors import JournalDamage
+    from octad.storage_node.shell.node_failures import is_disk_error, said_by_disk
+
+    read = _dump if arguments.action == "dump" else _verify
+    try:
+        return read(_recovery(arguments.directory), arguments.json)
+    except JournalDamage as error:  # Met before the first record.
+        fix = error.fix or "octad doctor tells whether other nodes have copies of what is there"
+        raise CommandError(error.what, fix) from error
+    except OSError as error:
+        if not is_disk_error(error):
+            raise
+        raise CommandError(
+            f"the disk under {arguments.directory} fails ({said_by_disk(error)})",
+            "octad doctor tells whether other nodes have copies of what is on it",
+        ) from error
 
 
 def _recovery(directory: Path) -> JournalRecovery:

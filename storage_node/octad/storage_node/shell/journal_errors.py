@@ -6,17 +6,22 @@ from pathlib import Path
 
 
 class JournalDamage(Exception):
-    """Base of what makes a journal unreadable from some place on."""
+    """Base of what makes a journal unreadable from some place on.
+
+    `fix` mends the directory itself; where there is none, other copies have to.
+    """
+
+    def __init__(self, what: str, fix: str = "") -> None:
+        super().__init__(f"{what}; {fix}" if fix else what)
+        self.what = what
+        self.fix = fix
 
 
 class CorruptRecord(JournalDamage):
     """Bytes that were durable are not what was written. Repaired from a member, never served."""
 
     def __init__(self, file: Path, offset: int, why: str) -> None:
-        super().__init__(
-            f"{file} is damaged at offset {offset}: {why}; "
-            "`octad journal verify` on its data directory shows how far it is whole"
-        )
+        super().__init__(f"{file} is damaged at offset {offset}: {why}")
         self.file = file
         self.offset = offset
         self.why = why
@@ -30,10 +35,7 @@ class SegmentMissing(JournalDamage):
     """A segment that the journal or the index speaks of is not in the directory."""
 
     def __init__(self, file: Path, why: str) -> None:
-        super().__init__(
-            f"{file} is missing: {why}; put the file back, or remove the node's data directory and "
-            "let the node join again as a new one"
-        )
+        super().__init__(f"{file} is missing: {why}")
         self.file = file
 
 
@@ -41,22 +43,18 @@ class IndexBehind(JournalDamage):
     """The index does not show entries that the journal has given up: it is older, or was lost."""
 
     def __init__(self, data: Path, lacks: str) -> None:
-        self.what = (
+        super().__init__(
             f"the index in {data} is older than the journal beside it, or was lost: it lacks "
-            f"{lacks}, compacted away since"
+            f"{lacks}, compacted away since",
+            f"run `octad index rebuild {data}` to make it anew from the journal",
         )
-        self.fix = f"run `octad index rebuild {data}` to make it anew from the journal"
-        super().__init__(f"{self.what}; {self.fix}")
 
 
 class DamagedNote(JournalDamage):
     """The note of retired segments is not what octad wrote."""
 
     def __init__(self, file: Path, why: str) -> None:
-        super().__init__(
-            f"{file} is damaged ({why}); put the file back, or remove the node's data directory "
-            "and let the node join again as a new one"
-        )
+        super().__init__(f"{file} is damaged ({why})")
         self.file = file
 
 
@@ -64,7 +62,7 @@ class ForeignSegment(JournalDamage):
     """A segment of another cluster, node or incarnation lies in the directory."""
 
     def __init__(self, file: Path, theirs: str, ours: str) -> None:
-        super().__init__(f"{file} belongs to {theirs}, this is {ours}; move it away")
+        super().__init__(f"{file} belongs to {theirs}, this is {ours}", "move that file away")
         self.file = file
 
 

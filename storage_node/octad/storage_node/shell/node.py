@@ -22,6 +22,7 @@ import msgspec
 
 from octad.client.core.address import Address
 from octad.client.core.join_token import JoinToken
+from octad.client.shell.open_files import open_files_limit
 from octad.coordinator.core.access_keys import secret_of
 from octad.coordinator.core.node_report import INDEX_LOST, INDEX_REBUILDING
 from octad.coordinator.core.placement_records import NodeSettings, PlacementKeys
@@ -37,6 +38,7 @@ from octad.storage_node.core.digest_messages import ReadDigests
 from octad.storage_node.core.failover.shard_replica import ShardReplica
 from octad.storage_node.core.history_messages import ReadHistory, ReadRecords
 from octad.storage_node.core.messages import Message
+from octad.storage_node.core.open_file_shares import open_file_shares
 from octad.storage_node.core.record_format import Identity
 from octad.storage_node.shell import index_repair
 from octad.storage_node.shell.admin_listener import AdminListener
@@ -117,8 +119,9 @@ class Node:
         self._keys = StoreKeys(config.token.cluster)
         self._mirror = Mirror(self._store, self._keys.prefix)
         self._keeper = RowKeeper(directory.path, identity, self._mirror)
-        self._journal = Journal.open(directory.journal, identity)
-        self._index = CountedIndex(directory.index)
+        shares = self._shares = open_file_shares(open_files_limit())
+        self._journal = Journal.open(directory.journal, identity, open_files_max=shares.journal)
+        self._index = CountedIndex(directory.index, shares.index)
         self._index.on_damage = partial(_call_in, loop, self._lose_rows)
         self._index_state = ""
         self._index_whole = asyncio.Event()
@@ -218,6 +221,7 @@ class Node:
             self._region,
             self._next_request_id,
             all_through_aiohttp=config.all_through_aiohttp,
+            connections_max=shares.clients,
         )
         self._started = False
         metrics = NodeMetrics(
@@ -225,6 +229,7 @@ class Node:
             lambda: self._upkeep.report() if self._started else None,
             lambda: self._journal.records_appended,
             lambda: PeerCounts(self._peers.named, self._peers.open, self._peers.refusals),
+            lambda: self._front_door.room,
             self._shard_counts,
         )
         self._admin = AdminListener(config.token, metrics, self._not_ready, self._keeper.content)
@@ -439,7 +444,8 @@ class Node:
         try:
             await asyncio.to_thread(index_repair.mark, journal.disk, self._index.directory, why)
             made = await index_repair.rebuild_beside(data, lambda: journal.durable_to)
-            successor = CatchUp(self.id, journal, await asyncio.to_thread(CountedIndex, made))
+            index = await asyncio.to_thread(CountedIndex, made, self._shares.index)
+            successor = CatchUp(self.id, journal, index)
             await asyncio.to_thread(successor.read_on)
             while not self._host.go_on_with(successor):
                 await asyncio.sleep(READY_POLL_S)

@@ -23,7 +23,8 @@ SUPERVISOR_VARIABLE = "OCTAD_SUPERVISOR_PID"  # The node stops when this process
 REPORT_VARIABLE = "OCTAD_REPORT_FD"  # The node writes the words below to this descriptor:
 ID_WORD = b"node "  # which id it has (b"node 4\n"), before anybody else learns of its process,
 READY_WORD = b"ready\n"  # it serves,
-DRAINED_WORD = b"drained\n"  # it has finished its clients' requests, as this signal asked it to.
+DRAINED_WORD = b"drained\n"  # it has finished its clients' requests, as the signal below asks,
+FAILED_WORD = b"failed "  # what is wrong and what mends it, as JSON: b'failed ["…","…"]\n'.
 DRAIN_SIGNAL = signal.SIGUSR1
 HOT, AIOHTTP = FRONT_DOORS = ("hot", "aiohttp")
 

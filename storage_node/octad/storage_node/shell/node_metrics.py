@@ -16,6 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from octad.client.shell.connection_room import ConnectionRoom
 from octad.coordinator.shell.metrics import exposition, gauge
 from octad.storage_node.core.peer_refusal import Refusal
 from octad.storage_node.shell.engine_upkeep import EngineReport
@@ -39,12 +40,14 @@ class NodeMetrics(Collector):
         engine: Callable[[], EngineReport | None],
         records_appended: Callable[[], int],
         peers: Callable[[], PeerCounts],
+        room: Callable[[], ConnectionRoom | None],
         shards: Callable[[], tuple[int, int]],
     ) -> None:
         self._requests = requests
         self._engine = engine
         self._records_appended = records_appended
         self._peers = peers
+        self._room = room
         self._shards = shards
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
@@ -73,6 +76,9 @@ class NodeMetrics(Collector):
         yield CounterMetricFamily(
             "octad_journal_records", "Appended since the start.", value=self._records_appended()
         )
+        room = self._room()
+        if room is not None:
+            yield from _of_room(room)
         report = self._engine()
         if report is not None:
             yield from _of_engine(report)
@@ -87,6 +93,19 @@ class NodeMetrics(Collector):
         for reason, count in peers.refusals.items():
             refusals.add_metric([reason.value], count)
         yield refusals
+
+
+def _of_room(room: ConnectionRoom) -> Iterator[Metric]:
+    yield gauge("octad_s3_connections", "Open connections of clients.", len(room.present))
+    yield gauge("octad_s3_connections_max", "Room for so many.", room.connections_max)
+    yield CounterMetricFamily(
+        "octad_s3_connections_let_go", "Idle ones closed for new ones.", value=room.let_go
+    )
+    yield CounterMetricFamily(
+        "octad_s3_connections_refused",
+        "New ones for which there was no room.",
+        value=room.turned_away,
+    )
 
 
 def _of_engine(report: EngineReport) -> Iterator[Metric]:

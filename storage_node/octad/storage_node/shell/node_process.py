@@ -26,14 +26,18 @@ from octad.client.core.join_token import BadJoinToken, decode_join_token
 from octad.client.shell.command import CommandError
 from octad.client.shell.listener import listen_on
 from octad.client.shell.log_lines import set_up_logging
+from octad.client.shell.open_files import take_open_files
 from octad.coordinator.core.admission import JoinRefused
+from octad.coordinator.core.forced_recovery import held_alone
 from octad.coordinator.core.join_messages import JoinRequest
 from octad.coordinator.core.node_report import INDEX_REBUILDING, NodeReport
 from octad.coordinator.core.records import StoreKeys
 from octad.coordinator.shell.join_client import JoinAnswer, JoinFailed, join
 from octad.coordinator.store.interface import Put, StoreUnavailable
 from octad.coordinator.store.open_store import open_store
-from octad.sharding.ids import NodeId, node_name
+from octad.sharding.ids import NodeId, ShardId, node_name
+from octad.sharding.shard_map import decode_row
+from octad.storage_node.core.record_format import Identity
 from octad.storage_node.shell import index_repair
 from octad.storage_node.shell.data_directory import (
     DataDirectory,
@@ -51,16 +55,20 @@ from octad.storage_node.shell.node_command import (
     AIOHTTP,
     DRAIN_SIGNAL,
     DRAINED_WORD,
+    FAILED_WORD,
     FRONT_DOORS,
     ID_WORD,
     READY_WORD,
     RPC_PORT_ABOVE_S3,
 )
+from octad.storage_node.shell.node_failures import cannot_go_on, cannot_start, journal_damaged
+from octad.storage_node.shell.parent_death import kill_with_parent
 from octad.storage_node.shell.peer_tls import TlsContexts, TlsFiles
 
 LOOPBACK = "127.0.0.1"
 JOIN_RETRY_S = 0.25
 SUPERVISOR_POLL_S = 0.5
+STORE_S_MAX = 5.0  # To ask who else has copies, before a start that failed is told of.
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +77,7 @@ log = logging.getLogger(__name__)
 class NodeOptions:
     """As typed. `supervisor_pid`: stop when this process is no longer the parent.
 
-    `report_descriptor`: where to say that the node serves, and that it is drained.
+    `report_descriptor`: where to say that the node serves, is drained, or why it ends.
     """
 
     data: Path
@@ -93,16 +101,34 @@ class NodeOptions:
 def run_node(options: NodeOptions) -> int:
     """Returns 0 after SIGTERM or SIGINT; raises CommandError when it cannot start or go on."""
     set_up_logging()
-    config = _config(options)
+    polls = False
+    if options.supervisor_pid is not None:
+        try:
+            polls = not kill_with_parent(options.supervisor_pid)
+        except ProcessLookupError:
+            return 0
+    try:
+        config = _config(options)
+        take_open_files()
+        return _run_to_end(options, config, polls=polls)
+    except CommandError as error:
+        _report(options, FAILED_WORD + msgspec.json.encode((error.what, error.fix)) + b"\n")
+        raise
+
+
+def _run_to_end(options: NodeOptions, config: NodeConfig, *, polls: bool) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(options, config))
-        return 0
+            return runner.run(_run(options, config, polls=polls))
     except _IndexUnusable:
         # This process may still have it open; the next one makes another before all else.
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     except IndexFailed as error:  # At the end: the next start has the more to replay.
-        raise CommandError(str(error), f"look at the disk under {config.data}") from error
+        raise cannot_start(None, config.data, error) from error
+    except DataDirectoryError as error:
+        raise CommandError(error.what, error.fix) from error
+    except OSError as error:
+        raise cannot_start(None, config.data, error) from error
 
 
 def _config(options: NodeOptions) -> NodeConfig:
@@ -180,36 +206,52 @@ def _admin_address(options: NodeOptions, listen: Address) -> Address:
         raise CommandError(str(error), "correct --admin-listen", 2) from error
 
 
-async def _run(options: NodeOptions, config: NodeConfig) -> None:
-    stop = _stop_signal(options.supervisor_pid)
-    async with AsyncExitStack() as cleanup:
-        directory = _open_directory(config)
-        cleanup.callback(directory.close)
-        listening = cleanup.enter_context(ExitStack())
-        rpc = Address(config.listen.host, config.rpc_port)
-        # Kept until the node has joined: its coordinator tries whether it can be reached.
-        for address, option in ((config.listen, "--listen"), (config.admin, "--admin-listen")):
-            listening.enter_context(closing(listen_on(str(address), option)))
-        rpc_listener = listening.enter_context(closing(listen_on(str(rpc), "--rpc-port")))
-        starting = asyncio.create_task(
-            _start(options, config, directory, listening, rpc_listener, cleanup)
-        )
-        await _first_of(starting, stop)
-        if not starting.done():
-            starting.cancel()
-            await asyncio.gather(starting, return_exceptions=True)
-            return
-        node = starting.result()
-        print(f"octad {version('octad')}: {node_name(node.id)} is ready", flush=True)
-        _drain_on_signal(options, node)
-        _report(options, READY_WORD)
-        await _first_of(node.failure, stop)
-        if node.failure.done():
-            raise CommandError(
-                f"{node_name(node.id)} cannot go on: {node.failure.result()}",
-                f"look at the disk under {config.data}, then start the node again",
-            )
-        log.info("%s is stopping", node_name(node.id))
+async def _run(options: NodeOptions, config: NodeConfig, *, polls: bool) -> int:
+    stop = _stop_signal(options.supervisor_pid if polls else None)
+    failure: CommandError | None = None
+    try:
+        async with AsyncExitStack() as cleanup:
+            try:
+                failure = await _serve(options, config, stop, cleanup)
+            except CommandError as error:
+                failure = error
+    except (IndexFailed, OSError):
+        if failure is None:
+            raise
+    if failure is not None:
+        raise failure  # What ended it, and not what its stop met afterwards.
+    return 0
+
+
+async def _serve(
+    options: NodeOptions, config: NodeConfig, stop: asyncio.Future[None], cleanup: AsyncExitStack
+) -> CommandError | None:
+    """Until `stop`, or until it cannot go on: why."""
+    directory = DataDirectory.open(config.data, config.token.cluster)
+    cleanup.callback(directory.close)
+    listening = cleanup.enter_context(ExitStack())
+    rpc = Address(config.listen.host, config.rpc_port)
+    # Kept until the node has joined: its coordinator tries whether it can be reached.
+    for address, option in ((config.listen, "--listen"), (config.admin, "--admin-listen")):
+        listening.enter_context(closing(listen_on(str(address), option)))
+    rpc_listener = listening.enter_context(closing(listen_on(str(rpc), "--rpc-port")))
+    starting = asyncio.create_task(
+        _start(options, config, directory, listening, rpc_listener, cleanup)
+    )
+    await _first_of(starting, stop)
+    if not starting.done():
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        return None
+    node = starting.result()
+    print(f"octad {version('octad')}: {node_name(node.id)} is ready", flush=True)
+    _drain_on_signal(options, node)
+    _report(options, READY_WORD)
+    await _first_of(node.failure, stop)
+    if node.failure.done():
+        return cannot_go_on(node.id, config.data, node.failure.result())
+    log.info("%s is stopping", node_name(node.id))
+    return None
 
 
 async def _first_of(*futures: asyncio.Future[Any]) -> None:
@@ -234,7 +276,7 @@ async def _start(
             joined = await _join(config, node_id, incarnation)
     identity = known or directory.initialize(config.token.cluster, joined.node, incarnation)
     _report(options, ID_WORD + b"%d\n" % identity.node)
-    await _mend_index(config, identity.node, joined, directory.path)
+    await _mend_index(config, identity, joined, directory.path)
     try:
         node = Node(config, identity, joined, directory)
         await node.start(cleanup)
@@ -245,17 +287,19 @@ async def _start(
     except DataDirectoryError as error:
         raise CommandError(error.what, error.fix) from error
     except JournalDamage as error:
-        raise CommandError(
-            str(error), "`octad journal verify` shows all that is wrong with this journal"
-        ) from error
+        only_here = await _held_alone(config, identity, joined)
+        raise journal_damaged(identity.node, config.data, error, only_here) from error
     except RegisteredElsewhere as error:
         raise CommandError(
             str(error), "stop one of the two; a copy of a data directory is no second node"
         ) from error
     except (OSError, IndexFailed) as error:
+        raise cannot_start(identity.node, config.data, error) from error
+    except StoreUnavailable as error:
         raise CommandError(
-            f"{node_name(identity.node)} cannot start: {error}",
-            f"look at the disk under {config.data}",
+            f"{node_name(identity.node)} cannot start: the configuration store does not answer"
+            f" ({error})",
+            "start it again once `octad status` shows that the store does",
         ) from error
     await node.ready()
     return node
@@ -265,28 +309,44 @@ class _IndexUnusable(Exception):
     """It is marked as damaged now."""
 
 
-async def _mend_index(config: NodeConfig, node: NodeId, joined: JoinAnswer, data: Path) -> None:
+async def _mend_index(
+    config: NodeConfig, identity: Identity, joined: JoinAnswer, data: Path
+) -> None:
     """Have another index in the place of one that is known to be damaged, however long it takes."""
     disk = Disk()
     if not index_repair.is_marked(data) or index_repair.adopt(disk, data):
         return
     store = open_store(joined.store, config.token)
     try:
-        said = NodeReport(node, "", {}, {}, index=INDEX_REBUILDING)
-        key = StoreKeys(config.token.cluster).report(node)
+        said = NodeReport(identity.node, "", {}, {}, index=INDEX_REBUILDING)
+        key = StoreKeys(config.token.cluster).report(identity.node)
         with suppress(StoreUnavailable):  # It is for people.
             await store.transact([], [Put(key, msgspec.json.encode(said))])
         log.warning("the index in %s is made anew from the journal", data)
         await index_repair.rebuild_beside(data, None)
     except index_repair.RebuildFailed as error:
-        raise CommandError(
-            f"the index in {data} is damaged, and cannot be made anew from the journal: {error}",
-            f"move {data} away and start the node again: it joins as a new one, and the others"
-            " fill it with what they have",
-        ) from error
+        only_here = await _held_alone(config, identity, joined)
+        damage = JournalDamage(f"its index is damaged, and cannot be made anew: {error}")
+        raise journal_damaged(identity.node, data, damage, only_here) from error
     finally:
         await store.close()
     index_repair.adopt(disk, data)
+
+
+async def _held_alone(
+    config: NodeConfig, identity: Identity, joined: JoinAnswer
+) -> list[ShardId] | None:
+    """The shards that this disk alone has all of; None where the store does not say."""
+    store, keys = open_store(joined.store, config.token), StoreKeys(identity.cluster)
+    try:
+        async with asyncio.timeout(STORE_S_MAX):
+            listing = await store.range(keys.shards)
+    except (StoreUnavailable, TimeoutError):
+        return None
+    finally:
+        await store.close()
+    rows = {keys.shard_of_key(entry.key): decode_row(entry.value) for entry in listing.entries}
+    return held_alone(rows, identity.node, identity.incarnation)
 
 
 async def _join(config: NodeConfig, node: NodeId | None, incarnation: str) -> JoinAnswer:
@@ -318,15 +378,8 @@ async def _join(config: NodeConfig, node: NodeId | None, incarnation: str) -> Jo
         await asyncio.sleep(JOIN_RETRY_S)
 
 
-def _open_directory(config: NodeConfig) -> DataDirectory:
-    try:
-        return DataDirectory.open(config.data, config.token.cluster)
-    except DataDirectoryError as error:
-        raise CommandError(error.what, error.fix) from error
-
-
 def _stop_signal(supervisor_pid: int | None) -> asyncio.Future[None]:
-    """Ends at SIGTERM or SIGINT, or when the supervisor is gone."""
+    """Ends at SIGTERM or SIGINT, or when a supervisor to look for is gone."""
     loop = asyncio.get_running_loop()
     stop: asyncio.Future[None] = loop.create_future()
 

@@ -68,7 +68,8 @@ class Peers:
         self._dialers: dict[NodeId, PeerDialer] = {}
         self._named: set[NodeId] = set()
         self._connections: set[PeerConnection] = set()  # Also those that still shake hands.
-        self._strangers: set[PeerConnection] = set()  # Who dialed, and still shakes hands.
+        # Who dialed, and still shakes hands; whoever has done so for longest comes first.
+        self._strangers: dict[PeerConnection, None] = {}
         self._open: dict[NodeId, Peer] = {}
         self._refusals = RefusalLog()
         self.figures = PeerFigures()
@@ -201,7 +202,7 @@ class Peers:
         node = session.node
         if older := self._open.get(node):
             older.connection.drop()
-        self._strangers.discard(connection)
+        self._strangers.pop(connection, None)
         self.figures.connections += 1
         peer = self._open[node] = Peer(
             node, session.boot, connection, self._handlers, self._refusals, self.figures
@@ -215,7 +216,7 @@ class Peers:
 
     def on_lost(self, connection: PeerConnection, refused: PeerRefused | None) -> None:
         self._connections.discard(connection)
-        self._strangers.discard(connection)
+        self._strangers.pop(connection, None)
         node = connection.node
         if refused is not None:
             self._refusals.add(connection.host if node is None else node_name(node), refused)
@@ -234,9 +235,11 @@ class Peers:
         connection = PeerConnection(self._loop, Handshake(own, self._key, wanted), self, tls)
         self._connections.add(connection)
         if wanted is None:
-            self._strangers.add(connection)
+            self._strangers[connection] = None
             if len(self._strangers) > RPC_HANDSHAKES_MAX:
-                connection.drop(PeerRefused(Refusal.CROWD, "too many handshakes at a time"))
+                # A node needs two round trips: a crowd that just waits does not keep it out.
+                slowest = next(iter(self._strangers))
+                slowest.drop(PeerRefused(Refusal.CROWD, "too many handshakes at a time"))
         return connection
 
     def _why_not_connected(self, node: NodeId) -> str:

@@ -27,7 +27,7 @@ from octad.sharding.ids import ShardId
 from octad.storage_node.core.index_format import ShardState
 from octad.storage_node.core.record_format import Position, SegmentId
 from octad.storage_node.shell.disk import Disk
-from octad.storage_node.shell.journal_errors import DamagedNote
+from octad.storage_node.shell.journal_errors import DamagedNote, JournalDamage
 
 NAME = "retired.json"
 _TEMPORARY_NAME = "retired.json.new"
@@ -94,7 +94,7 @@ class RetiredSegments:
 
 
 def read_retired(disk: Disk, directory: Path) -> RetiredSegments:
-    """The note in a journal's directory; an empty one where none is. Raises DamagedNote."""
+    """The note in a journal's directory; an empty one where none is. Raises JournalDamage."""
     path = directory / NAME
     try:
         descriptor = disk.open(path, os.O_RDONLY)
@@ -117,7 +117,10 @@ def decode_retired(path: Path, data: bytes) -> RetiredSegments:
     except msgspec.DecodeError as error:
         raise DamagedNote(path, str(error)) from error
     if content.format_version > _FORMAT_VERSION:
-        raise DamagedNote(path, f"format {content.format_version} is newer than this octad")
+        raise JournalDamage(
+            f"{path} has format {content.format_version}, this octad knows {_FORMAT_VERSION}",
+            "install the octad that wrote it, or a newer one",
+        )
     return RetiredSegments(content)
 
 

@@ -15,6 +15,8 @@ import time
 
 import msgspec
 
+from octad.client.shell.open_files import none_left
+from octad.client.shell.seldom_log import SeldomLog
 from octad.sharding.ids import Epoch, Seq, ShardId
 from octad.sharding.limits import SCRUB_BYTES_PER_S_MIN, SCRUB_PERIOD_S, SCRUB_STEP_BYTES
 from octad.storage_node.core.index_format import (
@@ -77,6 +79,7 @@ class Scrubber:
         self._repair = repair
         self._is_dirty = is_dirty
         self._period_s = period_s
+        self._waits_log = SeldomLog(log)
         stored = index.get(SCRUBBED_KEY)
         begin = ScrubState(Position(0), int(time.time()))
         self.state = begin if stored is None else decode_scrub_state(stored)
@@ -93,6 +96,11 @@ class Scrubber:
             except CorruptRecord as error:  # The segment's header: nothing of it can be read.
                 await self._quarantine(position(self._segment(), 0), error)
                 self._go_to(position(SegmentId(self._segment() + 1), RECORDS_OFFSET))
+            except OSError as error:
+                if not none_left(error):
+                    raise
+                self._waits_log.warning("scrubbing waits: %s", error)
+                await asyncio.sleep(_IDLE_S)
 
     async def read_on(self) -> float:
         """Read and verify one step; gives how long to pause before the next."""

@@ -10,9 +10,11 @@ at a time, where the journal's batches are so small that this saves more time th
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from pathlib import Path
 
+from octad.client.shell.open_files import none_left
 from octad.sharding.limits import MIB
 from octad.storage_node.core.record_format import RECORDS_OFFSET, Identity, SegmentId
 from octad.storage_node.shell.disk import Disk
@@ -24,6 +26,7 @@ from octad.storage_node.shell.segment_file import (
 )
 
 _SLICE = bytes(MIB)
+_NO_FILE_S = 0.05  # Before it is tried again to open a file, where too many are open.
 _PAUSE_S = 0.01  # Between slices, so that filling never takes the disk from the journal for long.
 
 
@@ -124,9 +127,7 @@ class SegmentPreparer:
         failure: OSError | None = None
         spare = self._spares.popleft() if self._spares else None
         try:
-            made = create_segment(
-                self._disk, self._directory, wanted, self._identity, self._length, spare
-            )
+            made = self._create(wanted, spare)
             self.free_bytes = self._disk.free_bytes(self._directory)
         except OSError as error:
             failure = error
@@ -134,6 +135,19 @@ class SegmentPreparer:
             self._ready, self._failure, self._wanted = made, failure, None
             self._filled_to = self._length
             self._changed.notify_all()
+
+    def _create(self, wanted: SegmentId, spare: Path | None) -> SegmentFile:
+        """The segment. Made ahead of need, it has time to wait until a file can be opened."""
+        while True:
+            try:
+                return create_segment(
+                    self._disk, self._directory, wanted, self._identity, self._length, spare
+                )
+            except OSError as error:
+                if not none_left(error) or self._closing:
+                    raise
+            spare = None  # It has its new name already.
+            time.sleep(_NO_FILE_S)
 
     def _fill_slice(self, file: SegmentFile, offset: int) -> None:
         length = min(len(_SLICE) - offset % len(_SLICE), self._length - offset)

@@ -196,7 +196,7 @@ class ShardHost:
             recovery = row.recovered[-1]
             log.warning(
                 "shard %s was recovered with %s, complete up to seq %d, without this node: what is"
-                " here up to seq %d is void; empty this disk for it to take the shard again",
+                " here up to seq %d is void; octad doctor tells how it takes the shard again",
                 *(shard_name(shard), node_name(recovery.node), recovery.upto, replica.log.commit),
             )
         for half, held in self._table.released():

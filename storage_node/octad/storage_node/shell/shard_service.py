@@ -437,6 +437,8 @@ class ShardService:
             cached = self._journal.read_if_cached(location)
         except CorruptRecord as error:
             raise Damaged(str(error)) from error
+        except OSError as error:  # Its file could not be opened now.
+            raise Unavailable(str(error)) from error
         return cached.data if cached is not None else await asyncio.to_thread(self._read, location)
 
     def _read(self, location: Location) -> memoryview:
@@ -445,6 +447,8 @@ class ShardService:
         except CorruptRecord as error:
             log.error("%s", error)  # Another member's copy may well be served instead.
             raise Damaged(str(error)) from error
+        except OSError as error:  # Its file could not be opened now.
+            raise Unavailable(str(error)) from error
 
     async def listed_shards(self, pool: PoolId, among: Collection[ShardId] = ()) -> ListedShards:
         """What this node may list of `pool` now, or of these shards of it: read it at once."""

@@ -7,6 +7,7 @@ a handler: aiohttp refuses it, here in S3's words instead of its own.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Final, Protocol
 
@@ -15,10 +16,11 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
+from octad.client.core.http_dates import http_date
 from octad.client.core.s3_errors import S3Error
 from octad.client.core.s3_xml import CONTENT_TYPE
-from octad.sharding.limits import KIB
-from octad.storage_node.s3.answers import CONTINUE, error_answer
+from octad.sharding.limits import CLIENT_HEAD_BYTES_MAX, KIB
+from octad.storage_node.s3.answers import CONTINUE, connection_line, error_answer, head_bytes
 from octad.storage_node.s3.payload import ObjectBytes
 from octad.storage_node.shell.front_door.wire import STALLED_S_MAX, open_transport
 
@@ -126,6 +128,19 @@ class Listener(web.Server):
     def __init__(self, handler: Handler, next_request_id: Callable[[], bytes]) -> None:
         super().__init__(handler)
         self.next_request_id = next_request_id
+        self.direct: set[Connection] = set()  # Those that are nobody's guests.
+
+    def refusal(self, code: str, begin: bytes) -> bytes:
+        """The whole answer to a request that is not read any further than how it begins."""
+        request_id = self.next_request_id().hex()
+        answer = error_answer(S3Error(code), resource="", request_id=request_id)
+        head = head_bytes(
+            answer,
+            request_id=request_id,
+            date=http_date(int(time.time()) * 1000),
+            connection=connection_line(keep=False, persistent=True),
+        )
+        return head if begin.startswith(b"HEAD ") else head + answer.body
 
     def __call__(self) -> RequestHandler:
         return Connection(self, None)
@@ -138,7 +153,7 @@ class Listener(web.Server):
 class Connection(RequestHandler):
     """aiohttp's protocol of one connection, with our limits and our words."""
 
-    __slots__ = ("_listener", "host")
+    __slots__ = ("_begun", "_head_bytes", "_in_head", "_listener", "host", "idle_since")
 
     def __init__(self, listener: Listener, host: Host | None) -> None:
         super().__init__(
@@ -156,6 +171,56 @@ class Connection(RequestHandler):
         )
         self._listener = listener
         self.host = host
+        self.idle_since: float | None = None  # By the loop's clock, of one that is nobody's guest.
+        self._begun = 0  # Requests that came to the handler.
+        self._in_head = True  # No request is under way, nor the rest of one that was refused.
+        self._head_bytes = 0  # Of a head that is not whole yet.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has connected, or a request is handed over."""
+        super().connection_made(transport)
+        if self.host is None:
+            self._listener.direct.add(self)
+            self.idle_since = self._loop.time()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """The client is gone."""
+        self.idle_since = None
+        self._listener.direct.discard(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """The next bytes; a head that has no end is refused."""
+        super().data_received(data)
+        if not self._in_head or self._begun < self._request_count:  # aiohttp's count of heads.
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > CLIENT_HEAD_BYTES_MAX and self.transport is not None:
+            self.transport.write(self._listener.refusal("RequestHeaderSectionTooLarge", data))
+            self.force_close()
+
+    def begins(self) -> None:
+        """A request came to the handler."""
+        self._begun += 1
+        self._in_head, self._head_bytes = False, 0
+        self.idle_since = None
+        if self.host is not None:
+            self.host.guest_begins()
+
+    def ends(self, *, keep: bool) -> None:
+        """It has been answered, and the connection goes on if `keep`."""
+        self._in_head = keep
+        if self.host is not None:
+            self.host.guest_ends(keep=keep)
+        elif self.transport is not None:
+            self.idle_since = self._loop.time()
+
+    def let_go(self) -> None:
+        """Close it at once, whatever is still to be sent."""
+        self.idle_since = None
+        self._listener.direct.discard(self)
+        if self.transport is not None:
+            self.transport.abort()
 
     def handle_error(
         self,

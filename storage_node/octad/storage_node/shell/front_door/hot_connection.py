@@ -329,6 +329,16 @@ class HotConnection(asyncio.Protocol):
         return self._is_answering or self._head is not None
 
     @property
+    def idle_since(self) -> float | None:
+        """By the loop's clock; None while a request is under way, and once it is closed."""
+        return None if self.is_busy or self.transport is None else self._since
+
+    def let_go(self) -> None:
+        """Somebody else needs the room."""
+        self._door.connections.discard(self)
+        self._abort()
+
+    @property
     def _is_answering(self) -> bool:
         return self._task is not None or self._guest_answers
 
@@ -339,8 +349,10 @@ class HotConnection(asyncio.Protocol):
         waited_s = now - self._since
         if self._head is not None and waited_s > SLOW_S:
             self._visit(self._needed)
-        elif waited_s > IDLE_S_MAX:
+        elif waited_s > IDLE_S_MAX and not self.transport.is_closing():
             self.transport.close()
+        elif waited_s > IDLE_S_MAX:
+            self._abort()  # It was closed, and the client does not read its last answer.
 
     def close_if_idle(self) -> None:
         """The node stops."""

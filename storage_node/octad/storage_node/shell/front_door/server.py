@@ -13,17 +13,21 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Final, cast
 
 from aiohttp import web
 
 from octad.client.core.http_dates import http_date
+from octad.client.shell.connection_room import ConnectionRoom
+from octad.sharding.limits import CLIENT_CONNECTIONS_MAX
 from octad.storage_node.core.object_store import ObjectStore
 from octad.storage_node.s3.answers import connection_line
 from octad.storage_node.s3.request_headers import header_values
 from octad.storage_node.shell.front_door.answerer import Answerer
 from octad.storage_node.shell.front_door.authentication import SecretOf
 from octad.storage_node.shell.front_door.connections import (
+    IDLE_S_MAX,
     SENT_CLOSE,
     SENT_KEEP,
     Connection,
@@ -52,11 +56,14 @@ class FrontDoor:
         next_request_id: Callable[[], bytes],
         *,
         all_through_aiohttp: bool = False,
+        connections_max: int = CLIENT_CONNECTIONS_MAX,
     ) -> None:
         self._answerer = Answerer(store, secret_of, region, next_request_id)
         self._all_through_aiohttp = all_through_aiohttp
+        self._connections_max = connections_max
         self._listener: Listener | None = None
         self._hot: HotDoor | None = None
+        self._room: ConnectionRoom | None = None
         self._server: asyncio.Server | None = None
         self._looking: asyncio.TimerHandle | None = None
         self._busy: set[Connection] = set()  # aiohttp's connections with a request in progress.
@@ -67,18 +74,27 @@ class FrontDoor:
         """How many were answered, by operation and status."""
         return self._answerer.requests
 
+    @property
+    def room(self) -> ConnectionRoom | None:
+        """Its connections, and how many are allowed; None before the start."""
+        return self._room
+
     async def start(self, host: str, port: int) -> None:
         """Listen; raises OSError where the address cannot be had. Port 0 takes a free one."""
         loop = asyncio.get_running_loop()
         answerer = self._answerer
         self._listener = Listener(self._handle, answerer.next_request_id)
         self._hot = HotDoor(answerer.answer, answerer.next_request_id, self._listener.guest_of)
+        direct = self._all_through_aiohttp
+        self._room = ConnectionRoom(
+            self._connections_max,
+            "S3 clients",
+            self._listener if direct else self._hot,
+            self._listener.direct if direct else self._hot.connections,
+            self._turn_away,
+        )
         self._server = await loop.create_server(
-            self._listener if self._all_through_aiohttp else self._hot,
-            host,
-            port,
-            backlog=_BACKLOG,
-            reuse_address=True,
+            self._room, host, port, backlog=_BACKLOG, reuse_address=True
         )
         self._look()
 
@@ -94,8 +110,10 @@ class FrontDoor:
         """Take no new connection, let requests in progress finish for `grace_s`, then close all."""
         if self._server is None or self._listener is None or self._hot is None:
             return
+        assert self._room is not None
         self._stopping = self._hot.stopping = True
         self._server.close()
+        self._room.close()
         if self._looking is not None:
             self._looking.cancel()
         for hot in list(self._hot.connections):
@@ -118,28 +136,35 @@ class FrontDoor:
         assert self._hot is not None
         return bool(self._busy) or any(hot.is_busy for hot in self._hot.connections)
 
+    def _turn_away(self, begin: bytes) -> bytes:
+        assert self._listener is not None
+        self._answerer.requests["none", HTTPStatus.SERVICE_UNAVAILABLE.value] += 1
+        return self._listener.refusal("SlowDown", begin)
+
     def _look(self) -> None:
         assert self._hot is not None
+        assert self._listener is not None
         loop = asyncio.get_running_loop()
         now = loop.time()
         for hot in list(self._hot.connections):
             hot.look(now)
+        for direct in list(self._listener.direct):
+            if direct.idle_since is not None and now - direct.idle_since > IDLE_S_MAX:
+                direct.let_go()
         self._looking = loop.call_later(_LOOK_S, self._look)
 
     async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
         """Answer a request that came through aiohttp; ConnectionError: the client is gone."""
         connection = cast(Connection, http.protocol)
         self._busy.add(connection)
-        if connection.host is not None:
-            connection.host.guest_begins()
+        connection.begins()
         keep = False
         try:
             keep = await self._answer(http)
             return SENT_KEEP if keep else SENT_CLOSE
         finally:
             self._busy.discard(connection)
-            if connection.host is not None:
-                connection.host.guest_ends(keep=keep)
+            connection.ends(keep=keep)
 
     async def _answer(self, http: web.BaseRequest) -> bool:
         """Whether the connection goes on: only when the request's body is out of it."""

@@ -1,0 +1,49 @@
+"""Who gets how many of the files and connections that a node may have open.
+
+    limit = index + journal + strangers at RPC + admin + turned away + other nodes + the rest
+            + clients
+
+Clients get what is left, so that however many connect, nothing else of the node ever lacks one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from octad.sharding.limits import (
+    ADMIN_CONNECTIONS_MAX,
+    CLIENT_CONNECTIONS_MAX,
+    JOURNAL_OPEN_FILES_MAX,
+    RPC_HANDSHAKES_MAX,
+    TURNED_AWAY_MAX,
+)
+
+_INDEX_SHARE: Final = 8  # One in so many: a file holds 128 MiB of rows, read more slowly beyond.
+_INDEX_MAX: Final = 65_536  # 8 TiB of rows.
+_JOURNAL_SHARE: Final = 8
+_NODES_SHARE: Final = 32
+_NODES_MIN: Final = 64
+# Logs, locks, listeners and timers, the configuration store, coordinators; of journal and index
+# what is being written, merged, copied and scrubbed.
+_REST: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFileShares:
+    """At most so many each."""
+
+    clients: int
+    index: int
+    journal: int
+
+
+def open_file_shares(limit: int) -> OpenFileShares:
+    """How a node divides `limit`, which is 1,024 or more."""
+    index = min(limit // _INDEX_SHARE, _INDEX_MAX)
+    journal = min(limit // _JOURNAL_SHARE, JOURNAL_OPEN_FILES_MAX)
+    nodes = _NODES_MIN + limit // _NODES_SHARE
+    others = RPC_HANDSHAKES_MAX + ADMIN_CONNECTIONS_MAX + 2 * TURNED_AWAY_MAX + nodes + _REST
+    clients = limit - index - journal - others
+    assert clients > 0, "the least limit leaves some to clients"
+    return OpenFileShares(min(clients, CLIENT_CONNECTIONS_MAX), index, journal)

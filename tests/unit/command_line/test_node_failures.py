@@ -1,0 +1,64 @@
+"""What a node says when it cannot start or go on."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from octad.client.shell.command import CommandError
+from octad.sharding.ids import NodeId, PoolId, ShardId, shard_id
+from octad.storage_node.shell.journal_errors import CorruptRecord, IndexBehind, JournalDamage
+from octad.storage_node.shell.node_failures import cannot_go_on, cannot_start, journal_damaged
+
+N3 = NodeId(3)
+DATA = Path("/data/my disk/n3")
+DAMAGE = CorruptRecord(DATA / "journal" / "0000000001.segment", 4096, "its checksum is wrong")
+
+
+def damaged(damage: JournalDamage, *only_here: int, known: bool = True) -> CommandError:
+    shards: list[ShardId] = [shard_id(PoolId(0), number) for number in only_here]
+    return journal_damaged(N3, DATA, damage, shards if known else None)
+
+
+def test_with_other_copies_nothing_is_lost_and_the_directory_is_moved_aside() -> None:
+    said = damaged(DAMAGE)
+    assert "n3 cannot start: /data/my disk/n3/journal/0000000001.segment is damaged" in said.what
+    assert said.what.endswith("complete copies of all its shards, so nothing is lost")
+    assert said.fix.startswith("mv '/data/my disk/n3' '/data/my disk/n3'.damaged: ")
+
+
+def test_without_them_the_disk_is_kept() -> None:
+    said = damaged(DAMAGE, 5, 1, 7, 9)
+    assert "no other node has a complete copy of 4 shards (0/1, 0/5, 0/7, …)" in said.what
+    assert "mv " not in said.fix
+    assert "octad shards recover --all" in said.fix
+
+
+def test_where_nobody_knows_the_doctor_is_asked() -> None:
+    assert "octad doctor tells" in damaged(DAMAGE, known=False).what
+
+
+def test_what_can_be_mended_in_place_is() -> None:
+    assert "octad index rebuild" in damaged(IndexBehind(DATA, "entries of shard 0/1")).fix
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENXIO])
+def test_a_failing_disk_gets_a_sentence(number: int) -> None:
+    said = cannot_start(N3, DATA, OSError(number, os.strerror(number), "/data/n3/LOCK"))
+    assert f"the disk under {DATA} fails (/data/n3/LOCK: {os.strerror(number)})" in said.what
+    assert "Errno" not in str(said)
+    assert said.fix.startswith("replace the disk, or mv ")
+
+
+def test_what_is_no_fault_of_the_disk_is_not_blamed_on_it() -> None:
+    said = cannot_start(None, DATA, OSError(errno.EADDRINUSE, "Address already in use"))
+    assert "fails" not in said.what
+    assert "Address already in use" in said.what
+
+
+def test_a_running_node_says_what_became_of_acknowledged_writes() -> None:
+    said = cannot_go_on(N3, DATA, OSError(errno.EIO, "Input/output error"))
+    assert said.what.startswith("n3 cannot go on: Input/output error; what it has acknowledged")
