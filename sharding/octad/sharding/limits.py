@@ -183,6 +183,7 @@ DIGEST_WAIT_S: Final = 1.0  # For a replica to reach the entry that it is asked 
 DIGEST_CALL_TIMEOUT_S: Final = 5.0
 DIGEST_SHARDS_MAX: Final = 1024  # In one message.
 COMPARE_POLL_S: Final = 1.0
+COMPARE_FIRST_S: Final = 5.0  # A shard that begins to be served is not said to have no copy.
 COMPARE_PERIOD_S: Final = 60.0  # From one comparison of a copy to the next, unless its row changes.
 assert DIGEST_WAIT_S < DIGEST_CALL_TIMEOUT_S
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
+import pytest
+
 from octad.coordinator.core.node_report import VerifiedCopies
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId, shard_name
 from octad.sharding.limits import COMPARE_PERIOD_S
@@ -14,6 +16,7 @@ from octad.storage_node.core.index_format import ShardDigest
 from octad.storage_node.core.messages import Message
 from octad.storage_node.core.rpc_errors import BAD_MESSAGE, PeerUnavailable, RemoteError
 from octad.storage_node.core.shard_digest import FORMAT, ShardDigests
+from octad.storage_node.shell import copy_comparer
 from octad.storage_node.shell.copy_comparer import CopyComparer
 from octad.storage_node.shell.shard_counter import ShardCounter
 from octad.storage_node.shell.shard_host import ShardHost
@@ -104,8 +107,17 @@ async def test_equal_copies_are_verified_with_one_message_a_peer() -> None:
     both = VerifiedCopies(EPOCH, 2)
     assert await site.verified() == {one: both, two: both}
     assert site.asked == [ReadDigests([(ONE, Seq(7)), (TWO, Seq(7))])]
+
+
+async def test_a_shard_that_is_not_served_has_no_copy_but_for_its_first_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    site = Site()
+    one = shard_name(ONE)
     site.heard = []
-    assert await site.verified() == {one: VerifiedCopies(EPOCH, 0), two: VerifiedCopies(EPOCH, 0)}
+    assert (await site.verified())[one] == VerifiedCopies(EPOCH, 0, 1)
+    monkeypatch.setattr(copy_comparer, "COMPARE_FIRST_S", 0.0)
+    assert (await site.verified())[one] == VerifiedCopies(EPOCH, 0)
 
 
 async def test_a_copy_that_differs_is_named_and_both_sides_count_their_rows() -> None:

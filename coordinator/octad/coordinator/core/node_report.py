@@ -27,7 +27,7 @@ class VerifiedCopies(msgspec.Struct, frozen=True, array_like=True):
 
     A copy is verified when its node has all of history, has acknowledged everything that was
     committed, has been heard within a lease, and when what its rows amount to was found to be the
-    same as at the primary. 0: the shard does not serve yet.
+    same as at the primary. 0: the shard has not been served for some seconds.
     """
 
     epoch: Epoch

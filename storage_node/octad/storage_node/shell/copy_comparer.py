@@ -12,7 +12,12 @@ from contextlib import suppress
 
 from octad.coordinator.core.node_report import VerifiedCopies
 from octad.sharding.ids import NodeId, Seq, ShardId, node_name, shard_name
-from octad.sharding.limits import COMPARE_POLL_S, DIGEST_CALL_TIMEOUT_S, DIGEST_SHARDS_MAX
+from octad.sharding.limits import (
+    COMPARE_FIRST_S,
+    COMPARE_POLL_S,
+    DIGEST_CALL_TIMEOUT_S,
+    DIGEST_SHARDS_MAX,
+)
 from octad.storage_node.core.copy_comparison import CopyComparison, Led
 from octad.storage_node.core.digest_messages import DigestsRead, ReadDigests
 from octad.storage_node.core.rpc_errors import BAD_MESSAGE, RemoteError, RpcError
@@ -33,6 +38,7 @@ class CopyComparer:
         self._call = call
         self._comparison = CopyComparison(host.node)
         self._loop = asyncio.get_running_loop()
+        self._unserved_since: dict[ShardId, float] = {}
 
     async def run(self) -> None:
         while True:
@@ -55,12 +61,15 @@ class CopyComparer:
         """Of every shard that this node leads, by its name."""
         digests = self._host.index.digests
         copies: dict[str, VerifiedCopies] = {}
+        before, self._unserved_since = self._unserved_since, {}
+        now = self._loop.time()
         for shard, led in self._led().items():
             if led.heard:
                 found = self._comparison.judge(led, digests.now(shard) is not None)
                 said = VerifiedCopies(led.epoch, found.equal, found.unknown, found.different)
             else:
-                said = VerifiedCopies(led.epoch, 0)
+                since = self._unserved_since[shard] = before.get(shard, now)
+                said = VerifiedCopies(led.epoch, 0, int(now - since < COMPARE_FIRST_S))
             copies[shard_name(shard)] = said
         return copies
 
