@@ -16,6 +16,7 @@ from pathlib import Path
 
 from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, Seq, shard_id
 from octad.sharding.limits import KIB, MIB
+from octad.storage_node.core.digest_messages import DigestRead, DigestsRead, ReadDigests
 from octad.storage_node.core.failover.pair_leases import PairLeases
 from octad.storage_node.core.failover.replica_state import Strength
 from octad.storage_node.core.failover.shard_log import ShardLog
@@ -59,7 +60,7 @@ class Side:
         """As a primary would, but in one go."""
         for first in range(0, len(operations), 64):
             await self.journal.wait_for_room()
-            changes = IndexChanges(lambda _key: None)
+            changes = IndexChanges(lambda _key: None, self.index.digests)
             for number, operation in enumerate(operations[first : first + 64], first + 1):
                 appended = self.journal.append(
                     kind_of(operation), SHARD, Epoch(1), Seq(number), Seq(number - 1),
@@ -112,6 +113,9 @@ async def copied(source: Side, target: Side, count: int, size: int) -> Figures:
         body: list[memoryview] = []
         if isinstance(asked, ReadHistory):
             answer = await answers.read_history(asked)
+        elif isinstance(asked, ReadDigests):
+            digest = source.index.digests.now(SHARD)
+            answer = DigestsRead([DigestRead(SHARD, Seq(count), digest, 0)])
         else:
             assert isinstance(asked, ReadRecords)
             answer, body = await answers.read_records(asked)
@@ -119,8 +123,9 @@ async def copied(source: Side, target: Side, count: int, size: int) -> Figures:
 
     copier = HistoryCopier(
         target.journal, target.index, call,
-        lambda *_: done.set(), lambda *_: not done.is_set(), lambda _: PoolId(0),
+        lambda *_: done.set(), lambda *_: not done.is_set(), lambda _: PoolId(0), lambda _: None,
     )  # fmt: skip
+    target.index.digests.stand_at(SHARD, Seq(count))
     watch = asyncio.create_task(_longest_step(done))
     began, cpu = time.perf_counter(), time.process_time()
     copier.begin(SHARD, 0, Seq(1), (SOURCE,))

@@ -171,6 +171,22 @@ SCRUB_PERIOD_S: Final = 7 * 24 * 3600
 SCRUB_STEP_BYTES: Final = 256 * KIB
 SCRUB_BYTES_PER_S_MIN: Final = 256 * KIB
 
+# Counting the rows of all shards anew, in the same period and after each start.
+COUNT_STEP_ROWS: Final = 64  # Between two requests of clients: half a millisecond.
+COUNT_SHARE: Final = 0.05  # Of a core.
+COUNT_SHARE_SOON: Final = 0.2  # The same, of what is not known or asked for.
+COUNT_POLL_S: Final = 1.0
+
+# Comparing copies of shards by their digests.
+DIGEST_POLL_S: Final = 0.005
+DIGEST_WAIT_S: Final = 1.0  # For a replica to reach the entry that it is asked about.
+DIGEST_CALL_TIMEOUT_S: Final = 5.0
+DIGEST_SHARDS_MAX: Final = 1024  # In one message.
+COMPARE_POLL_S: Final = 1.0
+COMPARE_FIRST_S: Final = 5.0  # A shard that begins to be served is not said to have no copy.
+COMPARE_PERIOD_S: Final = 60.0  # From one comparison of a copy to the next, unless its row changes.
+assert DIGEST_WAIT_S < DIGEST_CALL_TIMEOUT_S
+
 # What a node tells of what it holds. A step of counting takes half a millisecond.
 USAGE_FIRST_PERIOD_S: Final = 5.0  # After a start, when shards come and go.
 USAGE_FIRST_REPORTS: Final = 12
@@ -226,5 +242,6 @@ HISTORY_FLUSH_S: Final = 0.1  # From one flush of the index for complete copies 
 HISTORY_CALL_TIMEOUT_S: Final = 10.0
 HISTORY_RETRY_S_MIN: Final = 0.05  # After every source has failed once; doubled each time.
 HISTORY_RETRY_S_MAX: Final = 2.0
+HISTORY_UNEQUAL_S: Final = 5.0  # After a copy was not what its source has for the second time.
 HISTORY_PAUSE_S_MAX: Final = 0.1  # While clients write, a copy takes at most half of the time.
 assert HISTORY_MESSAGE_BYTES + 2 * KIB <= FRAME_BODY_BYTES_MAX

@@ -133,6 +133,20 @@ def test_a_shard_of_which_its_primary_has_verified_fewer_copies_is_degraded() ->
     assert (found.state, found.pools[0].shards["degraded"]) == ("degraded", 1)
 
 
+def test_a_node_whose_copies_are_not_what_their_primaries_have_is_named() -> None:
+    seen = view(live=NODES, rows=ROWS)
+    shards = tuple(list(seen.rows)[:2])
+    verified = dict.fromkeys(seen.rows, 3) | dict.fromkeys(shards, 2)
+    different = {NodeId(2): shards}
+    found = status(seen, copies=KnownCopies(verified, (), {}, 0, 0, different=different))
+    assert [each.different for each in found.nodes] == [(), ("0/0", "0/1"), ()]
+    assert found.pools[0].shards["degraded"] == 2
+    assert found.problems[-1] == (
+        "n2 and the primaries of 2 shards (0/0, 0/1) have different rows: they count them anew"
+        " (octad doctor)"
+    )
+
+
 def test_while_a_pool_is_split_every_shard_counts_once() -> None:
     rows = [row(1, 2, 3, depth=3), *ROWS[1:], row(1, 2, 3, depth=3)]
     seen = view(live=NODES, rows=rows)
@@ -241,7 +255,7 @@ def test_the_json_is_the_documented_one() -> None:
         b'"nodes":[{"name":"n1","live":true,"gone_since_ms":null,"incarnation":"incarnation-1",'
         b'"rpc_address":"127.0.0.1:7001","s3_address":"127.0.0.1:9001","zone":"","weight":1.0,'
         b'"version":"0.1.0","primary_of":1,"member_of":1,"admin_address":null,'
-        b'"void":[],"failed":[],"read_only":false,"index":""}],'
+        b'"void":[],"failed":[],"read_only":false,"index":"","different":[]}],'
         b'"copies":{"unverified":1},"copying":{"missing":0,"under_way":0,"waiting":0,'
         b'"bytes_left":0,"whole_in_s":null}}'
     )

@@ -281,6 +281,30 @@ def test_a_report_counts_while_its_process_lives_and_for_the_present_epoch_alone
     assert dead == {}
 
 
+def test_a_shard_is_verified_once_every_copy_was_compared() -> None:
+    def known(*said: object) -> KnownCopies:
+        led = {"0/0": VerifiedCopies(Epoch(1), *said)}  # type: ignore[arg-type]
+        return known_copies(WELL, {NodeId(1): report(led=led)}, {})
+
+    assert known(3, 0, ()).verified == {SHARD: 3}
+    first = known(1, 2, ())
+    assert first.verified == {SHARD: None}, "neither verified nor degraded"
+    assert diagnose(WELL, copies_known=first).keys() == {"unverified"}
+    assert known(2, 0, (NodeId(3),)).verified == {SHARD: 2}
+
+
+def test_a_copy_that_differs_is_said_with_both_sides_and_what_comes_of_it() -> None:
+    led = {"0/0": VerifiedCopies(Epoch(1), 2, 0, (NodeId(3),))}
+    known = known_copies(WELL, {NodeId(1): report(led=led)}, {})
+    assert known.different == {NodeId(3): (SHARD,)}
+    finding = diagnose(WELL, copies_known=known)["different-copies"]
+    assert finding.urgency == "at-risk"
+    assert "1 shard (0/0) of which n3 has other rows than n1" in finding.what
+    assert "octad node drain the one with fewer" in finding.fix
+    old = known_copies(WELL, {NodeId(1): report(led=led, boot="an earlier one")}, {})
+    assert old.different == {}
+
+
 def test_what_is_left_to_copy_is_known_only_when_every_size_is() -> None:
     recruit = Member(NodeId(3), incarnation(3), Seq(4), Epoch(1))
     short = msgspec.structs.replace(row(1, 2, depth=0), members=(*row(1, 2).members, recruit))

@@ -6,6 +6,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
+from functools import reduce
+from operator import xor
 from pathlib import Path
 
 from tests.unit.engine.journal_site import IDENTITY, REQUEST_ID, SHARD
@@ -17,6 +19,8 @@ from octad.sharding.limits import KIB
 from octad.storage_node.core.index_format import (
     OBJECTS,
     POSITION_KEY,
+    ROW_TABLES,
+    ShardDigest,
     ShardState,
     decode_object,
     decode_object_key,
@@ -39,6 +43,7 @@ from octad.storage_node.core.operations import (
 )
 from octad.storage_node.core.record_format import Location, Position, end_of, start_of
 from octad.storage_node.core.rows import ObjectRow
+from octad.storage_node.core.shard_digest import FORMAT, row_hash
 from octad.storage_node.shell.compactor import Compactor, check_segments
 from octad.storage_node.shell.counted_index import CountedIndex
 from octad.storage_node.shell.disk import Disk
@@ -81,7 +86,7 @@ class EngineSite:
     def recover(self) -> None:
         stored = self.index.get(shard_state_key(SHARD))
         self.applied = Seq(0) if stored is None else decode_shard_state(stored).applied
-        changes = IndexChanges(self.index.get)
+        changes = IndexChanges(self.index.get, self.index.digests)
         for location, record in self.journal.replay(self.index.position()):
             if record.seq > self.applied:
                 assert record.seq == self.applied + 1, "an entry is missing"
@@ -113,7 +118,7 @@ class EngineSite:
 
     def note_position(self) -> None:
         """Write how far the rows go, as every change of them does."""
-        self._write(IndexChanges(self.index.get))
+        self._write(IndexChanges(self.index.get, self.index.digests))
 
     async def compacted(self) -> int:
         """Compact all that is worth it; gives the number of segments."""
@@ -144,7 +149,7 @@ class EngineSite:
         return any(key in touched(operation) for _, _, operation, _ in self._pending)
 
     def _on_durable(self, lsn: Position) -> None:
-        changes = IndexChanges(self.index.get)
+        changes = IndexChanges(self.index.get, self.index.digests)
         pending = self._pending
         while pending and pending[0][0] <= lsn:
             _, seq, operation, location = pending.popleft()
@@ -155,7 +160,8 @@ class EngineSite:
 
     def _write(self, changes: IndexChanges) -> None:
         puts, deletes = changes.split()
-        state = ShardState(Seq(self.applied), _EPOCH, _EPOCH)
+        digest = self.index.digests.now(SHARD)
+        state = ShardState(Seq(self.applied), _EPOCH, _EPOCH, digest=digest)
         puts.append((shard_state_key(SHARD), encode_value(state)))
         first = self._pending[0] if self._pending else None
         place = start_of(first[3]) if first is not None else self.journal.position()
@@ -195,6 +201,7 @@ class EngineStory:
         assert self.index.counted().live_bytes() == self.index.ledger.live_bytes()
         for segment, use in self.index.counted().segments.items():
             assert self.index.ledger.segments[segment].live == use.live
+        assert self.index.digests.now(SHARD) in (None, digest_of_rows(self.index))
 
     def change(self, key: bytes, value: bytes | None) -> bool:
         """Ask for it; False when the disk has no room."""
@@ -261,6 +268,13 @@ class EngineStory:
     async def close(self) -> None:
         if self.site is not None:
             await stop(self.site)
+
+
+def digest_of_rows(index: CountedIndex) -> ShardDigest:
+    """What the rows of all tables amount to."""
+    tables = [index.scan(bytes([table]), bytes([table + 1])) for table in sorted(ROW_TABLES)]
+    hashes = [row_hash(key, value) for rows in tables for key, value in rows]
+    return ShardDigest(FORMAT, len(hashes), reduce(xor, hashes, 0))
 
 
 async def stop(site: EngineSite) -> None:

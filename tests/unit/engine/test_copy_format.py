@@ -121,10 +121,10 @@ def test_a_copy_of_a_copy_is_a_copy_of_the_original() -> None:
 
 def test_a_row_moves_only_from_where_the_record_was_copied() -> None:
     value = encode_value(IndexedObject(HERE, Epoch(5), Seq(9), PUT.row))
-    now = moved(object_key(BucketId(5), b"key"), value, HERE, THERE)
+    now = moved(value, HERE, THERE)
     assert now is not None
     assert decode_object(now) == IndexedObject(THERE, Epoch(5), Seq(9), PUT.row)
-    assert moved(object_key(BucketId(5), b"key"), now, HERE, THERE) is None
+    assert moved(now, HERE, THERE) is None
 
 
 @pytest.mark.parametrize("at", range(0, 200, 9))

@@ -90,8 +90,8 @@ MUTANTS: dict[str, tuple[Callable[..., object], str, str]] = {
     ),
     "a row that has changed since is moved to the copy of the old one": (
         copy_format.moved,
-        "if row.location != source:",
-        "if False:",
+        "if decode_located(value).location == source else None",
+        "",
     ),
     "a record that makes others void is dropped at once": (
         Compactor._makes_void,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import cast
 
 from octad.storage_node.shell.counted_index import CountedIndex
@@ -16,6 +17,7 @@ class TwinIndex(CountedIndex):
     """`after_crash` gives what a restart finds: all up to a flush, and any batches after it."""
 
     def __init__(self, content: dict[bytes, bytes] | None = None) -> None:
+        self.directory = Path("/data/index")
         self._content = content or {}
         self._flushed = dict(self._content)
         self._batches: list[_Batch] = []

@@ -31,6 +31,7 @@ from octad.storage_node.core.failover.reconfiguration import check_succession, s
 from octad.storage_node.core.failover.replica_actions import FlushIndex, SplitLog
 from octad.storage_node.core.failover.shard_replica import ShardReplica
 from octad.storage_node.core.index_format import decode_shard_state
+from octad.storage_node.core.shard_digest import ShardDigests
 from octad.storage_node.shell.index_applier import state_entry
 
 
@@ -166,5 +167,5 @@ def test_r19_what_is_void_is_so_after_a_restart_too(void: bool) -> None:
     c.on_row(recovered_row(2 if void else 3), 1.0)
     assert c.void == void
     assert c.source_as_of(Seq(2)) == (None if void else 3), "nor is it copied from"
-    kept = decode_shard_state(state_entry(c)[1])
+    kept = decode_shard_state(state_entry(c, ShardDigests())[1])
     assert kept.view_epoch == (2 if void else 5)

@@ -6,14 +6,18 @@ import asyncio
 import random
 from collections import deque
 from dataclasses import dataclass
+from functools import reduce
+from operator import xor
 from pathlib import Path
 
+import msgspec
 from tests.unit.engine.simulated_disk import SimulatedDisk
 from tests.unit.engine.twin_index import TwinIndex
 
 from octad.sharding.hashing import object_hash, shard_number
 from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, Seq, ShardId, shard_id
 from octad.sharding.limits import KIB
+from octad.storage_node.core.digest_messages import ReadDigests
 from octad.storage_node.core.failover.pair_leases import PairLeases
 from octad.storage_node.core.failover.replica_actions import Apply
 from octad.storage_node.core.failover.replica_state import Strength
@@ -28,12 +32,12 @@ from octad.storage_node.core.index_format import (
     SHARD_ORDER,
     SHARD_ORDER_END,
     SHARD_STATES,
+    ShardDigest,
     ShardState,
     decode_ordered,
     decode_shard_state,
     decode_shard_state_key,
     encode_position,
-    encode_value,
     extent_hash,
     shard_state_key,
 )
@@ -59,12 +63,15 @@ from octad.storage_node.core.operations import (
 from octad.storage_node.core.record_format import Identity, Position, Record, RecordKind, start_of
 from octad.storage_node.core.rows import ObjectRow, PartRow, UploadRow
 from octad.storage_node.core.rpc_errors import PeerUnavailable, RemoteError, RpcRefusal
+from octad.storage_node.core.shard_digest import FORMAT, row_hash
 from octad.storage_node.shell.compactor import Compactor, check_segments
 from octad.storage_node.shell.history_copier import HistoryCopier
 from octad.storage_node.shell.history_source import HistorySource
 from octad.storage_node.shell.history_writer import installed_copy
+from octad.storage_node.shell.index_applier import state_entry
 from octad.storage_node.shell.index_rebuild import rebuild
 from octad.storage_node.shell.journal import Journal
+from octad.storage_node.shell.shard_counter import ShardCounter
 
 DIRECTORY = Path("/data/journal")
 SEGMENT_BYTES = 16 * KIB
@@ -166,6 +173,13 @@ class Node:
         self.replicas: dict[ShardId, ShardReplica] = {}
         check_segments(self.journal, index)
         self._recover()
+        self.counter = ShardCounter(
+            self.journal,
+            index,
+            self.replicas,
+            pool_of_bucket,
+            lambda each: index.write([state_entry(each, index.digests)]),
+        )
         self.source = HistorySource(self.journal, index, self.replicas.get, pool_of_bucket)
         self.compactor = Compactor(self.journal, index, self._is_dirty, self.failures.append)
         self.compactor.finish_earlier_work()
@@ -179,7 +193,7 @@ class Node:
             as_of = state.copied_as_of
             if copy is not None and state.whole is not None:
                 as_of = copy.as_of
-            replica.restore(state.start, state.start_epoch, state.whole, as_of)
+            replica.restore(state.start, state.start_epoch, state.whole, as_of, DEPTH, Epoch(1))
         for location, record in self.journal.replay(self.index.position()):
             self._replay(self.replica(record.shard), record)
             if record.kind is not RecordKind.LOG_START:
@@ -202,7 +216,7 @@ class Node:
             for action in replica.recover_start(record.seq, record.epoch, record.commit, whole):
                 assert isinstance(action, Apply)
                 self._apply(replica, action.entries, told=False)
-            self.index.write([state_entry(replica)])
+            self.index.write([state_entry(replica, self.index.digests)])
             return
         metadata = bytes(record.metadata)
         operation = decode_operation(record.kind, metadata)
@@ -216,6 +230,7 @@ class Node:
             found = self.replicas[shard] = ShardReplica(
                 shard, self.node, "", self.leases, Strength(1, 1), lambda *_: None, kept
             )
+            found.depth = DEPTH
         return found
 
     def take(self, shard: ShardId, ordered: Ordered) -> None:
@@ -256,12 +271,12 @@ class Node:
         metadata, nobody = encode_operation(LogStart(replica.whole)), bytes(16)
         kind = RecordKind.LOG_START
         self.journal.append(kind, shard, epoch, start, commit, nobody, metadata, b"")
-        self.index.write([state_entry(replica)])
+        self.index.write([state_entry(replica, self.index.digests)])
 
     def _apply(
         self, replica: ShardReplica, entries: tuple[Entry, ...], *, told: bool = True
     ) -> None:
-        changes = IndexChanges(self.index.get)
+        changes = IndexChanges(self.index.get, self.index.digests)
         for entry in entries:
             assert entry.location is not None
             if replica.whole is None:
@@ -284,7 +299,7 @@ class Node:
 
     def _write(self, changes: IndexChanges, replica: ShardReplica) -> None:
         puts, deletes = changes.split()
-        puts.append(state_entry(replica))
+        puts.append(state_entry(replica, self.index.digests))
         while self.unsettled and self.unsettled[0].settled:
             self.unsettled.popleft()
         first = self.unsettled[0].location if self.unsettled else None
@@ -315,7 +330,15 @@ class Node:
         counted = self.index.counted()
         for segment, use in counted.segments.items():
             assert self.index.ledger.segments[segment].live == use.live
+        for shard in self.replicas:
+            known = self.index.digests.now(shard)
+            assert known in (None, self.counted(shard))
         assert not self.failures
+
+    def counted(self, shard: ShardId) -> ShardDigest:
+        """What the rows amount to whose records say that they are of the shard."""
+        hashes = [row_hash(key, self.index.get(key) or b"") for key in self.held(shard)]
+        return ShardDigest(FORMAT, len(hashes), reduce(xor, hashes, 0))
 
     def marks(self) -> list[bytes]:
         return [key for key, _ in self.index.scan(*marks_range(SHARD))]
@@ -335,6 +358,7 @@ class Story:
         self.source = Node(SOURCE, SimulatedDisk(rng), TwinIndex())
         self.receiver = Node(RECEIVER, SimulatedDisk(rng), TwinIndex())
         self.copier: HistoryCopier | None = None
+        self.counting: list[asyncio.Task[None]] = []
         self.calls_left: int | None = None  # Until the receiver crashes.
         self.crashed = asyncio.Event()
         self.busy = 0.5  # How often something happens while a call is under way.
@@ -380,7 +404,10 @@ class Story:
             self._on_copied,
             self._is_wanted,
             pool_of_bucket,
+            receiver.counter.ask,
         )
+        nodes = (self.source, receiver)
+        self.counting = [asyncio.create_task(node.counter.run()) for node in nodes]
         replica = receiver.replica(SHARD)
         if replica.whole is not None and replica.copied_as_of is None:
             self.copier.begin(SHARD, DEPTH, replica.log.start, (SOURCE,))
@@ -394,7 +421,7 @@ class Story:
     ) -> None:
         replica = self.receiver.replica(shard)
         replica.on_copied(start, as_of, ids, 0.0)
-        self.receiver.index.write([state_entry(replica)])
+        self.receiver.index.write([state_entry(replica, self.receiver.index.digests)])
 
     async def _call(
         self, node: NodeId, message: Message, _body: bytes, _timeout_s: float
@@ -414,6 +441,8 @@ class Story:
             if isinstance(asked, ReadHistory):
                 answer: Message = await self.source.source.read_history(asked)
                 body: list[memoryview] = []
+            elif isinstance(asked, ReadDigests):
+                answer, body = (await self.source.counter.answer(asked))[0], []
             else:
                 assert isinstance(asked, ReadRecords)
                 answer, body = await self.source.source.read_records(asked)
@@ -449,10 +478,16 @@ class Story:
             await asyncio.sleep(0.001)
         return True
 
-    async def crash(self) -> None:
-        """The receiver is gone and comes back, with what its disk kept."""
+    async def _end_copy(self) -> None:
         assert self.copier is not None
         await self.copier.close()
+        for task in self.counting:
+            task.cancel()
+        await asyncio.gather(*self.counting, return_exceptions=True)
+
+    async def crash(self) -> None:
+        """The receiver is gone and comes back, with what its disk kept."""
+        await self._end_copy()
         receiver = self.receiver
         power_cut = self.rng.random() < 0.5
         receiver.disk.off = True
@@ -465,8 +500,7 @@ class Story:
 
     async def rebuild(self) -> None:
         """The receiver stops, loses its index, and starts with one made from its journal."""
-        assert self.copier is not None
-        await self.copier.close()
+        await self._end_copy()
         await self.receiver.journal.close()
         disk, index = self.receiver.disk.after_kill(), TwinIndex()
         rebuild(disk, DIRECTORY, self.receiver.identity, index)
@@ -474,24 +508,9 @@ class Story:
 
     async def close(self) -> None:
         if self.copier is not None:
-            await self.copier.close()
+            await self._end_copy()
         for node in (self.source, self.receiver):
             await node.journal.close()
-
-
-def state_entry(replica: ShardReplica) -> tuple[bytes, bytes]:
-    """What the index keeps of a replica, which never acts here."""
-    log = replica.log
-    state = ShardState(
-        Seq(log.applied),
-        log.applied_epoch,
-        Epoch(1),
-        log.start,
-        log.start_epoch,
-        replica.whole,
-        replica.copied_as_of,
-    )
-    return shard_state_key(replica.shard), encode_value(state)
 
 
 def _place(entry: Entry) -> Position:
@@ -500,7 +519,8 @@ def _place(entry: Entry) -> Position:
 
 
 def state_of(node: Node) -> ShardState:
-    """Of the shard, as its index says."""
+    """Of the shard, as its index says, but for what a rebuild does not find out."""
     value = node.index.get(shard_state_key(SHARD))
     assert value is not None
-    return decode_shard_state(value)
+    state = decode_shard_state(value)
+    return msgspec.structs.replace(state, view_epoch=Epoch(1), depth=DEPTH, digest=None)

@@ -12,6 +12,7 @@ from tests.unit.engine.journal_site import IDENTITY
 
 from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, Seq, ShardId, shard_id
 from octad.sharding.limits import HISTORY_COPIES
+from octad.storage_node.core.digest_messages import DigestRead, DigestsRead, ReadDigests
 from octad.storage_node.core.failover.pair_leases import PairLeases
 from octad.storage_node.core.failover.replica_actions import Append, SplitLog, StartLog
 from octad.storage_node.core.failover.replica_state import Strength
@@ -112,6 +113,9 @@ async def test_a_copy_that_waits_for_the_disk_lets_the_next_one_begin(tmp_path: 
         async def call(
             _node: NodeId, message: Message, _body: bytes, _timeout_s: float
         ) -> tuple[Message, bytes]:
+            if isinstance(message, ReadDigests):
+                ((shard, seq),) = message.shards
+                return DigestsRead([DigestRead(shard, seq, index.digests.now(shard), 0)]), b""
             assert isinstance(message, ReadHistory)
             asked.add(message.shard)
             if len(asked) == len(SHARDS):
@@ -125,8 +129,10 @@ async def test_a_copy_that_waits_for_the_disk_lets_the_next_one_begin(tmp_path: 
             lambda shard, *_: copied.append(shard),
             lambda *_: True,
             pool_of_bucket,
+            lambda _: None,
         )
         for shard in SHARDS:
+            index.digests.stand_at(shard, Seq(1))
             copier.begin(shard, DEPTH, Seq(1), (SOURCE,))
         await asyncio.wait_for(all_asked.wait(), 10)
         assert not copied, "nothing is durable yet"

@@ -105,7 +105,9 @@ async def finished(story: Story) -> tuple[Held, Held]:
     async with asyncio.timeout(10):
         while receiver.marks():
             await asyncio.sleep(0.001)
-    receiver.check()
+    for node in (receiver, story.source):
+        node.check()
+    assert receiver.index.digests.now(SHARD) == story.source.index.digests.now(SHARD) is not None
     return receiver.held(SHARD), story.source.held(SHARD)
 
 

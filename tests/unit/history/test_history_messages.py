@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octad.sharding.ids import BucketId, Epoch, Seq, ShardId
+from octad.storage_node.core.digest_messages import DigestRead, DigestsRead, ReadDigests
 from octad.storage_node.core.history_format import (
     DeletionMark,
     HistoryDeleted,
@@ -25,7 +26,7 @@ from octad.storage_node.core.history_messages import (
     ReadRecords,
     RecordsRead,
 )
-from octad.storage_node.core.index_format import object_key
+from octad.storage_node.core.index_format import ShardDigest, object_key
 from octad.storage_node.core.messages import Message, decode_message, encode_message
 from octad.storage_node.core.record_format import RecordKind
 
@@ -42,6 +43,14 @@ records = st.builds(
     st.binary(max_size=40),
     st.integers(0, 2**20),
 )
+digests = st.builds(
+    DigestRead,
+    st.just(SHARD),
+    seqs,
+    st.none()
+    | st.builds(ShardDigest, st.integers(1, 9), st.integers(0, 2**40), st.integers(0, 2**64 - 1)),
+    st.integers(0, 9),
+)
 messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(ReadHistory, st.just(SHARD), seqs, st.binary(), st.binary(), st.integers(0, 2000)),
     st.builds(HistoryRead, seqs, seqs, st.binary(), st.lists(rows, max_size=3), ids),
@@ -52,6 +61,8 @@ messages: st.SearchStrategy[Message] = st.one_of(
         st.lists(st.tuples(st.binary(), epochs, seqs), max_size=3),
     ),
     st.builds(RecordsRead, st.integers(0, 255), seqs, st.lists(records, max_size=3)),
+    st.builds(ReadDigests, st.lists(st.tuples(st.just(SHARD), seqs), max_size=3), st.booleans()),
+    st.builds(DigestsRead, st.lists(digests, max_size=3)),
 )
 
 

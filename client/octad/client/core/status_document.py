@@ -42,6 +42,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     ] = ()  # Shards in which it takes no part, after a bug, until it restarts.
     read_only: bool = False  # Its disk is full.
     index: str = ""  # "rebuilding", "lost": damaged, and what comes of it; empty: it is good.
+    different: tuple[str, ...] = ()  # Shards of which it has other rows than their primary.
 
 
 class PoolStatus(msgspec.Struct, frozen=True):

@@ -59,7 +59,7 @@ def _verified(pool: PoolStatus) -> str:
     if list(pool.copies) == [str(pool.replicas)]:
         return f"{pool.replicas} of each"
     counts = [
-        f"not known of {count}" if copies == UNVERIFIED else f"{copies} of {count}"
+        f"{count} not yet verified" if copies == UNVERIFIED else f"{copies} of {count}"
         for copies, count in pool.copies.items()
     ]
     return ", ".join(counts)

@@ -212,6 +212,7 @@ def _node_statuses(
                 failed=tuple(map(shard_name, copies.failed.get(id_, ()))),
                 read_only=id_ in copies.read_only,
                 index=copies.indexes.get(id_, ""),
+                different=tuple(map(shard_name, copies.different.get(id_, ()))),
             )
         )
     return tuple(statuses)
@@ -258,6 +259,11 @@ def _node_problems(nodes: tuple[NodeStatus, ...]) -> list[str]:
             problems.append(f"{node.name} refuses writes: its disk is full")
         if node.failed:
             problems.append(f"{node.name} failed in {_named(node.failed)}: restart it")
+        if node.different:
+            problems.append(
+                f"{node.name} and the primaries of {_named(node.different)} have different rows:"
+                " they count them anew (octad doctor)"
+            )
         if node.void:
             problems.append(
                 f"{node.name} has void copies of {_named(node.void)}: octad doctor tells what to do"

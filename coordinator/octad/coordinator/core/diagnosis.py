@@ -57,6 +57,7 @@ def findings(known: Known) -> list[Finding]:
         *_not_started(known),
         *_away(known),
         *_without_spare(known),
+        *_different(known),
         *_void(known),
         *_damaged(known),
         *_disks(known),
@@ -164,9 +165,10 @@ def _unverified(known: Known) -> Iterator[Finding]:
         yield Finding(
             "unverified",
             "to-do",
-            f"{_shards(shards)} of which {node_name(node)}, their primary, has not said how many"
-            " copies are verified, or does not serve yet",
-            f"wait some seconds; if it stays, look at the log of {node_name(node)}",
+            f"{_shards(shards)} of which {node_name(node)}, their primary, has not verified the"
+            " copies yet, or does not serve yet",
+            "wait some seconds, after a split or an upgrade until all rows were counted; if it"
+            f" stays, look at the log of {node_name(node)}",
         )
 
 
@@ -237,6 +239,23 @@ def _away(known: Known) -> Iterator[Finding]:
             f"{name} is away{since}: {what}",
             "start it again (end its process first, if that is there and does nothing); if it is"
             f" gone for good: octad node remove {name}",
+        )
+
+
+def _different(known: Known) -> Iterator[Finding]:
+    """Either side may be the one that lacks rows; a damaged index is found by counting them."""
+    rows = known.placement.cluster.rows
+    for node, shards in sorted(known.copies.different.items()):
+        name = node_name(node)
+        primaries = _nodes(sorted({rows[shard].primary for shard in shards}))
+        yield Finding(
+            "different-copies",
+            "at-risk",
+            f"{_shards(shards)} of which {name} has other rows than {primaries}, where they are"
+            " led: one of the two lacks what was acknowledged; both count their rows now, and whose"
+            " index is damaged makes it anew by itself",
+            f"wait for that; if it stays, the log of {primaries} says how many rows each has ('both"
+            " count'): octad node drain the one with fewer",
         )
 
 

@@ -1,7 +1,8 @@
 """How many copies of each shard are verified, and what is being copied: what nodes report, judged.
 
 A report counts as long as the process that wrote it is registered, and what it says of a shard only
-while that node leads the shard's present epoch. Of everything else nothing is known: None.
+while that node leads the shard's present epoch. Of everything else nothing is known: None. Nor is
+anything while a copy is still to be compared with that of the primary.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 
 from octad.client.core.status_document import CopyingStatus
 from octad.coordinator.core.cluster_view import ClusterView
-from octad.coordinator.core.node_report import NodeReport
+from octad.coordinator.core.node_report import NodeReport, VerifiedCopies
 from octad.sharding.ids import NodeId, ShardId, parse_shard_name, pool_of, shard_name
 
 Reports = Mapping[NodeId, NodeReport]
@@ -48,6 +49,7 @@ class KnownCopies:
     failed: Mapping[NodeId, tuple[ShardId, ...]] = field(default_factory=dict)
     read_only: frozenset[NodeId] = frozenset()
     indexes: Mapping[NodeId, str] = field(default_factory=dict)  # Those with which all is not well.
+    different: Mapping[NodeId, tuple[ShardId, ...]] = field(default_factory=dict)  # From primaries.
 
 
 NOTHING_KNOWN = KnownCopies({}, (), {}, 0, 0)
@@ -74,6 +76,7 @@ def known_copies(
         failed={n: _shards(said.failed) for n, said in current.items() if said.failed},
         read_only=frozenset(n for n, said in current.items() if said.read_only),
         indexes=_indexes(view, reports, current),
+        different=_different(view, current),
     )
 
 
@@ -101,10 +104,25 @@ def _shards(names: tuple[str, ...]) -> tuple[ShardId, ...]:
 
 
 def _verified(view: ClusterView, shard: ShardId, current: Reports) -> int | None:
+    said = _said(view, shard, current)
+    return None if said is None or said.uncompared else said.copies
+
+
+def _said(view: ClusterView, shard: ShardId, current: Reports) -> VerifiedCopies | None:
+    """By the primary, at the present epoch."""
     row = view.rows[shard]
     report = current.get(row.primary)
     said = None if report is None else report.led.get(shard_name(shard))
-    return said.copies if said is not None and said.epoch == row.epoch else None
+    return said if said is not None and said.epoch == row.epoch else None
+
+
+def _different(view: ClusterView, current: Reports) -> dict[NodeId, tuple[ShardId, ...]]:
+    different: dict[NodeId, list[ShardId]] = {}
+    for shard in sorted(view.rows):
+        said = _said(view, shard, current)
+        for node in () if said is None else said.different:
+            different.setdefault(node, []).append(shard)
+    return {node: tuple(shards) for node, shards in different.items()}
 
 
 def _copying(view: ClusterView, current: Reports) -> tuple[CopyUnderWay, ...]:

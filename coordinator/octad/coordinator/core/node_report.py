@@ -26,11 +26,14 @@ class VerifiedCopies(msgspec.Struct, frozen=True, array_like=True):
     """Of a shard that the node leads at `epoch`.
 
     A copy is verified when its node has all of history, has acknowledged everything that was
-    committed, and has been heard within a lease. 0: the shard does not serve yet.
+    committed, has been heard within a lease, and when what its rows amount to was found to be the
+    same as at the primary. 0: the shard has not been served for some seconds.
     """
 
     epoch: Epoch
     copies: int
+    uncompared: int = 0  # Of copies that are as good but for the comparison, which is to come.
+    different: tuple[NodeId, ...] = ()  # Whose rows amount to something else.
 
 
 class NodeReport(msgspec.Struct, frozen=True):

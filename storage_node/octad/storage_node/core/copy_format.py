@@ -18,28 +18,14 @@ misses the record that is gone, because only records that every replay begins be
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeAlias
-
 import msgspec
 
 from octad.storage_node.core.index_format import (
-    OBJECTS,
-    PARTS,
-    PIECES,
-    UPLOADS,
-    IndexedObject,
-    IndexedPart,
-    IndexedPiece,
-    IndexedUpload,
-    decode_object,
-    decode_part,
-    decode_piece,
-    decode_upload,
-    encode_value,
+    decode_located,
     object_key,
     part_key,
     piece_key,
+    relocated,
     upload_key,
 )
 from octad.storage_node.core.operations import (
@@ -95,16 +81,8 @@ class Original(msgspec.Struct, frozen=True, gc=False):
     from_another_node: bool = False
 
 
-_Row: TypeAlias = IndexedObject | IndexedUpload | IndexedPart | IndexedPiece
 encode_copied = msgspec.msgpack.Encoder().encode
 decode_copied = msgspec.msgpack.Decoder(Copied).decode
-
-_DECODE: dict[int, Callable[[bytes], _Row]] = {
-    OBJECTS[0]: decode_object,
-    UPLOADS[0]: decode_upload,
-    PARTS[0]: decode_part,
-    PIECES[0]: decode_piece,
-}
 
 
 def original_of(location: Location, record: Record) -> Original:
@@ -149,9 +127,6 @@ def row_key(operation: Operation) -> bytes | None:
     return None
 
 
-def moved(index_key: bytes, value: bytes, source: Location, target: Location) -> bytes | None:
+def moved(value: bytes, source: Location, target: Location) -> bytes | None:
     """The row with its record at `target`; None when it does not point at `source` any more."""
-    row = _DECODE[index_key[0]](value)
-    if row.location != source:
-        return None
-    return encode_value(msgspec.structs.replace(row, location=target))
+    return relocated(value, target) if decode_located(value).location == source else None

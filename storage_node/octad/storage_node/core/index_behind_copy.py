@@ -50,9 +50,12 @@ def add_behind_copy(
         if value is None and mark < seq:
             known[mark_key(shard, key)] = encode(DeletionMark(epoch, seq))
     for key, value in one.changes.items():
-        row_key = key if key[0] in ROW_TABLES else decode_shard_order_key(key)
-        if row_key not in left_alone:
+        is_row = key[0] in ROW_TABLES
+        if (key if is_row else decode_shard_order_key(key)) not in left_alone:
+            if is_row:
+                changes.count(shard, key, value)
             known[key] = value
+    changes.reach(shard, seq)
 
 
 def take_away(
@@ -69,6 +72,7 @@ def take_away(
         if mark_seq(shard, key, known, stored) < as_of:
             known[mark_key(shard, key)] = encode(DeletionMark(Epoch(0), as_of))
         if row_seq(key, known, stored) <= as_of:
+            changes.count(shard, key, None)
             known[key] = known[order_key] = None
 
 

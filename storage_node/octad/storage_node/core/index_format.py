@@ -150,6 +150,14 @@ class DeadExtents(msgspec.Struct, frozen=True, array_like=True):
     extents: tuple[ExtentRef, ...]
 
 
+class ShardDigest(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What all rows of a shard amount to (`core/shard_digest.py`)."""
+
+    format: int  # Digests of two formats say nothing of each other.
+    rows: int
+    xor: int  # Of a hash of each row.
+
+
 class ShardState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """How far the rows of a shard go, and what the node has promised for it."""
 
@@ -161,6 +169,7 @@ class ShardState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     whole: Seq | None = None  # The rows have all of history up to here; None: up to `applied`.
     copied_as_of: Seq | None = None  # Of a copy of history that is installed durably.
     depth: int | None = None  # The shard's, as far as the log here is split; None: never was.
+    digest: ShardDigest | None = None  # Of the rows at `applied`; None: to be counted anew.
 
 
 class SegmentUse(msgspec.Struct, array_like=True, gc=False):
@@ -176,6 +185,12 @@ class Located(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The beginning that every row's value has."""
 
     location: Location
+
+
+class EncodedLocation(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The same, as it is encoded: the value's first byte stands before it."""
+
+    location: msgspec.Raw
 
 
 class Ordered(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -224,6 +239,7 @@ decode_segment_use = msgspec.msgpack.Decoder(SegmentUse).decode
 decode_located = msgspec.msgpack.Decoder(Located).decode
 decode_ordered = msgspec.msgpack.Decoder(Ordered).decode
 decode_scrub_state = msgspec.msgpack.Decoder(ScrubState).decode
+decode_encoded_location = msgspec.msgpack.Decoder(EncodedLocation).decode
 
 
 def object_key(bucket: BucketId, key: bytes) -> bytes:
@@ -351,6 +367,12 @@ def decode_segment_use_key(index_key: bytes) -> SegmentId:
 def request_ids_key(number: int) -> bytes:
     """Of table `r`."""
     return REQUEST_IDS + number.to_bytes(8, "big")
+
+
+def relocated(value: bytes, target: Location) -> bytes:
+    """A row's value with its record at `target`, and every other byte as it is."""
+    end = 1 + len(decode_encoded_location(value).location)
+    return value[:1] + encode_value(target) + value[end:]
 
 
 def encode_position(place: Position) -> bytes:

@@ -17,6 +17,7 @@ from octad.sharding.hashing import bit_reversed, object_hash, placed_hash
 from octad.sharding.ids import BucketId, Epoch, NodeId, Seq, ShardId, pool_of
 from octad.storage_node.core.index_format import (
     OBJECTS,
+    ROW_TABLES,
     DeadExtents,
     EncodedObject,
     IndexedObject,
@@ -36,6 +37,7 @@ from octad.storage_node.core.index_format import (
 )
 from octad.storage_node.core.record_format import Location, RecordKind
 from octad.storage_node.core.rows import ExtentRef, ObjectRow, PartRow, UploadRow
+from octad.storage_node.core.shard_digest import ShardDigests
 
 
 class Barrier(msgspec.Struct, frozen=True, array_like=True):
@@ -254,15 +256,18 @@ class IndexChanges:
     """What some applied operations change: later ones of the same key win.
 
     `stored` gives what the index has before all of them. What rows named and no longer name goes
-    into the queue of dead extents.
+    into the queue of dead extents. `digests` learn of every row that changes.
     """
 
-    __slots__ = ("_stored", "before", "changes")
+    __slots__ = ("_digests", "_stored", "before", "changes")
 
-    def __init__(self, stored: Callable[[bytes], bytes | None]) -> None:
+    def __init__(
+        self, stored: Callable[[bytes], bytes | None], digests: ShardDigests | None = None
+    ) -> None:
         self.changes: dict[bytes, bytes | None] = {}  # None: deleted.
         self.before: dict[bytes, bytes | None] = {}  # What `stored` gave.
         self._stored = stored
+        self._digests = digests
 
     def apply(
         self, operation: Operation, location: Location, shard: ShardId, epoch: Epoch, seq: Seq
@@ -270,6 +275,7 @@ class IndexChanges:
         """Add what `operation`, whose record lies at `location`, does to the index."""
         if type(operation) is not PutObject:
             self._apply_other(operation, location, shard, epoch, seq)
+            self.reach(shard, seq)
             return
         # By far the most, so it is spelled out.
         index_key = object_key(operation.bucket, operation.key)
@@ -279,7 +285,9 @@ class IndexChanges:
         else:
             before = self.before[index_key] = self._stored(index_key)
         row = operation.encoded_row
-        changes[index_key] = encode_value(EncodedObject(location, epoch, seq, row))
+        changes[index_key] = value = encode_value(EncodedObject(location, epoch, seq, row))
+        if self._digests is not None:
+            self._digests.put_object(shard, seq, index_key, before, value)
         if before is None:  # Else the row has its place in the shard's order already.
             order = bit_reversed(placed_hash(index_key[1:]))
             changes[shard_order_key(order, index_key)] = b""
@@ -292,29 +300,31 @@ class IndexChanges:
         match operation:
             case PutPiece(extent=extent, number=number):
                 piece = _indexed_piece(operation, location, shard, epoch, seq)
-                self._put(extent_hash(extent), piece_key(extent, number), encode_value(piece))
+                self._put(
+                    shard, extent_hash(extent), piece_key(extent, number), encode_value(piece)
+                )
             case DeleteObject(bucket=bucket, key=key):
                 index_key = object_key(bucket, key)
                 freed = self._extents_at(index_key)
-                self._delete(object_hash(bucket, key), index_key)
+                self._delete(shard, object_hash(bucket, key), index_key)
                 self._queue(operation, b"", shard, seq, freed, ())
             case CreateUpload(bucket=bucket, key=key, upload=upload, row=upload_row):
                 value = encode_value(IndexedUpload(location, epoch, seq, upload_row))
-                self._put(object_hash(bucket, key), upload_key(bucket, key, upload), value)
+                self._put(shard, object_hash(bucket, key), upload_key(bucket, key, upload), value)
             case PutPart(bucket=bucket, key=key, upload=upload, number=number, row=part_row):
                 index_key = part_key(bucket, key, upload, number)
                 freed = self._extents_at(index_key)
                 value = encode_value(IndexedPart(location, epoch, seq, part_row))
-                self._put(object_hash(bucket, key), index_key, value)
+                self._put(shard, object_hash(bucket, key), index_key, value)
                 self._queue(operation, upload, shard, seq, freed, part_row.extents)
             case CompleteUpload(bucket=bucket, key=key, row=row):
                 index_key = object_key(bucket, key)
-                freed = self._extents_at(index_key) + self._end_upload(operation)
+                freed = self._extents_at(index_key) + self._end_upload(operation, shard)
                 indexed = IndexedObject(location, epoch, seq, row)
-                self._put(object_hash(bucket, key), index_key, encode_value(indexed))
+                self._put(shard, object_hash(bucket, key), index_key, encode_value(indexed))
                 self._queue(operation, b"", shard, seq, freed, row.extents)
             case AbortUpload():
-                self._queue(operation, b"", shard, seq, self._end_upload(operation), ())
+                self._queue(operation, b"", shard, seq, self._end_upload(operation, shard), ())
             case _:
                 self._apply_to_dead(operation, shard, seq)
 
@@ -324,12 +334,22 @@ class IndexChanges:
                 self._queue(operation, upload, shard, seq, extents, ())
             case DropExtent(extent=extent, pieces=pieces):
                 for number in range(pieces):
-                    self._delete(extent_hash(extent), piece_key(extent, number))
+                    self._delete(shard, extent_hash(extent), piece_key(extent, number))
             case ForgetExtents(bucket=bucket, key=key, queued=queued):
                 hash_ = object_hash(bucket, key)
-                self._delete(hash_, dead_key(hash_, bucket, queued))
+                self._delete(shard, hash_, dead_key(hash_, bucket, queued))
             case _:
                 assert isinstance(operation, Barrier)
+
+    def count(self, shard: ShardId, index_key: bytes, value: bytes | None) -> None:
+        """The row at `index_key` is about to become `value`, says who changes `changes`."""
+        if self._digests is not None:
+            self._digests.change(shard, index_key, self._now(index_key), value)
+
+    def reach(self, shard: ShardId, seq: Seq) -> None:
+        """All that the entry at `seq` changes is in `changes`."""
+        if self._digests is not None:
+            self._digests.reach(shard, seq)
 
     def split(self) -> tuple[list[tuple[bytes, bytes]], list[bytes]]:
         """The changes as (what to put, what to delete)."""
@@ -337,28 +357,35 @@ class IndexChanges:
         puts = [(key, value) for key, value in changes if value is not None]
         return puts, [key for key, value in changes if value is None]
 
-    def _end_upload(self, operation: CompleteUpload | AbortUpload) -> tuple[ExtentRef, ...]:
+    def _end_upload(
+        self, operation: CompleteUpload | AbortUpload, shard: ShardId
+    ) -> tuple[ExtentRef, ...]:
         """Gives what the parts named."""
         bucket, key, upload = operation.bucket, operation.key, operation.upload
         hash_ = object_hash(bucket, key)
-        self._delete(hash_, upload_key(bucket, key, upload))
+        self._delete(shard, hash_, upload_key(bucket, key, upload))
         named: list[ExtentRef] = []
         for number in operation.parts:
             index_key = part_key(bucket, key, upload, number)
             named += self._extents_at(index_key)
-            self._delete(hash_, index_key)
+            self._delete(shard, hash_, index_key)
         return tuple(named)
 
     def _extents_at(self, index_key: bytes) -> tuple[ExtentRef, ...]:
         """What the row of an object or part names at this moment."""
-        if index_key in self.changes:
-            value = self.changes[index_key]
-        else:
-            value = self.before[index_key] = self._stored(index_key)
+        value = self._now(index_key)
         if value is None:
             return ()
         decode = decode_object if index_key[0] == OBJECTS[0] else decode_part
         return decode(value).row.extents
+
+    def _now(self, index_key: bytes) -> bytes | None:
+        """The value at `index_key` at this moment."""
+        if index_key in self.changes:
+            return self.changes[index_key]
+        if index_key not in self.before:
+            self.before[index_key] = self._stored(index_key)
+        return self.before[index_key]
 
     def _queue(
         self,
@@ -376,13 +403,17 @@ class IndexChanges:
             bucket, key = operation.bucket, operation.key
             hash_ = object_hash(bucket, key)
             entry = DeadExtents(pool_of(shard), bucket, key, upload, seq, dead)
-            self._put(hash_, dead_key(hash_, bucket, seq), encode_value(entry))
+            self._put(shard, hash_, dead_key(hash_, bucket, seq), encode_value(entry))
 
-    def _put(self, hash_: int, key: bytes, value: bytes) -> None:
+    def _put(self, shard: ShardId, hash_: int, key: bytes, value: bytes) -> None:
+        if key[0] in ROW_TABLES:
+            self.count(shard, key, value)
         self.changes[key] = value
         self.changes[shard_order_key(bit_reversed(hash_), key)] = b""
 
-    def _delete(self, hash_: int, key: bytes) -> None:
+    def _delete(self, shard: ShardId, hash_: int, key: bytes) -> None:
+        if key[0] in ROW_TABLES:
+            self.count(shard, key, None)
         self.changes[key] = None
         self.changes[shard_order_key(bit_reversed(hash_), key)] = None
 

@@ -237,7 +237,7 @@ class Compactor:
                     index.ledger.keep(target, origin)
                     continue
                 value = index.get(key)
-                row = None if value is None else moved(key, value, source, target)
+                row = None if value is None else moved(value, source, target)
                 if row is not None:
                     puts.append((key, row))
             index.write(puts)

@@ -1,4 +1,5 @@
-"""The index of rows: with them, each batch carries what they leave alive of every segment.
+"""The index of rows: with them, each batch carries what they leave alive of every segment, and what
+all rows of each shard amount to, which whoever changes rows tells `digests`.
 
 So the counts are exact after any crash, and a restart reads one small entry a segment.
 """
@@ -13,11 +14,15 @@ from octad.storage_node.core.index_format import (
     POSITION_KEY,
     ROW_TABLES,
     SEGMENT_USES,
+    SHARD_STATES,
     decode_position,
+    decode_shard_state,
+    decode_shard_state_key,
     encode_position,
 )
 from octad.storage_node.core.listing import past
 from octad.storage_node.core.record_format import Position, SegmentId
+from octad.storage_node.core.shard_digest import ShardDigests
 from octad.storage_node.core.space_ledger import SpaceLedger
 from octad.storage_node.shell.index import NOTHING_READ, Index
 
@@ -33,11 +38,15 @@ class Written(Protocol):
 
 
 class CountedIndex(Index):
-    """An `Index` whose writes are counted in `ledger`."""
+    """An `Index` whose writes are counted in `ledger`, and by shard in `digests`."""
 
     def _begin(self) -> None:
         super()._begin()
         self.ledger = SpaceLedger(self.scan(SEGMENT_USES, past(SEGMENT_USES)))
+        self.digests = ShardDigests(
+            (decode_shard_state_key(key), decode_shard_state(value))
+            for key, value in self.scan(SHARD_STATES, past(SHARD_STATES))
+        )
         self.before_flush: Callable[[], None] = _nothing
         self._journal: Written | None = None
         if self._position and not self.ledger.segments:  # Written by an octad that did not count.
@@ -62,7 +71,7 @@ class CountedIndex(Index):
     def succeed(self, successor: Index) -> None:
         assert isinstance(successor, CountedIndex)
         super().succeed(successor)
-        self.ledger = successor.ledger
+        self.ledger, self.digests = successor.ledger, successor.digests
 
     async def flush_in_thread(self) -> None:
         """Make everything written so far durable, with what `before_flush` adds to it."""

@@ -1,7 +1,8 @@
 """Copies the histories of shards from other nodes: for learners and recruits.
 
     page of rows asked for ─ compared with what is here ─ only what lacks is asked for, in several
-    messages at a time ─ `history_writer.py` ─ next page … installed durably ─ `on_copied`
+    messages at a time ─ `history_writer.py` ─ next page … compared with the source's rows as they
+    are (`copy_check.py`) ─ installed durably ─ `on_copied`
 
 Some shards at a time, the most urgent first. A copy goes on with the next source when one fails,
 behind the last page that it finished, for ever. It holds back while the disk is full, while much is
@@ -13,7 +14,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias
@@ -30,6 +32,7 @@ from octad.sharding.limits import (
     HISTORY_RETRY_S_MAX,
     HISTORY_RETRY_S_MIN,
     HISTORY_STEP_ROWS,
+    HISTORY_UNEQUAL_S,
 )
 from octad.storage_node.core.history_messages import (
     HistoryRead,
@@ -39,9 +42,9 @@ from octad.storage_node.core.history_messages import (
     RecordsRead,
 )
 from octad.storage_node.core.index_format import decode_shard_order_key, shard_order_range
-from octad.storage_node.core.messages import Message
 from octad.storage_node.core.record_format import Position
 from octad.storage_node.core.rpc_errors import RpcError
+from octad.storage_node.shell.copy_check import Call, CopyCheck, Incomplete, NotComparable
 from octad.storage_node.shell.counted_index import CountedIndex
 from octad.storage_node.shell.history_pace import HistoryPace
 from octad.storage_node.shell.history_writer import BadHistory, HistoryWriter
@@ -51,9 +54,6 @@ from octad.storage_node.shell.journal_errors import JournalFailed, JournalFull
 
 log = logging.getLogger(__name__)
 
-Call: TypeAlias = Callable[
-    [NodeId, Message, bytes, float], Awaitable[tuple[Message, bytes | memoryview]]
-]
 OnCopied: TypeAlias = Callable[[ShardId, Seq, Seq, list[tuple[bytes, Seq]]], None]
 
 
@@ -75,6 +75,7 @@ class _Copy:
     newest: Seq
     task: asyncio.Task[None] | None = None
     is_complete: bool = False  # All is in the index; it waits for the disk.
+    unequal: int = 0  # How often it was not what its source had.
     tried: int = 0  # Sources, since one of them last brought a page.
     bytes_done: int = 0  # Of records: copied, or found here.
     ids: list[tuple[bytes, Seq]] = field(default_factory=list)
@@ -99,9 +100,11 @@ class HistoryCopier:
         on_copied: OnCopied,
         is_wanted: Callable[[ShardId, Seq], bool],
         pool_of_bucket: Callable[[BucketId], PoolId | None],
+        ask_count: Callable[[Iterable[ShardId]], None],
     ) -> None:
         self._journal = journal
         self._call = call
+        self._check = CopyCheck(index, call, ask_count)
         self._on_copied = on_copied
         self._is_wanted = is_wanted
         self._writer = HistoryWriter(journal, index, pool_of_bucket)
@@ -183,19 +186,35 @@ class HistoryCopier:
             source, at = copy.source(), copy.cursor
             try:
                 await self._copy_from(copy, source)
+                await self._check.check(
+                    copy.shard, copy.newest, source, partial(self._wanted, copy)
+                )
                 await self._install(copy)
                 return
             except (_NotWanted, JournalFailed, IndexDamage):
                 return  # The node goes down, or begins anew with another index.
-            except (RpcError, BadHistory, JournalFull) as error:
+            except (RpcError, BadHistory, NotComparable, JournalFull) as error:
                 shard = name_of(copy.shard)
                 log.warning("copying shard %s from %s: %s", shard, node_name(source), error)
+            except Incomplete as error:
+                await self._begin_again(copy, source, error)
             copy.tried += 1
             if copy.cursor != at:
                 pause = HISTORY_RETRY_S_MIN
             if copy.tried % len(copy.sources) == 0:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, HISTORY_RETRY_S_MAX)
+
+    async def _begin_again(self, copy: _Copy, source: NodeId, why: Incomplete) -> None:
+        """Compare every row once more; from the second time on, somebody's index is damaged."""
+        shard = name_of(copy.shard)
+        log.error("the copy of shard %s is not what %s has: %s", shard, node_name(source), why)
+        copy.cursor, copy.bytes_done = copy.begin, 0
+        copy.unequal += 1
+        if copy.unequal > 1:
+            with suppress(RpcError, NotComparable):
+                await self._check.count_both(copy.shard, source)
+            await asyncio.sleep(HISTORY_UNEQUAL_S)
 
     async def _install(self, copy: _Copy) -> None:
         copy.is_complete = True

@@ -161,6 +161,7 @@ class HistoryWriter:
                 key = decode_shard_order_key(row.order_key)
                 before[key] = get(key)
                 if is_newer(shard, key, row.seq, before, get):
+                    self._index.digests.change(shard, key, before[key], value)
                     puts.append((key, value))
                     puts.append((row.order_key, b""))
             self._index.write(puts, (), before)
@@ -178,7 +179,7 @@ class HistoryWriter:
             kind = RecordKind.HISTORY_DELETED
             appended = self._append(kind, shard, Epoch(0), as_of, _NOBODY, metadata, b"")
             await self._journal.durable(appended.lsn)
-            changes = IndexChanges(self._index.get)
+            changes = IndexChanges(self._index.get, self._index.digests)
             take_away(changes, shard, some, as_of, self._index.get)
             self._index.write(*changes.split())
 

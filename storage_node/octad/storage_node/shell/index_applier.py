@@ -26,7 +26,9 @@ from octad.storage_node.core.index_format import (
 )
 from octad.storage_node.core.operations import IndexChanges
 from octad.storage_node.core.record_format import Position
-from octad.storage_node.shell.index import Index, IndexDamage
+from octad.storage_node.core.shard_digest import ShardDigests
+from octad.storage_node.shell.counted_index import CountedIndex
+from octad.storage_node.shell.index import IndexDamage
 from octad.storage_node.shell.request_ids import RequestIds
 
 
@@ -39,7 +41,7 @@ class IndexApplier:
 
     def __init__(
         self,
-        index: Index,
+        index: CountedIndex,
         replay_from: Callable[[], Position],
         request_ids: RequestIds,
         perform: Callable[[ShardReplica, Actions], None],
@@ -162,7 +164,7 @@ class IndexApplier:
 
     def _write(self, applying: list[tuple[ShardReplica, tuple[Entry, ...]]]) -> None:
         """To the index, with the states that say so, in one batch."""
-        index_changes = IndexChanges(self._index.get)
+        index_changes = IndexChanges(self._index.get, self._index.digests)
         changed: set[ShardReplica] = set()
         wishes: list[tuple[ShardReplica, Actions]] = []
         moment = self._now()
@@ -180,7 +182,7 @@ class IndexApplier:
                 changed.update(self._make_half(replica, split) for split in halves)
             changed.add(replica)
         puts, deletes = index_changes.split()
-        puts += [state_entry(replica) for replica in changed]
+        puts += [state_entry(replica, self._index.digests) for replica in changed]
         if not self._recovering:
             puts.append((POSITION_KEY, encode_position(self._replay_from())))
         self._index.write(puts, deletes, index_changes.before)
@@ -229,9 +231,13 @@ def add_entries(
             add_behind_copy(changes, shard, entry.operation, location, epoch, seq, stored)
 
 
-def state_entry(replica: ShardReplica) -> tuple[bytes, bytes]:
-    """What the index keeps of a replica, to be written with the rows that it speaks of."""
+def state_entry(replica: ShardReplica, digests: ShardDigests) -> tuple[bytes, bytes]:
+    """What the index keeps of a replica, to be written with the rows that it speaks of.
+
+    While history is missing, copied rows are written without a state, which has no digest then.
+    """
     kept = replica.log
+    digests.stand_at(replica.shard, kept.applied)
     state = ShardState(
         Seq(kept.applied),
         kept.applied_epoch,
@@ -241,6 +247,7 @@ def state_entry(replica: ShardReplica) -> tuple[bytes, bytes]:
         replica.whole,
         replica.copied_as_of,
         replica.depth,
+        digests.now(replica.shard) if replica.whole is None else None,
     )
     return shard_state_key(replica.shard), encode_value(state)
 

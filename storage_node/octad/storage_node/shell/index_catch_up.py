@@ -125,14 +125,16 @@ class CatchUp:
     def _perform(self, replica: ShardReplica, actions: Actions) -> None:
         for action in actions:
             if isinstance(action, Apply):
-                changes = IndexChanges(self.index.get)
+                changes = IndexChanges(self.index.get, self.index.digests)
                 add_entries(changes, replica, action.entries, self.index.get)
                 further = replica.on_applied(action.entries[-1].seq, _ANY_TIME)
                 puts, deletes = changes.split()
-                self.index.write([*puts, state_entry(replica)], deletes, changes.before)
+                puts.append(state_entry(replica, self.index.digests))
+                self.index.write(puts, deletes, changes.before)
                 self._perform(replica, further)
             elif isinstance(action, SplitLog):
+                self.index.digests.split(replica.shard, action.sibling)
                 self._note_states([replica, self._table.split(action)])
 
     def _note_states(self, replicas: Iterable[ShardReplica]) -> None:
-        self.index.write([state_entry(replica) for replica in replicas])
+        self.index.write([state_entry(replica, self.index.digests) for replica in replicas])

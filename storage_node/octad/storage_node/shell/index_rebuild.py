@@ -20,6 +20,7 @@ from octad.storage_node.core.index_format import (
 )
 from octad.storage_node.core.rebuilding import Rebuilder, Survey
 from octad.storage_node.core.record_format import Identity, Position, start_of
+from octad.storage_node.core.shard_digest import ShardDigests
 from octad.storage_node.shell.counted_index import CountedIndex
 from octad.storage_node.shell.disk import Disk
 from octad.storage_node.shell.journal_recovery import JournalRecovery
@@ -93,17 +94,15 @@ class IndexRebuild:
     def finish(self) -> Rebuilt:
         """Say how far the rows go, and make all of it durable."""
         survey, index = self._survey, self._index
-        states = [
-            (shard_state_key(shard), encode_value(survey.state(shard)))
-            for shard, commit in survey.commits.items()
-            if commit
-        ]
+        states = {shard: survey.state(shard) for shard, commit in survey.commits.items() if commit}
         copied_to = [
             (copied_to_key(shard), encode_copied_to(segment))
             for shard, segment in survey.copied_to.items()
         ]
         _forget_marks(index, survey)
-        index.write([*states, *copied_to, (POSITION_KEY, encode_position(self._applied_to))])
+        entries = [(shard_state_key(shard), encode_value(state)) for shard, state in states.items()]
+        index.write([*entries, *copied_to, (POSITION_KEY, encode_position(self._applied_to))])
+        index.digests = ShardDigests(states.items())  # Not known: the rows are to be counted.
         index.flush()
         return Rebuilt(self._records, len(states), index.ledger.live_bytes(), self._applied_to)
 

@@ -34,8 +34,10 @@ from octad.coordinator.store.open_store import open_store
 from octad.sharding import limits
 from octad.sharding.ids import NodeId, Seq, node_name
 from octad.sharding.shard_map import ShardMap
+from octad.storage_node.core.digest_messages import ReadDigests
 from octad.storage_node.core.failover.shard_replica import ShardReplica
 from octad.storage_node.core.history_messages import ReadHistory, ReadRecords
+from octad.storage_node.core.messages import Message
 from octad.storage_node.core.open_file_shares import open_file_shares
 from octad.storage_node.core.record_format import Identity
 from octad.storage_node.shell import index_repair
@@ -44,6 +46,7 @@ from octad.storage_node.shell.bucket_directory import BucketDirectory
 from octad.storage_node.shell.cluster_facts import ClusterFacts
 from octad.storage_node.shell.cluster_objects import ClusterObjects
 from octad.storage_node.shell.compactor import check_segments
+from octad.storage_node.shell.copy_comparer import CopyComparer
 from octad.storage_node.shell.counted_index import CountedIndex
 from octad.storage_node.shell.data_directory import DataDirectory
 from octad.storage_node.shell.disk_run import begin_run
@@ -64,6 +67,7 @@ from octad.storage_node.shell.record_repair import RecordRepair
 from octad.storage_node.shell.routing import ShardClient, ShardServer
 from octad.storage_node.shell.row_changes import RowChanges
 from octad.storage_node.shell.row_keeper import RowKeeper
+from octad.storage_node.shell.shard_counter import ShardCounter
 from octad.storage_node.shell.shard_host import ShardHost
 from octad.storage_node.shell.shard_reporter import ShardReporter
 from octad.storage_node.shell.shard_service import ShardService
@@ -165,11 +169,20 @@ class Node:
         history = HistorySource(
             self._journal, self._index, self._host.replicas.get, self._buckets.pool_of
         )
+        self._counter = ShardCounter(
+            self._journal,
+            self._index,
+            self._host.replicas,
+            self._buckets.pool_of,
+            self._host.keep_state,
+        )
+        self._comparer = CopyComparer(self._host, self._counter, self._ask)
         pools = self._facts.pools
         service = ShardService(self._host, self._index, self._journal, self._buckets, pools)
         self._server = ShardServer(service)
         self._server.register(ReadHistory, history.answer)
         self._server.register(ReadRecords, history.answer)
+        self._server.register(ReadDigests, self._counter.answer)
         shard_map = ShardMap(pools, self._facts.rows)
         self._client = ShardClient(self.id, service, self._server, self._peers, shard_map)
         objects = ClusterObjects(self._client, service, self._buckets, pools, self._next_request_id)
@@ -240,12 +253,11 @@ class Node:
         self._copier = HistoryCopier(
             self._journal,
             self._index,
-            lambda node, message, body, timeout_s: self._peers.call(
-                node, message, body, timeout_s=timeout_s
-            ),
+            self._ask,
             self._host.on_copied,
             self._host.wants_copy,
             self._buckets.pool_of,
+            self._counter.ask,
         )
         cleanup.push_async_callback(self._copier.close)
         for shard in whole:
@@ -285,6 +297,7 @@ class Node:
             self._keys,
             self._facts,
             self._host,
+            self._comparer.verified,
             self._copier.progress,
             lambda: self._upkeep.report().damaged_records - self._upkeep.report().repaired_records,
             self._journal.is_full,
@@ -385,6 +398,11 @@ class Node:
     def _next_request_id(self) -> bytes:
         return self._boot + next(self._requests).to_bytes(8, "big")
 
+    async def _ask(
+        self, node: NodeId, message: Message, body: bytes, timeout_s: float
+    ) -> tuple[Message, bytes | memoryview]:
+        return await self._peers.call(node, message, body, timeout_s=timeout_s)
+
     def _is_removed(self, node: NodeId) -> bool:
         """Whether an operator has said that `node` is gone for good."""
         entry = self._mirror.entries.get(PlacementKeys(self._keys).node_settings(node))
@@ -396,8 +414,8 @@ class Node:
 
     async def _keep_up(self) -> None:
         while True:
-            upkeep = (self._upkeep.run(), self._extents.run(), self._usage.run())
-            tasks = [asyncio.create_task(each) for each in upkeep]
+            upkeep = (self._upkeep, self._extents, self._usage, self._counter, self._comparer)
+            tasks = [asyncio.create_task(each.run()) for each in upkeep]
             try:
                 await asyncio.gather(*tasks)
             except IndexDamage:  # Nothing is to be done for an index that is given up.

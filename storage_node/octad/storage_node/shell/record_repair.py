@@ -93,7 +93,7 @@ async def replace_record(
     )
     await journal.durable(appended.lsn)
     stored = index.get(key)
-    now = None if stored is None else moved(key, stored, row.location, appended.location)
+    now = None if stored is None else moved(stored, row.location, appended.location)
     if now is None:
         return False
     index.write([(key, now)])

@@ -27,9 +27,9 @@ from octad.storage_node.core.operations import (
     touched,
 )
 from octad.storage_node.core.record_format import Location, Position, Record, RecordKind
+from octad.storage_node.shell.counted_index import CountedIndex
 from octad.storage_node.shell.disk import Disk
 from octad.storage_node.shell.history_writer import installed_copy
-from octad.storage_node.shell.index import Index
 from octad.storage_node.shell.index_applier import state_entry
 from octad.storage_node.shell.journal_errors import IndexBehind
 from octad.storage_node.shell.replica_table import ReplicaTable
@@ -52,7 +52,7 @@ class Replayed(Protocol):
 
 
 def recover_states(
-    table: ReplicaTable, index: Index, request_ids: RequestIds, now: float
+    table: ReplicaTable, index: CountedIndex, request_ids: RequestIds, now: float
 ) -> list[ShardId]:
     """The replicas that the index knows; gives those whose copy of history was just complete."""
     whole: list[ShardId] = []
@@ -75,14 +75,14 @@ def recover_states(
             copied.append(replica)
             whole += [shard] if replica.whole is None else []
     if copied:  # No entry may follow, and the journal may not say it for ever.
-        index.write([state_entry(replica) for replica in copied])
+        index.write([state_entry(replica, index.digests) for replica in copied])
     return whole
 
 
 def replay(
     table: ReplicaTable,
     journal: Replayed,
-    index: Index,
+    index: CountedIndex,
     request_ids: RequestIds,
     perform: Perform,
     now: float,
@@ -101,7 +101,7 @@ def replay(
             )
             perform(replica, actions)
             # Before a position behind the record is written for what another shard has applied.
-            index.write([state_entry(replica)])
+            index.write([state_entry(replica, index.digests)])
         elif record.kind is RecordKind.LOG_SPLIT:
             depth = decode_log_split(record.metadata).depth
             perform(replica, replica.recover_split(depth, record.seq))

@@ -47,7 +47,8 @@ from octad.storage_node.core.failover.shard_replica import ShardReplica
 from octad.storage_node.core.messages import Message
 from octad.storage_node.core.operations import Operation
 from octad.storage_node.core.record_format import Position, RecordKind
-from octad.storage_node.shell.index import Index, IndexFailed
+from octad.storage_node.shell.counted_index import CountedIndex
+from octad.storage_node.shell.index import IndexFailed
 from octad.storage_node.shell.index_applier import IndexApplier, WriteFailed, state_entry
 from octad.storage_node.shell.index_catch_up import CatchUp
 from octad.storage_node.shell.journal import Journal
@@ -75,7 +76,7 @@ class ShardHost:
         node: NodeId,
         incarnation: str,
         journal: Journal,
-        index: Index,
+        index: CountedIndex,
         outbox: Outbox,
         boot: int,
         facts: ClusterFacts,
@@ -323,10 +324,14 @@ class ShardHost:
         replica = self._table.replica(shard)
         self._request_ids.note_copied(shard, request_ids)
         actions = replica.on_copied(start, as_of, request_ids, now())
-        self.index.write([state_entry(replica)])
+        self.keep_state(replica)
         if replica.whole is None:
             self._whole(shard, replica.log.applied)
         self._perform(replica, actions)
+
+    def keep_state(self, replica: ShardReplica) -> None:
+        """Write how far the rows of a shard go, and what they amount to."""
+        self.index.write([state_entry(replica, self.index.digests)])
 
     # -- clients -------------------------------------------------------------------------------
 
@@ -427,11 +432,11 @@ class ShardHost:
         """Whether this node serves the shard and nothing prepared touches `index_key`."""
         return self.serves(shard) and index_key not in self.replicas[shard].log.dirty
 
-    def verified_copies(self) -> list[tuple[ShardId, Epoch, int]]:
-        """Of every shard that this node leads."""
+    def copies_heard(self) -> list[tuple[ShardId, Epoch, list[NodeId]]]:
+        """Of every shard that this node leads: who has a copy of it, and was heard just now."""
         moment = now()
         return [
-            (shard, replica.epoch, replica.verified_copies(moment))
+            (shard, replica.epoch, replica.copies_heard(moment))
             for shard, replica in self.replicas.items()
             if replica.leading
         ]
@@ -465,11 +470,11 @@ class ShardHost:
         match action:
             case StartLog():
                 self._logs.start_anew(replica, action)
-                self.index.write([state_entry(replica)])
+                self.keep_state(replica)
             case SplitLog():
                 self._split_log(replica, action)
             case FlushIndex():
-                self.index.write([state_entry(replica)])
+                self.keep_state(replica)
                 if self.index.damage is None:
                     self.before_flush()  # Once in a recovery by force: all may wait for it.
                     self.index.flush()
@@ -488,6 +493,7 @@ class ShardHost:
         """Rule R18: a record before any later one of either half; the states of both at once."""
         if action.sibling not in self.replicas:
             log.info("shard %s is split here behind %d", shard_name(replica.shard), action.seq)
+            self.index.digests.split(replica.shard, action.sibling)
             if not self._recovering:
                 self._end_copy(replica.shard)
                 self._logs.split(replica, action)
@@ -495,7 +501,8 @@ class ShardHost:
 
     def _split_log(self, replica: ShardReplica, action: SplitLog) -> None:
         sibling = self._make_half(replica, action)
-        self.index.write([state_entry(replica), state_entry(sibling)])
+        digests = self.index.digests
+        self.index.write([state_entry(replica, digests), state_entry(sibling, digests)])
         if self._recovering:
             return
         row = self._table.row_of_half(action)

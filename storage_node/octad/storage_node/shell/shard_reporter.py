@@ -45,6 +45,7 @@ class ShardReporter:
         keys: StoreKeys,
         facts: ClusterFacts,
         host: ShardHost,
+        verified: Callable[[], dict[str, VerifiedCopies]],
         copies: Copies,
         damaged: Callable[[], int],
         is_full: Callable[[], bool],
@@ -57,6 +58,7 @@ class ShardReporter:
         self._placement_keys = PlacementKeys(keys)
         self._facts = facts
         self._host = host
+        self._verified = verified
         self._copies = copies
         self._damaged = damaged
         self._is_full = is_full
@@ -94,10 +96,6 @@ class ShardReporter:
 
     def report(self) -> NodeReport:
         """What there is to say now."""
-        led = {
-            shard_name(shard): VerifiedCopies(epoch, copies)
-            for shard, epoch, copies in self._host.verified_copies()
-        }
         copying = {
             shard_name(shard): CopyReport(source, done, total)
             for shard, (done, total, source) in self._copies().items()
@@ -105,7 +103,7 @@ class ShardReporter:
         return NodeReport(
             node=self._node,
             boot=self._boot,
-            led=led,
+            led=self._verified(),
             copying=copying,
             damaged_records=self._damaged(),
             void=_names(self._host.void_copies()),

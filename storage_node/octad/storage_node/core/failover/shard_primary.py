@@ -373,10 +373,10 @@ class Primary(ReplicaState):
                 return False
         return True
 
-    def verified_copies(self, now: float) -> int:
+    def copies_heard(self, now: float) -> list[NodeId]:
         """Members with all of history that acknowledged the barrier and were heard just now."""
         if not self.serves():
-            return 0
+            return []
         assert self.row is not None
         full = [
             member.node
@@ -384,7 +384,7 @@ class Primary(ReplicaState):
             if member.base == 0 and member.node not in self.rowless_elsewhere
         ]
         promised_by = self.leases.promised_by
-        return sum(node == self.node or promised_by(node, self.shard, now) for node in full)
+        return [node for node in full if node == self.node or promised_by(node, self.shard, now)]
 
     def refuse_request(self, request_id: bytes, ticket: ReadTicket, now: float) -> bool:
         """Whether the refusal may be answered now; then the request is never executed any more.
