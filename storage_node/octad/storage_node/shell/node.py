@@ -50,6 +50,7 @@ from octad.storage_node.shell.history_source import HistorySource
 from octad.storage_node.shell.journal import Journal
 from octad.storage_node.shell.membership import Membership
 from octad.storage_node.shell.node_metrics import NodeMetrics, PeerCounts
+from octad.storage_node.shell.patience import now
 from octad.storage_node.shell.peer_tls import TlsContexts
 from octad.storage_node.shell.peers import Peers
 from octad.storage_node.shell.record_repair import RecordRepair
@@ -84,6 +85,7 @@ class NodeConfig:
     zone: str
     weight: float
     tls: TlsContexts | None  # Between nodes.
+    nodes_on_disk: int  # How many share the disk, this one included.
 
 
 class Node:
@@ -106,7 +108,9 @@ class Node:
         self._keys = StoreKeys(config.token.cluster)
         self._mirror = Mirror(self._store, self._keys.prefix)
         self._keeper = RowKeeper(directory.path, identity, self._mirror)
-        self._journal = Journal.open(directory.journal, identity)
+        self._journal = Journal.open(
+            directory.journal, identity, nodes_on_disk=config.nodes_on_disk
+        )
         self._index = CountedIndex(directory.index)
         self._peers = Peers(
             self.id,
@@ -174,9 +178,12 @@ class Node:
             self._client,
             self._server,
             objects.under_way,
+            objects.reads,
             repair,
             self._next_request_id,
             self._is_removed,
+            self._doors,
+            self._full_nodes,
             waits,
         )
         self._usage = UsageReporter(
@@ -272,7 +279,7 @@ class Node:
             self._host,
             self._copier.progress,
             lambda: self._upkeep.report().damaged_records - self._upkeep.report().repaired_records,
-            self._journal.is_full,
+            self._journal.room.is_full,
         )
         self._run(reporter.run())
 
@@ -371,6 +378,18 @@ class Node:
         """Whether an operator has said that `node` is gone for good."""
         entry = self._mirror.entries.get(PlacementKeys(self._keys).node_settings(node))
         return entry is not None and msgspec.json.decode(entry.value, type=NodeSettings).removed
+
+    async def _doors(self) -> list[NodeId]:
+        """All nodes that may answer clients, as the store has them now."""
+        prefix = self._keys.identities
+        listing = await self._store.range(prefix)
+        known = [NodeId(int(each.key.removeprefix(prefix))) for each in listing.entries]
+        return [node for node in known if not self._is_removed(node)]
+
+    def _full_nodes(self) -> set[NodeId]:
+        """Those whose disks are full, or were within the last minute."""
+        reported = self._facts.full & self._facts.nodes.keys()
+        return reported | self._host.full_disks.since(now() - limits.FULL_REMEMBERED_S)
 
     def _fail(self, error: Exception) -> None:
         if not self.failure.done():
