@@ -155,6 +155,7 @@ EXTENT_PIN_S: Final = 300.0  # A reader of a deleted object has as long as this 
 FULL_PIN_ROUND_S: Final = 1.0  # On a full disk: no longer than its longest running read has.
 DOOR_ASKED_S_MAX: Final = 1.0  # For that, of a door; one that is silent has the pin.
 FULL_REMEMBERED_S: Final = 60.0  # What is dead by then gives its space back as on a full disk.
+GIVE_BACK_S_MAX: Final = 1.0  # A request that failed waits for no longer than this for that.
 QUEUE_STEP_ENTRIES: Final = 64
 EXTENTS_DROPPED_AT_ONCE: Final = 8  # Replicated writes of 100 bytes each, beside those of clients.
 ORPHAN_GRACE_S: Final = 24 * 3600.0  # Before it is asked whether the commit of an extent came.
