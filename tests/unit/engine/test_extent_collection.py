@@ -12,7 +12,7 @@ from tests.unit.engine.extent_oracle import KEYS, PIECES, STEPS, UPLOADS, Step
 from tests.unit.engine.extent_site import REFUSED, UNKNOWN, WRITER, ExtentSite
 
 from octad.sharding.ids import NodeId
-from octad.sharding.limits import MIB
+from octad.sharding.limits import FULL_PIN_ROUND_S, MIB
 from octad.storage_node.core.index_format import object_key
 from octad.storage_node.core.operations import (
     PutPart,
@@ -242,11 +242,13 @@ async def test_on_a_full_disk_what_nobody_reads_goes_at_once() -> None:
     site.full = set()
     await site.collect()
     assert site.oracle.pieces, "at leisure everybody has the pin"
+    assert site.collector.waiting() == (PIECES * MIB, FULL_PIN_ROUND_S)
     site.full = {WRITER}
     await site.collect()
     assert not site.oracle.pieces
     assert not site.oracle.queue
     await site.collect()
+    assert site.collector.waiting()[0] == 0
 
 
 async def test_the_full_disk_of_a_node_that_has_none_of_it_hurries_nothing() -> None:
@@ -261,6 +263,7 @@ async def test_a_read_that_began_before_is_waited_for_and_one_that_began_later_i
     site.oldest_read_s[NodeId(2)] = 10.0
     await site.collect()
     assert site.oracle.pieces
+    assert site.collector.waiting() == (PIECES * MIB, 1000.0)
     site.oldest_read_s[NodeId(2)] = 0.0001
     await asyncio.sleep(0.001)
     await site.collect()

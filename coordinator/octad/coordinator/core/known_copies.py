@@ -47,6 +47,8 @@ class KnownCopies:
     void: Mapping[NodeId, tuple[ShardId, ...]] = field(default_factory=dict)
     failed: Mapping[NodeId, tuple[ShardId, ...]] = field(default_factory=dict)
     read_only: frozenset[NodeId] = frozenset()
+    # Of those: the bytes that come back to them by themselves, and within how many seconds.
+    returning: Mapping[NodeId, tuple[int, float]] = field(default_factory=dict)
 
 
 NOTHING_KNOWN = KnownCopies({}, (), {}, 0, 0)
@@ -72,6 +74,11 @@ def known_copies(
         void=_void(view, current),
         failed={n: _shards(said.failed) for n, said in current.items() if said.failed},
         read_only=frozenset(n for n, said in current.items() if said.read_only),
+        returning={
+            n: (said.returning_bytes, said.returning_s)
+            for n, said in current.items()
+            if said.returning_bytes
+        },
     )
 
 

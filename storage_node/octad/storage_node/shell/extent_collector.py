@@ -57,6 +57,7 @@ from octad.storage_node.shell.shard_host import ShardHost
 
 MARKS_A_PIN = 8  # An entry waits for at most an eighth longer than the pin.
 PAUSE_MIN = 2  # In times that a round takes: others have their turns, however long the queue is.
+NOBODY_READS_S = 5 * FULL_PIN_ROUND_S  # What was over so lately, no read holds up.
 
 FullNodes: TypeAlias = Callable[[], Set[NodeId]]  # Whose disks are full, or were just now.
 
@@ -86,6 +87,7 @@ class ExtentCollector:
         self._marks: dict[ShardId, deque[tuple[float, Seq]]] = {}
         self._few_at_once = asyncio.Semaphore(EXTENTS_DROPPED_AT_ONCE)
         self.dropped_extents = 0
+        self._waiting = (0, 0.0)
 
     async def run(self) -> None:
         """For ever. What cannot be done now is tried again in the next round."""
@@ -113,7 +115,7 @@ class ExtentCollector:
         """Go once through the queue, and do what can be done."""
         full = self._full()
         reads_over: float | None = None  # Nobody is asked for an empty queue.
-        start = DEAD_EXTENTS
+        start, waiting_bytes = DEAD_EXTENTS, 0
         while True:
             step = list(islice(self._index.scan(start, past(DEAD_EXTENTS)), QUEUE_STEP_ENTRIES))
             if step and full and reads_over is None:
@@ -122,10 +124,20 @@ class ExtentCollector:
             await asyncio.gather(
                 *[self._look_at(each, self._over_for(each, full, reads_over)) for each in entries]
             )
+            waiting_bytes += sum(map(self._bytes_here, entries))
             if len(step) < QUEUE_STEP_ENTRIES:
-                return
+                break
             start = step[-1][0] + b"\x00"
             await asyncio.sleep(0)
+        held_up = reads_over is not None and now() - reads_over > NOBODY_READS_S
+        self._waiting = waiting_bytes, self._pin.pin_s if held_up else FULL_PIN_ROUND_S
+
+    def waiting(self) -> tuple[int, float]:
+        """Bytes of extents here that are in the queue, by the last round; for how long at most.
+
+        On a full disk, that is: whoever is not full has not asked who reads.
+        """
+        return self._waiting
 
     def _over_for(self, entry: DeadExtents, full: Set[NodeId], reads_over: float | None) -> float:
         """What died before this is read by nobody any more, or has waited for the pin."""
@@ -139,6 +151,14 @@ class ExtentCollector:
             return False
         row = self._client.map.rows.get(self._shard(entry, extent))
         return row is not None and any(member.node in full for member in row.members)
+
+    def _bytes_here(self, entry: DeadExtents) -> int:
+        """Of its extents, those that this node has."""
+        if entry.pool not in self._client.map.pools:
+            return 0
+        rows, node = self._client.map.rows, self._client.node
+        shards = [(extent, rows.get(self._shard(entry, extent))) for extent in entry.extents]
+        return sum(e.length for e, row in shards if row is not None and row.member(node))
 
     async def _look_at(self, entry: DeadExtents, over: float) -> None:
         if entry.pool not in self._client.map.pools:

@@ -34,6 +34,7 @@ from octad.sharding.shard_map import ShardMap
 from octad.storage_node.core.failover.shard_replica import ShardReplica
 from octad.storage_node.core.history_messages import ReadHistory, ReadRecords
 from octad.storage_node.core.record_format import Identity
+from octad.storage_node.core.returning_space import returning_space
 from octad.storage_node.shell.admin_listener import AdminListener
 from octad.storage_node.shell.bucket_directory import BucketDirectory
 from octad.storage_node.shell.cluster_facts import ClusterFacts
@@ -280,6 +281,7 @@ class Node:
             self._copier.progress,
             lambda: self._upkeep.report().damaged_records - self._upkeep.report().repaired_records,
             self._journal.room.is_full,
+            lambda: returning_space(self._index.ledger, *self._extents.collector.waiting()),
         )
         self._run(reporter.run())
 
