@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -145,7 +146,7 @@ def begin_put(cluster: DevCluster, node: int, key: str, size: int) -> http.clien
     return connection
 
 
-def test_what_broke_off_goes_and_what_is_slow_stays(
+def test_what_a_front_door_that_died_left_goes_and_what_is_slow_stays(
     start_cluster: StartCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(WAITS_VARIABLE, "0.5")
@@ -156,9 +157,10 @@ def test_what_broke_off_goes_and_what_is_slow_stays(
         part = body("part ", PART_BYTES)
         client.upload_part(Bucket=BUCKET, Key="open", UploadId=upload_id, PartNumber=1, Body=part)
         slow = begin_put(cluster, 1, "slow", 8 * MIB)
-        broken_off = begin_put(cluster, 0, "broken-off", 20 * MIB)
+        broken_off = begin_put(cluster, 2, "broken-off", 20 * MIB)
         broken_off.send(body("broken off ", 8 * MIB))
         time.sleep(0.5)
+        os.kill(cluster.nodes[2].pid, signal.SIGKILL)
         broken_off.close()
         content = body("slow ")
         for start in range(0, len(content), MIB):

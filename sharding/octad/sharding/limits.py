@@ -45,6 +45,8 @@ JOURNAL_PENDING_BYTES_MAX: Final = 32 * MIB  # Bulk writers wait while more is n
 JOURNAL_OPEN_FILES_MAX: Final = 256  # For reading; fewer where the limit of open files is low.
 DISK_FREE_BYTES_MIN: Final = 256 * MIB  # Two segments, and the index's next flush and compaction.
 
+DELETES_ON_A_FULL_DISK: Final = 1_000_000  # That it has room for, once it takes no more puts.
+
 # The index of a node. Filters and block indexes of all its files stay in memory, 3 bytes a small
 # object. Its cache grows with it, for rows that are asked for again: 10 bytes a small object.
 INDEX_MEMTABLE_BYTES: Final = 16 * MIB
@@ -155,10 +157,15 @@ COMPACTION_STEP_S_MIN: Final = 0.005
 COMPACTION_BYTES_PER_S: Final = 8 * MIB  # Copied, so that clients keep most of the disk.
 COMPACTION_POLL_S: Final = 2.0
 READER_PIN_S: Final = 30.0  # How long a file stays that a reader may just have been sent to.
+FULL_READER_PIN_S: Final = 1.0  # The same on a full disk.
 SPARE_SEGMENTS_MAX: Final = 4
 
 # Giving extents back that nothing names.
 EXTENT_PIN_S: Final = 300.0  # A reader of a deleted object has as long as this to finish.
+FULL_PIN_ROUND_S: Final = 1.0  # On a full disk: no longer than its longest running read has.
+DOOR_ASKED_S_MAX: Final = 1.0  # For that, of a door; one that is silent has the pin.
+FULL_REMEMBERED_S: Final = 60.0  # What is dead by then gives its space back as on a full disk.
+GIVE_BACK_S_MAX: Final = 1.0  # A request that failed waits for no longer than this for that.
 QUEUE_STEP_ENTRIES: Final = 64
 EXTENTS_DROPPED_AT_ONCE: Final = 8  # Replicated writes of 100 bytes each, beside those of clients.
 ORPHAN_GRACE_S: Final = 24 * 3600.0  # Before it is asked whether the commit of an extent came.

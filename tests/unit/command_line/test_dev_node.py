@@ -18,6 +18,7 @@ from octad.storage_node.shell import dev_node
 from octad.storage_node.shell.data_directory import SUPERBLOCK_NAME
 from octad.storage_node.shell.dev_directory import DevCluster, DevDirectory
 from octad.storage_node.shell.dev_node import NodeProcess, Surroundings
+from octad.storage_node.shell.node_command import ON_DISK_VARIABLE
 
 IS_NODE_2 = b"node 2\nready\n"
 IS_NODE_4 = b"node 4\nready\n"
@@ -67,8 +68,11 @@ class Site:
         monkeypatch.setattr(dev_node, "RESTART_S_MIN", 0.0)
         monkeypatch.setattr(dev_node, "STORE_RETRY_S", 0.0)
 
-    async def _begin(self, *command: str, pass_fds: tuple[int], **_rest: object) -> FakeProcess:
+    async def _begin(
+        self, *command: str, pass_fds: tuple[int], env: dict[str, str], **_rest: object
+    ) -> FakeProcess:
         os.write(pass_fds[0], self.words)
+        self.environment = env
         self.processes.append(FakeProcess(command))
         if self.end_at_once:
             self.processes[-1].end()
@@ -119,6 +123,15 @@ async def test_the_first_node_of_a_place_asks_for_the_places_number(
         here.node.start()
         assert wanted(await here.run(1)) == "2"
         assert (here.node.id, here.said) == (2, [])
+
+
+async def test_a_node_is_told_how_many_share_its_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with site(tmp_path, monkeypatch) as here:
+        here.node.start()
+        await here.run(1)
+        assert here.environment[ON_DISK_VARIABLE] == "3"
 
 
 async def test_a_node_that_has_its_disk_asks_for_nothing(

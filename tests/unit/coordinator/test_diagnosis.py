@@ -221,6 +221,17 @@ def test_an_index_that_cannot_be_made_anew_is_said_with_the_way_out() -> None:
     assert "octad node drain n1" in finding.fix
 
 
+def test_of_a_full_disk_it_is_said_when_space_will_be_back() -> None:
+    said = report(read_only=True, returning_bytes=3_435_973_836, returning_s=40.0)
+    known = known_copies(WELL, {NodeId(1): said}, {})
+    (finding,) = [f for f in findings(Known(PlacementView(WELL), copies=known)) if "n1" in f.what]
+    assert finding.what == (
+        "the disk of n1 is full: writes to its shards are refused; reads and deletes go on;"
+        " 3.2 GiB of deleted objects come back within about 40 s"
+    )
+    assert finding.fix.startswith("wait for that; if it is not enough: give the disk more room")
+
+
 def test_damaged_records_full_disks_and_mixed_versions_are_said() -> None:
     seen = view(live=[*NODES[:2], node(3, version="0.2.0")], rows=[row(1, 2, 3, depth=0)], depth=0)
     usage = {

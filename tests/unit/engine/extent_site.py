@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from typing import cast
 
@@ -10,8 +9,9 @@ from tests.unit.engine.extent_oracle import ExtentOracle, ExtentScript, Step
 from tests.unit.engine.test_dead_extents import named_in, pieces_in, queued_in
 from tests.unit.engine.twin_index import TwinIndex
 
+from octad.coordinator.store.interface import StoreUnavailable
 from octad.sharding.ids import Epoch, NodeId, PoolId, Seq, ShardId, shard_id
-from octad.sharding.shard_map import Pool, ShardMap
+from octad.sharding.shard_map import Member, Pool, ShardMap, ShardRow
 from octad.storage_node.core.extent_messages import (
     FindUnnamed,
     FindWritten,
@@ -23,9 +23,11 @@ from octad.storage_node.core.messages import Message
 from octad.storage_node.core.object_store import Unavailable
 from octad.storage_node.core.operations import IndexChanges, Operation, decode_operation
 from octad.storage_node.core.record_format import Location, RecordKind, SegmentId
+from octad.storage_node.shell.door_reads import DoorReads
 from octad.storage_node.shell.extent_collector import ExtentCollector
 from octad.storage_node.shell.extent_names import ExtentNames
 from octad.storage_node.shell.orphan_sweep import OrphanSweep
+from octad.storage_node.shell.patience import now
 from octad.storage_node.shell.routing import ShardClient
 from octad.storage_node.shell.shard_host import ShardHost
 
@@ -49,8 +51,13 @@ class ExtentSite:
         self.removed: set[NodeId] = set()
         self.writer_answers = True
         self.failures: deque[int] = deque()
-        self.map = ShardMap({POOL: Pool(POOL, 3, 0)}, {})
+        self.store_answers = True
+        row = ShardRow(Epoch(1), 0, WRITER, (Member(WRITER, "incarnation"),))
+        self.map = ShardMap({POOL: Pool(POOL, 3, 0)}, {SHARD: row})
         self._pin_s = pin_s
+        self.full: set[NodeId] = set()
+        self.oldest_read_s: dict[NodeId, float | None] = {WRITER: 0.0}  # Of each door.
+        self.node = WRITER
         self._applied = 0
         self.names = ExtentNames(cast("ShardHost", self), self.index)
         self.restart()
@@ -62,7 +69,10 @@ class ExtentSite:
     def restart(self) -> None:
         """Another primary, or the same after a crash: nothing is remembered but the index."""
         host, client = cast("ShardHost", self), cast("ShardClient", self)
-        self.collector = ExtentCollector(host, self.index, client, lambda: bytes(16), self._pin_s)
+        door_reads = DoorReads(client.call, self._doors, self._pin_s)
+        self.collector = ExtentCollector(
+            host, self.index, client, lambda: bytes(16), door_reads, lambda: self.full
+        )
         self.sweep = OrphanSweep(
             host,
             self.index,
@@ -84,7 +94,7 @@ class ExtentSite:
 
     async def collect(self) -> None:
         """One round of the collector, as `run` makes it."""
-        self.collector.mark(asyncio.get_running_loop().time())
+        self.collector.mark(now())
         await self.collector.collect()
 
     def check(self) -> None:
@@ -137,8 +147,13 @@ class ExtentSite:
     async def call(
         self, node: NodeId, message: Message, _body: bytes, _timeout_s: float
     ) -> tuple[Message, bytes]:
-        assert node == WRITER
         assert isinstance(message, FindWritten)
         if not self.writer_answers:
             raise Unavailable("away")
-        return WrittenFound([each for each in message.extents if each in self.under_way]), b""
+        written = [each for each in message.extents if each in self.under_way]
+        return WrittenFound(written, self.oldest_read_s[node]), b""
+
+    async def _doors(self) -> list[NodeId]:
+        if not self.store_answers:
+            raise StoreUnavailable("the store")
+        return list(self.oldest_read_s)

@@ -257,6 +257,9 @@ class SimulatedDisk(Disk):
                     self._apply(self._durable_names, change)
                 self._name_changes = []
 
+    def capacity_bytes(self, path: Path) -> int:
+        return self.capacity
+
     def free_bytes(self, path: Path) -> int:
         with self._lock:
             return self.capacity - sum(len(file.cached) for file in self._names.values())

@@ -11,7 +11,8 @@ from tests.unit.engine.engine_site import BUCKET
 from tests.unit.engine.extent_oracle import KEYS, PIECES, STEPS, UPLOADS, Step
 from tests.unit.engine.extent_site import REFUSED, UNKNOWN, WRITER, ExtentSite
 
-from octad.sharding.limits import MIB
+from octad.sharding.ids import NodeId
+from octad.sharding.limits import FULL_PIN_ROUND_S, MIB
 from octad.storage_node.core.index_format import object_key
 from octad.storage_node.core.operations import (
     PutPart,
@@ -20,6 +21,7 @@ from octad.storage_node.core.operations import (
     put_object,
 )
 from octad.storage_node.core.rows import ExtentRef, ObjectRow, PartRow
+from octad.storage_node.shell.patience import now
 
 PUT, DELETE, BREAK_OFF, CREATE, PART, ABORT = 0, 2, 3, 4, 5, 9
 # Between what clients do: rounds, sweeps, restarts, failures of what is proposed next.
@@ -97,21 +99,19 @@ def parts_that_may_come(site: ExtentSite) -> set[bytes]:
 @pytest.mark.parametrize(("deleted_s_ago", "is_there"), [(900, True), (1100, False)])
 async def test_a_reader_has_the_pin_to_finish(deleted_s_ago: float, is_there: bool) -> None:
     site = ExtentSite(pin_s=1000.0)
-    now = asyncio.get_running_loop().time()
     put(site)
-    site.collector.mark(now - 2000)
+    site.collector.mark(now() - 2000)
     delete(site)
-    site.collector.mark(now - deleted_s_ago)
+    site.collector.mark(now() - deleted_s_ago)
     await site.collect()
     assert bool(site.oracle.pieces) == bool(site.oracle.queue) == is_there
 
 
 async def test_a_restart_begins_the_pin_again() -> None:
     site = ExtentSite(pin_s=1000.0)
-    now = asyncio.get_running_loop().time()
     put(site)
     delete(site)
-    site.collector.mark(now - 5000)
+    site.collector.mark(now() - 5000)
     site.restart()
     await site.collect()
     assert site.oracle.pieces
@@ -226,3 +226,74 @@ async def test_nothing_is_dropped_while_a_part_is_undecided() -> None:
     await site.collect()
     assert not site.oracle.queue
     site.check()
+
+
+def on_a_full_disk() -> ExtentSite:
+    """An object has just been deleted, and its readers have the pin."""
+    site = ExtentSite(pin_s=1000.0)
+    put(site)
+    delete(site)
+    site.full = {WRITER}
+    return site
+
+
+async def test_on_a_full_disk_what_nobody_reads_goes_at_once() -> None:
+    site = on_a_full_disk()
+    site.full = set()
+    await site.collect()
+    assert site.oracle.pieces, "at leisure everybody has the pin"
+    assert site.collector.waiting() == (PIECES * MIB, FULL_PIN_ROUND_S)
+    site.full = {WRITER}
+    await site.collect()
+    assert not site.oracle.pieces
+    assert not site.oracle.queue
+    await site.collect()
+    assert site.collector.waiting()[0] == 0
+
+
+async def test_the_full_disk_of_a_node_that_has_none_of_it_hurries_nothing() -> None:
+    site = on_a_full_disk()
+    site.full = {NodeId(9)}
+    await site.collect()
+    assert site.oracle.pieces
+
+
+async def test_a_read_that_began_before_is_waited_for_and_one_that_began_later_is_not() -> None:
+    site = on_a_full_disk()
+    site.oldest_read_s[NodeId(2)] = 10.0
+    await site.collect()
+    assert site.oracle.pieces
+    assert site.collector.waiting() == (PIECES * MIB, 1000.0)
+    site.oldest_read_s[NodeId(2)] = 0.0001
+    await asyncio.sleep(0.001)
+    await site.collect()
+    assert not site.oracle.pieces
+
+
+@pytest.mark.parametrize("why", ["away", "of the version before", "the store is away"])
+async def test_while_a_door_is_not_heard_everybody_has_the_pin(why: str) -> None:
+    site = on_a_full_disk()
+    match why:
+        case "away":
+            site.writer_answers = False
+        case "of the version before":
+            site.oldest_read_s[NodeId(2)] = None
+        case _:
+            site.store_answers = False
+    await site.collect()
+    assert site.oracle.pieces
+    site.writer_answers = site.store_answers = True
+    site.oldest_read_s = {WRITER: 0.0}
+    await site.collect()
+    assert not site.oracle.pieces
+
+
+async def test_what_was_never_named_has_the_pin_on_a_full_disk_too() -> None:
+    """The commit that names it may be on its way, and that is no read."""
+    site = ExtentSite(pin_s=1000.0)
+    broken_off(site)
+    site.full = {WRITER}
+    await site.sweep.sweep()
+    await site.collect()
+    assert site.oracle.queue
+    assert site.oracle.pieces

@@ -12,7 +12,7 @@ from octad.sharding.ids import BucketId, NodeId, PoolId, ShardId
 from octad.sharding.limits import EXTENT_BYTES_MAX, MIB, PIECE_BYTES_MAX
 from octad.sharding.shard_map import Pool, ShardMap
 from octad.storage_node.core.object_store import Bucket, Unavailable
-from octad.storage_node.core.operations import PutPiece, decode_operation
+from octad.storage_node.core.operations import DropExtent, PutPiece, decode_operation
 from octad.storage_node.core.record_format import RecordKind
 from octad.storage_node.core.rows import ObjectRow
 from octad.storage_node.shell.extents import ExtentsUnderWay, ExtentWriter
@@ -31,6 +31,7 @@ class Site:
         self.map = ShardMap({POOL: Pool(POOL, 3, 2)}, {})
         self.under_way = ExtentsUnderWay()
         self.pieces: list[PutPiece] = []
+        self.drops: list[DropExtent] = []
         self.refuses = False
 
     async def propose(
@@ -39,6 +40,9 @@ class Site:
         if self.refuses:
             raise Unavailable("away")
         operation = decode_operation(kind, metadata)
+        if isinstance(operation, DropExtent):
+            self.drops.append(operation)
+            return
         assert isinstance(operation, PutPiece)
         self.pieces.append(operation)
 
@@ -98,3 +102,24 @@ async def test_a_body_that_broke_off_is_not_under_way() -> None:
     del writer
     assert site.pieces
     assert len(site.under_way) == 0
+
+
+async def test_what_is_stored_of_a_body_that_broke_off_is_given_back_at_once() -> None:
+    """A disk that becomes full refuses many at the same time."""
+    site = Site()
+    writer = site.writer()
+    await writer.write(bytes(EXTENT_BYTES_MAX + MIB + 1))
+    await asyncio.sleep(0)
+    await writer.abandon()
+    pieces: dict[bytes, int] = {}
+    for piece in site.pieces:
+        pieces[piece.extent] = piece.number + 1
+    assert {drop.extent: drop.pieces for drop in site.drops} == pieces
+
+
+async def test_a_body_of_which_nothing_is_stored_gives_nothing_back() -> None:
+    site = Site()
+    writer = site.writer()
+    await writer.write(b"less than a piece")
+    await writer.abandon()
+    assert not site.drops

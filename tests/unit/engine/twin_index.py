@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
+from octad.storage_node.core.disk_reserve import IndexRoom
 from octad.storage_node.shell.counted_index import CountedIndex
 from octad.storage_node.shell.index import Scan
 
@@ -46,8 +47,9 @@ class TwinIndex(CountedIndex):
         items: Iterator[tuple[bytes, bytes]] = iter(found[::-1] if reverse else found)
         return cast("Scan", items)
 
-    def room_needed(self) -> int:
-        return 0
+    def room(self) -> IndexRoom:
+        stored = sum(len(key) + len(value) for key, value in self._content.items())
+        return IndexRoom(0, stored, len(self._content))
 
     def _flush(self) -> None:
         self._flushed = dict(self._content)

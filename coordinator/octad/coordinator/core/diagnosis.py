@@ -324,13 +324,16 @@ def _indexes(known: Known) -> Iterator[Finding]:
 def _read_only(known: Known) -> Iterator[Finding]:
     for node in sorted(known.copies.read_only):
         name = node_name(node)
+        more = "give the disk more room, or delete data; or add a node (octad node add), and move"
+        more += f" copies to it: octad node drain {name}"
+        size, within_s = known.copies.returning.get(node, (0, 0.0))
+        when = f"{shown_bytes(size)} of deleted objects come back within about"
         yield Finding(
             "read-only",
             "unavailable",
             f"the disk of {name} is full: writes to its shards are refused; reads and deletes go"
-            " on",
-            "give the disk more room, or delete data; or add a node (octad node add), and move"
-            f" copies to it: octad node drain {name}",
+            + (f" on; {when} {shown_time(within_s)}" if size else " on"),
+            f"wait for that; if it is not enough: {more}" if size else more,
         )
 
 

@@ -50,6 +50,8 @@ class KnownCopies:
     read_only: frozenset[NodeId] = frozenset()
     indexes: Mapping[NodeId, str] = field(default_factory=dict)  # Those with which all is not well.
     different: Mapping[NodeId, tuple[ShardId, ...]] = field(default_factory=dict)  # From primaries.
+    # Of those: the bytes that come back to them by themselves, and within how many seconds.
+    returning: Mapping[NodeId, tuple[int, float]] = field(default_factory=dict)
 
 
 NOTHING_KNOWN = KnownCopies({}, (), {}, 0, 0)
@@ -77,6 +79,11 @@ def known_copies(
         read_only=frozenset(n for n, said in current.items() if said.read_only),
         indexes=_indexes(view, reports, current),
         different=_different(view, current),
+        returning={
+            n: (said.returning_bytes, said.returning_s)
+            for n, said in current.items()
+            if said.returning_bytes
+        },
     )
 
 

@@ -48,3 +48,5 @@ class NodeReport(msgspec.Struct, frozen=True):
     failed: tuple[str, ...] = ()  # Shards whose replica here met a bug since the start.
     read_only: bool = False  # The disk is full: only what gives space back is taken.
     index: str = ""  # INDEX_REBUILDING, INDEX_LOST; empty: nothing is wrong with it.
+    returning_bytes: int = 0  # Of a full disk: what was deleted and comes back by itself,
+    returning_s: float = 0.0  # within about so long.

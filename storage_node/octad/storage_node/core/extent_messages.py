@@ -37,7 +37,10 @@ class UnnamedFound(Message, frozen=True, array_like=True, tag=97):
 
 @message
 class FindWritten(Message, frozen=True, array_like=True, tag=98):
-    """To the node of a front door: which of these belong to a request that is under way there?"""
+    """To the node of a front door: which of these belong to a request that is under way there?
+
+    With none, it is asked for the oldest of the reads that run there.
+    """
 
     extents: list[bytes]
 
@@ -47,6 +50,7 @@ class WrittenFound(Message, frozen=True, array_like=True, tag=99):
     """Those that do; no request of this or an earlier boot will name the others any more."""
 
     extents: list[bytes]
+    oldest_read_s: float | None = None  # Its age; 0: no read runs. None: a former version's.
 
 
 @message

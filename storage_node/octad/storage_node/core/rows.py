@@ -9,12 +9,19 @@ from __future__ import annotations
 
 import msgspec
 
+from octad.sharding.limits import EXTENT_BYTES_MAX
+
 
 class ExtentRef(msgspec.Struct, frozen=True, array_like=True, weakref=True):
     """Up to 64 MiB of immutable object bytes, in pieces of 1 MiB (the last may be shorter)."""
 
     id: bytes  # 16 random bytes; its hash decides its shard.
     length: int
+
+
+# The length, in the queue, of an extent that no row named: no other has it. Who wrote it may have a
+# request on its way that names it yet, so it waits for the whole pin, whoever reads.
+NEVER_NAMED_BYTES = EXTENT_BYTES_MAX + 1
 
 
 class ObjectRow(msgspec.Struct, frozen=True, array_like=True):

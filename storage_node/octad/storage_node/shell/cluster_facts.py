@@ -38,6 +38,15 @@ from octad.storage_node.core.failover.replica_state import Strength
 LOADS_KEPT_S = 1.0  # Counting every row for each of many spares would take long.
 
 
+class _IsFull(msgspec.Struct):
+    """All of a NodeReport that is asked for here."""
+
+    read_only: bool = False
+
+
+_decode_is_full = msgspec.json.Decoder(_IsFull).decode
+
+
 class ClusterFacts:
     """See the module. Feed it the mirror's changes; `on_plan` is told of plans that changed."""
 
@@ -54,6 +63,7 @@ class ClusterFacts:
         self.plans: dict[ShardId, Stored[ShardPlan]] = {}
         self.incarnations: dict[NodeId, str] = {}
         self.dead: dict[NodeId, bytes] = {}  # By a death record that holds: the fence's value.
+        self.full: set[NodeId] = set()  # Whose disk is full, as they have reported.
         self._keys = keys
         self._placement_keys = PlacementKeys(keys)
         self._records: dict[PoolId, PoolRecord] = {}
@@ -75,6 +85,10 @@ class ClusterFacts:
             self._take_node(NodeId(int(key.removeprefix(self._keys.nodes))), entry)
         elif key.startswith((self._keys.fences, self._keys.deaths)):
             self._take_fence(key, entry)
+        elif key.startswith(self._keys.reports):
+            node = NodeId(int(key.removeprefix(self._keys.reports)))
+            is_full = entry is not None and _decode_is_full(entry.value).read_only
+            (self.full.add if is_full else self.full.discard)(node)
         elif key.startswith(self._placement_keys.settings):
             node = NodeId(int(key.removeprefix(self._placement_keys.settings)))
             self._settings.pop(node, None)

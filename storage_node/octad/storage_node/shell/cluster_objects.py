@@ -71,6 +71,7 @@ class ClusterObjects:
         self._next_request_id = next_request_id
         self._reader = ExtentReader(client, service)
         self.under_way = ExtentsUnderWay()
+        self.reads = service.reads
 
     # -- buckets -------------------------------------------------------------------------------
 
@@ -163,24 +164,35 @@ class ClusterObjects:
 
     async def get_object(self, bucket: Bucket, key: bytes) -> StoredObject | None:
         """The object, with its bytes when they are in its record."""
-        return await self._read(bucket, key, True)
+        shard = self._shard(bucket, key)
+        try:
+            return self._service.read_object(shard, bucket.id, key, True)
+        except (AskPrimary, Damaged) as error:
+            asking = self.reads.ask()
+            stored = await self._read_elsewhere(shard, bucket, key, True, error)
+        if stored is not None and stored.data is None:
+            self.reads.hold(stored.row.extents[0], asking)
+        return stored
 
     async def get_row(self, bucket: Bucket, key: bytes) -> ObjectRow | None:
         """The object's metadata."""
-        found = await self._read(bucket, key, False)
-        return None if found is None else found.row
-
-    async def _read(self, bucket: Bucket, key: bytes, with_data: bool) -> StoredObject | None:
         shard = self._shard(bucket, key)
         try:
-            return self._service.read_object(shard, bucket.id, key, with_data)
+            found = self._service.read_object(shard, bucket.id, key, False)
         except (AskPrimary, Damaged) as error:
-            if isinstance(error, AskPrimary):
-                with suppress(AskPrimary, Damaged):
-                    return await self._service.read_applied_object(shard, bucket.id, key, with_data)
-            message = messages.ReadObject(shard, bucket.id, key, with_data)
-            ask = self._client.ask_all if isinstance(error, Damaged) else self._client.ask_members
-            answer, body = await ask(shard, message)
+            found = await self._read_elsewhere(shard, bucket, key, False, error)
+        return None if found is None else found.row
+
+    async def _read_elsewhere(
+        self, shard: ShardId, bucket: Bucket, key: bytes, with_data: bool, error: Exception
+    ) -> StoredObject | None:
+        """What could not be read here at once, by `error`."""
+        if isinstance(error, AskPrimary):
+            with suppress(AskPrimary, Damaged):
+                return await self._service.read_applied_object(shard, bucket.id, key, with_data)
+        message = messages.ReadObject(shard, bucket.id, key, with_data)
+        ask = self._client.ask_all if isinstance(error, Damaged) else self._client.ask_members
+        answer, body = await ask(shard, message)
         assert isinstance(answer, messages.ObjectRead)
         if answer.row is None:
             return None

@@ -31,6 +31,8 @@ from octad.sharding.limits import (
     COMPACTION_STEP_GROWTH_MAX,
     COMPACTION_STEP_RECORDS,
     COMPACTION_STEP_S_MIN,
+    FULL_READER_PIN_S,
+    FULL_REMEMBERED_S,
     READER_PIN_S,
     SPARE_SEGMENTS_MAX,
 )
@@ -99,7 +101,8 @@ class Compactor:
         self._on_damage = on_damage
         self._reader_pin_s = reader_pin_s
         self._damaged: set[SegmentId] = set()  # Not compacted before a restart or a repair.
-        self._pinned: list[tuple[float, SegmentId]] = []
+        self._pinned: list[tuple[float, SegmentId]] = []  # Since when.
+        self._hurried_until = 0.0
         # Copies that wait to be durable: where, whose row, from where, to where, written first in.
         self._moves: list[tuple[Position, bytes | None, Location, Location, SegmentId]] = []
         self._waits_log = SeldomLog(log)
@@ -140,9 +143,8 @@ class Compactor:
 
         Flushes the index and writes the note. Raises JournalFull, OSError.
         """
-        journal, index = self._journal, self._index
-        nearly_full, room = journal.nearly_full(), journal.room_to_copy()
-        segment = choose(index.ledger, index.flushed_position, nearly_full, room, self._damaged)
+        index = self._index
+        segment = await self._chosen()
         if segment is None:
             return False
         before = index.ledger.segments[segment].end - RECORDS_OFFSET
@@ -161,6 +163,27 @@ class Compactor:
         self.segments_freed += 1
         return True
 
+    async def _chosen(self) -> SegmentId | None:
+        """The segment that is worth it most. In a hurry the index is flushed for it.
+
+        Deletes write so little that it would not be for long.
+        """
+        index, disk = self._index, self._journal.room
+        hurried, nearly_full, room = self._in_a_hurry(), disk.nearly_full(), disk.room_to_copy()
+        segment = choose(index.ledger, index.flushed_position, nearly_full, room, self._damaged)
+        if segment is None and hurried:
+            segment = choose(index.ledger, index.written_position, nearly_full, room, self._damaged)
+            if segment is not None:
+                await index.flush_in_thread()
+        return segment
+
+    def _in_a_hurry(self) -> bool:
+        """Whether the disk is nearly full, or was just now: all that is dead is wanted soon."""
+        time = asyncio.get_running_loop().time()
+        if self._journal.room.nearly_full():
+            self._hurried_until = time + FULL_REMEMBERED_S
+        return time < self._hurried_until
+
     async def _copy_all(self, segment: SegmentId, step_s: float | None) -> int | None:
         """Copy what of `segment` is needed; gives the bytes, None when some had to be left."""
         end = self._index.ledger.segments[segment].end
@@ -168,7 +191,7 @@ class Compactor:
         copied = 0
         whole = True
         few = SPARE_SEGMENTS_MAX * journal.segment_bytes
-        faster = HURRY_MAX if journal.is_full() else hurry(self._index.ledger, few)
+        faster = HURRY_MAX if self._in_a_hurry() else hurry(self._index.ledger, few)
         larger = min(int(faster), COMPACTION_STEP_GROWTH_MAX)  # The loop has few turns when busy.
         with open_segment(journal.disk, journal.directory, segment, journal.identity) as file:
             records = file.records(RECORDS_OFFSET, end)
@@ -258,14 +281,21 @@ class Compactor:
         }
         await asyncio.to_thread(_note, journal, segment, survivors, states)
         index.write([], [index.ledger.drop(segment)])
-        self._pinned.append((asyncio.get_running_loop().time() + self._reader_pin_s, segment))
+        self._pinned.append((asyncio.get_running_loop().time(), segment))
 
     async def let_go(self, *, now: bool = False) -> None:
-        """Recycle the files that no reader can be at any more."""
+        """Recycle the files that no reader can be at any more.
+
+        In a hurry they are removed sooner, and never recycled: who is late finds no file, and looks
+        at the row again, which says where the record is now.
+        """
         time = asyncio.get_running_loop().time()
-        while self._pinned and (now or self._pinned[0][0] <= time):
+        hurried = bool(self._pinned) and self._in_a_hurry()
+        pin_s = min(self._reader_pin_s, FULL_READER_PIN_S) if hurried else self._reader_pin_s
+        spares_max = 0 if hurried else SPARE_SEGMENTS_MAX
+        while self._pinned and (now or self._pinned[0][0] + pin_s <= time):
             _, segment = self._pinned.pop(0)
-            await asyncio.to_thread(self._journal.release, segment, SPARE_SEGMENTS_MAX)
+            await asyncio.to_thread(self._journal.release, segment, spares_max)
 
 
 def check_segments(journal: Journal, index: CountedIndex) -> None:

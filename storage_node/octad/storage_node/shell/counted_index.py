@@ -24,6 +24,7 @@ from octad.storage_node.core.listing import past
 from octad.storage_node.core.record_format import Position, SegmentId
 from octad.storage_node.core.shard_digest import ShardDigests
 from octad.storage_node.core.space_ledger import SpaceLedger
+from octad.storage_node.shell.disk_room import DiskRoom
 from octad.storage_node.shell.index import NOTHING_READ, Index
 
 
@@ -34,7 +35,8 @@ class Written(Protocol):
 
     def take_sealed(self) -> list[tuple[SegmentId, int]]: ...
 
-    def leave_free(self, needed: Callable[[], int]) -> None: ...
+    @property
+    def room(self) -> DiskRoom: ...
 
 
 class CountedIndex(Index):
@@ -63,10 +65,10 @@ class CountedIndex(Index):
     def follow(self, journal: Written) -> None:
         """From now on count the segments that end, and never be ahead of what is durable.
 
-        They share a disk: the journal leaves room for the index to merge its files.
+        They share a disk: the journal leaves the index room to merge its files and take deletes.
         """
         self._journal = journal
-        journal.leave_free(self.room_needed)
+        journal.room.leave_free(self.room)
 
     def succeed(self, successor: Index) -> None:
         assert isinstance(successor, CountedIndex)

@@ -33,6 +33,7 @@ from octad.storage_node.shell.node_command import (
     DRAINED_WORD,
     FAILED_WORD,
     ID_WORD,
+    ON_DISK_VARIABLE,
     READY_WORD,
     REPORT_VARIABLE,
     SUPERVISOR_VARIABLE,
@@ -90,6 +91,7 @@ class NodeProcess:
             "OCTAD_JOIN_TOKEN": cluster.join_token,
             SUPERVISOR_VARIABLE: str(os.getpid()),
             LOG_FILE_VARIABLE: str(self.log),
+            ON_DISK_VARIABLE: str(_nodes_on_disk(directory, number, len(cluster.rpc_ports))),
         }
         self._process: asyncio.subprocess.Process | None = None
         self._process_id: NodeId | None = None  # Of the process that runs now, once it says so.
@@ -294,3 +296,13 @@ class NodeProcess:
                 f"n{self._number} was taken: the node in {self._data} is {node_name(node)}"
             )
         self.on_change()
+
+
+def _nodes_on_disk(directory: DevDirectory, number: int, nodes: int) -> int:
+    """How many of the places are on the same disk as place `number`: all, but for mounts."""
+
+    def disk(place: int) -> int:
+        path = directory.path / f"n{place}"
+        return (path if path.exists() else directory.path).stat().st_dev
+
+    return sum(disk(place) == disk(number) for place in range(1, nodes + 1))

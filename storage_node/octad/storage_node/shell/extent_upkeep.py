@@ -22,7 +22,8 @@ from octad.storage_node.core.extent_messages import (
 )
 from octad.storage_node.core.messages import Message
 from octad.storage_node.core.object_store import Unavailable
-from octad.storage_node.shell.extent_collector import ExtentCollector
+from octad.storage_node.shell.door_reads import DoorReads, Doors
+from octad.storage_node.shell.extent_collector import ExtentCollector, FullNodes
 from octad.storage_node.shell.extent_names import ExtentNames
 from octad.storage_node.shell.extents import ExtentsUnderWay
 from octad.storage_node.shell.index import Index
@@ -30,6 +31,7 @@ from octad.storage_node.shell.orphan_sweep import OrphanSweep
 from octad.storage_node.shell.peer import Answer
 from octad.storage_node.shell.record_repair import RecordRepair
 from octad.storage_node.shell.routing import ShardClient, ShardServer
+from octad.storage_node.shell.running_reads import RunningReads
 from octad.storage_node.shell.shard_host import ShardHost
 
 WAITS_VARIABLE = "OCTAD_TEST_WAITS_S"  # Tests cannot wait for hours: all of these, in seconds.
@@ -60,14 +62,19 @@ class ExtentUpkeep:
         client: ShardClient,
         server: ShardServer,
         under_way: ExtentsUnderWay,
+        reads: RunningReads,
         repair: RecordRepair,
         next_request_id: Callable[[], bytes],
         is_removed: Callable[[NodeId], bool],
+        doors: Doors,
+        full: FullNodes,
         waits: Waits,
     ) -> None:
         self._names = ExtentNames(host, index)
         self._under_way = under_way
-        self.collector = ExtentCollector(host, index, client, next_request_id, waits.extent_pin_s)
+        self._reads = reads
+        door_reads = DoorReads(client.call, doors, waits.extent_pin_s)
+        self.collector = ExtentCollector(host, index, client, next_request_id, door_reads, full)
         self.sweep = OrphanSweep(
             host,
             index,
@@ -94,4 +101,5 @@ class ExtentUpkeep:
 
     async def _find_written(self, message: Message) -> Answer:
         assert isinstance(message, FindWritten)
-        return WrittenFound([each for each in message.extents if each in self._under_way]), b""
+        written = [each for each in message.extents if each in self._under_way]
+        return WrittenFound(written, self._reads.oldest_s()), b""

@@ -12,6 +12,7 @@ import os
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from typing import TypeAlias
 from weakref import WeakValueDictionary
 
@@ -19,8 +20,8 @@ from octad.sharding import limits
 from octad.sharding.ids import ShardId
 from octad.storage_node.core.index_format import extent_hash
 from octad.storage_node.core.object_messages import ReadPiece
-from octad.storage_node.core.object_store import Bucket, Damaged, Degraded
-from octad.storage_node.core.operations import PutPiece, encode_operation
+from octad.storage_node.core.object_store import Bucket, Damaged, Degraded, StoreError
+from octad.storage_node.core.operations import DropExtent, PutPiece, encode_operation
 from octad.storage_node.core.record_format import RecordKind
 from octad.storage_node.core.rows import ExtentRef
 from octad.storage_node.shell.routing import ShardClient
@@ -88,13 +89,26 @@ class ExtentWriter:
         return self._client.degraded(self._bucket.pool, self._copies)
 
     async def abandon(self) -> None:
-        """Stop writing. The pieces that are stored stay invisible."""
+        """Stop writing, and give back what is stored: nothing will ever name it."""
         writing, self._writing = list(self._writing), deque()
         for task in writing:
             task.cancel()
         await asyncio.gather(*writing, return_exceptions=True)
-        for extent in (*self._done, self._extent):  # Whatever else still refers to them.
+        written = [*self._done, ExtentRef(self._extent.id, self._extent_length)]
+        for extent in written:  # Whatever else still refers to them.
             self._under_way.pop(extent.id, None)
+        with suppress(StoreError, TimeoutError):  # The sweep finds what is left.
+            async with asyncio.timeout(limits.GIVE_BACK_S_MAX):
+                for first in range(0, len(written), limits.EXTENTS_DROPPED_AT_ONCE):
+                    some = written[first : first + limits.EXTENTS_DROPPED_AT_ONCE]
+                    await asyncio.gather(*[self._drop(extent) for extent in some])
+
+    async def _drop(self, extent: ExtentRef) -> None:
+        if extent.length:
+            drop = DropExtent(extent.id, -(-extent.length // limits.PIECE_BYTES_MAX))
+            shard = self._client.map.shard_of_hash(self._bucket.pool, extent_hash(extent.id))
+            kind, metadata = RecordKind.DROP_EXTENT, encode_operation(drop)
+            await self._client.propose(shard, kind, self._next_request_id(), metadata, b"")
 
     async def _write_piece(self, piece: bytes) -> None:
         if self._extent_length == limits.EXTENT_BYTES_MAX:

@@ -42,6 +42,7 @@ from octad.sharding.limits import (
     INDEX_OPEN_FILES,
     MIB,
 )
+from octad.storage_node.core.disk_reserve import IndexRoom
 from octad.storage_node.core.index_format import POSITION_KEY, decode_position
 from octad.storage_node.core.record_format import Position
 
@@ -329,6 +330,12 @@ class Index:
         """
         kept = self._database.property_int_value("rocksdb.total-sst-files-size") or 0
         return _room_to_merge(self._stored_bytes() - max(_file_bytes(self.directory) - kept, 0))
+
+    def room(self) -> IndexRoom:
+        """What of its disk it takes and needs, by what RocksDB estimates."""
+        in_memory = self._database.property_int_value("rocksdb.cur-size-all-mem-tables") or 0
+        entries = self._database.property_int_value("rocksdb.estimate-num-keys") or 0
+        return IndexRoom(self.room_needed(), self._stored_bytes() + in_memory, entries)
 
     def _stored_bytes(self) -> int:
         return self._database.property_int_value("rocksdb.live-sst-files-size") or 0

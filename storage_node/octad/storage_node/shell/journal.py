@@ -35,7 +35,6 @@ from octad.storage_node.core.record_format import (
     RECORD_HEADER_BYTES,
     RECORDS_OFFSET,
     REQUEST_ID_BYTES,
-    VITAL_KINDS,
     Identity,
     Location,
     Position,
@@ -47,7 +46,13 @@ from octad.storage_node.core.record_format import (
 )
 from octad.storage_node.shell.commit_thread import Batch, CommitThread
 from octad.storage_node.shell.disk import Disk
-from octad.storage_node.shell.journal_errors import CorruptRecord, JournalFailed, JournalFull
+from octad.storage_node.shell.disk_room import DiskRoom
+from octad.storage_node.shell.journal_errors import (
+    CorruptRecord,
+    JournalFailed,
+    JournalFull,
+    SegmentNotReady,
+)
 from octad.storage_node.shell.journal_recovery import JournalRecovery
 from octad.storage_node.shell.segment_file import (
     SegmentFile,
@@ -63,15 +68,8 @@ _PAGE_BYTES = 4096
 _ZEROS = memoryview(bytes(_PAGE_BYTES))
 _FILL_BATCH_BYTES_MAX = 256 * KIB  # Zero-filling ahead saves less than it costs above (measured).
 _SEGMENT_WAIT_S = 0.5  # Longer than any sound disk takes; the whole node stands still meanwhile.
-_RESERVE_SEGMENTS = 6  # Free space that only what frees space may use: deletes two of them,
-_COPIES_SEGMENTS = 4  # and compaction's copies the rest, two of which they do not count on.
-_NEARLY_SEGMENTS = 4  # Above the reserve.
 _MARK_AFTER_S = 0.05  # An idle journal soon says that its last batch is durable.
 _NOBODY = bytes(REQUEST_ID_BYTES)
-
-
-def _nothing() -> int:
-    return 0
 
 
 def _what_helps(kind: RecordKind) -> str:
@@ -97,9 +95,11 @@ class Journal:
         disk: Disk,
         segment_bytes: int = SEGMENT_BYTES,
         open_files_max: int = JOURNAL_OPEN_FILES_MAX,
+        nodes_on_disk: int = 1,
     ) -> None:
         self.segment_bytes = segment_bytes
         self._open_files_max = open_files_max
+        self.room = DiskRoom(disk, directory, segment_bytes, nodes_on_disk)
         self._directory = directory
         self._identity = identity
         self._disk = disk
@@ -126,7 +126,6 @@ class Journal:
         self._mark_timer: asyncio.TimerHandle | None = None
         self._segment_batches = 0
         self._fill_asked = False
-        self._others_need: Callable[[], int] = _nothing
         self.pending_bytes = 0  # Given a place, not yet durable.
         self.durable_to = Position(0)
         self.records_appended = 0
@@ -141,12 +140,13 @@ class Journal:
         disk: Disk | None = None,
         segment_bytes: int = SEGMENT_BYTES,
         open_files_max: int = JOURNAL_OPEN_FILES_MAX,
+        nodes_on_disk: int = 1,
     ) -> Journal:
         """The journal in `directory`, which is made when absent."""
         disk = disk or Disk()
         disk.make_directory(directory)
         disk.sync_directory(directory.parent)
-        return cls(directory, identity, disk, segment_bytes, open_files_max)
+        return cls(directory, identity, disk, segment_bytes, open_files_max, nodes_on_disk)
 
     def replay(self, start: Position) -> Iterator[tuple[Location, Record]]:
         """Every record from `start` (0: all) to the journal's end; only a torn tail is left out.
@@ -200,7 +200,8 @@ class Journal:
     ) -> Appended:
         """Give the record its place; `data` must not change until it is durable.
 
-        Raises JournalFull (nothing happened; try later) or JournalFailed (never again).
+        Raises JournalFull (nothing happened; try later), also SegmentNotReady (try soon), or
+        JournalFailed (never again).
         """
         metadata_bytes, data_bytes = len(metadata), len(data)
         length = RECORD_HEADER_BYTES + metadata_bytes + data_bytes
@@ -238,15 +239,21 @@ class Journal:
         return Appended(end, Location(self._segment, offset, length))
 
     def make_room(
-        self, metadata_bytes: int, data_bytes: int, kind: RecordKind = RecordKind.PUT_OBJECT
+        self,
+        metadata_bytes: int,
+        data_bytes: int,
+        kind: RecordKind = RecordKind.PUT_OBJECT,
+        *,
+        ordered: bool = False,
     ) -> None:
         """See to it that an `append` of that size right after this one succeeds; raises like it.
 
-        For callers that decide more than the append, and must not when it will be refused.
+        For callers that decide more than the append, and must not when it will be refused. What is
+        `ordered` by another node holds up its shard until it is here: some room is kept for it.
         """
         length = RECORD_HEADER_BYTES + metadata_bytes + data_bytes
         if self._failure is not None or self._offset + length > self.segment_bytes:
-            self._make_room(length, kind)
+            self._make_room(length, kind, ordered=ordered)
 
     def read(self, location: Location, *, cached: bool = True) -> Record:
         """The record at `location`, verified as a whole. Raises CorruptRecord.
@@ -363,17 +370,17 @@ class Journal:
 
     # -- segments ----------------------------------------------------------------------------
 
-    def _make_room(self, length: int, kind: RecordKind) -> None:
+    def _make_room(self, length: int, kind: RecordKind, *, ordered: bool = False) -> None:
         if self._failure is not None:
             raise JournalFailed("the journal has failed") from self._failure
         if self._offset + length > self.segment_bytes:
-            self._roll(kind)
+            self._roll(kind, ordered=ordered)
 
-    def _roll(self, kind: RecordKind) -> None:
+    def _roll(self, kind: RecordKind, *, ordered: bool) -> None:
         """Leave the current segment for the next. Raises JournalFull when there will be none."""
-        reserve = self._reserve(kind)
+        reserve = self.room.reserve_for(kind, ordered=ordered)
         if self._preparer.free_bytes < reserve:
-            self._preparer.free_bytes = self._disk.free_bytes(self._directory)
+            self._preparer.free_bytes = self.room.free_bytes()
             if self._preparer.free_bytes < reserve:
                 raise JournalFull(f"less than {reserve} bytes are free: {_what_helps(kind)}")
         try:
@@ -381,7 +388,7 @@ class Journal:
         except OSError as error:
             raise JournalFull(f"no further segment could be made: {error}") from error
         if file is None:
-            raise JournalFull("the disk has not made the next segment yet")
+            raise SegmentNotReady("the disk has not made the next segment yet")
         self._seal()
         self._sealed.append((self._segment, self._offset))
         self._enter(file)
@@ -417,37 +424,10 @@ class Journal:
     def identity(self) -> Identity:
         return self._identity
 
-    def is_full(self) -> bool:
-        """Whether the next segment will be refused to all but what frees space."""
-        return self._disk.free_bytes(self._directory) < self._reserve()
-
-    def nearly_full(self) -> bool:
-        """Whether compaction should take whatever it can get."""
-        free = self._disk.free_bytes(self._directory)
-        return free < self._reserve() + _NEARLY_SEGMENTS * self.segment_bytes
-
-    def room_to_copy(self) -> int:
-        """What compaction may write before it gives anything back."""
-        free = self._disk.free_bytes(self._directory)
-        return free - self._reserve(RecordKind.COPY) - 2 * self.segment_bytes
-
-    def leave_free(self, needed: Callable[[], int]) -> None:
-        """What else on this disk needs room gets it: so many bytes more are left free."""
-        self._others_need = needed
-
-    def _reserve(self, kind: RecordKind = RecordKind.PUT_OBJECT) -> int:
-        """What stays free when a record of `kind` needs another segment."""
-        others = self._others_need()
-        if kind in VITAL_KINDS:
-            return others
-        if kind in FREEING_KINDS:
-            return others + _COPIES_SEGMENTS * self.segment_bytes
-        return 2 * others + _RESERVE_SEGMENTS * self.segment_bytes  # The index grows by deletes.
-
     def release(self, segment: SegmentId, spares_max: int) -> None:
         """Nothing needs `segment` any more: recycle its file, or remove it. Raises OSError."""
         self._files.pop(segment, None)
-        if self._preparer.spares() < spares_max and not self.nearly_full():
+        if self._preparer.spares() < spares_max and not self.room.nearly_full():
             self._preparer.add_spare(spare_segment(self._disk, self._directory, segment))
         else:
             self._disk.unlink(segment_path(self._directory, segment))

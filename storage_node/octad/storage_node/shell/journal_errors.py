@@ -72,3 +72,7 @@ class JournalFailed(Exception):
 
 class JournalFull(Exception):
     """The disk has no room for another segment. Nothing was appended; room made later is used."""
+
+
+class SegmentNotReady(JournalFull):
+    """There is room, but the disk is slow: another segment will be there in a moment."""

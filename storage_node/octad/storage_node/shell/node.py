@@ -40,6 +40,7 @@ from octad.storage_node.core.history_messages import ReadHistory, ReadRecords
 from octad.storage_node.core.messages import Message
 from octad.storage_node.core.open_file_shares import open_file_shares
 from octad.storage_node.core.record_format import Identity
+from octad.storage_node.core.returning_space import returning_space
 from octad.storage_node.shell import index_repair
 from octad.storage_node.shell.admin_listener import AdminListener
 from octad.storage_node.shell.bucket_directory import BucketDirectory
@@ -61,6 +62,7 @@ from octad.storage_node.shell.journal import Journal
 from octad.storage_node.shell.journal_errors import JournalDamage
 from octad.storage_node.shell.membership import Membership
 from octad.storage_node.shell.node_metrics import NodeMetrics, PeerCounts
+from octad.storage_node.shell.patience import now
 from octad.storage_node.shell.peer_tls import TlsContexts
 from octad.storage_node.shell.peers import Peers
 from octad.storage_node.shell.record_repair import RecordRepair
@@ -96,6 +98,7 @@ class NodeConfig:
     zone: str
     weight: float
     tls: TlsContexts | None  # Between nodes.
+    nodes_on_disk: int  # How many share the disk, this one included.
 
 
 class Node:
@@ -120,7 +123,12 @@ class Node:
         self._mirror = Mirror(self._store, self._keys.prefix)
         self._keeper = RowKeeper(directory.path, identity, self._mirror)
         shares = self._shares = open_file_shares(open_files_limit())
-        self._journal = Journal.open(directory.journal, identity, open_files_max=shares.journal)
+        self._journal = Journal.open(
+            directory.journal,
+            identity,
+            open_files_max=shares.journal,
+            nodes_on_disk=config.nodes_on_disk,
+        )
         self._index = CountedIndex(directory.index, shares.index)
         self._index.on_damage = partial(_call_in, loop, self._lose_rows)
         self._index_state = ""
@@ -200,9 +208,12 @@ class Node:
             self._client,
             self._server,
             objects.under_way,
+            objects.reads,
             repair,
             self._next_request_id,
             self._is_removed,
+            self._doors,
+            self._full_nodes,
             waits,
         )
         self._usage = UsageReporter(
@@ -300,8 +311,9 @@ class Node:
             self._comparer.verified,
             self._copier.progress,
             lambda: self._upkeep.report().damaged_records - self._upkeep.report().repaired_records,
-            self._journal.is_full,
+            self._journal.room.is_full,
             lambda: self._index_state,
+            lambda: returning_space(self._index.ledger, *self._extents.collector.waiting()),
         )
         self._run(reporter.run())
 
@@ -407,6 +419,18 @@ class Node:
         """Whether an operator has said that `node` is gone for good."""
         entry = self._mirror.entries.get(PlacementKeys(self._keys).node_settings(node))
         return entry is not None and msgspec.json.decode(entry.value, type=NodeSettings).removed
+
+    async def _doors(self) -> list[NodeId]:
+        """All nodes that may answer clients, as the store has them now."""
+        prefix = self._keys.identities
+        listing = await self._store.range(prefix)
+        known = [NodeId(int(each.key.removeprefix(prefix))) for each in listing.entries]
+        return [node for node in known if not self._is_removed(node)]
+
+    def _full_nodes(self) -> set[NodeId]:
+        """Those whose disks are full, or were within the last minute."""
+        reported = self._facts.full & self._facts.nodes.keys()
+        return reported | self._host.full_disks.since(now() - limits.FULL_REMEMBERED_S)
 
     def _fail(self, error: Exception) -> None:
         if not self.failure.done():

@@ -7,27 +7,42 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
+
+import msgspec
 
 from octad.sharding.ids import NodeId
 from octad.storage_node.core.failover.lease_messages import Beat, BeatAnswer
 from octad.storage_node.core.failover.pair_leases import PairLeases
+from octad.storage_node.core.full_disks import FullDisks
 from octad.storage_node.shell.replication_mail import Outbox
 
 
 class NodeBeats:
     """See the module."""
 
-    def __init__(self, leases: PairLeases, outbox: Outbox, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        leases: PairLeases,
+        outbox: Outbox,
+        loop: asyncio.AbstractEventLoop,
+        is_full: Callable[[], bool],
+    ) -> None:
         self._leases = leases
         self._outbox = outbox
         self._loop = loop
+        self._is_full = is_full
         self._planned = False
+        self.disks = FullDisks()
 
     def send(self) -> None:
         """To every node with which this one shares a shard."""
         self._planned = False
+        is_full = self._is_full()
+        self.disks.note(self._leases.node, is_full, now())
         for node, beat in self._leases.beats(now()):
-            self._outbox.send(node, beat)
+            said = msgspec.structs.replace(beat, disk_full=True) if is_full else beat
+            self._outbox.send(node, said)
 
     def send_news(self) -> None:
         """A lease begins when somebody is told of a change, not at the next beat."""
@@ -37,13 +52,16 @@ class NodeBeats:
 
     def on_beat(self, sender: NodeId, beat: Beat) -> None:
         """Promise and grant, at once."""
+        self.disks.note(sender, beat.disk_full, now())
         self._outbox.send(sender, self._leases.on_beat(sender, beat, now()))
         self.send_news()
 
     def on_answer(self, sender: NodeId, answer: BeatAnswer) -> None:
         """Take what it gives; it may ask for a beat with a list."""
         if self._leases.on_answer(sender, answer, now()):
-            self._outbox.send(sender, self._leases.beat(sender, now()))
+            beat = self._leases.beat(sender, now())
+            is_full = self._leases.node in self.disks.now
+            self._outbox.send(sender, msgspec.structs.replace(beat, disk_full=is_full))
 
 
 def now() -> float:

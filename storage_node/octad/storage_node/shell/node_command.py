@@ -20,6 +20,7 @@ DEFAULT_LISTEN = "127.0.0.1:9000"
 RPC_PORT_ABOVE_S3 = 1000
 ADMIN_PORT_ABOVE_S3 = 2000
 SUPERVISOR_VARIABLE = "OCTAD_SUPERVISOR_PID"  # The node stops when this process is gone.
+ON_DISK_VARIABLE = "OCTAD_NODES_ON_DISK"  # How many nodes share the disk, this one included.
 REPORT_VARIABLE = "OCTAD_REPORT_FD"  # The node writes the words below to this descriptor:
 ID_WORD = b"node "  # which id it has (b"node 4\n"), before anybody else learns of its process,
 READY_WORD = b"ready\n"  # it serves,
@@ -128,6 +129,7 @@ def run(arguments: argparse.Namespace) -> int:
             tls_key=arguments.tls_key,
             tls_ca=arguments.tls_ca,
             wanted_id=arguments.id,
+            nodes_on_disk=int(os.environ.get(ON_DISK_VARIABLE, "1")),
             supervisor_pid=int(supervisor) if supervisor else None,
             report_descriptor=int(report) if report else None,
         )

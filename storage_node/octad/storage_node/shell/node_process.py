@@ -94,6 +94,7 @@ class NodeOptions:
     tls_key: Path | None
     tls_ca: Path | None
     wanted_id: NodeId | None
+    nodes_on_disk: int
     supervisor_pid: int | None
     report_descriptor: int | None
 
@@ -163,6 +164,7 @@ def _config(options: NodeOptions) -> NodeConfig:
         zone=options.zone,
         weight=options.weight,
         tls=_tls(options),
+        nodes_on_disk=options.nodes_on_disk,
     )
 
 

@@ -42,7 +42,7 @@ from octad.storage_node.core.listing import past
 from octad.storage_node.core.object_store import StoreError
 from octad.storage_node.core.operations import QueueExtents, encode_operation
 from octad.storage_node.core.record_format import RecordKind
-from octad.storage_node.core.rows import ExtentRef
+from octad.storage_node.core.rows import NEVER_NAMED_BYTES, ExtentRef
 from octad.storage_node.shell.index import Index
 from octad.storage_node.shell.routing import ShardClient
 from octad.storage_node.shell.shard_host import ShardHost
@@ -141,7 +141,7 @@ class OrphanSweep:
         return answer.extents
 
     async def _queue(self, shard: ShardId, extent: bytes, piece: IndexedPiece) -> None:
-        whole = ExtentRef(extent, limits.EXTENT_BYTES_MAX)  # However much of it was written.
+        whole = ExtentRef(extent, NEVER_NAMED_BYTES)  # However much of it was written.
         operation = QueueExtents(piece.bucket, piece.key, piece.upload, (whole,))
         await self._client.propose(
             shard,

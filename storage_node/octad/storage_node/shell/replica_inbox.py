@@ -129,7 +129,7 @@ class ReplicaInbox:
                 continue
             kind, metadata = RECORD_KINDS[each.kind], each.metadata
             try:
-                make_room(len(metadata), each.data_bytes, kind)
+                make_room(len(metadata), each.data_bytes, kind, ordered=True)
             except JournalFull:
                 self._without_room.add(replica)  # Not acknowledged; asked for again in a while.
                 continue

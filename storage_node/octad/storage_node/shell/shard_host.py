@@ -46,7 +46,7 @@ from octad.storage_node.core.failover.shard_primary import ANY_EPOCH
 from octad.storage_node.core.failover.shard_replica import ShardReplica
 from octad.storage_node.core.messages import Message
 from octad.storage_node.core.operations import Operation
-from octad.storage_node.core.record_format import Position, RecordKind
+from octad.storage_node.core.record_format import FREEING_KINDS, Position, RecordKind
 from octad.storage_node.shell.counted_index import CountedIndex
 from octad.storage_node.shell.index import IndexFailed
 from octad.storage_node.shell.index_applier import IndexApplier, WriteFailed, state_entry
@@ -103,7 +103,8 @@ class ShardHost:
         self._on_refetch = on_refetch
         self._on_failed = on_failed
         self._loop = asyncio.get_running_loop()
-        self._beats = NodeBeats(self.leases, outbox, self._loop)
+        self._beats = NodeBeats(self.leases, outbox, self._loop, journal.room.is_full)
+        self.full_disks = self._beats.disks
         self._logs = LogWriter(journal)
         self._mail = mail = ReplicationMail(outbox, self._loop, self._logs.data_of)
         self._request_ids = RequestIds(index)
@@ -355,6 +356,8 @@ class ShardHost:
         replica = self.replicas.get(shard)
         if replica is None or replica.row is None:
             raise WriteFailed(f"shard {shard_name(shard)} is not known here")
+        if self.full_disks.now and kind not in FREEING_KINDS:
+            self._require_room(replica.row)
         self.journal.make_room(len(metadata), len(data), kind)
         try:
             entry, actions = replica.propose(kind, request_id, metadata, data, operation, asked_in)
@@ -368,6 +371,12 @@ class ShardHost:
         except Exception:
             self._fail_replica(replica)  # The future ends with it.
         return future
+
+    def _require_room(self, row: ShardRow) -> None:
+        """Raises JournalFull. What a member has no room for would hold up the shard."""
+        full = self.full_disks.first_of(member.node for member in row.members)
+        if full is not None:
+            raise JournalFull(f"the disk of {node_name(full)} is full: only deletes are taken")
 
     def made_before(
         self, shard: ShardId, request_id: bytes, age_s: float

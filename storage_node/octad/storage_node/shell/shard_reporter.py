@@ -26,6 +26,7 @@ from octad.coordinator.store.interface import (
 )
 from octad.sharding.ids import NodeId, ShardId, shard_name
 from octad.sharding.limits import REPORT_S_MIN
+from octad.storage_node.core.returning_space import Returning
 from octad.storage_node.shell.cluster_facts import ClusterFacts
 from octad.storage_node.shell.shard_host import ShardHost
 
@@ -50,6 +51,7 @@ class ShardReporter:
         damaged: Callable[[], int],
         is_full: Callable[[], bool],
         index_state: Callable[[], str],
+        returning: Callable[[], Returning],
     ) -> None:
         self._node = node
         self._boot = boot
@@ -63,6 +65,7 @@ class ShardReporter:
         self._damaged = damaged
         self._is_full = is_full
         self._index_state = index_state
+        self._returning = returning
         self._said: NodeReport | None = None
         self._progress: dict[ShardId, PlanProgress] = {}
 
@@ -100,6 +103,8 @@ class ShardReporter:
             shard_name(shard): CopyReport(source, done, total)
             for shard, (done, total, source) in self._copies().items()
         }
+        read_only = self._is_full()
+        returning = self._returning() if read_only else Returning(0, 0.0)
         return NodeReport(
             node=self._node,
             boot=self._boot,
@@ -108,8 +113,10 @@ class ShardReporter:
             damaged_records=self._damaged(),
             void=_names(self._host.void_copies()),
             failed=_names(self._host.failed_copies()),
-            read_only=self._is_full(),
+            read_only=read_only,
             index=self._index_state(),
+            returning_bytes=returning.size,
+            returning_s=round(returning.within_s),
         )
 
     def _plans(self) -> dict[ShardId, PlanProgress]:

@@ -77,8 +77,9 @@ from octad.storage_node.shell.bucket_directory import BucketDirectory
 from octad.storage_node.shell.index import Index, IndexDamage
 from octad.storage_node.shell.index_applier import WriteFailed
 from octad.storage_node.shell.journal import Journal
-from octad.storage_node.shell.journal_errors import CorruptRecord, JournalFull
+from octad.storage_node.shell.journal_errors import CorruptRecord, JournalFull, SegmentNotReady
 from octad.storage_node.shell.listed_shards import ListedShards
+from octad.storage_node.shell.running_reads import RunningReads
 from octad.storage_node.shell.shard_host import ShardHost
 
 log = logging.getLogger(__name__)
@@ -109,6 +110,7 @@ class ShardService:
         self._journal = journal
         self._buckets = buckets
         self._pools = pools
+        self.reads = RunningReads()  # Of this node's front door, by rows that were read here.
         self._refusals: dict[bytes, tuple[type[StoreError], str]] = {}  # By request id.
 
     # -- writes --------------------------------------------------------------------------------
@@ -288,6 +290,8 @@ class ShardService:
             raise NotServed(str(error)) from error
         except AlreadyRefused as error:
             raise self._same_refusal(request_id) from error
+        except SegmentNotReady as error:
+            raise NotServed(str(error)) from error
         except JournalFull as error:
             raise DiskFull(str(error)) from error
         await self._outcome(committed)
@@ -395,6 +399,8 @@ class ShardService:
             stored = self._stored_object(index_key, with_data)
         except IndexDamage as damage:
             raise AskPrimary(str(damage)) from damage
+        if with_data and stored is not None and stored.data is None:
+            self.reads.hold(stored.row.extents[0])  # Before it is certain that the row was good.
         if not self._host.read_holds(shard, ticket):  # This process may have been paused meanwhile.
             raise AskPrimary(shard_name(shard))
         return stored
@@ -439,7 +445,15 @@ class ShardService:
             raise Damaged(str(error)) from error
         except OSError as error:  # Its file could not be opened now.
             raise Unavailable(str(error)) from error
-        return cached.data if cached is not None else await asyncio.to_thread(self._read, location)
+        if cached is not None:
+            return cached.data
+        try:
+            return await asyncio.to_thread(self._read, location)
+        except Damaged:
+            # Compaction may have moved it while the thread was waited for, and its file is gone.
+            if self.find_piece(shard, extent, number) == location:
+                raise
+            return await self.read_piece(shard, extent, number)
 
     def _read(self, location: Location) -> memoryview:
         try:

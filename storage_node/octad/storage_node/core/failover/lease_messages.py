@@ -22,6 +22,7 @@ class Beat(Message, frozen=True, array_like=True, tag=24):
     leads_digest: int  # Of (shard, epoch) that the sender leads with the receiver in the row.
     follows_digest: int  # Of those in which the sender follows the receiver.
     leads: tuple[tuple[ShardId, Epoch], ...] | None = None  # In full, when asked for.
+    disk_full: bool = False  # The sender's: it takes nothing but what frees space.
 
 
 @message

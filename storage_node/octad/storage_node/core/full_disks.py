@@ -1,0 +1,36 @@
+"""Which nodes take nothing but what frees space: what they say of themselves in their beats.
+
+A put that a member has no room for would hold up its shard, deletes too, until the member is
+removed as stuck, and with it a copy of all that the shard has. So a primary orders none. What is
+ordered before it has heard has a reserve of its own there: `disk_reserve.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from octad.sharding.ids import NodeId
+
+
+class FullDisks:
+    """See the module. Times are the caller's monotonic clock."""
+
+    def __init__(self) -> None:
+        self.now: set[NodeId] = set()
+        self._last: dict[NodeId, float] = {}
+
+    def note(self, node: NodeId, is_full: bool, moment: float) -> None:
+        """What `node` says; one that is not heard any more stays what it was."""
+        if is_full:
+            self.now.add(node)
+            self._last[node] = moment
+        else:
+            self.now.discard(node)
+
+    def first_of(self, nodes: Iterable[NodeId]) -> NodeId | None:
+        """One of `nodes` that is full now."""
+        return next((node for node in nodes if node in self.now), None)
+
+    def since(self, moment: float) -> set[NodeId]:
+        """Those that are full, or were at `moment` or later."""
+        return {node for node, last in self._last.items() if last >= moment or node in self.now}
