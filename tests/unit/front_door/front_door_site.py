@@ -22,6 +22,8 @@ from botocore.config import Config
 from tests.unit.front_door.memory_store import MemoryStore
 
 from octad.client.core.sigv4 import UNSIGNED_PAYLOAD, Credentials, sign_request
+from octad.sharding.limits import BODY_BUDGET_BYTES
+from octad.storage_node.shell.body_budget import BodyBudget
 from octad.storage_node.shell.front_door.server import FrontDoor
 
 if TYPE_CHECKING:
@@ -61,11 +63,13 @@ class FrontDoorSite:
         self.all_through_aiohttp = all_through_aiohttp
         self.store = MemoryStore()
         numbers = itertools.count(1)
+        self.budget = BodyBudget(BODY_BUDGET_BYTES)
         self.door = FrontDoor(
             self.store,
             _OWNERS.get,
             region,
             lambda: next(numbers).to_bytes(16, "big"),
+            self.budget,
             all_through_aiohttp=all_through_aiohttp,
         )
         self._loop = asyncio.new_event_loop()

@@ -49,13 +49,25 @@ class MemoryBody:
         self._store = store
         self._extent_bytes_max = extent_bytes_max
         self._data = bytearray()
+        self._space = memoryview(b"")
         self.largest_write = 0
         store.open_bodies.add(self)
 
-    async def write(self, data: bytes | memoryview) -> None:
+    async def space(self, wanted: int) -> memoryview:
         self._store.fail_if_told()
-        self.largest_write = max(self.largest_write, len(data))
-        self._data += data
+        self._space = memoryview(bytearray(min(wanted, _PIECE_BYTES)))
+        return self._space
+
+    def filled(self, count: int) -> None:
+        self.largest_write = max(self.largest_write, count)
+        self._data += self._space[:count]
+
+    @property
+    def is_wanted(self) -> bool:
+        return False
+
+    def make_way(self) -> bool:
+        return True
 
     async def finish(self) -> tuple[ExtentRef, ...]:
         self._store.open_bodies.remove(self)

@@ -62,6 +62,7 @@ class DevOptions:
     secret_key: str | None
     etcd: tuple[str, ...]
     fresh: bool
+    body_budget_mib: int | None
 
 
 def run_dev(options: DevOptions) -> int:
@@ -121,8 +122,10 @@ async def _run(options: DevOptions, directory: DevDirectory, cluster: DevCluster
         await _create_cluster(store, token, cluster, directory)
         url = await _start_coordinator(cleanup, store, address, token, cluster)
         around = _surroundings(store, StoreKeys(token.cluster), progress)
+        budget = options.body_budget_mib
+        more = () if budget is None else ("--body-budget", str(budget))
         nodes = [
-            NodeProcess(number, directory, cluster, options.s3_port, url, around)
+            NodeProcess(number, directory, cluster, options.s3_port, url, around, more)
             for number in range(1, cluster.nodes + 1)
         ]
         cleanup.push_async_callback(_stop_nodes, nodes)

@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 
 from octad.coordinator.shell.metrics import exposition, gauge
 from octad.storage_node.core.peer_refusal import Refusal
+from octad.storage_node.shell.body_budget import BodyBudget
 from octad.storage_node.shell.engine_upkeep import EngineReport
 
 
@@ -40,12 +41,14 @@ class NodeMetrics(Collector):
         records_appended: Callable[[], int],
         peers: Callable[[], PeerCounts],
         shards: Callable[[], tuple[int, int]],
+        bodies: BodyBudget,
     ) -> None:
         self._requests = requests
         self._engine = engine
         self._records_appended = records_appended
         self._peers = peers
         self._shards = shards
+        self._bodies = bodies
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -69,6 +72,10 @@ class NodeMetrics(Collector):
         members, primaries = self._shards()
         yield gauge("octad_node_replicas", "Shards that the node is a member of.", members)
         yield gauge("octad_node_primaries", "Shards that the node leads.", primaries)
+        bodies = self._bodies
+        yield gauge("octad_body_budget_bytes", "Of memory for clients' bodies.", bodies.bytes_max)
+        yield gauge("octad_body_used_bytes", "Of it, taken for bodies.", bodies.used)
+        yield gauge("octad_body_waiting_bytes", "That bodies wait for.", bodies.waiting)
         yield from self._of_peers()
         yield CounterMetricFamily(
             "octad_journal_records", "Appended since the start.", value=self._records_appended()
