@@ -35,11 +35,18 @@ from octad.storage_node.shell.front_door.request_head import HEAD_BYTES_MAX
 GET = b"GET /bucket/key HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
+class FakeSocket:
+    """Of a connection that both sides keep open."""
+
+    def getsockopt(self, *_: int) -> bytes:
+        return b"\x01"
+
+
 class FakeTransport(asyncio.Transport):
     """Remembers what is done to it, and hands over what was sent while it may be read."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__({"socket": FakeSocket()})
         self.written = b""
         self.closed = self.aborted = self.reading_paused = False
         self.sent: deque[bytes] = deque()

@@ -31,6 +31,7 @@ from octad.storage_node.shell.front_door.connections import (
     Connection,
     Host,
 )
+from octad.storage_node.shell.front_door.cut_short import is_cut_short
 from octad.storage_node.shell.front_door.request import HeldBody, Request
 from octad.storage_node.shell.front_door.request_head import (
     HEAD_BYTES_MAX,
@@ -304,8 +305,10 @@ class HotConnection(asyncio.BufferedProtocol):
 
     async def receive_into(self, space: memoryview, wait_s: float) -> int:
         """See `Source.receive_into`."""
-        open_transport(self)
-        if self._ended:
+        transport, body = open_transport(self), self._body
+        assert body is not None
+        left = body.left
+        if self._ended or (left > SKIPPED_BYTES_MAX and is_cut_short(transport, left)):
             raise ConnectionResetError("the client has ended")
         self._space, self._filled = space, 0
         self._arrival = self._loop.create_future()
