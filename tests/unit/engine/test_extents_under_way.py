@@ -44,24 +44,24 @@ class Site:
         assert isinstance(operation, PutPiece)
         self.pieces.append(operation)
 
-    def writer(self) -> ExtentWriter:
+    def writer(self, size: int) -> ExtentWriter:
         client = cast("ShardClient", self)
         return ExtentWriter(
-            client, BUCKET, b"key", UPLOAD, lambda: bytes(16), self.under_way, self.budget
+            client, BUCKET, b"key", size, UPLOAD, lambda: bytes(16), self.under_way, self.budget
         )
 
 
 async def write(writer: ExtentWriter, size: int) -> None:
     """A body of so many bytes."""
     while size:
-        space = await writer.space(size)
+        space = await writer.space()
         writer.filled(len(space))
         size -= len(space)
 
 
 async def test_a_piece_says_for_what_it_was_written_when_and_by_whom() -> None:
     site = Site()
-    writer = site.writer()
+    writer = site.writer(MIB + 1)
     await write(writer, MIB + 1)
     await writer.finish()
     assert [piece.number for piece in site.pieces] == [0, 1]
@@ -76,7 +76,7 @@ async def test_a_body_of_each_limit_and_beside_it_is_kept_to_the_byte(
     limit: int, more: int
 ) -> None:
     site = Site()
-    writer = site.writer()
+    writer = site.writer(limit + more)
     await write(writer, limit + more)
     extents = await writer.finish()
     rest = [1] if limit == EXTENT_BYTES_MAX and more == 1 else []
@@ -87,7 +87,7 @@ async def test_a_body_of_each_limit_and_beside_it_is_kept_to_the_byte(
 
 async def test_extents_are_under_way_while_the_request_holds_its_row() -> None:
     site = Site()
-    writer = site.writer()
+    writer = site.writer(EXTENT_BYTES_MAX + MIB)
     await write(writer, EXTENT_BYTES_MAX + MIB)
     await asyncio.sleep(0)
     written = {piece.extent for piece in site.pieces}
@@ -102,7 +102,7 @@ async def test_extents_are_under_way_while_the_request_holds_its_row() -> None:
 
 async def test_a_body_that_broke_off_is_not_under_way() -> None:
     site = Site()
-    writer = site.writer()
+    writer = site.writer(MIB)
     await write(writer, MIB)
     await asyncio.sleep(0)
     site.refuses = True

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from octad.storage_node.s3.answers import Answer
@@ -185,7 +185,7 @@ def hot_request(number: int, body: bytes) -> tuple[tuple[str, bytes], bytes]:
 
 
 def large_request(number: int) -> tuple[tuple[str, bytes], bytes]:
-    return hot_request(number, b"large" * 100_000)
+    return hot_request(number, b"large" * 40_000)
 
 
 requests = st.lists(
@@ -198,6 +198,7 @@ requests = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(requests, st.lists(st.integers(0, 2000), max_size=8), st.booleans())
 def test_any_cutting_of_the_bytes_comes_to_the_same_requests(
     sent: list[tuple[tuple[str, bytes], bytes]], cuts: list[int], at_once: bool
@@ -289,7 +290,7 @@ def test_where_the_end_of_a_request_cannot_be_told_aiohttp_keeps_the_connection(
 def test_nothing_of_a_body_is_read_before_it_is_asked_for_but_what_came_with_its_head() -> None:
     async def run(site: Site) -> None:
         site.gate = asyncio.Event()
-        expected, request = hot_request(1, b"large" * 100_000)
+        expected, request = hot_request(1, b"large" * 40_000)
         await site.feed(request + GET)
         assert site.transport.reading_paused
         assert len(site.transport.sent[0]) == len(request + GET) - SCRATCH_BYTES

@@ -105,8 +105,10 @@ class SlowClients:
         self.at_once = self.extents.budget.large.share.bytes_max // MIB
         site.store.new_body = self.new_body  # type: ignore[assignment,method-assign]
 
-    def new_body(self, bucket: Bucket, key: bytes, upload_id: bytes = b"") -> ExtentWriter:
-        return self.extents.writer()
+    def new_body(
+        self, bucket: Bucket, key: bytes, size: int, upload_id: bytes = b""
+    ) -> ExtentWriter:
+        return self.extents.writer(size)
 
     def stored(self, key: str) -> bytes:
         bucket = self.site.store.buckets["bucket"].id

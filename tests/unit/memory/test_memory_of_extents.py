@@ -47,10 +47,12 @@ class Site:
     def degraded(self, _pool: PoolId, _copies: int) -> None:
         return None
 
-    def writer(self) -> ExtentWriter:
+    def writer(self, size: int) -> ExtentWriter:
         client = cast("ShardClient", self)
         under_way = ExtentsUnderWay()
-        return ExtentWriter(client, BUCKET, b"k", b"", lambda: bytes(16), under_way, self.budget)
+        return ExtentWriter(
+            client, BUCKET, b"k", size, b"", lambda: bytes(16), under_way, self.budget
+        )
 
     def stored(self, extents: tuple[ExtentRef, ...]) -> bytes:
         """As a reader finds it: every piece of an extent but its last is whole."""
@@ -65,15 +67,16 @@ class Site:
 
 
 async def fill(writer: ExtentWriter, size: int) -> None:
+    """Pieces of the body, whole ones but for its last."""
     while size:
-        space = await writer.space(size)
+        space = await writer.space()
         writer.filled(len(space))
         size -= len(space)
 
 
-async def put(writer: ExtentWriter, data: bytes, wanted: int) -> None:
-    """Less than is wanted in all."""
-    space = await writer.space(wanted)
+async def put(writer: ExtentWriter, data: bytes) -> None:
+    """Less than there is space for."""
+    space = await writer.space()
     space[: len(data)] = data
     writer.filled(len(data))
 
@@ -85,8 +88,8 @@ async def settle() -> None:
 
 async def test_memory_is_taken_before_bytes_come_and_given_back_when_they_are_durable() -> None:
     site = Site()
-    writer = site.writer()
-    await writer.space(3 * MIB)
+    writer = site.writer(3 * MIB)
+    await writer.space()
     assert site.budget.used == MIB
     filling = asyncio.create_task(fill(writer, 3 * MIB))
     await settle()
@@ -99,16 +102,16 @@ async def test_memory_is_taken_before_bytes_come_and_given_back_when_they_are_du
 
 async def test_a_body_alone_has_a_few_pieces_under_way_and_no_more() -> None:
     site = Site()
-    filling = asyncio.create_task(fill(site.writer(), 40 * MIB))
+    filling = asyncio.create_task(fill(site.writer(40 * MIB), 40 * MIB))
     await settle()
-    assert site.budget.used == WRITES_AHEAD * MIB
+    assert site.budget.used == (WRITES_AHEAD + 1) * MIB
     site.durable.set()
     await filling
 
 
 async def test_many_bodies_have_no_more_memory_than_one_and_all_of_them_end() -> None:
     site = Site()
-    writers = [site.writer() for _ in range(50)]
+    writers = [site.writer(5 * MIB) for _ in range(50)]
     filling = [asyncio.create_task(fill(writer, 5 * MIB)) for writer in writers]
     await settle()
     assert site.budget.used == site.budget.large.share.bytes_max
@@ -121,10 +124,10 @@ async def test_many_bodies_have_no_more_memory_than_one_and_all_of_them_end() ->
 
 async def test_small_bodies_do_not_wait_behind_large_ones() -> None:
     site = Site()
-    filling = [asyncio.create_task(fill(site.writer(), 5 * MIB)) for _ in range(50)]
+    filling = [asyncio.create_task(fill(site.writer(5 * MIB), 5 * MIB)) for _ in range(50)]
     await settle()
     assert site.budget.large.is_wanted
-    await asyncio.wait_for(fill(site.writer(), 1000), 1)
+    await asyncio.wait_for(fill(site.writer(1000), 1000), 1)
     site.durable.set()
     await asyncio.gather(*filling)
 
@@ -132,14 +135,14 @@ async def test_small_bodies_do_not_wait_behind_large_ones() -> None:
 async def test_a_body_that_makes_way_loses_no_byte_and_keeps_no_memory() -> None:
     site = Site()
     site.durable.set()
-    writer = site.writer()
+    writer = site.writer(MIB + 8)
     await fill(writer, MIB)
-    await put(writer, b"slow", 3 * MIB)
+    await put(writer, b"slow")
     assert writer.make_way()
     assert writer.make_way(), "there is nothing left to make way with"
-    await put(writer, b"", 3 * MIB)
+    await put(writer, b"")
     assert writer.make_way(), "nothing had come"
-    await put(writer, b"body", 4)
+    await put(writer, b"body")
     extents = await writer.finish()
     assert [extent.length for extent in extents] == [MIB + 4, 4]
     assert site.stored(extents)[MIB:] == b"slowbody"
@@ -149,11 +152,11 @@ async def test_a_body_that_makes_way_loses_no_byte_and_keeps_no_memory() -> None
 async def test_a_body_is_not_cut_into_more_extents_than_a_row_can_name() -> None:
     site = Site()
     site.durable.set()
-    writer = site.writer()
+    writer = site.writer(9 * MIB)
     for _ in range(SHORT_PIECES_MAX):
-        await put(writer, b"x", MIB)
+        await put(writer, b"x")
         assert writer.make_way()
-    await put(writer, b"x", MIB)
+    await put(writer, b"x")
     assert not writer.make_way()
     await writer.abandon()
 
@@ -162,9 +165,9 @@ async def test_what_a_body_that_broke_off_has_under_way_keeps_its_memory_until_i
     None
 ):
     site = Site()
-    writer = site.writer()
+    writer = site.writer(9 * MIB)
     await fill(writer, 2 * MIB)
-    await writer.space(MIB)
+    await writer.space()
     await writer.abandon()
     assert site.budget.used == 2 * MIB
     site.durable.set()

@@ -146,8 +146,8 @@ class CompletedPart:
 class BodyWriter(Protocol):
     """Takes a large body as it arrives and stores it, invisible, as extents."""
 
-    async def space(self, wanted: int) -> memoryview:
-        """Where the next bytes go, `wanted` or fewer: all that are left of the body.
+    async def space(self) -> memoryview:
+        """Where the next bytes go, while any are left of the body.
 
         Waits while there is no memory for them, or storage is slower than the client.
         """
@@ -216,8 +216,8 @@ class ObjectStore(Protocol):
 
     async def list_keys(self, bucket: Bucket, query: ListQuery) -> ListPage: ...
 
-    def new_body(self, bucket: Bucket, key: bytes, upload_id: bytes = b"") -> BodyWriter:
-        """For an object at `key`, or for a part of the upload."""
+    def new_body(self, bucket: Bucket, key: bytes, size: int, upload_id: bytes = b"") -> BodyWriter:
+        """For an object of `size` bytes at `key`, or for a part of the upload."""
 
     async def create_upload(
         self,

@@ -204,12 +204,15 @@ class ClusterObjects:
         )
         return self._client.degraded(bucket.pool, copies)
 
-    def new_body(self, bucket: Bucket, key: bytes, upload_id: bytes = b"") -> ExtentWriter:
+    def new_body(
+        self, bucket: Bucket, key: bytes, size: int, upload_id: bytes = b""
+    ) -> ExtentWriter:
         """Where the bytes of a large body, or of a part of `upload_id`, go while they arrive."""
         return ExtentWriter(
             self._client,
             bucket,
             key,
+            size,
             upload_id,
             self._next_request_id,
             self.under_way,

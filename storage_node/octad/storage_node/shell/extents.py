@@ -25,7 +25,7 @@ from octad.storage_node.core.operations import PutPiece, encode_operation
 from octad.storage_node.core.record_format import RecordKind
 from octad.storage_node.core.rows import ExtentRef
 from octad.storage_node.core.unwritten_memory import unwritten
-from octad.storage_node.shell.body_budget import BodyBudget, ByteGate
+from octad.storage_node.shell.body_budget import BodyBudget
 from octad.storage_node.shell.routing import ShardClient
 from octad.storage_node.shell.shard_service import AskPrimary, ShardService
 
@@ -36,7 +36,6 @@ EXTENT_ID_BYTES = 16
 # The extents that requests of this node write and have not committed, by id. A request holds the
 # references to its extents until it is over, however it ends, so there is nothing to sign off.
 ExtentsUnderWay: TypeAlias = WeakValueDictionary[bytes, ExtentRef]
-
 
 # The pieces that are being written; of bodies that broke off, too.
 _under_way: set[asyncio.Task[int]] = set()
@@ -57,6 +56,7 @@ class ExtentWriter:
         client: ShardClient,
         bucket: Bucket,
         key: bytes,
+        size: int,
         upload: bytes,
         next_request_id: Callable[[], bytes],
         under_way: ExtentsUnderWay,
@@ -68,8 +68,8 @@ class ExtentWriter:
         self._upload = upload
         self._next_request_id = next_request_id
         self._under_way = under_way
-        self._budget = budget
-        self._gate = budget.large  # Where the piece's memory is from.
+        self._gate = budget.gate(size)  # Where its memory is from.
+        self._left = size  # Bytes for which there was no space yet.
         self._piece: memoryview | None = None  # What arrives is put here,
         self._filled = 0  # and this much of it is there.
         self._short_pieces = 0  # Others waited for their memory.
@@ -78,15 +78,14 @@ class ExtentWriter:
         self._writing: deque[asyncio.Task[int]] = deque()
         self._copies = 0  # Of the piece that has the fewest; 0: as many as the pool keeps.
 
-    async def space(self, wanted: int) -> memoryview:
-        """Where the next bytes go, `wanted` or fewer; waits for memory, and while enough pieces
-        are under way."""
+    async def space(self) -> memoryview:
+        """Where the next bytes go; waits for memory, and while enough pieces are under way."""
         if self._piece is None:
-            if len(self._writing) >= WRITES_AHEAD:
+            if len(self._writing) > WRITES_AHEAD:
                 await self._wait_for_oldest()
-            size = min(wanted, limits.PIECE_BYTES_MAX)
-            self._gate = self._budget.gate(size)
+            size = min(self._left, limits.PIECE_BYTES_MAX)
             await self._gate.take(size)
+            self._left -= size
             self._piece, self._filled = memoryview(unwritten(size)), 0
         return self._piece[self._filled :]
 
@@ -113,6 +112,7 @@ class ExtentWriter:
         if filled and self._short_pieces >= limits.SHORT_PIECES_MAX:
             return False
         self._gate.give_back(len(piece) - filled)
+        self._left += len(piece) - filled
         self._piece = None
         if filled:
             self._short_pieces += 1
@@ -158,12 +158,12 @@ class ExtentWriter:
             self._created_ms,
             self._client.node,
         )
-        writing = asyncio.create_task(self._propose(operation, piece, self._gate))
+        writing = asyncio.create_task(self._propose(operation, piece))
         self._writing.append(writing)
         _under_way.add(writing)
         writing.add_done_callback(_ended)
 
-    async def _propose(self, operation: PutPiece, piece: memoryview, gate: ByteGate) -> int:
+    async def _propose(self, operation: PutPiece, piece: memoryview) -> int:
         shard = self._client.map.shard_of_hash(self._bucket.pool, extent_hash(operation.extent))
         metadata, data = encode_operation(operation), piece.toreadonly()
         try:
@@ -171,7 +171,7 @@ class ExtentWriter:
                 shard, RecordKind.PUT_PIECE, self._next_request_id(), metadata, data
             )
         finally:
-            gate.give_back(len(piece))
+            self._gate.give_back(len(piece))
 
     async def _wait_for_oldest(self) -> None:
         copies = await self._writing[0]

@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--front-door",
         choices=FRONT_DOORS,
         default=os.environ.get("OCTAD_FRONT_DOOR", HOT),
-        help="who reads S3 requests: the node itself, with aiohttp for large and unusual ones, or "
+        help="who reads S3 requests: the node itself, with aiohttp for unusual ones, or "
         "aiohttp alone (OCTAD_FRONT_DOOR; default: hot)",
     )
     parser.add_argument(

@@ -156,7 +156,7 @@ async def _write(
     algorithms: Sequence[str],
     upload_id: bytes,
 ) -> Received:
-    body = exchange.store.new_body(bucket, exchange.key, upload_id)
+    body = exchange.store.new_body(bucket, exchange.key, plan.length, upload_id)
     try:
         reader = PayloadReader(plan, algorithms)
         await _store(source, plan, reader, body)
@@ -175,9 +175,7 @@ async def _store(
     pace = BodyPace()
     stored = 0
     while left := source.left:
-        room = _NO_ROOM
-        if stored < plan.length:
-            room = await body.space(plan.length - stored)
+        room = await body.space() if stored < plan.length else _NO_ROOM
         size = min(left, len(room) or _FRAMING_BYTES, _STEP_BYTES)
         space = room[:size] if room and plan.is_plain else memoryview(unwritten(size))
         count = await source.read_into(space, BODY_STEP_S)
