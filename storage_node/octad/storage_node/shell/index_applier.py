@@ -203,6 +203,7 @@ class IndexApplier:
         for entry in entries:
             location = entry.location
             assert location is not None
+            entry.data = None  # The journal has it; the entry waits for all that came before it.
             if whole:
                 changes.apply(entry.operation, location, shard, entry.epoch, entry.seq)
             else:
