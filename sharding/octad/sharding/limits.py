@@ -37,6 +37,25 @@ INLINE_BYTES_MAX: Final = 128 * KIB
 EXTENT_BYTES_MAX: Final = 64 * MIB
 PIECE_BYTES_MAX: Final = MIB
 
+# Memory of a node for what clients send, and what a node has under way to the primaries of pieces,
+# all of them together: a share of its own, so that doors cannot wait for each other.
+BODY_BUDGET_BYTES: Final = 256 * MIB
+BODY_BUDGET_BYTES_MIN: Final = 16 * MIB
+SMALL_BODIES_SHARE: Final = 1 / 8  # Of the budget; no small body waits behind large ones.
+PIECES_UNDER_WAY_BYTES: Final = 64 * MIB
+BODY_STEP_S: Final = 2.0  # So long a body may take for a little before it makes way for others.
+BODY_WANTED_S_MAX: Final = 10.0  # Its bytes do not come, and others wait for its memory.
+BODY_STALLED_S_MAX: Final = 60.0  # The same when nobody waits.
+SHORT_PIECES_MAX: Final = 24  # Of a body: 10,000 parts of them still fit into an object's row.
+assert SMALL_BODIES_SHARE * BODY_BUDGET_BYTES_MIN >= 8 * INLINE_BYTES_MAX
+assert (1 - SMALL_BODIES_SHARE) * BODY_BUDGET_BYTES_MIN >= 8 * PIECE_BYTES_MAX
+
+# What the C library keeps of memory that was freed.
+HEAP_ARENAS_MAX: Final = 2  # Threads of a node mostly hash and read: they hardly allocate.
+OWN_MAPPING_BYTES_MIN: Final = 512 * KIB  # A piece, and a frame with one, is gone when it is freed.
+HEAP_SLACK_BYTES_MAX: Final = 16 * MIB
+HEAP_LOOK_S: Final = 5.0
+
 # The journal of a node.
 SEGMENT_BYTES: Final = 64 * MIB  # Recycled and compacted as a whole; a record never crosses one.
 RECORD_METADATA_BYTES_MAX: Final = 8 * MIB  # A 5 TiB object names 81,920 extents of 20 bytes each.
@@ -131,6 +150,9 @@ READ_ELSEWHERE_S: Final = 0.5  # Of silence; then another member is asked, if th
 SLOW_NODE_S: Final = 2.0  # How long a node that was silent is asked last.
 assert RECORD_METADATA_BYTES_MAX + RECORD_DATA_BYTES_MAX <= SEGMENT_BYTES // 2
 assert PIECE_BYTES_MAX <= RECORD_DATA_BYTES_MAX
+assert (
+    PART_NUMBER_MAX * SHORT_PIECES_MAX + OBJECT_BYTES_MAX // EXTENT_BYTES_MAX
+) * 24 < RECORD_METADATA_BYTES_MAX, "a row names all extents of an object, in 24 bytes each"
 
 # Membership.
 NODE_LEASE_S: Final = 10.0  # A hint of liveness, not a promise; renewed three times as often.

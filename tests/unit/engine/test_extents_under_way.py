@@ -9,12 +9,13 @@ from typing import cast
 import pytest
 
 from octad.sharding.ids import BucketId, NodeId, PoolId, ShardId
-from octad.sharding.limits import EXTENT_BYTES_MAX, MIB, PIECE_BYTES_MAX
+from octad.sharding.limits import BODY_BUDGET_BYTES, EXTENT_BYTES_MAX, MIB, PIECE_BYTES_MAX
 from octad.sharding.shard_map import Pool, ShardMap
 from octad.storage_node.core.object_store import Bucket, Unavailable
 from octad.storage_node.core.operations import DropExtent, PutPiece, decode_operation
 from octad.storage_node.core.record_format import RecordKind
 from octad.storage_node.core.rows import ObjectRow
+from octad.storage_node.shell.body_budget import BodyBudget
 from octad.storage_node.shell.extents import ExtentsUnderWay, ExtentWriter
 from octad.storage_node.shell.routing import ShardClient
 
@@ -30,6 +31,7 @@ class Site:
         self.node = NodeId(7)
         self.map = ShardMap({POOL: Pool(POOL, 3, 2)}, {})
         self.under_way = ExtentsUnderWay()
+        self.budget = BodyBudget(BODY_BUDGET_BYTES)
         self.pieces: list[PutPiece] = []
         self.drops: list[DropExtent] = []
         self.refuses = False
@@ -46,15 +48,25 @@ class Site:
         assert isinstance(operation, PutPiece)
         self.pieces.append(operation)
 
-    def writer(self) -> ExtentWriter:
+    def writer(self, size: int) -> ExtentWriter:
         client = cast("ShardClient", self)
-        return ExtentWriter(client, BUCKET, b"key", UPLOAD, lambda: bytes(16), self.under_way)
+        return ExtentWriter(
+            client, BUCKET, b"key", size, UPLOAD, lambda: bytes(16), self.under_way, self.budget
+        )
+
+
+async def write(writer: ExtentWriter, size: int) -> None:
+    """A body of so many bytes."""
+    while size:
+        space = await writer.space()
+        writer.filled(len(space))
+        size -= len(space)
 
 
 async def test_a_piece_says_for_what_it_was_written_when_and_by_whom() -> None:
     site = Site()
-    writer = site.writer()
-    await writer.write(bytes(MIB + 1))
+    writer = site.writer(MIB + 1)
+    await write(writer, MIB + 1)
     await writer.finish()
     assert [piece.number for piece in site.pieces] == [0, 1]
     for piece in site.pieces:
@@ -68,8 +80,8 @@ async def test_a_body_of_each_limit_and_beside_it_is_kept_to_the_byte(
     limit: int, more: int
 ) -> None:
     site = Site()
-    writer = site.writer()
-    await writer.write(bytes(limit + more))
+    writer = site.writer(limit + more)
+    await write(writer, limit + more)
     extents = await writer.finish()
     rest = [1] if limit == EXTENT_BYTES_MAX and more == 1 else []
     assert [extent.length for extent in extents] == [limit + more - sum(rest), *rest]
@@ -79,8 +91,8 @@ async def test_a_body_of_each_limit_and_beside_it_is_kept_to_the_byte(
 
 async def test_extents_are_under_way_while_the_request_holds_its_row() -> None:
     site = Site()
-    writer = site.writer()
-    await writer.write(bytes(EXTENT_BYTES_MAX + MIB))
+    writer = site.writer(EXTENT_BYTES_MAX + MIB)
+    await write(writer, EXTENT_BYTES_MAX + MIB)
     await asyncio.sleep(0)
     written = {piece.extent for piece in site.pieces}
     assert len(written) == 2
@@ -94,8 +106,8 @@ async def test_extents_are_under_way_while_the_request_holds_its_row() -> None:
 
 async def test_a_body_that_broke_off_is_not_under_way() -> None:
     site = Site()
-    writer = site.writer()
-    await writer.write(bytes(MIB))
+    writer = site.writer(MIB)
+    await write(writer, MIB)
     await asyncio.sleep(0)
     site.refuses = True
     await writer.abandon()
@@ -107,8 +119,8 @@ async def test_a_body_that_broke_off_is_not_under_way() -> None:
 async def test_what_is_stored_of_a_body_that_broke_off_is_given_back_at_once() -> None:
     """A disk that becomes full refuses many at the same time."""
     site = Site()
-    writer = site.writer()
-    await writer.write(bytes(EXTENT_BYTES_MAX + MIB + 1))
+    writer = site.writer(EXTENT_BYTES_MAX + 2 * MIB)
+    await write(writer, EXTENT_BYTES_MAX + MIB)
     await asyncio.sleep(0)
     await writer.abandon()
     pieces: dict[bytes, int] = {}
@@ -119,7 +131,8 @@ async def test_what_is_stored_of_a_body_that_broke_off_is_given_back_at_once() -
 
 async def test_a_body_of_which_nothing_is_stored_gives_nothing_back() -> None:
     site = Site()
-    writer = site.writer()
-    await writer.write(b"less than a piece")
+    writer = site.writer(MIB)
+    await writer.space()
+    writer.filled(len(b"less than a piece"))
     await writer.abandon()
     assert not site.drops

@@ -22,7 +22,8 @@ from botocore.config import Config
 from tests.unit.front_door.memory_store import MemoryStore
 
 from octad.client.core.sigv4 import UNSIGNED_PAYLOAD, Credentials, sign_request
-from octad.sharding.limits import CLIENT_CONNECTIONS_MAX
+from octad.sharding.limits import BODY_BUDGET_BYTES, CLIENT_CONNECTIONS_MAX
+from octad.storage_node.shell.body_budget import BodyBudget
 from octad.storage_node.shell.front_door.server import FrontDoor
 
 if TYPE_CHECKING:
@@ -68,11 +69,13 @@ class FrontDoorSite:
         self.all_through_aiohttp = all_through_aiohttp
         self.store = MemoryStore()
         numbers = itertools.count(1)
+        self.budget = BodyBudget(BODY_BUDGET_BYTES)
         self.door = FrontDoor(
             self.store,
             _OWNERS.get,
             region,
             lambda: next(numbers).to_bytes(16, "big"),
+            self.budget,
             all_through_aiohttp=all_through_aiohttp,
             connections_max=connections_max,
         )

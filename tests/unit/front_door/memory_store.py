@@ -45,17 +45,30 @@ class _Upload:
 class MemoryBody:
     """A `BodyWriter`."""
 
-    def __init__(self, store: MemoryStore, extent_bytes_max: int) -> None:
+    def __init__(self, store: MemoryStore, size: int, extent_bytes_max: int) -> None:
         self._store = store
+        self._size = size
         self._extent_bytes_max = extent_bytes_max
         self._data = bytearray()
+        self._space = memoryview(b"")
         self.largest_write = 0
         store.open_bodies.add(self)
 
-    async def write(self, data: bytes | memoryview) -> None:
+    async def space(self) -> memoryview:
         self._store.fail_if_told()
-        self.largest_write = max(self.largest_write, len(data))
-        self._data += data
+        self._space = memoryview(bytearray(min(self._size - len(self._data), _PIECE_BYTES)))
+        return self._space
+
+    def filled(self, count: int) -> None:
+        self.largest_write = max(self.largest_write, count)
+        self._data += self._space[:count]
+
+    @property
+    def is_wanted(self) -> bool:
+        return False
+
+    def make_way(self) -> bool:
+        return True
 
     async def finish(self) -> tuple[ExtentRef, ...]:
         self._store.open_bodies.remove(self)
@@ -192,8 +205,8 @@ class MemoryStore:
                 shown = group
                 yield group, None
 
-    def new_body(self, bucket: Bucket, key: bytes, upload_id: bytes = b"") -> MemoryBody:
-        return MemoryBody(self, self._extent_bytes_max)
+    def new_body(self, bucket: Bucket, key: bytes, size: int, upload_id: bytes = b"") -> MemoryBody:
+        return MemoryBody(self, size, self._extent_bytes_max)
 
     async def create_upload(
         self,

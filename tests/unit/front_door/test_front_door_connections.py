@@ -13,7 +13,6 @@ from tests.unit.front_door.raw_connection import Wire
 
 from octad.client.core.sigv4 import Credentials
 from octad.sharding.limits import MIB
-from octad.storage_node.shell.front_door.connections import READ_BUFFER_BYTES
 
 IMPOSTOR = Credentials(ALICE.access_key, "not alice's secret")
 
@@ -139,7 +138,7 @@ def test_a_large_body_is_stored_as_it_comes(
         for _ in range(32):
             client.socket.sendall(bytes(MIB))
         assert client.head().startswith(b"HTTP/1.1 200")
-    assert max(seen) <= 4 * READ_BUFFER_BYTES
+    assert max(seen) <= MIB // 4
 
 
 def test_a_client_that_reads_slowly_holds_up_the_reading_of_extents(

@@ -70,7 +70,7 @@ def test_small_requests_never_reach_aiohttp(
     assert handed_over == []
 
 
-def test_large_bodies_go_through_aiohttp_and_what_is_sent_with_them_does_not(
+def test_neither_large_bodies_nor_what_is_sent_with_them_reach_aiohttp(
     site: FrontDoorSite, bucket: str, wire: Connect, handed_over: list[bytes]
 ) -> None:
     large, small = put(site, f"/{bucket}/large", LARGE), put(site, f"/{bucket}/small", b"data")
@@ -86,7 +86,7 @@ def test_large_bodies_go_through_aiohttp_and_what_is_sent_with_them_does_not(
         (200, b"data"),
     ]
     if not site.all_through_aiohttp:
-        assert b"".join(handed_over) == large + large
+        assert handed_over == []
 
 
 def test_what_nobody_can_see_the_end_of_stays_with_aiohttp(

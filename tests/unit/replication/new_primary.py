@@ -26,6 +26,7 @@ from octad.coordinator.core.records import StoreKeys
 from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.mirror import Mirror
 from octad.sharding.ids import BucketId, NodeId, PoolId, Seq, shard_id
+from octad.sharding.limits import BODY_BUDGET_BYTES
 from octad.sharding.shard_map import Member, Pool, ShardMap, ShardRow
 from octad.storage_node.core.failover.lease_messages import Beat, BeatAnswer
 from octad.storage_node.core.failover.pair_leases import PairLeases
@@ -44,6 +45,7 @@ from octad.storage_node.core.operations import (
     put_object,
 )
 from octad.storage_node.core.rows import ObjectRow, PartRow, UploadRow
+from octad.storage_node.shell.body_budget import BodyBudget
 from octad.storage_node.shell.bucket_directory import BucketDirectory
 from octad.storage_node.shell.cluster_objects import ClusterObjects
 from octad.storage_node.shell.counted_index import CountedIndex
@@ -104,7 +106,8 @@ class NewPrimary:
         shard_map = ShardMap(pools, self.rows)
         self.client = Client(NODE, service, self.server, cast(Peers, None), shard_map)
         self.buckets = buckets
-        self.store = ClusterObjects(self.client, service, buckets, pools, lambda: bytes(16))
+        budget = BodyBudget(BODY_BUDGET_BYTES)
+        self.store = ClusterObjects(self.client, service, buckets, pools, lambda: bytes(16), budget)
 
     @property
     def replica(self) -> ShardReplica:

@@ -146,8 +146,21 @@ class CompletedPart:
 class BodyWriter(Protocol):
     """Takes a large body as it arrives and stores it, invisible, as extents."""
 
-    async def write(self, data: bytes | memoryview) -> None:
-        """Take some bytes; waits when storage is slower than the client."""
+    async def space(self) -> memoryview:
+        """Where the next bytes go, while any are left of the body.
+
+        Waits while there is no memory for them, or storage is slower than the client.
+        """
+
+    def filled(self, count: int) -> None:
+        """So many bytes at the start of the last `space` are the body's next ones."""
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether others wait for memory like that of this body."""
+
+    def make_way(self) -> bool:
+        """Leave to others the memory that is not filled, and soon the rest; False: it cannot."""
 
     async def finish(self) -> tuple[ExtentRef, ...]:
         """All bytes are durable on every member: the extents that hold them, in order."""
@@ -203,8 +216,8 @@ class ObjectStore(Protocol):
 
     async def list_keys(self, bucket: Bucket, query: ListQuery) -> ListPage: ...
 
-    def new_body(self, bucket: Bucket, key: bytes, upload_id: bytes = b"") -> BodyWriter:
-        """For an object at `key`, or for a part of the upload."""
+    def new_body(self, bucket: Bucket, key: bytes, size: int, upload_id: bytes = b"") -> BodyWriter:
+        """For an object of `size` bytes at `key`, or for a part of the upload."""
 
     async def create_upload(
         self,

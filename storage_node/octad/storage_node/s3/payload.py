@@ -45,6 +45,11 @@ class PlannedPayload:
         return self.decoder.length
 
     @property
+    def is_plain(self) -> bool:
+        """Whether the bytes on the wire are those of the object."""
+        return isinstance(self.decoder, PlainDecoder)
+
+    @property
     def claimed_algorithm(self) -> str | None:
         """The checksum that the client states or announces."""
         return None if self.claim is None else self.claim.algorithm

@@ -45,6 +45,7 @@ from octad.storage_node.core.operations import (
 )
 from octad.storage_node.core.record_format import RecordKind
 from octad.storage_node.core.rows import ExtentRef, ObjectRow, PartRow, UploadRow
+from octad.storage_node.shell.body_budget import BodyBudget
 from octad.storage_node.shell.bucket_directory import ACTIVE, DELETING, BucketDirectory
 from octad.storage_node.shell.extents import ExtentReader, ExtentsUnderWay, ExtentWriter
 from octad.storage_node.shell.key_listing import KeyListing, with_depths
@@ -63,12 +64,14 @@ class ClusterObjects:
         buckets: BucketDirectory,
         pools: Mapping[PoolId, Pool],
         next_request_id: Callable[[], bytes],
+        budget: BodyBudget,
     ) -> None:
         self._client = client
         self._service = service
         self._buckets = buckets
         self._pools = pools
         self._next_request_id = next_request_id
+        self._budget = budget
         self._reader = ExtentReader(client, service)
         self.under_way = ExtentsUnderWay()
         self.reads = service.reads
@@ -216,10 +219,19 @@ class ClusterObjects:
         )
         return self._client.degraded(bucket.pool, copies)
 
-    def new_body(self, bucket: Bucket, key: bytes, upload_id: bytes = b"") -> ExtentWriter:
+    def new_body(
+        self, bucket: Bucket, key: bytes, size: int, upload_id: bytes = b""
+    ) -> ExtentWriter:
         """Where the bytes of a large body, or of a part of `upload_id`, go while they arrive."""
         return ExtentWriter(
-            self._client, bucket, key, upload_id, self._next_request_id, self.under_way
+            self._client,
+            bucket,
+            key,
+            size,
+            upload_id,
+            self._next_request_id,
+            self.under_way,
+            self._budget,
         )
 
     # -- listings ------------------------------------------------------------------------------

@@ -69,6 +69,7 @@ class CommitThread:
                 file.write(batch.buffers, batch.offset, cached=not batch.bulk)
                 file.sync()
                 self._loop.call_soon_threadsafe(self._on_synced, batch)
+                del batch  # It may be the last for hours, and has up to 64 MiB of pieces.
         except Exception as error:  # A bug must stop the journal as loudly as a disk does.
             self._loop.call_soon_threadsafe(self._on_failed, error)
         finally:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from octad.client.shell.command import CommandError
 from octad.sharding.limits import REPLICAS_ALLOWED
+from octad.storage_node.shell.node_command import body_budget_bytes
 
 HELP = "run a whole cluster on this machine"
 
@@ -47,6 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="its secret (OCTAD_SECRET_KEY)",
     )
     parser.add_argument(
+        "--body-budget", metavar="MIB", type=int, help="of each node: see octad node --help"
+    )
+    parser.add_argument(
         "--etcd", metavar="URL[,URL...]", help="use this etcd instead of the embedded store"
     )
     parser.add_argument("--fresh", action="store_true", help="delete what DIR holds first")
@@ -61,6 +65,9 @@ def run(arguments: argparse.Namespace) -> int:
         )
     from octad.storage_node.shell.dev_process import DevOptions, run_dev
 
+    if arguments.body_budget is not None:
+        body_budget_bytes(arguments.body_budget)
+
     return run_dev(
         DevOptions(
             data=arguments.data.absolute(),
@@ -71,5 +78,6 @@ def run(arguments: argparse.Namespace) -> int:
             secret_key=arguments.secret_key,
             etcd=tuple(arguments.etcd.split(",")) if arguments.etcd else (),
             fresh=arguments.fresh,
+            body_budget_mib=arguments.body_budget,
         )
     )

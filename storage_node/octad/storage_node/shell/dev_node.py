@@ -72,11 +72,13 @@ class NodeProcess:
         s3_port: int,
         coordinator_url: str,
         surroundings: Surroundings,
+        options: tuple[str, ...] = (),
     ) -> None:
         self._number = number
         self._directory = directory
         self._cluster = cluster
         self._around = surroundings
+        self._options = options
         self.place = f"n{number}"
         self.s3 = f"{HOST}:{s3_port + number - 1}"
         self.rpc_port = cluster.rpc_ports[number - 1]
@@ -241,6 +243,7 @@ class NodeProcess:
             *("--coordinator", self._coordinator_url, "--zone", self.place),
             *("--admin-listen", f"{HOST}:0"),
             *(() if wanted is None else ("--id", str(wanted))),
+            *self._options,
         ]
 
     def _hear(self, said: int) -> None:

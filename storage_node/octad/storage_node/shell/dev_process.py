@@ -85,6 +85,7 @@ class DevOptions:
     secret_key: str | None
     etcd: tuple[str, ...]
     fresh: bool
+    body_budget_mib: int | None
 
 
 def run_dev(options: DevOptions) -> int:
@@ -164,8 +165,10 @@ async def _run(options: DevOptions, directory: DevDirectory, cluster: DevCluster
         directory.write_cluster(cluster)
         around = _surroundings(store, StoreKeys(token.cluster), progress)
         url = await _start_coordinator(cleanup, store, address, token, cluster, around.failures)
+        budget = options.body_budget_mib
+        more = () if budget is None else ("--body-budget", str(budget))
         nodes = [
-            NodeProcess(number, directory, cluster, options.s3_port, url, around)
+            NodeProcess(number, directory, cluster, options.s3_port, url, around, more)
             for number in range(1, cluster.nodes + 1)
         ]
         cleanup.push_async_callback(_stop_nodes, nodes)

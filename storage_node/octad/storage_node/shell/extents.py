@@ -2,7 +2,8 @@
 
 An extent's pieces go to the shard of the extent's own id and are replicated like any other record,
 but nothing shows them until an object's row names the extent. A few pieces are under way at a
-time, so that a body of any size takes a few MiB of memory.
+time, so that a body of any size takes a few MiB of memory: of the budget of all bodies, a piece at
+a time, until the piece is durable.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from octad.storage_node.core.object_store import Bucket, Damaged, Degraded, Stor
 from octad.storage_node.core.operations import DropExtent, PutPiece, encode_operation
 from octad.storage_node.core.record_format import RecordKind
 from octad.storage_node.core.rows import ExtentRef
+from octad.storage_node.core.unwritten_memory import unwritten
+from octad.storage_node.shell.body_budget import BodyBudget
 from octad.storage_node.shell.routing import ShardClient
 from octad.storage_node.shell.shard_service import AskPrimary, ShardService
 
@@ -35,6 +38,16 @@ EXTENT_ID_BYTES = 16
 # references to its extents until it is over, however it ends, so there is nothing to sign off.
 ExtentsUnderWay: TypeAlias = WeakValueDictionary[bytes, ExtentRef]
 
+# The pieces that are being written; of bodies that broke off, too.
+_under_way: set[asyncio.Task[int]] = set()
+
+
+def _ended(writing: asyncio.Task[int]) -> None:
+    """Whoever waits for it is told; an error that nobody waits for is none."""
+    _under_way.discard(writing)
+    if not writing.cancelled():
+        writing.exception()
+
 
 class ExtentWriter:
     """Implements `BodyWriter` for one body."""
@@ -44,9 +57,11 @@ class ExtentWriter:
         client: ShardClient,
         bucket: Bucket,
         key: bytes,
+        size: int,
         upload: bytes,
         next_request_id: Callable[[], bytes],
         under_way: ExtentsUnderWay,
+        budget: BodyBudget,
     ) -> None:
         self._client = client
         self._bucket = bucket
@@ -54,31 +69,61 @@ class ExtentWriter:
         self._upload = upload
         self._next_request_id = next_request_id
         self._under_way = under_way
-        self._piece = bytearray()
+        self._gate = budget.gate(size)  # Where its memory is from.
+        self._left = size  # Bytes for which there was no space yet.
+        self._piece: memoryview | None = None  # What arrives is put here,
+        self._filled = 0  # and this much of it is there.
+        self._short_pieces = 0  # Others waited for their memory.
         self._done: list[ExtentRef] = []
         self._begin_extent()
         self._writing: deque[asyncio.Task[int]] = deque()
         self._copies = 0  # Of the piece that has the fewest; 0: as many as the pool keeps.
 
-    async def write(self, data: bytes | memoryview) -> None:
-        """Take some bytes; waits while enough pieces are under way."""
-        view = memoryview(data)
-        while view:
-            room = limits.PIECE_BYTES_MAX - len(self._piece)
-            if not self._piece and len(view) >= limits.PIECE_BYTES_MAX:
-                await self._write_piece(bytes(view[:room]))
-            else:
-                self._piece += view[:room]
-                if len(self._piece) == limits.PIECE_BYTES_MAX:
-                    piece, self._piece = bytes(self._piece), bytearray()
-                    await self._write_piece(piece)
-            view = view[room:]
+    async def space(self) -> memoryview:
+        """Where the next bytes go; waits for memory, and while enough pieces are under way."""
+        if self._piece is None:
+            if len(self._writing) > WRITES_AHEAD:
+                await self._wait_for_oldest()
+            size = min(self._left, limits.PIECE_BYTES_MAX)
+            await self._gate.take(size)
+            self._left -= size
+            self._piece, self._filled = memoryview(unwritten(size)), 0
+        return self._piece[self._filled :]
+
+    def filled(self, count: int) -> None:
+        """So many bytes at the start of the last `space` are the body's next ones."""
+        assert self._piece is not None
+        self._filled += count
+        if self._filled == len(self._piece):
+            self._write_piece(self._piece)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether others wait for memory."""
+        return self._gate.is_wanted
+
+    def make_way(self) -> bool:
+        """Leave to others what is not filled of the piece, and write it as it is.
+
+        That ends its extent, so it can be done so often and no more: then it is False.
+        """
+        piece, filled = self._piece, self._filled
+        if piece is None:
+            return True
+        if filled and self._short_pieces >= limits.SHORT_PIECES_MAX:
+            return False
+        self._gate.give_back(len(piece) - filled)
+        self._left += len(piece) - filled
+        self._piece = None
+        if filled:
+            self._short_pieces += 1
+            self._write_piece(piece[:filled])
+            self._end_extent()
+        return True
 
     async def finish(self) -> tuple[ExtentRef, ...]:
         """All of it is durable on every member."""
-        if self._piece:
-            piece, self._piece = bytes(self._piece), bytearray()
-            await self._write_piece(piece)
+        assert self._piece is None, "the last piece has no more space than the body has bytes"
         while self._writing:
             await self._wait_for_oldest()
         self._end_extent()
@@ -89,16 +134,20 @@ class ExtentWriter:
         return self._client.degraded(self._bucket.pool, self._copies)
 
     async def abandon(self) -> None:
-        """Stop writing, and give back what is stored: nothing will ever name it."""
-        writing, self._writing = list(self._writing), deque()
-        for task in writing:
-            task.cancel()
-        await asyncio.gather(*writing, return_exceptions=True)
+        """Stop writing, and give back what is stored: nothing will ever name it.
+
+        What is under way keeps its memory until it is there, or has failed.
+        """
+        if self._piece is not None:
+            self._gate.give_back(len(self._piece))
+            self._piece = None
         written = [*self._done, ExtentRef(self._extent.id, self._extent_length)]
         for extent in written:  # Whatever else still refers to them.
             self._under_way.pop(extent.id, None)
         with suppress(StoreError, TimeoutError):  # The sweep finds what is left.
             async with asyncio.timeout(limits.GIVE_BACK_S_MAX):
+                if self._writing:
+                    await asyncio.wait(self._writing)
                 for first in range(0, len(written), limits.EXTENTS_DROPPED_AT_ONCE):
                     some = written[first : first + limits.EXTENTS_DROPPED_AT_ONCE]
                     await asyncio.gather(*[self._drop(extent) for extent in some])
@@ -110,14 +159,14 @@ class ExtentWriter:
             kind, metadata = RecordKind.DROP_EXTENT, encode_operation(drop)
             await self._client.propose(shard, kind, self._next_request_id(), metadata, b"")
 
-    async def _write_piece(self, piece: bytes) -> None:
+    def _write_piece(self, piece: memoryview) -> None:
+        self._piece = None
         if self._extent_length == limits.EXTENT_BYTES_MAX:
             self._end_extent()
         number = self._extent_length // limits.PIECE_BYTES_MAX
         self._extent_length += len(piece)
-        extent = self._extent.id
         operation = PutPiece(
-            extent,
+            self._extent.id,
             number,
             self._bucket.id,
             self._key,
@@ -125,13 +174,20 @@ class ExtentWriter:
             self._created_ms,
             self._client.node,
         )
-        shard = self._client.map.shard_of_hash(self._bucket.pool, extent_hash(extent))
-        if len(self._writing) >= WRITES_AHEAD:
-            await self._wait_for_oldest()
-        proposal = self._client.propose(
-            shard, RecordKind.PUT_PIECE, self._next_request_id(), encode_operation(operation), piece
-        )
-        self._writing.append(asyncio.create_task(proposal))
+        writing = asyncio.create_task(self._propose(operation, piece))
+        self._writing.append(writing)
+        _under_way.add(writing)
+        writing.add_done_callback(_ended)
+
+    async def _propose(self, operation: PutPiece, piece: memoryview) -> int:
+        shard = self._client.map.shard_of_hash(self._bucket.pool, extent_hash(operation.extent))
+        metadata, data = encode_operation(operation), piece.toreadonly()
+        try:
+            return await self._client.propose(
+                shard, RecordKind.PUT_PIECE, self._next_request_id(), metadata, data
+            )
+        finally:
+            self._gate.give_back(len(piece))
 
     async def _wait_for_oldest(self) -> None:
         copies = await self._writing[0]

@@ -197,6 +197,8 @@ class IndexApplier:
         self, changes: IndexChanges, replica: ShardReplica, entries: tuple[Entry, ...]
     ) -> None:
         """Of a damaged index nothing is asked: the journal has the entries for the next one."""
+        for entry in entries:
+            entry.data = None  # The journal has it; the entry waits for all that came before it.
         if self._index.damage is not None and not self._recovering:
             return
         try:

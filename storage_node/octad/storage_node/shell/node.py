@@ -43,6 +43,7 @@ from octad.storage_node.core.record_format import Identity
 from octad.storage_node.core.returning_space import returning_space
 from octad.storage_node.shell import index_repair
 from octad.storage_node.shell.admin_listener import AdminListener
+from octad.storage_node.shell.body_budget import BodyBudget
 from octad.storage_node.shell.bucket_directory import BucketDirectory
 from octad.storage_node.shell.cluster_facts import ClusterFacts
 from octad.storage_node.shell.cluster_objects import ClusterObjects
@@ -54,6 +55,7 @@ from octad.storage_node.shell.disk_run import begin_run
 from octad.storage_node.shell.engine_upkeep import EngineUpkeep
 from octad.storage_node.shell.extent_upkeep import WAITS_VARIABLE, ExtentUpkeep, waits_of
 from octad.storage_node.shell.front_door.server import FrontDoor
+from octad.storage_node.shell.heap import HeapKeeper
 from octad.storage_node.shell.history_copier import HistoryCopier
 from octad.storage_node.shell.history_source import HistorySource
 from octad.storage_node.shell.index import IndexDamage, IndexDamaged, IndexFailed
@@ -92,6 +94,7 @@ class NodeConfig:
     rpc_port: int
     admin: Address
     all_through_aiohttp: bool  # No protocol of our own before it.
+    body_budget_bytes: int
     advertise_host: str
     coordinator_urls: str
     token: JoinToken
@@ -174,6 +177,7 @@ class Node:
             self._fail,
         )
         self._buckets = BucketDirectory(self._store, self._keys, self._mirror)
+        budget = BodyBudget(config.body_budget_bytes)
         history = HistorySource(
             self._journal, self._index, self._host.replicas.get, self._buckets.pool_of
         )
@@ -193,7 +197,9 @@ class Node:
         self._server.register(ReadDigests, self._counter.answer)
         shard_map = ShardMap(pools, self._facts.rows)
         self._client = ShardClient(self.id, service, self._server, self._peers, shard_map)
-        objects = ClusterObjects(self._client, service, self._buckets, pools, self._next_request_id)
+        objects = ClusterObjects(
+            self._client, service, self._buckets, pools, self._next_request_id, budget
+        )
         repair = RecordRepair(
             self.id, self._journal, self._index, shard_map, self._client.call, self._host.is_dirty
         )
@@ -231,6 +237,7 @@ class Node:
             self._secrets.get,
             self._region,
             self._next_request_id,
+            budget,
             all_through_aiohttp=config.all_through_aiohttp,
             connections_max=shares.clients,
         )
@@ -242,6 +249,7 @@ class Node:
             lambda: PeerCounts(self._peers.named, self._peers.open, self._peers.refusals),
             lambda: self._front_door.room,
             self._shard_counts,
+            budget,
         )
         self._admin = AdminListener(config.token, metrics, self._not_ready, self._keeper.content)
         self._background: set[asyncio.Task[None]] = set()
@@ -301,6 +309,7 @@ class Node:
         cleanup.push_async_callback(self._stop_background)
         self._started = True
         self._run(self._keep_up())
+        self._run(HeapKeeper().run())
         reporter = ShardReporter(
             self.id,
             self._boot.hex(),

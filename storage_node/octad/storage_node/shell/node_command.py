@@ -13,6 +13,7 @@ from pathlib import Path
 from octad.client.core.address import DEFAULT_COORDINATOR_PORT
 from octad.client.shell.command import CommandError
 from octad.coordinator.shell.node_verbs import add_node_verbs, run_node_verb
+from octad.sharding.limits import BODY_BUDGET_BYTES, BODY_BUDGET_BYTES_MIN, MIB
 
 HELP = "run a storage node: one process, one disk; or ls, add, drain, remove nodes"
 
@@ -56,8 +57,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--front-door",
         choices=FRONT_DOORS,
         default=os.environ.get("OCTAD_FRONT_DOOR", HOT),
-        help="who reads S3 requests: the node itself, with aiohttp for large and unusual ones, or "
+        help="who reads S3 requests: the node itself, with aiohttp for unusual ones, or "
         "aiohttp alone (OCTAD_FRONT_DOOR; default: hot)",
+    )
+    parser.add_argument(
+        "--body-budget",
+        metavar="MIB",
+        type=int,
+        default=os.environ.get("OCTAD_BODY_BUDGET", BODY_BUDGET_BYTES // MIB),
+        help="memory for the bodies that clients send, in MiB: who sends more at a time waits "
+        f"(OCTAD_BODY_BUDGET; default: {BODY_BUDGET_BYTES // MIB})",
     )
     parser.add_argument(
         "--advertise",
@@ -101,6 +110,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_node_verbs(parser)
 
 
+def body_budget_bytes(mib: int) -> int:
+    """What `--body-budget` means; raises CommandError where that is too little."""
+    if mib * MIB < BODY_BUDGET_BYTES_MIN:
+        raise CommandError(
+            f"a node cannot take bodies in with {mib} MiB of memory for all of them",
+            f"give --body-budget at least {BODY_BUDGET_BYTES_MIN // MIB}",
+            2,
+        )
+    return mib * MIB
+
+
 def run(arguments: argparse.Namespace) -> int:
     if arguments.verb is not None:
         return run_node_verb(arguments)
@@ -120,6 +140,7 @@ def run(arguments: argparse.Namespace) -> int:
             rpc_port=arguments.rpc_port,
             admin_listen=arguments.admin_listen,
             front_door=arguments.front_door,
+            body_budget_mib=arguments.body_budget,
             advertise=arguments.advertise,
             coordinator=arguments.coordinator,
             join_token=arguments.join_token,

@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 from octad.client.shell.connection_room import ConnectionRoom
 from octad.coordinator.shell.metrics import exposition, gauge
 from octad.storage_node.core.peer_refusal import Refusal
+from octad.storage_node.shell.body_budget import BodyBudget
 from octad.storage_node.shell.engine_upkeep import EngineReport
 
 
@@ -42,6 +43,7 @@ class NodeMetrics(Collector):
         peers: Callable[[], PeerCounts],
         room: Callable[[], ConnectionRoom | None],
         shards: Callable[[], tuple[int, int]],
+        bodies: BodyBudget,
     ) -> None:
         self._requests = requests
         self._engine = engine
@@ -49,6 +51,7 @@ class NodeMetrics(Collector):
         self._peers = peers
         self._room = room
         self._shards = shards
+        self._bodies = bodies
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -72,6 +75,10 @@ class NodeMetrics(Collector):
         members, primaries = self._shards()
         yield gauge("octad_node_replicas", "Shards that the node is a member of.", members)
         yield gauge("octad_node_primaries", "Shards that the node leads.", primaries)
+        bodies = self._bodies
+        yield gauge("octad_body_budget_bytes", "Of memory for clients' bodies.", bodies.bytes_max)
+        yield gauge("octad_body_used_bytes", "Of it, taken for bodies.", bodies.used)
+        yield gauge("octad_body_waiting_bytes", "That bodies wait for.", bodies.waiting)
         yield from self._of_peers()
         yield CounterMetricFamily(
             "octad_journal_records", "Appended since the start.", value=self._records_appended()

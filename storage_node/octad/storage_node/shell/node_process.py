@@ -45,6 +45,7 @@ from octad.storage_node.shell.data_directory import (
     new_incarnation,
 )
 from octad.storage_node.shell.disk import Disk
+from octad.storage_node.shell.heap import bound_heap
 from octad.storage_node.shell.index import IndexDamage, IndexDamaged, IndexFailed
 from octad.storage_node.shell.join_proof import saying_who_joins
 from octad.storage_node.shell.journal_errors import IndexBehind, JournalDamage
@@ -60,6 +61,7 @@ from octad.storage_node.shell.node_command import (
     ID_WORD,
     READY_WORD,
     RPC_PORT_ABOVE_S3,
+    body_budget_bytes,
 )
 from octad.storage_node.shell.node_failures import cannot_go_on, cannot_start, journal_damaged
 from octad.storage_node.shell.parent_death import kill_with_parent
@@ -85,6 +87,7 @@ class NodeOptions:
     rpc_port: int | None
     admin_listen: str | None
     front_door: str
+    body_budget_mib: int
     advertise: str | None
     coordinator: str
     join_token: str | None
@@ -102,6 +105,7 @@ class NodeOptions:
 def run_node(options: NodeOptions) -> int:
     """Returns 0 after SIGTERM or SIGINT; raises CommandError when it cannot start or go on."""
     set_up_logging()
+    bound_heap()
     polls = False
     if options.supervisor_pid is not None:
         try:
@@ -158,6 +162,7 @@ def _config(options: NodeOptions) -> NodeConfig:
         rpc_port=options.rpc_port or listen.port + RPC_PORT_ABOVE_S3,
         admin=_admin_address(options, listen),
         all_through_aiohttp=_all_through_aiohttp(options.front_door),
+        body_budget_bytes=body_budget_bytes(options.body_budget_mib),
         advertise_host=options.advertise or listen.host,
         coordinator_urls=options.coordinator,
         token=token,

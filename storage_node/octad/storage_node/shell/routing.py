@@ -42,6 +42,7 @@ from octad.storage_node.core.rpc_errors import (
     RpcError,
     RpcRefusal,
 )
+from octad.storage_node.shell.body_budget import ByteGate
 from octad.storage_node.shell.index import IndexDamage
 from octad.storage_node.shell.patience import Patience, RowWaiters, now
 from octad.storage_node.shell.peer import Answer
@@ -194,6 +195,7 @@ class ShardClient:
         self._peers = peers
         self._waiters = RowWaiters(shard_map.rows)
         self._primaries: dict[ShardId, NodeId] = {}
+        self._pieces: dict[NodeId, ByteGate] = {}  # Under way to each node, this one among them.
         self._slow_until: dict[NodeId, float] = {}
 
     # -- what happens --------------------------------------------------------------------------
@@ -234,9 +236,30 @@ class ShardClient:
     ) -> int:
         """At the primary: order and commit a write; gives `Done.copies`.
 
-        `data` must not change until then.
+        `data` must not change until then. Much of it waits here until there is less under way to
+        that node: the bound is the primary's, whose memory it takes, and no part of a budget here.
         """
+        row = self.map.rows.get(shard)
+        if row is None or len(data) <= limits.INLINE_BYTES_MAX:
+            return await self._propose(shard, kind, request_id, metadata, data, age_s)
+        gate = self._pieces.setdefault(row.primary, ByteGate(0))
+        nodes = self._peers.named + 1
+        gate.resize(max(limits.PIECES_UNDER_WAY_BYTES // nodes, 2 * limits.PIECE_BYTES_MAX))
+        await gate.take(len(data))
+        try:
+            return await self._propose(shard, kind, request_id, metadata, data, age_s)
+        finally:
+            gate.give_back(len(data))
 
+    async def _propose(
+        self,
+        shard: ShardId,
+        kind: RecordKind,
+        request_id: bytes,
+        metadata: bytes,
+        data: bytes | memoryview,
+        age_s: float,
+    ) -> int:
         async def attempt(row: ShardRow | None, patience: Patience | None) -> int:
             at = _place(shard, patience)
             known = _known(row, at)

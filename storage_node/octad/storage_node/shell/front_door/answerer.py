@@ -20,6 +20,7 @@ from octad.storage_node.s3.answers import Answer, error_answer
 from octad.storage_node.s3.routes import route, with_hoisted_headers
 from octad.storage_node.s3.store_errors import s3_error_of
 from octad.storage_node.s3.targets import parse_query, split_path, split_target
+from octad.storage_node.shell.body_budget import BodyBudget
 from octad.storage_node.shell.front_door.authentication import SecretOf, authenticate
 from octad.storage_node.shell.front_door.dispatch import HANDLERS
 from octad.storage_node.shell.front_door.exchange import Exchange
@@ -37,16 +38,19 @@ class Answerer:
         secret_of: SecretOf,
         region: str,
         next_request_id: Callable[[], bytes],
+        budget: BodyBudget,
     ) -> None:
         self._store = store
         self._secret_of = secret_of
         self._region = region
+        self._budget = budget
         self.next_request_id = next_request_id
         self.requests: Counter[tuple[str, int]] = Counter()  # By operation and status.
 
     async def answer(self, request: Request, request_id: bytes) -> Answer:
         """Raises only ConnectionError: the client is gone."""
         operation = "none"
+        exchange: Exchange | None = None
         try:
             exchange = self._admit(request, request_id)
             operation = exchange.operation.value
@@ -67,6 +71,9 @@ class Answerer:
         except Exception:
             _logger.exception("%s: %s %s failed", request_id.hex(), request.method, request.target)
             refusal = S3Error("InternalError")
+        finally:
+            if exchange is not None and exchange.memory_bytes:
+                exchange.give_memory_back()
         self.requests[operation, refusal.http_status] += 1
         path = request.target.partition("?")[0]
         return error_answer(refusal, resource=path, request_id=request_id.hex())
@@ -89,6 +96,7 @@ class Answerer:
         bucket, key = split_path(path)
         return Exchange(
             body=request.body,
+            budget=self._budget,
             store=self._store,
             region=self._region,
             request_id=request_id,

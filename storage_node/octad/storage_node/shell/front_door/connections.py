@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 from aiohttp import web
@@ -19,10 +19,9 @@ from aiohttp.web_protocol import RequestHandler
 from octad.client.core.http_dates import http_date
 from octad.client.core.s3_errors import S3Error
 from octad.client.core.s3_xml import CONTENT_TYPE
-from octad.sharding.limits import CLIENT_HEAD_BYTES_MAX, KIB
+from octad.sharding.limits import CLIENT_HEAD_BYTES_MAX, KIB, PUT_BYTES_MAX
 from octad.storage_node.s3.answers import CONTINUE, connection_line, error_answer, head_bytes
-from octad.storage_node.s3.payload import ObjectBytes
-from octad.storage_node.shell.front_door.wire import STALLED_S_MAX, open_transport
+from octad.storage_node.shell.front_door.wire import open_transport
 
 HEADER_LINE_BYTES_MAX: Final = (
     8 * KIB
@@ -32,7 +31,7 @@ IDLE_S_MAX: Final = (
     75.0  # A connection without a whole request; common clients keep theirs for 60 s.
 )
 LINGER_S_MAX: Final = 5.0  # A refused body is read on for a while, so that the refusal can be read.
-READ_BUFFER_BYTES: Final = 256 * KIB
+READ_BUFFER_BYTES: Final = 32 * KIB  # aiohttp reads on until it has twice as much.
 _FOR_EVER_S: Final = 1e9  # Nought would close a connection after its first request.
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -42,10 +41,10 @@ class Host(Protocol):
     """Whose connection it is, where aiohttp was only handed a request of it."""
 
     def guest_begins(self) -> None:
-        """The request that was handed over is being answered."""
+        """A request that was handed over is being answered."""
 
-    def guest_ends(self, *, keep: bool) -> None:
-        """It has been, and the connection goes on if `keep`."""
+    def guest_ends(self) -> None:
+        """It has been."""
 
 
 class Sent(web.StreamResponse):
@@ -105,21 +104,26 @@ class HttpBody:
         self.invited = True
         open_transport(HttpWire(self._http)).write(CONTINUE)
 
-    async def pieces(self) -> AsyncGenerator[ObjectBytes]:
-        """The body as it arrives, in pieces of at least a byte."""
+    @property
+    def left(self) -> int:
+        """Nobody knows how many, where it is chunked."""
+        return 0 if self._http.content.at_eof() else PUT_BYTES_MAX
+
+    async def read_into(self, space: memoryview, wait_s: float) -> int:
+        """See `Body.read_into`."""
         content = self._http.content
+        count = 0
         try:
-            while not content.is_eof():
-                async with asyncio.timeout(STALLED_S_MAX):
-                    piece = await content.readany()
-                if piece:
-                    yield piece
-            if rest := content.read_nowait():
-                yield rest
+            async with asyncio.timeout(wait_s):
+                while count < len(space) and not content.at_eof():
+                    piece = await content.read(len(space) - count)
+                    space[count : count + len(piece)] = piece
+                    count += len(piece)
         except web.RequestPayloadError:  # Its HTTP framing is broken.
             raise S3Error("IncompleteBody") from None
         except TimeoutError:
-            raise S3Error("RequestTimeout") from None
+            pass
+        return count
 
 
 class Listener(web.Server):
@@ -211,7 +215,7 @@ class Connection(RequestHandler):
         """It has been answered, and the connection goes on if `keep`."""
         self._in_head = keep
         if self.host is not None:
-            self.host.guest_ends(keep=keep)
+            self.host.guest_ends()
         elif self.transport is not None:
             self.idle_since = self._loop.time()
 

@@ -10,6 +10,7 @@ from octad.client.core.sigv4_verify import Authenticated
 from octad.storage_node.core.object_store import Bucket, ObjectStore
 from octad.storage_node.s3.attempts import sdk_age_s, sdk_request_id
 from octad.storage_node.s3.operations import Operation
+from octad.storage_node.shell.body_budget import BodyBudget
 from octad.storage_node.shell.front_door.request import Body
 
 
@@ -18,6 +19,7 @@ class Exchange:
     """An authenticated request. Handlers take one and return its answer."""
 
     body: Body
+    budget: BodyBudget
     store: ObjectStore
     region: str
     request_id: bytes
@@ -32,6 +34,23 @@ class Exchange:
     bucket_name: str
     key: bytes
     body_awaited: bool  # The client waits for our word before it sends the body.
+    memory_bytes: int = 0  # Taken for its body, until it is answered.
+
+    async def take_memory(self, size: int) -> None:
+        """For a body of `size` bytes that is held until it is answered; once."""
+        gate = self.budget.gate(size)
+        if not gate.share.take(size):
+            await gate.take(size)
+        self.memory_bytes = size
+
+    def give_memory_back(self) -> None:
+        """The request is answered, or has failed."""
+        self.budget.gate(self.memory_bytes).give_back(self.memory_bytes)
+
+    @property
+    def memory_is_wanted(self) -> bool:
+        """Whether others wait for memory like that of this body."""
+        return self.budget.gate(self.memory_bytes).is_wanted
 
     def write_id(self, *written: str, one_of_many: bool = False) -> tuple[bytes, float]:
         """Request id and age of the write of `written` to what the request names.

@@ -1,37 +1,37 @@
-"""Our own way into the node: one connection's requests that are small and plainly framed.
+"""Our own way into the node: one connection's requests that are plainly framed.
 
-    READING ──head and body are here──> ANSWERING ──written──> READING
-       │  └──the client awaits our word──> ANSWERING, its body arrives meanwhile
-       └──large, chunked, slow or unusual──> VISITED by aiohttp ──answered──> READING
+    READING ──head is here──> ANSWERING, its body is read as it is wanted ──written──> READING
+       │                                        └──some of the body is left──> SKIPPING ──┘
+       └──chunked or unusual──> VISITED by aiohttp, which keeps the connection
 
 Which way a request takes depends on how it is framed, never on what it asks for: both ways ask the
-same `Answerer`. aiohttp is handed a request from its first byte on, and no byte of the next one,
-so the connection comes back to us after it; only where the end of a body cannot be told from its
-head (chunked coding, or what is no HTTP) it keeps the connection.
+same `Answerer`. aiohttp is handed what arrives from the request's first byte on, since the end of
+such a request cannot be told from its head.
 
-One request of a connection is answered at a time. What a client sends ahead waits here, up to a
-bound, and then in its socket.
+One request of a connection is answered at a time. No more of its body is read than came with its
+head before somebody asks for it. What a client sends ahead waits here, up to a bound, and then in
+its socket.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, cast
 
 from octad.client.core.http_dates import http_date
-from octad.client.core.s3_errors import S3Error
 from octad.sharding.limits import INLINE_BYTES_MAX, KIB
-from octad.storage_node.s3.answers import CONTINUE, Answer, connection_line
-from octad.storage_node.s3.payload import ObjectBytes
+from octad.storage_node.s3.answers import Answer, connection_line
+from octad.storage_node.shell.front_door.arriving_body import ArrivingBody
 from octad.storage_node.shell.front_door.connections import (
     IDLE_S_MAX,
-    READ_BUFFER_BYTES,
+    LINGER_S_MAX,
     Connection,
     Host,
 )
+from octad.storage_node.shell.front_door.cut_short import is_cut_short
 from octad.storage_node.shell.front_door.request import HeldBody, Request
 from octad.storage_node.shell.front_door.request_head import (
     HEAD_BYTES_MAX,
@@ -39,11 +39,13 @@ from octad.storage_node.shell.front_door.request_head import (
     RequestHead,
     read_head,
 )
-from octad.storage_node.shell.front_door.wire import STALLED_S_MAX, open_transport, write_answer
+from octad.storage_node.shell.front_door.wire import open_transport, write_answer
 
-# An object that lies in its own record, with what aws-chunked adds to it.
-BODY_BYTES_MAX: Final = INLINE_BYTES_MAX + 8 * KIB
-SLOW_S: Final = 5.0  # A body that is not here by then is left to aiohttp, which counts its pauses.
+SCRATCH_BYTES: Final = 64 * KIB  # What is read at a time while nobody asks for a body.
+AHEAD_BYTES_MAX: Final = 16 * KIB  # Beyond what was read with them, of requests sent ahead.
+# What is left of a body that was not wanted, up to an object in its own record with what
+# aws-chunked adds to it: the client need not connect again for that.
+SKIPPED_BYTES_MAX: Final = INLINE_BYTES_MAX + 8 * KIB
 _NOTHING: Final = HeldBody(b"")
 
 
@@ -56,28 +58,31 @@ class HotDoor:
     new_guest: Callable[[Host], Connection]
     connections: set[HotConnection] = field(default_factory=set)
     stopping: bool = False
+    scratch: memoryview = field(default_factory=lambda: memoryview(bytearray(SCRATCH_BYTES)))
 
     def __call__(self) -> HotConnection:
         return HotConnection(self)
 
 
-class HotConnection(asyncio.Protocol):
-    """One connection, and the `Wire` that its answers are written to."""
+class HotConnection(asyncio.BufferedProtocol):
+    """One connection: the `Source` of its bodies, and the `Wire` that answers are written to."""
 
     __slots__ = (
         "_arrival",
+        "_body",
         "_door",
         "_drained",
         "_ended",
+        "_filled",
         "_guest",
         "_guest_answers",
-        "_guest_left",
-        "_head",
         "_held",
+        "_is_last",
         "_loop",
-        "_needed",
         "_reading_paused",
         "_since",
+        "_skipped",
+        "_space",
         "_task",
         "_visited",
         "transport",
@@ -89,18 +94,20 @@ class HotConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport | None = None
         self.writing_paused = False
-        self._held = b""  # What arrived and belongs to no request that is being answered.
-        self._needed = 0  # How much of it there must be before it is worth another look.
-        self._head: RequestHead | None = None  # Of the request whose body is arriving.
+        self._held = b""  # What arrived and nobody has asked for yet.
         self._task: asyncio.Task[None] | None = None  # Answers a request.
-        self._arrival: asyncio.Future[None] | None = None  # Wakes whoever waits for its body.
+        self._body: ArrivingBody | None = None  # Of that request, where it was not all here.
+        self._space: memoryview | None = None  # Where its next bytes go, as far as it is wanted,
+        self._filled = 0  # and how many of them are there.
+        self._arrival: asyncio.Future[None] | None = None  # Wakes whoever waits for them.
+        self._skipped = 0  # Bytes still to come of the body before, which nobody wanted.
         self._drained: asyncio.Future[None] | None = None
         self._reading_paused = False
         self._ended = False  # The client sends nothing more.
+        self._is_last = False  # Nothing that it sends is answered any more.
         self._since = self._loop.time()  # When the wait for the rest of a request began.
         self._guest: Connection | None = None  # Made when it is first needed, and kept.
         self._visited = False  # What arrives is the guest's.
-        self._guest_left: int | None = 0  # Bytes of the request that it still lacks; None: all.
         self._guest_answers = False
 
     # -- what the transport tells ---------------------------------------------------------------
@@ -110,18 +117,32 @@ class HotConnection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         self._door.connections.add(self)
 
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the next bytes go: to whoever wants them, else into what all connections share."""
+        return self._door.scratch if self._space is None else self._space[self._filled :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """They are there."""
+        if self._space is None:
+            self.data_received(bytes(self._door.scratch[:nbytes]))
+        else:
+            self._filled += nbytes
+            if self._filled == len(self._space):
+                self._space = None
+                self._limit_reading()
+                self._wake(None)
+
     def data_received(self, data: bytes) -> None:
-        """The next bytes of the connection."""
+        """The next bytes of the connection, which nobody has asked for."""
         if self._visited:
-            self._to_guest(data)
+            assert self._guest is not None
+            self._guest.data_received(data)
             return
-        held = self._held = self._held + data if self._held else data
+        self._held = self._held + data if self._held else data
         if self._task is None:
-            if len(held) >= self._needed:
-                self._proceed()
-            return
-        self._limit_reading()
-        self._wake(None)
+            self._proceed()
+        else:
+            self._limit_reading()
 
     def eof_received(self) -> bool:
         """The client sends nothing more, but may still read its answer."""
@@ -168,41 +189,38 @@ class HotConnection(asyncio.Protocol):
     # -- from bytes to requests -----------------------------------------------------------------
 
     def _proceed(self) -> None:
-        """Begin to answer the next request if enough of it is here."""
-        held, head = self._held, self._head
+        """Begin to answer the next request if its head is here."""
+        if self._skipped and not self._skip():
+            return
+        held = self._held
         end = held.find(HEAD_END, 0, HEAD_BYTES_MAX) + len(HEAD_END)
         if end < len(HEAD_END):
             if len(held) >= HEAD_BYTES_MAX:
-                self._visit(None)
+                self._visit()
             return
+        head = read_head(held[:end])
         if head is None:
-            head = read_head(held[:end])
-            if head is None:
-                self._visit(None)
-                return
-        size = head.body_bytes
-        whole = end + size
-        if size > BODY_BYTES_MAX:
-            self._visit(whole)
-        elif head.awaits_word:
-            self._held = held[end:]
-            body = _AwaitedBody(self, size)
-            self._begin(head, body, body)
-        elif len(held) >= whole:
+            self._visit()
+            return
+        size, whole = head.body_bytes, end + head.body_bytes
+        if len(held) >= whole and not head.awaits_word:
             self._held = held[whole:]
             self._begin(head, HeldBody(held[end:whole]) if size else _NOTHING, None)
         else:
-            self._head, self._needed = head, whole
-            self._since = self._loop.time()
+            self._held = held[end:]
+            body = ArrivingBody(self, size, is_awaited=head.awaits_word)
+            self._begin(head, body, body)
 
     def _begin(
-        self, head: RequestHead, body: HeldBody | _AwaitedBody, awaited: _AwaitedBody | None
+        self, head: RequestHead, body: HeldBody | ArrivingBody, arriving: ArrivingBody | None
     ) -> None:
-        self._head, self._needed = None, 0
-        self._task = self._loop.create_task(self._answer(head, body, awaited))
+        self._body = arriving
+        self._task = self._loop.create_task(self._answer(head, body, arriving))
+        if self._held or arriving is not None:
+            self._limit_reading()
 
     async def _answer(
-        self, head: RequestHead, body: HeldBody | _AwaitedBody, awaited: _AwaitedBody | None
+        self, head: RequestHead, body: HeldBody | ArrivingBody, arriving: ArrivingBody | None
     ) -> None:
         door = self._door
         request_id = door.next_request_id()
@@ -210,8 +228,9 @@ class HotConnection(asyncio.Protocol):
         try:
             request = Request(head.method, head.target, head.headers, body)
             answer = await door.answer(request, request_id)
-            past = awaited is None or awaited.is_past()
-            keep = head.keep_alive and past and not self._ended and not door.stopping
+            keep = head.keep_alive and not self._ended and not door.stopping
+            if arriving is not None:
+                keep &= arriving.may_be_passed and arriving.left <= SKIPPED_BYTES_MAX
             await write_answer(
                 self,
                 head.method,
@@ -227,7 +246,9 @@ class HotConnection(asyncio.Protocol):
             self._abort()  # Cut short at the end: an answer in part must not look like a whole one.
             raise
         finally:
-            self._task = None
+            self._task = self._body = None
+            if arriving is not None and arriving.may_be_passed:
+                self._skipped = arriving.left
             self._go_on(keep=keep and written)
 
     def _go_on(self, *, keep: bool) -> None:
@@ -237,42 +258,69 @@ class HotConnection(asyncio.Protocol):
             return
         if self.transport.is_closing():
             return
-        if not keep:
+        self._since = self._loop.time()
+        self._is_last = not keep
+        if self._ended or (self._is_last and not self._skipped):
             self.transport.close()
             return
-        self._since = self._loop.time()
         if self._held:
             self._proceed()
         self._limit_reading()
 
+    def _skip(self) -> bool:
+        """Whether the rest of a body that nobody wanted is past, and another request may come.
+
+        A client reads its answer only once it has sent all, or as much as is taken.
+        """
+        skipped = min(len(self._held), self._skipped)
+        self._held = self._held[skipped:]
+        self._skipped -= skipped
+        if self._is_last and not self._skipped and self.transport is not None:
+            self.transport.close()
+        return not self._is_last and not self._skipped
+
     def _limit_reading(self) -> None:
-        """What waits here is bounded; the rest waits in the socket."""
-        full = len(self._held) > READ_BUFFER_BYTES
-        if full == self._reading_paused or self.transport is None or self.transport.is_closing():
+        """What waits here is bounded, and is no body; the rest waits in the socket."""
+        if self._body is not None and self._body.left:
+            pause = self._space is None
+        else:
+            pause = len(self._held) > AHEAD_BYTES_MAX
+        if pause == self._reading_paused:
             return
-        self._reading_paused = full
-        if full:
+        if self.transport is None or self.transport.is_closing():
+            return
+        self._reading_paused = pause
+        if pause:
             self.transport.pause_reading()
         else:
             self.transport.resume_reading()
 
     # -- a body that is on its way --------------------------------------------------------------
 
-    def take(self, size: int) -> bytes:
-        """Up to `size` of the bytes that have arrived."""
-        taken, self._held = self._held[:size], self._held[size:]
-        return taken
+    def take_into(self, space: memoryview) -> int:
+        """See `Source.take_into`."""
+        taken, self._held = self._held[: len(space)], self._held[len(space) :]
+        space[: len(taken)] = taken
+        return len(taken)
 
-    async def arrival(self) -> None:
-        """Returns when more has arrived; raises ConnectionError where nothing more will."""
-        open_transport(self)
-        if self._ended:
+    async def receive_into(self, space: memoryview, wait_s: float) -> int:
+        """See `Source.receive_into`."""
+        transport, body = open_transport(self), self._body
+        assert body is not None
+        left = body.left
+        if self._ended or (left > SKIPPED_BYTES_MAX and is_cut_short(transport, left)):
             raise ConnectionResetError("the client has ended")
+        self._space, self._filled = space, 0
         self._arrival = self._loop.create_future()
+        over = self._loop.call_later(wait_s, self._wake, None)
+        self._limit_reading()
         try:
             await self._arrival
+            return self._filled
         finally:
-            self._arrival = None
+            over.cancel()
+            self._space = self._arrival = None
+            self._limit_reading()
 
     def _wake(self, error: Exception | None) -> None:
         if self._arrival is None or self._arrival.done():
@@ -284,49 +332,31 @@ class HotConnection(asyncio.Protocol):
 
     # -- aiohttp as a guest ---------------------------------------------------------------------
 
-    def _visit(self, size: int | None) -> None:
-        """Hand over the request whose first byte is the first that is held.
-
-        It is `size` bytes long, or None where only aiohttp can tell.
-        """
+    def _visit(self) -> None:
+        """Hand over what is held, and all that comes."""
         assert self.transport is not None
-        if self._guest is None:
-            self._guest = self._door.new_guest(self)
-            self._guest.connection_made(self.transport)
-        self._head, self._needed = None, 0
-        self._visited, self._guest_left = True, size
+        self._guest = self._door.new_guest(self)
+        self._guest.connection_made(self.transport)
         data, self._held = self._held, b""
-        self._to_guest(data)
-
-    def _to_guest(self, data: bytes) -> None:
-        assert self._guest is not None
-        if self._guest_left is not None:
-            if len(data) > self._guest_left:
-                self._held += data[self._guest_left :]
-                data = data[: self._guest_left]
-                self._limit_reading()
-            self._guest_left -= len(data)
-        if data:
-            self._guest.data_received(data)
+        self._limit_reading()  # Which the guest does from now on.
+        self._visited = True
+        self._guest.data_received(data)
 
     def guest_begins(self) -> None:
-        """The request that was handed over is being answered."""
+        """A request is being answered."""
         self._guest_answers = True
 
-    def guest_ends(self, *, keep: bool) -> None:
-        """It has been, and the connection goes on if `keep`."""
+    def guest_ends(self) -> None:
+        """It has been."""
         self._guest_answers = False
         self._since = self._loop.time()
-        if keep and self._guest_left == 0:
-            self._visited = False
-            self._go_on(keep=True)
 
     # -- patience -------------------------------------------------------------------------------
 
     @property
     def is_busy(self) -> bool:
-        """Whether a request of it is being answered, or its body is on its way."""
-        return self._is_answering or self._head is not None
+        """Whether a request of it is being answered."""
+        return self._task is not None or self._guest_answers
 
     @property
     def idle_since(self) -> float | None:
@@ -338,18 +368,13 @@ class HotConnection(asyncio.Protocol):
         self._door.connections.discard(self)
         self._abort()
 
-    @property
-    def _is_answering(self) -> bool:
-        return self._task is not None or self._guest_answers
-
     def look(self, now: float) -> None:
-        """Called now and then: an idle connection ends, a slow body becomes aiohttp's."""
-        if self._is_answering or self.transport is None:
+        """Called now and then: an idle connection ends, and one that only skips a body."""
+        if self.is_busy or self.transport is None:
             return
         waited_s = now - self._since
-        if self._head is not None and waited_s > SLOW_S:
-            self._visit(self._needed)
-        elif waited_s > IDLE_S_MAX and not self.transport.is_closing():
+        most_s = LINGER_S_MAX if self._is_last else IDLE_S_MAX
+        if waited_s > most_s and not self.transport.is_closing():
             self.transport.close()
         elif waited_s > IDLE_S_MAX:
             self._abort()  # It was closed, and the client does not read its last answer.
@@ -368,46 +393,3 @@ class HotConnection(asyncio.Protocol):
     def _abort(self) -> None:
         if self.transport is not None:
             self.transport.abort()
-
-
-class _AwaitedBody:
-    """The body of a request with `Expect: 100-continue`, which may not have been sent yet."""
-
-    __slots__ = ("_connection", "_invited", "_left", "held")
-
-    def __init__(self, connection: HotConnection, size: int) -> None:
-        self._connection = connection
-        self._left = size
-        self._invited = False
-        self.held: bytes | None = None
-
-    async def invite(self) -> None:
-        """Let the client send it, also an empty one: see `is_past`."""
-        self._invited = True
-        open_transport(self._connection).write(CONTINUE)
-
-    async def pieces(self) -> AsyncGenerator[ObjectBytes]:
-        """The body as it arrives."""
-        while self._left:
-            if piece := self._take():
-                yield piece
-                continue
-            try:
-                async with asyncio.timeout(STALLED_S_MAX):
-                    await self._connection.arrival()
-            except TimeoutError:
-                raise S3Error("RequestTimeout") from None
-
-    def is_past(self) -> bool:
-        """Whether the connection can go on after it.
-
-        Not where the client was answered instead of invited: botocore takes the status of such an
-        answer for that of the next one, too, on the same connection.
-        """
-        self._take()
-        return self._invited and self._left == 0
-
-    def _take(self) -> bytes:
-        piece = self._connection.take(self._left)
-        self._left -= len(piece)
-        return piece

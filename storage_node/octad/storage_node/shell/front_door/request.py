@@ -1,30 +1,39 @@
 """A request as either way into the node hands it over: values, and a body that may be on its way.
 
-Nothing here knows which of the two read it from the connection.
+Nothing here knows which of the two reads it from the connection.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Final, Protocol
-
-from octad.storage_node.s3.payload import ObjectBytes
 
 CONTINUE_EXPECTED: Final = "100-continue"
 
 
 class Body(Protocol):
-    """The body of one request, without what HTTP wraps around it."""
+    """The body of one request, without what HTTP wraps around it.
+
+    Nothing of it is read from the connection before it is asked for, but for what came with the
+    request's head.
+    """
 
     held: bytes | None
-    """All of it where it has arrived already; None where `pieces` gives it as it comes."""
+    """All of it where it has arrived already; None where `read_into` gives it as it comes."""
+
+    @property
+    def left(self) -> int:
+        """At most so many bytes are still to be read; 0 at its end."""
 
     async def invite(self) -> None:
         """The client waits for our word before it sends the body: let it."""
 
-    def pieces(self) -> AsyncGenerator[ObjectBytes]:
-        """The body as it arrives, at least a byte each; raises S3Error where it does not."""
+    async def read_into(self, space: memoryview, wait_s: float) -> int:
+        """The next bytes, as many as there is space for; gives how many these are.
+
+        Fewer at its end, and where no more have come within `wait_s`. Raises S3Error where its
+        framing is broken, ConnectionError where the client is gone.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +49,24 @@ class Request:
 class HeldBody:
     """A body that arrived together with its request."""
 
-    __slots__ = ("held",)
+    __slots__ = ("_at", "held")
 
     def __init__(self, held: bytes) -> None:
         self.held: bytes | None = held
+        self._at = 0
+
+    @property
+    def left(self) -> int:
+        """Of what is here."""
+        return len(self.held or b"") - self._at
 
     async def invite(self) -> None:
         """It is here."""
 
-    async def pieces(self) -> AsyncGenerator[ObjectBytes]:
-        """All of it in one."""
-        if self.held:
-            yield self.held
+    async def read_into(self, space: memoryview, wait_s: float) -> int:
+        """At once."""
+        assert self.held is not None
+        piece = self.held[self._at : self._at + len(space)]
+        space[: len(piece)] = piece
+        self._at += len(piece)
+        return len(piece)

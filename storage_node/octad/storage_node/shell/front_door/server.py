@@ -1,7 +1,7 @@
 """The front door: the S3 listener of a node.
 
-There are two ways in. A protocol of our own (`hot_connection.py`) answers what is small and plainly
-framed; every other request it hands to aiohttp (`connections.py`), with the bytes it has read.
+There are two ways in. A protocol of our own (`hot_connection.py`) answers what is plainly framed;
+every other request it hands to aiohttp (`connections.py`), with the bytes it has read.
 `octad node --front-door aiohttp` sends all of them there. Both ways ask the same `Answerer`.
 
 Promises: every answer carries `x-amz-request-id`, and an error document the same one.
@@ -24,6 +24,7 @@ from octad.sharding.limits import CLIENT_CONNECTIONS_MAX
 from octad.storage_node.core.object_store import ObjectStore
 from octad.storage_node.s3.answers import connection_line
 from octad.storage_node.s3.request_headers import header_values
+from octad.storage_node.shell.body_budget import BodyBudget
 from octad.storage_node.shell.front_door.answerer import Answerer
 from octad.storage_node.shell.front_door.authentication import SecretOf
 from octad.storage_node.shell.front_door.connections import (
@@ -54,11 +55,12 @@ class FrontDoor:
         secret_of: SecretOf,
         region: str,
         next_request_id: Callable[[], bytes],
+        budget: BodyBudget,
         *,
         all_through_aiohttp: bool = False,
         connections_max: int = CLIENT_CONNECTIONS_MAX,
     ) -> None:
-        self._answerer = Answerer(store, secret_of, region, next_request_id)
+        self._answerer = Answerer(store, secret_of, region, next_request_id, budget)
         self._all_through_aiohttp = all_through_aiohttp
         self._connections_max = connections_max
         self._listener: Listener | None = None

@@ -1,0 +1,31 @@
+"""How long a body may keep memory that others wait for while its own bytes do not come.
+
+A body is read in steps. A step that brings all it asked for, or the body's end, starts the count
+anew; of those that do not, each has taken `BODY_STEP_S`.
+"""
+
+from __future__ import annotations
+
+from octad.sharding.limits import BODY_STALLED_S_MAX, BODY_STEP_S, BODY_WANTED_S_MAX
+
+
+class BodyPace:
+    """Of one body."""
+
+    __slots__ = ("_idle_s", "_in_the_way_s")
+
+    def __init__(self) -> None:
+        self._idle_s = 0.0  # Nothing came.
+        self._in_the_way_s = 0.0  # Too little came, and others were waiting.
+
+    def is_over(self, count: int, *, whole: bool, in_the_way: bool) -> bool:
+        """Whether the client has had its time, after a step that brought `count` bytes.
+
+        `in_the_way`: the body keeps memory, and others wait for some.
+        """
+        if whole:
+            self._idle_s = self._in_the_way_s = 0.0
+            return False
+        self._idle_s = 0.0 if count else self._idle_s + BODY_STEP_S
+        self._in_the_way_s = self._in_the_way_s + BODY_STEP_S if in_the_way else 0.0
+        return self._idle_s >= BODY_STALLED_S_MAX or self._in_the_way_s >= BODY_WANTED_S_MAX

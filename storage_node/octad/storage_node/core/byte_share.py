@@ -1,0 +1,79 @@
+"""A bounded number of bytes of memory that many take and give back, first come, first served.
+
+    take ──> taken ──give_back──> …          take ──no room──> wait ──room──> taken
+
+Whoever waits is passed by nobody, so a large wish is granted in its turn; who shall not wait behind
+large ones needs a share of his own. This file decides who has what; it wakes nobody.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+
+class Wish:
+    """Bytes that somebody waits for. Each is another, whatever its size."""
+
+    __slots__ = ("size",)
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+
+_NOBODY: Sequence[Wish] = ()
+
+
+class ByteShare:
+    """`bytes_max` bytes. One wish of more is granted when nobody else has any."""
+
+    __slots__ = ("_wishes", "bytes_max", "used", "waiting")
+
+    def __init__(self, bytes_max: int) -> None:
+        self.bytes_max = bytes_max
+        self.used = 0
+        self.waiting = 0  # Bytes that are waited for.
+        self._wishes: deque[Wish] = deque()
+
+    def take(self, size: int) -> bool:
+        """Whether there were so many, and nobody waits for them; else nothing has happened."""
+        if self._wishes or not self._has_room(size):
+            return False
+        self.used += size
+        return True
+
+    def wait(self, size: int) -> Wish:
+        """After `take` said no: a place behind everybody who waits."""
+        wish = Wish(size)
+        self._wishes.append(wish)
+        self.waiting += size
+        return wish
+
+    def give_back(self, size: int) -> Sequence[Wish]:
+        """The wishes that are granted by that; their bytes are taken."""
+        assert size <= self.used, "nobody gives back what he does not have"
+        self.used -= size
+        return self._grant() if self._wishes else _NOBODY
+
+    def withdraw(self, wish: Wish) -> Sequence[Wish]:
+        """Wait no longer; the wishes that are granted now that it is not before them."""
+        self._wishes.remove(wish)
+        self.waiting -= wish.size
+        return self._grant()
+
+    def resize(self, bytes_max: int) -> Sequence[Wish]:
+        """Have more bytes from now on, or fewer once enough of them are given back."""
+        self.bytes_max = bytes_max
+        return self._grant()
+
+    def _has_room(self, size: int) -> bool:
+        return self.used + size <= self.bytes_max or not self.used
+
+    def _grant(self) -> list[Wish]:
+        granted: list[Wish] = []
+        while self._wishes and self._has_room(self._wishes[0].size):
+            wish = self._wishes.popleft()
+            self.waiting -= wish.size
+            self.used += wish.size
+            granted.append(wish)
+        return granted
