@@ -12,7 +12,7 @@ GIB: Final = 1024 * MIB
 SHARD_DEPTH_MIN: Final = 0
 SHARD_DEPTH_MAX: Final = 18  # 262,144 shards: the largest cluster the assignment is measured for.
 SHARD_DEPTH_DEFAULT: Final = 8  # 256 shards serve clusters of up to about 24 nodes.
-REPLICAS_ALLOWED: Final = (2, 3)
+REPLICAS_ALLOWED: Final = (1, 2, 3)
 NODE_ID_MAX: Final = 65_535  # Two bytes in the compact shard map.
 NODE_WEIGHT_MAX: Final = 1_000_000.0
 

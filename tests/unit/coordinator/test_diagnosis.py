@@ -202,6 +202,18 @@ def test_damaged_records_full_disks_and_mixed_versions_are_said() -> None:
     assert "0.1.0 on n1 n2, 0.2.0 on n3" in findings(known)[3].what
 
 
+def test_one_copy_is_said_once_and_is_nothing_to_do() -> None:
+    seen = view(live=NODES, rows=[row(1, depth=1), row(2, depth=1)], replicas=1, depth=1)
+    found = diagnose(seen, 1)
+    assert found.keys() == {"one-copy"}
+    assert "octad-1x keeps 1 copy" in found["one-copy"].what
+    assert "lost disk" in found["one-copy"].what
+    assert "octad pool create --replicas 3" in found["one-copy"].fix
+    document = DoctorDocument(tuple(found.values()), 0.1)
+    assert exit_code(document) == 0
+    assert doctor_text(document).startswith("nothing is wrong\nnote: octad-1x keeps 1 copy")
+
+
 def test_a_refused_plan_is_said_with_its_reason() -> None:
     plan = Stored(ShardPlan("repair", 3), Revision(7), b"")
     refused = PlanProgress(7, NodeId(1), "refused", reason="its disk is full")

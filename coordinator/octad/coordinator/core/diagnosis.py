@@ -20,13 +20,14 @@ from octad.coordinator.core.placement_view import PlacementView, is_live
 from octad.coordinator.core.shard_wishes import NO_SPARE
 from octad.coordinator.core.spares import choose_spare
 from octad.sharding.ids import NodeId, ShardId, node_name, pool_of, shard_name
+from octad.sharding.pool_names import pool_names
 from octad.sharding.shard_map import ShardRow
 
 SHARDS_NAMED_MAX = 3
 FREE_SHARE_MIN = 0.1  # Of a disk; below, it is time to act.
 FREE_SHARE_TINY = 0.03  # Below, writes are about to be refused.
 STORE_OLD_S = 10.0
-_ORDER: dict[Urgency, int] = {"unavailable": 0, "at-risk": 1, "to-do": 2}
+_ORDER: dict[Urgency, int] = {"unavailable": 0, "at-risk": 1, "to-do": 2, "note": 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ def findings(known: Known) -> list[Finding]:
         *_refused_plans(known),
         *_unverified(known),
         *_being_copied(known),
+        *_one_copy(known),
     ]
     return sorted(found, key=lambda finding: _ORDER[finding.urgency])
 
@@ -198,6 +200,21 @@ def _being_copied(known: Known) -> Iterator[Finding]:
             f"{copies.missing} copies are missing, {len(copies.copying)} under way:"
             f" {shown_bytes(copies.bytes_left)} left, whole in {shown_time(known.whole_in_s)}",
             "nothing: it is done by itself (octad status shows how far it is)",
+        )
+
+
+def _one_copy(known: Known) -> Iterator[Finding]:
+    """Said once, whatever there is of it: somebody chose it, and may have forgotten."""
+    pools = known.placement.cluster.pools.values()
+    names = pool_names(pools)
+    single = [names[pool.id] for pool in pools if pool.replicas == 1]
+    if single:
+        yield Finding(
+            "one-copy",
+            "note",
+            f"{', '.join(single)} keeps 1 copy, as asked for: what a lost disk held is lost",
+            "for data that must outlive a disk: octad pool create --replicas 3, then a bucket"
+            " there, and copy (a bucket never changes its pool)",
         )
 
 

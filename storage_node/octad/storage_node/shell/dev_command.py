@@ -25,7 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--nodes", metavar="N", type=int, help="how many nodes (default: 3)")
     parser.add_argument(
-        "--replicas", type=int, choices=REPLICAS_ALLOWED, help="copies of everything (default: 3)"
+        "--replicas",
+        type=int,
+        choices=REPLICAS_ALLOWED,
+        help="copies of everything (default: 3, or as many as there are nodes)",
     )
     parser.add_argument(
         "--s3-port",

@@ -21,6 +21,8 @@ from pathlib import Path
 import msgspec
 
 from octad.client.core.join_token import encode_join_token
+from octad.client.core.shown_amounts import counted, shown_copies
+from octad.client.core.shown_command import shown_path
 from octad.client.shell.command import CommandError
 from octad.coordinator.shell.create_cluster import new_access_key, new_join_token
 
@@ -30,7 +32,7 @@ RUNNING_FILE = "dev.json"
 LOCK_FILE = "LOCK"
 NODES_DEFAULT = 3
 REPLICAS_DEFAULT = 3
-REPLICAS_MIN = 2
+NODES_MIN = 1
 _PORTS = range(10_000, 20_000)
 
 
@@ -203,15 +205,15 @@ def free_ports(count: int, others: Collection[int] = ()) -> list[int]:
 def check_shape(nodes: int | None, replicas: int | None) -> tuple[int, int]:
     """The shape of a new cluster; raises CommandError for one that cannot be."""
     nodes = NODES_DEFAULT if nodes is None else nodes
-    if nodes < REPLICAS_MIN:
+    if nodes < NODES_MIN:
         raise CommandError(
-            f"{nodes} nodes cannot hold {REPLICAS_MIN} copies", "give --nodes 2 or more", 2
+            f"{nodes} nodes cannot hold a copy", f"give --nodes {NODES_MIN} or more", 2
         )
     replicas = min(REPLICAS_DEFAULT, nodes) if replicas is None else replicas
     if nodes < replicas:
         raise CommandError(
-            f"{nodes} nodes cannot hold {replicas} copies",
-            f"give --nodes {replicas} or more, or --replicas 2",
+            f"{counted(nodes, 'node')} cannot hold {replicas} copies",
+            f"give --nodes {replicas} or more, or --replicas {nodes}",
             2,
         )
     return nodes, replicas
@@ -243,8 +245,9 @@ def _check_same(
     """What was chosen once stays: only nodes may be added."""
     if replicas not in (None, known.replicas):
         raise CommandError(
-            f"the cluster in {path} keeps {known.replicas} copies, not {replicas}",
-            "leave --replicas out, or start over with --fresh",
+            f"the cluster in {path} keeps {shown_copies(known.replicas)}, not {replicas}",
+            "leave --replicas out; what a bucket keeps is its pool's matter: start it, then octad"
+            f" pool create --replicas {replicas} --data {shown_path(path)}, a new bucket, copy",
         )
     if etcd and tuple(etcd) != known.etcd:
         held = ",".join(known.etcd) or "the embedded store"
