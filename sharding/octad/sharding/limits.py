@@ -160,6 +160,8 @@ ORPHAN_SWEEP_PAUSE_S: Final = 0.25  # 500 MiB of pieces a second: 10 TiB in unde
 SCRUB_PERIOD_S: Final = 7 * 24 * 3600
 SCRUB_STEP_BYTES: Final = 256 * KIB
 SCRUB_BYTES_PER_S_MIN: Final = 256 * KIB
+MEND_AGAIN_S: Final = 60.0  # From one try to the next, while no member has a whole copy.
+DAMAGED_RECORDS_KEPT_MAX: Final = 10_000  # To be tried again; a disk with more is to be replaced.
 
 # What a node tells of what it holds. A step of counting takes half a millisecond.
 USAGE_FIRST_PERIOD_S: Final = 5.0  # After a start, when shards come and go.

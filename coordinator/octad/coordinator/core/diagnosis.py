@@ -298,17 +298,37 @@ def _read_only(known: Known) -> Iterator[Finding]:
 
 
 def _damaged(known: Known) -> Iterator[Finding]:
-    for node, records in sorted(known.copies.damaged.items()):
+    """Nobody is told to write again what may still come back."""
+    for node, damage in sorted(known.copies.damaged.items()):
         name = node_name(node)
-        yield Finding(
-            "damaged-records",
-            "at-risk",
-            f"{name} has found {_counted(records, 'damaged record')} on its disk that no other copy"
-            " has replaced so far: what was in there is not served from here",
-            f"start the nodes that are away; the log of {name} names the records ('quarantined',"
-            " 'no other copy'): write again what is lost. If it grows, replace the disk: octad node"
-            f" drain {name}",
-        )
+        replace = f"if it grows, replace the disk: octad node drain {name}"
+        if damage.lost:
+            yield Finding(
+                "lost-records",
+                "unavailable",
+                f"{_counted(damage.lost, 'record')} on the disk of {name} cannot be read, nor can"
+                " any other copy",
+                f"the log of {name} names the objects ('lost: every copy'): write these again, or"
+                f" delete them; {replace}",
+            )
+        if damage.left:
+            yield Finding(
+                "damaged-records",
+                "at-risk",
+                f"{_counted(damage.left, 'record')} on the disk of {name} cannot be read, and no"
+                " whole copy has come so far: nothing is known to be lost",
+                "start the nodes that are away: it is tried again every minute, and mended by"
+                f" itself; {replace}",
+            )
+        if damage.repaired or damage.passed:
+            yield Finding(
+                "disk-errors",
+                "note",
+                f"since {name} was started, its disk had {_counted(damage.passed, 'read error')}"
+                f" that passed, and {_counted(damage.repaired, 'damaged record')} that other"
+                " copies replaced: nothing of it is lost",
+                f"nothing; {replace}",
+            )
 
 
 def _disks(known: Known) -> Iterator[Finding]:

@@ -23,7 +23,11 @@ class CorruptRecord(JournalDamage):
 
 
 class UnreadableRecord(CorruptRecord):
-    """The disk refuses to read the bytes: never taken for a torn tail."""
+    """The disk refuses to read `length` bytes: never taken for a torn tail, and it may pass."""
+
+    def __init__(self, file: Path, offset: int, why: str, length: int = 0) -> None:
+        super().__init__(file, offset, why)
+        self.length = length
 
 
 class SegmentMissing(JournalDamage):

@@ -27,6 +27,7 @@ from octad.coordinator.store.interface import (
 from octad.sharding.ids import NodeId, ShardId, shard_name
 from octad.sharding.limits import REPORT_S_MIN
 from octad.storage_node.shell.cluster_facts import ClusterFacts
+from octad.storage_node.shell.record_mender import DamageReport
 from octad.storage_node.shell.shard_host import ShardHost
 
 Copies = Callable[[], Mapping[ShardId, tuple[int, int | None, NodeId | None]]]
@@ -46,7 +47,7 @@ class ShardReporter:
         facts: ClusterFacts,
         host: ShardHost,
         copies: Copies,
-        damaged: Callable[[], int],
+        damage: Callable[[], DamageReport],
         is_full: Callable[[], bool],
     ) -> None:
         self._node = node
@@ -57,7 +58,7 @@ class ShardReporter:
         self._facts = facts
         self._host = host
         self._copies = copies
-        self._damaged = damaged
+        self._damage = damage
         self._is_full = is_full
         self._said: NodeReport | None = None
         self._progress: dict[ShardId, PlanProgress] = {}
@@ -100,12 +101,16 @@ class ShardReporter:
             shard_name(shard): CopyReport(source, done, total)
             for shard, (done, total, source) in self._copies().items()
         }
+        damage = self._damage()
         return NodeReport(
             node=self._node,
             boot=self._boot,
             led=led,
             copying=copying,
-            damaged_records=self._damaged(),
+            damaged_records=damage.left,
+            lost_records=damage.lost,
+            repaired_records=damage.repaired,
+            passed_read_errors=damage.passed,
             void=_names(self._host.void_copies()),
             failed=_names(self._host.failed_copies()),
             read_only=self._is_full(),
