@@ -248,6 +248,9 @@ class SimulatedDisk(Disk):
     def make_directory(self, path: Path) -> None:
         pass
 
+    def close_to_others(self, directory: Path) -> None:
+        pass  # There is one user.
+
     def names(self, directory: Path) -> list[str]:
         with self._lock:
             return [path.name for path in self._names if path.parent == directory]

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from octad.client.shell.command import CommandError
+from octad.client.shell.private_files import keep_files_private
 from octad.sharding.limits import REPLICAS_ALLOWED
 
 HELP = "run a whole cluster on this machine"
@@ -64,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     from octad.storage_node.shell.dev_process import DevOptions, run_dev
 
+    keep_files_private()
     return run_dev(
         DevOptions(
             data=arguments.data.absolute(),

@@ -24,7 +24,9 @@ from octad.client.core.join_token import encode_join_token
 from octad.client.core.shown_amounts import counted, shown_copies
 from octad.client.core.shown_command import shown_path
 from octad.client.shell.command import CommandError
+from octad.client.shell.private_files import close_to_others
 from octad.coordinator.shell.create_cluster import new_access_key, new_join_token
+from octad.storage_node.shell.data_directory import DataDirectoryError, explained
 
 FORMAT_VERSION = 1
 CLUSTER_FILE = "cluster.json"
@@ -78,13 +80,11 @@ class DevDirectory:
     def __init__(self, path: Path, *, fresh: bool) -> None:
         self.path = path
         try:
+            self._check(fresh)  # What is refused is left as it was.
             path.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(path / LOCK_FILE, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise CommandError(
-                f"cannot use {path}: {error.strerror}",
-                "choose another --data DIR, or mend its permissions",
-            ) from error
+            raise _refusal(path, error) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -94,6 +94,7 @@ class DevDirectory:
             ) from error
         if fresh:
             self._empty()
+        close_to_others(path)
 
     def close(self) -> None:
         """Let go of the directory."""
@@ -110,7 +111,6 @@ class DevDirectory:
         """The cluster that is here, or a new one of this shape; written back either way."""
         known = self._read()
         if known is None:
-            self._refuse_foreign()
             known = _new_cluster(nodes, replicas, keys, etcd)
         else:
             _check_same(known, self.path, nodes, replicas, etcd)
@@ -150,17 +150,20 @@ class DevDirectory:
                 f"{file} makes no sense ({error})", "restore it, or start over with --fresh"
             ) from error
 
-    def _refuse_foreign(self) -> None:
+    def _check(self, fresh: bool) -> None:
+        """Nobody's but ours, or empty, or not there yet. Raises OSError, CommandError."""
+        if not self.path.is_dir():
+            return  # It will be made, or that says why not.
+        if not fresh:
+            self._read()
         others = sorted(entry.name for entry in self.path.iterdir() if entry.name != LOCK_FILE)
-        if others:
+        if others and CLUSTER_FILE not in others:
             raise CommandError(
                 f"{self.path} is not empty ({', '.join(others[:3])}) and no octad dev made it",
                 "choose another --data DIR",
             )
 
     def _empty(self) -> None:
-        if not (self.path / CLUSTER_FILE).exists():
-            self._refuse_foreign()
         for entry in self.path.iterdir():
             if entry.is_dir():
                 shutil.rmtree(entry)
@@ -182,6 +185,13 @@ class DevDirectory:
             os.fsync(directory)
         finally:
             os.close(directory)
+
+
+def _refusal(path: Path, error: OSError) -> CommandError:
+    told = explained(path, error)
+    if isinstance(told, DataDirectoryError):
+        return CommandError(told.what, told.fix)
+    return CommandError(f"cannot use {path}: {error.strerror}", "choose another --data DIR")
 
 
 def free_ports(count: int, others: Collection[int] = ()) -> list[int]:
