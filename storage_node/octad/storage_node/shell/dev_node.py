@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from octad.client.core.shown_command import shown_command
 from octad.coordinator.store.interface import StoreUnavailable
 from octad.sharding.ids import NodeId, node_name
 from octad.storage_node.shell.data_directory import SUPERBLOCK_NAME
@@ -228,10 +229,11 @@ class NodeProcess:
         self._directory.write_cluster(self._cluster)
         if former:
             old = node_name(NodeId(former))
+            forget = shown_command("octad", "node", "remove", old, "--data", self._directory.path)
             self._around.say(
                 f"{old} has lost its data: it comes back as {node_name(node)}, a new node, and is "
                 "filled again from the others; once octad status says that every copy is there, "
-                f"forget the old one: octad node remove {old} --data {self._directory.path}"
+                f"forget the old one: {forget}"
             )
         elif node != self._number:
             self._around.say(

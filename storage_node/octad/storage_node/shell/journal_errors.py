@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from octad.client.core.shown_command import shown_command
+
 
 class JournalDamage(Exception):
     """Base of what makes a journal unreadable from some place on."""
@@ -49,7 +51,8 @@ class IndexBehind(JournalDamage):
             f"the index in {data} is older than the journal beside it, or was lost: it lacks "
             f"{lacks}, compacted away since"
         )
-        self.fix = f"run `octad index rebuild {data}` to make it anew from the journal"
+        rebuild = shown_command("octad", "index", "rebuild", data)
+        self.fix = f"run `{rebuild}` to make it anew from the journal"
         super().__init__(f"{self.what}; {self.fix}")
 
 
