@@ -125,16 +125,19 @@ class RecordMender:
             try:
                 await asyncio.to_thread(self._journal.read, row.location)
             except CorruptRecord as error:
-                return await self._mend(key, stored, row, error)
+                met = "damaged" if failed is None else "a read met damage"
+                return await self._mend(key, stored, row, error, met)
             known = self._left.pop(key, None)
             self._passed += stored == failed if known is None else known.location == row.location
             return Outcome.SOUND
 
-    async def _mend(self, key: bytes, stored: bytes, row: Ordered, error: CorruptRecord) -> Outcome:
+    async def _mend(
+        self, key: bytes, stored: bytes, row: Ordered, error: CorruptRecord, met: str
+    ) -> Outcome:
         left = self._left.get(key)
         if left is None or left.location != row.location:
             self._found += 1
-            log.error("%s: %s", self._shown(key, stored), error)
+            log.error("%s: %s (%s)", met, error, self._shown(key, stored))
             left = _Left(row.location)
         try:
             if await self._replaced(key, row):
