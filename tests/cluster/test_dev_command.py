@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import time
 from pathlib import Path
@@ -187,6 +188,59 @@ def test_a_directory_that_may_not_be_written_is_named(refused: Refused, tmp_path
         data = tmp_path / "data"
     line = refused("dev", "--data", data, "--s3-port", str(free_port_block(3)))
     assert str(data) in line
+
+
+@pytest.mark.parametrize("below", ["", "deep/er"], ids=["itself", "above it"])
+def test_a_file_where_the_data_should_be_is_named(
+    refused: Refused, tmp_path: Path, below: str
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine")
+    line = refused("dev", "--data", file / below, "--s3-port", str(free_port_block(3)))
+    assert f"{file} is a file, not a directory" in line
+    assert "--data" in line
+
+
+@pytest.mark.parametrize("options", [(), ("--fresh",)], ids=["plain", "fresh"])
+def test_nothing_is_left_in_a_directory_that_is_somebody_elses(
+    refused: Refused, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    data = tmp_path / "holiday"
+    data.mkdir(0o755)
+    (data / "beach.jpg").write_text("mine")
+    refused("dev", "--data", data, "--s3-port", str(free_port_block(3)), *options)
+    assert [path.name for path in data.iterdir()] == ["beach.jpg"]
+    assert stat.S_IMODE(data.stat().st_mode) == 0o755
+
+
+def test_what_it_writes_is_its_owners_alone_and_old_data_too(start_cluster: StartCluster) -> None:
+    def open_to_others() -> list[str]:
+        found = [cluster.data, *cluster.data.rglob("*")]
+        return [str(path) for path in found if path.stat().st_mode & 0o077]
+
+    cluster = start_cluster(nodes=1)
+    assert open_to_others() == []
+    cluster.stop()
+    everything = [cluster.data, *cluster.data.rglob("*")]
+    for path in everything:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    cluster.start()
+    assert open_to_others() == []
+    assert {path.name for path in everything} >= {"store.sqlite", "n1.log", "CURRENT", "LOCK"}
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small disk")
+def test_a_disk_that_is_mounted_read_only_is_named(refused: Refused, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "ro,size=2m", "tmpfs", disk], check=True)
+    try:
+        line = refused("dev", "--data", disk / "data", "--s3-port", str(free_port_block(3)))
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+    assert str(disk) in line
+    assert "read-only" in line
 
 
 @pytest.mark.root

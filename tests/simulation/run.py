@@ -27,7 +27,7 @@ def run_seed(seed: int) -> World:
     replicas = shape.choice([2, 3, 3])
     nodes = replicas + shape.choice([0, 1, 1, 2])
     with request_ids_kept(*shape.choice(WINDOWS)):
-        return _run(World(seed, nodes=nodes, replicas=replicas, shards=1 << DEPTH))
+        return run_world(World(seed, nodes=nodes, replicas=replicas, shards=1 << DEPTH))
 
 
 @contextmanager
@@ -40,7 +40,8 @@ def request_ids_kept(most: int, seconds: float) -> Iterator[None]:
         vars(request_window).update(REQUEST_IDS_MAX=USUAL[0], REQUEST_IDS_S=USUAL[1])
 
 
-def _run(world: World) -> World:
+def run_world(world: World) -> World:
+    """Faults, healing, checks; raises Violation."""
     faults = Faults(world)
     world.clients.start(3)
     world.run_until(FAULTS_S)

@@ -11,12 +11,19 @@ import sys
 from collections import Counter
 
 import pytest
-from tests.simulation.run import run_seed, summary
+from tests.simulation.run import run_seed, run_world, summary
+from tests.simulation.simulated_front_doors import DEPTH
+from tests.simulation.world import World
 
 
 @pytest.mark.parametrize("seed", range(40), ids="seed-{}".format)
 def test_what_was_acknowledged_or_read_is_never_undone_and_the_cluster_heals(seed: int) -> None:
     run_seed(seed)
+
+
+@pytest.mark.parametrize("seed", range(6), ids="seed-{}".format)
+def test_a_pool_of_one_copy_moves_splits_and_keeps_what_it_acknowledged(seed: int) -> None:
+    run_world(World(seed, nodes=2 + seed % 3, replicas=1, shards=1 << DEPTH))
 
 
 def test_a_seed_gives_the_same_story_twice() -> None:

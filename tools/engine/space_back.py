@@ -17,6 +17,7 @@ from tools.engine.bench_site import IN_FLIGHT, SMALL, closed, opened, put_all, r
 from octad.sharding.limits import MIB
 from octad.storage_node.core.record_format import SegmentId
 from octad.storage_node.shell.engine_upkeep import EngineUpkeep
+from octad.storage_node.shell.record_mender import RecordMender, no_repair
 from octad.storage_node.shell.segment_file import segments_in
 
 OBJECTS = 120_000
@@ -39,7 +40,8 @@ async def space_back(directory: Path, _options: argparse.Namespace) -> None:
         if number % IN_FLIGHT == 0:
             await site.settled()
     await site.settled()
-    upkeep = EngineUpkeep(site.journal, site.index, site._is_dirty)
+    mender = RecordMender(site.journal, site.index, site._is_dirty, no_repair)
+    upkeep = EngineUpkeep(site.journal, site.index, site._is_dirty, mender)
     task = asyncio.create_task(upkeep.run())
     await _until_gone(site, held, upkeep)
     await _as_fast_as_can_be(site)

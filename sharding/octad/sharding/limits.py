@@ -12,7 +12,7 @@ GIB: Final = 1024 * MIB
 SHARD_DEPTH_MIN: Final = 0
 SHARD_DEPTH_MAX: Final = 18  # 262,144 shards: the largest cluster the assignment is measured for.
 SHARD_DEPTH_DEFAULT: Final = 8  # 256 shards serve clusters of up to about 24 nodes.
-REPLICAS_ALLOWED: Final = (2, 3)
+REPLICAS_ALLOWED: Final = (1, 2, 3)
 NODE_ID_MAX: Final = 65_535  # Two bytes in the compact shard map.
 NODE_WEIGHT_MAX: Final = 1_000_000.0
 
@@ -199,6 +199,8 @@ ORPHAN_SWEEP_PAUSE_S: Final = 0.25  # 500 MiB of pieces a second: 10 TiB in unde
 SCRUB_PERIOD_S: Final = 7 * 24 * 3600
 SCRUB_STEP_BYTES: Final = 256 * KIB
 SCRUB_BYTES_PER_S_MIN: Final = 256 * KIB
+MEND_AGAIN_S: Final = 60.0  # From one try to the next, while no member has a whole copy.
+DAMAGED_RECORDS_KEPT_MAX: Final = 10_000  # To be tried again; a disk with more is to be replaced.
 
 # Counting the rows of all shards anew, in the same period and after each start.
 COUNT_STEP_ROWS: Final = 64  # Between two requests of clients: half a millisecond.

@@ -11,7 +11,12 @@ from octad.coordinator.core.cluster_status import Departure, NodeFailure
 from octad.coordinator.core.cluster_view import ClusterView
 from octad.coordinator.core.diagnosis import Known, findings
 from octad.coordinator.core.forced_recovery import forced_recovery
-from octad.coordinator.core.known_copies import KnownCopies, copying_status, known_copies
+from octad.coordinator.core.known_copies import (
+    DiskDamage,
+    KnownCopies,
+    copying_status,
+    known_copies,
+)
 from octad.coordinator.core.node_report import (
     INDEX_LOST,
     INDEX_REBUILDING,
@@ -240,7 +245,8 @@ def test_damaged_records_full_disks_and_mixed_versions_are_said() -> None:
         NodeId(3): UsageRecord(NodeId(3), 1000, 500, {}),
     }
     known = Known(
-        PlacementView(seen, usage=usage), copies=verified(seen, 3, damaged={NodeId(2): 4})
+        PlacementView(seen, usage=usage),
+        copies=verified(seen, 3, damaged={NodeId(2): DiskDamage(left=4)}),
     )
     found = [(f.code, f.urgency) for f in findings(known)]
     assert found == [
@@ -250,6 +256,34 @@ def test_damaged_records_full_disks_and_mixed_versions_are_said() -> None:
         ("versions", "to-do"),
     ]
     assert "0.1.0 on n1 n2, 0.2.0 on n3" in findings(known)[3].what
+
+
+def test_only_what_is_lost_is_to_be_written_again() -> None:
+    passed = diagnose(WELL, copies_known=verified(WELL, damaged={NodeId(1): DiskDamage(passed=1)}))
+    assert passed.keys() == {"disk-errors"}
+    assert exit_code(DoctorDocument(tuple(passed.values()), 0.1)) == 0
+    repaired = verified(WELL, damaged={NodeId(1): DiskDamage(repaired=2)})
+    assert diagnose(WELL, copies_known=repaired).keys() == {"disk-errors"}
+    left = diagnose(WELL, copies_known=verified(WELL, damaged={NodeId(1): DiskDamage(left=1)}))
+    assert left["damaged-records"].urgency == "at-risk"
+    assert "nothing is known to be lost" in left["damaged-records"].what
+    assert "start the nodes that are away" in left["damaged-records"].fix
+    lost = diagnose(WELL, copies_known=verified(WELL, damaged={NodeId(1): DiskDamage(lost=1)}))
+    assert lost["lost-records"].urgency == "unavailable"
+    for code, finding in {**passed, **left, **lost}.items():
+        assert ("again" in finding.fix and "write" in finding.fix) == (code == "lost-records")
+
+
+def test_one_copy_is_said_once_and_is_nothing_to_do() -> None:
+    seen = view(live=NODES, rows=[row(1, depth=1), row(2, depth=1)], replicas=1, depth=1)
+    found = diagnose(seen, 1)
+    assert found.keys() == {"one-copy"}
+    assert "octad-1x keeps 1 copy" in found["one-copy"].what
+    assert "lost disk" in found["one-copy"].what
+    assert "octad pool create --replicas 3" in found["one-copy"].fix
+    document = DoctorDocument(tuple(found.values()), 0.1)
+    assert exit_code(document) == 0
+    assert doctor_text(document).startswith("nothing is wrong\nnote: octad-1x keeps 1 copy")
 
 
 def test_a_refused_plan_is_said_with_its_reason() -> None:
@@ -287,7 +321,7 @@ def test_a_report_counts_while_its_process_lives_and_for_the_present_epoch_alone
     assert copies(report(), view(live=NODES[1:], rows=[row(1, 2, 3, depth=0)], depth=0)) is None
     assert copies(report(node=NodeId(2))) is None, "it does not lead"
     damaged = known_copies(WELL, {NodeId(1): report(damaged_records=2)}, {}).damaged
-    assert damaged == {1: 2}
+    assert damaged == {NodeId(1): DiskDamage(left=2)}
     dead = known_copies(WELL, {NodeId(1): report(boot="x", damaged_records=2)}, {}).damaged
     assert dead == {}
 

@@ -83,6 +83,7 @@ class SimulatedDisk(Disk):
         self.calls: list[str] = []
         self.calls_left: int | None = None
         self.fail_when: Callable[[str], int | None] | None = None  # Call to error number.
+        self.refuses: Callable[[int, int], bool] = lambda _offset, _length: False  # To read there.
         self.off = False
         self.capacity = CAPACITY
         self._lock = threading.RLock()
@@ -209,6 +210,8 @@ class SimulatedDisk(Disk):
     def read(self, descriptor: int, length: int, offset: int) -> bytes:
         with self._lock:
             self._note("read")
+            if self.refuses(offset, length):
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
             return bytes(self._open[descriptor].cached[offset : offset + length])
 
     def read_uncached(self, descriptor: int, length: int, offset: int) -> bytes:
@@ -244,6 +247,9 @@ class SimulatedDisk(Disk):
 
     def make_directory(self, path: Path) -> None:
         pass
+
+    def close_to_others(self, directory: Path) -> None:
+        pass  # There is one user.
 
     def names(self, directory: Path) -> list[str]:
         with self._lock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -203,8 +204,79 @@ def test_a_lock_that_says_nothing_is_no_hindrance(tmp_path: Path, content: str) 
 def test_a_file_in_the_directorys_place_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(data_directory.NotADirectory, match=f"{path} is not a directory"):
+        with pytest.raises(data_directory.NotADirectory, match="/file is a file, not a directory"):
             DataDirectory.open(path, CLUSTER)
+
+
+def test_a_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    with pytest.raises(data_directory.NotADirectory, match="/link is a link that leads nowhere"):
+        DataDirectory.open(tmp_path / "link", CLUSTER)
+
+
+def test_nothing_is_left_in_a_directory_that_was_refused(tmp_path: Path) -> None:
+    (tmp_path / "holiday.jpg").write_text("mine")
+    tmp_path.chmod(0o755)
+    with pytest.raises(data_directory.ForeignDirectory):
+        DataDirectory.open(tmp_path, CLUSTER)
+    others = initialized(tmp_path / "n3")
+    (others / "LOCK").unlink()
+    for cluster, node in (("ffffffff", None), (CLUSTER, NodeId(4))):
+        with pytest.raises(data_directory.DataDirectoryError):
+            DataDirectory.open(others, cluster, node)
+    assert {path.name for path in tmp_path.iterdir()} == {"holiday.jpg", "n3"}
+    assert {path.name for path in others.iterdir()} == {"superblock.json"}
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+
+
+def test_a_new_directory_that_is_refused_is_not_made(tmp_path: Path) -> None:
+    class FullDisk(Disk):
+        def free_bytes(self, path: Path) -> int:
+            return super().free_bytes(path) and 1024 * 1024
+
+    with pytest.raises(data_directory.TooLittleSpace):
+        DataDirectory.open(tmp_path / "on" / "it", CLUSTER, disk=FullDisk())
+    assert not (tmp_path / "on").exists()
+
+
+def test_what_an_earlier_octad_left_open_to_others_is_closed(tmp_path: Path) -> None:
+    path = initialized(tmp_path / "n3")
+    (path / "index").mkdir()
+    (path / "index" / "000004.sst").write_text("")
+    (path / "outside").symlink_to(tmp_path / "outside")
+    (tmp_path / "outside").write_text("")
+    entries = [path, *path.rglob("*"), tmp_path / "outside"]
+    for entry in entries:
+        entry.chmod(0o755 if entry.is_dir() else 0o644)
+    DataDirectory.open(path, CLUSTER).close()
+    modes = {entry.name: oct(stat.S_IMODE(entry.stat().st_mode)) for entry in entries}
+    assert modes.pop("outside") == "0o644", "it is somewhere else"
+    assert modes == {
+        "n3": "0o700",
+        "LOCK": "0o600",
+        "superblock.json": "0o600",
+        "index": "0o700",
+        "000004.sst": "0o600",
+    }
+
+
+def test_a_directory_that_belongs_to_another_user_is_served_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = initialized(tmp_path / "a volume")
+    (path / "index").mkdir(0o755)
+    change = Path.chmod
+
+    def owned(self: Path, mode: int) -> None:
+        if self == path:
+            raise PermissionError(errno.EPERM, "not yours", str(self))
+        change(self, mode)
+
+    path.chmod(0o775)
+    monkeypatch.setattr(Path, "chmod", owned)
+    DataDirectory.open(path, CLUSTER).close()
+    assert stat.S_IMODE((path / "index").stat().st_mode) == 0o700
+    assert f"chmod go= '{path}'" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,12 @@ from tests.unit.engine.disk_twin import DiskTwin
 from tests.unit.engine.engine_site import EngineStory
 from tests.unit.engine.journal_site import IDENTITY, JournalSite
 from tests.unit.engine.test_compaction import fill, running_story, site_of
+from tests.unit.engine.test_scrub import found, scrubber_of
 
 from octad.sharding.limits import KIB
 from octad.storage_node.core.record_format import RECORDS_OFFSET, Location
 from octad.storage_node.shell.journal import Journal
-from octad.storage_node.shell.scrubber import Scrubber
+from octad.storage_node.shell.record_mender import DamageReport
 
 SEGMENT_BYTES = RECORDS_OFFSET + 16 * KIB
 SOME = bytes(10 * KIB)  # One record a segment.
@@ -159,10 +160,10 @@ async def test_scrubbing_waits_and_quarantines_nothing(
     monkeypatch.setattr("octad.storage_node.shell.scrubber._IDLE_S", 0.01)
     async with running_story() as story:
         await fill(story, 4)
-        scrubber = Scrubber(site_of(story).journal, story.index)
+        scrubber = scrubber_of(story)
         await refused_for_a_while(story, scrubber.run())
         assert scrubber.bytes_read > 0
-        assert scrubber.damaged_records == 0
+        assert found(scrubber) == DamageReport()
         assert len(caplog.records) == 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -17,7 +18,8 @@ from octad.storage_node.core.index_format import decode_object, object_key
 from octad.storage_node.core.messages import Message
 from octad.storage_node.core.object_store import Damaged, Unavailable
 from octad.storage_node.core.record_format import RECORDS_OFFSET, SegmentId
-from octad.storage_node.shell.journal_errors import CorruptRecord
+from octad.storage_node.shell.journal_errors import CorruptRecord, UnreadableRecord
+from octad.storage_node.shell.record_mender import DamageReport, Outcome, RecordMender
 from octad.storage_node.shell.record_repair import Call, RecordRepair
 from octad.storage_node.shell.segment_file import segment_path
 
@@ -44,11 +46,7 @@ async def with_value(story: EngineStory) -> None:
     await fill(story, 2)
 
 
-def repair_at(
-    story: EngineStory,
-    answer: Answer,
-    is_dirty: Callable[[ShardId, bytes], bool] = never,
-) -> RecordRepair:
+def repair_at(story: EngineStory, answer: Answer, shard_map: ShardMap = MAP) -> RecordRepair:
     def call(
         node: NodeId, message: Message, _body: bytes, _timeout_s: float
     ) -> Awaitable[tuple[Message, memoryview]]:
@@ -56,7 +54,17 @@ def repair_at(
         return answer(node, message)
 
     asked: Call = call
-    return RecordRepair(HERE, site_of(story).journal, story.index, MAP, asked, is_dirty)
+    return RecordRepair(HERE, site_of(story).journal, story.index, shard_map, asked)
+
+
+def mender_at(
+    story: EngineStory,
+    answer: Answer,
+    is_dirty: Callable[[ShardId, bytes], bool] = never,
+    shard_map: ShardMap = MAP,
+) -> RecordMender:
+    fetch = repair_at(story, answer, shard_map).fetch
+    return RecordMender(site_of(story).journal, story.index, is_dirty, fetch)
 
 
 async def members(story: EngineStory) -> Answer:
@@ -76,17 +84,21 @@ async def nobody(_node: NodeId, _message: ReadRecord) -> tuple[Message, memoryvi
     raise Unavailable("away")
 
 
+def refuse_reads(call: str) -> int | None:
+    return errno.EIO if call == "read" else None
+
+
 async def test_a_read_that_meets_damage_finds_the_record_whole_again() -> None:
     async with running_story() as story:
         await with_value(story)
         answer = await members(story)
         damage(story)
-        repair = repair_at(story, answer)
-        assert await repair.mend(KEY)
+        mender = mender_at(story, answer)
+        assert await mender.mend(KEY)
         assert site_of(story).get(b"a") == VALUE
-        assert (len(repair.damaged), repair.repaired_records) == (1, 1)
-        assert await repair.mend(KEY), "it is whole: nothing to do"
-        assert repair.repaired_records == 1
+        assert mender.report() == DamageReport(found=1, repaired=1)
+        assert await mender.look_at(KEY) is Outcome.SOUND, "it is whole: nothing to do"
+        assert mender.report() == DamageReport(found=1, repaired=1)
         story.index.flush()
         await story.crash(power_cut=True, rebuild=False)
         assert site_of(story).get(b"a") == VALUE
@@ -97,17 +109,18 @@ async def test_many_reads_that_meet_the_same_damage_mend_it_once() -> None:
         await with_value(story)
         answer = await members(story)
         damage(story)
-        repair = repair_at(story, answer)
-        assert all(await asyncio.gather(*[repair.mend(KEY) for _ in range(5)]))
-        assert repair.repaired_records == 1
+        mender = mender_at(story, answer)
+        assert all(await asyncio.gather(*[mender.mend(KEY) for _ in range(5)]))
+        assert mender.report() == DamageReport(found=1, repaired=1)
 
 
 async def test_without_another_copy_it_stays_damaged_and_is_never_served() -> None:
     async with running_story() as story:
         await with_value(story)
         damage(story)
-        repair = repair_at(story, nobody)
-        assert not await repair.mend(KEY)
+        mender = mender_at(story, nobody)
+        assert not await mender.mend(KEY)
+        assert mender.report() == DamageReport(found=1, left=1), "nobody has said that it is lost"
         with pytest.raises(CorruptRecord):
             site_of(story).get(b"a")
 
@@ -122,7 +135,7 @@ async def test_a_copy_that_was_altered_on_its_way_is_not_taken() -> None:
             found, data = await answer(node, message)
             return found, memoryview(b"P" + bytes(data)[1:])
 
-        assert not await repair_at(story, altered).mend(KEY)
+        assert not await mender_at(story, altered).mend(KEY)
 
 
 async def test_nothing_is_appended_while_an_entry_for_the_row_is_prepared() -> None:
@@ -132,8 +145,8 @@ async def test_nothing_is_appended_while_an_entry_for_the_row_is_prepared() -> N
         answer = await members(story)
         damage(story)
         before = site_of(story).journal.position()
-        repair = repair_at(story, answer, is_dirty=lambda shard, key: (shard, key) == (SHARD, KEY))
-        assert not await repair.mend(KEY)
+        mender = mender_at(story, answer, is_dirty=lambda shard, key: (shard, key) == (SHARD, KEY))
+        assert not await mender.mend(KEY)
         assert site_of(story).journal.position() == before
 
 
@@ -148,8 +161,102 @@ async def test_a_row_that_has_changed_while_the_copy_was_fetched_is_left_alone()
             await site_of(story).settled()
             return await answer(node, message)
 
-        assert not await repair_at(story, slow).mend(KEY)
+        mender = mender_at(story, slow)
+        assert await mender.mend(KEY), "what is there now can be read"
         assert site_of(story).get(b"a") == b"newer"
+        assert mender.report() == DamageReport(found=1)
+
+
+async def test_what_no_member_could_be_asked_for_is_mended_when_one_is_back() -> None:
+    async with running_story() as story:
+        await with_value(story)
+        answer = await members(story)
+        damage(story)
+        away = True
+
+        async def at_times(node: NodeId, message: ReadRecord) -> tuple[Message, memoryview]:
+            return await (nobody if away else answer)(node, message)
+
+        mender = mender_at(story, at_times)
+        assert not await mender.mend(KEY)
+        await mender.mend_left()
+        assert mender.report() == DamageReport(found=1, left=1), "found once, however often tried"
+        away = False
+        await mender.mend_left()
+        assert mender.report() == DamageReport(found=1, repaired=1)
+        assert site_of(story).get(b"a") == VALUE
+
+
+async def test_what_was_damaged_and_is_overwritten_is_not_left() -> None:
+    async with running_story() as story:
+        await with_value(story)
+        damage(story)
+        mender = mender_at(story, nobody)
+        assert not await mender.mend(KEY)
+        story.change(b"a", b"newer")
+        await site_of(story).settled()
+        await mender.mend_left()
+        assert mender.report() == DamageReport(found=1)
+
+
+async def test_only_what_every_member_has_damaged_is_called_lost(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with running_story() as story:
+        await with_value(story)
+        damage(story)
+
+        async def spoilt(node: NodeId, _message: ReadRecord) -> tuple[Message, memoryview]:
+            raise Damaged("here too")
+
+        async def one_is_away(node: NodeId, _message: ReadRecord) -> tuple[Message, memoryview]:
+            raise Damaged("here too") if node == SPOILT else Unavailable("away")
+
+        mender = mender_at(story, one_is_away)
+        assert not await mender.mend(KEY)
+        assert mender.report() == DamageReport(found=1, left=1)
+        assert "lost" not in caplog.text
+        mender = mender_at(story, spoilt)
+        assert not await mender.mend(KEY)
+        assert mender.report() == DamageReport(found=1, left=1, lost=1)
+        assert "lost: every copy of object b'a' in bucket 1 is damaged" in caplog.text
+
+
+async def test_the_only_copy_is_lost_when_it_is_damaged_but_not_when_the_disk_refuses_it() -> None:
+    row = ShardRow(Epoch(1), 0, HERE, MEMBERS[:1])
+    alone = ShardMap({POOL: Pool(POOL, 1, 0)}, {shard_id(POOL, 0): row})
+    async with running_story() as story:
+        await with_value(story)
+        story.disk.fail_when = refuse_reads
+        mender = mender_at(story, nobody, shard_map=alone)
+        assert not await mender.mend(KEY)
+        assert mender.report() == DamageReport(found=1, left=1)
+        story.disk.fail_when = None
+        await mender.mend_left()
+        assert mender.report() == DamageReport(found=1, passed=1)
+        damage(story)
+        assert not await mender.mend(KEY)
+        assert mender.report() == DamageReport(found=2, passed=1, left=1, lost=1)
+
+
+async def test_a_read_error_that_passes_is_counted_and_nothing_else() -> None:
+    async with running_story() as story:
+        await with_value(story)
+        mender = mender_at(story, nobody)
+        story.disk.fail_when = refuse_reads
+        with pytest.raises(UnreadableRecord):
+            site_of(story).get(b"a")
+        story.disk.fail_when = None
+        assert await mender.mend(KEY)
+        assert mender.report() == DamageReport(passed=1)
+
+
+async def test_a_member_whose_disk_refuses_to_read_does_not_call_its_copy_damaged() -> None:
+    async with running_story() as story:
+        await with_value(story)
+        story.disk.fail_when = refuse_reads
+        with pytest.raises(Unavailable):
+            await repair_at(story, nobody).answer(ReadRecord(KEY, Epoch(1), Seq(1)))
 
 
 async def test_a_member_answers_only_for_the_very_record() -> None:

@@ -24,6 +24,7 @@ from octad.chaos.shell.cluster import Shape
 from octad.chaos.shell.disk_faults import NotPossibleHere
 from octad.chaos.shell.process import ProcessFailed
 from octad.chaos.shell.run import RunOptions, run
+from octad.sharding.limits import REPLICAS_ALLOWED
 
 SOUND, VIOLATED, IMPOSSIBLE = 0, 1, 3
 
@@ -70,7 +71,9 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         "--seed", type=int, default=random.randrange(1_000_000), help="default: a random one"
     )
     verb.add_argument("--nodes", type=int, default=3, help="default: 3")
-    verb.add_argument("--replicas", type=int, choices=(2, 3), default=3, help="default: 3")
+    verb.add_argument(
+        "--replicas", type=int, choices=REPLICAS_ALLOWED, default=3, help="default: 3"
+    )
     verb.add_argument("--etcd", metavar="PROGRAM", help="an etcd to run in place of octad's store")
     verb.add_argument(
         "--keep", metavar="DIR", type=Path, help="where everything about the run stays"

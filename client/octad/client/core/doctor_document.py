@@ -12,12 +12,12 @@ import msgspec
 
 DOCTOR_PATH = "/cluster/v1/doctor"
 
-Urgency = Literal["unavailable", "at-risk", "to-do"]
-EXIT_CODES: dict[Urgency, int] = {"unavailable": 2, "at-risk": 2, "to-do": 1}
+Urgency = Literal["unavailable", "at-risk", "to-do", "note"]
+EXIT_CODES: dict[Urgency, int] = {"unavailable": 2, "at-risk": 2, "to-do": 1, "note": 0}
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One thing that is wrong, and what would put it right."""
+    """One thing that is wrong, and what would put it right; a note: good to know, nothing to do."""
 
     code: str
     urgency: Urgency
@@ -26,7 +26,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class DoctorDocument(msgspec.Struct, frozen=True):
-    """Nothing is known to be wrong when there are no findings."""
+    """Nothing is known to be wrong when there are no findings but notes."""
 
     findings: tuple[Finding, ...]
     age_s: float
@@ -39,8 +39,7 @@ def exit_code(document: DoctorDocument) -> int:
 
 def doctor_text(document: DoctorDocument) -> str:
     """Two lines for each finding."""
-    if not document.findings:
-        return "nothing is wrong\n"
-    return "".join(
+    told = "".join(
         f"{finding.urgency}: {finding.what}\n    {finding.fix}\n" for finding in document.findings
     )
+    return told if exit_code(document) else f"nothing is wrong\n{told}"

@@ -1,8 +1,18 @@
-"""Bytes and times as people read them; what is not known is said to be so."""
+"""Amounts as people read them; what is not known is said to be so."""
 
 from __future__ import annotations
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 node`, `3 nodes`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def shown_copies(count: int) -> str:
+    """`1 copy`, `3 copies`."""
+    return f"{count} {'copy' if count == 1 else 'copies'}"
 
 
 def shown_bytes(size: int | None) -> str:

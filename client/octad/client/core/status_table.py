@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from octad.client.core.shown_amounts import shown_bytes, shown_time
+from octad.client.core.shown_amounts import shown_bytes, shown_copies, shown_time
 from octad.client.core.status_document import (
     UNVERIFIED,
     ClusterStatus,
@@ -51,7 +51,8 @@ def _node_row(node: NodeStatus) -> tuple[str, ...]:
 
 def _pool_line(pool: PoolStatus) -> str:
     counts = [f"{count} {state}" for state, count in pool.shards.items() if count]
-    line = f"pool {pool.id}: {pool.replicas} copies, {1 << pool.depth} shards: {', '.join(counts)}"
+    kept = f"pool {pool.id}: {shown_copies(pool.replicas)}, {1 << pool.depth} shards"
+    line = f"{kept}: {', '.join(counts)}"
     return f"{line}; verified copies: {_verified(pool)}" if pool.copies else line
 
 

@@ -1,4 +1,4 @@
-"""What runs behind `octad watch`: one line for each change, or the documents as they come."""
+"""What runs behind `octad watch`: a summary and a line for each change, or the documents."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from octad.client.shell.command import CommandError
 from octad.client.shell.coordinator_calls import CallRefused, CoordinatorsUnreachable
 from octad.client.shell.membership.watching import watch_keys
 
+NAMED_MAX = 5
 _SIGNS = {"join": "+", "change": "~", "leave": "-"}
 
 
@@ -59,16 +60,34 @@ async def _watch(asked: Asked, prefix: str) -> None:
             if asked.as_json:
                 sys.stdout.write(msgspec.json.encode(document).decode() + "\n")
             else:
-                sys.stdout.writelines(_lines(document))
+                sys.stdout.writelines(lines_of(document))
             sys.stdout.flush()
 
 
-def _lines(document: EventsDocument) -> list[str]:
-    lines = [_line(event) for event in document.events]
-    if document.reset:
-        there = f"{len(lines)} {'key is' if len(lines) == 1 else 'keys are'} there"
-        lines.insert(0, f"{document.revision}  as of this revision, {there}:\n")
-    return lines
+def lines_of(document: EventsDocument) -> list[str]:
+    """For people: what is there already in short, then each change as it is."""
+    return _summary(document) if document.reset else [_line(event) for event in document.events]
+
+
+def _summary(document: EventsDocument) -> list[str]:
+    """A line for each kind: how many there are, and the first of them."""
+    kinds: dict[str, list[str]] = {}
+    for event in document.events:
+        kind, _, name = event.key.partition("/")
+        kinds.setdefault(kind, []).append(name)
+    there = [f"  {kind}: {_named(names)}\n" for kind, names in sorted(kinds.items())]
+    return [
+        f"{document.revision}  as of this revision there is{':' if there else ' nothing'}\n",
+        *there,
+        "from here on: + what came, ~ changed, - went (--json shows what is there in full)\n",
+    ]
+
+
+def _named(names: list[str]) -> str:
+    if names == [""]:
+        return "1"  # The key is the kind, as that of the leader.
+    more = ", …" if len(names) > NAMED_MAX else ""
+    return f"{len(names)} ({', '.join(names[:NAMED_MAX])}{more})"
 
 
 def _line(event: ClusterEvent) -> str:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from octad.client.core.shown_amounts import counted, shown_copies
 from octad.client.core.status_document import (
     UNVERIFIED,
     ClusterState,
@@ -222,31 +223,27 @@ def _pool_problems(pools: tuple[PoolStatus, ...]) -> list[str]:
     problems = []
     for pool in pools:
         if pool.nodes_missing:
-            nodes = _counted(pool.nodes_missing, "more node")
+            nodes = counted(pool.nodes_missing, "more node")
             problems.append(f"pool {pool.id} waits for {nodes} to join")
         if unavailable := pool.shards["unavailable"]:
             verb = "has" if unavailable == 1 else "have"
-            problems.append(f"{_counted(unavailable, 'shard')} {verb} no live primary")
+            problems.append(f"{counted(unavailable, 'shard')} {verb} no live primary")
         if blocked := pool.shards["writes-blocked"]:
             verb = "refuses" if blocked == 1 else "refuse"
-            problems.append(f"{_counted(blocked, 'shard')} {verb} writes: a member is down")
+            problems.append(f"{counted(blocked, 'shard')} {verb} writes: a member is down")
         if degraded := pool.shards["degraded"]:
             verb = "has" if degraded == 1 else "have"
             problems.append(
-                f"{_counted(degraded, 'shard')} {verb} fewer than {pool.replicas} copies"
+                f"{counted(degraded, 'shard')} {verb} fewer than {shown_copies(pool.replicas)}"
             )
     return problems
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _named(shards: Collection[str]) -> str:
     """`2 shards (0/1, 0/5)`."""
     names = list(shards)[:SHARDS_NAMED_MAX]
     more = ", …" if len(shards) > len(names) else ""
-    return f"{_counted(len(shards), 'shard')} ({', '.join(names)}{more})"
+    return f"{counted(len(shards), 'shard')} ({', '.join(names)}{more})"
 
 
 def _node_problems(nodes: tuple[NodeStatus, ...]) -> list[str]:

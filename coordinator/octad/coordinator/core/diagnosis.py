@@ -21,13 +21,14 @@ from octad.coordinator.core.placement_view import PlacementView, is_live
 from octad.coordinator.core.shard_wishes import NO_SPARE
 from octad.coordinator.core.spares import choose_spare
 from octad.sharding.ids import NodeId, ShardId, node_name, pool_of, shard_name
+from octad.sharding.pool_names import pool_names
 from octad.sharding.shard_map import ShardRow
 
 SHARDS_NAMED_MAX = 3
 FREE_SHARE_MIN = 0.1  # Of a disk; below, it is time to act.
 FREE_SHARE_TINY = 0.03  # Below, writes are about to be refused.
 STORE_OLD_S = 10.0
-_ORDER: dict[Urgency, int] = {"unavailable": 0, "at-risk": 1, "to-do": 2}
+_ORDER: dict[Urgency, int] = {"unavailable": 0, "at-risk": 1, "to-do": 2, "note": 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ def findings(known: Known) -> list[Finding]:
         *_refused_plans(known),
         *_unverified(known),
         *_being_copied(known),
+        *_one_copy(known),
     ]
     return sorted(found, key=lambda finding: _ORDER[finding.urgency])
 
@@ -207,6 +209,21 @@ def _being_copied(known: Known) -> Iterator[Finding]:
         )
 
 
+def _one_copy(known: Known) -> Iterator[Finding]:
+    """Said once, whatever there is of it: somebody chose it, and may have forgotten."""
+    pools = known.placement.cluster.pools.values()
+    names = pool_names(pools)
+    single = [names[pool.id] for pool in pools if pool.replicas == 1]
+    if single:
+        yield Finding(
+            "one-copy",
+            "note",
+            f"{', '.join(single)} keeps 1 copy, as asked for: what a lost disk held is lost",
+            "for data that must outlive a disk: octad pool create --replicas 3, then a bucket"
+            " there, and copy (a bucket never changes its pool)",
+        )
+
+
 # -- nodes -------------------------------------------------------------------------------------
 
 
@@ -338,17 +355,37 @@ def _read_only(known: Known) -> Iterator[Finding]:
 
 
 def _damaged(known: Known) -> Iterator[Finding]:
-    for node, records in sorted(known.copies.damaged.items()):
+    """Nobody is told to write again what may still come back."""
+    for node, damage in sorted(known.copies.damaged.items()):
         name = node_name(node)
-        yield Finding(
-            "damaged-records",
-            "at-risk",
-            f"{name} has found {_counted(records, 'damaged record')} on its disk that no other copy"
-            " has replaced so far: what was in there is not served from here",
-            f"start the nodes that are away; the log of {name} names the records ('quarantined',"
-            " 'no other copy'): write again what is lost. If it grows, replace the disk: octad node"
-            f" drain {name}",
-        )
+        replace = f"if it grows, replace the disk: octad node drain {name}"
+        if damage.lost:
+            yield Finding(
+                "lost-records",
+                "unavailable",
+                f"{_counted(damage.lost, 'record')} on the disk of {name} cannot be read, nor can"
+                " any other copy",
+                f"the log of {name} names the objects ('lost: every copy'): write these again, or"
+                f" delete them; {replace}",
+            )
+        if damage.left:
+            yield Finding(
+                "damaged-records",
+                "at-risk",
+                f"{_counted(damage.left, 'record')} on the disk of {name} cannot be read, and no"
+                " whole copy has come so far: nothing is known to be lost",
+                "start the nodes that are away: it is tried again every minute, and mended by"
+                f" itself; {replace}",
+            )
+        if damage.repaired or damage.passed:
+            yield Finding(
+                "disk-errors",
+                "note",
+                f"since {name} was started, its disk had {_counted(damage.passed, 'read error')}"
+                f" that passed, and {_counted(damage.repaired, 'damaged record')} that other"
+                " copies replaced: nothing of it is lost",
+                f"nothing; {replace}",
+            )
 
 
 def _disks(known: Known) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from octad.client.core.status_document import CopyingStatus
 from octad.coordinator.core.cluster_view import ClusterView
@@ -36,13 +37,22 @@ class CopyUnderWay:
         return max(0, self.bytes_total - self.bytes_done)
 
 
+class DiskDamage(NamedTuple):
+    """What a node says of its disk: records that are damaged now, and what was, since its start."""
+
+    left: int = 0  # No whole copy has come so far, but one may.
+    lost: int = 0  # Every copy is damaged.
+    repaired: int = 0
+    passed: int = 0  # Read errors after which all could be read.
+
+
 @dataclass(frozen=True, slots=True)
 class KnownCopies:
     """`verified` has every shard with a row. `missing`: copies that pools lack, verified or not."""
 
     verified: Mapping[ShardId, int | None]
     copying: tuple[CopyUnderWay, ...]
-    damaged: Mapping[NodeId, int]  # Records found damaged and not repaired.
+    damaged: Mapping[NodeId, DiskDamage]
     missing: int
     bytes_left: int | None  # Of all that is missing or moves; None where a size is unknown.
     void: Mapping[NodeId, tuple[ShardId, ...]] = field(default_factory=dict)
@@ -71,7 +81,7 @@ def known_copies(
     return KnownCopies(
         verified={shard: _verified(view, shard, current) for shard in view.rows},
         copying=copying,
-        damaged={n: said.damaged_records for n, said in current.items() if said.damaged_records},
+        damaged={n: damage for n, said in current.items() if any(damage := _damage(said))},
         missing=missing,
         bytes_left=bytes_left,
         void=_void(view, current),
@@ -94,6 +104,11 @@ def _indexes(view: ClusterView, reports: Reports, current: Reports) -> dict[Node
         for node, said in reports.items()
         if said.index and (node in current or (not said.boot and node not in view.nodes))
     }
+
+
+def _damage(said: NodeReport) -> DiskDamage:
+    left = said.damaged_records - said.lost_records
+    return DiskDamage(left, said.lost_records, said.repaired_records, said.passed_read_errors)
 
 
 def _void(view: ClusterView, current: Reports) -> dict[NodeId, tuple[ShardId, ...]]:

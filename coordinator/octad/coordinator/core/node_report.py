@@ -43,10 +43,13 @@ class NodeReport(msgspec.Struct, frozen=True):
     boot: str
     led: dict[str, VerifiedCopies]
     copying: dict[str, CopyReport]
-    damaged_records: int = 0  # Found on this node's disk since its start and not repaired.
+    damaged_records: int = 0  # On this node's disk, of which no whole copy has come so far.
     void: tuple[str, ...] = ()  # Shards that an operator recovered without what is here.
     failed: tuple[str, ...] = ()  # Shards whose replica here met a bug since the start.
     read_only: bool = False  # The disk is full: only what gives space back is taken.
     index: str = ""  # INDEX_REBUILDING, INDEX_LOST; empty: nothing is wrong with it.
     returning_bytes: int = 0  # Of a full disk: what was deleted and comes back by itself,
     returning_s: float = 0.0  # within about so long.
+    lost_records: int = 0  # Of the damaged: every member has answered that its copy is, too.
+    repaired_records: int = 0  # Since the start: brought back from another member.
+    passed_read_errors: int = 0  # Since the start: what could not be read could be read then.

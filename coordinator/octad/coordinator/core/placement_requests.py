@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from octad.client.core.shown_amounts import shown_copies
 from octad.coordinator.core.placement_messages import PlanRequest
 from octad.coordinator.core.placement_records import NodeSettings
 from octad.coordinator.core.placement_view import PlacementView, is_live, shards_of
@@ -267,7 +268,8 @@ def checked_new_pool(request: PlanRequest, view: PlacementView) -> PoolRecord:
     if usable < request.replicas:
         raise PlanRefused(
             "does-not-fit",
-            f"{request.replicas} copies need {request.replicas} nodes, {usable} can take data",
+            f"{usable} nodes can take data, a pool of {shown_copies(request.replicas)} needs"
+            f" {request.replicas}",
             "add nodes first",
         )
     number = max(view.cluster.pools, default=-1) + 1

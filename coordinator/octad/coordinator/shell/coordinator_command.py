@@ -10,6 +10,7 @@ import os
 
 from octad.client.core.address import DEFAULT_COORDINATOR_PORT
 from octad.client.shell.command import CommandError
+from octad.client.shell.private_files import keep_files_private
 from octad.coordinator.shell.rescue_verbs import add_rescue_verbs, run_rescue_verb
 from octad.sharding.limits import REPLICAS_ALLOWED
 
@@ -83,6 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     from octad.coordinator.shell.coordinator_process import CoordinatorOptions, run_coordinator
 
+    keep_files_private()
     run_coordinator(
         CoordinatorOptions(
             etcd=tuple(url.strip() for url in arguments.etcd.split(",")),

@@ -22,6 +22,7 @@ from octad.client.core.join_token import (
     decode_join_token,
     encode_join_token,
 )
+from octad.client.core.shown_amounts import shown_copies
 from octad.client.shell.command import CommandError
 from octad.client.shell.listener import listen_on
 from octad.client.shell.log_lines import set_up_logging
@@ -89,7 +90,7 @@ async def _run(options: CoordinatorOptions) -> None:
                 keys = await _create_unless_there(store, token, options)
             else:
                 await _check_cluster(store, token, options)
-            await _serve(store, token, store_address, listener, keys, options.nodes_expected)
+            await _serve(store, token, store_address, listener, keys, options)
         except StoreUnavailable as error:
             raise CommandError(
                 f"etcd does not answer at {_shown(options)} ({error})",
@@ -152,7 +153,7 @@ async def _serve(
     store_address: StoreAddress,
     listener: socket.socket,
     keys: tuple[str, str] | None,
-    nodes_expected: int,
+    options: CoordinatorOptions,
 ) -> None:
     """Until cancelled. `keys` are those of a cluster made just now."""
     address = Address(*listener.getsockname()[:2])
@@ -164,7 +165,7 @@ async def _serve(
             store_kind="etcd",
             address=str(address),
             version=version("octad"),
-            nodes_expected=nodes_expected,
+            nodes_expected=options.nodes_expected,
             checks_reach=True,
         ),
     )
@@ -172,7 +173,7 @@ async def _serve(
     try:
         await coordinator.start()
         await service.start(listener)
-        print(_greeting(token, address, keys), flush=True)
+        print(_greeting(token, address, keys, _copies(options)), flush=True)
         await asyncio.get_running_loop().create_future()
     finally:
         await service.stop()
@@ -190,11 +191,10 @@ async def _create(
     clusters = await clusters_in(store)
     if clusters:
         raise _cluster_exists(clusters, options)
-    replicas = options.replicas or REPLICAS_DEFAULT
     for attempt in range(_CREATE_ATTEMPTS):
         try:
             await create_cluster(
-                store, token, replicas, SHARD_DEPTH_DEFAULT, *keys, only_in_empty_store=True
+                store, token, _copies(options), SHARD_DEPTH_DEFAULT, *keys, only_in_empty_store=True
             )
             return keys
         except OtherCluster as error:
@@ -244,22 +244,31 @@ async def _check_cluster(store: ConfigStore, token: JoinToken, options: Coordina
         )
     if options.replicas not in (None, pool.replicas):
         raise CommandError(
-            f"cluster {token.cluster} keeps {pool.replicas} copies, not {options.replicas}",
-            "leave --replicas out",
+            f"cluster {token.cluster} keeps {shown_copies(pool.replicas)}, not {options.replicas}",
+            "leave --replicas out; what a bucket keeps is its pool's matter: octad pool create"
+            f" --replicas {options.replicas}, then a new bucket",
         )
     if options.access_key is not None and options.secret_key is not None:
         await ensure_access_key(store, token, options.access_key, options.secret_key)
 
 
-def _greeting(token: JoinToken, address: Address, keys: tuple[str, str] | None) -> str:
+def _copies(options: CoordinatorOptions) -> int:
+    return options.replicas or REPLICAS_DEFAULT
+
+
+def _greeting(
+    token: JoinToken, address: Address, keys: tuple[str, str] | None, replicas: int
+) -> str:
     where = f"http://{f'MACHINE:{address.port}' if address.is_wildcard else address}"
     cluster = f"coordinator of cluster {token.cluster}"
     lines = [f"octad {version('octad')}: {cluster} is ready at {where}"]
     if keys is not None:
         join_token = encode_join_token(token)
+        risk = ": what a lost disk held is lost" if replicas == 1 else ""
         lines += [
             "",
-            "A new cluster was made. Keep these, they are not shown again:",
+            f"A new cluster was made. It keeps {shown_copies(replicas)} of everything{risk}.",
+            "Keep these, they are not shown again:",
             f"  join token  {join_token}",
             f"  access key  {keys[0]}",
             f"  secret key  {keys[1]}",

@@ -1,4 +1,4 @@
-"""`octad pool ls|create`: pools keep two or three copies; a bucket belongs to one.
+"""`octad pool ls|create`: pools keep one to three copies; a bucket belongs to one.
 
 Exit codes: 0 done, 1 refused or not reachable.
 """

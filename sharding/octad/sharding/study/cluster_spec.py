@@ -13,6 +13,7 @@ from octad.sharding.limits import NODE_WEIGHT_MAX
 from octad.sharding.study.bad_input import BadInput
 
 STUDY_NODES_MAX = 10_000
+REPLICAS_STUDIED = 2, 3  # One copy has no partners, and nothing to compare.
 _STEP = re.compile(r"(?P<kind>[+x-])(?P<count>\d+)")
 
 

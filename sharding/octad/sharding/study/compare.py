@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from octad.sharding.limits import REPLICAS_ALLOWED
 from octad.sharding.study import progress
 from octad.sharding.study.bad_input import BadInput
 from octad.sharding.study.cluster_spec import (
+    REPLICAS_STUDIED,
     ClusterSpec,
     check_zones_reached,
     parse_node_counts,
@@ -34,7 +34,7 @@ KEYS_MAX = 10_000_000
 
 def compare(arguments: argparse.Namespace) -> None:
     """Everything is checked first, so that bad input writes nothing."""
-    replicas = whole(arguments.replicas, "--replicas", *REPLICAS_ALLOWED)
+    replicas = whole(arguments.replicas, "--replicas", *REPLICAS_STUDIED)
     counts = parse_node_counts(arguments.nodes, replicas)
     steps = parse_steps(arguments.steps)
     spec = ClusterSpec(parse_weights(arguments.weights), parse_zones(arguments.zones, replicas))

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from octad.sharding.limits import REPLICAS_ALLOWED
 from octad.sharding.study import progress
 from octad.sharding.study.bad_input import BadInput
+from octad.sharding.study.cluster_spec import REPLICAS_STUDIED
 from octad.sharding.study.durability import (
     copyset_count,
     loss_probability,
@@ -52,7 +52,7 @@ def simulate(arguments: argparse.Namespace) -> None:
 
 def parsed(arguments: argparse.Namespace) -> Life:
     """The arguments as numbers; raises BadInput."""
-    replicas = whole(arguments.replicas, "--replicas", *REPLICAS_ALLOWED)
+    replicas = whole(arguments.replicas, "--replicas", *REPLICAS_STUDIED)
     nodes = whole(arguments.nodes, "--nodes", 0, NODES_MAX)
     if nodes < replicas:
         raise BadInput(
@@ -137,7 +137,7 @@ def repair_text(life: Life) -> str:
     lines_ = [
         f"With repair in {life.repair_hours * 60:.0f} min, {life.afr:.0%} of nodes lost a year:"
     ]
-    for replicas in REPLICAS_ALLOWED:
+    for replicas in REPLICAS_STUDIED:
         lost = loss_probability(replicas, life.afr, life.repair_hours)
         lines_.append(f"  {replicas}x loses a set with {lost:.1e} a year: {nines(lost):.1f} nines")
     for afr in (0.02, 0.04, 0.08):
@@ -191,7 +191,7 @@ def figures_of(years: Sequence[Year]) -> dict[str, Figure]:
             [h * 60 for h in hours],
             [nines(loss_probability(replicas, afr, h)) for h in hours],
         )
-        for replicas in REPLICAS_ALLOWED
+        for replicas in REPLICAS_STUDIED
         for afr in (0.02, 0.04, 0.08)
     }
     sets = [2**power for power in range(4, 19)]

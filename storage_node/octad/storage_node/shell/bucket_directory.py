@@ -95,6 +95,11 @@ class BucketDirectory:
         known = self._by_id.get(bucket)
         return known.pool if known is not None else None
 
+    def name_of(self, bucket: BucketId) -> str:
+        """Its name, or what is known of one that the cache does not have."""
+        known = self._by_id.get(bucket)
+        return f"number {bucket}" if known is None else known.name
+
     async def wait_until_closed(self, bucket: BucketId) -> None:
         """Returns once this node knows that `bucket` takes no new keys."""
         await self.refresh()

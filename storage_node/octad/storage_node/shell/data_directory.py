@@ -26,6 +26,7 @@ from pathlib import Path
 
 import msgspec
 
+from octad.client.core.shown_command import shown_path
 from octad.sharding.ids import NodeId, node_name
 from octad.sharding.limits import DISK_FREE_BYTES_MIN, MIB
 from octad.storage_node.core.record_format import Identity
@@ -130,17 +131,20 @@ class DataDirectory:
         """Lock `path`, made when absent, for `node` (None: whoever it belongs to) of `cluster`."""
         disk = disk or Disk()
         try:
+            if LOCK_NAME not in _names(disk, path):  # What is refused is left as it was.
+                _checked_superblock(disk, path, cluster, node)
             disk.make_directory(path)
             lock = _locked(disk, path)
             try:
                 superblock = _checked_superblock(disk, path, cluster, node)
                 _check_original(disk, path, lock)
                 _mark_in_use(disk, lock)
+                disk.close_to_others(path)
             except BaseException:
                 disk.close(lock)
                 raise
         except OSError as error:
-            raise _explained(path, error) from error
+            raise explained(path, error) from error
         return cls(path, disk, lock, superblock)
 
     @property
@@ -195,7 +199,7 @@ class DataDirectory:
             self._disk.sync_directory(self.path)
             self._disk.sync_directory(self.path.parent)
         except OSError as error:
-            raise _explained(self.path, error) from error
+            raise explained(self.path, error) from error
         self._superblock = superblock
 
     def close(self) -> None:
@@ -258,18 +262,36 @@ def _checked_superblock(
 
 
 def _check_new(disk: Disk, path: Path) -> None:
-    foreign = sorted(set(disk.names(path)) - _HARMLESS)
+    foreign = sorted(set(_names(disk, path)) - _HARMLESS)
     if foreign:
         raise ForeignDirectory(
             f"{path} is not empty ({foreign[0]} is in it) and has no {SUPERBLOCK_NAME}",
             "name an empty or a new directory with --data",
         )
-    free = disk.free_bytes(path)
+    free = _free_bytes(disk, path)
     if free < DISK_FREE_BYTES_MIN:
         raise TooLittleSpace(
             f"{path} has {free // MIB} MiB free, a node needs {DISK_FREE_BYTES_MIN // MIB}",
             "make room, or name a directory on another disk with --data",
         )
+
+
+def _names(disk: Disk, path: Path) -> list[str]:
+    """What is in `path`, which need not be there yet."""
+    try:
+        return disk.names(path)
+    except FileNotFoundError:
+        return []
+
+
+def _free_bytes(disk: Disk, path: Path) -> int:
+    """Where `path` is, or is going to be made."""
+    try:
+        return disk.free_bytes(path)
+    except FileNotFoundError:
+        if path == path.parent:
+            raise
+        return _free_bytes(disk, path.parent)
 
 
 def _locked(disk: Disk, path: Path) -> int:
@@ -310,27 +332,36 @@ def _lock_fields(disk: Disk, lock: int) -> list[str]:
     return disk.read(lock, _LOCK_BYTES_MAX, 0).decode("ascii", "replace").split()
 
 
-def _explained(path: Path, error: OSError) -> Exception:
+def explained(path: Path, error: OSError) -> Exception:
     """The error that a user can act on, or `error` itself where octad knows nothing better."""
     match error.errno:
         case errno.EACCES | errno.EPERM:
             return NoPermission(
                 f"no permission to write to {error.filename or path}",
-                f"run `chown -R $(id -u) {path}` as root, or name another directory with --data",
+                f"run `sudo chown -R $(id -u) {shown_path(path)}`, or name another directory with"
+                " --data",
             )
         case errno.EROFS:
             return ReadOnly(
                 f"{path} is on a file system that is mounted read-only",
                 f"run `mount -o remount,rw` on it, or name another directory with --data ({error})",
             )
-        case errno.ENOTDIR | errno.EEXIST:
-            return NotADirectory(
-                f"{path} is not a directory, or lies below a file",
-                "name a directory with --data",
-            )
+        case errno.ENOTDIR | errno.EEXIST | errno.ELOOP:
+            return NotADirectory(_what_is_there(path), "name a directory with --data")
         case errno.ENOSPC | errno.EDQUOT:
             return TooLittleSpace(
                 f"the disk of {path} is full",
                 "make room, or name a directory on another disk with --data",
             )
     return error
+
+
+def _what_is_there(path: Path) -> str:
+    """Why there can be no directory `path`."""
+    for above in (*reversed(path.parents), path):
+        if above.is_symlink() and not above.exists():
+            return f"{above} is a link that leads nowhere"
+        if above.exists() and not above.is_dir():
+            below = "" if above == path else f": there can be no {path}"
+            return f"{above} is a file, not a directory{below}"
+    return f"{path} is not a directory"

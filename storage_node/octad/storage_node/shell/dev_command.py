@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from octad.client.shell.command import CommandError
+from octad.client.shell.private_files import keep_files_private
 from octad.sharding.limits import REPLICAS_ALLOWED
 from octad.storage_node.shell.node_command import body_budget_bytes
 
@@ -26,7 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--nodes", metavar="N", type=int, help="how many nodes (default: 3)")
     parser.add_argument(
-        "--replicas", type=int, choices=REPLICAS_ALLOWED, help="copies of everything (default: 3)"
+        "--replicas",
+        type=int,
+        choices=REPLICAS_ALLOWED,
+        help="copies of everything (default: 3, or as many as there are nodes)",
     )
     parser.add_argument(
         "--s3-port",
@@ -67,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.body_budget is not None:
         body_budget_bytes(arguments.body_budget)
-
+    keep_files_private()
     return run_dev(
         DevOptions(
             data=arguments.data.absolute(),

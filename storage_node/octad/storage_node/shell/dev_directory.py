@@ -22,9 +22,16 @@ from pathlib import Path
 import msgspec
 
 from octad.client.core.join_token import encode_join_token
+from octad.client.core.shown_amounts import counted, shown_copies
+from octad.client.core.shown_command import shown_path
 from octad.client.shell.command import CommandError
+from octad.client.shell.private_files import close_to_others
 from octad.coordinator.shell.create_cluster import new_access_key, new_join_token
-from octad.storage_node.shell.data_directory import SUPERBLOCK_NAME
+from octad.storage_node.shell.data_directory import (
+    SUPERBLOCK_NAME,
+    DataDirectoryError,
+    explained,
+)
 
 FORMAT_VERSION = 1
 CLUSTER_FILE = "cluster.json"
@@ -32,7 +39,7 @@ RUNNING_FILE = "dev.json"
 LOCK_FILE = "LOCK"
 NODES_DEFAULT = 3
 REPLICAS_DEFAULT = 3
-REPLICAS_MIN = 2
+NODES_MIN = 1
 _PORTS = range(10_000, 20_000)
 
 
@@ -78,13 +85,11 @@ class DevDirectory:
     def __init__(self, path: Path, *, fresh: bool) -> None:
         self.path = path
         try:
+            self._check(fresh)  # What is refused is left as it was.
             path.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(path / LOCK_FILE, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise CommandError(
-                f"cannot use {path}: {error.strerror}",
-                "choose another --data DIR, or mend its permissions",
-            ) from error
+            raise _refusal(path, error) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -94,6 +99,7 @@ class DevDirectory:
             ) from error
         if fresh:
             self._empty()
+        close_to_others(path)
 
     def close(self) -> None:
         """Let go of the directory."""
@@ -110,7 +116,6 @@ class DevDirectory:
         """The cluster that is here, or a new one of this shape; written back either way."""
         known = self._read()
         if known is None:
-            self._refuse_foreign()
             known = _new_cluster(nodes, replicas, keys, etcd)
         else:
             _check_same(known, self.path, nodes, replicas, etcd)
@@ -161,17 +166,20 @@ class DevDirectory:
                 "put back what it was: it has the cluster's join token and keys",
             ) from error
 
-    def _refuse_foreign(self) -> None:
+    def _check(self, fresh: bool) -> None:
+        """Nobody's but ours, or empty, or not there yet. Raises OSError, CommandError."""
+        if not self.path.is_dir():
+            return  # It will be made, or that says why not.
+        if not fresh:
+            self._read()
         others = sorted(entry.name for entry in self.path.iterdir() if entry.name != LOCK_FILE)
-        if others:
+        if others and CLUSTER_FILE not in others:
             raise CommandError(
                 f"{self.path} is not empty ({', '.join(others[:3])}) and no octad dev made it",
                 "choose another --data DIR",
             )
 
     def _empty(self) -> None:
-        if not (self.path / CLUSTER_FILE).exists():
-            self._refuse_foreign()
         for entry in self.path.iterdir():
             if entry.is_dir():
                 shutil.rmtree(entry)
@@ -192,6 +200,13 @@ class DevDirectory:
             os.fsync(directory)
         finally:
             os.close(directory)
+
+
+def _refusal(path: Path, error: OSError) -> CommandError:
+    told = explained(path, error)
+    if isinstance(told, DataDirectoryError):
+        return CommandError(told.what, told.fix)
+    return CommandError(f"cannot use {path}: {error.strerror}", "choose another --data DIR")
 
 
 def free_ports(count: int, others: Collection[int] = ()) -> list[int]:
@@ -215,15 +230,15 @@ def free_ports(count: int, others: Collection[int] = ()) -> list[int]:
 def check_shape(nodes: int | None, replicas: int | None) -> tuple[int, int]:
     """The shape of a new cluster; raises CommandError for one that cannot be."""
     nodes = NODES_DEFAULT if nodes is None else nodes
-    if nodes < REPLICAS_MIN:
+    if nodes < NODES_MIN:
         raise CommandError(
-            f"{nodes} nodes cannot hold {REPLICAS_MIN} copies", "give --nodes 2 or more", 2
+            f"{nodes} nodes cannot hold a copy", f"give --nodes {NODES_MIN} or more", 2
         )
     replicas = min(REPLICAS_DEFAULT, nodes) if replicas is None else replicas
     if nodes < replicas:
         raise CommandError(
-            f"{nodes} nodes cannot hold {replicas} copies",
-            f"give --nodes {replicas} or more, or --replicas 2",
+            f"{counted(nodes, 'node')} cannot hold {replicas} copies",
+            f"give --nodes {replicas} or more, or --replicas {nodes}",
             2,
         )
     return nodes, replicas
@@ -255,8 +270,9 @@ def _check_same(
     """What was chosen once stays: only nodes may be added, and an etcd may be elsewhere now."""
     if replicas not in (None, known.replicas):
         raise CommandError(
-            f"the cluster in {path} keeps {known.replicas} copies, not {replicas}",
-            "leave --replicas out",
+            f"the cluster in {path} keeps {shown_copies(known.replicas)}, not {replicas}",
+            "leave --replicas out; what a bucket keeps is its pool's matter: start it, then octad"
+            f" pool create --replicas {replicas} --data {shown_path(path)}, a new bucket, copy",
         )
     if etcd and not known.etcd:
         raise CommandError(f"the cluster in {path} has a store of its own", "leave --etcd out")

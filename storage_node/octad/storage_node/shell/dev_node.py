@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from octad.client.core.shown_command import shown_command
 from octad.client.shell.log_file import LOG_FILE_VARIABLE, open_log
 from octad.coordinator.core.cluster_status import NodeFailure
 from octad.coordinator.store.interface import StoreUnavailable
@@ -289,10 +290,11 @@ class NodeProcess:
             self._around.say(f"that {self.place} is {node_name(node)} now cannot be kept: {error}")
         if former:
             old = node_name(NodeId(former))
+            forget = shown_command("octad", "node", "remove", old, "--data", self._directory.path)
             self._around.say(
                 f"{old} has lost its data: it comes back as {node_name(node)}, a new node, and is "
                 "filled again from the others; once octad status says that every copy is there, "
-                f"forget the old one: octad node remove {old} --data {self._directory.path}"
+                f"forget the old one: {forget}"
             )
         elif node != self._number:
             self._around.say(

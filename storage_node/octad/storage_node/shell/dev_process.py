@@ -23,6 +23,8 @@ from pathlib import Path
 import uvloop
 
 from octad.client.core.join_token import JoinToken, decode_join_token
+from octad.client.core.shown_amounts import counted, shown_copies
+from octad.client.core.shown_command import shown_command
 from octad.client.shell.command import CommandError
 from octad.client.shell.coordinator_option import DEV_STORE_FILE
 from octad.client.shell.listener import listen_on
@@ -53,8 +55,10 @@ from octad.coordinator.store.sqlite_log import (
 from octad.sharding.ids import NodeId, shard_id
 from octad.sharding.limits import SHARD_DEPTH_DEFAULT
 from octad.storage_node.shell.death_record import record_death
+from octad.storage_node.shell.dev_copies import copies_line, way_to_more_copies
 from octad.storage_node.shell.dev_directory import (
     CLUSTER_FILE,
+    REPLICAS_DEFAULT,
     RUNNING_FILE,
     DevCluster,
     DevDirectory,
@@ -440,16 +444,21 @@ def _greeting(
     first, last = options.s3_port, options.s3_port + cluster.nodes - 1
     serving = [node for node in nodes if node.ready]
     endpoint = f"http://{serving[0].s3}"
+    ports = f" (any port from {first} to {last}: every node serves everything)"
     octad = sys.argv[0] if Path(sys.argv[0]).name == "octad" else "octad"
+    status = shown_command(octad, "status", "--data", options.data)
+    more: list[str] = []
+    if options.nodes and not options.replicas and cluster.nodes >= REPLICAS_DEFAULT:
+        more = way_to_more_copies(cluster, octad, options.data)
     return f"""\
-octad {version("octad")} is ready: {_shown_count(nodes)}, {cluster.replicas} copies of everything \
-({took_s:.1f} s)
+octad {version("octad")} is ready: {_shown_count(nodes)}, {shown_copies(cluster.replicas)} \
+of everything ({took_s:.1f} s)
 {_missing(nodes)}
-  S3           {endpoint} (any port from {first} to {last}: every node serves everything)
+  S3           {endpoint}{ports if last > first else ""}
   access key   {cluster.access_key}
   secret key   {cluster.secret_key}
   data         {options.data}
-  status       {octad} status --data {options.data}   (coordinator: {url})
+{copies_line(cluster)}  status       {status}   (coordinator: {url})
 
 for every client:
   export AWS_ACCESS_KEY_ID={cluster.access_key} AWS_SECRET_ACCESS_KEY={cluster.secret_key} \
@@ -466,12 +475,14 @@ boto3:
 rclone:
   rclone --s3-provider Other --s3-env-auth --s3-endpoint {endpoint} ls :s3:demo
 
-Ctrl-C stops it; the data stays."""
+{"".join(f"{line}{chr(10)}" for line in more)}Ctrl-C stops it; the data stays."""
 
 
 def _shown_count(nodes: list[NodeProcess]) -> str:
     serving = sum(node.ready for node in nodes)
-    return f"{serving} nodes" if serving == len(nodes) else f"{serving} of {len(nodes)} nodes"
+    if serving == len(nodes):
+        return counted(serving, "node")
+    return f"{serving} of {counted(len(nodes), 'node')}"
 
 
 def _missing(nodes: list[NodeProcess]) -> str:

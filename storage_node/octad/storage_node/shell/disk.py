@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from octad.client.shell.private_files import close_to_others
 from octad.storage_node.core.unwritten_memory import unwritten
 
 _BUFFERS_MAX = 1024  # IOV_MAX on Linux and macOS.
@@ -164,6 +165,10 @@ class Disk:
     def make_directory(self, path: Path) -> None:
         """Nothing happens when it is there."""
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def close_to_others(self, directory: Path) -> None:
+        """What is in it is its owner's alone from now on, as far as that can be."""
+        close_to_others(directory)
 
     def names(self, directory: Path) -> list[str]:
         return [entry.name for entry in directory.iterdir()]

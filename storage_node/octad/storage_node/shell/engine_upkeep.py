@@ -24,8 +24,8 @@ from octad.storage_node.shell.compactor import Compactor
 from octad.storage_node.shell.counted_index import CountedIndex
 from octad.storage_node.shell.journal import Journal
 from octad.storage_node.shell.journal_errors import CorruptRecord
-from octad.storage_node.shell.record_repair import RecordRepair
-from octad.storage_node.shell.scrubber import Scrubber, no_repair
+from octad.storage_node.shell.record_mender import DamageReport, RecordMender
+from octad.storage_node.shell.scrubber import Scrubber
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +41,7 @@ class EngineReport(msgspec.Struct, frozen=True):
     freed_bytes: int
     scrubbed_bytes: int
     scrub_rounds: int
-    damaged_records: int
-    repaired_records: int
+    damage: DamageReport
 
 
 class EngineUpkeep:
@@ -53,24 +52,23 @@ class EngineUpkeep:
         journal: Journal,
         index: CountedIndex,
         is_dirty: Callable[[ShardId, bytes], bool],
-        repair: RecordRepair | None = None,
+        mender: RecordMender,
         reader_pin_s: float = READER_PIN_S,
     ) -> None:
         self._journal = journal
         self._index = index
-        self._repair = repair
-        fetch = no_repair if repair is None else repair.fetch
-        self.scrubber = Scrubber(journal, index, fetch, is_dirty)
+        self._mender = mender
+        self.scrubber = Scrubber(journal, index, mender)
         self.compactor = Compactor(journal, index, is_dirty, self._damaged, reader_pin_s)
 
     async def run(self) -> None:
         """All of it, until cancelled. A failure of the journal ends it: the node goes down then."""
-        await asyncio.gather(self._flush_in_time(), self.compactor.run(), self.scrubber.run())
+        await asyncio.gather(
+            self._flush_in_time(), self.compactor.run(), self.scrubber.run(), self._mender.run()
+        )
 
     def report(self) -> EngineReport:
         ledger, compactor, scrubber = self._index.ledger, self.compactor, self.scrubber
-        met = {} if self._repair is None else self._repair.damaged
-        mended = 0 if self._repair is None else self._repair.repaired_records
         return EngineReport(
             live_bytes=ledger.live_bytes(),
             written_bytes=ledger.written_bytes(),
@@ -80,8 +78,7 @@ class EngineUpkeep:
             freed_bytes=compactor.freed_bytes,
             scrubbed_bytes=scrubber.bytes_read,
             scrub_rounds=scrubber.state.rounds,
-            damaged_records=len(scrubber.quarantined.keys() | met.keys()),
-            repaired_records=scrubber.repaired_records + mended,
+            damage=self._mender.report(),
         )
 
     async def _flush_in_time(self) -> None:

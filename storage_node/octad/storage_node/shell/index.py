@@ -32,6 +32,7 @@ from rocksdict import (
     WriteOptions,
 )
 
+from octad.client.core.shown_command import shown_command
 from octad.client.shell.open_files import none_left
 from octad.sharding.limits import (
     INDEX_BLOCK_BYTES,
@@ -71,7 +72,8 @@ class IndexDamaged(Exception):
 
     def __init__(self, directory: Path, why: str) -> None:
         self.what = f"{directory} cannot be opened ({why})"
-        self.fix = f"run `octad index rebuild {directory.parent}` to make it anew from the journal"
+        rebuild = shown_command("octad", "index", "rebuild", directory.parent)
+        self.fix = f"run `{rebuild}` to make it anew from the journal"
         super().__init__(f"{self.what}; {self.fix}")
 
 

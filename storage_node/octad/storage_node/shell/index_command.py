@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from octad.client.shell.command import CommandError
+from octad.client.shell.private_files import keep_files_private
 
 if TYPE_CHECKING:
     from octad.storage_node.shell.data_directory import DataDirectory
@@ -33,6 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     from octad.storage_node.shell.index import IndexFailed
     from octad.storage_node.shell.journal_errors import JournalDamage
 
+    keep_files_private()
     disk, path = Disk(), arguments.directory
     try:
         superblock = read_superblock(disk, path) if path.is_dir() else None

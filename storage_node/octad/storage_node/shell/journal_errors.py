@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from octad.client.core.shown_command import shown_command
+
 
 class JournalDamage(Exception):
     """Base of what makes a journal unreadable from some place on.
@@ -28,7 +30,11 @@ class CorruptRecord(JournalDamage):
 
 
 class UnreadableRecord(CorruptRecord):
-    """The disk refuses to read the bytes: never taken for a torn tail."""
+    """The disk refuses to read `length` bytes: never taken for a torn tail, and it may pass."""
+
+    def __init__(self, file: Path, offset: int, why: str, length: int = 0) -> None:
+        super().__init__(file, offset, why)
+        self.length = length
 
 
 class SegmentMissing(JournalDamage):
@@ -46,7 +52,8 @@ class IndexBehind(JournalDamage):
         super().__init__(
             f"the index in {data} is older than the journal beside it, or was lost: it lacks "
             f"{lacks}, compacted away since",
-            f"run `octad index rebuild {data}` to make it anew from the journal",
+            f"run `{shown_command('octad', 'index', 'rebuild', data)}` to make it anew from the"
+            " journal",
         )
 
 

@@ -67,6 +67,7 @@ from octad.storage_node.shell.node_metrics import NodeMetrics, PeerCounts
 from octad.storage_node.shell.patience import now
 from octad.storage_node.shell.peer_tls import TlsContexts
 from octad.storage_node.shell.peers import Peers
+from octad.storage_node.shell.record_mender import RecordMender
 from octad.storage_node.shell.record_repair import RecordRepair
 from octad.storage_node.shell.routing import ShardClient, ShardServer
 from octad.storage_node.shell.row_changes import RowChanges
@@ -200,13 +201,14 @@ class Node:
         objects = ClusterObjects(
             self._client, service, self._buckets, pools, self._next_request_id, budget
         )
-        repair = RecordRepair(
-            self.id, self._journal, self._index, shard_map, self._client.call, self._host.is_dirty
+        repair = RecordRepair(self.id, self._journal, self._index, shard_map, self._client.call)
+        mender = RecordMender(
+            self._journal, self._index, self._host.is_dirty, repair.fetch, self._buckets.name_of
         )
-        self._server.mend = repair.mend
+        self._server.mend = mender.mend
         waits = waits_of(os.environ.get(WAITS_VARIABLE))
         self._upkeep = EngineUpkeep(
-            self._journal, self._index, self._host.is_dirty, repair, waits.reader_pin_s
+            self._journal, self._index, self._host.is_dirty, mender, waits.reader_pin_s
         )
         self._extents = ExtentUpkeep(
             self._host,
@@ -319,7 +321,7 @@ class Node:
             self._host,
             self._comparer.verified,
             self._copier.progress,
-            lambda: self._upkeep.report().damaged_records - self._upkeep.report().repaired_records,
+            lambda: self._upkeep.report().damage,
             self._journal.room.is_full,
             lambda: self._index_state,
             lambda: returning_space(self._index.ledger, *self._extents.collector.waiting()),

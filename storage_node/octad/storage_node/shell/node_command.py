@@ -12,6 +12,7 @@ from pathlib import Path
 
 from octad.client.core.address import DEFAULT_COORDINATOR_PORT
 from octad.client.shell.command import CommandError
+from octad.client.shell.private_files import keep_files_private
 from octad.coordinator.shell.node_verbs import add_node_verbs, run_node_verb
 from octad.sharding.limits import BODY_BUDGET_BYTES, BODY_BUDGET_BYTES_MIN, MIB
 
@@ -132,6 +133,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     from octad.storage_node.shell.node_process import NodeOptions, run_node
 
+    keep_files_private()
     supervisor, report = os.environ.get(SUPERVISOR_VARIABLE), os.environ.get(REPORT_VARIABLE)
     return run_node(
         NodeOptions(

@@ -121,6 +121,7 @@ def _of_engine(report: EngineReport) -> Iterator[Metric]:
         "octad_journal_written_bytes": ("Records of ended segments.", report.written_bytes),
         "octad_journal_segments": ("Segments with records.", report.segments),
         "octad_disk_free_bytes": ("Free on the disk of the journal.", report.free_bytes),
+        "octad_damaged_records": ("Damaged now, without a whole copy so far.", report.damage.left),
     }
     for name, (meaning, value) in gauges.items():
         yield gauge(name, meaning, value)
@@ -129,8 +130,9 @@ def _of_engine(report: EngineReport) -> Iterator[Metric]:
         "octad_compaction_freed_bytes": ("Given back.", report.freed_bytes),
         "octad_scrub_read_bytes": ("Verified.", report.scrubbed_bytes),
         "octad_scrub_rounds": ("Times that everything was verified.", report.scrub_rounds),
-        "octad_scrub_damaged_records": ("Found damaged.", report.damaged_records),
-        "octad_scrub_repaired_records": ("Brought from a member.", report.repaired_records),
+        "octad_scrub_damaged_records": ("Found damaged.", report.damage.found),
+        "octad_scrub_repaired_records": ("Brought from a member.", report.damage.repaired),
+        "octad_read_errors_passed": ("Read errors that passed.", report.damage.passed),
     }
     for name, (meaning, value) in counters.items():
         yield CounterMetricFamily(name, meaning, value=value)

@@ -35,14 +35,12 @@ from octad.storage_node.core.messages import Message
 from octad.storage_node.core.object_store import Damaged, StoreError, Unavailable
 from octad.storage_node.core.record_format import (
     REQUEST_ID_BYTES,
-    Position,
     Record,
     RecordKind,
-    start_of,
 )
 from octad.storage_node.shell.counted_index import CountedIndex
 from octad.storage_node.shell.journal import Journal
-from octad.storage_node.shell.journal_errors import CorruptRecord, JournalFull
+from octad.storage_node.shell.journal_errors import CorruptRecord, UnreadableRecord
 from octad.storage_node.shell.peer_connection import Buffer
 
 log = logging.getLogger(__name__)
@@ -60,7 +58,12 @@ class Repaired(msgspec.Struct, frozen=True):
     data: bytes
 
 
-# Brings the record of (index key, epoch, seq) from another member; None when nobody has it.
+class RecordLost(Exception):
+    """Everybody who may have the record was asked, and has a damaged one."""
+
+
+# Brings the record of (index key, epoch, seq) from another member; None when nobody who can be
+# asked now has it whole. Raises RecordLost.
 Repair: TypeAlias = Callable[[bytes, Epoch, Seq], Awaitable[Repaired | None]]
 
 
@@ -102,7 +105,7 @@ async def replace_record(
 
 
 class RecordRepair:
-    """See the module. `fetch` is the scrubber's Repair, `mend` is for a read that met damage."""
+    """See the module. `fetch` is a Repair; `answer` is what it gets from others."""
 
     def __init__(
         self,
@@ -111,33 +114,33 @@ class RecordRepair:
         index: CountedIndex,
         shard_map: ShardMap,
         call: Call,
-        is_dirty: IsDirty,
     ) -> None:
         self._node = node
         self._journal = journal
         self._index = index
         self._map = shard_map
         self._call = call
-        self._is_dirty = is_dirty
-        self._one_at_a_time = asyncio.Lock()
-        self.damaged: dict[Position, CorruptRecord] = {}  # Met by reads.
-        self.repaired_records = 0  # For reads.
 
     # -- asking --------------------------------------------------------------------------------
 
     async def fetch(self, key: bytes, epoch: Epoch, seq: Seq) -> Repaired | None:
-        """The record from the first member that has it whole."""
+        """The record from the first member that has it whole. Raises RecordLost."""
+        everywhere_damaged = True
         for node in self._others(key):
             try:
                 message = ReadRecord(key, epoch, seq)
                 answer, data = await self._call(node, message, b"", limits.READ_TIMEOUT_S)
             except StoreError as error:
+                everywhere_damaged = everywhere_damaged and isinstance(error, Damaged)
                 log.info("n%d has no copy of %s (seq %d): %s", node, key.hex(), seq, error)
                 continue
             assert isinstance(answer, RecordRead)
             if _checksum(answer.metadata, data) == answer.checksum:
                 return Repaired(answer.shard, RecordKind(answer.kind), answer.metadata, bytes(data))
+            everywhere_damaged = False
             log.error("n%d's copy of %s (seq %d) does not match", node, key.hex(), seq)
+        if everywhere_damaged:
+            raise RecordLost
         return None
 
     def _others(self, key: bytes) -> Iterable[NodeId]:
@@ -156,39 +159,6 @@ class RecordRepair:
         others.pop(self._node, None)
         return others
 
-    # -- mending -------------------------------------------------------------------------------
-
-    async def mend(self, key: bytes) -> bool:
-        """See to it that the record of the row at `key` can be read; False: it stays damaged."""
-        async with self._one_at_a_time:
-            stored = self._index.get(key)
-            if stored is None:
-                return True
-            row = decode_ordered(stored)
-            try:
-                await asyncio.to_thread(self._journal.read, row.location)
-            except CorruptRecord as error:
-                return await self._mend(key, row, error)
-            return True
-
-    async def _mend(self, key: bytes, row: Ordered, error: CorruptRecord) -> bool:
-        if start_of(row.location) not in self.damaged:
-            self.damaged[start_of(row.location)] = error
-            log.error("a read met damage: %s", error)
-        repaired = await self.fetch(key, row.epoch, row.seq)
-        if repaired is None:
-            log.error("no other copy of %s (seq %d) was found", key.hex(), row.seq)
-            return False
-        try:
-            done = await replace_record(
-                self._journal, self._index, self._is_dirty, key, row, repaired
-            )
-        except JournalFull as full:
-            log.error("no room to repair %s: %s", key.hex(), full)
-            return False
-        self.repaired_records += done
-        return done
-
     # -- answering -----------------------------------------------------------------------------
 
     async def answer(self, message: Message) -> tuple[Message, memoryview]:
@@ -200,6 +170,8 @@ class RecordRepair:
             raise Unavailable("the row here is another one")
         try:
             record: Record = await asyncio.to_thread(self._journal.read, row.location)
+        except UnreadableRecord as error:  # That may pass.
+            raise Unavailable(str(error)) from error
         except CorruptRecord as error:
             raise Damaged(str(error)) from error
         original = original_of(row.location, record)

@@ -1,10 +1,9 @@
 """Reads every record again within a period, so that damage is found while good copies exist.
 
 A round goes through all ended segments, oldest first, at the rate that ends it in time; how far it
-is stands in the index and survives restarts. A bad record is *quarantined*: it is logged with file
-and offset, counted, never served (reads check the same checksum) and its segment not given up. The
-rows that point at it are handed to `repair`, which brings the record from another member; it is
-appended as a copy and the rows move there (`record_repair.py`).
+is stands in the index and survives restarts. What cannot be read is *quarantined*: it is logged
+with file and offset, never served (reads check the same checksum) and its segment not given up. The
+rows that point there are handed to the mender, one by one (`record_mender.py`).
 """
 
 from __future__ import annotations
@@ -17,14 +16,12 @@ import msgspec
 
 from octad.client.shell.open_files import none_left
 from octad.client.shell.seldom_log import SeldomLog
-from octad.sharding.ids import Epoch, Seq, ShardId
 from octad.sharding.limits import SCRUB_BYTES_PER_S_MIN, SCRUB_PERIOD_S, SCRUB_STEP_BYTES
 from octad.storage_node.core.index_format import (
     ROW_TABLES,
     SCRUBBED_KEY,
-    Ordered,
     ScrubState,
-    decode_ordered,
+    decode_located,
     decode_scrub_state,
     encode_value,
 )
@@ -35,32 +32,16 @@ from octad.storage_node.core.record_format import (
     offset_of,
     position,
     segment_of,
-    start_of,
 )
 from octad.storage_node.shell.counted_index import CountedIndex
 from octad.storage_node.shell.journal import Journal
-from octad.storage_node.shell.journal_errors import CorruptRecord, JournalFull
-from octad.storage_node.shell.record_repair import (
-    IsDirty,
-    Repair,
-    Repaired,
-    replace_record,
-)
+from octad.storage_node.shell.journal_errors import CorruptRecord, UnreadableRecord
+from octad.storage_node.shell.record_mender import Outcome, RecordMender
 from octad.storage_node.shell.segment_file import SegmentFile, next_whole_record, open_segment
 
 log = logging.getLogger(__name__)
 
 _IDLE_S = 5.0  # Until it looks again whether a segment has ended.
-
-
-async def no_repair(_key: bytes, _epoch: Epoch, _seq: Seq) -> Repaired | None:
-    """Of a node that is alone: what is damaged stays damaged, and is never served."""
-    return None
-
-
-def never_dirty(_shard: ShardId, _key: bytes) -> bool:
-    """Of a node at which nothing is prepared."""
-    return False
 
 
 class Scrubber:
@@ -70,32 +51,24 @@ class Scrubber:
         self,
         journal: Journal,
         index: CountedIndex,
-        repair: Repair = no_repair,
-        is_dirty: IsDirty = never_dirty,
+        mender: RecordMender,
         period_s: float = SCRUB_PERIOD_S,
     ) -> None:
         self._journal = journal
         self._index = index
-        self._repair = repair
-        self._is_dirty = is_dirty
+        self._mender = mender
         self._period_s = period_s
         self._waits_log = SeldomLog(log)
         stored = index.get(SCRUBBED_KEY)
         begin = ScrubState(Position(0), int(time.time()))
         self.state = begin if stored is None else decode_scrub_state(stored)
-        self.quarantined: dict[Position, CorruptRecord] = {}
         self.bytes_read = 0
-        self.damaged_records = 0
-        self.repaired_records = 0
 
     async def run(self) -> None:
         """Round after round, for ever."""
         while True:
             try:
                 await asyncio.sleep(await self.read_on())
-            except CorruptRecord as error:  # The segment's header: nothing of it can be read.
-                await self._quarantine(position(self._segment(), 0), error)
-                self._go_to(position(SegmentId(self._segment() + 1), RECORDS_OFFSET))
             except OSError as error:
                 if not none_left(error):
                     raise
@@ -111,12 +84,18 @@ class Scrubber:
         place = self.state.position
         start = offset_of(place) if segment_of(place) == segment else RECORDS_OFFSET
         journal = self._journal
-        with open_segment(journal.disk, journal.directory, segment, journal.identity) as file:
+        following = position(SegmentId(segment + 1), RECORDS_OFFSET)
+        try:
+            file = open_segment(journal.disk, journal.directory, segment, journal.identity)
+        except CorruptRecord as error:  # Its header: nothing of it can be read in order.
+            await self._quarantine(segment, 0, use.end, error)
+            self._go_to(following)
+            return 0.0
+        with file:
             at, bad = await asyncio.to_thread(_read, file, start, use.end)
         self.bytes_read += at - start
         if bad is not None:
-            await self._quarantine(position(segment, bad.offset), bad)
-        following = position(SegmentId(segment + 1), RECORDS_OFFSET)
+            await self._quarantine(segment, bad.offset, at, bad)
         self._go_to(position(segment, at) if at < use.end else following)
         return (at - start) / self.rate()
 
@@ -149,23 +128,17 @@ class Scrubber:
     def _note(self) -> None:
         self._index.write([(SCRUBBED_KEY, encode_value(self.state))])
 
-    async def _quarantine(self, place: Position, error: CorruptRecord) -> None:
-        if place in self.quarantined:
-            return
-        self.quarantined[place] = error
-        self.damaged_records += 1
+    async def _quarantine(
+        self, segment: SegmentId, start: int, end: int, error: CorruptRecord
+    ) -> None:
+        """What begins in [start, end) of `segment` may be damaged: see to what is needed of it."""
         log.error("quarantined: %s", error)
-        for key, row in await asyncio.to_thread(_rows_at, self._index, place):
-            repaired = await self._repair(key, row.epoch, row.seq)
-            if repaired is None:
-                log.error("no other copy of %s (seq %d) was found", key.hex(), row.seq)
-                continue
-            try:
-                self.repaired_records += await replace_record(
-                    self._journal, self._index, self._is_dirty, key, row, repaired
-                )
-            except JournalFull as full:
-                log.error("no room to repair %s: %s", key.hex(), full)
+        outcomes = [
+            await self._mender.look_at(key)
+            for key in await asyncio.to_thread(_rows_in, self._index, segment, start, end)
+        ]
+        if isinstance(error, UnreadableRecord) and set(outcomes) == {Outcome.SOUND}:
+            self._mender.note_passed()
 
 
 def _read(file: SegmentFile, start: int, end: int) -> tuple[int, CorruptRecord | None]:
@@ -176,17 +149,29 @@ def _read(file: SegmentFile, start: int, end: int) -> tuple[int, CorruptRecord |
             at = location.offset + location.length
             if at - start >= SCRUB_STEP_BYTES:
                 break
+    except UnreadableRecord as error:
+        return _next_readable(file, error.offset + error.length, end), error
     except CorruptRecord as error:
-        return next_whole_record(file, error.offset + 1, end), error
+        return _next_readable(file, error.offset + 1, end), error
     return at, None
 
 
-def _rows_at(index: CountedIndex, place: Position) -> list[tuple[bytes, Ordered]]:
-    """The rows that point at the record at `place`; all rows are looked at."""
-    found: list[tuple[bytes, Ordered]] = []
+def _next_readable(file: SegmentFile, at: int, end: int) -> int:
+    """The first whole record at or behind `at`, whatever the disk refuses on the way; or `end`."""
+    while at < end:
+        try:
+            return next_whole_record(file, at, end)
+        except UnreadableRecord as error:
+            at = max(at, error.offset) + max(error.length, 1)
+    return end
+
+
+def _rows_in(index: CountedIndex, segment: SegmentId, start: int, end: int) -> list[bytes]:
+    """Keys of the rows whose records begin in [start, end) of `segment`; all rows are looked at."""
+    found: list[bytes] = []
     for table in sorted(ROW_TABLES):
         for key, value in index.scan(bytes([table]), bytes([table + 1])):
-            row = decode_ordered(value)
-            if start_of(row.location) == place:
-                found.append((key, row))
+            location = decode_located(value).location
+            if location.segment == segment and start <= location.offset < end:
+                found.append(key)
     return found

@@ -86,7 +86,7 @@ class SegmentFile:
         try:
             return self._disk.next_data(self._descriptor, offset)
         except OSError as error:
-            raise UnreadableRecord(self.path, offset, f"it cannot be read: {error}") from error
+            raise _unreadable(self.path, offset, 0, error) from error
 
     def size(self) -> int:
         return self._disk.size(self._descriptor)
@@ -96,7 +96,7 @@ class SegmentFile:
         try:
             return self._disk.read(self._descriptor, length, offset)
         except OSError as error:
-            raise UnreadableRecord(self.path, offset, f"it cannot be read: {error}") from error
+            raise _unreadable(self.path, offset, length, error) from error
 
     def read(self, offset: int, length: int, *, cached: bool = True) -> Record:
         """The record at `offset`. Raises CorruptRecord."""
@@ -105,7 +105,7 @@ class SegmentFile:
             data = read(self._descriptor, length, offset)
             return decode_record(memoryview(data), self.seed, offset)
         except OSError as error:
-            raise UnreadableRecord(self.path, offset, f"it cannot be read: {error}") from error
+            raise _unreadable(self.path, offset, length, error) from error
         except BadRecord as error:
             raise CorruptRecord(self.path, offset, str(error)) from error
 
@@ -114,7 +114,7 @@ class SegmentFile:
         try:
             data = self._disk.read_if_cached(self._descriptor, length, offset)
         except OSError as error:
-            raise UnreadableRecord(self.path, offset, f"it cannot be read: {error}") from error
+            raise _unreadable(self.path, offset, length, error) from error
         if data is None:
             return None
         try:
@@ -159,6 +159,10 @@ class SegmentFile:
         return len(view) < RECORD_HEADER_BYTES or self._claimed(view) > len(view)
 
 
+def _unreadable(path: Path, offset: int, length: int, error: OSError) -> UnreadableRecord:
+    return UnreadableRecord(path, offset, f"it cannot be read: {error}", length)
+
+
 def segment_path(directory: Path, segment: SegmentId) -> Path:
     """Where a segment of the journal in `directory` lies."""
     return directory / f"{segment:010d}{SUFFIX}"
@@ -190,7 +194,7 @@ def open_segment(
         raise CorruptRecord(path, 0, str(error)) from error
     except OSError as error:
         disk.close(descriptor)
-        raise UnreadableRecord(path, 0, f"it cannot be read: {error}") from error
+        raise _unreadable(path, 0, RECORDS_OFFSET, error) from error
     file = SegmentFile(disk, path, descriptor, header)
     if identity is not None and identity != header.identity:
         file.close()

@@ -28,6 +28,7 @@ from octad.sharding.ids import NodeId, ShardId, shard_name
 from octad.sharding.limits import REPORT_S_MIN
 from octad.storage_node.core.returning_space import Returning
 from octad.storage_node.shell.cluster_facts import ClusterFacts
+from octad.storage_node.shell.record_mender import DamageReport
 from octad.storage_node.shell.shard_host import ShardHost
 
 Copies = Callable[[], Mapping[ShardId, tuple[int, int | None, NodeId | None]]]
@@ -48,7 +49,7 @@ class ShardReporter:
         host: ShardHost,
         verified: Callable[[], dict[str, VerifiedCopies]],
         copies: Copies,
-        damaged: Callable[[], int],
+        damage: Callable[[], DamageReport],
         is_full: Callable[[], bool],
         index_state: Callable[[], str],
         returning: Callable[[], Returning],
@@ -62,7 +63,7 @@ class ShardReporter:
         self._host = host
         self._verified = verified
         self._copies = copies
-        self._damaged = damaged
+        self._damage = damage
         self._is_full = is_full
         self._index_state = index_state
         self._returning = returning
@@ -105,12 +106,16 @@ class ShardReporter:
         }
         read_only = self._is_full()
         returning = self._returning() if read_only else Returning(0, 0.0)
+        damage = self._damage()
         return NodeReport(
             node=self._node,
             boot=self._boot,
             led=self._verified(),
             copying=copying,
-            damaged_records=self._damaged(),
+            damaged_records=damage.left,
+            lost_records=damage.lost,
+            repaired_records=damage.repaired,
+            passed_read_errors=damage.passed,
             void=_names(self._host.void_copies()),
             failed=_names(self._host.failed_copies()),
             read_only=read_only,

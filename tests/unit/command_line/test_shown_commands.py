@@ -1,0 +1,83 @@
+"""Commands that octad prints can be pasted into a shell, whatever the paths in them are."""
+
+from __future__ import annotations
+
+import errno
+import shlex
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from octad.client.shell.command import CommandError
+from octad.storage_node.shell.data_directory import NoPermission, explained
+from octad.storage_node.shell.dev_copies import way_to_more_copies
+from octad.storage_node.shell.dev_directory import DevCluster, DevDirectory
+from octad.storage_node.shell.dev_process import DevOptions, _greeting
+from octad.storage_node.shell.index import IndexDamaged
+from octad.storage_node.shell.journal_errors import IndexBehind
+
+if TYPE_CHECKING:
+    from octad.storage_node.shell.dev_node import NodeProcess
+
+DATA = Path("/srv/it's a disk")
+URL = "http://127.0.0.1:9400"
+SERVING = cast("list[NodeProcess]", [SimpleNamespace(ready=True, s3="127.0.0.1:9000")])
+
+
+def cluster(nodes: int = 3, replicas: int = 3) -> DevCluster:
+    ports = list(range(nodes))
+    return DevCluster(1, "token", "key", "secret", nodes, replicas, (), 1, 2, ports)
+
+
+def options(nodes: int | None = None, replicas: int | None = None) -> DevOptions:
+    return DevOptions(DATA, nodes, replicas, 9000, None, None, (), False, None)
+
+
+def words_behind(text: str, first: str) -> list[str]:
+    """Of the command in `text` that begins so, up to the end of its line or its backquote."""
+    _, found, rest = text.partition(first)
+    assert found, text
+    return shlex.split(rest.splitlines()[0].partition("`")[0].partition("   (")[0])
+
+
+def test_the_banners_command_names_the_data_directory() -> None:
+    told = _greeting(options(), cluster(), URL, 1.0, SERVING)
+    assert words_behind(told, "status       ")[1:] == ["status", "--data", str(DATA)]
+
+
+def test_the_way_to_more_copies_is_shown_to_who_gave_it_nodes() -> None:
+    told = "\n".join(way_to_more_copies(cluster(replicas=1), "octad", DATA))
+    create = words_behind(told, "octad pool create")
+    assert create == ["--replicas", "3", "--data", str(DATA)]
+    assert way_to_more_copies(cluster(), "octad", DATA) == []
+    grown = _greeting(options(nodes=3), cluster(replicas=1), URL, 1.0, SERVING)
+    assert "keeps 1 copy: a bucket never changes its pool" in grown
+    for same in (options(), options(nodes=3, replicas=1)):
+        greeting = _greeting(same, cluster(replicas=1), URL, 1.0, SERVING)
+        assert "a bucket never changes its pool" not in greeting
+
+
+def test_other_copies_than_the_cluster_keeps_are_another_pools_matter(tmp_path: Path) -> None:
+    data = tmp_path / "my data"
+    directory = DevDirectory(data, fresh=False)
+    directory.cluster(1, None, None, ())
+    with pytest.raises(CommandError, match="keeps 1 copy, not 3") as refused:
+        directory.cluster(None, 3, None, ())
+    directory.close()
+    assert f"octad pool create --replicas 3 --data {shlex.quote(str(data))}" in refused.value.fix
+    assert "fresh" not in refused.value.fix
+
+
+@pytest.mark.parametrize(
+    "fix", [IndexDamaged(DATA / "index", "why").fix, IndexBehind(DATA, "entries").fix]
+)
+def test_the_rebuild_of_an_index_names_its_directory(fix: str) -> None:
+    assert words_behind(fix, "octad index rebuild") == [str(DATA)]
+
+
+def test_the_permission_to_mend_is_for_that_directory() -> None:
+    told = explained(DATA, PermissionError(errno.EACCES, "no"))
+    assert isinstance(told, NoPermission)
+    assert words_behind(told.fix, "chown -R $(id -u)") == [str(DATA)]
