@@ -68,5 +68,6 @@ class HeapKeeper:
     def _slack_bytes(self) -> int:
         """Resident, and handed out to nobody by the C library."""
         resident = int(_STATM.read_bytes().split()[_RESIDENT_FIELD]) * mmap.PAGESIZE
-        told = self._libc.mallinfo2()
-        return max(0, resident - told.uordblks - told.hblkhd)
+        told: _Mallinfo2 = self._libc.mallinfo2()
+        handed_out = int(told.uordblks) + int(told.hblkhd)
+        return max(0, resident - handed_out)
