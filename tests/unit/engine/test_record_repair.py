@@ -14,10 +14,17 @@ from tests.unit.engine.test_compaction import fill, running_story, site_of
 from octad.sharding.ids import Epoch, NodeId, PoolId, Seq, ShardId, shard_id
 from octad.sharding.shard_map import Member, Pool, ShardMap, ShardRow
 from octad.storage_node.core.extent_messages import ReadRecord, RecordRead
+from octad.storage_node.core.failover.pair_leases import PairLeases
+from octad.storage_node.core.failover.replica_state import Strength
+from octad.storage_node.core.failover.shard_log import ShardLog
+from octad.storage_node.core.failover.shard_replica import ShardReplica
+from octad.storage_node.core.history_messages import ReadRecords
 from octad.storage_node.core.index_format import decode_object, object_key
 from octad.storage_node.core.messages import Message
 from octad.storage_node.core.object_store import Damaged, Unavailable
 from octad.storage_node.core.record_format import RECORDS_OFFSET, SegmentId
+from octad.storage_node.core.rpc_errors import RpcRefusal
+from octad.storage_node.shell.history_source import HistorySource
 from octad.storage_node.shell.journal_errors import CorruptRecord, UnreadableRecord
 from octad.storage_node.shell.record_mender import DamageReport, Outcome, RecordMender
 from octad.storage_node.shell.record_repair import Call, RecordRepair
@@ -289,3 +296,24 @@ async def test_a_record_that_compaction_moved_is_answered_as_it_was_written() ->
         assert decode_object(value).location.segment != 1
         after, data = await repair.answer(ReadRecord(KEY, Epoch(1), Seq(1)))
         assert (after, bytes(data)) == (before, VALUE)
+
+
+async def test_who_copies_history_gets_what_was_damaged_here() -> None:
+    """The last member with all of history may have the damaged record."""
+    async with running_story() as story:
+        await with_value(story)
+        answer = await members(story)
+        site = site_of(story)
+        log = ShardLog(Seq(site.applied), Epoch(1))
+        replica = ShardReplica(
+            SHARD, HERE, "", PairLeases(HERE, 1, 0.0), Strength(1, 1), lambda *_: None, log
+        )
+        source = HistorySource(site.journal, story.index, {SHARD: replica}.get, lambda _: POOL)
+        asked = ReadRecords(SHARD, Seq(1), [(KEY, Epoch(1), Seq(1))])
+        damage(story)
+        with pytest.raises(RpcRefusal, match="is damaged at offset"):
+            await source.read_records(asked)
+        source.mend = mender_at(story, answer).mend
+        read, body = await source.read_records(asked)
+        assert (read.looked_at, bytes(body[0])) == (1, VALUE)
+        assert site.get(b"a") == VALUE

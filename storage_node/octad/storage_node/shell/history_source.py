@@ -10,7 +10,7 @@ It does not know who copies, and why. Rules: `docs/reference/history-copy.md`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from octad.sharding.ids import BucketId, PoolId, Seq, ShardId, pool_of, shard_name
 from octad.sharding.limits import (
@@ -66,6 +66,7 @@ class HistorySource:
         self._index = index
         self._replica_of = replica_of
         self._pool_of_bucket = pool_of_bucket
+        self.mend: Callable[[bytes], Awaitable[bool]] = _stays_damaged  # The record of a row.
 
     async def answer(self, asked: Message) -> Answer:
         """To either request of history."""
@@ -108,7 +109,7 @@ class HistorySource:
                 length = row.location.length
                 if size and size + length > HISTORY_MESSAGE_BYTES:
                     break
-                record = await self._read(row.location)
+                row, record = await self._read(index_key, row)
                 size, step = size + length, step + length
                 if pool_of(record.shard) == pool:
                     records.append(_without_data(looked_at, row.location, record))
@@ -142,7 +143,7 @@ class HistorySource:
         if known is not None and known != pool:
             return None
         row = decode_ordered(value)
-        if known is None and pool_of((await self._read(row.location)).shard) != pool:
+        if known is None and pool_of((await self._read(index_key, row))[1].shard) != pool:
             return None
         return HistoryRow(order_key, row.epoch, row.seq, row.location.length)
 
@@ -150,15 +151,33 @@ class HistorySource:
         value = self._index.get(index_key) if index_key[0] in ROW_TABLES else None
         return None if value is None else decode_ordered(value)
 
-    async def _read(self, location: Location) -> Record:
-        bulk = location.length > INLINE_BYTES_MAX  # Nor was it written to stay in memory.
+    async def _read(self, index_key: bytes, row: Ordered) -> tuple[Ordered, Record]:
+        """The record, and the row as it is when that had to be mended. Raises RpcRefusal(DAMAGED).
+
+        Nobody else may have all of history: what is damaged here must not keep it from others.
+        """
         try:
-            record = None if bulk else self._journal.read_if_cached(location)
-            if record is None:
-                record = await asyncio.to_thread(self._journal.read, location, cached=not bulk)
-        except CorruptRecord as error:
-            raise RpcRefusal(DAMAGED, str(error)) from error
+            return row, await self._read_at(row.location)
+        except CorruptRecord as damage:
+            mended = self._stored(index_key) if await self.mend(index_key) else None
+            if mended is None or (mended.epoch, mended.seq) != (row.epoch, row.seq):
+                raise RpcRefusal(DAMAGED, str(damage)) from damage
+        try:
+            return mended, await self._read_at(mended.location)
+        except CorruptRecord as damage:
+            raise RpcRefusal(DAMAGED, str(damage)) from damage
+
+    async def _read_at(self, location: Location) -> Record:
+        bulk = location.length > INLINE_BYTES_MAX  # Nor was it written to stay in memory.
+        record = None if bulk else self._journal.read_if_cached(location)
+        if record is None:
+            record = await asyncio.to_thread(self._journal.read, location, cached=not bulk)
         return record
+
+
+async def _stays_damaged(_index_key: bytes) -> bool:
+    """Of a node that is alone."""
+    return False
 
 
 def _without_data(number: int, location: Location, record: Record) -> ReadRecord:

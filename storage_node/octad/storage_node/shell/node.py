@@ -205,7 +205,7 @@ class Node:
         mender = RecordMender(
             self._journal, self._index, self._host.is_dirty, repair.fetch, self._buckets.name_of
         )
-        self._server.mend = mender.mend
+        self._server.mend = history.mend = mender.mend
         waits = waits_of(os.environ.get(WAITS_VARIABLE))
         self._upkeep = EngineUpkeep(
             self._journal, self._index, self._host.is_dirty, mender, waits.reader_pin_s
