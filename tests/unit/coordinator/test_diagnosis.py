@@ -20,6 +20,7 @@ from octad.coordinator.core.known_copies import (
 from octad.coordinator.core.node_report import (
     INDEX_LOST,
     INDEX_REBUILDING,
+    INDEX_WAITING,
     CopyReport,
     NodeReport,
     VerifiedCopies,
@@ -215,6 +216,15 @@ def test_a_damaged_index_is_said_and_that_it_mends_itself() -> None:
     starting = {NodeId(2): report(node=NodeId(2), boot="", index=INDEX_REBUILDING)}
     assert known_copies(away, starting, {}).indexes == {NodeId(2): INDEX_REBUILDING}
     assert known_copies(WELL, starting, {}).indexes == {}, "the node is there: it knows better"
+
+
+def test_an_index_that_cannot_be_made_anew_for_now_needs_room() -> None:
+    known = known_copies(WELL, {NodeId(2): report(node=NodeId(2), index=INDEX_WAITING)}, {})
+    (finding,) = [
+        f for f in findings(Known(PlacementView(WELL), copies=known)) if "index" in f.what
+    ]
+    assert (finding.code, finding.urgency) == ("index-waiting", "to-do")
+    assert finding.fix.startswith("make room on the disk of n2")
 
 
 def test_an_index_that_cannot_be_made_anew_is_said_with_the_way_out() -> None:

@@ -41,7 +41,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
         str, ...
     ] = ()  # Shards in which it takes no part, after a bug, until it restarts.
     read_only: bool = False  # Its disk is full.
-    index: str = ""  # "rebuilding", "lost": damaged, and what comes of it; empty: it is good.
+    index: str = ""  # "rebuilding", "waiting", "lost": what comes of a damaged one; or empty.
     different: tuple[str, ...] = ()  # Shards of which it has other rows than their primary.
 
 

@@ -25,12 +25,17 @@ from octad.client.core.status_document import (
 from octad.coordinator.core.cluster_view import ClusterView
 from octad.coordinator.core.first_map import nodes_missing
 from octad.coordinator.core.known_copies import NOTHING_KNOWN, KnownCopies, copying_status
-from octad.coordinator.core.node_report import INDEX_REBUILDING
+from octad.coordinator.core.node_report import INDEX_LOST, INDEX_REBUILDING, INDEX_WAITING
 from octad.coordinator.core.records import NodeRecord, PoolRecord
 from octad.sharding.ids import NodeId, node_name, shard_name
 from octad.sharding.shard_map import Member, ShardMap, ShardRow
 
 SHARDS_NAMED_MAX = 3
+_INDEXES = {
+    INDEX_REBUILDING: "is made anew",
+    INDEX_WAITING: "waits to be made anew: see octad doctor",
+    INDEX_LOST: "is lost: see octad doctor",
+}
 NO_FAILURES: Mapping[NodeId, NodeFailure] = {}
 
 
@@ -250,8 +255,9 @@ def _node_problems(nodes: tuple[NodeStatus, ...]) -> list[str]:
     problems = [f"{node.name} is not live" for node in nodes if not node.live]
     for node in nodes:
         if node.index:
-            what = "is made anew" if node.index == INDEX_REBUILDING else "is lost: see octad doctor"
-            problems.append(f"the damaged index of {node.name} {what}")
+            problems.append(
+                f"the damaged index of {node.name} {_INDEXES.get(node.index, node.index)}"
+            )
         if node.read_only:
             problems.append(f"{node.name} refuses writes: its disk is full")
         if node.failed:

@@ -16,7 +16,7 @@ from octad.client.core.shown_amounts import shown_bytes, shown_time
 from octad.coordinator.core.cluster_status import NO_FAILURES, Departure, NodeFailure
 from octad.coordinator.core.forced_recovery import candidates, complete_members, is_orphaned
 from octad.coordinator.core.known_copies import NOTHING_KNOWN, KnownCopies
-from octad.coordinator.core.node_report import INDEX_REBUILDING
+from octad.coordinator.core.node_report import INDEX_REBUILDING, INDEX_WAITING
 from octad.coordinator.core.placement_view import PlacementView, is_live
 from octad.coordinator.core.shard_wishes import NO_SPARE
 from octad.coordinator.core.spares import choose_spare
@@ -326,6 +326,15 @@ def _indexes(known: Known) -> Iterator[Finding]:
                 f"the index of {name} is damaged and is made anew from its journal: nothing is"
                 " lost; until then its copies are not read and do not count as verified",
                 "nothing: it is done by itself; if it comes again, replace the disk",
+            )
+            continue
+        if state == INDEX_WAITING:
+            yield Finding(
+                "index-waiting",
+                "to-do",
+                f"the index of {name} is damaged, and another cannot be made from its journal now:"
+                " its log says why; nothing is lost, but its copies are not read",
+                f"make room on the disk of {name}: it tries again by itself, every minute",
             )
             continue
         yield Finding(

@@ -11,6 +11,7 @@ import msgspec
 from octad.sharding.ids import Epoch, NodeId
 
 INDEX_REBUILDING: Final = "rebuilding"  # Damaged, and made anew from the journal meanwhile.
+INDEX_WAITING: Final = "waiting"  # Damaged; another could not be made yet, and is tried again.
 INDEX_LOST: Final = "lost"  # Damaged, and so is the journal that it would be made from.
 
 
@@ -47,7 +48,7 @@ class NodeReport(msgspec.Struct, frozen=True):
     void: tuple[str, ...] = ()  # Shards that an operator recovered without what is here.
     failed: tuple[str, ...] = ()  # Shards whose replica here met a bug since the start.
     read_only: bool = False  # The disk is full: only what gives space back is taken.
-    index: str = ""  # INDEX_REBUILDING, INDEX_LOST; empty: nothing is wrong with it.
+    index: str = ""  # INDEX_REBUILDING, _WAITING, _LOST; empty: nothing is wrong with it.
     returning_bytes: int = 0  # Of a full disk: what was deleted and comes back by itself,
     returning_s: float = 0.0  # within about so long.
     lost_records: int = 0  # Of the damaged: every member has answered that its copy is, too.

@@ -19,24 +19,24 @@ from octad.storage_node.core.record_format import Identity
 from octad.storage_node.shell.counted_index import CountedIndex
 from octad.storage_node.shell.data_directory import read_superblock
 from octad.storage_node.shell.disk import Disk
-from octad.storage_node.shell.index import IndexFailed
+from octad.storage_node.shell.index import IndexDamage, IndexDamaged, IndexFailed
 from octad.storage_node.shell.index_rebuild import IndexRebuild
-from octad.storage_node.shell.index_repair import REBUILDING, Asked, Round
+from octad.storage_node.shell.index_repair import PASSES, REBUILDING, Asked, Round
 from octad.storage_node.shell.journal_errors import JournalDamage
 
 _NICER = 5  # Than the node, which serves meanwhile.
 
 
 def main(data: Path, result: Path) -> int:
-    """Returns 0 when the index at `result` is complete and durable."""
+    """Returns 0 when the index at `result` is complete and durable, PASSES when it may be later."""
     os.nice(_NICER)
     disk = Disk()
     superblock = read_superblock(disk, data)
     assert superblock is not None, f"{data} is a node's data directory"
     shutil.rmtree(data / REBUILDING, ignore_errors=True)
     asked = _asked()
-    index = CountedIndex(data / REBUILDING)
     try:
+        index = CountedIndex(data / REBUILDING)
         identity = Identity(superblock.cluster, superblock.node, superblock.incarnation)
         rebuilding = IndexRebuild(disk, data / "journal", identity, index)
         while True:
@@ -46,12 +46,15 @@ def main(data: Path, result: Path) -> int:
                 rebuilding.finish()
                 break
             _say(records)
-    except (JournalDamage, IndexFailed, OSError) as error:
+        index.close()
+        disk.rename(data / REBUILDING, result)
+        disk.sync_directory(data)
+    except JournalDamage as error:
         print(error, file=sys.stderr)
         return 1
-    index.close()
-    disk.rename(data / REBUILDING, result)
-    disk.sync_directory(data)
+    except (IndexFailed, IndexDamage, IndexDamaged, OSError) as error:
+        print(error, file=sys.stderr)
+        return PASSES
     _say(records)
     return 0
 

@@ -18,7 +18,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,12 +33,18 @@ _REBUILT = "index.rebuilt."
 _GIVEN_UP = ".given-up"  # At the end of the name of one that was rebuilt and damaged in its turn.
 _ROUND_S = 1.0  # As long as a round takes, so long a replay will.
 _ROUNDS_MAX = 10  # Clients may write as fast as it reads.
+_RETRY_S_MIN, _RETRY_S_MAX = 1.0, 60.0
+PASSES = os.EX_TEMPFAIL  # What the process ends with where the journal is not to blame.
 
 log = logging.getLogger(__name__)
 
 
 class RebuildFailed(Exception):
     """No index could be made from the journal; the mark stays."""
+
+
+class RebuildDelayed(Exception):
+    """None could be made now: there was no room for it, or the process was killed."""
 
 
 class Round(msgspec.Struct):
@@ -63,7 +69,7 @@ def is_marked(data: Path) -> bool:
 
 
 def mark(disk: Disk, index: Path, why: str) -> None:
-    """`index` is damaged: durable when this returns."""
+    """`index` is damaged, or gone: durable when this returns. To say so again changes nothing."""
     data = index.parent
     descriptor = disk.open(data / MARK, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
@@ -72,8 +78,28 @@ def mark(disk: Disk, index: Path, why: str) -> None:
     finally:
         disk.close(descriptor)
     if index.name.startswith(_REBUILT):
-        disk.rename(index, index.with_name(index.name + _GIVEN_UP))
+        given_up = index.with_name(index.name + _GIVEN_UP)
+        if index.exists():
+            disk.rename(index, given_up)
+        disk.make_directory(given_up)
     disk.sync_directory(data)
+
+
+def give_up(disk: Disk, made: Path) -> None:
+    """What was made is of no use, and gives its room back; its name is not used again."""
+    given_up = made.with_name(made.name + _GIVEN_UP)
+    disk.rename(made, given_up)
+    disk.sync_directory(made.parent)
+    for name in disk.names(given_up):
+        disk.unlink(given_up / name)
+
+
+def pauses() -> Iterator[float]:
+    """Seconds between one try and the next, for ever: what is in the way may take hours to go."""
+    pause_s = _RETRY_S_MIN
+    while True:
+        yield pause_s
+        pause_s = min(2 * pause_s, _RETRY_S_MAX)
 
 
 def adopt(disk: Disk, data: Path) -> bool:
@@ -92,7 +118,7 @@ def adopt(disk: Disk, data: Path) -> bool:
 
 
 async def rebuild_beside(data: Path, durable_to: Callable[[], Position] | None) -> Path:
-    """Gives where it has left a complete index. Raises RebuildFailed.
+    """Gives where it has left a complete index. Raises RebuildFailed, RebuildDelayed.
 
     `durable_to` is asked for each round; None: nobody writes the journal.
     """
@@ -110,7 +136,11 @@ async def rebuild_beside(data: Path, durable_to: Callable[[], Position] | None) 
         _, complaint = await process.communicate()
         if process.returncode or records is None:
             last = complaint.decode(errors="replace").strip().splitlines()[-1:]
-            raise RebuildFailed(*last or [f"the process ended with {process.returncode}"])
+            code = process.returncode or 0
+            passes = code < 0 or code == PASSES
+            why = last or [f"the process ended with {code}"]
+            await asyncio.to_thread(shutil.rmtree, data / REBUILDING, ignore_errors=True)
+            raise RebuildDelayed(*why) if passes else RebuildFailed(*why)
     finally:
         if process.returncode is None:
             with suppress(ProcessLookupError):

@@ -24,7 +24,7 @@ from octad.client.core.address import Address
 from octad.client.core.join_token import JoinToken
 from octad.client.shell.open_files import open_files_limit
 from octad.coordinator.core.access_keys import secret_of
-from octad.coordinator.core.node_report import INDEX_LOST, INDEX_REBUILDING
+from octad.coordinator.core.node_report import INDEX_LOST, INDEX_REBUILDING, INDEX_WAITING
 from octad.coordinator.core.placement_records import NodeSettings, PlacementKeys
 from octad.coordinator.core.records import AccessKeyRecord, NodeRecord, StoreKeys
 from octad.coordinator.shell.join_client import JoinAnswer
@@ -475,25 +475,49 @@ class Node:
         self._run(self._make_index(damage), name="another index")
 
     async def _make_index(self, why: str) -> None:
-        data, journal = self._directory.path, self._journal
+        damaged, journal = self._index.directory, self._journal
+        for pause_s in index_repair.pauses():
+            try:
+                await asyncio.to_thread(index_repair.mark, journal.disk, damaged, why)
+                await self._go_on_with_another()
+                break
+            except (index_repair.RebuildFailed, JournalDamage) as error:
+                self._index_state = INDEX_LOST
+                log.error("no index can be made from the journal in %s: %s", damaged.parent, error)
+                return
+            except (index_repair.RebuildDelayed, IndexDamage, IndexFailed, OSError) as error:
+                self._index_state = INDEX_WAITING
+                log.warning("no index could be made: %s; tried again in %g s", error, pause_s)
+                await asyncio.sleep(pause_s)
+                self._index_state = INDEX_REBUILDING
+            except Exception as error:  # A bug; the node would wait for an index for ever.
+                self._fail(error)
+                return
+        self._index_state = ""
+        self._index_whole.set()
+        log.info("the index is whole again: what is here is read again, and counts")
+
+    async def _go_on_with_another(self) -> None:
+        """Raises what making it, and catching up with it, raises; the index is as it was then."""
+        journal = self._journal
+        made = await index_repair.rebuild_beside(self._directory.path, lambda: journal.durable_to)
+        index: CountedIndex | None = None
         try:
-            await asyncio.to_thread(index_repair.mark, journal.disk, self._index.directory, why)
-            made = await index_repair.rebuild_beside(data, lambda: journal.durable_to)
             index = await asyncio.to_thread(CountedIndex, made, self._shares.index)
             successor = CatchUp(self.id, journal, index)
             await asyncio.to_thread(successor.read_on)
             while not self._host.go_on_with(successor):
                 await asyncio.sleep(READY_POLL_S)
                 await asyncio.to_thread(successor.read_on)
-        except (index_repair.RebuildFailed, JournalDamage, IndexDamage, IndexDamaged) as error:
-            self._index_state = INDEX_LOST
-            log.error("no index can be made from the journal in %s: %s", data, error)
-        except (OSError, IndexFailed) as error:
-            self._fail(error)
-        else:
-            self._index_state = ""
-            self._index_whole.set()
-            log.info("the index is whole again: what is here is read again, and counts")
+        except IndexDamaged as error:  # It is as good as its file is, and that is not.
+            await asyncio.to_thread(index_repair.give_up, journal.disk, made)
+            raise IndexDamage(str(error)) from error
+        except (JournalDamage, IndexDamage, IndexFailed, OSError):
+            if index is not None:
+                index.note_damage("it is given up")
+                index.close()
+            await asyncio.to_thread(index_repair.give_up, journal.disk, made)
+            raise
 
     def _run(self, work: Coroutine[object, object, None], name: str | None = None) -> None:
         task = asyncio.create_task(work, name=name)

@@ -30,7 +30,7 @@ from octad.client.shell.open_files import take_open_files
 from octad.coordinator.core.admission import JoinRefused
 from octad.coordinator.core.forced_recovery import held_alone
 from octad.coordinator.core.join_messages import JoinRequest
-from octad.coordinator.core.node_report import INDEX_REBUILDING, NodeReport
+from octad.coordinator.core.node_report import INDEX_REBUILDING, INDEX_WAITING, NodeReport
 from octad.coordinator.core.records import StoreKeys
 from octad.coordinator.shell.join_client import JoinAnswer, JoinFailed, join
 from octad.coordinator.store.interface import Put, StoreUnavailable
@@ -324,13 +324,24 @@ async def _mend_index(
     if not index_repair.is_marked(data) or index_repair.adopt(disk, data):
         return
     store = open_store(joined.store, config.token)
-    try:
-        said = NodeReport(identity.node, "", {}, {}, index=INDEX_REBUILDING)
+
+    async def say(state: str) -> None:
+        said = NodeReport(identity.node, "", {}, {}, index=state)
         key = StoreKeys(config.token.cluster).report(identity.node)
         with suppress(StoreUnavailable):  # It is for people.
             await store.transact([], [Put(key, msgspec.json.encode(said))])
+
+    try:
         log.warning("the index in %s is made anew from the journal", data)
-        await index_repair.rebuild_beside(data, None)
+        for pause_s in index_repair.pauses():
+            await say(INDEX_REBUILDING)
+            try:
+                await index_repair.rebuild_beside(data, None)
+                break
+            except index_repair.RebuildDelayed as error:
+                log.warning("no index could be made: %s; tried again in %g s", error, pause_s)
+                await say(INDEX_WAITING)
+                await asyncio.sleep(pause_s)
     except index_repair.RebuildFailed as error:
         only_here = await _held_alone(config, identity, joined)
         damage = JournalDamage(f"its index is damaged, and cannot be made anew: {error}")
