@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.unit.engine.engine_site import EngineSite
+from tests.unit.engine.journal_site import IDENTITY
+from tests.unit.engine.test_index_repair import files_of_at_most
 
-from octad.storage_node.shell.index import Index, IndexDamage, IndexDamaged
+from octad.storage_node.shell.compactor import check_segments
+from octad.storage_node.shell.counted_index import CountedIndex
+from octad.storage_node.shell.disk import Disk
+from octad.storage_node.shell.index import Index, IndexDamage, IndexDamaged, IndexFailed
+from octad.storage_node.shell.journal import Journal
+from octad.storage_node.shell.journal_errors import IndexBehind
 
 ROWS = 2_000
 VALUE = bytes(range(256)) * 2
@@ -122,6 +131,44 @@ def sought_everywhere(index: Index) -> None:
         next(scan)
 
 
+def test_one_whose_files_nobody_names_any_more_is_not_begun_anew(tmp_path: Path) -> None:
+    filled(tmp_path)
+    for name in ("CURRENT", "*.log", "MANIFEST-*", "OPTIONS-*", "rocksdict-config.json"):
+        for file in tmp_path.glob(name):
+            file.unlink()
+    with pytest.raises(IndexDamaged, match="CURRENT is gone"):
+        Index(tmp_path)
+
+
+def test_an_index_that_is_removed_while_it_is_open_is_damaged(tmp_path: Path) -> None:
+    filled(tmp_path / "index")
+    index = Index(tmp_path / "index")
+    index.write([(b"x", b"y")])
+    shutil.rmtree(tmp_path / "index")
+    with pytest.raises(IndexDamage, match="No such file"):
+        index.flush()
+    assert index.failure is None
+    index.close()
+
+
+def test_a_full_disk_is_not_taken_for_damage(tmp_path: Path) -> None:
+    filled(tmp_path)
+    with files_of_at_most(0), pytest.raises(IndexFailed, match="cannot be opened now"):
+        Index(tmp_path)
+    index = Index(tmp_path)
+    assert index.get(key(ROWS - 1)) == VALUE
+    index.close()
+
+
+def test_what_is_wrong_is_said_in_one_line(tmp_path: Path) -> None:
+    filled(tmp_path)
+    for table in tmp_path.glob("*.sst"):
+        table.write_bytes(table.read_bytes()[:-9])
+    with pytest.raises(IndexDamaged) as raised:
+        Index(tmp_path)
+    assert "\n" not in str(raised.value)
+
+
 def test_a_block_that_is_damaged_is_never_taken_for_a_lock(tmp_path: Path) -> None:
     """RocksDB calls it a block checksum mismatch."""
     filled(tmp_path)
@@ -142,3 +189,26 @@ def test_the_bare_iterators_of_rocksdict_are_nowhere_used() -> None:
         if bare.search(line) or ("RdictIter" in line and path.name != "index.py")
     ]
     assert used == []
+
+
+async def test_an_index_of_before_a_compaction_is_not_taken_for_the_one_of_now(
+    tmp_path: Path,
+) -> None:
+    """RocksDB opens an older state without a word when the end of its manifest is gone."""
+    index_at, older = tmp_path / "index", tmp_path / "older"
+    index = CountedIndex(index_at)
+    site = EngineSite(tmp_path / "journal", Disk(), index)
+    site.put(b"cold", bytes(6000))
+    for number in range(40):
+        site.put(b"hot", bytes([number]) * 6000)
+        await site.settled()
+    index.flush()
+    shutil.copytree(index_at, older)
+    assert await site.compacted() > 0
+    await site.journal.close()
+    index.close()
+    shutil.rmtree(index_at)
+    old = CountedIndex(older)
+    with pytest.raises(IndexBehind, match="rows of segment"):
+        check_segments(Journal.open(tmp_path / "journal", IDENTITY), old)
+    old.close()

@@ -69,7 +69,12 @@ from octad.storage_node.core.record_format import (
 from octad.storage_node.shell.counted_index import CountedIndex
 from octad.storage_node.shell.disk import Disk
 from octad.storage_node.shell.journal import Journal
-from octad.storage_node.shell.journal_errors import CorruptRecord, JournalFull, SegmentMissing
+from octad.storage_node.shell.journal_errors import (
+    CorruptRecord,
+    IndexBehind,
+    JournalFull,
+    SegmentMissing,
+)
 from octad.storage_node.shell.retired_segments import (
     RetiredSegments,
     read_retired,
@@ -301,12 +306,15 @@ class Compactor:
 def check_segments(journal: Journal, index: CountedIndex) -> None:
     """Every segment that rows point at or have pointed at is there, and no shorter than it was.
 
-    Raises SegmentMissing, CorruptRecord.
+    Raises SegmentMissing, CorruptRecord; and IndexBehind where rows point at what was given up: the
+    index was flushed when nothing did any more.
     """
     there = set(segments_in(journal.disk, journal.directory))
     retired = read_retired(journal.disk, journal.directory)
     for segment, use in index.ledger.segments.items():
         path = segment_path(journal.directory, segment)
+        if retired.has(segment) and use.live:
+            raise IndexBehind(journal.directory.parent, f"where the rows of segment {segment} went")
         if segment in there:
             size = _file_bytes(journal.disk, path)
             if size < use.end:

@@ -9,6 +9,7 @@ It knows nothing of tables, rows or shards (`core/index_format.py`), and nothing
 
 from __future__ import annotations
 
+import errno
 import os
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -60,6 +61,8 @@ _UNMERGED_MAX = 1 << 30
 _BACKGROUND_JOBS = 2
 NOTHING_READ: Mapping[bytes, bytes | None] = {}
 _ONLY_FAMILY = "default"
+_NO_ROOM = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
+_GONE = os.strerror(errno.ENOENT)
 _CORRUPTION = "Corruption:"  # How RocksDB's errors begin that tell of damage.
 
 
@@ -71,14 +74,17 @@ class IndexDamaged(Exception):
     """RocksDB cannot open it: it is damaged, or was copied while a node was running."""
 
     def __init__(self, directory: Path, why: str) -> None:
-        self.what = f"{directory} cannot be opened ({why})"
+        self.what = f"{directory} cannot be opened ({_one_line(why)})"
         rebuild = shown_command("octad", "index", "rebuild", directory.parent)
         self.fix = f"run `{rebuild}` to make it anew from the journal"
         super().__init__(f"{self.what}; {self.fix}")
 
 
 class IndexFailed(Exception):
-    """It takes no writes any more; a restart brings back from the journal what it lacks."""
+    """It takes no writes any more, or cannot be opened for now: the disk is full, for one.
+
+    A restart brings back from the journal what it lacks.
+    """
 
 
 class IndexDamage(Exception):
@@ -150,6 +156,7 @@ class Index:
         self.directory = directory
         try:
             directory.mkdir(parents=True, exist_ok=True)
+            _check_not_beheaded(directory)
             self._merging = _free_bytes(directory) > _room_to_merge(_file_bytes(directory))
             self._cache = Cache(INDEX_CACHE_BYTES_MIN)
             options = _options(self._cache, open_files)
@@ -159,6 +166,8 @@ class Index:
             families = {_ONLY_FAMILY: options}
             self._database = Rdict(str(directory), options, families, AccessType.read_write())
         except Exception as error:  # rocksdict raises plain Exception for everything
+            if none_left(error) or any(why in str(error) for why in _NO_ROOM):
+                raise IndexFailed(f"{directory} cannot be opened now: {error}") from error
             if "/LOCK" in str(error):
                 raise IndexLocked(f"{directory} is open already: {error}") from error
             raise IndexDamaged(directory, str(error)) from error
@@ -289,7 +298,7 @@ class Index:
         """It is damaged: nothing is read here any more, since what still can be read may be older
         than what cannot. Gives what to raise; any thread may ask."""
         if self.damage is None:
-            self.damage = f"{self.directory} is damaged ({why})"
+            self.damage = f"{self.directory} is damaged ({_one_line(why)})"
             self._database = cast("Rdict", _Unreadable(self.damage))
             self.on_damage(self.damage)
         return IndexDamage(self.damage)
@@ -379,8 +388,19 @@ class Index:
         return self.failure
 
 
+def _one_line(why: str) -> str:
+    return " ".join(why.split())
+
+
 def _is_damage(error: Exception) -> bool:
-    return isinstance(error, IndexDamage) or str(error).startswith(_CORRUPTION)
+    said = str(error)  # Files that are gone do not come back either.
+    return isinstance(error, IndexDamage) or said.startswith(_CORRUPTION) or _GONE in said
+
+
+def _check_not_beheaded(directory: Path) -> None:
+    """RocksDB would begin an empty one where nothing says which of its files are the latest."""
+    if not (directory / "CURRENT").exists() and any(directory.glob("*[0-9].sst")):
+        raise OSError("CURRENT is gone")
 
 
 def _nothing(_damage: str) -> None:
