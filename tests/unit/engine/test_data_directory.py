@@ -97,6 +97,13 @@ def test_a_directory_with_other_files_is_refused_and_untouched(tmp_path: Path) -
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
+def test_a_directory_that_has_lost_its_superblock_is_no_strangers(tmp_path: Path) -> None:
+    (initialized(tmp_path) / "superblock.json").unlink()
+    (tmp_path / "journal").mkdir()
+    with pytest.raises(data_directory.DamagedSuperblock, match="is gone; put the file back, or"):
+        DataDirectory.open(tmp_path, CLUSTER)
+
+
 def test_a_second_process_is_told_who_has_the_directory(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path\n"

@@ -36,6 +36,7 @@ FORMAT_VERSION = 1
 LOCK_NAME = "LOCK"
 SUPERBLOCK_NAME = "superblock.json"
 _TEMPORARY_NAME = "superblock.json.new"
+_JOURNAL_NAME = "journal"
 _HARMLESS = {LOCK_NAME, _TEMPORARY_NAME, "lost+found", ".DS_Store"}
 _INCARNATION_BYTES = 16
 _LOCK_FIELDS = 2
@@ -149,7 +150,7 @@ class DataDirectory:
 
     @property
     def journal(self) -> Path:
-        return self.path / "journal"
+        return self.path / _JOURNAL_NAME
 
     @property
     def index(self) -> Path:
@@ -263,6 +264,12 @@ def _checked_superblock(
 
 def _check_new(disk: Disk, path: Path) -> None:
     foreign = sorted(set(_names(disk, path)) - _HARMLESS)
+    if _JOURNAL_NAME in foreign:
+        raise DamagedSuperblock(
+            f"{path} has a node's journal, and its {SUPERBLOCK_NAME} is gone",
+            "put the file back, or move the directory away and let the node join as a new one: "
+            "the others have its data",
+        )
     if foreign:
         raise ForeignDirectory(
             f"{path} is not empty ({foreign[0]} is in it) and has no {SUPERBLOCK_NAME}",

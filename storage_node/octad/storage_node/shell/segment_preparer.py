@@ -143,11 +143,14 @@ class SegmentPreparer:
                 return create_segment(
                     self._disk, self._directory, wanted, self._identity, self._length, spare
                 )
+            except FileNotFoundError:
+                if spare is None:
+                    raise  # Else somebody has removed the file: another will do.
             except OSError as error:
                 if not none_left(error) or self._closing:
                     raise
-            spare = None  # It has its new name already.
-            time.sleep(_NO_FILE_S)
+                time.sleep(_NO_FILE_S)
+            spare = None  # Unless it is gone, it has its new name already.
 
     def _fill_slice(self, file: SegmentFile, offset: int) -> None:
         length = min(len(_SLICE) - offset % len(_SLICE), self._length - offset)
