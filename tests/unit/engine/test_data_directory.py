@@ -8,6 +8,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,29 @@ def test_a_directory_with_other_files_is_refused_and_untouched(tmp_path: Path) -
     with pytest.raises(data_directory.ForeignDirectory, match=r"thesis\.txt is in it"):
         DataDirectory.open(tmp_path, CLUSTER)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_any_bit_that_flips_in_the_superblock_is_damage_and_nothing_else(tmp_path: Path) -> None:
+    """Its fields say who the node is: nobody is to be told to mend a join token for that."""
+    path = initialized(tmp_path) / "superblock.json"
+    with closing(DataDirectory.open(tmp_path, CLUSTER)) as directory:
+        directory.begin_run(0)
+    content = path.read_bytes()
+    for at in range(content.index(b'"cluster"'), content.index(b'"checksum"') - 4):
+        for bit in range(8):
+            path.write_bytes(content[:at] + bytes([content[at] ^ 1 << bit]) + content[at + 1 :])
+            with pytest.raises(data_directory.DamagedSuperblock, match="is damaged"):
+                DataDirectory.open(tmp_path, CLUSTER)
+    path.write_bytes(content)
+    DataDirectory.open(tmp_path, CLUSTER).close()
+
+
+def test_a_superblock_of_an_octad_that_wrote_no_checksum_is_read(tmp_path: Path) -> None:
+    path = initialized(tmp_path) / "superblock.json"
+    fields = json.loads(path.read_text())
+    del fields["checksum"]
+    path.write_text(json.dumps(fields))
+    DataDirectory.open(tmp_path, CLUSTER).close()
 
 
 def test_a_directory_that_has_lost_its_superblock_is_no_strangers(tmp_path: Path) -> None:
@@ -318,6 +342,7 @@ def test_a_new_node_needs_room_and_one_with_data_is_let_in(tmp_path: Path) -> No
 
 def test_the_superblock_is_readable_to_people(tmp_path: Path) -> None:
     content = json.loads((initialized(tmp_path) / "superblock.json").read_text())
+    assert content.pop("checksum")
     assert content == {
         "format_version": 1,
         "cluster": CLUSTER,

@@ -2,7 +2,8 @@
 
     DIR/LOCK              flock-ed while a process has the directory; holds that process's id and
                           the file's own number on its file system
-    DIR/superblock.json   {"format_version", "cluster", "node", "incarnation", "run"}
+    DIR/superblock.json   {"format_version", "cluster", "node", "incarnation", "run",
+                           "checksum"}
     DIR/journal/          the journal's segments
     DIR/index/            the index, which the journal can rebuild
 
@@ -25,6 +26,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import msgspec
+from xxhash import xxh3_64_hexdigest
 
 from octad.client.core.shown_command import shown_path
 from octad.sharding.ids import NodeId, node_name
@@ -108,6 +110,7 @@ class Superblock(msgspec.Struct, frozen=True):
     node: NodeId
     incarnation: str
     run: int = 0  # How often a node has begun to run on it.
+    checksum: str = ""  # Of all the others: xxh3_64, in hex. An older octad wrote none.
 
 
 class _Version(msgspec.Struct):
@@ -187,6 +190,7 @@ class DataDirectory:
         self._write(msgspec.structs.replace(self._superblock, run=self.run + 1))
 
     def _write(self, superblock: Superblock) -> None:
+        superblock = msgspec.structs.replace(superblock, checksum=_checksum(superblock))
         content = msgspec.json.format(msgspec.json.encode(superblock), indent=2) + b"\n"
         temporary = self.path / _TEMPORARY_NAME
         try:
@@ -234,12 +238,19 @@ def read_superblock(disk: Disk, path: Path) -> Superblock | None:
                 f"{path} has format {version}, this octad knows {FORMAT_VERSION}",
                 "install the octad that wrote it, or a newer one",
             )
-        return msgspec.json.decode(content, type=Superblock)
+        superblock = msgspec.json.decode(content, type=Superblock)
+        if superblock.checksum not in ("", _checksum(superblock)):
+            raise msgspec.DecodeError("its checksum does not match")
+        return superblock
     except msgspec.DecodeError as error:
         raise DamagedSuperblock(
             f"{path / SUPERBLOCK_NAME} is damaged ({error})",
             "put the file back, or move the directory away and let the node join as a new one",
         ) from error
+
+
+def _checksum(superblock: Superblock) -> str:
+    return xxh3_64_hexdigest(msgspec.json.encode(msgspec.structs.replace(superblock, checksum="")))
 
 
 def _checked_superblock(
