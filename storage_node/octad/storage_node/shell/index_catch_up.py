@@ -7,10 +7,11 @@ same code, and what the node's replicas know beyond the journal is only how much
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from octad.sharding.ids import NodeId, ShardId
+from octad.sharding.ids import NodeId, ShardId, shard_name
 from octad.sharding.shard_map import Learner, ShardRow
 from octad.storage_node.core.failover.pair_leases import PairLeases
 from octad.storage_node.core.failover.reconfiguration import Plan
@@ -30,6 +31,8 @@ from octad.storage_node.shell.replica_table import ReplicaTable
 from octad.storage_node.shell.request_ids import RequestIds
 
 _ANY_TIME = 0.0
+
+log = logging.getLogger(__name__)
 
 
 class _NoCluster:
@@ -100,7 +103,9 @@ class CatchUp:
 
         False: some of it was not in the journal yet.
         """
-        if not all(map(self._has_all_of, replicas)):
+        lacking = [each.shard for each in replicas if not self._has_all_of(each)]
+        if lacking:
+            log.info("the new index lacks entries of shard %s yet", shard_name(lacking[0]))
             return False
         for replica in replicas:
             mine = self._table.replicas.get(replica.shard)
