@@ -23,7 +23,12 @@ from octad.storage_node.core.index_format import (
     object_key,
     shard_state_key,
 )
-from octad.storage_node.core.operations import LogSplit, encode_operation, put_object
+from octad.storage_node.core.operations import (
+    LogSplit,
+    LogStart,
+    encode_operation,
+    put_object,
+)
 from octad.storage_node.core.record_format import RecordKind
 from octad.storage_node.core.rows import ObjectRow
 from octad.storage_node.shell.counted_index import CountedIndex
@@ -112,3 +117,36 @@ async def test_what_the_log_had_behind_the_split_is_void(tmp_path: Path) -> None
     assert (state.applied, state.depth) == (1, DEPTH)
     assert Epoch(state.view_epoch) == EPOCH
     index.close()
+
+
+async def test_where_the_log_of_one_half_begins_anew_says_nothing_of_the_other(
+    tmp_path: Path,
+) -> None:
+    keys = [key_in(FIRST, nth) for nth in range(8)]
+    async with disk(tmp_path) as (journal, _):
+        start(journal)
+        begin_log(journal, FIRST, 5, Epoch(1), 0, DEPTH - 1)
+        put(journal, FIRST, 6, 5, keys[0])
+        put(journal, FIRST, 7, 6, keys[1])
+        split(journal, 7)
+        for seq in range(8, 13):
+            put(journal, FIRST, seq, seq - 1, keys[seq - 6])
+        begin_log(journal, SECOND, 15, Epoch(9), 8)
+        put(journal, FIRST, 13, 12, keys[7])
+    index = rebuilt(tmp_path)
+    state = state_of(index, FIRST)
+    assert state is not None
+    assert (state.applied, state.start, state.whole) == (12, 5, 0)
+    assert all(index.get(object_key(BUCKET, key)) is not None for key in keys[:7])
+    half = state_of(index, SECOND)
+    assert half is not None
+    assert (half.applied, half.start, half.whole) == (15, 15, 8)
+    index.close()
+
+
+def begin_log(
+    journal: Journal, shard: ShardId, start_: int, epoch: Epoch, whole: int, depth: int = DEPTH
+) -> None:
+    metadata = encode_operation(LogStart(Seq(whole), depth))
+    place = shard, epoch, Seq(start_), Seq(whole)
+    journal.append(RecordKind.LOG_START, *place, bytes(16), metadata, b"")

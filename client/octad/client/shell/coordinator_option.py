@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from octad.client.core.address import DEFAULT_COORDINATOR_PORT
+from octad.client.core.shown_command import shown_command
 from octad.client.shell.command import CommandError
 
 DEFAULT_DATA = "./octad-data"
@@ -37,6 +38,11 @@ def coordinator_url(arguments: argparse.Namespace) -> str:
     if named:
         return named
     found = _field(arguments.data / DEV_FILE, DEV_COORDINATOR_FIELD, "--coordinator URL")
+    if found is None and (arguments.data / DEV_CLUSTER_FILE).exists():
+        raise CommandError(
+            f"no octad dev runs on {arguments.data}",
+            f"start it: {shown_command('octad', 'dev', '--data', arguments.data)}",
+        )
     return found or f"http://127.0.0.1:{DEFAULT_COORDINATOR_PORT}"
 
 

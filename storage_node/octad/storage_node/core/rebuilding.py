@@ -139,7 +139,7 @@ class Survey:
             self.late.add(half)
             self._states.setdefault(half, self._states.get(shard, _NO_STATE))
             if shard in self._starts:
-                self._starts.setdefault(half, self._starts[shard])
+                self._starts.setdefault(half, list(self._starts[shard]))  # From here on its own.
             if shard in self._installed:
                 self._installed.setdefault(half, self._installed[shard])
 

@@ -245,7 +245,8 @@ def read_superblock(disk: Disk, path: Path) -> Superblock | None:
     except msgspec.DecodeError as error:
         raise DamagedSuperblock(
             f"{path / SUPERBLOCK_NAME} is damaged ({error})",
-            "put the file back, or move the directory away and let the node join as a new one",
+            "put the file back; only if other nodes have all that is here (octad doctor tells),"
+            " move the directory away: the node then joins as a new one",
         ) from error
 
 

@@ -291,11 +291,18 @@ class NodeProcess:
         if former:
             old = node_name(NodeId(former))
             forget = shown_command("octad", "node", "remove", old, "--data", self._directory.path)
-            self._around.say(
-                f"{old} has lost its data: it comes back as {node_name(node)}, a new node, and is "
-                "filled again from the others; once octad status says that every copy is there, "
-                f"forget the old one: {forget}"
-            )
+            if self._cluster.replicas == 1:
+                self._around.say(
+                    f"{old} is not in {self._data} any more: {node_name(node)} is, a new node; what"
+                    f" {old} kept in one copy is nowhere else, so put its directory back:"
+                    " octad doctor says what is missing"
+                )
+            else:
+                self._around.say(
+                    f"{old} has lost its data: it comes back as {node_name(node)}, a new node, and"
+                    " is filled again from the others; once octad status says that every copy is"
+                    f" there, forget the old one: {forget}"
+                )
         elif node != self._number:
             self._around.say(
                 f"n{self._number} was taken: the node in {self._data} is {node_name(node)}"

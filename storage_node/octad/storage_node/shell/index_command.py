@@ -62,6 +62,7 @@ def _rebuild(disk: Disk, directory: DataDirectory) -> Rebuilt:
     """Beside the old index, which gives way only to a whole new one."""
     from octad.storage_node.shell.counted_index import CountedIndex
     from octad.storage_node.shell.index_rebuild import rebuild
+    from octad.storage_node.shell.index_repair import forget_damage
 
     new, old = directory.path / _NEW, directory.path / _OLD
     shutil.rmtree(new, ignore_errors=True)
@@ -75,4 +76,5 @@ def _rebuild(disk: Disk, directory: DataDirectory) -> Rebuilt:
         disk.rename(directory.index, old)
     disk.rename(new, directory.index)
     disk.sync_directory(directory.path)
+    forget_damage(disk, directory.path)
     return rebuilt

@@ -21,14 +21,14 @@ from octad.storage_node.shell.data_directory import read_superblock
 from octad.storage_node.shell.disk import Disk
 from octad.storage_node.shell.index import IndexDamage, IndexDamaged, IndexFailed
 from octad.storage_node.shell.index_rebuild import IndexRebuild
-from octad.storage_node.shell.index_repair import PASSES, REBUILDING, Asked, Round
+from octad.storage_node.shell.index_repair import DAMAGED, REBUILDING, Asked, Round
 from octad.storage_node.shell.journal_errors import JournalDamage
 
 _NICER = 5  # Than the node, which serves meanwhile.
 
 
 def main(data: Path, result: Path) -> int:
-    """Returns 0 when the index at `result` is complete and durable, PASSES when it may be later."""
+    """Returns 0 when the index at `result` is complete and durable, DAMAGED when it never is."""
     os.nice(_NICER)
     disk = Disk()
     superblock = read_superblock(disk, data)
@@ -51,10 +51,10 @@ def main(data: Path, result: Path) -> int:
         disk.sync_directory(data)
     except JournalDamage as error:
         print(error, file=sys.stderr)
-        return 1
+        return DAMAGED
     except (IndexFailed, IndexDamage, IndexDamaged, OSError) as error:
         print(error, file=sys.stderr)
-        return PASSES
+        return os.EX_TEMPFAIL
     _say(records)
     return 0
 

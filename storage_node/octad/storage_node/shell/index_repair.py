@@ -34,7 +34,7 @@ _GIVEN_UP = ".given-up"  # At the end of the name of one that was rebuilt and da
 _ROUND_S = 1.0  # As long as a round takes, so long a replay will.
 _ROUNDS_MAX = 10  # Clients may write as fast as it reads.
 _RETRY_S_MIN, _RETRY_S_MAX = 1.0, 60.0
-PASSES = os.EX_TEMPFAIL  # What the process ends with where the journal is not to blame.
+DAMAGED = os.EX_DATAERR  # What the process ends with where the journal is to blame.
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class RebuildFailed(Exception):
 
 
 class RebuildDelayed(Exception):
-    """None could be made now: there was no room for it, or the process was killed."""
+    """None could be made now: no room for it, the process was killed, or it met a bug."""
 
 
 class Round(msgspec.Struct):
@@ -117,6 +117,15 @@ def adopt(disk: Disk, data: Path) -> bool:
     return True
 
 
+def forget_damage(disk: Disk, data: Path) -> None:
+    """DIR/index is a new one, made on a stopped node: no other is to take its place."""
+    for other in data.glob(_REBUILT + "*"):
+        shutil.rmtree(other)
+    if is_marked(data):
+        disk.unlink(data / MARK)
+        disk.sync_directory(data)
+
+
 async def rebuild_beside(data: Path, durable_to: Callable[[], Position] | None) -> Path:
     """Gives where it has left a complete index. Raises RebuildFailed, RebuildDelayed.
 
@@ -137,10 +146,9 @@ async def rebuild_beside(data: Path, durable_to: Callable[[], Position] | None) 
         if process.returncode or records is None:
             last = complaint.decode(errors="replace").strip().splitlines()[-1:]
             code = process.returncode or 0
-            passes = code < 0 or code == PASSES
             why = last or [f"the process ended with {code}"]
             await asyncio.to_thread(shutil.rmtree, data / REBUILDING, ignore_errors=True)
-            raise RebuildDelayed(*why) if passes else RebuildFailed(*why)
+            raise RebuildFailed(*why) if code == DAMAGED else RebuildDelayed(*why)
     finally:
         if process.returncode is None:
             with suppress(ProcessLookupError):

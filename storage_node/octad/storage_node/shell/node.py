@@ -80,6 +80,7 @@ from octad.storage_node.shell.usage_reporter import UsageReporter
 
 STOP_GRACE_S = 10.0
 READY_POLL_S = 0.02
+CATCH_UPS_MAX = 100  # Each brings it nearer, unless something is wrong with it.
 ANNOUNCED_S = 4 * limits.ANNOUNCE_DELAY_S  # Said after one, applied after another, and the way.
 BOOT_BYTES = 8
 
@@ -506,9 +507,12 @@ class Node:
             index = await asyncio.to_thread(CountedIndex, made, self._shares.index)
             successor = CatchUp(self.id, journal, index)
             await asyncio.to_thread(successor.read_on)
-            while not self._host.go_on_with(successor):
+            for _ in range(CATCH_UPS_MAX):
+                if self._host.go_on_with(successor):
+                    return
                 await asyncio.sleep(READY_POLL_S)
                 await asyncio.to_thread(successor.read_on)
+            raise IndexFailed("the new index does not catch up with what is applied")
         except IndexDamaged as error:  # It is as good as its file is, and that is not.
             await asyncio.to_thread(index_repair.give_up, journal.disk, made)
             raise IndexDamage(str(error)) from error
