@@ -52,7 +52,6 @@ assert (1 - SMALL_BODIES_SHARE) * BODY_BUDGET_BYTES_MIN >= 8 * PIECE_BYTES_MAX
 
 # What the C library keeps of memory that was freed.
 HEAP_ARENAS_MAX: Final = 2  # Threads of a node mostly hash and read: they hardly allocate.
-OWN_MAPPING_BYTES_MIN: Final = 512 * KIB  # A piece, and a frame with one, is gone when it is freed.
 HEAP_SLACK_BYTES_MAX: Final = 16 * MIB
 HEAP_LOOK_S: Final = 5.0
 

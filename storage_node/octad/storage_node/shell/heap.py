@@ -1,4 +1,4 @@
-"""The process's memory goes back to the system: what large buffers took at once, the rest soon.
+"""The process's memory goes back to the system soon after it was needed.
 
 The C library keeps what is freed for the next time, and lets the size of what it keeps grow with
 what was once allocated: a node that took in a thousand uploads would stay as large as it was then.
@@ -17,11 +17,9 @@ from octad.sharding.limits import (
     HEAP_ARENAS_MAX,
     HEAP_LOOK_S,
     HEAP_SLACK_BYTES_MAX,
-    OWN_MAPPING_BYTES_MIN,
 )
 
 # <malloc.h>
-_M_MMAP_THRESHOLD: Final = -3
 _M_ARENA_MAX: Final = -8
 _MALLINFO2: Final = (
     *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
@@ -38,11 +36,13 @@ class _Mallinfo2(ctypes.Structure):
 
 
 def bound_heap() -> None:
-    """Before any thread is started: few heaps, and large buffers outside of them."""
+    """Before any thread is started: few heaps.
+
+    Large buffers stay in them: to map each by itself costs a read of 8 MiB half as much again.
+    """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         libc.mallopt(_M_ARENA_MAX, HEAP_ARENAS_MAX)
-        libc.mallopt(_M_MMAP_THRESHOLD, OWN_MAPPING_BYTES_MIN)
 
 
 class HeapKeeper:
