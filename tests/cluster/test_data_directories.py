@@ -297,6 +297,9 @@ def test_a_disk_that_fills_up_takes_no_writes_and_goes_on_reading(tmp_path: Path
         with filler.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, free_bytes(disk) - MIB)
         with s3_client(cluster) as client:
+            deadline = time.monotonic() + WAIT_S
+            while put_status(client, "full", "large", bytes(MIB)) != 507:  # Until each has looked.
+                assert time.monotonic() < deadline
             statuses = [put_status(client, "full", "large", bytes(MIB)) for _ in range(140)]
         assert set(statuses) == {507}, "no member has room, so none is asked for any"
         for node in range(2):

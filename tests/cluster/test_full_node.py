@@ -33,6 +33,8 @@ BUCKET = "bucket"
 BODY = os.urandom(MIB) * 8
 SMALL = 40
 BACK_S_MAX = 20.0  # A tenth of that on a machine that does nothing else.
+# More than the reserve shrinks by when the index has merged what was deleted, less than that was.
+MARGIN = 64 * MIB
 STUCK_S = 7.0  # After it, whoever could not take a put has been removed.
 
 
@@ -79,6 +81,12 @@ def fill(clients: list[S3Client], disk_bytes: int = DISK_BYTES) -> list[str]:
     return keys
 
 
+def take(path: Path, size: int) -> None:
+    """So many bytes of the disk, by what is not octad's."""
+    with path.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, size)
+
+
 def log_of(cluster: DevCluster) -> str:
     return "".join((cluster.data / f"n{number}.log").read_text() for number in (1, 2, 3))
 
@@ -104,6 +112,7 @@ def test_a_full_disk_costs_no_copy_refuses_no_delete_and_has_space_again_within_
             n1.put_object(Bucket=BUCKET, Key="read", Body=BODY * 6)
             keys = fill(clients)
             assert keys, "the disk is too small for the test"
+            take(cluster.data / "n1" / "filler", MARGIN)
             full_since = time.monotonic()
             assert wait_for(
                 lambda: {put_status(each, BUCKET, "more", b"x") for each in clients} == {507}
