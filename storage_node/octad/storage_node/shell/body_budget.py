@@ -8,10 +8,13 @@ two doors that wait for each other's memory would wait for ever (`docs/reference
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
+from typing import TypeVar
 
 from octad.sharding.limits import INLINE_BYTES_MAX, SMALL_BODIES_SHARE
 from octad.storage_node.core.byte_share import ByteShare, Wish
+
+T = TypeVar("T")
 
 
 class ByteGate:
@@ -43,6 +46,18 @@ class ByteGate:
             else:  # Granted in the very moment in which it was given up.
                 self.give_back(size)
             raise
+
+    async def within(self, size: int, doing: Coroutine[None, None, T]) -> T:
+        """What `doing` returns, which has `size` bytes meanwhile."""
+        try:
+            await self.take(size)
+        except BaseException:
+            doing.close()
+            raise
+        try:
+            return await doing
+        finally:
+            self.give_back(size)
 
     def give_back(self, size: int) -> None:
         """They are free for others."""

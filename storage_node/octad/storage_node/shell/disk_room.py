@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from octad.storage_node.core.record_format import FREEING_KINDS, VITAL_KINDS, Re
 from octad.storage_node.shell.disk import Disk
 
 _NEARLY_SEGMENTS = 4  # Above the reserve.
+_INDEX_S = 0.5  # Between two looks at all files of the index, for who asks many times a second.
 
 
 def _no_index() -> IndexRoom:
@@ -25,6 +27,8 @@ class DiskRoom:
         self._segment_bytes = segment_bytes
         self._nodes = nodes
         self._index: Callable[[], IndexRoom] = _no_index
+        self._asked_at = -_INDEX_S
+        self._to_be_free = 0
 
     def leave_free(self, index: Callable[[], IndexRoom]) -> None:
         """The index is on the same disk: it is left room to merge and to take deletes."""
@@ -35,7 +39,10 @@ class DiskRoom:
 
     def is_full(self) -> bool:
         """Whether nothing is to be taken but what frees space."""
-        return self.free_bytes() < reserve_of(self._on_disk()).puts
+        now = time.monotonic()
+        if now >= self._asked_at + _INDEX_S:
+            self._asked_at, self._to_be_free = now, reserve_of(self._on_disk()).puts
+        return self.free_bytes() < self._to_be_free
 
     def nearly_full(self) -> bool:
         """Whether compaction should take whatever it can get."""

@@ -7,7 +7,7 @@ refusing node tries again, with the same request id, until somebody answers or i
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Final, TypeVar
 
@@ -225,7 +225,7 @@ class ShardClient:
 
     # -- requests that are tried again ---------------------------------------------------------
 
-    async def propose(
+    def propose(
         self,
         shard: ShardId,
         kind: RecordKind,
@@ -233,23 +233,20 @@ class ShardClient:
         metadata: bytes,
         data: bytes | memoryview,
         age_s: float = 0.0,
-    ) -> int:
+    ) -> Coroutine[None, None, int]:
         """At the primary: order and commit a write; gives `Done.copies`.
 
         `data` must not change until then. Much of it waits here until there is less under way to
         that node: the bound is the primary's, whose memory it takes, and no part of a budget here.
         """
+        proposal = self._propose(shard, kind, request_id, metadata, data, age_s)
         row = self.map.rows.get(shard)
         if row is None or len(data) <= limits.INLINE_BYTES_MAX:
-            return await self._propose(shard, kind, request_id, metadata, data, age_s)
+            return proposal
         gate = self._pieces.setdefault(row.primary, ByteGate(0))
         nodes = self._peers.named + 1
         gate.resize(max(limits.PIECES_UNDER_WAY_BYTES // nodes, 2 * limits.PIECE_BYTES_MAX))
-        await gate.take(len(data))
-        try:
-            return await self._propose(shard, kind, request_id, metadata, data, age_s)
-        finally:
-            gate.give_back(len(data))
+        return gate.within(len(data), proposal)
 
     async def _propose(
         self,

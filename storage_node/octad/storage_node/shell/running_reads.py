@@ -9,14 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import count
-from weakref import WeakValueDictionary
+from typing import Final
+from weakref import WeakValueDictionary, ref
 
 from octad.storage_node.core.rows import ExtentRef
 from octad.storage_node.shell.patience import now
 
+# Reads that ask soon after each other count as the first of them: too old, which is safe.
+SHARED_S: Final = 0.02
+
 
 class Asking:
-    """A read that has not got its row yet; whoever makes it holds this meanwhile."""
+    """Reads that have not got their rows yet; whoever makes one holds this meanwhile."""
 
     __slots__ = ("__weakref__", "began")
 
@@ -33,11 +37,16 @@ class RunningReads:
         self._held: WeakValueDictionary[tuple[float, int], ExtentRef | Asking] = (
             WeakValueDictionary()
         )
+        self._latest: ref[Asking] | None = None
 
     def ask(self) -> Asking:
         """A row is about to be asked for elsewhere."""
-        asking = Asking(self._clock())
-        self._held[asking.began, next(self._numbers)] = asking
+        moment = self._clock()
+        asking = None if self._latest is None else self._latest()
+        if asking is None or moment > asking.began + SHARED_S:
+            asking = Asking(moment)
+            self._latest = ref(asking)
+            self._held[moment, next(self._numbers)] = asking
         return asking
 
     def hold(self, extent: ExtentRef, asking: Asking | None = None) -> None:

@@ -70,6 +70,8 @@ class ShardCounter:
         self._keep = keep
         self._period_s = period_s
         self._asked: dict[ShardId, None] = {}
+        self._due: list[tuple[ShardId, float]] = []  # With shares of a core, the next one last,
+        self._looked_at = 0.0  # as of then.
         self._counted_at: dict[ShardId, float] = {}
         self._failed_at: dict[ShardId, float] = {}  # Nor is one tried for ever that cannot be.
         self._news = asyncio.Event()
@@ -170,15 +172,26 @@ class ShardCounter:
             shard = next(iter(self._asked))
             del self._asked[shard]
             return shard, COUNT_SHARE_SOON
-        digests, before = self._index.digests, time.monotonic() - self._period_s
-        ready = {shard: each for shard, each in self._replicas.items() if each.depth is not None}
-        for shard, replica in ready.items():
-            unknown = digests.now(shard) is None and replica.whole is None
+        now = time.monotonic()
+        if not self._due or now >= self._looked_at + COUNT_POLL_S:
+            self._due, self._looked_at = self._look(now), now
+        return self._due.pop() if self._due else (None, COUNT_SHARE)
+
+    def _look(self, now: float) -> list[tuple[ShardId, float]]:
+        """At all shards: those to be counted now, the first of them last."""
+        digests, before = self._index.digests, now - self._period_s
+        soon: list[tuple[ShardId, float]] = []
+        due: list[tuple[ShardId, float]] = []
+        for shard, replica in self._replicas.items():
+            if replica.depth is None:
+                continue
+            unknown = replica.whole is None and digests.now(shard) is None
             if unknown and self._failed_at.get(shard, before) <= before:
-                return shard, COUNT_SHARE_SOON
-        due = [shard for shard in ready if self._counted_at.get(shard, before) <= before]
-        # Not always the same first, where a node never runs for long.
-        return (random.choice(due) if due else None), COUNT_SHARE
+                soon.append((shard, COUNT_SHARE_SOON))
+            elif self._counted_at.get(shard, before) <= before:
+                due.append((shard, COUNT_SHARE))
+        random.shuffle(due)  # Not always the same first, where a node never runs for long.
+        return due + soon
 
     # -- answering other nodes -----------------------------------------------------------------
 

@@ -116,7 +116,8 @@ async def _receive_whole(
     exchange: Exchange, plan: PlannedPayload, algorithms: Sequence[str]
 ) -> tuple[ObjectBytes, VerifiedPayload]:
     """A body that is small enough to be held until the request is over."""
-    await exchange.take_memory(plan.length)
+    if not exchange.take_memory_now(plan.length):
+        await exchange.take_memory(plan.length)
     await exchange.invite_body()
     reader = PayloadReader(plan, algorithms)
     held = exchange.body.held

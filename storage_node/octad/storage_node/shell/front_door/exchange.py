@@ -36,11 +36,16 @@ class Exchange:
     body_awaited: bool  # The client waits for our word before it sends the body.
     memory_bytes: int = 0  # Taken for its body, until it is answered.
 
+    def take_memory_now(self, size: int) -> bool:
+        """`take_memory` where nobody has to wait; else nothing has happened."""
+        if not self.budget.gate(size).share.take(size):
+            return False
+        self.memory_bytes = size
+        return True
+
     async def take_memory(self, size: int) -> None:
         """For a body of `size` bytes that is held until it is answered; once."""
-        gate = self.budget.gate(size)
-        if not gate.share.take(size):
-            await gate.take(size)
+        await self.budget.gate(size).take(size)
         self.memory_bytes = size
 
     def give_memory_back(self) -> None:
