@@ -158,19 +158,29 @@ def _last_copies(known: Known) -> Iterator[Finding]:
 
 def _unverified(known: Known) -> Iterator[Finding]:
     view = known.placement
-    unknown: dict[NodeId, list[ShardId]] = defaultdict(list)
+    silent: dict[NodeId, list[ShardId]] = defaultdict(list)
+    compared: list[ShardId] = []
     for shard, row in sorted(view.cluster.rows.items()):
         led = is_live(view, row.primary, _incarnation(row, row.primary))
-        if led and not known.copies.verified.get(shard):
-            unknown[row.primary].append(shard)
-    for node, shards in sorted(unknown.items()):
+        if shard in known.copies.compared:
+            compared.append(shard)
+        elif led and not known.copies.verified.get(shard):
+            silent[row.primary].append(shard)
+    for node, shards in sorted(silent.items()):
         yield Finding(
             "unverified",
             "to-do",
             f"{_shards(shards)} of which {node_name(node)}, their primary, has not verified the"
             " copies yet, or does not serve yet",
-            "wait some seconds, after a split or an upgrade until all rows were counted; if it"
-            f" stays, look at the log of {node_name(node)}",
+            f"wait some seconds; if it stays, look at the log of {node_name(node)}",
+        )
+    if compared:
+        yield Finding(
+            "comparing",
+            "note",
+            f"the copies of {_shards(compared)} are being compared, as after every start: so long"
+            " nobody counts them as verified",
+            "nothing: it takes seconds, after a split or an upgrade until all rows were counted",
         )
 
 

@@ -60,6 +60,7 @@ class KnownCopies:
     read_only: frozenset[NodeId] = frozenset()
     indexes: Mapping[NodeId, str] = field(default_factory=dict)  # Those with which all is not well.
     different: Mapping[NodeId, tuple[ShardId, ...]] = field(default_factory=dict)  # From primaries.
+    compared: frozenset[ShardId] = frozenset()  # Just now, or soon: nothing else is known to lack.
     # Of those: the bytes that come back to them by themselves, and within how many seconds.
     returning: Mapping[NodeId, tuple[int, float]] = field(default_factory=dict)
 
@@ -89,6 +90,11 @@ def known_copies(
         read_only=frozenset(n for n, said in current.items() if said.read_only),
         indexes=_indexes(view, reports, current),
         different=_different(view, current),
+        compared=frozenset(
+            shard
+            for shard in view.rows
+            if (said := _said(view, shard, current)) is not None and said.uncompared
+        ),
         returning={
             n: (said.returning_bytes, said.returning_s)
             for n, said in current.items()
