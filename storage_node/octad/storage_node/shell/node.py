@@ -446,6 +446,7 @@ class Node:
 
     def _fail(self, error: Exception) -> None:
         if not self.failure.done():
+            log.error("%s cannot go on: %s", node_name(self.id), error)  # Its end may take a while.
             self.failure.set_result(error)
 
     async def _keep_up(self) -> None:
