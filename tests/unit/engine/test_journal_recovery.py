@@ -21,17 +21,24 @@ from tests.unit.engine.journal_site import (
     replayed,
     running_journal,
 )
+from xxhash import xxh3_64_intdigest
 
 from octad.sharding.limits import MIB
 from octad.storage_node.core.record_format import (
     RECORDS_OFFSET,
     Location,
     RecordKind,
+    checksum_seed,
     end_of,
 )
 from octad.storage_node.shell.disk import Disk
 from octad.storage_node.shell.journal import Journal
-from octad.storage_node.shell.journal_errors import CorruptRecord, SegmentMissing, UnreadableRecord
+from octad.storage_node.shell.journal_errors import (
+    CorruptRecord,
+    SegmentMissing,
+    UnreadableRecord,
+    WrittenByNewer,
+)
 
 SEGMENT_1 = "0000000001.segment"
 
@@ -292,3 +299,19 @@ async def test_the_end_of_a_replay_is_where_position_goes_on(tmp_path: Path) -> 
     async with running_journal(directory) as site:
         assert site.journal.position() == end_of(locations[0][0])
         assert site.journal.durable_to == end_of(locations[0][0])
+
+
+@pytest.mark.parametrize(("at", "said"), [(12, "format version 2"), (13, "its kind 99")])
+async def test_what_a_newer_octad_wrote_is_neither_torn_nor_for_others_to_mend(
+    tmp_path: Path, at: int, said: str
+) -> None:
+    directory, locations = await crashed(tmp_path, [[b"kept"], [b"newer"]])
+    path, newer = directory / SEGMENT_1, locations[-1][-1]
+    record = bytearray(path.read_bytes()[newer.offset : newer.offset + newer.length])
+    record[at] = 2 if at == 12 else 99
+    checksum = xxh3_64_intdigest(bytes(record[8:]), checksum_seed(newer.segment, 1))
+    overwrite(path, newer.offset, checksum.to_bytes(8, "little") + record[8:])
+    with pytest.raises(WrittenByNewer, match=said) as caught:
+        replayed(directory)
+    assert caught.value.fix == "install the octad that wrote it, or a newer one"
+    assert not caught.value.others_may_fill

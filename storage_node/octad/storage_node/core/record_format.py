@@ -135,6 +135,10 @@ class BadRecord(ValueError):
     """The bytes are not a whole record of this segment at this offset."""
 
 
+class NewerRecord(BadRecord):
+    """They are whole, and a newer octad has written them."""
+
+
 class Location(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Where a record lies: what an index row keeps. `length` counts the whole record."""
 
@@ -274,7 +278,7 @@ def decode_record(view: memoryview, seed: int, offset: int) -> Record:
     if own_offset != offset:
         raise BadRecord(f"it belongs at offset {own_offset}")
     if version != FORMAT_VERSION:
-        raise BadRecord(f"it has format version {version}, this octad reads {FORMAT_VERSION}")
+        raise NewerRecord(f"it has format version {version}, this octad reads {FORMAT_VERSION}")
     return Record(
         RECORD_KINDS[kind],
         shard,
@@ -332,7 +336,7 @@ def decode_segment_header(first_page: bytes) -> SegmentHeader:
 def _segment_header(fields: bytes) -> SegmentHeader:
     _magic, version, segment, generation, node, cluster, incarnation = _SEGMENT.unpack(fields)
     if version != FORMAT_VERSION:
-        raise BadRecord(
+        raise NewerRecord(
             f"the segment has format version {version}, this octad reads {FORMAT_VERSION}"
         )
     identity = Identity(cluster.decode("ascii"), node, incarnation.hex())
@@ -343,7 +347,7 @@ class _KnownKinds(dict[int, RecordKind]):
     """Kind by number without an enum call a record; an unknown one is a newer octad's."""
 
     def __missing__(self, number: int) -> RecordKind:
-        raise BadRecord(f"its kind {number} is not known to this octad")
+        raise NewerRecord(f"its kind {number} is not known to this octad")
 
 
 RECORD_KINDS = _KnownKinds({int(kind): kind for kind in RecordKind})

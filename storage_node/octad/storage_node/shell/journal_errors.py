@@ -13,10 +13,14 @@ class JournalDamage(Exception):
     `fix` mends the directory itself; where there is none, other copies have to.
     """
 
+    others_may_fill = True  # The node anew, where nothing mends it here.
+
     def __init__(self, what: str, fix: str = "") -> None:
         super().__init__(f"{what}; {fix}" if fix else what)
         self.what = what
         self.fix = fix
+        if fix:
+            self.others_may_fill = False
 
 
 class CorruptRecord(JournalDamage):
@@ -32,9 +36,21 @@ class CorruptRecord(JournalDamage):
 class UnreadableRecord(CorruptRecord):
     """The disk refuses to read `length` bytes: never taken for a torn tail, and it may pass."""
 
+    others_may_fill = False  # It is to be replaced.
+
     def __init__(self, file: Path, offset: int, why: str, length: int = 0) -> None:
         super().__init__(file, offset, why)
         self.length = length
+
+
+class WrittenByNewer(CorruptRecord):
+    """It is whole, and not for this octad to read."""
+
+    others_may_fill = False
+
+    def __init__(self, file: Path, offset: int, why: str) -> None:
+        super().__init__(file, offset, why)
+        self.fix = "install the octad that wrote it, or a newer one"
 
 
 class SegmentMissing(JournalDamage):

@@ -36,6 +36,7 @@ from octad.storage_node.shell.journal_errors import (
     IndexBehind,
     SegmentMissing,
     UnreadableRecord,
+    WrittenByNewer,
 )
 from octad.storage_node.shell.retired_segments import read_retired
 from octad.storage_node.shell.segment_file import (
@@ -247,7 +248,7 @@ class JournalRecovery:
             for location, record in file.records(offset, size):
                 at = location.offset + location.length
                 yield location, record
-        except UnreadableRecord:
+        except (UnreadableRecord, WrittenByNewer):
             raise
         except CorruptRecord as error:
             proven = max([_highest_mark(file, at + 1), *self._marks_beyond()])

@@ -23,6 +23,7 @@ from octad.storage_node.core.record_format import (
     BadRecord,
     Identity,
     Location,
+    NewerRecord,
     Record,
     SegmentHeader,
     SegmentId,
@@ -33,7 +34,12 @@ from octad.storage_node.core.record_format import (
     record_length,
 )
 from octad.storage_node.shell.disk import Disk
-from octad.storage_node.shell.journal_errors import CorruptRecord, ForeignSegment, UnreadableRecord
+from octad.storage_node.shell.journal_errors import (
+    CorruptRecord,
+    ForeignSegment,
+    UnreadableRecord,
+    WrittenByNewer,
+)
 
 SUFFIX = ".segment"
 TEMPORARY_SUFFIX = ".preparing"
@@ -107,7 +113,7 @@ class SegmentFile:
         except OSError as error:
             raise _unreadable(self.path, offset, length, error) from error
         except BadRecord as error:
-            raise CorruptRecord(self.path, offset, str(error)) from error
+            raise _corrupt(self.path, offset, error) from error
 
     def read_if_cached(self, offset: int, length: int) -> Record | None:
         """`read`, but None where the bytes would have to come from the disk."""
@@ -120,7 +126,7 @@ class SegmentFile:
         try:
             return decode_record(memoryview(data), self.seed, offset)
         except BadRecord as error:
-            raise CorruptRecord(self.path, offset, str(error)) from error
+            raise _corrupt(self.path, offset, error) from error
 
     def records(self, start: int, end: int) -> Iterator[tuple[Location, Record]]:
         """The records of [start, end), in order. Raises CorruptRecord at the first bad one.
@@ -141,7 +147,7 @@ class SegmentFile:
             try:
                 record = decode_record(view, self.seed, offset)
             except BadRecord as error:
-                raise CorruptRecord(self.path, offset, str(error)) from error
+                raise _corrupt(self.path, offset, error) from error
             length = RECORD_HEADER_BYTES + len(record.metadata) + len(record.data)
             yield Location(self.segment, offset, length), record
             offset += length
@@ -157,6 +163,11 @@ class SegmentFile:
     def _lacks(self, view: memoryview) -> bool:
         """Whether the record at the start of `view` needs more bytes than `view` has."""
         return len(view) < RECORD_HEADER_BYTES or self._claimed(view) > len(view)
+
+
+def _corrupt(path: Path, offset: int, error: BadRecord) -> CorruptRecord:
+    kind = WrittenByNewer if isinstance(error, NewerRecord) else CorruptRecord
+    return kind(path, offset, str(error))
 
 
 def _unreadable(path: Path, offset: int, length: int, error: OSError) -> UnreadableRecord:
@@ -191,7 +202,7 @@ def open_segment(
             raise BadRecord(f"it is segment {header.segment} under another name")
     except BadRecord as error:
         disk.close(descriptor)
-        raise CorruptRecord(path, 0, str(error)) from error
+        raise _corrupt(path, 0, error) from error
     except OSError as error:
         disk.close(descriptor)
         raise _unreadable(path, 0, RECORDS_OFFSET, error) from error
