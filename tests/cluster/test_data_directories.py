@@ -26,6 +26,7 @@ pytestmark = pytest.mark.cluster
 MIB = 1024 * 1024
 OBJECTS = 20
 WAIT_S = 20.0
+FILLED_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,15 @@ def start_without(cluster: DevCluster, node: str) -> str:
     assert len(lines) == 1, said
     after = said.partition(lines[0])[2].splitlines()[1]
     return f"{lines[0]}; {after.strip()}"
+
+
+def until_filled_anew(cluster: DevCluster) -> None:
+    """The first node, by the others: as n4."""
+    log = cluster.data / "n1.log"
+    deadline = time.monotonic() + FILLED_S
+    while "n4 is ready" not in log.read_text():
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.05)
 
 
 def test_a_node_of_another_cluster_is_refused(start_cluster: StartCluster) -> None:
@@ -210,12 +220,7 @@ def test_damage_in_the_journal_stops_a_start_with_file_and_offset(
     line = start_without(cluster, "n1")
     assert str(record.segment) in line
     assert f"offset {record.offset}" in line
-    record.flip_last_byte()
-    log = cluster.data / "n1.log"
-    deadline = time.monotonic() + WAIT_S
-    while "n1 serves again" not in cluster.said():
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.05)
+    until_filled_anew(cluster)
     for node in range(3):
         expect_all(cluster, "damaged", node)
 
@@ -269,10 +274,7 @@ def test_the_others_go_on_reading_while_a_damaged_node_cannot_start(
         time.sleep(0.05)
     for node in (1, 2):
         expect_all(cluster, "two-left", node)
-    record.flip_last_byte()
-    while log.read_text().count("n1 is ready") < 2:
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.05)
+    until_filled_anew(cluster)
     expect_all(cluster, "two-left", node=0)
     with s3_client(cluster) as client:
         client.put_object(Bucket="two-left", Key="again", Body=b"again")

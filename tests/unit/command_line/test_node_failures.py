@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from octad.client.shell.command import CommandError
+from octad.coordinator.core.filling_anew import Obstacle
 from octad.sharding.ids import NodeId, PoolId, ShardId, shard_id
 from octad.storage_node.shell.journal_errors import CorruptRecord, IndexBehind, JournalDamage
 from octad.storage_node.shell.node_failures import cannot_go_on, cannot_start, journal_damaged
@@ -18,15 +19,27 @@ DATA = Path("/data/my disk/n3")
 DAMAGE = CorruptRecord(DATA / "journal" / "0000000001.segment", 4096, "its checksum is wrong")
 
 
-def damaged(damage: JournalDamage, *only_here: int, known: bool = True) -> CommandError:
+WAITS = Obstacle("shard 0/1 not known to have 2 other copies that are verified")
+
+
+def damaged(
+    damage: JournalDamage, *only_here: int, known: bool = True, obstacle: Obstacle = WAITS
+) -> CommandError:
     shards: list[ShardId] = [shard_id(PoolId(0), number) for number in only_here]
-    return journal_damaged(N3, DATA, damage, shards if known else None)
+    return journal_damaged(N3, DATA, damage, shards if known else None, obstacle)
 
 
-def test_with_other_copies_nothing_is_lost_and_the_directory_is_moved_aside() -> None:
+def test_with_other_copies_nothing_is_lost_and_they_fill_it_anew_by_themselves() -> None:
     said = damaged(DAMAGE)
     assert "n3 cannot start: /data/my disk/n3/journal/0000000001.segment is damaged" in said.what
     assert said.what.endswith("complete copies of all its shards, so nothing is lost")
+    assert "they fill it anew by themselves" in said.fix
+    assert said.fix.endswith(WAITS.why)
+
+
+def test_where_they_do_not_the_directory_is_moved_aside() -> None:
+    said = damaged(DAMAGE, obstacle=Obstacle("too little room", passes=False))
+    assert "so nothing is lost; they do not fill it anew by themselves: too little" in said.what
     assert said.fix.startswith("mv '/data/my disk/n3' '/data/my disk/n3'.damaged: ")
 
 
@@ -51,6 +64,12 @@ def test_a_failing_disk_gets_a_sentence(number: int) -> None:
     assert f"the disk under {DATA} fails (/data/n3/LOCK: {os.strerror(number)})" in said.what
     assert "Errno" not in str(said)
     assert said.fix.startswith("replace the disk, or mv ")
+
+
+def test_a_full_disk_gets_one_too() -> None:
+    said = cannot_start(N3, DATA, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    assert said.what == f"n3 cannot start: the disk under {DATA} is full; what is on it is whole"
+    assert said.fix.startswith("make room there")
 
 
 def test_what_is_no_fault_of_the_disk_is_not_blamed_on_it() -> None:

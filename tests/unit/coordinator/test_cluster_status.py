@@ -147,6 +147,19 @@ def test_a_node_whose_copies_are_not_what_their_primaries_have_is_named() -> Non
     )
 
 
+def test_a_node_whose_journal_is_damaged_and_one_in_its_place_are_named() -> None:
+    seen = view(live=NODES[:2], known=[3], rows=ROWS)
+    waits = KnownCopies({}, (), {}, 0, 0, anew_wait_for={NodeId(3): "n2 is filled first"})
+    assert (
+        "the journal of n3 is damaged, and it is not filled anew yet: octad doctor"
+        in status(seen, copies=waits).problems
+    )
+    filled = KnownCopies({}, (), {}, 0, 0, replaced={NodeId(3): NodeId(2)})
+    problems = status(seen, copies=filled).problems
+    assert "n2 is filled in the place of n3, whose journal was damaged" in problems
+    assert "n3 is not live" not in problems
+
+
 def test_while_a_pool_is_split_every_shard_counts_once() -> None:
     rows = [row(1, 2, 3, depth=3), *ROWS[1:], row(1, 2, 3, depth=3)]
     seen = view(live=NODES, rows=rows)

@@ -236,6 +236,37 @@ def test_an_index_that_cannot_be_made_anew_is_said_with_the_way_out() -> None:
     assert "octad node drain n1" in finding.fix
 
 
+def test_a_damaged_journal_is_said_with_what_is_in_the_way_of_filling_the_node_anew() -> None:
+    away = view(live=NODES[:2], known=[3], rows=[row(1, 2, 3, depth=0)], depth=0)
+    said = report(
+        node=NodeId(3), boot="", anew_waits_for="n2 is filled anew first", index=INDEX_LOST
+    )
+    known = known_copies(away, {NodeId(3): said}, {})
+    found = diagnose(away, copies_known=known)
+    assert "the journal and the index of n3 are damaged" in found["journal-damaged"].what
+    assert found["journal-damaged"].what.endswith("but for this: n2 is filled anew first")
+    assert "index-lost" not in found, "it is said once"
+    removed = {NodeId(3): Stored(NodeSettings(draining=True, removed=True), Revision(1), b"")}
+    forgotten = diagnose(away, copies_known=known, placement=PlacementView(away, settings=removed))
+    assert not forgotten.keys() & {"journal-damaged", "index-lost"}
+    failures = {NodeId(3): NodeFailure("n3 cannot start: its journal is damaged", "wait")}
+    told = Known(PlacementView(away), copies=known, failures=failures)
+    assert "journal-damaged" not in {finding.code for finding in findings(told)}
+    runs = known_copies(WELL, {NodeId(1): report(anew_waits_for="it has no room")}, {})
+    assert (
+        "the journal of n1 is damaged" in diagnose(WELL, copies_known=runs)["journal-damaged"].what
+    )
+
+
+def test_a_node_that_is_filled_in_the_place_of_another_is_nothing_to_do() -> None:
+    seen = view(live=[*NODES[:2], node(4)], known=[3], rows=[row(1, 2, depth=0)], depth=0)
+    known = known_copies(seen, {NodeId(4): report(node=NodeId(4), in_place_of=NodeId(3))}, {})
+    found = diagnose(seen, copies_known=known)
+    assert "the journal of n3 was damaged: n4 is in its place" in found["filled-anew"].what
+    assert found["filled-anew"].fix.startswith("nothing")
+    assert "node-away" not in found, "it is not to be started again"
+
+
 def test_of_a_full_disk_it_is_said_when_space_will_be_back() -> None:
     said = report(read_only=True, returning_bytes=3_435_973_836, returning_s=40.0)
     known = known_copies(WELL, {NodeId(1): said}, {})

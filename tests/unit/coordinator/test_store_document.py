@@ -24,6 +24,7 @@ from octad.coordinator.core.records import (
     NodeRecord,
     PoolRecord,
     StoreKeys,
+    TurnRecord,
 )
 from octad.sharding.ids import NodeId, PoolId, shard_id
 from octad.sharding.shard_map import decode_row, encode_row
@@ -50,6 +51,7 @@ WRITTEN_AGAIN: dict[str, Callable[[bytes], bytes]] = {
     KEYS.death(THREE): again(DeathRecord),
     KEYS.run(THREE): again(int),
     KEYS.report(THREE): again(NodeReport),
+    KEYS.filled_anew: again(TurnRecord),
     KEYS.shard(shard_id(PoolId(0), 17)): lambda data: encode_row(decode_row(data)),
     KEYS.bucket("photos"): again(BucketRecord),
     KEYS.last_bucket_id: again(int),

@@ -6,7 +6,7 @@ decided by the shards' members themselves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from octad.coordinator.core.cluster_status import shard_state
 from octad.coordinator.core.cluster_view import ClusterView
@@ -34,7 +34,7 @@ def not_serving(view: ClusterView) -> list[str]:
         if missing:
             reasons.append(f"pool {pool.id}: {missing} shards have no row yet")
     if down:
-        reasons.append(f"{_named(down)}: a member is down")
+        reasons.append(f"{named_shards(down)}: a member is down")
     return reasons
 
 
@@ -51,7 +51,7 @@ def may_not_go_down(view: ClusterView, node: NodeId) -> list[str]:
             short.append(shard)
     if not short:
         return []
-    return [f"without {node_name(node)} {_named(short)} would have too few live copies"]
+    return [f"without {node_name(node)} {named_shards(short)} would have too few live copies"]
 
 
 def copies_min(replicas: int) -> int:
@@ -69,7 +69,8 @@ def _complete_and_live(row: ShardRow, live: Mapping[NodeId, NodeRecord]) -> set[
     }
 
 
-def _named(shards: list[ShardId]) -> str:
+def named_shards(shards: Sequence[ShardId]) -> str:
+    """`shards 0/1, 0/5, 0/7 and 3 more`."""
     names = ", ".join(shard_name(shard) for shard in sorted(shards)[:SHARDS_NAMED_MAX])
     more = len(shards) - SHARDS_NAMED_MAX
     noun = "shard" if len(shards) == 1 else "shards"

@@ -85,7 +85,7 @@ def cluster_status(
     )
     nodes = _node_statuses(view, departures, removed, copies)
     failed = [f"{failure.what}; {failure.fix}" for _, failure in sorted(failures.items())]
-    found = (*problems, *_pool_problems(pools), *_node_problems(nodes), *failed)
+    found = (*problems, *_pool_problems(pools), *_node_problems(nodes, copies), *failed)
     if any(pool.shards["forming"] for pool in pools) or not pools:
         state: ClusterState = "forming"
     else:
@@ -251,8 +251,21 @@ def _named(shards: Collection[str]) -> str:
     return f"{counted(len(shards), 'shard')} ({', '.join(names)}{more})"
 
 
-def _node_problems(nodes: tuple[NodeStatus, ...]) -> list[str]:
-    problems = [f"{node.name} is not live" for node in nodes if not node.live]
+def _node_problems(nodes: tuple[NodeStatus, ...], copies: KnownCopies) -> list[str]:
+    replaced = {node_name(old): node_name(new) for old, new in copies.replaced.items()}
+    problems = [
+        f"{replaced[node.name]} is filled in the place of {node.name}, whose journal was damaged"
+        if node.name in replaced
+        else f"{node.name} is not live"
+        for node in nodes
+        if not node.live
+    ]
+    waiting = {node_name(node) for node in copies.anew_wait_for}
+    problems += [
+        f"the journal of {node.name} is damaged, and it is not filled anew yet: octad doctor"
+        for node in nodes
+        if node.name in waiting
+    ]
     for node in nodes:
         if node.index:
             problems.append(

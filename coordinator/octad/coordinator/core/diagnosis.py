@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from octad.client.core.doctor_document import Finding, Urgency
 from octad.client.core.shown_amounts import shown_bytes, shown_time
 from octad.coordinator.core.cluster_status import NO_FAILURES, Departure, NodeFailure
+from octad.coordinator.core.filling_findings import journal_findings
 from octad.coordinator.core.forced_recovery import candidates, complete_members, is_orphaned
 from octad.coordinator.core.known_copies import NOTHING_KNOWN, KnownCopies
 from octad.coordinator.core.node_report import INDEX_REBUILDING, INDEX_WAITING
@@ -52,6 +53,7 @@ def findings(known: Known) -> list[Finding]:
         *_leader(known),
         *_without_primary(known),
         *_last_copies(known),
+        *journal_findings(known.copies, _told_otherwise(known)),
         *_indexes(known),
         *_read_only(known),
         *_failed(known),
@@ -255,7 +257,7 @@ def _away(known: Known) -> Iterator[Finding]:
     for node, identity in sorted(view.cluster.identities.items()):
         if node in view.cluster.nodes or view.settings_of(node).removed:
             continue
-        if node in known.failures:
+        if node in known.failures or node in known.copies.replaced:
             continue  # A finding of its own.
         name, gone = node_name(identity.id), known.departures.get(node)
         since = f" since {_moment(gone.gone_since_ms)}" if gone is not None else ""
@@ -326,8 +328,16 @@ def _is_alone(row: ShardRow, node: NodeId) -> bool:
     return all(member.node == node for member in row.members if member.base == 0)
 
 
+def _told_otherwise(known: Known) -> set[NodeId]:
+    """Of whom nothing more is to be said."""
+    view = known.placement
+    return {*known.failures, *(node for node in view.settings if view.settings_of(node).removed)}
+
+
 def _indexes(known: Known) -> Iterator[Finding]:
     for node, state in sorted(known.copies.indexes.items()):
+        if node in known.copies.anew_wait_for or known.placement.settings_of(node).removed:
+            continue  # A finding of its own, or none.
         name = node_name(node)
         if state == INDEX_REBUILDING:
             yield Finding(

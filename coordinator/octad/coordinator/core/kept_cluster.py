@@ -43,6 +43,7 @@ _NOT_KEPT = (
     "usage/",
     "reports/",
     "deaths/",
+    "filled-anew",
     "services/",
     "sessions/",
 )

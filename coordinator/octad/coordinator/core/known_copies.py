@@ -7,7 +7,7 @@ anything while a copy is still to be compared with that of the primary.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -63,6 +63,9 @@ class KnownCopies:
     compared: frozenset[ShardId] = frozenset()  # Just now, or soon: nothing else is known to lack.
     # Of those: the bytes that come back to them by themselves, and within how many seconds.
     returning: Mapping[NodeId, tuple[int, float]] = field(default_factory=dict)
+    # Of nodes whose journal is damaged: what is in the way of filling them anew.
+    anew_wait_for: Mapping[NodeId, str] = field(default_factory=dict)
+    replaced: Mapping[NodeId, NodeId] = field(default_factory=dict)  # By which: it is filled now.
 
 
 NOTHING_KNOWN = KnownCopies({}, (), {}, 0, 0)
@@ -88,7 +91,7 @@ def known_copies(
         void=_void(view, current),
         failed={n: _shards(said.failed) for n, said in current.items() if said.failed},
         read_only=frozenset(n for n, said in current.items() if said.read_only),
-        indexes=_indexes(view, reports, current),
+        indexes={n: said.index for n, said in _told(view, reports, current) if said.index},
         different=_different(view, current),
         compared=frozenset(
             shard
@@ -100,16 +103,22 @@ def known_copies(
             for n, said in current.items()
             if said.returning_bytes
         },
+        anew_wait_for={
+            n: said.anew_waits_for
+            for n, said in _told(view, reports, current)
+            if said.anew_waits_for
+        },
+        replaced={said.in_place_of: n for n, said in current.items() if said.in_place_of},
     )
 
 
-def _indexes(view: ClusterView, reports: Reports, current: Reports) -> dict[NodeId, str]:
-    """A node that makes its index anew before it is there has said so without a boot."""
-    return {
-        node: said.index
-        for node, said in reports.items()
-        if said.index and (node in current or (not said.boot and node not in view.nodes))
-    }
+def _told(
+    view: ClusterView, reports: Reports, current: Reports
+) -> Iterator[tuple[NodeId, NodeReport]]:
+    """A node that cannot start, or makes its index anew before, has said so without a boot."""
+    for node, said in reports.items():
+        if node in current or (not said.boot and node not in view.nodes):
+            yield node, said
 
 
 def _damage(said: NodeReport) -> DiskDamage:

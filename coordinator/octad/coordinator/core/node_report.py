@@ -54,3 +54,7 @@ class NodeReport(msgspec.Struct, frozen=True):
     lost_records: int = 0  # Of the damaged: every member has answered that its copy is, too.
     repaired_records: int = 0  # Since the start: brought back from another member.
     passed_read_errors: int = 0  # Since the start: what could not be read could be read then.
+    anew_waits_for: str = ""  # Its journal is damaged, and this is in the way of filling it anew.
+    in_place_of: NodeId = NodeId(
+        0
+    )  # Whose data is set aside here until all copies are there; or 0.

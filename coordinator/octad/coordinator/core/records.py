@@ -64,6 +64,13 @@ class DeathRecord(msgspec.Struct, frozen=True):
     fence: FenceRecord
 
 
+class TurnRecord(msgspec.Struct, frozen=True):
+    """`filled-anew`: the one disk whose data is set aside while others fill a node in its place."""
+
+    node: NodeId
+    incarnation: str
+
+
 class BucketRecord(msgspec.Struct, frozen=True):
     """`buckets/<name>`."""
 
@@ -112,6 +119,7 @@ class StoreKeys:
         self.services = f"{self.prefix}services/"
         self.last_bucket_id = f"{self.prefix}last-bucket-id"
         self.leader = f"{self.prefix}leader"
+        self.filled_anew = f"{self.prefix}filled-anew"
         self.life = f"{self.prefix}life"  # Random, of each time that the store was filled.
         self.last_node_id = f"{self.prefix}last-node-id"
 

@@ -6,6 +6,7 @@
                            "checksum"}
     DIR/journal/          the journal's segments
     DIR/index/            the index, which the journal can rebuild
+    DIR/set-aside-…/      all of that of an earlier node here, whose journal was damaged
 
 The superblock is written when the node has an id, and with the number of each run before that run
 does anything; it appears whole or not at all. An error says what is wrong and what repairs it;
@@ -32,6 +33,7 @@ from octad.client.core.shown_command import shown_path
 from octad.sharding.ids import NodeId, node_name
 from octad.sharding.limits import DISK_FREE_BYTES_MIN, MIB
 from octad.storage_node.core.record_format import Identity
+from octad.storage_node.shell import set_aside
 from octad.storage_node.shell.disk import Disk
 
 FORMAT_VERSION = 1
@@ -142,6 +144,10 @@ class DataDirectory:
             try:
                 superblock = _checked_superblock(disk, path, cluster, node)
                 _check_original(disk, path, lock)
+                if superblock is not None and set_aside.is_decided(path, superblock.incarnation):
+                    incarnation = superblock.incarnation
+                    set_aside.carry_out(disk, path, incarnation, SUPERBLOCK_NAME, _HARMLESS)
+                    superblock = None
                 _mark_in_use(disk, lock)
                 disk.close_to_others(path)
             except BaseException:
@@ -275,7 +281,8 @@ def _checked_superblock(
 
 
 def _check_new(disk: Disk, path: Path) -> None:
-    foreign = sorted(set(_names(disk, path)) - _HARMLESS)
+    aside = {each.name for each in set_aside.places(path)}
+    foreign = sorted(set(_names(disk, path)) - _HARMLESS - aside)
     if _JOURNAL_NAME in foreign:
         raise DamagedSuperblock(
             f"{path} has a node's journal, and its {SUPERBLOCK_NAME} is gone",

@@ -27,6 +27,7 @@ from octad.client.shell.log_file import LOG_FILE_VARIABLE, open_log
 from octad.coordinator.core.cluster_status import NodeFailure
 from octad.coordinator.store.interface import StoreUnavailable
 from octad.sharding.ids import NodeId, node_name
+from octad.storage_node.shell import set_aside
 from octad.storage_node.shell.data_directory import SUPERBLOCK_NAME
 from octad.storage_node.shell.dev_directory import DevCluster, DevDirectory
 from octad.storage_node.shell.node_command import (
@@ -291,7 +292,13 @@ class NodeProcess:
         if former:
             old = node_name(NodeId(former))
             forget = shown_command("octad", "node", "remove", old, "--data", self._directory.path)
-            if self._cluster.replicas == 1:
+            if set_aside.places(self._data):
+                self._around.say(
+                    f"the journal of {old} was damaged: {node_name(node)} takes its place and is"
+                    f" filled by the others; what {old} had is kept in {self._data} until every"
+                    " copy is there again"
+                )
+            elif self._cluster.replicas == 1:
                 self._around.say(
                     f"{old} is not in {self._data} any more: {node_name(node)} is, a new node; what"
                     f" {old} kept in one copy is nowhere else, so put its directory back:"

@@ -21,14 +21,17 @@ from octad.storage_node.shell.data_directory import read_superblock
 from octad.storage_node.shell.disk import Disk
 from octad.storage_node.shell.index import IndexDamage, IndexDamaged, IndexFailed
 from octad.storage_node.shell.index_rebuild import IndexRebuild
-from octad.storage_node.shell.index_repair import DAMAGED, REBUILDING, Asked, Round
+from octad.storage_node.shell.index_repair import DAMAGED, NOT_FOR_OTHERS, REBUILDING, Asked, Round
 from octad.storage_node.shell.journal_errors import JournalDamage
 
 _NICER = 5  # Than the node, which serves meanwhile.
 
 
 def main(data: Path, result: Path) -> int:
-    """Returns 0 when the index at `result` is complete and durable, DAMAGED when it never is."""
+    """Returns 0 when the index at `result` is complete and durable.
+
+    DAMAGED, NOT_FOR_OTHERS: it will never be.
+    """
     os.nice(_NICER)
     disk = Disk()
     superblock = read_superblock(disk, data)
@@ -51,7 +54,7 @@ def main(data: Path, result: Path) -> int:
         disk.sync_directory(data)
     except JournalDamage as error:
         print(error, file=sys.stderr)
-        return DAMAGED
+        return DAMAGED if error.others_may_fill else NOT_FOR_OTHERS
     except (IndexFailed, IndexDamage, IndexDamaged, OSError) as error:
         print(error, file=sys.stderr)
         return os.EX_TEMPFAIL

@@ -34,13 +34,18 @@ _GIVEN_UP = ".given-up"  # At the end of the name of one that was rebuilt and da
 _ROUND_S = 1.0  # As long as a round takes, so long a replay will.
 _ROUNDS_MAX = 10  # Clients may write as fast as it reads.
 _RETRY_S_MIN, _RETRY_S_MAX = 1.0, 60.0
-DAMAGED = os.EX_DATAERR  # What the process ends with where the journal is to blame.
+DAMAGED = os.EX_DATAERR  # What the process ends with where the journal is to blame,
+NOT_FOR_OTHERS = os.EX_IOERR  # and the same where nobody should fill the node anew for it.
 
 log = logging.getLogger(__name__)
 
 
 class RebuildFailed(Exception):
-    """No index could be made from the journal; the mark stays."""
+    """No index could be made from the journal; the mark stays. For the others: JournalDamage."""
+
+    def __init__(self, why: str, *, others_may_fill: bool) -> None:
+        super().__init__(why)
+        self.others_may_fill = others_may_fill
 
 
 class RebuildDelayed(Exception):
@@ -146,9 +151,11 @@ async def rebuild_beside(data: Path, durable_to: Callable[[], Position] | None) 
         if process.returncode or records is None:
             last = complaint.decode(errors="replace").strip().splitlines()[-1:]
             code = process.returncode or 0
-            why = last or [f"the process ended with {code}"]
+            why = last[0] if last else f"the process ended with {code}"
             await asyncio.to_thread(shutil.rmtree, data / REBUILDING, ignore_errors=True)
-            raise RebuildFailed(*why) if code == DAMAGED else RebuildDelayed(*why)
+            if code not in (DAMAGED, NOT_FOR_OTHERS):
+                raise RebuildDelayed(why)
+            raise RebuildFailed(why, others_may_fill=code == DAMAGED)
     finally:
         if process.returncode is None:
             with suppress(ProcessLookupError):

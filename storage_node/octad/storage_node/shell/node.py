@@ -54,6 +54,7 @@ from octad.storage_node.shell.data_directory import DataDirectory
 from octad.storage_node.shell.disk_run import begin_run
 from octad.storage_node.shell.engine_upkeep import EngineUpkeep
 from octad.storage_node.shell.extent_upkeep import WAITS_VARIABLE, ExtentUpkeep, waits_of
+from octad.storage_node.shell.filling_anew import BeginsAnew, FillingAnew
 from octad.storage_node.shell.front_door.server import FrontDoor
 from octad.storage_node.shell.heap import HeapKeeper
 from octad.storage_node.shell.history_copier import HistoryCopier
@@ -63,6 +64,7 @@ from octad.storage_node.shell.index_catch_up import CatchUp
 from octad.storage_node.shell.journal import Journal
 from octad.storage_node.shell.journal_errors import JournalDamage
 from octad.storage_node.shell.membership import Membership
+from octad.storage_node.shell.node_failures import NOT_FOR_OTHERS
 from octad.storage_node.shell.node_metrics import NodeMetrics, PeerCounts
 from octad.storage_node.shell.patience import now
 from octad.storage_node.shell.peer_tls import TlsContexts
@@ -138,6 +140,7 @@ class Node:
         self._index.on_damage = partial(_call_in, loop, self._lose_rows)
         self._index_state = ""
         self._index_whole = asyncio.Event()
+        self._anew = FillingAnew(self._store, identity, directory.path)
         self._peers = Peers(
             self.id,
             self._boot.hex(),
@@ -325,9 +328,11 @@ class Node:
             lambda: self._upkeep.report().damage,
             self._journal.room.is_full,
             lambda: self._index_state,
+            lambda: (self._anew.waits_for, self._anew.in_place_of),
             lambda: returning_space(self._index.ledger, *self._extents.collector.waiting()),
         )
         self._run(reporter.run())
+        self._run(self._anew.end())
 
     async def ready(self) -> None:
         """Returns once every shard has a row and those that this node is primary of are served."""
@@ -486,6 +491,7 @@ class Node:
             except (index_repair.RebuildFailed, JournalDamage) as error:
                 self._index_state = INDEX_LOST
                 log.error("no index can be made from the journal in %s: %s", damaged.parent, error)
+                await self._begin_anew(may_be_filled=error.others_may_fill)
                 return
             except (index_repair.RebuildDelayed, IndexDamage, IndexFailed, OSError) as error:
                 self._index_state = INDEX_WAITING
@@ -498,6 +504,21 @@ class Node:
         self._index_state = ""
         self._index_whole.set()
         log.info("the index is whole again: what is here is read again, and counts")
+
+    async def _begin_anew(self, *, may_be_filled: bool) -> None:
+        """Both are damaged: once the others have all of it, they fill this node; else it waits.
+
+        Meanwhile it acknowledges, and what it acknowledges is durable.
+        """
+        if not may_be_filled:
+            self._anew.waits_for = NOT_FOR_OTHERS
+            return
+        try:
+            await self._anew.decided()
+        except Exception as error:  # The disk, or a bug; it would wait for ever.
+            self._fail(error)
+        else:
+            self._fail(BeginsAnew())
 
     async def _go_on_with_another(self) -> None:
         """Raises what making it, and catching up with it, raises; the index is as it was then."""

@@ -14,9 +14,13 @@ from pathlib import Path
 
 from octad.client.shell.command import CommandError
 from octad.client.shell.open_files import more_open_files, none_left
+from octad.coordinator.core.filling_anew import Obstacle
 from octad.sharding.ids import NodeId, ShardId, node_name, shard_name
 from octad.storage_node.shell.journal_errors import JournalDamage
 
+NOT_FOR_OTHERS = (
+    "the disk refuses to read its journal, or it is not damage that keeps octad from it"
+)
 _SHARDS_NAMED_MAX = 3
 # What only a disk, its cable or its file system answers, whatever was asked.
 _DISK_ERRORS = {
@@ -52,6 +56,11 @@ def cannot_start(node: NodeId | None, data: Path, error: Exception) -> CommandEr
             " it is lost only as far as no other node has a copy (octad doctor tells)",
             f"replace the disk, or {move_aside(data)}",
         )
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return CommandError(
+            f"{who} cannot start: the disk under {data} is full; what is on it is whole",
+            "make room there, and start it again (octad dev does so by itself)",
+        )
     fix = more_open_files() if none_left(error) else f"look at the disk under {data}"
     return CommandError(f"{who} cannot start: {error}", fix)
 
@@ -67,9 +76,16 @@ def cannot_go_on(node: NodeId, data: Path, failure: Exception) -> CommandError:
 
 
 def journal_damaged(
-    node: NodeId, data: Path, damage: JournalDamage, only_here: Collection[ShardId] | None
+    node: NodeId,
+    data: Path,
+    damage: JournalDamage,
+    only_here: Collection[ShardId] | None,
+    obstacle: Obstacle,
 ) -> CommandError:
-    """`only_here`: the shards that no other node has a complete copy of; None: not known."""
+    """`only_here`: the shards that no other node has a complete copy of; None: not known.
+
+    `obstacle`: why the others do not fill the node anew, now.
+    """
     who = f"{node_name(node)} cannot start: {damage.what}"
     if damage.fix:
         return CommandError(who, damage.fix)
@@ -84,7 +100,14 @@ def journal_damaged(
         if only_here is not None
         else "octad doctor tells whether other nodes have copies of all its shards"
     )
-    return CommandError(f"{who}; {others}", move_aside(data))
+    if obstacle.passes:
+        return CommandError(
+            f"{who}; {others}",
+            "keep the other nodes running, and start those that are away: they fill it anew by"
+            f" themselves at one of its next starts; in the way now: {obstacle.why}",
+        )
+    so = f"{who}; {others}; they do not fill it anew by themselves: {obstacle.why}"
+    return CommandError(so, move_aside(data))
 
 
 def _shards(shards: Collection[ShardId]) -> str:

@@ -28,23 +28,30 @@ from octad.client.shell.listener import listen_on
 from octad.client.shell.log_lines import set_up_logging
 from octad.client.shell.open_files import take_open_files
 from octad.coordinator.core.admission import JoinRefused
+from octad.coordinator.core.filling_anew import Obstacle
 from octad.coordinator.core.forced_recovery import held_alone
 from octad.coordinator.core.join_messages import JoinRequest
-from octad.coordinator.core.node_report import INDEX_REBUILDING, INDEX_WAITING, NodeReport
+from octad.coordinator.core.node_report import (
+    INDEX_LOST,
+    INDEX_REBUILDING,
+    INDEX_WAITING,
+    NodeReport,
+)
 from octad.coordinator.core.records import StoreKeys
 from octad.coordinator.shell.join_client import JoinAnswer, JoinFailed, join
-from octad.coordinator.store.interface import Put, StoreUnavailable
+from octad.coordinator.store.interface import ConfigStore, Put, StoreUnavailable
 from octad.coordinator.store.open_store import open_store
 from octad.sharding.ids import NodeId, ShardId, node_name
 from octad.sharding.shard_map import decode_row
 from octad.storage_node.core.record_format import Identity
-from octad.storage_node.shell import index_repair
+from octad.storage_node.shell import index_repair, set_aside
 from octad.storage_node.shell.data_directory import (
     DataDirectory,
     DataDirectoryError,
     new_incarnation,
 )
 from octad.storage_node.shell.disk import Disk
+from octad.storage_node.shell.filling_anew import BeginsAnew, FillingAnew
 from octad.storage_node.shell.heap import bound_heap
 from octad.storage_node.shell.index import IndexDamage, IndexDamaged, IndexFailed
 from octad.storage_node.shell.join_proof import saying_who_joins
@@ -63,7 +70,12 @@ from octad.storage_node.shell.node_command import (
     RPC_PORT_ABOVE_S3,
     body_budget_bytes,
 )
-from octad.storage_node.shell.node_failures import cannot_go_on, cannot_start, journal_damaged
+from octad.storage_node.shell.node_failures import (
+    NOT_FOR_OTHERS,
+    cannot_go_on,
+    cannot_start,
+    journal_damaged,
+)
 from octad.storage_node.shell.parent_death import kill_with_parent
 from octad.storage_node.shell.peer_tls import TlsContexts, TlsFiles
 
@@ -125,8 +137,8 @@ def _run_to_end(options: NodeOptions, config: NodeConfig, *, polls: bool) -> int
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_run(options, config, polls=polls))
-    except _IndexUnusable:
-        # This process may still have it open; the next one makes another before all else.
+    except (_IndexUnusable, BeginsAnew):
+        # This process may still have files open; the next one does what is marked before all else.
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     except IndexFailed as error:  # At the end: the next start has the more to replay.
         raise cannot_start(None, config.data, error) from error
@@ -256,7 +268,10 @@ async def _serve(
     _report(options, READY_WORD)
     await _first_of(node.failure, stop)
     if node.failure.done():
-        return cannot_go_on(node.id, config.data, node.failure.result())
+        failure = node.failure.result()
+        if isinstance(failure, BeginsAnew):
+            raise failure
+        return cannot_go_on(node.id, config.data, failure)
     log.info("%s is stopping", node_name(node.id))
     return None
 
@@ -275,7 +290,9 @@ async def _start(
 ) -> Node:
     known = directory.identity
     incarnation = known.incarnation if known is not None else new_incarnation()
-    node_id = known.node if known is not None else options.wanted_id
+    # A disk in the place of one whose data is set aside is a new node: an id is used once.
+    wanted_id = None if set_aside.places(config.data) else options.wanted_id
+    node_id = known.node if known is not None else wanted_id
     with listening:
         async with AsyncExitStack() as saying:
             if known is None:
@@ -294,8 +311,7 @@ async def _start(
     except DataDirectoryError as error:
         raise CommandError(error.what, error.fix) from error
     except JournalDamage as error:
-        only_here = await _held_alone(config, identity, joined)
-        raise journal_damaged(identity.node, config.data, error, only_here) from error
+        raise await _without_journal(config, identity, joined, error) from error
     except RegisteredElsewhere as error:
         raise CommandError(
             str(error), "stop one of the two; a copy of a data directory is no second node"
@@ -324,31 +340,58 @@ async def _mend_index(
     if not index_repair.is_marked(data) or index_repair.adopt(disk, data):
         return
     store = open_store(joined.store, config.token)
-
-    async def say(state: str) -> None:
-        said = NodeReport(identity.node, "", {}, {}, index=state)
-        key = StoreKeys(config.token.cluster).report(identity.node)
-        with suppress(StoreUnavailable):  # It is for people.
-            await store.transact([], [Put(key, msgspec.json.encode(said))])
-
     try:
         log.warning("the index in %s is made anew from the journal", data)
         for pause_s in index_repair.pauses():
-            await say(INDEX_REBUILDING)
+            await _tell(store, identity, index=INDEX_REBUILDING)
             try:
                 await index_repair.rebuild_beside(data, None)
                 break
             except index_repair.RebuildDelayed as error:
                 log.warning("no index could be made: %s; tried again in %g s", error, pause_s)
-                await say(INDEX_WAITING)
+                await _tell(store, identity, index=INDEX_WAITING)
                 await asyncio.sleep(pause_s)
     except index_repair.RebuildFailed as error:
-        only_here = await _held_alone(config, identity, joined)
         damage = JournalDamage(f"its index is damaged, and cannot be made anew: {error}")
-        raise journal_damaged(identity.node, data, damage, only_here) from error
+        damage.others_may_fill = error.others_may_fill
+        raise await _without_journal(config, identity, joined, damage) from error
     finally:
         await store.close()
     index_repair.adopt(disk, data)
+
+
+async def _without_journal(
+    config: NodeConfig,
+    identity: Identity,
+    joined: JoinAnswer,
+    damage: JournalDamage,
+) -> Exception:
+    """What to raise: that the node begins anew, or why the others do not fill it."""
+    only_here = await _held_alone(config, identity, joined)
+    obstacle: Obstacle | None = Obstacle(NOT_FOR_OTHERS, passes=False)
+    store = open_store(joined.store, config.token)
+    try:
+        if damage.others_may_fill:
+            obstacle = await FillingAnew(store, identity, config.data).decide(runs=False)
+        why = "" if obstacle is None or damage.fix else obstacle.why
+        index = INDEX_LOST if why and index_repair.is_marked(config.data) else ""
+        await _tell(store, identity, index=index, anew_waits_for=why)
+    finally:
+        await store.close()
+    if obstacle is None:
+        log.warning("%s: what is here is set aside, and the others fill it anew", damage)
+        return BeginsAnew()
+    return journal_damaged(identity.node, config.data, damage, only_here, obstacle)
+
+
+async def _tell(
+    store: ConfigStore, identity: Identity, *, index: str = "", anew_waits_for: str = ""
+) -> None:
+    """As a node's report, of one that does not run yet. It is for people."""
+    said = NodeReport(identity.node, "", {}, {}, index=index, anew_waits_for=anew_waits_for)
+    key = StoreKeys(identity.cluster).report(identity.node)
+    with suppress(StoreUnavailable):
+        await store.transact([], [Put(key, msgspec.json.encode(said))])
 
 
 async def _held_alone(

@@ -52,6 +52,7 @@ class ShardReporter:
         damage: Callable[[], DamageReport],
         is_full: Callable[[], bool],
         index_state: Callable[[], str],
+        anew: Callable[[], tuple[str, NodeId]],
         returning: Callable[[], Returning],
     ) -> None:
         self._node = node
@@ -66,6 +67,7 @@ class ShardReporter:
         self._damage = damage
         self._is_full = is_full
         self._index_state = index_state
+        self._anew = anew
         self._returning = returning
         self._said: NodeReport | None = None
         self._progress: dict[ShardId, PlanProgress] = {}
@@ -107,6 +109,7 @@ class ShardReporter:
         read_only = self._is_full()
         returning = self._returning() if read_only else Returning(0, 0.0)
         damage = self._damage()
+        anew_waits_for, in_place_of = self._anew()
         return NodeReport(
             node=self._node,
             boot=self._boot,
@@ -122,6 +125,8 @@ class ShardReporter:
             index=self._index_state(),
             returning_bytes=returning.size,
             returning_s=round(returning.within_s),
+            anew_waits_for=anew_waits_for,
+            in_place_of=in_place_of,
         )
 
     def _plans(self) -> dict[ShardId, PlanProgress]:
