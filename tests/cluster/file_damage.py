@@ -27,7 +27,7 @@ INDEX = (
     "rocksdict-config.json",
 )
 JOURNAL = ("first.segment", "last.segment", "*.segment", "retired.json", "*.spare")
-OWN = ("superblock.json", "LOCK", "cluster.kept")
+OWN = ("superblock.json", "superblock.copy", "LOCK", "cluster.kept")
 WHOLE_INDEX = "all of it"
 
 

@@ -135,6 +135,7 @@ def test_a_node_that_keeps_failing_is_told_of_once_and_tried_less_and_less(
     fill(cluster, "failing")
     superblock = cluster.data / "n3" / "superblock.json"
     content = superblock.read_text()
+    superblock.with_name("superblock.copy").write_text("{")
     superblock.write_text("{")
     os.kill(cluster.nodes[2].pid, signal.SIGKILL)
     log = cluster.data / "n3.log"

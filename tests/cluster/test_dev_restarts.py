@@ -163,6 +163,7 @@ def recover_shards(operator: Operator) -> None:
     """Of two nodes: n1 goes on alone and is lost, n2 takes its place with what it had."""
     superblock = operator.cluster.data / "n2" / "superblock.json"
     content = superblock.read_text()
+    superblock.with_name("superblock.copy").write_text("{}")
     superblock.write_text("{}")
     os.kill(operator.pid(2), signal.SIGKILL)
     with s3_client(operator.cluster) as client:

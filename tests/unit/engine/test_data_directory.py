@@ -46,14 +46,16 @@ def test_the_superblock_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     directory = DataDirectory.open(tmp_path, CLUSTER, disk=disk)
     before = len(disk.calls)
     directory.initialize(CLUSTER, NODE, INCARNATION)
-    assert disk.calls[before:] == [
-        "create superblock.json.new",
-        "write superblock.json.new",
-        "sync superblock.json.new",
-        "rename superblock.json.new superblock.json",
-        f"sync_directory {tmp_path.name}",
-        f"sync_directory {tmp_path.parent.name}",
-    ]
+    written: list[str] = []
+    for name in ("superblock.copy", "superblock.json"):
+        written += [
+            "create superblock.json.new",
+            "write superblock.json.new",
+            "sync superblock.json.new",
+            f"rename superblock.json.new {name}",
+            f"sync_directory {tmp_path.name}",
+        ]
+    assert disk.calls[before:] == [*written, f"sync_directory {tmp_path.parent.name}"]
     directory.close()
 
 
@@ -104,6 +106,7 @@ def test_any_bit_that_flips_in_the_superblock_is_damage_and_nothing_else(tmp_pat
     with closing(DataDirectory.open(tmp_path, CLUSTER)) as directory:
         directory.begin_run(0)
     content = path.read_bytes()
+    (tmp_path / "superblock.copy").unlink()
     for at in range(content.index(b'"cluster"'), content.index(b'"checksum"') - 4):
         for bit in range(8):
             path.write_bytes(content[:at] + bytes([content[at] ^ 1 << bit]) + content[at + 1 :])
@@ -111,6 +114,50 @@ def test_any_bit_that_flips_in_the_superblock_is_damage_and_nothing_else(tmp_pat
                 DataDirectory.open(tmp_path, CLUSTER)
     path.write_bytes(content)
     DataDirectory.open(tmp_path, CLUSTER).close()
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
+def test_a_damaged_superblock_is_mended_from_its_copy(tmp_path: Path, damage: str) -> None:
+    path = initialized(tmp_path) / "superblock.json"
+    (tmp_path / "journal").mkdir()
+    with closing(DataDirectory.open(tmp_path, CLUSTER)) as directory:
+        directory.begin_run(0)
+        run = directory.run
+    content = path.read_bytes()
+    match damage:
+        case "flipped":
+            path.write_bytes(content.replace(b"3", b"7"))
+        case "cut":
+            path.write_bytes(content[:-20])
+        case _:
+            path.unlink()
+    with closing(DataDirectory.open(tmp_path, CLUSTER)) as directory:
+        assert directory.identity == Identity(CLUSTER, NODE, INCARNATION)
+        assert directory.run == run
+    assert path.read_bytes() == content
+    (tmp_path / "superblock.copy").write_bytes(b"")
+    DataDirectory.open(tmp_path, CLUSTER).close()
+
+
+def test_the_copy_is_never_older_than_the_superblock(tmp_path: Path) -> None:
+    path = initialized(tmp_path)
+    for time in (1, 2):
+        disk = DiskTwin()
+        directory = DataDirectory.open(path, CLUSTER, disk=disk)
+        disk.fail_at("rename", time, errno.EIO)
+        with closing(directory), pytest.raises(OSError, match="Input/output"):
+            directory.begin_run(directory.run)
+        runs = [
+            json.loads((path / name).read_bytes())["run"]
+            for name in ("superblock.json", "superblock.copy")
+        ]
+        assert runs == [0, time - 1]
+
+
+def test_a_copy_without_anything_else_speaks_for_nothing(tmp_path: Path) -> None:
+    (initialized(tmp_path) / "superblock.json").unlink()
+    with pytest.raises(data_directory.ForeignDirectory, match=r"superblock\.copy is in it"):
+        DataDirectory.open(tmp_path, CLUSTER)
 
 
 def test_a_superblock_of_an_octad_that_wrote_no_checksum_is_read(tmp_path: Path) -> None:
@@ -123,6 +170,7 @@ def test_a_superblock_of_an_octad_that_wrote_no_checksum_is_read(tmp_path: Path)
 
 def test_a_directory_that_has_lost_its_superblock_is_no_strangers(tmp_path: Path) -> None:
     (initialized(tmp_path) / "superblock.json").unlink()
+    (tmp_path / "superblock.copy").unlink()
     (tmp_path / "journal").mkdir()
     with pytest.raises(data_directory.DamagedSuperblock, match="is gone; put the file back, or"):
         DataDirectory.open(tmp_path, CLUSTER)
@@ -256,7 +304,7 @@ def test_nothing_is_left_in_a_directory_that_was_refused(tmp_path: Path) -> None
         with pytest.raises(data_directory.DataDirectoryError):
             DataDirectory.open(others, cluster, node)
     assert {path.name for path in tmp_path.iterdir()} == {"holiday.jpg", "n3"}
-    assert {path.name for path in others.iterdir()} == {"superblock.json"}
+    assert {path.name for path in others.iterdir()} == {"superblock.json", "superblock.copy"}
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
 
 
@@ -286,6 +334,7 @@ def test_what_an_earlier_octad_left_open_to_others_is_closed(tmp_path: Path) -> 
         "n3": "0o700",
         "LOCK": "0o600",
         "superblock.json": "0o600",
+        "superblock.copy": "0o600",
         "index": "0o700",
         "000004.sst": "0o600",
     }

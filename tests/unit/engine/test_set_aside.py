@@ -58,7 +58,7 @@ def test_the_superblock_goes_last_when_all_else_is_durable(tmp_path: Path) -> No
     here, there = tmp_path.name, f"set-aside-{INCARNATION}"
     assert moves == [
         *(f"rename {name} {name}" for name in ("cluster.kept", "index", "index.damaged")),
-        "rename journal journal",
+        *(f"rename {name} {name}" for name in ("journal", "superblock.copy")),
         *(f"sync_directory {there}", f"sync_directory {here}"),
         "rename superblock.json superblock.json",
         *(f"sync_directory {there}", f"sync_directory {here}"),
@@ -101,6 +101,7 @@ def test_a_journal_without_its_superblock_is_still_refused(tmp_path: Path) -> No
     node_at(tmp_path)
     set_aside.decide(Disk(), tmp_path, INCARNATION)
     (tmp_path / "superblock.json").unlink()
+    (tmp_path / "superblock.copy").unlink()
     with pytest.raises(DataDirectoryError, match="has a node's journal, and its"):
         start(tmp_path)
 

@@ -4,6 +4,7 @@
                           the file's own number on its file system
     DIR/superblock.json   {"format_version", "cluster", "node", "incarnation", "run",
                            "checksum"}
+    DIR/superblock.copy   the same once more, written before it: takes its place if it is damaged
     DIR/journal/          the journal's segments
     DIR/index/            the index, which the journal can rebuild
     DIR/set-aside-…/      all of that of an earlier node here, whose journal was damaged
@@ -21,6 +22,7 @@ until the node runs again: from then on the cluster knows of a later run than th
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import secrets
 from contextlib import suppress
@@ -39,12 +41,15 @@ from octad.storage_node.shell.disk import Disk
 FORMAT_VERSION = 1
 LOCK_NAME = "LOCK"
 SUPERBLOCK_NAME = "superblock.json"
+COPY_NAME = "superblock.copy"
 _TEMPORARY_NAME = "superblock.json.new"
 _JOURNAL_NAME = "journal"
 _HARMLESS = {LOCK_NAME, _TEMPORARY_NAME, "lost+found", ".DS_Store"}
 _INCARNATION_BYTES = 16
 _LOCK_FIELDS = 2
 _LOCK_BYTES_MAX = 64
+
+log = logging.getLogger(__name__)
 
 
 class DataDirectoryError(Exception):
@@ -144,6 +149,8 @@ class DataDirectory:
             try:
                 superblock = _checked_superblock(disk, path, cluster, node)
                 _check_original(disk, path, lock)
+                if superblock is not None:
+                    _mend_superblock(disk, path, superblock)
                 if superblock is not None and set_aside.is_decided(path, superblock.incarnation):
                     incarnation = superblock.incarnation
                     set_aside.carry_out(disk, path, incarnation, SUPERBLOCK_NAME, _HARMLESS)
@@ -197,17 +204,9 @@ class DataDirectory:
 
     def _write(self, superblock: Superblock) -> None:
         superblock = msgspec.structs.replace(superblock, checksum=_checksum(superblock))
-        content = msgspec.json.format(msgspec.json.encode(superblock), indent=2) + b"\n"
-        temporary = self.path / _TEMPORARY_NAME
         try:
-            descriptor = self._disk.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            try:
-                self._disk.write(descriptor, [content], 0)
-                self._disk.sync(descriptor)
-            finally:
-                self._disk.close(descriptor)
-            self._disk.rename(temporary, self.path / SUPERBLOCK_NAME)
-            self._disk.sync_directory(self.path)
+            for name in (COPY_NAME, SUPERBLOCK_NAME):
+                _write_durably(self._disk, self.path, name, _encoded(superblock))
             self._disk.sync_directory(self.path.parent)
         except OSError as error:
             raise explained(self.path, error) from error
@@ -228,15 +227,66 @@ def new_incarnation() -> str:
 
 
 def read_superblock(disk: Disk, path: Path) -> Superblock | None:
-    """The superblock in `path`; None where there is none. Raises OSError, DataDirectoryError."""
+    """The superblock in `path`, by whichever file is whole; None where there is none.
+
+    Raises OSError, DataDirectoryError.
+    """
+    content = _content(disk, path / SUPERBLOCK_NAME)
+    if content is None and _JOURNAL_NAME not in _names(disk, path):
+        return None  # A copy alone speaks for nothing.
     try:
-        descriptor = disk.open(path / SUPERBLOCK_NAME, os.O_RDONLY)
+        found = None if content is None else _decoded(path, content)
+    except DamagedSuperblock:
+        found = _whole_copy(disk, path)
+        if found is None:
+            raise
+    return found or _whole_copy(disk, path)
+
+
+def _whole_copy(disk: Disk, path: Path) -> Superblock | None:
+    content = _content(disk, path / COPY_NAME)
+    try:
+        return None if content is None else _decoded(path, content)
+    except DamagedSuperblock:
+        return None
+
+
+def _mend_superblock(disk: Disk, path: Path, known: Superblock) -> None:
+    """`known` is the copy where the file itself is damaged or gone: put it there."""
+    content = _content(disk, path / SUPERBLOCK_NAME)
+    try:
+        whole = content is not None and _decoded(path, content) == known
+    except DamagedSuperblock:
+        whole = False
+    if not whole:
+        log.warning("%s was damaged: its copy takes its place", path / SUPERBLOCK_NAME)
+        _write_durably(disk, path, SUPERBLOCK_NAME, _encoded(known))
+
+
+def _write_durably(disk: Disk, path: Path, name: str, content: bytes) -> None:
+    temporary = path / _TEMPORARY_NAME
+    descriptor = disk.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    try:
+        disk.write(descriptor, [content], 0)
+        disk.sync(descriptor)
+    finally:
+        disk.close(descriptor)
+    disk.rename(temporary, path / name)
+    disk.sync_directory(path)
+
+
+def _content(disk: Disk, file: Path) -> bytes | None:
+    try:
+        descriptor = disk.open(file, os.O_RDONLY)
     except FileNotFoundError:
         return None
     try:
-        content = disk.read(descriptor, disk.size(descriptor), 0)
+        return disk.read(descriptor, disk.size(descriptor), 0)
     finally:
         disk.close(descriptor)
+
+
+def _decoded(path: Path, content: bytes) -> Superblock:
     try:
         version = msgspec.json.decode(content, type=_Version).format_version
         if version > FORMAT_VERSION:
@@ -254,6 +304,10 @@ def read_superblock(disk: Disk, path: Path) -> Superblock | None:
             "put the file back; only if other nodes have all that is here (octad doctor tells),"
             " move the directory away: the node then joins as a new one",
         ) from error
+
+
+def _encoded(superblock: Superblock) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(superblock), indent=2) + b"\n"
 
 
 def _checksum(superblock: Superblock) -> str:
