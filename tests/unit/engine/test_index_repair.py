@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 import signal
@@ -11,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+import uvloop
 from tests.unit.engine.engine_site import EngineSite
 from tests.unit.engine.journal_site import IDENTITY
 
@@ -102,3 +104,26 @@ def test_what_is_marked_twice_or_gone_keeps_its_name_to_itself(tmp_path: Path) -
 
 def test_it_is_tried_again_for_ever_at_most_every_minute() -> None:
     assert list(islice(index_repair.pauses(), 9)) == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+
+
+def test_a_process_that_has_ended_before_it_is_asked_anything_is_followed_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the event loop of a node, which refuses to write to a pipe that is closed."""
+    create = asyncio.create_subprocess_exec
+
+    async def ended(*command: str, **pipes: int) -> asyncio.subprocess.Process:
+        process = await create(*command, **pipes)  # type: ignore[arg-type]
+        process.kill()
+        await process.wait()
+        await asyncio.sleep(0.1)  # Until the loop has heard of its pipes.
+        return process
+
+    async def rebuild() -> None:
+        await node_at(tmp_path)
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", ended)
+        with pytest.raises(index_repair.RebuildDelayed, match="ended with -9"):
+            await index_repair.rebuild_beside(tmp_path, None)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(rebuild())

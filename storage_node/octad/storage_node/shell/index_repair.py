@@ -183,8 +183,9 @@ async def _lead(
         last = durable_to is None or took_s < _ROUND_S or number == _ROUNDS_MAX - 1
         asked = Asked(None if durable_to is None else durable_to(), last)
         began = time.monotonic()
-        process.stdin.write(msgspec.json.encode(asked) + b"\n")
-        with suppress(ConnectionError):  # What it says of its end is read below.
+        # What it says of its end is read below; to a pipe that is closed, uvloop refuses to write.
+        with suppress(ConnectionError, RuntimeError):
+            process.stdin.write(msgspec.json.encode(asked) + b"\n")
             await process.stdin.drain()
         line = await process.stdout.readline()
         if not line:
