@@ -20,8 +20,7 @@ from octad.client.core.internal_auth import (
     ANSWER_MAC_HEADER,
     AUTHORIZATION_HEADER,
     NotAuthentic,
-    ReplayWindow,
-    TimestampRefused,
+    SignAgain,
     sign_answer,
     verify,
 )
@@ -33,6 +32,7 @@ from octad.client.core.service_records import (
 )
 from octad.client.shell.http_listener import HttpListener
 from octad.client.shell.open_files import open_files_limit
+from octad.client.shell.request_signer import new_replay_window
 from octad.client.shell.steady_clock import SteadyClock
 from octad.coordinator.core.admission import JoinRefused
 from octad.coordinator.core.api import OPERATIONS
@@ -85,7 +85,7 @@ class HttpService:
         self._join_key = self._token.key_for(AUTH_PURPOSE)
         self._registration_key = self._token.key_for(REGISTRATION_PURPOSE)
         self._clock = SteadyClock()
-        self._window = ReplayWindow(floor_ms=self._clock.now_ms())
+        self._window = new_replay_window()
         self._watches = HttpWatches(coordinator.feed, watchers_max_of(connections_max))
         self._listener: HttpListener | None = None
 
@@ -167,8 +167,10 @@ class HttpService:
                 self._window,
                 self._clock.now_ms(),
             )
-        except TimestampRefused as error:
-            return self._refusal(401, "timestamp", str(error), now_ms=error.now_ms)
+        except SignAgain as error:
+            return self._refusal(
+                401, error.code, str(error), now_ms=error.now_ms, audience=error.audience
+            )
         except NotAuthentic as error:
             return self._refusal(401, "not-authentic", str(error))
         except TimeoutError:
@@ -197,8 +199,14 @@ class HttpService:
         *,
         passes: bool = False,
         now_ms: int | None = None,
+        audience: str | None = None,
     ) -> web.Response:
         message = RefusalMessage(
-            code=code, reason=reason, cluster=self._token.cluster, passes=passes, now_ms=now_ms
+            code=code,
+            reason=reason,
+            cluster=self._token.cluster,
+            passes=passes,
+            now_ms=now_ms,
+            audience=audience,
         )
         return json_answer(message, status=status)
