@@ -18,6 +18,7 @@ from tests.cluster.store.etcd_process import EtcdMember, free_ports
 from octad.client.core.join_token import JoinToken
 from octad.client.core.status_document import STATUS_PATH, ClusterStatus, decode_status
 from octad.client.shell.listener import listen_on
+from octad.coordinator.core.api import METRICS_PATH
 from octad.coordinator.core.join_messages import JoinRequest
 from octad.coordinator.core.records import NodeRecord, StoreKeys
 from octad.coordinator.shell.join_client import join
@@ -58,6 +59,10 @@ class CoordinatorProcess:
     def status(self) -> ClusterStatus:
         with urllib.request.urlopen(self.url + STATUS_PATH, timeout=5) as answer:
             return decode_status(answer.read())
+
+    def metrics(self) -> str:
+        with urllib.request.urlopen(self.url + METRICS_PATH, timeout=5) as answer:
+            return str(answer.read(), "utf-8")
 
 
 @asynccontextmanager

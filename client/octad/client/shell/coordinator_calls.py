@@ -54,6 +54,16 @@ class Coordinators:
         """The one to ask now."""
         return self._urls[self._position % len(self._urls)]
 
+    @property
+    def others(self) -> list[str]:
+        """The rest, the next one first."""
+        at = self._position % len(self._urls)
+        return self._urls[at + 1 :] + self._urls[:at]
+
+    def turn_to(self, url: str) -> None:
+        """Ask `url`, one of them, from now on."""
+        self._position = self._urls.index(url)
+
     def turn_to_next(self) -> None:
         """The present one did not serve."""
         self._position += 1

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import msgspec
 
 from octad.client.core.event_document import ClusterEvent, EventsDocument
+from octad.client.core.view_age import shown_old_view
 from octad.client.shell.command import CommandError
 from octad.client.shell.coordinator_calls import CallRefused, CoordinatorsUnreachable
 from octad.client.shell.membership.watching import watch_keys
@@ -55,13 +56,25 @@ def prefix_of(words: tuple[str, ...]) -> str:
 
 async def _watch(asked: Asked, prefix: str) -> None:
     documents = watch_keys(prefix, coordinator=asked.coordinator, after=asked.after)
+    warned = False
     async with aclosing(documents):
         async for document in documents:
             if asked.as_json:
                 sys.stdout.write(msgspec.json.encode(document).decode() + "\n")
             else:
                 sys.stdout.writelines(lines_of(document))
+                warned = _warn(document.age_s, warned)
             sys.stdout.flush()
+
+
+def _warn(age_s: float, warned: bool) -> bool:
+    """Once when what is shown has grown old, and once when it is current again."""
+    warning = shown_old_view(age_s)
+    if warning is not None and not warned:
+        sys.stdout.write(f"{warning}\n")
+    elif warning is None and warned:
+        sys.stdout.write("! current again\n")
+    return warning is not None
 
 
 def lines_of(document: EventsDocument) -> list[str]:

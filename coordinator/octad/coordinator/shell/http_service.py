@@ -97,7 +97,7 @@ class HttpService:
         handlers = {
             **HttpReads(self._coordinator).by_name,
             **HttpWrites(self._coordinator).by_name,
-            **PlacementRoutes(self._coordinator.placement, self._token.cluster).by_name,
+            **PlacementRoutes(self._coordinator).by_name,
             "events": self._watches.events,
         }
         assert set(handlers) == {operation.name for operation in OPERATIONS}, "`api.py` says all"
