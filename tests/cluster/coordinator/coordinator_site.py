@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import re
 import sys
 import time
@@ -61,8 +62,17 @@ class CoordinatorProcess:
             return decode_status(answer.read())
 
     def metrics(self) -> str:
-        with urllib.request.urlopen(self.url + METRICS_PATH, timeout=5) as answer:
-            return str(answer.read(), "utf-8")
+        return self.get(METRICS_PATH)[1].decode()
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        """Status and body."""
+        connection = http.client.HTTPConnection(self.address, timeout=10)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import time
@@ -22,6 +23,7 @@ from tests.cluster.process_tree import ProcessTree
 from tests.cluster.store.etcd_process import EtcdMember
 
 from octad.client.core.join_token import decode_join_token
+from octad.client.core.service_records import SERVICES_PATH
 from octad.coordinator.core.records import StoreKeys
 
 SUCCESSION_S_MAX = 5.0
@@ -121,6 +123,28 @@ async def test_a_start_that_must_fail_says_why_in_one_line_and_writes_nothing(
             assert reason in failing.output()
             assert failing.output().count("\n") == 1, failing.output()
         assert await store.range("octad/") == before
+        await forget_clusters(store)
+
+
+async def test_a_start_while_etcd_is_silent_waits_for_it_and_says_so(
+    etcd: EtcdMember, start: Start
+) -> None:
+    first = start()
+    token_text = first.printed("join token")
+    etcd.signal(signal.SIGSTOP)
+    try:
+        waiting = start("--join-token", token_text, ready=False)
+        said = f"waiting for etcd at {etcd.url}, which does not answer"
+        await until(lambda: said in waiting.output(), "it says so")
+        assert waiting.get("/healthz") == (200, b"ok\n")
+        status, answer = waiting.get(SERVICES_PATH)
+        assert (status, json.loads(answer)["code"]) == (503, "not-ready")
+        assert waiting.tree.process.poll() is None
+    finally:
+        etcd.signal(signal.SIGCONT)
+    await asyncio.to_thread(waiting.wait_until_ready)
+    assert waiting.get(SERVICES_PATH)[0] == 200
+    async with store_of(etcd, decode_join_token(token_text)) as store:
         await forget_clusters(store)
 
 

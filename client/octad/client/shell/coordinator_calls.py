@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
+from octad.client.core.etcd_instead import IS_ETCD, VERSION_PATH, is_etcd
 from octad.client.core.internal_auth import (
     ANSWER_MAC_HEADER,
     AUTHORIZATION_HEADER,
@@ -24,6 +25,8 @@ from octad.client.shell.request_signer import SIGN_TRIES_MAX, RequestSigner
 CALL_S_MAX = 5.0
 CONNECT_S_MAX = 2.0
 _SERVER_ERROR = 500
+_VERSION_S_MAX = 1.0
+_VERSION_BYTES_MAX = 4096
 
 
 class CoordinatorsUnreachable(Exception):
@@ -133,19 +136,35 @@ class Coordinators:
             try:
                 verify_answer(self._token.key, authorization, response.status, answer, mac)
             except NotAuthentic as error:
-                raise NotAuthentic(self._stranger(answer)) from error
+                raise NotAuthentic(await self._stranger(url, answer)) from error
             return response.status, answer
 
-    def _stranger(self, answer: bytes) -> str:
+    async def who_answers(self, url: str) -> str:
+        """Of somebody at `url` who is no coordinator."""
+        if await is_etcd_at(self.session(), url):
+            return f"it {IS_ETCD}"
+        return "it did not answer like a coordinator"
+
+    async def _stranger(self, url: str, answer: bytes) -> str:
         """What is known of somebody who does not hold our key."""
         assert self._token is not None
         try:
             cluster = msgspec.json.decode(answer, type=RefusalMessage).cluster
         except msgspec.DecodeError:
-            return "it did not answer like a coordinator of this token's cluster"
+            return await self.who_answers(url)
         if cluster != self._token.cluster:
             return f"it serves cluster {cluster}, the token is for {self._token.cluster}"
         return "it does not know the secret of this token"
+
+
+async def is_etcd_at(session: aiohttp.ClientSession, url: str) -> bool:
+    """Whether it is etcd that answers at `url`."""
+    timeout = aiohttp.ClientTimeout(_VERSION_S_MAX)
+    try:
+        async with session.get(url + VERSION_PATH, timeout=timeout) as response:
+            return is_etcd(await response.content.read(_VERSION_BYTES_MAX))
+    except (aiohttp.ClientError, OSError, TimeoutError):
+        return False
 
 
 class _NotNow(Exception):

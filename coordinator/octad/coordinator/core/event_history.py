@@ -17,11 +17,8 @@ from itertools import islice
 
 import msgspec
 
-from octad.client.core.event_document import NO_VALUE, ClusterEvent
+from octad.client.core.event_document import NO_VALUE, PUBLIC_KINDS, ClusterEvent
 from octad.coordinator.store.interface import Event, EventBatch, KeyValue, Revision
-
-# What anybody may watch. Access keys, fences and the like stay out.
-PUBLIC_KINDS = ("nodes/", "services/", "shards/", "pools/", "plans/", "leader")
 
 
 def is_public(name: str) -> bool:

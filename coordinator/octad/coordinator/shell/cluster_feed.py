@@ -16,6 +16,7 @@ import time
 from dataclasses import dataclass
 
 from octad.client.core.event_document import (
+    PUBLIC_KINDS,
     ClusterEvent,
     EventsDocument,
     WatchToken,
@@ -24,7 +25,7 @@ from octad.client.core.event_document import (
 )
 from octad.client.core.view_age import OLD_S, is_old
 from octad.coordinator.core.cluster_view import decode_record
-from octad.coordinator.core.event_history import PUBLIC_KINDS, EventHistory
+from octad.coordinator.core.event_history import EventHistory
 from octad.coordinator.core.records import StoreKeys
 from octad.coordinator.shell.background_task import start_background, stop_background
 from octad.coordinator.shell.change_signal import ChangeSignal

@@ -144,6 +144,11 @@ class Coordinator:
         self._leadership.start()
         self._duties = start_background(self._do_duties(), "the leader's duties")
 
+    @property
+    def has_started(self) -> bool:
+        """Whether there is anything to show."""
+        return self._duties is not None
+
     async def stop(self) -> None:
         """Let go of the lead, so that another takes over at once."""
         if self._duties is not None:

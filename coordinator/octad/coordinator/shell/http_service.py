@@ -35,7 +35,7 @@ from octad.client.shell.open_files import open_files_limit
 from octad.client.shell.request_signer import new_replay_window
 from octad.client.shell.steady_clock import SteadyClock
 from octad.coordinator.core.admission import JoinRefused
-from octad.coordinator.core.api import OPERATIONS
+from octad.coordinator.core.api import HEALTH_PATH, OPENAPI_PATH, OPERATIONS
 from octad.coordinator.core.cluster_view import BadRecord
 from octad.coordinator.core.join_messages import AUTH_PURPOSE, RefusalMessage
 from octad.coordinator.shell.coordinator import Coordinator
@@ -54,7 +54,11 @@ from octad.sharding.limits import CONTROL_CONNECTIONS_MAX
 
 REQUEST_BYTES_MAX = 64 * 1024
 _BODY_TIMEOUT_S = 10.0
+# What is registered waits this long for the store, so that whoever sent it (an SDK waits for 5 s)
+# learns that it is the store that does not answer.
+_STORE_S_MAX = 4.0
 _SHUTDOWN_S = 2.0
+_ALWAYS = (HEALTH_PATH, OPENAPI_PATH)  # Whether or not the store was ever heard.
 _REGISTRATION_PATHS = (f"{SERVICES_PATH}/", f"{SESSIONS_PATH}/")
 # What goes wrong, as (status, code, whether waiting may help); the message is the reason.
 _REFUSALS: dict[type[Exception], tuple[int, str, bool]] = {
@@ -90,7 +94,10 @@ class HttpService:
         self._listener: HttpListener | None = None
 
     async def start(self, listener: socket.socket) -> None:
-        """Serve on `listener`, which the service closes when it stops."""
+        """Serve on `listener`, which the service closes when it stops.
+
+        Until the coordinator has started, the answer is that it is not ready.
+        """
         application = web.Application(
             middlewares=[self._guard()], client_max_size=REQUEST_BYTES_MAX
         )
@@ -181,7 +188,9 @@ class HttpService:
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
-            return await handler(request)
+            if not self._coordinator.has_started and request.path not in _ALWAYS:
+                raise NotReady("it is starting: it has not read the configuration store yet")
+            return await _in_time(request, handler)
         except JoinRefused as error:
             return self._refusal(409, error.code, error.reason, passes=error.passes)
         except web.HTTPException as error:  # No such path, or no such method for it.
@@ -210,3 +219,16 @@ class HttpService:
             audience=audience,
         )
         return json_answer(message, status=status)
+
+
+async def _in_time(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Raises StoreUnavailable before who asks to register, or to renew, has lost patience."""
+    if request.method in ("GET", "HEAD") or not request.path.startswith(_REGISTRATION_PATHS):
+        return await handler(request)
+    try:
+        async with asyncio.timeout(_STORE_S_MAX):
+            return await handler(request)
+    except TimeoutError as error:
+        raise StoreUnavailable(
+            f"the configuration store has not answered for {_STORE_S_MAX:.0f} s"
+        ) from error

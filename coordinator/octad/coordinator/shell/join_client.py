@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
+from octad.client.core.etcd_instead import IS_ETCD
 from octad.client.core.internal_auth import (
     ANSWER_MAC_HEADER,
     AUTHORIZATION_HEADER,
@@ -21,6 +22,7 @@ from octad.client.core.internal_auth import (
     verify_answer,
 )
 from octad.client.core.join_token import JoinToken
+from octad.client.shell.coordinator_calls import is_etcd_at
 from octad.client.shell.request_signer import SIGN_TRIES_MAX, RequestSigner
 from octad.coordinator.core.admission import JoinRefused
 from octad.coordinator.core.join_messages import (
@@ -90,7 +92,8 @@ async def join(coordinator_urls: str, token: JoinToken, request: JoinRequest) ->
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 failures.append(f"{url}: {str(error) or type(error).__name__}")
             except CoordinatorUnreachable as error:
-                failures.append(str(error))
+                is_etcd = not error.passes and await is_etcd_at(session, url)
+                failures.append(f"{url} {IS_ETCD}" if is_etcd else str(error))
     raise CoordinatorUnreachable(f"no coordinator answers: {'; '.join(failures)}", passes=True)
 
 

@@ -23,6 +23,7 @@ from octad.client.core.join_token import BadJoinToken, JoinToken, decode_join_to
 from octad.client.core.refusal import RefusalMessage
 from octad.client.shell.command import CommandError
 from octad.client.shell.coordinator_option import coordinator_url, dev_join_token
+from octad.client.shell.coordinator_reads import not_a_coordinator
 from octad.client.shell.request_signer import SIGN_TRIES_MAX, RequestSigner
 from octad.coordinator.core.join_messages import AUTH_PURPOSE
 from octad.coordinator.core.placement_messages import (
@@ -87,6 +88,7 @@ class PlanClient:
         try:
             verify_answer(token.key_for(AUTH_PURPOSE), authorization, status, answer, mac)
         except NotAuthentic as error:
+            _refusal(host, status, answer)  # A coordinator's, of another cluster.
             raise CommandError(
                 f"{host} does not know the secret of this join token",
                 "give the join token of the cluster that it serves, or correct --coordinator",
@@ -142,14 +144,14 @@ def _decoded(host: str, body: bytes, kind: type[_Message]) -> _Message:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.DecodeError as error:
-        raise _not_a_coordinator(host, str(error)) from error
+        raise not_a_coordinator(f"http://{host}", str(error)) from error
 
 
 def _refusal(host: str, status: int, body: bytes) -> RefusalMessage:
     try:
         return msgspec.json.decode(body, type=RefusalMessage)
     except msgspec.DecodeError as error:
-        raise _not_a_coordinator(host, f"status {status}") from error
+        raise not_a_coordinator(f"http://{host}", f"status {status}") from error
 
 
 def _refused(host: str, status: int, body: bytes) -> CommandError:
@@ -157,9 +159,3 @@ def _refused(host: str, status: int, body: bytes) -> CommandError:
     reason = _refusal(host, status, body).reason
     what, separator, fix = reason.rpartition("; ")
     return CommandError(what, fix) if separator else CommandError(reason, f"ask {host} again")
-
-
-def _not_a_coordinator(host: str, why: str) -> CommandError:
-    return CommandError(
-        f"{host} did not answer like a coordinator ({why})", "check the URL, and its log"
-    )

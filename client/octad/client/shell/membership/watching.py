@@ -141,7 +141,8 @@ async def watch_keys(
             failures += 1
             log.info("watching %s at %s: %s", prefix, coordinators.url, reason)
             if not met and failures >= coordinators.count:
-                raise CoordinatorsUnreachable(f"no coordinator answers: {reason}")
+                where = coordinators.url
+                raise CoordinatorsUnreachable(f"no coordinator answers: {where}: {reason}")
             coordinators.turn_to_next()
             if failures >= coordinators.count:
                 await asyncio.sleep(back_off_s * random.uniform(0.5, 1.0))
@@ -190,6 +191,8 @@ async def _stream(
             reason = (await response.content.read(4096)).decode(errors="replace")
             if response.status == 400:
                 raise CallRefused("bad-request", reason)
+            if response.status == 404:
+                reason = await coordinators.who_answers(coordinators.url)
             raise aiohttp.ClientPayloadError(f"status {response.status}: {reason}")
         reader = SseReader()
         async for chunk in response.content.iter_any():
