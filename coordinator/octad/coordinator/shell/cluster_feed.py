@@ -43,10 +43,28 @@ from octad.coordinator.store.watching import watching
 from octad.sharding.limits import WATCH_CHANGES_KEPT_MAX, WATCH_CHANGES_READ_BACK
 
 CATCH_UP_S_MAX = 5.0
+REACH_S_MAX = 2.0
+_REACH_SOON_S = 0.2  # By then an event has come, if there is one.
 _AGING_LATE_S = 0.1  # Ages are told in tenths of a second: by then it is told as old.
 NO_LIFE = "0"  # Of a store that an octad filled before there were lives.
 
 log = logging.getLogger(__name__)
+
+
+class NotAsNew(Exception):
+    """This coordinator could not make sure in time that it knows what happened up to a revision."""
+
+    def __init__(self, revision: Revision) -> None:
+        super().__init__(f"this coordinator has not come to revision {revision} yet")
+
+
+class FutureRevision(Exception):
+    """Nobody can have been told of it by this store."""
+
+    def __init__(self, revision: Revision, newest: Revision) -> None:
+        super().__init__(
+            f"min_revision={revision}: the configuration store has only come to {newest}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +98,8 @@ class ClusterFeed:
         self._newest_known = Revision(0)  # Of the store, over all of its keys.
         self._confirmed = float("-inf")  # By time.monotonic().
         self._aging: asyncio.TimerHandle | None = None
+        self._proved: dict[str, Revision] = {}  # By kind: it is shown as it was then.
+        self._proving = asyncio.Lock()
         self._wanted: Listing | None = None  # What the state must show before anybody is served.
         self._caught_up = asyncio.Event()
         self._encoded: dict[tuple[str, Position | None, Position, int], bytes] = {}
@@ -107,6 +127,40 @@ class ClusterFeed:
                 await self._caught_up.wait()
         except TimeoutError as error:
             raise StoreUnavailable("this coordinator has not caught up with it yet") from error
+
+    async def reach(self, kind: str, revision: Revision) -> None:
+        """Returns once keys of `kind` are shown as they were at `revision`, or later.
+
+        Raises NotAsNew, FutureRevision, StoreUnavailable.
+        """
+        try:
+            async with asyncio.timeout(REACH_S_MAX):
+                while self._shown(kind) < revision:
+                    try:
+                        async with asyncio.timeout(_REACH_SOON_S):
+                            await self._changed.wait()
+                    except TimeoutError:
+                        await self._prove(kind, revision)
+        except TimeoutError as error:
+            raise NotAsNew(revision) from error
+
+    def _shown(self, kind: str) -> Revision:
+        return max(self.history.revision, self._proved.get(kind, Revision(0)))
+
+    async def _prove(self, kind: str, revision: Revision) -> None:
+        """That there is nothing newer than what is shown: no event ever says so.
+
+        It is so where other keys than the cluster's move the store's revision. Who waits for a
+        proof shares it.
+        """
+        async with self._proving:
+            if self._shown(kind) >= revision:
+                return
+            listing = await self._store.range(self._prefix + kind)
+            if listing.revision < revision:
+                raise FutureRevision(revision, listing.revision)
+            if self.history.shows(listing.entries, kind):
+                self._proved[kind] = listing.revision
 
     async def position_of(self, token: WatchToken | None) -> Position | None:
         """Where a watcher with this resume token is; None: at no place that is known here.
@@ -206,6 +260,7 @@ class ClusterFeed:
         except Compacted:  # Meanwhile, again.
             start = newest
         self.history.restart(start.revision, start.entries)
+        self._proved.clear()
         self._beginning += 1
         self.life = NO_LIFE if life is None else decode_record(life, str)
         self._newest_known = newest.revision

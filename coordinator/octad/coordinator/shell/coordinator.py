@@ -40,7 +40,12 @@ from octad.coordinator.core.join_messages import JoinRequest
 from octad.coordinator.core.records import IdentityRecord, LeaderRecord, NodeRecord, StoreKeys
 from octad.coordinator.shell.background_task import start_background, stop_background
 from octad.coordinator.shell.change_signal import ChangeSignal
-from octad.coordinator.shell.cluster_feed import ClusterFeed
+from octad.coordinator.shell.cluster_feed import (
+    REACH_S_MAX,
+    ClusterFeed,
+    FutureRevision,
+    NotAsNew,
+)
 from octad.coordinator.shell.cluster_mirror import ClusterMirror
 from octad.coordinator.shell.coordinator_gauges import coordinator_gauges
 from octad.coordinator.shell.copy_reports import CopyReports
@@ -213,6 +218,21 @@ class Coordinator:
             ],
         )
         return outcome.succeeded
+
+    async def reach(self, revision: Revision) -> None:
+        """Returns once status, shards, map and placement show `revision` or a later one.
+
+        Raises NotAsNew, FutureRevision, StoreUnavailable. The feed has a `reach` of its own.
+        """
+        try:
+            async with asyncio.timeout(REACH_S_MAX):
+                reached = await asyncio.gather(
+                    self._mirror.reach(revision), self.placement.reach(revision)
+                )
+        except TimeoutError as error:
+            raise NotAsNew(revision) from error
+        if min(reached) < revision:
+            raise FutureRevision(revision, min(reached))
 
     def status(self) -> ClusterStatus:
         """How the cluster is; raises BadRecord."""

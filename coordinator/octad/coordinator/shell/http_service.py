@@ -38,6 +38,7 @@ from octad.coordinator.core.admission import JoinRefused
 from octad.coordinator.core.api import HEALTH_PATH, OPENAPI_PATH, OPERATIONS
 from octad.coordinator.core.cluster_view import BadRecord
 from octad.coordinator.core.join_messages import AUTH_PURPOSE, RefusalMessage
+from octad.coordinator.shell.cluster_feed import FutureRevision, NotAsNew
 from octad.coordinator.shell.coordinator import Coordinator
 from octad.coordinator.shell.http_answers import BadParameter, json_answer
 from octad.coordinator.shell.http_reads import HttpReads, NotReady
@@ -64,12 +65,14 @@ _REGISTRATION_PATHS = (f"{SERVICES_PATH}/", f"{SESSIONS_PATH}/")
 _REFUSALS: dict[type[Exception], tuple[int, str, bool]] = {
     msgspec.DecodeError: (400, "bad-request", False),
     BadParameter: (400, "bad-request", False),
+    FutureRevision: (400, "bad-request", False),
     BadRegistration: (400, "bad-registration", False),
     InstanceTaken: (409, "instance-taken", True),
     SessionGone: (410, "session-gone", False),
     BadRecord: (500, "bad-record", False),
     StoreUnavailable: (503, "store-unavailable", True),
     NotReady: (503, "not-ready", True),
+    NotAsNew: (503, "not-as-new", True),
     TooManyWatchers: (503, "too-many-watchers", True),
 }
 

@@ -14,6 +14,7 @@ from octad.coordinator.core.placement_messages import ACTIONS, PlanRequest
 from octad.coordinator.core.placement_requests import PlanRefused
 from octad.coordinator.shell.coordinator import Coordinator
 from octad.coordinator.shell.http_answers import shown_age
+from octad.coordinator.shell.http_reads import not_older
 
 
 class PlacementRoutes:
@@ -24,9 +25,9 @@ class PlacementRoutes:
         self._placement = coordinator.placement
         self._cluster = coordinator.config.token.cluster
         self.by_name: dict[str, Handler] = {
-            "plan-status": self._status,
-            "plan-nodes": self._nodes,
-            "plan-pools": self._pools,
+            "plan-status": not_older(coordinator, self._status),
+            "plan-nodes": not_older(coordinator, self._nodes),
+            "plan-pools": not_older(coordinator, self._pools),
             **{f"plan-{action}": self._action(action) for action in ACTIONS},
         }
 
