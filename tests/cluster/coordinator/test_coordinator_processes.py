@@ -22,8 +22,10 @@ from tests.cluster.coordinator.coordinator_site import (
 from tests.cluster.process_tree import ProcessTree
 from tests.cluster.store.etcd_process import EtcdMember
 
+from octad.client.core.doctor_document import DOCTOR_PATH
 from octad.client.core.join_token import decode_join_token
 from octad.client.core.service_records import SERVICES_PATH
+from octad.coordinator.core.etcd_versions import is_old
 from octad.coordinator.core.records import StoreKeys
 
 SUCCESSION_S_MAX = 5.0
@@ -160,4 +162,17 @@ async def test_the_status_command_shows_what_the_coordinator_says(
     assert (document["cluster"], document["state"]) == (token.cluster, "forming")
     assert document["store"]["endpoints"] == [etcd.url]
     async with store_of(etcd, token) as store:
+        await forget_clusters(store)
+
+
+async def test_the_doctor_names_an_etcd_that_is_old(etcd: EtcdMember, start: Start) -> None:
+    coordinator = start()
+    token = decode_join_token(coordinator.printed("join token"))
+    version = etcd.version()
+    endpoint = etcd.url.removeprefix("http://")
+    async with store_of(etcd, token) as store:
+        assert await store.versions() == {endpoint: version}
+        if is_old(version):
+            told = f"etcd is {version} at {endpoint}"
+            await until(lambda: told in coordinator.get(DOCTOR_PATH)[1].decode(), "it is told")
         await forget_clusters(store)

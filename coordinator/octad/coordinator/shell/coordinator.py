@@ -55,6 +55,7 @@ from octad.coordinator.shell.metrics import CoordinatorMetrics
 from octad.coordinator.shell.placement import Placement
 from octad.coordinator.shell.service_registry import ServiceRegistry
 from octad.coordinator.shell.shard_recovery import ShardRecovery
+from octad.coordinator.shell.store_versions import StoreVersions
 from octad.coordinator.store.interface import (
     ConfigStore,
     Delete,
@@ -136,6 +137,7 @@ class Coordinator:
         self.placement = Placement(store, self._keys, self._mirror, self._leadership)
         self.reports = CopyReports(store, self._keys, self.placement.view)
         self.recovery = ShardRecovery(store, self._keys, self._mirror)
+        self._store_versions = StoreVersions(store)
         self._problem: str | None = None  # Why the leader cannot do its duty, for people.
         self._duties: asyncio.Task[None] | None = None
         self._nodes_seen: frozenset[NodeId] = frozenset()
@@ -147,6 +149,7 @@ class Coordinator:
         await asyncio.gather(self._mirror.start(), self._leader.start(), self.placement.start())
         await self.reports.start()
         self._leadership.start()
+        self._store_versions.start()
         self._duties = start_background(self._do_duties(), "the leader's duties")
 
     @property
@@ -158,6 +161,7 @@ class Coordinator:
         """Let go of the lead, so that another takes over at once."""
         if self._duties is not None:
             await stop_background(self._duties)
+        await self._store_versions.stop()
         await self.placement.stop()
         await self.reports.stop()
         await self._leadership.stop()
@@ -278,6 +282,7 @@ class Coordinator:
                 self.reports.whole_in_s(copies),
                 self._leader.entries.get(self._keys.leader) is not None,
                 min(self.age_s, 1e9),
+                self._store_versions.by_endpoint,
                 (*((self._problem,) if self._problem else ()), *problems),
                 self._failures,
             )

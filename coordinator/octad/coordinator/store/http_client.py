@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import TypeVar
 
@@ -106,6 +106,9 @@ class HttpStore:
             raise StoreUnavailable(f"{self._url}: the watch broke: {error!r}") from error
         except NotAuthentic as error:
             raise StoreUnavailable(f"{self._url}: {error}") from error
+
+    async def versions(self) -> Mapping[str, str]:
+        return {}
 
     async def close(self) -> None:
         self._closed = True
