@@ -33,10 +33,12 @@ Start = Callable[..., "CoordinatorProcess"]
 
 
 class CoordinatorProcess:
-    """`octad coordinator` on a port of its own."""
+    """`octad coordinator` on a port of its own, or at the `address` of one that has ended."""
 
-    def __init__(self, etcd_url: str, log: Path, options: Sequence[str]) -> None:
-        self.address = f"127.0.0.1:{free_ports(1)[0]}"
+    def __init__(
+        self, etcd_url: str, log: Path, options: Sequence[str], address: str | None = None
+    ) -> None:
+        self.address = address or f"127.0.0.1:{free_ports(1)[0]}"
         self.url = f"http://{self.address}"
         command = [*OCTAD, "coordinator", "--etcd", etcd_url, "--listen", self.address]
         command += ["--nodes-expected", "3"]

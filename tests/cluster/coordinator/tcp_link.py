@@ -37,10 +37,13 @@ class TcpLink:
         self._refuses = False
         self._open.set()
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Somebody has connected."""
+        task = asyncio.create_task(self._keep(reader, writer))
         self._passing.add(task)
+        task.add_done_callback(self._passing.discard)
+
+    async def _keep(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
         try:
             if not self._refuses:
@@ -48,11 +51,11 @@ class TcpLink:
         except OSError:
             pass  # One of the ends has gone.
         finally:
-            self._passing.discard(task)
             self._writers.discard(writer)
-            writer.transport.abort()
+            writer.close()
 
     async def close(self) -> None:
+        self.sever()
         for task in list(self._passing):
             task.cancel()
         await asyncio.gather(*self._passing, return_exceptions=True)
@@ -68,11 +71,11 @@ class TcpLink:
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._writers.discard(far_writer)
+            far_writer.close()
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
-            self._writers.discard(far_writer)
-            far_writer.transport.abort()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(_CHUNK):
@@ -85,7 +88,7 @@ class TcpLink:
 async def tcp_link(target: str) -> AsyncIterator[TcpLink]:
     """A link to `target` (host:port) for the time of the block."""
     link = TcpLink(target)
-    server = await asyncio.start_server(link.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(link.begin, "127.0.0.1", 0)
     link.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield link
