@@ -129,7 +129,7 @@ async def test_a_start_that_must_fail_says_why_in_one_line_and_writes_nothing(
 
 
 async def test_a_start_while_etcd_is_silent_waits_for_it_and_says_so(
-    etcd: EtcdMember, start: Start
+    etcd: EtcdMember, start: Start, tmp_path: Path
 ) -> None:
     first = start()
     token_text = first.printed("join token")
@@ -141,6 +141,13 @@ async def test_a_start_while_etcd_is_silent_waits_for_it_and_says_so(
         assert waiting.get("/healthz") == (200, b"ok\n")
         status, answer = waiting.get(SERVICES_PATH)
         assert (status, json.loads(answer)["code"]) == (503, "not-ready")
+        for verb in ("status", "watch"):
+            command = ProcessTree(
+                [*OCTAD, verb, "--coordinator", waiting.url], tmp_path / f"{verb}.log"
+            )
+            assert command.wait(WAIT_S) == 1
+            assert "it has not read the configuration store yet" in command.log.read_text()
+            assert "{" not in command.log.read_text(), "people are told, not programs"
         assert waiting.tree.process.poll() is None
     finally:
         etcd.signal(signal.SIGCONT)

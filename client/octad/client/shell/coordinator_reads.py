@@ -29,8 +29,21 @@ def read_json(url: str, path: str) -> bytes:
             "start one (octad dev, octad coordinator), or name it with --coordinator URL",
         ) from error
     if status != http.client.OK:
-        raise not_a_coordinator(url, f"status {status}: {body[:200].decode(errors='replace')}")
+        raise _refused(url, status, body)
     return body
+
+
+def _refused(url: str, status: int, body: bytes) -> CommandError:
+    """A coordinator says why."""
+    import json
+
+    try:
+        reason, passes = json.loads(body)["reason"], json.loads(body)["passes"]
+    except (ValueError, KeyError, TypeError):
+        text = body[:200].decode(errors="replace").strip()
+        return not_a_coordinator(url, f"status {status}: {text}")
+    fix = "wait for it, or ask another one: --coordinator URL" if passes else "correct it"
+    return CommandError(f"the coordinator at {url} refuses: {reason}", fix)
 
 
 def _get(url: str, path: str) -> tuple[int, bytes]:

@@ -28,6 +28,7 @@ from octad.client.core.event_document import (
     decode_token,
     encode_token,
 )
+from octad.client.core.refusal import RefusalMessage
 from octad.client.core.service_records import ServiceInstance
 from octad.client.core.view_age import OLD_S, is_old
 from octad.client.shell.coordinator_calls import (
@@ -39,6 +40,7 @@ from octad.client.shell.coordinator_calls import (
 
 SILENCE_S_MAX = 12.0  # A coordinator says something every five seconds.
 PROBE_S_MAX = 1.5
+_REFUSAL_BYTES_MAX = 4096
 BACK_OFF_S_MIN = 0.05
 BACK_OFF_S_MAX = 2.0
 
@@ -188,7 +190,7 @@ async def _stream(
         allow_redirects=False,
     ) as response:
         if response.status != 200:
-            reason = (await response.content.read(4096)).decode(errors="replace")
+            reason = _reason(await response.content.read(_REFUSAL_BYTES_MAX))
             if response.status == 400:
                 raise CallRefused("bad-request", reason)
             if response.status == 404:
@@ -198,3 +200,11 @@ async def _stream(
         async for chunk in response.content.iter_any():
             for message in reader.feed(chunk):
                 yield msgspec.json.decode(message.data, type=EventsDocument)
+
+
+def _reason(refusal: bytes) -> str:
+    """What a coordinator says, or what somebody else says instead."""
+    try:
+        return msgspec.json.decode(refusal, type=RefusalMessage).reason
+    except msgspec.DecodeError:
+        return refusal.decode(errors="replace").strip()
