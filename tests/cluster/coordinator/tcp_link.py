@@ -51,14 +51,25 @@ class TcpLink:
         except OSError:
             pass  # One of the ends has gone.
         finally:
+            await self._end(writer)
+
+    async def _end(self, writer: asyncio.StreamWriter) -> None:
+        """What was written arrives, if the other side reads."""
+        writer.close()
+        try:
+            await writer.wait_closed()
+        except OSError:
+            pass  # It was reset.
+        finally:
             self._writers.discard(writer)
-            writer.close()
 
     async def close(self) -> None:
-        self.sever()
-        for task in list(self._passing):
-            task.cancel()
-        await asyncio.gather(*self._passing, return_exceptions=True)
+        """For good."""
+        while self._passing:
+            self.sever()
+            for task in list(self._passing):
+                task.cancel()
+            await asyncio.gather(*self._passing, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self._open.wait()
@@ -71,11 +82,10 @@ class TcpLink:
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._writers.discard(far_writer)
-            far_writer.close()
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
+            await self._end(far_writer)
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(_CHUNK):
@@ -97,3 +107,4 @@ async def tcp_link(target: str) -> AsyncIterator[TcpLink]:
         await link.close()
         with suppress(TimeoutError):
             await asyncio.wait_for(server.wait_closed(), 1)
+        await link.close()  # Of those that were accepted meanwhile.
