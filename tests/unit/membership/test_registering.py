@@ -28,7 +28,7 @@ from octad.client.membership import (
     register,
     watch,
 )
-from octad.client.shell import coordinator_calls
+from octad.client.shell import request_signer
 from octad.client.shell.coordinator_calls import Coordinators
 from octad.client.shell.steady_clock import SteadyClock
 from octad.coordinator.core.join_messages import JOIN_PATH
@@ -177,7 +177,7 @@ async def test_a_clock_an_hour_off_is_no_obstacle(
         def now_ms(self) -> int:
             return super().now_ms() - 3_600_000
 
-    monkeypatch.setattr(coordinator_calls, "SteadyClock", SlowClock)
+    monkeypatch.setattr(request_signer, "SteadyClock", SlowClock)
     async with (
         open_cluster(tmp_path) as store,
         running(store) as (coordinator, url),

@@ -12,4 +12,6 @@ class RefusalMessage(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     cluster: str
     passes: bool = False  # Waiting may help.
-    now_ms: int | None = None  # Of a refused timestamp: the server's time.
+    # Where signing again will do (`internal_auth.SignAgain`): at which time, and for whom.
+    now_ms: int | None = None
+    audience: str | None = None

@@ -20,8 +20,7 @@ from octad.client.core.internal_auth import (
     ANSWER_MAC_HEADER,
     AUTHORIZATION_HEADER,
     NotAuthentic,
-    ReplayWindow,
-    TimestampRefused,
+    SignAgain,
     sign_answer,
     verify,
 )
@@ -33,11 +32,13 @@ from octad.client.core.service_records import (
 )
 from octad.client.shell.http_listener import HttpListener
 from octad.client.shell.open_files import open_files_limit
+from octad.client.shell.request_signer import new_replay_window
 from octad.client.shell.steady_clock import SteadyClock
 from octad.coordinator.core.admission import JoinRefused
-from octad.coordinator.core.api import OPERATIONS
+from octad.coordinator.core.api import HEALTH_PATH, OPENAPI_PATH, OPERATIONS
 from octad.coordinator.core.cluster_view import BadRecord
 from octad.coordinator.core.join_messages import AUTH_PURPOSE, RefusalMessage
+from octad.coordinator.shell.cluster_feed import FutureRevision, NotAsNew
 from octad.coordinator.shell.coordinator import Coordinator
 from octad.coordinator.shell.http_answers import BadParameter, json_answer
 from octad.coordinator.shell.http_reads import HttpReads, NotReady
@@ -54,18 +55,24 @@ from octad.sharding.limits import CONTROL_CONNECTIONS_MAX
 
 REQUEST_BYTES_MAX = 64 * 1024
 _BODY_TIMEOUT_S = 10.0
+# What is registered waits this long for the store, so that whoever sent it (an SDK waits for 5 s)
+# learns that it is the store that does not answer.
+_STORE_S_MAX = 4.0
 _SHUTDOWN_S = 2.0
+_ALWAYS = (HEALTH_PATH, OPENAPI_PATH)  # Whether or not the store was ever heard.
 _REGISTRATION_PATHS = (f"{SERVICES_PATH}/", f"{SESSIONS_PATH}/")
 # What goes wrong, as (status, code, whether waiting may help); the message is the reason.
 _REFUSALS: dict[type[Exception], tuple[int, str, bool]] = {
     msgspec.DecodeError: (400, "bad-request", False),
     BadParameter: (400, "bad-request", False),
+    FutureRevision: (400, "bad-request", False),
     BadRegistration: (400, "bad-registration", False),
     InstanceTaken: (409, "instance-taken", True),
     SessionGone: (410, "session-gone", False),
     BadRecord: (500, "bad-record", False),
     StoreUnavailable: (503, "store-unavailable", True),
     NotReady: (503, "not-ready", True),
+    NotAsNew: (503, "not-as-new", True),
     TooManyWatchers: (503, "too-many-watchers", True),
 }
 
@@ -85,19 +92,22 @@ class HttpService:
         self._join_key = self._token.key_for(AUTH_PURPOSE)
         self._registration_key = self._token.key_for(REGISTRATION_PURPOSE)
         self._clock = SteadyClock()
-        self._window = ReplayWindow(floor_ms=self._clock.now_ms())
+        self._window = new_replay_window()
         self._watches = HttpWatches(coordinator.feed, watchers_max_of(connections_max))
         self._listener: HttpListener | None = None
 
     async def start(self, listener: socket.socket) -> None:
-        """Serve on `listener`, which the service closes when it stops."""
+        """Serve on `listener`, which the service closes when it stops.
+
+        Until the coordinator has started, the answer is that it is not ready.
+        """
         application = web.Application(
             middlewares=[self._guard()], client_max_size=REQUEST_BYTES_MAX
         )
         handlers = {
             **HttpReads(self._coordinator).by_name,
             **HttpWrites(self._coordinator).by_name,
-            **PlacementRoutes(self._coordinator.placement, self._token.cluster).by_name,
+            **PlacementRoutes(self._coordinator).by_name,
             "events": self._watches.events,
         }
         assert set(handlers) == {operation.name for operation in OPERATIONS}, "`api.py` says all"
@@ -167,8 +177,10 @@ class HttpService:
                 self._window,
                 self._clock.now_ms(),
             )
-        except TimestampRefused as error:
-            return self._refusal(401, "timestamp", str(error), now_ms=error.now_ms)
+        except SignAgain as error:
+            return self._refusal(
+                401, error.code, str(error), now_ms=error.now_ms, audience=error.audience
+            )
         except NotAuthentic as error:
             return self._refusal(401, "not-authentic", str(error))
         except TimeoutError:
@@ -179,7 +191,9 @@ class HttpService:
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
-            return await handler(request)
+            if not self._coordinator.has_started and request.path not in _ALWAYS:
+                raise NotReady("it is starting: it has not read the configuration store yet")
+            return await _in_time(request, handler)
         except JoinRefused as error:
             return self._refusal(409, error.code, error.reason, passes=error.passes)
         except web.HTTPException as error:  # No such path, or no such method for it.
@@ -197,8 +211,27 @@ class HttpService:
         *,
         passes: bool = False,
         now_ms: int | None = None,
+        audience: str | None = None,
     ) -> web.Response:
         message = RefusalMessage(
-            code=code, reason=reason, cluster=self._token.cluster, passes=passes, now_ms=now_ms
+            code=code,
+            reason=reason,
+            cluster=self._token.cluster,
+            passes=passes,
+            now_ms=now_ms,
+            audience=audience,
         )
         return json_answer(message, status=status)
+
+
+async def _in_time(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Raises StoreUnavailable before who asks to register, or to renew, has lost patience."""
+    if request.method in ("GET", "HEAD") or not request.path.startswith(_REGISTRATION_PATHS):
+        return await handler(request)
+    try:
+        async with asyncio.timeout(_STORE_S_MAX):
+            return await handler(request)
+    except TimeoutError as error:
+        raise StoreUnavailable(
+            f"the configuration store has not answered for {_STORE_S_MAX:.0f} s"
+        ) from error
