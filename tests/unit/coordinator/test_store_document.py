@@ -17,14 +17,17 @@ from octad.coordinator.core.records import (
     CLUSTERS,
     AccessKeyRecord,
     BucketRecord,
+    ClaimRecord,
     DeathRecord,
     FenceRecord,
     IdentityRecord,
     LeaderRecord,
     NodeRecord,
     PoolRecord,
+    SessionRecord,
     StoreKeys,
 )
+from octad.coordinator.store.interface import LeaseId
 from octad.sharding.ids import NodeId, PoolId, shard_id
 from octad.sharding.shard_map import decode_row, encode_row
 
@@ -32,6 +35,7 @@ DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "reference" / "configu
 EXAMPLE = re.compile(r"^### `([^`\n]+)`$.*?^```json\n([^\n]+)\n```$", re.MULTILINE | re.DOTALL)
 KEYS = StoreKeys("1a2b3c4d")
 THREE = NodeId(3)
+SESSION = LeaseId(0x694D9B3A5F1C2E07)
 
 
 def again(kind: type) -> Callable[[bytes], bytes]:
@@ -46,6 +50,8 @@ WRITTEN_AGAIN: dict[str, Callable[[bytes], bytes]] = {
     KEYS.identity(THREE): again(IdentityRecord),
     KEYS.node(THREE): again(NodeRecord),
     KEYS.service("web", "a"): again(ServiceInstance),
+    KEYS.session(SESSION): again(SessionRecord),
+    f"{KEYS.claims_of('web', 'a')}{SESSION:x}": again(ClaimRecord),
     KEYS.fence(THREE): again(FenceRecord),
     KEYS.death(THREE): again(DeathRecord),
     KEYS.run(THREE): again(int),

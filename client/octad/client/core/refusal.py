@@ -12,4 +12,5 @@ class RefusalMessage(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     cluster: str
     passes: bool = False  # Waiting may help.
+    instances: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET  # That a session has lost.
     now_ms: int | None = None  # Of a refused timestamp: the server's time.

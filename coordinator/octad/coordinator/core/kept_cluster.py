@@ -45,6 +45,7 @@ _NOT_KEPT = (
     "deaths/",
     "services/",
     "sessions/",
+    "claims/",
 )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from octad.coordinator.store.interface import LeaseId, Revision
 from octad.sharding.ids import BucketId, NodeId, PoolId, ShardId, number_of, pool_of, shard_id
 
 ROOT = "octad/"
@@ -94,6 +95,19 @@ class LeaderRecord(msgspec.Struct, frozen=True):
     version: str
 
 
+class SessionRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`sessions/<lease, in hex>`: a session of services, under its lease."""
+
+    number: int = 0  # Of its newest write.
+    born: Revision = Revision(0)  # Of the session that it is in the place of; 0: of none.
+
+
+class ClaimRecord(msgspec.Struct, frozen=True):
+    """`claims/<service>/<instance>/<session>`: who had the name before, under its lease."""
+
+    address: str
+
+
 class StoreKeys:
     """The names of all keys of one cluster."""
 
@@ -110,6 +124,8 @@ class StoreKeys:
         self.runs = f"{self.prefix}runs/"
         self.reports = f"{self.prefix}reports/"
         self.services = f"{self.prefix}services/"
+        self.sessions = f"{self.prefix}sessions/"
+        self.claims = f"{self.prefix}claims/"
         self.last_bucket_id = f"{self.prefix}last-bucket-id"
         self.leader = f"{self.prefix}leader"
         self.life = f"{self.prefix}life"  # Random, of each time that the store was filled.
@@ -149,6 +165,13 @@ class StoreKeys:
 
     def service(self, service: str, instance: str) -> str:
         return f"{self.services}{service}/{instance}"
+
+    def session(self, lease: LeaseId) -> str:
+        return f"{self.sessions}{lease:x}"
+
+    def claims_of(self, service: str, instance: str) -> str:
+        """A prefix."""
+        return f"{self.claims}{service}/{instance}/"
 
     def access_key(self, access_key: str) -> str:
         return f"{self.access_keys}{access_key}"

@@ -23,6 +23,7 @@ from octad.client.core.internal_auth import (
     ReplayWindow,
     TimestampRefused,
     sign_answer,
+    signed_at,
     verify,
 )
 from octad.client.core.service_records import (
@@ -38,6 +39,7 @@ from octad.coordinator.core.admission import JoinRefused
 from octad.coordinator.core.api import OPERATIONS
 from octad.coordinator.core.cluster_view import BadRecord
 from octad.coordinator.core.join_messages import AUTH_PURPOSE, RefusalMessage
+from octad.coordinator.core.registrations import InstanceTaken, LateWrite
 from octad.coordinator.shell.coordinator import Coordinator
 from octad.coordinator.shell.http_answers import BadParameter, json_answer
 from octad.coordinator.shell.http_reads import HttpReads, NotReady
@@ -48,7 +50,7 @@ from octad.coordinator.shell.http_watches import (
 )
 from octad.coordinator.shell.http_writes import HttpWrites
 from octad.coordinator.shell.placement_routes import PlacementRoutes
-from octad.coordinator.shell.service_registry import InstanceTaken, SessionGone
+from octad.coordinator.shell.service_registry import InstancesLost, OtherSession, SessionGone
 from octad.coordinator.store.interface import StoreUnavailable
 from octad.sharding.limits import CONTROL_CONNECTIONS_MAX
 
@@ -56,18 +58,27 @@ REQUEST_BYTES_MAX = 64 * 1024
 _BODY_TIMEOUT_S = 10.0
 _SHUTDOWN_S = 2.0
 _REGISTRATION_PATHS = (f"{SERVICES_PATH}/", f"{SESSIONS_PATH}/")
+_WITHIN = "within"  # In the query: for how many seconds the one who asks waits for the answer.
+_TCP_STATE = getattr(socket, "TCP_INFO", None)  # Its first byte, on Linux.
+_TCP_ESTABLISHED = 1
 # What goes wrong, as (status, code, whether waiting may help); the message is the reason.
 _REFUSALS: dict[type[Exception], tuple[int, str, bool]] = {
     msgspec.DecodeError: (400, "bad-request", False),
     BadParameter: (400, "bad-request", False),
     BadRegistration: (400, "bad-registration", False),
     InstanceTaken: (409, "instance-taken", True),
+    LateWrite: (409, "late", False),
+    OtherSession: (409, "other-session", False),
     SessionGone: (410, "session-gone", False),
     BadRecord: (500, "bad-record", False),
     StoreUnavailable: (503, "store-unavailable", True),
     NotReady: (503, "not-ready", True),
     TooManyWatchers: (503, "too-many-watchers", True),
 }
+
+
+class _HasLeft(Exception):
+    """Whoever sent the request has closed the connection."""
 
 
 class HttpService:
@@ -147,7 +158,7 @@ class HttpService:
 
     def _key_of(self, request: web.Request) -> bytes:
         """By where it goes, so that a service's key opens nothing else."""
-        if request.path.startswith(_REGISTRATION_PATHS):
+        if f"{request.path}/".startswith(_REGISTRATION_PATHS):
             return self._registration_key
         return self._join_key
 
@@ -167,21 +178,47 @@ class HttpService:
                 self._window,
                 self._clock.now_ms(),
             )
+            self._check_still_wanted(request)
         except TimestampRefused as error:
             return self._refusal(401, "timestamp", str(error), now_ms=error.now_ms)
         except NotAuthentic as error:
             return self._refusal(401, "not-authentic", str(error))
+        except BadParameter as error:
+            return self._refusal(400, "bad-request", str(error))
         except TimeoutError:
             return self._refusal(408, "too-slow", "the body did not arrive in time")
+        except _HasLeft:
+            return self._refusal(408, "too-slow", "nobody waits for the answer any more")
         except web.HTTPRequestEntityTooLarge:
             return self._refusal(413, "too-large", f"at most {REQUEST_BYTES_MAX} bytes")
         return None
+
+    def _check_still_wanted(self, request: web.Request) -> None:
+        """A coordinator that was frozen does not do what nobody waits for any more.
+
+        Raises TimestampRefused, _HasLeft, BadParameter. What passes here and is late all the same
+        changes nothing: every write compares its session's number in the store.
+        """
+        if has_left(request.transport):
+            raise _HasLeft
+        text = request.query.get(_WITHIN)
+        if text is None:  # Another octad's, or somebody else's, who does not say.
+            return
+        try:
+            within_ms = 1000 * float(text)
+        except ValueError:
+            raise BadParameter(f"{_WITHIN}={text[:80]}: seconds") from None
+        signed_ms, now_ms = signed_at(request.headers[AUTHORIZATION_HEADER]), self._clock.now_ms()
+        if not abs(now_ms - signed_ms) <= within_ms:
+            raise TimestampRefused(signed_ms, now_ms)
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             return await handler(request)
         except JoinRefused as error:
             return self._refusal(409, error.code, error.reason, passes=error.passes)
+        except InstancesLost as error:
+            return self._refusal(410, "lost", str(error), instances=error.instances)
         except web.HTTPException as error:  # No such path, or no such method for it.
             return self._refusal(error.status, error.reason.lower().replace(" ", "-"), error.reason)
         except tuple(_REFUSALS) as error:
@@ -197,8 +234,29 @@ class HttpService:
         *,
         passes: bool = False,
         now_ms: int | None = None,
+        instances: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET,
     ) -> web.Response:
         message = RefusalMessage(
-            code=code, reason=reason, cluster=self._token.cluster, passes=passes, now_ms=now_ms
+            code=code,
+            reason=reason,
+            cluster=self._token.cluster,
+            passes=passes,
+            instances=instances,
+            now_ms=now_ms,
         )
         return json_answer(message, status=status)
+
+
+def has_left(transport: asyncio.BaseTransport | None) -> bool:
+    """Whether the other side has closed the connection.
+
+    The kernel knows before the loop does: after a freeze the request and the end of its connection
+    are there together, and the request is read first.
+    """
+    if transport is None or transport.is_closing():
+        return True
+    connection = transport.get_extra_info("socket")
+    if _TCP_STATE is None or connection is None:
+        return False
+    state: bytes = connection.getsockopt(socket.IPPROTO_TCP, _TCP_STATE, 1)
+    return state[0] != _TCP_ESTABLISHED
