@@ -493,7 +493,8 @@ class Coordinator:
         if not waiting and path.endswith("/renew"):
             return 408, b""
         try:
-            return 200, msgspec.json.encode(await self._route(method, path, body))
+            answer = await self._route(method, path, body)
+            return 200, msgspec.json.encode(answer)
         except tuple(_REFUSALS) as error:
             status, code = _REFUSALS[type(error)]
             instances = getattr(error, "instances", msgspec.UNSET)
@@ -508,15 +509,19 @@ class Coordinator:
             return await registry.open_session(msgspec.json.decode(body, type=SessionRequest))
         words = path.split("/")
         if path.startswith(SESSIONS_PATH):
-            if method == "DELETE":
-                return await registry.end(words[-1])
-            question = msgspec.json.decode(body, type=RenewRequest)
-            return await registry.renew(words[-2], question)
+            if method == "POST":
+                question = msgspec.json.decode(body, type=RenewRequest)
+                return await registry.renew(words[-2], question)
+            await registry.end(words[-1])
+            return {}
         assert path.startswith(SERVICES_PATH)
-        if method == "DELETE":
-            wanted = msgspec.json.decode(body, type=WithdrawRequest)
-            return await registry.withdraw(*words[-2:], wanted)
-        return await registry.register(*words[-2:], msgspec.json.decode(body, type=RegisterRequest))
+        service, instance = words[-2:]
+        if method == "PUT":
+            request = msgspec.json.decode(body, type=RegisterRequest)
+            return await registry.register(service, instance, request)
+        wanted = msgspec.json.decode(body, type=WithdrawRequest)
+        await registry.withdraw(service, instance, wanted)
+        return {}
 
 
 class Store:
