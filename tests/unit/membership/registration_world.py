@@ -47,6 +47,7 @@ from octad.client.shell.coordinator_calls import (
 from octad.client.shell.membership.session import Session
 from octad.coordinator.core.records import StoreKeys
 from octad.coordinator.core.registrations import InstanceTaken, LateWrite
+from octad.coordinator.shell.relisting import LOOK_S
 from octad.coordinator.shell.service_registry import (
     InstancesLost,
     OtherSession,
@@ -269,6 +270,22 @@ class World:
             if state != wanted:
                 self.fail(f"{process} takes itself for {state}, it is {wanted}")
 
+    async def _check_heir(self) -> None:
+        """When the newest leaves, the one before is there, and does not wait for its renewal."""
+        name = f"{SERVICE}/{SHARED[0]}"
+        entry = self.listed().get(name)
+        if entry is None:
+            return
+        newest = self.owners[entry.lease]
+        heirs = [p for p in self._living() if p.wants == name and p.address == newest.address]
+        heirs.remove(newest)
+        await newest.leave()
+        await self.pass_time(LOOK_S + 0.2)
+        entry = self.listed().get(name)
+        heir = max(heirs, key=lambda p: p.born, default=None)
+        if heir is not None and (entry is None or self.owners[entry.lease] is not heir):
+            self.fail(f"{name} is free, and {heir} is not listed")
+
     # -- what happens --------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -281,6 +298,7 @@ class World:
             (1, self._lose_name),
         ]  # fmt: skip
         weights, doings = zip(*steps, strict=True)
+        relisting = [self.loop.create_task(c.relist()) for c in self.coordinators.values()]
         while self.loop.time() < FAULTS_S and self.violation is None:
             self.random.choices(doings, weights)[0]()
             await self.pass_time(self.random.uniform(0.05, 1.5))
@@ -288,8 +306,12 @@ class World:
         await self.pass_time(CALM_S)
         if self.violation is None:
             self.check_calm()
+            await self._check_heir()
         for process in self.processes:
             await process.die()
+        for task in relisting:
+            task.cancel()
+        await asyncio.gather(*relisting, return_exceptions=True)
         await asyncio.gather(*self.requests, return_exceptions=True)
         if self.violation is not None:
             raise self.violation
@@ -473,7 +495,8 @@ class Coordinator:
         self.url = url
         self._world = world
         self._frozen_until = 0.0
-        self._registry = ServiceRegistry(Store(world, self), KEYS, TOKEN)
+        self._store = Store(world, self)
+        self._registry = ServiceRegistry(self._store, KEYS, TOKEN)
 
     def freeze(self, seconds: float) -> None:
         self._world.tell(f"{self.url} is frozen for {seconds:.1f} s")
@@ -484,6 +507,20 @@ class Coordinator:
         await asyncio.sleep(self._world.random.uniform(0.0005, 0.01))
         while (frozen_s := self._frozen_until - self._world.loop.time()) > 0:
             await asyncio.sleep(frozen_s)
+
+    async def relist(self) -> None:
+        """Until cancelled; what it looks at may be old by the time that it writes."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            try:
+                claims = await self._store.range(KEYS.claims)
+                listed = await self._store.range(KEYS.services)
+                taken = {e.key.removeprefix(KEYS.services) for e in listed.entries}
+                paths = {e.key.removeprefix(KEYS.claims).rpartition("/")[0] for e in claims.entries}
+                for service, _, instance in (path.partition("/") for path in paths - taken):
+                    await self._registry.relist(service, instance)
+            except StoreUnavailable:
+                continue
 
     async def serve(
         self, method: str, path: str, body: bytes, waiting: list[bool]

@@ -302,7 +302,7 @@ async def test_what_is_older_than_it_was_wanted_for_is_not_done(tmp_path: Path) 
         ):
             assert await shown(store) is None
             target = f"{path}?within={within}"
-            signed_ms = SteadyClock().now_ms() - min(0, age_s) * 1000
+            signed_ms = SteadyClock().now_ms() - int(min(0, age_s) * 1000)
             key, nonce = SERVICE_TOKEN.key, os.urandom(NONCE_BYTES)
             header = sign(key, "PUT", target, body, signed_ms, nonce)
             await asyncio.sleep(age_s)

@@ -3,7 +3,7 @@
     begin(name)            a write is sent: until it is settled nobody knows what stands
     settle(name, record)   it was carried out, and so is whatever was sent before it
     unsettled()            what has to be written again, until it is settled
-    renewing()             what a renewal is to compare, and `compared` what came of that
+    renewing()             what a renewal is to compare; it comes to `compared` or `lost`
 
 A write whose answer is lost may be carried out much later. So its instance stays unsettled, and
 what the process believes is written again, under a higher number: then the lost one is worth
@@ -12,7 +12,7 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -59,10 +59,6 @@ class OwnInstances:
         """What is known of it; "new" before anything is."""
         return self._own[name].state if name in self._own else "new"
 
-    @property
-    def any_superseded(self) -> bool:
-        return any(own.state == "superseded" for own in self._own.values())
-
     def begin(self, name: str) -> int:
         """The number of a write that is about to be sent."""
         own = self._own.setdefault(name, _Own())
@@ -83,11 +79,7 @@ class OwnInstances:
             return []
         own = self._own[name]
         own.record, own.is_settled = record, True
-        was_told = own.state
-        own.state = "superseded" if superseded else "listed"
-        if own.state == was_told or (own.state, was_told) == ("listed", "new"):
-            return []
-        return [_event(own.state, name)]
+        return self._become(name, superseded=superseded)
 
     def unsettled(self) -> Mapping[str, ServiceInstance | None]:
         """What must be written: the record that is believed, or None for what is not to be."""
@@ -98,18 +90,15 @@ class OwnInstances:
         return {name: own.write for name, own in self._own.items() if own.is_settled}
 
     def compared(
-        self, sent: Mapping[str, int], lost: Iterable[str], superseded: Iterable[str]
+        self, sent: Mapping[str, int], superseded: Container[str]
     ) -> list[RegistrationEvent]:
-        """What a renewal that named `sent` was told; nothing of what was written meanwhile."""
-        events = []
-        for name in lost:
-            if self._stands(name, sent):
-                events += self._lose(name)
-        for name in superseded:
-            if self._stands(name, sent) and self._own[name].state != "superseded":
-                self._own[name].state = "superseded"
-                events.append(_event("superseded", name))
-        return events
+        """A renewal found all of `sent` listed but those; nothing of what was written meanwhile."""
+        standing = [name for name in sent if self._stands(name, sent)]
+        return [e for n in standing for e in self._become(n, superseded=n in superseded)]
+
+    def lost(self, sent: Mapping[str, int], names: Iterable[str]) -> list[RegistrationEvent]:
+        """A renewal that named `sent` found these gone."""
+        return [e for name in names if self._stands(name, sent) for e in self._lose(name)]
 
     def session_lost(self) -> list[RegistrationEvent]:
         """None of them is there any more."""
@@ -118,6 +107,14 @@ class OwnInstances:
     def _stands(self, name: str, sent: Mapping[str, int]) -> bool:
         own = self._own.get(name)
         return own is not None and own.is_settled and own.write == sent.get(name)
+
+    def _become(self, name: str, *, superseded: bool) -> list[RegistrationEvent]:
+        own = self._own[name]
+        was_told = own.state
+        own.state = "superseded" if superseded else "listed"
+        if own.state == was_told or (own.state, was_told) == ("listed", "new"):
+            return []
+        return [_event(own.state, name)]
 
     def _lose(self, name: str) -> list[RegistrationEvent]:
         """Who was superseded had no place in the list to lose."""

@@ -102,12 +102,6 @@ class SessionRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     born: Revision = Revision(0)  # Of the session that it is in the place of; 0: of none.
 
 
-class ClaimRecord(msgspec.Struct, frozen=True):
-    """`claims/<service>/<instance>/<session>`: who had the name before, under its lease."""
-
-    address: str
-
-
 class StoreKeys:
     """The names of all keys of one cluster."""
 
@@ -170,7 +164,7 @@ class StoreKeys:
         return f"{self.sessions}{lease:x}"
 
     def claims_of(self, service: str, instance: str) -> str:
-        """A prefix."""
+        """A prefix: of who had the name before, as `<session>`, under its lease."""
         return f"{self.claims}{service}/{instance}/"
 
     def access_key(self, access_key: str) -> str:

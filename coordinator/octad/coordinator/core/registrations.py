@@ -6,17 +6,17 @@ coordinator carries out late, or twice, changes nothing. A session that has ende
 no lease, so what comes later still has nothing to hang on.
 
 `services/<service>/<instance>` is what everybody sees, under the lease of the session that holds
-the name. Who held it before and still lives is *superseded*: `claims/<service>/<instance>/…` has
-its address, under its own lease. The rules:
+the name. Who held it before and still lives is *superseded*: `claims/<service>/<instance>/…` keeps
+what it would show, under its own lease. The rules:
 
 - A name has one address: that of all the sessions that hold or claim it. Another address is refused
   until each of them has ended or let go.
 - Of the sessions at that address the newest is listed, at once, and the one before is superseded. A
   session in the place of one that was lost is as old as that, so two processes never take a name
   from each other in turns.
-- A superseded session may be listed again as soon as nobody is.
+- As soon as nobody is listed, the newest of the superseded is.
 
-Every write that may add a claim compares that there is no newer one, so that none is overlooked.
+Every write compares the name, and that there is no newer claim, so that none is overlooked.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import msgspec
 
 from octad.client.core.service_records import ServiceInstance
 from octad.coordinator.core.cluster_view import decode_record
-from octad.coordinator.core.records import ClaimRecord, SessionRecord, StoreKeys
+from octad.coordinator.core.records import SessionRecord, StoreKeys
 from octad.coordinator.store.interface import (
     Compare,
     Delete,
@@ -150,11 +150,9 @@ def registering(seen: Seen, record: ServiceInstance, value: bytes, number: int |
     own_claim = place.claim(place.lease)
     others = [entry for entry in seen.claims.entries if entry.key != own_claim]
     held_at = None if holder is None else _address(holder)
-    claimed_at = [decode_record(entry, ClaimRecord).address for entry in others]
-    _check_address(record, [held_at, *claimed_at])
+    _check_address(record, [held_at, *map(_address, others)])
     if holder is not None and born(seen.holder) > born(seen.session):
-        claim = Put(own_claim, msgspec.json.encode(ClaimRecord(record.address)), place.lease)
-        return seen.change([claim], number)
+        return seen.change([Put(own_claim, value, place.lease)], number)
     if len(others) >= SERVICE_CLAIMS_MAX:
         raise InstanceTaken(
             f"{len(others)} processes had instance {record.instance} of {record.service} before: "
@@ -162,8 +160,7 @@ def registering(seen: Seen, record: ServiceInstance, value: bytes, number: int |
         )
     operations: list[Operation] = [Put(place.name, value, place.lease), Delete(own_claim)]
     if holder is not None and holder.lease and held_at is not None:
-        claim_of_holder = msgspec.json.encode(ClaimRecord(held_at))
-        operations.append(Put(place.claim(holder.lease), claim_of_holder, holder.lease))
+        operations.append(Put(place.claim(holder.lease), holder.value, holder.lease))
     return seen.change(operations, number)
 
 
@@ -173,6 +170,24 @@ def withdrawing(seen: Seen, number: int | None) -> Change:
     if seen.is_listed:
         operations.append(Delete(seen.place.name))
     return seen.change(operations, number)
+
+
+def relisting(
+    name: str, claims: Listing, sessions: Mapping[LeaseId, KeyValue | None]
+) -> Change | None:
+    """Lists the newest of those who claim the key `name`, should nobody be listed; None: nobody."""
+    newest = max(claims.entries, key=lambda entry: born(sessions[entry.lease]), default=None)
+    if newest is None:
+        return None
+    prefix = newest.key[: newest.key.rindex("/") + 1]
+    return Change(
+        (
+            ModRevisionIs(name, Revision(0)),
+            ModRevisionIs(newest.key, newest.mod_revision),
+            NoneNewer(prefix, claims.revision),
+        ),
+        (Put(name, newest.value, newest.lease), Delete(newest.key)),
+    )
 
 
 def renewed(
@@ -206,10 +221,10 @@ def _check_address(record: ServiceInstance, addresses: Sequence[str | None]) -> 
             )
 
 
-def _address(name: KeyValue) -> str | None:
-    """Where the listed instance is; None where nobody can read, and so use, what is there."""
+def _address(entry: KeyValue) -> str | None:
+    """Of an instance; None where nobody can read, and so use, what is there."""
     try:
-        return msgspec.json.decode(name.value, type=ServiceInstance).address
+        return msgspec.json.decode(entry.value, type=ServiceInstance).address
     except msgspec.DecodeError:
         return None
 

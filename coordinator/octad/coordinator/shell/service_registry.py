@@ -39,6 +39,7 @@ from octad.coordinator.core.registrations import (
     Seen,
     age,
     registering,
+    relisting,
     renewed,
     withdrawing,
 )
@@ -147,6 +148,20 @@ class ServiceRegistry:
                 raise OtherSession(f"instance {instance} of {service} is another session's")
             return
         raise StoreUnavailable(f"{place.name} keeps being changed by somebody else")
+
+    async def relist(self, service: str, instance: str) -> None:
+        """If nobody is listed, the newest of those who are superseded is from now on."""
+        claims = await self._store.range(self._keys.claims_of(service, instance))
+        leases = {entry.lease for entry in claims.entries}
+        sessions = await self._read({lease: self._keys.session(lease) for lease in leases})
+        name = self._keys.service(service, instance)
+        change = relisting(name, claims, sessions)
+        if change is None:
+            return
+        with suppress(LeaseExpired):  # Then its claim goes, too.
+            outcome = await self._store.transact(change.compares, change.operations)
+            if outcome.succeeded:
+                log.info("%s/%s is free: who had it before is listed again", service, instance)
 
     async def _new_session(self, ttl_s: float, told_born: int) -> tuple[LeaseId, Revision]:
         """Its lease and age."""

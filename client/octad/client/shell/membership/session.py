@@ -3,8 +3,7 @@
 It renews twice in its time to live, at whichever coordinator answers: when one is silent the next
 is asked beside it. Renewing never waits for a write that is under way. What a renewal finds missing
 is written again at once, and so is everything after the cluster has lost the session (the
-configuration store came back without it, or was away for longer than that). What is superseded is
-tried again every second, until it is listed.
+configuration store came back without it, or was away for longer than that).
 """
 
 from __future__ import annotations
@@ -48,7 +47,6 @@ RENEWALS_PER_TTL = 2
 RENEWAL_S_MIN = 1.0  # However short the time to live: an answer may take this long.
 RETRY_S = 0.5
 RETRY_S_MAX = 2.0
-SUPERSEDED_S = 1.0  # How soon a name that is free again is noticed.
 LEAVE_S_MAX = 2.0
 _GONE = "session-gone"
 
@@ -74,7 +72,6 @@ class Session:
         self._own = OwnInstances()
         self._writing = asyncio.Lock()  # One write after the other, in the order of numbers.
         self._to_settle = asyncio.Event()
-        self._to_look = asyncio.Event()  # The next renewal is due earlier than it was.
 
     async def register(self, record: ServiceInstance) -> int:
         """Register, or change what an instance says of itself; the revision that shows it.
@@ -118,15 +115,13 @@ class Session:
         interval_s = self.ttl_s / RENEWALS_PER_TTL
         wait_s = interval_s * random.uniform(0.3, 1.0)  # Not all at once after a common start.
         while True:
-            await self._sleep(wait_s * random.uniform(0.9, 1.0))
-            wait_s = interval_s
+            await asyncio.sleep(wait_s * random.uniform(0.9, 1.0))
             try:
                 await self._renew(interval_s)
+                wait_s = interval_s
             except (CoordinatorsUnreachable, CallRefused) as error:
                 log.warning("the registration is not renewed: %s", error)
                 wait_s = min(RETRY_S, interval_s)
-            if self._own.any_superseded:
-                wait_s = min(wait_s, SUPERSEDED_S)
 
     async def keep_settled(self) -> None:
         """Until cancelled: writes what the cluster lacks, or is not known to have."""
@@ -155,15 +150,6 @@ class Session:
         except (CoordinatorsUnreachable, CallRefused, TimeoutError) as error:
             log.info("the registration ends by itself: %s", error)
 
-    async def _sleep(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._to_look.wait()
-                self._to_look.clear()
-                await asyncio.sleep(min(seconds, SUPERSEDED_S))
-        except TimeoutError:
-            return
-
     async def _renew(self, interval_s: float) -> None:
         session, sent = self._id, self._own.renewing()
         if session is None:
@@ -180,7 +166,7 @@ class Session:
             )
         except CallRefused as error:
             if error.code == "lost":
-                self._tell(self._own.compared(sent, error.instances, ()))
+                self._tell(self._own.lost(sent, error.instances))
                 self._settle_soon()
             elif error.code == _GONE:
                 self._lose(session)
@@ -188,7 +174,7 @@ class Session:
                 raise
             return
         superseded = msgspec.json.decode(body, type=RenewAnswer).superseded
-        self._tell(self._own.compared(sent, (), superseded))
+        self._tell(self._own.compared(sent, superseded))
 
     def _settle_soon(self) -> None:
         if self._own.unsettled():
@@ -266,7 +252,6 @@ class Session:
             elif event.type == "listed":
                 log.info("%s is listed again", name)
             else:
-                self._to_look.set()
                 log.warning(
                     "%s is superseded by a newer process at its address, and listed again when "
                     "that one ends",
