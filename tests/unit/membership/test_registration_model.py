@@ -22,7 +22,7 @@ from octad.coordinator.shell import service_registry
 from octad.coordinator.shell.service_registry import ServiceRegistry
 from octad.coordinator.store.interface import Operation, Put, Revision
 
-SEEDS = 25
+SEEDS = 15
 SEEDS_FOR_A_MUTANT = 60
 
 Patch = tuple[Any, str, Any]  # (owner, attribute, what stands there instead)

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Container
 
+from octad.coordinator.core.cluster_view import BadRecord
 from octad.coordinator.core.records import StoreKeys
 from octad.coordinator.shell.background_task import start_background, stop_background
 from octad.coordinator.shell.service_registry import ServiceRegistry
@@ -57,10 +58,10 @@ class Relisting:
                 for service, instance in self._claimed():
                     if f"services/{service}/{instance}" not in self._listed():
                         await self._registry.relist(service, instance)
-            except StoreUnavailable as error:
+            except (StoreUnavailable, BadRecord) as error:
                 log.info("superseded instances wait: %s", error)
 
     def _claimed(self) -> set[tuple[str, str]]:
         """The names that somebody is superseded at."""
         below = (key.removeprefix(self._prefix).split("/") for key in self._claims.entries)
-        return {(service, instance) for service, instance, _ in below}
+        return {(words[0], words[1]) for words in below if len(words) == 3}
