@@ -95,7 +95,7 @@ async def test_what_a_frozen_coordinator_does_late_changes_nothing(pair: Pair) -
 
 
 async def test_late_updates_and_withdrawals_do_not_undo_newer_ones(pair: Pair) -> None:
-    async with open_session(pair.urls, pair.token, ttl_s=6) as session:
+    async with open_session(pair.urls, pair.token, ttl_s=60) as session:
 
         def one(name: str, **fields: Any) -> ServiceInstance:
             return ServiceInstance(service="web", instance=name, address=ADDRESS, **fields)

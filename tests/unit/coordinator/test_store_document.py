@@ -50,7 +50,7 @@ WRITTEN_AGAIN: dict[str, Callable[[bytes], bytes]] = {
     KEYS.node(THREE): again(NodeRecord),
     KEYS.service("web", "a"): again(ServiceInstance),
     KEYS.session(SESSION): again(SessionRecord),
-    f"{KEYS.claims_of('web', 'a')}{SESSION:x}": again(ServiceInstance),
+    KEYS.claim("web/a", SESSION): again(ServiceInstance),
     KEYS.fence(THREE): again(FenceRecord),
     KEYS.death(THREE): again(DeathRecord),
     KEYS.run(THREE): again(int),

@@ -110,7 +110,6 @@ class Calls(Coordinators):
         if status == 200 and (method, path.partition("?")[0]) == ("POST", SESSIONS_PATH):
             lease = LeaseId(int(msgspec.json.decode(answer)["session"].partition("-")[0], 16))
             self._world.owners[lease] = self._process
-            self._process.born = self._process.born or self._world.began[lease]
         return status, answer
 
 
@@ -142,9 +141,11 @@ class Coordinator:
                 claims = await self._store.range(KEYS.claims)
                 listed = await self._store.range(KEYS.services)
                 taken = {e.key.removeprefix(KEYS.services) for e in listed.entries}
-                paths = {e.key.removeprefix(KEYS.claims).rpartition("/")[0] for e in claims.entries}
-                for service, _, instance in (path.partition("/") for path in paths - taken):
-                    await self._registry.relist(service, instance)
+                claimed = {
+                    e.key.removeprefix(KEYS.claims).rpartition("/")[0] for e in claims.entries
+                }
+                for name in sorted(claimed - taken):
+                    await self._registry.relist(name)
             except StoreUnavailable:
                 continue
 

@@ -3,8 +3,8 @@
 What runs is what ships: the SDK's sessions with their calls, and the coordinators' registry. Only
 the way between them, the store's leases and time are simulated. A coordinator that is frozen goes
 on with all it was asked when it thaws, however late, whoever has given up: that is harsher than the
-real one, which drops what nobody waits for. (Renewals are dropped here, too: a late one makes a dead
-process live for another time to live, and does no other harm.)
+real one, which drops what nobody waits for. (Renewals are dropped here, too: a late one makes a
+dead process live for another time to live, and does no other harm.)
 
 Checked at every change of the store:
 
@@ -137,6 +137,9 @@ class World:
             if key.startswith(KEYS.sessions) and entry is not None
         ] or [LeaseId(0)]
         before = self.listed()
+        owner = self.owners.get(writer)
+        if owner is not None and not owner.born:
+            owner.born = self.began[writer]
         for key, entry in by_key.items():
             if key.startswith(KEYS.sessions) and entry is not None:
                 self.began.setdefault(entry.lease, entry.create_revision)
@@ -234,14 +237,18 @@ class World:
             await self.pass_time(0.3)
         steps = [
             (6, self._update), (1, self._leave), (2, self._crash), (2, self._start),
-            (2, self._toggle), (4, self._freeze), (1, self._lose_store), (1, self._lose_lease),
-            (1, self._lose_name),
+            (1, self._withdraw), (3, self._reappear), (4, self._freeze), (1, self._lose_store),
+            (1, self._lose_lease), (1, self._lose_name),
         ]  # fmt: skip
         weights, doings = zip(*steps, strict=True)
         relisting = [self.loop.create_task(c.relist()) for c in self.coordinators.values()]
         while self.loop.time() < FAULTS_S and self.violation is None:
             self.random.choices(doings, weights)[0]()
             await self.pass_time(self.random.uniform(0.05, 1.5))
+        for coordinator in self.coordinators.values():
+            coordinator.freeze(1.5)
+        for process in self._living():
+            process.do(process.register)  # Some give up, and it is done all the same.
         self.store_is_away = False
         await self.pass_time(CALM_S)
         if self.violation is None:
@@ -278,9 +285,13 @@ class World:
         process = self._some()
         process.do(process.register)
 
-    def _toggle(self) -> None:
+    def _withdraw(self) -> None:
         process = self._some()
         process.do(process.withdraw)
+
+    def _reappear(self) -> None:
+        process = self._some()
+        process.do(process.reappear)
 
     def _leave(self) -> None:
         process = self._some()
@@ -329,7 +340,7 @@ class Process:
         self.number = number
         self.address = address
         self.is_alive = True
-        self.born = 0  # The revision at which its first session began.
+        self.born = 0  # The revision at which its first session began that it wrote with.
         self.name = f"{SERVICE}/{instance}"
         self._instance = instance
         self._world = world
@@ -385,6 +396,13 @@ class Process:
     async def withdraw(self) -> None:
         self._world.tell(f"{self} withdraws")
         await self.session.withdraw(SERVICE, self._instance)
+
+    async def reappear(self) -> None:
+        """Gone for a moment, and without patience."""
+        with suppress(CallRefused, CoordinatorsUnreachable, TimeoutError):
+            async with asyncio.timeout(0.3):
+                await self.withdraw()
+        await self.register()
 
     async def leave(self) -> None:
         self._world.tell(f"{self} leaves")

@@ -67,12 +67,6 @@ async def _goes_to_nobody(*_: object) -> None:
     return
 
 
-def _lists_whoever(*seen: Any) -> object:
-    """Also one who has let go since it was seen."""
-    change = registrations.relisting(*seen)
-    return change and dataclasses.replace(change, compares=change.compares[:1])
-
-
 async def _register_and_forget(session: Session, record: ServiceInstance) -> int:
     async with session._writing:
         return await session._put(record)
@@ -91,7 +85,6 @@ MUTANTS: dict[str, list[Patch]] = {
     "the last one to write is listed": [(registrations, "born", lambda _: Revision(1))],
     "another session's age is forgotten": [(registrations, "age", lambda record, began: began)],
     "a free name goes to nobody": [(ServiceRegistry, "relist", _goes_to_nobody)],
-    "a free name goes to whoever had it": [(service_registry, "relisting", _lists_whoever)],
     "what failed is not written again": [(Session, "register", _register_and_forget)],
 }
 

@@ -174,44 +174,87 @@ async def test_a_name_is_not_taken_to_another_address_by_way_of_its_own(
         assert await shown(store) == instance(THERE), "everybody had let go"
 
 
+class SlowStore(EmbeddedStore):
+    """One transaction that puts what has `late` in it waits until it is let go."""
+
+    late = b""
+    reached: asyncio.Event
+    let_go: asyncio.Event
+
+    async def transact(
+        self, compares: Sequence[Compare], operations: Sequence[Operation]
+    ) -> Outcome:
+        if self.late and any(isinstance(o, Put) and self.late in o.value for o in operations):
+            self.late = b""
+            self.reached.set()
+            await self.let_go.wait()
+        return await super().transact(compares, operations)
+
+
+@asynccontextmanager
+async def slow(directory: Path, late: str) -> AsyncIterator[tuple[SlowStore, ServiceRegistry]]:
+    store = await SlowStore.open(directory / "store.sqlite")
+    assert isinstance(store, SlowStore)
+    store.reached, store.let_go = asyncio.Event(), asyncio.Event()
+    store.late = late.encode()
+    try:
+        yield store, ServiceRegistry(store, KEYS, TOKEN)
+    finally:
+        await store.close()
+
+
+async def opened(registry: ServiceRegistry) -> str:
+    return (await registry.open_session(SessionRequest(ttl_s=30.0))).session
+
+
+def asking(session: str, number: int, record: ServiceInstance) -> RegisterRequest:
+    return RegisterRequest(
+        record=msgspec.Raw(msgspec.json.encode(record)), session=session, number=number
+    )
+
+
 async def test_a_claim_that_comes_and_goes_between_reading_and_writing_is_seen(
     tmp_path: Path,
 ) -> None:
     """The name is free before and after, and a superseded session has it all the same."""
-    between = asyncio.Event()
-
-    class Slow(EmbeddedStore):
-        async def transact(
-            self, compares: Sequence[Compare], operations: Sequence[Operation]
-        ) -> Outcome:
-            if any(isinstance(o, Put) and THERE.encode() in o.value for o in operations):
-                reached.set()
-                await between.wait()
-            return await super().transact(compares, operations)
-
-    reached = asyncio.Event()
-    store = await Slow.open(tmp_path / "store.sqlite")
-    registry = ServiceRegistry(store, KEYS, TOKEN)
-
-    async def open_() -> str:
-        return (await registry.open_session(SessionRequest(ttl_s=30.0))).session
-
-    def asked(session: str, address: str) -> RegisterRequest:
-        record = msgspec.Raw(msgspec.json.encode(instance(address)))
-        return RegisterRequest(record=record, session=session, number=1)
-
-    try:
-        first, second, third = await open_(), await open_(), await open_()
-        moving = asyncio.create_task(registry.register("web", "a", asked(third, THERE)))
-        await reached.wait()
-        await registry.register("web", "a", asked(first, HERE))
-        await registry.register("web", "a", asked(second, HERE))
+    async with slow(tmp_path, THERE) as (store, registry):
+        first, second, third = [await opened(registry) for _ in range(3)]
+        moving = asyncio.create_task(
+            registry.register("web", "a", asking(third, 1, instance(THERE)))
+        )
+        await store.reached.wait()
+        await registry.register("web", "a", asking(first, 1, instance()))
+        await registry.register("web", "a", asking(second, 1, instance()))
         await registry.end(second)
-        between.set()
+        store.let_go.set()
         with pytest.raises(InstanceTaken):
             await moving
-    finally:
-        await store.close()
+
+
+@pytest.mark.parametrize("changes", ["lets go", "says something else"])
+async def test_who_is_listed_again_is_listed_as_it_is_by_then(tmp_path: Path, changes: str) -> None:
+    async with slow(tmp_path, '"version":"1"') as (store, registry):
+        late, store.late = store.late, b""
+        first, second = [await opened(registry) for _ in range(2)]
+        await registry.register("web", "a", asking(first, 1, instance(version="1")))
+        await registry.register("web", "a", asking(second, 1, instance(version="2")))
+        await registry.end(second)
+        store.late = late
+        relisting = asyncio.create_task(registry.relist("web/a"))
+        await store.reached.wait()
+        third = await opened(registry)
+        await registry.register("web", "a", asking(third, 1, instance(version="3")))
+        if changes == "lets go":
+            await registry.withdraw("web", "a", WithdrawRequest(session=first, number=2))
+        else:
+            await registry.register("web", "a", asking(first, 2, instance(version="1.1")))
+        await registry.end(third)
+        store.let_go.set()
+        await relisting
+        assert await shown(store) is None, "what was seen is no longer so"
+        await registry.relist("web/a")
+        expected = None if changes == "lets go" else instance(version="1.1")
+        assert await shown(store) == expected
 
 
 async def test_only_the_session_of_an_instance_takes_it_away(tmp_path: Path) -> None:

@@ -163,9 +163,12 @@ class StoreKeys:
     def session(self, lease: LeaseId) -> str:
         return f"{self.sessions}{lease:x}"
 
-    def claims_of(self, service: str, instance: str) -> str:
-        """A prefix: of who had the name before, as `<session>`, under its lease."""
-        return f"{self.claims}{service}/{instance}/"
+    def claims_of(self, name: str) -> str:
+        """A prefix: of the sessions that had the name (`service/instance`) before."""
+        return f"{self.claims}{name}/"
+
+    def claim(self, name: str, lease: LeaseId) -> str:
+        return f"{self.claims_of(name)}{lease:x}"
 
     def access_key(self, access_key: str) -> str:
         return f"{self.access_keys}{access_key}"

@@ -65,10 +65,8 @@ class Place:
 
     @classmethod
     def of(cls, keys: StoreKeys, lease: LeaseId, service: str, instance: str) -> Place:
-        return cls(
-            lease, keys.session(lease), keys.service(service, instance),
-            keys.claims_of(service, instance),
-        )  # fmt: skip
+        claims = keys.claims_of(f"{service}/{instance}")
+        return cls(lease, keys.session(lease), keys.service(service, instance), claims)
 
     def claim(self, lease: LeaseId) -> str:
         return f"{self.claims}{lease:x}"
@@ -194,20 +192,21 @@ def renewed(
     lease: LeaseId,
     session: KeyValue | None,
     names: Mapping[str, KeyValue | None],
+    claims: Mapping[str, KeyValue | None],
     holders: Mapping[LeaseId, KeyValue | None],
 ) -> tuple[list[str], list[str]]:
     """Of the names that a session renews: which it has lost, and where it is superseded.
 
-    `holders` are the sessions of the leases that `names` hang on. A name is lost where nobody has
-    it, or somebody whom this session takes it from when it registers again.
+    `claims` are its own, by name, and `holders` the sessions of the leases that `names` hang on. A
+    name is lost where the session has neither it nor a claim, or where somebody has it from whom it
+    takes it when it registers again.
     """
     lost, superseded = list[str](), list[str]()
     for name, entry in names.items():
-        if entry is None:
-            lost.append(name)
-        elif entry.lease != lease:
-            is_newer = born(holders.get(entry.lease)) > born(session)
-            (superseded if is_newer else lost).append(name)
+        if entry is not None and entry.lease == lease:
+            continue
+        is_older = entry is None or born(holders.get(entry.lease)) <= born(session)
+        (lost if is_older or claims[name] is None else superseded).append(name)
     return lost, superseded
 
 

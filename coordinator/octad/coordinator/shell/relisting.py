@@ -55,13 +55,12 @@ class Relisting:
         while True:
             await asyncio.sleep(LOOK_S)
             try:
-                for service, instance in self._claimed():
-                    if f"services/{service}/{instance}" not in self._listed():
-                        await self._registry.relist(service, instance)
+                for name in self._claimed():
+                    if f"services/{name}" not in self._listed():
+                        await self._registry.relist(name)
             except (StoreUnavailable, BadRecord) as error:
                 log.info("superseded instances wait: %s", error)
 
-    def _claimed(self) -> set[tuple[str, str]]:
+    def _claimed(self) -> set[str]:
         """The names that somebody is superseded at."""
-        below = (key.removeprefix(self._prefix).split("/") for key in self._claims.entries)
-        return {(words[0], words[1]) for words in below if len(words) == 3}
+        return {k.removeprefix(self._prefix).rpartition("/")[0] for k in self._claims.entries}

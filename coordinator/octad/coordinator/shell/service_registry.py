@@ -126,7 +126,8 @@ class ServiceRegistry:
         if leases <= {lease} and None not in names.values():
             return RenewAnswer()
         sessions = await self._read({each: self._keys.session(each) for each in {lease, *leases}})
-        lost, superseded = renewed(lease, sessions[lease], names, sessions)
+        claims = await self._read({name: self._keys.claim(name, lease) for name in names})
+        lost, superseded = renewed(lease, sessions[lease], names, claims, sessions)
         if lost:
             raise InstancesLost(lost)
         return RenewAnswer(superseded=tuple(superseded))
@@ -149,19 +150,18 @@ class ServiceRegistry:
             return
         raise StoreUnavailable(f"{place.name} keeps being changed by somebody else")
 
-    async def relist(self, service: str, instance: str) -> None:
-        """If nobody is listed, the newest of those who are superseded is from now on."""
-        claims = await self._store.range(self._keys.claims_of(service, instance))
+    async def relist(self, name: str) -> None:
+        """If nobody has `service/instance`, the newest of the superseded has it from now on."""
+        claims = await self._store.range(self._keys.claims_of(name))
         leases = {entry.lease for entry in claims.entries}
         sessions = await self._read({lease: self._keys.session(lease) for lease in leases})
-        name = self._keys.service(service, instance)
-        change = relisting(name, claims, sessions)
+        change = relisting(self._keys.services + name, claims, sessions)
         if change is None:
             return
         with suppress(LeaseExpired):  # Then its claim goes, too.
             outcome = await self._store.transact(change.compares, change.operations)
             if outcome.succeeded:
-                log.info("%s/%s is free: who had it before is listed again", service, instance)
+                log.info("%s is free: who had it before is listed again", name)
 
     async def _new_session(self, ttl_s: float, told_born: int) -> tuple[LeaseId, Revision]:
         """Its lease and age."""
