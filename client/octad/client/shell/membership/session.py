@@ -200,6 +200,8 @@ class Session:
                 raise
             answer = await self._put_as(number, record)
         self._tell(self._own.settle(name, record, superseded=answer.superseded))
+        if answer.session != self._id:  # A renewal has found that it ended meanwhile.
+            self._tell(self._own.session_lost())
         return answer.revision
 
     async def _put_as(self, number: int, record: ServiceInstance) -> RegisterAnswer:
