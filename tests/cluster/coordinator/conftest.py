@@ -26,9 +26,9 @@ def start(etcd: EtcdMember, tmp_path: Path) -> Iterator[Start]:
     """Starts a coordinator and waits until it answers, unless told otherwise."""
     started: list[CoordinatorProcess] = []
 
-    def start(*options: str, ready: bool = True) -> CoordinatorProcess:
+    def start(*options: str, ready: bool = True, etcd_url: str | None = None) -> CoordinatorProcess:
         log = tmp_path / f"coordinator-{len(started)}.log"
-        process = CoordinatorProcess(etcd.url, log, options)
+        process = CoordinatorProcess(etcd_url or etcd.url, log, options)
         started.append(process)
         if ready:
             process.wait_until_ready()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import re
 import sys
 import time
@@ -18,6 +19,7 @@ from tests.cluster.store.etcd_process import EtcdMember, free_ports
 from octad.client.core.join_token import JoinToken
 from octad.client.core.status_document import STATUS_PATH, ClusterStatus, decode_status
 from octad.client.shell.listener import listen_on
+from octad.coordinator.core.api import METRICS_PATH
 from octad.coordinator.core.join_messages import JoinRequest
 from octad.coordinator.core.records import NodeRecord, StoreKeys
 from octad.coordinator.shell.join_client import join
@@ -31,10 +33,12 @@ Start = Callable[..., "CoordinatorProcess"]
 
 
 class CoordinatorProcess:
-    """`octad coordinator` on a port of its own."""
+    """`octad coordinator` on a port of its own, or at the `address` of one that has ended."""
 
-    def __init__(self, etcd_url: str, log: Path, options: Sequence[str]) -> None:
-        self.address = f"127.0.0.1:{free_ports(1)[0]}"
+    def __init__(
+        self, etcd_url: str, log: Path, options: Sequence[str], address: str | None = None
+    ) -> None:
+        self.address = address or f"127.0.0.1:{free_ports(1)[0]}"
         self.url = f"http://{self.address}"
         command = [*OCTAD, "coordinator", "--etcd", etcd_url, "--listen", self.address]
         command += ["--nodes-expected", "3"]
@@ -58,6 +62,19 @@ class CoordinatorProcess:
     def status(self) -> ClusterStatus:
         with urllib.request.urlopen(self.url + STATUS_PATH, timeout=5) as answer:
             return decode_status(answer.read())
+
+    def metrics(self) -> str:
+        return self.get(METRICS_PATH)[1].decode()
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        """Status and body."""
+        connection = http.client.HTTPConnection(self.address, timeout=10)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import time
@@ -21,7 +22,10 @@ from tests.cluster.coordinator.coordinator_site import (
 from tests.cluster.process_tree import ProcessTree
 from tests.cluster.store.etcd_process import EtcdMember
 
+from octad.client.core.doctor_document import DOCTOR_PATH
 from octad.client.core.join_token import decode_join_token
+from octad.client.core.service_records import SERVICES_PATH
+from octad.coordinator.core.etcd_versions import is_old
 from octad.coordinator.core.records import StoreKeys
 
 SUCCESSION_S_MAX = 5.0
@@ -124,6 +128,35 @@ async def test_a_start_that_must_fail_says_why_in_one_line_and_writes_nothing(
         await forget_clusters(store)
 
 
+async def test_a_start_while_etcd_is_silent_waits_for_it_and_says_so(
+    etcd: EtcdMember, start: Start, tmp_path: Path
+) -> None:
+    first = start()
+    token_text = first.printed("join token")
+    etcd.signal(signal.SIGSTOP)
+    try:
+        waiting = start("--join-token", token_text, ready=False)
+        said = f"waiting for etcd at {etcd.url}, which does not answer"
+        await until(lambda: said in waiting.output(), "it says so")
+        assert waiting.get("/healthz") == (200, b"ok\n")
+        status, answer = waiting.get(SERVICES_PATH)
+        assert (status, json.loads(answer)["code"]) == (503, "not-ready")
+        for verb in ("status", "watch"):
+            command = ProcessTree(
+                [*OCTAD, verb, "--coordinator", waiting.url], tmp_path / f"{verb}.log"
+            )
+            assert command.wait(WAIT_S) == 1
+            assert "it has not read the configuration store yet" in command.log.read_text()
+            assert "{" not in command.log.read_text(), "people are told, not programs"
+        assert waiting.tree.process.poll() is None
+    finally:
+        etcd.signal(signal.SIGCONT)
+    await asyncio.to_thread(waiting.wait_until_ready)
+    assert waiting.get(SERVICES_PATH)[0] == 200
+    async with store_of(etcd, decode_join_token(token_text)) as store:
+        await forget_clusters(store)
+
+
 async def test_the_status_command_shows_what_the_coordinator_says(
     etcd: EtcdMember, start: Start, tmp_path: Path
 ) -> None:
@@ -136,4 +169,17 @@ async def test_the_status_command_shows_what_the_coordinator_says(
     assert (document["cluster"], document["state"]) == (token.cluster, "forming")
     assert document["store"]["endpoints"] == [etcd.url]
     async with store_of(etcd, token) as store:
+        await forget_clusters(store)
+
+
+async def test_the_doctor_names_an_etcd_that_is_old(etcd: EtcdMember, start: Start) -> None:
+    coordinator = start()
+    token = decode_join_token(coordinator.printed("join token"))
+    version = etcd.version()
+    endpoint = etcd.url.removeprefix("http://")
+    async with store_of(etcd, token) as store:
+        assert await store.versions() == {endpoint: version}
+        if is_old(version):
+            told = f"etcd is {version} at {endpoint}"
+            await until(lambda: told in coordinator.get(DOCTOR_PATH)[1].decode(), "it is told")
         await forget_clusters(store)

@@ -89,6 +89,10 @@ class EtcdMember:
             self._process.wait()
             self._process = None
 
+    def version(self) -> str:
+        with urllib.request.urlopen(f"{self.url}/version", timeout=5) as answer:
+            return str(json.load(answer)["etcdserver"])
+
     def _is_healthy(self) -> bool:
         try:
             anybody = ssl._create_unverified_context()

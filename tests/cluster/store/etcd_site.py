@@ -40,8 +40,14 @@ class EtcdSite(Site):
     async def forget_history(self) -> None:
         store = await self.open()
         newest = (await store.range("no such prefix")).revision
-        request = rpc.CompactionRequest(revision=newest, physical=True)
-        await _administer(self.members[0], "KV", "Compact", request)
+        await compact(self.members[0], newest)
+
+
+async def compact(member: EtcdMember, revision: int) -> None:
+    """Forget what was before `revision`."""
+    await _administer(
+        member, "KV", "Compact", rpc.CompactionRequest(revision=revision, physical=True)
+    )
 
 
 async def leader_of(members: Sequence[EtcdMember]) -> EtcdMember:

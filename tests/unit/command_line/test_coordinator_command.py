@@ -27,7 +27,6 @@ def free_address() -> str:
         (["--replicas", "4"], "argument --replicas: invalid choice", 2),
         (["--etcd", "nonsense"], "not the URL of an etcd", 2),
         ([], "etcd does not answer at http://127.0.0.1:1 (", 1),
-        (["--join-token", TOKEN], "etcd does not answer at http://127.0.0.1:1 (", 1),
     ],
 )
 def test_a_start_that_must_fail_is_one_line(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from octad.client.core.event_document import NO_VALUE, ClusterEvent, EventsDocument
-from octad.client.shell.watch_output import lines_of
+from octad.client.shell.command import CommandError
+from octad.client.shell.watch_output import age_lines, lines_of, prefix_of
 
 
 def joins(*keys: str) -> tuple[ClusterEvent, ...]:
@@ -35,3 +37,44 @@ def test_each_change_is_a_line_with_its_value() -> None:
         '4  + nodes/3  {"a":1}\n',
         "5  - nodes/1\n",
     ]
+
+
+@pytest.mark.parametrize(
+    ("words", "prefix"),
+    [
+        ((), ""),
+        (("nodes",), "nodes"),
+        (("services/web/",), "services/web/"),
+        (("shards/0",), "shards/0"),
+        (("leader",), "leader"),
+        (("service", "web"), "services/web/"),
+    ],
+)
+def test_what_there_is_can_be_watched(words: tuple[str, ...], prefix: str) -> None:
+    assert prefix_of(words) == prefix
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("servces",), "did you mean octad watch services?"),
+        (("service",), "of which service?; octad watch service NAME"),
+        (("serv",), "'serv' is nothing to watch"),
+        (("nodesx",), "did you mean octad watch nodes?"),
+        (("services", "web"), "services/NAME/, service NAME"),
+        (("keys/",), "'keys/' is nothing to watch"),
+    ],
+)
+def test_a_typing_mistake_is_not_watched(words: tuple[str, ...], says: str) -> None:
+    with pytest.raises(CommandError) as refused:
+        prefix_of(words)
+    assert says in str(refused.value)
+    assert refused.value.exit_code == 2
+
+
+def test_that_what_is_shown_is_old_is_said_once_and_that_it_is_no_longer_so() -> None:
+    said = ["! 12 s old: the configuration store does not answer\n"]
+    assert age_lines(12.3, warned=False) == said
+    assert age_lines(17.3, warned=True) == []
+    assert age_lines(0.4, warned=True) == ["! current again\n"]
+    assert age_lines(0.4, warned=False) == []

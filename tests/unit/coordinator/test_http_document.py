@@ -57,5 +57,7 @@ def test_an_example_is_read_and_written_again_as_it_stands(text: str, kind: type
 
 
 def test_the_signature_is_the_one_described() -> None:
-    header = sign(b"k" * 32, "POST", "/a?b", b"body", 1_800_000_000_000, bytes(range(16)))
+    header = sign(
+        b"k" * 32, "5d41402abc4b2a76", "POST", "/a?b", b"body", 1_800_000_000_000, bytes(range(16))
+    )
     assert f"\nAuthorization: {header}\n" in DOCUMENT.read_text()

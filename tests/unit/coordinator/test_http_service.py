@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import aiohttp
@@ -19,12 +18,13 @@ from tests.unit.coordinator.running_coordinator import (
     running,
     until,
 )
+from tests.unit.coordinator.signed_requests import signed_for
 
-from octad.client.core.internal_auth import AUTHORIZATION_HEADER, sign, verify_answer
+from octad.client.core.internal_auth import AUTHORIZATION_HEADER, verify_answer
 from octad.client.core.join_token import JoinToken
 from octad.client.core.status_document import decode_status
+from octad.client.shell import request_signer
 from octad.client.shell.listener import listen_on
-from octad.client.shell.steady_clock import SteadyClock
 from octad.coordinator.core.admission import JoinRefused
 from octad.coordinator.core.join_messages import AUTH_PURPOSE, JOIN_PATH
 from octad.coordinator.shell import join_client
@@ -54,11 +54,6 @@ async def send(
         return response.status, await response.read(), response.headers.get("Octad-Answer-Mac")
 
 
-def authorization_for(path: str, body: bytes, method: str = "POST") -> str:
-    at_ms = SteadyClock().now_ms() + 1000  # The server refuses what was signed before its start.
-    return sign(KEY, method, path, body, at_ms, os.urandom(16))
-
-
 async def test_a_node_joins_through_whichever_coordinator_answers(tmp_path: Path) -> None:
     async with open_cluster(tmp_path) as store, running(store) as (_, url):
         answer = await join(f"{NOBODY}, {url}/", TOKEN, join_request(1))
@@ -73,7 +68,7 @@ async def test_the_password_of_the_store_does_not_cross_the_network_readably(
             {f: getattr(join_request(1), f) for f in join_request(1).__struct_fields__}
         ).encode()
         status, answer, _ = await send(
-            "POST", url + JOIN_PATH, body, authorization_for(JOIN_PATH, body)
+            "POST", url + JOIN_PATH, body, await signed_for(url, KEY, JOIN_PATH, body)
         )
         assert status == 200
         assert b"password" not in answer
@@ -135,7 +130,7 @@ async def test_a_node_whose_clock_is_wrong_joins_all_the_same(
         def now_ms(self) -> int:
             return 1_000_000_000_000
 
-    monkeypatch.setattr(join_client, "_clock", WrongClock())
+    monkeypatch.setattr(request_signer, "SteadyClock", WrongClock)
     async with open_cluster(tmp_path) as store, running(store) as (_, url):
         assert (await join(url, TOKEN, join_request(1))).node == 1
 
@@ -153,7 +148,7 @@ async def test_whatever_writes_is_refused_unsigned_before_anything_looks_at_it(
 
 async def test_a_signed_request_is_taken_once_and_its_answers_are_signed(tmp_path: Path) -> None:
     async with open_cluster(tmp_path) as store, running(store) as (_, url):
-        authorization = authorization_for(JOIN_PATH, b"{}")
+        authorization = await signed_for(url, KEY, JOIN_PATH, b"{}")
         status, answer, mac = await send("POST", url + JOIN_PATH, b"{}", authorization)
         assert (status, json.loads(answer)["code"]) == (400, "bad-request")
         verify_answer(KEY, authorization, status, answer, mac)
@@ -165,7 +160,8 @@ async def test_what_does_not_exist_is_told_to_who_may_ask(tmp_path: Path) -> Non
     async with open_cluster(tmp_path) as store, running(store) as (_, url):
         assert (await get(url + "/nothing"))[0] == 404
         for path, expected in (("/nothing", 404), ("/cluster/v1/map", 405)):
-            status, _, _ = await send("POST", url + path, b"", authorization_for(path, b""))
+            authorization = await signed_for(url, KEY, path, b"")
+            status, _, _ = await send("POST", url + path, b"", authorization)
             assert status == expected
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -220,6 +220,9 @@ class Store:
         await self._ask(lambda: self._world.end(lease))
 
     def watch(self, prefix: str, after: Revision) -> Any:
+        raise NotImplementedError
+
+    async def versions(self) -> Mapping[str, str]:
         raise NotImplementedError
 
     async def close(self) -> None:

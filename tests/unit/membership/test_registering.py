@@ -34,8 +34,8 @@ from octad.client.membership import (
     register,
     watch,
 )
-from octad.client.shell import coordinator_calls
-from octad.client.shell.coordinator_calls import Coordinators
+from octad.client.shell import request_signer
+from octad.client.shell.coordinator_calls import CALL_S_MAX, Coordinators
 from octad.client.shell.listener import listen_on
 from octad.client.shell.membership import session as membership_session
 from octad.client.shell.steady_clock import SteadyClock
@@ -247,7 +247,7 @@ async def test_a_coordinator_that_is_silent_has_the_next_one_asked_beside_it(
             async with register(
                 "web", "h:1", coordinator=f"{silent_url},{url}", token=SERVICE_TOKEN
             ) as registration:
-                assert time.monotonic() - begun < coordinator_calls.CALL_S_MAX
+                assert time.monotonic() - begun < CALL_S_MAX
                 await registration.update(drain=True)
                 assert registration._session._coordinators.url == url, "it is asked first now"
             await until(lambda: not instances(coordinator), "it left")
@@ -303,7 +303,7 @@ async def test_a_clock_an_hour_off_is_no_obstacle(
         def now_ms(self) -> int:
             return super().now_ms() - 3_600_000
 
-    monkeypatch.setattr(coordinator_calls, "SteadyClock", SlowClock)
+    monkeypatch.setattr(request_signer, "SteadyClock", SlowClock)
     async with (
         open_cluster(tmp_path) as store,
         running(store) as (coordinator, url),

@@ -9,7 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octad.client.core.join_token import BadJoinToken, JoinToken, encode_join_token
+from octad.client.core.join_token import (
+    BadJoinToken,
+    JoinToken,
+    decode_join_token,
+    encode_join_token,
+)
 from octad.client.core.service_records import (
     BadRegistration,
     ServiceInstance,
@@ -93,3 +98,8 @@ def test_a_service_token_with_a_typing_mistake_is_refused(data: st.DataObject) -
     letter = data.draw(st.sampled_from("abcXYZ019-_").filter(lambda c: c != text[position]))
     with pytest.raises(BadJoinToken):
         decode_service_token(text[:position] + letter + text[position + 1 :])
+
+
+def test_a_service_token_is_no_join_token_and_is_called_by_its_name() -> None:
+    with pytest.raises(BadJoinToken, match="this is a service token"):
+        decode_join_token(encode_service_token(service_token(TOKEN)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -14,7 +13,7 @@ import msgspec
 import pytest
 from tests.unit.coordinator.running_coordinator import KEYS, TOKEN, open_cluster, running
 
-from octad.client.core.internal_auth import AUTHORIZATION_HEADER, NONCE_BYTES, sign
+from octad.client.core.internal_auth import AUTHORIZATION_HEADER
 from octad.client.core.service_records import (
     SERVICES_PATH,
     SESSIONS_PATH,
@@ -29,7 +28,6 @@ from octad.client.core.service_records import (
 )
 from octad.client.core.service_token import service_token
 from octad.client.shell.coordinator_calls import CallRefused, Coordinators
-from octad.client.shell.steady_clock import SteadyClock
 from octad.coordinator.core import registrations
 from octad.coordinator.core.registrations import InstanceTaken
 from octad.coordinator.shell import service_registry
@@ -345,9 +343,10 @@ async def test_what_is_older_than_it_was_wanted_for_is_not_done(tmp_path: Path) 
         ):
             assert await shown(store) is None
             target = f"{path}?within={within}"
-            signed_ms = SteadyClock().now_ms() - int(min(0, age_s) * 1000)
-            key, nonce = SERVICE_TOKEN.key, os.urandom(NONCE_BYTES)
-            header = sign(key, "PUT", target, body, signed_ms, nonce)
+            signer = caller.calls._signers[url]
+            signer._ahead_ms -= int(min(0, age_s) * 1000)
+            header = signer.sign("PUT", target, body)
+            signer._ahead_ms += int(min(0, age_s) * 1000)
             await asyncio.sleep(age_s)
             async with caller.calls.session().put(
                 url + target, data=body, headers={AUTHORIZATION_HEADER: header}
@@ -365,16 +364,15 @@ async def test_a_request_whose_sender_has_gone_is_not_carried_out(tmp_path: Path
         )
         body = msgspec.json.encode(asked)
         target = f"{SERVICES_PATH}/web/a"
-        header = sign(
-            SERVICE_TOKEN.key, "PUT", target, body, SteadyClock().now_ms(), os.urandom(NONCE_BYTES)
-        )
-        request = (
-            f"PUT {target} HTTP/1.1\r\nHost: c\r\nAuthorization: {header}\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n"
-        ).encode() + body
+        signer = caller.calls._signers[url]
         parts = urlsplit(url)
         assert parts.hostname is not None
         for _ in range(20):  # The loop stands still while this sends and goes.
+            header = signer.sign("PUT", target, body)
+            request = (
+                f"PUT {target} HTTP/1.1\r\nHost: c\r\nAuthorization: {header}\r\n"
+                f"Content-Length: {len(body)}\r\n\r\n"
+            ).encode() + body
             with socket.create_connection((parts.hostname, parts.port or 0)) as hasty:
                 hasty.sendall(request)
         await caller.renew(session)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -73,6 +73,9 @@ class CuttableStore:
     async def revoke_lease(self, lease: LeaseId) -> None:
         self._check()
         await self._inner.revoke_lease(lease)
+
+    async def versions(self) -> Mapping[str, str]:
+        return await self._inner.versions()
 
     async def watch(self, prefix: str, after: Revision) -> AsyncGenerator[EventBatch, None]:
         self._check()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -11,9 +10,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiohttp import web
+from tests.unit.coordinator.signed_requests import Challenge, challenge_of, signed, signed_for
 from tests.unit.store.store_site import put
 
-from octad.client.core.internal_auth import AUTHORIZATION_HEADER, NONCE_BYTES, sign
+from octad.client.core.internal_auth import AUTHORIZATION_HEADER
 from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.http_client import HttpStore
 from octad.coordinator.store.http_face import HttpFace
@@ -51,12 +51,6 @@ async def _post(
         return response.status
 
 
-def _signed(path: str, body: bytes, key: bytes = KEY, method: str = "POST") -> str:
-    """As of a moment after the server's start, whose own millisecond is refused."""
-    now_ms = time.time_ns() // 1_000_000 + 1
-    return sign(key, method, path, body, now_ms, os.urandom(NONCE_BYTES))
-
-
 PUT = b'{"compares":[],"operations":[{"key":"a/1","value":"QQ=="}]}'
 OTHER_PUT = PUT.replace(b"a/1", b"a/2")
 TRANSACT = "/config/v1/transact"
@@ -65,18 +59,18 @@ TRANSACT = "/config/v1/transact"
 @pytest.mark.parametrize(
     ("path", "authorization"),
     [
-        (TRANSACT, lambda: None),
-        (TRANSACT, lambda: ""),
-        (TRANSACT, lambda: "Basic cm9vdDpyb290"),
-        (TRANSACT, lambda: _signed(TRANSACT, PUT, OTHER_KEY)),
-        (TRANSACT, lambda: _signed(TRANSACT, OTHER_PUT)),
-        (TRANSACT, lambda: _signed("/config/v1/range", PUT)),
-        (TRANSACT, lambda: _signed(TRANSACT, PUT, method="GET")),
-        (TRANSACT + "?x=1", lambda: _signed(TRANSACT, PUT)),
-        ("/config/v1/watch", lambda: None),
-        ("/config/v1/no-such-call", lambda: None),
-        ("/", lambda: None),
-        ("/metrics", lambda: None),
+        (TRANSACT, lambda _: None),
+        (TRANSACT, lambda _: ""),
+        (TRANSACT, lambda _: "Basic cm9vdDpyb290"),
+        (TRANSACT, lambda challenge: signed(challenge, OTHER_KEY, TRANSACT, PUT)),
+        (TRANSACT, lambda challenge: signed(challenge, KEY, TRANSACT, OTHER_PUT)),
+        (TRANSACT, lambda challenge: signed(challenge, KEY, "/config/v1/range", PUT)),
+        (TRANSACT, lambda challenge: signed(challenge, KEY, TRANSACT, PUT, method="GET")),
+        (TRANSACT + "?x=1", lambda challenge: signed(challenge, KEY, TRANSACT, PUT)),
+        ("/config/v1/watch", lambda _: None),
+        ("/config/v1/no-such-call", lambda _: None),
+        ("/", lambda _: None),
+        ("/metrics", lambda _: None),
     ],
 )
 async def test_whatever_is_not_signed_for_exactly_this_request_is_refused(
@@ -84,28 +78,44 @@ async def test_whatever_is_not_signed_for_exactly_this_request_is_refused(
     url: str,
     session: aiohttp.ClientSession,
     path: str,
-    authorization: Callable[[], str | None],
+    authorization: Callable[[Challenge], str | None],
 ) -> None:
-    assert await _post(session, url, path, PUT, authorization()) == 401
+    challenge = await challenge_of(url, TRANSACT, KEY)
+    assert await _post(session, url, path, PUT, authorization(challenge)) == 401
     assert (await embedded.range("")).entries == []
-    assert await _post(session, url, TRANSACT, PUT, _signed(TRANSACT, PUT)) == 200
+    assert await _post(session, url, TRANSACT, PUT, signed(challenge, KEY, TRANSACT, PUT)) == 200
 
 
 async def test_a_request_that_was_recorded_cannot_be_sent_again(
     embedded: EmbeddedStore, url: str, session: aiohttp.ClientSession
 ) -> None:
-    authorization = _signed(TRANSACT, PUT)
+    authorization = await signed_for(url, KEY, TRANSACT, PUT)
     assert await _post(session, url, TRANSACT, PUT, authorization) == 200
     revision = (await embedded.range("")).revision
     assert await _post(session, url, TRANSACT, PUT, authorization) == 401
     assert (await embedded.range("")).revision == revision
 
 
+async def test_what_was_recorded_on_its_way_to_one_process_is_refused_by_another(
+    embedded: EmbeddedStore, url: str, session: aiohttp.ClientSession
+) -> None:
+    """The next life of the store's process has seen none of the nonces."""
+    authorization = await signed_for(url, KEY, TRANSACT, PUT)
+    another = HttpFace(embedded, KEY)
+    try:
+        another_url = await another.start("127.0.0.1")
+        assert await _post(session, another_url, TRANSACT, PUT, authorization) == 401
+        assert (await embedded.range("")).entries == []
+        assert await _post(session, url, TRANSACT, PUT, authorization) == 200
+    finally:
+        await another.stop()
+
+
 async def test_a_signed_request_for_nothing_is_told_so(
     url: str, session: aiohttp.ClientSession
 ) -> None:
     for path in ("/", "/config/v1/no-such-call", "/config/v1/watch"):
-        authorization = _signed(path, b"{}")
+        authorization = await signed_for(url, KEY, path, b"{}")
         assert await _post(session, url, path, b"{}", authorization) == 400
 
 

@@ -1,17 +1,21 @@
 """Authentication of octad's internal HTTP: a request and its answer are signed with a cluster key.
 
-    Authorization: octad-hmac-sha256 <timestamp, ms> <nonce, 32 hex digits> <mac, 64 hex digits>
-    mac = HMAC-SHA256(key, lines of "request", method, target, sha256(body), timestamp, nonce)
+    Authorization: octad-hmac-sha256-2 <audience> <timestamp, ms> <nonce, 32 hex digits> <mac>
+    mac = HMAC-SHA256(key, lines of "request-2", audience, method, target, sha256(body), timestamp,
+                      nonce)
     Octad-Answer-Mac = HMAC-SHA256(key, lines of "answer", Authorization, status, sha256(body))
 
 The key is one that `JoinToken.key_for` derived for this one service, so a request to one service is
-worth nothing at another. A request is taken once: its nonce is remembered for as long as its
-timestamp would pass. An answer belongs to one request, so nobody else can give it.
+worth nothing at another. The audience is one life of one server process, so what was captured on
+its way to one is worth nothing at another, nor at the same one after a restart. There, a request is
+taken once: its nonce is remembered for as long as its timestamp would pass. An answer belongs to
+one request, so nobody else can give it.
 
-Timestamps only bound how long nonces are kept, so no clock needs to be right. A server uses a time
-that never goes back (the wall clock at its start plus the monotonic time since); when it refuses a
-timestamp it says its own time in a signed answer, and the client signs again with that.
-This file authenticates; it does not encrypt.
+A client need not know whom it reaches: who refuses an audience, or a timestamp, says its own
+audience and time in a signed answer, and the client signs again for those. So neither proxies nor
+restarts need anything, and no clock needs to be right: timestamps only bound how long nonces are
+kept, by a time that never goes back (the wall clock at the server's start plus the monotonic time
+since). This file authenticates; it does not encrypt.
 """
 
 from __future__ import annotations
@@ -22,7 +26,9 @@ import hmac
 
 from octad.sharding.limits import REPLAY_NONCES_MAX, REQUEST_SKEW_MS_MAX
 
-SCHEME = "octad-hmac-sha256"
+SCHEME = "octad-hmac-sha256-2"
+OLD_SCHEME = "octad-hmac-sha256"  # Named no audience: could be replayed at another process.
+UNKNOWN_AUDIENCE = "-"  # Of a first request: nobody's, so that the answer says whose to sign for.
 AUTHORIZATION_HEADER = "Authorization"
 ANSWER_MAC_HEADER = "Octad-Answer-Mac"
 NONCE_BYTES = 16
@@ -32,15 +38,16 @@ class NotAuthentic(Exception):
     """The request (or the answer) was not made by a holder of the key, or was seen before."""
 
 
-class TimestampRefused(NotAuthentic):
-    """Signed with the key, but too early or too late; signing again with `now_ms` will do."""
+class SignAgain(NotAuthentic):
+    """Signed with the key, but for another process or time: signing for these will do.
 
-    def __init__(self, timestamp_ms: int, now_ms: int) -> None:
-        super().__init__(
-            f"the request was signed {abs(now_ms - timestamp_ms) / 1000:.0f} s "
-            f"{'before' if timestamp_ms < now_ms else 'after'} the time of this server"
-        )
-        self.timestamp_ms = timestamp_ms
+    `code`: "audience" or "timestamp".
+    """
+
+    def __init__(self, code: str, reason: str, audience: str, now_ms: int) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.audience = audience
         self.now_ms = now_ms
 
 
@@ -48,11 +55,13 @@ class ReplayWindow:
     """The nonces of requests taken so far, bounded in time and in number; fails closed.
 
     Whatever is forgotten raises `floor_ms`: what was signed at or before it is refused, so a
-    forgotten request cannot come back. A restarted server starts with its own time as the floor.
+    forgotten request cannot come back. `audience` is new for every window: a random name.
     """
 
-    def __init__(self, floor_ms: int = 0, *, nonces_max: int = REPLAY_NONCES_MAX) -> None:
-        self.floor_ms = floor_ms
+    def __init__(self, audience: str, *, nonces_max: int = REPLAY_NONCES_MAX) -> None:
+        assert audience not in ("", UNKNOWN_AUDIENCE), "it has a name of its own"
+        self.audience = audience
+        self.floor_ms = 0
         self._nonces_max = nonces_max
         self._seen: set[str] = set()
         self._oldest_first: list[tuple[int, str]] = []
@@ -60,12 +69,20 @@ class ReplayWindow:
     def __len__(self) -> int:
         return len(self._seen)
 
-    def admit(self, nonce: str, timestamp_ms: int, now_ms: int) -> None:
-        """Take a request once; raises NotAuthentic (a replay) or TimestampRefused."""
+    def admit(self, audience: str, nonce: str, timestamp_ms: int, now_ms: int) -> None:
+        """Take a request once; raises NotAuthentic (a replay) or SignAgain."""
+        acceptable_ms = max(now_ms, self.floor_ms + 1)
+        if audience != self.audience:
+            reason = "the request was signed for another process, or an earlier life of this one"
+            raise SignAgain("audience", reason, self.audience, acceptable_ms)
         while self._oldest_first and self._oldest_first[0][0] < now_ms - REQUEST_SKEW_MS_MAX:
             self._forget_oldest()
         if abs(now_ms - timestamp_ms) > REQUEST_SKEW_MS_MAX or timestamp_ms <= self.floor_ms:
-            raise TimestampRefused(timestamp_ms, max(now_ms, self.floor_ms + 1))
+            reason = (
+                f"the request was signed {abs(now_ms - timestamp_ms) / 1000:.0f} s "
+                f"{'before' if timestamp_ms < now_ms else 'after'} the time of this server"
+            )
+            raise SignAgain("timestamp", reason, self.audience, acceptable_ms)
         if nonce in self._seen:
             raise NotAuthentic("the same request was sent before")
         if len(self._seen) >= self._nonces_max:
@@ -79,11 +96,19 @@ class ReplayWindow:
         self.floor_ms = max(self.floor_ms, timestamp_ms)
 
 
-def sign(key: bytes, method: str, path: str, body: bytes, timestamp_ms: int, nonce: bytes) -> str:
+def sign(
+    key: bytes,
+    audience: str,
+    method: str,
+    path: str,
+    body: bytes,
+    timestamp_ms: int,
+    nonce: bytes,
+) -> str:
     """The Authorization header of a request. `path` is the raw target, query included."""
     assert len(nonce) == NONCE_BYTES, "a nonce that can repeat protects nothing"
-    mac = _request_mac(key, method, path, body, str(timestamp_ms), nonce.hex())
-    return f"{SCHEME} {timestamp_ms} {nonce.hex()} {mac}"
+    mac = _request_mac(key, audience, method, path, body, str(timestamp_ms), nonce.hex())
+    return f"{SCHEME} {audience} {timestamp_ms} {nonce.hex()} {mac}"
 
 
 def verify(
@@ -99,14 +124,19 @@ def verify(
     if authorization is None:
         raise NotAuthentic("the request is not signed")
     fields = authorization.split(" ")
-    if len(fields) != 4 or fields[0] != SCHEME or not authorization.isascii():
+    if fields[0] == OLD_SCHEME:
+        raise NotAuthentic(
+            "an older octad signed the request, without naming the process that it is for, so that"
+            " it could be replayed at another: upgrade the octad that sent it"
+        )
+    if len(fields) != 5 or fields[0] != SCHEME or not authorization.isascii():
         raise NotAuthentic("the Authorization header is not one of octad's internal ones")
-    _, timestamp, nonce, mac = fields
-    expected = _request_mac(key, method, path, body, timestamp, nonce)
+    _, audience, timestamp, nonce, mac = fields
+    expected = _request_mac(key, audience, method, path, body, timestamp, nonce)
     if not hmac.compare_digest(expected.encode(), mac.encode()):
         raise NotAuthentic("the signature is wrong: another secret, or a changed request")
     # Whoever made this mac holds the key: timestamp and nonce have the form that `sign` gave them.
-    window.admit(nonce, int(timestamp), now_ms)
+    window.admit(audience, nonce, int(timestamp), now_ms)
 
 
 def signed_at(authorization: str) -> int:
@@ -132,8 +162,8 @@ def verify_answer(
 
 
 def _request_mac(
-    key: bytes, method: str, path: str, body: bytes, timestamp: str, nonce: str
+    key: bytes, audience: str, method: str, path: str, body: bytes, timestamp: str, nonce: str
 ) -> str:
     digest = hashlib.sha256(body).hexdigest()
-    text = f"request\n{method}\n{path}\n{digest}\n{timestamp}\n{nonce}"
+    text = f"request-2\n{audience}\n{method}\n{path}\n{digest}\n{timestamp}\n{nonce}"
     return hmac.digest(key, text.encode("utf-8", "surrogateescape"), "sha256").hex()

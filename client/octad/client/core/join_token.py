@@ -15,6 +15,7 @@ import hmac
 from dataclasses import dataclass, field
 
 PREFIX = "octad1"
+SERVICE_PREFIX = "octad1s"  # Of a `service_token`, which is less.
 SECRET_BYTES = 32
 
 
@@ -43,6 +44,11 @@ def encode_join_token(token: JoinToken) -> str:
 
 def decode_join_token(text: str) -> JoinToken:
     """The inverse; raises BadJoinToken."""
+    if text.strip().startswith(f"{SERVICE_PREFIX}-"):
+        raise BadJoinToken(
+            "this is a service token, with which services register and nothing else: the join token"
+            f" is what the first coordinator printed, {PREFIX}-…"
+        )
     body, _, checksum = text.strip().rpartition("-")
     prefix, _, rest = body.partition("-")
     cluster, _, secret_text = rest.partition("-")

@@ -13,4 +13,6 @@ class RefusalMessage(msgspec.Struct, frozen=True, kw_only=True):
     cluster: str
     passes: bool = False  # Waiting may help.
     instances: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET  # That a session has lost.
-    now_ms: int | None = None  # Of a refused timestamp: the server's time.
+    # Where signing again will do (`internal_auth.SignAgain`): at which time, and for whom.
+    now_ms: int | None = None
+    audience: str | None = None

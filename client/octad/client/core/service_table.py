@@ -7,17 +7,24 @@ import msgspec
 from octad.client.core.cluster_documents import ServicesDocument
 from octad.client.core.service_records import ServiceInstance
 from octad.client.core.status_table import columns
+from octad.client.core.view_age import shown_old_view
 
 _HEADINGS = ("SERVICE", "INSTANCE", "ADDRESS", "HEALTH", "ZONE", "WEIGHT", "VERSION", "LABELS")
-_AGE_S_SHOWN_MIN = 10.0
 
 
-def service_table(document: ServicesDocument) -> str:
-    """Some lines, each ended."""
-    rows = [_row(msgspec.json.decode(each, type=ServiceInstance)) for each in document.services]
-    lines = columns([_HEADINGS, *rows]) if rows else ["no service is registered"]
-    if document.age_s > _AGE_S_SHOWN_MIN:
-        lines.append(f"! {document.age_s:.0f} s old: the configuration store does not answer")
+def service_table(document: ServicesDocument, name: str | None = None) -> str:
+    """Some lines, each ended; of the service `name` alone, from a document of all."""
+    records = [msgspec.json.decode(each, type=ServiceInstance) for each in document.services]
+    rows = [_row(record) for record in records if name in (None, record.service)]
+    if rows:
+        lines = columns([_HEADINGS, *rows])
+    elif records:
+        others = ", ".join(sorted({record.service for record in records}))
+        lines = [f"no instance of {name} is registered; there is: {others}"]
+    else:
+        lines = ["no service is registered"]
+    if (warning := shown_old_view(document.age_s)) is not None:
+        lines.append(warning)
     return "".join(f"{line}\n" for line in lines)
 
 

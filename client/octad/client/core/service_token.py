@@ -14,10 +14,14 @@ import hashlib
 import hmac
 from dataclasses import dataclass, field
 
-from octad.client.core.join_token import SECRET_BYTES, BadJoinToken, JoinToken, decode_join_token
+from octad.client.core.join_token import (
+    SECRET_BYTES,
+    SERVICE_PREFIX,
+    BadJoinToken,
+    JoinToken,
+    decode_join_token,
+)
 from octad.client.core.service_records import REGISTRATION_PURPOSE
-
-PREFIX = "octad1s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +40,13 @@ def service_token(token: JoinToken) -> ServiceToken:
 def encode_service_token(token: ServiceToken) -> str:
     """The token as people copy it."""
     key = base64.urlsafe_b64encode(token.key).rstrip(b"=").decode()
-    body = f"{PREFIX}-{token.cluster}-{key}"
+    body = f"{SERVICE_PREFIX}-{token.cluster}-{key}"
     return f"{body}-{_checksum(body)}"
 
 
 def decode_service_token(text: str) -> ServiceToken:
     """Of a service token or of a join token; raises BadJoinToken."""
-    if not text.strip().startswith(f"{PREFIX}-"):
+    if not text.strip().startswith(f"{SERVICE_PREFIX}-"):
         return service_token(decode_join_token(text))
     body, _, checksum = text.strip().rpartition("-")
     if not hmac.compare_digest(checksum.encode(), _checksum(body).encode()):

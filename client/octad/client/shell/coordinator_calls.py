@@ -1,34 +1,34 @@
 """Calls to a cluster's coordinators: any of them will do, and the next one when one fails.
 
-Writes are signed with the service key, and their answers are checked; a clock that is wrong is made
-good for by what the coordinator says of the time. Reads are open to all and not signed.
+Writes are signed with the service key, for the very process that is asked (which it says itself, as
+it says the time), and their answers are checked. Reads are open to all and not signed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
 
+from octad.client.core.etcd_instead import IS_ETCD, VERSION_PATH, is_etcd
 from octad.client.core.internal_auth import (
     ANSWER_MAC_HEADER,
     AUTHORIZATION_HEADER,
-    NONCE_BYTES,
     NotAuthentic,
-    sign,
     verify_answer,
 )
 from octad.client.core.refusal import RefusalMessage
 from octad.client.core.service_token import ServiceToken
-from octad.client.shell.steady_clock import SteadyClock
+from octad.client.shell.request_signer import SIGN_TRIES_MAX, RequestSigner
 
 CALL_S_MAX = 5.0
 CONNECT_S_MAX = 2.0
 NEXT_AFTER_S = 1.0  # A coordinator that has said nothing for this long may be frozen.
 _SERVER_ERROR = 500
+_VERSION_S_MAX = 1.0
+_VERSION_BYTES_MAX = 4096
 
 
 class CoordinatorsUnreachable(Exception):
@@ -56,8 +56,7 @@ class Coordinators:
     def __init__(self, urls: str, token: ServiceToken | None = None) -> None:
         self._urls = [_checked_url(url.strip()) for url in urls.split(",")]
         self._token = token
-        self._clock = SteadyClock()
-        self._clock_offset_ms = 0
+        self._signers = {} if token is None else {u: RequestSigner(token.key) for u in self._urls}
         self._position = 0
         self._session: aiohttp.ClientSession | None = None
 
@@ -65,6 +64,16 @@ class Coordinators:
     def url(self) -> str:
         """The one to ask now."""
         return self._urls[self._position % len(self._urls)]
+
+    @property
+    def others(self) -> list[str]:
+        """The rest, the next one first."""
+        at = self._position % len(self._urls)
+        return self._urls[at + 1 :] + self._urls[:at]
+
+    def turn_to(self, url: str) -> None:
+        """Ask `url`, one of them, from now on."""
+        self._position = self._urls.index(url)
 
     def turn_to_next(self) -> None:
         """The present one did not serve."""
@@ -130,15 +139,14 @@ class Coordinators:
     async def _write_at(
         self, url: str, method: str, path: str, body: bytes, timeout_s: float
     ) -> bytes:
-        for last_try in (False, True):
+        heard: set[str] = set()
+        for _ in range(SIGN_TRIES_MAX):
             status, answer = await self._send(url, method, path, body, timeout_s)
             if status == 200:
                 return answer
             refusal = _refusal(answer, status)
-            if refusal.now_ms is not None and last_try:
-                break
-            if refusal.now_ms is not None:
-                self._clock_offset_ms = refusal.now_ms - self._clock.now_ms()
+            if refusal.audience is not None and refusal.now_ms is not None:
+                self._signers[url].learn(refusal.audience, refusal.now_ms, heard)
                 continue
             if status >= _SERVER_ERROR:
                 raise _NotNow(refusal.reason)
@@ -151,9 +159,7 @@ class Coordinators:
     ) -> tuple[int, bytes]:
         assert self._token is not None, "writes need a token"
         path = f"{path}?within={timeout_s:g}"  # Later, nobody waits for the answer any more.
-        now_ms = self._clock.now_ms() + self._clock_offset_ms
-        key, nonce = self._token.key, os.urandom(NONCE_BYTES)
-        authorization = sign(key, method, path, body, now_ms, nonce)
+        authorization = self._signers[url].sign(method, path, body)
         async with self.session().request(
             method,
             url + path,
@@ -165,21 +171,37 @@ class Coordinators:
             answer = await response.read()
             mac = response.headers.get(ANSWER_MAC_HEADER)
             try:
-                verify_answer(key, authorization, response.status, answer, mac)
+                verify_answer(self._token.key, authorization, response.status, answer, mac)
             except NotAuthentic as error:
-                raise NotAuthentic(self._stranger(answer)) from error
+                raise NotAuthentic(await self._stranger(url, answer)) from error
             return response.status, answer
 
-    def _stranger(self, answer: bytes) -> str:
+    async def who_answers(self, url: str) -> str:
+        """Of somebody at `url` who is no coordinator."""
+        if await is_etcd_at(self.session(), url):
+            return f"it {IS_ETCD}"
+        return "it did not answer like a coordinator"
+
+    async def _stranger(self, url: str, answer: bytes) -> str:
         """What is known of somebody who does not hold our key."""
         assert self._token is not None
         try:
             cluster = msgspec.json.decode(answer, type=RefusalMessage).cluster
         except msgspec.DecodeError:
-            return "it did not answer like a coordinator of this token's cluster"
+            return await self.who_answers(url)
         if cluster != self._token.cluster:
             return f"it serves cluster {cluster}, the token is for {self._token.cluster}"
         return "it does not know the secret of this token"
+
+
+async def is_etcd_at(session: aiohttp.ClientSession, url: str) -> bool:
+    """Whether it is etcd that answers at `url`."""
+    timeout = aiohttp.ClientTimeout(_VERSION_S_MAX)
+    try:
+        async with session.get(url + VERSION_PATH, timeout=timeout) as response:
+            return is_etcd(await response.content.read(_VERSION_BYTES_MAX))
+    except (aiohttp.ClientError, OSError, TimeoutError):
+        return False
 
 
 class _NotNow(Exception):

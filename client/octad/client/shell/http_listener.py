@@ -112,11 +112,16 @@ class HttpListener:
         @web.middleware
         async def watched(request: web.Request, handler: Handler) -> web.StreamResponse:
             connection = self._connections.get(request.protocol)
-            if connection is None:  # It has gone meanwhile.
-                return await handler(request)
+            if connection is None:  # It has gone before anything was done.
+                return web.Response()
             connection.idle_since = None
             try:
                 return await handler(request)
+            except ConnectionResetError:
+                transport = request.transport
+                if transport is not None and not transport.is_closing():
+                    raise  # It was another connection.
+                return web.Response()  # Nobody is there to read it, and nothing is wrong.
             finally:
                 connection.idle_since = asyncio.get_running_loop().time()
 

@@ -132,10 +132,11 @@ def _list(arguments: argparse.Namespace) -> int:
     from octad.client.core.service_table import service_table
     from octad.client.shell.coordinator_reads import read_document, read_json
 
-    path = SERVICES_PATH if arguments.name is None else f"{SERVICES_PATH}/{arguments.name}"
     url = coordinator_url(arguments)
     if arguments.json:
+        path = SERVICES_PATH if arguments.name is None else f"{SERVICES_PATH}/{arguments.name}"
         sys.stdout.write(read_json(url, path).decode() + "\n")
     else:
-        sys.stdout.write(service_table(read_document(url, path, ServicesDocument)))
+        everything = read_document(url, SERVICES_PATH, ServicesDocument)
+        sys.stdout.write(service_table(everything, arguments.name))
     return 0

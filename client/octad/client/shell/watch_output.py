@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import sys
 from contextlib import aclosing
 from dataclasses import dataclass
 
 import msgspec
 
-from octad.client.core.event_document import ClusterEvent, EventsDocument
+from octad.client.core.event_document import PUBLIC_KINDS, ClusterEvent, EventsDocument
+from octad.client.core.view_age import shown_old_view
 from octad.client.shell.command import CommandError
 from octad.client.shell.coordinator_calls import CallRefused, CoordinatorsUnreachable
 from octad.client.shell.membership.watching import watch_keys
 
 NAMED_MAX = 5
+_KINDS = tuple(kind.rstrip("/") for kind in PUBLIC_KINDS)
 _SIGNS = {"join": "+", "change": "~", "leave": "-"}
 
 
@@ -48,20 +51,45 @@ def prefix_of(words: tuple[str, ...]) -> str:
     """The prefix that was meant; raises CommandError."""
     if len(words) == 2 and words[0] == "service":
         return f"services/{words[1]}/"
-    if len(words) > 1:
-        raise CommandError(f"{' '.join(words)!r} is no prefix", "see: octad watch --help", 2)
-    return words[0] if words else ""
+    if words == ("service",):
+        raise CommandError(
+            "of which service?", "octad watch service NAME (all of them: octad watch services)", 2
+        )
+    if not words:
+        return ""
+    if len(words) == 1 and words[0].startswith((*_KINDS, *PUBLIC_KINDS)):
+        kind, slash, _ = words[0].partition("/")
+        if slash or kind in _KINDS:
+            return words[0]
+    meant = difflib.get_close_matches(words[0], [*_KINDS, "service"], n=1)
+    hint = f"did you mean octad watch {meant[0]}? " if meant else ""
+    raise CommandError(
+        f"{' '.join(words)!r} is nothing to watch",
+        f"{hint}there is {', '.join(_KINDS)}, services/NAME/, service NAME",
+        2,
+    )
 
 
 async def _watch(asked: Asked, prefix: str) -> None:
     documents = watch_keys(prefix, coordinator=asked.coordinator, after=asked.after)
+    warned = False
     async with aclosing(documents):
         async for document in documents:
             if asked.as_json:
                 sys.stdout.write(msgspec.json.encode(document).decode() + "\n")
             else:
                 sys.stdout.writelines(lines_of(document))
+                sys.stdout.writelines(age_lines(document.age_s, warned))
+                warned = shown_old_view(document.age_s) is not None
             sys.stdout.flush()
+
+
+def age_lines(age_s: float, warned: bool) -> list[str]:
+    """A line when what is shown has grown old, and one when it is current again."""
+    warning = shown_old_view(age_s)
+    if (warning is not None) == warned:
+        return []
+    return [f"{warning or '! current again'}\n"]
 
 
 def lines_of(document: EventsDocument) -> list[str]:

@@ -97,7 +97,17 @@ class Operation:
 
 _WAIT = Query("wait", "number", "seconds to wait for something new, up to 60")
 _WITHIN = Query("within", "number", "seconds, by the timestamp: later it is not done any more")
+_MIN_REVISION = Query(
+    "min_revision", "integer", "show nothing older; from the revision of an answer or document"
+)
 _INSTANCE_PATH = f"{SERVICES_PATH}/{{service}}/{{instance}}"
+
+
+def _view(name: str, path: str, summary: str, answer: type) -> Operation:
+    """What is shown as the coordinator knows it, and as new as is asked for."""
+    query = (_MIN_REVISION,)
+    return Operation(name, "GET", path, summary, answer, query=query, refusals=(400, 503))
+
 
 OPERATIONS = (
     Operation("health", "GET", HEALTH_PATH, "The process lives."),
@@ -116,10 +126,10 @@ OPERATIONS = (
     ),
     Operation("metrics", "GET", METRICS_PATH, "Metrics, for Prometheus."),
     Operation("openapi", "GET", OPENAPI_PATH, "This document.", dict),
-    Operation("status", "GET", STATUS_PATH, "The cluster at a glance.", ClusterStatus),
-    Operation("doctor", "GET", DOCTOR_PATH, "What is wrong, and what to do.", DoctorDocument),
-    Operation("nodes", "GET", NODES_PATH, "Every node that ever joined.", NodesDocument),
-    Operation("shards", "GET", SHARDS_PATH, "Every shard and its state.", ShardsDocument),
+    _view("status", STATUS_PATH, "The cluster at a glance.", ClusterStatus),
+    _view("doctor", DOCTOR_PATH, "What is wrong, and what to do.", DoctorDocument),
+    _view("nodes", NODES_PATH, "Every node that ever joined.", NodesDocument),
+    _view("shards", SHARDS_PATH, "Every shard and its state.", ShardsDocument),
     Operation(
         "recover",
         "POST",
@@ -130,10 +140,10 @@ OPERATIONS = (
         AUTH_PURPOSE,
         refusals=(400, 503),
     ),
-    Operation("plan", "GET", PLAN_PATH, "What shards are to become.", PlanDocument),
-    Operation("plan-status", "GET", PLAN_STATUS_PATH, "How far placement is.", PlanStatus),
-    Operation("plan-nodes", "GET", PLAN_NODES_PATH, "What every node holds.", PlacedNodes),
-    Operation("plan-pools", "GET", PLAN_POOLS_PATH, "The pools.", PlacedPools),
+    _view("plan", PLAN_PATH, "What shards are to become.", PlanDocument),
+    _view("plan-status", PLAN_STATUS_PATH, "How far placement is.", PlanStatus),
+    _view("plan-nodes", PLAN_NODES_PATH, "What every node holds.", PlacedNodes),
+    _view("plan-pools", PLAN_POOLS_PATH, "The pools.", PlacedPools),
     *(
         Operation(
             f"plan-{action}",
@@ -153,9 +163,9 @@ OPERATIONS = (
         MAP_PATH,
         "Pools, live nodes and shard rows. ETag; with If-None-Match and wait: a long poll.",
         MapDocument,
-        query=(_WAIT,),
+        query=(_WAIT, _MIN_REVISION),
         other_types=(MAP_BINARY_TYPE,),
-        refusals=(304, 400),
+        refusals=(304, 400, 503),
     ),
     Operation(
         "events",
@@ -171,10 +181,9 @@ OPERATIONS = (
         other_types=(SSE_TYPE,),
         refusals=(400, 503),
     ),
-    Operation("services", "GET", SERVICES_PATH, "All instances.", ServicesDocument),
-    Operation(
+    _view("services", SERVICES_PATH, "All instances.", ServicesDocument),
+    _view(
         "service",
-        "GET",
         f"{SERVICES_PATH}/{{service}}",
         "The instances of one service.",
         ServicesDocument,

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from octad.client.core.doctor_document import Finding, Urgency
 from octad.client.core.shown_amounts import shown_bytes, shown_time
 from octad.coordinator.core.cluster_status import NO_FAILURES, Departure, NodeFailure
+from octad.coordinator.core.etcd_versions import old_etcd
 from octad.coordinator.core.forced_recovery import candidates, complete_members, is_orphaned
 from octad.coordinator.core.known_copies import NOTHING_KNOWN, KnownCopies
 from octad.coordinator.core.node_report import INDEX_REBUILDING, INDEX_WAITING
@@ -41,6 +42,7 @@ class Known:
     whole_in_s: float | None = None
     has_leader: bool = True
     store_age_s: float = 0.0
+    store_versions: Mapping[str, str] = field(default_factory=dict)  # Of etcd, by endpoint.
     problems: tuple[str, ...] = ()  # Why the leader's plans, or its duties, do not go on.
     failures: Mapping[NodeId, NodeFailure] = field(default_factory=lambda: NO_FAILURES)
 
@@ -49,6 +51,7 @@ def findings(known: Known) -> list[Finding]:
     """The most urgent first; none when nothing is known to be wrong."""
     found = [
         *_store(known),
+        *old_etcd(known.store_versions),
         *_leader(known),
         *_without_primary(known),
         *_last_copies(known),

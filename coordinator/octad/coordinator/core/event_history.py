@@ -17,11 +17,8 @@ from itertools import islice
 
 import msgspec
 
-from octad.client.core.event_document import NO_VALUE, ClusterEvent
+from octad.client.core.event_document import NO_VALUE, PUBLIC_KINDS, ClusterEvent
 from octad.coordinator.store.interface import Event, EventBatch, KeyValue, Revision
-
-# What anybody may watch. Access keys, fences and the like stay out.
-PUBLIC_KINDS = ("nodes/", "services/", "shards/", "pools/", "plans/", "leader")
 
 
 def is_public(name: str) -> bool:
@@ -103,10 +100,11 @@ class EventHistory:
             if name.startswith(name_prefix)
         ]
 
-    def shows(self, entries: Iterable[KeyValue]) -> bool:
-        """Whether the state is exactly `entries`."""
+    def shows(self, entries: Iterable[KeyValue], kind: str = "") -> bool:
+        """Whether the state, of keys of one kind or of all, is exactly `entries`."""
         wanted = {entry.key.removeprefix(self._prefix): entry.mod_revision for entry in entries}
-        return wanted == {name: entry.mod_revision for name, entry in self._entries.items()}
+        shown = {n: e.mod_revision for n, e in self._entries.items() if n.startswith(kind)}
+        return wanted == shown
 
     def _keep(self, revision: Revision, events: list[ClusterEvent]) -> None:
         if events:

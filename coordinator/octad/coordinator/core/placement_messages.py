@@ -112,6 +112,7 @@ class PlacedNodes(msgspec.Struct, frozen=True):
     """Answer of `GET /cluster/v1/plan/nodes`."""
 
     nodes: tuple[PlacedNode, ...]
+    age_s: float = 0.0  # How long ago the configuration store last confirmed this.
 
 
 class PlacedPool(msgspec.Struct, frozen=True):

@@ -16,14 +16,16 @@ import time
 from dataclasses import dataclass
 
 from octad.client.core.event_document import (
+    PUBLIC_KINDS,
     ClusterEvent,
     EventsDocument,
     WatchToken,
     encode_sse,
     encode_token,
 )
+from octad.client.core.view_age import OLD_S, is_old
 from octad.coordinator.core.cluster_view import decode_record
-from octad.coordinator.core.event_history import PUBLIC_KINDS, EventHistory
+from octad.coordinator.core.event_history import EventHistory
 from octad.coordinator.core.records import StoreKeys
 from octad.coordinator.shell.background_task import start_background, stop_background
 from octad.coordinator.shell.change_signal import ChangeSignal
@@ -41,9 +43,28 @@ from octad.coordinator.store.watching import watching
 from octad.sharding.limits import WATCH_CHANGES_KEPT_MAX, WATCH_CHANGES_READ_BACK
 
 CATCH_UP_S_MAX = 5.0
+REACH_S_MAX = 2.0
+_REACH_SOON_S = 0.2  # By then an event has come, if there is one.
+_AGING_LATE_S = 0.1  # Ages are told in tenths of a second: by then it is told as old.
 NO_LIFE = "0"  # Of a store that an octad filled before there were lives.
 
 log = logging.getLogger(__name__)
+
+
+class NotAsNew(Exception):
+    """This coordinator could not make sure in time that it knows what happened up to a revision."""
+
+    def __init__(self, revision: Revision) -> None:
+        super().__init__(f"this coordinator has not come to revision {revision} yet")
+
+
+class FutureRevision(Exception):
+    """Nobody can have been told of it by this store."""
+
+    def __init__(self, revision: Revision, newest: Revision) -> None:
+        super().__init__(
+            f"min_revision={revision}: the configuration store has only come to {newest}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +97,9 @@ class ClusterFeed:
         self._beginning = 0
         self._newest_known = Revision(0)  # Of the store, over all of its keys.
         self._confirmed = float("-inf")  # By time.monotonic().
+        self._aging: asyncio.TimerHandle | None = None
+        self._proved: dict[str, Revision] = {}  # By kind: it is shown as it was then.
+        self._proving = asyncio.Lock()
         self._wanted: Listing | None = None  # What the state must show before anybody is served.
         self._caught_up = asyncio.Event()
         self._encoded: dict[tuple[str, Position | None, Position, int], bytes] = {}
@@ -88,6 +112,8 @@ class ClusterFeed:
     async def stop(self) -> None:
         if self._task is not None:
             await stop_background(self._task)
+        if self._aging is not None:
+            self._aging.cancel()
 
     @property
     def age_s(self) -> float:
@@ -101,6 +127,40 @@ class ClusterFeed:
                 await self._caught_up.wait()
         except TimeoutError as error:
             raise StoreUnavailable("this coordinator has not caught up with it yet") from error
+
+    async def reach(self, kind: str, revision: Revision) -> None:
+        """Returns once keys of `kind` are shown as they were at `revision`, or later.
+
+        Raises NotAsNew, FutureRevision, StoreUnavailable.
+        """
+        try:
+            async with asyncio.timeout(REACH_S_MAX):
+                while self._shown(kind) < revision:
+                    try:
+                        async with asyncio.timeout(_REACH_SOON_S):
+                            await self._changed.wait()
+                    except TimeoutError:
+                        await self._prove(kind, revision)
+        except TimeoutError as error:
+            raise NotAsNew(revision) from error
+
+    def _shown(self, kind: str) -> Revision:
+        return max(self.history.revision, self._proved.get(kind, Revision(0)))
+
+    async def _prove(self, kind: str, revision: Revision) -> None:
+        """That there is nothing newer than what is shown: no event ever says so.
+
+        It is so where other keys than the cluster's move the store's revision. Who waits for a
+        proof shares it.
+        """
+        async with self._proving:
+            if self._shown(kind) >= revision:
+                return
+            listing = await self._store.range(self._prefix + kind)
+            if listing.revision < revision:
+                raise FutureRevision(revision, listing.revision)
+            if self.history.shows(listing.entries, kind):
+                self._proved[kind] = listing.revision
 
     async def position_of(self, token: WatchToken | None) -> Position | None:
         """Where a watcher with this resume token is; None: at no place that is known here.
@@ -119,13 +179,18 @@ class ClusterFeed:
         return Position(self._beginning, revision)
 
     async def next(self, name_prefix: str, position: Position | None, wait_s: float) -> Told:
-        """What came after `position`: at once if there is something, else within `wait_s`."""
+        """What came after `position`: at once if there is something, else within `wait_s`.
+
+        Nothing, and its age, is told before that where the view grows old meanwhile.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait_s
+        was_old = is_old(self.age_s)
         while True:
             told = self._told(name_prefix, position)
             remaining = deadline - loop.time()
-            if told.document.reset or told.document.events or remaining <= 0:
+            grew_old = is_old(told.document.age_s) and not was_old
+            if told.document.reset or told.document.events or grew_old or remaining <= 0:
                 self.resets_told += told.document.reset
                 return told
             try:
@@ -191,16 +256,30 @@ class ClusterFeed:
         born = Revision(1) if life is None else life.mod_revision  # No token is from before that.
         past = Revision(max(born, newest.revision - WATCH_CHANGES_READ_BACK))
         try:
-            start = await self._list(past)
-        except Compacted:
+            start = await self._list(await self._oldest_kept(past, newest.revision))
+        except Compacted:  # Meanwhile, again.
             start = newest
         self.history.restart(start.revision, start.entries)
+        self._proved.clear()
         self._beginning += 1
         self.life = NO_LIFE if life is None else decode_record(life, str)
         self._newest_known = newest.revision
         self._wanted = newest
-        self._confirmed = asked_at
+        self._confirm(asked_at)
         self._after_change()
+
+    async def _oldest_kept(self, first: Revision, last: Revision) -> Revision:
+        """Of the revisions `first` to `last`, the oldest that the store can still tell of."""
+        kept = last
+        asked = first  # All of them, as a rule.
+        while first < kept:
+            try:
+                await self._store.range(self._prefix + NOTHING_BELOW, asked)
+                kept = asked
+            except Compacted:
+                first = Revision(asked + 1)
+            asked = Revision((first + kept) // 2)
+        return kept
 
     async def _list(self, revision: Revision | None) -> Listing:
         """All public keys as of one revision."""
@@ -222,9 +301,18 @@ class ClusterFeed:
 
     def _take(self, batch: EventBatch) -> None:
         changed = self.history.take(batch)
-        self._confirmed = time.monotonic()
+        self._confirm(time.monotonic())
         if changed or self._wanted is not None:
             self._after_change()
+
+    def _confirm(self, at: float) -> None:
+        """The view is as the store was at that time."""
+        self._confirmed = at
+        if self._aging is not None:
+            self._aging.cancel()
+        loop = asyncio.get_running_loop()
+        until_old_s = OLD_S + _AGING_LATE_S - self.age_s
+        self._aging = loop.call_later(until_old_s, self._changed.notify)
 
     def _after_change(self) -> None:
         self._encoded.clear()

@@ -62,6 +62,10 @@ class ClusterMirror:
         """Returns once `view()` is as new as a linearizable read; raises StoreUnavailable."""
         await asyncio.gather(*(mirror.refresh() for mirror in self._mirrors))
 
+    async def reach(self, revision: Revision) -> Revision:
+        """As a mirror does, for all of them."""
+        return min(await asyncio.gather(*(mirror.reach(revision) for mirror in self._mirrors)))
+
     @property
     def confirmed_at(self) -> float:
         """Loop time at which all of this was last known to be current."""

@@ -40,7 +40,12 @@ from octad.coordinator.core.join_messages import JoinRequest
 from octad.coordinator.core.records import IdentityRecord, LeaderRecord, NodeRecord, StoreKeys
 from octad.coordinator.shell.background_task import start_background, stop_background
 from octad.coordinator.shell.change_signal import ChangeSignal
-from octad.coordinator.shell.cluster_feed import ClusterFeed
+from octad.coordinator.shell.cluster_feed import (
+    REACH_S_MAX,
+    ClusterFeed,
+    FutureRevision,
+    NotAsNew,
+)
 from octad.coordinator.shell.cluster_mirror import ClusterMirror
 from octad.coordinator.shell.coordinator_gauges import coordinator_gauges
 from octad.coordinator.shell.copy_reports import CopyReports
@@ -51,6 +56,7 @@ from octad.coordinator.shell.placement import Placement
 from octad.coordinator.shell.relisting import Relisting
 from octad.coordinator.shell.service_registry import ServiceRegistry
 from octad.coordinator.shell.shard_recovery import ShardRecovery
+from octad.coordinator.shell.store_versions import StoreVersions
 from octad.coordinator.store.interface import (
     ConfigStore,
     Delete,
@@ -135,6 +141,7 @@ class Coordinator:
         self.placement = Placement(store, self._keys, self._mirror, self._leadership)
         self.reports = CopyReports(store, self._keys, self.placement.view)
         self.recovery = ShardRecovery(store, self._keys, self._mirror)
+        self._store_versions = StoreVersions(store)
         self._problem: str | None = None  # Why the leader cannot do its duty, for people.
         self._duties: asyncio.Task[None] | None = None
         self._nodes_seen: frozenset[NodeId] = frozenset()
@@ -147,12 +154,19 @@ class Coordinator:
         await self.reports.start()
         await self._relisting.start()
         self._leadership.start()
+        self._store_versions.start()
         self._duties = start_background(self._do_duties(), "the leader's duties")
+
+    @property
+    def has_started(self) -> bool:
+        """Whether there is anything to show."""
+        return self._duties is not None
 
     async def stop(self) -> None:
         """Let go of the lead, so that another takes over at once."""
         if self._duties is not None:
             await stop_background(self._duties)
+        await self._store_versions.stop()
         await self.placement.stop()
         await self.reports.stop()
         await self._relisting.stop()
@@ -215,6 +229,21 @@ class Coordinator:
         )
         return outcome.succeeded
 
+    async def reach(self, revision: Revision) -> None:
+        """Returns once status, shards, map and placement show `revision` or a later one.
+
+        Raises NotAsNew, FutureRevision, StoreUnavailable. The feed has a `reach` of its own.
+        """
+        try:
+            async with asyncio.timeout(REACH_S_MAX):
+                reached = await asyncio.gather(
+                    self._mirror.reach(revision), self.placement.reach(revision)
+                )
+        except TimeoutError as error:
+            raise NotAsNew(revision) from error
+        if min(reached) < revision:
+            raise FutureRevision(revision, min(reached))
+
     def status(self) -> ClusterStatus:
         """How the cluster is; raises BadRecord."""
         placement = self.placement.view()
@@ -259,6 +288,7 @@ class Coordinator:
                 self.reports.whole_in_s(copies),
                 self._leader.entries.get(self._keys.leader) is not None,
                 min(self.age_s, 1e9),
+                self._store_versions.by_endpoint,
                 (*((self._problem,) if self._problem else ()), *problems),
                 self._failures,
             )

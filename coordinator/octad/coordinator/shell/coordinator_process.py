@@ -1,14 +1,17 @@
 """The process behind `octad coordinator`: from its options to a clean stop.
 
 The order is what keeps a start from being half-done: first everything is checked and the port is
-taken, then the store is asked, and only then is anything written.
+taken (where it says that it is not ready), then the store is asked, and only then is anything
+written.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 import signal
-import socket
+import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -30,6 +33,7 @@ from octad.client.shell.open_files import take_open_files
 from octad.coordinator.core.access_keys import BadCredentials, check_credentials
 from octad.coordinator.core.cluster_status import shown_endpoint
 from octad.coordinator.core.cluster_view import BadRecord
+from octad.coordinator.core.records import CLUSTERS
 from octad.coordinator.shell.coordinator import Coordinator, CoordinatorConfig
 from octad.coordinator.shell.create_cluster import (
     OtherCluster,
@@ -47,6 +51,10 @@ from octad.sharding.limits import SHARD_DEPTH_DEFAULT
 
 REPLICAS_DEFAULT = 3
 _CREATE_ATTEMPTS = 3
+_ASK_AGAIN_S = 0.5
+_SAY_AGAIN_S = 10.0
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +90,23 @@ async def _run(options: CoordinatorOptions) -> None:
     token = given_token or new_join_token()
     with closing(listen_on(options.listen, "--listen")) as listener:
         store = _opened(store_address, token)
+        address = Address(*listener.getsockname()[:2])
+        coordinator = _coordinator(store, token, store_address, address, options)
+        service = HttpService(coordinator)
         try:
+            await service.start(listener)
             keys: tuple[str, str] | None = None
             if given_token is None:
                 keys = await _create(store, token, options)
-            elif options.create:
-                keys = await _create_unless_there(store, token, options)
             else:
-                await _check_cluster(store, token, options)
-            await _serve(store, token, store_address, listener, keys, options)
+                await _until_it_answers(store, options)
+                if options.create:
+                    keys = await _create_unless_there(store, token, options)
+                else:
+                    await _check_cluster(store, token, options)
+            await coordinator.start()
+            print(_greeting(token, address, keys, _copies(options)), flush=True)
+            await asyncio.get_running_loop().create_future()
         except StoreUnavailable as error:
             raise CommandError(
                 f"etcd does not answer at {_shown(options)} ({error})",
@@ -101,6 +117,8 @@ async def _run(options: CoordinatorOptions) -> None:
                 str(error), "use an etcd where nothing else writes octad/"
             ) from error
         finally:
+            await service.stop()
+            await coordinator.stop()
             await store.close()
 
 
@@ -147,17 +165,33 @@ def _check_keys(options: CoordinatorOptions) -> None:
         raise CommandError(str(error), "choose others, or leave both out", 2) from error
 
 
-async def _serve(
+async def _until_it_answers(store: ConfigStore, options: CoordinatorOptions) -> None:
+    """A cluster that stands is waited for: after a power cut, etcd may come later than we do."""
+    said_at = -math.inf
+    while True:
+        try:
+            await store.get(CLUSTERS)
+            return
+        except StoreUnavailable as error:
+            if time.monotonic() - said_at >= _SAY_AGAIN_S:
+                said_at = time.monotonic()
+                log.warning(
+                    "waiting for etcd at %s, which does not answer (%s); start it, or correct"
+                    " --etcd",
+                    _shown(options),
+                    error,
+                )
+        await asyncio.sleep(_ASK_AGAIN_S)
+
+
+def _coordinator(
     store: ConfigStore,
     token: JoinToken,
     store_address: StoreAddress,
-    listener: socket.socket,
-    keys: tuple[str, str] | None,
+    address: Address,
     options: CoordinatorOptions,
-) -> None:
-    """Until cancelled. `keys` are those of a cluster made just now."""
-    address = Address(*listener.getsockname()[:2])
-    coordinator = Coordinator(
+) -> Coordinator:
+    return Coordinator(
         store,
         CoordinatorConfig(
             token=token,
@@ -169,15 +203,6 @@ async def _serve(
             checks_reach=True,
         ),
     )
-    service = HttpService(coordinator)
-    try:
-        await coordinator.start()
-        await service.start(listener)
-        print(_greeting(token, address, keys, _copies(options)), flush=True)
-        await asyncio.get_running_loop().create_future()
-    finally:
-        await service.stop()
-        await coordinator.stop()
 
 
 async def _create(

@@ -7,8 +7,10 @@ import math
 import msgspec
 from aiohttp import web
 
+from octad.coordinator.store.interface import Revision
 from octad.sharding.limits import WATCH_WAIT_S_MAX
 
+_REVISION_DIGITS_MAX = 18  # Of a signed 64-bit number, which is what stores count in.
 AGE_HEADER = "Age"  # HTTP's own: seconds since the origin (here: the store) last said so.
 
 
@@ -52,6 +54,16 @@ def wait_of(request: web.Request) -> float:
     if not 0 <= wait_s < math.inf:
         raise BadParameter(f"wait={text[:80]}: seconds from 0 to {WATCH_WAIT_S_MAX:.0f}")
     return min(wait_s, WATCH_WAIT_S_MAX)
+
+
+def min_revision_of(request: web.Request) -> Revision | None:
+    """The query's `min_revision`, None without; raises BadParameter."""
+    text = request.query.get("min_revision")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= _REVISION_DIGITS_MAX):
+        raise BadParameter(f"min_revision={text[:80]}: a revision, as a document or answer has it")
+    return Revision(int(text))
 
 
 def flag_of(request: web.Request, name: str) -> bool:

@@ -22,6 +22,7 @@ from octad.client.core.cluster_documents import (
 )
 from octad.client.core.doctor_document import DoctorDocument
 from octad.coordinator.core.openapi import openapi_document
+from octad.coordinator.shell.cluster_feed import ClusterFeed
 from octad.coordinator.shell.coordinator import Coordinator
 from octad.coordinator.shell.http_answers import (
     AGE_HEADER,
@@ -29,6 +30,7 @@ from octad.coordinator.shell.http_answers import (
     flag_of,
     json_answer,
     json_bytes,
+    min_revision_of,
     shown_age,
     wait_of,
 )
@@ -47,12 +49,12 @@ class HttpReads:
             "cluster_health": self._cluster_health,
             "metrics": self._metrics,
             "openapi": self._show_openapi,
-            "status": self._status,
-            "doctor": self._doctor,
-            "nodes": self._nodes,
-            "shards": self._shards,
+            "status": not_older(coordinator, self._status),
+            "doctor": not_older(coordinator, self._doctor),
+            "nodes": not_older(coordinator, self._nodes),
+            "shards": not_older(coordinator, self._shards),
             "plan": self._plan,
-            "map": self._map,
+            "map": not_older(coordinator, self._map),
             "services": self._services,
             "service": self._services,
         }
@@ -103,9 +105,8 @@ class HttpReads:
         shards = tuple(self._coordinator.shards())
         return json_answer(ShardsDocument(shards, shown_age(age_s)), age_s=age_s)
 
-    async def _plan(self, _: web.Request) -> web.Response:
-        feed = self._coordinator.feed
-        await feed.current()
+    async def _plan(self, request: web.Request) -> web.Response:
+        feed = await self._feed("plans/", request)
         plans = {
             event.key.removeprefix("plans/"): event.value for event in feed.history.state("plans/")
         }
@@ -113,13 +114,20 @@ class HttpReads:
         return json_answer(document, age_s=feed.age_s)
 
     async def _services(self, request: web.Request) -> web.Response:
-        feed = self._coordinator.feed
-        await feed.current()
+        feed = await self._feed("services/", request)
         service = request.match_info.get("service")
         prefix = "services/" if service is None else f"services/{service}/"
         records = tuple(event.value for event in feed.history.state(prefix))
         document = ServicesDocument(feed.history.revision, records, shown_age(feed.age_s))
         return json_answer(document, age_s=feed.age_s)
+
+    async def _feed(self, kind: str, request: web.Request) -> ClusterFeed:
+        """As new as is asked for."""
+        feed = self._coordinator.feed
+        await feed.current()
+        if (revision := min_revision_of(request)) is not None:
+            await feed.reach(kind, revision)
+        return feed
 
     async def _map(self, request: web.Request) -> web.Response:
         coordinator = self._coordinator
@@ -152,6 +160,17 @@ class HttpReads:
                     await self._coordinator.changed.wait()
         except TimeoutError:
             return
+
+
+def not_older(coordinator: Coordinator, handler: Handler) -> Handler:
+    """`handler`, once what it shows is as new as is asked for."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if (revision := min_revision_of(request)) is not None:
+            await coordinator.reach(revision)
+        return await handler(request)
+
+    return handle
 
 
 class NotReady(Exception):

@@ -20,8 +20,7 @@ from octad.client.core.internal_auth import (
     ANSWER_MAC_HEADER,
     AUTHORIZATION_HEADER,
     NotAuthentic,
-    ReplayWindow,
-    TimestampRefused,
+    SignAgain,
     sign_answer,
     signed_at,
     verify,
@@ -34,12 +33,14 @@ from octad.client.core.service_records import (
 )
 from octad.client.shell.http_listener import HttpListener
 from octad.client.shell.open_files import open_files_limit
+from octad.client.shell.request_signer import new_replay_window
 from octad.client.shell.steady_clock import SteadyClock
 from octad.coordinator.core.admission import JoinRefused
-from octad.coordinator.core.api import OPERATIONS
+from octad.coordinator.core.api import HEALTH_PATH, OPENAPI_PATH, OPERATIONS
 from octad.coordinator.core.cluster_view import BadRecord
 from octad.coordinator.core.join_messages import AUTH_PURPOSE, RefusalMessage
 from octad.coordinator.core.registrations import InstanceTaken, LateWrite
+from octad.coordinator.shell.cluster_feed import FutureRevision, NotAsNew
 from octad.coordinator.shell.coordinator import Coordinator
 from octad.coordinator.shell.http_answers import BadParameter, json_answer
 from octad.coordinator.shell.http_reads import HttpReads, NotReady
@@ -56,7 +57,11 @@ from octad.sharding.limits import CONTROL_CONNECTIONS_MAX
 
 REQUEST_BYTES_MAX = 64 * 1024
 _BODY_TIMEOUT_S = 10.0
+# What is registered waits this long for the store, so that whoever sent it (an SDK waits for 5 s)
+# learns that it is the store that does not answer.
+_STORE_S_MAX = 4.0
 _SHUTDOWN_S = 2.0
+_ALWAYS = (HEALTH_PATH, OPENAPI_PATH)  # Whether or not the store was ever heard.
 _REGISTRATION_PATHS = (f"{SERVICES_PATH}/", f"{SESSIONS_PATH}/")
 _WITHIN = "within"  # In the query: for how many seconds the one who asks waits for the answer.
 _TCP_STATE = getattr(socket, "TCP_INFO", None)  # Its first byte, on Linux.
@@ -65,6 +70,7 @@ _TCP_ESTABLISHED = 1
 _REFUSALS: dict[type[Exception], tuple[int, str, bool]] = {
     msgspec.DecodeError: (400, "bad-request", False),
     BadParameter: (400, "bad-request", False),
+    FutureRevision: (400, "bad-request", False),
     BadRegistration: (400, "bad-registration", False),
     InstanceTaken: (409, "instance-taken", True),
     LateWrite: (409, "late", False),
@@ -73,6 +79,7 @@ _REFUSALS: dict[type[Exception], tuple[int, str, bool]] = {
     BadRecord: (500, "bad-record", False),
     StoreUnavailable: (503, "store-unavailable", True),
     NotReady: (503, "not-ready", True),
+    NotAsNew: (503, "not-as-new", True),
     TooManyWatchers: (503, "too-many-watchers", True),
 }
 
@@ -96,19 +103,22 @@ class HttpService:
         self._join_key = self._token.key_for(AUTH_PURPOSE)
         self._registration_key = self._token.key_for(REGISTRATION_PURPOSE)
         self._clock = SteadyClock()
-        self._window = ReplayWindow(floor_ms=self._clock.now_ms())
+        self._window = new_replay_window()
         self._watches = HttpWatches(coordinator.feed, watchers_max_of(connections_max))
         self._listener: HttpListener | None = None
 
     async def start(self, listener: socket.socket) -> None:
-        """Serve on `listener`, which the service closes when it stops."""
+        """Serve on `listener`, which the service closes when it stops.
+
+        Until the coordinator has started, the answer is that it is not ready.
+        """
         application = web.Application(
             middlewares=[self._guard()], client_max_size=REQUEST_BYTES_MAX
         )
         handlers = {
             **HttpReads(self._coordinator).by_name,
             **HttpWrites(self._coordinator).by_name,
-            **PlacementRoutes(self._coordinator.placement, self._token.cluster).by_name,
+            **PlacementRoutes(self._coordinator).by_name,
             "events": self._watches.events,
         }
         assert set(handlers) == {operation.name for operation in OPERATIONS}, "`api.py` says all"
@@ -158,7 +168,7 @@ class HttpService:
 
     def _key_of(self, request: web.Request) -> bytes:
         """By where it goes, so that a service's key opens nothing else."""
-        if f"{request.path}/".startswith(_REGISTRATION_PATHS):
+        if _registers(request):
             return self._registration_key
         return self._join_key
 
@@ -179,8 +189,10 @@ class HttpService:
                 self._clock.now_ms(),
             )
             self._check_still_wanted(request)
-        except TimestampRefused as error:
-            return self._refusal(401, "timestamp", str(error), now_ms=error.now_ms)
+        except SignAgain as error:
+            return self._refusal(
+                401, error.code, str(error), now_ms=error.now_ms, audience=error.audience
+            )
         except NotAuthentic as error:
             return self._refusal(401, "not-authentic", str(error))
         except BadParameter as error:
@@ -196,7 +208,7 @@ class HttpService:
     def _check_still_wanted(self, request: web.Request) -> None:
         """A coordinator that was frozen does not do what nobody waits for any more.
 
-        Raises TimestampRefused, _HasLeft, BadParameter. What passes here and is late all the same
+        Raises SignAgain, _HasLeft, BadParameter. What passes here and is late all the same
         changes nothing: every write compares its session's number in the store.
         """
         if has_left(request.transport):
@@ -210,11 +222,14 @@ class HttpService:
             raise BadParameter(f"{_WITHIN}={text[:80]}: seconds") from None
         signed_ms, now_ms = signed_at(request.headers[AUTHORIZATION_HEADER]), self._clock.now_ms()
         if not abs(now_ms - signed_ms) <= within_ms:
-            raise TimestampRefused(signed_ms, now_ms)
+            reason = f"the request was for {text[:80]} s, and its timestamp is further away"
+            raise SignAgain("timestamp", reason, self._window.audience, now_ms)
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
-            return await handler(request)
+            if not self._coordinator.has_started and request.path not in _ALWAYS:
+                raise NotReady("it is starting: it has not read the configuration store yet")
+            return await _in_time(request, handler)
         except JoinRefused as error:
             return self._refusal(409, error.code, error.reason, passes=error.passes)
         except InstancesLost as error:
@@ -234,6 +249,7 @@ class HttpService:
         *,
         passes: bool = False,
         now_ms: int | None = None,
+        audience: str | None = None,
         instances: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET,
     ) -> web.Response:
         message = RefusalMessage(
@@ -241,10 +257,28 @@ class HttpService:
             reason=reason,
             cluster=self._token.cluster,
             passes=passes,
-            instances=instances,
             now_ms=now_ms,
+            audience=audience,
+            instances=instances,
         )
         return json_answer(message, status=status)
+
+
+def _registers(request: web.Request) -> bool:
+    return f"{request.path}/".startswith(_REGISTRATION_PATHS)
+
+
+async def _in_time(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Raises StoreUnavailable before who asks to register, or to renew, has lost patience."""
+    if request.method in ("GET", "HEAD") or not _registers(request):
+        return await handler(request)
+    try:
+        async with asyncio.timeout(_STORE_S_MAX):
+            return await handler(request)
+    except TimeoutError as error:
+        raise StoreUnavailable(
+            f"the configuration store has not answered for {_STORE_S_MAX:.0f} s"
+        ) from error
 
 
 def has_left(transport: asyncio.BaseTransport | None) -> bool:

@@ -11,11 +11,11 @@ from aiohttp import web
 
 from octad.client.core.event_document import (
     LAST_EVENT_ID_HEADER,
+    PUBLIC_KINDS,
     SSE_TYPE,
     WatchToken,
     decode_token,
 )
-from octad.coordinator.core.event_history import PUBLIC_KINDS
 from octad.coordinator.shell.cluster_feed import ClusterFeed, Position
 from octad.coordinator.shell.http_answers import BadParameter, json_answer, wait_of
 from octad.sharding.limits import WATCHERS_MAX

@@ -8,23 +8,22 @@ an old lease that still runs) is marked `passes`; how long to try again is the c
 from __future__ import annotations
 
 import http
-import os
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
 
+from octad.client.core.etcd_instead import IS_ETCD
 from octad.client.core.internal_auth import (
     ANSWER_MAC_HEADER,
     AUTHORIZATION_HEADER,
-    NONCE_BYTES,
     NotAuthentic,
-    sign,
     verify_answer,
 )
 from octad.client.core.join_token import JoinToken
-from octad.client.shell.steady_clock import SteadyClock
+from octad.client.shell.coordinator_calls import is_etcd_at
+from octad.client.shell.request_signer import SIGN_TRIES_MAX, RequestSigner
 from octad.coordinator.core.admission import JoinRefused
 from octad.coordinator.core.join_messages import (
     AUTH_PURPOSE,
@@ -40,7 +39,6 @@ from octad.sharding.ids import NodeId
 
 _TIMEOUT_S = 10.0
 _ANSWER_BYTES_MAX = 64 * 1024
-_clock = SteadyClock()
 
 
 class JoinFailed(Exception):
@@ -94,37 +92,33 @@ async def join(coordinator_urls: str, token: JoinToken, request: JoinRequest) ->
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 failures.append(f"{url}: {str(error) or type(error).__name__}")
             except CoordinatorUnreachable as error:
-                failures.append(str(error))
+                is_etcd = not error.passes and await is_etcd_at(session, url)
+                failures.append(f"{url} {IS_ETCD}" if is_etcd else str(error))
     raise CoordinatorUnreachable(f"no coordinator answers: {'; '.join(failures)}", passes=True)
 
 
 async def _join_at(
     session: aiohttp.ClientSession, url: str, token: JoinToken, request: JoinRequest
 ) -> JoinAnswer:
-    answer = await _post(session, url, token, request, _clock.now_ms())
-    if answer.status == http.HTTPStatus.OK:
-        return _joined(url, token, answer)
-    refusal = _refusal(url, token, answer)
-    if refusal.now_ms is not None:  # Our clock is wrong: sign again, at the cluster's time.
-        answer = await _post(session, url, token, request, refusal.now_ms)
+    signer, heard = RequestSigner(token.key_for(AUTH_PURPOSE)), set[str]()
+    for _ in range(SIGN_TRIES_MAX):
+        answer = await _post(session, url, signer, request)
         if answer.status == http.HTTPStatus.OK:
             return _joined(url, token, answer)
         refusal = _refusal(url, token, answer)
+        if refusal.audience is None or refusal.now_ms is None:
+            break
+        signer.learn(refusal.audience, refusal.now_ms, heard)
     if answer.status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
         raise CoordinatorUnreachable(f"{url}: {refusal.reason}", passes=True)
     raise JoinRefused(refusal.code, refusal.reason, passes=refusal.passes)
 
 
 async def _post(
-    session: aiohttp.ClientSession,
-    url: str,
-    token: JoinToken,
-    request: JoinRequest,
-    now_ms: int,
+    session: aiohttp.ClientSession, url: str, signer: RequestSigner, request: JoinRequest
 ) -> _Answer:
     body = msgspec.json.encode(request)
-    key, nonce = token.key_for(AUTH_PURPOSE), os.urandom(NONCE_BYTES)
-    authorization = sign(key, "POST", JOIN_PATH, body, now_ms, nonce)
+    authorization = signer.sign("POST", JOIN_PATH, body)
     headers = {AUTHORIZATION_HEADER: authorization, "Content-Type": "application/json"}
     async with session.post(
         url + JOIN_PATH, data=body, headers=headers, allow_redirects=False

@@ -43,7 +43,13 @@ from octad.coordinator.core.records import NodeRecord, StoreKeys
 from octad.coordinator.shell.background_task import start_background, stop_background
 from octad.coordinator.shell.cluster_mirror import ClusterMirror
 from octad.coordinator.shell.leadership import Leadership
-from octad.coordinator.store.interface import ConfigStore, ModRevisionIs, Put, StoreUnavailable
+from octad.coordinator.store.interface import (
+    ConfigStore,
+    ModRevisionIs,
+    Put,
+    Revision,
+    StoreUnavailable,
+)
 from octad.coordinator.store.mirror import Mirror
 from octad.sharding.ids import NodeId, node_name, parse_node_name
 
@@ -94,6 +100,10 @@ class Placement:
             await stop_background(self._task)
         for mirror in self._mirrors:
             await mirror.stop()
+
+    async def reach(self, revision: Revision) -> Revision:
+        """As a mirror does, for those of placement alone."""
+        return min(await asyncio.gather(*(mirror.reach(revision) for mirror in self._mirrors)))
 
     def view(self) -> PlacementView:
         """What the store says; raises BadRecord."""

@@ -12,19 +12,22 @@ from aiohttp.typedefs import Handler
 from octad.client.core.refusal import RefusalMessage
 from octad.coordinator.core.placement_messages import ACTIONS, PlanRequest
 from octad.coordinator.core.placement_requests import PlanRefused
-from octad.coordinator.shell.placement import Placement
+from octad.coordinator.shell.coordinator import Coordinator
+from octad.coordinator.shell.http_answers import shown_age
+from octad.coordinator.shell.http_reads import not_older
 
 
 class PlacementRoutes:
     """`by_name`: the handlers, under the names that `core/api.py` gives them."""
 
-    def __init__(self, placement: Placement, cluster: str) -> None:
-        self._placement = placement
-        self._cluster = cluster
+    def __init__(self, coordinator: Coordinator) -> None:
+        self._coordinator = coordinator
+        self._placement = coordinator.placement
+        self._cluster = coordinator.config.token.cluster
         self.by_name: dict[str, Handler] = {
-            "plan-status": self._status,
-            "plan-nodes": self._nodes,
-            "plan-pools": self._pools,
+            "plan-status": not_older(coordinator, self._status),
+            "plan-nodes": not_older(coordinator, self._nodes),
+            "plan-pools": not_older(coordinator, self._pools),
             **{f"plan-{action}": self._action(action) for action in ACTIONS},
         }
 
@@ -32,7 +35,8 @@ class PlacementRoutes:
         return _json(self._placement.status())
 
     async def _nodes(self, _: web.Request) -> web.Response:
-        return _json(self._placement.nodes())
+        age_s = shown_age(self._coordinator.age_s)
+        return _json(msgspec.structs.replace(self._placement.nodes(), age_s=age_s))
 
     async def _pools(self, _: web.Request) -> web.Response:
         return _json(self._placement.pools())

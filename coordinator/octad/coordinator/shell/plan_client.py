@@ -1,14 +1,12 @@
 """Asks a coordinator about placement, for the command line: signed, blocking, one at a time.
 
-Several coordinators may be named; the first that answers is the one. A clock that is wrong does no
-harm: the coordinator says its time in a signed refusal, and the request is signed again with that.
+Several coordinators may be named; the first that answers is the one.
 """
 
 from __future__ import annotations
 
 import argparse
 import http.client
-import os
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -18,16 +16,15 @@ from octad.client.core.address import DEFAULT_COORDINATOR_PORT
 from octad.client.core.internal_auth import (
     ANSWER_MAC_HEADER,
     AUTHORIZATION_HEADER,
-    NONCE_BYTES,
     NotAuthentic,
-    sign,
     verify_answer,
 )
 from octad.client.core.join_token import BadJoinToken, JoinToken, decode_join_token
 from octad.client.core.refusal import RefusalMessage
 from octad.client.shell.command import CommandError
 from octad.client.shell.coordinator_option import coordinator_url, dev_join_token
-from octad.client.shell.steady_clock import SteadyClock
+from octad.client.shell.coordinator_reads import not_a_coordinator
+from octad.client.shell.request_signer import SIGN_TRIES_MAX, RequestSigner
 from octad.coordinator.core.join_messages import AUTH_PURPOSE
 from octad.coordinator.core.placement_messages import (
     PLAN_ACTIONS_PATH,
@@ -47,7 +44,6 @@ class PlanClient:
     def __init__(self, urls: str, token: JoinToken | None) -> None:
         self._hosts = [_host_of(url.strip()) for url in urls.split(",")]
         self._token = token
-        self._clock = SteadyClock()
 
     def get(self, path: str, kind: type[_Message]) -> _Message:
         """What everybody may see; raises CommandError."""
@@ -71,28 +67,28 @@ class PlanClient:
                 "give --join-token or OCTAD_JOIN_TOKEN as the first coordinator printed it",
                 2,
             )
-        now_ms = self._clock.now_ms()
-        for _ in range(2):
-            host, status, body = self._post(self._token, path, request, now_ms)
+        signer, heard = RequestSigner(self._token.key_for(AUTH_PURPOSE)), set[str]()
+        for _ in range(SIGN_TRIES_MAX):
+            host, status, body = self._post(self._token, path, request, signer)
             if status == http.client.OK:
                 return _decoded(host, body, kind)
             refusal = _refusal(host, status, body)
-            if refusal.now_ms is None:
-                raise _refused(host, status, body)
-            now_ms = refusal.now_ms
+            if refusal.audience is None or refusal.now_ms is None:
+                break
+            signer.learn(refusal.audience, refusal.now_ms, heard)
         raise _refused(host, status, body)
 
     def _post(
-        self, token: JoinToken, path: str, request: msgspec.Struct, now_ms: int
+        self, token: JoinToken, path: str, request: msgspec.Struct, signer: RequestSigner
     ) -> tuple[str, int, bytes]:
         body = msgspec.json.encode(request)
-        key = token.key_for(AUTH_PURPOSE)
-        authorization = sign(key, "POST", path, body, now_ms, os.urandom(NONCE_BYTES))
+        authorization = signer.sign("POST", path, body)
         headers = {AUTHORIZATION_HEADER: authorization, "Content-Type": "application/json"}
         host, status, answer, mac = self._send("POST", path, body, headers)
         try:
-            verify_answer(key, authorization, status, answer, mac)
+            verify_answer(token.key_for(AUTH_PURPOSE), authorization, status, answer, mac)
         except NotAuthentic as error:
+            _refusal(host, status, answer)  # A coordinator's, of another cluster.
             raise CommandError(
                 f"{host} does not know the secret of this join token",
                 "give the join token of the cluster that it serves, or correct --coordinator",
@@ -148,14 +144,14 @@ def _decoded(host: str, body: bytes, kind: type[_Message]) -> _Message:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.DecodeError as error:
-        raise _not_a_coordinator(host, str(error)) from error
+        raise not_a_coordinator(f"http://{host}", str(error)) from error
 
 
 def _refusal(host: str, status: int, body: bytes) -> RefusalMessage:
     try:
         return msgspec.json.decode(body, type=RefusalMessage)
     except msgspec.DecodeError as error:
-        raise _not_a_coordinator(host, f"status {status}") from error
+        raise not_a_coordinator(f"http://{host}", f"status {status}") from error
 
 
 def _refused(host: str, status: int, body: bytes) -> CommandError:
@@ -163,9 +159,3 @@ def _refused(host: str, status: int, body: bytes) -> CommandError:
     reason = _refusal(host, status, body).reason
     what, separator, fix = reason.rpartition("; ")
     return CommandError(what, fix) if separator else CommandError(reason, f"ask {host} again")
-
-
-def _not_a_coordinator(host: str, why: str) -> CommandError:
-    return CommandError(
-        f"{host} did not answer like a coordinator ({why})", "check the URL, and its log"
-    )

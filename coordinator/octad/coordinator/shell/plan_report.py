@@ -10,6 +10,7 @@ from typing import TextIO
 import msgspec
 
 from octad.client.core.shown_amounts import shown_bytes, shown_time
+from octad.client.core.view_age import shown_old_view
 from octad.coordinator.core.placement_messages import (
     PlacedNodes,
     PlacedPools,
@@ -114,6 +115,8 @@ def print_nodes(nodes: PlacedNodes, *, as_json: bool) -> None:
         sizes = (shown_bytes(node.used_bytes), shown_bytes(node.free_bytes))
         rows.append((node.name, node.state, node.zone or "-", weight, *numbers, *sizes))
     _print_columns(rows)
+    if (warning := shown_old_view(nodes.age_s)) is not None:
+        print(warning)
 
 
 def print_pools(pools: PlacedPools, *, as_json: bool) -> None:

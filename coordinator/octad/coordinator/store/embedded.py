@@ -140,6 +140,9 @@ class EmbeddedStore:
             elif seen == self._keyspace.revision:
                 await _wait(published, told_at + PROGRESS_S - loop.time())
 
+    async def versions(self) -> Mapping[str, str]:
+        return {}
+
     async def close(self) -> None:
         if self._writer.done() and self._failure == "closed":
             return

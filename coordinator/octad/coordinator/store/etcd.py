@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
 
 import grpc
@@ -23,6 +23,7 @@ from octad.coordinator.store.etcd_connection import (
     is_login_refused,
     rpc,
     store_error,
+    version_at,
 )
 from octad.coordinator.store.etcd_watch import WatchStream
 from octad.coordinator.store.interface import (
@@ -142,6 +143,15 @@ class EtcdStore:
             finally:
                 self._streams.discard(stream)
                 await stream.close()
+
+    async def versions(self) -> Mapping[str, str]:
+        loop, found = asyncio.get_running_loop(), dict[str, str]()
+        for endpoint in self._endpoints:
+            with suppress(StoreUnavailable, OSError):
+                found[endpoint.target] = await loop.run_in_executor(
+                    self._threads, version_at, endpoint, self._tls
+                )
+        return found
 
     async def close(self) -> None:
         self._closed = True

@@ -132,6 +132,12 @@ class Connection:
         self._check_open()
         return self._watch.Watch(requests, metadata=(*self._metadata, ("hasleader", "true")))
 
+    def version(self) -> str:
+        """Blocks; raises grpc.RpcError."""
+        status = rpc.MaintenanceStub(self._channel).Status
+        version: str = status(rpc.StatusRequest(), CALL_S_MAX, metadata=self._metadata).version
+        return version
+
     def close(self) -> None:
         """What is under way on it fails as cancelled."""
         self._closed = True
@@ -162,6 +168,17 @@ class Connection:
             self._channel.close()
             raise StoreUnavailable(f"etcd at {self.target}: {_reason(error)}") from error
         return token
+
+
+def version_at(endpoint: Endpoint, tls: Tls) -> str:
+    """Of the member there. Blocks; raises StoreUnavailable, or OSError for a file of `tls`."""
+    connection = Connection(endpoint, tls)
+    try:
+        return connection.version()
+    except grpc.RpcError as error:
+        raise store_error(endpoint.target, error) from error
+    finally:
+        connection.close()
 
 
 def store_error(target: str, error: Message) -> Exception:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import TypeVar
 
@@ -14,12 +13,10 @@ import msgspec
 from octad.client.core.internal_auth import (
     ANSWER_MAC_HEADER,
     AUTHORIZATION_HEADER,
-    NONCE_BYTES,
     NotAuthentic,
-    sign,
     verify_answer,
 )
-from octad.client.shell.steady_clock import SteadyClock
+from octad.client.shell.request_signer import RequestSigner
 from octad.coordinator.store.http_format import (
     PATH,
     ErrorAnswer,
@@ -58,8 +55,8 @@ _decode_line = msgspec.json.Decoder(WatchLine).decode
 _decode_error = msgspec.json.Decoder(ErrorAnswer).decode
 
 
-class _TimestampRefused(Exception):
-    """The other end's clock differs; it said by how much."""
+class _SignAgain(Exception):
+    """It is not the process, or has not the time, that was signed for; the signer has learnt it."""
 
 
 class HttpStore:
@@ -68,8 +65,7 @@ class HttpStore:
     def __init__(self, url: str, key: bytes) -> None:
         self._url = url.rstrip("/")
         self._key = key
-        self._clock = SteadyClock()
-        self._clock_offset_ms = 0
+        self._signer = RequestSigner(key)
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
 
@@ -103,13 +99,16 @@ class HttpStore:
                     async with aclosing(self._watch_once(question)) as batches:
                         async for batch in batches:
                             yield batch
-                except _TimestampRefused as error:
+                except _SignAgain as error:
                     if last_try:
                         raise StoreUnavailable(f"{self._url}: {error}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise StoreUnavailable(f"{self._url}: the watch broke: {error!r}") from error
         except NotAuthentic as error:
             raise StoreUnavailable(f"{self._url}: {error}") from error
+
+    async def versions(self) -> Mapping[str, str]:
+        return {}
 
     async def close(self) -> None:
         self._closed = True
@@ -131,17 +130,17 @@ class HttpStore:
         try:
             try:
                 answer = await self._ask(path, body, timeout)
-            except _TimestampRefused:
+            except _SignAgain:
                 answer = await self._ask(path, body, timeout)
             return msgspec.json.decode(answer, type=answer_type)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise StoreUnavailable(f"{self._url}: {error!r}") from error
-        except (NotAuthentic, _TimestampRefused) as error:
+        except (NotAuthentic, _SignAgain) as error:
             raise StoreUnavailable(f"{self._url}: {error}") from error
 
     async def _ask(self, path: str, body: bytes, timeout: aiohttp.ClientTimeout) -> bytes:
         """One question; the answer of a good one."""
-        authorization = self._sign(path, body)
+        authorization = self._signer.sign("POST", path, body)
         async with self._post(path, body, authorization, timeout) as response:
             answer = await response.read()
         self._check(response, authorization, answer)
@@ -158,7 +157,7 @@ class HttpStore:
 
     async def _watch_once(self, question: bytes) -> AsyncGenerator[EventBatch, None]:
         path = PATH + "watch"
-        authorization = self._sign(path, question)
+        authorization = self._signer.sign("POST", path, question)
         timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_S_MAX, sock_read=SILENCE_S_MAX)
         async with self._post(path, question, authorization, timeout) as response:
             if response.status != 200:
@@ -192,14 +191,10 @@ class HttpStore:
         data = body if len(body) < LARGE_BODY_BYTES_MIN else io.BytesIO(body)
         return self._session.post(self._url + path, data=data, headers=headers, timeout=timeout)
 
-    def _sign(self, path: str, body: bytes) -> str:
-        now_ms = self._clock.now_ms() + self._clock_offset_ms
-        return sign(self._key, "POST", path, body, now_ms, os.urandom(NONCE_BYTES))
-
     def _raise(self, error: ErrorAnswer) -> None:
-        if error.error == "timestamp":
-            self._clock_offset_ms = error.now_ms - self._clock.now_ms()
-            raise _TimestampRefused(error.message)
+        if error.error == "sign-again":
+            self._signer.learn(error.audience, error.now_ms, set())
+            raise _SignAgain(error.message)
         if error.error == "compacted":
             raise Compacted(error.message)
         if error.error == "lease-expired":

@@ -17,12 +17,12 @@ from octad.client.core.internal_auth import (
     ANSWER_MAC_HEADER,
     AUTHORIZATION_HEADER,
     NotAuthentic,
-    ReplayWindow,
-    TimestampRefused,
+    SignAgain,
     sign_answer,
     verify,
 )
 from octad.client.shell.http_listener import HttpListener, body_in_time
+from octad.client.shell.request_signer import new_replay_window
 from octad.client.shell.steady_clock import SteadyClock
 from octad.coordinator.store.http_format import (
     PATH,
@@ -61,7 +61,7 @@ class HttpFace:
         self._store = store
         self._key = key
         self._clock = SteadyClock()
-        self._window = ReplayWindow(floor_ms=self._clock.now_ms())
+        self._window = new_replay_window()
         self._watches: set[asyncio.Task[None]] = set()
         self._listener: HttpListener | None = None
         self._calls: dict[str, Callable[[bytes], Awaitable[object]]] = {
@@ -102,9 +102,9 @@ class HttpFace:
                 self._window,
                 self._clock.now_ms(),
             )
-        except TimestampRefused as error:
+        except SignAgain as error:
             assert authorization is not None, "its timestamp was read"
-            refusal = ErrorAnswer("timestamp", str(error), error.now_ms)
+            refusal = ErrorAnswer("sign-again", str(error), error.now_ms, error.audience)
             return self._signed(authorization, 401, _encode(refusal))
         except NotAuthentic as error:
             return web.json_response(

@@ -32,12 +32,12 @@ PURPOSE = "config-store"
 PATH = "/config/v1/"
 
 ErrorKind = Literal[
-    "bad-request", "compacted", "lease-expired", "not-authentic", "timestamp", "unavailable"
+    "bad-request", "compacted", "lease-expired", "not-authentic", "sign-again", "unavailable"
 ]
 STATUS_BY_ERROR: dict[ErrorKind, int] = {
     "bad-request": 400,
     "not-authentic": 401,
-    "timestamp": 401,
+    "sign-again": 401,
     "lease-expired": 409,
     "compacted": 410,
     "unavailable": 503,
@@ -92,11 +92,12 @@ class WatchQuestion(msgspec.Struct, frozen=True):
 
 
 class ErrorAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`now_ms`: the server's time, where the request's timestamp was refused."""
+    """`now_ms` and `audience`: when and for whom to sign again."""
 
     error: ErrorKind
     message: str
     now_ms: int = 0
+    audience: str = ""
 
 
 class WatchLine(msgspec.Struct, frozen=True, omit_defaults=True):

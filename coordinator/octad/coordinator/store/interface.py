@@ -11,7 +11,7 @@ changes of one transaction carry the same revision.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NewType, Protocol
 
@@ -154,5 +154,8 @@ class ConfigStore(Protocol):
         Raises Compacted, or StoreUnavailable when the connection ended or fell silent; the caller
         lists again or watches again from the last revision it saw.
         """
+
+    async def versions(self) -> Mapping[str, str]:
+        """Of the servers that answer, by endpoint; none of a store that is octad's own."""
 
     async def close(self) -> None: ...

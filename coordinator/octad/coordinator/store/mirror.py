@@ -92,6 +92,15 @@ class Mirror:
             self._refreshing = asyncio.create_task(self._refresh())
         await asyncio.shield(self._refreshing)
 
+    async def reach(self, revision: Revision) -> Revision:
+        """Refresh what may be older than `revision`; what it shows then is at least as new as told.
+
+        Raises StoreUnavailable.
+        """
+        if self.revision < revision:
+            await self.refresh()
+        return self.revision
+
     async def _refresh(self) -> None:
         asked_at, before = time.monotonic(), self.revision
         newest = (await self._store.range(self._prefix + NOTHING_BELOW)).revision

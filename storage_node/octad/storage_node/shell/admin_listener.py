@@ -21,14 +21,14 @@ from octad.client.core.internal_auth import (
     ANSWER_MAC_HEADER,
     AUTHORIZATION_HEADER,
     NotAuthentic,
-    ReplayWindow,
-    TimestampRefused,
+    SignAgain,
     sign_answer,
     verify,
 )
 from octad.client.core.join_token import JoinToken
 from octad.client.core.refusal import RefusalMessage
 from octad.client.shell.http_listener import HttpListener, body_in_time
+from octad.client.shell.request_signer import new_replay_window
 from octad.client.shell.steady_clock import SteadyClock
 from octad.coordinator.core.kept_cluster import KEPT_PATH, KEPT_PURPOSE
 from octad.sharding.limits import ADMIN_CONNECTIONS_MAX
@@ -53,7 +53,7 @@ class AdminListener:
         self._cluster = token.cluster
         self._key = token.key_for(KEPT_PURPOSE)
         self._clock = SteadyClock()
-        self._window = ReplayWindow(floor_ms=self._clock.now_ms())
+        self._window = new_replay_window()
         self._metrics = metrics
         self._not_ready = not_ready
         self._kept = kept
@@ -104,7 +104,7 @@ class AdminListener:
         self, request: web.Request, body: bytes, authorization: str | None
     ) -> tuple[int, bytes]:
         """(200, b"") for a request that a holder of the key has signed."""
-        now_ms = None
+        now_ms = audience = None
         try:
             verify(
                 self._key,
@@ -116,9 +116,11 @@ class AdminListener:
                 self._clock.now_ms(),
             )
             return 200, b""
-        except TimestampRefused as error:
-            code, reason, now_ms = "timestamp", str(error), error.now_ms
+        except SignAgain as error:
+            code, reason, now_ms, audience = error.code, str(error), error.now_ms, error.audience
         except NotAuthentic as error:
             code, reason = "not-authentic", str(error)
-        message = RefusalMessage(code=code, reason=reason, cluster=self._cluster, now_ms=now_ms)
+        message = RefusalMessage(
+            code=code, reason=reason, cluster=self._cluster, now_ms=now_ms, audience=audience
+        )
         return 401, msgspec.json.encode(message)

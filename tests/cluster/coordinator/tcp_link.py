@@ -1,0 +1,99 @@
+"""A TCP proxy in the test's own loop: what is reached through it can be cut off, and back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+_CHUNK = 64 * 1024
+
+
+class TcpLink:
+    """Made by `tcp_link`; reached at `address`, passes everything to and from `target`."""
+
+    def __init__(self, target: str) -> None:
+        host, _, port = target.rpartition(":")
+        self._target = host, int(port)
+        self._open = asyncio.Event()
+        self._open.set()
+        self._refuses = False
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._passing: set[asyncio.Task[None]] = set()
+        self.address = ""
+
+    def silence(self) -> None:
+        """Nothing passes any more and nobody is told, as when a switch has died."""
+        self._open.clear()
+
+    def sever(self) -> None:
+        """Connections are reset, and new ones closed at once."""
+        self._refuses = True
+        for writer in list(self._writers):
+            writer.transport.abort()
+
+    def mend(self) -> None:
+        """What was held back arrives now."""
+        self._refuses = False
+        self._open.set()
+
+    def begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Somebody has connected."""
+        task = asyncio.create_task(self._keep(reader, writer))
+        self._passing.add(task)
+        task.add_done_callback(self._passing.discard)
+
+    async def _keep(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        try:
+            if not self._refuses:
+                await self._serve(reader, writer)
+        except OSError:
+            pass  # One of the ends has gone.
+        finally:
+            self._writers.discard(writer)
+            writer.close()
+
+    async def close(self) -> None:
+        self.sever()
+        for task in list(self._passing):
+            task.cancel()
+        await asyncio.gather(*self._passing, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self._open.wait()
+        far_reader, far_writer = await asyncio.open_connection(*self._target)
+        self._writers.add(far_writer)
+        ways = [
+            asyncio.create_task(self._pass(reader, far_writer)),
+            asyncio.create_task(self._pass(far_reader, writer)),
+        ]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._writers.discard(far_writer)
+            far_writer.close()
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(_CHUNK):
+            await self._open.wait()
+            writer.write(data)
+            await writer.drain()
+
+
+@asynccontextmanager
+async def tcp_link(target: str) -> AsyncIterator[TcpLink]:
+    """A link to `target` (host:port) for the time of the block."""
+    link = TcpLink(target)
+    server = await asyncio.start_server(link.begin, "127.0.0.1", 0)
+    link.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        yield link
+    finally:
+        server.close()
+        await link.close()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(server.wait_closed(), 1)
