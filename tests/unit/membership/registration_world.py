@@ -214,7 +214,7 @@ class World:
                 self.fail(f"{process} takes itself for {state}, it is {wanted}")
 
     async def _check_heir(self) -> None:
-        """When the newest leaves, the one before is there, and does not wait for its renewal."""
+        """When the newest leaves, one from before is there, and does not wait for its renewal."""
         name = f"{SERVICE}/{SHARED[0]}"
         entry = self.listed().get(name)
         if entry is None:
@@ -225,9 +225,8 @@ class World:
         await newest.leave()
         await self.pass_time(LOOK_S + 0.2)
         entry = self.listed().get(name)
-        heir = max(heirs, key=lambda p: p.born, default=None)
-        if heir is not None and (entry is None or self.owners[entry.lease] is not heir):
-            self.fail(f"{name} is free, and {heir} is not listed")
+        if heirs and (entry is None or self.owners[entry.lease] not in heirs):
+            self.fail(f"{name} is free, and none of {[str(p) for p in heirs]} is listed")
 
     # -- what happens --------------------------------------------------------------------------
 

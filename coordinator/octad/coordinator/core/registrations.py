@@ -14,7 +14,8 @@ what it would show, under its own lease. The rules:
 - Of the sessions at that address the newest is listed, at once, and the one before is superseded. A
   session in the place of one that was lost is as old as that, so two processes never take a name
   from each other in turns.
-- As soon as nobody is listed, the newest of the superseded is.
+- As soon as nobody is listed, who was superseded is: the newest, unless an older one registers just
+  then. From that one the newest takes it when its next renewal tells it.
 
 Every write compares the name, and that there is no newer claim, so that none is overlooked.
 """
