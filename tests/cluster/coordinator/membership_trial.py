@@ -47,6 +47,9 @@ SETTLED_S_MAX = 30.0  # After the last fault: renewals, and watchers that back o
 ETCD_RECOVERS_S = 3.0
 
 
+Fault = Callable[[random.Random], Awaitable[None]]
+
+
 @dataclass
 class Coordinator:
     """One of the two: its process, the link to it, and its links to etcd's members."""
@@ -246,18 +249,21 @@ class Trial:
             lambda: process.send_signal(signal.SIGCONT),
         )
 
-    @property
-    def faults(self) -> list[Callable[[random.Random], Awaitable[None]]]:
-        return [
-            self.etcd_is_killed,
+    def pairs_of_faults(self, rng: random.Random) -> list[tuple[Fault, Fault]]:
+        """Every kind once, two to come together; never two of etcd's, which needs its majority."""
+        others: list[Fault] = [
             self.coordinator_is_frozen,
-            self.worker_is_killed,
-            self.coordinator_loses_etcd,
-            self.etcd_is_frozen,
             self.coordinator_is_killed,
+            self.coordinator_loses_etcd,
             self.clients_lose_a_coordinator,
+            self.worker_is_killed,
             self.worker_is_frozen,
         ]
+        rng.shuffle(others)
+        firsts = [self.etcd_is_killed, self.etcd_is_frozen, *others[:2]]
+        pairs = list(zip(firsts, others[2:], strict=True))
+        rng.shuffle(pairs)
+        return pairs
 
     async def _of_etcd(
         self, rng: random.Random, what: str, begin: Callable[[], object], end: Callable[[], object]

@@ -50,8 +50,7 @@ async def hit(
         deadline = time.monotonic() + (seconds or float("inf"))
         done = 0
         while time.monotonic() < deadline and (faults is None or done < faults):
-            kinds = rng.sample(site.faults, k=len(site.faults))
-            for pair in zip(kinds[::2], kinds[1::2], strict=True):
+            for pair in site.pairs_of_faults(rng):
                 await asyncio.gather(*(kind(rng) for kind in pair))
                 done += len(pair)
         last = await site.settle()
