@@ -137,9 +137,6 @@ class World:
             if key.startswith(KEYS.sessions) and entry is not None
         ] or [LeaseId(0)]
         before = self.listed()
-        owner = self.owners.get(writer)
-        if owner is not None and not owner.born:
-            owner.born = self.began[writer]
         for key, entry in by_key.items():
             if key.startswith(KEYS.sessions) and entry is not None:
                 self.began.setdefault(entry.lease, entry.create_revision)
@@ -332,6 +329,19 @@ class World:
             return
 
 
+class _Session(Session):
+    """Tells of those that it opens; of two that answer at once it takes one."""
+
+    def __init__(self, calls: Calls, ttl_s: float, opened: Callable[[str], None]) -> None:
+        super().__init__(calls, ttl_s)
+        self._opened = opened
+
+    async def _open(self) -> str:
+        session = await super()._open()
+        self._opened(session)
+        return session
+
+
 class Process:
     """One that registers one instance, with the SDK."""
 
@@ -339,12 +349,12 @@ class Process:
         self.number = number
         self.address = address
         self.is_alive = True
-        self.born = 0  # The revision at which its first session began that it wrote with.
+        self.born = 0  # The revision at which its first session began.
         self.name = f"{SERVICE}/{instance}"
         self._instance = instance
         self._world = world
         self._calls = Calls(world, self)
-        self.session = Session(self._calls, TTL_S)
+        self.session = _Session(self._calls, TTL_S, self._opened)
         self._updates = 0
         self._doing: asyncio.Task[None] | None = None
         self._tasks = [
@@ -363,6 +373,10 @@ class Process:
     def believed(self, name: str) -> ServiceInstance | None:
         own = self.session._own._own.get(name)
         return None if own is None else own.record
+
+    def _opened(self, session: str) -> None:
+        lease = LeaseId(int(session.partition("-")[0], 16))
+        self.born = self.born or self._world.began[lease]
 
     def is_settled(self, name: str) -> bool:
         own = self.session._own._own.get(name)
