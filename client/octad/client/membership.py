@@ -8,14 +8,11 @@ async for event in watch("web", coordinator=url):
 
 from __future__ import annotations
 
+from octad.client.core.own_instances import RegistrationEvent
 from octad.client.core.service_records import BadRegistration, ServiceInstance
 from octad.client.shell.coordinator_calls import CallRefused, CoordinatorsUnreachable
-from octad.client.shell.membership.registering import (
-    Registration,
-    Session,
-    open_session,
-    register,
-)
+from octad.client.shell.membership.registering import Registration, open_session, register
+from octad.client.shell.membership.session import Session
 from octad.client.shell.membership.watching import ServiceEvent, watch, watch_keys
 
 __all__ = [
@@ -23,6 +20,7 @@ __all__ = [
     "CallRefused",
     "CoordinatorsUnreachable",
     "Registration",
+    "RegistrationEvent",
     "ServiceEvent",
     "ServiceInstance",
     "Session",

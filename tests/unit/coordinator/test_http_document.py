@@ -11,7 +11,15 @@ import pytest
 from octad.client.core.doctor_document import DoctorDocument
 from octad.client.core.event_document import EventsDocument
 from octad.client.core.internal_auth import sign
-from octad.client.core.service_records import RegisterAnswer, RegisterRequest
+from octad.client.core.service_records import (
+    RegisterAnswer,
+    RegisterRequest,
+    RenewAnswer,
+    RenewRequest,
+    SessionAnswer,
+    SessionRequest,
+    WithdrawRequest,
+)
 from octad.client.core.status_document import ClusterStatus, ShardStatus
 from octad.coordinator.core.join_messages import JoinRequest, RefusalMessage
 from octad.coordinator.core.recovery_messages import RecoverAnswer, RecoverRequest
@@ -27,8 +35,13 @@ KINDS: list[type] = [
     RefusalMessage,
     JoinRequest,
     StoreAddress,
+    SessionRequest,
+    SessionAnswer,
     RegisterRequest,
     RegisterAnswer,
+    WithdrawRequest,
+    RenewRequest,
+    RenewAnswer,
     EventsDocument,
     ClusterStatus,
     ShardStatus,

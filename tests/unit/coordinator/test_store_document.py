@@ -23,9 +23,11 @@ from octad.coordinator.core.records import (
     LeaderRecord,
     NodeRecord,
     PoolRecord,
+    SessionRecord,
     StoreKeys,
     TurnRecord,
 )
+from octad.coordinator.store.interface import LeaseId
 from octad.sharding.ids import NodeId, PoolId, shard_id
 from octad.sharding.shard_map import decode_row, encode_row
 
@@ -33,6 +35,7 @@ DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "reference" / "configu
 EXAMPLE = re.compile(r"^### `([^`\n]+)`$.*?^```json\n([^\n]+)\n```$", re.MULTILINE | re.DOTALL)
 KEYS = StoreKeys("1a2b3c4d")
 THREE = NodeId(3)
+SESSION = LeaseId(0x694D9B3A5F1C2E07)
 
 
 def again(kind: type) -> Callable[[bytes], bytes]:
@@ -47,6 +50,8 @@ WRITTEN_AGAIN: dict[str, Callable[[bytes], bytes]] = {
     KEYS.identity(THREE): again(IdentityRecord),
     KEYS.node(THREE): again(NodeRecord),
     KEYS.service("web", "a"): again(ServiceInstance),
+    KEYS.session(SESSION): again(SessionRecord),
+    KEYS.claim("web/a", SESSION): again(ServiceInstance),
     KEYS.fence(THREE): again(FenceRecord),
     KEYS.death(THREE): again(DeathRecord),
     KEYS.run(THREE): again(int),

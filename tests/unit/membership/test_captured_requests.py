@@ -80,7 +80,7 @@ async def test_what_was_captured_on_its_way_to_one_coordinator_does_nothing_at_a
         async with running(store) as (_, url), proxy(lambda: url) as passed:
             async with open_session(passed.url, SERVICE_TOKEN, ttl_s=3600) as session:
                 await session.register(WEB)
-            assert [request.method for request in passed.requests] == ["PUT", "DELETE"]
+            assert [request.method for request in passed.requests] == ["POST", "PUT", "DELETE"]
             await join(passed.url, TOKEN, join_request(1))
             before = await store.range(KEYS.prefix + "services/")
             for captured in passed.requests:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import aiohttp
@@ -19,7 +20,12 @@ from tests.unit.coordinator.running_coordinator import (
 )
 
 from octad.client.core.join_token import JoinToken, encode_join_token
-from octad.client.core.service_records import SERVICES_PATH, SESSIONS_PATH, ServiceInstance
+from octad.client.core.service_records import (
+    SERVICES_PATH,
+    SESSIONS_PATH,
+    BadRegistration,
+    ServiceInstance,
+)
 from octad.client.core.service_token import service_token
 from octad.client.membership import (
     CallRefused,
@@ -29,10 +35,21 @@ from octad.client.membership import (
     watch,
 )
 from octad.client.shell import request_signer
-from octad.client.shell.coordinator_calls import Coordinators
+from octad.client.shell.coordinator_calls import CALL_S_MAX, Coordinators
+from octad.client.shell.listener import listen_on
+from octad.client.shell.membership import session as membership_session
 from octad.client.shell.steady_clock import SteadyClock
 from octad.coordinator.core.join_messages import JOIN_PATH
 from octad.coordinator.shell.coordinator import Coordinator
+from octad.coordinator.shell.create_cluster import create_cluster
+from octad.coordinator.store.embedded import EmbeddedStore
+from octad.coordinator.store.interface import (
+    Compare,
+    Delete,
+    Operation,
+    Outcome,
+    StoreUnavailable,
+)
 
 SERVICE_TOKEN = service_token(TOKEN)
 NOBODY = "http://127.0.0.1:1"
@@ -127,6 +144,115 @@ async def test_it_registers_again_when_the_cluster_has_lost_it(tmp_path: Path) -
         await until(lambda: len(instances(coordinator)) == 2, "both are back", TTL_S + 1)
         again = [await store.get(KEYS.service("web", name)) for name in ("a", "b")]
         assert len({entry.lease for entry in again if entry is not None}) == 1, "one lease"
+
+
+async def test_its_owner_is_told_what_becomes_of_it(tmp_path: Path) -> None:
+    async with open_cluster(tmp_path) as store, running(store) as (coordinator, url):
+        events: list[str] = []
+
+        def one(version: str) -> ServiceInstance:
+            return ServiceInstance(service="web", instance="a", address="h:1", version=version)
+
+        def is_there(version: str) -> bool:
+            return [each.version for each in instances(coordinator)] == [version]
+
+        async with open_session(
+            url, SERVICE_TOKEN, ttl_s=TTL_S, on_event=lambda event: events.append(event.type)
+        ) as first:
+            assert first.state("web", "a") == "new"
+            await first.register(one("1"))
+            await until(lambda: is_there("1"), "it is there")
+            assert (first.state("web", "a"), events) == ("listed", [])
+            await store.transact([], [Delete(KEYS.service("web", "a"))])
+            await until(lambda: events == ["lost", "listed"], "it was told both")
+            await until(lambda: is_there("1"), "it is there again")
+            async with open_session(url, SERVICE_TOKEN, ttl_s=600.0) as newer:
+                await newer.register(one("2"))
+                await until(lambda: is_there("2"), "the newer one is there")
+                await until(lambda: events[2:] == ["superseded"], "it was told")
+                await first.register(one("1.1"))
+                assert first.state("web", "a") == "superseded"
+                await first.register(one("1.2"))
+            await until(lambda: is_there("1.2"), "what it said last")
+            await until(lambda: events[3:] == ["listed"], "it was told")
+            assert first.state("web", "a") == "listed"
+
+
+async def test_what_fails_leaves_an_instance_as_it_was(tmp_path: Path) -> None:
+    """The first answer to each write is lost, long enough for its sender to give up."""
+
+    class Forgetful(EmbeddedStore):
+        silent = 0
+
+        async def transact(
+            self, compares: Sequence[Compare], operations: Sequence[Operation]
+        ) -> Outcome:
+            outcome = await super().transact(compares, operations)
+            if self.silent and any(o.key.startswith(KEYS.services) for o in operations):
+                self.silent -= 1
+                raise StoreUnavailable("the answer is lost")
+            return outcome
+
+    store = await Forgetful.open(tmp_path / "store.sqlite")
+    assert isinstance(store, Forgetful)
+    await create_cluster(store, TOKEN, 3, 4, "octad", "octad-secret")
+    try:
+        async with (
+            running(store) as (coordinator, url),
+            open_session(url, SERVICE_TOKEN, ttl_s=60.0) as session,
+        ):
+            record = ServiceInstance(service="web", instance="a", address="h:1")
+            await session.register(record)
+            for write in (
+                session.register(msgspec.structs.replace(record, drain=True)),
+                session.register(msgspec.structs.replace(record, instance="b")),
+            ):
+                store.silent = 1
+                with pytest.raises(CoordinatorsUnreachable, match="the answer is lost"):
+                    await write
+                await until(lambda: instances(coordinator) != [record], "it was done")
+                await until(lambda: instances(coordinator) == [record], "it is as it was")
+            store.silent = 1
+            with pytest.raises(CoordinatorsUnreachable, match="the answer is lost"):
+                await session.withdraw("web", "a")
+            await until(lambda: not instances(coordinator), "it goes all the same")
+    finally:
+        await store.close()
+
+
+async def test_a_session_has_so_many_instances(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(membership_session, "SERVICE_INSTANCES_MAX", 1)
+    async with (
+        open_cluster(tmp_path) as store,
+        running(store) as (_, url),
+        open_session(url, SERVICE_TOKEN) as session,
+    ):
+        record = ServiceInstance(service="web", instance="a", address="h:1")
+        await session.register(record)
+        with pytest.raises(BadRegistration, match="at most 1 instances: open another one"):
+            await session.register(msgspec.structs.replace(record, instance="b"))
+        await session.register(msgspec.structs.replace(record, drain=True))
+
+
+async def test_a_coordinator_that_is_silent_has_the_next_one_asked_beside_it(
+    tmp_path: Path,
+) -> None:
+    silent = listen_on("127.0.0.1:0", "--listen")  # The kernel takes connections for it.
+    silent_url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+    try:
+        async with open_cluster(tmp_path) as store, running(store) as (coordinator, url):
+            begun = time.monotonic()
+            async with register(
+                "web", "h:1", coordinator=f"{silent_url},{url}", token=SERVICE_TOKEN
+            ) as registration:
+                assert time.monotonic() - begun < CALL_S_MAX
+                await registration.update(drain=True)
+                assert registration._session._coordinators.url == url, "it is asked first now"
+            await until(lambda: not instances(coordinator), "it left")
+    finally:
+        silent.close()
 
 
 async def test_it_goes_on_at_another_coordinator(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from octad.coordinator.store.interface import (
     KeyValue,
     LeaseExpired,
     ModRevisionIs,
+    NoneNewer,
     Operation,
     Outcome,
     Put,
@@ -132,6 +133,33 @@ class StoreConformance:
     ) -> None:
         await put(store, "a/empty")
         assert (await store.transact([compare], [])).succeeded is holds
+
+    async def test_a_compare_of_a_prefix_sees_what_was_put_below_it_and_nothing_else(
+        self, store: ConfigStore
+    ) -> None:
+        first = await put(store, "a/1")
+        second = await put(store, "a/2")
+        await put(store, "a")
+        await put(store, "a0")
+
+        async def none_newer(prefix: str, revision: int) -> bool:
+            compare = NoneNewer(prefix, Revision(revision))
+            return (await store.transact([compare], [])).succeeded
+
+        assert await none_newer("a/", second)
+        assert not await none_newer("a/", first)
+        assert await none_newer("b/", 0), "there is nothing"
+        assert not await none_newer("a", second), "not only keys with a slash"
+        await store.transact([], [Delete("a/2")])
+        assert await none_newer("a/", first), "what is deleted is not there"
+        last = await put(store, "a/2")
+        assert not await none_newer("a/", last - 1), "it came again"
+        outcome = await store.transact(
+            [NoneNewer("a/", last), ModRevisionIs("a/3", Revision(0))], [Put("a/3", b"")]
+        )
+        assert outcome.succeeded
+        again = await store.transact([NoneNewer("a/", last)], [Put("a/4", b"")])
+        assert not again.succeeded
 
     async def test_only_a_change_makes_a_revision(self, store: ConfigStore) -> None:
         revision = await put(store, "a/1", b"same")

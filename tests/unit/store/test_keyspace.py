@@ -16,6 +16,7 @@ from octad.coordinator.store.interface import (
     KeyValue,
     LeaseId,
     ModRevisionIs,
+    NoneNewer,
     Operation,
     Put,
     Revision,
@@ -35,6 +36,7 @@ operations = st.one_of(
 compares = st.one_of(
     st.builds(ModRevisionIs, keys, st.integers(0, 5).map(Revision)),
     st.builds(ValueIs, keys, values),
+    st.builds(NoneNewer, st.sampled_from(PREFIXES), st.integers(0, 5).map(Revision)),
 )
 transactions = st.tuples(
     st.lists(compares, max_size=1),
@@ -55,7 +57,11 @@ class Model:
         before = self.states[-1]
         for compare in compares:
             entry = before.get(compare.key)
-            if isinstance(compare, ModRevisionIs):
+            if isinstance(compare, NoneNewer):
+                below = [e for key, e in before.items() if key.startswith(compare.key)]
+                if any(e.mod_revision > compare.revision for e in below):
+                    return False
+            elif isinstance(compare, ModRevisionIs):
                 if (entry.mod_revision if entry else 0) != compare.revision:
                     return False
             elif entry is None or entry.value != compare.value:

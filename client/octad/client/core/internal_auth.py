@@ -139,6 +139,11 @@ def verify(
     window.admit(audience, nonce, int(timestamp), now_ms)
 
 
+def signed_at(authorization: str) -> int:
+    """The timestamp, in ms, of an Authorization header that was verified."""
+    return int(authorization.split(" ")[-3])
+
+
 def sign_answer(key: bytes, authorization: str, status: int, body: bytes) -> str:
     """The `ANSWER_MAC_HEADER` of the answer to the request that carried `authorization`."""
     text = f"answer\n{authorization}\n{status}\n{hashlib.sha256(body).hexdigest()}"

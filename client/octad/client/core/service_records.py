@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from typing import Annotated
 
 import msgspec
 
@@ -25,6 +26,7 @@ from octad.sharding.limits import (
 REGISTRATION_PURPOSE = "service-registration"
 SERVICES_PATH = "/cluster/v1/services"
 SESSIONS_PATH = "/cluster/v1/sessions"
+WriteNumber = Annotated[int, msgspec.Meta(ge=1)]
 HEALTHS = ("ok", "degraded", "failing")
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -50,29 +52,64 @@ class ServiceInstance(msgspec.Struct, frozen=True, kw_only=True):
     drain: bool = False
 
 
+class SessionRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Open a session that lives `ttl_s` past its last renewal.
+
+    `born` is what the session was told that this one is in the place of; 0: it is a new one.
+    """
+
+    ttl_s: float
+    born: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class SessionAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """`session` is the secret that all else is asked with; `born` its age, the lower the older."""
+
+    session: str
+    born: int
+
+
 class RegisterRequest(msgspec.Struct, frozen=True, kw_only=True):
     """`record` is a ServiceInstance, perhaps with fields of a newer version.
 
-    `session` is one that an earlier registration was given; None: a new one that lives `ttl_s`
-    past its last renewal.
+    `session` is one that was opened before; None: a new one that lives `ttl_s` past its last
+    renewal. `number` grows with each write of the session: one that comes late changes nothing.
     """
 
     record: msgspec.Raw
     session: str | None = None
+    number: WriteNumber | None = None
     ttl_s: float | None = None
 
 
 class RegisterAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """`revision`: watchers past it have seen the instance."""
+    """`revision`: watchers past it have seen the instance.
+
+    `superseded`: they have not, since a newer process at this address has its name.
+    """
 
     session: str
     revision: int
+    superseded: bool = False
 
 
 class WithdrawRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Take one instance away; only the session it lives by may."""
+    """Take one instance away; only the session it lives by may. `number` as in registering."""
 
     session: str
+    number: WriteNumber | None = None
+
+
+class RenewRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Keep the session alive, and say what of `instances` (`service/instance`) is not there."""
+
+    instances: tuple[str, ...] = ()
+
+
+class RenewAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """`superseded`: a newer process at the same address has these names."""
+
+    superseded: tuple[str, ...] = ()
 
 
 def check_ttl(ttl_s: float) -> None:

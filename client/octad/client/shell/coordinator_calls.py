@@ -6,6 +6,7 @@ it says the time), and their answers are checked. Reads are open to all and not 
 
 from __future__ import annotations
 
+import asyncio
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -24,6 +25,7 @@ from octad.client.shell.request_signer import SIGN_TRIES_MAX, RequestSigner
 
 CALL_S_MAX = 5.0
 CONNECT_S_MAX = 2.0
+NEXT_AFTER_S = 1.0  # A coordinator that has said nothing for this long may be frozen.
 _SERVER_ERROR = 500
 _VERSION_S_MAX = 1.0
 _VERSION_BYTES_MAX = 4096
@@ -34,12 +36,18 @@ class CoordinatorsUnreachable(Exception):
 
 
 class CallRefused(Exception):
-    """A coordinator decided against it. `passes`: waiting may help."""
+    """A coordinator decided against it. `passes`: waiting may help.
 
-    def __init__(self, code: str, reason: str, *, passes: bool = False) -> None:
+    `instances` are those that a session has lost, where that is the reason.
+    """
+
+    def __init__(
+        self, code: str, reason: str, *, passes: bool = False, instances: tuple[str, ...] = ()
+    ) -> None:
         super().__init__(reason)
         self.code = code
         self.passes = passes
+        self.instances = instances
 
 
 class Coordinators:
@@ -86,19 +94,46 @@ class Coordinators:
             await self._session.close()
 
     async def write(
-        self, method: str, path: str, body: bytes = b"", timeout_s: float = CALL_S_MAX
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        timeout_s: float = CALL_S_MAX,
+        next_after_s: float = NEXT_AFTER_S,
     ) -> bytes:
-        """The answer of the first one that decides; raises CallRefused, CoordinatorsUnreachable."""
-        failures = []
-        for _ in self._urls:
-            url = self.url
-            try:
-                return await self._write_at(url, method, path, body, timeout_s)
-            except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                failures.append(f"{url}: {str(error) or type(error).__name__}")
-            except (NotAuthentic, _NotNow) as error:
-                failures.append(f"{url}: {error}")
-            self.turn_to_next()
+        """The answer of the first one that decides; raises CallRefused, CoordinatorsUnreachable.
+
+        One that fails, or is silent for `next_after_s`, has the next one asked beside it. So it
+        must be something that may be done twice, and late.
+        """
+        failures = list[str]()
+        begin = self._position
+        waiting = [(begin + place) % len(self._urls) for place in range(len(self._urls))][::-1]
+        asked: dict[asyncio.Task[bytes], int] = {}
+        try:
+            while waiting or asked:
+                if waiting:
+                    position = waiting.pop()
+                    url = self._urls[position]
+                    asking = self._write_at(url, method, path, body, timeout_s)
+                    asked[asyncio.create_task(asking)] = position
+                done, _ = await asyncio.wait(
+                    asked,
+                    timeout=next_after_s if waiting else None,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                for task in done:
+                    position = asked.pop(task)
+                    why = _failure(task)
+                    if why is None:
+                        self._position = position
+                        return task.result()
+                    failures.append(f"{self._urls[position]}: {why}")
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+        self._position = begin + 1
         raise CoordinatorsUnreachable(f"no coordinator answers: {'; '.join(failures)}")
 
     async def _write_at(
@@ -115,13 +150,15 @@ class Coordinators:
                 continue
             if status >= _SERVER_ERROR:
                 raise _NotNow(refusal.reason)
-            raise CallRefused(refusal.code, refusal.reason, passes=refusal.passes)
+            lost = () if refusal.instances is msgspec.UNSET else refusal.instances
+            raise CallRefused(refusal.code, refusal.reason, passes=refusal.passes, instances=lost)
         raise _NotNow(refusal.reason)
 
     async def _send(
         self, url: str, method: str, path: str, body: bytes, timeout_s: float
     ) -> tuple[int, bytes]:
         assert self._token is not None, "writes need a token"
+        path = f"{path}?within={timeout_s:g}"  # Later, nobody waits for the answer any more.
         authorization = self._signers[url].sign(method, path, body)
         async with self.session().request(
             method,
@@ -169,6 +206,18 @@ async def is_etcd_at(session: aiohttp.ClientSession, url: str) -> bool:
 
 class _NotNow(Exception):
     """This coordinator cannot decide at the moment."""
+
+
+def _failure(asking: asyncio.Task[bytes]) -> str | None:
+    """Why a coordinator did not decide; None where it did, either way. Else raises."""
+    error = asking.exception()
+    if error is None or isinstance(error, CallRefused):
+        return None
+    if isinstance(error, (aiohttp.ClientError, OSError, TimeoutError)):
+        return str(error) or type(error).__name__
+    if isinstance(error, (NotAuthentic, _NotNow)):
+        return str(error)
+    raise error
 
 
 def _refusal(answer: bytes, status: int) -> RefusalMessage:

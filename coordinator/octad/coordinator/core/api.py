@@ -30,6 +30,10 @@ from octad.client.core.service_records import (
     SESSIONS_PATH,
     RegisterAnswer,
     RegisterRequest,
+    RenewAnswer,
+    RenewRequest,
+    SessionAnswer,
+    SessionRequest,
     WithdrawRequest,
 )
 from octad.client.core.status_document import STATUS_PATH, ClusterStatus
@@ -92,6 +96,7 @@ class Operation:
 
 
 _WAIT = Query("wait", "number", "seconds to wait for something new, up to 60")
+_WITHIN = Query("within", "number", "seconds, by the timestamp: later it is not done any more")
 _MIN_REVISION = Query(
     "min_revision", "integer", "show nothing older; from the revision of an answer or document"
 )
@@ -191,6 +196,7 @@ OPERATIONS = (
         RegisterAnswer,
         RegisterRequest,
         REGISTRATION_PURPOSE,
+        query=(_WITHIN,),
         refusals=(400, 409, 410, 503),
     ),
     Operation(
@@ -201,17 +207,30 @@ OPERATIONS = (
         dict,
         WithdrawRequest,
         REGISTRATION_PURPOSE,
-        refusals=(400, 410, 503),
+        query=(_WITHIN,),
+        refusals=(400, 409, 410, 503),
+    ),
+    Operation(
+        "open",
+        "POST",
+        SESSIONS_PATH,
+        "Open a session, without instances.",
+        SessionAnswer,
+        SessionRequest,
+        REGISTRATION_PURPOSE,
+        query=(_WITHIN,),
+        refusals=(400, 503),
     ),
     Operation(
         "renew",
         "POST",
         f"{SESSIONS_PATH}/{{session}}/renew",
-        "Keep the session's instances alive for another time to live.",
-        dict,
-        None,
+        "Keep the session alive for another time to live, and compare its instances.",
+        RenewAnswer,
+        RenewRequest,
         REGISTRATION_PURPOSE,
-        refusals=(410, 503),
+        query=(_WITHIN,),
+        refusals=(400, 410, 503),
     ),
     Operation(
         "end",
@@ -221,6 +240,7 @@ OPERATIONS = (
         dict,
         None,
         REGISTRATION_PURPOSE,
+        query=(_WITHIN,),
         refusals=(410, 503),
     ),
     Operation(

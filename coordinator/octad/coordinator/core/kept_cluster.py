@@ -46,6 +46,7 @@ _NOT_KEPT = (
     "filled-anew",
     "services/",
     "sessions/",
+    "claims/",
 )
 
 

@@ -16,7 +16,7 @@ _MEANINGS = {
     400: "not understood",
     401: "not signed with the cluster's key",
     409: "refused; the reason says why and what would do",
-    410: "the session has ended: register again",
+    410: "the session has ended, or has lost what the answer names: register again",
     412: "it may not go down now",
     503: "the configuration store does not answer, or what is asked for is not so",
 }

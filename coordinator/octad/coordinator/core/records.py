@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from octad.coordinator.store.interface import LeaseId, Revision
 from octad.sharding.ids import BucketId, NodeId, PoolId, ShardId, number_of, pool_of, shard_id
 
 ROOT = "octad/"
@@ -101,6 +102,13 @@ class LeaderRecord(msgspec.Struct, frozen=True):
     version: str
 
 
+class SessionRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`sessions/<lease, in hex>`: a session of services, under its lease."""
+
+    number: int = 0  # Of its newest write.
+    born: Revision = Revision(0)  # Of the session that it is in the place of; 0: of none.
+
+
 class StoreKeys:
     """The names of all keys of one cluster."""
 
@@ -117,6 +125,8 @@ class StoreKeys:
         self.runs = f"{self.prefix}runs/"
         self.reports = f"{self.prefix}reports/"
         self.services = f"{self.prefix}services/"
+        self.sessions = f"{self.prefix}sessions/"
+        self.claims = f"{self.prefix}claims/"
         self.last_bucket_id = f"{self.prefix}last-bucket-id"
         self.leader = f"{self.prefix}leader"
         self.filled_anew = f"{self.prefix}filled-anew"
@@ -157,6 +167,16 @@ class StoreKeys:
 
     def service(self, service: str, instance: str) -> str:
         return f"{self.services}{service}/{instance}"
+
+    def session(self, lease: LeaseId) -> str:
+        return f"{self.sessions}{lease:x}"
+
+    def claims_of(self, name: str) -> str:
+        """A prefix: of the sessions that had the name (`service/instance`) before."""
+        return f"{self.claims}{name}/"
+
+    def claim(self, name: str, lease: LeaseId) -> str:
+        return f"{self.claims_of(name)}{lease:x}"
 
     def access_key(self, access_key: str) -> str:
         return f"{self.access_keys}{access_key}"

@@ -53,6 +53,7 @@ from octad.coordinator.shell.joining_reach import check_reach, is_there
 from octad.coordinator.shell.leadership import Leadership
 from octad.coordinator.shell.metrics import CoordinatorMetrics
 from octad.coordinator.shell.placement import Placement
+from octad.coordinator.shell.relisting import Relisting
 from octad.coordinator.shell.service_registry import ServiceRegistry
 from octad.coordinator.shell.shard_recovery import ShardRecovery
 from octad.coordinator.shell.store_versions import StoreVersions
@@ -127,6 +128,9 @@ class Coordinator:
         self.changed = ChangeSignal()  # Of anything that `status` or the map shows.
         self.feed = ClusterFeed(store, self._keys)
         self.registry = ServiceRegistry(store, self._keys, config.token)
+        self._relisting = Relisting(
+            store, self._keys, self.registry, lambda: self.feed.history.entries
+        )
         self.metrics = CoordinatorMetrics(lambda: coordinator_gauges(self))
         self._wake = asyncio.Event()
         self._mirror = ClusterMirror(store, self._keys, self._on_change)
@@ -148,6 +152,7 @@ class Coordinator:
         self.feed.start()
         await asyncio.gather(self._mirror.start(), self._leader.start(), self.placement.start())
         await self.reports.start()
+        await self._relisting.start()
         self._leadership.start()
         self._store_versions.start()
         self._duties = start_background(self._do_duties(), "the leader's duties")
@@ -164,6 +169,7 @@ class Coordinator:
         await self._store_versions.stop()
         await self.placement.stop()
         await self.reports.stop()
+        await self._relisting.stop()
         await self._leadership.stop()
         await self.feed.stop()
         await self._mirror.stop()

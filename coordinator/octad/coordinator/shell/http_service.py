@@ -22,6 +22,7 @@ from octad.client.core.internal_auth import (
     NotAuthentic,
     SignAgain,
     sign_answer,
+    signed_at,
     verify,
 )
 from octad.client.core.service_records import (
@@ -38,6 +39,7 @@ from octad.coordinator.core.admission import JoinRefused
 from octad.coordinator.core.api import HEALTH_PATH, OPENAPI_PATH, OPERATIONS
 from octad.coordinator.core.cluster_view import BadRecord
 from octad.coordinator.core.join_messages import AUTH_PURPOSE, RefusalMessage
+from octad.coordinator.core.registrations import InstanceTaken, LateWrite
 from octad.coordinator.shell.cluster_feed import FutureRevision, NotAsNew
 from octad.coordinator.shell.coordinator import Coordinator
 from octad.coordinator.shell.http_answers import BadParameter, json_answer
@@ -49,7 +51,7 @@ from octad.coordinator.shell.http_watches import (
 )
 from octad.coordinator.shell.http_writes import HttpWrites
 from octad.coordinator.shell.placement_routes import PlacementRoutes
-from octad.coordinator.shell.service_registry import InstanceTaken, SessionGone
+from octad.coordinator.shell.service_registry import InstancesLost, OtherSession, SessionGone
 from octad.coordinator.store.interface import StoreUnavailable
 from octad.sharding.limits import CONTROL_CONNECTIONS_MAX
 
@@ -61,6 +63,9 @@ _STORE_S_MAX = 4.0
 _SHUTDOWN_S = 2.0
 _ALWAYS = (HEALTH_PATH, OPENAPI_PATH)  # Whether or not the store was ever heard.
 _REGISTRATION_PATHS = (f"{SERVICES_PATH}/", f"{SESSIONS_PATH}/")
+_WITHIN = "within"  # In the query: for how many seconds the one who asks waits for the answer.
+_TCP_STATE = getattr(socket, "TCP_INFO", None)  # Its first byte, on Linux.
+_TCP_ESTABLISHED = 1
 # What goes wrong, as (status, code, whether waiting may help); the message is the reason.
 _REFUSALS: dict[type[Exception], tuple[int, str, bool]] = {
     msgspec.DecodeError: (400, "bad-request", False),
@@ -68,6 +73,8 @@ _REFUSALS: dict[type[Exception], tuple[int, str, bool]] = {
     FutureRevision: (400, "bad-request", False),
     BadRegistration: (400, "bad-registration", False),
     InstanceTaken: (409, "instance-taken", True),
+    LateWrite: (409, "late", False),
+    OtherSession: (409, "other-session", False),
     SessionGone: (410, "session-gone", False),
     BadRecord: (500, "bad-record", False),
     StoreUnavailable: (503, "store-unavailable", True),
@@ -75,6 +82,10 @@ _REFUSALS: dict[type[Exception], tuple[int, str, bool]] = {
     NotAsNew: (503, "not-as-new", True),
     TooManyWatchers: (503, "too-many-watchers", True),
 }
+
+
+class _HasLeft(Exception):
+    """Whoever sent the request has closed the connection."""
 
 
 class HttpService:
@@ -157,7 +168,7 @@ class HttpService:
 
     def _key_of(self, request: web.Request) -> bytes:
         """By where it goes, so that a service's key opens nothing else."""
-        if request.path.startswith(_REGISTRATION_PATHS):
+        if _registers(request):
             return self._registration_key
         return self._join_key
 
@@ -177,17 +188,42 @@ class HttpService:
                 self._window,
                 self._clock.now_ms(),
             )
+            self._check_still_wanted(request)
         except SignAgain as error:
             return self._refusal(
                 401, error.code, str(error), now_ms=error.now_ms, audience=error.audience
             )
         except NotAuthentic as error:
             return self._refusal(401, "not-authentic", str(error))
+        except BadParameter as error:
+            return self._refusal(400, "bad-request", str(error))
         except TimeoutError:
             return self._refusal(408, "too-slow", "the body did not arrive in time")
+        except _HasLeft:
+            return self._refusal(408, "too-slow", "nobody waits for the answer any more")
         except web.HTTPRequestEntityTooLarge:
             return self._refusal(413, "too-large", f"at most {REQUEST_BYTES_MAX} bytes")
         return None
+
+    def _check_still_wanted(self, request: web.Request) -> None:
+        """A coordinator that was frozen does not do what nobody waits for any more.
+
+        Raises SignAgain, _HasLeft, BadParameter. What passes here and is late all the same
+        changes nothing: every write compares its session's number in the store.
+        """
+        if has_left(request.transport):
+            raise _HasLeft
+        text = request.query.get(_WITHIN)
+        if text is None:  # Another octad's, or somebody else's, who does not say.
+            return
+        try:
+            within_ms = 1000 * float(text)
+        except ValueError:
+            raise BadParameter(f"{_WITHIN}={text[:80]}: seconds") from None
+        signed_ms, now_ms = signed_at(request.headers[AUTHORIZATION_HEADER]), self._clock.now_ms()
+        if not abs(now_ms - signed_ms) <= within_ms:
+            reason = f"the request was for {text[:80]} s, and its timestamp is further away"
+            raise SignAgain("timestamp", reason, self._window.audience, now_ms)
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
@@ -196,6 +232,8 @@ class HttpService:
             return await _in_time(request, handler)
         except JoinRefused as error:
             return self._refusal(409, error.code, error.reason, passes=error.passes)
+        except InstancesLost as error:
+            return self._refusal(410, "lost", str(error), instances=error.instances)
         except web.HTTPException as error:  # No such path, or no such method for it.
             return self._refusal(error.status, error.reason.lower().replace(" ", "-"), error.reason)
         except tuple(_REFUSALS) as error:
@@ -212,6 +250,7 @@ class HttpService:
         passes: bool = False,
         now_ms: int | None = None,
         audience: str | None = None,
+        instances: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET,
     ) -> web.Response:
         message = RefusalMessage(
             code=code,
@@ -220,13 +259,18 @@ class HttpService:
             passes=passes,
             now_ms=now_ms,
             audience=audience,
+            instances=instances,
         )
         return json_answer(message, status=status)
 
 
+def _registers(request: web.Request) -> bool:
+    return f"{request.path}/".startswith(_REGISTRATION_PATHS)
+
+
 async def _in_time(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Raises StoreUnavailable before who asks to register, or to renew, has lost patience."""
-    if request.method in ("GET", "HEAD") or not request.path.startswith(_REGISTRATION_PATHS):
+    if request.method in ("GET", "HEAD") or not _registers(request):
         return await handler(request)
     try:
         async with asyncio.timeout(_STORE_S_MAX):
@@ -235,3 +279,18 @@ async def _in_time(request: web.Request, handler: Handler) -> web.StreamResponse
         raise StoreUnavailable(
             f"the configuration store has not answered for {_STORE_S_MAX:.0f} s"
         ) from error
+
+
+def has_left(transport: asyncio.BaseTransport | None) -> bool:
+    """Whether the other side has closed the connection.
+
+    The kernel knows before the loop does: after a freeze the request and the end of its connection
+    are there together, and the request is read first.
+    """
+    if transport is None or transport.is_closing():
+        return True
+    connection = transport.get_extra_info("socket")
+    if _TCP_STATE is None or connection is None:
+        return False
+    state: bytes = connection.getsockopt(socket.IPPROTO_TCP, _TCP_STATE, 1)
+    return state[0] != _TCP_ESTABLISHED

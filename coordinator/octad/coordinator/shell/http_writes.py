@@ -9,7 +9,12 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from octad.client.core.internal_auth import AUTHORIZATION_HEADER
-from octad.client.core.service_records import RegisterRequest, WithdrawRequest
+from octad.client.core.service_records import (
+    RegisterRequest,
+    RenewRequest,
+    SessionRequest,
+    WithdrawRequest,
+)
 from octad.coordinator.core.join_messages import SEAL_PURPOSE, JoinMessage, JoinRequest
 from octad.coordinator.core.recovery_messages import RecoverRequest
 from octad.coordinator.core.sealing import NONCE_BYTES, seal
@@ -29,6 +34,7 @@ class HttpWrites:
             "recover": self._recover,
             "register": self._register,
             "withdraw": self._withdraw,
+            "open": self._open,
             "renew": self._renew,
             "end": self._end,
         }
@@ -67,13 +73,20 @@ class HttpWrites:
     async def _withdraw(self, request: web.Request) -> web.Response:
         question = msgspec.json.decode(await request.read(), type=WithdrawRequest)
         await self._coordinator.registry.withdraw(
-            request.match_info["service"], request.match_info["instance"], question.session
+            request.match_info["service"], request.match_info["instance"], question
         )
         return json_answer({})
 
+    async def _open(self, request: web.Request) -> web.Response:
+        wanted = msgspec.json.decode(await request.read(), type=SessionRequest)
+        return json_answer(await self._coordinator.registry.open_session(wanted))
+
     async def _renew(self, request: web.Request) -> web.Response:
-        await self._coordinator.registry.renew(request.match_info["session"])
-        return json_answer({})
+        """Without a body it is an older SDK's, which does not say what it renews."""
+        body = await request.read()
+        question = msgspec.json.decode(body, type=RenewRequest) if body else RenewRequest()
+        answer = await self._coordinator.registry.renew(request.match_info["session"], question)
+        return json_answer(answer)
 
     async def _end(self, request: web.Request) -> web.Response:
         await self._coordinator.registry.end(request.match_info["session"])

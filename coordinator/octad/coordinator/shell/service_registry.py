@@ -1,15 +1,18 @@
 """Registrations of services, as keys under leases of the configuration store.
 
 A session is a lease: whoever renews it keeps all instances alive that were registered with it, and
-any coordinator can renew it, since nothing of it is kept here. An instance's name belongs to one
-session at a time; a process that starts again at the same address takes its own name back at once.
+any coordinator can renew it, since nothing of it is kept here. What it is called is its secret: who
+can name it may write for it. What a write comes to is decided in `core/registrations.py`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from typing import TypeVar
 
 import msgspec
 
@@ -18,27 +21,44 @@ from octad.client.core.service_records import (
     BadRegistration,
     RegisterAnswer,
     RegisterRequest,
+    RenewAnswer,
+    RenewRequest,
     ServiceInstance,
+    SessionAnswer,
+    SessionRequest,
+    WithdrawRequest,
     check_instance,
     check_ttl,
     kept_record,
 )
-from octad.coordinator.core.records import StoreKeys
+from octad.coordinator.core.records import SessionRecord, StoreKeys
+from octad.coordinator.core.registrations import (
+    Change,
+    InstanceTaken,
+    Place,
+    Seen,
+    age,
+    registering,
+    relisting,
+    renewed,
+    withdrawing,
+)
 from octad.coordinator.store.interface import (
     ConfigStore,
-    Delete,
     KeyValue,
     LeaseExpired,
     LeaseId,
-    ModRevisionIs,
     Put,
     Revision,
     StoreUnavailable,
 )
+from octad.sharding.limits import SERVICE_INSTANCES_MAX
 
 TTL_S_DEFAULT = 30.0
 _ATTEMPTS = 5
 _MAC_DIGITS = 32
+
+_Which = TypeVar("_Which")
 
 log = logging.getLogger(__name__)
 
@@ -47,61 +67,113 @@ class SessionGone(Exception):
     """The session ended, or never was one: register again."""
 
 
-class InstanceTaken(Exception):
-    """Another live process has this name. It passes when that one ends."""
+class InstancesLost(Exception):
+    """The session lives, but these instances (`service/instance`) are not there: register them."""
+
+    def __init__(self, instances: Iterable[str]) -> None:
+        self.instances = tuple(instances)
+        super().__init__(f"no longer registered: {', '.join(self.instances)}")
+
+
+class OtherSession(Exception):
+    """The instance is another session's: only that one may take it away."""
 
 
 class ServiceRegistry:
-    """Writes `services/<service>/<instance>`. All methods raise StoreUnavailable."""
+    """Writes `services/`, `sessions/`, `claims/`. All methods raise StoreUnavailable."""
 
     def __init__(self, store: ConfigStore, keys: StoreKeys, token: JoinToken) -> None:
         self._store = store
         self._keys = keys
         self._session_key = token.key_for("service-sessions")
 
+    async def open_session(self, request: SessionRequest) -> SessionAnswer:
+        """One without instances; raises BadRegistration. Who does not hear of it lets it end."""
+        lease, since = await self._new_session(request.ttl_s, request.born)
+        return SessionAnswer(session=self._session_of(lease), born=since)
+
     async def register(
         self, service: str, instance: str, request: RegisterRequest
     ) -> RegisterAnswer:
-        """Returns once it is there; raises BadRegistration, InstanceTaken, SessionGone."""
+        """Returns once it is there, or superseded.
+
+        Raises BadRegistration, InstanceTaken, LateWrite, SessionGone.
+        """
         record, value = self._checked(service, instance, request)
         if request.session is not None:
             lease = self._lease_of(request.session)
-            return await self._put(record, value, lease)
+            return await self._register(record, value, lease, request.number)
         ttl_s = TTL_S_DEFAULT if request.ttl_s is None else request.ttl_s
-        check_ttl(ttl_s)
-        lease = await self._store.grant_lease(ttl_s)
+        lease, _ = await self._new_session(ttl_s, 0)
         try:
-            return await self._put(record, value, lease)
-        except (InstanceTaken, SessionGone):
+            return await self._register(record, value, lease, request.number)
+        except InstanceTaken:
             with suppress(StoreUnavailable):  # It ends by itself then.
                 await self._store.revoke_lease(lease)
             raise
 
-    async def renew(self, session: str) -> None:
-        """Raises SessionGone."""
+    async def renew(self, session: str, request: RenewRequest) -> RenewAnswer:
+        """Compares, too, whether the instances are there; raises SessionGone, InstancesLost."""
+        lease = self._lease_of(session)
+        if len(request.instances) > SERVICE_INSTANCES_MAX:
+            raise BadRegistration(f"a session has at most {SERVICE_INSTANCES_MAX} instances")
         try:
-            await self._store.keep_alive(self._lease_of(session))
+            await self._store.keep_alive(lease)
         except LeaseExpired as error:
             raise SessionGone(f"session {session} has ended: register again") from error
+        names = await self._read({name: self._keys.services + name for name in request.instances})
+        leases = {entry.lease for entry in names.values() if entry is not None}
+        if leases <= {lease} and None not in names.values():
+            return RenewAnswer()
+        sessions = await self._read({each: self._keys.session(each) for each in {lease, *leases}})
+        claims = await self._read({name: self._keys.claim(name, lease) for name in names})
+        lost, superseded = renewed(lease, sessions[lease], names, claims, sessions)
+        if lost:
+            raise InstancesLost(lost)
+        return RenewAnswer(superseded=tuple(superseded))
 
     async def end(self, session: str) -> None:
         """All its instances leave now; one that has ended is fine."""
         await self._store.revoke_lease(self._lease_of(session))
 
-    async def withdraw(self, service: str, instance: str, session: str) -> None:
-        """One instance leaves now, if it is this session's."""
-        lease = self._lease_of(session)
-        key = self._keys.service(service, instance)
+    async def withdraw(self, service: str, instance: str, request: WithdrawRequest) -> None:
+        """The session lets go of one instance; raises LateWrite, OtherSession, SessionGone."""
+        place = self._place(self._lease_of(request.session), service, instance)
         for _ in range(_ATTEMPTS):
-            entry = await self._store.get(key)
-            if entry is None or entry.lease != lease:
+            seen = await self._see(place)
+            if seen.is_done(request.number):
                 return
-            outcome = await self._store.transact(
-                [ModRevisionIs(key, entry.mod_revision)], [Delete(key)]
-            )
+            if not await self._carry_out(seen, withdrawing(seen, request.number)):
+                continue
+            if seen.name is not None and not seen.is_listed and not seen.has_claim:
+                raise OtherSession(f"instance {instance} of {service} is another session's")
+            return
+        raise StoreUnavailable(f"{place.name} keeps being changed by somebody else")
+
+    async def relist(self, name: str) -> None:
+        """If nobody has `service/instance`, the newest of the superseded has it from now on."""
+        claims = await self._store.range(self._keys.claims_of(name))
+        leases = {entry.lease for entry in claims.entries}
+        sessions = await self._read({lease: self._keys.session(lease) for lease in leases})
+        change = relisting(self._keys.services + name, claims, sessions)
+        if change is None:
+            return
+        with suppress(LeaseExpired):  # Then its claim goes, too.
+            outcome = await self._store.transact(change.compares, change.operations)
             if outcome.succeeded:
-                return
-        raise StoreUnavailable(f"{key} keeps being changed by somebody else")
+                log.info("%s is free: who had it before is listed again", name)
+
+    async def _new_session(self, ttl_s: float, told_born: int) -> tuple[LeaseId, Revision]:
+        """Its lease and age."""
+        check_ttl(ttl_s)
+        lease = await self._store.grant_lease(ttl_s)
+        record = SessionRecord(born=Revision(told_born))
+        key = self._keys.session(lease)
+        try:
+            outcome = await self._store.transact([], [Put(key, msgspec.json.encode(record), lease)])
+        except LeaseExpired as error:
+            raise StoreUnavailable(f"it took longer than {ttl_s:g} s") from error
+        return lease, age(record, outcome.revision)
 
     def _checked(
         self, service: str, instance: str, request: RegisterRequest
@@ -119,23 +191,53 @@ class ServiceRegistry:
         check_instance(record)
         return record, kept_record(sent, record)
 
-    async def _put(self, record: ServiceInstance, value: bytes, lease: LeaseId) -> RegisterAnswer:
-        key = self._keys.service(record.service, record.instance)
-        known: KeyValue | None = None
+    async def _register(
+        self, record: ServiceInstance, value: bytes, lease: LeaseId, number: int | None
+    ) -> RegisterAnswer:
+        place = self._place(lease, record.service, record.instance)
         for _ in range(_ATTEMPTS):
-            revision = known.mod_revision if known else Revision(0)
-            try:
-                outcome = await self._store.transact(
-                    [ModRevisionIs(key, revision)], [Put(key, value, lease)]
-                )
-            except LeaseExpired as error:
+            seen = await self._see(place)
+            if seen.is_done(number):
+                assert seen.session is not None, "it holds the number"
+                return self._answer(lease, seen.session.mod_revision, listed=seen.is_listed)
+            change = registering(seen, record, value, number)
+            revision = await self._carry_out(seen, change)
+            if revision is not None:
+                listed = any(operation.key == place.name for operation in change.operations)
+                return self._answer(lease, revision, listed=listed)
+        raise StoreUnavailable(f"{place.name} keeps being changed by somebody else")
+
+    async def _see(self, place: Place) -> Seen:
+        session, name, claims = await asyncio.gather(
+            self._store.get(place.session),
+            self._store.get(place.name),
+            self._store.range(place.claims),
+        )
+        holder = session
+        if name is not None and name.lease != place.lease:
+            holder = await self._store.get(self._keys.session(name.lease))
+        return Seen(place, session, name, holder, claims)
+
+    async def _carry_out(self, seen: Seen, change: Change) -> Revision | None:
+        """The revision; None when somebody was faster: look again. Raises SessionGone."""
+        try:
+            outcome = await self._store.transact(change.compares, change.operations)
+        except LeaseExpired as error:
+            if seen.session is None:
                 raise SessionGone("the session has ended: register again") from error
-            if outcome.succeeded:
-                return RegisterAnswer(session=self._session_of(lease), revision=outcome.revision)
-            known = await self._store.get(key)
-            if known is not None and known.lease != lease:
-                _check_same_process(record, known)
-        raise StoreUnavailable(f"{key} keeps being changed by somebody else")
+            return None  # Its own, or the one of who had the name.
+        return outcome.revision if outcome.succeeded else None
+
+    async def _read(self, keys: Mapping[_Which, str]) -> dict[_Which, KeyValue | None]:
+        entries = await asyncio.gather(*map(self._store.get, keys.values()))
+        return dict(zip(keys, entries, strict=True))
+
+    def _place(self, lease: LeaseId, service: str, instance: str) -> Place:
+        return Place.of(self._keys, lease, service, instance)
+
+    def _answer(self, lease: LeaseId, revision: Revision, *, listed: bool) -> RegisterAnswer:
+        session = self._session_of(lease)
+        return RegisterAnswer(session=session, revision=revision, superseded=not listed)
 
     def _session_of(self, lease: LeaseId) -> str:
         return f"{lease:x}-{self._mac(f'{lease:x}')}"
@@ -149,17 +251,3 @@ class ServiceRegistry:
 
     def _mac(self, lease: str) -> str:
         return hmac.digest(self._session_key, lease.encode(), "sha256").hex()[:_MAC_DIGITS]
-
-
-def _check_same_process(record: ServiceInstance, known: KeyValue) -> None:
-    """An address has one process: whoever has it now may take over what it had before."""
-    try:
-        other = msgspec.json.decode(known.value, type=ServiceInstance)
-    except msgspec.DecodeError:
-        return  # Nobody can be using what nobody can read.
-    if other.address != record.address:
-        raise InstanceTaken(
-            f"instance {record.instance} of {record.service} is live at {other.address}, this one "
-            f"is {record.address}: give each process a name of its own, "
-            "or wait until the other's time to live is over"
-        )

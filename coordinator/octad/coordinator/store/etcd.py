@@ -36,6 +36,7 @@ from octad.coordinator.store.interface import (
     LeaseId,
     Listing,
     ModRevisionIs,
+    NoneNewer,
     Operation,
     Outcome,
     Put,
@@ -315,6 +316,15 @@ def _compare(compare: Compare) -> Message:
             target=rpc.Compare.MOD,
             key=key,
             mod_revision=compare.revision,
+        )
+    if isinstance(compare, NoneNewer):  # Of all keys of a range; etcd takes none for one at 0.
+        first, range_end = _range_of(compare.key)
+        return rpc.Compare(
+            result=rpc.Compare.LESS,
+            target=rpc.Compare.MOD,
+            key=first,
+            range_end=range_end,
+            mod_revision=compare.revision + 1,
         )
     return rpc.Compare(
         result=rpc.Compare.EQUAL, target=rpc.Compare.VALUE, key=key, value=compare.value

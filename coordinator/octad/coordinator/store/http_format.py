@@ -21,6 +21,7 @@ from octad.coordinator.store.interface import (
     EventBatch,
     LeaseId,
     ModRevisionIs,
+    NoneNewer,
     Operation,
     Put,
     Revision,
@@ -53,11 +54,15 @@ class GetQuestion(msgspec.Struct, frozen=True):
 
 
 class CompareWire(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A ValueIs where there is a value, else a ModRevisionIs."""
+    """A ValueIs where there is a value; a NoneNewer where it says so; else a ModRevisionIs.
+
+    A server that does not know `none_newer` refuses the transaction: a prefix is no key.
+    """
 
     key: str
     revision: Revision = Revision(0)
     value: bytes | None = None
+    none_newer: bool = False
 
 
 class OperationWire(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -110,7 +115,9 @@ def transact_question(
         tuple(
             CompareWire(compare.key, value=compare.value)
             if isinstance(compare, ValueIs)
-            else CompareWire(compare.key, compare.revision)
+            else CompareWire(
+                compare.key, compare.revision, none_newer=isinstance(compare, NoneNewer)
+            )
             for compare in compares
         ),
         tuple(
@@ -125,9 +132,9 @@ def transact_question(
 def transaction_of(question: TransactQuestion) -> tuple[list[Compare], list[Operation]]:
     """The inverse of `transact_question`."""
     compares: list[Compare] = [
-        ModRevisionIs(wire.key, wire.revision)
-        if wire.value is None
-        else ValueIs(wire.key, wire.value)
+        ValueIs(wire.key, wire.value)
+        if wire.value is not None
+        else (NoneNewer if wire.none_newer else ModRevisionIs)(wire.key, wire.revision)
         for wire in question.compares
     ]
     operations: list[Operation] = [

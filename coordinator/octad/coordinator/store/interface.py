@@ -67,6 +67,14 @@ class ValueIs:
 
 
 @dataclass(frozen=True, slots=True)
+class NoneNewer:
+    """Compare: no key that begins with `key` was put after `revision`; deletions do not count."""
+
+    key: str
+    revision: Revision
+
+
+@dataclass(frozen=True, slots=True)
 class Put:
     """Operation: set `key`, alive for as long as `lease` is (0: until deleted)."""
 
@@ -82,7 +90,7 @@ class Delete:
     key: str
 
 
-Compare = ModRevisionIs | ValueIs
+Compare = ModRevisionIs | ValueIs | NoneNewer
 Operation = Put | Delete
 
 

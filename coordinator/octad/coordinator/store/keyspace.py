@@ -25,6 +25,7 @@ from octad.coordinator.store.interface import (
     LeaseId,
     Listing,
     ModRevisionIs,
+    NoneNewer,
     Operation,
     Outcome,
     Put,
@@ -202,6 +203,10 @@ class Staging:
         return self._staged[key] if key in self._staged else self.published.get(key)
 
     def _holds(self, compare: Compare) -> bool:
+        if isinstance(compare, NoneNewer):
+            keys = (k for k in (*self.published, *self._staged) if k.startswith(compare.key))
+            entries = map(self._get, keys)
+            return all(e is None or e.mod_revision <= compare.revision for e in entries)
         entry = self._get(compare.key)
         if isinstance(compare, ModRevisionIs):
             return (entry.mod_revision if entry else 0) == compare.revision

@@ -1,144 +1,20 @@
-"""A process and its services, registered for as long as the process lives.
-
-A session keeps itself alive: it renews twice in its time to live, at whichever coordinator answers,
-so that half of it is left for trying again; and it registers everything again when the cluster has
-lost it (the configuration store came back without it, or was away for longer than that).
-"""
+"""A process and its services, registered for as long as the process lives."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import random
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import msgspec
 
-from octad.client.core.service_records import (
-    SERVICES_PATH,
-    SESSIONS_PATH,
-    RegisterAnswer,
-    RegisterRequest,
-    ServiceInstance,
-    WithdrawRequest,
-    check_instance,
-    check_ttl,
-)
+from octad.client.core.own_instances import InstanceState
+from octad.client.core.service_records import ServiceInstance, check_instance, check_ttl
 from octad.client.core.service_token import ServiceToken, decode_service_token
-from octad.client.shell.coordinator_calls import (
-    CallRefused,
-    Coordinators,
-    CoordinatorsUnreachable,
-)
+from octad.client.shell.coordinator_calls import Coordinators
+from octad.client.shell.membership.session import OnEvent, Session
 
 TTL_S_DEFAULT = 30.0
-RENEWALS_PER_TTL = 2
-RETRY_S = 0.5
-LEAVE_S_MAX = 2.0
-
-log = logging.getLogger(__name__)
-
-
-class Session:
-    """Made by `open_session`: instances that live and end together."""
-
-    def __init__(self, coordinators: Coordinators, ttl_s: float) -> None:
-        self.ttl_s = ttl_s
-        self._coordinators = coordinators
-        self._id: str | None = None
-        self._instances: dict[tuple[str, str], ServiceInstance] = {}
-        self._changing = asyncio.Lock()
-
-    async def register(self, record: ServiceInstance) -> int:
-        """Register, or change what an instance says of itself; the revision that shows it.
-
-        Raises BadRegistration, CallRefused (another process has the name), CoordinatorsUnreachable.
-        """
-        check_instance(record)
-        async with self._changing:
-            try:
-                revision = await self._put(record)
-            except CallRefused as error:
-                if error.code != "session-gone":
-                    raise
-                await self._register_all_again()
-                revision = await self._put(record)
-            self._instances[record.service, record.instance] = record
-            return revision
-
-    async def withdraw(self, service: str, instance: str) -> None:
-        """Take one instance away; the others stay."""
-        async with self._changing:
-            if self._instances.pop((service, instance), None) is None or self._id is None:
-                return
-            body = msgspec.json.encode(WithdrawRequest(session=self._id))
-            with suppress(CallRefused):  # Gone with its session.
-                await self._coordinators.write(
-                    "DELETE", f"{SERVICES_PATH}/{service}/{instance}", body
-                )
-
-    async def keep_alive(self) -> None:
-        """Until cancelled."""
-        interval_s = self.ttl_s / RENEWALS_PER_TTL
-        wait_s = interval_s * random.uniform(0.3, 1.0)  # Not all at once after a common start.
-        while True:
-            await asyncio.sleep(wait_s * random.uniform(0.9, 1.0))
-            try:
-                async with self._changing:
-                    await self._renew(interval_s)
-                wait_s = interval_s
-            except (CoordinatorsUnreachable, CallRefused) as error:
-                log.warning("the registration is not renewed: %s", error)
-                wait_s = min(RETRY_S, interval_s)
-
-    async def leave(self) -> None:
-        """Watchers see it now, not when the time to live is over."""
-        if self._id is None:
-            return
-        try:
-            async with asyncio.timeout(LEAVE_S_MAX):
-                await self._coordinators.write("DELETE", f"{SESSIONS_PATH}/{self._id}")
-        except (CoordinatorsUnreachable, CallRefused, TimeoutError) as error:
-            log.info("the registration ends by itself: %s", error)
-
-    async def _renew(self, timeout_s: float) -> None:
-        if self._id is not None:
-            try:
-                await self._coordinators.write(
-                    "POST",
-                    f"{SESSIONS_PATH}/{self._id}/renew",
-                    timeout_s=max(1.0, timeout_s / self._coordinators.count),
-                )
-                return
-            except CallRefused as error:
-                if error.code != "session-gone":
-                    raise
-        await self._register_all_again()
-
-    async def _register_all_again(self) -> None:
-        log.warning("the cluster has lost this registration: registering again")
-        self._id = None
-        refused: CallRefused | None = None
-        for record in list(self._instances.values()):
-            try:
-                await self._put(record)
-            except CallRefused as error:
-                refused = error
-        if refused is not None:
-            raise refused
-
-    async def _put(self, record: ServiceInstance) -> int:
-        request = RegisterRequest(
-            record=msgspec.Raw(msgspec.json.encode(record)),
-            session=self._id,
-            ttl_s=self.ttl_s if self._id is None else None,
-        )
-        path = f"{SERVICES_PATH}/{record.service}/{record.instance}"
-        body = await self._coordinators.write("PUT", path, msgspec.json.encode(request))
-        answer = msgspec.json.decode(body, type=RegisterAnswer)
-        self._id = answer.session
-        return answer.revision
 
 
 class Registration:
@@ -148,6 +24,11 @@ class Registration:
         self.record = record
         self._session = session
 
+    @property
+    def state(self) -> InstanceState:
+        """ "listed", "superseded" by a newer process at its address, or "lost" for the moment."""
+        return self._session.state(self.record.service, self.record.instance)
+
     async def update(
         self,
         *,
@@ -156,7 +37,10 @@ class Registration:
         weight: float | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> None:
-        """Say something else of the instance; None: as before."""
+        """Say something else of the instance; None: as before.
+
+        Where it raises, the instance is as before, or soon is again. Raises as `register` does.
+        """
         changes = {"health": health, "drain": drain, "weight": weight, "labels": labels}
         told = {name: value for name, value in changes.items() if value is not None}
         record = msgspec.structs.replace(self.record, **told)
@@ -166,26 +50,36 @@ class Registration:
 
 @asynccontextmanager
 async def open_session(
-    coordinator: str, token: str | ServiceToken, *, ttl_s: float = TTL_S_DEFAULT
+    coordinator: str,
+    token: str | ServiceToken,
+    *,
+    ttl_s: float = TTL_S_DEFAULT,
+    on_event: OnEvent | None = None,
 ) -> AsyncIterator[Session]:
     """A session that keeps itself alive for the time of the block; leaving it withdraws all.
 
-    `coordinator`: URLs separated by commas. Raises ValueError for what makes no sense.
+    `coordinator`: URLs separated by commas. `on_event` is told when an instance is lost, superseded
+    or listed again. Raises ValueError for what makes no sense.
     """
     check_ttl(ttl_s)
     decoded = decode_service_token(token) if isinstance(token, str) else token
     coordinators = Coordinators(coordinator, decoded)
-    session = Session(coordinators, ttl_s)
-    renewing = asyncio.create_task(session.keep_alive(), name="registration")
+    session = Session(coordinators, ttl_s, on_event)
+    keeping = [
+        asyncio.create_task(session.keep_alive(), name="registration"),
+        asyncio.create_task(session.keep_settled(), name="registration-settling"),
+    ]
     try:
         yield session
     finally:
-        renewing.cancel()
-        await asyncio.wait([renewing])
+        for task in keeping:
+            task.cancel()
+        await asyncio.wait(keeping)
         await session.leave()
         await coordinators.close()
-        if not renewing.cancelled():
-            renewing.result()  # It died of a bug: do not hide it.
+        for task in keeping:
+            if not task.cancelled():
+                task.result()  # It died of a bug: do not hide it.
 
 
 @asynccontextmanager
@@ -201,11 +95,13 @@ async def register(
     weight: float = 1.0,
     version: str = "",
     labels: Mapping[str, str] | None = None,
+    on_event: OnEvent | None = None,
 ) -> AsyncIterator[Registration]:
     """Be there as an instance of `service` for the time of the block.
 
-    `instance` is the address unless named. Raises BadRegistration, CallRefused (another process has
-    the name), CoordinatorsUnreachable.
+    `instance` is the address unless named. Of several processes at one address the newest is
+    listed. Raises BadRegistration, CallRefused (another process has the name),
+    CoordinatorsUnreachable.
     """
     record = ServiceInstance(
         service=service,
@@ -217,6 +113,7 @@ async def register(
         labels=dict(labels or {}),
     )
     check_instance(record)
-    async with open_session(coordinator, token, ttl_s=ttl_s) as session:
+    opening = open_session(coordinator, token, ttl_s=ttl_s, on_event=on_event)
+    async with opening as session:
         await session.register(record)
         yield Registration(session, record)
