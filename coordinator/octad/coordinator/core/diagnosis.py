@@ -7,26 +7,32 @@ store's leases, which end up to ten seconds after a node does: a hint, good enou
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from octad.client.core.doctor_document import Finding, Urgency
 from octad.client.core.shown_amounts import shown_bytes, shown_time
 from octad.coordinator.core.cluster_status import NO_FAILURES, Departure, NodeFailure
 from octad.coordinator.core.etcd_versions import old_etcd
 from octad.coordinator.core.filling_findings import journal_findings
+from octad.coordinator.core.finding_words import (
+    any_of,
+    are,
+    counted,
+    moment,
+    named,
+    nodes_named,
+)
 from octad.coordinator.core.forced_recovery import candidates, complete_members, is_orphaned
 from octad.coordinator.core.known_copies import NOTHING_KNOWN, KnownCopies
 from octad.coordinator.core.node_report import INDEX_REBUILDING, INDEX_WAITING
 from octad.coordinator.core.placement_view import PlacementView, is_live
 from octad.coordinator.core.shard_wishes import NO_SPARE
 from octad.coordinator.core.spares import choose_spare
-from octad.sharding.ids import NodeId, ShardId, node_name, pool_of, shard_name
+from octad.sharding.ids import NodeId, ShardId, node_name, pool_of
 from octad.sharding.pool_names import pool_names
 from octad.sharding.shard_map import ShardRow
 
-SHARDS_NAMED_MAX = 3
 FREE_SHARE_MIN = 0.1  # Of a disk; below, it is time to act.
 FREE_SHARE_TINY = 0.03  # Below, writes are about to be refused.
 STORE_OLD_S = 10.0
@@ -120,24 +126,24 @@ def _without_primary(known: Known) -> Iterator[Finding]:
         yield Finding(
             "no-copy",
             "unavailable",
-            f"{_shards(shards)} unavailable: every complete copy is on {_nodes(nodes)}, which"
-            f" {_are(nodes)} away, and no live node has an older one",
-            f"start {_any(nodes)} with the disk it had",
+            f"{named(shards)} unavailable: every complete copy is on {nodes_named(nodes)}, which"
+            f" {are(nodes)} away, and no live node has an older one",
+            f"start {any_of(nodes)} with the disk it had",
         )
     for nodes, shards in recoverable.items():
         yield Finding(
             "lone-survivor-away",
             "unavailable",
-            f"{_shards(shards)} unavailable: only {_nodes(nodes)}, which {_are(nodes)} away,"
+            f"{named(shards)} unavailable: only {nodes_named(nodes)}, which {are(nodes)} away,"
             f" {'has' if len(nodes) == 1 else 'have'} all that was acknowledged",
-            f"start {_any(nodes)}; only if {'it is' if len(nodes) == 1 else 'all are'} gone for"
+            f"start {any_of(nodes)}; only if {'it is' if len(nodes) == 1 else 'all are'} gone for"
             " good: octad shards recover --all (says first what would be lost)",
         )
     if waiting:
         yield Finding(
             "no-primary",
             "unavailable",
-            f"{_shards(waiting)} without a live primary; another member takes over",
+            f"{named(waiting)} without a live primary; another member takes over",
             "wait: after a start of the whole cluster it takes ten seconds; if it stays, look at"
             " the logs of the members (octad shards ls)",
         )
@@ -155,7 +161,7 @@ def _last_copies(known: Known) -> Iterator[Finding]:
         yield Finding(
             "last-copy",
             "at-risk",
-            f"{_shards(shards)} with one verified copy, on {node_name(node)}: without it they are"
+            f"{named(shards)} with one verified copy, on {node_name(node)}: without it they are"
             " unavailable",
             f"keep {node_name(node)} running until others have copies (octad status shows when)",
         )
@@ -175,7 +181,7 @@ def _unverified(known: Known) -> Iterator[Finding]:
         yield Finding(
             "unverified",
             "to-do",
-            f"{_shards(shards)} of which {node_name(node)}, their primary, has not verified the"
+            f"{named(shards)} of which {node_name(node)}, their primary, has not verified the"
             " copies yet, or does not serve yet",
             f"wait some seconds; if it stays, look at the log of {node_name(node)}",
         )
@@ -183,7 +189,7 @@ def _unverified(known: Known) -> Iterator[Finding]:
         yield Finding(
             "comparing",
             "note",
-            f"the copies of {_shards(compared)} are being compared, as after every start: so long"
+            f"the copies of {named(compared)} are being compared, as after every start: so long"
             " nobody counts them as verified",
             "nothing: it takes seconds, after a split or an upgrade until all rows were counted",
         )
@@ -202,11 +208,11 @@ def _without_spare(known: Known) -> Iterator[Finding]:
     usable = {node.id for node in view.usable_nodes()}
     drained = sorted(node for node in view.cluster.nodes if node not in usable)
     for replicas, shards in sorted(short.items()):
-        but = f", {_nodes(drained)} {_are(drained)} drained or removed" if drained else ""
+        but = f", {nodes_named(drained)} {are(drained)} drained or removed" if drained else ""
         yield Finding(
             "no-spare",
             "to-do",
-            f"{_shards(shards)} with fewer than {replicas} copies, and no node may take another:"
+            f"{named(shards)} with fewer than {replicas} copies, and no node may take another:"
             f" {len(usable)} can hold data{but}",
             "start the nodes that are away, or add one: octad node (see octad node ls)",
         )
@@ -263,8 +269,8 @@ def _away(known: Known) -> Iterator[Finding]:
         if node in known.failures or node in known.copies.replaced:
             continue  # A finding of its own.
         name, gone = node_name(identity.id), known.departures.get(node)
-        since = f" since {_moment(gone.gone_since_ms)}" if gone is not None else ""
-        what = f"{_shards(holds[node])} had copies there" if holds[node] else "no data concerned"
+        since = f" since {moment(gone.gone_since_ms)}" if gone is not None else ""
+        what = f"{named(holds[node])} had copies there" if holds[node] else "no data concerned"
         yield Finding(
             "node-away",
             "to-do",
@@ -279,11 +285,11 @@ def _different(known: Known) -> Iterator[Finding]:
     rows = known.placement.cluster.rows
     for node, shards in sorted(known.copies.different.items()):
         name = node_name(node)
-        primaries = _nodes(sorted({rows[shard].primary for shard in shards}))
+        primaries = nodes_named(sorted({rows[shard].primary for shard in shards}))
         yield Finding(
             "different-copies",
             "at-risk",
-            f"{_shards(shards)} of which {name} has other rows than {primaries}, where they are"
+            f"{named(shards)} of which {name} has other rows than {primaries}, where they are"
             " led: one of the two lacks what was acknowledged; both count their rows now, and whose"
             " index is damaged makes it anew by itself",
             f"wait for that; if it stays, the log of {primaries} says how many rows each has ('both"
@@ -297,7 +303,7 @@ def _void(known: Known) -> Iterator[Finding]:
         yield Finding(
             "void-copies",
             "to-do",
-            f"{name} has void copies of {_shards(shards)}: they were recovered without it, and it"
+            f"{name} has void copies of {named(shards)}: they were recovered without it, and it"
             " can not take them again",
             f"octad node drain {name}; then stop it, move its data directory away (writes that were"
             " lost may still be in there) and start it: it joins as a new node",
@@ -321,7 +327,7 @@ def _failed_copies(urgency: Urgency, name: str, shards: list[ShardId], so: str) 
     return Finding(
         "failed-copies",
         urgency,
-        f"{_shards(shards)} met a bug on {name}: it takes no part there, {so}",
+        f"{named(shards)} met a bug on {name}: it takes no part there, {so}",
         f"restart {name}: what is on its disk stays good; its log says what the bug was ('met a"
         " bug'): please report it",
     )
@@ -395,7 +401,7 @@ def _damaged(known: Known) -> Iterator[Finding]:
             yield Finding(
                 "lost-records",
                 "unavailable",
-                f"{_counted(damage.lost, 'record')} on the disk of {name} cannot be read, nor can"
+                f"{counted(damage.lost, 'record')} on the disk of {name} cannot be read, nor can"
                 " any other copy",
                 f"the log of {name} names the objects ('lost: every copy'): write these again, or"
                 f" delete them; {replace}",
@@ -404,7 +410,7 @@ def _damaged(known: Known) -> Iterator[Finding]:
             yield Finding(
                 "damaged-records",
                 "at-risk",
-                f"{_counted(damage.left, 'record')} on the disk of {name} cannot be read, and no"
+                f"{counted(damage.left, 'record')} on the disk of {name} cannot be read, and no"
                 " whole copy has come so far: nothing is known to be lost",
                 "start the nodes that are away: it is tried again every minute, and mended by"
                 f" itself; {replace}",
@@ -413,8 +419,8 @@ def _damaged(known: Known) -> Iterator[Finding]:
             yield Finding(
                 "disk-errors",
                 "note",
-                f"since {name} was started, its disk had {_counted(damage.passed, 'read error')}"
-                f" that passed, and {_counted(damage.repaired, 'damaged record')} that other"
+                f"since {name} was started, its disk had {counted(damage.passed, 'read error')}"
+                f" that passed, and {counted(damage.repaired, 'damaged record')} that other"
                 " copies replaced: nothing of it is lost",
                 f"nothing; {replace}",
             )
@@ -444,7 +450,7 @@ def _versions(known: Known) -> Iterator[Finding]:
     versions = sorted({node.version for node in nodes})
     if len(versions) > 1:
         by_version = [
-            f"{version} on {_nodes(sorted(n.id for n in nodes if n.version == version))}"
+            f"{version} on {nodes_named(sorted(n.id for n in nodes if n.version == version))}"
             for version in versions
         ]
         yield Finding(
@@ -466,7 +472,7 @@ def _refused_plans(known: Known) -> Iterator[Finding]:
         if plan is not None and progress.plan == plan.revision and progress.state == "refused":
             reasons[f"{node_name(progress.node)} refuses: {progress.reason}"].append(shard)
     for reason, shards in reasons.items():
-        yield _stuck(f"a plan for {_shards(shards)}: {reason}")
+        yield _stuck(f"a plan for {named(shards)}: {reason}")
     for problem in known.problems:
         if NO_SPARE not in problem:  # A finding of its own.
             yield _stuck(problem)
@@ -477,37 +483,6 @@ def _stuck(what: str) -> Finding:
     return Finding("plan-refused", "to-do", what, fix)
 
 
-# -- words -------------------------------------------------------------------------------------
-
-
 def _incarnation(row: ShardRow, node: NodeId) -> str:
     member = row.member(node)
     return "" if member is None else member.incarnation
-
-
-def _shards(shards: Collection[ShardId]) -> str:
-    """`2 shards (0/1, 0/5)`."""
-    names = ", ".join(shard_name(shard) for shard in sorted(shards)[:SHARDS_NAMED_MAX])
-    more = ", …" if len(shards) > SHARDS_NAMED_MAX else ""
-    return f"{_counted(len(shards), 'shard')} ({names}{more})"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def _nodes(nodes: Iterable[NodeId]) -> str:
-    return " ".join(node_name(node) for node in nodes)
-
-
-def _any(nodes: Collection[NodeId]) -> str:
-    """Each of them would do."""
-    return _nodes(nodes) if len(nodes) == 1 else f"one of {_nodes(nodes)}"
-
-
-def _are(nodes: Collection[NodeId]) -> str:
-    return "is" if len(nodes) == 1 else "are"
-
-
-def _moment(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
