@@ -10,6 +10,7 @@ import re
 from urllib.parse import unquote_to_bytes
 
 from octad.client.core.s3_errors import S3Error
+from octad.storage_node.s3.parameters import is_read
 
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
@@ -52,7 +53,8 @@ def percent_decoded(text: str) -> bytes:
 def parse_query(query: str) -> dict[str, str]:
     """Names and values of a raw query, decoded; a name without a value has "".
 
-    A name given twice is refused: two readers of it could each believe another value.
+    A name given twice is refused where it means anything: two readers of it could each believe
+    another value.
     """
     pairs: dict[str, str] = {}
     if not query:
@@ -62,7 +64,7 @@ def parse_query(query: str) -> dict[str, str]:
             continue
         raw_name, _, raw_value = pair.partition("=")
         name = percent_decoded(raw_name.replace("+", " ")).decode()
-        if name in pairs:
+        if name in pairs and is_read(name):
             raise S3Error(
                 "InvalidArgument",
                 "A query parameter may be given only once",

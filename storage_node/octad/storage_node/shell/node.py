@@ -247,6 +247,7 @@ class Node:
         self._started = False
         metrics = NodeMetrics(
             self._front_door.requests,
+            self._front_door.unknown_headers,
             lambda: self._upkeep.report() if self._started else None,
             lambda: self._journal.records_appended,
             lambda: PeerCounts(self._peers.named, self._peers.open, self._peers.refusals),

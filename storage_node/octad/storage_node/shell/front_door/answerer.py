@@ -24,7 +24,8 @@ from octad.storage_node.shell.body_budget import BodyBudget
 from octad.storage_node.shell.front_door.authentication import SecretOf, authenticate
 from octad.storage_node.shell.front_door.dispatch import HANDLERS
 from octad.storage_node.shell.front_door.exchange import Exchange
-from octad.storage_node.shell.front_door.request import CONTINUE_EXPECTED, Request
+from octad.storage_node.shell.front_door.request import Request
+from octad.storage_node.shell.front_door.unknown_headers import UnknownHeaders
 
 _logger = logging.getLogger("octad.front_door")
 
@@ -46,6 +47,7 @@ class Answerer:
         self._budget = budget
         self.next_request_id = next_request_id
         self.requests: Counter[tuple[str, int]] = Counter()  # By operation and status.
+        self.unknown_headers = UnknownHeaders()
 
     async def answer(self, request: Request, request_id: bytes) -> Answer:
         """Raises only ConnectionError: the client is gone."""
@@ -94,6 +96,9 @@ class Answerer:
         )
         query, headers = with_hoisted_headers(parse_query(raw_query), headers)
         bucket, key = split_path(path)
+        operation, unknown = route(method, bucket, key, query, headers)
+        if unknown:
+            self.unknown_headers.add(unknown)
         return Exchange(
             body=request.body,
             budget=self._budget,
@@ -104,11 +109,11 @@ class Answerer:
             now_ms=int(now_s * 1000),
             owner=owner,
             signature=signature,
-            operation=route(method, bucket, key, query, headers),
+            operation=operation,
             path=path,
             headers=headers,
             query=query,
             bucket_name=bucket,
             key=key,
-            body_awaited=headers.get("expect", "").lower() == CONTINUE_EXPECTED,
+            body_awaited=request.awaits_word,
         )

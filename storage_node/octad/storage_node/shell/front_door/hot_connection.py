@@ -226,7 +226,7 @@ class HotConnection(asyncio.BufferedProtocol):
         request_id = door.next_request_id()
         written = keep = False
         try:
-            request = Request(head.method, head.target, head.headers, body)
+            request = Request(head.method, head.target, head.headers, body, head.awaits_word)
             answer = await door.answer(request, request_id)
             keep = head.keep_alive and not self._ended and not door.stopping
             if arriving is not None:

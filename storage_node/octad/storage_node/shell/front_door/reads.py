@@ -17,7 +17,7 @@ from octad.storage_node.s3.conditions import (
 from octad.storage_node.s3.object_headers import (
     checksum_lines,
     object_lines,
-    validator_lines,
+    unmodified_lines,
     wants_checksums,
 )
 from octad.storage_node.s3.ranges import parse_part_number, parse_range, part_range
@@ -122,11 +122,11 @@ def _not_modified(exchange: Exchange, row: ObjectRow) -> Answer | None:
     conditions = read_conditions(exchange.headers)
     if conditions is None:
         return None
-    failed = conditions.failed(row.etag, row.modified_ms)
+    failed = conditions.failed(row.etag, row.modified_ms, exchange.now_ms)
     if failed is None:
         return None
     if failed in NOT_MODIFIED_CONDITIONS:
-        return Answer(304, validator_lines(row))
+        return Answer(304, unmodified_lines(row, response_overrides(exchange.query)))
     raise precondition_failed(failed)
 
 
