@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import logging
+import string
+import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.unit.front_door.front_door_site import FrontDoorSite
+from tests.unit.front_door.front_door_site import FrontDoorSite, RawAnswer
 from tests.unit.front_door.raw_connection import Wire
 
+from octad.client.core.checksums import checksum_of
 from octad.client.core.http_dates import http_date
+from octad.storage_node.core.object_store import BucketAlreadyExists
 from octad.storage_node.shell.front_door.unknown_headers import NAMES_LOGGED_MAX
 
 if TYPE_CHECKING:
@@ -192,3 +198,100 @@ def test_an_empty_token_is_that_of_the_first_page_of_buckets(
 ) -> None:
     answer = site.request("GET", "/", "continuation-token=")
     assert f"<Name>{bucket}</Name>".encode() in answer.body
+
+
+def test_a_length_on_the_wire_without_the_last_line_break_is_enough(
+    site: FrontDoorSite, bucket: str
+) -> None:
+    headers = {
+        "x-amz-decoded-content-length": "4",
+        "x-amz-trailer": "x-amz-checksum-crc32",
+        "content-encoding": "aws-chunked, gzip , br",
+    }
+    body = f"4 \r\ndata\r\n0\r\nx-amz-checksum-crc32:{checksum_of('CRC32', b'data')}\r\n".encode()
+    answer = site.request(
+        "PUT",
+        f"/{bucket}/key",
+        headers=headers,
+        body=body,
+        content_sha256="STREAMING-UNSIGNED-PAYLOAD-TRAILER",
+    )
+    assert answer.status == 200, answer
+    kept = site.request("GET", f"/{bucket}/key")
+    assert (kept.body, kept.headers["content-encoding"]) == (b"data", "gzip , br")
+
+
+def test_a_digest_that_does_not_fit_is_shown_in_hex(site: FrontDoorSite, bucket: str) -> None:
+    wrong = hashlib.md5(b"other", usedforsecurity=False)
+    headers = {"content-md5": base64.b64encode(wrong.digest()).decode()}
+    answer = site.request("PUT", f"/{bucket}/key", headers=headers, body=b"data")
+    assert (answer.code, answer.element("ExpectedDigest")) == ("BadDigest", wrong.hexdigest())
+    right = base64.b64encode(hashlib.md5(b"data", usedforsecurity=False).digest()).decode()
+    assert answer.element("CalculatedDigest") == right
+
+
+def test_a_digest_has_one_spelling(site: FrontDoorSite, bucket: str) -> None:
+    def put(header: str, digest: bytes) -> RawAnswer:
+        spelt = base64.b64encode(digest).decode().rstrip("=")
+        alphabet = string.ascii_uppercase + string.ascii_lowercase + string.digits + "+/"
+        other = spelt[:-1] + alphabet[alphabet.index(spelt[-1]) + 1]
+        padding = "=" * (-len(spelt) % 4)
+        return site.request(
+            "PUT", f"/{bucket}/key", headers={header: other + padding}, body=b"data"
+        )
+
+    crc = zlib.crc32(b"data").to_bytes(4, "big")
+    assert put("x-amz-checksum-crc32", crc).code == "InvalidRequest"
+    md5 = hashlib.md5(b"data", usedforsecurity=False).digest()
+    assert put("content-md5", md5).code == "InvalidDigest"
+    assert site.keys(bucket) == []
+
+
+def test_an_upload_and_its_refusals_name_it(site: FrontDoorSite, s3: S3Client, bucket: str) -> None:
+    upload_id = s3.create_multipart_upload(Bucket=bucket, Key="key")["UploadId"]
+    s3.upload_part(Bucket=bucket, Key="key", UploadId=upload_id, PartNumber=1, Body=b"data")
+    path, query = f"/{bucket}/key", f"uploadId={upload_id}"
+    empty = site.request("POST", path, query)
+    assert (empty.status, empty.code) == (400, "InvalidRequest")
+    other = b"<CompleteMultipartUpload><Part><PartNumber>2</PartNumber><ETag>e</ETag></Part>"
+    refused = site.request("POST", path, query, body=other + b"</CompleteMultipartUpload>")
+    assert (refused.code, refused.element("UploadId")) == ("InvalidPart", upload_id)
+    none = s3.list_parts(Bucket=bucket, Key="key", UploadId=upload_id, MaxParts=0)
+    assert not none["IsTruncated"]
+    assert "Parts" not in none
+    s3.abort_multipart_upload(Bucket=bucket, Key="key", UploadId=upload_id)
+    gone = site.request("GET", path, query)
+    assert (gone.code, gone.element("UploadId")) == ("NoSuchUpload", upload_id)
+
+
+@pytest.mark.parametrize(
+    ("location", "code"),
+    [
+        ("eu-central-1", "IllegalLocationConstraintException"),
+        ("EU", "IllegalLocationConstraintException"),
+        ("us-east-1", "InvalidLocationConstraint"),
+        ("moon", "InvalidLocationConstraint"),
+        ("eu_central_1", "InvalidLocationConstraint"),
+    ],
+)
+def test_a_location_that_is_not_here_is_refused_as_aws_words_it(
+    site: FrontDoorSite, location: str, code: str
+) -> None:
+    document = (
+        "<CreateBucketConfiguration>"
+        f"<LocationConstraint>{location}</LocationConstraint></CreateBucketConfiguration>"
+    )
+    answer = site.request("PUT", "/elsewhere", body=document.encode())
+    assert (answer.status, answer.code) == (400, code)
+    assert answer.element("LocationConstraint") == location
+
+
+def test_a_bucket_that_is_deleted_while_it_is_made_again_is_a_conflict(
+    site: FrontDoorSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def just_deleted(*_: object, **__: object) -> None:
+        raise BucketAlreadyExists("alice")
+
+    monkeypatch.setattr(site.store, "create_bucket", just_deleted)
+    answer = site.request("PUT", "/made-and-deleted")
+    assert (answer.status, answer.code) == (409, "OperationAborted")

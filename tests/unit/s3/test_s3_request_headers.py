@@ -53,6 +53,10 @@ def test_only_what_belongs_to_the_object_is_kept() -> None:
         ("gzip,aws-chunked", "gzip"),
         ("aws-chunked, gzip", "gzip"),
         ("gzip", "gzip"),
+        ("gzip, deflate", "gzip, deflate"),
+        (" gzip ,x", " gzip ,x"),
+        ("gzip, AWS-chunked, br", "gzip, br"),
+        ("aws-chunked,", None),
     ],
 )
 def test_aws_chunked_is_of_the_transfer_and_not_of_the_object(sent: str, kept: str | None) -> None:

@@ -62,7 +62,8 @@ class Answerer:
         except S3Error as error:
             refusal = error
         except StoreError as error:
-            refusal = s3_error_of(error)
+            upload_id = exchange.query.get("uploadId", "") if exchange is not None else ""
+            refusal = s3_error_of(error, upload_id)
             # A full disk is in the status; a line for each request would fill it further.
             if refusal.http_status >= 500 and not isinstance(error, DiskFull):
                 _logger.warning(

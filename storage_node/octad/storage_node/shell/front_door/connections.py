@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
@@ -157,7 +157,17 @@ class Listener(web.Server):
 class Connection(RequestHandler):
     """aiohttp's protocol of one connection, with our limits and our words."""
 
-    __slots__ = ("_begun", "_head_bytes", "_in_head", "_listener", "host", "idle_since")
+    __slots__ = (
+        "_answers",
+        "_begun",
+        "_client_ended",
+        "_head_bytes",
+        "_in_head",
+        "_last_payload",
+        "_listener",
+        "host",
+        "idle_since",
+    )
 
     def __init__(self, listener: Listener, host: Host | None) -> None:
         super().__init__(
@@ -179,6 +189,9 @@ class Connection(RequestHandler):
         self._begun = 0  # Requests that came to the handler.
         self._in_head = True  # No request is under way, nor the rest of one that was refused.
         self._head_bytes = 0  # Of a head that is not whole yet.
+        self._answers = False  # A request is being answered.
+        self._last_payload: StreamReader | None = None  # Of the request whose head came last.
+        self._client_ended = False  # It sends nothing more.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected, or a request is handed over."""
@@ -196,6 +209,8 @@ class Connection(RequestHandler):
     def data_received(self, data: bytes) -> None:
         """The next bytes; a head that has no end is refused."""
         super().data_received(data)
+        if self._messages:
+            self._last_payload = self._messages[-1][1]
         if not self._in_head or self._begun < self._request_count:  # aiohttp's count of heads.
             return
         self._head_bytes += len(data)
@@ -203,9 +218,22 @@ class Connection(RequestHandler):
             self.transport.write(self._listener.refusal("RequestHeaderSectionTooLarge", data))
             self.force_close()
 
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks; aiohttp never says.
+        """The client sends nothing more, and waits for answers to what was whole."""
+        self._client_ended = True
+        payload = self._last_payload
+        is_whole = payload is None or payload.is_eof()
+        return is_whole and (self._answers or self._begun < self._request_count)
+
+    @property
+    def sends_nothing_more(self) -> bool:
+        """Whether the client has ended, and the request being answered is its last."""
+        return self._client_ended and self._begun == self._request_count
+
     def begins(self) -> None:
         """A request came to the handler."""
         self._begun += 1
+        self._answers = True
         self._in_head, self._head_bytes = False, 0
         self.idle_since = None
         if self.host is not None:
@@ -213,6 +241,7 @@ class Connection(RequestHandler):
 
     def ends(self, *, keep: bool) -> None:
         """It has been answered, and the connection goes on if `keep`."""
+        self._answers = False
         self._in_head = keep
         if self.host is not None:
             self.host.guest_ends()

@@ -92,7 +92,7 @@ async def upload_part_copy(exchange: Exchange) -> Answer:
         pieces,
         plan_copy(end - start),
         bucket,
-        part_algorithms(upload, None),
+        part_algorithms(upload, upload.checksum_algorithm or None),
         inline_bytes_max=0,
         upload_id=upload_id,
     )

@@ -186,7 +186,8 @@ class FrontDoor:
         complete = http.content.is_eof()
         # A client that was answered instead of invited might take our answer for the next one, too.
         told = body.invited or not awaited
-        keep = complete and told and http.keep_alive and not self._stopping
+        ended = cast(Connection, http.protocol).sends_nothing_more
+        keep = complete and told and http.keep_alive and not ended and not self._stopping
         await write_answer(
             HttpWire(http),
             http.method,
