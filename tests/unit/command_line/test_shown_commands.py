@@ -47,6 +47,13 @@ def test_the_banners_command_names_the_data_directory() -> None:
     assert words_behind(told, "status       ")[1:] == ["status", "--data", str(DATA)]
 
 
+def test_the_line_for_every_client_says_the_region_in_both_names() -> None:
+    told = _greeting(options(), cluster(), URL, 1.0, SERVING)
+    export = words_behind(told, "  export ")
+    # SDKs of other languages read the first, awscli and boto3 the second.
+    assert {"AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1"} <= set(export)
+
+
 def test_the_way_to_more_copies_is_shown_to_who_gave_it_nodes() -> None:
     told = "\n".join(way_to_more_copies(cluster(replicas=1), "octad", DATA))
     create = words_behind(told, "octad pool create")

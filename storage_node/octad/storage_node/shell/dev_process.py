@@ -462,7 +462,7 @@ of everything ({took_s:.1f} s)
 
 for every client:
   export AWS_ACCESS_KEY_ID={cluster.access_key} AWS_SECRET_ACCESS_KEY={cluster.secret_key} \
-AWS_DEFAULT_REGION=us-east-1 AWS_ENDPOINT_URL={endpoint}
+AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1 AWS_ENDPOINT_URL={endpoint}
 
 awscli:
   aws s3 mb s3://demo && aws s3 sync ./some-directory s3://demo

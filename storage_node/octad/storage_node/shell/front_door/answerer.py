@@ -19,6 +19,7 @@ from octad.storage_node.core.object_store import DiskFull, ObjectStore, StoreErr
 from octad.storage_node.s3.answers import Answer, error_answer
 from octad.storage_node.s3.routes import route, with_hoisted_headers
 from octad.storage_node.s3.store_errors import s3_error_of
+from octad.storage_node.s3.strangers import word_to_stranger
 from octad.storage_node.s3.targets import parse_query, split_path, split_target
 from octad.storage_node.shell.body_budget import BodyBudget
 from octad.storage_node.shell.front_door.authentication import SecretOf, authenticate
@@ -61,6 +62,12 @@ class Answerer:
             return answer
         except S3Error as error:
             refusal = error
+            if exchange is None:
+                word = word_to_stranger(request.method, request.target, request.headers)
+                if isinstance(word, Answer):
+                    self.requests[operation, word.status] += 1
+                    return word
+                refusal = word or error
         except StoreError as error:
             upload_id = exchange.query.get("uploadId", "") if exchange is not None else ""
             refusal = s3_error_of(error, upload_id)

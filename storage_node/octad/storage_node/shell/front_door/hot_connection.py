@@ -28,6 +28,7 @@ from octad.storage_node.shell.front_door.arriving_body import ArrivingBody
 from octad.storage_node.shell.front_door.connections import (
     IDLE_S_MAX,
     LINGER_S_MAX,
+    TLS_BEGINS,
     Connection,
     Host,
 )
@@ -194,7 +195,7 @@ class HotConnection(asyncio.BufferedProtocol):
         held = self._held
         end = held.find(HEAD_END, 0, HEAD_BYTES_MAX) + len(HEAD_END)
         if end < len(HEAD_END):
-            if len(held) >= HEAD_BYTES_MAX:
+            if len(held) >= HEAD_BYTES_MAX or held.startswith(TLS_BEGINS):
                 self._visit()
             return
         head = read_head(held[:end])
