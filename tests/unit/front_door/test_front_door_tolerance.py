@@ -8,7 +8,7 @@ import logging
 import string
 import zlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.unit.front_door.front_door_site import FrontDoorSite, RawAnswer
@@ -295,3 +295,44 @@ def test_a_bucket_that_is_deleted_while_it_is_made_again_is_a_conflict(
     monkeypatch.setattr(site.store, "create_bucket", just_deleted)
     answer = site.request("PUT", "/made-and-deleted")
     assert (answer.status, answer.code) == (409, "OperationAborted")
+
+
+def test_the_checksum_of_parts_together_is_told_of_none_of_them(s3: S3Client, bucket: str) -> None:
+    client: Any = s3
+    for algorithm, kind, told in (
+        ("SHA256", "COMPOSITE", False),
+        ("CRC32", "COMPOSITE", False),
+        ("CRC32", "FULL_OBJECT", True),
+    ):
+        name: Any = f"Checksum{algorithm}"
+        value = checksum_of(algorithm, b"data")
+        upload: Any = client.create_multipart_upload(
+            Bucket=bucket, Key="key", ChecksumAlgorithm=algorithm, ChecksumType=kind
+        )
+        named: Any = {"Bucket": bucket, "Key": "key", "UploadId": upload["UploadId"]}
+        part: Any = client.upload_part(**named, PartNumber=1, Body=b"data", **{name: value})
+        done: Any = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"], name: value}]}
+        client.complete_multipart_upload(**named, MultipartUpload=done)
+        for read in (client.get_object, client.head_object):
+            whole: Any = read(Bucket=bucket, Key="key", ChecksumMode="ENABLED")
+            assert whole[name] == value if told else whole[name].endswith("-1")
+            of_part: Any = read(Bucket=bucket, Key="key", ChecksumMode="ENABLED", PartNumber=1)
+            assert of_part.get(name) == (value if told else None)
+
+
+def test_a_last_page_of_uploads_says_where_it_ends(s3: S3Client, bucket: str) -> None:
+    none = s3.list_multipart_uploads(Bucket=bucket)
+    assert (none["NextKeyMarker"], none["NextUploadIdMarker"]) == ("", "")
+    begun = [s3.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"] for key in "ab"]
+    page = s3.list_multipart_uploads(Bucket=bucket)
+    assert not page["IsTruncated"]
+    assert (page["NextKeyMarker"], page["NextUploadIdMarker"]) == ("b", begun[1])
+
+
+def test_a_header_is_named_in_its_own_case(site: FrontDoorSite, bucket: str) -> None:
+    answer = site.request("PUT", f"/{bucket}/key", headers={"if-modified-since": PAST})
+    assert answer.element("Header") == "If-Modified-Since"
+    copy = {"x-amz-copy-source": f"{bucket}/key", "x-amz-copy-source-if-match": "other"}
+    site.request("PUT", f"/{bucket}/key", body=b"data")
+    refused = site.request("PUT", f"/{bucket}/copy", headers=copy)
+    assert refused.element("Condition") == "x-amz-copy-source-If-Match"

@@ -108,7 +108,7 @@ def body_decoder(
     if mode in _STREAMING:
         length = _declared_length(headers, "x-amz-decoded-content-length")
         return ChunkedDecoder(mode, seed, length, trailer_names(headers))
-    length = _declared_length(headers, "content-length")
+    length = _declared_length(headers, "Content-Length")
     return PlainDecoder(length, content_sha256 if mode is PayloadMode.SIGNED else None)
 
 
@@ -381,7 +381,7 @@ def encoded_length(
 
 
 def _declared_length(headers: Mapping[str, str], name: str) -> int:
-    text = headers.get(name)
+    text = headers.get(name.lower())
     if text is None:
         raise S3Error("MissingContentLength")
     if not (text.isascii() and text.isdecimal()):

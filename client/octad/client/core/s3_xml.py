@@ -356,8 +356,8 @@ def list_multipart_uploads_xml(page: ListMultipartUploads) -> bytes:
         "ListMultipartUploadsResult",
         f"<Bucket>{escape(page.bucket)}</Bucket><KeyMarker>{text(page.key_marker)}</KeyMarker>"
         f"<UploadIdMarker>{escape(page.upload_id_marker)}</UploadIdMarker>"
-        f"{_given('NextKeyMarker', text(page.next_key_marker))}"
-        f"{_given('NextUploadIdMarker', page.next_upload_id_marker)}"
+        f"<NextKeyMarker>{text(page.next_key_marker)}</NextKeyMarker>"
+        f"<NextUploadIdMarker>{escape(page.next_upload_id_marker)}</NextUploadIdMarker>"
         f"<Prefix>{text(page.prefix)}</Prefix>{_given('Delimiter', text(page.delimiter))}"
         f"{_ENCODED if page.url_encoding else ''}<MaxUploads>{page.max_uploads}</MaxUploads>"
         f"<IsTruncated>{_boolean(page.is_truncated)}</IsTruncated>{uploads}",

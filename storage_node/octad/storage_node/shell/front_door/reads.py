@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from octad.client.core.checksums import COMPOSITE
 from octad.client.core.s3_errors import S3Error
 from octad.storage_node.core.object_store import Bucket
 from octad.storage_node.core.rows import ObjectRow
@@ -16,6 +17,7 @@ from octad.storage_node.s3.conditions import (
 )
 from octad.storage_node.s3.object_headers import (
     checksum_lines,
+    checksum_type,
     object_lines,
     unmodified_lines,
     wants_checksums,
@@ -88,7 +90,12 @@ def _head(exchange: Exchange, row: ObjectRow, selection: _Selection) -> str:
     overrides = response_overrides(exchange.query) if exchange.query else {}
     head = object_lines(row, overrides) + selection.lines
     # A checksum is of the whole object: beside a part of it, a client would compare it with that.
-    if wants_checksums(exchange.headers) and selection.end - selection.start == row.size:
+    # One that is made of those of its parts is not even that of an only part.
+    if (
+        wants_checksums(exchange.headers)
+        and selection.end - selection.start == row.size
+        and not ("partNumber" in exchange.query and checksum_type(row.checksums) == COMPOSITE)
+    ):
         head += checksum_lines(row.checksums)
     return head
 
