@@ -32,7 +32,7 @@ def cluster(nodes: int = 3, replicas: int = 3) -> DevCluster:
 
 
 def options(nodes: int | None = None, replicas: int | None = None) -> DevOptions:
-    return DevOptions(DATA, nodes, replicas, 9000, None, None, (), False, None)
+    return DevOptions(DATA, nodes, replicas, 9000, None, None, (), False, ())
 
 
 def words_behind(text: str, first: str) -> list[str]:

@@ -64,6 +64,7 @@ class FrontDoorSite:
         *,
         all_through_aiohttp: bool = False,
         connections_max: int = CLIENT_CONNECTIONS_MAX,
+        sigv2_urls: bool = True,
     ) -> None:
         self.region = region
         self.all_through_aiohttp = all_through_aiohttp
@@ -78,6 +79,7 @@ class FrontDoorSite:
             self.budget,
             all_through_aiohttp=all_through_aiohttp,
             connections_max=connections_max,
+            sigv2_urls=sigv2_urls,
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="front door")

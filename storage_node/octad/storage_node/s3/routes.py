@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from octad.client.core.s3_errors import S3Error
+from octad.client.core.sigv2_url import PARAMETERS
 from octad.storage_node.s3.names import check_bucket_name, check_key
 from octad.storage_node.s3.operations import Operation
 from octad.storage_node.s3.parameters import SUB_RESOURCES, check_version
@@ -106,6 +107,11 @@ _NEUTRAL_PARAMETERS: Final = frozenset(
         "X-Amz-Content-Sha256",
     }
 )
+
+
+def without_sigv2(query: Mapping[str, str]) -> dict[str, str]:
+    """`query` of a URL of signature version 2 without what says nothing of the operation."""
+    return {name: value for name, value in query.items() if name not in PARAMETERS}
 
 
 def with_hoisted_headers(

@@ -55,6 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--body-budget", metavar="MIB", type=int, help="of each node: see octad node --help"
     )
     parser.add_argument(
+        "--no-s3-sigv2", action="store_true", help="of each node: see octad node --help"
+    )
+    parser.add_argument(
         "--etcd", metavar="URL[,URL...]", help="use this etcd instead of the embedded store"
     )
     parser.add_argument("--fresh", action="store_true", help="delete what DIR holds first")
@@ -69,8 +72,12 @@ def run(arguments: argparse.Namespace) -> int:
         )
     from octad.storage_node.shell.dev_process import DevOptions, run_dev
 
+    node_arguments: list[str] = []
     if arguments.body_budget is not None:
         body_budget_bytes(arguments.body_budget)
+        node_arguments += ["--body-budget", str(arguments.body_budget)]
+    if arguments.no_s3_sigv2:
+        node_arguments.append("--no-s3-sigv2")
     keep_files_private()
     return run_dev(
         DevOptions(
@@ -82,6 +89,6 @@ def run(arguments: argparse.Namespace) -> int:
             secret_key=arguments.secret_key,
             etcd=tuple(arguments.etcd.split(",")) if arguments.etcd else (),
             fresh=arguments.fresh,
-            body_budget_mib=arguments.body_budget,
+            node_arguments=tuple(node_arguments),
         )
     )

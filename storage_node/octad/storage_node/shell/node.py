@@ -97,6 +97,7 @@ class NodeConfig:
     admin: Address
     all_through_aiohttp: bool  # No protocol of our own before it.
     body_budget_bytes: int
+    sigv2_urls: bool
     advertise_host: str
     coordinator_urls: str
     token: JoinToken
@@ -242,6 +243,7 @@ class Node:
             self._next_request_id,
             budget,
             all_through_aiohttp=config.all_through_aiohttp,
+            sigv2_urls=config.sigv2_urls,
             connections_max=shares.clients,
         )
         self._started = False

@@ -62,6 +62,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "aiohttp alone (OCTAD_FRONT_DOOR; default: hot)",
     )
     parser.add_argument(
+        "--no-s3-sigv2",
+        action="store_true",
+        help="refuse presigned URLs of signature version 2, which boto3 and awscli 1 make",
+    )
+    parser.add_argument(
         "--body-budget",
         metavar="MIB",
         type=int,
@@ -143,6 +148,7 @@ def run(arguments: argparse.Namespace) -> int:
             admin_listen=arguments.admin_listen,
             front_door=arguments.front_door,
             body_budget_mib=arguments.body_budget,
+            sigv2_urls=not arguments.no_s3_sigv2,
             advertise=arguments.advertise,
             coordinator=arguments.coordinator,
             join_token=arguments.join_token,

@@ -88,6 +88,7 @@ class NodeOptions:
     admin_listen: str | None
     front_door: str
     body_budget_mib: int
+    sigv2_urls: bool
     advertise: str | None
     coordinator: str
     join_token: str | None
@@ -163,6 +164,7 @@ def _config(options: NodeOptions) -> NodeConfig:
         admin=_admin_address(options, listen),
         all_through_aiohttp=_all_through_aiohttp(options.front_door),
         body_budget_bytes=body_budget_bytes(options.body_budget_mib),
+        sigv2_urls=options.sigv2_urls,
         advertise_host=options.advertise or listen.host,
         coordinator_urls=options.coordinator,
         token=token,

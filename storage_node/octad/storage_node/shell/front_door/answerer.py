@@ -17,7 +17,7 @@ from collections.abc import Callable
 from octad.client.core.s3_errors import S3Error
 from octad.storage_node.core.object_store import DiskFull, ObjectStore, StoreError
 from octad.storage_node.s3.answers import Answer, error_answer
-from octad.storage_node.s3.routes import route, with_hoisted_headers
+from octad.storage_node.s3.routes import route, with_hoisted_headers, without_sigv2
 from octad.storage_node.s3.store_errors import s3_error_of
 from octad.storage_node.s3.strangers import word_to_stranger
 from octad.storage_node.s3.targets import parse_query, split_path, split_target
@@ -41,11 +41,14 @@ class Answerer:
         region: str,
         next_request_id: Callable[[], bytes],
         budget: BodyBudget,
+        *,
+        sigv2_urls: bool,
     ) -> None:
         self._store = store
         self._secret_of = secret_of
         self._region = region
         self._budget = budget
+        self._sigv2_urls = sigv2_urls
         self.next_request_id = next_request_id
         self.requests: Counter[tuple[str, int]] = Counter()  # By operation and status.
         self.unknown_headers = UnknownHeaders()
@@ -101,8 +104,12 @@ class Answerer:
             now_s=now_s,
             region=self._region,
             secret_of=self._secret_of,
+            sigv2_urls=self._sigv2_urls,
         )
-        query, headers = with_hoisted_headers(parse_query(raw_query), headers)
+        query = parse_query(raw_query)
+        if signature.sigv2:
+            query = without_sigv2(query)
+        query, headers = with_hoisted_headers(query, headers)
         bucket, key = split_path(path)
         operation, unknown = route(method, bucket, key, query, headers)
         if unknown:

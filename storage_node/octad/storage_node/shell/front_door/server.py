@@ -59,9 +59,12 @@ class FrontDoor:
         budget: BodyBudget,
         *,
         all_through_aiohttp: bool = False,
+        sigv2_urls: bool = True,
         connections_max: int = CLIENT_CONNECTIONS_MAX,
     ) -> None:
-        self._answerer = Answerer(store, secret_of, region, next_request_id, budget)
+        self._answerer = Answerer(
+            store, secret_of, region, next_request_id, budget, sigv2_urls=sigv2_urls
+        )
         self._all_through_aiohttp = all_through_aiohttp
         self._connections_max = connections_max
         self._listener: Listener | None = None
