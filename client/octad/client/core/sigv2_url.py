@@ -77,8 +77,15 @@ def verify_sigv2_url(
     *,
     now: float,
     secret_of: Callable[[str], str | None],
+    host_bucket: str = "",
 ) -> Authenticated:
-    """Who signed this URL; raises SigV4Error. The arguments are those of `verify_request`."""
+    """Who signed this URL; raises SigV4Error.
+
+    The arguments are those of `verify_request`, and the bucket that the host names: it stands
+    before the path in what was signed.
+    """
+    if host_bucket:
+        raw_path = f"/{host_bucket}{raw_path}"
     pairs = [(name, query_text(value)) for name, value in split_query(raw_query)]
     if "authorization" in headers or any(name.startswith("X-Amz-") for name, _ in pairs):
         refuse_two_mechanisms()

@@ -98,6 +98,7 @@ class NodeConfig:
     all_through_aiohttp: bool  # No protocol of our own before it.
     body_budget_bytes: int
     sigv2_urls: bool
+    domains: tuple[str, ...]
     advertise_host: str
     coordinator_urls: str
     token: JoinToken
@@ -244,6 +245,7 @@ class Node:
             budget,
             all_through_aiohttp=config.all_through_aiohttp,
             sigv2_urls=config.sigv2_urls,
+            domains=config.domains,
             connections_max=shares.clients,
         )
         self._started = False

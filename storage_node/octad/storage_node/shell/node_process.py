@@ -89,6 +89,7 @@ class NodeOptions:
     front_door: str
     body_budget_mib: int
     sigv2_urls: bool
+    domains: tuple[str, ...]
     advertise: str | None
     coordinator: str
     join_token: str | None
@@ -165,6 +166,7 @@ def _config(options: NodeOptions) -> NodeConfig:
         all_through_aiohttp=_all_through_aiohttp(options.front_door),
         body_budget_bytes=body_budget_bytes(options.body_budget_mib),
         sigv2_urls=options.sigv2_urls,
+        domains=options.domains,
         advertise_host=options.advertise or listen.host,
         coordinator_urls=options.coordinator,
         token=token,

@@ -20,7 +20,7 @@ from octad.storage_node.s3.answers import Answer, error_answer
 from octad.storage_node.s3.routes import route, with_hoisted_headers, without_sigv2
 from octad.storage_node.s3.store_errors import s3_error_of
 from octad.storage_node.s3.strangers import word_to_stranger
-from octad.storage_node.s3.targets import parse_query, split_path, split_target
+from octad.storage_node.s3.targets import bucket_of_host, parse_query, split_path, split_target
 from octad.storage_node.shell.body_budget import BodyBudget
 from octad.storage_node.shell.front_door.authentication import SecretOf, authenticate
 from octad.storage_node.shell.front_door.dispatch import HANDLERS
@@ -32,7 +32,10 @@ _logger = logging.getLogger("octad.front_door")
 
 
 class Answerer:
-    """Answers S3 requests from `store`, to those whose secret `secret_of` knows."""
+    """Answers S3 requests from `store`, to those whose secret `secret_of` knows.
+
+    Under `domains` the host may name the bucket.
+    """
 
     def __init__(
         self,
@@ -43,12 +46,14 @@ class Answerer:
         budget: BodyBudget,
         *,
         sigv2_urls: bool,
+        domains: tuple[str, ...],
     ) -> None:
         self._store = store
         self._secret_of = secret_of
         self._region = region
         self._budget = budget
         self._sigv2_urls = sigv2_urls
+        self._domains = domains
         self.next_request_id = next_request_id
         self.requests: Counter[tuple[str, int]] = Counter()  # By operation and status.
         self.unknown_headers = UnknownHeaders()
@@ -95,6 +100,8 @@ class Answerer:
         """From what was sent to an authenticated request with one operation; raises S3Error."""
         method, headers = request.method, request.headers
         path, raw_query = split_target(request.target)
+        domains = self._domains
+        host_bucket = bucket_of_host(headers.get("host", ""), domains) if domains else ""
         now_s = time.time()
         signature, owner = authenticate(
             method,
@@ -105,12 +112,13 @@ class Answerer:
             region=self._region,
             secret_of=self._secret_of,
             sigv2_urls=self._sigv2_urls,
+            host_bucket=host_bucket,
         )
         query = parse_query(raw_query)
         if signature.sigv2:
             query = without_sigv2(query)
         query, headers = with_hoisted_headers(query, headers)
-        bucket, key = split_path(path)
+        bucket, key = split_path(path, host_bucket)
         operation, unknown = route(method, bucket, key, query, headers)
         if unknown:
             self.unknown_headers.add(unknown)

@@ -23,10 +23,12 @@ def authenticate(
     region: str,
     secret_of: SecretOf,
     sigv2_urls: bool,
+    host_bucket: str,
 ) -> tuple[Authenticated, str]:
     """The verified signature and the owner it speaks for; raises S3Error for anybody else.
 
-    `sigv2_urls`: presigned URLs of the old version are good, too.
+    `sigv2_urls`: presigned URLs of the old version are good, too. Where the host names the bucket
+    (`host_bucket`), that is part of what they sign.
     """
 
     def secret(access_key: str) -> str | None:
@@ -35,7 +37,15 @@ def authenticate(
 
     signed = as_signed(headers)
     if query and sigv2_urls and is_sigv2_url(query):
-        authenticated = verify_sigv2_url(method, path, query, signed, now=now_s, secret_of=secret)
+        authenticated = verify_sigv2_url(
+            method,
+            path,
+            query,
+            signed,
+            now=now_s,
+            secret_of=secret,
+            host_bucket=host_bucket,
+        )
     else:
         authenticated = verify_request(
             method, path, query, signed, now=now_s, region=region, secret_of=secret

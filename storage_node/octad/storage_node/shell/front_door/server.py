@@ -60,10 +60,17 @@ class FrontDoor:
         *,
         all_through_aiohttp: bool = False,
         sigv2_urls: bool = True,
+        domains: tuple[str, ...] = (),
         connections_max: int = CLIENT_CONNECTIONS_MAX,
     ) -> None:
         self._answerer = Answerer(
-            store, secret_of, region, next_request_id, budget, sigv2_urls=sigv2_urls
+            store,
+            secret_of,
+            region,
+            next_request_id,
+            budget,
+            sigv2_urls=sigv2_urls,
+            domains=domains,
         )
         self._all_through_aiohttp = all_through_aiohttp
         self._connections_max = connections_max
