@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from urllib.parse import unquote_to_bytes
 from xml.etree import ElementTree
@@ -38,6 +40,7 @@ from octad.client.core.s3_xml import (
     initiate_multipart_upload_xml,
     list_buckets_xml,
     list_multipart_uploads_xml,
+    list_object_versions_xml,
     list_objects_v1_xml,
     list_objects_v2_xml,
     list_parts_xml,
@@ -45,6 +48,7 @@ from octad.client.core.s3_xml import (
     url_encoded,
     versioning_configuration_xml,
 )
+from octad.client.core.s3_xml_requests import DeleteTarget
 
 OWNER = Owner("id&1", "<name>")
 MODIFIED_MS = 1_369_353_600_123
@@ -123,33 +127,55 @@ def test_a_page_tells_every_key_whatever_its_bytes(
             url_encoding=url_encoding,
         )
     )
-    root = ElementTree.fromstring(body)
-    space = f"{{{NAMESPACE}}}"
+    write = url_encoded if url_encoding else text_of
+    assert texts("Key", body) == [write(key) for key in keys]
+    shown = re.findall("<CommonPrefixes><Prefix>(.*?)</Prefix>", body.decode(), re.DOTALL)
+    assert [resolved(text) for text in shown] == [write(prefix) for prefix in prefixes]
 
-    def shown(key: bytes) -> str:
-        return url_encoded(key) if url_encoding else (text_of(key))
 
-    assert [found.text for found in root.iter(f"{space}Key")] == [shown(key) for key in keys]
-    found_prefixes = root.findall(f"{space}CommonPrefixes/{space}Prefix")
-    assert [found.text for found in found_prefixes] == [shown(prefix) for prefix in prefixes]
+@settings(max_examples=150, deadline=None)
+@given(st.sets(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), max_size=6))
+def test_no_two_keys_look_alike(keys: set[str]) -> None:
+    objects = [entry(key.encode()) for key in keys]
+    for page in (
+        list_objects_v1_xml(ListObjectsV1("b", 1000, False, objects)),
+        list_objects_v2_xml(ListObjectsV2("b", 1000, False, objects)),
+        list_object_versions_xml(ListObjectsV1("b", 1000, False, objects), ""),
+    ):
+        assert set(texts("Key", page)) == keys
 
 
 @pytest.mark.parametrize("bad", ["\ufffe", "\uffff", "\x00", "\x0b", "\x1f"])
-def test_one_key_that_xml_cannot_carry_does_not_spoil_its_page(bad: str) -> None:
-    keys = [b"a", f"b{bad}".encode(), b"c"]
-    page = ListObjectsV2("b", 1000, False, [entry(key) for key in keys])
-    root = ElementTree.fromstring(list_objects_v2_xml(page))
-    assert [key.text for key in root.iter(f"{{{NAMESPACE}}}Key")] == ["a", "b\ufffd", "c"]
+def test_what_xml_cannot_carry_is_a_reference_in_a_listing_and_a_mark_elsewhere(bad: str) -> None:
+    key = f"b{bad}".encode()
+    listing = list_objects_v2_xml(ListObjectsV2("b", 1000, False, [entry(key)]))
+    assert f"<Key>b&#x{ord(bad):X};</Key>".encode() in listing
+    begun = ElementTree.fromstring(initiate_multipart_upload_xml("b", key, "upload"))
+    assert begun.findtext(f"{{{NAMESPACE}}}Key") == "b\ufffd"
+
+
+def texts(name: str, document: bytes) -> list[str]:
+    """Of all elements of that name, also in a document that no strict parser takes."""
+    found = re.findall(f"<{name}>(.*?)</{name}>", document.decode(), re.DOTALL)
+    return [resolved(text) for text in found]
+
+
+def resolved(text: str) -> str:
+    """Character data with its references read, whatever they name."""
+    named = {"amp": "&", "lt": "<", "gt": ">", "quot": '"'}
+
+    def read(found: re.Match[str]) -> str:
+        name = found[1]
+        if name.startswith("#x"):
+            return chr(int(name[2:], 16))
+        return chr(int(name[1:])) if name.startswith("#") else named[name]
+
+    return re.sub("&(.*?);", read, text)
 
 
 def text_of(key: bytes) -> str:
     """What a reader without url encoding can see of a key."""
-    return "".join(
-        letter
-        if letter in "\t\n\r" or (letter >= " " and letter not in "\ufffe\uffff")
-        else "\ufffd"
-        for letter in key.decode("utf-8", "replace")
-    )
+    return key.decode("utf-8", "replace")
 
 
 def test_a_page_of_version_two() -> None:
@@ -303,7 +329,31 @@ def test_a_page_of_parts_says_where_the_next_starts() -> None:
     assert (page["ChecksumAlgorithm"], page["ChecksumType"]) == ("CRC32", "COMPOSITE")
     assert names(page["Parts"], "ChecksumCRC32") == ["AAAAAA=="]
     assert names(page["Parts"], "Size") == [9]
-    assert parts_page([])["NextPartNumberMarker"] == 3
+    assert parts_page([])["NextPartNumberMarker"] == 0
+
+
+def test_a_page_of_versions_shows_each_object_as_its_only_one() -> None:
+    page = ListObjectsV1(
+        "bucket",
+        2,
+        True,
+        [entry(b"a")],
+        [b"b/"],
+        delimiter=b"/",
+        marker=b"0",
+        next_marker=b"b/",
+        owner=OWNER,
+    )
+    shown = parsed("ListObjectVersions", list_object_versions_xml(page, "null"))
+    assert names(shown["Versions"], "VersionId") == ["null"]
+    assert names(shown["Versions"], "IsLatest") == [True]
+    assert (shown["KeyMarker"], shown["VersionIdMarker"]) == ("0", "null")
+    assert shown["NextKeyMarker"] == "b/"
+    assert "NextVersionIdMarker" not in shown
+    after_a_key = parsed(
+        "ListObjectVersions", list_object_versions_xml(replace(page, next_marker=b"a"), "")
+    )
+    assert (after_a_key["NextKeyMarker"], after_a_key["NextVersionIdMarker"]) == ("a", "null")
 
 
 def test_a_page_of_uploads() -> None:
@@ -335,7 +385,9 @@ def test_a_page_of_uploads() -> None:
 
 
 def test_what_was_deleted_and_what_was_not() -> None:
-    body = delete_result_xml([b"a", ODD], [DeleteFailure(b"b", "InternalError", "<why>")])
+    body = delete_result_xml(
+        [DeleteTarget(b"a"), DeleteTarget(ODD)], [DeleteFailure(b"b", "InternalError", "<why>")]
+    )
     answer = parsed("DeleteObjects", body)
     assert names(answer["Deleted"], "Key") == ["a", ODD.decode()]
     assert answer["Errors"] == [{"Key": "b", "Code": "InternalError", "Message": "<why>"}]

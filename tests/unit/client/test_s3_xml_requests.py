@@ -96,6 +96,12 @@ def test_the_parts_of_a_completed_upload() -> None:
     )
 
 
+def test_nothing_at_all_completes_no_upload() -> None:
+    with pytest.raises(S3Error, match="You must specify at least one part") as refused:
+        read_complete_multipart_upload(b"")
+    assert refused.value.code == "InvalidRequest"
+
+
 @pytest.mark.parametrize("numbers", [(2, 1), (1, 1), (1, 3, 2)])
 def test_parts_that_do_not_ascend_are_in_the_wrong_order(numbers: tuple[int, ...]) -> None:
     parts = "".join(f"<Part><PartNumber>{n}</PartNumber><ETag>e</ETag></Part>" for n in numbers)

@@ -32,7 +32,7 @@ def cluster(nodes: int = 3, replicas: int = 3) -> DevCluster:
 
 
 def options(nodes: int | None = None, replicas: int | None = None) -> DevOptions:
-    return DevOptions(DATA, nodes, replicas, 9000, None, None, (), False, None)
+    return DevOptions(DATA, nodes, replicas, 9000, None, None, (), False, ())
 
 
 def words_behind(text: str, first: str) -> list[str]:
@@ -45,6 +45,13 @@ def words_behind(text: str, first: str) -> list[str]:
 def test_the_banners_command_names_the_data_directory() -> None:
     told = _greeting(options(), cluster(), URL, 1.0, SERVING)
     assert words_behind(told, "status       ")[1:] == ["status", "--data", str(DATA)]
+
+
+def test_the_line_for_every_client_says_the_region_in_both_names() -> None:
+    told = _greeting(options(), cluster(), URL, 1.0, SERVING)
+    export = words_behind(told, "  export ")
+    # SDKs of other languages read the first, awscli and boto3 the second.
+    assert {"AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1"} <= set(export)
 
 
 def test_the_way_to_more_copies_is_shown_to_who_gave_it_nodes() -> None:

@@ -14,7 +14,7 @@ from collections.abc import Coroutine, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from xml.etree import ElementTree
 
 import boto3
@@ -64,6 +64,8 @@ class FrontDoorSite:
         *,
         all_through_aiohttp: bool = False,
         connections_max: int = CLIENT_CONNECTIONS_MAX,
+        sigv2_urls: bool = True,
+        domains: tuple[str, ...] = (),
     ) -> None:
         self.region = region
         self.all_through_aiohttp = all_through_aiohttp
@@ -78,6 +80,8 @@ class FrontDoorSite:
             self.budget,
             all_through_aiohttp=all_through_aiohttp,
             connections_max=connections_max,
+            sigv2_urls=sigv2_urls,
+            domains=domains,
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="front door")
@@ -123,15 +127,22 @@ class FrontDoorSite:
     def host(self) -> str:
         return f"127.0.0.1:{self.door.port}"
 
-    def client(self, credentials: Credentials = ALICE, region: str = "", **config: Any) -> S3Client:
+    def client(
+        self,
+        credentials: Credentials = ALICE,
+        region: str = "",
+        style: Literal["path", "virtual"] = "path",
+        host: str = "",
+        **config: Any,
+    ) -> S3Client:
         """A boto3 client that never tries twice."""
         client = boto3.client(
             "s3",
-            endpoint_url=f"http://{self.host}",
+            endpoint_url=f"http://{host or self.host}",
             region_name=region or self.region,
             aws_access_key_id=credentials.access_key,
             aws_secret_access_key=credentials.secret_key,
-            config=Config(retries={"max_attempts": 0}, s3={"addressing_style": "path"}, **config),
+            config=Config(retries={"max_attempts": 0}, s3={"addressing_style": style}, **config),
         )
         self._clients.append(client)
         return client

@@ -60,8 +60,10 @@ class MemoryBody:
         return self._space
 
     def filled(self, count: int) -> None:
+        assert self._space, "space that was not asked for is nowhere"
         self.largest_write = max(self.largest_write, count)
         self._data += self._space[:count]
+        self._space = memoryview(b"")
 
     @property
     def is_wanted(self) -> bool:

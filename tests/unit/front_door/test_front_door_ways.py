@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from io import BytesIO
@@ -188,15 +189,65 @@ def test_a_client_that_expects_to_wait_and_does_not_is_served_all_the_same(
     assert status_and_body(client) == (200, b"data")
 
 
+def half_closed(client: Wire, *requests: bytes) -> Wire:
+    """`client` after it has sent these and ended its side."""
+    client.socket.sendall(b"".join(requests))
+    client.socket.shutdown(socket.SHUT_WR)
+    return client
+
+
+def chunked(site: FrontDoorSite, path: str) -> bytes:
+    """Refused for want of a length, but by aiohttp's way and with all of it read."""
+    head = signed_head(site, "PUT", path, {"transfer-encoding": "chunked"})
+    return head + b"4\r\ndata\r\n0\r\n\r\n"
+
+
 def test_a_client_may_end_its_side_before_the_answer(
     site: FrontDoorSite, bucket: str, wire: Connect
 ) -> None:
-    only_hot(site)  # aiohttp closes both sides.
-    client = wire()
-    client.send_head("GET", f"/{bucket}/absent")
-    client.socket.shutdown(1)
-    assert statuses(client, 1) == [404]
-    assert client.is_closed()
+    path = f"/{bucket}/key"
+    long_head = {f"x-filler-{number}": "x" * 2000 for number in range(5)}
+    for request, status in (
+        (get(site, path), 404),
+        (put(site, path, b"data"), 200),
+        (put(site, path, LARGE), 200),
+        (put(site, path, bytes(2 * MIB)), 200),
+        (signed_head(site, "HEAD", path, long_head), 200),
+        (chunked(site, path), 411),
+    ):
+        client = half_closed(wire(), request)
+        assert int(client.head().split()[1]) == status
+        assert closes(client)
+
+
+def test_all_that_was_whole_is_answered_though_the_client_has_ended_its_side(
+    site: FrontDoorSite, bucket: str, wire: Connect
+) -> None:
+    path = f"/{bucket}/key"
+    whole = [put(site, path, b"data"), get(site, path), put(site, path, LARGE), get(site, path)]
+    client = half_closed(wire(), *whole)
+    assert [status_and_body(client)[0] for _ in whole] == [200] * 4
+    assert closes(client)
+    client = half_closed(wire(), put(site, path, b"data"), chunked(site, path), get(site, path))
+    assert statuses(client, 3) == [200, 411, 200]
+    assert closes(client)
+
+
+def test_a_request_that_is_cut_short_is_not_waited_for(
+    site: FrontDoorSite, bucket: str, wire: Connect
+) -> None:
+    path = f"/{bucket}/key"
+    for request in (put(site, path, b"data"), put(site, path, LARGE), chunked(site, path)):
+        assert closes(half_closed(wire(), request[:-1]))
+        assert closes(half_closed(wire(), request[:20]))
+    assert site.keys(bucket) == []
+
+
+def closes(client: Wire) -> bool:
+    """Whether the connection ends, with whatever was still to come."""
+    while client.socket.recv(65536):
+        pass
+    return True
 
 
 def test_the_path_is_signed_as_it_was_sent(site: FrontDoorSite, bucket: str, wire: Connect) -> None:

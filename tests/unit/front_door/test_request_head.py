@@ -81,12 +81,19 @@ def test_whether_the_connection_goes_on(
         head(b"name: a\x00b"),
         head(b"name: a\rb"),
         head(b"upgrade: websocket", b"connection: upgrade"),
-        head(b"expect: 100-continue", b"content-length: 4", start=b"PUT /b/k HTTP/1.0"),
         b"GET /b/k HTTP/1.1\nhost: x\n\r\n\r\n",
     ],
 )
 def test_what_is_unusual_is_left_to_aiohttp(unusual: bytes) -> None:
     assert read_head(unusual) is None
+
+
+def test_a_client_of_http_1_0_is_not_waited_for() -> None:
+    read = read_head(
+        head(b"expect: 100-continue", b"content-length: 4", start=b"PUT /b/k HTTP/1.0")
+    )
+    assert read is not None
+    assert not read.awaits_word
 
 
 def test_only_the_word_that_we_know_is_waited_for() -> None:

@@ -10,14 +10,16 @@ from octad.storage_node.s3.conditions import etag_matches, range_applies, read_c
 ETAG = "5d41402abc4b2a76b9719d911017c592"
 MODIFIED_MS = 1_700_000_000_500
 MATCH, NO_MATCH = f'"{ETAG}"', '"other"'
+NOW_MS = MODIFIED_MS + 60_000
 BEFORE, SAME, AFTER = (http_date(MODIFIED_MS + ms) for ms in (-60_000, 0, 60_000))
+FUTURE = http_date(NOW_MS + 60_000)
 
 
 def failed(**conditions: str) -> str | None:
     headers = {name.replace("_", "-"): value for name, value in conditions.items()}
     found = read_conditions(headers)
     assert found is not None
-    return found.failed(ETAG, MODIFIED_MS)
+    return found.failed(ETAG, MODIFIED_MS, NOW_MS)
 
 
 def test_a_request_without_conditions_has_none() -> None:
@@ -52,6 +54,11 @@ def test_if_modified_since_holds_for_an_older_date() -> None:
     assert failed(if_modified_since=AFTER) == "If-Modified-Since"
 
 
+def test_nobody_has_a_copy_of_the_future() -> None:
+    assert failed(if_modified_since=FUTURE) is None
+    assert failed(if_unmodified_since=FUTURE) is None
+
+
 def test_if_unmodified_since_holds_for_a_newer_date() -> None:
     assert failed(if_unmodified_since=AFTER) is None
     assert failed(if_unmodified_since=BEFORE) == "If-Unmodified-Since"
@@ -79,7 +86,7 @@ def test_conditions_of_a_copy_are_found_by_their_prefix() -> None:
     assert read_conditions(headers) is None
     found = read_conditions(headers, "x-amz-copy-source-")
     assert found is not None
-    assert found.failed(ETAG, MODIFIED_MS) == "If-Match"
+    assert found.failed(ETAG, MODIFIED_MS, NOW_MS) == "If-Match"
 
 
 def test_a_range_of_another_version_of_the_object_is_not_given() -> None:

@@ -19,7 +19,7 @@ def test_names_are_lower_case_and_repeated_values_are_joined() -> None:
 
 
 @pytest.mark.parametrize("wire", ["é".encode(), "é".encode("latin-1"), b"plain"])
-def test_metadata_goes_back_byte_for_byte(wire: bytes) -> None:
+def test_metadata_is_kept_byte_for_byte(wire: bytes) -> None:
     headers = header_values([(b"x-amz-meta-a", wire)])
     assert stored_headers(headers)["x-amz-meta-a"].encode("latin-1") == wire
 
@@ -53,6 +53,10 @@ def test_only_what_belongs_to_the_object_is_kept() -> None:
         ("gzip,aws-chunked", "gzip"),
         ("aws-chunked, gzip", "gzip"),
         ("gzip", "gzip"),
+        ("gzip, deflate", "gzip, deflate"),
+        (" gzip ,x", " gzip ,x"),
+        ("gzip, AWS-chunked, br", "gzip, br"),
+        ("aws-chunked,", None),
     ],
 )
 def test_aws_chunked_is_of_the_transfer_and_not_of_the_object(sent: str, kept: str | None) -> None:
@@ -71,7 +75,11 @@ def test_the_query_overrides_headers_of_the_answer() -> None:
     assert response_overrides(query) == {"content-type": "a/b", "expires": "x"}
 
 
-@pytest.mark.parametrize("value", ["a\r\nSet-Cookie: b", "a\nb", "a\x00", "\x7f"])
+def test_the_query_overrides_no_other_header() -> None:
+    assert response_overrides({"response-set-cookie": "a", "response-etag": "b"}) == {}
+
+
+@pytest.mark.parametrize("value", ["日本", "a\r\nSet-Cookie: b", "a\nb", "a\x00", "\x7f"])
 def test_an_override_cannot_start_a_header_of_its_own(value: str) -> None:
     with pytest.raises(S3Error) as refused:
         response_overrides({"response-content-type": value})

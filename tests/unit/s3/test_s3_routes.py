@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import botocore.session
 import pytest
 
 from octad.client.core.s3_errors import S3Error
 from octad.storage_node.s3.operations import Operation
+from octad.storage_node.s3.parameters import SUB_RESOURCES
 from octad.storage_node.s3.routes import route, with_hoisted_headers
 from octad.storage_node.s3.targets import parse_query
 
@@ -15,7 +17,7 @@ def routed(method: str, path: str, headers: dict[str, str] | None = None) -> Ope
     path, _, query = path.partition("?")
     bucket, _, key = path[1:].partition("/")
     meant, hoisted = with_hoisted_headers(parse_query(query), headers or {})
-    return route(method, bucket, key.encode(), meant, hoisted)
+    return route(method, bucket, key.encode(), meant, hoisted)[0]
 
 
 def refusal(method: str, path: str, headers: dict[str, str] | None = None) -> S3Error:
@@ -39,6 +41,8 @@ def refusal(method: str, path: str, headers: dict[str, str] | None = None) -> S3
             "ListObjects",
         ),
         ("GET", "/bucket?list-type=2&start-after=a&fetch-owner=true", "ListObjectsV2"),
+        ("GET", "/bucket?versions&key-marker=a", "ListObjectVersions"),
+        ("GET", "/bucket?list-type=2&versions", "ListObjectVersions"),
         ("GET", "/bucket?location", "GetBucketLocation"),
         ("GET", "/bucket?uploads&prefix=a&key-marker=b", "ListMultipartUploads"),
         ("POST", "/bucket?delete", "DeleteObjects"),
@@ -55,7 +59,19 @@ def refusal(method: str, path: str, headers: dict[str, str] | None = None) -> S3
         ("GET", "/bucket/key", "GetObject"),
         ("GET", "/bucket/key?partNumber=1&response-content-type=a", "GetObject"),
         ("GET", "/bucket/key?X-Amz-Signature=s&X-Amz-Date=d&X-Amz-Expires=1", "GetObject"),
+        ("GET", "/bucket/key?versionId=null", "GetObject"),
+        ("GET", "/bucket/key?acl&versionId=null", "GetObjectAcl"),
+        ("DELETE", "/bucket/key?versionId=null", "DeleteObject"),
         ("HEAD", "/bucket/key?partNumber=1", "HeadObject"),
+        # What means nothing to anybody is passed over, as AWS does it with a read.
+        ("GET", "/?foo", "ListBuckets"),
+        ("GET", "/bucket?foo", "ListObjects"),
+        ("GET", "/bucket?list-type=2&metadata=true&marker=a", "ListObjectsV2"),
+        ("HEAD", "/bucket?list-type=2", "HeadBucket"),
+        ("GET", "/bucket/key?utm_source=mail&v=2&v=3", "GetObject"),
+        ("GET", "/bucket/key?response-set-cookie=a", "GetObject"),
+        ("HEAD", "/bucket/key?v=2&list-type=2", "HeadObject"),
+        ("GET", "/bucket/key?uploadId=u&customer_id=7", "ListParts"),
         ("DELETE", "/bucket/key", "DeleteObject"),
         ("GET", "/bucket/key?acl", "GetObjectAcl"),
         ("GET", "/bucket/key?tagging", "GetObjectTagging"),
@@ -114,7 +130,9 @@ OBJECT_SUB_RESOURCES = [
     "torrent",
     "append",
     "renameObject",
+    "versionId",
     "versionId=1",
+    "foo",
     "uploads=x",
     "partNumber=1",
 ]
@@ -129,26 +147,50 @@ def test_no_sub_resource_of_a_bucket_is_written_silently(method: str, name: str)
 @pytest.mark.parametrize("name", OBJECT_SUB_RESOURCES)
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 def test_no_sub_resource_of_an_object_is_written_silently(method: str, name: str) -> None:
-    assert refusal(method, f"/bucket/key?{name}").code == "NotImplemented"
+    expected = "InvalidArgument" if method == "DELETE" and "version" in name else "NotImplemented"
+    assert refusal(method, f"/bucket/key?{name}").code == expected
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        "/?foo",
-        "/bucket?foo",
-        "/bucket?versions",
+        "/?policy",
         "/bucket?policyStatus",
-        "/bucket?list-type=2&versions",
         "/bucket?acl&policy",
-        "/bucket/key?foo",
+        "/bucket?versionId=null",
+        "/bucket?policyStatus&utm_source=mail",
         "/bucket/key?attributes",
-        "/bucket/key?versionId=1",
+        "/bucket/key?cors",
         "/bucket/key?uploadId=u&partNumber=1",
     ],
 )
-def test_an_unknown_sub_resource_is_not_read_as_a_plain_get(path: str) -> None:
-    assert refusal("GET", path).code == "NotImplemented"
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_no_sub_resource_is_read_as_a_plain_get(method: str, path: str) -> None:
+    if (method, path[:2]) == ("HEAD", "/?"):
+        assert refusal(method, path).code == "MethodNotAllowed"
+    else:
+        assert refusal(method, path).code == "NotImplemented"
+
+
+def test_every_sub_resource_that_botocore_knows_is_one_that_selects() -> None:
+    model = botocore.session.get_session().get_service_model("s3")
+    uris = [model.operation_model(name).http["requestUri"] for name in model.operation_names]
+    selecting = {
+        pair.partition("=")[0] for uri in uris for pair in uri.partition("?")[2].split("&") if pair
+    }
+    assert selecting - {"list-type", "x-id"} <= SUB_RESOURCES
+
+
+@pytest.mark.parametrize("version", ["", "1", "NULL", "3sL4kqtJlcpXroDTDmJ.rmSpXd3dIbrHY"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
+def test_an_object_here_has_no_version_but_null(method: str, version: str) -> None:
+    refused = refusal(method, f"/bucket/key?versionId={version}")
+    assert (refused.code, refused.fields["ArgumentValue"]) == ("InvalidArgument", version)
+
+
+def test_what_means_something_is_given_only_once() -> None:
+    for query in ("uploadId=a&uploadId=b", "prefix=a&prefix=b", "x-amz-acl=a&x-amz-acl=a"):
+        assert refusal("GET", f"/bucket/key?{query}").code == "InvalidArgument"
 
 
 @pytest.mark.parametrize(
@@ -177,7 +219,7 @@ def test_an_html_form_upload_is_501_until_there_is_one() -> None:
 )
 def test_a_condition_on_a_write_is_never_ignored(method: str, path: str, name: str) -> None:
     refused = refusal(method, path, {name: "*"})
-    assert (refused.http_status, refused.fields["Header"]) == (501, name)
+    assert (refused.http_status, refused.fields["Header"]) == (501, name.title())
 
 
 @pytest.mark.parametrize(
@@ -194,13 +236,43 @@ def test_a_condition_on_a_write_is_never_ignored(method: str, path: str, name: s
         ("x-amz-write-offset-bytes", "5"),
         ("x-amz-if-match-size", "5"),
         ("x-amz-mfa", "1"),
-        ("x-amz-anything-at-all", "1"),
+        ("x-amz-bucket-namespace", "account-regional"),
+        ("x-amz-rename-source", "a"),
+        ("x-amz-object-lock-whatever-comes-next", "1"),
+        ("x-amz-write-whatever-comes-next", "0"),
         ("x-amz-copy-source-if-match", "e"),  # Without a source it belongs to no known operation.
     ],
 )
 def test_a_header_that_changes_a_write_is_never_ignored(name: str, value: str) -> None:
     refused = refusal("PUT", "/bucket/key", {name: value})
     assert (refused.http_status, refused.fields["Header"]) == (501, name)
+    assert name in refused.message
+
+
+@pytest.mark.parametrize("value", ["", "false", "False", "OFF", " off "])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "x-amz-acl",
+        "x-amz-bucket-object-lock-enabled",
+        "x-amz-object-lock-legal-hold",
+        "x-amz-server-side-encryption-bucket-key-enabled",
+        "x-amz-tagging",
+        "x-amz-website-redirect-location",
+    ],
+)
+def test_a_header_that_says_that_nothing_is_set_asks_for_nothing(name: str, value: str) -> None:
+    assert routed("PUT", "/bucket/key", {name: value}) is Operation.PUT_OBJECT
+
+
+def test_a_header_that_nobody_knows_is_served_and_told_of() -> None:
+    headers = {"x-amz-api-version": "2006-03-01", "x-amz-anything": "1", "x-amz-date": "d"}
+    for method in ("GET", "PUT", "DELETE"):
+        assert route(method, "bucket", b"key", {}, headers)[1] == [
+            "x-amz-api-version",
+            "x-amz-anything",
+        ]
+    assert not route("PUT", "bucket", b"key", {}, {"x-amz-bypass-governance-retention": "true"})[1]
 
 
 def test_what_ordinary_clients_send_is_taken() -> None:

@@ -5,6 +5,8 @@
     last      := a chunk of size 0, without data and without the CRLF after it
     trailers  := (name ":" value CRLF)*     the last of them x-amz-trailer-signature where signed
 
+The last CRLF may be missing, as some clients leave it out, and blanks may stand around `;` and `=`.
+
     SIZE ──> DATA ──> DATA_END ──> SIZE         SIZE ──(size 0)──> TRAILER ──(empty line)──> DONE
 
 Each signature covers the one before it, from the request's own on, so chunks can neither be changed
@@ -44,8 +46,10 @@ Bytes = bytes | bytearray | memoryview
 CONTENT_ENCODING: Final = "aws-chunked"
 TRAILER_SIGNATURE: Final = "x-amz-trailer-signature"
 _CRLF: Final = b"\r\n"
-_SIZE: Final = re.compile(rb"([0-9a-fA-F]{1,16})")
-_SIGNED_SIZE: Final = re.compile(rb"([0-9a-fA-F]{1,16});chunk-signature=([0-9a-f]{64})")
+_SIZE: Final = re.compile(rb"([0-9a-fA-F]{1,16})[ \t]*")
+_SIGNED_SIZE: Final = re.compile(
+    rb"([0-9a-fA-F]{1,16})[ \t]*;[ \t]*chunk-signature[ \t]*=[ \t]*([0-9a-f]{64})[ \t]*"
+)
 _STREAMING: Final = frozenset(
     {
         PayloadMode.STREAMING_SIGNED,
@@ -104,14 +108,15 @@ def body_decoder(
     if mode in _STREAMING:
         length = _declared_length(headers, "x-amz-decoded-content-length")
         return ChunkedDecoder(mode, seed, length, trailer_names(headers))
-    length = _declared_length(headers, "content-length")
+    length = _declared_length(headers, "Content-Length")
     return PlainDecoder(length, content_sha256 if mode is PayloadMode.SIGNED else None)
 
 
 def stored_content_encoding(content_encoding: str) -> str:
-    """`Content-Encoding` as the object keeps it: without the framing that ended here."""
-    codings = [coding.strip() for coding in content_encoding.split(",")]
-    return ",".join(coding for coding in codings if coding and coding.lower() != CONTENT_ENCODING)
+    """`Content-Encoding` as the object keeps it: to the letter, but for the framing that ended."""
+    codings = content_encoding.split(",")
+    kept = [coding for coding in codings if coding.strip().lower() != CONTENT_ENCODING]
+    return content_encoding if len(kept) == len(codings) else ",".join(kept).strip()
 
 
 class PlainDecoder:
@@ -214,9 +219,18 @@ class ChunkedDecoder:
 
     def finish(self) -> None:
         """Raises IncompleteBody where the end of the body is missing or it was too short."""
+        if self._lacks_only_its_last_line():
+            self._state = self._on_end()
         if self._state is not _State.DONE:
             raise S3Error("IncompleteBody")
         assert self._received == self.length, "checked at the last chunk"
+
+    def _lacks_only_its_last_line(self) -> bool:
+        """Whether all that the empty line at the end would end is here."""
+        if self._state is not _State.TRAILER or self._line not in (b"", _CRLF[:1]):
+            return False
+        signed = not self._trailer_signed or self._trailer_signature is not None
+        return signed and (not self._has_trailers or self.trailers.keys() == self._announced)
 
     def _take_line(self, view: memoryview, at: int, state: _State) -> tuple[bytes | None, int]:
         """The next line and where it ends, or None where its end has not arrived."""
@@ -367,7 +381,7 @@ def encoded_length(
 
 
 def _declared_length(headers: Mapping[str, str], name: str) -> int:
-    text = headers.get(name)
+    text = headers.get(name.lower())
     if text is None:
         raise S3Error("MissingContentLength")
     if not (text.isascii() and text.isdecimal()):

@@ -31,6 +31,7 @@ class S3Error(Exception):
 S3_ERRORS: Final[Mapping[str, tuple[int, str]]] = MappingProxyType(
     {
         "AccessDenied": (403, "Access Denied"),
+        "AccessForbidden": (403, "CORSResponse: CORS is not enabled for this bucket."),
         "AuthorizationHeaderMalformed": (
             400,
             "The authorization header that you provided is not valid.",
@@ -75,6 +76,10 @@ S3_ERRORS: Final[Mapping[str, tuple[int, str]]] = MappingProxyType(
         ),
         "InvalidArgument": (400, "Invalid Argument"),
         "InvalidBucketName": (400, "The specified bucket is not valid."),
+        "InvalidBucketOwnerAWSAccountID": (
+            400,
+            "The value of the expected bucket owner parameter must be an AWS account ID.",
+        ),
         "InvalidChunkSizeError": (
             403,
             "Only the last chunk is allowed to have a size less than 8192 bytes",

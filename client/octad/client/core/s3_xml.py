@@ -2,8 +2,9 @@
 
 Keys and prefixes are the exact bytes of the percent-decoded key, as the store has them. Where the
 client asked for `encoding-type=url` they are written percent-encoded, and it decodes them. Where it
-did not, a key with bytes that XML 1.0 cannot carry shows U+FFFD in their place: the document stays
-well-formed, and only the encoded form names such a key.
+did not, a listing writes characters that XML 1.0 cannot carry as references (`&#x1;`), as S3 does:
+no two keys look alike. A strict parser refuses such a document, so one that is about a single key,
+which its reader knows, shows U+FFFD in their place and stays well-formed.
 
 Entity tags come without quotes; the quotes of the document are written here.
 """
@@ -20,10 +21,12 @@ import msgspec
 
 from octad.client.core.http_dates import iso_date
 from octad.client.core.s3_errors import S3Error
+from octad.client.core.s3_xml_requests import DeleteTarget
 
 NAMESPACE: Final = "http://s3.amazonaws.com/doc/2006-03-01/"
 CONTENT_TYPE: Final = "application/xml"
 DECLARATION: Final = '<?xml version="1.0" encoding="UTF-8"?>\n'
+NULL_VERSION: Final = "null"  # Of every object of a bucket that never had versions.
 _SCHEMA_INSTANCE: Final = "http://www.w3.org/2001/XMLSchema-instance"
 
 _ESCAPES: Final = {
@@ -172,6 +175,7 @@ class DeleteFailure:
     key: bytes
     code: str
     message: str
+    version_id: str = ""
 
 
 def escape(text: str) -> str:
@@ -249,6 +253,25 @@ def list_objects_v2_xml(page: ListObjectsV2) -> bytes:
     )
 
 
+def list_object_versions_xml(page: ListObjectsV1, version_marker: str) -> bytes:
+    """`ListVersionsResult`: the objects of `page`, each the only version that it has."""
+    text = _key_writer(page.url_encoding)
+    next_key = page.next_marker
+    next_version = NULL_VERSION if next_key and next_key not in page.common_prefixes else ""
+    return _document(
+        "ListVersionsResult",
+        f"<Name>{escape(page.bucket)}</Name><Prefix>{text(page.prefix)}</Prefix>"
+        f"<KeyMarker>{text(page.marker)}</KeyMarker>"
+        f"<VersionIdMarker>{escape(version_marker)}</VersionIdMarker>"
+        f"{_given('NextKeyMarker', text(next_key))}{_given('NextVersionIdMarker', next_version)}"
+        f"<MaxKeys>{page.max_keys}</MaxKeys>{_given('Delimiter', text(page.delimiter))}"
+        f"{_ENCODED if page.url_encoding else ''}"
+        f"<IsTruncated>{_boolean(page.is_truncated)}</IsTruncated>",
+        *_contents(page.objects, page.owner, page.url_encoding, *_VERSION),
+        *_prefixes(page.common_prefixes, page.url_encoding),
+    )
+
+
 def initiate_multipart_upload_xml(bucket: str, key: bytes, upload_id: str) -> bytes:
     """`InitiateMultipartUploadResult`."""
     return _document(
@@ -303,7 +326,7 @@ def list_parts_xml(page: ListParts) -> bytes:
         f"<Size>{part.size}</Size>{_checksums(part.checksums)}</Part>"
         for part in page.parts
     )
-    next_marker = page.parts[-1].number if page.parts else page.part_number_marker
+    next_marker = page.parts[-1].number if page.parts else 0
     return _document(
         "ListPartsResult",
         f"<Bucket>{escape(page.bucket)}</Bucket><Key>{_key(page.key)}</Key>"
@@ -333,8 +356,8 @@ def list_multipart_uploads_xml(page: ListMultipartUploads) -> bytes:
         "ListMultipartUploadsResult",
         f"<Bucket>{escape(page.bucket)}</Bucket><KeyMarker>{text(page.key_marker)}</KeyMarker>"
         f"<UploadIdMarker>{escape(page.upload_id_marker)}</UploadIdMarker>"
-        f"{_given('NextKeyMarker', text(page.next_key_marker))}"
-        f"{_given('NextUploadIdMarker', page.next_upload_id_marker)}"
+        f"<NextKeyMarker>{text(page.next_key_marker)}</NextKeyMarker>"
+        f"<NextUploadIdMarker>{escape(page.next_upload_id_marker)}</NextUploadIdMarker>"
         f"<Prefix>{text(page.prefix)}</Prefix>{_given('Delimiter', text(page.delimiter))}"
         f"{_ENCODED if page.url_encoding else ''}<MaxUploads>{page.max_uploads}</MaxUploads>"
         f"<IsTruncated>{_boolean(page.is_truncated)}</IsTruncated>{uploads}",
@@ -342,11 +365,15 @@ def list_multipart_uploads_xml(page: ListMultipartUploads) -> bytes:
     )
 
 
-def delete_result_xml(deleted: Sequence[bytes], failures: Sequence[DeleteFailure]) -> bytes:
+def delete_result_xml(deleted: Sequence[DeleteTarget], failures: Sequence[DeleteFailure]) -> bytes:
     """`DeleteResult`; a quiet request is answered with no `deleted`."""
-    gone = "".join(f"<Deleted><Key>{_key(key)}</Key></Deleted>" for key in deleted)
+    gone = "".join(
+        f"<Deleted><Key>{_key(each.key)}</Key>{_given('VersionId', each.version_id)}</Deleted>"
+        for each in deleted
+    )
     errors = "".join(
-        f"<Error><Key>{_key(failure.key)}</Key><Code>{failure.code}</Code>"
+        f"<Error><Key>{_key(failure.key)}</Key>{_given('VersionId', failure.version_id)}"
+        f"<Code>{failure.code}</Code>"
         f"<Message>{escape(failure.message)}</Message></Error>"
         for failure in failures
     )
@@ -390,8 +417,13 @@ def _key(key: bytes) -> str:
     return escape(key.decode("utf-8", "replace"))
 
 
+def _listed(key: bytes) -> str:
+    text = key.decode("utf-8", "replace")
+    return _SPECIAL.sub(lambda found: _ESCAPES.get(found[0], f"&#x{ord(found[0]):X};"), text)
+
+
 def _key_writer(url_encoding: bool) -> Callable[[bytes], str]:
-    return url_encoded if url_encoding else _key
+    return url_encoded if url_encoding else _listed
 
 
 def _given(name: str, value: str | None) -> str:
@@ -437,13 +469,22 @@ def _prefixes(prefixes: Sequence[bytes], url_encoding: bool) -> list[str]:
     ]
 
 
-def _contents(objects: Sequence[ObjectEntry], owner: Owner | None, url_encoding: bool) -> list[str]:
+_VERSION: Final = "Version", f"<VersionId>{NULL_VERSION}</VersionId><IsLatest>true</IsLatest>"
+
+
+def _contents(
+    objects: Sequence[ObjectEntry],
+    owner: Owner | None,
+    url_encoding: bool,
+    name: str = "Contents",
+    version: str = "",
+) -> list[str]:
     who = "" if owner is None else _owner("Owner", owner)
     keys = _texts([entry.key for entry in objects], url_encoding)
     return [
-        f"<Contents><Key>{key}</Key><LastModified>{iso_date(entry.modified_ms)}</LastModified>"
+        f"<{name}><Key>{key}</Key>{version}<LastModified>{iso_date(entry.modified_ms)}</LastModified>"
         f"<ETag>&quot;{entry.etag}&quot;</ETag>{_entry_checksum(entry)}"
-        f"<Size>{entry.size}</Size>{who}<StorageClass>STANDARD</StorageClass></Contents>"
+        f"<Size>{entry.size}</Size>{who}<StorageClass>STANDARD</StorageClass></{name}>"
         for key, entry in zip(keys, objects, strict=True)
     ]
 

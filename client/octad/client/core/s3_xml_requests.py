@@ -83,6 +83,8 @@ _CREATE_BUCKET: Final = _Schema(
 
 def read_complete_multipart_upload(body: bytes) -> tuple[RequestedPart, ...]:
     """The parts of a `CompleteMultipartUpload`, at least one, in ascending order."""
+    if not body:
+        raise S3Error("InvalidRequest", "You must specify at least one part")
     parts = tuple(_part(row) for row in _read(body, _COMPLETE).rows)
     if not parts:
         raise S3Error("MalformedXML")

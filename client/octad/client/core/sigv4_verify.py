@@ -62,6 +62,7 @@ _QUERY_AUTHENTICATION: Final = (
     "X-Amz-SignedHeaders",
     "X-Amz-Signature",
 )
+_SIGV2_KEY: Final = "AWSAccessKeyId"
 _HEADER_MALFORMED: Final = "AuthorizationHeaderMalformed"
 _QUERY_MALFORMED: Final = "AuthorizationQueryParametersError"
 
@@ -78,6 +79,7 @@ class Authenticated(msgspec.Struct, frozen=True):
     content_sha256: str  # As sent: the body's SHA-256 in hex where the mode is SIGNED.
     seed: SignatureSeed
     presigned: bool
+    sigv2: bool = False  # A URL of the old version: see `sigv2_url.py`.
 
 
 class _Claim(msgspec.Struct, frozen=True):
@@ -129,19 +131,24 @@ def verify_request(
         return _verify_presigned(
             _Request(method, raw_path, pairs, headers), now=now, region=region, secret_of=secret_of
         )
-    if presigned:
-        raise SigV4Error(
-            "InvalidArgument",
-            "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature "
-            "query string parameter or the Authorization header should be specified",
-            fields={"ArgumentName": "Authorization"},
-        )
+    if presigned or any(name == _SIGV2_KEY for name, _ in pairs):
+        refuse_two_mechanisms()
     return _verify_header(
         _Request(method, raw_path, pairs, headers),
         authorization,
         now=now,
         region=region,
         secret_of=secret_of,
+    )
+
+
+def refuse_two_mechanisms() -> NoReturn:
+    """Which of them is meant?"""
+    raise SigV4Error(
+        "InvalidArgument",
+        "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature "
+        "query string parameter or the Authorization header should be specified",
+        fields={"ArgumentName": "Authorization"},
     )
 
 
@@ -206,7 +213,7 @@ def _verify_presigned(
     if content_sha256 is None:
         # Some signers put this header, too, into the query.
         content_sha256 = next(
-            (_decoded(value) for name, value in request.pairs if name == "X-Amz-Content-Sha256"),
+            (query_text(value) for name, value in request.pairs if name == "X-Amz-Content-Sha256"),
             UNSIGNED_PAYLOAD,
         )
     signed = [(name, value) for name, value in request.pairs if name != "X-Amz-Signature"]
@@ -281,7 +288,8 @@ def _decoded_bytes(text: str) -> bytes:
     return unquote_to_bytes(wire_bytes(text.replace("+", " ")))
 
 
-def _decoded(text: str) -> str:
+def query_text(text: str) -> str:
+    """A name or value of a query, as it was before it was encoded."""
     return _decoded_bytes(text).decode("utf-8", "replace")
 
 
@@ -421,7 +429,7 @@ def _is_presigned(pairs: list[tuple[str, str]]) -> bool:
 
 
 def _refuse_anonymous(pairs: list[tuple[str, str]]) -> NoReturn:
-    if any(name == "AWSAccessKeyId" for name, _ in pairs):
+    if any(name == _SIGV2_KEY for name, _ in pairs):
         raise SigV4Error(
             "InvalidRequest",
             "The authorization mechanism you have provided is not supported. Please use "
@@ -432,7 +440,7 @@ def _refuse_anonymous(pairs: list[tuple[str, str]]) -> NoReturn:
 
 def _query_authentication(pairs: list[tuple[str, str]]) -> dict[str, str]:
     """The six parameters of a presigned URL, decoded; each exactly once."""
-    given = [(name, _decoded(value)) for name, value in pairs if name in _QUERY_AUTHENTICATION]
+    given = [(name, query_text(value)) for name, value in pairs if name in _QUERY_AUTHENTICATION]
     values = dict(given)
     if len(given) != len(_QUERY_AUTHENTICATION) or not all(
         values.get(name) for name in _QUERY_AUTHENTICATION

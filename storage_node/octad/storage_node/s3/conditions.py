@@ -30,8 +30,11 @@ class ReadConditions:
     if_modified_since: str
     if_unmodified_since: str
 
-    def failed(self, etag: str, modified_ms: int) -> str | None:
-        """The name of the condition that an object with this ETag and date fails, if any."""
+    def failed(self, etag: str, modified_ms: int, now_ms: int) -> str | None:
+        """The name of the condition that an object with this ETag and date fails, if any.
+
+        Nobody can have a copy of the future: `If-Modified-Since` such a date is no condition.
+        """
         modified_s = modified_ms // 1000  # As the client saw it in Last-Modified.
         if self.if_match:
             if not etag_matches(self.if_match, etag):
@@ -45,7 +48,7 @@ class ReadConditions:
                 return "If-None-Match"
         elif self.if_modified_since:
             since = parse_http_date(self.if_modified_since)
-            if since is not None and modified_s <= since:
+            if since is not None and modified_s <= since <= now_ms // 1000:
                 return "If-Modified-Since"
         return None
 

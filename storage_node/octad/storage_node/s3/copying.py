@@ -9,6 +9,7 @@ from octad.client.core.checksums import ALGORITHMS, DEFAULT_ALGORITHM
 from octad.client.core.s3_errors import S3Error
 from octad.storage_node.core.rows import ObjectRow
 from octad.storage_node.s3.names import check_bucket_name, check_key
+from octad.storage_node.s3.parameters import check_version
 from octad.storage_node.s3.request_headers import stored_headers
 from octad.storage_node.s3.targets import percent_decoded
 
@@ -22,15 +23,17 @@ class CopySource:
 
 
 def parse_copy_source(header: str) -> CopySource:
-    """The source; with or without a leading slash, percent-encoded as clients send it."""
+    """The source; with or without a leading slash, percent-encoded as clients send it.
+
+    Some encode the whole of it, slashes too; no bucket's name has any, so they read the same.
+    """
     # Headers are read as Latin-1; a client that did not encode the key meant UTF-8.
-    path, version, _ = (
-        header.encode("latin-1").decode("utf-8", "surrogateescape").partition("?versionId=")
-    )
-    if version:
-        raise S3Error("NotImplemented", fields={"Header": "x-amz-copy-source"})
-    bucket, _, raw_key = path.removeprefix("/").partition("/")
-    key = percent_decoded(raw_key)
+    text = header.encode("latin-1").decode("utf-8", "surrogateescape")
+    path, versioned, version = text.partition("?versionId=")
+    if versioned:
+        check_version(percent_decoded(version).decode())
+    name, _, key = percent_decoded(path).removeprefix(b"/").partition(b"/")
+    bucket = name.decode()
     if not bucket or not key:
         raise S3Error(
             "InvalidArgument",
@@ -52,6 +55,18 @@ def replaces_metadata(headers: Mapping[str, str]) -> bool:
             fields={"ArgumentName": "x-amz-metadata-directive", "ArgumentValue": directive},
         )
     return directive == "REPLACE"
+
+
+def changes_nothing(headers: Mapping[str, str]) -> bool:
+    """Whether a copy onto itself would leave the object as it is.
+
+    S3 takes a storage class or tags that are named for a change, also where they are as before.
+    """
+    return not (
+        replaces_metadata(headers)
+        or headers.get("x-amz-storage-class")
+        or headers.get("x-amz-tagging-directive", "").upper() == "REPLACE"
+    )
 
 
 def copied_headers(headers: Mapping[str, str], source: ObjectRow) -> dict[str, str]:

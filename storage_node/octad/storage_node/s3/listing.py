@@ -12,12 +12,13 @@ import binascii
 import re
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from octad.client.core.s3_errors import S3Error
 from octad.sharding.limits import LIST_KEYS_MAX, PART_NUMBER_MAX
 from octad.storage_node.core.listing import common_prefix, past
+from octad.storage_node.s3.parameters import check_version
 
 BUCKETS_MAX: Final = 10_000  # ListBuckets' own limit on `max-buckets`.
 
@@ -34,9 +35,11 @@ class ObjectListing:
 
     prefix: bytes
     delimiter: bytes
-    after: bytes  # Where the page starts, exclusive: marker, token or start-after.
+    after: bytes  # Where the page starts, exclusive.
     max_keys: int
     url_encoding: bool
+    marker: bytes = b""  # As it was given, to be shown again; V1 and versions.
+    version_marker: str = ""  # Versions, to be shown again.
     start_after: bytes = b""  # V2, to be shown again.
     continuation_token: str | None = None  # V2, to be shown again.
     fetch_owner: bool = False  # V2.
@@ -73,12 +76,33 @@ class BucketListing:
 
 def parse_list_objects(query: Mapping[str, str]) -> ObjectListing:
     """ListObjects (version 1)."""
+    return _from_marker(query, "marker")
+
+
+def parse_list_versions(query: Mapping[str, str]) -> ObjectListing:
+    """ListObjectVersions; a key's one version is past with the key."""
+    version_marker = query.get("version-id-marker", "")
+    if version_marker and not query.get("key-marker"):
+        raise invalid_argument(
+            "version-id-marker",
+            version_marker,
+            "A version-id marker cannot be specified without a key marker.",
+        )
+    if version_marker:
+        check_version(version_marker)
+    return replace(_from_marker(query, "key-marker"), version_marker=version_marker)
+
+
+def _from_marker(query: Mapping[str, str], name: str) -> ObjectListing:
+    prefix, delimiter = query.get("prefix", "").encode(), query.get("delimiter", "").encode()
+    marker = query.get(name, "").encode()
     return ObjectListing(
-        prefix=query.get("prefix", "").encode(),
-        delimiter=query.get("delimiter", "").encode(),
-        after=query.get("marker", "").encode(),
+        prefix=prefix,
+        delimiter=delimiter,
+        after=past_rolled_up(marker, prefix, delimiter) or marker,
         max_keys=_max_keys(query),
         url_encoding=_url_encoding(query),
+        marker=marker,
     )
 
 
@@ -126,10 +150,10 @@ def parse_list_buckets(query: Mapping[str, str]) -> BucketListing:
     max_buckets = _count(query, "max-buckets", BUCKETS_MAX)
     if not 1 <= max_buckets <= BUCKETS_MAX:
         raise invalid_argument("max-buckets", query["max-buckets"])
-    token = query.get("continuation-token")
+    token = query.get("continuation-token")  # Some clients send an empty one with the first page.
     return BucketListing(
         prefix=query.get("prefix", ""),
-        after="" if token is None else decode_token(token).decode("utf-8", "replace"),
+        after=decode_token(token).decode("utf-8", "replace") if token else "",
         max_buckets=max_buckets,
     )
 
@@ -154,11 +178,20 @@ def decode_token(token: str) -> bytes:
     return name
 
 
+def past_rolled_up(marker: bytes, prefix: bytes, delimiter: bytes) -> bytes | None:
+    """The common prefix that `marker` is or lies in, which the page before has shown; else None.
+
+    A marker names what was listed last, so all of that is past, also where it names a key inside.
+    """
+    return common_prefix(marker, prefix, delimiter) if marker.startswith(prefix) else None
+
+
 def first_upload_after(listing: UploadListing, upload_id: bytes) -> tuple[bytes, bytes]:
     """Where the page starts, exclusive, as (key, id); `upload_id` is the marker's, or empty."""
     marker = listing.key_marker
-    if marker and common_prefix(marker, listing.prefix, listing.delimiter) == marker:
-        return after_prefix(marker)
+    rolled_up = past_rolled_up(marker, listing.prefix, listing.delimiter)
+    if rolled_up is not None:
+        return after_prefix(rolled_up)
     return marker, upload_id or _PAST_ALL_UPLOADS
 
 

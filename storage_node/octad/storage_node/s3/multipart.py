@@ -59,27 +59,31 @@ def part_algorithms(upload: UploadRow, claimed: str | None) -> tuple[str, ...]:
     """The checksums that a part of `upload` is given; `claimed` is the one that its sender states.
 
     The first is the one that the object's will follow from. Raises InvalidRequest where the sender
-    states another than the upload was begun with.
+    states another than the upload was begun with, or none where the object's is to be made of those
+    of its parts.
     """
     expected = upload.checksum_algorithm
-    if expected and claimed is not None and claimed != expected:
+    stated = claimed is not None or upload.checksum_type == COMPOSITE
+    if expected and stated and claimed != expected:
         raise S3Error(
             "InvalidRequest",
             f"Checksum Type mismatch occurred, expected checksum Type: {expected.lower()}, "
-            f"actual checksum Type: {claimed.lower()}",
+            f"actual checksum Type: {'null' if claimed is None else claimed.lower()}",
         )
     basis = expected or DEFAULT_ALGORITHM
     return (basis,) if claimed in (None, basis) else (basis, claimed)
 
 
 def completed_row(
+    upload_id: bytes,
     upload: UploadRow,
     requested: Sequence[RequestedPart],
     stored: Mapping[int, PartRow],
     now_ms: int,
 ) -> ObjectRow:
     """The object made of the `requested` parts, in their order; raises what is wrong with them."""
-    parts = [_matching_part(part, stored.get(part.number)) for part in requested]
+    _check_that_checksums_are_stated(upload, requested)
+    parts = [_matching_part(upload_id, part, stored.get(part.number)) for part in requested]
     for part, row in zip(requested[:-1], parts, strict=False):
         if row.size < PART_BYTES_MIN:
             raise _too_small(part, row)
@@ -107,17 +111,33 @@ def is_completed(row: ObjectRow, requested: Sequence[RequestedPart]) -> bool:
         return False
 
 
-def _matching_part(part: RequestedPart, row: PartRow | None) -> PartRow:
-    if row is None or row.etag != part.etag:
-        raise _invalid_part(part)
-    for algorithm, value in part.checksums.items():
-        if row.checksums.get(algorithm) != value:
-            raise _invalid_part(part)
+def _check_that_checksums_are_stated(upload: UploadRow, requested: Sequence[RequestedPart]) -> None:
+    algorithm = upload.checksum_algorithm
+    if upload.checksum_type != COMPOSITE:
+        return
+    for part in requested:
+        if algorithm not in part.checksums:
+            raise S3Error(
+                "InvalidRequest",
+                f"The upload was created using a {algorithm.lower()} checksum. The complete "
+                "request must include the checksum for each part. It was missing for part "
+                f"{part.number} in the request.",
+            )
+
+
+def _matching_part(upload_id: bytes, part: RequestedPart, row: PartRow | None) -> PartRow:
+    if (
+        row is None
+        or row.etag != part.etag
+        or any(row.checksums.get(name) != value for name, value in part.checksums.items())
+    ):
+        fields = {
+            "UploadId": upload_id.hex(),
+            "PartNumber": str(part.number),
+            "ETag": part.etag,
+        }
+        raise S3Error("InvalidPart", fields=fields)
     return row
-
-
-def _invalid_part(part: RequestedPart) -> S3Error:
-    return S3Error("InvalidPart", fields={"PartNumber": str(part.number), "ETag": part.etag})
 
 
 def _too_small(part: RequestedPart, row: PartRow) -> S3Error:

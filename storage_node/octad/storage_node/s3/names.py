@@ -1,4 +1,4 @@
-"""Which names S3 allows: buckets (Amazon S3 user guide, "Bucket naming rules") and keys."""
+"""Which names S3 allows: buckets (Amazon S3 user guide, "Bucket naming rules"), keys, owners."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ _SHAPE: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
 _IP_ADDRESS: Final = re.compile(r"\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}", re.ASCII)
 _RESERVED_PREFIXES: Final = ("xn--", "sthree-", "amzn-s3-demo-")
 _RESERVED_SUFFIXES: Final = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
+
+# An account number as AWS gives them, or one of our owners' names.
+_OWNER: Final = re.compile(r"\d{12}|(?!\d+$)[a-z0-9-]{1,64}", re.ASCII)
 
 
 @lru_cache(4096)
@@ -40,4 +43,14 @@ def check_key(key: bytes) -> None:
         raise S3Error(
             "KeyTooLongError",
             fields={"Size": str(len(key)), "MaxSizeAllowed": str(KEY_BYTES_MAX)},
+        )
+
+
+def check_owner_name(name: str) -> None:
+    """Raises InvalidBucketOwnerAWSAccountID for what nobody who owns a bucket can be called."""
+    if _OWNER.fullmatch(name) is None:
+        raise S3Error(
+            "InvalidBucketOwnerAWSAccountID",
+            "The value of the expected bucket owner parameter must be an AWS Account ID... "
+            f"[{name}]",
         )

@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from octad.client.core.http_dates import http_date
 from octad.storage_node.core.object_store import Degraded
 from octad.storage_node.core.rows import ObjectRow
+from octad.storage_node.s3.answers import header_lines
+from octad.storage_node.s3.header_text import ascii_value
 from octad.storage_node.s3.request_headers import DEFAULT_CONTENT_TYPE
 
 _CHECKSUM_WANTED = "enabled"
+_FRESHNESS = ("cache-control", "expires")
 
 
 def object_lines(row: ObjectRow, overrides: Mapping[str, str]) -> str:
@@ -17,11 +20,21 @@ def object_lines(row: ObjectRow, overrides: Mapping[str, str]) -> str:
     headers = {**row.headers, **overrides} if overrides else row.headers
     content_type = "" if "content-type" in headers else f"Content-Type: {DEFAULT_CONTENT_TYPE}\r\n"
     kept = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-    return f"{validator_lines(row)}Accept-Ranges: bytes\r\n{content_type}{kept}"
+    if not kept.isascii():
+        kept = header_lines({name: ascii_value(value) for name, value in headers.items()})
+    return f"{_validator_lines(row)}Accept-Ranges: bytes\r\n{content_type}{kept}"
 
 
-def validator_lines(row: ObjectRow) -> str:
-    """What a client compares its copy with; all that a 304 carries."""
+def unmodified_lines(row: ObjectRow, overrides: Mapping[str, str]) -> str:
+    """All that a 304 carries (RFC 9110 §15.4.5): what a copy is compared with, and how long it is
+    fresh.
+    """
+    headers = {**row.headers, **overrides}
+    kept = {name: ascii_value(headers[name]) for name in _FRESHNESS if name in headers}
+    return _validator_lines(row) + header_lines(kept)
+
+
+def _validator_lines(row: ObjectRow) -> str:
     return f'ETag: "{row.etag}"\r\nLast-Modified: {http_date(row.modified_ms)}\r\n'
 
 

@@ -1,7 +1,8 @@
 """Which bytes of an object a request wants: the Range header and `?partNumber`, as S3 reads them.
 
 S3 is laxer than RFC 9110: a header that makes no sense, runs backwards or names several ranges is
-as if it were not there. Only a range that starts past the end is refused.
+as if it were not there. Only a range that starts past the end is refused. Numbers may have any
+length.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from octad.client.core.s3_errors import S3Error
 from octad.sharding.limits import PART_NUMBER_MAX
 
 _PART_NUMBER: Final = re.compile(r"\d{1,5}", re.ASCII)
-# Digits are bounded, so that no number is longer than any size: a longer one is no number.
-_ONE_RANGE: Final = re.compile(r"bytes=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.ASCII)
-_COPY_RANGE: Final = re.compile(r"bytes=(\d{1,18})-(\d{1,18})", re.ASCII)
+_ONE_RANGE: Final = re.compile(r"bytes=\s*(\d*)\s*-\s*(\d*)\s*", re.ASCII)
+_COPY_RANGE: Final = re.compile(r"bytes=(\d+)-(\d+)", re.ASCII)
+_PAST_ANY_SIZE: Final = 2**63
+_DIGITS_MAX: Final = len(str(_PAST_ANY_SIZE)) - 1
 
 
 def parse_range(header: str, size: int) -> tuple[int, int] | None:
@@ -29,12 +31,15 @@ def parse_range(header: str, size: int) -> tuple[int, int] | None:
         return None
     first, last = match.groups()
     if first:
-        return _from_first_byte(int(first), int(last) if last else None, size, header)
+        return _from_first_byte(_position(first), _position(last) if last else None, size, header)
     if not last:
         return None
-    if int(last) == 0 or size == 0:
+    count = _position(last)
+    if count == 0:
         raise _invalid_range(header, size)
-    return max(0, size - int(last)), size
+    if size == 0:
+        return None  # The last bytes of nothing are all of it, and no Content-Range can name them.
+    return max(0, size - count), size
 
 
 def _from_first_byte(
@@ -45,6 +50,16 @@ def _from_first_byte(
     if last is None:
         return start, size
     return None if last < start else (start, min(last + 1, size))
+
+
+def _position(digits: str) -> int:
+    """The number, or one past any size where it is longer.
+
+    "To the end" is the greatest number that some client has: 2^63 - 1, 2^64 - 1. And no number is
+    converted that is long enough to take long.
+    """
+    digits = digits.lstrip("0")
+    return int(digits or "0") if len(digits) <= _DIGITS_MAX else _PAST_ANY_SIZE
 
 
 def _invalid_range(header: str, size: int) -> S3Error:
@@ -61,7 +76,7 @@ def parse_copy_range(header: str, size: int) -> tuple[int, int]:
             "and last are the zero-based offsets of the first and last bytes to copy",
             fields={"ArgumentName": "x-amz-copy-source-range", "ArgumentValue": header},
         )
-    start, last = int(match[1]), int(match[2])
+    start, last = _position(match[1]), _position(match[2])
     if start > last or last >= size:
         raise S3Error(
             "InvalidArgument",

@@ -1,17 +1,19 @@
 """The headers of a request: which are kept with an object, which are known, which are refused.
 
-Header values here are the bytes of the wire read as Latin-1: nothing is lost, and metadata goes
-back to the client exactly as it came, whatever encoding its writer had in mind.
+Header values here are the bytes of the wire read as Latin-1: nothing is lost, whatever encoding
+their writer had in mind.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from octad.client.core.aws_chunked import stored_content_encoding
 from octad.client.core.s3_errors import S3Error
 from octad.sharding.limits import METADATA_BYTES_MAX
+from octad.storage_node.s3.header_text import text_of
+from octad.storage_node.s3.parameters import OVERRIDES
 
 METADATA_PREFIX: Final = "x-amz-meta-"
 STRICT: Final = "x-octad-strict"
@@ -26,31 +28,44 @@ _STORED: Final = (
     "expires",
 )
 
-# Headers that say how the request is made, or ask for what we do anyway.
-_KNOWN: Final = frozenset(
+# Every `x-amz-*` header of a request is one of these:
+#
+# - known and honoured: its meaning is kept, or it asks for what is so here anyway;
+# - known and not honoured: 501 that names it, but only where its value asks for something. SDKs
+#   send headers of features that are switched off (`false`, `OFF`, empty), and a refusal of those
+#   would refuse the client and not the feature;
+# - of a family that changes what a write means (encryption, locks, grants, redirects, conditions,
+#   offsets, multi-factor deletion, copies where nothing is copied): treated like the known ones,
+#   since what the family will grow next must not be taken for a plain write either;
+# - anything else: served. A header that nobody here knows says something of the client or of its
+#   protocol: AWS's C++ SDK sends `x-amz-api-version` with every request, so with 501 for it neither
+#   pyarrow nor ClickHouse can write at all. AWS passes over such headers, and puts what changes
+#   a write into the families above. It is counted, and named in the log, where an operator finds
+#   it should a client ever expect more of one.
+#
+# All this is after authentication, which wants every `x-amz-*` header signed.
+_HONOURED: Final = frozenset(
     {
+        "x-amz-bypass-governance-retention",  # Nothing is retained here.
+        "x-amz-checksum-algorithm",
+        "x-amz-checksum-mode",
+        "x-amz-checksum-type",
         "x-amz-content-sha256",
         "x-amz-date",
         "x-amz-decoded-content-length",
         "x-amz-expected-bucket-owner",
+        "x-amz-metadata-directive",  # Of a copy; it means nothing to any other write.
+        "x-amz-mp-object-size",
+        "x-amz-object-annotation-directive",  # There are no annotations.
         "x-amz-request-payer",
         "x-amz-sdk-checksum-algorithm",
-        "x-amz-checksum-algorithm",
-        "x-amz-checksum-mode",
-        "x-amz-checksum-type",
-        "x-amz-mp-object-size",
+        "x-amz-source-expected-bucket-owner",
+        "x-amz-tagging-directive",  # There are no tags: either directive leaves the copy without.
         "x-amz-trailer",
         "x-amz-user-agent",
     }
 )
-# Headers whose only meaning that we can honour is one of these values.
-_KNOWN_VALUES: Final[Mapping[str, frozenset[str]]] = {
-    "x-amz-acl": frozenset({"private", "bucket-owner-full-control"}),
-    "x-amz-storage-class": frozenset({"STANDARD"}),
-    "x-amz-object-ownership": frozenset({"BucketOwnerEnforced"}),
-    "x-amz-bucket-object-lock-enabled": frozenset({"false", "False"}),
-}
-_COPY_ONLY: Final = frozenset(
+_HONOURED_IN_COPIES: Final = frozenset(
     {
         "x-amz-copy-source",
         "x-amz-copy-source-range",
@@ -58,13 +73,32 @@ _COPY_ONLY: Final = frozenset(
         "x-amz-copy-source-if-none-match",
         "x-amz-copy-source-if-modified-since",
         "x-amz-copy-source-if-unmodified-since",
-        "x-amz-metadata-directive",
-        "x-amz-source-expected-bucket-owner",
     }
 )
-_COPY_ONLY_VALUES: Final[Mapping[str, frozenset[str]]] = {
-    "x-amz-tagging-directive": frozenset({"COPY"}),  # There are no tags yet to replace.
+# Not honoured but for these values, which ask for what is so here anyway.
+_NOT_HONOURED: Final[Mapping[str, frozenset[str]]] = {
+    "x-amz-acl": frozenset({"private", "bucket-owner-full-control"}),
+    "x-amz-bucket-namespace": frozenset({"global"}),
+    "x-amz-object-ownership": frozenset({"BucketOwnerEnforced"}),
+    "x-amz-storage-class": frozenset({"STANDARD"}),
+    "x-amz-tagging": frozenset(),
 }
+_CHANGING_FAMILIES: Final = (
+    "x-amz-bucket-object-lock-",
+    "x-amz-copy-",
+    "x-amz-grant-",
+    "x-amz-if-",
+    "x-amz-mfa",
+    "x-amz-object-if-",
+    "x-amz-object-lock-",
+    "x-amz-rename-",
+    "x-amz-server-side-encryption",
+    "x-amz-website-",
+    "x-amz-write-",
+)
+_ENCRYPTION: Final = "x-amz-server-side-encryption"
+_NOTHING_SET: Final = frozenset({"", "false", "off"})
+_PROTOCOL_PREFIX: Final = "x-amz-"
 _CHECKSUM_PREFIX: Final = "x-amz-checksum-"
 _WRITE_CONDITIONS: Final = (
     "if-match",
@@ -72,7 +106,6 @@ _WRITE_CONDITIONS: Final = (
     "if-modified-since",
     "if-unmodified-since",
 )
-_RESPONSE_PREFIX: Final = "response-"
 
 
 def header_values(raw_headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -93,54 +126,48 @@ def as_signed(headers: Mapping[str, str]) -> Mapping[str, str]:
     """
     if all(map(str.isascii, headers.values())):
         return headers
-    return {name: _as_text(value) for name, value in headers.items()}
+    return {name: text_of(value) for name, value in headers.items()}
 
 
-def _as_text(value: str) -> str:
-    try:
-        return value.encode("latin-1").decode()
-    except UnicodeDecodeError:
-        return value
-
-
-def refuse_unknown_headers(headers: Mapping[str, str], *, writes: bool, copies: bool) -> None:
-    """Raises NotImplemented for a header that would change what a write means, if we knew it.
+def check_headers(headers: Mapping[str, str], *, writes: bool, copies: bool) -> Sequence[str]:
+    """The `x-amz-*` headers that nobody here knows; raises NotImplemented as told above.
 
     A read is refused only where it expects an encryption that nothing here has.
     """
+    unknown: list[str] = []
     for name, value in headers.items():
-        if not name.startswith("x-amz-"):
+        if (
+            not name.startswith(_PROTOCOL_PREFIX)
+            or name in _HONOURED
+            or name.startswith((METADATA_PREFIX, _CHECKSUM_PREFIX))  # Refused where they are read.
+            or (copies and name in _HONOURED_IN_COPIES)
+        ):
             continue
         if name == "x-amz-security-token":
             if value:
                 raise S3Error("InvalidToken")
-        elif writes:
-            if not _is_known_on_a_write(name, value, copies=copies):
+        elif name in _NOT_HONOURED or name.startswith(_CHANGING_FAMILIES):
+            refused = writes or name.startswith(_ENCRYPTION)
+            if refused and _asks(value) and value not in _NOT_HONOURED.get(name, ()):
                 raise _not_implemented(name)
-        elif name.startswith("x-amz-server-side-encryption"):
-            raise _not_implemented(name)
+        else:
+            unknown.append(name)
     if writes:
         for name in _WRITE_CONDITIONS:
             if name in headers:
-                raise _not_implemented(name)
+                raise _not_implemented(name.title())
+    return unknown
 
 
-def _is_known_on_a_write(name: str, value: str, *, copies: bool) -> bool:
-    if name in _KNOWN or name.startswith(METADATA_PREFIX):
-        return True
-    if name.startswith(_CHECKSUM_PREFIX):
-        return True  # An algorithm that nobody knows is refused where checksums are read.
-    if name in _KNOWN_VALUES:
-        return value in _KNOWN_VALUES[name]
-    if not copies:
-        return False
-    return name in _COPY_ONLY or value in _COPY_ONLY_VALUES.get(name, ())
+def _asks(value: str) -> bool:
+    """Whether a header's value asks for anything, and does not just say that nothing is set."""
+    return value.strip().lower() not in _NOTHING_SET
 
 
 def _not_implemented(name: str) -> S3Error:
     return S3Error(
         "NotImplemented",
-        "A header you provided implies functionality that is not implemented",
+        f"A header you provided implies functionality that is not implemented: {name}",
         fields={"Header": name},
     )
 
@@ -179,17 +206,19 @@ def stored_headers(headers: Mapping[str, str]) -> dict[str, str]:
 def response_overrides(query: Mapping[str, str]) -> dict[str, str]:
     """Headers that the query asks to have in the answer instead of the stored ones.
 
-    Raises InvalidArgument for a control character: it could start a header of its own.
+    Raises InvalidArgument for a control character, which could start a header of its own, and for
+    what no header can say.
     """
     overrides: dict[str, str] = {}
     for parameter, value in query.items():
-        if not parameter.startswith(_RESPONSE_PREFIX):
+        header = OVERRIDES.get(parameter)
+        if header is None:
             continue
-        if any(character < " " or character == "\x7f" for character in value):
+        if any(character < " " or character == "\x7f" or character > "\xff" for character in value):
             raise S3Error(
                 "InvalidArgument",
-                "Header value cannot be represented",
-                fields={"ArgumentName": parameter},
+                "Header value cannot be represented using ISO-8859-1.",
+                fields={"ArgumentName": parameter, "ArgumentValue": value},
             )
-        overrides[parameter.removeprefix(_RESPONSE_PREFIX)] = value.encode().decode("latin-1")
+        overrides[header] = value.encode().decode("latin-1")
     return overrides

@@ -2,26 +2,33 @@
 
 A sub-resource (`?acl`), a method, or a header that changes what a write means is either known here
 or refused with 501 or 405. Taking `PUT /bucket/key?legal-hold` for a plain PUT would overwrite the
-object with the body of another operation.
+object with the body of another operation. So a write is refused for any parameter that it does not
+take, and a read for any sub-resource.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from octad.client.core.s3_errors import S3Error
+from octad.client.core.sigv2_url import PARAMETERS
 from octad.storage_node.s3.names import check_bucket_name, check_key
 from octad.storage_node.s3.operations import Operation
-from octad.storage_node.s3.request_headers import refuse_unknown_headers
+from octad.storage_node.s3.parameters import SUB_RESOURCES, check_version
+from octad.storage_node.s3.request_headers import check_headers
 
 _EMPTY: Final = frozenset[str]()
+_READS: Final = ("GET", "HEAD")
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """An operation, the query parameters that ask for it, and those that it takes besides."""
+    """An operation, the query parameters that ask for it, and those that it takes besides.
+
+    Of a read, only sub-resources: whatever else it carries is an option, or nothing.
+    """
 
     operation: Operation
     required: frozenset[str] = _EMPTY
@@ -32,33 +39,15 @@ def _rule(operation: Operation, required: str = "", optional: str = "") -> _Rule
     return _Rule(operation, frozenset(required.split()), frozenset(optional.split()))
 
 
-_OVERRIDES: Final = (
-    "response-cache-control response-content-disposition response-content-encoding "
-    "response-content-language response-content-type response-expires"
-)
-_LISTING: Final = "prefix delimiter max-keys encoding-type"
-
 _SERVICE_RULES: Final[Mapping[str, tuple[_Rule, ...]]] = {
-    "GET": (
-        _rule(
-            Operation.LIST_BUCKETS,
-            optional="prefix max-buckets continuation-token bucket-region",
-        ),
-    ),
+    "GET": (_rule(Operation.LIST_BUCKETS),),
 }
 
 _BUCKET_RULES: Final[Mapping[str, tuple[_Rule, ...]]] = {
     "GET": (
-        _rule(
-            Operation.LIST_OBJECTS_V2,
-            "list-type",
-            f"{_LISTING} continuation-token start-after fetch-owner",
-        ),
-        _rule(
-            Operation.LIST_MULTIPART_UPLOADS,
-            "uploads",
-            "prefix delimiter max-uploads encoding-type key-marker upload-id-marker",
-        ),
+        _rule(Operation.LIST_OBJECTS_V2, "list-type"),
+        _rule(Operation.LIST_MULTIPART_UPLOADS, "uploads"),
+        _rule(Operation.LIST_OBJECT_VERSIONS, "versions"),
         _rule(Operation.GET_BUCKET_LOCATION, "location"),
         _rule(Operation.GET_BUCKET_VERSIONING, "versioning"),
         _rule(Operation.GET_BUCKET_ACL, "acl"),
@@ -68,7 +57,7 @@ _BUCKET_RULES: Final[Mapping[str, tuple[_Rule, ...]]] = {
         _rule(Operation.GET_BUCKET_CORS, "cors"),
         _rule(Operation.GET_BUCKET_ENCRYPTION, "encryption"),
         _rule(Operation.GET_BUCKET_LIFECYCLE, "lifecycle"),
-        _rule(Operation.LIST_OBJECTS, "", f"{_LISTING} marker"),
+        _rule(Operation.LIST_OBJECTS),
     ),
     "HEAD": (_rule(Operation.HEAD_BUCKET),),
     "PUT": (_rule(Operation.CREATE_BUCKET),),
@@ -78,23 +67,19 @@ _BUCKET_RULES: Final[Mapping[str, tuple[_Rule, ...]]] = {
 
 _OBJECT_RULES: Final[Mapping[str, tuple[_Rule, ...]]] = {
     "GET": (
-        _rule(
-            Operation.LIST_PARTS,
-            "uploadId",
-            "max-parts part-number-marker encoding-type",
-        ),
-        _rule(Operation.GET_OBJECT_ACL, "acl"),
-        _rule(Operation.GET_OBJECT_TAGGING, "tagging"),
-        _rule(Operation.GET_OBJECT, "", f"{_OVERRIDES} partNumber"),
+        _rule(Operation.LIST_PARTS, "uploadId"),
+        _rule(Operation.GET_OBJECT_ACL, "acl", "versionId"),
+        _rule(Operation.GET_OBJECT_TAGGING, "tagging", "versionId"),
+        _rule(Operation.GET_OBJECT, "", "partNumber versionId"),
     ),
-    "HEAD": (_rule(Operation.HEAD_OBJECT, "", f"{_OVERRIDES} partNumber"),),
+    "HEAD": (_rule(Operation.HEAD_OBJECT, "", "partNumber versionId"),),
     "PUT": (
         _rule(Operation.UPLOAD_PART, "partNumber uploadId"),
         _rule(Operation.PUT_OBJECT),
     ),
     "DELETE": (
         _rule(Operation.ABORT_MULTIPART_UPLOAD, "uploadId"),
-        _rule(Operation.DELETE_OBJECT),
+        _rule(Operation.DELETE_OBJECT, "", "versionId"),
     ),
     "POST": (
         _rule(Operation.CREATE_MULTIPART_UPLOAD, "uploads"),
@@ -124,6 +109,11 @@ _NEUTRAL_PARAMETERS: Final = frozenset(
 )
 
 
+def without_sigv2(query: Mapping[str, str]) -> dict[str, str]:
+    """`query` of a URL of signature version 2 without what says nothing of the operation."""
+    return {name: value for name, value in query.items() if name not in PARAMETERS}
+
+
 def with_hoisted_headers(
     query: Mapping[str, str], headers: dict[str, str]
 ) -> tuple[dict[str, str], dict[str, str]]:
@@ -149,25 +139,27 @@ def with_hoisted_headers(
 
 def route(
     method: str, bucket: str, key: bytes, query: Mapping[str, str], headers: Mapping[str, str]
-) -> Operation:
-    """The operation that the request asks for; raises S3Error for any that is not served.
+) -> tuple[Operation, Sequence[str]]:
+    """The operation that the request asks for, and which of its headers nobody knows.
 
-    `query` is without the parameters that say nothing about the operation; `headers` has lower-case
-    names.
+    Raises S3Error for what is not served. `query` is without the parameters that say nothing about
+    the operation; `headers` has lower-case names.
     """
     operation = _operation(method, bucket, key, query)
     if "x-amz-copy-source" in headers and operation in _COPYING:
         operation = _COPYING[operation]
-    refuse_unknown_headers(
+    unknown = check_headers(
         headers,
-        writes=method not in ("GET", "HEAD"),
+        writes=method not in _READS,
         copies=operation in _COPY_OPERATIONS,
     )
     if bucket:
         check_bucket_name(bucket)
     if key:
         check_key(key)
-    return operation
+    if "versionId" in query:
+        check_version(query["versionId"])
+    return operation, unknown
 
 
 def _operation(method: str, bucket: str, key: bytes, query: Mapping[str, str]) -> Operation:
@@ -175,9 +167,10 @@ def _operation(method: str, bucket: str, key: bytes, query: Mapping[str, str]) -
     if method not in rules:
         raise S3Error("MethodNotAllowed", fields={"Method": method})
     given = query.keys()
+    bound = given & SUB_RESOURCES if given and method in _READS else given
     for rule in rules[method]:
-        if rule.required <= given and given <= rule.required | rule.optional:
+        if rule.required <= given and bound <= rule.required | rule.optional:
             return rule.operation
     if key and not given:  # A POST to a key means nothing without a sub-resource.
         raise S3Error("MethodNotAllowed", fields={"Method": method})
-    raise S3Error("NotImplemented", fields={"Parameter": ", ".join(sorted(given))})
+    raise S3Error("NotImplemented", fields={"Parameter": ", ".join(sorted(bound))})

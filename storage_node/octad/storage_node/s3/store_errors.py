@@ -40,8 +40,13 @@ _FORGOTTEN = (
 )
 
 
-def s3_error_of(error: StoreError) -> S3Error:
-    """The refusal for `error`: InternalError for damaged bytes and whatever has no own code."""
+def s3_error_of(error: StoreError, upload_id: str = "") -> S3Error:
+    """The refusal for `error`: InternalError for damaged bytes and whatever has no own code.
+
+    `upload_id` is the one that the request names.
+    """
     if isinstance(error, OutcomeForgotten):
         return S3Error("ServiceUnavailable", _FORGOTTEN)
-    return S3Error(_CODES.get(type(error), "InternalError"))
+    is_of_upload = upload_id and isinstance(error, NoSuchUpload | InvalidPart)
+    fields = {"UploadId": upload_id} if is_of_upload else {}
+    return S3Error(_CODES.get(type(error), "InternalError"), fields=fields)

@@ -7,10 +7,13 @@ The path is taken exactly as it came over the wire: nothing is normalised, so `a
 from __future__ import annotations
 
 import re
+from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from octad.client.core.s3_errors import S3Error
+from octad.storage_node.s3.parameters import is_read
 
+_PORT: Final = re.compile(r":\d*$")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -26,10 +29,27 @@ def split_target(target: str) -> tuple[str, str]:
     return path, query
 
 
-def split_path(path: str) -> tuple[str, bytes]:
-    """(bucket, key) of a raw path: "" where the path names no bucket, b"" where it names no key."""
+def split_path(path: str, host_bucket: str = "") -> tuple[str, bytes]:
+    """(bucket, key) of a raw path: "" where the path names no bucket, b"" where it names no key.
+
+    All of the path is the key where the host names the bucket.
+    """
+    if host_bucket:
+        return host_bucket, percent_decoded(path[1:])
     bucket, _, key = path[1:].partition("/")
     return percent_decoded(bucket).decode(), percent_decoded(key)
+
+
+def bucket_of_host(host: str, domains: tuple[str, ...]) -> str:
+    """The bucket that a `Host` header names under one of `domains`; "" where it names none."""
+    lowered = host.lower()
+    for domain in domains:
+        if domain in lowered:
+            name = _PORT.sub("", lowered).removesuffix(".")
+            bucket = name.removesuffix(f".{domain}")
+            if bucket != name:
+                return bucket
+    return ""
 
 
 def percent_decoded(text: str) -> bytes:
@@ -52,7 +72,8 @@ def percent_decoded(text: str) -> bytes:
 def parse_query(query: str) -> dict[str, str]:
     """Names and values of a raw query, decoded; a name without a value has "".
 
-    A name given twice is refused: two readers of it could each believe another value.
+    A name given twice is refused where it means anything: two readers of it could each believe
+    another value.
     """
     pairs: dict[str, str] = {}
     if not query:
@@ -62,7 +83,7 @@ def parse_query(query: str) -> dict[str, str]:
             continue
         raw_name, _, raw_value = pair.partition("=")
         name = percent_decoded(raw_name.replace("+", " ")).decode()
-        if name in pairs:
+        if name in pairs and is_read(name):
             raise S3Error(
                 "InvalidArgument",
                 "A query parameter may be given only once",

@@ -30,6 +30,7 @@ from octad.storage_node.core.object_store import (
     Degraded,
     ListPage,
     ListQuery,
+    NoSuchBucket,
     NoSuchPool,
     NoSuchUpload,
     NotServed,
@@ -89,7 +90,12 @@ class ClusterObjects:
             half_deleted = self._buckets.deleting(name)
             if half_deleted is None or half_deleted.owner != owner:
                 raise
-        await self.delete_bucket(half_deleted)
+        try:
+            await self.delete_bucket(half_deleted)
+        except BucketNotEmpty:  # So its deletion will not end, and the bucket stays.
+            raise BucketAlreadyExists(owner) from None
+        except NoSuchBucket:
+            pass  # Whoever began it was faster.
         return await self._buckets.create(name, owner, pool, location, strict=strict)
 
     async def _pool_called(self, name: str) -> PoolId:

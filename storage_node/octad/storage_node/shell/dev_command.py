@@ -12,9 +12,10 @@ from pathlib import Path
 from octad.client.shell.command import CommandError
 from octad.client.shell.private_files import keep_files_private
 from octad.sharding.limits import REPLICAS_ALLOWED
-from octad.storage_node.shell.node_command import body_budget_bytes
+from octad.storage_node.shell.node_command import add_domain_argument, body_budget_bytes, s3_domains
 
 HELP = "run a whole cluster on this machine"
+_DOMAIN = "localhost"  # Every name under it is this machine (RFC 6761).
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--body-budget", metavar="MIB", type=int, help="of each node: see octad node --help"
     )
+    add_domain_argument(parser, f" (default: {_DOMAIN}, so http://BUCKET.{_DOMAIN}:9000)")
+    parser.add_argument(
+        "--no-s3-sigv2", action="store_true", help="of each node: see octad node --help"
+    )
     parser.add_argument(
         "--etcd", metavar="URL[,URL...]", help="use this etcd instead of the embedded store"
     )
@@ -69,8 +74,14 @@ def run(arguments: argparse.Namespace) -> int:
         )
     from octad.storage_node.shell.dev_process import DevOptions, run_dev
 
+    node_arguments: list[str] = []
     if arguments.body_budget is not None:
         body_budget_bytes(arguments.body_budget)
+        node_arguments += ["--body-budget", str(arguments.body_budget)]
+    for domain in s3_domains(arguments.s3_domain or [_DOMAIN]):
+        node_arguments += ["--s3-domain", domain]
+    if arguments.no_s3_sigv2:
+        node_arguments.append("--no-s3-sigv2")
     keep_files_private()
     return run_dev(
         DevOptions(
@@ -82,6 +93,6 @@ def run(arguments: argparse.Namespace) -> int:
             secret_key=arguments.secret_key,
             etcd=tuple(arguments.etcd.split(",")) if arguments.etcd else (),
             fresh=arguments.fresh,
-            body_budget_mib=arguments.body_budget,
+            node_arguments=tuple(node_arguments),
         )
     )

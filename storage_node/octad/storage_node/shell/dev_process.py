@@ -89,7 +89,7 @@ class DevOptions:
     secret_key: str | None
     etcd: tuple[str, ...]
     fresh: bool
-    body_budget_mib: int | None
+    node_arguments: tuple[str, ...]  # For each `octad node`.
 
 
 def run_dev(options: DevOptions) -> int:
@@ -169,8 +169,7 @@ async def _run(options: DevOptions, directory: DevDirectory, cluster: DevCluster
         directory.write_cluster(cluster)
         around = _surroundings(store, StoreKeys(token.cluster), progress)
         url = await _start_coordinator(cleanup, store, address, token, cluster, around.failures)
-        budget = options.body_budget_mib
-        more = () if budget is None else ("--body-budget", str(budget))
+        more = options.node_arguments
         nodes = [
             NodeProcess(number, directory, cluster, options.s3_port, url, around, more)
             for number in range(1, cluster.nodes + 1)
@@ -462,7 +461,7 @@ of everything ({took_s:.1f} s)
 
 for every client:
   export AWS_ACCESS_KEY_ID={cluster.access_key} AWS_SECRET_ACCESS_KEY={cluster.secret_key} \
-AWS_DEFAULT_REGION=us-east-1 AWS_ENDPOINT_URL={endpoint}
+AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1 AWS_ENDPOINT_URL={endpoint}
 
 awscli:
   aws s3 mb s3://demo && aws s3 sync ./some-directory s3://demo

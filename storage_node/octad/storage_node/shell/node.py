@@ -99,6 +99,8 @@ class NodeConfig:
     admin: Address
     all_through_aiohttp: bool  # No protocol of our own before it.
     body_budget_bytes: int
+    sigv2_urls: bool
+    domains: tuple[str, ...]
     advertise_host: str
     coordinator_urls: str
     token: JoinToken
@@ -245,11 +247,14 @@ class Node:
             self._next_request_id,
             budget,
             all_through_aiohttp=config.all_through_aiohttp,
+            sigv2_urls=config.sigv2_urls,
+            domains=config.domains,
             connections_max=shares.clients,
         )
         self._started = False
         metrics = NodeMetrics(
             self._front_door.requests,
+            self._front_door.unknown_headers,
             lambda: self._upkeep.report() if self._started else None,
             lambda: self._journal.records_appended,
             lambda: PeerCounts(self._peers.named, self._peers.open, self._peers.refusals),

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from octad.client.core.address import DEFAULT_COORDINATOR_PORT
 from octad.client.shell.command import CommandError
@@ -29,6 +32,7 @@ READY_WORD = b"ready\n"  # it serves,
 DRAINED_WORD = b"drained\n"  # it has finished its clients' requests, as the signal below asks,
 FAILED_WORD = b"failed "  # what is wrong and what mends it, as JSON: b'failed ["…","…"]\n'.
 DRAIN_SIGNAL = signal.SIGUSR1
+_DOMAIN: Final = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*", re.ASCII)
 HOT, AIOHTTP = FRONT_DOORS = ("hot", "aiohttp")
 
 
@@ -60,6 +64,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=os.environ.get("OCTAD_FRONT_DOOR", HOT),
         help="who reads S3 requests: the node itself, with aiohttp for unusual ones, or "
         "aiohttp alone (OCTAD_FRONT_DOOR; default: hot)",
+    )
+    add_domain_argument(parser, "")
+    parser.add_argument(
+        "--no-s3-sigv2",
+        action="store_true",
+        help="refuse presigned URLs of signature version 2, which boto3 and awscli 1 make",
     )
     parser.add_argument(
         "--body-budget",
@@ -111,6 +121,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_node_verbs(parser)
 
 
+def add_domain_argument(parser: argparse.ArgumentParser, default: str) -> None:
+    """`--s3-domain`; `default` is what the help says of it."""
+    parser.add_argument(
+        "--s3-domain",
+        metavar="DOMAIN",
+        action="append",
+        default=[],
+        help="a bucket may be addressed as the host BUCKET.DOMAIN, and by path as ever; may be "
+        f"given several times{default}",
+    )
+
+
+def s3_domains(given: Sequence[str]) -> tuple[str, ...]:
+    """What `--s3-domain` means; raises CommandError for what is no name of a host."""
+    domains = tuple(domain.lower().removeprefix("*.") for domain in given)
+    for domain in domains:
+        if _DOMAIN.fullmatch(domain) is None:
+            raise CommandError(
+                f"{domain!r} is no domain", "give --s3-domain a name without scheme and port", 2
+            )
+    return domains
+
+
 def body_budget_bytes(mib: int) -> int:
     """What `--body-budget` means; raises CommandError where that is too little."""
     if mib * MIB < BODY_BUDGET_BYTES_MIN:
@@ -143,6 +176,8 @@ def run(arguments: argparse.Namespace) -> int:
             admin_listen=arguments.admin_listen,
             front_door=arguments.front_door,
             body_budget_mib=arguments.body_budget,
+            sigv2_urls=not arguments.no_s3_sigv2,
+            domains=s3_domains(arguments.s3_domain),
             advertise=arguments.advertise,
             coordinator=arguments.coordinator,
             join_token=arguments.join_token,

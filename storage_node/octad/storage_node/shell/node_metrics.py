@@ -21,6 +21,7 @@ from octad.coordinator.shell.metrics import exposition, gauge
 from octad.storage_node.core.peer_refusal import Refusal
 from octad.storage_node.shell.body_budget import BodyBudget
 from octad.storage_node.shell.engine_upkeep import EngineReport
+from octad.storage_node.shell.front_door.unknown_headers import UnknownHeaders
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class NodeMetrics(Collector):
     def __init__(
         self,
         requests: Counter[tuple[str, int]],
+        unknown_headers: UnknownHeaders,
         engine: Callable[[], EngineReport | None],
         records_appended: Callable[[], int],
         peers: Callable[[], PeerCounts],
@@ -46,6 +48,7 @@ class NodeMetrics(Collector):
         bodies: BodyBudget,
     ) -> None:
         self._requests = requests
+        self._unknown_headers = unknown_headers
         self._engine = engine
         self._records_appended = records_appended
         self._peers = peers
@@ -72,6 +75,11 @@ class NodeMetrics(Collector):
         for (operation, code), count in self._requests.items():
             requests.add_metric([operation, str(code)], count)
         yield requests
+        yield CounterMetricFamily(
+            "octad_s3_unknown_headers",
+            "Headers x-amz-* that mean nothing here, of requests that were served.",
+            value=self._unknown_headers.count,
+        )
         members, primaries = self._shards()
         yield gauge("octad_node_replicas", "Shards that the node is a member of.", members)
         yield gauge("octad_node_primaries", "Shards that the node leads.", primaries)

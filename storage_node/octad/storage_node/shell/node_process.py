@@ -100,6 +100,8 @@ class NodeOptions:
     admin_listen: str | None
     front_door: str
     body_budget_mib: int
+    sigv2_urls: bool
+    domains: tuple[str, ...]
     advertise: str | None
     coordinator: str
     join_token: str | None
@@ -175,6 +177,8 @@ def _config(options: NodeOptions) -> NodeConfig:
         admin=_admin_address(options, listen),
         all_through_aiohttp=_all_through_aiohttp(options.front_door),
         body_budget_bytes=body_budget_bytes(options.body_budget_mib),
+        sigv2_urls=options.sigv2_urls,
+        domains=options.domains,
         advertise_host=options.advertise or listen.host,
         coordinator_urls=options.coordinator,
         token=token,

@@ -17,20 +17,25 @@ from collections.abc import Callable
 from octad.client.core.s3_errors import S3Error
 from octad.storage_node.core.object_store import DiskFull, ObjectStore, StoreError
 from octad.storage_node.s3.answers import Answer, error_answer
-from octad.storage_node.s3.routes import route, with_hoisted_headers
+from octad.storage_node.s3.routes import route, with_hoisted_headers, without_sigv2
 from octad.storage_node.s3.store_errors import s3_error_of
-from octad.storage_node.s3.targets import parse_query, split_path, split_target
+from octad.storage_node.s3.strangers import word_to_stranger
+from octad.storage_node.s3.targets import bucket_of_host, parse_query, split_path, split_target
 from octad.storage_node.shell.body_budget import BodyBudget
 from octad.storage_node.shell.front_door.authentication import SecretOf, authenticate
 from octad.storage_node.shell.front_door.dispatch import HANDLERS
 from octad.storage_node.shell.front_door.exchange import Exchange
-from octad.storage_node.shell.front_door.request import CONTINUE_EXPECTED, Request
+from octad.storage_node.shell.front_door.request import Request
+from octad.storage_node.shell.front_door.unknown_headers import UnknownHeaders
 
 _logger = logging.getLogger("octad.front_door")
 
 
 class Answerer:
-    """Answers S3 requests from `store`, to those whose secret `secret_of` knows."""
+    """Answers S3 requests from `store`, to those whose secret `secret_of` knows.
+
+    Under `domains` the host may name the bucket.
+    """
 
     def __init__(
         self,
@@ -39,13 +44,19 @@ class Answerer:
         region: str,
         next_request_id: Callable[[], bytes],
         budget: BodyBudget,
+        *,
+        sigv2_urls: bool,
+        domains: tuple[str, ...],
     ) -> None:
         self._store = store
         self._secret_of = secret_of
         self._region = region
         self._budget = budget
+        self._sigv2_urls = sigv2_urls
+        self._domains = domains
         self.next_request_id = next_request_id
         self.requests: Counter[tuple[str, int]] = Counter()  # By operation and status.
+        self.unknown_headers = UnknownHeaders()
 
     async def answer(self, request: Request, request_id: bytes) -> Answer:
         """Raises only ConnectionError: the client is gone."""
@@ -59,8 +70,15 @@ class Answerer:
             return answer
         except S3Error as error:
             refusal = error
+            if exchange is None:
+                word = word_to_stranger(request.method, request.target, request.headers)
+                if isinstance(word, Answer):
+                    self.requests[operation, word.status] += 1
+                    return word
+                refusal = word or error
         except StoreError as error:
-            refusal = s3_error_of(error)
+            upload_id = exchange.query.get("uploadId", "") if exchange is not None else ""
+            refusal = s3_error_of(error, upload_id)
             # A full disk is in the status; a line for each request would fill it further.
             if refusal.http_status >= 500 and not isinstance(error, DiskFull):
                 _logger.warning(
@@ -82,6 +100,8 @@ class Answerer:
         """From what was sent to an authenticated request with one operation; raises S3Error."""
         method, headers = request.method, request.headers
         path, raw_query = split_target(request.target)
+        domains = self._domains
+        host_bucket = bucket_of_host(headers.get("host", ""), domains) if domains else ""
         now_s = time.time()
         signature, owner = authenticate(
             method,
@@ -91,9 +111,17 @@ class Answerer:
             now_s=now_s,
             region=self._region,
             secret_of=self._secret_of,
+            sigv2_urls=self._sigv2_urls,
+            host_bucket=host_bucket,
         )
-        query, headers = with_hoisted_headers(parse_query(raw_query), headers)
-        bucket, key = split_path(path)
+        query = parse_query(raw_query)
+        if signature.sigv2:
+            query = without_sigv2(query)
+        query, headers = with_hoisted_headers(query, headers)
+        bucket, key = split_path(path, host_bucket)
+        operation, unknown = route(method, bucket, key, query, headers)
+        if unknown:
+            self.unknown_headers.add(unknown)
         return Exchange(
             body=request.body,
             budget=self._budget,
@@ -104,11 +132,11 @@ class Answerer:
             now_ms=int(now_s * 1000),
             owner=owner,
             signature=signature,
-            operation=route(method, bucket, key, query, headers),
+            operation=operation,
             path=path,
             headers=headers,
             query=query,
             bucket_name=bucket,
             key=key,
-            body_awaited=headers.get("expect", "").lower() == CONTINUE_EXPECTED,
+            body_awaited=request.awaits_word,
         )

@@ -186,7 +186,8 @@ async def _store(
                 if not plan.is_plain:
                     room[taken : taken + len(piece)] = piece
                 taken += len(piece)
-            body.filled(taken)
+            if room:  # None is asked for what is only framing, behind the last byte of the object.
+                body.filled(taken)
             stored += taken
         whole = count == size or not source.left
         in_the_way = not whole and body.is_wanted and not body.make_way()

@@ -5,16 +5,13 @@ from __future__ import annotations
 from octad.client.core.s3_errors import S3Error
 from octad.client.core.s3_xml import BucketEntry, Owner, list_buckets_xml
 from octad.client.core.s3_xml_requests import read_create_bucket_configuration
-from octad.sharding.pool_names import POOL_NAME_PREFIX
-from octad.storage_node.core.object_store import BucketAlreadyExists, NoSuchPool
+from octad.storage_node.core.object_store import BucketAlreadyExists, NoSuchBucket, NoSuchPool
 from octad.storage_node.s3.answers import Answer, xml_answer
 from octad.storage_node.s3.listing import encode_token, parse_list_buckets
+from octad.storage_node.s3.locations import FIRST_REGION, check_location
 from octad.storage_node.s3.request_headers import wants_strict
 from octad.storage_node.shell.front_door.bodies import read_document
 from octad.storage_node.shell.front_door.exchange import Exchange
-
-# Where S3 began, a bucket that one owns may be made again; everywhere else that is an error.
-_FIRST_REGION = "us-east-1"
 
 
 async def list_buckets(exchange: Exchange) -> Answer:
@@ -40,27 +37,33 @@ async def list_buckets(exchange: Exchange) -> Answer:
 async def create_bucket(exchange: Exchange) -> Answer:
     """Make a bucket. There is one region, so a client may ask for that one, or for a pool."""
     location = read_create_bucket_configuration(await read_document(exchange))
+    check_location(location, exchange.region)
     if location == exchange.region:
         location = ""
-    asked = {"LocationConstraint": location}
-    if location and not location.startswith(POOL_NAME_PREFIX):
-        raise S3Error("IllegalLocationConstraintException", fields=asked)
-    answer = Answer(200, f"Location: /{exchange.bucket_name}\r\n")
     strict = wants_strict(exchange.headers)
+    try:
+        await _create(exchange, location, strict=strict)
+    except NoSuchPool as error:
+        fields = {"LocationConstraint": location}
+        raise S3Error("InvalidLocationConstraint", f"{error}.", fields=fields) from error
+    except NoSuchBucket as error:  # It was there, and was deleted meanwhile.
+        fields = {"BucketName": exchange.bucket_name}
+        raise S3Error("OperationAborted", fields=fields) from error
+    return Answer(200, f"Location: /{exchange.bucket_name}\r\n")
+
+
+async def _create(exchange: Exchange, location: str, *, strict: bool) -> None:
     try:
         await exchange.store.create_bucket(
             exchange.bucket_name, exchange.owner, location, strict=strict
         )
-    except NoSuchPool as error:
-        raise S3Error("InvalidLocationConstraint", f"{error}.", fields=asked) from error
     except BucketAlreadyExists as error:
         fields = {"BucketName": exchange.bucket_name}
         if error.owner != exchange.owner:
             raise S3Error("BucketAlreadyExists", fields=fields) from error
         elsewhere = location != (await exchange.bucket()).location
-        if exchange.region != _FIRST_REGION or elsewhere:
+        if exchange.region != FIRST_REGION or elsewhere:
             raise S3Error("BucketAlreadyOwnedByYou", fields=fields) from error
-    return answer
 
 
 async def head_bucket(exchange: Exchange) -> Answer:

@@ -7,11 +7,12 @@ a handler: aiohttp refuses it, here in S3's words instead of its own.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
@@ -19,6 +20,7 @@ from aiohttp.web_protocol import RequestHandler
 from octad.client.core.http_dates import http_date
 from octad.client.core.s3_errors import S3Error
 from octad.client.core.s3_xml import CONTENT_TYPE
+from octad.client.shell.seldom_log import SeldomLog
 from octad.sharding.limits import CLIENT_HEAD_BYTES_MAX, KIB, PUT_BYTES_MAX
 from octad.storage_node.s3.answers import CONTINUE, connection_line, error_answer, head_bytes
 from octad.storage_node.shell.front_door.wire import open_transport
@@ -32,7 +34,13 @@ IDLE_S_MAX: Final = (
 )
 LINGER_S_MAX: Final = 5.0  # A refused body is read on for a while, so that the refusal can be read.
 READ_BUFFER_BYTES: Final = 32 * KIB  # aiohttp reads on until it has twice as much.
+# A record of TLS that is a handshake, of any version since SSL 3: no request begins so.
+TLS_BEGINS: Final = b"\x16"
+_TLS_REFUSED: Final = "This port speaks plain HTTP, and this was TLS: use http:// for its address."
+_TLS_MET: Final = "somebody tried TLS (https://) on the S3 port, which speaks plain HTTP (http://)"
 _FOR_EVER_S: Final = 1e9  # Nought would close a connection after its first request.
+
+_logger = logging.getLogger("octad.front_door")
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -133,11 +141,12 @@ class Listener(web.Server):
         super().__init__(handler)
         self.next_request_id = next_request_id
         self.direct: set[Connection] = set()  # Those that are nobody's guests.
+        self.tells_of_tls = SeldomLog(_logger)
 
-    def refusal(self, code: str, begin: bytes) -> bytes:
+    def refusal(self, code: str, begin: bytes, message: str | None = None) -> bytes:
         """The whole answer to a request that is not read any further than how it begins."""
         request_id = self.next_request_id().hex()
-        answer = error_answer(S3Error(code), resource="", request_id=request_id)
+        answer = error_answer(S3Error(code, message), resource="", request_id=request_id)
         head = head_bytes(
             answer,
             request_id=request_id,
@@ -157,7 +166,17 @@ class Listener(web.Server):
 class Connection(RequestHandler):
     """aiohttp's protocol of one connection, with our limits and our words."""
 
-    __slots__ = ("_begun", "_head_bytes", "_in_head", "_listener", "host", "idle_since")
+    __slots__ = (
+        "_answers",
+        "_begun",
+        "_client_ended",
+        "_head_bytes",
+        "_in_head",
+        "_last_payload",
+        "_listener",
+        "host",
+        "idle_since",
+    )
 
     def __init__(self, listener: Listener, host: Host | None) -> None:
         super().__init__(
@@ -179,6 +198,9 @@ class Connection(RequestHandler):
         self._begun = 0  # Requests that came to the handler.
         self._in_head = True  # No request is under way, nor the rest of one that was refused.
         self._head_bytes = 0  # Of a head that is not whole yet.
+        self._answers = False  # A request is being answered.
+        self._last_payload: StreamReader | None = None  # Of the request whose head came last.
+        self._client_ended = False  # It sends nothing more.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected, or a request is handed over."""
@@ -194,18 +216,45 @@ class Connection(RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """The next bytes; a head that has no end is refused."""
+        """The next bytes; a head that has no end is refused, and what begins TLS at once."""
+        if data.startswith(TLS_BEGINS) and not self._head_bytes and self._awaits_request():
+            self._listener.tells_of_tls.warning(_TLS_MET)
+            self._refuse("BadRequest", data, _TLS_REFUSED)
+            return
         super().data_received(data)
-        if not self._in_head or self._begun < self._request_count:  # aiohttp's count of heads.
+        if self._messages:
+            self._last_payload = self._messages[-1][1]
+        if not self._awaits_request():
             return
         self._head_bytes += len(data)
-        if self._head_bytes > CLIENT_HEAD_BYTES_MAX and self.transport is not None:
-            self.transport.write(self._listener.refusal("RequestHeaderSectionTooLarge", data))
+        if self._head_bytes > CLIENT_HEAD_BYTES_MAX:
+            self._refuse("RequestHeaderSectionTooLarge", data)
+
+    def _awaits_request(self) -> bool:
+        return self._in_head and self._begun == self._request_count  # aiohttp's count of heads.
+
+    def _refuse(self, code: str, begin: bytes, message: str | None = None) -> None:
+        """Answer what is no request, which nobody reads any further."""
+        if self.transport is not None:
+            self.transport.write(self._listener.refusal(code, begin, message))
             self.force_close()
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks; aiohttp never says.
+        """The client sends nothing more, and waits for answers to what was whole."""
+        self._client_ended = True
+        payload = self._last_payload
+        is_whole = payload is None or payload.is_eof()
+        return is_whole and (self._answers or self._begun < self._request_count)
+
+    @property
+    def sends_nothing_more(self) -> bool:
+        """Whether the client has ended, and the request being answered is its last."""
+        return self._client_ended and self._begun == self._request_count
 
     def begins(self) -> None:
         """A request came to the handler."""
         self._begun += 1
+        self._answers = True
         self._in_head, self._head_bytes = False, 0
         self.idle_since = None
         if self.host is not None:
@@ -213,6 +262,7 @@ class Connection(RequestHandler):
 
     def ends(self, *, keep: bool) -> None:
         """It has been answered, and the connection goes on if `keep`."""
+        self._answers = False
         self._in_head = keep
         if self.host is not None:
             self.host.guest_ends()

@@ -16,11 +16,11 @@ from octad.storage_node.s3.conditions import (
     read_conditions,
 )
 from octad.storage_node.s3.copying import (
+    changes_nothing,
     copied_headers,
     copy_algorithm,
     parse_copy_source,
     refuse_copy_onto_itself,
-    replaces_metadata,
 )
 from octad.storage_node.s3.multipart import parse_upload_id, part_algorithms
 from octad.storage_node.s3.object_headers import checksum_type, degraded_line
@@ -35,7 +35,7 @@ async def copy_object(exchange: Exchange) -> Answer:
     bucket = await exchange.bucket()
     source = parse_copy_source(exchange.headers["x-amz-copy-source"])
     onto_itself = (source.bucket, source.key) == (bucket.name, exchange.key)
-    if onto_itself and not replaces_metadata(exchange.headers):
+    if onto_itself and changes_nothing(exchange.headers):
         raise refuse_copy_onto_itself()
     source_bucket, stored = await _source(exchange)
     row = stored.row
@@ -92,7 +92,7 @@ async def upload_part_copy(exchange: Exchange) -> Answer:
         pieces,
         plan_copy(end - start),
         bucket,
-        part_algorithms(upload, None),
+        part_algorithms(upload, upload.checksum_algorithm or None),
         inline_bytes_max=0,
         upload_id=upload_id,
     )
@@ -120,7 +120,7 @@ async def _source(exchange: Exchange) -> tuple[Bucket, StoredObject]:
         raise S3Error("NoSuchKey", fields={"Key": source.key.decode()})
     conditions = read_conditions(exchange.headers, COPY_SOURCE_PREFIX)
     if conditions is not None:
-        failed = conditions.failed(stored.row.etag, stored.row.modified_ms)
+        failed = conditions.failed(stored.row.etag, stored.row.modified_ms, exchange.now_ms)
         if failed is not None:
             raise precondition_failed(COPY_SOURCE_PREFIX + failed)
     return bucket, stored

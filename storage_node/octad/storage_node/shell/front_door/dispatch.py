@@ -31,6 +31,7 @@ HANDLERS: Final[Mapping[Operation, Handler]] = MappingProxyType(
         Operation.GET_BUCKET_LOCATION: probes.get_bucket_location,
         Operation.LIST_OBJECTS: listings.list_objects,
         Operation.LIST_OBJECTS_V2: listings.list_objects_v2,
+        Operation.LIST_OBJECT_VERSIONS: listings.list_object_versions,
         Operation.LIST_MULTIPART_UPLOADS: upload_listing.list_uploads,
         Operation.DELETE_OBJECTS: objects.delete_objects,
         Operation.GET_BUCKET_VERSIONING: probes.get_bucket_versioning,

@@ -9,6 +9,7 @@ from octad.client.core.s3_errors import S3Error
 from octad.client.core.sigv4_verify import Authenticated
 from octad.storage_node.core.object_store import Bucket, ObjectStore
 from octad.storage_node.s3.attempts import sdk_age_s, sdk_request_id
+from octad.storage_node.s3.names import check_owner_name
 from octad.storage_node.s3.operations import Operation
 from octad.storage_node.shell.body_budget import BodyBudget
 from octad.storage_node.shell.front_door.request import Body
@@ -78,10 +79,10 @@ class Exchange:
 
     def check_owner(self, bucket: Bucket, expectation: str) -> None:
         """Only its owner may use a bucket; header `expectation` may insist on an owner."""
-        if (
-            bucket.owner != self.owner
-            or self.headers.get(expectation, bucket.owner) != bucket.owner
-        ):
+        expected = self.headers.get(expectation)
+        if expected is not None:
+            check_owner_name(expected)
+        if bucket.owner != self.owner or expected not in (None, bucket.owner):
             raise S3Error("AccessDenied")
 
     async def invite_body(self) -> None:

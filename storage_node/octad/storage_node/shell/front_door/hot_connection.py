@@ -28,6 +28,7 @@ from octad.storage_node.shell.front_door.arriving_body import ArrivingBody
 from octad.storage_node.shell.front_door.connections import (
     IDLE_S_MAX,
     LINGER_S_MAX,
+    TLS_BEGINS,
     Connection,
     Host,
 )
@@ -148,8 +149,7 @@ class HotConnection(asyncio.BufferedProtocol):
         """The client sends nothing more, but may still read its answer."""
         self._ended = True
         if self._visited and self._guest is not None:
-            self._guest.eof_received()
-            return False
+            return self._guest.eof_received()
         self._wake(ConnectionResetError("the client has ended"))
         return self._task is not None
 
@@ -195,7 +195,7 @@ class HotConnection(asyncio.BufferedProtocol):
         held = self._held
         end = held.find(HEAD_END, 0, HEAD_BYTES_MAX) + len(HEAD_END)
         if end < len(HEAD_END):
-            if len(held) >= HEAD_BYTES_MAX:
+            if len(held) >= HEAD_BYTES_MAX or held.startswith(TLS_BEGINS):
                 self._visit()
             return
         head = read_head(held[:end])
@@ -226,9 +226,10 @@ class HotConnection(asyncio.BufferedProtocol):
         request_id = door.next_request_id()
         written = keep = False
         try:
-            request = Request(head.method, head.target, head.headers, body)
+            request = Request(head.method, head.target, head.headers, body, head.awaits_word)
             answer = await door.answer(request, request_id)
-            keep = head.keep_alive and not self._ended and not door.stopping
+            last = self._ended and not self._held
+            keep = head.keep_alive and not last and not door.stopping
             if arriving is not None:
                 keep &= arriving.may_be_passed and arriving.left <= SKIPPED_BYTES_MAX
             await write_answer(
@@ -260,11 +261,13 @@ class HotConnection(asyncio.BufferedProtocol):
             return
         self._since = self._loop.time()
         self._is_last = not keep
-        if self._ended or (self._is_last and not self._skipped):
+        if self._is_last and not self._skipped:
             self.transport.close()
             return
         if self._held:
             self._proceed()
+        if self._ended and self._task is None and not self._visited:
+            self.transport.close()  # What is missing of a request will not come.
         self._limit_reading()
 
     def _skip(self) -> bool:
@@ -341,6 +344,8 @@ class HotConnection(asyncio.BufferedProtocol):
         self._limit_reading()  # Which the guest does from now on.
         self._visited = True
         self._guest.data_received(data)
+        if self._ended and not self._guest.eof_received():
+            self.transport.close()
 
     def guest_begins(self) -> None:
         """A request is being answered."""

@@ -1,4 +1,4 @@
-"""ListObjects in both versions."""
+"""ListObjects in both versions, and ListObjectVersions."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from octad.client.core.s3_xml import (
     ListObjectsV2,
     ObjectEntry,
     Owner,
+    list_object_versions_xml,
     list_objects_v1_xml,
     list_objects_v2_xml,
 )
@@ -21,6 +22,7 @@ from octad.storage_node.s3.listing import (
     encode_token,
     parse_list_objects,
     parse_list_objects_v2,
+    parse_list_versions,
 )
 from octad.storage_node.s3.object_headers import checksum_type
 from octad.storage_node.shell.front_door.exchange import Exchange
@@ -34,22 +36,36 @@ async def list_objects(exchange: Exchange) -> Answer:
     listing = parse_list_objects(exchange.query)
     page = await _page(exchange, bucket, listing)
     # Without a delimiter the client takes the last key for it, as it always did on S3.
-    shows_marker = page.truncated and listing.delimiter
+    shows_marker = page.truncated and bool(listing.delimiter)
+    return xml_answer(list_objects_v1_xml(_shown(bucket, listing, page, shows_marker=shows_marker)))
+
+
+def _shown(
+    bucket: Bucket, listing: ObjectListing, page: ListPage, *, shows_marker: bool
+) -> ListObjectsV1:
+    return ListObjectsV1(
+        bucket=bucket.name,
+        max_keys=listing.max_keys,
+        is_truncated=page.truncated,
+        objects=_objects(page.entries),
+        common_prefixes=_common_prefixes(page.entries),
+        prefix=listing.prefix,
+        delimiter=listing.delimiter,
+        marker=listing.marker,
+        next_marker=page.entries[-1][0] if shows_marker else b"",
+        owner=Owner(bucket.owner, bucket.owner),
+        url_encoding=listing.url_encoding,
+    )
+
+
+async def list_object_versions(exchange: Exchange) -> Answer:
+    """Every object as the one version that it has, in a bucket that never had versions."""
+    bucket = await exchange.bucket()
+    listing = parse_list_versions(exchange.query)
+    page = await _page(exchange, bucket, listing)
     return xml_answer(
-        list_objects_v1_xml(
-            ListObjectsV1(
-                bucket=bucket.name,
-                max_keys=listing.max_keys,
-                is_truncated=page.truncated,
-                objects=_objects(page.entries),
-                common_prefixes=_common_prefixes(page.entries),
-                prefix=listing.prefix,
-                delimiter=listing.delimiter,
-                marker=listing.after,
-                next_marker=page.entries[-1][0] if shows_marker else b"",
-                owner=Owner(bucket.owner, bucket.owner),
-                url_encoding=listing.url_encoding,
-            )
+        list_object_versions_xml(
+            _shown(bucket, listing, page, shows_marker=page.truncated), listing.version_marker
         )
     )
 

@@ -98,9 +98,11 @@ async def list_parts(exchange: Exchange) -> Answer:
     listing = parse_list_parts(exchange.query)
     bucket = await exchange.bucket()
     upload = await exchange.store.get_upload(bucket, exchange.key, upload_id)
-    found = await exchange.store.list_parts(
-        bucket, exchange.key, upload_id, listing.after, listing.max_parts + 1
-    )
+    found = []
+    if listing.max_parts:
+        found = await exchange.store.list_parts(
+            bucket, exchange.key, upload_id, listing.after, listing.max_parts + 1
+        )
     shown = found[: listing.max_parts]
     return xml_answer(
         list_parts_xml(
@@ -182,7 +184,7 @@ async def _complete(
 ) -> tuple[ObjectRow, Degraded | None]:
     upload = await exchange.store.get_upload(bucket, exchange.key, upload_id)
     stored = await _all_parts(exchange, bucket, upload_id)
-    row = completed_row(upload, requested, stored, exchange.now_ms)
+    row = completed_row(upload_id, upload, requested, stored, exchange.now_ms)
     check_completion(exchange.headers, row)
     degraded = await exchange.store.complete_upload(
         bucket, exchange.key, upload_id, row, _chosen(requested), *write_id

@@ -14,6 +14,7 @@ from octad.storage_node.core.rows import ObjectRow
 from octad.storage_node.s3.answers import Answer, xml_answer
 from octad.storage_node.s3.names import check_key
 from octad.storage_node.s3.object_headers import checksum_lines, degraded_line
+from octad.storage_node.s3.parameters import check_version
 from octad.storage_node.s3.payload import plan_payload
 from octad.storage_node.s3.request_headers import stored_headers
 from octad.storage_node.s3.store_errors import s3_error_of
@@ -69,9 +70,7 @@ async def delete_objects(exchange: Exchange) -> Answer:
     outcomes = await asyncio.gather(*[delete(target) for target in request.targets])
     failures = [failure for failure in outcomes if failure is not None]
     deleted = [
-        target.key
-        for target, failure in zip(request.targets, outcomes, strict=True)
-        if failure is None
+        target for target, failure in zip(request.targets, outcomes, strict=True) if failure is None
     ]
     answer = xml_answer(delete_result_xml([] if request.quiet else deleted, failures))
     answer.head += degraded_line(*degraded)
@@ -83,13 +82,15 @@ async def _delete_one(
 ) -> DeleteFailure | None:
     try:
         check_key(target.key)
-        if target.version_id or target.etag or target.last_modified or target.size:
+        if target.version_id:
+            check_version(target.version_id)
+        if target.etag or target.last_modified or target.size:
             raise S3Error("NotImplemented")  # Never without the condition that it came with.
         write_id = exchange.write_id(target.key.hex(), one_of_many=True)
         degraded.append(await exchange.store.delete_object(bucket, target.key, *write_id))
     except S3Error as error:
-        return DeleteFailure(target.key, error.code, error.message)
+        return DeleteFailure(target.key, error.code, error.message, target.version_id)
     except StoreError as error:
         refusal = s3_error_of(error)
-        return DeleteFailure(target.key, refusal.code, refusal.message)
+        return DeleteFailure(target.key, refusal.code, refusal.message, target.version_id)
     return None

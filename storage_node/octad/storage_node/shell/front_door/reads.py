@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from octad.client.core.checksums import COMPOSITE
 from octad.client.core.s3_errors import S3Error
 from octad.storage_node.core.object_store import Bucket
 from octad.storage_node.core.rows import ObjectRow
@@ -16,8 +17,9 @@ from octad.storage_node.s3.conditions import (
 )
 from octad.storage_node.s3.object_headers import (
     checksum_lines,
+    checksum_type,
     object_lines,
-    validator_lines,
+    unmodified_lines,
     wants_checksums,
 )
 from octad.storage_node.s3.ranges import parse_part_number, parse_range, part_range
@@ -88,7 +90,12 @@ def _head(exchange: Exchange, row: ObjectRow, selection: _Selection) -> str:
     overrides = response_overrides(exchange.query) if exchange.query else {}
     head = object_lines(row, overrides) + selection.lines
     # A checksum is of the whole object: beside a part of it, a client would compare it with that.
-    if wants_checksums(exchange.headers) and selection.end - selection.start == row.size:
+    # One that is made of those of its parts is not even that of an only part.
+    if (
+        wants_checksums(exchange.headers)
+        and selection.end - selection.start == row.size
+        and not ("partNumber" in exchange.query and checksum_type(row.checksums) == COMPOSITE)
+    ):
         head += checksum_lines(row.checksums)
     return head
 
@@ -122,11 +129,11 @@ def _not_modified(exchange: Exchange, row: ObjectRow) -> Answer | None:
     conditions = read_conditions(exchange.headers)
     if conditions is None:
         return None
-    failed = conditions.failed(row.etag, row.modified_ms)
+    failed = conditions.failed(row.etag, row.modified_ms, exchange.now_ms)
     if failed is None:
         return None
     if failed in NOT_MODIFIED_CONDITIONS:
-        return Answer(304, validator_lines(row))
+        return Answer(304, unmodified_lines(row, response_overrides(exchange.query)))
     raise precondition_failed(failed)
 
 

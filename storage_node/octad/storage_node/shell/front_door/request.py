@@ -5,6 +5,7 @@ Nothing here knows which of the two reads it from the connection.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -44,6 +45,12 @@ class Request:
     target: str
     headers: dict[str, str]  # Lower-case names; values as Latin-1 of their bytes.
     body: Body
+    awaits_word: bool = False  # The client sends its body only when it is told to.
+
+
+def awaits_word(headers: Mapping[str, str], *, persistent: bool) -> bool:
+    """Whether the client of a request does; one of HTTP/1.0 would take our word for its answer."""
+    return persistent and headers.get("expect", "").lower() == CONTINUE_EXPECTED
 
 
 class HeldBody:

@@ -13,7 +13,7 @@ from typing import Final
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from octad.sharding.limits import KIB
-from octad.storage_node.shell.front_door.request import CONTINUE_EXPECTED
+from octad.storage_node.shell.front_door.request import awaits_word
 
 HEAD_END: Final = b"\r\n\r\n"
 HEAD_BYTES_MAX: Final = 8 * KIB  # All of it: no line and no number of headers is beyond aiohttp's.
@@ -35,11 +35,7 @@ class RequestHead:
     body_bytes: int  # Its Content-Length, 0 where there is none.
     keep_alive: bool
     persistent: bool  # HTTP/1.1: a connection goes on unless somebody says otherwise.
-
-    @property
-    def awaits_word(self) -> bool:
-        """Whether the client sends its body only when it is told to."""
-        return self.headers.get("expect", "").lower() == CONTINUE_EXPECTED
+    awaits_word: bool  # The client sends its body only when it is told to.
 
 
 class _Reader:
@@ -80,8 +76,6 @@ def read_head(data: bytes) -> RequestHead | None:
     if not (length.isascii() and length.isdecimal() and len(length) <= _LENGTH_DIGITS_MAX):
         return None
     persistent = version == "1.1"
-    if "expect" in headers and not persistent:  # It may not be answered, nor waited for.
-        return None
     return RequestHead(
         parser.get_method().decode("latin-1"),
         reader.url.decode("latin-1"),
@@ -89,6 +83,7 @@ def read_head(data: bytes) -> RequestHead | None:
         int(length),
         _keeps_alive(headers, persistent=persistent),
         persistent,
+        "expect" in headers and awaits_word(headers, persistent=persistent),
     )
 
 

@@ -37,7 +37,8 @@ from octad.storage_node.shell.front_door.connections import (
     Listener,
 )
 from octad.storage_node.shell.front_door.hot_connection import HotDoor
-from octad.storage_node.shell.front_door.request import Request
+from octad.storage_node.shell.front_door.request import Request, awaits_word
+from octad.storage_node.shell.front_door.unknown_headers import UnknownHeaders
 from octad.storage_node.shell.front_door.wire import write_answer
 
 _BACKLOG: Final = 1024
@@ -58,9 +59,19 @@ class FrontDoor:
         budget: BodyBudget,
         *,
         all_through_aiohttp: bool = False,
+        sigv2_urls: bool = True,
+        domains: tuple[str, ...] = (),
         connections_max: int = CLIENT_CONNECTIONS_MAX,
     ) -> None:
-        self._answerer = Answerer(store, secret_of, region, next_request_id, budget)
+        self._answerer = Answerer(
+            store,
+            secret_of,
+            region,
+            next_request_id,
+            budget,
+            sigv2_urls=sigv2_urls,
+            domains=domains,
+        )
         self._all_through_aiohttp = all_through_aiohttp
         self._connections_max = connections_max
         self._listener: Listener | None = None
@@ -75,6 +86,11 @@ class FrontDoor:
     def requests(self) -> Counter[tuple[str, int]]:
         """How many were answered, by operation and status."""
         return self._answerer.requests
+
+    @property
+    def unknown_headers(self) -> UnknownHeaders:
+        """Those that requests came with."""
+        return self._answerer.unknown_headers
 
     @property
     def room(self) -> ConnectionRoom | None:
@@ -173,19 +189,22 @@ class FrontDoor:
         request_id = self._answerer.next_request_id()
         body = HttpBody(http)
         headers = header_values(http.raw_headers)
-        request = Request(http.method, http.raw_path, headers, body)
+        persistent = http.version >= (1, 1)
+        awaited = awaits_word(headers, persistent=persistent)
+        request = Request(http.method, http.raw_path, headers, body, awaited)
         answer = await self._answerer.answer(request, request_id)
         complete = http.content.is_eof()
         # A client that was answered instead of invited might take our answer for the next one, too.
-        told = body.invited or "expect" not in headers
-        keep = complete and told and http.keep_alive and not self._stopping
+        told = body.invited or not awaited
+        ended = cast(Connection, http.protocol).sends_nothing_more
+        keep = complete and told and http.keep_alive and not ended and not self._stopping
         await write_answer(
             HttpWire(http),
             http.method,
             answer,
             request_id=request_id.hex(),
             date=http_date(int(time.time()) * 1000),
-            connection=connection_line(keep=keep, persistent=http.version >= (1, 1)),
+            connection=connection_line(keep=keep, persistent=persistent),
         )
         if keep and not http.content.at_eof():
             http.content.read_nowait()  # It is not wanted, and would hold up what comes after it.

@@ -34,7 +34,7 @@ async def list_uploads(exchange: Exchange) -> Answer:
     found = await _found(exchange, bucket, listing, marker) if listing.max_uploads else []
     page = found[: listing.max_uploads]
     truncated = len(found) > len(page)
-    last_key, last_upload_id = page[-1][:2] if truncated else (b"", b"")
+    last_key, last_upload_id = page[-1][:2] if page else (b"", b"")  # Told on the last page, too.
     return xml_answer(
         list_multipart_uploads_xml(
             ListMultipartUploads(
