@@ -17,14 +17,20 @@ from tests.unit.replication.new_primary import (
     taking_over,
 )
 
+from octad.coordinator.store.interface import Revision
 from octad.storage_node.core import object_messages as messages
-from octad.storage_node.core.object_store import BucketNotEmpty, CompletedPart, NoSuchBucket
+from octad.storage_node.core.object_store import (
+    Bucket,
+    BucketNotEmpty,
+    CompletedPart,
+    NoSuchBucket,
+)
 from octad.storage_node.core.operations import (
     encode_operation,
     kind_of,
 )
 from octad.storage_node.core.rows import ObjectRow
-from octad.storage_node.shell.bucket_directory import DELETING
+from octad.storage_node.shell.bucket_directory import ACTIVE, DELETING
 from octad.storage_node.shell.index_applier import WriteFailed
 
 
@@ -94,3 +100,28 @@ async def test_an_upload_whose_bucket_is_closed_while_it_waits_for_parts_is_not_
         await part
         with pytest.raises(NoSuchBucket):
             await completing
+
+
+async def test_a_bucket_that_another_deletion_gave_back_meanwhile_is_not_removed_with_new_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with taking_over(tmp_path, []) as (primary, bucket):
+        primary.last_ack()
+        original = primary.buckets.remove
+        encoded = kind_of(OBJECT), bytes(16), encode_operation(OBJECT), b""
+        tries = 0
+
+        async def remove(which: Bucket, since: Revision) -> bool:
+            nonlocal tries
+            tries += 1
+            if tries == 1:
+                await primary.buckets.set_state(bucket, ACTIVE)
+                put = primary.host.propose(SHARD, *encoded, OBJECT)
+                primary.last_ack()
+                await put
+            return await original(which, since)
+
+        monkeypatch.setattr(primary.buckets, "remove", remove)
+        with pytest.raises(BucketNotEmpty):
+            await primary.store.delete_bucket(bucket)
+        assert tries == 1

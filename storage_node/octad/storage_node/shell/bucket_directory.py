@@ -148,25 +148,26 @@ class BucketDirectory:
             if existing is not None:
                 raise BucketAlreadyExists(_decode(existing.value).owner)
 
-    async def set_state(self, bucket: Bucket, state: str) -> None:
-        """Raises NoSuchBucket when that very bucket is gone."""
+    async def set_state(self, bucket: Bucket, state: str) -> Revision:
+        """Gives since when it has that state. Raises NoSuchBucket when that very bucket is gone."""
         while True:
             entry = await self._entry_of(bucket)
-            record = msgspec.structs.replace(_decode(entry.value), state=state)
+            record = _decode(entry.value)
+            if record.state == state:
+                return entry.mod_revision
+            record = msgspec.structs.replace(record, state=state)
             value = with_unknown_fields(entry.value, record)
-            if await self._transact(
+            await self._transact(
                 [ModRevisionIs(entry.key, entry.mod_revision)], [Put(entry.key, value)]
-            ):
-                return
+            )
 
-    async def remove(self, bucket: Bucket) -> None:
-        """The end of a deletion. Raises NoSuchBucket when somebody else was first."""
-        while True:
-            entry = await self._entry_of(bucket)
-            if await self._transact(
-                [ModRevisionIs(entry.key, entry.mod_revision)], [Delete(entry.key)]
-            ):
-                return
+    async def remove(self, bucket: Bucket, since: Revision) -> bool:
+        """The end of a deletion; False: it was not being deleted all the time since then.
+
+        Raises NoSuchBucket when somebody else was first.
+        """
+        key = (await self._entry_of(bucket)).key
+        return await self._transact([ModRevisionIs(key, since)], [Delete(key)])
 
     async def _entry_of(self, bucket: Bucket) -> KeyValue:
         entry = await self._call_get(self._keys.bucket(bucket.name))

@@ -118,16 +118,18 @@ class ClusterObjects:
 
     async def delete_bucket(self, bucket: Bucket) -> None:
         """Close it on every node, see that it is empty, remove it. Raises BucketNotEmpty."""
-        await self._buckets.set_state(bucket, DELETING)
-        try:
-            await self._close_everywhere(bucket)
-            if (await self.list_keys(bucket, ListQuery(limit=1))).entries:
-                raise BucketNotEmpty(bucket.name)
-        except BaseException:
-            await self._buckets.set_state(bucket, ACTIVE)
-            raise
-        await self._abort_uploads(bucket)
-        await self._buckets.remove(bucket)
+        is_removed = False
+        while not is_removed:  # Another deletion may be given up meanwhile, and keys come again.
+            since = await self._buckets.set_state(bucket, DELETING)
+            try:
+                await self._close_everywhere(bucket)
+                if (await self.list_keys(bucket, ListQuery(limit=1))).entries:
+                    raise BucketNotEmpty(bucket.name)
+            except BaseException:
+                await self._buckets.set_state(bucket, ACTIVE)
+                raise
+            await self._abort_uploads(bucket)
+            is_removed = await self._buckets.remove(bucket, since)
 
     async def _close_everywhere(self, bucket: Bucket) -> None:
         """At every member: any may lead a moment later. Who becomes one later knows it by then."""
