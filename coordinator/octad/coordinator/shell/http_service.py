@@ -60,6 +60,7 @@ _BODY_TIMEOUT_S = 10.0
 # What is registered waits this long for the store, so that whoever sent it (an SDK waits for 5 s)
 # learns that it is the store that does not answer.
 _STORE_S_MAX = 4.0
+_STORE_SHARE = 0.8  # The same, of the time that is said to be waited.
 _SHUTDOWN_S = 2.0
 _ALWAYS = (HEALTH_PATH, OPENAPI_PATH)  # Whether or not the store was ever heard.
 _REGISTRATION_PATHS = (f"{SERVICES_PATH}/", f"{SESSIONS_PATH}/")
@@ -272,12 +273,14 @@ async def _in_time(request: web.Request, handler: Handler) -> web.StreamResponse
     """Raises StoreUnavailable before who asks to register, or to renew, has lost patience."""
     if request.method in ("GET", "HEAD") or not _registers(request):
         return await handler(request)
+    within_s = float(request.query.get(_WITHIN, _STORE_S_MAX / _STORE_SHARE))
+    patience_s = min(_STORE_S_MAX, _STORE_SHARE * within_s)
     try:
-        async with asyncio.timeout(_STORE_S_MAX):
+        async with asyncio.timeout(patience_s):
             return await handler(request)
     except TimeoutError as error:
         raise StoreUnavailable(
-            f"the configuration store has not answered for {_STORE_S_MAX:.0f} s"
+            f"the configuration store has not answered for {patience_s:.1f} s"
         ) from error
 
 
