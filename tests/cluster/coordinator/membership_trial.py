@@ -45,6 +45,9 @@ READY_S_MAX = 60.0
 SETTLED_S_MAX = 30.0  # After the last fault: renewals, and watchers that back off.
 # Once a member is back: an election, and coordinators that give up on connections to it.
 ETCD_RECOVERS_S = 3.0
+# A member that was frozen as the leader asks to end the leases that are over by its clock before it
+# hears of the next leader. Seen with 3.6.16: that waits in etcd for as long as any request may.
+ETCD_REVOKES_S = 7.0
 
 
 Fault = Callable[[random.Random], Awaitable[None]]
@@ -93,6 +96,7 @@ class Trial:
     polls: list[Poll] = field(default_factory=list)
     deaths: list[Death] = field(default_factory=list)
     etcd_faults: list[Span] = field(default_factory=list)
+    etcd_freezes: list[Span] = field(default_factory=list)  # With what they lead to.
     story: list[str] = field(default_factory=list)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -194,6 +198,8 @@ class Trial:
             lambda: member.signal(signal.SIGSTOP),
             lambda: member.signal(signal.SIGCONT),
         )
+        freeze = self.etcd_faults[-1]
+        self.etcd_freezes.append(Span(freeze.begun_at, freeze.ended_at + ETCD_REVOKES_S))
 
     async def coordinator_is_killed(self, rng: random.Random) -> None:
         number = rng.randrange(len(self.coordinators))

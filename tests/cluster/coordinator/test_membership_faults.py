@@ -93,8 +93,9 @@ async def reach(site: Trial, changes: int) -> str:
 def wrong_in(site: Trial, history: list[Stored], last: Revision) -> list[str]:
     """All that should not be."""
     told = [each for worker in site.workers for each in worker.acknowledged()]
-    # An old etcd may end a lease that it has renewed; instances then come back with a renewal.
-    own = site.etcd_faults if is_old(site.version) else []
+    # etcd may end a lease that it has renewed: an old one after any fault, a newer one after a
+    # freeze of its leader. Instances then come back with a renewal.
+    own = [*site.etcd_freezes, *(site.etcd_faults if is_old(site.version) else [])]
     but = [Span(fault.begun_at, fault.ended_at + TTL_S) for fault in own]
     return [
         *invisible(site.polls, told, TTL_S, but),
