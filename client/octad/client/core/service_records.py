@@ -26,7 +26,8 @@ from octad.sharding.limits import (
 REGISTRATION_PURPOSE = "service-registration"
 SERVICES_PATH = "/cluster/v1/services"
 SESSIONS_PATH = "/cluster/v1/sessions"
-WriteNumber = Annotated[int, msgspec.Meta(ge=1)]
+_NUMBER_MAX = (1 << 63) - 1
+WriteNumber = Annotated[int, msgspec.Meta(ge=1, le=_NUMBER_MAX)]
 HEALTHS = ("ok", "degraded", "failing")
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -59,7 +60,7 @@ class SessionRequest(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     ttl_s: float
-    born: Annotated[int, msgspec.Meta(ge=0)] = 0
+    born: Annotated[int, msgspec.Meta(ge=0, le=_NUMBER_MAX)] = 0
 
 
 class SessionAnswer(msgspec.Struct, frozen=True, kw_only=True):
