@@ -113,6 +113,11 @@ class RenewAnswer(msgspec.Struct, frozen=True, kw_only=True):
     superseded: tuple[str, ...] = ()
 
 
+def is_service_name(text: str) -> bool:
+    """Whether a service can be called so."""
+    return _NAME.fullmatch(text) is not None
+
+
 def check_ttl(ttl_s: float) -> None:
     """Raises BadRegistration."""
     if not (math.isfinite(ttl_s) and SERVICE_TTL_S_MIN <= ttl_s <= SERVICE_TTL_S_MAX):
@@ -123,7 +128,7 @@ def check_ttl(ttl_s: float) -> None:
 
 def check_instance(record: ServiceInstance) -> None:
     """Raises BadRegistration."""
-    if not _NAME.fullmatch(record.service):
+    if not is_service_name(record.service):
         raise BadRegistration(
             f"service {record.service[:80]!r}: 1 to 64 letters, digits, dots, dashes, underscores"
         )
