@@ -18,6 +18,7 @@ class TcpLink:
         self._open = asyncio.Event()
         self._open.set()
         self._refuses = False
+        self._last_word: bytes | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._passing: set[asyncio.Task[None]] = set()
         self.address = ""
@@ -25,6 +26,10 @@ class TcpLink:
     def silence(self) -> None:
         """Nothing passes any more and nobody is told, as when a switch has died."""
         self._open.clear()
+
+    def silence_after(self, word: bytes) -> None:
+        """As soon as an answer that holds `word` has passed."""
+        self._last_word = word
 
     def sever(self) -> None:
         """Connections are reset, and new ones closed at once."""
@@ -35,6 +40,7 @@ class TcpLink:
     def mend(self) -> None:
         """What was held back arrives now."""
         self._refuses = False
+        self._last_word = None
         self._open.set()
 
     def begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -76,8 +82,8 @@ class TcpLink:
         far_reader, far_writer = await asyncio.open_connection(*self._target)
         self._writers.add(far_writer)
         ways = [
-            asyncio.create_task(self._pass(reader, far_writer)),
-            asyncio.create_task(self._pass(far_reader, writer)),
+            asyncio.create_task(self._pass(reader, far_writer, answers=False)),
+            asyncio.create_task(self._pass(far_reader, writer, answers=True)),
         ]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -87,11 +93,15 @@ class TcpLink:
             await asyncio.gather(*ways, return_exceptions=True)
             await self._end(far_writer)
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pass(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool
+    ) -> None:
         while data := await reader.read(_CHUNK):
             await self._open.wait()
             writer.write(data)
             await writer.drain()
+            if answers and self._last_word is not None and self._last_word in data:
+                self.silence()
 
 
 @asynccontextmanager

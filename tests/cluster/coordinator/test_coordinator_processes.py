@@ -19,6 +19,7 @@ from tests.cluster.coordinator.coordinator_site import (
     store_of,
     until,
 )
+from tests.cluster.coordinator.tcp_link import tcp_link
 from tests.cluster.process_tree import ProcessTree
 from tests.cluster.store.etcd_process import EtcdMember
 
@@ -153,6 +154,20 @@ async def test_a_start_while_etcd_is_silent_waits_for_it_and_says_so(
         etcd.signal(signal.SIGCONT)
     await asyncio.to_thread(waiting.wait_until_ready)
     assert waiting.get(SERVICES_PATH)[0] == 200
+    async with store_of(etcd, decode_join_token(token_text)) as store:
+        await forget_clusters(store)
+
+
+async def test_a_start_in_which_etcd_falls_silent_goes_on_once_it_answers(
+    etcd: EtcdMember, start: Start
+) -> None:
+    token_text = start().printed("join token")
+    async with tcp_link(etcd.url.removeprefix("http://")) as link:
+        link.silence_after(b"octad/")
+        waiting = start("--join-token", token_text, ready=False, etcd_url=f"http://{link.address}")
+        await until(lambda: "DEADLINE_EXCEEDED" in waiting.output(), "it says what it waits for")
+        link.mend()
+        await asyncio.to_thread(waiting.wait_until_ready)
     async with store_of(etcd, decode_join_token(token_text)) as store:
         await forget_clusters(store)
 

@@ -63,6 +63,11 @@ def test_what_there_is_can_be_watched(words: tuple[str, ...], prefix: str) -> No
         (("nodesx",), "did you mean octad watch nodes?"),
         (("services", "web"), "services/NAME/, service NAME"),
         (("keys/",), "'keys/' is nothing to watch"),
+        (("leaderx/",), "did you mean octad watch leader?"),
+        (("leader/",), "did you mean octad watch leader?"),
+        (("service/web",), "did you mean octad watch services?"),
+        (("service", "web/"), "no service can be called 'web/'; see which there are"),
+        (("service", ""), "no service can be called ''"),
     ],
 )
 def test_a_typing_mistake_is_not_watched(words: tuple[str, ...], says: str) -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from octad.client.core import internal_auth
 from octad.client.core.internal_auth import (
     OLD_SCHEME,
     UNKNOWN_AUDIENCE,
@@ -42,6 +43,25 @@ def test_the_header_is_byte_exact() -> None:
         "octad-hmac-sha256-2 5d41402abc4b2a76 1800000000000 000102030405060708090a0b0c0d0e0f "
         "2acf3411bfde7804728ad6392e1e80489f96186cd7594da44608dbdbb78583af"
     )
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "nonce", "says"),
+    [
+        ("now", NONCE.hex(), "whole milliseconds"),
+        ("1800000000.5", NONCE.hex(), "whole milliseconds"),
+        ("", NONCE.hex(), "whole milliseconds"),
+        ("9" * 4000, NONCE.hex(), "whole milliseconds"),
+        (str(NOW_MS), "0" * 4000, "16 random bytes in hex"),
+        (str(NOW_MS), "", "16 random bytes in hex"),
+    ],
+)
+def test_a_holder_of_the_key_who_signs_in_another_form_is_told_so(
+    timestamp: str, nonce: str, says: str
+) -> None:
+    mac = internal_auth._request_mac(KEY, LIFE, "POST", "/a?b", b"body", timestamp, nonce)
+    with pytest.raises(NotAuthentic, match=says):
+        check(f"octad-hmac-sha256-2 {LIFE} {timestamp} {nonce} {mac}", window_of())
 
 
 def test_a_signed_request_is_taken_once() -> None:

@@ -93,6 +93,19 @@ async def test_an_instance_is_there_for_the_time_of_the_block(tmp_path: Path) ->
         await until(lambda: not instances(coordinator), "it left at once", 1.0)
 
 
+async def test_updates_at_the_same_time_all_count(tmp_path: Path) -> None:
+    async with (
+        open_cluster(tmp_path) as store,
+        running(store) as (coordinator, url),
+        register(
+            "web", "10.0.0.5:80", coordinator=url, token=encode_join_token(TOKEN)
+        ) as registration,
+    ):
+        await asyncio.gather(registration.update(drain=True), registration.update(weight=2.0))
+        await until(lambda: instances(coordinator) == [registration.record], "it is as believed")
+        assert (registration.record.drain, registration.record.weight) == (True, 2.0)
+
+
 async def test_it_outlives_its_time_to_live_many_times(tmp_path: Path) -> None:
     async with open_cluster(tmp_path) as store, running(store) as (coordinator, url):
         async with register(

@@ -17,7 +17,10 @@ from octad.client.core.join_token import (
 )
 from octad.client.core.service_records import (
     BadRegistration,
+    RegisterRequest,
     ServiceInstance,
+    SessionRequest,
+    WithdrawRequest,
     check_instance,
     check_ttl,
     kept_record,
@@ -103,3 +106,18 @@ def test_a_service_token_with_a_typing_mistake_is_refused(data: st.DataObject) -
 def test_a_service_token_is_no_join_token_and_is_called_by_its_name() -> None:
     with pytest.raises(BadJoinToken, match="this is a service token"):
         decode_join_token(encode_service_token(service_token(TOKEN)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "document"),
+    [
+        (RegisterRequest, '{"record":{},"number":%d}'),
+        (WithdrawRequest, '{"session":"a","number":%d}'),
+        (SessionRequest, '{"ttl_s":3,"born":%d}'),
+    ],
+)
+def test_numbers_are_those_that_the_store_counts_in(kind: type, document: str) -> None:
+    msgspec.json.decode(document % (2**63 - 1), type=kind)
+    for number in (-1, 2**63, 10**1000):
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.json.decode(document % number, type=kind)

@@ -33,7 +33,7 @@ from octad.coordinator.core.registrations import InstanceTaken
 from octad.coordinator.shell import service_registry
 from octad.coordinator.shell.service_registry import ServiceRegistry
 from octad.coordinator.store.embedded import EmbeddedStore
-from octad.coordinator.store.interface import Compare, Operation, Outcome, Put
+from octad.coordinator.store.interface import Compare, LeaseId, Operation, Outcome, Put
 
 SERVICE_TOKEN = service_token(TOKEN)
 HERE, THERE = "10.0.0.5:80", "10.0.0.6:80"
@@ -62,7 +62,8 @@ class Caller:
                 record=msgspec.Raw(msgspec.json.encode(record)), session=session, number=number
             )
         )
-        answer = await self.calls.write("PUT", f"{SERVICES_PATH}/web/a", body)
+        path = f"{SERVICES_PATH}/{record.service}/{record.instance}"
+        answer = await self.calls.write("PUT", path, body)
         return msgspec.json.decode(answer, type=RegisterAnswer)
 
     async def delete(self, session: str, number: int | None) -> None:
@@ -298,6 +299,28 @@ async def test_a_service_of_the_version_before_is_kept_and_taken_over(tmp_path: 
         assert await shown(store) == instance(version="3")
         await caller.delete(again.session, None)
         assert await shown(store) is None
+
+
+async def test_a_damaged_session_keeps_no_other_name_from_being_listed_again(
+    tmp_path: Path,
+) -> None:
+    names = [f"a{number}" for number in range(8)]
+    records = [msgspec.structs.replace(instance(), instance=name) for name in names]
+    async with calling(tmp_path) as (store, caller, _):
+        old = [(await caller.open()).session for _ in records]
+        for session, record in zip(old, records, strict=True):
+            await caller.put(session, 1, record)
+        new = (await caller.open()).session
+        for number, record in enumerate(records, 1):
+            assert not (await caller.put(new, number, record)).superseded
+        for session in old[:4]:  # In whatever order they come, one of these is before another.
+            lease = LeaseId(int(session.partition("-")[0], 16))
+            await store.transact([], [Put(KEYS.session(lease), b"damaged", lease)])
+        await caller.end(new)
+        wanted = {KEYS.service("web", name) for name in names[4:]}
+        async with asyncio.timeout(10):
+            while {e.key for e in (await store.range(KEYS.services)).entries} != wanted:
+                await asyncio.sleep(0.02)
 
 
 async def test_claims_of_one_name_are_bounded(

@@ -94,7 +94,14 @@ async def test_nodes_and_everything_else_are_watched_the_same_way(tmp_path: Path
         everything = names(await poll(url, ""))
         assert everything == ["join leader", "join 3", "join 0"], "leader, node and pool"
         async with aiohttp.ClientSession() as session:
-            for query in ("prefix=keys/", "prefix=secret", "after=x", "after=-1", "wait=nan"):
+            for query in (
+                "prefix=keys/",
+                "prefix=secret",
+                "prefix=leader/",
+                "after=x",
+                "after=-1",
+                "wait=nan",
+            ):
                 async with session.get(f"{url}{EVENTS_PATH}?{query}") as response:
                     assert (response.status, (await response.json())["code"]) == (
                         400,

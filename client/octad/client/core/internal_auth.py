@@ -23,6 +23,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import hmac
+import re
 
 from octad.sharding.limits import REPLAY_NONCES_MAX, REQUEST_SKEW_MS_MAX
 
@@ -32,6 +33,9 @@ UNKNOWN_AUDIENCE = "-"  # Of a first request: nobody's, so that the answer says 
 AUTHORIZATION_HEADER = "Authorization"
 ANSWER_MAC_HEADER = "Octad-Answer-Mac"
 NONCE_BYTES = 16
+
+_TIMESTAMP = re.compile(r"[0-9]{1,18}", re.ASCII)
+_NONCE = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
 class NotAuthentic(Exception):
@@ -135,7 +139,11 @@ def verify(
     expected = _request_mac(key, audience, method, path, body, timestamp, nonce)
     if not hmac.compare_digest(expected.encode(), mac.encode()):
         raise NotAuthentic("the signature is wrong: another secret, or a changed request")
-    # Whoever made this mac holds the key: timestamp and nonce have the form that `sign` gave them.
+    # Other people's programs sign, too; and what is kept of a nonce is bounded.
+    if not _TIMESTAMP.fullmatch(timestamp):
+        raise NotAuthentic("the timestamp is not whole milliseconds since 1970")
+    if not _NONCE.fullmatch(nonce):
+        raise NotAuthentic(f"the nonce is not {NONCE_BYTES} random bytes in hex, lower case")
     window.admit(audience, nonce, int(timestamp), now_ms)
 
 

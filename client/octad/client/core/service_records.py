@@ -26,7 +26,8 @@ from octad.sharding.limits import (
 REGISTRATION_PURPOSE = "service-registration"
 SERVICES_PATH = "/cluster/v1/services"
 SESSIONS_PATH = "/cluster/v1/sessions"
-WriteNumber = Annotated[int, msgspec.Meta(ge=1)]
+_NUMBER_MAX = (1 << 63) - 1
+WriteNumber = Annotated[int, msgspec.Meta(ge=1, le=_NUMBER_MAX)]
 HEALTHS = ("ok", "degraded", "failing")
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -59,7 +60,7 @@ class SessionRequest(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     ttl_s: float
-    born: Annotated[int, msgspec.Meta(ge=0)] = 0
+    born: Annotated[int, msgspec.Meta(ge=0, le=_NUMBER_MAX)] = 0
 
 
 class SessionAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,6 +113,11 @@ class RenewAnswer(msgspec.Struct, frozen=True, kw_only=True):
     superseded: tuple[str, ...] = ()
 
 
+def is_service_name(text: str) -> bool:
+    """Whether a service can be called so."""
+    return _NAME.fullmatch(text) is not None
+
+
 def check_ttl(ttl_s: float) -> None:
     """Raises BadRegistration."""
     if not (math.isfinite(ttl_s) and SERVICE_TTL_S_MIN <= ttl_s <= SERVICE_TTL_S_MAX):
@@ -122,7 +128,7 @@ def check_ttl(ttl_s: float) -> None:
 
 def check_instance(record: ServiceInstance) -> None:
     """Raises BadRegistration."""
-    if not _NAME.fullmatch(record.service):
+    if not is_service_name(record.service):
         raise BadRegistration(
             f"service {record.service[:80]!r}: 1 to 64 letters, digits, dots, dashes, underscores"
         )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import msgspec
 
 from octad.client.core.event_document import PUBLIC_KINDS, ClusterEvent, EventsDocument
+from octad.client.core.service_records import is_service_name
 from octad.client.core.view_age import shown_old_view
 from octad.client.shell.command import CommandError
 from octad.client.shell.coordinator_calls import CallRefused, CoordinatorsUnreachable
@@ -18,6 +19,7 @@ from octad.client.shell.membership.watching import watch_keys
 
 NAMED_MAX = 5
 _KINDS = tuple(kind.rstrip("/") for kind in PUBLIC_KINDS)
+_PREFIXES = tuple(kind for kind in PUBLIC_KINDS if kind.endswith("/"))
 _SIGNS = {"join": "+", "change": "~", "leave": "-"}
 
 
@@ -50,6 +52,10 @@ def run_watch(asked: Asked) -> int:
 def prefix_of(words: tuple[str, ...]) -> str:
     """The prefix that was meant; raises CommandError."""
     if len(words) == 2 and words[0] == "service":
+        if not is_service_name(words[1]):
+            raise CommandError(
+                f"no service can be called {words[1]!r}", "see which there are: octad service ls", 2
+            )
         return f"services/{words[1]}/"
     if words == ("service",):
         raise CommandError(
@@ -57,11 +63,9 @@ def prefix_of(words: tuple[str, ...]) -> str:
         )
     if not words:
         return ""
-    if len(words) == 1 and words[0].startswith((*_KINDS, *PUBLIC_KINDS)):
-        kind, slash, _ = words[0].partition("/")
-        if slash or kind in _KINDS:
-            return words[0]
-    meant = difflib.get_close_matches(words[0], [*_KINDS, "service"], n=1)
+    if len(words) == 1 and (words[0] in _KINDS or words[0].startswith(_PREFIXES)):
+        return words[0]
+    meant = difflib.get_close_matches(words[0], _KINDS, n=1)
     hint = f"did you mean octad watch {meant[0]}? " if meant else ""
     raise CommandError(
         f"{' '.join(words)!r} is nothing to watch",

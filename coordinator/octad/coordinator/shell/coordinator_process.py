@@ -12,6 +12,7 @@ import logging
 import math
 import signal
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -98,12 +99,11 @@ async def _run(options: CoordinatorOptions) -> None:
             keys: tuple[str, str] | None = None
             if given_token is None:
                 keys = await _create(store, token, options)
+            elif options.create:
+                await _until_it_answers(lambda: store.get(CLUSTERS), options)
+                keys = await _create_unless_there(store, token, options)
             else:
-                await _until_it_answers(store, options)
-                if options.create:
-                    keys = await _create_unless_there(store, token, options)
-                else:
-                    await _check_cluster(store, token, options)
+                await _until_it_answers(lambda: _check_cluster(store, token, options), options)
             await coordinator.start()
             print(_greeting(token, address, keys, _copies(options)), flush=True)
             await asyncio.get_running_loop().create_future()
@@ -165,12 +165,14 @@ def _check_keys(options: CoordinatorOptions) -> None:
         raise CommandError(str(error), "choose others, or leave both out", 2) from error
 
 
-async def _until_it_answers(store: ConfigStore, options: CoordinatorOptions) -> None:
+async def _until_it_answers(
+    ask: Callable[[], Awaitable[object]], options: CoordinatorOptions
+) -> None:
     """A cluster that stands is waited for: after a power cut, etcd may come later than we do."""
     said_at = -math.inf
     while True:
         try:
-            await store.get(CLUSTERS)
+            await ask()
             return
         except StoreUnavailable as error:
             if time.monotonic() - said_at >= _SAY_AGAIN_S:

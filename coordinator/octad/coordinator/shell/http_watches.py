@@ -103,7 +103,8 @@ def watchers_max_of(connections_max: int) -> int:
 def _prefix_of(request: web.Request) -> str:
     prefix = request.query.get("prefix", "")
     if prefix and not any(
-        kind.startswith(prefix) or prefix.startswith(kind) for kind in PUBLIC_KINDS
+        kind.startswith(prefix) or (kind.endswith("/") and prefix.startswith(kind))
+        for kind in PUBLIC_KINDS
     ):
         raise BadParameter(
             f"prefix={prefix[:80]}: there is nothing to watch; it begins with one of "

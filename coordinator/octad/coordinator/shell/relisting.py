@@ -18,6 +18,7 @@ from octad.coordinator.store.interface import ConfigStore, StoreUnavailable
 from octad.coordinator.store.mirror import Mirror
 
 LOOK_S = 0.5  # While somebody is superseded, which is seldom.
+_AT_ONCE = 16  # A process that ends may have had many names.
 
 log = logging.getLogger(__name__)
 
@@ -54,12 +55,16 @@ class Relisting:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(LOOK_S)
-            try:
-                for name in self._claimed():
-                    if f"services/{name}" not in self._listed():
-                        await self._registry.relist(name)
-            except (StoreUnavailable, BadRecord) as error:
-                log.info("superseded instances wait: %s", error)
+            free = [n for n in self._claimed() if f"services/{n}" not in self._listed()]
+            for begin in range(0, len(free), _AT_ONCE):
+                await asyncio.gather(*map(self._relist, free[begin : begin + _AT_ONCE]))
+
+    async def _relist(self, name: str) -> None:
+        """Whatever is wrong with one name is no matter of the others."""
+        try:
+            await self._registry.relist(name)
+        except (StoreUnavailable, BadRecord) as error:
+            log.info("who is superseded at %s waits: %s", name, error)
 
     def _claimed(self) -> set[str]:
         """The names that somebody is superseded at."""

@@ -23,6 +23,7 @@ class Registration:
     def __init__(self, session: Session, record: ServiceInstance) -> None:
         self.record = record
         self._session = session
+        self._updating = asyncio.Lock()  # Each one begins with what the one before has come to.
 
     @property
     def state(self) -> InstanceState:
@@ -43,9 +44,10 @@ class Registration:
         """
         changes = {"health": health, "drain": drain, "weight": weight, "labels": labels}
         told = {name: value for name, value in changes.items() if value is not None}
-        record = msgspec.structs.replace(self.record, **told)
-        await self._session.register(record)
-        self.record = record
+        async with self._updating:
+            record = msgspec.structs.replace(self.record, **told)
+            await self._session.register(record)
+            self.record = record
 
 
 @asynccontextmanager
