@@ -131,7 +131,7 @@ def verify_request(
         return _verify_presigned(
             _Request(method, raw_path, pairs, headers), now=now, region=region, secret_of=secret_of
         )
-    if presigned or any(name == _SIGV2_KEY for name, _ in pairs):
+    if presigned or (pairs and any(name == _SIGV2_KEY for name, _ in pairs)):
         refuse_two_mechanisms()
     return _verify_header(
         _Request(method, raw_path, pairs, headers),

@@ -65,6 +65,7 @@ _SHUTDOWN_S = 2.0
 _ALWAYS = (HEALTH_PATH, OPENAPI_PATH)  # Whether or not the store was ever heard.
 _REGISTRATION_PATHS = (f"{SERVICES_PATH}/", f"{SESSIONS_PATH}/")
 _WITHIN = "within"  # In the query: for how many seconds the one who asks waits for the answer.
+_WITHIN_DEFAULT = "10"
 _TCP_STATE = getattr(socket, "TCP_INFO", None)  # Its first byte, on Linux.
 _TCP_ESTABLISHED = 1
 # What goes wrong, as (status, code, whether waiting may help); the message is the reason.
@@ -214,9 +215,7 @@ class HttpService:
         """
         if has_left(request.transport):
             raise _HasLeft
-        text = request.query.get(_WITHIN)
-        if text is None:  # Another octad's, or somebody else's, who does not say.
-            return
+        text = request.query.get(_WITHIN, _WITHIN_DEFAULT)
         try:
             within_ms = 1000 * float(text)
         except ValueError:

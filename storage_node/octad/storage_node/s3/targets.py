@@ -7,6 +7,7 @@ The path is taken exactly as it came over the wire: nothing is normalised, so `a
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -40,6 +41,7 @@ def split_path(path: str, host_bucket: str = "") -> tuple[str, bytes]:
     return percent_decoded(bucket).decode(), percent_decoded(key)
 
 
+@lru_cache(maxsize=256)  # Clients say the same few with every request.
 def bucket_of_host(host: str, domains: tuple[str, ...]) -> str:
     """The bucket that a `Host` header names under one of `domains`; "" where it names none."""
     lowered = host.lower()
