@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from octad.client.shell.command_line import main
+from octad.client.cli.command_line import main
 
 sys.exit(main())

@@ -14,10 +14,10 @@ from pathlib import Path
 from botocore.exceptions import BotoCoreError, ClientError
 from tests.cluster.s3_clients import client_of
 
-from octad.chaos.core.faults import Fault
-from octad.chaos.core.report import Report, as_text
-from octad.chaos.shell.cluster import Cluster, Shape
-from octad.chaos.shell.run import RunOptions, run
+from octad.chaos.check.report import Report, as_text
+from octad.chaos.cluster.cluster import Cluster, Shape
+from octad.chaos.faults.faults import Fault
+from octad.chaos.run.run import RunOptions, run
 
 WRITE_STALL_S_MAX = 3.0
 READ_STALL_S_MAX = 2.0

@@ -22,9 +22,9 @@ from urllib.parse import quote
 import aiohttp
 from tests.cluster.cluster_process import DevCluster
 
-from octad.client.core.s3_xml import NAMESPACE
-from octad.client.core.sigv4 import Credentials, sign_request
+from octad.client.s3.sigv4 import Credentials, sign_request
 from octad.sharding.limits import KIB
+from octad.storage_node.s3.protocol.xml.documents import NAMESPACE
 
 NO_ANSWER = (aiohttp.ClientError, OSError, TimeoutError)
 ANSWER_S_MAX = 60.0

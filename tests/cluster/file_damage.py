@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from octad.storage_node.core.record_format import RECORDS_OFFSET
+from octad.storage_node.journal.record_format import RECORDS_OFFSET
 
 NODES = 3
 BLOCK_BYTES = 4096

@@ -19,9 +19,9 @@ KEYS = [f"key-{number}" for number in range(600)]  # Some of them are in any sha
 # A node that meets a bug in its replica of one shard, as soon as the file in argv[1] is there.
 PROGRAM = f"""
 import pathlib, sys
-from octad.client.shell.command_line import main
+from octad.client.cli.command_line import main
 from octad.sharding.ids import shard_name
-from octad.storage_node.core.failover.shard_replica import ShardReplica
+from octad.storage_node.replication.shard_replica import ShardReplica
 
 trigger, sound = pathlib.Path(sys.argv.pop(1)), ShardReplica.on_timer
 

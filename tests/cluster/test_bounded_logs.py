@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from tests.cluster.cluster_process import DevCluster, StartCluster
 
-from octad.client.core.log_limit import LINES_MAX
-from octad.client.shell.log_file import LOG_FILE_BYTES_MAX
-from octad.storage_node.core.record_format import RECORDS_OFFSET
+from octad.client.runtime.logs.log_file import LOG_FILE_BYTES_MAX
+from octad.client.runtime.logs.log_limit import LINES_MAX
+from octad.storage_node.journal.record_format import RECORDS_OFFSET
 
 pytestmark = pytest.mark.cluster
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from tests.cluster.chaos_runs import READ_STALL_S_MAX, WRITE_STALL_S_MAX, Boto3Clients, chaos
 
-from octad.chaos.core.faults import Fault, FaultKind
-from octad.chaos.core.report import as_text
-from octad.chaos.shell.cluster import Cluster, Shape
-from octad.chaos.shell.s3_requests import S3Requests
+from octad.chaos.check.report import as_text
+from octad.chaos.cluster.cluster import Cluster, Shape
+from octad.chaos.faults.faults import Fault, FaultKind
+from octad.chaos.load.s3_requests import S3Requests
 
 pytestmark = pytest.mark.cluster
 

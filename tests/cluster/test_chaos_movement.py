@@ -14,12 +14,12 @@ import msgspec
 import pytest
 from tests.cluster.chaos_runs import Boto3Clients
 
-from octad.chaos.shell.cluster import Cluster, Shape
-from octad.chaos.shell.s3_requests import S3Requests
-from octad.client.core.doctor_document import DoctorDocument, Finding
-from octad.client.core.join_token import encode_join_token
-from octad.client.core.status_document import ClusterStatus, decode_status
-from octad.coordinator.core.placement_messages import PlacedNodes, PlanStatus
+from octad.chaos.cluster.cluster import Cluster, Shape
+from octad.chaos.load.s3_requests import S3Requests
+from octad.client.cluster.doctor_document import DoctorDocument, Finding
+from octad.client.cluster.join_token import encode_join_token
+from octad.client.cluster.status_document import ClusterStatus, decode_status
+from octad.coordinator.schema.placement_messages import PlacedNodes, PlanStatus
 
 pytestmark = pytest.mark.cluster
 

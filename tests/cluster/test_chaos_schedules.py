@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.cluster.chaos_runs import chaos
 
-from octad.chaos.core.faults import NEED_ROOT, SCENARIOS, Fault, FaultKind
+from octad.chaos.faults.faults import NEED_ROOT, SCENARIOS, Fault, FaultKind
 
 pytestmark = pytest.mark.cluster
 

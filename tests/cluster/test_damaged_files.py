@@ -23,9 +23,9 @@ from tests.cluster.cluster_process import DevCluster, StartCluster
 from tests.cluster.file_damage import NODES, Damage, do, plan, short_plan
 from tests.cluster.test_dev_lost_disk import octad
 
-from octad.client.core.status_document import STATUS_PATH, ClusterStatus, decode_status
-from octad.client.shell.coordinator_option import DEV_FILE
-from octad.coordinator.core.node_report import INDEX_LOST
+from octad.client.cli.coordinator_option import DEV_FILE
+from octad.client.cluster.status_document import STATUS_PATH, ClusterStatus, decode_status
+from octad.coordinator.schema.node_report import INDEX_LOST
 
 pytestmark = pytest.mark.cluster
 

@@ -18,8 +18,8 @@ import pytest
 from tests.cluster.cluster_process import OCTAD, DevCluster, Refused, StartCluster, free_port_block
 from tests.cluster.s3_clients import put_status, s3_client
 
-from octad.client.core.join_token import encode_join_token
-from octad.coordinator.shell.create_cluster import new_join_token
+from octad.client.cluster.join_token import encode_join_token
+from octad.coordinator.recovery.create_cluster import new_join_token
 
 pytestmark = pytest.mark.cluster
 

@@ -13,8 +13,8 @@ import pytest
 from tests.cluster.cluster_process import DevCluster, StartCluster
 from tests.cluster.s3_clients import s3_client
 
-from octad.storage_node.shell.counted_index import CountedIndex
-from octad.storage_node.shell.extent_upkeep import WAITS_VARIABLE
+from octad.storage_node.index.counted_index import CountedIndex
+from octad.storage_node.upkeep.extent_upkeep import WAITS_VARIABLE
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -26,7 +26,7 @@ from tests.cluster.test_data_directories import (
     start_without,
 )
 
-from octad.client.core.status_document import decode_status
+from octad.client.cluster.status_document import decode_status
 
 pytestmark = pytest.mark.cluster
 

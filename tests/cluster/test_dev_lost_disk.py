@@ -14,8 +14,8 @@ import pytest
 from tests.cluster.cluster_process import OCTAD, DevCluster, StartCluster
 from tests.cluster.s3_clients import s3_client
 
-from octad.client.core.status_document import ClusterStatus, decode_status
-from octad.client.shell.coordinator_option import DEV_FILE
+from octad.client.cli.coordinator_option import DEV_FILE
+from octad.client.cluster.status_document import ClusterStatus, decode_status
 
 pytestmark = pytest.mark.cluster
 

@@ -9,8 +9,8 @@ import pytest
 from tests.cluster.cluster_process import OCTAD, DevCluster, Refused, StartCluster
 from tests.cluster.s3_clients import s3_client
 
-from octad.client.core.join_token import JoinToken, encode_join_token
-from octad.coordinator.core.backup_format import decode_backup
+from octad.client.cluster.join_token import JoinToken, encode_join_token
+from octad.coordinator.schema.backup_format import decode_backup
 
 pytestmark = pytest.mark.cluster
 

@@ -20,8 +20,8 @@ from tests.cluster.cluster_process import OCTAD, DevCluster, StartCluster
 from tests.cluster.process_tree import ProcessTree
 from tests.cluster.s3_clients import put_status, s3_client
 
-from octad.client.core.status_document import ClusterStatus, decode_status
-from octad.client.shell.command_line import GROUP
+from octad.client.cli.command_line import GROUP
+from octad.client.cluster.status_document import ClusterStatus, decode_status
 
 pytestmark = pytest.mark.cluster
 

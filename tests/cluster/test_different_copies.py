@@ -13,7 +13,8 @@ from tests.cluster.cluster_process import OCTAD, DevCluster, StartCluster
 from tests.cluster.s3_clients import s3_client
 
 from octad.sharding.hashing import bit_reversed
-from octad.storage_node.core.index_format import (
+from octad.storage_node.index.counted_index import CountedIndex
+from octad.storage_node.index.index_format import (
     OBJECTS,
     SHARD_STATES,
     decode_object_key,
@@ -22,8 +23,7 @@ from octad.storage_node.core.index_format import (
     hash_of_row,
     shard_order_key,
 )
-from octad.storage_node.core.listing import past
-from octad.storage_node.shell.counted_index import CountedIndex
+from octad.storage_node.shards.listing import past
 
 pytestmark = pytest.mark.cluster
 

@@ -15,10 +15,10 @@ import pytest
 from tests.unit.engine.engine_site import EngineSite
 
 from octad.sharding.limits import MIB
-from octad.storage_node.shell import index as index_module
-from octad.storage_node.shell.counted_index import CountedIndex
-from octad.storage_node.shell.disk import Disk
-from octad.storage_node.shell.journal_errors import JournalFull
+from octad.storage_node.index import index as index_module
+from octad.storage_node.index.counted_index import CountedIndex
+from octad.storage_node.journal.disk import Disk
+from octad.storage_node.journal.journal_errors import JournalFull
 
 DISK_BYTES, SEGMENT_BYTES, MEMTABLE_BYTES = 64 * MIB, 2 * MIB, MIB  # A thirtieth of a small disk.
 BATCH, FLUSH_AFTER = 500, 10_000  # Objects.

@@ -16,8 +16,8 @@ import pytest
 from tests.cluster.cluster_process import DevCluster
 from tests.cluster.s3_clients import s3_client
 
-from octad.client.core.longest_idle import IDLE_S_MIN
-from octad.client.shell.open_files import OPEN_FILES_MIN
+from octad.client.runtime.longest_idle import IDLE_S_MIN
+from octad.client.runtime.open_files import OPEN_FILES_MIN
 
 pytestmark = pytest.mark.cluster
 

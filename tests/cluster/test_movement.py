@@ -16,8 +16,8 @@ from tests.cluster.s3_clients import s3_client
 from tests.cluster.steady_load import SteadyLoad
 from tests.cluster.test_usage import octad
 
-from octad.client.core.status_document import ClusterStatus, decode_status
-from octad.coordinator.core.placement_messages import PlacedNodes, PlanStatus
+from octad.client.cluster.status_document import ClusterStatus, decode_status
+from octad.coordinator.schema.placement_messages import PlacedNodes, PlanStatus
 
 pytestmark = pytest.mark.cluster
 

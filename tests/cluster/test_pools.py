@@ -13,10 +13,10 @@ from tests.cluster.cluster_process import DevCluster, StartCluster
 from tests.cluster.s3_clients import s3_client
 from tests.cluster.test_usage import octad
 
-from octad.client.core.status_document import PoolStatus
-from octad.coordinator.core.placement_messages import PlacedNodes, PlacedPools
-from octad.storage_node.core.index_format import PIECES
-from octad.storage_node.shell.index import Index
+from octad.client.cluster.status_document import PoolStatus
+from octad.coordinator.schema.placement_messages import PlacedNodes, PlacedPools
+from octad.storage_node.index.index import Index
+from octad.storage_node.index.index_format import PIECES
 
 pytestmark = pytest.mark.cluster
 

@@ -19,7 +19,7 @@ from tests.cluster.process_tree import POLL_S, ProcessTree
 from tests.cluster.s3_clients import client_of, put_status
 from tests.cluster.store.etcd_process import EtcdMember
 
-from octad.client.core.join_token import JoinToken, encode_join_token
+from octad.client.cluster.join_token import JoinToken, encode_join_token
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -15,8 +15,8 @@ from botocore.exceptions import ClientError
 from tests.cluster.cluster_process import DevCluster
 from tests.cluster.s3_clients import s3_client
 
-from octad.client.core.checksums import checksum_of
-from octad.client.core.sigv4 import Credentials, sign_request
+from octad.client.s3.checksums import checksum_of
+from octad.client.s3.sigv4 import Credentials, sign_request
 
 pytestmark = pytest.mark.cluster
 

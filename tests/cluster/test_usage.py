@@ -11,7 +11,7 @@ import pytest
 from tests.cluster.cluster_process import OCTAD, DevCluster, StartCluster
 from tests.cluster.s3_clients import s3_client
 
-from octad.coordinator.core.placement_messages import PlacedNodes, PlanAnswer
+from octad.coordinator.schema.placement_messages import PlacedNodes, PlanAnswer
 
 pytestmark = pytest.mark.cluster
 

@@ -12,7 +12,7 @@ from tests.simulation.simulated_node import Process
 from tests.simulation.world import World
 
 from octad.sharding.ids import NodeId, ShardId
-from octad.storage_node.core.failover.reconfiguration import Plan
+from octad.storage_node.replication.reconfiguration import Plan
 
 LOSSES = 0.3  # Of the runs: those in which whole shards may be lost.
 DAMAGED_INDEXES = 0.25  # Of the runs: those in which indexes turn out to be damaged.

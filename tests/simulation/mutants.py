@@ -17,17 +17,17 @@ from tests.simulation.simulated_store import Store
 
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
 from octad.sharding.limits import GRACE_S, LEASE_S
-from octad.sharding.shard_map import Member, ShardRow
-from octad.storage_node.core.failover import pair_leases, reconfiguration
-from octad.storage_node.core.failover.pair_leases import NEVER, PairLeases
-from octad.storage_node.core.failover.replica_actions import Actions, SendAck, Swap
-from octad.storage_node.core.failover.replica_state import ReadTicket, ReplicaState
-from octad.storage_node.core.failover.request_window import RequestWindow
-from octad.storage_node.core.failover.shard_backup import Backup
-from octad.storage_node.core.failover.shard_log import ShardLog
-from octad.storage_node.core.failover.shard_primary import Primary
-from octad.storage_node.core.failover.shard_reconfigurer import Reconfigurer
-from octad.storage_node.core.failover.shard_replica import ShardReplica
+from octad.sharding.map.shard_map import Member, ShardRow
+from octad.storage_node.replication import pair_leases, reconfiguration
+from octad.storage_node.replication.pair_leases import NEVER, PairLeases
+from octad.storage_node.replication.replica_actions import Actions, SendAck, Swap
+from octad.storage_node.replication.replica_state import ReadTicket, ReplicaState
+from octad.storage_node.replication.request_window import RequestWindow
+from octad.storage_node.replication.shard_backup import Backup
+from octad.storage_node.replication.shard_log import ShardLog
+from octad.storage_node.replication.shard_primary import Primary
+from octad.storage_node.replication.shard_reconfigurer import Reconfigurer
+from octad.storage_node.replication.shard_replica import ShardReplica
 
 
 def _row(replica: ReplicaState) -> ShardRow:

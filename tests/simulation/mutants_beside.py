@@ -8,16 +8,16 @@ from tests.simulation.simulated_disk import Disk, ShardIndex, key_hash
 from tests.simulation.simulated_node import Process
 
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
-from octad.sharding.shard_map import ShardRow
-from octad.storage_node.core.failover.pair_leases import PairLeases
-from octad.storage_node.core.failover.replica_actions import Actions, SplitLog
-from octad.storage_node.core.failover.replica_state import ReadTicket, ReplicaState
-from octad.storage_node.core.failover.shard_backup import Backup
-from octad.storage_node.core.failover.shard_log import ShardLog
-from octad.storage_node.core.failover.shard_primary import Primary
-from octad.storage_node.core.failover.shard_reconfigurer import Reconfigurer
-from octad.storage_node.core.failover.shard_replica import ShardReplica
-from octad.storage_node.core.failover.shard_splitter import Splitter, ancestors
+from octad.sharding.map.shard_map import ShardRow
+from octad.storage_node.replication.pair_leases import PairLeases
+from octad.storage_node.replication.replica_actions import Actions, SplitLog
+from octad.storage_node.replication.replica_state import ReadTicket, ReplicaState
+from octad.storage_node.replication.shard_backup import Backup
+from octad.storage_node.replication.shard_log import ShardLog
+from octad.storage_node.replication.shard_primary import Primary
+from octad.storage_node.replication.shard_reconfigurer import Reconfigurer
+from octad.storage_node.replication.shard_replica import ShardReplica
+from octad.storage_node.replication.shard_splitter import Splitter, ancestors
 
 Patch = tuple[Any, str, Any]  # (owner, attribute, what stands there instead)
 

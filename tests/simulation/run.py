@@ -13,7 +13,7 @@ from tests.simulation.simulated_front_doors import DEPTH, PATIENCE_S
 from tests.simulation.world import World
 
 from octad.sharding.limits import REQUEST_IDS_MAX, REQUEST_IDS_S
-from octad.storage_node.core.failover import request_window
+from octad.storage_node.replication import request_window
 
 FAULTS_S = 14.0
 HEALING_S = 14.0

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from tests.simulation.simulated_disk import key_hash
 from tests.simulation.simulated_front_doors import KEYS, LOGS, FrontDoors, Request
 
-from octad.chaos.core.linearizability import ANY, INFINITE, Done, Verdict, check, items
-from octad.storage_node.core.failover.shard_replica import ShardReplica
+from octad.chaos.check.linearizability import ANY, INFINITE, Done, Verdict, check, items
+from octad.storage_node.replication.shard_replica import ShardReplica
 
 if TYPE_CHECKING:
     from tests.simulation.simulated_node import Process

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tests.simulation.simulated_disk import FLIPPED, Row, key_hash
 
 from octad.sharding.ids import NodeId, ShardId
-from octad.storage_node.core.failover.shard_replica import ShardReplica
+from octad.storage_node.replication.shard_replica import ShardReplica
 
 if TYPE_CHECKING:
     from tests.simulation.simulated_node import Process

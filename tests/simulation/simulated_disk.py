@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from octad.sharding.ids import Epoch, Seq, ShardId, number_of
-from octad.storage_node.core.failover.shard_log import Entry
+from octad.storage_node.replication.shard_log import Entry
 
 NOTHING, NO_EPOCH = Seq(0), Epoch(0)
 FLIPPED = "~"  # At the end of a value: its checksum does not fit.

@@ -14,31 +14,31 @@ from typing import TYPE_CHECKING, Any
 from tests.simulation.simulated_copies import is_readable
 from tests.simulation.simulated_disk import FLIPPED, key_hash
 
-from octad.chaos.core.linearizability import ANY, appended, items
+from octad.chaos.check.linearizability import ANY, appended, items
 from octad.sharding.ids import BucketId, NodeId, PoolId, ShardId, shard_id
 from octad.sharding.limits import CLOCK_DRIFT_MAX
-from octad.sharding.shard_map import ShardRow
-from octad.storage_node.core.failover.replica_actions import (
-    AlreadyOrdered,
-    AlreadyRefused,
-    NotPrimary,
-    NotServing,
-    OutcomeUnknown,
-)
-from octad.storage_node.core.failover.replica_state import ReadTicket
-from octad.storage_node.core.failover.shard_log import Entry
-from octad.storage_node.core.failover.shard_primary import ANY_EPOCH
-from octad.storage_node.core.failover.shard_replica import ShardReplica
-from octad.storage_node.core.index_format import object_key
-from octad.storage_node.core.operations import (
+from octad.sharding.map.shard_map import ShardRow
+from octad.storage_node.index.index_format import object_key
+from octad.storage_node.index.operations import (
     DeleteObject,
     Operation,
     PutObject,
     encode_operation,
     put_object,
 )
-from octad.storage_node.core.record_format import RecordKind
-from octad.storage_node.core.rows import ObjectRow
+from octad.storage_node.index.rows import ObjectRow
+from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.replication.replica_actions import (
+    AlreadyOrdered,
+    AlreadyRefused,
+    NotPrimary,
+    NotServing,
+    OutcomeUnknown,
+)
+from octad.storage_node.replication.replica_state import ReadTicket
+from octad.storage_node.replication.shard_log import Entry
+from octad.storage_node.replication.shard_primary import ANY_EPOCH
+from octad.storage_node.replication.shard_replica import ShardReplica
 
 if TYPE_CHECKING:
     from tests.simulation.simulated_node import Process

@@ -18,9 +18,10 @@ from tests.simulation.simulated_copies import (
 from tests.simulation.simulated_disk import Disk, Record
 
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
-from octad.sharding.shard_map import Learner, ShardRow
-from octad.storage_node.core.failover.pair_leases import PairLeases
-from octad.storage_node.core.failover.replica_actions import (
+from octad.sharding.map.shard_map import Learner, ShardRow
+from octad.storage_node.index.operations import DeleteObject, PutObject
+from octad.storage_node.replication.pair_leases import PairLeases
+from octad.storage_node.replication.replica_actions import (
     Abandon,
     Action,
     Append,
@@ -39,10 +40,9 @@ from octad.storage_node.core.failover.replica_actions import (
     StartLog,
     Swap,
 )
-from octad.storage_node.core.failover.shard_log import Entry, ShardLog
-from octad.storage_node.core.failover.shard_replica import ShardReplica
-from octad.storage_node.core.failover.shard_splitter import ancestors
-from octad.storage_node.core.operations import DeleteObject, PutObject
+from octad.storage_node.replication.shard_log import Entry, ShardLog
+from octad.storage_node.replication.shard_replica import ShardReplica
+from octad.storage_node.replication.shard_splitter import ancestors
 
 if TYPE_CHECKING:
     from tests.simulation.world import World

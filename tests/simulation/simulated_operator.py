@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING
 from tests.simulation.simulated_disk import key_hash
 from tests.simulation.simulated_front_doors import KEYS
 
-from octad.coordinator.core.forced_recovery import (
+from octad.coordinator.recovery.forced_recovery import (
     CannotRecover,
     candidates,
     complete_members,
     forced_recovery,
 )
-from octad.coordinator.core.records import NodeRecord
+from octad.coordinator.schema.records import NodeRecord
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
-from octad.sharding.shard_map import Member, ShardRow
-from octad.storage_node.core.failover.shard_log import Entry
-from octad.storage_node.core.failover.shard_replica import ShardReplica
-from octad.storage_node.core.operations import DeleteObject, Operation, PutObject
-from octad.storage_node.core.record_format import RecordKind
+from octad.sharding.map.shard_map import Member, ShardRow
+from octad.storage_node.index.operations import DeleteObject, Operation, PutObject
+from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.replication.shard_log import Entry
+from octad.storage_node.replication.shard_replica import ShardReplica
 
 if TYPE_CHECKING:
     from tests.simulation.simulated_node import Process

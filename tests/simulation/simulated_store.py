@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from octad.client.core.kept_fields import with_unknown_fields
+from octad.client.cluster.kept_fields import with_unknown_fields
 from octad.sharding.ids import NodeId, ShardId
-from octad.sharding.shard_map import ShardRow, decode_row, encode_row
-from octad.storage_node.core.failover.replica_actions import Swap
+from octad.sharding.map.shard_map import ShardRow, decode_row, encode_row
+from octad.storage_node.replication.replica_actions import Swap
 
 if TYPE_CHECKING:
     from tests.simulation.simulated_node import Process

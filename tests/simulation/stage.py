@@ -9,13 +9,13 @@ from tests.simulation.simulated_front_doors import KEYS
 from tests.simulation.simulated_node import Process
 from tests.simulation.world import World
 
-from octad.chaos.core.linearizability import ANY, INFINITE, Done
+from octad.chaos.check.linearizability import ANY, INFINITE, Done
 from octad.sharding.ids import NodeId, ShardId
 from octad.sharding.limits import BOOT_PATIENCE_S
-from octad.sharding.shard_map import ShardRow
-from octad.storage_node.core.failover.reconfiguration import Plan
-from octad.storage_node.core.failover.replica_state import Strength
-from octad.storage_node.core.failover.shard_replica import ShardReplica
+from octad.sharding.map.shard_map import ShardRow
+from octad.storage_node.replication.reconfiguration import Plan
+from octad.storage_node.replication.replica_state import Strength
+from octad.storage_node.replication.shard_replica import ShardReplica
 
 SHARD, HALF = ShardId(0), ShardId(2)
 KEY, OTHER_KEY = KEYS[0], KEYS[4]  # In one half after a split.

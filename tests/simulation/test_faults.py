@@ -7,7 +7,7 @@ from tests.simulation.simulated_clients import pieces
 from tests.simulation.simulated_disk import FLIPPED
 from tests.simulation.stage import KEY, A, B, C, Stage
 
-from octad.chaos.core.linearizability import Done, Verdict, check
+from octad.chaos.check.linearizability import Done, Verdict, check
 from octad.sharding.ids import Seq
 
 

@@ -20,10 +20,10 @@ from tests.simulation.stage import (
     Stage,
 )
 
-from octad.chaos.core.linearizability import INFINITE, Done
-from octad.storage_node.core.failover.reconfiguration import Plan
-from octad.storage_node.core.failover.replica_actions import Action, Apply
-from octad.storage_node.core.failover.shard_replica import ShardReplica
+from octad.chaos.check.linearizability import INFINITE, Done
+from octad.storage_node.replication.reconfiguration import Plan
+from octad.storage_node.replication.replica_actions import Action, Apply
+from octad.storage_node.replication.shard_replica import ShardReplica
 
 
 def f3_late_swap() -> None:

@@ -19,11 +19,11 @@ from tests.simulation.simulated_store import Store
 
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
 from octad.sharding.limits import CLOCK_DRIFT_MAX
-from octad.sharding.shard_map import Member, ShardRow
-from octad.storage_node.core.failover.reconfiguration import Plan
-from octad.storage_node.core.failover.replica_state import Strength
-from octad.storage_node.core.failover.shard_log import Entry
-from octad.storage_node.core.failover.shard_replica import ShardReplica
+from octad.sharding.map.shard_map import Member, ShardRow
+from octad.storage_node.replication.reconfiguration import Plan
+from octad.storage_node.replication.replica_state import Strength
+from octad.storage_node.replication.shard_log import Entry
+from octad.storage_node.replication.shard_replica import ShardReplica
 
 STORY_LINES = 400
 STEPS_MAX = 60_000  # A run takes about ten thousand.

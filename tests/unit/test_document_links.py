@@ -13,7 +13,7 @@ FILE_NAME = re.compile(r"`([a-z0-9_]+(?:/[a-z0-9_]+)+\.py)`")
 PARTS = ("sharding", "client", "coordinator", "storage_node")
 NAMES_START_AT = (
     REPOSITORY,
-    *(REPOSITORY / part / "octad" for part in PARTS),  # as in `coordinator/core/records.py`
+    *(REPOSITORY / part / "octad" for part in PARTS),  # as in `coordinator/schema/records.py`
     REPOSITORY / "storage_node/octad/storage_node",
 )
 DOCUMENTS = [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")]

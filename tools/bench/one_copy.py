@@ -11,9 +11,9 @@ from pathlib import Path
 import msgspec
 from tests.cluster.cluster_process import OCTAD, DevCluster
 
-from octad.client.core.join_token import encode_join_token
-from octad.coordinator.shell.create_cluster import new_join_token
-from octad.storage_node.shell import dev_directory
+from octad.client.cluster.join_token import encode_join_token
+from octad.coordinator.recovery.create_cluster import new_join_token
+from octad.storage_node.dev import dev_directory
 
 
 class OneCopyCluster(DevCluster):

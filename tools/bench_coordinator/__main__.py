@@ -20,9 +20,9 @@ from tools.bench_coordinator.map_answers import measure_map, wait_for_map
 from tools.bench_coordinator.site import Site, open_site
 from tools.bench_coordinator.watchers import INSTANCES, WATCHERS, measure_watchers
 
-from octad.coordinator.shell.batched_swap import Swap, swap_all
+from octad.coordinator.placement.batched_swap import Swap, swap_all
 from octad.coordinator.store.interface import ModRevisionIs, Put
-from octad.sharding.assignment import PlacementNode, first_assignment
+from octad.sharding.assignment.assignment import PlacementNode, first_assignment
 from octad.sharding.ids import NodeId
 
 REPOSITORY = Path(__file__).resolve().parents[2]

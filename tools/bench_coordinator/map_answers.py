@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from tools.bench_coordinator.site import DEPTH, Site
 
-from octad.client.core.cluster_documents import MAP_BINARY_TYPE, MAP_PATH
+from octad.client.cluster.cluster_documents import MAP_BINARY_TYPE, MAP_PATH
 
 CONNECTIONS = 16
 

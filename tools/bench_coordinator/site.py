@@ -14,9 +14,9 @@ from tests.cluster.cluster_process import free_port_block
 from tests.cluster.process_tree import ProcessTree
 from tests.cluster.store.etcd_process import make_etcd
 
-from octad.client.core.join_token import JoinToken, encode_join_token
-from octad.coordinator.core.records import NodeRecord, StoreKeys
-from octad.coordinator.shell.create_cluster import create_cluster, new_join_token
+from octad.client.cluster.join_token import JoinToken, encode_join_token
+from octad.coordinator.recovery.create_cluster import create_cluster, new_join_token
+from octad.coordinator.schema.records import NodeRecord, StoreKeys
 from octad.coordinator.store.interface import ConfigStore, Put
 from octad.coordinator.store.open_store import StoreAddress, open_store
 from octad.sharding.ids import NodeId

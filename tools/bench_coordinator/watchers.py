@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from tools.bench_coordinator.site import Site
 
-from octad.client.core.service_records import ServiceInstance
-from octad.client.core.service_token import service_token
+from octad.client.cluster.service_records import ServiceInstance
+from octad.client.cluster.service_token import service_token
 from octad.client.membership import Session, open_session, watch
 
 SERVICE = "bench"

@@ -31,7 +31,7 @@ from tools.bench.machine import commit, machine
 from tools.bench_repair.reference import Objects, Reference, measure
 from tools.bench_repair.site import ACCESS_KEY, SECRET_KEY, Site, cpu_s
 
-from octad.client.core.status_document import STATUS_PATH, CopyingStatus, decode_status
+from octad.client.cluster.status_document import STATUS_PATH, CopyingStatus, decode_status
 
 MB = 1_000_000
 MIB = 1024 * 1024

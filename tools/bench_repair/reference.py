@@ -26,8 +26,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
 
-from octad.storage_node.shell.disk import Disk
-from octad.storage_node.shell.index import Index
+from octad.storage_node.index.index import Index
+from octad.storage_node.journal.disk import Disk
 
 MIB = 1024 * 1024
 MESSAGE_BYTES = MIB

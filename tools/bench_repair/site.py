@@ -14,15 +14,15 @@ from pathlib import Path
 import msgspec
 from tests.cluster.cluster_process import free_port_block
 
-from octad.chaos.shell.control_processes import READY
-from octad.chaos.shell.process import ClusterProcess
-from octad.client.core.join_token import encode_join_token
-from octad.coordinator.core.records import NodeRecord, StoreKeys
-from octad.coordinator.shell.create_cluster import new_join_token
+from octad.chaos.cluster.control_processes import READY
+from octad.chaos.cluster.process import ClusterProcess
+from octad.client.cluster.join_token import encode_join_token
+from octad.coordinator.recovery.create_cluster import new_join_token
+from octad.coordinator.schema.records import NodeRecord, StoreKeys
 from octad.coordinator.store.open_store import StoreAddress, open_store
 from octad.sharding.ids import NodeId
-from octad.sharding.shard_map import decode_row
-from octad.storage_node.shell.node_command import SUPERVISOR_VARIABLE
+from octad.sharding.map.shard_map import decode_row
+from octad.storage_node.cli.node_command import SUPERVISOR_VARIABLE
 
 NODES = REPLICAS = 3
 START_S_MAX = 40.0
@@ -56,7 +56,7 @@ class Site:
         self._token = new_join_token()
         self._keys = StoreKeys(self._token.cluster)
         store = f"{HOST}:{self._first_port + 3 * NODES}"
-        control = "octad.chaos.shell.control_processes"
+        control = "octad.chaos.cluster.control_processes"
         self.coordinator_address = f"{HOST}:{self._first_port + 3 * NODES + 1}"
         file = str(directory / "store.sqlite")
         self._store = self._process("store", "-m", control, "store", file, store)

@@ -23,7 +23,7 @@ from tools.bench.machine import machine
 from tools.bench_rpc.bench_node import ONE, TWO, BenchNode, Figures, Load, NodeFigures, serve
 
 from octad.sharding.limits import KIB, MIB
-from octad.storage_node.shell.peer_tls import TlsFiles
+from octad.storage_node.rpc.peer_tls import TlsFiles
 
 FRAME_BYTES = 4 * KIB
 FRAMES_A_TICK = 16

@@ -9,12 +9,12 @@ from typing import ClassVar
 
 import uvloop
 
-from octad.client.core.join_token import JoinToken
+from octad.client.cluster.join_token import JoinToken
 from octad.sharding.ids import NodeId
-from octad.storage_node.core.messages import Message, message
-from octad.storage_node.shell.peer import Answer
-from octad.storage_node.shell.peer_tls import TlsContexts, TlsFiles
-from octad.storage_node.shell.peers import Peers
+from octad.storage_node.rpc.messages import Message, message
+from octad.storage_node.rpc.peer import Answer
+from octad.storage_node.rpc.peer_tls import TlsContexts, TlsFiles
+from octad.storage_node.rpc.peers import Peers
 
 ONE, TWO = NodeId(1), NodeId(2)
 TOKEN = JoinToken("00c0ffee", bytes(range(32)))

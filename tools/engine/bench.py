@@ -33,12 +33,12 @@ from octad.sharding.limits import (
     MIB,
     SEGMENT_BYTES,
 )
-from octad.storage_node.core.record_format import (
+from octad.storage_node.journal.record_format import (
     RECORD_HEADER_BYTES,
     RECORDS_OFFSET,
     RecordKind,
 )
-from octad.storage_node.shell.compactor import Compactor
+from octad.storage_node.upkeep.compactor import Compactor
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TURN_S = 0.1

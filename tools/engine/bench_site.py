@@ -10,8 +10,8 @@ from pathlib import Path
 from tests.unit.engine.engine_site import EngineSite
 
 from octad.sharding.limits import SEGMENT_BYTES
-from octad.storage_node.shell.counted_index import CountedIndex
-from octad.storage_node.shell.disk import Disk
+from octad.storage_node.index.counted_index import CountedIndex
+from octad.storage_node.journal.disk import Disk
 
 IN_FLIGHT = 64
 SMALL, TINY = 4096, 100

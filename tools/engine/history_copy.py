@@ -16,14 +16,11 @@ from pathlib import Path
 
 from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, Seq, shard_id
 from octad.sharding.limits import KIB, MIB
-from octad.storage_node.core.digest_messages import DigestRead, DigestsRead, ReadDigests
-from octad.storage_node.core.failover.pair_leases import PairLeases
-from octad.storage_node.core.failover.replica_state import Strength
-from octad.storage_node.core.failover.shard_log import ShardLog
-from octad.storage_node.core.failover.shard_replica import ShardReplica
-from octad.storage_node.core.history_messages import ReadHistory, ReadRecords
-from octad.storage_node.core.messages import Message, decode_message, encode_message
-from octad.storage_node.core.operations import (
+from octad.storage_node.history.history_copier import HistoryCopier
+from octad.storage_node.history.history_messages import ReadHistory, ReadRecords
+from octad.storage_node.history.history_source import HistorySource
+from octad.storage_node.index.counted_index import CountedIndex
+from octad.storage_node.index.operations import (
     IndexChanges,
     Operation,
     PutPiece,
@@ -31,12 +28,15 @@ from octad.storage_node.core.operations import (
     kind_of,
     put_object,
 )
-from octad.storage_node.core.record_format import Identity, Position
-from octad.storage_node.core.rows import ObjectRow
-from octad.storage_node.shell.counted_index import CountedIndex
-from octad.storage_node.shell.history_copier import HistoryCopier
-from octad.storage_node.shell.history_source import HistorySource
-from octad.storage_node.shell.journal import Journal
+from octad.storage_node.index.rows import ObjectRow
+from octad.storage_node.journal.journal import Journal
+from octad.storage_node.journal.record_format import Identity, Position
+from octad.storage_node.replication.digest_messages import DigestRead, DigestsRead, ReadDigests
+from octad.storage_node.replication.pair_leases import PairLeases
+from octad.storage_node.replication.replica_state import Strength
+from octad.storage_node.replication.shard_log import ShardLog
+from octad.storage_node.replication.shard_replica import ShardReplica
+from octad.storage_node.rpc.messages import Message, decode_message, encode_message
 
 SHARD = shard_id(PoolId(0), 0)
 BUCKET = BucketId(1)

@@ -31,11 +31,11 @@ from tools.engine.bench_site import (
 )
 
 from octad.sharding.limits import INDEX_BLOCK_BYTES, MIB
-from octad.storage_node.core.index_format import decode_object, object_key
-from octad.storage_node.core.key_scan import scan_keys
-from octad.storage_node.core.object_store import ListQuery
-from octad.storage_node.core.record_format import Location
-from octad.storage_node.shell.segment_file import segment_path
+from octad.storage_node.index.index_format import decode_object, object_key
+from octad.storage_node.journal.record_format import Location
+from octad.storage_node.journal.segment_file import segment_path
+from octad.storage_node.shards.key_scan import scan_keys
+from octad.storage_node.shards.object_store import ListQuery
 
 FIRST = 10_000
 PER_FLUSH = 50_000

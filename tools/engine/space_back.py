@@ -15,10 +15,10 @@ from tests.unit.engine.engine_site import EngineSite
 from tools.engine.bench_site import IN_FLIGHT, SMALL, closed, opened, put_all, row
 
 from octad.sharding.limits import MIB
-from octad.storage_node.core.record_format import SegmentId
-from octad.storage_node.shell.engine_upkeep import EngineUpkeep
-from octad.storage_node.shell.record_mender import RecordMender, no_repair
-from octad.storage_node.shell.segment_file import segments_in
+from octad.storage_node.journal.record_format import SegmentId
+from octad.storage_node.journal.segment_file import segments_in
+from octad.storage_node.upkeep.engine_upkeep import EngineUpkeep
+from octad.storage_node.upkeep.record_mender import RecordMender, no_repair
 
 OBJECTS = 120_000
 KEPT_OF = 4  # Every fourth object stays, so that there is something to copy.

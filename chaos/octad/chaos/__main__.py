@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from octad.chaos.shell.chaos_command import main
+from octad.chaos.run.chaos_command import main
 
 sys.exit(main(sys.argv[1:]))

@@ -16,13 +16,13 @@ import msgspec
 from tests.cluster.process_tree import ProcessTree
 from tests.cluster.store.etcd_process import EtcdMember, free_ports
 
-from octad.client.core.join_token import JoinToken
-from octad.client.core.status_document import STATUS_PATH, ClusterStatus, decode_status
-from octad.client.shell.listener import listen_on
-from octad.coordinator.core.api import METRICS_PATH
-from octad.coordinator.core.join_messages import JoinRequest
-from octad.coordinator.core.records import NodeRecord, StoreKeys
-from octad.coordinator.shell.join_client import join
+from octad.client.cluster.join_token import JoinToken
+from octad.client.cluster.status_document import STATUS_PATH, ClusterStatus, decode_status
+from octad.client.runtime.listener import listen_on
+from octad.coordinator.http.api import METRICS_PATH
+from octad.coordinator.membership.join_client import join
+from octad.coordinator.schema.join_messages import JoinRequest
+from octad.coordinator.schema.records import NodeRecord, StoreKeys
 from octad.coordinator.store.interface import ConfigStore, Delete, Put
 from octad.coordinator.store.open_store import StoreAddress, open_store
 

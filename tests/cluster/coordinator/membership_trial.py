@@ -31,9 +31,9 @@ from tests.cluster.coordinator.tcp_link import TcpLink, tcp_link
 from tests.cluster.process_tree import ProcessTree
 from tests.cluster.store.etcd_process import EtcdMember, make_etcd
 
-from octad.client.core.join_token import decode_join_token
+from octad.client.cluster.join_token import decode_join_token
 from octad.client.membership import ServiceEvent, watch
-from octad.coordinator.core.records import StoreKeys
+from octad.coordinator.schema.records import StoreKeys
 from octad.coordinator.store.etcd import EtcdStore
 from octad.coordinator.store.interface import Put, Revision, StoreUnavailable
 from octad.coordinator.store.watching import watching

@@ -16,7 +16,7 @@ import time
 import msgspec
 from tests.cluster.coordinator.membership_check import Acknowledged
 
-from octad.client.core.service_records import ServiceInstance
+from octad.client.cluster.service_records import ServiceInstance
 from octad.client.membership import CallRefused, CoordinatorsUnreachable, Session, open_session
 
 CHANGE_S = (1.0, 8.0)  # Between two changes of one instance.

@@ -11,8 +11,8 @@ import pytest
 from tests.cluster.coordinator.coordinator_site import Start, forget_clusters, store_of, until
 from tests.cluster.store.etcd_process import EtcdMember
 
-from octad.client.core.event_document import EVENTS_PATH
-from octad.client.core.join_token import decode_join_token
+from octad.client.cluster.join_token import decode_join_token
+from octad.client.membership.event_document import EVENTS_PATH
 
 pytestmark = [pytest.mark.cluster, pytest.mark.etcd]
 

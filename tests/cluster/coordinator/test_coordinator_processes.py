@@ -23,11 +23,11 @@ from tests.cluster.coordinator.tcp_link import tcp_link
 from tests.cluster.process_tree import ProcessTree
 from tests.cluster.store.etcd_process import EtcdMember
 
-from octad.client.core.doctor_document import DOCTOR_PATH
-from octad.client.core.join_token import decode_join_token
-from octad.client.core.service_records import SERVICES_PATH
-from octad.coordinator.core.etcd_versions import is_old
-from octad.coordinator.core.records import StoreKeys
+from octad.client.cluster.doctor_document import DOCTOR_PATH
+from octad.client.cluster.join_token import decode_join_token
+from octad.client.cluster.service_records import SERVICES_PATH
+from octad.coordinator.diagnosis.etcd_versions import is_old
+from octad.coordinator.schema.records import StoreKeys
 
 SUCCESSION_S_MAX = 5.0
 

@@ -19,7 +19,7 @@ from tests.cluster.coordinator.membership_check import (
 )
 from tests.cluster.coordinator.membership_trial import READY_S_MAX, TTL_S, Trial, trial
 
-from octad.coordinator.core.etcd_versions import is_old
+from octad.coordinator.diagnosis.etcd_versions import is_old
 from octad.coordinator.store.interface import Revision
 
 pytestmark = [pytest.mark.cluster, pytest.mark.etcd]

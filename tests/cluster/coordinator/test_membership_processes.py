@@ -23,9 +23,9 @@ from tests.cluster.coordinator.coordinator_site import (
 from tests.cluster.process_tree import ProcessTree
 from tests.cluster.store.etcd_process import EtcdMember
 
-from octad.client.core.cluster_documents import MAP_PATH
-from octad.client.core.join_token import decode_join_token
-from octad.client.core.service_records import SERVICES_PATH
+from octad.client.cluster.cluster_documents import MAP_PATH
+from octad.client.cluster.join_token import decode_join_token
+from octad.client.cluster.service_records import SERVICES_PATH
 
 pytestmark = [pytest.mark.cluster, pytest.mark.etcd]
 

@@ -29,8 +29,8 @@ from tests.cluster.coordinator.coordinator_site import (
 from tests.cluster.process_tree import ProcessTree
 from tests.cluster.store.etcd_process import EtcdMember
 
-from octad.client.core.join_token import decode_join_token
-from octad.client.core.service_records import SERVICES_PATH, ServiceInstance
+from octad.client.cluster.join_token import decode_join_token
+from octad.client.cluster.service_records import SERVICES_PATH, ServiceInstance
 from octad.client.membership import CallRefused, RegistrationEvent, open_session, register
 
 pytestmark = [pytest.mark.cluster, pytest.mark.etcd]

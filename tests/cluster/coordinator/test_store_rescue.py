@@ -19,15 +19,15 @@ from tests.cluster.coordinator.coordinator_site import (
 from tests.cluster.store.etcd_process import EtcdMember
 from tests.unit.coordinator.cluster_records import incarnation, node
 
-from octad.client.core.join_token import JoinToken, encode_join_token
-from octad.coordinator.core.rebuilding import EPOCH_STEP
-from octad.coordinator.core.records import IdentityRecord, StoreKeys
+from octad.client.cluster.join_token import JoinToken, encode_join_token
+from octad.coordinator.recovery.rebuilding import EPOCH_STEP
+from octad.coordinator.schema.records import IdentityRecord, StoreKeys
 from octad.coordinator.store.interface import ConfigStore, Put
 from octad.coordinator.store.mirror import Mirror
 from octad.sharding.ids import Epoch, NodeId
-from octad.sharding.shard_map import ShardRow, decode_row, encode_row
-from octad.storage_node.core.record_format import Identity
-from octad.storage_node.shell.row_keeper import RowKeeper
+from octad.sharding.map.shard_map import ShardRow, decode_row, encode_row
+from octad.storage_node.journal.record_format import Identity
+from octad.storage_node.node.row_keeper import RowKeeper
 
 pytestmark = [pytest.mark.cluster, pytest.mark.etcd]
 

@@ -18,11 +18,11 @@ from tests.cluster.coordinator.tcp_link import TcpLink, tcp_link
 from tests.cluster.store.etcd_process import EtcdMember
 from tests.cluster.store.etcd_site import compact
 
-from octad.client.core.event_document import EventsDocument
-from octad.client.core.join_token import JoinToken, decode_join_token
-from octad.client.core.view_age import OLD_S
+from octad.client.cluster.join_token import JoinToken, decode_join_token
+from octad.client.cluster.view_age import OLD_S
 from octad.client.membership import ServiceEvent, watch, watch_keys
-from octad.coordinator.core.records import StoreKeys
+from octad.client.membership.event_document import EventsDocument
+from octad.coordinator.schema.records import StoreKeys
 from octad.coordinator.store.interface import ConfigStore, Put, Revision
 
 pytestmark = [pytest.mark.cluster, pytest.mark.etcd]

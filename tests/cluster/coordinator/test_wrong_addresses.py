@@ -16,9 +16,9 @@ from tests.cluster.coordinator.coordinator_site import (
 from tests.cluster.process_tree import ProcessTree
 from tests.cluster.store.etcd_process import EtcdMember
 
-from octad.client.core.join_token import JoinToken, decode_join_token, encode_join_token
-from octad.client.core.service_records import ServiceInstance
-from octad.client.core.service_token import encode_service_token, service_token
+from octad.client.cluster.join_token import JoinToken, decode_join_token, encode_join_token
+from octad.client.cluster.service_records import ServiceInstance
+from octad.client.cluster.service_token import encode_service_token, service_token
 from octad.client.membership import CoordinatorsUnreachable, open_session
 
 pytestmark = [pytest.mark.cluster, pytest.mark.etcd]

@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octad.chaos.core.linearizability import (
+from octad.chaos.check.linearizability import (
     ANY,
     INFINITE,
     Done,

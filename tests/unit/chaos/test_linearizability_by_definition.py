@@ -7,7 +7,7 @@ from itertools import permutations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from octad.chaos.core.linearizability import (
+from octad.chaos.check.linearizability import (
     ANY,
     INFINITE,
     Done,

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from octad.chaos.shell.network import Network
-from octad.chaos.shell.socket_owners import owner_of
-from octad.client.core.address import Address
+from octad.chaos.cluster.network import Network
+from octad.chaos.cluster.socket_owners import owner_of
+from octad.client.runtime.address import Address
 
 HERE, THERE = "127.0.1.77", "127.0.2.77"
 SOON_S, NOT_SOON_S = 2.0, 0.15

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from octad.chaos.core.faults import ON_NODES, SCENARIOS, FaultKind
+from octad.chaos.faults.faults import ON_NODES, SCENARIOS, FaultKind
 
 
 @pytest.mark.parametrize("name", sorted(SCENARIOS))

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octad.chaos.core.bodies import ForeignBytes, body_of, value_of
-from octad.chaos.core.history import (
+from octad.chaos.check.stalls import Harm, measure_stalls
+from octad.chaos.check.verdict import check_history
+from octad.chaos.load.bodies import ForeignBytes, body_of, value_of
+from octad.chaos.load.history import (
     Invoked,
     Kind,
     Line,
@@ -18,8 +20,6 @@ from octad.chaos.core.history import (
     encode_line,
     operations,
 )
-from octad.chaos.core.stalls import Harm, measure_stalls
-from octad.chaos.core.verdict import check_history
 
 KEY = "small-1"
 

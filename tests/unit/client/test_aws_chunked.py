@@ -12,7 +12,7 @@ from botocore.httpchecksum import AwsChunkedWrapper, Crc32Checksum
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from octad.client.core.aws_chunked import (
+from octad.client.s3.aws_chunked import (
     BodyDecoder,
     ChunkedDecoder,
     ChunkedEncoder,
@@ -20,9 +20,9 @@ from octad.client.core.aws_chunked import (
     encoded_length,
     stored_content_encoding,
 )
-from octad.client.core.checksums import checksum_of
-from octad.client.core.s3_errors import S3Error
-from octad.client.core.sigv4 import PayloadMode, SignatureSeed
+from octad.client.s3.checksums import checksum_of
+from octad.client.s3.errors import S3Error
+from octad.client.s3.sigv4 import PayloadMode, SignatureSeed
 from octad.sharding.limits import (
     CHUNK_BYTES_MIN,
     CHUNK_HEADER_BYTES_MAX,

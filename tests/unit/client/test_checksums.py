@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octad.client.core import checksums
-from octad.client.core.checksums import (
+from octad.client.s3 import checksums
+from octad.client.s3.checksums import (
     ALGORITHMS,
     ChecksumClaim,
     ChecksumUnavailable,
@@ -30,7 +30,7 @@ from octad.client.core.checksums import (
     verify_claim,
     verify_content_md5,
 )
-from octad.client.core.s3_errors import S3Error
+from octad.client.s3.errors import S3Error
 
 CRCS = ("CRC32", "CRC32C", "CRC64NVME")
 # The check values of the catalogue of CRC algorithms, over "123456789"; the others are hashlib's.

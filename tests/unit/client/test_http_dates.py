@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octad.client.core.http_dates import (
+from octad.client.s3.http_dates import (
     amz_date,
     http_date,
     iso_date,

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 from aiohttp import web
 
-from octad.client.core.longest_idle import IDLE_S_MIN
-from octad.client.shell import http_listener
-from octad.client.shell.http_listener import HttpListener, body_in_time
+from octad.client.runtime import http_listener
+from octad.client.runtime.http_listener import HttpListener, body_in_time
+from octad.client.runtime.longest_idle import IDLE_S_MIN
 
 ROOM = 3
 GET = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"

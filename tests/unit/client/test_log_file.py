@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from octad.client.shell.log_file import (
+from octad.client.runtime.logs.log_file import (
     LOG_FILE_BYTES_MAX,
     LOG_FILES_MAX,
     open_log,
@@ -22,7 +22,7 @@ NODE_LOGS_BYTES_MAX = 64 * MIB
 FLOOD = """
 import os, sys, time
 from pathlib import Path
-from octad.client.shell.log_file import keep_output_bounded
+from octad.client.runtime.logs.log_file import keep_output_bounded
 path, bursts, burst_bytes, bytes_max = Path(sys.argv[1]), *map(int, sys.argv[2:])
 keep_output_bounded(path, bytes_max)
 number = 0
@@ -106,7 +106,7 @@ def test_an_output_that_is_not_the_file_is_left_alone(tmp_path: Path) -> None:
     program = f"""
 import threading
 from pathlib import Path
-from octad.client.shell.log_file import keep_output_bounded
+from octad.client.runtime.logs.log_file import keep_output_bounded
 keep_output_bounded(Path({str(log)!r}), 1)
 keep_output_bounded(Path({str(log)!r} + ".none"), 1)
 assert threading.active_count() == 1

@@ -9,7 +9,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octad.client.core.log_limit import KINDS_MAX, LINES_MAX, MINUTE_S, LineKind, LineLimit
+from octad.client.runtime.logs.log_limit import KINDS_MAX, LINES_MAX, MINUTE_S, LineKind, LineLimit
 
 KIND = LineKind("octad.peer", 30, "refused %s: %s")
 OTHER = LineKind("octad.journal", 40, "%s is damaged")

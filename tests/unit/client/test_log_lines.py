@@ -12,9 +12,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from octad.client.core import log_limit
-from octad.client.core.log_limit import LINES_MAX
-from octad.client.shell.log_lines import LimitedHandler, kind_of
+from octad.client.runtime.logs import log_limit
+from octad.client.runtime.logs.log_limit import LINES_MAX
+from octad.client.runtime.logs.log_lines import LimitedHandler, kind_of
 
 FLOOD = 1000
 
@@ -126,7 +126,7 @@ async def test_what_asyncio_says_of_different_tasks_is_one_kind() -> None:
 
 def test_errors_that_nobody_can_be_told_of_are_limited_too() -> None:
     program = f"""
-from octad.client.shell.log_lines import set_up_logging
+from octad.client.runtime.logs.log_lines import set_up_logging
 set_up_logging()
 class Bad:
     def __del__(self):

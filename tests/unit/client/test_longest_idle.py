@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octad.client.core.longest_idle import IDLE_S_MIN, LOOK_AGAIN_S, LongestIdle
+from octad.client.runtime.longest_idle import IDLE_S_MIN, LOOK_AGAIN_S, LongestIdle
 
 
 @dataclass(eq=False)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from octad.client.core.join_token import JoinToken, encode_join_token
-from octad.client.shell.open_files import more_open_files, none_left, open_files_limit
+from octad.client.cluster.join_token import JoinToken, encode_join_token
+from octad.client.runtime.open_files import more_open_files, none_left, open_files_limit
 
 OCTAD = Path(sys.executable).with_name("octad")
 _LIMITED = """
@@ -32,7 +32,7 @@ def run_limited(soft: int, hard: int, *command: str | Path) -> subprocess.Comple
 
 
 def test_the_soft_limit_is_raised_to_the_hard_one() -> None:
-    code = "from octad.client.shell.open_files import *; print(take_open_files())"
+    code = "from octad.client.runtime.open_files import *; print(take_open_files())"
     assert run_limited(256, 1500, sys.executable, "-c", code).stdout == "1500\n"
 
 

@@ -16,9 +16,9 @@ from botocore.model import ServiceModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from octad.client.core.http_dates import iso_date
-from octad.client.core.s3_errors import S3_ERRORS, S3Error
-from octad.client.core.s3_xml import (
+from octad.client.s3.errors import S3_ERRORS, S3Error
+from octad.client.s3.http_dates import iso_date
+from octad.storage_node.s3.protocol.xml.documents import (
     NAMESPACE,
     BucketEntry,
     DeleteFailure,
@@ -48,7 +48,7 @@ from octad.client.core.s3_xml import (
     url_encoded,
     versioning_configuration_xml,
 )
-from octad.client.core.s3_xml_requests import DeleteTarget
+from octad.storage_node.s3.protocol.xml.requests import DeleteTarget
 
 OWNER = Owner("id&1", "<name>")
 MODIFIED_MS = 1_369_353_600_123

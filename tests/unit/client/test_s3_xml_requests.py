@@ -11,8 +11,9 @@ from botocore.model import ServiceModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from octad.client.core.s3_errors import S3Error
-from octad.client.core.s3_xml_requests import (
+from octad.client.s3.errors import S3Error
+from octad.sharding.limits import DELETE_KEYS_MAX, PART_NUMBER_MAX, XML_BODY_BYTES_MAX
+from octad.storage_node.s3.protocol.xml.requests import (
     DeleteRequest,
     DeleteTarget,
     RequestedPart,
@@ -20,7 +21,6 @@ from octad.client.core.s3_xml_requests import (
     read_create_bucket_configuration,
     read_delete,
 )
-from octad.sharding.limits import DELETE_KEYS_MAX, PART_NUMBER_MAX, XML_BODY_BYTES_MAX
 
 READERS = (read_complete_multipart_upload, read_delete, read_create_bucket_configuration)
 DELETE_A = b"<Delete><Object><Key>a</Key></Object></Delete>"

@@ -6,14 +6,14 @@ import logging
 
 import pytest
 
-from octad.client.shell.seldom_log import SeldomLog
+from octad.client.runtime.logs.seldom_log import SeldomLog
 
 
 def test_one_line_a_minute_and_how_often_it_was_left_out(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr("octad.client.shell.seldom_log.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("octad.client.runtime.logs.seldom_log.time.monotonic", lambda: now[0])
     seldom, other = (SeldomLog(logging.getLogger("octad.test")) for _ in range(2))
     for tenth in range(1200):
         now[0] = tenth / 10

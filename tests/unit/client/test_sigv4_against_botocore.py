@@ -15,8 +15,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tests.unit.client.signed_request import CREDENTIALS, HOST, NOW, REGION, verify
 
-from octad.client.core.sigv4 import presign_query, sign_request
-from octad.client.core.sigv4_verify import SigV4Error
+from octad.client.s3.sigv4 import presign_query, sign_request
+from octad.storage_node.s3.protocol.signatures.sigv4_verify import SigV4Error
 
 METHODS = st.sampled_from(["GET", "PUT", "HEAD", "POST", "DELETE"])
 KEYS = st.text(

@@ -7,8 +7,8 @@ from urllib.parse import parse_qsl
 
 from tests.unit.client.signed_request import CREDENTIALS, HOST, NOW, REGION, Request
 
-from octad.client.core.aws_chunked import ChunkedEncoder, body_decoder, encoded_length
-from octad.client.core.sigv4 import (
+from octad.client.s3.aws_chunked import ChunkedEncoder, body_decoder, encoded_length
+from octad.client.s3.sigv4 import (
     EMPTY_SHA256,
     PayloadMode,
     SignatureSeed,

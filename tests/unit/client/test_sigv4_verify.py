@@ -11,8 +11,8 @@ from collections.abc import Callable
 import pytest
 from tests.unit.client.signed_request import CREDENTIALS, HOST, NOW, REGION, Request, verify
 
-from octad.client.core.s3_errors import S3Error
-from octad.client.core.sigv4 import (
+from octad.client.s3.errors import S3Error
+from octad.client.s3.sigv4 import (
     EMPTY_SHA256,
     UNSIGNED_PAYLOAD,
     Credentials,
@@ -24,7 +24,7 @@ from octad.client.core.sigv4 import (
     split_query,
     string_to_sign,
 )
-from octad.client.core.sigv4_verify import SigV4Error, verify_request
+from octad.storage_node.s3.protocol.signatures.sigv4_verify import SigV4Error, verify_request
 
 CONTENT_SHA256 = (
     EMPTY_SHA256,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from tests.unit.command_line.test_node_tls_options import config_of
 
-from octad.client.shell.command import CommandError
-from octad.client.shell.command_line import main
+from octad.client.cli.command_line import main
+from octad.client.runtime.command import CommandError
 from octad.sharding.limits import BODY_BUDGET_BYTES, MIB
 
 

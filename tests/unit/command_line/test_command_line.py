@@ -12,15 +12,15 @@ from types import ModuleType
 
 import pytest
 
-from octad.client.shell import command_line
-from octad.client.shell.command import CommandError
-from octad.client.shell.command_line import (
+from octad.client.cli import command_line
+from octad.client.cli.command_line import (
     EXIT_INTERRUPTED,
     EXIT_UNREAD,
     EXIT_USAGE,
     GROUP,
     main,
 )
+from octad.client.runtime.command import CommandError
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -177,7 +177,7 @@ def test_every_verb_that_is_installed_loads_cheaply_and_explains_itself() -> Non
     """None of them may pull in what is slow to import: the list of verbs loads them all."""
     script = (
         "import sys\n"
-        "from octad.client.shell.command_line import main\n"
+        "from octad.client.cli.command_line import main\n"
         "main(['--help'])\n"
         "slow = {'aiohttp', 'asyncio', 'cryptography', 'grpc', 'numpy', 'rocksdict'}\n"
         "print(sorted(slow & set(sys.modules)), file=sys.stderr)\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from octad.client.shell.command_line import GROUP, _option_strings
+from octad.client.cli.command_line import GROUP, _option_strings
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "reference" / "command-line.md"
 SECTION = re.compile(r"^## octad (\w+)$(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)

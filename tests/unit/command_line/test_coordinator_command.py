@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from octad.client.core.join_token import JoinToken, encode_join_token
-from octad.client.shell.command_line import main
-from octad.client.shell.listener import listen_on
+from octad.client.cli.command_line import main
+from octad.client.cluster.join_token import JoinToken, encode_join_token
+from octad.client.runtime.listener import listen_on
 
 TOKEN = encode_join_token(JoinToken("1a2b3c4d", bytes(range(32))))
 NOBODY = "http://root:password@127.0.0.1:1"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from octad.client.shell.command import CommandError
-from octad.storage_node.shell.data_directory import SUPERBLOCK_NAME
-from octad.storage_node.shell.dev_directory import CLUSTER_FILE, DevDirectory
+from octad.client.runtime.command import CommandError
+from octad.storage_node.dev.dev_directory import CLUSTER_FILE, DevDirectory
+from octad.storage_node.journal.data_directory import SUPERBLOCK_NAME
 
 OLD, NEW = ("http://etcd-1:2379",), ("http://etcd-2:2379", "http://etcd-3:2379")
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from octad.client.shell.command import CommandError
-from octad.storage_node.shell import dev_former_run
-from octad.storage_node.shell.data_directory import LOCK_NAME
-from octad.storage_node.shell.dev_former_run import wait_for_former_nodes
+from octad.client.runtime.command import CommandError
+from octad.storage_node.dev import dev_former_run
+from octad.storage_node.dev.dev_former_run import wait_for_former_nodes
+from octad.storage_node.journal.data_directory import LOCK_NAME
 
 HOLDER = """
 import fcntl, os, sys

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from octad.storage_node.shell.dev_directory import free_ports
+from octad.storage_node.dev.dev_directory import free_ports
 
 EPHEMERAL_PORTS = 32_768  # From here on Linux gives them to outgoing connections.
 

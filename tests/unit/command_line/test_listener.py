@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from octad.client.shell.command import CommandError
-from octad.client.shell.listener import listen_on
+from octad.client.runtime.command import CommandError
+from octad.client.runtime.listener import listen_on
 
 
 def test_a_port_in_use_and_a_bad_address_are_told_with_their_option() -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from octad.client.shell.open_files import open_files_limit
+from octad.client.runtime.open_files import open_files_limit
 from octad.sharding.ids import NodeId
-from octad.storage_node.shell.index import IndexFailed
-from octad.storage_node.shell.journal_errors import JournalFull
-from octad.storage_node.shell.node_failures import cannot_go_on, cannot_start
+from octad.storage_node.index.index import IndexFailed
+from octad.storage_node.journal.journal_errors import JournalFull
+from octad.storage_node.node.node_failures import cannot_go_on, cannot_start
 
 DATA = Path("/srv/octad")
 

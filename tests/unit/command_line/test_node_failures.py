@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from octad.client.shell.command import CommandError
-from octad.coordinator.core.filling_anew import Obstacle
+from octad.client.runtime.command import CommandError
+from octad.coordinator.recovery.filling_anew import Obstacle
 from octad.sharding.ids import NodeId, PoolId, ShardId, shard_id
-from octad.storage_node.shell.journal_errors import CorruptRecord, IndexBehind, JournalDamage
-from octad.storage_node.shell.node_failures import cannot_go_on, cannot_start, journal_damaged
+from octad.storage_node.journal.journal_errors import CorruptRecord, IndexBehind, JournalDamage
+from octad.storage_node.node.node_failures import cannot_go_on, cannot_start, journal_damaged
 
 N3 = NodeId(3)
 DATA = Path("/data/my disk/n3")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.unit.command_line.test_node_tls_options import config_of
 
-from octad.client.shell.command import CommandError
+from octad.client.runtime.command import CommandError
 
 
 def test_our_own_protocol_reads_requests_unless_told_otherwise(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from octad.coordinator.core.placement_messages import PlacedNode, PlacedNodes
-from octad.coordinator.shell.plan_report import print_nodes
+from octad.coordinator.cli.plan_report import print_nodes
+from octad.coordinator.schema.placement_messages import PlacedNode, PlacedNodes
 
 NODE = PlacedNode("n1", "live", None, 1.0, 3, 1, None, None)
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from tests.unit.rpc.peer_certificates import Authority
 
-from octad.client.core.join_token import JoinToken, encode_join_token
-from octad.client.shell.command import CommandError
-from octad.storage_node.shell import node_command, node_process
-from octad.storage_node.shell.node import NodeConfig
+from octad.client.cluster.join_token import JoinToken, encode_join_token
+from octad.client.runtime.command import CommandError
+from octad.storage_node.cli import node_command
+from octad.storage_node.node import node_process
+from octad.storage_node.node.node import NodeConfig
 
 TOKEN = encode_join_token(JoinToken("00c0ffee", bytes(32)))
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from octad.client.core.cluster_documents import ServicesDocument
-from octad.client.core.service_records import ServiceInstance
-from octad.client.core.service_table import service_table
+from octad.client.cli.service_table import service_table
+from octad.client.cluster.cluster_documents import ServicesDocument
+from octad.client.cluster.service_records import ServiceInstance
 
 
 def document(*services: str, age_s: float = 0.4) -> ServicesDocument:

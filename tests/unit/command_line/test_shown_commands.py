@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from octad.client.shell.command import CommandError
-from octad.storage_node.shell.data_directory import NoPermission, explained
-from octad.storage_node.shell.dev_copies import way_to_more_copies
-from octad.storage_node.shell.dev_directory import DevCluster, DevDirectory
-from octad.storage_node.shell.dev_process import DevOptions, _greeting
-from octad.storage_node.shell.index import IndexDamaged
-from octad.storage_node.shell.journal_errors import IndexBehind
+from octad.client.runtime.command import CommandError
+from octad.storage_node.dev.dev_copies import way_to_more_copies
+from octad.storage_node.dev.dev_directory import DevCluster, DevDirectory
+from octad.storage_node.dev.dev_process import DevOptions, _greeting
+from octad.storage_node.index.index import IndexDamaged
+from octad.storage_node.journal.data_directory import NoPermission, explained
+from octad.storage_node.journal.journal_errors import IndexBehind
 
 if TYPE_CHECKING:
-    from octad.storage_node.shell.dev_node import NodeProcess
+    from octad.storage_node.dev.dev_node import NodeProcess
 
 DATA = Path("/srv/it's a disk")
 URL = "http://127.0.0.1:9400"

@@ -11,7 +11,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from octad.client.core.status_document import (
+from octad.client.cli.command_line import main
+from octad.client.cli.coordinator_option import DEV_COORDINATOR_FIELD
+from octad.client.cli.status_table import status_table
+from octad.client.cluster.status_document import (
     STATUS_PATH,
     ClusterState,
     ClusterStatus,
@@ -20,9 +23,6 @@ from octad.client.core.status_document import (
     PoolStatus,
     StoreStatus,
 )
-from octad.client.core.status_table import status_table
-from octad.client.shell.command_line import main
-from octad.client.shell.coordinator_option import DEV_COORDINATOR_FIELD
 
 TABLE = """\
 cluster 1a2b3c4d: degraded

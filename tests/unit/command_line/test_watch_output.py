@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from octad.client.core.event_document import NO_VALUE, ClusterEvent, EventsDocument
-from octad.client.shell.command import CommandError
-from octad.client.shell.watch_output import age_lines, lines_of, prefix_of
+from octad.client.cli.watch_output import age_lines, lines_of, prefix_of
+from octad.client.membership.event_document import NO_VALUE, ClusterEvent, EventsDocument
+from octad.client.runtime.command import CommandError
 
 
 def joins(*keys: str) -> tuple[ClusterEvent, ...]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from octad.coordinator.core.cluster_view import ClusterView
-from octad.coordinator.core.join_messages import JoinRequest
-from octad.coordinator.core.records import IdentityRecord, NodeRecord, PoolRecord
+from octad.coordinator.schema.cluster_view import ClusterView
+from octad.coordinator.schema.join_messages import JoinRequest
+from octad.coordinator.schema.records import IdentityRecord, NodeRecord, PoolRecord
 from octad.coordinator.store.interface import Revision
 from octad.sharding.ids import Epoch, NodeId, PoolId, ShardId, shard_id
-from octad.sharding.shard_map import Member, ShardRow
+from octad.sharding.map.shard_map import Member, ShardRow
 
 CLUSTER = "1a2b3c4d"
 POOL = PoolId(0)

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import msgspec
 
-from octad.client.core.join_token import JoinToken
-from octad.client.shell.listener import listen_on
-from octad.coordinator.core.records import NodeRecord, StoreKeys
-from octad.coordinator.shell.coordinator import Coordinator, CoordinatorConfig
-from octad.coordinator.shell.create_cluster import create_cluster
-from octad.coordinator.shell.http_service import HttpService
+from octad.client.cluster.join_token import JoinToken
+from octad.client.runtime.listener import listen_on
+from octad.coordinator.http.http_service import HttpService
+from octad.coordinator.recovery.create_cluster import create_cluster
+from octad.coordinator.schema.records import NodeRecord, StoreKeys
+from octad.coordinator.server.coordinator import Coordinator, CoordinatorConfig
 from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.interface import ConfigStore, LeaseId, Put
 from octad.coordinator.store.open_store import StoreAddress

@@ -7,7 +7,7 @@ import os
 import aiohttp
 import msgspec
 
-from octad.client.core.internal_auth import (
+from octad.client.cluster.internal_auth import (
     AUTHORIZATION_HEADER,
     NONCE_BYTES,
     UNKNOWN_AUDIENCE,

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octad.client.core.join_token import JoinToken
-from octad.coordinator.core.access_keys import (
+from octad.client.cluster.join_token import JoinToken
+from octad.coordinator.schema.access_keys import (
     BadCredentials,
     access_key_record,
     check_credentials,
     secret_of,
 )
-from octad.coordinator.core.records import AccessKeyRecord
-from octad.coordinator.core.sealing import DoesNotOpen, seal, unseal
+from octad.coordinator.schema.records import AccessKeyRecord
+from octad.coordinator.schema.sealing import DoesNotOpen, seal, unseal
 
 TOKEN = JoinToken("1a2b3c4d", bytes(range(32)))
 NONCE = bytes(range(12))

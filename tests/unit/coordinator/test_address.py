@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octad.client.core.address import Address, BadAddress, parse_address
+from octad.client.runtime.address import Address, BadAddress, parse_address
 
 
 @pytest.mark.parametrize(

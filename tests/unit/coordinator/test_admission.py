@@ -7,9 +7,9 @@ import math
 import pytest
 from tests.unit.coordinator.cluster_records import CLUSTER, join_request, node, view
 
-from octad.coordinator.core.admission import Admission, JoinRefused, admit
-from octad.coordinator.core.cluster_view import ClusterView
-from octad.coordinator.core.join_messages import JoinRequest
+from octad.coordinator.membership.admission import Admission, JoinRefused, admit
+from octad.coordinator.schema.cluster_view import ClusterView
+from octad.coordinator.schema.join_messages import JoinRequest
 from octad.sharding.ids import NodeId
 from octad.sharding.limits import NODE_ID_MAX
 

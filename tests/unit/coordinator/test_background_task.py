@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from octad.coordinator.shell.background_task import start_background, stop_background
+from octad.client.runtime.background_task import start_background, stop_background
 
 
 async def _fails() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.coordinator.running_coordinator import open_cluster
 
-from octad.coordinator.shell.batched_swap import GuardLost, Swap, batches, swap_all
+from octad.coordinator.placement.batched_swap import GuardLost, Swap, batches, swap_all
 from octad.coordinator.store.interface import (
     Compare,
     ModRevisionIs,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.unit.coordinator.cluster_records import node, row, view
 
-from octad.coordinator.core.cluster_health import may_not_go_down, not_serving
+from octad.coordinator.status.cluster_health import may_not_go_down, not_serving
 from octad.sharding.ids import NodeId
 
 FOUR = [node(number) for number in (1, 2, 3, 4)]

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from tests.unit.coordinator.cluster_records import CLUSTER, incarnation, node, row, view
 
-from octad.client.core.status_document import (
+from octad.client.cluster.status_document import (
     BadStatus,
     ClusterStatus,
     CoordinatorStatus,
@@ -16,18 +16,18 @@ from octad.client.core.status_document import (
     StoreStatus,
     decode_status,
 )
-from octad.coordinator.core.cluster_health import not_serving
-from octad.coordinator.core.cluster_status import (
+from octad.coordinator.schema.cluster_view import ClusterView
+from octad.coordinator.status.cluster_health import not_serving
+from octad.coordinator.status.cluster_status import (
     NO_FAILURES,
     Departure,
     NodeFailure,
     cluster_status,
     shard_statuses,
 )
-from octad.coordinator.core.cluster_view import ClusterView
-from octad.coordinator.core.known_copies import NOTHING_KNOWN, KnownCopies
+from octad.coordinator.status.known_copies import NOTHING_KNOWN, KnownCopies
 from octad.sharding.ids import Epoch, NodeId, Seq, parse_shard_name
-from octad.sharding.shard_map import Member
+from octad.sharding.map.shard_map import Member
 
 STORE = StoreStatus("embedded", ("http://127.0.0.1:9500",), 9)
 COORDINATOR = CoordinatorStatus("127.0.0.1:9400", "0.1.0", True, "127.0.0.1:9400")

@@ -19,11 +19,11 @@ from tests.unit.coordinator.running_coordinator import (
     until,
 )
 
-from octad.client.shell.listener import listen_on
-from octad.coordinator.core.admission import JoinRefused
-from octad.coordinator.core.cluster_view import BadRecord
-from octad.coordinator.core.first_map import first_map
-from octad.coordinator.core.records import IdentityRecord, PoolRecord
+from octad.client.runtime.listener import listen_on
+from octad.coordinator.membership.admission import JoinRefused
+from octad.coordinator.placement.first_map import first_map
+from octad.coordinator.schema.cluster_view import BadRecord
+from octad.coordinator.schema.records import IdentityRecord, PoolRecord
 from octad.coordinator.store.interface import (
     Compare,
     Delete,
@@ -34,7 +34,7 @@ from octad.coordinator.store.interface import (
     Revision,
 )
 from octad.sharding.ids import NodeId, PoolId
-from octad.storage_node.shell.join_proof import saying_who_joins
+from octad.storage_node.node.join_proof import saying_who_joins
 
 
 async def test_the_map_is_made_once_there_are_as_many_nodes_as_replicas(tmp_path: Path) -> None:

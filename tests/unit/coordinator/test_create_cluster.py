@@ -10,10 +10,8 @@ import msgspec
 import pytest
 from tests.unit.coordinator.running_coordinator import KEYS, TOKEN
 
-from octad.client.core.join_token import JoinToken, decode_join_token, encode_join_token
-from octad.coordinator.core.access_keys import check_credentials, secret_of
-from octad.coordinator.core.records import CLUSTERS, AccessKeyRecord, PoolRecord
-from octad.coordinator.shell.create_cluster import (
+from octad.client.cluster.join_token import JoinToken, decode_join_token, encode_join_token
+from octad.coordinator.recovery.create_cluster import (
     OtherCluster,
     PoolDiffers,
     clusters_in,
@@ -23,6 +21,8 @@ from octad.coordinator.shell.create_cluster import (
     new_join_token,
     pool_of_cluster,
 )
+from octad.coordinator.schema.access_keys import check_credentials, secret_of
+from octad.coordinator.schema.records import CLUSTERS, AccessKeyRecord, PoolRecord
 from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.interface import (
     Compare,

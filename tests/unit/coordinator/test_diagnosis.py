@@ -5,19 +5,14 @@ from __future__ import annotations
 import msgspec
 from tests.unit.coordinator.cluster_records import incarnation, node, row, view
 
-from octad.client.core.doctor_document import DoctorDocument, Finding, doctor_text, exit_code
-from octad.client.core.status_document import CopyingStatus
-from octad.coordinator.core.cluster_status import Departure, NodeFailure
-from octad.coordinator.core.cluster_view import ClusterView
-from octad.coordinator.core.diagnosis import Known, findings
-from octad.coordinator.core.forced_recovery import forced_recovery
-from octad.coordinator.core.known_copies import (
-    DiskDamage,
-    KnownCopies,
-    copying_status,
-    known_copies,
-)
-from octad.coordinator.core.node_report import (
+from octad.client.cluster.doctor_document import DoctorDocument, Finding, doctor_text, exit_code
+from octad.client.cluster.status_document import CopyingStatus
+from octad.coordinator.diagnosis.diagnosis import Known, findings
+from octad.coordinator.placement.placement_view import PlacementView, Stored
+from octad.coordinator.placement.shard_wishes import NO_SPARE
+from octad.coordinator.recovery.forced_recovery import forced_recovery
+from octad.coordinator.schema.cluster_view import ClusterView
+from octad.coordinator.schema.node_report import (
     INDEX_LOST,
     INDEX_REBUILDING,
     INDEX_WAITING,
@@ -25,17 +20,22 @@ from octad.coordinator.core.node_report import (
     NodeReport,
     VerifiedCopies,
 )
-from octad.coordinator.core.placement_records import (
+from octad.coordinator.schema.placement_records import (
     NodeSettings,
     PlanProgress,
     ShardPlan,
     UsageRecord,
 )
-from octad.coordinator.core.placement_view import PlacementView, Stored
-from octad.coordinator.core.shard_wishes import NO_SPARE
+from octad.coordinator.status.cluster_status import Departure, NodeFailure
+from octad.coordinator.status.known_copies import (
+    DiskDamage,
+    KnownCopies,
+    copying_status,
+    known_copies,
+)
 from octad.coordinator.store.interface import Revision
 from octad.sharding.ids import Epoch, NodeId, Seq, parse_shard_name
-from octad.sharding.shard_map import FormerMember, Learner, Member
+from octad.sharding.map.shard_map import FormerMember, Learner, Member
 
 SHARD = parse_shard_name("0/0")
 NODES = [node(number) for number in (1, 2, 3)]

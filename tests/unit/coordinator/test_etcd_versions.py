@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from octad.coordinator.core.etcd_versions import RECOMMENDED, is_old, old_etcd
+from octad.coordinator.diagnosis.etcd_versions import RECOMMENDED, is_old, old_etcd
 
 
 @pytest.mark.parametrize(

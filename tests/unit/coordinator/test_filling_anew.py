@@ -5,8 +5,7 @@ from __future__ import annotations
 import msgspec
 from tests.unit.coordinator.cluster_records import CLUSTER, incarnation, node, row, view
 
-from octad.coordinator.core.cluster_view import ClusterView
-from octad.coordinator.core.filling_anew import (
+from octad.coordinator.recovery.filling_anew import (
     Obstacle,
     OldDisk,
     Seen,
@@ -16,13 +15,14 @@ from octad.coordinator.core.filling_anew import (
     is_over,
     obstacle,
 )
-from octad.coordinator.core.known_copies import known_copies
-from octad.coordinator.core.node_report import NodeReport, VerifiedCopies
-from octad.coordinator.core.placement_records import NodeSettings, PlacementKeys
-from octad.coordinator.core.records import StoreKeys, TurnRecord
+from octad.coordinator.schema.cluster_view import ClusterView
+from octad.coordinator.schema.node_report import NodeReport, VerifiedCopies
+from octad.coordinator.schema.placement_records import NodeSettings, PlacementKeys
+from octad.coordinator.schema.records import StoreKeys, TurnRecord
+from octad.coordinator.status.known_copies import known_copies
 from octad.coordinator.store.interface import Delete, KeyValue, Put, Revision
 from octad.sharding.ids import NodeId, Seq
-from octad.sharding.shard_map import FormerMember, GivenUp, Recovery, ShardRow
+from octad.sharding.map.shard_map import FormerMember, GivenUp, Recovery, ShardRow
 
 KEYS = StoreKeys(CLUSTER)
 OLD = OldDisk(NodeId(2), incarnation(2))

@@ -7,12 +7,12 @@ from collections import Counter
 import pytest
 from tests.unit.coordinator.cluster_records import CLUSTER, POOL, incarnation, node
 
-from octad.coordinator.core.first_map import Transaction, first_map, nodes_missing
-from octad.coordinator.core.records import PoolRecord, StoreKeys
+from octad.coordinator.placement.first_map import Transaction, first_map, nodes_missing
+from octad.coordinator.schema.records import PoolRecord, StoreKeys
 from octad.coordinator.store.interface import ModRevisionIs, Put, Revision
 from octad.sharding.ids import ShardId, shard_id
 from octad.sharding.limits import STORE_TRANSACTION_OPERATIONS_MAX
-from octad.sharding.shard_map import ShardRow, decode_row
+from octad.sharding.map.shard_map import ShardRow, decode_row
 
 KEYS = StoreKeys(CLUSTER)
 LEADERSHIP = ModRevisionIs(KEYS.leader, Revision(7))

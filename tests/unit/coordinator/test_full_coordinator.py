@@ -9,7 +9,7 @@ from pathlib import Path
 import aiohttp
 from tests.unit.coordinator.running_coordinator import open_cluster, running, until
 
-from octad.coordinator.shell.http_watches import watchers_max_of
+from octad.coordinator.http.http_watches import watchers_max_of
 from octad.sharding.limits import CONTROL_CONNECTIONS_MAX, WATCHERS_MAX
 
 ROOM = 8

@@ -8,10 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from octad.client.core.doctor_document import DoctorDocument
-from octad.client.core.event_document import EventsDocument
-from octad.client.core.internal_auth import sign
-from octad.client.core.service_records import (
+from octad.client.cluster.doctor_document import DoctorDocument
+from octad.client.cluster.internal_auth import sign
+from octad.client.cluster.service_records import (
     RegisterAnswer,
     RegisterRequest,
     RenewAnswer,
@@ -20,9 +19,10 @@ from octad.client.core.service_records import (
     SessionRequest,
     WithdrawRequest,
 )
-from octad.client.core.status_document import ClusterStatus, ShardStatus
-from octad.coordinator.core.join_messages import JoinRequest, RefusalMessage
-from octad.coordinator.core.recovery_messages import RecoverAnswer, RecoverRequest
+from octad.client.cluster.status_document import ClusterStatus, ShardStatus
+from octad.client.membership.event_document import EventsDocument
+from octad.coordinator.schema.join_messages import JoinRequest, RefusalMessage
+from octad.coordinator.schema.recovery_messages import RecoverAnswer, RecoverRequest
 from octad.coordinator.store.open_store import StoreAddress
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "reference" / "coordinator-http.md"

@@ -23,20 +23,20 @@ from tests.unit.coordinator.running_coordinator import (
     until,
 )
 
-from octad.client.core.cluster_documents import MAP_BINARY_TYPE, MAP_PATH
-from octad.client.shell.listener import listen_on
-from octad.client.shell.log_lines import JsonFormatter, LogLine
-from octad.coordinator.core.admission import JoinRefused
-from octad.coordinator.core.api import OPERATIONS
-from octad.coordinator.core.openapi import openapi_document
-from octad.coordinator.core.records import PoolRecord
-from octad.coordinator.shell.coordinator import Coordinator
-from octad.coordinator.shell.joining_reach import check_reach
+from octad.client.cluster.cluster_documents import MAP_BINARY_TYPE, MAP_PATH
+from octad.client.runtime.listener import listen_on
+from octad.client.runtime.logs.log_lines import JsonFormatter, LogLine
+from octad.coordinator.http.api import OPERATIONS
+from octad.coordinator.http.openapi import openapi_document
+from octad.coordinator.membership.admission import JoinRefused
+from octad.coordinator.membership.joining_reach import check_reach
+from octad.coordinator.schema.records import PoolRecord
+from octad.coordinator.server.coordinator import Coordinator
 from octad.coordinator.store.interface import ConfigStore, Put
-from octad.sharding.compact_map import decode_map
 from octad.sharding.ids import shard_id
-from octad.sharding.shard_map import decode_row, encode_row
-from octad.sharding.splitting import split_row
+from octad.sharding.map.compact_map import decode_map
+from octad.sharding.map.shard_map import decode_row, encode_row
+from octad.sharding.map.splitting import split_row
 
 
 async def with_map(store: ConfigStore, coordinator: Coordinator) -> None:
@@ -145,7 +145,7 @@ async def test_what_is_served_without_the_store_says_how_old_it_is(
     ):
         await with_map(store, coordinator)
         monkeypatch.setattr(Coordinator, "age_s", property(lambda _: 77.7))
-        monkeypatch.setattr("octad.coordinator.shell.cluster_feed.ClusterFeed.age_s", 77.7)
+        monkeypatch.setattr("octad.coordinator.mirror.cluster_feed.ClusterFeed.age_s", 77.7)
         for path in (MAP_PATH, "/cluster/v1/nodes", "/cluster/v1/shards", "/cluster/v1/services"):
             async with session.get(url + path) as response:
                 assert (response.status, response.headers["Age"]) == (200, "77")

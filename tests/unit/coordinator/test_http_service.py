@@ -20,16 +20,16 @@ from tests.unit.coordinator.running_coordinator import (
 )
 from tests.unit.coordinator.signed_requests import signed_for
 
-from octad.client.core.internal_auth import AUTHORIZATION_HEADER, verify_answer
-from octad.client.core.join_token import JoinToken
-from octad.client.core.status_document import decode_status
-from octad.client.shell import request_signer
-from octad.client.shell.listener import listen_on
-from octad.coordinator.core.admission import JoinRefused
-from octad.coordinator.core.join_messages import AUTH_PURPOSE, JOIN_PATH
-from octad.coordinator.shell import join_client
-from octad.coordinator.shell.http_service import REQUEST_BYTES_MAX
-from octad.coordinator.shell.join_client import CoordinatorUnreachable, OtherCluster, join
+from octad.client.cluster import request_signer
+from octad.client.cluster.internal_auth import AUTHORIZATION_HEADER, verify_answer
+from octad.client.cluster.join_token import JoinToken
+from octad.client.cluster.status_document import decode_status
+from octad.client.runtime.listener import listen_on
+from octad.coordinator.http.http_service import REQUEST_BYTES_MAX
+from octad.coordinator.membership import join_client
+from octad.coordinator.membership.admission import JoinRefused
+from octad.coordinator.membership.join_client import CoordinatorUnreachable, OtherCluster, join
+from octad.coordinator.schema.join_messages import AUTH_PURPOSE, JOIN_PATH
 
 NOBODY = "http://127.0.0.1:1"
 KEY = TOKEN.key_for(AUTH_PURPOSE)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octad.client.core import internal_auth
-from octad.client.core.internal_auth import (
+from octad.client.cluster import internal_auth
+from octad.client.cluster.internal_auth import (
     OLD_SCHEME,
     UNKNOWN_AUDIENCE,
     NotAuthentic,

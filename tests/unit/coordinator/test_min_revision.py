@@ -13,13 +13,13 @@ import pytest
 from tests.unit.coordinator.cluster_records import node
 from tests.unit.coordinator.running_coordinator import KEYS, TOKEN, open_cluster, register, running
 
-from octad.client.core.cluster_documents import MAP_PATH, NODES_PATH, PLAN_PATH
-from octad.client.core.service_records import SERVICES_PATH, ServiceInstance
-from octad.client.core.service_token import service_token
-from octad.client.core.status_document import STATUS_PATH
+from octad.client.cluster.cluster_documents import MAP_PATH, NODES_PATH, PLAN_PATH
+from octad.client.cluster.service_records import SERVICES_PATH, ServiceInstance
+from octad.client.cluster.service_token import service_token
+from octad.client.cluster.status_document import STATUS_PATH
 from octad.client.membership import open_session
-from octad.coordinator.core.api import OPERATIONS
-from octad.coordinator.shell.cluster_feed import REACH_S_MAX
+from octad.coordinator.http.api import OPERATIONS
+from octad.coordinator.mirror.cluster_feed import REACH_S_MAX
 from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.interface import ConfigStore, EventBatch, Listing, Put, Revision
 

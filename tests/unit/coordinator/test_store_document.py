@@ -9,11 +9,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from octad.client.core.join_token import JoinToken
-from octad.client.core.service_records import ServiceInstance
-from octad.coordinator.core.access_keys import access_key_record
-from octad.coordinator.core.node_report import NodeReport
-from octad.coordinator.core.records import (
+from octad.client.cluster.join_token import JoinToken
+from octad.client.cluster.service_records import ServiceInstance
+from octad.coordinator.schema.access_keys import access_key_record
+from octad.coordinator.schema.node_report import NodeReport
+from octad.coordinator.schema.records import (
     CLUSTERS,
     AccessKeyRecord,
     BucketRecord,
@@ -29,7 +29,7 @@ from octad.coordinator.core.records import (
 )
 from octad.coordinator.store.interface import LeaseId
 from octad.sharding.ids import NodeId, PoolId, shard_id
-from octad.sharding.shard_map import decode_row, encode_row
+from octad.sharding.map.shard_map import decode_row, encode_row
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "reference" / "configuration-store.md"
 EXAMPLE = re.compile(r"^### `([^`\n]+)`$.*?^```json\n([^\n]+)\n```$", re.MULTILINE | re.DOTALL)

@@ -21,8 +21,8 @@ from tests.unit.deployment.deployment_files import (
     services,
 )
 
-from octad.coordinator.shell import coordinator_command
-from octad.storage_node.shell import node_command
+from octad.coordinator.cli import coordinator_command
+from octad.storage_node.cli import node_command
 
 SERVICE_KEYS = {
     "build", "cap_drop", "command", "depends_on", "environment", "healthcheck", "image", "logging",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from octad.storage_node.shell.disk import Disk
+from octad.storage_node.journal.disk import Disk
 
 
 class DiskTwin(Disk):

@@ -16,7 +16,8 @@ from tests.unit.engine.twin_index import TwinIndex
 
 from octad.sharding.ids import BucketId, Epoch, Seq, ShardId
 from octad.sharding.limits import KIB
-from octad.storage_node.core.index_format import (
+from octad.storage_node.index.counted_index import CountedIndex
+from octad.storage_node.index.index_format import (
     OBJECTS,
     POSITION_KEY,
     ROW_TABLES,
@@ -30,8 +31,7 @@ from octad.storage_node.core.index_format import (
     object_key,
     shard_state_key,
 )
-from octad.storage_node.core.listing import past
-from octad.storage_node.core.operations import (
+from octad.storage_node.index.operations import (
     DeleteObject,
     IndexChanges,
     Operation,
@@ -41,17 +41,17 @@ from octad.storage_node.core.operations import (
     put_object,
     touched,
 )
-from octad.storage_node.core.record_format import Location, Position, end_of, start_of
-from octad.storage_node.core.rows import ObjectRow
-from octad.storage_node.core.shard_digest import FORMAT, row_hash
-from octad.storage_node.shell.compactor import Compactor, check_segments
-from octad.storage_node.shell.counted_index import CountedIndex
-from octad.storage_node.shell.disk import Disk
-from octad.storage_node.shell.index_rebuild import IndexRebuild
-from octad.storage_node.shell.journal import Journal
-from octad.storage_node.shell.journal_errors import CorruptRecord, JournalFull
-from octad.storage_node.shell.journal_recovery import JournalRecovery
-from octad.storage_node.shell.retired_segments import read_retired
+from octad.storage_node.index.rows import ObjectRow
+from octad.storage_node.index.shard_digest import FORMAT, row_hash
+from octad.storage_node.journal.disk import Disk
+from octad.storage_node.journal.journal import Journal
+from octad.storage_node.journal.journal_errors import CorruptRecord, JournalFull
+from octad.storage_node.journal.journal_recovery import JournalRecovery
+from octad.storage_node.journal.record_format import Location, Position, end_of, start_of
+from octad.storage_node.journal.retired_segments import read_retired
+from octad.storage_node.rebuild.index_rebuild import IndexRebuild
+from octad.storage_node.shards.listing import past
+from octad.storage_node.upkeep.compactor import Compactor, check_segments
 
 BUCKET = BucketId(1)
 DIRECTORY = Path("/data/journal")

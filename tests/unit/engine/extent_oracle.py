@@ -14,7 +14,7 @@ from tests.unit.engine.engine_site import BUCKET
 
 from octad.sharding.ids import Seq
 from octad.sharding.limits import MIB
-from octad.storage_node.core.operations import (
+from octad.storage_node.index.operations import (
     AbortUpload,
     CompleteUpload,
     CreateUpload,
@@ -28,7 +28,7 @@ from octad.storage_node.core.operations import (
     QueueExtents,
     put_object,
 )
-from octad.storage_node.core.rows import ExtentRef, ObjectRow, PartRow, UploadRow
+from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow, UploadRow
 
 KEYS = [b"a", b"a\x00", b"b"]
 UPLOADS = [bytes([number]) * 16 for number in range(3)]

@@ -11,25 +11,25 @@ from tests.unit.engine.twin_index import TwinIndex
 
 from octad.coordinator.store.interface import StoreUnavailable
 from octad.sharding.ids import Epoch, NodeId, PoolId, Seq, ShardId, shard_id
-from octad.sharding.shard_map import Member, Pool, ShardMap, ShardRow
-from octad.storage_node.core.extent_messages import (
+from octad.sharding.map.shard_map import Member, Pool, ShardMap, ShardRow
+from octad.storage_node.index.index_format import ShardState, encode_value, shard_state_key
+from octad.storage_node.index.operations import IndexChanges, Operation, decode_operation
+from octad.storage_node.journal.record_format import Location, RecordKind, SegmentId
+from octad.storage_node.replication.host.shard_host import ShardHost
+from octad.storage_node.rpc.messages import Message
+from octad.storage_node.shards.extent_messages import (
     FindUnnamed,
     FindWritten,
     UnnamedFound,
     WrittenFound,
 )
-from octad.storage_node.core.index_format import ShardState, encode_value, shard_state_key
-from octad.storage_node.core.messages import Message
-from octad.storage_node.core.object_store import Unavailable
-from octad.storage_node.core.operations import IndexChanges, Operation, decode_operation
-from octad.storage_node.core.record_format import Location, RecordKind, SegmentId
-from octad.storage_node.shell.door_reads import DoorReads
-from octad.storage_node.shell.extent_collector import ExtentCollector
-from octad.storage_node.shell.extent_names import ExtentNames
-from octad.storage_node.shell.orphan_sweep import OrphanSweep
-from octad.storage_node.shell.patience import now
-from octad.storage_node.shell.routing import ShardClient
-from octad.storage_node.shell.shard_host import ShardHost
+from octad.storage_node.shards.object_store import Unavailable
+from octad.storage_node.shards.patience import now
+from octad.storage_node.shards.routing import ShardClient
+from octad.storage_node.upkeep.door_reads import DoorReads
+from octad.storage_node.upkeep.extent_collector import ExtentCollector
+from octad.storage_node.upkeep.extent_names import ExtentNames
+from octad.storage_node.upkeep.orphan_sweep import OrphanSweep
 
 POOL = PoolId(0)
 SHARD = shard_id(POOL, 0)

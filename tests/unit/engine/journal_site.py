@@ -8,7 +8,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
-from octad.storage_node.core.record_format import (
+from octad.storage_node.journal.disk import Disk
+from octad.storage_node.journal.journal import Appended, Journal
+from octad.storage_node.journal.record_format import (
     Identity,
     Location,
     Position,
@@ -16,8 +18,6 @@ from octad.storage_node.core.record_format import (
     RecordKind,
     segment_of,
 )
-from octad.storage_node.shell.disk import Disk
-from octad.storage_node.shell.journal import Appended, Journal
 
 IDENTITY = Identity("0123abcd", NodeId(1), "00112233445566778899aabbccddeeff")
 REQUEST_ID = bytes(range(16))

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from octad.storage_node.shell.disk import Disk
+from octad.storage_node.journal.disk import Disk
 
 SECTOR = 512
 CAPACITY = 16 * 1024 * 1024

@@ -15,25 +15,25 @@ from tests.unit.engine.journal_site import REQUEST_ID, SHARD
 
 from octad.sharding.ids import Epoch, Seq
 from octad.sharding.limits import COMPACTION_STEP_S_MIN, FULL_READER_PIN_S
-from octad.storage_node.core.compaction import HURRY_MAX, choose, hurry
-from octad.storage_node.core.copy_format import Copied, encode_copied
-from octad.storage_node.core.index_format import SegmentUse, encode_value, segment_use_key
-from octad.storage_node.core.record_format import (
+from octad.storage_node.index.copy_format import Copied, encode_copied
+from octad.storage_node.index.index_format import SegmentUse, encode_value, segment_use_key
+from octad.storage_node.index.space_ledger import SpaceLedger
+from octad.storage_node.journal.journal_errors import CorruptRecord, SegmentMissing
+from octad.storage_node.journal.record_format import (
     RECORDS_OFFSET,
     Location,
     RecordKind,
     SegmentId,
     position,
 )
-from octad.storage_node.core.space_ledger import SpaceLedger
-from octad.storage_node.shell import compactor as compactor_module
-from octad.storage_node.shell.journal_errors import CorruptRecord, SegmentMissing
-from octad.storage_node.shell.segment_file import (
+from octad.storage_node.journal.segment_file import (
     open_segment,
     segment_path,
     segments_in,
     spares_in,
 )
+from octad.storage_node.upkeep import compactor as compactor_module
+from octad.storage_node.upkeep.compaction import HURRY_MAX, choose, hurry
 
 BIG = 6000
 PLENTY = 1 << 40

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octad.sharding.ids import BucketId, Epoch, Seq, ShardId
-from octad.storage_node.core.copy_format import (
+from octad.storage_node.index.copy_format import (
     Copied,
     decode_copied,
     encode_copied,
@@ -18,7 +18,7 @@ from octad.storage_node.core.copy_format import (
     original_of,
     row_key_of,
 )
-from octad.storage_node.core.index_format import (
+from octad.storage_node.index.index_format import (
     IndexedObject,
     ScrubState,
     SegmentUse,
@@ -31,8 +31,10 @@ from octad.storage_node.core.index_format import (
     object_key,
     segment_use_key,
 )
-from octad.storage_node.core.operations import encode_operation, put_object
-from octad.storage_node.core.record_format import (
+from octad.storage_node.index.operations import encode_operation, put_object
+from octad.storage_node.index.rows import ObjectRow
+from octad.storage_node.journal.journal_errors import DamagedNote
+from octad.storage_node.journal.record_format import (
     Location,
     Position,
     Record,
@@ -42,9 +44,7 @@ from octad.storage_node.core.record_format import (
     decode_record,
     encode_record_start,
 )
-from octad.storage_node.core.rows import ObjectRow
-from octad.storage_node.shell.journal_errors import DamagedNote
-from octad.storage_node.shell.retired_segments import RetiredSegments, decode_retired
+from octad.storage_node.journal.retired_segments import RetiredSegments, decode_retired
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 HERE, THERE = Location(SegmentId(3), 4096, 400), Location(SegmentId(9), 8192, 450)

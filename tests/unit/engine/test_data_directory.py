@@ -15,10 +15,10 @@ import pytest
 from tests.unit.engine.disk_twin import DiskTwin
 
 from octad.sharding.ids import NodeId
-from octad.storage_node.core.record_format import Identity
-from octad.storage_node.shell import data_directory
-from octad.storage_node.shell.data_directory import DataDirectory, new_incarnation
-from octad.storage_node.shell.disk import Disk
+from octad.storage_node.journal import data_directory
+from octad.storage_node.journal.data_directory import DataDirectory, new_incarnation
+from octad.storage_node.journal.disk import Disk
+from octad.storage_node.journal.record_format import Identity
 
 CLUSTER, NODE = "0123abcd", NodeId(3)
 INCARNATION = "00112233445566778899aabbccddeeff"
@@ -179,7 +179,7 @@ def test_a_directory_that_has_lost_its_superblock_is_no_strangers(tmp_path: Path
 def test_a_second_process_is_told_who_has_the_directory(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path\n"
-        "from octad.storage_node.shell.data_directory import DataDirectory\n"
+        "from octad.storage_node.journal.data_directory import DataDirectory\n"
         f"directory = DataDirectory.open(Path(sys.argv[1]), {CLUSTER!r})\n"
         "print('locked', flush=True); sys.stdin.read()"
     )
@@ -266,7 +266,7 @@ def test_a_directory_whose_node_was_killed_is_no_copy_wherever_it_is_moved(tmp_p
     killed = initialized(tmp_path / "n3")
     program = (
         "import os, sys; from pathlib import Path\n"
-        "from octad.storage_node.shell.data_directory import DataDirectory\n"
+        "from octad.storage_node.journal.data_directory import DataDirectory\n"
         f"directory = DataDirectory.open(Path(sys.argv[1]), {CLUSTER!r}); os._exit(0)"
     )
     subprocess.run([sys.executable, "-c", program, str(killed)], check=True)

@@ -14,7 +14,7 @@ from tests.unit.engine.twin_index import TwinIndex
 
 from octad.sharding.hashing import object_hash
 from octad.sharding.ids import Epoch, NodeId, PoolId, Seq, pool_of
-from octad.storage_node.core.index_format import (
+from octad.storage_node.index.index_format import (
     DEAD_EXTENTS,
     OBJECTS,
     PARTS,
@@ -32,8 +32,7 @@ from octad.storage_node.core.index_format import (
     decode_shard_order_key,
     encode_value,
 )
-from octad.storage_node.core.listing import past
-from octad.storage_node.core.operations import (
+from octad.storage_node.index.operations import (
     CompleteUpload,
     DropExtent,
     IndexChanges,
@@ -46,8 +45,9 @@ from octad.storage_node.core.operations import (
     put_object,
     touched,
 )
-from octad.storage_node.core.record_format import Location, SegmentId
-from octad.storage_node.core.rows import ExtentRef, ObjectRow, PartRow
+from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow
+from octad.storage_node.journal.record_format import Location, SegmentId
+from octad.storage_node.shards.listing import past
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "index" / "extents-v1.hex"
 HERE = Location(SegmentId(3), 4096, 4400)

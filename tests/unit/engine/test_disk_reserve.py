@@ -23,17 +23,8 @@ from octad.sharding.limits import (
     PIECE_BYTES_MAX,
     SEGMENT_BYTES,
 )
-from octad.storage_node.core.disk_reserve import (
-    IndexRoom,
-    OnDisk,
-    index_bytes_of_deletes,
-    journal_bytes_of_deletes,
-    reserve_of,
-    room_to_copy,
-)
-from octad.storage_node.core.index_format import DEAD_EXTENTS, SEGMENT_USES
-from octad.storage_node.core.listing import past
-from octad.storage_node.core.operations import (
+from octad.storage_node.index.index_format import DEAD_EXTENTS, SEGMENT_USES
+from octad.storage_node.index.operations import (
     DeleteObject,
     DropExtent,
     ForgetExtents,
@@ -43,8 +34,17 @@ from octad.storage_node.core.operations import (
     encode_operation,
     put_object,
 )
-from octad.storage_node.core.record_format import RECORD_HEADER_BYTES, Location, SegmentId
-from octad.storage_node.core.rows import ExtentRef, ObjectRow
+from octad.storage_node.index.rows import ExtentRef, ObjectRow
+from octad.storage_node.journal.disk_reserve import (
+    IndexRoom,
+    OnDisk,
+    index_bytes_of_deletes,
+    journal_bytes_of_deletes,
+    reserve_of,
+    room_to_copy,
+)
+from octad.storage_node.journal.record_format import RECORD_HEADER_BYTES, Location, SegmentId
+from octad.storage_node.shards.listing import past
 
 HERE = Location(SegmentId(70_000), 60 * MIB, 100_000)
 ROW_BYTES = 12  # Sequence number, kind and lengths, of an entry in a table of RocksDB.

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from tests.unit.engine.engine_site import EngineStory, stop
 
-from octad.storage_node.shell.journal_errors import JournalFailed, JournalFull, UnreadableRecord
+from octad.storage_node.journal.journal_errors import JournalFailed, JournalFull, UnreadableRecord
 
 KEYS = [b"%d" % number for number in range(12)]
 T = TypeVar("T")

@@ -19,10 +19,10 @@ from octad.sharding.limits import (
     RECORD_DATA_BYTES_MAX,
     SEGMENT_BYTES,
 )
-from octad.storage_node.core.index_format import IndexedPiece, SegmentUse, encode_value
-from octad.storage_node.core.record_format import Location, SegmentId
-from octad.storage_node.core.space_ledger import SpaceLedger
-from octad.storage_node.shell.disk import Disk
+from octad.storage_node.index.index_format import IndexedPiece, SegmentUse, encode_value
+from octad.storage_node.index.space_ledger import SpaceLedger
+from octad.storage_node.journal.disk import Disk
+from octad.storage_node.journal.record_format import Location, SegmentId
 
 LONG = b"k" * (KEY_BYTES_MAX - 1)
 KEYS = [bytes([value]) for value in range(256)] + [LONG + b"\x00", LONG + b"\x01", LONG, b"a\x00"]

@@ -18,14 +18,14 @@ from tests.unit.engine.test_compaction import (
 )
 from tests.unit.engine.test_engine_crashes import tell
 
-from octad.storage_node.core import copy_format, record_format
-from octad.storage_node.core.space_ledger import SpaceLedger
-from octad.storage_node.shell import commit_thread, retired_segments, segment_file
-from octad.storage_node.shell.commit_thread import CommitThread
-from octad.storage_node.shell.compactor import Compactor
-from octad.storage_node.shell.counted_index import not_ahead
-from octad.storage_node.shell.journal import Journal
-from octad.storage_node.shell.journal_recovery import JournalRecovery
+from octad.storage_node.index import copy_format
+from octad.storage_node.index.counted_index import not_ahead
+from octad.storage_node.index.space_ledger import SpaceLedger
+from octad.storage_node.journal import commit_thread, record_format, retired_segments, segment_file
+from octad.storage_node.journal.commit_thread import CommitThread
+from octad.storage_node.journal.journal import Journal
+from octad.storage_node.journal.journal_recovery import JournalRecovery
+from octad.storage_node.upkeep.compactor import Compactor
 
 STORIES_MAX = 60
 

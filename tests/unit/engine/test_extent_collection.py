@@ -13,15 +13,15 @@ from tests.unit.engine.extent_site import REFUSED, UNKNOWN, WRITER, ExtentSite
 
 from octad.sharding.ids import NodeId
 from octad.sharding.limits import FULL_PIN_ROUND_S, MIB
-from octad.storage_node.core.index_format import object_key
-from octad.storage_node.core.operations import (
+from octad.storage_node.index.index_format import object_key
+from octad.storage_node.index.operations import (
     PutPart,
     PutPiece,
     parts_in_flight,
     put_object,
 )
-from octad.storage_node.core.rows import ExtentRef, ObjectRow, PartRow
-from octad.storage_node.shell.patience import now
+from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow
+from octad.storage_node.shards.patience import now
 
 PUT, DELETE, BREAK_OFF, CREATE, PART, ABORT = 0, 2, 3, 4, 5, 9
 # Between what clients do: rounds, sweeps, restarts, failures of what is proposed next.

@@ -12,15 +12,14 @@ from tests.unit.engine.extent_oracle import PIECES, ExtentOracle, ExtentScript
 from tests.unit.engine.test_dead_extents import named_in, pieces_in, queued_in
 
 from octad.sharding.ids import Seq
-from octad.storage_node.core.index_format import (
+from octad.storage_node.index.index_format import (
     DEAD_EXTENTS,
     DeadExtents,
     decode_dead_extents,
     decode_piece,
     piece_key,
 )
-from octad.storage_node.core.listing import past
-from octad.storage_node.core.operations import (
+from octad.storage_node.index.operations import (
     DeleteObject,
     DropExtent,
     ForgetExtents,
@@ -29,9 +28,10 @@ from octad.storage_node.core.operations import (
     PutPiece,
     put_object,
 )
-from octad.storage_node.core.record_format import SegmentId
-from octad.storage_node.core.rows import ObjectRow
-from octad.storage_node.shell.journal_errors import JournalFailed, JournalFull, UnreadableRecord
+from octad.storage_node.index.rows import ObjectRow
+from octad.storage_node.journal.journal_errors import JournalFailed, JournalFull, UnreadableRecord
+from octad.storage_node.journal.record_format import SegmentId
+from octad.storage_node.shards.listing import past
 
 CRASHES = 5
 PIECE_BYTES = 1500

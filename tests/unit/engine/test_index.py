@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from octad.sharding.limits import MIB
-from octad.storage_node.core.index_format import POSITION_KEY, encode_position
-from octad.storage_node.core.record_format import Position
-from octad.storage_node.shell import index as index_module
-from octad.storage_node.shell.index import Index, IndexDamaged, IndexLocked
+from octad.storage_node.index import index as index_module
+from octad.storage_node.index.index import Index, IndexDamaged, IndexLocked
+from octad.storage_node.index.index_format import POSITION_KEY, encode_position
+from octad.storage_node.journal.record_format import Position
 
 FLUSHES = 40  # RocksDB as it comes holds up a flush at twenty files that are not merged.
 FILES_MERGED_MAX = 4
@@ -47,8 +47,8 @@ def test_what_was_flushed_is_there_after_a_kill_and_the_position_agrees_with_it(
 WRITER = """
 import os, signal, sys
 from pathlib import Path
-from octad.storage_node.core.index_format import POSITION_KEY, encode_position
-from octad.storage_node.shell.index import Index
+from octad.storage_node.index.index_format import POSITION_KEY, encode_position
+from octad.storage_node.index.index import Index
 index = Index(Path(sys.argv[1]))
 for number in range(100):
     index.write([(b"%d" % number, b"row"), (POSITION_KEY, encode_position(number + 1))])

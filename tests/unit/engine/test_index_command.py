@@ -10,14 +10,14 @@ import pytest
 from tests.unit.engine.engine_site import EngineSite
 from tests.unit.engine.journal_site import IDENTITY
 
-from octad.client.shell.command import CommandError
+from octad.client.runtime.command import CommandError
 from octad.sharding.limits import KIB
-from octad.storage_node.shell import index_command
-from octad.storage_node.shell.counted_index import CountedIndex
-from octad.storage_node.shell.data_directory import DataDirectory
-from octad.storage_node.shell.disk import Disk
-from octad.storage_node.shell.index import IndexDamaged
-from octad.storage_node.shell.journal_errors import CorruptRecord, SegmentMissing
+from octad.storage_node.cli import index_command
+from octad.storage_node.index.counted_index import CountedIndex
+from octad.storage_node.index.index import IndexDamaged
+from octad.storage_node.journal.data_directory import DataDirectory
+from octad.storage_node.journal.disk import Disk
+from octad.storage_node.journal.journal_errors import CorruptRecord, SegmentMissing
 
 SEGMENT_BYTES = 256 * KIB
 

@@ -12,12 +12,12 @@ from tests.unit.engine.engine_site import EngineSite
 from tests.unit.engine.journal_site import IDENTITY
 from tests.unit.engine.test_index_repair import files_of_at_most
 
-from octad.storage_node.shell.compactor import check_segments
-from octad.storage_node.shell.counted_index import CountedIndex
-from octad.storage_node.shell.disk import Disk
-from octad.storage_node.shell.index import Index, IndexDamage, IndexDamaged, IndexFailed
-from octad.storage_node.shell.journal import Journal
-from octad.storage_node.shell.journal_errors import IndexBehind
+from octad.storage_node.index.counted_index import CountedIndex
+from octad.storage_node.index.index import Index, IndexDamage, IndexDamaged, IndexFailed
+from octad.storage_node.journal.disk import Disk
+from octad.storage_node.journal.journal import Journal
+from octad.storage_node.journal.journal_errors import IndexBehind
+from octad.storage_node.upkeep.compactor import check_segments
 
 ROWS = 2_000
 VALUE = bytes(range(256)) * 2

@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 
 from octad.sharding.hashing import bit_reversed, object_hash, shard_number
 from octad.sharding.ids import BucketId, Epoch, PoolId, Seq, ShardId, shard_id
-from octad.storage_node.core import index_format
-from octad.storage_node.core.index_format import (
+from octad.storage_node.index import index_format
+from octad.storage_node.index.index_format import (
     IndexedObject,
     IndexedPart,
     IndexedUpload,
     ShardState,
     encode_value,
 )
-from octad.storage_node.core.record_format import Location, Position, SegmentId
-from octad.storage_node.core.rows import ExtentRef, ObjectRow, PartRow, UploadRow
+from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow, UploadRow
+from octad.storage_node.journal.record_format import Location, Position, SegmentId
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "index"
 BUCKETS = st.integers(0, 2**32 - 2).map(BucketId)

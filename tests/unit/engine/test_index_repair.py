@@ -17,11 +17,11 @@ from tests.unit.engine.engine_site import EngineSite
 from tests.unit.engine.journal_site import IDENTITY
 
 from octad.sharding.limits import KIB
-from octad.storage_node.core.record_format import Position
-from octad.storage_node.shell import index_repair
-from octad.storage_node.shell.counted_index import CountedIndex
-from octad.storage_node.shell.data_directory import DataDirectory
-from octad.storage_node.shell.disk import Disk
+from octad.storage_node.index.counted_index import CountedIndex
+from octad.storage_node.journal.data_directory import DataDirectory
+from octad.storage_node.journal.disk import Disk
+from octad.storage_node.journal.record_format import Position
+from octad.storage_node.rebuild import index_repair
 
 
 async def node_at(data: Path) -> None:

@@ -21,15 +21,15 @@ from tests.unit.engine.journal_site import (
 )
 
 from octad.sharding.limits import JOURNAL_PENDING_BYTES_MAX, MIB, SEGMENT_BYTES
-from octad.storage_node.core.record_format import Location, SegmentId
-from octad.storage_node.shell.disk import Disk
-from octad.storage_node.shell.journal import Journal
-from octad.storage_node.shell.journal_errors import (
+from octad.storage_node.journal.disk import Disk
+from octad.storage_node.journal.journal import Journal
+from octad.storage_node.journal.journal_errors import (
     CorruptRecord,
     ForeignSegment,
     JournalFailed,
     JournalFull,
 )
+from octad.storage_node.journal.record_format import Location, SegmentId
 
 WRITE, SYNC = "write 0000000001.segment", "sync 0000000001.segment"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from tests.unit.engine.journal_site import running_journal
 
-from octad.client.shell.command import CommandError
-from octad.storage_node.shell import journal_command
+from octad.client.runtime.command import CommandError
+from octad.storage_node.cli import journal_command
 
 
 def run(*words: str) -> int:

@@ -24,20 +24,20 @@ from tests.unit.engine.journal_site import (
 from xxhash import xxh3_64_intdigest
 
 from octad.sharding.limits import MIB
-from octad.storage_node.core.record_format import (
+from octad.storage_node.journal.disk import Disk
+from octad.storage_node.journal.journal import Journal
+from octad.storage_node.journal.journal_errors import (
+    CorruptRecord,
+    SegmentMissing,
+    UnreadableRecord,
+    WrittenByNewer,
+)
+from octad.storage_node.journal.record_format import (
     RECORDS_OFFSET,
     Location,
     RecordKind,
     checksum_seed,
     end_of,
-)
-from octad.storage_node.shell.disk import Disk
-from octad.storage_node.shell.journal import Journal
-from octad.storage_node.shell.journal_errors import (
-    CorruptRecord,
-    SegmentMissing,
-    UnreadableRecord,
-    WrittenByNewer,
 )
 
 SEGMENT_1 = "0000000001.segment"

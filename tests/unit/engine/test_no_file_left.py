@@ -19,9 +19,9 @@ from tests.unit.engine.test_compaction import fill, running_story, site_of
 from tests.unit.engine.test_scrub import found, scrubber_of
 
 from octad.sharding.limits import KIB
-from octad.storage_node.core.record_format import RECORDS_OFFSET, Location
-from octad.storage_node.shell.journal import Journal
-from octad.storage_node.shell.record_mender import DamageReport
+from octad.storage_node.journal.journal import Journal
+from octad.storage_node.journal.record_format import RECORDS_OFFSET, Location
+from octad.storage_node.upkeep.record_mender import DamageReport
 
 SEGMENT_BYTES = RECORDS_OFFSET + 16 * KIB
 SOME = bytes(10 * KIB)  # One record a segment.
@@ -141,7 +141,7 @@ async def refused_for_a_while(story: EngineStory, work: Coroutine[object, object
 async def test_compaction_waits_and_says_so_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("octad.storage_node.shell.compactor.COMPACTION_POLL_S", 0.01)
+    monkeypatch.setattr("octad.storage_node.upkeep.compactor.COMPACTION_POLL_S", 0.01)
     async with running_story() as story:
         await fill(story, 6)
         story.index.flush()
@@ -157,7 +157,7 @@ async def test_compaction_waits_and_says_so_once(
 async def test_scrubbing_waits_and_quarantines_nothing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("octad.storage_node.shell.scrubber._IDLE_S", 0.01)
+    monkeypatch.setattr("octad.storage_node.upkeep.scrubber._IDLE_S", 0.01)
     async with running_story() as story:
         await fill(story, 4)
         scrubber = scrubber_of(story)
@@ -170,7 +170,7 @@ async def test_scrubbing_waits_and_quarantines_nothing(
 _INDEX_WITHOUT_FILES = """
 import os, resource, sys
 from pathlib import Path
-from octad.storage_node.shell.index import Index
+from octad.storage_node.index.index import Index
 
 KEYS = [b"%08d" % number for number in range(20_000)]
 directory = Path(sys.argv[1])

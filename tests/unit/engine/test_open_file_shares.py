@@ -8,14 +8,14 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octad.client.shell.open_files import OPEN_FILES_MIN
+from octad.client.runtime.open_files import OPEN_FILES_MIN
 from octad.sharding.limits import (
     ADMIN_CONNECTIONS_MAX,
     CLIENT_CONNECTIONS_MAX,
     RPC_HANDSHAKES_MAX,
     TURNED_AWAY_MAX,
 )
-from octad.storage_node.core.open_file_shares import open_file_shares
+from octad.storage_node.node.open_file_shares import open_file_shares
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "reference" / "limits.md"
 _OTHER_NODES = 64

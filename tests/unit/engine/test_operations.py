@@ -6,7 +6,7 @@ import pytest
 
 from octad.sharding.hashing import bit_reversed
 from octad.sharding.ids import BucketId, Epoch, PoolId, Seq, shard_id
-from octad.storage_node.core.index_format import (
+from octad.storage_node.index.index_format import (
     ROW_TABLES,
     IndexedObject,
     decode_object,
@@ -14,7 +14,7 @@ from octad.storage_node.core.index_format import (
     object_key,
     shard_order_key,
 )
-from octad.storage_node.core.operations import (
+from octad.storage_node.index.operations import (
     CreateUpload,
     DeleteObject,
     IndexChanges,
@@ -26,8 +26,8 @@ from octad.storage_node.core.operations import (
     encode_operation,
     put_object,
 )
-from octad.storage_node.core.record_format import Location, RecordKind, SegmentId
-from octad.storage_node.core.rows import ExtentRef, ObjectRow, PartRow, UploadRow
+from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow, UploadRow
+from octad.storage_node.journal.record_format import Location, RecordKind, SegmentId
 
 BUCKET, KEY, ID = BucketId(7), b"some/key", bytes(range(16))
 ROW = ObjectRow(5, "0" * 32, 17, {"content-type": "text/plain"}, extents=(ExtentRef(ID, 5),))

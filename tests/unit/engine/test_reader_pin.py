@@ -13,10 +13,10 @@ import pytest
 
 from octad.sharding.ids import NodeId
 from octad.sharding.limits import CLOCK_DRIFT_MAX
-from octad.storage_node.core import reader_pin
-from octad.storage_node.core.reader_pin import ReaderPin
-from octad.storage_node.core.rows import ExtentRef
-from octad.storage_node.shell.running_reads import Asking, RunningReads
+from octad.storage_node.index.rows import ExtentRef
+from octad.storage_node.shards import reader_pin
+from octad.storage_node.shards.reader_pin import ReaderPin
+from octad.storage_node.shards.running_reads import Asking, RunningReads
 
 PIN_S = 300.0
 STEPS = 400

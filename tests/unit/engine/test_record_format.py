@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
-from octad.storage_node.core.record_format import (
+from octad.storage_node.journal.record_format import (
     RECORDS_OFFSET,
     SEGMENT_HEADER_COPY_OFFSET,
     BadRecord,

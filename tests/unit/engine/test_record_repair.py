@@ -12,23 +12,23 @@ from tests.unit.engine.journal_site import SHARD
 from tests.unit.engine.test_compaction import fill, running_story, site_of
 
 from octad.sharding.ids import Epoch, NodeId, PoolId, Seq, ShardId, shard_id
-from octad.sharding.shard_map import Member, Pool, ShardMap, ShardRow
-from octad.storage_node.core.extent_messages import ReadRecord, RecordRead
-from octad.storage_node.core.failover.pair_leases import PairLeases
-from octad.storage_node.core.failover.replica_state import Strength
-from octad.storage_node.core.failover.shard_log import ShardLog
-from octad.storage_node.core.failover.shard_replica import ShardReplica
-from octad.storage_node.core.history_messages import ReadRecords
-from octad.storage_node.core.index_format import decode_object, object_key
-from octad.storage_node.core.messages import Message
-from octad.storage_node.core.object_store import Damaged, Unavailable
-from octad.storage_node.core.record_format import RECORDS_OFFSET, SegmentId
-from octad.storage_node.core.rpc_errors import RpcRefusal
-from octad.storage_node.shell.history_source import HistorySource
-from octad.storage_node.shell.journal_errors import CorruptRecord, UnreadableRecord
-from octad.storage_node.shell.record_mender import DamageReport, Outcome, RecordMender
-from octad.storage_node.shell.record_repair import Call, RecordRepair
-from octad.storage_node.shell.segment_file import segment_path
+from octad.sharding.map.shard_map import Member, Pool, ShardMap, ShardRow
+from octad.storage_node.history.history_messages import ReadRecords
+from octad.storage_node.history.history_source import HistorySource
+from octad.storage_node.index.index_format import decode_object, object_key
+from octad.storage_node.journal.journal_errors import CorruptRecord, UnreadableRecord
+from octad.storage_node.journal.record_format import RECORDS_OFFSET, SegmentId
+from octad.storage_node.journal.segment_file import segment_path
+from octad.storage_node.replication.pair_leases import PairLeases
+from octad.storage_node.replication.replica_state import Strength
+from octad.storage_node.replication.shard_log import ShardLog
+from octad.storage_node.replication.shard_replica import ShardReplica
+from octad.storage_node.rpc.messages import Message
+from octad.storage_node.rpc.rpc_errors import RpcRefusal
+from octad.storage_node.shards.extent_messages import ReadRecord, RecordRead
+from octad.storage_node.shards.object_store import Damaged, Unavailable
+from octad.storage_node.upkeep.record_mender import DamageReport, Outcome, RecordMender
+from octad.storage_node.upkeep.record_repair import Call, RecordRepair
 
 KEY = object_key(BUCKET, b"a")
 VALUE = b"precious" * 100

@@ -10,10 +10,10 @@ from tests.unit.engine.engine_site import DIRECTORY, EngineStory
 from tests.unit.engine.journal_site import IDENTITY
 from tests.unit.engine.test_compaction import BIG, fill, running_story, site_of
 
-from octad.storage_node.core.record_format import RECORDS_OFFSET, Position, SegmentId
-from octad.storage_node.shell.journal_recovery import JournalRecovery
-from octad.storage_node.shell.retired_segments import read_retired
-from octad.storage_node.shell.segment_file import segment_path, segments_in
+from octad.storage_node.journal.journal_recovery import JournalRecovery
+from octad.storage_node.journal.record_format import RECORDS_OFFSET, Position, SegmentId
+from octad.storage_node.journal.retired_segments import read_retired
+from octad.storage_node.journal.segment_file import segment_path, segments_in
 
 OLDEST = SegmentId(1)
 

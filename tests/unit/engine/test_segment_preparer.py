@@ -7,10 +7,10 @@ from pathlib import Path
 from tests.unit.engine.journal_site import IDENTITY
 
 from octad.sharding.limits import MIB
-from octad.storage_node.core.record_format import SegmentId
-from octad.storage_node.shell.disk import Disk
-from octad.storage_node.shell.segment_file import create_segment, segment_path, spare_segment
-from octad.storage_node.shell.segment_preparer import SegmentPreparer
+from octad.storage_node.journal.disk import Disk
+from octad.storage_node.journal.record_format import SegmentId
+from octad.storage_node.journal.segment_file import create_segment, segment_path, spare_segment
+from octad.storage_node.journal.segment_preparer import SegmentPreparer
 
 WAIT_S = 30.0
 

@@ -10,9 +10,9 @@ import pytest
 from tests.unit.engine.disk_twin import DiskTwin
 
 from octad.sharding.ids import NodeId
-from octad.storage_node.shell import set_aside
-from octad.storage_node.shell.data_directory import DataDirectory, DataDirectoryError
-from octad.storage_node.shell.disk import Disk
+from octad.storage_node.journal import set_aside
+from octad.storage_node.journal.data_directory import DataDirectory, DataDirectoryError
+from octad.storage_node.journal.disk import Disk
 
 CLUSTER, NODE = "0123abcd", NodeId(3)
 INCARNATION = "00112233445566778899aabbccddeeff"

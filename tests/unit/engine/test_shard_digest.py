@@ -13,8 +13,8 @@ import pytest
 from tests.unit.history.copy_site import DEPTH, SHARD, RandomWork
 
 from octad.sharding.ids import BucketId, Epoch, PoolId, Seq, ShardId
-from octad.storage_node.core.copy_format import moved
-from octad.storage_node.core.index_format import (
+from octad.storage_node.index.copy_format import moved
+from octad.storage_node.index.index_format import (
     ROW_TABLES,
     IndexedObject,
     IndexedPart,
@@ -31,10 +31,9 @@ from octad.storage_node.core.index_format import (
     shard_order_range,
     upload_key,
 )
-from octad.storage_node.core.operations import IndexChanges
-from octad.storage_node.core.record_format import Location, SegmentId
-from octad.storage_node.core.rows import ExtentRef, ObjectRow, PartRow, UploadRow
-from octad.storage_node.core.shard_digest import (
+from octad.storage_node.index.operations import IndexChanges
+from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow, UploadRow
+from octad.storage_node.index.shard_digest import (
     FORMAT,
     RECENT_MAX,
     Count,
@@ -42,6 +41,7 @@ from octad.storage_node.core.shard_digest import (
     ShardDigests,
     row_hash,
 )
+from octad.storage_node.journal.record_format import Location, SegmentId
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "index" / "shard-digest-v1.hex"
 HERE, THERE = Location(SegmentId(3), 4096, 4400), Location(SegmentId(70_000), 900_000, 4400)

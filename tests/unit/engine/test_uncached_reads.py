@@ -12,9 +12,9 @@ import pytest
 from tests.unit.engine.journal_site import running_journal
 
 from octad.sharding.limits import MIB
-from octad.storage_node.core.unwritten_memory import unwritten
-from octad.storage_node.shell.disk import Disk
-from octad.storage_node.shell.journal_errors import CorruptRecord
+from octad.storage_node.journal.disk import Disk
+from octad.storage_node.journal.journal_errors import CorruptRecord
+from octad.storage_node.memory.unwritten_memory import unwritten
 
 
 @pytest.mark.parametrize(

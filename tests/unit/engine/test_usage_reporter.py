@@ -8,15 +8,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from octad.coordinator.core.placement_records import PlacementKeys, UsageRecord
-from octad.coordinator.core.records import StoreKeys
+from octad.coordinator.schema.placement_records import PlacementKeys, UsageRecord
+from octad.coordinator.schema.records import StoreKeys
 from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.interface import KeyValue
 from octad.sharding.hashing import object_hash, shard_number
 from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, Seq, ShardId, shard_id, shard_name
-from octad.sharding.shard_map import Member, Pool, ShardMap, ShardRow
-from octad.storage_node.core.index_format import POSITION_KEY, encode_position, extent_hash
-from octad.storage_node.core.operations import (
+from octad.sharding.map.shard_map import Member, Pool, ShardMap, ShardRow
+from octad.storage_node.index.index import Index
+from octad.storage_node.index.index_format import POSITION_KEY, encode_position, extent_hash
+from octad.storage_node.index.operations import (
     CompleteUpload,
     CreateUpload,
     DeleteObject,
@@ -27,11 +28,10 @@ from octad.storage_node.core.operations import (
     PutPiece,
     put_object,
 )
-from octad.storage_node.core.record_format import Location, Position, SegmentId
-from octad.storage_node.core.rows import ObjectRow, PartRow, UploadRow
-from octad.storage_node.shell.disk import Disk
-from octad.storage_node.shell.index import Index
-from octad.storage_node.shell.usage_reporter import UsageReporter
+from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
+from octad.storage_node.journal.disk import Disk
+from octad.storage_node.journal.record_format import Location, Position, SegmentId
+from octad.storage_node.node.usage_reporter import UsageReporter
 
 NODE, OTHER = NodeId(1), NodeId(2)
 KEYS = StoreKeys("cafe0123")

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
-from octad.storage_node.core.disk_reserve import IndexRoom
-from octad.storage_node.shell.counted_index import CountedIndex
-from octad.storage_node.shell.index import Scan
+from octad.storage_node.index.counted_index import CountedIndex
+from octad.storage_node.index.index import Scan
+from octad.storage_node.journal.disk_reserve import IndexRoom
 
 _Batch = tuple[list[tuple[bytes, bytes]], list[bytes]]
 

@@ -6,23 +6,23 @@ from collections.abc import Collection
 
 from octad.sharding.ids import BucketId, Epoch, NodeId, Seq, ShardId
 from octad.sharding.limits import BEAT_S
-from octad.sharding.shard_map import Learner, Member, ShardRow
-from octad.storage_node.core.failover.pair_leases import PairLeases
-from octad.storage_node.core.failover.replica_actions import (
+from octad.sharding.map.shard_map import Learner, Member, ShardRow
+from octad.storage_node.index.index_format import object_key
+from octad.storage_node.index.operations import Barrier, encode_operation, put_object
+from octad.storage_node.index.rows import ObjectRow
+from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.replication.pair_leases import PairLeases
+from octad.storage_node.replication.replica_actions import (
     Actions,
     Append,
     Propose,
     SplitLog,
     Swap,
 )
-from octad.storage_node.core.failover.replica_state import Strength
-from octad.storage_node.core.failover.shard_log import Entry, ShardLog
-from octad.storage_node.core.failover.shard_primary import ANY_EPOCH
-from octad.storage_node.core.failover.shard_replica import ShardReplica
-from octad.storage_node.core.index_format import object_key
-from octad.storage_node.core.operations import Barrier, encode_operation, put_object
-from octad.storage_node.core.record_format import RecordKind
-from octad.storage_node.core.rows import ObjectRow
+from octad.storage_node.replication.replica_state import Strength
+from octad.storage_node.replication.shard_log import Entry, ShardLog
+from octad.storage_node.replication.shard_primary import ANY_EPOCH
+from octad.storage_node.replication.shard_replica import ShardReplica
 
 SHARD = ShardId(0)
 A, B, C, D = NodeId(1), NodeId(2), NodeId(3), NodeId(4)

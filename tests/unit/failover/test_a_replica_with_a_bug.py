@@ -20,8 +20,8 @@ from tests.unit.failover.single_replicas import (
 )
 
 from octad.sharding.limits import GRACE_S, MEMBER_STUCK_S, RECRUIT_AGAIN_S
-from octad.sharding.shard_map import Learner
-from octad.storage_node.core.failover.replica_actions import Abandon, Actions, NotPrimary, Propose
+from octad.sharding.map.shard_map import Learner
+from octad.storage_node.replication.replica_actions import Abandon, Actions, NotPrimary, Propose
 
 
 def test_a_failed_primary_serves_nothing_and_lets_go_of_those_who_wait() -> None:

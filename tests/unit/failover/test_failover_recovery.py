@@ -19,7 +19,7 @@ from tests.unit.failover.single_replicas import (
 )
 
 from octad.sharding.ids import Epoch, NodeId, Seq
-from octad.sharding.shard_map import (
+from octad.sharding.map.shard_map import (
     FormerMember,
     GivenUp,
     Member,
@@ -27,12 +27,12 @@ from octad.sharding.shard_map import (
     ShardRow,
     SplitPoint,
 )
-from octad.storage_node.core.failover.reconfiguration import check_succession, split
-from octad.storage_node.core.failover.replica_actions import FlushIndex, SplitLog
-from octad.storage_node.core.failover.shard_replica import ShardReplica
-from octad.storage_node.core.index_format import decode_shard_state
-from octad.storage_node.core.shard_digest import ShardDigests
-from octad.storage_node.shell.index_applier import state_entry
+from octad.storage_node.index.index_format import decode_shard_state
+from octad.storage_node.index.shard_digest import ShardDigests
+from octad.storage_node.replication.host.index_applier import state_entry
+from octad.storage_node.replication.reconfiguration import check_succession, split
+from octad.storage_node.replication.replica_actions import FlushIndex, SplitLog
+from octad.storage_node.replication.shard_replica import ShardReplica
 
 
 def recovered_row(upto: int) -> ShardRow:

@@ -34,9 +34,11 @@ from octad.sharding.limits import (
     MEMBER_STUCK_S,
     REQUEST_IDS_MAX,
 )
-from octad.sharding.shard_map import FormerMember, Learner, Member, ShardRow
-from octad.storage_node.core.failover.reconfiguration import Plan, handed_over
-from octad.storage_node.core.failover.replica_actions import (
+from octad.sharding.map.shard_map import FormerMember, Learner, Member, ShardRow
+from octad.storage_node.index.operations import Barrier
+from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.replication.reconfiguration import Plan, handed_over
+from octad.storage_node.replication.replica_actions import (
     Abandon,
     AlreadyOrdered,
     AlreadyRefused,
@@ -54,10 +56,8 @@ from octad.storage_node.core.failover.replica_actions import (
     Swap,
     TooFewCopies,
 )
-from octad.storage_node.core.failover.replica_state import Strength
-from octad.storage_node.core.failover.shard_log import Entry, ShardLog
-from octad.storage_node.core.operations import Barrier
-from octad.storage_node.core.record_format import RecordKind
+from octad.storage_node.replication.replica_state import Strength
+from octad.storage_node.replication.shard_log import Entry, ShardLog
 
 
 def test_r1_a_prepare_of_an_older_epoch_is_not_taken() -> None:

@@ -25,9 +25,11 @@ from tests.unit.failover.single_replicas import (
 )
 
 from octad.sharding.ids import Epoch, PoolId, Seq, ShardId, shard_id
-from octad.sharding.shard_map import FormerMember, ShardRow, SplitPoint, decode_row, encode_row
-from octad.storage_node.core.failover.reconfiguration import Plan, check_succession, split
-from octad.storage_node.core.failover.replica_actions import (
+from octad.sharding.map.shard_map import FormerMember, ShardRow, SplitPoint, decode_row, encode_row
+from octad.storage_node.index.operations import Barrier
+from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.replication.reconfiguration import Plan, check_succession, split
+from octad.storage_node.replication.replica_actions import (
     Actions,
     AlreadyOrdered,
     Append,
@@ -36,12 +38,10 @@ from octad.storage_node.core.failover.replica_actions import (
     Propose,
     SplitLog,
 )
-from octad.storage_node.core.failover.replica_state import Strength
-from octad.storage_node.core.failover.shard_log import Entry, ShardLog
-from octad.storage_node.core.failover.shard_replica import ShardReplica
-from octad.storage_node.core.failover.shard_splitter import ancestors
-from octad.storage_node.core.operations import Barrier
-from octad.storage_node.core.record_format import RecordKind
+from octad.storage_node.replication.replica_state import Strength
+from octad.storage_node.replication.shard_log import Entry, ShardLog
+from octad.storage_node.replication.shard_replica import ShardReplica
+from octad.storage_node.replication.shard_splitter import ancestors
 
 SPLIT = Plan((A, B), A, 1)
 SIBLING = ShardId(1)

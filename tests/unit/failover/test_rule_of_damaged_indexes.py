@@ -16,8 +16,8 @@ from tests.unit.failover.single_replicas import (
 )
 
 from octad.sharding.ids import Seq
-from octad.storage_node.core.failover.reconfiguration import Plan
-from octad.storage_node.core.failover.replica_actions import NotServing, SendAck
+from octad.storage_node.replication.reconfiguration import Plan
+from octad.storage_node.replication.replica_actions import NotServing, SendAck
 
 
 def test_r20_a_backup_says_that_it_cannot_read_and_goes_on_acknowledging() -> None:

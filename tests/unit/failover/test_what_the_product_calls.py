@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from octad.storage_node.core.failover import shard_primary
+from octad.storage_node.replication import shard_primary
 
 CORE = Path(shard_primary.__file__).parent
 PRODUCT = CORE.parents[1]

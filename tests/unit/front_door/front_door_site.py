@@ -21,10 +21,10 @@ import boto3
 from botocore.config import Config
 from tests.unit.front_door.memory_store import MemoryStore
 
-from octad.client.core.sigv4 import UNSIGNED_PAYLOAD, Credentials, sign_request
+from octad.client.s3.sigv4 import UNSIGNED_PAYLOAD, Credentials, sign_request
 from octad.sharding.limits import BODY_BUDGET_BYTES, CLIENT_CONNECTIONS_MAX
-from octad.storage_node.shell.body_budget import BodyBudget
-from octad.storage_node.shell.front_door.server import FrontDoor
+from octad.storage_node.memory.body_budget import BodyBudget
+from octad.storage_node.s3.http.server import FrontDoor
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 from octad.sharding.ids import BucketId, PoolId
 from octad.sharding.limits import EXTENT_BYTES_MAX, INLINE_BYTES_MAX, PART_BYTES_MIN
-from octad.storage_node.core.object_store import (
+from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow, UploadRow
+from octad.storage_node.shards.object_store import (
     Bucket,
     BucketAlreadyExists,
     BucketNotEmpty,
@@ -29,7 +30,6 @@ from octad.storage_node.core.object_store import (
     StoredObject,
     StoreError,
 )
-from octad.storage_node.core.rows import ExtentRef, ObjectRow, PartRow, UploadRow
 
 _PIECE_BYTES = 1024 * 1024
 POOLS = {"octad-3x": PoolId(0), "octad-2x": PoolId(1)}

@@ -7,7 +7,7 @@ import time
 
 from tests.unit.front_door.front_door_site import ALICE, FrontDoorSite
 
-from octad.client.core.sigv4 import Credentials, sign_request
+from octad.client.s3.sigv4 import Credentials, sign_request
 from octad.sharding.limits import MIB
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from tests.unit.front_door.front_door_site import BOB, FrontDoorSite, RawAnswer
 
-from octad.client.core.sigv4 import Credentials
+from octad.client.s3.sigv4 import Credentials
 from octad.sharding.limits import SDK_RETRY_AGE_S
-from octad.storage_node.core.object_store import Degraded
-from octad.storage_node.s3.attempts import sdk_age_s, sdk_request_id
+from octad.storage_node.s3.protocol.requests.attempts import sdk_age_s, sdk_request_id
+from octad.storage_node.shards.object_store import Degraded
 
 
 class Client:

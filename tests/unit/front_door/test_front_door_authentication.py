@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.unit.front_door.front_door_site import ALICE, BOB, FrontDoorSite
 
-from octad.client.core.sigv4 import Credentials
+from octad.client.s3.sigv4 import Credentials
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

@@ -9,8 +9,8 @@ import pytest
 from botocore.exceptions import ClientError
 from tests.unit.front_door.front_door_site import BOB, REGION, FrontDoorSite
 
-from octad.client.core.s3_xml import NAMESPACE
-from octad.storage_node.s3.operations import Operation
+from octad.storage_node.s3.protocol.requests.operations import Operation
+from octad.storage_node.s3.protocol.xml.documents import NAMESPACE
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

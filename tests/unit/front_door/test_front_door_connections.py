@@ -11,7 +11,7 @@ import pytest
 from tests.unit.front_door.front_door_site import ALICE, FrontDoorSite
 from tests.unit.front_door.raw_connection import Wire
 
-from octad.client.core.sigv4 import Credentials
+from octad.client.s3.sigv4 import Credentials
 from octad.sharding.limits import MIB
 
 IMPOSTOR = Credentials(ALICE.access_key, "not alice's secret")

@@ -10,7 +10,7 @@ from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 from tests.unit.front_door.front_door_site import FrontDoorSite
 
-from octad.client.core.checksums import ALGORITHMS, checksum_of
+from octad.client.s3.checksums import ALGORITHMS, checksum_of
 from octad.sharding.limits import MIB, PART_BYTES_MIN
 
 if TYPE_CHECKING:

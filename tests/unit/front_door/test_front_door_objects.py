@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 from tests.unit.front_door.front_door_site import FrontDoorSite
 
-from octad.storage_node.core.object_store import Damaged, DiskFull, Unavailable
+from octad.storage_node.shards.object_store import Damaged, DiskFull, Unavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.unit.front_door.front_door_site import ALICE, FrontDoorSite, RawAnswer
 
-from octad.client.core.aws_chunked import ChunkedEncoder
-from octad.client.core.checksums import ALGORITHMS, checksum_header, checksum_of
-from octad.client.core.sigv4 import PayloadMode, sign_request
+from octad.client.s3.aws_chunked import ChunkedEncoder
+from octad.client.s3.checksums import ALGORITHMS, checksum_header, checksum_of
+from octad.client.s3.sigv4 import PayloadMode, sign_request
 from octad.sharding.limits import INLINE_BYTES_MAX
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.unit.front_door.front_door_site import FrontDoorSite
 
-from octad.client.core.http_dates import http_date
-from octad.storage_node.core.object_store import Damaged
-from octad.storage_node.s3.header_text import ascii_value
+from octad.client.s3.http_dates import http_date
+from octad.storage_node.s3.protocol.requests.header_text import ascii_value
+from octad.storage_node.shards.object_store import Damaged
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

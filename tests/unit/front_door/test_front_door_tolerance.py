@@ -14,10 +14,10 @@ import pytest
 from tests.unit.front_door.front_door_site import FrontDoorSite, RawAnswer
 from tests.unit.front_door.raw_connection import Wire
 
-from octad.client.core.checksums import checksum_of
-from octad.client.core.http_dates import http_date
-from octad.storage_node.core.object_store import BucketAlreadyExists
-from octad.storage_node.shell.front_door.unknown_headers import NAMES_LOGGED_MAX
+from octad.client.s3.checksums import checksum_of
+from octad.client.s3.http_dates import http_date
+from octad.storage_node.s3.handlers.unknown_headers import NAMES_LOGGED_MAX
+from octad.storage_node.shards.object_store import BucketAlreadyExists
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 from tests.unit.front_door.front_door_site import FrontDoorSite
 
-from octad.storage_node.s3.targets import bucket_of_host
+from octad.storage_node.s3.protocol.requests.targets import bucket_of_host
 
 
 @pytest.fixture(scope="module", params=["hot", "aiohttp"])

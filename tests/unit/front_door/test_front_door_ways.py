@@ -11,10 +11,10 @@ import pytest
 from tests.unit.front_door.front_door_site import ALICE, FrontDoorSite
 from tests.unit.front_door.raw_connection import Wire, signed_head
 
-from octad.client.core.sigv4 import Credentials
+from octad.client.s3.sigv4 import Credentials
 from octad.sharding.limits import INLINE_BYTES_MAX, MIB
-from octad.storage_node.shell.front_door.connections import Connection
-from octad.storage_node.shell.front_door.request_head import HEAD_BYTES_MAX
+from octad.storage_node.s3.http.connections import Connection
+from octad.storage_node.s3.http.request_head import HEAD_BYTES_MAX
 
 Connect = Callable[[], Wire]
 IMPOSTOR = Credentials(ALICE.access_key, "not alice's secret")

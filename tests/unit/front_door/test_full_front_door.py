@@ -14,11 +14,11 @@ from tests.unit.front_door.front_door_site import ALICE, FrontDoorSite, RawAnswe
 from tests.unit.front_door.raw_connection import Wire
 from tests.unit.front_door.test_front_door_connections import wait_until
 
-from octad.client.core.longest_idle import IDLE_S_MIN
-from octad.client.core.sigv4 import Credentials
-from octad.client.shell import connection_room
+from octad.client.runtime import connection_room
+from octad.client.runtime.longest_idle import IDLE_S_MIN
+from octad.client.s3.sigv4 import Credentials
 from octad.sharding.limits import CLIENT_HEAD_BYTES_MAX, TURNED_AWAY_MAX
-from octad.storage_node.shell.front_door import server as server_module
+from octad.storage_node.s3.http import server as server_module
 
 ROOM = 4
 
@@ -131,7 +131,7 @@ def test_a_crowd_that_says_nothing_is_closed_after_a_while(
     site: FrontDoorSite, wire: Callable[[], Wire], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server_module, "IDLE_S_MAX", 0.0)
-    monkeypatch.setattr("octad.storage_node.shell.front_door.hot_connection.IDLE_S_MAX", 0.0)
+    monkeypatch.setattr("octad.storage_node.s3.http.hot_connection.IDLE_S_MAX", 0.0)
     for one in fill(site, wire, 2):
         assert one.is_closed()
 

@@ -15,22 +15,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from octad.storage_node.s3.answers import Answer
-from octad.storage_node.shell.front_door.connections import (
+from octad.storage_node.s3.handlers.request import Request
+from octad.storage_node.s3.http.connections import (
     IDLE_S_MAX,
     LINGER_S_MAX,
     Connection,
     Host,
 )
-from octad.storage_node.shell.front_door.hot_connection import (
+from octad.storage_node.s3.http.hot_connection import (
     AHEAD_BYTES_MAX,
     SCRATCH_BYTES,
     SKIPPED_BYTES_MAX,
     HotConnection,
     HotDoor,
 )
-from octad.storage_node.shell.front_door.request import Request
-from octad.storage_node.shell.front_door.request_head import HEAD_BYTES_MAX
+from octad.storage_node.s3.http.request_head import HEAD_BYTES_MAX
+from octad.storage_node.s3.protocol.answers import Answer
 
 GET = b"GET /bucket/key HTTP/1.1\r\nhost: x\r\n\r\n"
 

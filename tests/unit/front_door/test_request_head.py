@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octad.storage_node.s3.request_headers import header_values
-from octad.storage_node.shell.front_door.request_head import read_head
+from octad.storage_node.s3.http.request_head import read_head
+from octad.storage_node.s3.protocol.requests.request_headers import header_values
 
 TOKEN = st.text("abcXYZ019-_!#$%&'*+.^`|~", min_size=1, max_size=12)
 VALUE = st.binary(max_size=20).map(

@@ -17,16 +17,13 @@ from tests.unit.engine.twin_index import TwinIndex
 from octad.sharding.hashing import object_hash, shard_number
 from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, Seq, ShardId, shard_id
 from octad.sharding.limits import KIB
-from octad.storage_node.core.digest_messages import ReadDigests
-from octad.storage_node.core.failover.pair_leases import PairLeases
-from octad.storage_node.core.failover.replica_actions import Apply
-from octad.storage_node.core.failover.replica_state import Strength
-from octad.storage_node.core.failover.shard_log import Entry, ShardLog
-from octad.storage_node.core.failover.shard_replica import ShardReplica
-from octad.storage_node.core.history_format import marks_range
-from octad.storage_node.core.history_messages import ReadHistory, ReadRecords
-from octad.storage_node.core.index_behind_copy import add_behind_copy
-from octad.storage_node.core.index_format import (
+from octad.storage_node.history.history_copier import HistoryCopier
+from octad.storage_node.history.history_messages import ReadHistory, ReadRecords
+from octad.storage_node.history.history_source import HistorySource
+from octad.storage_node.history.history_writer import installed_copy
+from octad.storage_node.index.history_format import marks_range
+from octad.storage_node.index.index_behind_copy import add_behind_copy
+from octad.storage_node.index.index_format import (
     POSITION_KEY,
     ROW_TABLES,
     SHARD_ORDER,
@@ -41,9 +38,7 @@ from octad.storage_node.core.index_format import (
     extent_hash,
     shard_state_key,
 )
-from octad.storage_node.core.listing import past
-from octad.storage_node.core.messages import Message, decode_message, encode_message
-from octad.storage_node.core.operations import (
+from octad.storage_node.index.operations import (
     AbortUpload,
     CompleteUpload,
     CreateUpload,
@@ -60,18 +55,29 @@ from octad.storage_node.core.operations import (
     put_object,
     touched,
 )
-from octad.storage_node.core.record_format import Identity, Position, Record, RecordKind, start_of
-from octad.storage_node.core.rows import ObjectRow, PartRow, UploadRow
-from octad.storage_node.core.rpc_errors import PeerUnavailable, RemoteError, RpcRefusal
-from octad.storage_node.core.shard_digest import FORMAT, row_hash
-from octad.storage_node.shell.compactor import Compactor, check_segments
-from octad.storage_node.shell.history_copier import HistoryCopier
-from octad.storage_node.shell.history_source import HistorySource
-from octad.storage_node.shell.history_writer import installed_copy
-from octad.storage_node.shell.index_applier import state_entry
-from octad.storage_node.shell.index_rebuild import rebuild
-from octad.storage_node.shell.journal import Journal
-from octad.storage_node.shell.shard_counter import ShardCounter
+from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
+from octad.storage_node.index.shard_digest import FORMAT, row_hash
+from octad.storage_node.journal.journal import Journal
+from octad.storage_node.journal.record_format import (
+    Identity,
+    Position,
+    Record,
+    RecordKind,
+    start_of,
+)
+from octad.storage_node.rebuild.index_rebuild import rebuild
+from octad.storage_node.replication.digest_messages import ReadDigests
+from octad.storage_node.replication.host.index_applier import state_entry
+from octad.storage_node.replication.pair_leases import PairLeases
+from octad.storage_node.replication.replica_actions import Apply
+from octad.storage_node.replication.replica_state import Strength
+from octad.storage_node.replication.shard_log import Entry, ShardLog
+from octad.storage_node.replication.shard_replica import ShardReplica
+from octad.storage_node.rpc.messages import Message, decode_message, encode_message
+from octad.storage_node.rpc.rpc_errors import PeerUnavailable, RemoteError, RpcRefusal
+from octad.storage_node.shards.listing import past
+from octad.storage_node.upkeep.compactor import Compactor, check_segments
+from octad.storage_node.upkeep.shard_counter import ShardCounter
 
 DIRECTORY = Path("/data/journal")
 SEGMENT_BYTES = 16 * KIB

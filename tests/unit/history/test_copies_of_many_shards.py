@@ -12,15 +12,12 @@ from tests.unit.engine.journal_site import IDENTITY
 
 from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, Seq, ShardId, shard_id
 from octad.sharding.limits import HISTORY_COPIES
-from octad.storage_node.core.digest_messages import DigestRead, DigestsRead, ReadDigests
-from octad.storage_node.core.failover.pair_leases import PairLeases
-from octad.storage_node.core.failover.replica_actions import Append, SplitLog, StartLog
-from octad.storage_node.core.failover.replica_state import Strength
-from octad.storage_node.core.failover.shard_log import NO_REQUEST, Entry, ShardLog
-from octad.storage_node.core.failover.shard_replica import ShardReplica
-from octad.storage_node.core.history_messages import HistoryRead, ReadHistory
-from octad.storage_node.core.messages import Message
-from octad.storage_node.core.operations import (
+from octad.storage_node.history import history_writer
+from octad.storage_node.history.history_copier import HistoryCopier
+from octad.storage_node.history.history_messages import HistoryRead, ReadHistory
+from octad.storage_node.history.history_writer import HistoryWriter
+from octad.storage_node.index.counted_index import CountedIndex
+from octad.storage_node.index.operations import (
     Barrier,
     DeleteObject,
     Operation,
@@ -28,13 +25,16 @@ from octad.storage_node.core.operations import (
     kind_of,
     touched,
 )
-from octad.storage_node.core.record_format import Position
-from octad.storage_node.shell import history_writer
-from octad.storage_node.shell.counted_index import CountedIndex
-from octad.storage_node.shell.history_copier import HistoryCopier
-from octad.storage_node.shell.history_writer import HistoryWriter
-from octad.storage_node.shell.journal import Journal
-from octad.storage_node.shell.log_writer import LogWriter
+from octad.storage_node.journal.journal import Journal
+from octad.storage_node.journal.record_format import Position
+from octad.storage_node.replication.digest_messages import DigestRead, DigestsRead, ReadDigests
+from octad.storage_node.replication.host.log_writer import LogWriter
+from octad.storage_node.replication.pair_leases import PairLeases
+from octad.storage_node.replication.replica_actions import Append, SplitLog, StartLog
+from octad.storage_node.replication.replica_state import Strength
+from octad.storage_node.replication.shard_log import NO_REQUEST, Entry, ShardLog
+from octad.storage_node.replication.shard_replica import ShardReplica
+from octad.storage_node.rpc.messages import Message
 
 SOURCE = NodeId(2)
 POOL = PoolId(0)

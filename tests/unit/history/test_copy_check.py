@@ -13,8 +13,9 @@ import pytest
 from tests.unit.history.copy_site import SHARD, SOURCE, Story
 
 from octad.sharding.ids import NodeId, Seq
-from octad.storage_node.core.digest_messages import DigestRead, DigestsRead, ReadDigests
-from octad.storage_node.core.index_format import (
+from octad.storage_node.history import copy_check, history_copier, history_writer
+from octad.storage_node.history.copy_check import CopyCheck, Incomplete, NotComparable
+from octad.storage_node.index.index_format import (
     ROW_TABLES,
     SHARD_ORDER,
     SHARD_ORDER_END,
@@ -24,11 +25,11 @@ from octad.storage_node.core.index_format import (
     encode_value,
     shard_state_key,
 )
-from octad.storage_node.core.messages import Message
-from octad.storage_node.core.rpc_errors import BAD_MESSAGE, RemoteError
-from octad.storage_node.core.shard_digest import FORMAT, ShardDigests
-from octad.storage_node.shell import copy_check, history_copier, history_writer, shard_counter
-from octad.storage_node.shell.copy_check import CopyCheck, Incomplete, NotComparable
+from octad.storage_node.index.shard_digest import FORMAT, ShardDigests
+from octad.storage_node.replication.digest_messages import DigestRead, DigestsRead, ReadDigests
+from octad.storage_node.rpc.messages import Message
+from octad.storage_node.rpc.rpc_errors import BAD_MESSAGE, RemoteError
+from octad.storage_node.upkeep import shard_counter
 
 
 @pytest.fixture(autouse=True)

@@ -22,9 +22,9 @@ from tests.unit.history.copy_site import (
 )
 
 from octad.sharding.ids import Epoch, Seq
-from octad.storage_node.core.operations import put_object
-from octad.storage_node.core.rows import ObjectRow
-from octad.storage_node.shell import history_copier, history_writer
+from octad.storage_node.history import history_copier, history_writer
+from octad.storage_node.index.operations import put_object
+from octad.storage_node.index.rows import ObjectRow
 
 
 @pytest.fixture(autouse=True)

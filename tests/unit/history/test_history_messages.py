@@ -6,8 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octad.sharding.ids import BucketId, Epoch, Seq, ShardId
-from octad.storage_node.core.digest_messages import DigestRead, DigestsRead, ReadDigests
-from octad.storage_node.core.history_format import (
+from octad.storage_node.history.history_messages import (
+    HistoryRead,
+    HistoryRow,
+    ReadHistory,
+    ReadRecord,
+    ReadRecords,
+    RecordsRead,
+)
+from octad.storage_node.index.history_format import (
     DeletionMark,
     HistoryDeleted,
     InstalledCopy,
@@ -18,17 +25,10 @@ from octad.storage_node.core.history_format import (
     mark_key,
     marks_range,
 )
-from octad.storage_node.core.history_messages import (
-    HistoryRead,
-    HistoryRow,
-    ReadHistory,
-    ReadRecord,
-    ReadRecords,
-    RecordsRead,
-)
-from octad.storage_node.core.index_format import ShardDigest, object_key
-from octad.storage_node.core.messages import Message, decode_message, encode_message
-from octad.storage_node.core.record_format import RecordKind
+from octad.storage_node.index.index_format import ShardDigest, object_key
+from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.replication.digest_messages import DigestRead, DigestsRead, ReadDigests
+from octad.storage_node.rpc.messages import Message, decode_message, encode_message
 
 SHARD = ShardId(1 << 32 | 17)
 seqs = st.integers(0, 2**63).map(Seq)

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from octad.sharding.hashing import object_hash, shard_number
 from octad.sharding.ids import BucketId
-from octad.storage_node.core import key_scan
-from octad.storage_node.core.index_format import object_key
-from octad.storage_node.core.key_scan import scan_keys
-from octad.storage_node.core.listing import ListEntry, common_prefix
-from octad.storage_node.core.object_store import ListQuery
+from octad.storage_node.index.index_format import object_key
+from octad.storage_node.shards import key_scan
+from octad.storage_node.shards.key_scan import scan_keys
+from octad.storage_node.shards.listing import ListEntry, common_prefix
+from octad.storage_node.shards.object_store import ListQuery
 
 BUCKET, OTHER = BucketId(7), BucketId(8)
 DEPTH = 3

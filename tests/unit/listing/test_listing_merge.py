@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octad.sharding.ids import NodeId, ShardId
-from octad.storage_node.core.listing import (
+from octad.storage_node.shards.listing import (
     Coverage,
     CoverageError,
     ListEntry,

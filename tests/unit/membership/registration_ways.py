@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from octad.client.core.join_token import JoinToken
-from octad.client.core.refusal import RefusalMessage
-from octad.client.core.service_records import (
+from octad.client.cluster.coordinator_calls import Coordinators
+from octad.client.cluster.join_token import JoinToken
+from octad.client.cluster.refusal import RefusalMessage
+from octad.client.cluster.service_records import (
     SERVICES_PATH,
     SESSIONS_PATH,
     RegisterRequest,
@@ -19,17 +20,16 @@ from octad.client.core.service_records import (
     SessionRequest,
     WithdrawRequest,
 )
-from octad.client.core.service_token import service_token
-from octad.client.shell.coordinator_calls import Coordinators
-from octad.coordinator.core.records import StoreKeys
-from octad.coordinator.core.registrations import InstanceTaken, LateWrite
-from octad.coordinator.shell.relisting import LOOK_S
-from octad.coordinator.shell.service_registry import (
+from octad.client.cluster.service_token import service_token
+from octad.coordinator.membership.registrations import InstanceTaken, LateWrite
+from octad.coordinator.membership.relisting import LOOK_S
+from octad.coordinator.membership.service_registry import (
     InstancesLost,
     OtherSession,
     ServiceRegistry,
     SessionGone,
 )
+from octad.coordinator.schema.records import StoreKeys
 from octad.coordinator.store.interface import (
     Compare,
     KeyValue,

@@ -26,15 +26,15 @@ from contextlib import suppress
 import msgspec
 from tests.unit.membership.registration_ways import KEYS, URLS, Calls, Coordinator, VirtualLoop
 
-from octad.client.core.service_records import (
-    ServiceInstance,
-)
-from octad.client.shell.coordinator_calls import (
+from octad.client.cluster.coordinator_calls import (
     CallRefused,
     CoordinatorsUnreachable,
 )
-from octad.client.shell.membership.session import Session
-from octad.coordinator.shell.relisting import LOOK_S
+from octad.client.cluster.service_records import (
+    ServiceInstance,
+)
+from octad.client.membership.session import Session
+from octad.coordinator.membership.relisting import LOOK_S
 from octad.coordinator.store.interface import (
     Compare,
     Delete,

@@ -14,11 +14,11 @@ from multidict import CIMultiDictProxy
 from tests.unit.coordinator.cluster_records import join_request
 from tests.unit.coordinator.running_coordinator import KEYS, TOKEN, open_cluster, running
 
-from octad.client.core.service_records import ServiceInstance
-from octad.client.core.service_token import service_token
+from octad.client.cluster.service_records import ServiceInstance
+from octad.client.cluster.service_token import service_token
 from octad.client.membership import open_session
-from octad.client.shell.listener import listen_on
-from octad.coordinator.shell.join_client import join
+from octad.client.runtime.listener import listen_on
+from octad.coordinator.membership.join_client import join
 
 SERVICE_TOKEN = service_token(TOKEN)
 WEB = ServiceInstance(service="web", instance="a", address="10.0.0.5:80")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octad.client.core.event_document import (
+from octad.client.membership.event_document import (
     NO_VALUE,
     ClusterEvent,
     EventsDocument,

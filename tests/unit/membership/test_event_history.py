@@ -6,7 +6,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octad.coordinator.core.event_history import EventHistory, public_value
+from octad.coordinator.mirror.event_history import EventHistory, public_value
 from octad.coordinator.store.interface import Event, EventBatch, KeyValue, Revision
 
 PREFIX = "octad/1a2b3c4d/"

@@ -10,10 +10,10 @@ import pytest
 from tests.unit.coordinator.cluster_records import node
 from tests.unit.coordinator.running_coordinator import KEYS, open_cluster, until
 
-from octad.coordinator.core.records import NodeRecord
+from octad.coordinator.schema.records import NodeRecord
 from octad.coordinator.store.interface import ConfigStore, Put, StoreUnavailable
 from octad.sharding import limits
-from octad.storage_node.shell.membership import Membership, RegisteredElsewhere
+from octad.storage_node.node.membership import Membership, RegisteredElsewhere
 
 
 async def registered(store: ConfigStore, number: int) -> NodeRecord | None:

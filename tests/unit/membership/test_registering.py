@@ -19,14 +19,16 @@ from tests.unit.coordinator.running_coordinator import (
     until,
 )
 
-from octad.client.core.join_token import JoinToken, encode_join_token
-from octad.client.core.service_records import (
+from octad.client.cluster import request_signer
+from octad.client.cluster.coordinator_calls import CALL_S_MAX, Coordinators
+from octad.client.cluster.join_token import JoinToken, encode_join_token
+from octad.client.cluster.service_records import (
     SERVICES_PATH,
     SESSIONS_PATH,
     BadRegistration,
     ServiceInstance,
 )
-from octad.client.core.service_token import service_token
+from octad.client.cluster.service_token import service_token
 from octad.client.membership import (
     CallRefused,
     CoordinatorsUnreachable,
@@ -34,14 +36,12 @@ from octad.client.membership import (
     register,
     watch,
 )
-from octad.client.shell import request_signer
-from octad.client.shell.coordinator_calls import CALL_S_MAX, Coordinators
-from octad.client.shell.listener import listen_on
-from octad.client.shell.membership import session as membership_session
-from octad.client.shell.steady_clock import SteadyClock
-from octad.coordinator.core.join_messages import JOIN_PATH
-from octad.coordinator.shell.coordinator import Coordinator
-from octad.coordinator.shell.create_cluster import create_cluster
+from octad.client.membership import session as membership_session
+from octad.client.runtime.listener import listen_on
+from octad.client.runtime.steady_clock import SteadyClock
+from octad.coordinator.recovery.create_cluster import create_cluster
+from octad.coordinator.schema.join_messages import JOIN_PATH
+from octad.coordinator.server.coordinator import Coordinator
 from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.interface import (
     Compare,

@@ -10,16 +10,15 @@ import msgspec
 import pytest
 from tests.unit.membership.registration_world import Violation, run_seed
 
-from octad.client.core.service_records import (
+from octad.client.cluster.service_records import (
     RegisterRequest,
     ServiceInstance,
     WithdrawRequest,
 )
-from octad.client.shell.membership.session import Session
-from octad.coordinator.core import registrations
-from octad.coordinator.core.registrations import Seen
-from octad.coordinator.shell import service_registry
-from octad.coordinator.shell.service_registry import ServiceRegistry
+from octad.client.membership.session import Session
+from octad.coordinator.membership import registrations, service_registry
+from octad.coordinator.membership.registrations import Seen
+from octad.coordinator.membership.service_registry import ServiceRegistry
 from octad.coordinator.store.interface import Operation, Put, Revision
 
 SEEDS = 15

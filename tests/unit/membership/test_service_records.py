@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octad.client.core.join_token import (
+from octad.client.cluster.join_token import (
     BadJoinToken,
     JoinToken,
     decode_join_token,
     encode_join_token,
 )
-from octad.client.core.service_records import (
+from octad.client.cluster.service_records import (
     BadRegistration,
     RegisterRequest,
     ServiceInstance,
@@ -25,7 +25,7 @@ from octad.client.core.service_records import (
     check_ttl,
     kept_record,
 )
-from octad.client.core.service_token import (
+from octad.client.cluster.service_token import (
     decode_service_token,
     encode_service_token,
     service_token,

@@ -13,8 +13,9 @@ import msgspec
 import pytest
 from tests.unit.coordinator.running_coordinator import KEYS, TOKEN, open_cluster, running
 
-from octad.client.core.internal_auth import AUTHORIZATION_HEADER
-from octad.client.core.service_records import (
+from octad.client.cluster.coordinator_calls import CallRefused, Coordinators
+from octad.client.cluster.internal_auth import AUTHORIZATION_HEADER
+from octad.client.cluster.service_records import (
     SERVICES_PATH,
     SESSIONS_PATH,
     RegisterAnswer,
@@ -26,12 +27,10 @@ from octad.client.core.service_records import (
     SessionRequest,
     WithdrawRequest,
 )
-from octad.client.core.service_token import service_token
-from octad.client.shell.coordinator_calls import CallRefused, Coordinators
-from octad.coordinator.core import registrations
-from octad.coordinator.core.registrations import InstanceTaken
-from octad.coordinator.shell import service_registry
-from octad.coordinator.shell.service_registry import ServiceRegistry
+from octad.client.cluster.service_token import service_token
+from octad.coordinator.membership import registrations, service_registry
+from octad.coordinator.membership.registrations import InstanceTaken
+from octad.coordinator.membership.service_registry import ServiceRegistry
 from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.interface import Compare, LeaseId, Operation, Outcome, Put
 

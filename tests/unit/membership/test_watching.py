@@ -13,11 +13,11 @@ import aiohttp
 import pytest
 from tests.unit.coordinator.running_coordinator import KEYS, TOKEN, open_cluster, running, until
 
-from octad.client.core.event_document import EVENTS_PATH, EventsDocument
 from octad.client.membership import CallRefused, CoordinatorsUnreachable, watch, watch_keys
-from octad.coordinator.core.rebuilding import Rebuilt
-from octad.coordinator.shell import cluster_feed
-from octad.coordinator.shell.store_rescue import fill
+from octad.client.membership.event_document import EVENTS_PATH, EventsDocument
+from octad.coordinator.mirror import cluster_feed
+from octad.coordinator.recovery.rebuilding import Rebuilt
+from octad.coordinator.recovery.store_rescue import fill
 from octad.coordinator.store.interface import (
     Compacted,
     ConfigStore,

@@ -7,8 +7,8 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octad.storage_node.core.byte_share import ByteShare, Wish
-from octad.storage_node.shell.body_budget import ByteGate
+from octad.storage_node.memory.body_budget import ByteGate
+from octad.storage_node.memory.byte_share import ByteShare, Wish
 
 SIZE = 100
 steps = st.lists(

@@ -13,13 +13,13 @@ from tests.unit.front_door.front_door_site import ALICE, FrontDoorSite
 from tests.unit.front_door.raw_connection import Wire
 from tests.unit.memory.test_memory_of_extents import Site
 
-from octad.client.core.sigv4 import Credentials
+from octad.client.s3.sigv4 import Credentials
 from octad.sharding.limits import BODY_BUDGET_BYTES_MIN, MIB
-from octad.storage_node.core.object_store import Bucket
-from octad.storage_node.shell.body_budget import BodyBudget
-from octad.storage_node.shell.extents import ExtentWriter
-from octad.storage_node.shell.front_door import bodies
-from octad.storage_node.shell.front_door.cut_short import is_cut_short
+from octad.storage_node.memory.body_budget import BodyBudget
+from octad.storage_node.objects.extents import ExtentWriter
+from octad.storage_node.s3.handlers import bodies
+from octad.storage_node.s3.http.cut_short import is_cut_short
+from octad.storage_node.shards.object_store import Bucket
 
 IMPOSTOR = Credentials(ALICE.access_key, "not alice's secret")
 STEP_S = 0.2
@@ -150,7 +150,7 @@ def test_slow_clients_keep_no_memory_that_others_wait_for_and_lose_nothing(
 def test_a_client_that_sends_nothing_while_others_wait_is_told_so_in_the_end(
     wire: Callable[[], Wire], slow: SlowClients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("octad.storage_node.core.body_pace.BODY_STALLED_S_MAX", 6.0)
+    monkeypatch.setattr("octad.storage_node.memory.body_pace.BODY_STALLED_S_MAX", 6.0)
     client = wire()
     begin(client, "slow", b"x")
     head = client.head()
@@ -188,9 +188,7 @@ async def test_a_client_that_has_left_is_told_from_one_that_has_sent_all() -> No
 def test_what_a_client_that_has_left_had_sent_is_not_stored(
     wire: Callable[[], Wire], slow: SlowClients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "octad.storage_node.shell.front_door.hot_connection.is_cut_short", lambda *_: True
-    )
+    monkeypatch.setattr("octad.storage_node.s3.http.hot_connection.is_cut_short", lambda *_: True)
     large = slow.extents.budget.large
     slow.site.run(large.take(large.share.bytes_max))
     client = wire()

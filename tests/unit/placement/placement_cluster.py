@@ -14,26 +14,26 @@ from dataclasses import dataclass
 import msgspec
 from tests.unit.coordinator.cluster_records import CLUSTER
 
-from octad.coordinator.core.cluster_view import cluster_view
-from octad.coordinator.core.first_map import Transaction, first_map
-from octad.coordinator.core.placement_commit import (
+from octad.coordinator.placement.first_map import Transaction, first_map
+from octad.coordinator.placement.placement_commit import (
     PlanChange,
     operation_changes,
     target_chunks,
 )
-from octad.coordinator.core.placement_driver import PlacementDriver
-from octad.coordinator.core.placement_messages import PlanRequest
-from octad.coordinator.core.placement_proposal import Proposal, propose
-from octad.coordinator.core.placement_records import PlacementKeys, PlanProgress, encode_record
-from octad.coordinator.core.placement_view import PlacementView, placement_view
-from octad.coordinator.core.plan_steps import (
+from octad.coordinator.placement.placement_driver import PlacementDriver
+from octad.coordinator.placement.placement_proposal import Proposal, propose
+from octad.coordinator.placement.placement_view import PlacementView, placement_view
+from octad.coordinator.placement.plan_steps import (
     ChangeRow,
     DropLearner,
     SplitShard,
     full_members,
     next_step,
 )
-from octad.coordinator.core.records import IdentityRecord, NodeRecord, PoolRecord, StoreKeys
+from octad.coordinator.schema.cluster_view import cluster_view
+from octad.coordinator.schema.placement_messages import PlanRequest
+from octad.coordinator.schema.placement_records import PlacementKeys, PlanProgress, encode_record
+from octad.coordinator.schema.records import IdentityRecord, NodeRecord, PoolRecord, StoreKeys
 from octad.coordinator.store.interface import (
     Compare,
     Delete,
@@ -47,10 +47,10 @@ from octad.coordinator.store.interface import (
 )
 from octad.coordinator.store.keyspace import Keyspace
 from octad.coordinator.store.transaction_rules import check_transaction
+from octad.sharding.assignment.move_plan import Step
 from octad.sharding.ids import Epoch, NodeId, PoolId, ShardId, number_of, pool_of, shard_id
-from octad.sharding.move_plan import Step
-from octad.sharding.shard_map import Learner, Member, ShardRow, decode_row, encode_row
-from octad.sharding.splitting import split_row
+from octad.sharding.map.shard_map import Learner, Member, ShardRow, decode_row, encode_row
+from octad.sharding.map.splitting import split_row
 
 KEYS = StoreKeys(CLUSTER)
 PLACEMENT = PlacementKeys(KEYS)

@@ -6,16 +6,16 @@ import msgspec
 import pytest
 from tests.unit.coordinator.cluster_records import CLUSTER, incarnation, node, row
 
-from octad.coordinator.core.forced_recovery import (
+from octad.coordinator.recovery.forced_recovery import (
     CannotRecover,
     forced_recovery,
     recovery_transaction,
 )
-from octad.coordinator.core.records import FenceRecord, NodeRecord, StoreKeys
+from octad.coordinator.schema.records import FenceRecord, NodeRecord, StoreKeys
 from octad.coordinator.store.interface import KeyValue, LeaseId, Put
 from octad.coordinator.store.keyspace import Keyspace
 from octad.sharding.ids import Epoch, NodeId, Seq, parse_shard_name, shard_name
-from octad.sharding.shard_map import (
+from octad.sharding.map.shard_map import (
     FormerMember,
     GivenUp,
     Learner,

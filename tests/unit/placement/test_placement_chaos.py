@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from tests.unit.placement.placement_cluster import KEYS, Faults, PlacementCluster
 
-from octad.coordinator.core.placement_commit import resumed, reverted, stopped
-from octad.coordinator.core.placement_requests import PlanRefused
+from octad.coordinator.placement.placement_commit import resumed, reverted, stopped
+from octad.coordinator.placement.placement_requests import PlanRefused
 
 NODES = 7
 TURNS = 60

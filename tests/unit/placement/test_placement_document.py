@@ -9,9 +9,9 @@ import msgspec
 import pytest
 from tests.unit.placement.placement_cluster import KEYS, PLACEMENT
 
-from octad.coordinator.core.kept_cluster import is_kept
-from octad.coordinator.core.placement_messages import ACTIONS
-from octad.coordinator.core.placement_records import (
+from octad.coordinator.schema.kept_cluster import is_kept
+from octad.coordinator.schema.placement_messages import ACTIONS
+from octad.coordinator.schema.placement_records import (
     NodeSettings,
     Operation,
     PlanProgress,

@@ -13,25 +13,25 @@ from tests.unit.placement.placement_cluster import (
     incarnation,
 )
 
-from octad.coordinator.core.placement_commit import resumed, reverted, stopped
-from octad.coordinator.core.placement_driver import (
+from octad.coordinator.placement.placement_commit import resumed, reverted, stopped
+from octad.coordinator.placement.placement_driver import (
     GARBAGE_S,
     REPAIR_AFTER_S,
     STALL_S,
     PlacementDriver,
 )
-from octad.coordinator.core.placement_records import (
+from octad.coordinator.placement.placement_requests import PlanRefused
+from octad.coordinator.placement.shard_wishes import move_wish
+from octad.coordinator.schema.placement_records import (
     Operation,
     PlanProgress,
     Replica,
     ShardPlan,
     encode_record,
 )
-from octad.coordinator.core.placement_requests import PlanRefused
-from octad.coordinator.core.shard_wishes import move_wish
 from octad.coordinator.store.interface import Delete, Put
 from octad.sharding.ids import NodeId, Seq, shard_id
-from octad.sharding.shard_map import FormerMember, Member, encode_row
+from octad.sharding.map.shard_map import FormerMember, Member, encode_row
 
 UNRULY = Faults(refuses=0.05, lags=0.4, leader_dies=0.1, stale_view=0.2)
 

@@ -11,10 +11,10 @@ from tests.unit.placement.placement_cluster import (
     PlacementCluster,
 )
 
-from octad.coordinator.core.placement_commit import resumed, reverted, stopped
-from octad.coordinator.core.placement_records import UsageRecord, encode_record
-from octad.coordinator.core.placement_requests import PlanRefused
-from octad.coordinator.core.placement_status import placed_nodes, placed_pools, plan_status
+from octad.coordinator.placement.placement_commit import resumed, reverted, stopped
+from octad.coordinator.placement.placement_requests import PlanRefused
+from octad.coordinator.placement.placement_status import placed_nodes, placed_pools, plan_status
+from octad.coordinator.schema.placement_records import UsageRecord, encode_record
 from octad.coordinator.store.interface import Delete
 from octad.sharding.ids import NodeId, shard_id
 

@@ -23,20 +23,20 @@ from tests.unit.coordinator.running_coordinator import (
     until,
 )
 
-from octad.client.core.join_token import JoinToken, encode_join_token
-from octad.client.shell.command_line import main
-from octad.coordinator.core.admission import JoinRefused
-from octad.coordinator.core.placement_messages import PLAN_STATUS_PATH
-from octad.coordinator.core.placement_records import PlacementKeys, ShardPlan
-from octad.coordinator.core.plan_steps import ChangeRow, DropLearner, next_step
-from octad.coordinator.core.records import NodeRecord
-from octad.coordinator.shell.coordinator import Coordinator
+from octad.client.cli.command_line import main
+from octad.client.cluster.join_token import JoinToken, encode_join_token
+from octad.coordinator.membership.admission import JoinRefused
+from octad.coordinator.placement.plan_steps import ChangeRow, DropLearner, next_step
+from octad.coordinator.schema.placement_messages import PLAN_STATUS_PATH
+from octad.coordinator.schema.placement_records import PlacementKeys, ShardPlan
+from octad.coordinator.schema.records import NodeRecord
+from octad.coordinator.server.coordinator import Coordinator
 from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.interface import ModRevisionIs, Put
 from octad.coordinator.store.mirror import Mirror
+from octad.sharding.assignment.move_plan import Step
 from octad.sharding.ids import Epoch, NodeId
-from octad.sharding.move_plan import Step
-from octad.sharding.shard_map import Learner, Member, ShardRow, decode_row, encode_row
+from octad.sharding.map.shard_map import Learner, Member, ShardRow, decode_row, encode_row
 
 PLACEMENT = PlacementKeys(KEYS)
 TOKEN_TEXT = encode_join_token(TOKEN)

@@ -20,14 +20,28 @@ from tests.unit.coordinator.running_coordinator import (
     until,
 )
 
-from octad.coordinator.core.backup_format import (
+from octad.coordinator.recovery.rebuilding import (
+    BUCKET_ID_STEP,
+    EPOCH_STEP,
+    RebuildRefused,
+    rebuild,
+)
+from octad.coordinator.recovery.store_rescue import (
+    check_may_fill,
+    fill,
+    read_backup,
+    read_backup_file,
+    read_kept_files,
+    write_backup_file,
+)
+from octad.coordinator.schema.backup_format import (
     Backup,
     BackupHeader,
     BadBackup,
     decode_backup,
     encode_backup,
 )
-from octad.coordinator.core.kept_cluster import (
+from octad.coordinator.schema.kept_cluster import (
     FILE_NAME,
     KeptCluster,
     KeptEntry,
@@ -37,30 +51,16 @@ from octad.coordinator.core.kept_cluster import (
     encode_entry,
     encode_kept,
 )
-from octad.coordinator.core.rebuilding import (
-    BUCKET_ID_STEP,
-    EPOCH_STEP,
-    RebuildRefused,
-    rebuild,
-)
-from octad.coordinator.core.records import IdentityRecord, PoolRecord
-from octad.coordinator.shell.store_rescue import (
-    check_may_fill,
-    fill,
-    read_backup,
-    read_backup_file,
-    read_kept_files,
-    write_backup_file,
-)
+from octad.coordinator.schema.records import IdentityRecord, PoolRecord
 from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.interface import Delete, Put
 from octad.coordinator.store.mirror import Mirror
 from octad.sharding.ids import Epoch, NodeId, PoolId, shard_id
-from octad.sharding.shard_map import ShardRow, decode_row, encode_row
-from octad.sharding.splitting import split_row
-from octad.storage_node.core.record_format import Identity
-from octad.storage_node.shell.disk import Disk
-from octad.storage_node.shell.row_keeper import RowKeeper
+from octad.sharding.map.shard_map import ShardRow, decode_row, encode_row
+from octad.sharding.map.splitting import split_row
+from octad.storage_node.journal.disk import Disk
+from octad.storage_node.journal.record_format import Identity
+from octad.storage_node.node.row_keeper import RowKeeper
 
 CLUSTER = TOKEN.cluster
 GOLDEN_BACKUP = Path(__file__).parents[2] / "golden" / "coordinator" / "backup-1.txt"

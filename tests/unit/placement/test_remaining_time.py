@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from octad.client.core.shown_amounts import shown_bytes, shown_time
-from octad.coordinator.core.placement_messages import PlanStatus
-from octad.coordinator.core.remaining_time import RemainingTime, WorkLeft, bar
-from octad.coordinator.shell.plan_report import progress_line
+from octad.client.cli.shown_amounts import shown_bytes, shown_time
+from octad.coordinator.cli.plan_report import progress_line
+from octad.coordinator.placement.remaining_time import RemainingTime, WorkLeft, bar
+from octad.coordinator.schema.placement_messages import PlanStatus
 
 
 def test_nothing_is_promised_before_there_is_something_to_judge_by() -> None:

@@ -22,21 +22,14 @@ from tests.unit.replication.test_restart_of_a_host import (
     start,
 )
 
-from octad.coordinator.core.records import StoreKeys
+from octad.coordinator.schema.records import StoreKeys
 from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.mirror import Mirror
 from octad.sharding.ids import BucketId, NodeId, PoolId, Seq, shard_id
 from octad.sharding.limits import BODY_BUDGET_BYTES
-from octad.sharding.shard_map import Member, Pool, ShardMap, ShardRow
-from octad.storage_node.core.failover.lease_messages import Beat, BeatAnswer
-from octad.storage_node.core.failover.pair_leases import PairLeases
-from octad.storage_node.core.failover.replica_actions import Swap
-from octad.storage_node.core.failover.replication_messages import Ack, Acks
-from octad.storage_node.core.failover.shard_replica import ShardReplica
-from octad.storage_node.core.messages import Message
-from octad.storage_node.core.object_messages import CloseBucket, Done
-from octad.storage_node.core.object_store import Bucket
-from octad.storage_node.core.operations import (
+from octad.sharding.map.shard_map import Member, Pool, ShardMap, ShardRow
+from octad.storage_node.index.counted_index import CountedIndex
+from octad.storage_node.index.operations import (
     CreateUpload,
     Operation,
     PutPart,
@@ -44,18 +37,25 @@ from octad.storage_node.core.operations import (
     kind_of,
     put_object,
 )
-from octad.storage_node.core.rows import ObjectRow, PartRow, UploadRow
-from octad.storage_node.shell.body_budget import BodyBudget
-from octad.storage_node.shell.bucket_directory import BucketDirectory
-from octad.storage_node.shell.cluster_objects import ClusterObjects
-from octad.storage_node.shell.counted_index import CountedIndex
-from octad.storage_node.shell.journal import Journal
-from octad.storage_node.shell.node_beats import now
-from octad.storage_node.shell.peer_connection import Buffer
-from octad.storage_node.shell.peers import Peers
-from octad.storage_node.shell.routing import ShardClient, ShardServer
-from octad.storage_node.shell.shard_host import ShardHost
-from octad.storage_node.shell.shard_service import ShardService
+from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
+from octad.storage_node.journal.journal import Journal
+from octad.storage_node.memory.body_budget import BodyBudget
+from octad.storage_node.objects.cluster_objects import ClusterObjects
+from octad.storage_node.replication.host.node_beats import now
+from octad.storage_node.replication.host.shard_host import ShardHost
+from octad.storage_node.replication.lease_messages import Beat, BeatAnswer
+from octad.storage_node.replication.pair_leases import PairLeases
+from octad.storage_node.replication.replica_actions import Swap
+from octad.storage_node.replication.replication_messages import Ack, Acks
+from octad.storage_node.replication.shard_replica import ShardReplica
+from octad.storage_node.rpc.messages import Message
+from octad.storage_node.rpc.peer_connection import Buffer
+from octad.storage_node.rpc.peers import Peers
+from octad.storage_node.shards.bucket_directory import BucketDirectory
+from octad.storage_node.shards.object_messages import CloseBucket, Done
+from octad.storage_node.shards.object_store import Bucket
+from octad.storage_node.shards.routing import ShardClient, ShardServer
+from octad.storage_node.shards.shard_service import ShardService
 
 POOL = Pool(PoolId(1), 2, 0)
 SHARD = shard_id(POOL.id, 0)

@@ -7,19 +7,19 @@ from typing import cast
 
 import pytest
 
-from octad.coordinator.core.node_report import VerifiedCopies
+from octad.coordinator.schema.node_report import VerifiedCopies
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId, shard_name
 from octad.sharding.limits import COMPARE_PERIOD_S
-from octad.storage_node.core.copy_comparison import CopyComparison, Led
-from octad.storage_node.core.digest_messages import DigestRead, DigestsRead, ReadDigests
-from octad.storage_node.core.index_format import ShardDigest
-from octad.storage_node.core.messages import Message
-from octad.storage_node.core.rpc_errors import BAD_MESSAGE, PeerUnavailable, RemoteError
-from octad.storage_node.core.shard_digest import FORMAT, ShardDigests
-from octad.storage_node.shell import copy_comparer
-from octad.storage_node.shell.copy_comparer import CopyComparer
-from octad.storage_node.shell.shard_counter import ShardCounter
-from octad.storage_node.shell.shard_host import ShardHost
+from octad.storage_node.index.index_format import ShardDigest
+from octad.storage_node.index.shard_digest import FORMAT, ShardDigests
+from octad.storage_node.replication.copy_comparison import CopyComparison, Led
+from octad.storage_node.replication.digest_messages import DigestRead, DigestsRead, ReadDigests
+from octad.storage_node.replication.host.shard_host import ShardHost
+from octad.storage_node.rpc.messages import Message
+from octad.storage_node.rpc.rpc_errors import BAD_MESSAGE, PeerUnavailable, RemoteError
+from octad.storage_node.upkeep import copy_comparer
+from octad.storage_node.upkeep.copy_comparer import CopyComparer
+from octad.storage_node.upkeep.shard_counter import ShardCounter
 
 ME, SECOND, THIRD = NodeId(1), NodeId(2), NodeId(3)
 ONE, TWO = ShardId(1), ShardId(2)

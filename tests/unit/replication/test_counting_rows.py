@@ -18,22 +18,22 @@ from tests.unit.replication.test_restart_of_a_host import (
 
 from octad.sharding.hashing import bit_reversed, object_hash
 from octad.sharding.ids import BucketId, PoolId, Seq, ShardId, shard_id
-from octad.storage_node.core.digest_messages import DigestsRead, ReadDigests
-from octad.storage_node.core.index_format import (
+from octad.storage_node.index.counted_index import CountedIndex
+from octad.storage_node.index.index import IndexDamage
+from octad.storage_node.index.index_format import (
     decode_shard_state,
     encode_value,
     object_key,
     shard_order_key,
     shard_state_key,
 )
-from octad.storage_node.core.operations import LogSplit, encode_operation, put_object
-from octad.storage_node.core.record_format import RecordKind
-from octad.storage_node.core.rows import ObjectRow
-from octad.storage_node.shell.counted_index import CountedIndex
-from octad.storage_node.shell.index import IndexDamage
-from octad.storage_node.shell.journal import Journal
-from octad.storage_node.shell.shard_counter import ShardCounter
-from octad.storage_node.shell.shard_host import ShardHost
+from octad.storage_node.index.operations import LogSplit, encode_operation, put_object
+from octad.storage_node.index.rows import ObjectRow
+from octad.storage_node.journal.journal import Journal
+from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.replication.digest_messages import DigestsRead, ReadDigests
+from octad.storage_node.replication.host.shard_host import ShardHost
+from octad.storage_node.upkeep.shard_counter import ShardCounter
 
 OTHER_POOL = shard_id(PoolId(2), 1)  # Its rows lie in the same range of the index.
 BUCKET, OTHER_BUCKET, GONE_BUCKET = BucketId(1), BucketId(2), BucketId(3)

@@ -18,20 +18,20 @@ from tests.unit.replication.new_primary import (
 )
 
 from octad.coordinator.store.interface import Revision
-from octad.storage_node.core import object_messages as messages
-from octad.storage_node.core.object_store import (
+from octad.storage_node.index.operations import (
+    encode_operation,
+    kind_of,
+)
+from octad.storage_node.index.rows import ObjectRow
+from octad.storage_node.replication.host.index_applier import WriteFailed
+from octad.storage_node.shards import object_messages as messages
+from octad.storage_node.shards.bucket_directory import ACTIVE, DELETING
+from octad.storage_node.shards.object_store import (
     Bucket,
     BucketNotEmpty,
     CompletedPart,
     NoSuchBucket,
 )
-from octad.storage_node.core.operations import (
-    encode_operation,
-    kind_of,
-)
-from octad.storage_node.core.rows import ObjectRow
-from octad.storage_node.shell.bucket_directory import ACTIVE, DELETING
-from octad.storage_node.shell.index_applier import WriteFailed
 
 
 async def test_a_bucket_with_what_the_old_primary_acknowledged_is_not_deleted(

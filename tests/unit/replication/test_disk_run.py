@@ -9,13 +9,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from octad.coordinator.core.records import StoreKeys
+from octad.coordinator.schema.records import StoreKeys
 from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.interface import Compare, Operation, Outcome, StoreUnavailable
 from octad.sharding.ids import NodeId
-from octad.storage_node.shell import disk_run
-from octad.storage_node.shell.data_directory import DataDirectory, RolledBack, new_incarnation
-from octad.storage_node.shell.disk_run import begin_run
+from octad.storage_node.journal.data_directory import DataDirectory, RolledBack, new_incarnation
+from octad.storage_node.node import disk_run
+from octad.storage_node.node.disk_run import begin_run
 
 CLUSTER, NODE = "0123abcd", NodeId(3)
 KEYS = StoreKeys(CLUSTER)

@@ -22,15 +22,15 @@ from tests.unit.replication.test_restart_of_a_host import (
 )
 
 from octad.sharding.ids import BucketId, Epoch, Seq, ShardId
-from octad.sharding.shard_map import GivenUp, Member, Recovery, ShardRow
-from octad.storage_node.core.failover.replica_actions import Swap
-from octad.storage_node.core.index_format import decode_shard_state, shard_state_key
-from octad.storage_node.core.operations import DeleteObject
-from octad.storage_node.core.record_format import RecordKind
-from octad.storage_node.shell.counted_index import CountedIndex
-from octad.storage_node.shell.index import Index, IndexFailed
-from octad.storage_node.shell.journal import Journal
-from octad.storage_node.shell.shard_host import ShardHost
+from octad.sharding.map.shard_map import GivenUp, Member, Recovery, ShardRow
+from octad.storage_node.index.counted_index import CountedIndex
+from octad.storage_node.index.index import Index, IndexFailed
+from octad.storage_node.index.index_format import decode_shard_state, shard_state_key
+from octad.storage_node.index.operations import DeleteObject
+from octad.storage_node.journal.journal import Journal
+from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.replication.host.shard_host import ShardHost
+from octad.storage_node.replication.replica_actions import Swap
 
 TIMEOUT_S = 5.0
 

@@ -11,18 +11,19 @@ import msgspec
 import pytest
 from tests.unit.coordinator.cluster_records import CLUSTER, POOL, incarnation, node, row
 
-from octad.coordinator.core.filling_anew import Obstacle
-from octad.coordinator.core.node_report import NodeReport, VerifiedCopies
-from octad.coordinator.core.placement_records import NodeSettings, PlacementKeys
-from octad.coordinator.core.records import IdentityRecord, PoolRecord, StoreKeys, TurnRecord
+from octad.coordinator.recovery.filling_anew import Obstacle
+from octad.coordinator.schema.node_report import NodeReport, VerifiedCopies
+from octad.coordinator.schema.placement_records import NodeSettings, PlacementKeys
+from octad.coordinator.schema.records import IdentityRecord, PoolRecord, StoreKeys, TurnRecord
 from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.interface import Compare, Listing, Operation, Outcome, Put, Revision
 from octad.sharding.ids import Epoch, NodeId, Seq, shard_id
-from octad.sharding.shard_map import FormerMember, ShardRow, encode_row
-from octad.storage_node.core.record_format import Identity
-from octad.storage_node.shell import filling_anew, set_aside
-from octad.storage_node.shell.disk import Disk
-from octad.storage_node.shell.filling_anew import FillingAnew
+from octad.sharding.map.shard_map import FormerMember, ShardRow, encode_row
+from octad.storage_node.journal import set_aside
+from octad.storage_node.journal.disk import Disk
+from octad.storage_node.journal.record_format import Identity
+from octad.storage_node.rebuild import filling_anew
+from octad.storage_node.rebuild.filling_anew import FillingAnew
 
 KEYS = StoreKeys(CLUSTER)
 SHARD = shard_id(POOL, 0)

@@ -25,27 +25,27 @@ from tests.unit.replication.test_restart_of_a_host import (
 
 from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, Seq
 from octad.sharding.limits import MIB
-from octad.sharding.shard_map import Member, ShardRow
-from octad.storage_node.core.extent_messages import WrittenFound
-from octad.storage_node.core.failover.lease_messages import Beat
-from octad.storage_node.core.failover.replication_messages import Prepares
-from octad.storage_node.core.full_disks import FullDisks
-from octad.storage_node.core.index_format import IndexedPiece, encode_value
-from octad.storage_node.core.messages import decode_message, encode_message
-from octad.storage_node.core.object_store import Damaged, NotServed
-from octad.storage_node.core.operations import (
+from octad.sharding.map.shard_map import Member, ShardRow
+from octad.storage_node.index.index_format import IndexedPiece, encode_value
+from octad.storage_node.index.operations import (
     DeleteObject,
     PutObject,
     decode_operation,
     encode_operation,
     put_object,
 )
-from octad.storage_node.core.record_format import Location, RecordKind, SegmentId
-from octad.storage_node.core.rows import ObjectRow
-from octad.storage_node.shell.index_applier import WriteFailed
-from octad.storage_node.shell.journal_errors import CorruptRecord, JournalFull, SegmentNotReady
-from octad.storage_node.shell.shard_host import ShardHost
-from octad.storage_node.shell.shard_service import ShardService
+from octad.storage_node.index.rows import ObjectRow
+from octad.storage_node.journal.journal_errors import CorruptRecord, JournalFull, SegmentNotReady
+from octad.storage_node.journal.record_format import Location, RecordKind, SegmentId
+from octad.storage_node.replication.host.full_disks import FullDisks
+from octad.storage_node.replication.host.index_applier import WriteFailed
+from octad.storage_node.replication.host.shard_host import ShardHost
+from octad.storage_node.replication.lease_messages import Beat
+from octad.storage_node.replication.replication_messages import Prepares
+from octad.storage_node.rpc.messages import decode_message, encode_message
+from octad.storage_node.shards.extent_messages import WrittenFound
+from octad.storage_node.shards.object_store import Damaged, NotServed
+from octad.storage_node.shards.shard_service import ShardService
 
 PUT = put_object(BucketId(1), b"key", ObjectRow(1, "", 0))
 DELETE = DeleteObject(BucketId(1), b"key")

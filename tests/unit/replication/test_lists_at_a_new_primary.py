@@ -23,12 +23,12 @@ from tests.unit.replication.new_primary import (
 from tests.unit.replication.test_restart_of_a_host import OTHER
 
 from octad.sharding.ids import Epoch, Seq
-from octad.storage_node.core import object_messages as messages
-from octad.storage_node.core.operations import (
+from octad.storage_node.index.operations import (
     put_object,
 )
-from octad.storage_node.core.rows import ObjectRow
-from octad.storage_node.core.rpc_errors import RpcRefusal
+from octad.storage_node.index.rows import ObjectRow
+from octad.storage_node.rpc.rpc_errors import RpcRefusal
+from octad.storage_node.shards import object_messages as messages
 
 LIST_KEYS = messages.ListKeys(POOL.id, BUCKET, b"", b"", b"", 1000)
 LIST_UPLOADS = messages.ListUploads(POOL.id, BUCKET, b"", b"", b"", 1000)

@@ -16,25 +16,25 @@ from tests.unit.replication.test_restart_of_a_host import (
 
 from octad.sharding.hashing import object_hash
 from octad.sharding.ids import BucketId, Epoch, Seq, ShardId
-from octad.storage_node.core.index_format import (
+from octad.storage_node.index.counted_index import CountedIndex
+from octad.storage_node.index.index_format import (
     ShardState,
     decode_object,
     decode_shard_state,
     object_key,
     shard_state_key,
 )
-from octad.storage_node.core.operations import (
+from octad.storage_node.index.operations import (
     LogSplit,
     LogStart,
     encode_operation,
     put_object,
 )
-from octad.storage_node.core.record_format import RecordKind
-from octad.storage_node.core.rows import ObjectRow
-from octad.storage_node.shell.counted_index import CountedIndex
-from octad.storage_node.shell.disk import Disk
-from octad.storage_node.shell.index_rebuild import rebuild
-from octad.storage_node.shell.journal import Journal
+from octad.storage_node.index.rows import ObjectRow
+from octad.storage_node.journal.disk import Disk
+from octad.storage_node.journal.journal import Journal
+from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.rebuild.index_rebuild import rebuild
 
 BUCKET = BucketId(1)
 DEPTH = 4

@@ -8,15 +8,15 @@ import pytest
 
 from octad.sharding.ids import BucketId, Epoch, NodeId, Seq, ShardId
 from octad.sharding.limits import ANNOUNCE_DELAY_S, PREPARES_BYTES_MAX
-from octad.storage_node.core.failover.replica_actions import SendCommit, SendPrepare
-from octad.storage_node.core.failover.replication_messages import CommitPoints, Prepares
-from octad.storage_node.core.failover.shard_log import Entry
-from octad.storage_node.core.failover.shard_replica import ShardReplica
-from octad.storage_node.core.messages import BadMessage, Message
-from octad.storage_node.core.operations import DeleteObject
-from octad.storage_node.core.record_format import RecordKind
-from octad.storage_node.shell.replica_inbox import ReplicaInbox
-from octad.storage_node.shell.replication_mail import ReplicationMail
+from octad.storage_node.index.operations import DeleteObject
+from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.replication.host.replica_inbox import ReplicaInbox
+from octad.storage_node.replication.host.replication_mail import ReplicationMail
+from octad.storage_node.replication.replica_actions import SendCommit, SendPrepare
+from octad.storage_node.replication.replication_messages import CommitPoints, Prepares
+from octad.storage_node.replication.shard_log import Entry
+from octad.storage_node.replication.shard_replica import ShardReplica
+from octad.storage_node.rpc.messages import BadMessage, Message
 
 A, B = NodeId(2), NodeId(3)
 EPOCH = Epoch(4)

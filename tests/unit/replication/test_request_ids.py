@@ -8,11 +8,11 @@ import pytest
 
 from octad.sharding import limits
 from octad.sharding.ids import Epoch, Seq, ShardId
-from octad.storage_node.core.failover.shard_log import Entry
-from octad.storage_node.core.operations import Barrier, LogStart, encode_operation
-from octad.storage_node.core.record_format import Position, Record, RecordKind
-from octad.storage_node.shell.index import Index
-from octad.storage_node.shell.request_ids import RequestIds
+from octad.storage_node.index.index import Index
+from octad.storage_node.index.operations import Barrier, LogStart, encode_operation
+from octad.storage_node.journal.record_format import Position, Record, RecordKind
+from octad.storage_node.replication.host.request_ids import RequestIds
+from octad.storage_node.replication.shard_log import Entry
 
 SHARD, OTHER = ShardId(3), ShardId(4)
 

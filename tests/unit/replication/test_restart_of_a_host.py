@@ -10,20 +10,10 @@ from pathlib import Path
 import pytest
 
 from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, Seq, ShardId, shard_id, shard_name
-from octad.sharding.shard_map import GivenUp, Learner, Member, Recovery, ShardRow
-from octad.storage_node.core.failover.lease_messages import Beat
-from octad.storage_node.core.failover.reconfiguration import Plan
-from octad.storage_node.core.failover.replica_actions import Action
-from octad.storage_node.core.failover.replica_state import Strength
-from octad.storage_node.core.failover.replication_messages import (
-    Acks,
-    Join,
-    Prepare,
-    Prepares,
-    SessionStart,
-)
-from octad.storage_node.core.history_format import InstalledCopy, encode, installed_copy_key
-from octad.storage_node.core.index_format import (
+from octad.sharding.map.shard_map import GivenUp, Learner, Member, Recovery, ShardRow
+from octad.storage_node.index.counted_index import CountedIndex
+from octad.storage_node.index.history_format import InstalledCopy, encode, installed_copy_key
+from octad.storage_node.index.index_format import (
     POSITION_KEY,
     ShardState,
     decode_shard_state,
@@ -31,21 +21,31 @@ from octad.storage_node.core.index_format import (
     encode_value,
     shard_state_key,
 )
-from octad.storage_node.core.messages import Message
-from octad.storage_node.core.operations import (
+from octad.storage_node.index.operations import (
     Barrier,
     DeleteObject,
     LogSplit,
     LogStart,
     encode_operation,
 )
-from octad.storage_node.core.record_format import Identity, Position, RecordKind, SegmentId
-from octad.storage_node.shell.counted_index import CountedIndex
-from octad.storage_node.shell.disk import Disk
-from octad.storage_node.shell.journal import Journal
-from octad.storage_node.shell.journal_errors import IndexBehind, JournalFull
-from octad.storage_node.shell.retired_segments import RetiredSegments, write_retired
-from octad.storage_node.shell.shard_host import ShardHost
+from octad.storage_node.journal.disk import Disk
+from octad.storage_node.journal.journal import Journal
+from octad.storage_node.journal.journal_errors import IndexBehind, JournalFull
+from octad.storage_node.journal.record_format import Identity, Position, RecordKind, SegmentId
+from octad.storage_node.journal.retired_segments import RetiredSegments, write_retired
+from octad.storage_node.replication.host.shard_host import ShardHost
+from octad.storage_node.replication.lease_messages import Beat
+from octad.storage_node.replication.reconfiguration import Plan
+from octad.storage_node.replication.replica_actions import Action
+from octad.storage_node.replication.replica_state import Strength
+from octad.storage_node.replication.replication_messages import (
+    Acks,
+    Join,
+    Prepare,
+    Prepares,
+    SessionStart,
+)
+from octad.storage_node.rpc.messages import Message
 
 NODE, OTHER = NodeId(1), NodeId(2)
 IDENTITY = Identity("0123abcd", NODE, "00112233445566778899aabbccddeeff")

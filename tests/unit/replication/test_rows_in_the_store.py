@@ -10,18 +10,18 @@ from typing import cast
 import msgspec
 import pytest
 
-from octad.coordinator.core.records import BucketRecord, FenceRecord, StoreKeys
+from octad.coordinator.schema.records import BucketRecord, FenceRecord, StoreKeys
 from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.interface import Put
 from octad.coordinator.store.mirror import Mirror
 from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, ShardId
-from octad.sharding.shard_map import Member, ShardRow, decode_row
-from octad.storage_node.core.failover.replica_actions import Swap
-from octad.storage_node.core.object_store import Bucket
-from octad.storage_node.shell.bucket_directory import DELETING, BucketDirectory
-from octad.storage_node.shell.cluster_facts import ClusterFacts
-from octad.storage_node.shell.row_changes import RowChanges
-from octad.storage_node.shell.shard_host import ShardHost
+from octad.sharding.map.shard_map import Member, ShardRow, decode_row
+from octad.storage_node.replication.host.cluster_facts import ClusterFacts
+from octad.storage_node.replication.host.row_changes import RowChanges
+from octad.storage_node.replication.host.shard_host import ShardHost
+from octad.storage_node.replication.replica_actions import Swap
+from octad.storage_node.shards.bucket_directory import DELETING, BucketDirectory
+from octad.storage_node.shards.object_store import Bucket
 
 KEYS = StoreKeys("cafe0123")
 NODE = NodeId(1)

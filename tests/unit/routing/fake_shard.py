@@ -11,13 +11,13 @@ from collections.abc import Iterable
 from typing import cast
 
 from octad.sharding.ids import Epoch, NodeId, PoolId, ShardId, shard_id
-from octad.sharding.shard_map import Member, Pool, ShardMap, ShardRow
-from octad.storage_node.core import object_messages as messages
-from octad.storage_node.core.messages import Message
-from octad.storage_node.core.rpc_errors import CallTimeout, PeerUnavailable, RemoteError
-from octad.storage_node.shell.peers import Peers
-from octad.storage_node.shell.routing import ShardClient, ShardServer
-from octad.storage_node.shell.shard_service import ShardService
+from octad.sharding.map.shard_map import Member, Pool, ShardMap, ShardRow
+from octad.storage_node.rpc.messages import Message
+from octad.storage_node.rpc.peers import Peers
+from octad.storage_node.rpc.rpc_errors import CallTimeout, PeerUnavailable, RemoteError
+from octad.storage_node.shards import object_messages as messages
+from octad.storage_node.shards.routing import ShardClient, ShardServer
+from octad.storage_node.shards.shard_service import ShardService
 
 HERE = NodeId(9)  # No member: everything it wants it has to ask for.
 POOL = PoolId(0)

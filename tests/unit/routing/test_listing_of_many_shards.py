@@ -12,17 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, Seq, ShardId, shard_id
-from octad.sharding.shard_map import Member, Pool, ShardMap, ShardRow
-from octad.storage_node.core import object_messages as messages
-from octad.storage_node.core.index_format import IndexedObject, encode_value
-from octad.storage_node.core.messages import Message
-from octad.storage_node.core.object_store import Bucket, ListPage, ListQuery, NotServed
-from octad.storage_node.core.record_format import Location, SegmentId
-from octad.storage_node.core.rows import ObjectRow
-from octad.storage_node.shell.key_listing import KeyListing
-from octad.storage_node.shell.peers import Peers
-from octad.storage_node.shell.routing import ShardClient, ShardServer
-from octad.storage_node.shell.shard_service import ShardService
+from octad.sharding.map.shard_map import Member, Pool, ShardMap, ShardRow
+from octad.storage_node.index.index_format import IndexedObject, encode_value
+from octad.storage_node.index.rows import ObjectRow
+from octad.storage_node.journal.record_format import Location, SegmentId
+from octad.storage_node.objects.key_listing import KeyListing
+from octad.storage_node.rpc.messages import Message
+from octad.storage_node.rpc.peers import Peers
+from octad.storage_node.shards import object_messages as messages
+from octad.storage_node.shards.object_store import Bucket, ListPage, ListQuery, NotServed
+from octad.storage_node.shards.routing import ShardClient, ShardServer
+from octad.storage_node.shards.shard_service import ShardService
 
 HERE = NodeId(9)
 POOL = PoolId(0)

@@ -8,7 +8,7 @@ import pytest
 from tests.unit.routing.fake_shard import NODES, SHARD, FakeShard
 
 from octad.sharding.limits import MIB, PIECES_UNDER_WAY_BYTES
-from octad.storage_node.core.record_format import RecordKind
+from octad.storage_node.journal.record_format import RecordKind
 
 
 class ManyPieces(FakeShard):

@@ -23,16 +23,16 @@ from tests.unit.routing.fake_shard import (
 )
 
 from octad.sharding import limits
-from octad.storage_node.core import object_messages as messages
-from octad.storage_node.core.object_store import (
+from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.rpc.rpc_errors import RemoteError
+from octad.storage_node.shards import object_messages as messages
+from octad.storage_node.shards import routing
+from octad.storage_node.shards.object_store import (
     Damaged,
     NoSuchUpload,
     OutcomeForgotten,
     Unavailable,
 )
-from octad.storage_node.core.record_format import RecordKind
-from octad.storage_node.core.rpc_errors import RemoteError
-from octad.storage_node.shell import routing
 
 READ = messages.ReadPiece(SHARD, bytes(16), 0)
 

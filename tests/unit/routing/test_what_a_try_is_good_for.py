@@ -6,15 +6,15 @@ import asyncio
 from typing import cast
 
 from octad.sharding.ids import BucketId, Epoch, PoolId, Seq, ShardId, shard_id
-from octad.sharding.shard_map import Pool
-from octad.storage_node.core.failover.shard_primary import ANY_EPOCH
-from octad.storage_node.core.index_format import (
+from octad.sharding.map.shard_map import Pool
+from octad.storage_node.index.index import Index
+from octad.storage_node.index.index_format import (
     IndexedUpload,
     encode_value,
     object_key,
     upload_key,
 )
-from octad.storage_node.core.operations import (
+from octad.storage_node.index.operations import (
     CreateUpload,
     DeleteObject,
     Operation,
@@ -23,13 +23,13 @@ from octad.storage_node.core.operations import (
     kind_of,
     put_object,
 )
-from octad.storage_node.core.record_format import Location, RecordKind, SegmentId
-from octad.storage_node.core.rows import ObjectRow, PartRow, UploadRow
-from octad.storage_node.shell.bucket_directory import BucketDirectory
-from octad.storage_node.shell.index import Index
-from octad.storage_node.shell.journal import Journal
-from octad.storage_node.shell.shard_host import ShardHost
-from octad.storage_node.shell.shard_service import ShardService
+from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
+from octad.storage_node.journal.journal import Journal
+from octad.storage_node.journal.record_format import Location, RecordKind, SegmentId
+from octad.storage_node.replication.host.shard_host import ShardHost
+from octad.storage_node.replication.shard_primary import ANY_EPOCH
+from octad.storage_node.shards.bucket_directory import BucketDirectory
+from octad.storage_node.shards.shard_service import ShardService
 
 BUCKET, KEY, UPLOAD = BucketId(1), b"key", bytes(16)
 SHARD = shard_id(PoolId(0), 0)

@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from octad.storage_node.shell.peer_tls import TlsContexts, TlsFiles
+from octad.storage_node.rpc.peer_tls import TlsContexts, TlsFiles
 
 
 class Authority:

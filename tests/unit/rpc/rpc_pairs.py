@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
-from octad.client.core.join_token import JoinToken
+from octad.client.cluster.join_token import JoinToken
 from octad.sharding.ids import NodeId
-from octad.storage_node.core.frame_format import PREFIX, Frame, FrameReader
-from octad.storage_node.core.messages import Message, message
-from octad.storage_node.core.peer_handshake import RECORD, Handshake, Hello, Session
-from octad.storage_node.shell.peer import OnRequest
-from octad.storage_node.shell.peer_tls import TlsContexts
-from octad.storage_node.shell.peers import Peers
+from octad.storage_node.rpc.frame_format import PREFIX, Frame, FrameReader
+from octad.storage_node.rpc.messages import Message, message
+from octad.storage_node.rpc.peer import OnRequest
+from octad.storage_node.rpc.peer_handshake import RECORD, Handshake, Hello, Session
+from octad.storage_node.rpc.peer_tls import TlsContexts
+from octad.storage_node.rpc.peers import Peers
 
 TOKEN = JoinToken("00c0ffee", bytes(range(32)))
 ONE, TWO, THREE = NodeId(1), NodeId(2), NodeId(3)

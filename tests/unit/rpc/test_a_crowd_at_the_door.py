@@ -15,7 +15,7 @@ async def test_a_node_gets_through_a_crowd_that_takes_all_handshakes(
     nodes: dict[NodeId, PeerNode], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As if the crowd came faster than its handshakes end.
-    monkeypatch.setattr("octad.storage_node.shell.peers.RPC_BEAT_S", 600.0)
+    monkeypatch.setattr("octad.storage_node.rpc.peers.RPC_BEAT_S", 600.0)
     one, two = nodes[ONE], nodes[TWO] = PeerNode(ONE), PeerNode(TWO)
     await two.listen()
     host, _, port = two.address.rpartition(":")

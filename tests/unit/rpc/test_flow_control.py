@@ -23,7 +23,7 @@ from octad.sharding.limits import (
     RPC_URGENT_FRAMES_MAX,
     RPC_WAITING_S_MAX,
 )
-from octad.storage_node.core.frame_format import (
+from octad.storage_node.rpc.frame_format import (
     ERROR,
     ONE_WAY,
     REQUEST,
@@ -32,10 +32,10 @@ from octad.storage_node.core.frame_format import (
     FrameReader,
     FrameSealer,
 )
-from octad.storage_node.core.messages import Message, message
-from octad.storage_node.core.outgoing_frames import OutgoingFrames
-from octad.storage_node.core.rpc_errors import BUSY, PeerUnavailable, RemoteError
-from octad.storage_node.shell.peer import Answer, OnRequest
+from octad.storage_node.rpc.messages import Message, message
+from octad.storage_node.rpc.outgoing_frames import OutgoingFrames
+from octad.storage_node.rpc.peer import Answer, OnRequest
+from octad.storage_node.rpc.rpc_errors import BUSY, PeerUnavailable, RemoteError
 
 Nodes = dict[NodeId, PeerNode]
 Pair = tuple[PeerNode, PeerNode]
@@ -150,7 +150,7 @@ async def test_a_process_that_did_not_run_takes_nothing_from_its_old_connections
     def late() -> float:
         return time.clock_gettime(time.CLOCK_BOOTTIME) + slept_s
 
-    monkeypatch.setattr("octad.storage_node.shell.peer_connection._now", late)
+    monkeypatch.setattr("octad.storage_node.rpc.peer_connection._now", late)
     before = two.peers._open[ONE].connection
     assert one.peers.send(TWO, Note(2))
     slept_s = RPC_UNSEEN_S_MAX + 1.0
@@ -255,7 +255,7 @@ async def test_too_many_calls_at_a_time_fail_at_once(nodes: Nodes) -> None:
 async def test_a_peer_that_asks_for_too_much_at_a_time_is_told_so(
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("octad.storage_node.shell.peer.RPC_REQUESTS_MAX", 2)
+    monkeypatch.setattr("octad.storage_node.rpc.peer.RPC_REQUESTS_MAX", 2)
     later: list[asyncio.Future[Answer]] = []
 
     def wait(node: NodeId, asked: Message, body: memoryview) -> asyncio.Future[Answer]:
@@ -281,7 +281,7 @@ async def test_a_peer_that_asks_for_too_much_at_a_time_is_told_so(
 async def test_bodies_of_requests_under_way_are_bounded(
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("octad.storage_node.shell.peer.RPC_REQUEST_BYTES_MAX", MIB)
+    monkeypatch.setattr("octad.storage_node.rpc.peer.RPC_REQUEST_BYTES_MAX", MIB)
     later: list[asyncio.Future[Answer]] = []
 
     def wait(node: NodeId, asked: Message, body: memoryview) -> asyncio.Future[Answer]:
@@ -304,7 +304,7 @@ async def test_bodies_of_requests_under_way_are_bounded(
 async def test_an_answer_without_room_becomes_an_error(
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("octad.storage_node.core.outgoing_frames.RPC_ANSWER_BYTES_MAX", 2 * MIB)
+    monkeypatch.setattr("octad.storage_node.rpc.outgoing_frames.RPC_ANSWER_BYTES_MAX", 2 * MIB)
     one, _ = await pair_that_answers(nodes, lambda _, asked, body: (asked, bytes(MIB)))
     reading = stop_reading(one, TWO)
     calls = [asyncio.ensure_future(one.peers.call(TWO, Note(n), timeout_s=10)) for n in range(40)]
@@ -319,7 +319,7 @@ async def test_an_answer_without_room_becomes_an_error(
 async def test_a_peer_that_asks_and_never_reads_is_let_go(
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outgoing = "octad.storage_node.core.outgoing_frames"
+    outgoing = "octad.storage_node.rpc.outgoing_frames"
     monkeypatch.setattr(f"{outgoing}.RPC_ANSWER_BYTES_MAX", 2 * MIB)
     monkeypatch.setattr(f"{outgoing}.RPC_URGENT_FRAMES_MAX", 3)
     one, two = await pair_that_answers(nodes, lambda _, asked, body: (asked, bytes(MIB)))

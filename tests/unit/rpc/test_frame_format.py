@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.unit.rpc.rpc_pairs import read_all
 
 from octad.sharding.limits import FRAME_BODY_BYTES_MAX, FRAME_HEADER_BYTES_MAX
-from octad.storage_node.core.frame_format import (
+from octad.storage_node.rpc.frame_format import (
     ERROR,
     FRAME_VERSION,
     HEADER,
@@ -30,7 +30,7 @@ from octad.storage_node.core.frame_format import (
     FrameSealer,
     FrameTooLarge,
 )
-from octad.storage_node.core.peer_refusal import PeerRefused, Refusal
+from octad.storage_node.rpc.peer_refusal import PeerRefused, Refusal
 
 KEY = DirectionKey(bytes(range(16)), b"D->A")
 GOLDEN = Path("tests/golden/rpc/frames_v1.bin")

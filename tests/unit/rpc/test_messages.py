@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.rpc.rpc_pairs import Note
 
-from octad.storage_node.core.messages import (
+from octad.storage_node.rpc.messages import (
     BadMessage,
     Failure,
     Message,

@@ -21,12 +21,12 @@ from tests.unit.rpc.rpc_pairs import (
     until,
 )
 
-from octad.client.core.join_token import JoinToken
+from octad.client.cluster.join_token import JoinToken
 from octad.sharding.ids import NodeId
-from octad.storage_node.core.frame_format import FRAME_VERSION, PREFIX
-from octad.storage_node.core.peer_handshake import HELLO, MAGIC, PROTOCOL_VERSION, RECORD
-from octad.storage_node.core.peer_refusal import PeerRefused, Refusal
-from octad.storage_node.shell.refusal_log import PEERS_LOGGED_MAX, RefusalLog
+from octad.storage_node.rpc.frame_format import FRAME_VERSION, PREFIX
+from octad.storage_node.rpc.peer_handshake import HELLO, MAGIC, PROTOCOL_VERSION, RECORD
+from octad.storage_node.rpc.peer_refusal import PeerRefused, Refusal
+from octad.storage_node.rpc.refusal_log import PEERS_LOGGED_MAX, RefusalLog
 
 Nodes = dict[NodeId, PeerNode]
 Tampered = tuple[PeerNode, PeerNode, TamperingProxy]
@@ -120,7 +120,7 @@ async def test_a_frozen_peer_is_let_go_by_both_sides_and_taken_back(
     tampered: Tampered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two, proxy = tampered
-    monkeypatch.setattr("octad.storage_node.shell.peers.RPC_BEAT_S", 0.01)
+    monkeypatch.setattr("octad.storage_node.rpc.peers.RPC_BEAT_S", 0.01)
     proxy.frozen = True
     await until(lambda: "-1" in two.events and "-2" in one.events)
     proxy.frozen = False
@@ -132,7 +132,7 @@ async def test_an_idle_peer_that_answers_is_kept(
     pair: tuple[PeerNode, PeerNode], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = pair
-    monkeypatch.setattr("octad.storage_node.shell.peers.RPC_BEAT_S", 0.005)
+    monkeypatch.setattr("octad.storage_node.rpc.peers.RPC_BEAT_S", 0.005)
     await asyncio.sleep(0.5)
     assert (one.events, two.events) == (["+2 boot-2"], ["+1 boot-1"])
 
@@ -141,7 +141,7 @@ async def test_our_own_pause_is_not_taken_for_the_peers_silence(
     pair: tuple[PeerNode, PeerNode], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = pair
-    monkeypatch.setattr("octad.storage_node.shell.peers.RPC_BEAT_S", 0.01)
+    monkeypatch.setattr("octad.storage_node.rpc.peers.RPC_BEAT_S", 0.01)
     await asyncio.sleep(0.3)
     time.sleep(0.3)  # noqa: ASYNC251 — the pause of the whole process is the point.
     await asyncio.sleep(0.1)
@@ -217,7 +217,7 @@ async def test_whatever_a_stranger_says_the_connection_is_closed_and_counted(
 async def test_a_stranger_that_dribbles_is_let_go(
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("octad.storage_node.shell.peers.RPC_BEAT_S", 0.01)
+    monkeypatch.setattr("octad.storage_node.rpc.peers.RPC_BEAT_S", 0.01)
     two = nodes[TWO] = PeerNode(TWO)
     await two.listen()
     host, _, port = two.address.rpartition(":")
@@ -234,7 +234,7 @@ async def test_a_stranger_that_dribbles_is_let_go(
 async def test_a_crowd_of_strangers_is_kept_within_bounds(
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("octad.storage_node.shell.peers.RPC_HANDSHAKES_MAX", 3)
+    monkeypatch.setattr("octad.storage_node.rpc.peers.RPC_HANDSHAKES_MAX", 3)
     two = nodes[TWO] = PeerNode(TWO)
     await two.listen()
     host, _, port = two.address.rpartition(":")
@@ -249,7 +249,7 @@ def test_a_refusal_is_logged_once_per_peer_and_reason_within_a_minute(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr("octad.storage_node.shell.refusal_log.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("octad.storage_node.rpc.refusal_log.time.monotonic", lambda: now[0])
     log = RefusalLog()
     for second in range(121):
         now[0] = second

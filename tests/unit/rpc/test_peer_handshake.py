@@ -21,8 +21,8 @@ from tests.unit.rpc.rpc_pairs import (
 
 from octad.sharding.ids import NodeId
 from octad.sharding.limits import RPC_HANDSHAKE_BYTES_MAX
-from octad.storage_node.core.frame_format import ONE_WAY, FrameReader, FrameSealer
-from octad.storage_node.core.peer_handshake import (
+from octad.storage_node.rpc.frame_format import ONE_WAY, FrameReader, FrameSealer
+from octad.storage_node.rpc.peer_handshake import (
     ANSWER,
     HELLO,
     MAGIC,
@@ -34,7 +34,7 @@ from octad.storage_node.core.peer_handshake import (
     Hello,
     hkdf_sha256,
 )
-from octad.storage_node.core.peer_refusal import PeerRefused, Refusal
+from octad.storage_node.rpc.peer_refusal import PeerRefused, Refusal
 
 GOLDEN = Path("tests/golden/rpc/handshake_v1.bin")
 

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from tests.unit.rpc.peer_certificates import Authority
 from tests.unit.rpc.rpc_pairs import ONE, TOKEN, TWO, Note, PeerNode, until
 
-from octad.client.core.join_token import JoinToken
+from octad.client.cluster.join_token import JoinToken
 from octad.sharding.ids import NodeId
 from octad.sharding.limits import MIB, RPC_TLS_HANDSHAKE_BYTES_MAX
-from octad.storage_node.core.peer_refusal import PeerRefused, Refusal
-from octad.storage_node.core.rpc_errors import PeerUnavailable
-from octad.storage_node.shell.peer_tls import PeerTls, TlsContexts, TlsFiles
+from octad.storage_node.rpc.peer_refusal import PeerRefused, Refusal
+from octad.storage_node.rpc.peer_tls import PeerTls, TlsContexts, TlsFiles
+from octad.storage_node.rpc.rpc_errors import PeerUnavailable
 
 Nodes = dict[NodeId, PeerNode]
 
@@ -152,7 +152,7 @@ async def test_whatever_a_stranger_says_is_refused_and_counted(
 async def test_a_stranger_that_begins_tls_and_stops_is_let_go(
     nodes: Nodes, contexts: TlsContexts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("octad.storage_node.shell.peers.RPC_BEAT_S", 0.01)
+    monkeypatch.setattr("octad.storage_node.rpc.peers.RPC_BEAT_S", 0.01)
     two = nodes[TWO] = PeerNode(TWO, tls=contexts)
     await two.listen()
     host, _, port = two.address.rpartition(":")

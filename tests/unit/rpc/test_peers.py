@@ -10,8 +10,10 @@ from tests.unit.rpc.rpc_pairs import ONE, THREE, TWO, Note, PeerNode, until
 
 from octad.sharding.ids import NodeId
 from octad.sharding.limits import FRAME_BODY_BYTES_MAX, MIB, RPC_WRITE_HIGH_WATER_BYTES
-from octad.storage_node.core.messages import Message
-from octad.storage_node.core.rpc_errors import (
+from octad.storage_node.rpc.messages import Message
+from octad.storage_node.rpc.peer import Answer, OnRequest
+from octad.storage_node.rpc.peer_connection import Body, Buffer
+from octad.storage_node.rpc.rpc_errors import (
     BAD_MESSAGE,
     INTERNAL,
     CallTimeout,
@@ -19,8 +21,6 @@ from octad.storage_node.core.rpc_errors import (
     RemoteError,
     RpcRefusal,
 )
-from octad.storage_node.shell.peer import Answer, OnRequest
-from octad.storage_node.shell.peer_connection import Body, Buffer
 
 Nodes = dict[NodeId, PeerNode]
 Pair = tuple[PeerNode, PeerNode]
@@ -201,7 +201,7 @@ async def test_a_message_of_a_newer_node_is_refused_and_the_connection_stays(
     one, two = pair
     newer = b"\x91\x7d"  # A tag that nobody here has.
     with monkeypatch.context() as patch:
-        patch.setattr("octad.storage_node.shell.peer_connection.encode_message", lambda _: newer)
+        patch.setattr("octad.storage_node.rpc.peer_connection.encode_message", lambda _: newer)
         one.peers.send(TWO, Note(1))
         call = asyncio.ensure_future(one.peers.call(TWO, Note(2), timeout_s=5))
         await asyncio.sleep(0)

@@ -10,7 +10,7 @@ from tests.unit.rpc.rpc_pairs import ONE, TWO, Note, PeerNode, TamperingProxy, u
 
 from octad.sharding.ids import NodeId
 from octad.sharding.limits import RPC_SUSPECT_BEATS
-from octad.storage_node.core.rpc_errors import CallTimeout, PeerUnavailable
+from octad.storage_node.rpc.rpc_errors import CallTimeout, PeerUnavailable
 
 Nodes = dict[NodeId, PeerNode]
 Pair = tuple[PeerNode, PeerNode]
@@ -20,7 +20,7 @@ BEAT_S = 0.05
 
 @pytest.fixture(autouse=True)
 def fast_beats(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("octad.storage_node.shell.peers.RPC_BEAT_S", BEAT_S)
+    monkeypatch.setattr("octad.storage_node.rpc.peers.RPC_BEAT_S", BEAT_S)
 
 
 def freeze(node: PeerNode, other: NodeId) -> asyncio.Transport:
@@ -119,7 +119,7 @@ async def test_a_call_says_whose_turn_it_is_to_dial(nodes: Nodes) -> None:
 async def test_an_address_that_takes_nothing_is_given_up_soon_and_tried_again(
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("octad.storage_node.shell.peer_dialer.RPC_CONNECT_S_MAX", 0.05)
+    monkeypatch.setattr("octad.storage_node.rpc.peer_dialer.RPC_CONNECT_S_MAX", 0.05)
     one = nodes[ONE] = PeerNode(ONE)
 
     async def swallow(*_: object, **__: object) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from octad.client.core.s3_errors import S3Error
-from octad.storage_node.core.object_store import (
+from octad.client.s3.errors import S3Error
+from octad.storage_node.s3.protocol.answers import Answer, error_answer, head_bytes
+from octad.storage_node.s3.protocol.store_errors import s3_error_of
+from octad.storage_node.shards.object_store import (
     BucketNotEmpty,
     Damaged,
     DiskFull,
@@ -14,8 +16,6 @@ from octad.storage_node.core.object_store import (
     StoreError,
     Unavailable,
 )
-from octad.storage_node.s3.answers import Answer, error_answer, head_bytes
-from octad.storage_node.s3.store_errors import s3_error_of
 
 
 def head(answer: Answer) -> bytes:

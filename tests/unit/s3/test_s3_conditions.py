@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from octad.client.core.http_dates import http_date
-from octad.storage_node.s3.conditions import etag_matches, range_applies, read_conditions
+from octad.client.s3.http_dates import http_date
+from octad.storage_node.s3.protocol.conditions import etag_matches, range_applies, read_conditions
 
 ETAG = "5d41402abc4b2a76b9719d911017c592"
 MODIFIED_MS = 1_700_000_000_500

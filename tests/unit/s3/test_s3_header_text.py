@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octad.storage_node.core.rows import ObjectRow
-from octad.storage_node.s3.header_text import ascii_value
-from octad.storage_node.s3.object_headers import object_lines, unmodified_lines
+from octad.storage_node.index.rows import ObjectRow
+from octad.storage_node.s3.protocol.object_headers import object_lines, unmodified_lines
+from octad.storage_node.s3.protocol.requests.header_text import ascii_value
 
 
 def as_read(text: str) -> str:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octad.client.core.s3_errors import S3Error
-from octad.storage_node.s3.listing import (
+from octad.client.s3.errors import S3Error
+from octad.storage_node.s3.protocol.listing import (
     decode_token,
     encode_token,
     first_upload_after,

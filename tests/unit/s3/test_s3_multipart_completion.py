@@ -8,12 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octad.client.core.checksums import checksum_of
-from octad.client.core.s3_errors import S3Error
-from octad.client.core.s3_xml_requests import RequestedPart
+from octad.client.s3.checksums import checksum_of
+from octad.client.s3.errors import S3Error
 from octad.sharding.limits import PART_BYTES_MIN
-from octad.storage_node.core.rows import ExtentRef, PartRow, UploadRow
-from octad.storage_node.s3.multipart import (
+from octad.storage_node.index.rows import ExtentRef, PartRow, UploadRow
+from octad.storage_node.s3.protocol.multipart import (
     check_completion,
     completed_row,
     is_completed,
@@ -21,6 +20,7 @@ from octad.storage_node.s3.multipart import (
     parse_upload_id,
     part_algorithms,
 )
+from octad.storage_node.s3.protocol.xml.requests import RequestedPart
 
 NOW_MS = 1_700_000_000_000
 UPLOAD_ID = bytes(range(16))

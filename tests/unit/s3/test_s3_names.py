@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from octad.storage_node.s3.names import is_bucket_name
+from octad.storage_node.s3.protocol.requests.names import is_bucket_name
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from octad.client.core.s3_errors import S3Error
-from octad.storage_node.s3.request_headers import (
+from octad.client.s3.errors import S3Error
+from octad.storage_node.s3.protocol.requests.request_headers import (
     as_signed,
     header_values,
     response_overrides,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import botocore.session
 import pytest
 
-from octad.client.core.s3_errors import S3Error
-from octad.storage_node.s3.operations import Operation
-from octad.storage_node.s3.parameters import SUB_RESOURCES
-from octad.storage_node.s3.routes import route, with_hoisted_headers
-from octad.storage_node.s3.targets import parse_query
+from octad.client.s3.errors import S3Error
+from octad.storage_node.s3.protocol.requests.operations import Operation
+from octad.storage_node.s3.protocol.requests.parameters import SUB_RESOURCES
+from octad.storage_node.s3.protocol.requests.routes import route, with_hoisted_headers
+from octad.storage_node.s3.protocol.requests.targets import parse_query
 
 
 def routed(method: str, path: str, headers: dict[str, str] | None = None) -> Operation:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octad.client.core.s3_errors import S3Error
-from octad.storage_node.s3.targets import parse_query, split_path, split_target
+from octad.client.s3.errors import S3Error
+from octad.storage_node.s3.protocol.requests.targets import parse_query, split_path, split_target
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.sharding.exact_assignment import fewest_moves
 
-from octad.sharding.assignment import (
+from octad.sharding.assignment.assignment import (
     ImpossibleAssignment,
     InvalidNode,
     InvalidPin,
@@ -25,8 +25,8 @@ from octad.sharding.assignment import (
     assign,
     first_assignment,
 )
+from octad.sharding.assignment.quotas import fair_shares
 from octad.sharding.ids import NodeId
-from octad.sharding.quotas import fair_shares
 
 WEIGHTS = st.sampled_from([1.0, 1.0, 1.0, 2.0, 0.5, 3.7, 40.0])
 

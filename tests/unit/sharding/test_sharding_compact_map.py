@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from xxhash import xxh3_64_intdigest
 
-from octad.sharding.assignment import PlacementNode, first_assignment
-from octad.sharding.compact_map import CorruptMap, UnencodableRow, decode_map, encode_map
+from octad.sharding.assignment.assignment import PlacementNode, first_assignment
 from octad.sharding.ids import Epoch, NodeId, PoolId, Seq, ShardId, shard_id
-from octad.sharding.shard_map import (
+from octad.sharding.map.compact_map import CorruptMap, UnencodableRow, decode_map, encode_map
+from octad.sharding.map.shard_map import (
     FormerMember,
     Learner,
     Member,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from octad.sharding.assignment import PlacementNode
+from octad.sharding.assignment.assignment import PlacementNode
 from octad.sharding.ids import NodeId
-from octad.sharding.study.cluster_spec import ClusterSpec, parse_steps
-from octad.sharding.study.comparison import Change, Comparison, Prices
+from octad.sharding.study.model.cluster_spec import ClusterSpec, parse_steps
+from octad.sharding.study.model.comparison import Change, Comparison, Prices
+from octad.sharding.study.model.trace import synthetic
 from octad.sharding.study.rivals.all_schemes import chosen_schemes
-from octad.sharding.study.trace import synthetic
 
 NODES = [PlacementNode(NodeId(i), zone=zone) for i, zone in ((1, "a"), (2, "b"), (3, "a"))]
 

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from octad.sharding.assignment import PlacementNode, assign
+from octad.sharding.assignment.assignment import PlacementNode, assign
 from octad.sharding.ids import NodeId
-from octad.sharding.study.durability import (
+from octad.sharding.study.model.durability import (
     STEPS_EXACT_MAX,
     copyset_count,
     failure_rate,
@@ -21,7 +21,7 @@ from octad.sharding.study.durability import (
     repair_hours_for,
     yearly_loss_for,
 )
-from octad.sharding.study.failure_simulation import simulated_kill, simulated_loss
+from octad.sharding.study.model.failure_simulation import simulated_kill, simulated_loss
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

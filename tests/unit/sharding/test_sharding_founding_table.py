@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from octad.sharding.study.cluster_spec import ClusterSpec, parse_steps
-from octad.sharding.study.comparison import Comparison, Measured, Prices
+from octad.sharding.study.model.cluster_spec import ClusterSpec, parse_steps
+from octad.sharding.study.model.comparison import Comparison, Measured, Prices
+from octad.sharding.study.model.trace import synthetic
 from octad.sharding.study.regenerate import KEYS, main, replaced
 from octad.sharding.study.rivals.all_schemes import chosen_schemes
-from octad.sharding.study.trace import synthetic
 
 # Moved at 4→5, 8→9, 8→16, 64→65, and max/mean at 9, as the design has them. The rings' figures
 # depend on where their points happen to fall, and the mask was measured folded: linear hashing.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from octad.sharding.splitting import recommended_depth
-from octad.sharding.study.growth_costs import grown, growth_costs
+from octad.sharding.map.splitting import recommended_depth
+from octad.sharding.study.model.growth_costs import grown, growth_costs
 
 
 def test_doubling_moves_half_at_once_and_leaves_nodes_idle() -> None:

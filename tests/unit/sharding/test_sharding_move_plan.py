@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octad.sharding.assignment import PlacementNode, assign, first_assignment
-from octad.sharding.ids import NodeId
-from octad.sharding.move_plan import (
+from octad.sharding.assignment.assignment import PlacementNode, assign, first_assignment
+from octad.sharding.assignment.move_plan import (
     InvalidPlan,
     PlannedStep,
     Step,
@@ -20,6 +19,7 @@ from octad.sharding.move_plan import (
     plan,
     plan_shard,
 )
+from octad.sharding.ids import NodeId
 
 ROWS = st.lists(st.integers(1, 8).map(NodeId), min_size=1, max_size=4, unique=True)
 

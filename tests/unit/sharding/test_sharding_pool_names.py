@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octad.sharding.ids import PoolId
-from octad.sharding.pool_names import pool_names
-from octad.sharding.shard_map import Pool
+from octad.sharding.map.pool_names import pool_names
+from octad.sharding.map.shard_map import Pool
 
 POOLS = st.lists(st.sampled_from([1, 2, 3]), max_size=12).map(
     lambda copies: [Pool(PoolId(id_), count, 8) for id_, count in enumerate(copies)]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octad.sharding.quotas import fair_shares, fill, rounded
+from octad.sharding.assignment.quotas import fair_shares, fill, rounded
 
 WEIGHTS = st.lists(st.sampled_from([1, 1, 2, 5, 50]).map(Fraction), min_size=3, max_size=12)
 

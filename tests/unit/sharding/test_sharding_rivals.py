@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from octad.sharding.assignment import PlacementNode
+from octad.sharding.assignment.assignment import PlacementNode
 from octad.sharding.ids import NodeId
 from octad.sharding.study.rivals import anchor as anchor_module
 from octad.sharding.study.rivals.all_schemes import all_schemes, chosen_schemes

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from octad.sharding.assignment import PlacementNode, assign, first_assignment
+from octad.sharding.assignment.assignment import PlacementNode, assign, first_assignment
 from octad.sharding.ids import NodeId
 
 WEIGHTS = (1.0, 2.0, 0.5)

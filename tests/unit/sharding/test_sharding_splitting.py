@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octad.sharding.assignment import PlacementNode, first_assignment
+from octad.sharding.assignment.assignment import PlacementNode, first_assignment
 from octad.sharding.hashing import bit_reversed, bit_reversed_range, shard_number
 from octad.sharding.ids import Epoch, NodeId, PoolId, Seq, number_of, shard_id
-from octad.sharding.pool_lookup import PoolLookup
-from octad.sharding.shard_map import FormerMember, Learner, Member, Pool, ShardMap, ShardRow
-from octad.sharding.splitting import (
+from octad.sharding.map.pool_lookup import PoolLookup
+from octad.sharding.map.shard_map import FormerMember, Learner, Member, Pool, ShardMap, ShardRow
+from octad.sharding.map.splitting import (
     CannotMerge,
     CannotSplit,
     brought_together,

@@ -13,7 +13,7 @@ from aiohttp import web
 from tests.unit.coordinator.signed_requests import Challenge, challenge_of, signed, signed_for
 from tests.unit.store.store_site import put
 
-from octad.client.core.internal_auth import AUTHORIZATION_HEADER
+from octad.client.cluster.internal_auth import AUTHORIZATION_HEADER
 from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.http_client import HttpStore
 from octad.coordinator.store.http_face import HttpFace

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from octad.client.core.join_token import JoinToken
+from octad.client.cluster.join_token import JoinToken
 from octad.coordinator.store.etcd import EtcdStore
 from octad.coordinator.store.etcd_connection import Endpoint
 from octad.coordinator.store.http_client import HttpStore

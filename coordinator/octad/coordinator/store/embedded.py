@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from octad.client.shell.steady_clock import SteadyClock
+from octad.client.runtime.steady_clock import SteadyClock
 from octad.coordinator.store.interface import (
     Compare,
     EventBatch,

@@ -10,13 +10,13 @@ from typing import TypeVar
 import aiohttp
 import msgspec
 
-from octad.client.core.internal_auth import (
+from octad.client.cluster.internal_auth import (
     ANSWER_MAC_HEADER,
     AUTHORIZATION_HEADER,
     NotAuthentic,
     verify_answer,
 )
-from octad.client.shell.request_signer import RequestSigner
+from octad.client.cluster.request_signer import RequestSigner
 from octad.coordinator.store.http_format import (
     PATH,
     ErrorAnswer,

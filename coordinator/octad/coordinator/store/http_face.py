@@ -13,7 +13,7 @@ from typing import TypeVar
 import msgspec
 from aiohttp import web
 
-from octad.client.core.internal_auth import (
+from octad.client.cluster.internal_auth import (
     ANSWER_MAC_HEADER,
     AUTHORIZATION_HEADER,
     NotAuthentic,
@@ -21,9 +21,9 @@ from octad.client.core.internal_auth import (
     sign_answer,
     verify,
 )
-from octad.client.shell.http_listener import HttpListener, body_in_time
-from octad.client.shell.request_signer import new_replay_window
-from octad.client.shell.steady_clock import SteadyClock
+from octad.client.cluster.request_signer import new_replay_window
+from octad.client.runtime.http_listener import HttpListener, body_in_time
+from octad.client.runtime.steady_clock import SteadyClock
 from octad.coordinator.store.http_format import (
     PATH,
     STATUS_BY_ERROR,

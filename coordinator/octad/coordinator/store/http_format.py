@@ -4,8 +4,8 @@
     POST /config/v1/watch:  the answer is a stream of lines `<mac> <WatchLine>`, one at least every
                             second, each signed with its number in the place of the status
 
-Requests and answers are signed as in `octad.client.core.internal_auth`, with the key for PURPOSE.
-Answers that are no error are the interface's own types.
+Requests and answers are signed as in `octad.client.cluster.internal_auth`, with the key for
+PURPOSE. Answers that are no error are the interface's own types.
 """
 
 from __future__ import annotations

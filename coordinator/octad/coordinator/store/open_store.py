@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from octad.client.core.join_token import JoinToken
+from octad.client.cluster.join_token import JoinToken
 from octad.coordinator.store.http_client import HttpStore
 from octad.coordinator.store.http_format import PURPOSE
 from octad.coordinator.store.interface import ConfigStore

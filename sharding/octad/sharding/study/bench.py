@@ -20,11 +20,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from octad.sharding.assignment import PlacementNode, Rows, assign, first_assignment
-from octad.sharding.compact_map import decode_map, encode_map
+from octad.sharding.assignment.assignment import PlacementNode, Rows, assign, first_assignment
 from octad.sharding.ids import Epoch, NodeId, PoolId, shard_id
-from octad.sharding.pool_lookup import PoolLookup
-from octad.sharding.shard_map import Member, Pool, ShardMap, ShardRow
+from octad.sharding.map.compact_map import decode_map, encode_map
+from octad.sharding.map.pool_lookup import PoolLookup
+from octad.sharding.map.shard_map import Member, Pool, ShardMap, ShardRow
 from octad.sharding.study import sharding_command
 from octad.sharding.study.rivals.mixing import mixed_all
 from octad.sharding.study.rivals.shard_table import ShardTable

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from octad.sharding.study import progress
-from octad.sharding.study.bad_input import BadInput
-from octad.sharding.study.cluster_spec import (
+from octad.sharding.study.model import progress
+from octad.sharding.study.model.cluster_spec import (
     REPLICAS_STUDIED,
     ClusterSpec,
     check_zones_reached,
@@ -18,15 +17,16 @@ from octad.sharding.study.cluster_spec import (
     parse_weights,
     parse_zones,
 )
-from octad.sharding.study.comparison import Comparison, Measured, Prices
-from octad.sharding.study.growth_costs import GrowthCosts, growth_costs
-from octad.sharding.study.html_page import html_page
-from octad.sharding.study.numbers import number, output_directory, whole
-from octad.sharding.study.plots import comparison_figures, growth_figure, saved
+from octad.sharding.study.model.comparison import Comparison, Measured, Prices
+from octad.sharding.study.model.growth_costs import GrowthCosts, growth_costs
+from octad.sharding.study.model.numbers import number, output_directory, whole
+from octad.sharding.study.model.trace import read_trace, synthetic
+from octad.sharding.study.report.html_page import html_page
+from octad.sharding.study.report.plots import comparison_figures, growth_figure, saved
+from octad.sharding.study.report.tables import as_csv, as_json, movement_tables, property_table
 from octad.sharding.study.rivals.all_schemes import OURS, chosen_schemes
+from octad.sharding.study.rivals.bad_input import BadInput
 from octad.sharding.study.rivals.scheme import Scheme
-from octad.sharding.study.tables import as_csv, as_json, movement_tables, property_table
-from octad.sharding.study.trace import read_trace, synthetic
 
 GROWTH_YEARS = 10
 KEYS_MAX = 10_000_000

@@ -15,18 +15,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from octad.sharding.study import progress
-from octad.sharding.study.cluster_spec import ClusterSpec, parse_steps
-from octad.sharding.study.comparison import Comparison, Measured, Prices
-from octad.sharding.study.durability import loss_probability, nines, repair_hours_for
-from octad.sharding.study.failure_simulation import simulated_loss
-from octad.sharding.study.growth_costs import growth_costs
-from octad.sharding.study.lifetime import Life, Year, live
-from octad.sharding.study.plots import comparison_figures, growth_figure, saved
+from octad.sharding.study.model import progress
+from octad.sharding.study.model.cluster_spec import ClusterSpec, parse_steps
+from octad.sharding.study.model.comparison import Comparison, Measured, Prices
+from octad.sharding.study.model.durability import loss_probability, nines, repair_hours_for
+from octad.sharding.study.model.failure_simulation import simulated_loss
+from octad.sharding.study.model.growth_costs import growth_costs
+from octad.sharding.study.model.lifetime import Life, Year, live
+from octad.sharding.study.model.trace import Objects, synthetic
+from octad.sharding.study.report.plots import comparison_figures, growth_figure, saved
 from octad.sharding.study.rivals.all_schemes import chosen_schemes
 from octad.sharding.study.rivals.scheme import Scheme
 from octad.sharding.study.simulate import CHECK_TRIALS, CHECKS, figures_of
-from octad.sharding.study.trace import Objects, synthetic
 
 KEYS = 60_000
 REPLICAS = 3

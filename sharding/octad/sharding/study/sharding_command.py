@@ -9,7 +9,7 @@ import argparse
 import importlib.util
 import sys
 
-from octad.sharding.study.bad_input import BadInput
+from octad.sharding.study.rivals.bad_input import BadInput
 
 HELP = "compare ways of sharding, and simulate years of growth and failures"
 

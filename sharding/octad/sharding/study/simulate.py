@@ -12,10 +12,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from octad.sharding.study import progress
-from octad.sharding.study.bad_input import BadInput
-from octad.sharding.study.cluster_spec import REPLICAS_STUDIED
-from octad.sharding.study.durability import (
+from octad.sharding.study.model import progress
+from octad.sharding.study.model.cluster_spec import REPLICAS_STUDIED
+from octad.sharding.study.model.durability import (
     copyset_count,
     loss_probability,
     loss_when_killed,
@@ -24,12 +23,13 @@ from octad.sharding.study.durability import (
     repair_hours_for,
     yearly_loss_for,
 )
-from octad.sharding.study.failure_simulation import simulated_loss
-from octad.sharding.study.html_page import html_page
-from octad.sharding.study.lifetime import NODES_MAX, Life, Year, live
-from octad.sharding.study.numbers import number, output_directory, whole
-from octad.sharding.study.plots import lines, saved
-from octad.sharding.study.tables import aligned
+from octad.sharding.study.model.failure_simulation import simulated_loss
+from octad.sharding.study.model.lifetime import NODES_MAX, Life, Year, live
+from octad.sharding.study.model.numbers import number, output_directory, whole
+from octad.sharding.study.report.html_page import html_page
+from octad.sharding.study.report.plots import lines, saved
+from octad.sharding.study.report.tables import aligned
+from octad.sharding.study.rivals.bad_input import BadInput
 
 ELEVEN_NINES = 11.0
 # Rates at which losses are frequent enough to count: (replicas, AFR, repair in hours, years).

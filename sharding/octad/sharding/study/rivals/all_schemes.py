@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from octad.sharding.study.bad_input import BadInput
 from octad.sharding.study.rivals import swift_ring
 from octad.sharding.study.rivals.anchor import AnchorPlacement
+from octad.sharding.study.rivals.bad_input import BadInput
 from octad.sharding.study.rivals.maglev import Maglev
 from octad.sharding.study.rivals.numbered import Jump, Linear, Mask, Modulo
 from octad.sharding.study.rivals.ring import BoundedRing, MultiProbe, Ring

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from octad.sharding.assignment import PlacementNode
+from octad.sharding.assignment.assignment import PlacementNode
 from octad.sharding.ids import NodeId
 from octad.sharding.study.rivals.mixing import MASK, Hashes, Nodes, mixed, mixed_all
 from octad.sharding.study.rivals.scheme import (

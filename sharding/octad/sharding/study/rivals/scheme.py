@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from octad.sharding.assignment import PlacementNode
+from octad.sharding.assignment.assignment import PlacementNode
 from octad.sharding.ids import NodeId
 from octad.sharding.study.rivals.mixing import Hashes, Nodes
 

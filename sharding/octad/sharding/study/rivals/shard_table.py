@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from octad.sharding.assignment import SCATTER_WIDTH_DEFAULT, PlacementNode, Rows, assign
+from octad.sharding.assignment.assignment import SCATTER_WIDTH_DEFAULT, PlacementNode, Rows, assign
 from octad.sharding.ids import NodeId
 from octad.sharding.study.rivals.mixing import Hashes, Nodes
 from octad.sharding.study.rivals.scheme import Placement

@@ -14,7 +14,7 @@ from typing import Protocol, cast
 
 import numpy as np
 
-from octad.sharding.assignment import PlacementNode
+from octad.sharding.assignment.assignment import PlacementNode
 from octad.sharding.ids import NodeId
 from octad.sharding.study.rivals.mixing import Hashes, Nodes
 from octad.sharding.study.rivals.scheme import Placement, without_draining

@@ -1,0 +1,1 @@
+"""Whether what clients saw is right: linearizability, stalls, the verdict."""

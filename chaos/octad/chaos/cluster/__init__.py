@@ -1,0 +1,1 @@
+"""The cluster under test: its processes and its network."""

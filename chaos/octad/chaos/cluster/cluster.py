@@ -1,0 +1,283 @@
+"""A cluster under test: nodes, a coordinator and a store, each a process of its own behind a proxy.
+
+    node N        listens on 127.0.1.N, is reached by the others on 127.0.2.N (same RPC port)
+    store         listens on 127.0.1.201, is reached on 127.0.2.201
+    coordinator   listens on 127.0.1.202
+
+Clients talk to a node's own S3 address. Nobody restarts what dies but who asks for it here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shutil
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from octad.chaos.cluster.control_processes import READY
+from octad.chaos.cluster.network import UNKNOWN, Network
+from octad.chaos.cluster.process import ClusterProcess, ProcessFailed
+from octad.chaos.cluster.socket_owners import owner_of
+from octad.client.cluster.join_token import encode_join_token
+from octad.client.runtime.address import Address
+from octad.client.s3.sigv4 import Credentials
+from octad.coordinator.recovery.create_cluster import new_join_token
+from octad.coordinator.schema.records import NodeRecord, StoreKeys
+from octad.coordinator.store.open_store import StoreAddress, open_store
+from octad.sharding.ids import NodeId, node_name
+from octad.sharding.map.shard_map import ShardRow, decode_row
+from octad.storage_node.cli.node_command import SUPERVISOR_VARIABLE
+
+STORE, COORDINATOR = "store", "coordinator"
+START_S_MAX = 40.0
+S3_PORT, RPC_PORT, ADMIN_PORT, STORE_PORT, COORDINATOR_PORT, ETCD_PEER_PORT = range(
+    6
+)  # After the first.
+STORE_HOST, STORE_PROXY_HOST, COORDINATOR_HOST = "127.0.1.201", "127.0.2.201", "127.0.1.202"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a cluster is made of. `etcd`: the path of an etcd to run; None for octad's own store."""
+
+    nodes: int = 3
+    replicas: int = 3
+    etcd: str | None = None
+
+
+class Cluster:
+    """`await start()`; `await stop()` leaves no process behind. Files are in `directory`."""
+
+    def __init__(self, directory: Path, shape: Shape) -> None:
+        self.directory = directory
+        self.shape = shape
+        self.credentials = Credentials("octad-chaos", "octad-chaos-secret")
+        self.token = new_join_token()
+        self._first_port = _free_ports(shape.nodes)
+        self.network = Network(self._name_of)
+        self._wiped: set[int] = set()
+        self.store = self._store_process()
+        self.coordinator = self._coordinator_process()
+        self.nodes = {number: self._node_process(number) for number in self.numbers}
+        self._reading = open_store(
+            StoreAddress(self._store_kind, (f"http://{self._store_address}",)), self.token
+        )
+        self._keys = StoreKeys(self.token.cluster)
+
+    @property
+    def numbers(self) -> range:
+        """The nodes' places, from 1."""
+        return range(1, self.shape.nodes + 1)
+
+    def endpoint(self, number: int) -> str:
+        """Where clients reach a node."""
+        return f"http://{self._address(f'127.0.1.{number}', S3_PORT)}"
+
+    @property
+    def coordinator_url(self) -> str:
+        return f"http://{self._address(COORDINATOR_HOST, COORDINATOR_PORT)}"
+
+    def data(self, number: int) -> Path:
+        return self.directory / f"n{number}"
+
+    async def start(self) -> None:
+        """Returns once every node serves; raises ProcessFailed."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        await self.network.add(
+            STORE, self._address(STORE_PROXY_HOST, STORE_PORT), self._store_address
+        )
+        for number in self.numbers:
+            for port in (RPC_PORT, S3_PORT):  # The latter for who looks whether it answers.
+                await self.network.add(
+                    node_name(NodeId(number)),
+                    self._address(f"127.0.2.{number}", port),
+                    self._address(f"127.0.1.{number}", port),
+                )
+        await self.start_store()
+        await self.start_coordinator()
+        for process in self.nodes.values():
+            process.start()
+        for process in self.nodes.values():
+            await process.wait_until_it_says(READY, START_S_MAX)
+
+    async def start_store(self) -> None:
+        self.store.start()
+        says = "ready to serve client requests" if self.shape.etcd else READY
+        await self.store.wait_until_it_says(says, START_S_MAX)
+
+    async def start_coordinator(self) -> None:
+        """It gives up where the store does not answer; then it is started again."""
+        for attempt in range(10):
+            self.coordinator.kill()
+            self.coordinator.start()
+            try:
+                await self.coordinator.wait_until_it_says(READY, START_S_MAX)
+                return
+            except ProcessFailed:
+                if attempt == 9:
+                    raise
+                await asyncio.sleep(0.5)
+
+    async def start_node(self, number: int) -> None:
+        """Returns once it serves; raises ProcessFailed."""
+        process = self.nodes[number]
+        process.start()
+        await process.wait_until_it_says(READY, START_S_MAX)
+
+    def wipe(self, number: int) -> None:
+        """A dead node's data is gone; what starts there next is a new node."""
+        assert not self.nodes[number].pid, "it runs"
+        for entry in self.data(number).iterdir():
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        self._wiped.add(number)
+        self.nodes[number] = self._node_process(number)
+
+    async def stop(self) -> None:
+        """SIGKILL all of it."""
+        for process in (*self.nodes.values(), self.coordinator, self.store):
+            process.kill()
+        await self.network.close()
+        await self._reading.close()
+
+    async def rows(self) -> list[ShardRow]:
+        """The shard map, from the store itself. Raises StoreUnavailable."""
+        found = await self._reading.range(self._keys.shards)
+        return [decode_row(entry.value) for entry in found.entries]
+
+    async def live_disks(self) -> set[tuple[NodeId, str]]:
+        """Node and incarnation of who is registered and runs: a registration outlives its process.
+
+        Raises StoreUnavailable.
+        """
+        found = await self._reading.range(self._keys.nodes)
+        records = [msgspec.json.decode(entry.value, type=NodeRecord) for entry in found.entries]
+        running = {
+            str(self._address(f"127.0.2.{number}", RPC_PORT))
+            for number, process in self.nodes.items()
+            if process.pid
+        }
+        return {
+            (record.id, record.incarnation) for record in records if record.rpc_address in running
+        }
+
+    async def shards_below_strength(self) -> int:
+        """Those without a full set of complete members on live disks."""
+        rows, disks = await self.rows(), await self.live_disks()
+        return sum(
+            not (
+                len(row.members) == self.shape.replicas
+                and not row.learners
+                and all(m.base == 0 and (m.node, m.incarnation) in disks for m in row.members)
+            )
+            for row in rows
+        )
+
+    # -- its processes -------------------------------------------------------------------------
+
+    def _name_of(self, local: Address, remote: Address) -> str:
+        processes = {node_name(NodeId(number)): p.pid for number, p in self.nodes.items() if p.pid}
+        if self.coordinator.pid:
+            processes[COORDINATOR] = self.coordinator.pid
+        return owner_of(local, remote, processes) or UNKNOWN
+
+    @property
+    def _store_kind(self) -> Literal["http", "etcd"]:
+        return "etcd" if self.shape.etcd else "http"
+
+    @property
+    def _store_address(self) -> Address:
+        return self._address(STORE_HOST, STORE_PORT)
+
+    def _address(self, host: str, port: int) -> Address:
+        return Address(host, self._first_port + port)
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "OCTAD_JOIN_TOKEN": encode_join_token(self.token),
+            "OCTAD_ACCESS_KEY": self.credentials.access_key,
+            "OCTAD_SECRET_KEY": self.credentials.secret_key,
+            SUPERVISOR_VARIABLE: str(os.getpid()),
+        }
+
+    def _store_process(self) -> ClusterProcess:
+        log = self.directory / "store.log"
+        listen = str(self._store_address)
+        if self.shape.etcd is None:
+            file = str(self.directory / "store.sqlite")
+            command = ["-m", "octad.chaos.cluster.control_processes", "store", file, listen]
+            return ClusterProcess(STORE, command, log, self._environment())
+        return ClusterProcess(
+            STORE, self._etcd_command(self.shape.etcd), log, {}, interpreter=False
+        )
+
+    def _etcd_command(self, etcd: str) -> list[str]:
+        client = f"http://{self._store_address}"
+        peer = f"http://{self._address(STORE_HOST, ETCD_PEER_PORT)}"
+        return [
+            etcd,
+            "--name=m0",
+            f"--data-dir={self.directory / 'etcd'}",
+            f"--listen-client-urls={client}",
+            f"--advertise-client-urls={client}",
+            f"--listen-peer-urls={peer}",
+            f"--initial-advertise-peer-urls={peer}",
+            f"--initial-cluster=m0={peer}",
+        ]
+
+    def _coordinator_process(self) -> ClusterProcess:
+        command = [
+            *("-m", "octad.chaos.cluster.control_processes", "coordinator", self._store_kind),
+            f"http://{self._address(STORE_PROXY_HOST, STORE_PORT)}",
+            str(self._address(COORDINATOR_HOST, COORDINATOR_PORT)),
+            *(str(self.shape.replicas), str(self.shape.nodes)),
+        ]
+        log = self.directory / "coordinator.log"
+        return ClusterProcess(COORDINATOR, command, log, self._environment())
+
+    def _node_process(self, number: int) -> ClusterProcess:
+        name = node_name(NodeId(number))
+        command = [
+            *("-m", "octad", "node", "--data", str(self.data(number))),
+            *("--listen", str(self._address(f"127.0.1.{number}", S3_PORT))),
+            *("--rpc-port", str(self._first_port + RPC_PORT)),
+            *("--admin-listen", str(self._address(f"127.0.1.{number}", ADMIN_PORT))),
+            *("--advertise", f"127.0.2.{number}", "--zone", f"zone-{number}"),
+            *("--coordinator", self.coordinator_url),
+        ]
+        if number not in self._wiped:
+            command += ["--id", str(number)]
+        return ClusterProcess(name, command, self.directory / f"{name}.log", self._environment())
+
+
+def _free_ports(nodes: int) -> int:
+    """The first of some ports in a row that are free on every address of a cluster."""
+    hosts = [STORE_HOST, STORE_PROXY_HOST, COORDINATOR_HOST]
+    hosts += [f"127.0.{side}.{number}" for number in range(1, nodes + 1) for side in (1, 2)]
+    for _ in range(200):
+        first = random.randrange(20_000, 32_000)
+        ports = range(first, first + 1 + ETCD_PEER_PORT)
+        if all(_is_free(host, port) for host in hosts for port in ports):
+            return first
+    raise ProcessFailed("there are no free ports on 127.0.1.* and 127.0.2.*")
+
+
+def _is_free(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True

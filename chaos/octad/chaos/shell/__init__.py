@@ -1,1 +1,0 @@
-"""Does: processes, proxies, requests, files."""

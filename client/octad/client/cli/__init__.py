@@ -1,0 +1,1 @@
+"""The `octad` command, and its verbs that need nothing but a coordinator."""

@@ -1,0 +1,142 @@
+"""`octad service`: register any service, and see which are there.
+
+    octad service register NAME --addr HOST:PORT    until Ctrl-C
+    octad service ls [NAME]
+    octad service token                              what services need instead of the join token
+
+Exit codes: 0 done (also after Ctrl-C), 1 refused or no coordinator answers, 2 not understood.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from octad.client.cli.coordinator_option import (
+    add_coordinator_options,
+    coordinator_url,
+    dev_join_token,
+)
+from octad.client.runtime.command import CommandError
+
+HELP = "register a service with the cluster, or list those that are there"
+
+_TTL_S_DEFAULT = 30.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="{register,ls,token}")
+    register = actions.add_parser("register", help="be there until Ctrl-C")
+    register.add_argument("name", metavar="NAME", help="the service")
+    register.add_argument(
+        "--addr", metavar="HOST:PORT", required=True, help="where others reach this instance"
+    )
+    register.add_argument(
+        "--ttl",
+        metavar="SECONDS",
+        type=float,
+        default=_TTL_S_DEFAULT,
+        help="how long after its last sign of life it is taken for gone (default: 30)",
+    )
+    register.add_argument(
+        "--instance", metavar="ID", help="its name, one for each process (default: its address)"
+    )
+    register.add_argument("--zone", default="", help="what fails together with it")
+    register.add_argument("--weight", type=float, default=1.0, help="its share (default: 1)")
+    register.add_argument("--version", default="", help="of the service")
+    register.add_argument(
+        "--label", metavar="NAME=VALUE", action="append", default=[], help="may be repeated"
+    )
+    _add_token(register)
+    add_coordinator_options(register)
+    listing = actions.add_parser("ls", help="list instances")
+    listing.add_argument("name", metavar="NAME", nargs="?", help="of this service only")
+    listing.add_argument("--json", action="store_true", help="print one JSON document")
+    add_coordinator_options(listing)
+    token = actions.add_parser("token", help="print the token that lets services register only")
+    _add_token(token)
+    token.add_argument(
+        "--data",
+        metavar="DIR",
+        default="./octad-data",
+        help="of an octad dev (default: %(default)s)",
+    )
+
+
+def _add_token(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--token",
+        metavar="TOKEN",
+        default=os.environ.get("OCTAD_SERVICE_TOKEN") or os.environ.get("OCTAD_JOIN_TOKEN"),
+        help="a service token or the join token (OCTAD_SERVICE_TOKEN, OCTAD_JOIN_TOKEN)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.action == "ls":
+        return _list(arguments)
+    from octad.client.cluster.join_token import BadJoinToken
+    from octad.client.cluster.service_token import decode_service_token, encode_service_token
+
+    text = arguments.token or _token_of_dev(arguments)
+    try:
+        token = decode_service_token(text)
+    except BadJoinToken as error:
+        raise CommandError(str(error), "give --token as it was printed", 2) from error
+    if arguments.action == "token":
+        print(encode_service_token(token))
+        return 0
+    from octad.client.cli.service_registration import Asked, run_registration
+
+    return run_registration(
+        Asked(
+            service=arguments.name,
+            address=arguments.addr,
+            instance=arguments.instance,
+            ttl_s=arguments.ttl,
+            zone=arguments.zone,
+            weight=arguments.weight,
+            version=arguments.version,
+            labels=dict(_label(text) for text in arguments.label),
+            coordinator=coordinator_url(arguments),
+            token=token,
+        )
+    )
+
+
+def _token_of_dev(arguments: argparse.Namespace) -> str:
+    from pathlib import Path
+
+    arguments.data = Path(arguments.data)
+    token = dev_join_token(arguments)
+    if token is None:
+        raise CommandError(
+            "registering needs the cluster's service token or join token",
+            "give --token, or set OCTAD_SERVICE_TOKEN",
+            2,
+        )
+    return token
+
+
+def _label(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise CommandError(f"label {text!r} is not NAME=VALUE", "correct --label", 2)
+    return name, value
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from octad.client.cli.service_table import service_table
+    from octad.client.cluster.cluster_documents import ServicesDocument
+    from octad.client.cluster.coordinator_reads import read_document, read_json
+    from octad.client.cluster.service_records import SERVICES_PATH
+
+    url = coordinator_url(arguments)
+    if arguments.json:
+        path = SERVICES_PATH if arguments.name is None else f"{SERVICES_PATH}/{arguments.name}"
+        sys.stdout.write(read_json(url, path).decode() + "\n")
+    else:
+        everything = read_document(url, SERVICES_PATH, ServicesDocument)
+        sys.stdout.write(service_table(everything, arguments.name))
+    return 0

@@ -1,0 +1,41 @@
+"""Instances of services as text for people: aligned columns."""
+
+from __future__ import annotations
+
+import msgspec
+
+from octad.client.cli.status_table import columns
+from octad.client.cluster.cluster_documents import ServicesDocument
+from octad.client.cluster.service_records import ServiceInstance
+from octad.client.cluster.view_age import shown_old_view
+
+_HEADINGS = ("SERVICE", "INSTANCE", "ADDRESS", "HEALTH", "ZONE", "WEIGHT", "VERSION", "LABELS")
+
+
+def service_table(document: ServicesDocument, name: str | None = None) -> str:
+    """Some lines, each ended; of the service `name` alone, from a document of all."""
+    records = [msgspec.json.decode(each, type=ServiceInstance) for each in document.services]
+    rows = [_row(record) for record in records if name in (None, record.service)]
+    if rows:
+        lines = columns([_HEADINGS, *rows])
+    elif records:
+        others = ", ".join(sorted({record.service for record in records}))
+        lines = [f"no instance of {name} is registered; there is: {others}"]
+    else:
+        lines = ["no service is registered"]
+    if (warning := shown_old_view(document.age_s)) is not None:
+        lines.append(warning)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _row(record: ServiceInstance) -> tuple[str, ...]:
+    return (
+        record.service,
+        record.instance,
+        record.address,
+        f"{record.health}, draining" if record.drain else record.health,
+        record.zone or "-",
+        f"{record.weight:g}",
+        record.version or "-",
+        ",".join(f"{name}={value}" for name, value in sorted(record.labels.items())) or "-",
+    )

@@ -1,0 +1,1 @@
+"""What a coordinator is asked and answers: tokens, signed calls, documents."""

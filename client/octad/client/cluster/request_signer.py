@@ -1,0 +1,50 @@
+"""Signs requests to the servers behind one URL, and learns from their refusals whom to sign for."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+
+from octad.client.cluster.internal_auth import (
+    NONCE_BYTES,
+    UNKNOWN_AUDIENCE,
+    ReplayWindow,
+    sign,
+)
+from octad.client.runtime.steady_clock import SteadyClock
+
+_AUDIENCE_BYTES = 8
+# A first request is always refused once. More tries are for a proxy that gives each to another one.
+SIGN_TRIES_MAX = 10
+
+
+def new_replay_window() -> ReplayWindow:
+    """For one life of one server."""
+    return ReplayWindow(secrets.token_hex(_AUDIENCE_BYTES))
+
+
+class RequestSigner:
+    """Kept for as long as the URL is used: only the first request pays for getting to know it."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._clock = SteadyClock()
+        self._ahead_ms = 0
+        self._audience = UNKNOWN_AUDIENCE
+
+    def sign(self, method: str, path: str, body: bytes) -> str:
+        """The Authorization header."""
+        now_ms = self._clock.now_ms() + self._ahead_ms
+        nonce = os.urandom(NONCE_BYTES)
+        return sign(self._key, self._audience, method, path, body, now_ms, nonce)
+
+    def learn(self, audience: str, now_ms: int, heard: set[str]) -> None:
+        """From a refusal whose signature was good. `heard`: who refused this very request so far.
+
+        Whoever is heard again did so in another one's place: a proxy chooses, so we may only guess.
+        """
+        self._ahead_ms = now_ms - self._clock.now_ms()
+        known = audience in heard
+        heard.add(audience)
+        self._audience = random.choice(sorted(heard)) if known else audience

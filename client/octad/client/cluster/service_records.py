@@ -1,0 +1,181 @@
+"""What a service's instance says of itself, and what is said when it registers.
+
+An instance lives as long as its session is renewed; instances of one process share a session, since
+they end together. The coordinator keeps fields that it does not know, so that a newer SDK may add
+some. Examples: `docs/reference/coordinator-http.md`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Annotated
+
+import msgspec
+
+from octad.client.cluster.kept_fields import with_unknown_fields
+from octad.client.runtime.address import BadAddress, parse_address
+from octad.sharding.limits import (
+    NODE_WEIGHT_MAX,
+    SERVICE_LABELS_MAX,
+    SERVICE_RECORD_BYTES_MAX,
+    SERVICE_TTL_S_MAX,
+    SERVICE_TTL_S_MIN,
+)
+
+REGISTRATION_PURPOSE = "service-registration"
+SERVICES_PATH = "/cluster/v1/services"
+SESSIONS_PATH = "/cluster/v1/sessions"
+_NUMBER_MAX = (1 << 63) - 1
+WriteNumber = Annotated[int, msgspec.Meta(ge=1, le=_NUMBER_MAX)]
+HEALTHS = ("ok", "degraded", "failing")
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_INSTANCE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_TEXT = re.compile(r"[ -~]{0,128}")
+
+
+class BadRegistration(ValueError):
+    """Not usable as a registration; the message says what is wrong and what would do."""
+
+
+class ServiceInstance(msgspec.Struct, frozen=True, kw_only=True):
+    """One instance of a service. `drain`: it goes on, but wants no new work."""
+
+    service: str
+    instance: str
+    address: str  # host:port, as others reach it.
+    zone: str = ""
+    weight: float = 1.0
+    version: str = ""
+    labels: dict[str, str] = {}
+    health: str = "ok"  # One of HEALTHS; a newer octad may know more.
+    drain: bool = False
+
+
+class SessionRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Open a session that lives `ttl_s` past its last renewal.
+
+    `born` is what the session was told that this one is in the place of; 0: it is a new one.
+    """
+
+    ttl_s: float
+    born: Annotated[int, msgspec.Meta(ge=0, le=_NUMBER_MAX)] = 0
+
+
+class SessionAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """`session` is the secret that all else is asked with; `born` its age, the lower the older."""
+
+    session: str
+    born: int
+
+
+class RegisterRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """`record` is a ServiceInstance, perhaps with fields of a newer version.
+
+    `session` is one that was opened before; None: a new one that lives `ttl_s` past its last
+    renewal. `number` grows with each write of the session: one that comes late changes nothing.
+    """
+
+    record: msgspec.Raw
+    session: str | None = None
+    number: WriteNumber | None = None
+    ttl_s: float | None = None
+
+
+class RegisterAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """`revision`: watchers past it have seen the instance.
+
+    `superseded`: they have not, since a newer process at this address has its name.
+    """
+
+    session: str
+    revision: int
+    superseded: bool = False
+
+
+class WithdrawRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Take one instance away; only the session it lives by may. `number` as in registering."""
+
+    session: str
+    number: WriteNumber | None = None
+
+
+class RenewRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Keep the session alive, and say what of `instances` (`service/instance`) is not there."""
+
+    instances: tuple[str, ...] = ()
+
+
+class RenewAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """`superseded`: a newer process at the same address has these names."""
+
+    superseded: tuple[str, ...] = ()
+
+
+def is_service_name(text: str) -> bool:
+    """Whether a service can be called so."""
+    return _NAME.fullmatch(text) is not None
+
+
+def check_ttl(ttl_s: float) -> None:
+    """Raises BadRegistration."""
+    if not (math.isfinite(ttl_s) and SERVICE_TTL_S_MIN <= ttl_s <= SERVICE_TTL_S_MAX):
+        raise BadRegistration(
+            f"a TTL of {ttl_s:g} s: choose from {SERVICE_TTL_S_MIN:.0f} to {SERVICE_TTL_S_MAX:.0f}"
+        )
+
+
+def check_instance(record: ServiceInstance) -> None:
+    """Raises BadRegistration."""
+    if not is_service_name(record.service):
+        raise BadRegistration(
+            f"service {record.service[:80]!r}: 1 to 64 letters, digits, dots, dashes, underscores"
+        )
+    if not _INSTANCE.fullmatch(record.instance):
+        raise BadRegistration(
+            f"instance {record.instance[:80]!r}: "
+            "1 to 128 letters, digits, dots, dashes, underscores, colons"
+        )
+    _check_address(record.address)
+    if not (math.isfinite(record.weight) and 0 <= record.weight <= NODE_WEIGHT_MAX):
+        raise BadRegistration(f"weight {record.weight}: from 0 to {NODE_WEIGHT_MAX:.0f}")
+    if record.zone and not _NAME.fullmatch(record.zone):
+        raise BadRegistration(
+            f"zone {record.zone[:80]!r}: up to 64 letters, digits, dots, dashes, underscores"
+        )
+    if record.health not in HEALTHS:
+        raise BadRegistration(f"health {record.health[:80]!r}: one of {', '.join(HEALTHS)}")
+    _check_texts(record)
+
+
+def _check_address(text: str) -> None:
+    try:
+        address = parse_address(text)
+    except BadAddress as error:
+        raise BadRegistration(f"address: {error}") from error
+    if address.port == 0 or address.is_wildcard:
+        raise BadRegistration(
+            f"address {text}: nobody can connect to it; give a host and a port that others reach"
+        )
+
+
+def _check_texts(record: ServiceInstance) -> None:
+    if not _TEXT.fullmatch(record.version):
+        raise BadRegistration("version: up to 128 printable ASCII characters")
+    if len(record.labels) > SERVICE_LABELS_MAX:
+        raise BadRegistration(f"{len(record.labels)} labels: at most {SERVICE_LABELS_MAX}")
+    for label, value in record.labels.items():
+        if not (_NAME.fullmatch(label) and _TEXT.fullmatch(value)):
+            raise BadRegistration(
+                f"label {label[:80]!r}: its name is like a service's, "
+                "its value has up to 128 printable ASCII characters"
+            )
+
+
+def kept_record(sent: bytes, record: ServiceInstance) -> bytes:
+    """What the store keeps: `record`, with the fields of `sent` that this octad does not know."""
+    kept = with_unknown_fields(sent, record)
+    if len(kept) > SERVICE_RECORD_BYTES_MAX:
+        raise BadRegistration(f"{len(kept)} bytes: at most {SERVICE_RECORD_BYTES_MAX}")
+    return kept

@@ -1,0 +1,65 @@
+"""What a service needs to register: less than the join token, which opens the whole cluster.
+
+    octad1s-<cluster id>-<key, 32 bytes in unpadded URL-safe base64>-<4 hex digits of a checksum>
+
+Whoever holds it can register and withdraw services, and nothing else. `octad service token` makes
+it from the join token; where one is asked for, the join token itself will do as well.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from dataclasses import dataclass, field
+
+from octad.client.cluster.join_token import (
+    SECRET_BYTES,
+    SERVICE_PREFIX,
+    BadJoinToken,
+    JoinToken,
+    decode_join_token,
+)
+from octad.client.cluster.service_records import REGISTRATION_PURPOSE
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceToken:
+    """A cluster's id and its key for registrations."""
+
+    cluster: str
+    key: bytes = field(repr=False)
+
+
+def service_token(token: JoinToken) -> ServiceToken:
+    """The part of `token` that services need."""
+    return ServiceToken(token.cluster, token.key_for(REGISTRATION_PURPOSE))
+
+
+def encode_service_token(token: ServiceToken) -> str:
+    """The token as people copy it."""
+    key = base64.urlsafe_b64encode(token.key).rstrip(b"=").decode()
+    body = f"{SERVICE_PREFIX}-{token.cluster}-{key}"
+    return f"{body}-{_checksum(body)}"
+
+
+def decode_service_token(text: str) -> ServiceToken:
+    """Of a service token or of a join token; raises BadJoinToken."""
+    if not text.strip().startswith(f"{SERVICE_PREFIX}-"):
+        return service_token(decode_join_token(text))
+    body, _, checksum = text.strip().rpartition("-")
+    if not hmac.compare_digest(checksum.encode(), _checksum(body).encode()):
+        raise BadJoinToken("a part of the service token is missing: copy the whole of it")
+    _, cluster, key_text = body.split("-", 2)
+    try:
+        key = base64.urlsafe_b64decode(key_text + "=")
+    except (binascii.Error, ValueError) as error:
+        raise BadJoinToken("the service token's key is not base64") from error
+    if len(key) != SECRET_BYTES:
+        raise BadJoinToken(f"the service token's key has {len(key)} bytes, not {SECRET_BYTES}")
+    return ServiceToken(cluster, key)
+
+
+def _checksum(body: str) -> str:
+    return hashlib.sha256(body.encode()).hexdigest()[:4]

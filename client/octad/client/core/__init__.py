@@ -1,1 +1,0 @@
-"""Decides, does no I/O: signatures, chunked bodies, checksums, XML, tokens."""

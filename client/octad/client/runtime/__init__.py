@@ -1,0 +1,1 @@
+"""What every process of octad needs: clock, tasks, listeners, files."""

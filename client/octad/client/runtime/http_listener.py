@@ -1,0 +1,195 @@
+"""An aiohttp application on a port, with bounds on what whoever reaches the port can take of it.
+
+Of connections there are so many and no more (`connection_room.py`). One that has no whole request,
+and one that does not read its answer, are closed after a while; a head has a largest size. Bodies
+are the application's own to bound: `client_max_size`, and `body_in_time` here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Final, cast
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+from aiohttp.web_protocol import RequestHandler
+
+from octad.client.runtime.connection_room import ConnectionRoom
+
+IDLE_S_MAX: Final = 75.0  # Without a whole request; common clients keep theirs for 60 s.
+STALLED_S_MAX: Final = 60.0  # An answer of which no byte is read.
+BODY_S_MAX: Final = 10.0
+HEADERS_MAX: Final = 32
+HEADER_BYTES_MAX: Final = 4096
+_LOOK_S: Final = 2.0
+
+_FULL = b'{"code":"too-many-connections","reason":"try again","passes":true}'
+_REFUSAL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n"
+    b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(_FULL)
+)
+
+
+class HttpListener:
+    """Serves `application`, which it changes: no other one may serve it."""
+
+    def __init__(
+        self, application: web.Application, connections_max: int, shutdown_s: float
+    ) -> None:
+        application.middlewares.insert(0, self._watched())
+        self._connections_max = connections_max
+        self._runner = web.AppRunner(
+            application,
+            access_log=None,
+            shutdown_timeout=shutdown_s,
+            max_headers=HEADERS_MAX,
+            max_field_size=HEADER_BYTES_MAX,
+        )
+        self._connections: dict[object, _Connection] = {}  # By aiohttp's protocol of each.
+        self._present: set[_Connection] = set()
+        self._room: ConnectionRoom | None = None
+        self._server: asyncio.Server | None = None
+        self._looking: asyncio.TimerHandle | None = None
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen, and give the port (for port 0); raises OSError where it cannot be had."""
+        room = await self._new_room()
+        try:
+            self._server = await asyncio.get_running_loop().create_server(room, host, port)
+        except OSError:
+            await self._runner.cleanup()
+            raise
+        self._look()
+        actual: int = self._server.sockets[0].getsockname()[1]
+        return actual
+
+    async def start_on(self, listener: socket.socket) -> None:
+        """Serve on a socket that is bound already, and close it in the end."""
+        room = await self._new_room()
+        self._server = await asyncio.get_running_loop().create_server(room, sock=listener)
+        self._look()
+
+    async def stop(self) -> None:
+        """Take no more requests; finish those under way."""
+        if self._server is None or self._room is None:
+            return
+        self._server.close()
+        if self._looking is not None:
+            self._looking.cancel()
+        self._room.close()
+        await self._runner.cleanup()
+        await self._server.wait_closed()
+
+    def connection_made(self, connection: _Connection) -> None:
+        self._connections[connection.handler] = connection
+        self._present.add(connection)
+
+    def connection_lost(self, connection: _Connection) -> None:
+        self._connections.pop(connection.handler, None)
+        self._present.discard(connection)
+
+    async def _new_room(self) -> ConnectionRoom:
+        await self._runner.setup()
+        self._room = ConnectionRoom(
+            self._connections_max, "HTTP clients", self._new_connection, self._present, _refusal
+        )
+        return self._room
+
+    def _new_connection(self) -> _Connection:
+        server = self._runner.server
+        assert server is not None, "it has been set up"
+        return _Connection(self, server())
+
+    def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for connection in list(self._present):
+            connection.look(now)
+        self._looking = loop.call_later(_LOOK_S, self._look)
+
+    def _watched(self) -> Middleware:
+        @web.middleware
+        async def watched(request: web.Request, handler: Handler) -> web.StreamResponse:
+            connection = self._connections.get(request.protocol)
+            if connection is None:  # It has gone before anything was done.
+                return web.Response()
+            connection.idle_since = None
+            try:
+                return await handler(request)
+            except ConnectionResetError:
+                transport = request.transport
+                if transport is not None and not transport.is_closing():
+                    raise  # It was another connection.
+                return web.Response()  # Nobody is there to read it, and nothing is wrong.
+            finally:
+                connection.idle_since = asyncio.get_running_loop().time()
+
+        return watched
+
+
+class _Connection(asyncio.Protocol):
+    """A connection that aiohttp's `handler` serves, and what is known of it beside."""
+
+    def __init__(self, listener: HttpListener, handler: RequestHandler) -> None:
+        self.handler = handler
+        self.idle_since: float | None = None
+        self._listener = listener
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._stalled_since: float | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self.idle_since = self._loop.time()
+        self._listener.connection_made(self)
+        self.handler.connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.idle_since = None
+        self._listener.connection_lost(self)
+        self.handler.connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self.handler.data_received(data)
+
+    def eof_received(self) -> None:
+        self.handler.eof_received()
+
+    def pause_writing(self) -> None:
+        self._stalled_since = self._loop.time()
+        self.handler.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._stalled_since = None
+        self.handler.resume_writing()
+
+    def look(self, now: float) -> None:
+        """Called now and then: who says nothing, or reads nothing, for too long is let go."""
+        idle, stalled = self.idle_since, self._stalled_since
+        if (idle is not None and now - idle > IDLE_S_MAX) or (
+            stalled is not None and now - stalled > STALLED_S_MAX
+        ):
+            self.let_go()
+
+    def let_go(self) -> None:
+        self.idle_since = None
+        self._listener.connection_lost(self)
+        if self._transport is not None:
+            self._transport.abort()
+
+
+async def body_in_time(request: web.Request) -> bytes:
+    """The body of a request of which nobody knows yet who sent it.
+
+    Raises HTTPRequestTimeout, and HTTPRequestEntityTooLarge past the application's bound.
+    """
+    try:
+        async with asyncio.timeout(BODY_S_MAX):
+            return await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout(text="the body did not arrive in time") from None
+
+
+def _refusal(begin: bytes) -> bytes:
+    return _REFUSAL if begin.startswith(b"HEAD ") else _REFUSAL + _FULL

@@ -1,0 +1,1 @@
+"""Log lines: their form, their bounds, and the file that takes them."""

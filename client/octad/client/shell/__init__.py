@@ -1,1 +1,0 @@
-"""Does I/O: the command line and what it talks to."""

@@ -1,1 +1,0 @@
-"""Registering services and watching who is there: what `octad.client.membership` offers."""

@@ -1,0 +1,1 @@
+"""The verbs of `octad` about the cluster, and the coordinator's process."""

@@ -1,0 +1,68 @@
+"""What the verbs about placement share: their options, and doing what they ask.
+
+Cheap to import, as every verb's module must be: what asks and prints is loaded when it is run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from octad.client.cli.coordinator_option import add_coordinator_options
+
+
+def add_connection_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where the coordinator is, what proves that one may ask, and how to print."""
+    add_coordinator_options(parser)
+    parser.add_argument(
+        "--join-token",
+        metavar="TOKEN",
+        default=os.environ.get("OCTAD_JOIN_TOKEN"),
+        help="of the cluster, for changes (OCTAD_JOIN_TOKEN; else that of the octad dev in --data)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def add_request_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of everything that may move data."""
+    add_connection_arguments(parser)
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say moves and bytes, and change nothing"
+    )
+    parser.add_argument("--no-wait", action="store_true", help="do not show progress")
+
+
+def add_throttle_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--moves", metavar="N", type=int, help="copies under way at a time (default: 8)"
+    )
+    parser.add_argument(
+        "--moves-per-node", metavar="N", type=int, help="of them at one node (default: 2)"
+    )
+    parser.add_argument(
+        "--fewer-zones", action="store_true", help="let copies share a zone that stand apart now"
+    )
+
+
+def request(action: str, arguments: argparse.Namespace, **fields: object) -> int:
+    """Ask for `action`, print what it comes to, and follow it on a terminal."""
+    import msgspec
+
+    from octad.coordinator.cli.plan_client import client_of
+    from octad.coordinator.cli.plan_report import follow, print_answer
+    from octad.coordinator.schema.placement_messages import PlanRequest
+
+    client = client_of(arguments)
+    throttle = {
+        "moves_max": getattr(arguments, "moves", None),
+        "moves_per_node_max": getattr(arguments, "moves_per_node", None),
+        "fewer_zones": getattr(arguments, "fewer_zones", False),
+        "dry_run": arguments.dry_run,
+    }
+    wanted = msgspec.convert({**throttle, **fields}, PlanRequest)
+    answer = client.ask(action, wanted)
+    print_answer(answer, as_json=arguments.json)
+    if arguments.json or arguments.no_wait:
+        return 0
+    return follow(client, answer, sys.stdout)

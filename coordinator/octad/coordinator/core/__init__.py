@@ -1,1 +1,0 @@
-"""Decides, does no I/O: what the cluster's records mean and what they should become."""

@@ -1,0 +1,35 @@
+"""What the doctor says of nodes that the others fill anew, or would (`filling_anew.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from octad.client.cluster.doctor_document import Finding
+from octad.coordinator.status.known_copies import KnownCopies
+from octad.sharding.ids import NodeId, node_name
+
+
+def journal_findings(copies: KnownCopies, told_otherwise: Collection[NodeId]) -> Iterator[Finding]:
+    """Of nodes whose journal is damaged, and of those that have taken the place of one."""
+    for node, waits_for in sorted(copies.anew_wait_for.items()):
+        if node in told_otherwise:
+            continue
+        what = "journal and the index" if node in copies.indexes else "journal"
+        are = "are" if node in copies.indexes else "is"
+        yield Finding(
+            "journal-damaged",
+            "at-risk",
+            f"the {what} of {node_name(node)} {are} damaged; the others fill it anew by themselves,"
+            f" but for this: {waits_for}",
+            "start the nodes that are away, and see to what is in the way; a shard that nobody has"
+            " a complete copy of: octad shards recover --all (says first what would be lost)",
+        )
+    for old, node in sorted(copies.replaced.items()):
+        yield Finding(
+            "filled-anew",
+            "to-do",
+            f"the journal of {node_name(old)} was damaged: {node_name(node)} is in its place and is"
+            f" filled by the others; what {node_name(old)} had is kept beside it (set-aside-… in"
+            " its data directory) until all copies are there again",
+            f"nothing: it is done by itself, and {node_name(old)} is forgotten then",
+        )

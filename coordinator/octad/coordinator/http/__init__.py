@@ -1,0 +1,1 @@
+"""The coordinator over HTTP: routes, reads, writes and watches."""

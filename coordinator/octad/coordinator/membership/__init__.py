@@ -1,0 +1,1 @@
+"""Who belongs to the cluster: nodes that join, services that register."""

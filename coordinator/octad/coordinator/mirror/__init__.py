@@ -1,0 +1,1 @@
+"""What a coordinator keeps of the configuration store in memory, and who leads."""

@@ -1,0 +1,326 @@
+"""Everything that happens to the cluster's public keys, as one ordered feed for many watchers.
+
+One watch of the configuration store serves all of them: a watcher is only a position in a history
+that they share, so a slow one costs nothing but its own connection. A coordinator that starts reads
+back some of the store's history, so that watchers of another coordinator go on here without a gap.
+What cannot be continued (compacted, or the store came back with less than it had) is begun again
+with a reset, never silently.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from dataclasses import dataclass
+
+from octad.client.cluster.view_age import OLD_S, is_old
+from octad.client.membership.event_document import (
+    PUBLIC_KINDS,
+    ClusterEvent,
+    EventsDocument,
+    WatchToken,
+    encode_sse,
+    encode_token,
+)
+from octad.client.runtime.background_task import start_background, stop_background
+from octad.client.runtime.change_signal import ChangeSignal
+from octad.coordinator.mirror.event_history import EventHistory
+from octad.coordinator.schema.cluster_view import decode_record
+from octad.coordinator.schema.records import StoreKeys
+from octad.coordinator.store.interface import (
+    Compacted,
+    ConfigStore,
+    EventBatch,
+    KeyValue,
+    Listing,
+    Revision,
+    StoreUnavailable,
+)
+from octad.coordinator.store.mirror import BACK_OFF_S_MAX, BACK_OFF_S_MIN, NOTHING_BELOW
+from octad.coordinator.store.watching import watching
+from octad.sharding.limits import WATCH_CHANGES_KEPT_MAX, WATCH_CHANGES_READ_BACK
+
+CATCH_UP_S_MAX = 5.0
+REACH_S_MAX = 2.0
+_REACH_SOON_S = 0.2  # By then an event has come, if there is one.
+_AGING_LATE_S = 0.1  # Ages are told in tenths of a second: by then it is told as old.
+NO_LIFE = "0"  # Of a store that an octad filled before there were lives.
+
+log = logging.getLogger(__name__)
+
+
+class NotAsNew(Exception):
+    """This coordinator could not make sure in time that it knows what happened up to a revision."""
+
+    def __init__(self, revision: Revision) -> None:
+        super().__init__(f"this coordinator has not come to revision {revision} yet")
+
+
+class FutureRevision(Exception):
+    """Nobody can have been told of it by this store."""
+
+    def __init__(self, revision: Revision, newest: Revision) -> None:
+        super().__init__(
+            f"min_revision={revision}: the configuration store has only come to {newest}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Up to where a watcher has seen everything; worth nothing once the feed began again."""
+
+    beginning: int
+    revision: Revision
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a watcher is told, and where it is then."""
+
+    document: EventsDocument
+    position: Position
+
+
+class ClusterFeed:
+    """Use: `start()`, `await current()`, then `next` for each watcher, `await stop()`."""
+
+    def __init__(self, store: ConfigStore, keys: StoreKeys) -> None:
+        self.history = EventHistory(keys.prefix, WATCH_CHANGES_KEPT_MAX)
+        self.resets_told = 0
+        self._store = store
+        self._prefix = keys.prefix
+        self._life_key = keys.life
+        self.life = NO_LIFE
+        self._changed = ChangeSignal()
+        self._beginning = 0
+        self._newest_known = Revision(0)  # Of the store, over all of its keys.
+        self._confirmed = float("-inf")  # By time.monotonic().
+        self._aging: asyncio.TimerHandle | None = None
+        self._proved: dict[str, Revision] = {}  # By kind: it is shown as it was then.
+        self._proving = asyncio.Lock()
+        self._wanted: Listing | None = None  # What the state must show before anybody is served.
+        self._caught_up = asyncio.Event()
+        self._encoded: dict[tuple[str, Position | None, Position, int], bytes] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin; who asks before the feed is current waits for it."""
+        self._task = start_background(self._run(), "the cluster's feed")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            await stop_background(self._task)
+        if self._aging is not None:
+            self._aging.cancel()
+
+    @property
+    def age_s(self) -> float:
+        """How long ago the store last confirmed what the feed shows."""
+        return max(0.0, time.monotonic() - self._confirmed)
+
+    async def current(self) -> None:
+        """Returns once the feed has caught up with its start; raises StoreUnavailable."""
+        try:
+            async with asyncio.timeout(CATCH_UP_S_MAX):
+                await self._caught_up.wait()
+        except TimeoutError as error:
+            raise StoreUnavailable("this coordinator has not caught up with it yet") from error
+
+    async def reach(self, kind: str, revision: Revision) -> None:
+        """Returns once keys of `kind` are shown as they were at `revision`, or later.
+
+        Raises NotAsNew, FutureRevision, StoreUnavailable.
+        """
+        try:
+            async with asyncio.timeout(REACH_S_MAX):
+                while self._shown(kind) < revision:
+                    try:
+                        async with asyncio.timeout(_REACH_SOON_S):
+                            await self._changed.wait()
+                    except TimeoutError:
+                        await self._prove(kind, revision)
+        except TimeoutError as error:
+            raise NotAsNew(revision) from error
+
+    def _shown(self, kind: str) -> Revision:
+        return max(self.history.revision, self._proved.get(kind, Revision(0)))
+
+    async def _prove(self, kind: str, revision: Revision) -> None:
+        """That there is nothing newer than what is shown: no event ever says so.
+
+        It is so where other keys than the cluster's move the store's revision. Who waits for a
+        proof shares it.
+        """
+        async with self._proving:
+            if self._shown(kind) >= revision:
+                return
+            listing = await self._store.range(self._prefix + kind)
+            if listing.revision < revision:
+                raise FutureRevision(revision, listing.revision)
+            if self.history.shows(listing.entries, kind):
+                self._proved[kind] = listing.revision
+
+    async def position_of(self, token: WatchToken | None) -> Position | None:
+        """Where a watcher with this resume token is; None: at no place that is known here.
+
+        Raises StoreUnavailable when only the store could tell.
+        """
+        if token is None or token.life != self.life:
+            return None
+        revision = Revision(token.revision)
+        if revision > max(self.history.revision, self._newest_known):
+            # Another coordinator may be ahead of this one; or the store has lost what it had.
+            listing = await self._store.range(self._prefix + NOTHING_BELOW)
+            self._newest_known = listing.revision
+            if revision > listing.revision:
+                return None
+        return Position(self._beginning, revision)
+
+    async def next(self, name_prefix: str, position: Position | None, wait_s: float) -> Told:
+        """What came after `position`: at once if there is something, else within `wait_s`.
+
+        Nothing, and its age, is told before that where the view grows old meanwhile.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + wait_s
+        was_old = is_old(self.age_s)
+        while True:
+            told = self._told(name_prefix, position)
+            remaining = deadline - loop.time()
+            grew_old = is_old(told.document.age_s) and not was_old
+            if told.document.reset or told.document.events or grew_old or remaining <= 0:
+                self.resets_told += told.document.reset
+                return told
+            try:
+                async with asyncio.timeout(remaining):
+                    await self._changed.wait()
+            except TimeoutError:
+                return self._told(name_prefix, position)
+
+    def sse(self, name_prefix: str, before: Position | None, told: Told) -> bytes:
+        """`told` as a server-sent event; made once for all who are told the same."""
+        key = (name_prefix, before, told.position, int(told.document.age_s))
+        encoded = self._encoded.get(key)
+        if encoded is None:
+            encoded = self._encoded[key] = encode_sse(told.document)
+        return encoded
+
+    def _told(self, name_prefix: str, position: Position | None) -> Told:
+        history = self.history
+        events = None
+        if position is not None and position.beginning == self._beginning:
+            events = history.since(name_prefix, position.revision)
+        if position is None or events is None:
+            at = Position(self._beginning, history.revision)
+            state = tuple(history.state(name_prefix))
+            return Told(self._document(at.revision, True, state), at)
+        at = Position(self._beginning, max(history.revision, position.revision))
+        return Told(self._document(at.revision, False, tuple(events)), at)
+
+    def _document(
+        self, revision: Revision, reset: bool, events: tuple[ClusterEvent, ...]
+    ) -> EventsDocument:
+        token = encode_token(WatchToken(self.life, revision))
+        return EventsDocument(revision, reset, events, round(self.age_s, 1), token)
+
+    async def _run(self) -> None:
+        back_off_s = BACK_OFF_S_MIN
+        begun = False
+        while True:
+            try:
+                if not begun:
+                    await self._begin()
+                    begun = True
+                async with watching(self._store, self._prefix, self.history.revision) as batches:
+                    async for batch in batches:
+                        if self._is_filled_anew(batch):
+                            begun = False
+                            break
+                        self._take(batch)
+                        back_off_s = BACK_OFF_S_MIN
+            except StoreUnavailable as error:
+                log.info("the cluster's feed: %s", error)
+            except Compacted as error:
+                log.warning("the cluster's feed begins again: %s", error)
+                begun = False
+            await asyncio.sleep(back_off_s * random.uniform(0.5, 1.0))
+            back_off_s = min(back_off_s * 2, BACK_OFF_S_MAX)
+
+    async def _begin(self) -> None:
+        """The state as of some time ago, from where the watch plays forward to now."""
+        asked_at = time.monotonic()
+        life = await self._store.get(self._life_key)
+        newest = await self._list(None)
+        born = Revision(1) if life is None else life.mod_revision  # No token is from before that.
+        past = Revision(max(born, newest.revision - WATCH_CHANGES_READ_BACK))
+        try:
+            start = await self._list(await self._oldest_kept(past, newest.revision))
+        except Compacted:  # Meanwhile, again.
+            start = newest
+        self.history.restart(start.revision, start.entries)
+        self._proved.clear()
+        self._beginning += 1
+        self.life = NO_LIFE if life is None else decode_record(life, str)
+        self._newest_known = newest.revision
+        self._wanted = newest
+        self._confirm(asked_at)
+        self._after_change()
+
+    async def _oldest_kept(self, first: Revision, last: Revision) -> Revision:
+        """Of the revisions `first` to `last`, the oldest that the store can still tell of."""
+        kept = last
+        asked = first  # All of them, as a rule.
+        while first < kept:
+            try:
+                await self._store.range(self._prefix + NOTHING_BELOW, asked)
+                kept = asked
+            except Compacted:
+                first = Revision(asked + 1)
+            asked = Revision((first + kept) // 2)
+        return kept
+
+    async def _list(self, revision: Revision | None) -> Listing:
+        """All public keys as of one revision."""
+        entries: list[KeyValue] = []
+        for kind in PUBLIC_KINDS:
+            listing = await self._store.range(self._prefix + kind, revision)
+            revision = listing.revision
+            entries.extend(listing.entries)
+        assert revision is not None
+        return Listing(revision, entries)
+
+    def _is_filled_anew(self, batch: EventBatch) -> bool:
+        """Whether what the batch is about is another store than the feed began with."""
+        return any(
+            event.entry is not None and decode_record(event.entry, str) != self.life
+            for event in batch.events
+            if event.key == self._life_key
+        )
+
+    def _take(self, batch: EventBatch) -> None:
+        changed = self.history.take(batch)
+        self._confirm(time.monotonic())
+        if changed or self._wanted is not None:
+            self._after_change()
+
+    def _confirm(self, at: float) -> None:
+        """The view is as the store was at that time."""
+        self._confirmed = at
+        if self._aging is not None:
+            self._aging.cancel()
+        loop = asyncio.get_running_loop()
+        until_old_s = OLD_S + _AGING_LATE_S - self.age_s
+        self._aging = loop.call_later(until_old_s, self._changed.notify)
+
+    def _after_change(self) -> None:
+        self._encoded.clear()
+        if self._wanted is not None:
+            if self.history.revision < self._wanted.revision and not self.history.shows(
+                self._wanted.entries
+            ):
+                return
+            self._wanted = None
+            self._caught_up.set()
+        self._changed.notify()

@@ -1,0 +1,1 @@
+"""Where shards are to be, and the steps that bring them there."""

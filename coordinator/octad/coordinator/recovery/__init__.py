@@ -1,0 +1,1 @@
+"""Clusters and shards that begin, or that lost what others relied on."""

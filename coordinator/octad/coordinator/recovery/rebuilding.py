@@ -1,0 +1,241 @@
+"""What a lost configuration store should hold: put together from nodes' kept files and a backup.
+
+- **Rows: the highest epoch that anybody knows wins**, shard by shard. A node may have gone on long
+  after a backup was made, and what it acknowledged since is in nobody else's rows. So every node
+  that any row names must be heard, or be given up by name.
+- **No epoch is used twice**: each row goes in with its epoch raised by `EPOCH_STEP`, beyond
+  anything that a node which was not heard can know. Should it return, it is older.
+- **Everything else** (pools, buckets, keys, settings) is taken as a whole from whoever saw the
+  newest of it, so that nothing deleted comes back. Numbers that are given out once go forward, too.
+
+Nothing is read or written here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from octad.client.cluster.kept_fields import with_unknown_fields
+from octad.coordinator.schema.backup_format import Backup
+from octad.coordinator.schema.kept_cluster import KeptCluster
+from octad.coordinator.schema.records import IdentityRecord, PoolRecord, StoreKeys
+from octad.sharding.ids import Epoch, NodeId, PoolId, ShardId, node_name, shard_id, shard_name
+from octad.sharding.map.shard_map import Pool, ShardMap, ShardRow, decode_row
+
+EPOCH_STEP = 1000
+BUCKET_ID_STEP = 1 << 16
+GENERATION_KEY = "generation"
+_SHARDS = "shards/"
+_LAST_NODE = "last-node-id"
+_LAST_BUCKET = "last-bucket-id"
+
+
+class RebuildRefused(Exception):
+    """`what` is missing or contradictory, `fix` what to do."""
+
+    def __init__(self, what: str, fix: str) -> None:
+        super().__init__(f"{what}; {fix}")
+        self.what = what
+        self.fix = fix
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """All keys, without the cluster's prefix, and what to tell the operator."""
+
+    entries: Mapping[str, bytes]
+    shards: int
+    newer_than_backup: int  # Rows that nodes knew better.
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Somebody who knew the store at some time."""
+
+    name: str
+    seen: tuple[int, int]
+    entries: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class _KnownRow:
+    """The newest row of a shard, as it was written and by whom it is known."""
+
+    row: ShardRow
+    value: bytes
+    source: str
+
+
+def rebuild(
+    cluster: str,
+    kept: Sequence[KeptCluster],
+    backup: Backup | None,
+    without: Collection[NodeId] = (),
+    *,
+    trust_backup: bool = False,
+    accept_loss: bool = False,
+) -> Rebuilt:
+    """Put it together; raises RebuildRefused. `trust_backup`: its rows are known to be newest."""
+    sources = [*_sources(cluster, kept), *_backup_source(cluster, backup)]
+    if not sources:
+        raise RebuildRefused("nothing to rebuild from", "name nodes: --from-nodes, --node-data")
+    newest = _newest_rows(sources)
+    rows = {shard: known.row for shard, known in newest.items()}
+    freshest = max(sources, key=lambda source: source.seen)
+    entries = {key: value for key, value in freshest.entries.items() if not key.startswith(_SHARDS)}
+    if not trust_backup:
+        _check_everybody_heard(rows, entries, kept, without)
+    missing = _missing_shards(entries, rows)
+    if missing and not accept_loss:
+        raise RebuildRefused(
+            f"nobody who was asked knows shard {shard_name(missing[0])}"
+            + (f" and {len(missing) - 1} more" if len(missing) > 1 else ""),
+            "name its nodes' directories, too; --accept-loss begins such shards anew, empty",
+        )
+    _go_forward(entries, kept, sources)
+    for shard, known in newest.items():
+        raised = msgspec.structs.replace(known.row, epoch=Epoch(known.row.epoch + EPOCH_STEP))
+        entries[_row_key(shard)] = with_unknown_fields(known.value, raised)
+    notes = [f"buckets, keys and settings are those that {freshest.name} saw last"]
+    if missing:
+        notes.append(f"{len(missing)} shards begin anew, empty")
+    return Rebuilt(entries, len(rows), _newer_rows(rows, backup), tuple(notes))
+
+
+def _sources(cluster: str, kept: Iterable[KeptCluster]) -> Iterable[_Source]:
+    heard: dict[NodeId, str] = {}
+    for each in kept:
+        name = node_name(each.header.node)
+        if each.header.cluster != cluster:
+            raise RebuildRefused(
+                f"{name}'s directory is of cluster {each.header.cluster}, not {cluster}",
+                "name directories of one cluster, and give its join token",
+            )
+        if heard.setdefault(each.header.node, each.header.incarnation) != each.header.incarnation:
+            raise RebuildRefused(f"{name} is named twice, with different disks", "name the newer")
+        values = {k: entry.value for k, entry in each.entries.items() if entry.value is not None}
+        yield _Source(name, each.seen, values)
+
+
+def _backup_source(cluster: str, backup: Backup | None) -> Iterable[_Source]:
+    if backup is None:
+        return
+    if backup.header.cluster != cluster:
+        raise RebuildRefused(
+            f"the backup is of cluster {backup.header.cluster}, the join token of {cluster}",
+            "give the join token that belongs to the backup",
+        )
+    seen = (backup.header.generation, backup.header.revision)
+    yield _Source("the backup", seen, backup.entries)
+
+
+def _newest_rows(sources: Sequence[_Source]) -> dict[ShardId, _KnownRow]:
+    newest: dict[ShardId, _KnownRow] = {}
+    for source in sources:
+        for key, value in source.entries.items():
+            if not key.startswith(_SHARDS):
+                continue
+            shard, row = _shard_of(key), decode_row(value)
+            known = newest.get(shard)
+            if known is None or row.epoch > known.row.epoch:
+                newest[shard] = _KnownRow(row, value, source.name)
+            elif row.epoch == known.row.epoch and row != known.row:
+                raise RebuildRefused(
+                    f"{known.source} and {source.name} know different rows of shard"
+                    f" {shard_name(shard)} at epoch {row.epoch}",
+                    "leave out the one whose data is older; its name goes to --without",
+                )
+    return dict(sorted(newest.items()))
+
+
+def _check_everybody_heard(
+    rows: Mapping[ShardId, ShardRow],
+    entries: Mapping[str, bytes],
+    kept: Sequence[KeptCluster],
+    without: Collection[NodeId],
+) -> None:
+    """Who was not heard may know a newer row, and have acknowledged writes under it."""
+    named = {member.node for row in rows.values() for member in row.members}
+    named |= {former.node for row in rows.values() for former in row.last_full}
+    for key, value in entries.items():
+        if key.startswith("identities/") and not _is_removed(key, entries):
+            named.add(msgspec.json.decode(value, type=IdentityRecord).id)
+    unheard = sorted(named - {each.header.node for each in kept} - set(without))
+    if unheard:
+        names = " ".join(node_name(node) for node in unheard)
+        raise RebuildRefused(
+            f"{names} {'was' if len(unheard) == 1 else 'were'} not heard, and may know newer rows",
+            f"name them with --from-nodes or --node-data, or give them up: --without {names}"
+            " (what only they acknowledged is lost then)",
+        )
+
+
+def _is_removed(identity_key: str, entries: Mapping[str, bytes]) -> bool:
+    settings = entries.get(identity_key.replace("identities/", "settings/"))
+    return settings is not None and bool(msgspec.json.decode(settings).get("removed"))
+
+
+def _missing_shards(
+    entries: Mapping[str, bytes], rows: Mapping[ShardId, ShardRow]
+) -> list[ShardId]:
+    pools = [
+        msgspec.json.decode(value, type=PoolRecord)
+        for key, value in sorted(entries.items())
+        if key.startswith("pools/")
+    ]
+    if not pools:
+        raise RebuildRefused(
+            "nobody who was asked knows the pools", "name a directory of a node that served"
+        )
+    shard_map = ShardMap({p.id: Pool(p.id, p.replicas, p.depth) for p in pools}, rows)
+    return [shard for pool in pools for shard in shard_map.shards_of(pool.id) if shard not in rows]
+
+
+def _go_forward(
+    entries: dict[str, bytes], kept: Sequence[KeptCluster], sources: Sequence[_Source]
+) -> None:
+    """Numbers that must never be given out twice, and disks that joined after the newest view."""
+    for each in kept:
+        header = each.header
+        key = f"identities/{header.node}"
+        if key not in entries:
+            entries[key] = msgspec.json.encode(IdentityRecord(header.node, header.incarnation))
+    nodes = [int(key.removeprefix("identities/")) for key in entries if "identities/" in key]
+    entries[_LAST_NODE] = msgspec.json.encode(max([*_numbers(sources, _LAST_NODE), *nodes, 0]))
+    buckets = max([*_numbers(sources, _LAST_BUCKET), 0])
+    entries[_LAST_BUCKET] = msgspec.json.encode(buckets + BUCKET_ID_STEP)
+    generation = max(source.seen[0] for source in sources)
+    entries[GENERATION_KEY] = msgspec.json.encode(generation + 1)
+
+
+def _numbers(sources: Iterable[_Source], key: str) -> list[int]:
+    return [
+        msgspec.json.decode(source.entries[key], type=int)
+        for source in sources
+        if key in source.entries
+    ]
+
+
+def _newer_rows(rows: Mapping[ShardId, ShardRow], backup: Backup | None) -> int:
+    if backup is None:
+        return 0
+    old = {_shard_of(k): decode_row(v) for k, v in backup.entries.items() if k.startswith(_SHARDS)}
+    return sum(1 for shard, row in rows.items() if shard not in old or row.epoch > old[shard].epoch)
+
+
+def _shard_of(key: str) -> ShardId:
+    pool, number = key.removeprefix(_SHARDS).split("/")
+    return shard_id(PoolId(int(pool)), int(number))
+
+
+def _row_key(shard: ShardId) -> str:
+    return f"{_SHARDS}{shard_name(shard)}"
+
+
+def store_key(keys: StoreKeys, key: str) -> str:
+    """The key in the store."""
+    return f"{keys.prefix}{key}"

@@ -1,0 +1,1 @@
+"""The coordinator itself: its parts, its tasks and its figures."""

@@ -1,0 +1,401 @@
+"""The coordinator: lets nodes join, makes the first shard map, tells how the cluster is.
+
+Any number of them run on one configuration store and all answer; one leads, and only that one
+creates shard rows. It holds nothing that the store does not, so it may be killed at any time. Rows
+that stand are never its business: they change by their own members' hand, but for those that an
+operator recovers by force (`shard_recovery.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from octad.client.cluster.doctor_document import Finding
+from octad.client.cluster.join_token import JoinToken
+from octad.client.cluster.status_document import (
+    ClusterStatus,
+    CoordinatorStatus,
+    ShardStatus,
+    StoreStatus,
+)
+from octad.client.runtime.background_task import start_background, stop_background
+from octad.client.runtime.change_signal import ChangeSignal
+from octad.coordinator.diagnosis.diagnosis import Known, findings
+from octad.coordinator.diagnosis.store_versions import StoreVersions
+from octad.coordinator.membership.admission import ADDRESS_IN_USE, Admission, JoinRefused, admit
+from octad.coordinator.membership.joining_reach import check_reach, is_there
+from octad.coordinator.membership.relisting import Relisting
+from octad.coordinator.membership.service_registry import ServiceRegistry
+from octad.coordinator.mirror.cluster_feed import (
+    REACH_S_MAX,
+    ClusterFeed,
+    FutureRevision,
+    NotAsNew,
+)
+from octad.coordinator.mirror.cluster_mirror import ClusterMirror
+from octad.coordinator.mirror.leadership import Leadership
+from octad.coordinator.placement.first_map import first_map, nodes_missing
+from octad.coordinator.placement.placement import Placement
+from octad.coordinator.recovery.shard_recovery import ShardRecovery
+from octad.coordinator.schema.cluster_view import BadRecord, ClusterView, decode_record
+from octad.coordinator.schema.join_messages import JoinRequest
+from octad.coordinator.schema.records import IdentityRecord, LeaderRecord, NodeRecord, StoreKeys
+from octad.coordinator.server.coordinator_gauges import coordinator_gauges
+from octad.coordinator.server.metrics import CoordinatorMetrics
+from octad.coordinator.status.cluster_health import may_not_go_down, not_serving
+from octad.coordinator.status.cluster_status import (
+    NO_FAILURES,
+    NodeFailure,
+    cluster_status,
+    shard_statuses,
+    shown_endpoint,
+)
+from octad.coordinator.status.copy_reports import CopyReports
+from octad.coordinator.store.interface import (
+    ConfigStore,
+    Delete,
+    KeyValue,
+    ModRevisionIs,
+    Put,
+    Revision,
+    StoreUnavailable,
+)
+from octad.coordinator.store.mirror import Mirror
+from octad.coordinator.store.open_store import StoreAddress
+from octad.sharding.assignment.assignment import ImpossibleAssignment
+from octad.sharding.ids import NodeId
+
+# What S3 clients sign for unless told otherwise.
+REGION = "us-east-1"
+_JOIN_ATTEMPTS = 10
+_RETRY_S = 0.5
+# A mirror that could not be confirmed for longer shows the past.
+STALE_S = 10.0
+# Nodes are started one after the other: the first map waits until this long nobody new has come.
+SETTLE_S = 3.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class CoordinatorConfig:
+    """`store_address` is what nodes are told; `nodes_expected` how many the first map waits for.
+
+    With 0 nodes expected it waits until there are enough and none has come for `settle_s`.
+    """
+
+    token: JoinToken
+    store_address: StoreAddress
+    store_kind: str  # For people: "embedded" or "etcd".
+    address: str  # host:port of this coordinator's HTTP.
+    version: str
+    nodes_expected: int = 0
+    settle_s: float = SETTLE_S
+    checks_reach: bool = False  # Turn away new nodes at addresses that nobody answers at.
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What a node that was let in is told."""
+
+    node: NodeId
+    region: str
+    store: StoreAddress
+
+
+class Coordinator:
+    """One of a cluster's coordinators. The store stays the caller's, who closes it afterwards.
+
+    `failures` are those of nodes that the caller starts, as they are whenever they are asked for.
+    """
+
+    def __init__(
+        self,
+        store: ConfigStore,
+        config: CoordinatorConfig,
+        failures: Mapping[NodeId, NodeFailure] = NO_FAILURES,
+    ) -> None:
+        self.config = config
+        self._failures = failures
+        self._store = store
+        self._keys = StoreKeys(config.token.cluster)
+        self.changed = ChangeSignal()  # Of anything that `status` or the map shows.
+        self.feed = ClusterFeed(store, self._keys)
+        self.registry = ServiceRegistry(store, self._keys, config.token)
+        self._relisting = Relisting(
+            store, self._keys, self.registry, lambda: self.feed.history.entries
+        )
+        self.metrics = CoordinatorMetrics(lambda: coordinator_gauges(self))
+        self._wake = asyncio.Event()
+        self._mirror = ClusterMirror(store, self._keys, self._on_change)
+        self._leader = Mirror(store, self._keys.leader)
+        self._leadership = Leadership(
+            store, self._keys.leader, config.address, config.version, self._on_change
+        )
+        self.placement = Placement(store, self._keys, self._mirror, self._leadership)
+        self.reports = CopyReports(store, self._keys, self.placement.view)
+        self.recovery = ShardRecovery(store, self._keys, self._mirror)
+        self._store_versions = StoreVersions(store)
+        self._problem: str | None = None  # Why the leader cannot do its duty, for people.
+        self._duties: asyncio.Task[None] | None = None
+        self._nodes_seen: frozenset[NodeId] = frozenset()
+        self._nodes_came_at = 0.0
+
+    async def start(self) -> None:
+        """Returns once the store has been read and the campaign to lead has begun."""
+        self.feed.start()
+        await asyncio.gather(self._mirror.start(), self._leader.start(), self.placement.start())
+        await self.reports.start()
+        await self._relisting.start()
+        self._leadership.start()
+        self._store_versions.start()
+        self._duties = start_background(self._do_duties(), "the leader's duties")
+
+    @property
+    def has_started(self) -> bool:
+        """Whether there is anything to show."""
+        return self._duties is not None
+
+    async def stop(self) -> None:
+        """Let go of the lead, so that another takes over at once."""
+        if self._duties is not None:
+            await stop_background(self._duties)
+        await self._store_versions.stop()
+        await self.placement.stop()
+        await self.reports.stop()
+        await self._relisting.stop()
+        await self._leadership.stop()
+        await self.feed.stop()
+        await self._mirror.stop()
+        await self._leader.stop()
+
+    async def join(self, request: JoinRequest) -> Joined:
+        """Let a node in; raises JoinRefused, StoreUnavailable, BadRecord."""
+        for _ in range(_JOIN_ATTEMPTS):
+            # In this order: whoever was given an id before `last` was read is in the view.
+            last = await self._store.get(self._keys.last_node_id)
+            await self._mirror.refresh()
+            last_node = NodeId(decode_record(last, int) if last else 0)
+            try:
+                cluster = self.config.token.cluster
+                admission = admit(cluster, request, self._mirror.view(), last_node)
+            except JoinRefused as refused:
+                if refused.code != ADDRESS_IN_USE or not await self._withdraw_previous(request):
+                    raise
+                continue
+            self.placement.check_join(admission.node)
+            if self.config.checks_reach and admission.is_new:
+                await check_reach(request, self.config.address)
+            if not admission.is_new or await self._record(admission, request, last, last_node):
+                log.info("node n%d joined from %s", admission.node, request.rpc_address)
+                return Joined(admission.node, REGION, self.config.store_address)
+        raise StoreUnavailable("too many nodes join at the same time")
+
+    async def _withdraw_previous(self, request: JoinRequest) -> bool:
+        """Whoever was at the RPC address before is gone: its lease need not end by itself."""
+        nodes = self._mirror.view().nodes.values()
+        before = [record for record in nodes if record.rpc_address == request.rpc_address]
+        if not before or not await is_there(request):
+            return False
+        for record in before:
+            entry = await self._store.get(self._keys.node(record.id))
+            if entry is not None and decode_record(entry, NodeRecord) == record:
+                unchanged = ModRevisionIs(entry.key, entry.mod_revision)
+                await self._store.transact([unchanged], [Delete(entry.key)])
+                log.info("node n%d is gone: a new one is at %s", record.id, record.rpc_address)
+        return True
+
+    async def _record(
+        self, admission: Admission, request: JoinRequest, last: KeyValue | None, last_node: NodeId
+    ) -> bool:
+        """Hand out a new id, unless somebody else was given one meanwhile."""
+        identity = IdentityRecord(admission.node, request.incarnation)
+        key = self._keys.identity(admission.node)
+        outcome = await self._store.transact(
+            [
+                ModRevisionIs(self._keys.last_node_id, last.mod_revision if last else Revision(0)),
+                ModRevisionIs(key, Revision(0)),
+            ],
+            [
+                Put(key, msgspec.json.encode(identity)),
+                Put(self._keys.last_node_id, msgspec.json.encode(max(last_node, admission.node))),
+            ],
+        )
+        return outcome.succeeded
+
+    async def reach(self, revision: Revision) -> None:
+        """Returns once status, shards, map and placement show `revision` or a later one.
+
+        Raises NotAsNew, FutureRevision, StoreUnavailable. The feed has a `reach` of its own.
+        """
+        try:
+            async with asyncio.timeout(REACH_S_MAX):
+                reached = await asyncio.gather(
+                    self._mirror.reach(revision), self.placement.reach(revision)
+                )
+        except TimeoutError as error:
+            raise NotAsNew(revision) from error
+        if min(reached) < revision:
+            raise FutureRevision(revision, min(reached))
+
+    def status(self) -> ClusterStatus:
+        """How the cluster is; raises BadRecord."""
+        placement = self.placement.view()
+        view = placement.cluster
+        copies = self.reports.copies()
+        leader = self._leader.entries.get(self._keys.leader)
+        endpoints = tuple(shown_endpoint(url) for url in self.config.store_address.endpoints)
+        return cluster_status(
+            self.config.token.cluster,
+            view,
+            self._mirror.departures(),
+            StoreStatus(
+                self.config.store_kind, endpoints, view.revision, round(min(self.age_s, 1e9), 1)
+            ),
+            CoordinatorStatus(
+                self.config.address,
+                self.config.version,
+                self.is_leading,
+                decode_record(leader, LeaderRecord).address if leader else None,
+            ),
+            nodes_expected=self.config.nodes_expected,
+            removed=[n for n in placement.settings if placement.settings_of(n).removed],
+            problems=(*((self._problem,) if self._problem else ()), *self._staleness()),
+            copies=copies,
+            whole_in_s=self.reports.whole_in_s(copies),
+            failures=self._failures,
+        )
+
+    def shards(self) -> list[ShardStatus]:
+        """Every shard's state; raises BadRecord."""
+        return shard_statuses(self._mirror.view(), self.reports.copies())
+
+    def findings(self) -> list[Finding]:
+        """What is wrong and what to do; raises BadRecord. A leader knows most."""
+        copies = self.reports.copies()
+        problems = self.placement.problems
+        return findings(
+            Known(
+                self.placement.view(),
+                self._mirror.departures(),
+                copies,
+                self.reports.whole_in_s(copies),
+                self._leader.entries.get(self._keys.leader) is not None,
+                min(self.age_s, 1e9),
+                self._store_versions.by_endpoint,
+                (*((self._problem,) if self._problem else ()), *problems),
+                self._failures,
+            )
+        )
+
+    def map_tag(self) -> str:
+        return self._mirror.map_tag
+
+    def map_document(self) -> bytes:
+        """In JSON, with its age."""
+        document = self._mirror.map_document()
+        return b'%s,"age_s":%.1f}' % (document[:-1], min(self.age_s, 1e9))
+
+    def map_binary(self) -> bytes:
+        """In the compact form; raises BadRecord."""
+        return self._mirror.map_binary()
+
+    @property
+    def age_s(self) -> float:
+        """How long ago the store last confirmed what is shown."""
+        return max(0.0, time.monotonic() - self._mirror.confirmed_at)
+
+    @property
+    def is_leading(self) -> bool:
+        return self._leadership.token is not None
+
+    @property
+    def elections_won(self) -> int:
+        return self._leadership.elections_won
+
+    def not_serving(self) -> list[str]:
+        """Why not all data can be read and written; raises BadRecord."""
+        return self._staleness() or not_serving(self._mirror.view())
+
+    def may_not_go_down(self, node: NodeId | None) -> list[str]:
+        """Why `node` (None: any one of them) may not be stopped now; raises BadRecord."""
+        view = self._mirror.view()
+        nodes = sorted(view.nodes) if node is None else [node]
+        reasons = [reason for each in nodes for reason in may_not_go_down(view, each)]
+        return self._staleness() or not_serving(view)[:1] or reasons
+
+    def not_ready(self) -> str | None:
+        """Why this coordinator should not be asked now; None when it should."""
+        return next(iter(self._staleness()), None)
+
+    def _staleness(self) -> list[str]:
+        age_s = self.age_s
+        if age_s <= STALE_S:
+            return []
+        return [f"the configuration store has not answered for {age_s:.0f} s"]
+
+    def _on_change(self) -> None:
+        self._wake.set()
+        self.placement.wake()
+        self.changed.notify()
+
+    async def _do_duties(self) -> None:
+        """What only the leader does, again after every change."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            token = self._leadership.token
+            try:
+                self._problem = await self._create_maps(token) if token else None
+            except (StoreUnavailable, BadRecord) as error:
+                log.warning("the leader's duties wait: %s", error)
+                self._problem = str(error)
+                await asyncio.sleep(_RETRY_S)
+                self._wake.set()
+
+    async def _create_maps(self, leadership: ModRevisionIs) -> str | None:
+        """Create the shard rows that are missing; the reason if that is impossible."""
+        view = self._mirror.view()
+        nodes = self.placement.nodes_for_map()
+        for pool in view.pools.values():
+            if nodes_missing(pool, nodes, self.config.nodes_expected):
+                continue
+            if not self._have_settled(view):
+                continue
+            try:
+                transactions = first_map(self._keys, pool, nodes, view.rows.keys(), leadership)
+            except ImpossibleAssignment as error:
+                return f"pool {pool.id} gets no shard map: {error}"
+            for transaction in transactions:
+                outcome = await self._store.transact(transaction.compares, transaction.operations)
+                if not outcome.succeeded:
+                    await self._look_again()
+                    return None
+            if transactions:
+                log.info("pool %d: its first shard map stands on %d nodes", pool.id, len(nodes))
+        return None
+
+    def _have_settled(self, view: ClusterView) -> bool:
+        """Whether all expected nodes are here, or none has come for a while."""
+        if self.config.nodes_expected or view.rows:
+            return True
+        loop = asyncio.get_running_loop()
+        if view.nodes.keys() - self._nodes_seen:
+            self._nodes_came_at = loop.time()
+        self._nodes_seen = frozenset(view.nodes)
+        remaining_s = self._nodes_came_at + self.config.settle_s - loop.time()
+        if remaining_s > 0:
+            loop.call_later(remaining_s, self._wake.set)
+        return remaining_s <= 0
+
+    async def _look_again(self) -> None:
+        """A write was refused: either another one leads, or rows stood that were not seen yet."""
+        if await self._leadership.confirm():
+            await self._mirror.refresh()
+            self._wake.set()

@@ -1,1 +1,0 @@
-"""Does I/O: the coordinator's HTTP service and its commands."""

@@ -1,0 +1,74 @@
+"""What nodes report of their copies, kept in memory, and how fast what is missing comes back."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from octad.coordinator.placement.placement_view import PlacementView
+from octad.coordinator.placement.remaining_time import RemainingTime
+from octad.coordinator.schema.cluster_view import BadRecord, decode_record
+from octad.coordinator.schema.node_report import NodeReport
+from octad.coordinator.schema.records import StoreKeys
+from octad.coordinator.status.known_copies import KnownCopies, known_copies
+from octad.coordinator.store.interface import ConfigStore, KeyValue
+from octad.coordinator.store.mirror import Mirror
+from octad.sharding.ids import NodeId
+
+SAMPLE_S_MIN = 2.0
+
+log = logging.getLogger(__name__)
+
+
+class CopyReports:
+    """Use: `await start()`, then `copies()` at any time, `await stop()`."""
+
+    def __init__(
+        self, store: ConfigStore, keys: StoreKeys, view: Callable[[], PlacementView]
+    ) -> None:
+        self._mirror = Mirror(store, keys.reports)
+        self._view = view
+        self._reports: dict[NodeId, NodeReport] | None = None
+        self._remaining = RemainingTime()
+        self._in_bytes = True
+        self._sampled_at = 0.0
+
+    async def start(self) -> None:
+        """Returns once everything has been listed."""
+        await self._mirror.start()
+        self._mirror.subscribe(self._on_change)
+
+    async def stop(self) -> None:
+        await self._mirror.stop()
+
+    def copies(self) -> KnownCopies:
+        """What is known now; raises BadRecord."""
+        if self._reports is None:
+            decoded = [decode_record(e, NodeReport) for e in self._mirror.entries.values()]
+            self._reports = {report.node: report for report in decoded}
+        view = self._view()
+        return known_copies(view.cluster, self._reports, view.shard_bytes())
+
+    def whole_in_s(self, copies: KnownCopies) -> float | None:
+        """When nothing is missing any more at the pace of the last minute; None: cannot be told."""
+        if not copies.missing and not copies.copying:
+            self._remaining = RemainingTime()
+            return 0.0
+        in_bytes = bool(copies.bytes_left)
+        if in_bytes != self._in_bytes:
+            self._remaining, self._in_bytes = RemainingTime(), in_bytes
+        left = copies.bytes_left if copies.bytes_left else max(copies.missing, len(copies.copying))
+        return self._remaining.seconds(float(left), time.monotonic())
+
+    def _on_change(self, _key: str, _entry: KeyValue | None) -> None:
+        """Also a sample for the pace, whether anybody asks or not."""
+        self._reports = None
+        now = time.monotonic()
+        if now - self._sampled_at < SAMPLE_S_MIN:
+            return
+        self._sampled_at = now
+        try:
+            self.whole_in_s(self.copies())
+        except BadRecord as error:
+            log.warning("what nodes report of copies: %s", error)

@@ -1,0 +1,1 @@
+"""Which nodes should hold which shard, with as few moves as possible."""

@@ -1,0 +1,1 @@
+"""The shard map: which nodes hold which shard, and which shard a name is in."""

@@ -1,0 +1,1 @@
+"""The verbs of `octad` that run or inspect one node."""

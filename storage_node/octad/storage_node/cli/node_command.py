@@ -1,0 +1,194 @@
+"""`octad node`: one storage node; with a verb, which nodes hold data (`node_verbs.py`).
+
+Exit codes: 0 stopped by SIGTERM or SIGINT, 1 could not start or its disk failed, 2 not understood.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from octad.client.runtime.address import DEFAULT_COORDINATOR_PORT
+from octad.client.runtime.command import CommandError
+from octad.client.runtime.private_files import keep_files_private
+from octad.coordinator.cli.node_verbs import add_node_verbs, run_node_verb
+from octad.sharding.limits import BODY_BUDGET_BYTES, BODY_BUDGET_BYTES_MIN, MIB
+
+HELP = "run a storage node: one process, one disk; or ls, add, drain, remove nodes"
+
+DEFAULT_LISTEN = "127.0.0.1:9000"
+RPC_PORT_ABOVE_S3 = 1000
+ADMIN_PORT_ABOVE_S3 = 2000
+SUPERVISOR_VARIABLE = "OCTAD_SUPERVISOR_PID"  # The node stops when this process is gone.
+ON_DISK_VARIABLE = "OCTAD_NODES_ON_DISK"  # How many nodes share the disk, this one included.
+REPORT_VARIABLE = "OCTAD_REPORT_FD"  # The node writes the words below to this descriptor:
+ID_WORD = b"node "  # which id it has (b"node 4\n"), before anybody else learns of its process,
+READY_WORD = b"ready\n"  # it serves,
+DRAINED_WORD = b"drained\n"  # it has finished its clients' requests, as the signal below asks,
+FAILED_WORD = b"failed "  # what is wrong and what mends it, as JSON: b'failed ["…","…"]\n'.
+DRAIN_SIGNAL = signal.SIGUSR1
+_DOMAIN: Final = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*", re.ASCII)
+HOT, AIOHTTP = FRONT_DOORS = ("hot", "aiohttp")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data", metavar="DIR", type=Path, help="where its data lies: one disk (required)"
+    )
+    parser.add_argument(
+        "--listen",
+        metavar="HOST:PORT",
+        default=DEFAULT_LISTEN,
+        help="where it answers S3 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--rpc-port",
+        metavar="PORT",
+        type=int,
+        help=f"for the other nodes, on the same host (default: the S3 port + {RPC_PORT_ABOVE_S3})",
+    )
+    parser.add_argument(
+        "--admin-listen",
+        metavar="HOST:PORT",
+        help="where it answers /metrics, /healthz and /readyz "
+        f"(default: 127.0.0.1, the S3 port + {ADMIN_PORT_ABOVE_S3})",
+    )
+    parser.add_argument(
+        "--front-door",
+        choices=FRONT_DOORS,
+        default=os.environ.get("OCTAD_FRONT_DOOR", HOT),
+        help="who reads S3 requests: the node itself, with aiohttp for unusual ones, or "
+        "aiohttp alone (OCTAD_FRONT_DOOR; default: hot)",
+    )
+    add_domain_argument(parser, "")
+    parser.add_argument(
+        "--no-s3-sigv2",
+        action="store_true",
+        help="refuse presigned URLs of signature version 2, which boto3 and awscli 1 make",
+    )
+    parser.add_argument(
+        "--body-budget",
+        metavar="MIB",
+        type=int,
+        default=os.environ.get("OCTAD_BODY_BUDGET", BODY_BUDGET_BYTES // MIB),
+        help="memory for the bodies that clients send, in MiB: who sends more at a time waits "
+        f"(OCTAD_BODY_BUDGET; default: {BODY_BUDGET_BYTES // MIB})",
+    )
+    parser.add_argument(
+        "--advertise",
+        metavar="HOST",
+        help="the name or address others reach it by (default: that of --listen)",
+    )
+    parser.add_argument(
+        "--coordinator",
+        metavar="URL[,URL...]",
+        default=f"http://127.0.0.1:{DEFAULT_COORDINATOR_PORT}",
+        help="the cluster's coordinators (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--join-token",
+        metavar="TOKEN",
+        default=os.environ.get("OCTAD_JOIN_TOKEN"),
+        help="as the first coordinator printed it (OCTAD_JOIN_TOKEN)",
+    )
+    parser.add_argument(
+        "--id",
+        metavar="N",
+        type=int,
+        help="the id a new node asks for (default: the next free one)",
+    )
+    parser.add_argument(
+        "--zone", default="", help="what fails together with it: a machine, rack or site"
+    )
+    parser.add_argument(
+        "--weight", type=float, default=1.0, help="its share of the data (default: 1)"
+    )
+    parser.add_argument(
+        "--tls-cert",
+        metavar="FILE",
+        type=Path,
+        help="TLS between nodes, with all three or none: this node's certificate (PEM)",
+    )
+    parser.add_argument("--tls-key", metavar="FILE", type=Path, help="its key, without a password")
+    parser.add_argument(
+        "--tls-ca", metavar="FILE", type=Path, help="who signed the certificates of all nodes"
+    )
+    add_node_verbs(parser)
+
+
+def add_domain_argument(parser: argparse.ArgumentParser, default: str) -> None:
+    """`--s3-domain`; `default` is what the help says of it."""
+    parser.add_argument(
+        "--s3-domain",
+        metavar="DOMAIN",
+        action="append",
+        default=[],
+        help="a bucket may be addressed as the host BUCKET.DOMAIN, and by path as ever; may be "
+        f"given several times{default}",
+    )
+
+
+def s3_domains(given: Sequence[str]) -> tuple[str, ...]:
+    """What `--s3-domain` means; raises CommandError for what is no name of a host."""
+    domains = tuple(domain.lower().removeprefix("*.") for domain in given)
+    for domain in domains:
+        if _DOMAIN.fullmatch(domain) is None:
+            raise CommandError(
+                f"{domain!r} is no domain", "give --s3-domain a name without scheme and port", 2
+            )
+    return domains
+
+
+def body_budget_bytes(mib: int) -> int:
+    """What `--body-budget` means; raises CommandError where that is too little."""
+    if mib * MIB < BODY_BUDGET_BYTES_MIN:
+        raise CommandError(
+            f"a node cannot take bodies in with {mib} MiB of memory for all of them",
+            f"give --body-budget at least {BODY_BUDGET_BYTES_MIN // MIB}",
+            2,
+        )
+    return mib * MIB
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.verb is not None:
+        return run_node_verb(arguments)
+    if arguments.data is None:
+        raise CommandError(
+            "octad node: the following arguments are required: --data",
+            "see: octad node --help",
+            2,
+        )
+    from octad.storage_node.node.node_process import NodeOptions, run_node
+
+    keep_files_private()
+    supervisor, report = os.environ.get(SUPERVISOR_VARIABLE), os.environ.get(REPORT_VARIABLE)
+    return run_node(
+        NodeOptions(
+            data=arguments.data,
+            listen=arguments.listen,
+            rpc_port=arguments.rpc_port,
+            admin_listen=arguments.admin_listen,
+            front_door=arguments.front_door,
+            body_budget_mib=arguments.body_budget,
+            sigv2_urls=not arguments.no_s3_sigv2,
+            domains=s3_domains(arguments.s3_domain),
+            advertise=arguments.advertise,
+            coordinator=arguments.coordinator,
+            join_token=arguments.join_token,
+            zone=arguments.zone,
+            weight=arguments.weight,
+            tls_cert=arguments.tls_cert,
+            tls_key=arguments.tls_key,
+            tls_ca=arguments.tls_ca,
+            wanted_id=arguments.id,
+            nodes_on_disk=int(os.environ.get(ON_DISK_VARIABLE, "1")),
+            supervisor_pid=int(supervisor) if supervisor else None,
+            report_descriptor=int(report) if report else None,
+        )
+    )

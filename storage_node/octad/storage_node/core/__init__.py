@@ -1,1 +1,0 @@
-"""Decides, does no I/O: replication, record and index formats, listing."""

@@ -1,1 +1,0 @@
-"""The replication core: leases, takeover, removal, recruits, learners."""

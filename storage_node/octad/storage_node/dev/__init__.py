@@ -1,0 +1,1 @@
+"""`octad dev`: a whole cluster on one machine, supervised."""

@@ -1,0 +1,1 @@
+"""Copying a shard's history to a node that lacks it."""

@@ -1,0 +1,83 @@
+"""What a node that lacks a shard's history asks of one that has it: rows first, then records.
+
+A page of rows says what the source has, so that only records which the asker lacks are transferred.
+A range of the shard is named by two keys of table `h` (`index/index_format.py`), which are also the
+cursor: a page covers [begin, its end) wholly.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from octad.sharding.ids import Epoch, Seq, ShardId
+from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.rpc.messages import Message, message
+
+# Codes of refusals.
+NO_HISTORY = "no-history"  # The shard is not here, or not recent enough to copy from.
+DAMAGED = "damaged"  # A record that was asked for cannot be read here.
+
+
+@message
+class ReadHistory(Message, frozen=True, array_like=True, tag=64):
+    """Rows of `shard` in [begin, end), as of `start` or later."""
+
+    shard: ShardId
+    start: Seq
+    begin: bytes
+    end: bytes
+    rows_max: int
+
+
+class HistoryRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A row of the source: by which entry it was made, and how large its record is."""
+
+    order_key: bytes  # Of table `h`.
+    epoch: Epoch
+    seq: Seq
+    size: int
+
+
+@message
+class HistoryRead(Message, frozen=True, array_like=True, tag=65):
+    """Every row of [begin asked for, end), each as it was at `as_of` or at some later point.
+
+    `newest`: no row is of a later point. The request ids come with the range's last page.
+    """
+
+    as_of: Seq
+    newest: Seq
+    end: bytes
+    rows: list[HistoryRow]
+    request_ids: list[tuple[bytes, Seq]]
+
+
+@message
+class ReadRecords(Message, frozen=True, array_like=True, tag=66):
+    """The records of rows, each (row's key, epoch, seq)."""
+
+    shard: ShardId
+    start: Seq
+    rows: list[tuple[bytes, Epoch, Seq]]
+
+
+class ReadRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A record without its data."""
+
+    number: int  # Among the rows asked for.
+    kind: RecordKind
+    request_id: bytes
+    metadata: bytes
+    data_bytes: int
+
+
+@message
+class RecordsRead(Message, frozen=True, array_like=True, tag=67):
+    """Of the first `looked_at` rows asked for: those that still are so. Their data is the body.
+
+    Rows that are not are of a later entry by now, but of none behind `newest`.
+    """
+
+    looked_at: int
+    newest: Seq
+    records: list[ReadRecord]

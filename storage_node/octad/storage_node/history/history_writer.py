@@ -1,0 +1,257 @@
+"""Puts what was copied from another node into this node's journal and index.
+
+    record appended as a COPY ─ durable ─ row, where it is still newer ─ … ─ HISTORY_COPIED durable,
+    what is gone over there appended as HISTORY_DELETED ─ durable ─ rows away     ─ index flushed
+
+All of it may be done again from the beginning after a crash: what is here by then is not copied
+twice. It does not know where pages and records come from. Rules: `docs/reference/history-copy.md`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from octad.sharding.ids import BucketId, Epoch, PoolId, Seq, ShardId, pool_of
+from octad.sharding.limits import HISTORY_FLUSH_S, HISTORY_STEP_ROWS
+from octad.storage_node.history.history_messages import HistoryRead, HistoryRow, ReadRecord
+from octad.storage_node.index.copy_format import FROM_ANOTHER_NODE, Copied, encode_copied, row_key
+from octad.storage_node.index.counted_index import CountedIndex
+from octad.storage_node.index.history_format import (
+    HistoryCopied,
+    HistoryDeleted,
+    InstalledCopy,
+    bucket_of,
+    copied_to_key,
+    decode_copied_to,
+    decode_installed_copy,
+    decode_mark,
+    encode,
+    encode_copied_to,
+    installed_copy_key,
+    marks_range,
+)
+from octad.storage_node.index.index import Index
+from octad.storage_node.index.index_behind_copy import is_newer, row_seq, take_away
+from octad.storage_node.index.index_format import (
+    ROW_TABLES,
+    SHARD_STATES,
+    decode_located,
+    decode_shard_order_key,
+    decode_shard_state,
+    decode_shard_state_key,
+)
+from octad.storage_node.index.operations import IndexChanges, decode_operation
+from octad.storage_node.journal.journal import Appended, Journal
+from octad.storage_node.journal.record_format import (
+    REQUEST_ID_BYTES,
+    Position,
+    RecordKind,
+    SegmentId,
+    segment_of,
+)
+from octad.storage_node.shards.listing import past
+
+_NOBODY = bytes(REQUEST_ID_BYTES)
+_DELETED_BYTES = 256 * 1024  # Of keys, in one record.
+
+
+class BadHistory(Exception):
+    """The source sent a record that is not the row's."""
+
+
+class HistoryWriter:
+    """See the module. Make it after the journal's replay, with the states of shards written."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        index: CountedIndex,
+        pool_of_bucket: Callable[[BucketId], PoolId | None],
+    ) -> None:
+        self._journal = journal
+        self._index = index
+        self._pool_of_bucket = pool_of_bucket
+        self._copied_to: dict[ShardId, SegmentId] = {}
+        self._flushing = asyncio.Lock()
+        self._flushes_begun = self._flushes_done = 0
+        self._flushed_at = float("-inf")
+        for key, value in index.scan(SHARD_STATES, past(SHARD_STATES)):
+            if decode_shard_state(value).whole is not None:
+                self._protect(decode_shard_state_key(key))
+
+    # -- comparing -----------------------------------------------------------------------------
+
+    async def compare(
+        self, shard: ShardId, begin: bytes, page: HistoryRead
+    ) -> tuple[list[HistoryRow], list[bytes]]:
+        """What of a page is newer than here; and the `h` entries that are here and not there."""
+        here: set[bytes] = set()
+        for number, (order_key, _) in enumerate(self._index.scan(begin, page.end)):
+            if decode_shard_order_key(order_key)[0] in ROW_TABLES:
+                here.add(order_key)
+            if number % HISTORY_STEP_ROWS == HISTORY_STEP_ROWS - 1:
+                await asyncio.sleep(0)
+        marked = next(iter(self._index.scan(*marks_range(shard))), None) is not None
+        if not here and not marked:
+            return page.rows, []
+        lacking: list[HistoryRow] = []
+        for number, row in enumerate(page.rows):
+            here.discard(row.order_key)
+            if self._is_newer(shard, row):
+                lacking.append(row)
+            if number % HISTORY_STEP_ROWS == HISTORY_STEP_ROWS - 1:
+                await asyncio.sleep(0)
+        gone = [key for key in here if await self._goes(shard, key, page.as_of)]
+        return lacking, gone
+
+    def _is_newer(self, shard: ShardId, row: HistoryRow) -> bool:
+        return is_newer(shard, decode_shard_order_key(row.order_key), row.seq, {}, self._index.get)
+
+    async def _goes(self, shard: ShardId, order_key: bytes, as_of: Seq) -> bool:
+        """Whether a row that the source lacks is of this shard, and not newer than the page."""
+        index_key = decode_shard_order_key(order_key)
+        value = self._index.get(index_key)
+        if value is None or row_seq(index_key, {}, self._index.get) > as_of:
+            return False
+        pool = self._pool_of_bucket(bucket_of(index_key, value))
+        if pool is None:  # Of a bucket that is no more: its record knows.
+            location = decode_located(value).location
+            record = await asyncio.to_thread(self._journal.read, location)
+            pool = pool_of(record.shard)
+        return pool == pool_of(shard)
+
+    # -- writing -------------------------------------------------------------------------------
+
+    def append(
+        self, shard: ShardId, row: HistoryRow, record: ReadRecord, data: bytes | memoryview
+    ) -> tuple[Position, HistoryRow, bytes]:
+        """Journal a row's record; gives what `put` needs. Raises JournalFull, BadHistory."""
+        index_key = decode_shard_order_key(row.order_key)
+        operation = decode_operation(record.kind, record.metadata)
+        if row_key(operation) != index_key:
+            raise BadHistory(f"{record.kind.name} is not the record of {index_key.hex()}")
+        origin = segment_of(self._journal.position())
+        copied = Copied(FROM_ANOTHER_NODE, origin, record.kind, record.metadata)
+        appended = self._append(
+            RecordKind.COPY,
+            shard,
+            row.epoch,
+            row.seq,
+            record.request_id,
+            encode_copied(copied),
+            data,
+        )
+        one = IndexChanges(_nothing)  # What was there before makes the row no other one.
+        one.apply(operation, appended.location, shard, row.epoch, row.seq)
+        value = one.changes[index_key]
+        assert value is not None
+        return appended.lsn, row, value
+
+    async def put(self, shard: ShardId, copied: list[tuple[Position, HistoryRow, bytes]]) -> None:
+        """Once the records are durable: point rows at them, unless something newer came."""
+        if not copied:
+            return
+        await self._journal.durable(max(lsn for lsn, _, _ in copied))
+        get = self._index.get
+        for first in range(0, len(copied), HISTORY_STEP_ROWS):
+            puts: list[tuple[bytes, bytes]] = []
+            before: dict[bytes, bytes | None] = {}
+            for _, row, value in copied[first : first + HISTORY_STEP_ROWS]:
+                key = decode_shard_order_key(row.order_key)
+                before[key] = get(key)
+                if is_newer(shard, key, row.seq, before, get):
+                    self._index.digests.change(shard, key, before[key], value)
+                    puts.append((key, value))
+                    puts.append((row.order_key, b""))
+            self._index.write(puts, (), before)
+            await asyncio.sleep(0)
+
+    async def delete(self, shard: ShardId, as_of: Seq, order_keys: list[bytes]) -> None:
+        """Rows that were absent at the source as of `as_of` go, unless newer. Raises JournalFull"""
+        while order_keys:
+            size = count = 0
+            while count < min(len(order_keys), HISTORY_STEP_ROWS) and size < _DELETED_BYTES:
+                size += len(order_keys[count])
+                count += 1
+            some, order_keys = order_keys[:count], order_keys[count:]
+            metadata = encode(HistoryDeleted(tuple(some)))
+            kind = RecordKind.HISTORY_DELETED
+            appended = self._append(kind, shard, Epoch(0), as_of, _NOBODY, metadata, b"")
+            await self._journal.durable(appended.lsn)
+            changes = IndexChanges(self._index.get, self._index.digests)
+            take_away(changes, shard, some, as_of, self._index.get)
+            self._index.write(*changes.split())
+
+    async def install(
+        self, shard: ShardId, start: Seq, as_of: Seq, request_ids: list[tuple[bytes, Seq]]
+    ) -> None:
+        """Every row is in the index: note it, and make it all durable."""
+        copy = InstalledCopy(start, as_of, tuple(request_ids))
+        self._index.write([(installed_copy_key(shard), encode(copy))])
+        kind, metadata = RecordKind.HISTORY_COPIED, encode(HistoryCopied(as_of))
+        appended = self._append(kind, shard, Epoch(0), start, _NOBODY, metadata, b"")
+        await self._journal.durable(appended.lsn)
+        await self._flush_index()
+
+    async def forget_marks(self, shard: ShardId, upto: Seq) -> None:
+        """The replica is whole and has applied `upto`: nothing older can come back."""
+        keys: list[bytes] = []
+        for number, (key, value) in enumerate(self._index.scan(*marks_range(shard))):
+            if decode_mark(value).seq <= upto:
+                keys.append(key)
+            if number % HISTORY_STEP_ROWS == HISTORY_STEP_ROWS - 1:
+                self._index.write([], keys)
+                keys = []
+                await asyncio.sleep(0)
+        if keys:
+            self._index.write([], keys)
+
+    async def _flush_index(self) -> None:
+        """What the index has now is durable; whoever waits meanwhile shares the next flush."""
+        wanted = self._flushes_begun + 1
+        loop = asyncio.get_running_loop()
+        async with self._flushing:
+            if self._flushes_done < wanted:
+                await asyncio.sleep(self._flushed_at + HISTORY_FLUSH_S - loop.time())
+                self._flushed_at = loop.time()
+                self._flushes_begun += 1
+                await self._index.flush_in_thread()
+                self._flushes_done = self._flushes_begun
+
+    def _append(
+        self,
+        kind: RecordKind,
+        shard: ShardId,
+        epoch: Epoch,
+        seq: Seq,
+        request_id: bytes,
+        metadata: bytes,
+        data: bytes | memoryview,
+    ) -> Appended:
+        """Not from a full disk's reserve, unlike what compaction copies."""
+        self._protect(shard)
+        self._journal.make_room(len(metadata), len(data))
+        self._journal.upkeep_appended += 1
+        return self._journal.append(kind, shard, epoch, seq, Seq(0), request_id, metadata, data)
+
+    def _protect(self, shard: ShardId) -> None:
+        """Tell compaction up to where records lie that older deletions may make void."""
+        copied_to = SegmentId(segment_of(self._journal.position()) + 2)  # This may be the next one.
+        known = self._copied_to.get(shard)
+        if known is None:
+            known = decode_copied_to(self._index.get(copied_to_key(shard)))
+        if known < copied_to:
+            self._index.write([(copied_to_key(shard), encode_copied_to(copied_to))])
+        self._copied_to[shard] = max(known, copied_to)
+
+
+def _nothing(_key: bytes) -> None:
+    return None
+
+
+def installed_copy(index: Index, shard: ShardId, start: Seq) -> InstalledCopy | None:
+    """What a restart finds of a copy behind `start` that was complete, if it was."""
+    value = index.get(installed_copy_key(shard))
+    copy = None if value is None else decode_installed_copy(value)
+    return copy if copy is not None and copy.start == start else None

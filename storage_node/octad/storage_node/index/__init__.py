@@ -1,0 +1,1 @@
+"""The node's index: rows by key, made from the journal's entries."""

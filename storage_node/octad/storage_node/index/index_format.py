@@ -1,0 +1,403 @@
+"""The index's bytes: its keys, and the values that are not rows of their own.
+
+The first byte of a key names its table. Numbers in keys are big-endian, so that order is kept.
+
+    table  key behind the letter                                   value
+    n      bucket id u32 ‖ key                                      IndexedObject, in order of names
+    u      bucket id u32 ‖ escaped key ‖ upload id 16               IndexedUpload
+    p      bucket id u32 ‖ escaped key ‖ upload id 16 ‖ part u16    IndexedPart
+    e      extent id 16 ‖ piece number u32                          IndexedPiece
+    d      bit-reversed hash 8 ‖ bucket id u32 ‖ seq u64            DeadExtents
+    h      bit-reversed hash 8 ‖ one of the keys above              empty: the order of shards
+    s      shard id u64                                             ShardState
+    m      (the letter alone)                                       journal position u64, big-endian
+    g      segment id u32                                           SegmentUse
+    r      number u64                                               ids of requests lately applied
+    c      a name of what works through the journal                 position u64, or its own
+    t      shard id u64 ‖ key of table n, u, p or e                 DeletionMark
+
+- An escaped key writes each 0x00 as 0x00 0xFF and ends with 0x00 0x01: it keeps the order of keys
+  and is no prefix of another.
+- A shard of any depth is one range of `h`; the hash is that of (bucket, key), and for a piece that
+  of its extent's id in bucket 0. Splitting a shard rewrites nothing.
+- `d` is the queue of extents that no row names any more: one entry for each record that took a name
+  away, in the shard of the key that had it, until the extents' own shards have dropped them.
+- `m` is the lowest position in the journal that the rows do not yet show. It is written in one
+  batch with them: however old the state is that a restart finds, replay from `m` completes it.
+
+Values are msgpack arrays: fields are only ever appended, never reordered.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from octad.sharding.hashing import bit_reversed, bit_reversed_range, object_hash
+from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, Seq, ShardId
+from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow, UploadRow
+from octad.storage_node.journal.record_format import Location, Position, SegmentId
+
+OBJECTS = b"n"
+UPLOADS = b"u"
+PARTS = b"p"
+PIECES = b"e"
+DEAD_EXTENTS = b"d"
+SHARD_ORDER = b"h"
+SHARD_ORDER_END = b"i"
+SHARD_STATES = b"s"
+SHARD_STATES_START, SHARD_STATES_END = b"s", b"t"
+POSITION_KEY = b"m"
+SEGMENT_USES = b"g"
+REQUEST_IDS = b"r"  # Values: `replication/host/request_ids.py`.
+SCRUBBED_KEY = b"cscrub"  # Up to where this round has read, and when the round began.
+ROW_TABLES = frozenset(b"nupe")  # Their values begin with a location.
+
+UPLOAD_ID_BYTES = 16
+EXTENT_ID_BYTES = 16
+_BUCKET_BYTES = 4
+_HASH_BYTES = 8
+_KEY_START = 1 + _BUCKET_BYTES
+OBJECT_NAME_START = _BUCKET_BYTES  # Behind its table's letter, an object's key is what is hashed.
+_KEY_END = b"\x00\x01"
+_SHARD_BYTES = 8
+_PART_BYTES = 2
+_PIECE_BYTES = 4
+_POSITION_BYTES = 8
+_SEGMENT_BYTES = 4
+_PIECES_BUCKET = BucketId(0)
+_SEQ_BYTES = 8
+
+
+class IndexedObject(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Where the newest committed record of an object lies, who ordered it, and its row."""
+
+    location: Location
+    epoch: Epoch
+    seq: Seq
+    row: ObjectRow
+
+
+class EncodedObject(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An `IndexedObject` whose row is encoded already."""
+
+    location: Location
+    epoch: Epoch
+    seq: Seq
+    row: msgspec.Raw
+
+
+class ListedRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """As much of an object's row as a listing shows."""
+
+    size: int
+    etag: str
+    modified_ms: int
+    headers: msgspec.Raw = msgspec.Raw(b"\x80")
+    checksums: dict[str, str] = {}
+
+
+class ListedObject(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An `IndexedObject` as a listing reads it."""
+
+    location: msgspec.Raw
+    epoch: Epoch
+    seq: Seq
+    row: ListedRow
+
+
+class IndexedUpload(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An open multipart upload."""
+
+    location: Location
+    epoch: Epoch
+    seq: Seq
+    row: UploadRow
+
+
+class IndexedPart(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One part of an open upload."""
+
+    location: Location
+    epoch: Epoch
+    seq: Seq
+    row: PartRow
+
+
+class IndexedPiece(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One piece of an extent, and what it was written for: the extent's id tells nothing of it."""
+
+    location: Location
+    epoch: Epoch
+    seq: Seq
+    bucket: BucketId
+    pool: PoolId = PoolId(0)
+    key: bytes = b""
+    upload: bytes = b""  # Empty: for no part of an upload.
+    created_ms: int = 0  # Wall clock of the front door that wrote it: a hint of its age.
+    writer: NodeId = NodeId(0)  # That front door's node.
+
+
+class DeadExtents(msgspec.Struct, frozen=True, array_like=True):
+    """What one record left without a name. `key` is the object's that had or was to have it."""
+
+    pool: PoolId
+    bucket: BucketId
+    key: bytes
+    upload: bytes  # Of which they were parts, while it may still be open; else empty.
+    seq: Seq
+    extents: tuple[ExtentRef, ...]
+
+
+class ShardDigest(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What all rows of a shard amount to (`index/shard_digest.py`)."""
+
+    format: int  # Digests of two formats say nothing of each other.
+    rows: int
+    xor: int  # Of a hash of each row.
+
+
+class ShardState(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """How far the rows of a shard go, and what the node has promised for it."""
+
+    applied: Seq  # The last entry that the rows show.
+    applied_epoch: Epoch  # The epoch in which that entry was first appended.
+    view_epoch: Epoch  # The highest epoch acted under: nothing older is listened to.
+    start: Seq = Seq(0)  # The log here begins behind this entry, which is of `start_epoch`.
+    start_epoch: Epoch = Epoch(0)
+    whole: Seq | None = None  # The rows have all of history up to here; None: up to `applied`.
+    copied_as_of: Seq | None = None  # Of a copy of history that is installed durably.
+    depth: int | None = None  # The shard's, as far as the log here is split; None: never was.
+    digest: ShardDigest | None = None  # Of the rows at `applied`; None: to be counted anew.
+
+
+class SegmentUse(msgspec.Struct, array_like=True, gc=False):
+    """What of a segment is still needed. Written in one batch with the rows that it counts."""
+
+    live: int = 0  # Bytes of records that a row points at.
+    end: int = 0  # Past its last record; 0 while it is being written.
+    kept: int = 0  # Bytes of copied records that no row shows but that make older ones void.
+    kept_origin: int = 0  # The latest segment that one of those was first written to.
+
+
+class Located(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The beginning that every row's value has."""
+
+    location: Location
+
+
+class EncodedLocation(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The same, as it is encoded: the value's first byte stands before it."""
+
+    location: msgspec.Raw
+
+
+class Ordered(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """As much of a row's value as says which of two is the later."""
+
+    location: Location
+    epoch: Epoch
+    seq: Seq
+
+
+class ScrubState(msgspec.Struct, frozen=True, array_like=True):
+    """How far a round of scrubbing has come."""
+
+    position: Position
+    began_s: int  # Wall clock.
+    rounds: int = 0  # Finished before this one.
+
+
+class UploadKey(NamedTuple):
+    """What a key of table `u` names."""
+
+    bucket: BucketId
+    key: bytes
+    upload_id: bytes
+
+
+class PartKey(NamedTuple):
+    """What a key of table `p` names."""
+
+    bucket: BucketId
+    key: bytes
+    upload_id: bytes
+    number: int
+
+
+_encoder = msgspec.msgpack.Encoder()
+encode_value = _encoder.encode
+decode_object = msgspec.msgpack.Decoder(IndexedObject).decode
+decode_listed = msgspec.msgpack.Decoder(ListedObject).decode
+decode_upload = msgspec.msgpack.Decoder(IndexedUpload).decode
+decode_part = msgspec.msgpack.Decoder(IndexedPart).decode
+decode_piece = msgspec.msgpack.Decoder(IndexedPiece).decode
+decode_dead_extents = msgspec.msgpack.Decoder(DeadExtents).decode
+decode_shard_state = msgspec.msgpack.Decoder(ShardState).decode
+decode_segment_use = msgspec.msgpack.Decoder(SegmentUse).decode
+decode_located = msgspec.msgpack.Decoder(Located).decode
+decode_ordered = msgspec.msgpack.Decoder(Ordered).decode
+decode_scrub_state = msgspec.msgpack.Decoder(ScrubState).decode
+decode_encoded_location = msgspec.msgpack.Decoder(EncodedLocation).decode
+
+
+def object_key(bucket: BucketId, key: bytes) -> bytes:
+    """Of table `n`. With a prefix for `key`, the first index key that such objects can have."""
+    return OBJECTS + bucket.to_bytes(_BUCKET_BYTES, "big") + key
+
+
+def decode_object_key(index_key: bytes) -> tuple[BucketId, bytes]:
+    """The inverse of `object_key`."""
+    return BucketId(int.from_bytes(index_key[1:_KEY_START], "big")), index_key[_KEY_START:]
+
+
+def objects_range(bucket: BucketId) -> tuple[bytes, bytes]:
+    """Every object of a bucket: [start, end) in table `n`."""
+    return _bucket_range(OBJECTS, bucket)
+
+
+def uploads_range(bucket: BucketId) -> tuple[bytes, bytes]:
+    """Every open upload of a bucket: [start, end) in table `u`."""
+    return _bucket_range(UPLOADS, bucket)
+
+
+def upload_key(bucket: BucketId, key: bytes, upload_id: bytes) -> bytes:
+    """Of table `u`."""
+    assert len(upload_id) == UPLOAD_ID_BYTES
+    return UPLOADS + bucket.to_bytes(_BUCKET_BYTES, "big") + escape_key(key) + upload_id
+
+
+def decode_upload_key(index_key: bytes) -> UploadKey:
+    """The inverse of `upload_key`."""
+    return _decode_upload(index_key)
+
+
+def part_key(bucket: BucketId, key: bytes, upload_id: bytes, number: int) -> bytes:
+    """Of table `p`."""
+    return parts_prefix(bucket, key, upload_id) + number.to_bytes(_PART_BYTES, "big")
+
+
+def parts_prefix(bucket: BucketId, key: bytes, upload_id: bytes) -> bytes:
+    """What the keys of an upload's parts, and no others, start with."""
+    assert len(upload_id) == UPLOAD_ID_BYTES
+    return PARTS + bucket.to_bytes(_BUCKET_BYTES, "big") + escape_key(key) + upload_id
+
+
+def decode_part_key(index_key: bytes) -> PartKey:
+    """The inverse of `part_key`."""
+    number = int.from_bytes(index_key[-_PART_BYTES:], "big")
+    return PartKey(*_decode_upload(index_key[:-_PART_BYTES]), number)
+
+
+def piece_key(extent_id: bytes, number: int) -> bytes:
+    """Of table `e`."""
+    assert len(extent_id) == EXTENT_ID_BYTES
+    return PIECES + extent_id + number.to_bytes(_PIECE_BYTES, "big")
+
+
+def decode_piece_key(index_key: bytes) -> tuple[bytes, int]:
+    """The inverse of `piece_key`: the extent's id and the piece's number."""
+    return index_key[1:-_PIECE_BYTES], int.from_bytes(index_key[-_PIECE_BYTES:], "big")
+
+
+def dead_key(hash_: int, bucket: BucketId, seq: Seq) -> bytes:
+    """Of table `d`: what the record with `seq` left without a name, for a key of `hash_`."""
+    return (
+        DEAD_EXTENTS
+        + bit_reversed(hash_)
+        + bucket.to_bytes(_BUCKET_BYTES, "big")
+        + seq.to_bytes(_SEQ_BYTES, "big")
+    )
+
+
+def extent_hash(extent_id: bytes) -> int:
+    """The hash that places an extent and all its pieces."""
+    return object_hash(_PIECES_BUCKET, extent_id)
+
+
+def hash_of_row(index_key: bytes) -> int:
+    """The hash that decides in which shard the row at `index_key` is."""
+    table = index_key[:1]
+    if table == PIECES:
+        return extent_hash(decode_piece_key(index_key)[0])
+    if table == OBJECTS:
+        return object_hash(*decode_object_key(index_key))
+    upload = decode_part_key(index_key) if table == PARTS else decode_upload_key(index_key)
+    return object_hash(upload.bucket, upload.key)
+
+
+def shard_order_key(reversed_hash: bytes, index_key: bytes) -> bytes:
+    """Of table `h`: the entry that puts `index_key` into the order of shards."""
+    assert len(reversed_hash) == _HASH_BYTES
+    return SHARD_ORDER + reversed_hash + index_key
+
+
+def decode_shard_order_key(order_key: bytes) -> bytes:
+    """The key of table n, u, p, e or d that an entry of table `h` stands for."""
+    return order_key[1 + _HASH_BYTES :]
+
+
+def shard_order_range(number: int, depth: int) -> tuple[bytes, bytes]:
+    """[start, end) in table `h` of shard `number` at `depth`, of every pool."""
+    start, end = bit_reversed_range(number, depth)
+    return SHARD_ORDER + start, SHARD_ORDER + end if end is not None else SHARD_ORDER_END
+
+
+def shard_state_key(shard: ShardId) -> bytes:
+    """Of table `s`."""
+    return SHARD_STATES + shard.to_bytes(_SHARD_BYTES, "big")
+
+
+def decode_shard_state_key(index_key: bytes) -> ShardId:
+    """The inverse of `shard_state_key`."""
+    return ShardId(int.from_bytes(index_key[1:], "big"))
+
+
+def segment_use_key(segment: SegmentId) -> bytes:
+    """Of table `g`."""
+    return SEGMENT_USES + segment.to_bytes(_SEGMENT_BYTES, "big")
+
+
+def decode_segment_use_key(index_key: bytes) -> SegmentId:
+    """The inverse of `segment_use_key`."""
+    return SegmentId(int.from_bytes(index_key[1:], "big"))
+
+
+def request_ids_key(number: int) -> bytes:
+    """Of table `r`."""
+    return REQUEST_IDS + number.to_bytes(8, "big")
+
+
+def relocated(value: bytes, target: Location) -> bytes:
+    """A row's value with its record at `target`, and every other byte as it is."""
+    end = 1 + len(decode_encoded_location(value).location)
+    return value[:1] + encode_value(target) + value[end:]
+
+
+def encode_position(place: Position) -> bytes:
+    """The value of key `m`."""
+    return place.to_bytes(_POSITION_BYTES, "big")
+
+
+def decode_position(value: bytes) -> Position:
+    """The inverse of `encode_position`."""
+    return Position(int.from_bytes(value, "big"))
+
+
+def escape_key(key: bytes) -> bytes:
+    """`key` such that more may follow it in an index key without disturbing the order."""
+    return key.replace(b"\x00", b"\x00\xff") + _KEY_END
+
+
+def _decode_upload(index_key: bytes) -> UploadKey:
+    escaped = index_key[_KEY_START:-UPLOAD_ID_BYTES]
+    assert escaped.endswith(_KEY_END)
+    key = escaped[: -len(_KEY_END)].replace(b"\x00\xff", b"\x00")
+    bucket = BucketId(int.from_bytes(index_key[1:_KEY_START], "big"))
+    return UploadKey(bucket, key, index_key[-UPLOAD_ID_BYTES:])
+
+
+def _bucket_range(table: bytes, bucket: BucketId) -> tuple[bytes, bytes]:
+    start = table + bucket.to_bytes(_BUCKET_BYTES, "big")
+    return start, (int.from_bytes(start, "big") + 1).to_bytes(len(start), "big")

@@ -1,0 +1,242 @@
+"""A digest of a shard's rows, by which nodes compare their copies, and a node its disk with itself.
+
+It is the number of rows and the xor of a hash of each: of its index key, its epoch and seq and all
+the rest but where its record lies, which differs from node to node. So a row that comes, goes or
+changes moves it by what that row alone amounts to, whatever the order.
+
+    kept      in the shard's state, in one batch with the rows: exact after any crash
+    counted   from the rows themselves, in steps, while they change (`upkeep/shard_counter.py`)
+    compared  with that of another node, at the same seq alone
+
+Where it is not known, because an older octad changed the rows, the shard was split or the index was
+made anew, it is gathered what the rows change by, until they are counted.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import msgspec
+from xxhash import xxh3_64_intdigest
+
+from octad.sharding.hashing import bit_reversed
+from octad.sharding.ids import Seq, ShardId
+from octad.storage_node.index.index_format import (
+    OBJECTS,
+    PARTS,
+    PIECES,
+    UPLOADS,
+    ShardDigest,
+    ShardState,
+    decode_encoded_location,
+    decode_part,
+    decode_piece,
+    decode_upload,
+    encode_value,
+    hash_of_row,
+    shard_order_key,
+)
+
+# Goes up with each change of `row_hash`. An ObjectRow that gets another field is one: an object
+# that an older octad completed lacks it, so objects have to be decoded like other rows then.
+FORMAT = 1
+RECENT_MAX = 64  # Entries of a shard whose digests are remembered: the time of some messages.
+
+_OBJECTS = OBJECTS[0]
+_DECODE: dict[int, Callable[[bytes], msgspec.Struct]] = {
+    UPLOADS[0]: decode_upload,
+    PARTS[0]: decode_part,
+    PIECES[0]: decode_piece,
+}
+
+
+def row_hash(key: bytes, value: bytes) -> int:
+    """What the row at `key` adds to its shard's digest, wherever its record lies.
+
+    Rows other than objects may have been written with fewer fields by an older octad.
+    """
+    table = key[0]
+    if table != _OBJECTS:
+        value = encode_value(_DECODE[table](value))
+    return xxh3_64_intdigest(value[1 + len(decode_encoded_location(value).location) :] + key)
+
+
+class Found(enum.Enum):
+    """What counting a shard's rows has shown."""
+
+    EQUAL = "equal"
+    NOW_KNOWN = "now known"
+    DIFFERENT = "different"  # From what was kept: rows were lost, or are no longer what they were.
+    VOID = "void"  # The shard was split meanwhile.
+
+
+class Count:
+    """A count of a shard's rows under way, in the order of table `h`.
+
+    What changes behind `cursor`, where the rows are counted already, is added at once.
+    """
+
+    __slots__ = ("cursor", "rows", "shard", "xor")
+
+    def __init__(self, shard: ShardId, begin: bytes) -> None:
+        self.shard = shard
+        self.cursor = begin
+        self.rows = 0
+        self.xor = 0
+
+    def add(self, key: bytes, value: bytes) -> None:
+        """A row that lies at or behind the cursor, which is moved past it before anything else."""
+        self.rows += 1
+        self.xor ^= row_hash(key, value)
+
+    def changed(self, key: bytes, rows: int, xor: int) -> None:
+        """The row at `key` has changed the digest by so much."""
+        if shard_order_key(bit_reversed(hash_of_row(key)), key) < self.cursor:
+            self.rows += rows
+            self.xor ^= xor
+
+
+class _Tally:
+    """A shard's digest: that of some moment, if it is known, and what has changed since then."""
+
+    __slots__ = ("base", "count", "is_wrong", "recent", "rows", "seq", "xor")
+
+    def __init__(self, seq: Seq, base: tuple[int, int] | None) -> None:
+        self.seq = seq
+        self.base = base
+        self.rows = 0
+        self.xor = 0
+        self.recent: deque[tuple[Seq, int, int]] = deque(maxlen=RECENT_MAX)
+        self.count: Count | None = None
+        self.is_wrong = False  # The rows are not what they should be; what those are nobody asks.
+
+    def digest(self, rows: int, xor: int) -> ShardDigest | None:
+        """With these changes."""
+        base = self.base
+        if base is None or self.is_wrong:
+            return None
+        return ShardDigest(FORMAT, base[0] + rows, base[1] ^ xor)
+
+
+_NOTHING = (0, 0)
+
+
+class ShardDigests:
+    """Those of all shards of a node. A shard without a state has no rows yet."""
+
+    def __init__(self, states: Iterable[tuple[ShardId, ShardState]] = ()) -> None:
+        self._tallies = {shard: _Tally(state.applied, _base_of(state)) for shard, state in states}
+
+    # -- rows change ---------------------------------------------------------------------------
+
+    def change(self, shard: ShardId, key: bytes, before: bytes | None, after: bytes | None) -> None:
+        """The row at `key` is about to become `after`; None: there is none."""
+        tally = self._tallies.get(shard) or self._of(shard)
+        rows = xor = 0
+        if after is not None:
+            rows, xor = 1, row_hash(key, after)
+        if before is not None:
+            rows, xor = rows - 1, xor ^ row_hash(key, before)
+        tally.rows += rows
+        tally.xor ^= xor
+        if tally.count is not None:
+            tally.count.changed(key, rows, xor)
+
+    def put_object(
+        self, shard: ShardId, seq: Seq, key: bytes, before: bytes | None, after: bytes
+    ) -> None:
+        """`change` and `reach` of by far the most entries, spelled out."""
+        tally = self._tallies.get(shard) or self._of(shard)
+        end = 1 + len(decode_encoded_location(after).location)
+        xor = xxh3_64_intdigest(after[end:] + key)
+        rows = 1
+        if before is not None:
+            end = 1 + len(decode_encoded_location(before).location)
+            xor ^= xxh3_64_intdigest(before[end:] + key)
+            rows = 0
+        tally.seq = seq
+        tally.rows += rows
+        tally.xor ^= xor
+        tally.recent.append((seq, tally.rows, tally.xor))
+        if tally.count is not None:
+            tally.count.changed(key, rows, xor)
+
+    def reach(self, shard: ShardId, seq: Seq) -> None:
+        """The entry at `seq` has changed all that it changes."""
+        tally = self._tallies.get(shard) or self._of(shard)
+        tally.seq = seq
+        tally.recent.append((seq, tally.rows, tally.xor))
+
+    def stand_at(self, shard: ShardId, seq: Seq) -> None:
+        """The rows are those of `seq`, though perhaps no entry led there: a log begins anew."""
+        tally = self._of(shard)
+        if tally.seq != seq:
+            tally.seq = seq
+            tally.recent.clear()
+
+    def forget_past(self, shard: ShardId) -> None:
+        """What the rows amounted to at earlier entries says nothing: some were not there yet."""
+        self._of(shard).recent.clear()
+
+    def split(self, shard: ShardId, sibling: ShardId) -> None:
+        """Nobody knows how the rows of `shard` are shared out, unless there are none."""
+        tally = self._of(shard)
+        empty = tally.digest(tally.rows, tally.xor) == ShardDigest(FORMAT, *_NOTHING)
+        for half in (shard, sibling):
+            self._tallies[half] = _Tally(tally.seq, _NOTHING if empty else None)
+
+    # -- asking --------------------------------------------------------------------------------
+
+    def seq(self, shard: ShardId) -> Seq:
+        """Up to where the rows go."""
+        return self._of(shard).seq
+
+    def now(self, shard: ShardId) -> ShardDigest | None:
+        """None: not known until the rows are counted."""
+        tally = self._of(shard)
+        return tally.digest(tally.rows, tally.xor)
+
+    def at(self, shard: ShardId, seq: Seq) -> ShardDigest | None:
+        """As it was at `seq`; None also where that is not remembered, or still to come."""
+        tally = self._of(shard)
+        if seq == tally.seq:
+            return tally.digest(tally.rows, tally.xor)
+        for known, rows, xor in reversed(tally.recent):
+            if known == seq:
+                return tally.digest(rows, xor)
+        return None
+
+    # -- counting ------------------------------------------------------------------------------
+
+    def begin_count(self, shard: ShardId, begin: bytes) -> Count:
+        """Count the rows from the key `begin` of table `h` on. Ends an earlier count of them."""
+        count = self._of(shard).count = Count(shard, begin)
+        return count
+
+    def counted(self, count: Count) -> Found:
+        """All rows are in `count`. Where they are different, they stay so, and nothing is known."""
+        tally = self._of(count.shard)
+        if tally.count is not count:
+            return Found.VOID
+        tally.count = None
+        kept = tally.digest(tally.rows, tally.xor)
+        if kept == ShardDigest(FORMAT, count.rows, count.xor):
+            return Found.EQUAL
+        if kept is not None or tally.is_wrong:
+            tally.is_wrong = True
+            return Found.DIFFERENT
+        tally.base = (count.rows - tally.rows, count.xor ^ tally.xor)
+        return Found.NOW_KNOWN
+
+    def _of(self, shard: ShardId) -> _Tally:
+        tally = self._tallies.get(shard)
+        if tally is None:
+            tally = self._tallies[shard] = _Tally(Seq(0), _NOTHING)
+        return tally
+
+
+def _base_of(state: ShardState) -> tuple[int, int] | None:
+    digest = state.digest
+    return None if digest is None or digest.format != FORMAT else (digest.rows, digest.xor)

@@ -1,0 +1,1 @@
+"""Memory for bytes that clients and peers send: bounded, shared, and given back."""

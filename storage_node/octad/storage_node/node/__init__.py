@@ -1,0 +1,1 @@
+"""One storage node: its parts put together, started and stopped."""

@@ -1,0 +1,484 @@
+"""The process behind `octad node`: from its options to a clean stop.
+
+Everything is checked before anything is written; what can pass by itself (no coordinator up yet,
+the lease of an earlier run that has not ended) is waited for, and said once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from contextlib import AsyncExitStack, ExitStack, closing, suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvloop
+
+from octad.client.cluster.join_token import BadJoinToken, decode_join_token
+from octad.client.runtime.address import Address, BadAddress, parse_address
+from octad.client.runtime.command import CommandError
+from octad.client.runtime.listener import listen_on
+from octad.client.runtime.logs.log_lines import set_up_logging
+from octad.client.runtime.open_files import take_open_files
+from octad.coordinator.membership.admission import JoinRefused
+from octad.coordinator.membership.join_client import JoinAnswer, JoinFailed, join
+from octad.coordinator.recovery.filling_anew import Obstacle
+from octad.coordinator.recovery.forced_recovery import held_alone
+from octad.coordinator.schema.join_messages import JoinRequest
+from octad.coordinator.schema.node_report import (
+    INDEX_LOST,
+    INDEX_REBUILDING,
+    INDEX_WAITING,
+    NodeReport,
+)
+from octad.coordinator.schema.records import StoreKeys
+from octad.coordinator.store.interface import ConfigStore, Put, StoreUnavailable
+from octad.coordinator.store.open_store import open_store
+from octad.sharding.ids import NodeId, ShardId, node_name
+from octad.sharding.map.shard_map import decode_row
+from octad.storage_node.cli.node_command import (
+    ADMIN_PORT_ABOVE_S3,
+    AIOHTTP,
+    DRAIN_SIGNAL,
+    DRAINED_WORD,
+    FAILED_WORD,
+    FRONT_DOORS,
+    ID_WORD,
+    READY_WORD,
+    RPC_PORT_ABOVE_S3,
+    body_budget_bytes,
+)
+from octad.storage_node.index.index import IndexDamage, IndexDamaged, IndexFailed
+from octad.storage_node.journal import set_aside
+from octad.storage_node.journal.data_directory import (
+    DataDirectory,
+    DataDirectoryError,
+    new_incarnation,
+)
+from octad.storage_node.journal.disk import Disk
+from octad.storage_node.journal.journal_errors import IndexBehind, JournalDamage
+from octad.storage_node.journal.record_format import Identity
+from octad.storage_node.memory.heap import bound_heap
+from octad.storage_node.node.join_proof import saying_who_joins
+from octad.storage_node.node.membership import RegisteredElsewhere
+from octad.storage_node.node.node import Node, NodeConfig
+from octad.storage_node.node.node_failures import (
+    NOT_FOR_OTHERS,
+    cannot_go_on,
+    cannot_start,
+    journal_damaged,
+)
+from octad.storage_node.node.parent_death import kill_with_parent
+from octad.storage_node.rebuild import index_repair
+from octad.storage_node.rebuild.filling_anew import BeginsAnew, FillingAnew
+from octad.storage_node.rpc.peer_tls import TlsContexts, TlsFiles
+
+LOOPBACK = "127.0.0.1"
+JOIN_RETRY_S = 0.25
+SUPERVISOR_POLL_S = 0.5
+STORE_S_MAX = 5.0  # To ask who else has copies, before a start that failed is told of.
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOptions:
+    """As typed. `supervisor_pid`: stop when this process is no longer the parent.
+
+    `report_descriptor`: where to say that the node serves, is drained, or why it ends.
+    """
+
+    data: Path
+    listen: str
+    rpc_port: int | None
+    admin_listen: str | None
+    front_door: str
+    body_budget_mib: int
+    sigv2_urls: bool
+    domains: tuple[str, ...]
+    advertise: str | None
+    coordinator: str
+    join_token: str | None
+    zone: str
+    weight: float
+    tls_cert: Path | None
+    tls_key: Path | None
+    tls_ca: Path | None
+    wanted_id: NodeId | None
+    nodes_on_disk: int
+    supervisor_pid: int | None
+    report_descriptor: int | None
+
+
+def run_node(options: NodeOptions) -> int:
+    """Returns 0 after SIGTERM or SIGINT; raises CommandError when it cannot start or go on."""
+    set_up_logging()
+    bound_heap()
+    polls = False
+    if options.supervisor_pid is not None:
+        try:
+            polls = not kill_with_parent(options.supervisor_pid)
+        except ProcessLookupError:
+            return 0
+    try:
+        config = _config(options)
+        take_open_files()
+        return _run_to_end(options, config, polls=polls)
+    except CommandError as error:
+        _report(options, FAILED_WORD + msgspec.json.encode((error.what, error.fix)) + b"\n")
+        raise
+
+
+def _run_to_end(options: NodeOptions, config: NodeConfig, *, polls: bool) -> int:
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_run(options, config, polls=polls))
+    except (_IndexUnusable, BeginsAnew):
+        # This process may still have files open; the next one does what is marked before all else.
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    except IndexFailed as error:  # At the end: the next start has the more to replay.
+        raise cannot_start(None, config.data, error) from error
+    except DataDirectoryError as error:
+        raise CommandError(error.what, error.fix) from error
+    except OSError as error:
+        raise cannot_start(None, config.data, error) from error
+
+
+def _config(options: NodeOptions) -> NodeConfig:
+    if options.join_token is None:
+        raise CommandError(
+            "a node needs the cluster's join token",
+            "give --join-token or OCTAD_JOIN_TOKEN as the first coordinator printed it",
+            2,
+        )
+    try:
+        token = decode_join_token(options.join_token)
+        listen = parse_address(options.listen)
+    except BadJoinToken as error:
+        raise CommandError(str(error), "give --join-token as it was printed", 2) from error
+    except BadAddress as error:
+        raise CommandError(str(error), "correct --listen", 2) from error
+    if listen.is_wildcard and options.advertise is None:
+        raise CommandError(
+            f"nobody can connect to {listen.host}",
+            "say with --advertise what name or address others reach this machine by",
+            2,
+        )
+    return NodeConfig(
+        data=options.data,
+        listen=listen,
+        rpc_port=options.rpc_port or listen.port + RPC_PORT_ABOVE_S3,
+        admin=_admin_address(options, listen),
+        all_through_aiohttp=_all_through_aiohttp(options.front_door),
+        body_budget_bytes=body_budget_bytes(options.body_budget_mib),
+        sigv2_urls=options.sigv2_urls,
+        domains=options.domains,
+        advertise_host=options.advertise or listen.host,
+        coordinator_urls=options.coordinator,
+        token=token,
+        zone=options.zone,
+        weight=options.weight,
+        tls=_tls(options),
+        nodes_on_disk=options.nodes_on_disk,
+    )
+
+
+def _all_through_aiohttp(front_door: str) -> bool:
+    """From the environment it comes unchecked."""
+    if front_door not in FRONT_DOORS:
+        raise CommandError(
+            f"there is no front door {front_door!r}",
+            f"set OCTAD_FRONT_DOOR to {' or '.join(FRONT_DOORS)}",
+            2,
+        )
+    return front_door == AIOHTTP
+
+
+def _tls(options: NodeOptions) -> TlsContexts | None:
+    certificate, key, authority = options.tls_cert, options.tls_key, options.tls_ca
+    if certificate is None and key is None and authority is None:
+        return None
+    if certificate is None or key is None or authority is None:
+        raise CommandError(
+            "TLS between nodes needs a certificate, its key and the authority that signed it",
+            "give --tls-cert, --tls-key and --tls-ca, or none of them",
+            2,
+        )
+    try:
+        return TlsContexts(TlsFiles(certificate, key, authority))
+    except OSError as error:
+        raise CommandError(
+            f"TLS between nodes cannot use {certificate}, {key} and {authority}: {error}",
+            "give PEM files: a certificate, its key without a password, the authority",
+            2,
+        ) from error
+
+
+def _admin_address(options: NodeOptions, listen: Address) -> Address:
+    if options.admin_listen is None:
+        return Address(LOOPBACK, listen.port + ADMIN_PORT_ABOVE_S3)
+    try:
+        return parse_address(options.admin_listen)
+    except BadAddress as error:
+        raise CommandError(str(error), "correct --admin-listen", 2) from error
+
+
+async def _run(options: NodeOptions, config: NodeConfig, *, polls: bool) -> int:
+    stop = _stop_signal(options.supervisor_pid if polls else None)
+    failure: CommandError | None = None
+    try:
+        async with AsyncExitStack() as cleanup:
+            try:
+                failure = await _serve(options, config, stop, cleanup)
+            except CommandError as error:
+                failure = error
+    except (IndexFailed, OSError):
+        if failure is None:
+            raise
+    if failure is not None:
+        raise failure  # What ended it, and not what its stop met afterwards.
+    return 0
+
+
+async def _serve(
+    options: NodeOptions, config: NodeConfig, stop: asyncio.Future[None], cleanup: AsyncExitStack
+) -> CommandError | None:
+    """Until `stop`, or until it cannot go on: why."""
+    directory = DataDirectory.open(config.data, config.token.cluster)
+    cleanup.callback(directory.close)
+    listening = cleanup.enter_context(ExitStack())
+    rpc = Address(config.listen.host, config.rpc_port)
+    # Kept until the node has joined: its coordinator tries whether it can be reached.
+    for address, option in ((config.listen, "--listen"), (config.admin, "--admin-listen")):
+        listening.enter_context(closing(listen_on(str(address), option)))
+    rpc_listener = listening.enter_context(closing(listen_on(str(rpc), "--rpc-port")))
+    starting = asyncio.create_task(
+        _start(options, config, directory, listening, rpc_listener, cleanup)
+    )
+    await _first_of(starting, stop)
+    if not starting.done():
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        return None
+    node = starting.result()
+    print(f"octad {version('octad')}: {node_name(node.id)} is ready", flush=True)
+    _drain_on_signal(options, node)
+    _report(options, READY_WORD)
+    await _first_of(node.failure, stop)
+    if node.failure.done():
+        failure = node.failure.result()
+        if isinstance(failure, BeginsAnew):
+            raise failure
+        return cannot_go_on(node.id, config.data, failure)
+    log.info("%s is stopping", node_name(node.id))
+    return None
+
+
+async def _first_of(*futures: asyncio.Future[Any]) -> None:
+    await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+
+
+async def _start(
+    options: NodeOptions,
+    config: NodeConfig,
+    directory: DataDirectory,
+    listening: ExitStack,
+    rpc_listener: socket.socket,
+    cleanup: AsyncExitStack,
+) -> Node:
+    known = directory.identity
+    incarnation = known.incarnation if known is not None else new_incarnation()
+    # A disk in the place of one whose data is set aside is a new node: an id is used once.
+    wanted_id = None if set_aside.places(config.data) else options.wanted_id
+    node_id = known.node if known is not None else wanted_id
+    with listening:
+        async with AsyncExitStack() as saying:
+            if known is None:
+                await saying.enter_async_context(saying_who_joins(rpc_listener, incarnation))
+            joined = await _join(config, node_id, incarnation)
+    identity = known or directory.initialize(config.token.cluster, joined.node, incarnation)
+    _report(options, ID_WORD + b"%d\n" % identity.node)
+    await _mend_index(config, identity, joined, directory.path)
+    try:
+        node = Node(config, identity, joined, directory)
+        await node.start(cleanup)
+    except (IndexBehind, IndexDamaged, IndexDamage) as error:
+        log.error("%s: nothing is lost: it is made anew from the journal", error)
+        index_repair.mark(Disk(), directory.index, str(error))
+        raise _IndexUnusable from error
+    except DataDirectoryError as error:
+        raise CommandError(error.what, error.fix) from error
+    except JournalDamage as error:
+        raise await _without_journal(config, identity, joined, error) from error
+    except RegisteredElsewhere as error:
+        raise CommandError(
+            str(error), "stop one of the two; a copy of a data directory is no second node"
+        ) from error
+    except (OSError, IndexFailed) as error:
+        raise cannot_start(identity.node, config.data, error) from error
+    except StoreUnavailable as error:
+        raise CommandError(
+            f"{node_name(identity.node)} cannot start: the configuration store does not answer"
+            f" ({error})",
+            "start it again once `octad status` shows that the store does",
+        ) from error
+    await node.ready()
+    return node
+
+
+class _IndexUnusable(Exception):
+    """It is marked as damaged now."""
+
+
+async def _mend_index(
+    config: NodeConfig, identity: Identity, joined: JoinAnswer, data: Path
+) -> None:
+    """Have another index in the place of one that is known to be damaged, however long it takes."""
+    disk = Disk()
+    if not index_repair.is_marked(data) or index_repair.adopt(disk, data):
+        return
+    store = open_store(joined.store, config.token)
+    try:
+        log.warning("the index in %s is made anew from the journal", data)
+        for pause_s in index_repair.pauses():
+            await _tell(store, identity, index=INDEX_REBUILDING)
+            try:
+                await index_repair.rebuild_beside(data, None)
+                break
+            except index_repair.RebuildDelayed as error:
+                log.warning("no index could be made: %s; tried again in %g s", error, pause_s)
+                await _tell(store, identity, index=INDEX_WAITING)
+                await asyncio.sleep(pause_s)
+    except index_repair.RebuildFailed as error:
+        damage = JournalDamage(f"its index is damaged, and cannot be made anew: {error}")
+        damage.others_may_fill = error.others_may_fill
+        raise await _without_journal(config, identity, joined, damage) from error
+    finally:
+        await store.close()
+    index_repair.adopt(disk, data)
+
+
+async def _without_journal(
+    config: NodeConfig,
+    identity: Identity,
+    joined: JoinAnswer,
+    damage: JournalDamage,
+) -> Exception:
+    """What to raise: that the node begins anew, or why the others do not fill it."""
+    only_here = await _held_alone(config, identity, joined)
+    obstacle: Obstacle | None = Obstacle(NOT_FOR_OTHERS, passes=False)
+    store = open_store(joined.store, config.token)
+    try:
+        if damage.others_may_fill:
+            obstacle = await FillingAnew(store, identity, config.data).decide(runs=False)
+        why = "" if obstacle is None or damage.fix else obstacle.why
+        index = INDEX_LOST if why and index_repair.is_marked(config.data) else ""
+        await _tell(store, identity, index=index, anew_waits_for=why)
+    finally:
+        await store.close()
+    if obstacle is None:
+        log.warning("%s: what is here is set aside, and the others fill it anew", damage)
+        return BeginsAnew()
+    return journal_damaged(identity.node, config.data, damage, only_here, obstacle)
+
+
+async def _tell(
+    store: ConfigStore, identity: Identity, *, index: str = "", anew_waits_for: str = ""
+) -> None:
+    """As a node's report, of one that does not run yet. It is for people."""
+    said = NodeReport(identity.node, "", {}, {}, index=index, anew_waits_for=anew_waits_for)
+    key = StoreKeys(identity.cluster).report(identity.node)
+    with suppress(StoreUnavailable):
+        await store.transact([], [Put(key, msgspec.json.encode(said))])
+
+
+async def _held_alone(
+    config: NodeConfig, identity: Identity, joined: JoinAnswer
+) -> list[ShardId] | None:
+    """The shards that this disk alone has all of; None where the store does not say."""
+    store, keys = open_store(joined.store, config.token), StoreKeys(identity.cluster)
+    try:
+        async with asyncio.timeout(STORE_S_MAX):
+            listing = await store.range(keys.shards)
+    except (StoreUnavailable, TimeoutError):
+        return None
+    finally:
+        await store.close()
+    rows = {keys.shard_of_key(entry.key): decode_row(entry.value) for entry in listing.entries}
+    return held_alone(rows, identity.node, identity.incarnation)
+
+
+async def _join(config: NodeConfig, node: NodeId | None, incarnation: str) -> JoinAnswer:
+    request = JoinRequest(
+        cluster=config.token.cluster,
+        node=node,
+        incarnation=incarnation,
+        rpc_address=str(Address(config.advertise_host, config.rpc_port)),
+        s3_address=str(Address(config.advertise_host, config.listen.port)),
+        zone=config.zone,
+        weight=config.weight,
+        version=version("octad"),
+    )
+    said = False
+    while True:
+        try:
+            return await join(config.coordinator_urls, config.token, request)
+        except (JoinRefused, JoinFailed) as error:
+            if not error.passes:
+                raise CommandError(
+                    f"the cluster does not let this node in: {error}",
+                    "correct --coordinator, --join-token, --advertise, --zone or --weight",
+                ) from error
+            if not said:
+                log.warning("waiting to join: %s", error)
+                said = True
+        except ValueError as error:
+            raise CommandError(str(error), "correct --coordinator", 2) from error
+        await asyncio.sleep(JOIN_RETRY_S)
+
+
+def _stop_signal(supervisor_pid: int | None) -> asyncio.Future[None]:
+    """Ends at SIGTERM or SIGINT, or when a supervisor to look for is gone."""
+    loop = asyncio.get_running_loop()
+    stop: asyncio.Future[None] = loop.create_future()
+
+    def end() -> None:
+        if not stop.done():
+            stop.set_result(None)
+
+    def look_for_supervisor() -> None:
+        if os.getppid() != supervisor_pid:
+            end()
+        elif not stop.done():
+            loop.call_later(SUPERVISOR_POLL_S, look_for_supervisor)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    if supervisor_pid is not None:
+        look_for_supervisor()
+    return stop
+
+
+def _drain_on_signal(options: NodeOptions, node: Node) -> None:
+    """The supervisor of several nodes drains all of them before it stops the first."""
+    draining: set[asyncio.Task[None]] = set()
+
+    async def drain() -> None:
+        await node.drain()
+        _report(options, DRAINED_WORD)
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(DRAIN_SIGNAL, lambda: draining.add(asyncio.create_task(drain())))
+
+
+def _report(options: NodeOptions, word: bytes) -> None:
+    if options.report_descriptor is not None:
+        with suppress(BrokenPipeError):  # The supervisor is gone, and so are we soon.
+            os.write(options.report_descriptor, word)

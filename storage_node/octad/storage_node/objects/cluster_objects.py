@@ -1,0 +1,380 @@
+"""The object store that the front door talks to, on the cluster's shards.
+
+Writes go to the primary of the key's shard. Reads are answered here when this node is a member and
+the key is clean, otherwise by the primary, or by another member where the primary is away. Listings
+ask every primary and merge. What meets a node that is away or not serving yet is tried again until
+it is answered or the request's patience ends: `routing.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
+
+from octad.sharding import limits
+from octad.sharding.ids import PoolId, ShardId
+from octad.sharding.map.pool_names import pool_names
+from octad.sharding.map.shard_map import Pool, ShardRow
+from octad.storage_node.index.operations import (
+    CreateUpload,
+    DeleteObject,
+    PutPart,
+    encode_operation,
+    put_object,
+)
+from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow, UploadRow
+from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.memory.body_budget import BodyBudget
+from octad.storage_node.objects.extents import ExtentReader, ExtentsUnderWay, ExtentWriter
+from octad.storage_node.objects.key_listing import KeyListing, with_depths
+from octad.storage_node.shards import object_messages as messages
+from octad.storage_node.shards.bucket_directory import ACTIVE, DELETING, BucketDirectory
+from octad.storage_node.shards.listing import (
+    Coverage,
+    CoverageError,
+)
+from octad.storage_node.shards.object_store import (
+    Bucket,
+    BucketAlreadyExists,
+    BucketNotEmpty,
+    CompletedPart,
+    Damaged,
+    Degraded,
+    ListPage,
+    ListQuery,
+    NoSuchBucket,
+    NoSuchPool,
+    NoSuchUpload,
+    NotServed,
+    StoredObject,
+    Unavailable,
+)
+from octad.storage_node.shards.patience import Patience
+from octad.storage_node.shards.routing import LISTINGS, ShardClient
+from octad.storage_node.shards.shard_service import AskPrimary, ShardService
+
+
+class ClusterObjects:
+    """Implements `core.object_store.ObjectStore`."""
+
+    def __init__(
+        self,
+        client: ShardClient,
+        service: ShardService,
+        buckets: BucketDirectory,
+        pools: Mapping[PoolId, Pool],
+        next_request_id: Callable[[], bytes],
+        budget: BodyBudget,
+    ) -> None:
+        self._client = client
+        self._service = service
+        self._buckets = buckets
+        self._pools = pools
+        self._next_request_id = next_request_id
+        self._budget = budget
+        self._reader = ExtentReader(client, service)
+        self.under_way = ExtentsUnderWay()
+        self.reads = service.reads
+
+    # -- buckets -------------------------------------------------------------------------------
+
+    async def create_bucket(
+        self, name: str, owner: str, location: str = "", *, strict: bool = False
+    ) -> Bucket:
+        """Raises BucketAlreadyExists, NoSuchPool. A half-done deletion is finished first."""
+        pool = await self._pool_called(location) if location else min(self._pools)
+        try:
+            return await self._buckets.create(name, owner, pool, location, strict=strict)
+        except BucketAlreadyExists:
+            half_deleted = self._buckets.deleting(name)
+            if half_deleted is None or half_deleted.owner != owner:
+                raise
+        try:
+            await self.delete_bucket(half_deleted)
+        except BucketNotEmpty:  # So its deletion will not end, and the bucket stays.
+            raise BucketAlreadyExists(owner) from None
+        except NoSuchBucket:
+            pass  # Whoever began it was faster.
+        return await self._buckets.create(name, owner, pool, location, strict=strict)
+
+    async def _pool_called(self, name: str) -> PoolId:
+        """Raises NoSuchPool only after asking the store itself."""
+        if name not in pool_names(self._pools.values()).values():
+            await self._buckets.refresh()
+        names = pool_names(self._pools.values())
+        for pool, known in names.items():
+            if known == name:
+                return pool
+        raise NoSuchPool(name, list(names.values()))
+
+    async def get_bucket(self, name: str) -> Bucket:
+        """Raises NoSuchBucket."""
+        return self._buckets.cached(name) or await self._buckets.get(name)
+
+    async def list_buckets(self, owner: str) -> list[Bucket]:
+        """All buckets of `owner`, by name."""
+        return await self._buckets.refreshed_of_owner(owner)
+
+    async def delete_bucket(self, bucket: Bucket) -> None:
+        """Close it on every node, see that it is empty, remove it. Raises BucketNotEmpty."""
+        is_removed = False
+        while not is_removed:  # Another deletion may be given up meanwhile, and keys come again.
+            since = await self._buckets.set_state(bucket, DELETING)
+            try:
+                await self._close_everywhere(bucket)
+                if (await self.list_keys(bucket, ListQuery(limit=1))).entries:
+                    raise BucketNotEmpty(bucket.name)
+            except BaseException:
+                await self._buckets.set_state(bucket, ACTIVE)
+                raise
+            await self._abort_uploads(bucket)
+            is_removed = await self._buckets.remove(bucket, since)
+
+    async def _close_everywhere(self, bucket: Bucket) -> None:
+        """At every member: any may lead a moment later. Who becomes one later knows it by then."""
+        message = messages.CloseBucket(bucket.id)
+
+        async def attempt(_: ShardRow | None, patience: Patience | None) -> None:
+            await self._buckets.refresh()  # Rows of before the bucket's state name others.
+            rows = self._rows_of(bucket.pool)
+            nodes = {member.node for row in rows for member in row.members}
+            calls = (
+                self._client.call(n, message, b"", limits.CALL_TIMEOUT_S, LISTINGS) for n in nodes
+            )
+            await asyncio.gather(*calls)
+
+        await self._client.until_answered(None, attempt)
+
+    async def _abort_uploads(self, bucket: Bucket) -> None:
+        """Nobody could end them once the bucket is gone, and their parts would stay for ever."""
+        while uploads := await self.list_uploads(bucket, b"", (b"", b""), limits.LIST_KEYS_MAX):
+            for key, upload_id, _ in uploads:
+                with suppress(NoSuchUpload):  # Its owner was faster.
+                    await self.abort_upload(bucket, key, upload_id, self._next_request_id())
+
+    # -- objects -------------------------------------------------------------------------------
+
+    async def put_object(
+        self,
+        bucket: Bucket,
+        key: bytes,
+        row: ObjectRow,
+        data: bytes | memoryview,
+        request_id: bytes,
+        age_s: float = 0.0,
+    ) -> Degraded | None:
+        """Make `row` the object at `key`."""
+        operation = put_object(bucket.id, key, row)
+        shard = self._shard(bucket, key)
+        metadata = encode_operation(operation)
+        copies = await self._client.propose(
+            shard, RecordKind.PUT_OBJECT, request_id, metadata, data, age_s
+        )
+        return self._client.degraded(bucket.pool, copies)
+
+    async def get_object(self, bucket: Bucket, key: bytes) -> StoredObject | None:
+        """The object, with its bytes when they are in its record."""
+        shard = self._shard(bucket, key)
+        try:
+            return self._service.read_object(shard, bucket.id, key, True)
+        except (AskPrimary, Damaged) as error:
+            asking = self.reads.ask()
+            stored = await self._read_elsewhere(shard, bucket, key, True, error)
+        if stored is not None and stored.data is None:
+            self.reads.hold(stored.row.extents[0], asking)
+        return stored
+
+    async def get_row(self, bucket: Bucket, key: bytes) -> ObjectRow | None:
+        """The object's metadata."""
+        shard = self._shard(bucket, key)
+        try:
+            found = self._service.read_object(shard, bucket.id, key, False)
+        except (AskPrimary, Damaged) as error:
+            found = await self._read_elsewhere(shard, bucket, key, False, error)
+        return None if found is None else found.row
+
+    async def _read_elsewhere(
+        self, shard: ShardId, bucket: Bucket, key: bytes, with_data: bool, error: Exception
+    ) -> StoredObject | None:
+        """What could not be read here at once, by `error`."""
+        if isinstance(error, AskPrimary):
+            with suppress(AskPrimary, Damaged):
+                return await self._service.read_applied_object(shard, bucket.id, key, with_data)
+        message = messages.ReadObject(shard, bucket.id, key, with_data)
+        ask = self._client.ask_all if isinstance(error, Damaged) else self._client.ask_members
+        answer, body = await ask(shard, message)
+        assert isinstance(answer, messages.ObjectRead)
+        if answer.row is None:
+            return None
+        in_record = with_data and not answer.row.extents
+        return StoredObject(answer.row, memoryview(body) if in_record else None)
+
+    def read_extents(
+        self, bucket: Bucket, extents: Sequence[ExtentRef], start: int, end: int
+    ) -> AsyncIterator[bytes | memoryview]:
+        """Bytes [start, end) of the concatenated extents."""
+        return self._reader.read(bucket, extents, start, end)
+
+    async def delete_object(
+        self, bucket: Bucket, key: bytes, request_id: bytes, age_s: float = 0.0
+    ) -> Degraded | None:
+        """Deleting an absent key is a success that writes nothing."""
+        metadata = encode_operation(DeleteObject(bucket.id, key))
+        shard = self._shard(bucket, key)
+        copies = await self._client.propose(
+            shard, RecordKind.DELETE_OBJECT, request_id, metadata, b"", age_s
+        )
+        return self._client.degraded(bucket.pool, copies)
+
+    def new_body(
+        self, bucket: Bucket, key: bytes, size: int, upload_id: bytes = b""
+    ) -> ExtentWriter:
+        """Where the bytes of a large body, or of a part of `upload_id`, go while they arrive."""
+        return ExtentWriter(
+            self._client,
+            bucket,
+            key,
+            size,
+            upload_id,
+            self._next_request_id,
+            self.under_way,
+            self._budget,
+        )
+
+    # -- listings ------------------------------------------------------------------------------
+
+    async def list_keys(self, bucket: Bucket, query: ListQuery) -> ListPage:
+        """Each key is as fresh as a read of it; a page is not a snapshot across keys."""
+        if query.limit == 0:
+            return ListPage([], False)
+
+        listing = KeyListing(self._client, bucket, query)
+        return await self._client.until_answered(None, lambda _row, _patience: listing.attempt())
+
+    # -- uploads -------------------------------------------------------------------------------
+
+    async def create_upload(
+        self,
+        bucket: Bucket,
+        key: bytes,
+        upload_id: bytes,
+        row: UploadRow,
+        request_id: bytes,
+        age_s: float = 0.0,
+    ) -> Degraded | None:
+        """Open a multipart upload."""
+        metadata = encode_operation(CreateUpload(bucket.id, key, upload_id, row))
+        shard = self._shard(bucket, key)
+        copies = await self._client.propose(
+            shard, RecordKind.CREATE_UPLOAD, request_id, metadata, b"", age_s
+        )
+        return self._client.degraded(bucket.pool, copies)
+
+    async def get_upload(self, bucket: Bucket, key: bytes, upload_id: bytes) -> UploadRow:
+        """Raises NoSuchUpload."""
+        shard = self._shard(bucket, key)
+        message = messages.ReadUpload(shard, bucket.id, key, upload_id)
+        answer, _ = await self._client.ask_primary(shard, message)
+        assert isinstance(answer, messages.UploadRead)
+        return answer.row
+
+    async def put_part(
+        self,
+        bucket: Bucket,
+        key: bytes,
+        upload_id: bytes,
+        number: int,
+        row: PartRow,
+        request_id: bytes,
+        age_s: float = 0.0,
+    ) -> Degraded | None:
+        """Raises NoSuchUpload."""
+        metadata = encode_operation(PutPart(bucket.id, key, upload_id, number, row))
+        shard = self._shard(bucket, key)
+        copies = await self._client.propose(
+            shard, RecordKind.PUT_PART, request_id, metadata, b"", age_s
+        )
+        return self._client.degraded(bucket.pool, copies)
+
+    async def list_parts(
+        self, bucket: Bucket, key: bytes, upload_id: bytes, after: int, limit: int
+    ) -> list[tuple[int, PartRow]]:
+        """Raises NoSuchUpload."""
+        shard = self._shard(bucket, key)
+        message = messages.ListParts(shard, bucket.id, key, upload_id, after, limit)
+        answer, _ = await self._client.ask_primary(shard, message)
+        assert isinstance(answer, messages.PartsListed)
+        return answer.parts
+
+    async def complete_upload(
+        self,
+        bucket: Bucket,
+        key: bytes,
+        upload_id: bytes,
+        row: ObjectRow,
+        parts: Sequence[CompletedPart],
+        request_id: bytes,
+        age_s: float = 0.0,
+    ) -> Degraded | None:
+        """Raises NoSuchUpload or InvalidPart; nothing has changed then."""
+        shard = self._shard(bucket, key)
+        chosen = [(part.number, part.etag) for part in parts]
+        message = messages.CompleteParts(
+            shard, bucket.id, key, upload_id, row, chosen, request_id, age_s
+        )
+        copies = await self._client.change_upload(shard, message)
+        return self._client.degraded(bucket.pool, copies)
+
+    async def abort_upload(
+        self, bucket: Bucket, key: bytes, upload_id: bytes, request_id: bytes, age_s: float = 0.0
+    ) -> Degraded | None:
+        """Raises NoSuchUpload."""
+        shard = self._shard(bucket, key)
+        message = messages.AbortParts(shard, bucket.id, key, upload_id, request_id, age_s)
+        copies = await self._client.change_upload(shard, message)
+        return self._client.degraded(bucket.pool, copies)
+
+    async def list_uploads(
+        self, bucket: Bucket, prefix: bytes, after: tuple[bytes, bytes], limit: int
+    ) -> list[tuple[bytes, bytes, UploadRow]]:
+        """Up to `limit` uploads past `after`, by key and upload id."""
+        message = messages.ListUploads(bucket.pool, bucket.id, prefix, *after, limit)
+
+        async def attempt(
+            _: ShardRow | None, patience: Patience | None
+        ) -> list[tuple[bytes, bytes, UploadRow]]:
+            try:
+                return await self._list_uploads_once(bucket.pool, message)
+            except CoverageError as error:
+                raise NotServed(f"listing uploads of {bucket.name}: {error}") from error
+
+        return await self._client.until_answered(None, attempt)
+
+    async def _list_uploads_once(
+        self, pool: PoolId, message: messages.ListUploads
+    ) -> list[tuple[bytes, bytes, UploadRow]]:
+        call, timeout_s = self._client.call, limits.READ_TIMEOUT_S
+        nodes = {row.primary for row in self._rows_of(pool)}
+        calls = [call(node, message, b"", timeout_s, LISTINGS) for node in nodes]
+        uploads: list[tuple[bytes, bytes, UploadRow]] = []
+        coverage = Coverage()
+        for answer, _ in await asyncio.gather(*calls):
+            assert isinstance(answer, messages.UploadsListed)
+            uploads += answer.uploads
+            coverage.add(with_depths(self._client, answer))
+        shards = self._client.map.shards_of(pool)
+        if missing := coverage.missing({s: self._client.row(s).depth for s in shards}):
+            raise CoverageError(f"{len(missing)} shards were not listed")
+        return sorted(uploads, key=lambda upload: upload[:2])[: message.limit]
+
+    # -- routing -------------------------------------------------------------------------------
+
+    def _shard(self, bucket: Bucket, key: bytes) -> ShardId:
+        try:
+            return self._client.map.shard_of(bucket.pool, bucket.id, key)
+        except KeyError as error:
+            raise Unavailable(f"pool {bucket.pool} is not known here yet") from error
+
+    def _rows_of(self, pool: PoolId) -> list[ShardRow]:
+        return [self._client.row(shard) for shard in self._client.map.shards_of(pool)]

@@ -1,0 +1,258 @@
+"""What is committed goes to the index: one batch a tick, with the states that say how far it goes.
+
+Whoever waits for a write is answered only after its changes are in the index, so that whoever is
+told of a write also reads it. At a backup, where nobody waits, a batch gathers for some
+milliseconds. An entry is never applied before it is durable here: a learner hears of commit points
+that its own disk has not reached.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from octad.sharding import limits
+from octad.sharding.ids import Seq, ShardId
+from octad.storage_node.index.counted_index import CountedIndex
+from octad.storage_node.index.index import IndexDamage
+from octad.storage_node.index.index_behind_copy import Stored, add_behind_copy
+from octad.storage_node.index.index_format import (
+    POSITION_KEY,
+    ShardState,
+    encode_position,
+    encode_value,
+    shard_state_key,
+)
+from octad.storage_node.index.operations import IndexChanges
+from octad.storage_node.index.shard_digest import ShardDigests
+from octad.storage_node.journal.record_format import Position
+from octad.storage_node.replication.host.request_ids import RequestIds
+from octad.storage_node.replication.replica_actions import Actions, SplitLog
+from octad.storage_node.replication.shard_log import Entry
+from octad.storage_node.replication.shard_replica import ShardReplica
+
+
+class WriteFailed(Exception):
+    """The write was not committed in time or cannot be now: unknown outcome."""
+
+
+class IndexApplier:
+    """See the module. `perform` carries out what a replica wants when its entries are applied."""
+
+    def __init__(
+        self,
+        index: CountedIndex,
+        replay_from: Callable[[], Position],
+        request_ids: RequestIds,
+        perform: Callable[[ShardReplica, Actions], None],
+        make_half: Callable[[ShardReplica, SplitLog], ShardReplica],
+        on_whole: Callable[[ShardId, Seq], None],
+        on_failed: Callable[[Exception], None],
+        now: Callable[[], float],
+    ) -> None:
+        self._index = index
+        self._replay_from = replay_from
+        self._request_ids = request_ids
+        self._perform = perform
+        self._make_half = make_half
+        self._on_whole = on_whole
+        self._on_failed = on_failed
+        self._now = now
+        self._loop = asyncio.get_running_loop()
+        self._waiting: dict[Entry, tuple[asyncio.Future[None], float]] = {}
+        self._applying: list[tuple[ShardReplica, tuple[Entry, ...]]] = []
+        self._later: list[tuple[ShardReplica, tuple[Entry, ...]]] = []  # Nobody waits.
+        self._apply_planned = False
+        self._later_timer: asyncio.TimerHandle | None = None
+        self._failed = False
+        self._recovering = True  # Where a replay has to begin is not known before it has ended.
+        self._next_applied: asyncio.Future[None] | None = None
+
+    def close(self) -> None:
+        """Apply what is committed, fail what waits; nothing is applied any more."""
+        if not self._recovering and not self._failed:
+            self.apply_all()
+        if self._later_timer is not None:
+            self._later_timer.cancel()
+        self.fail(list(self._waiting), "the node is stopping")
+
+    # -- those who wait ------------------------------------------------------------------------
+
+    def wait_for(self, entry: Entry) -> asyncio.Future[None]:
+        """Ends when `entry` is committed and in the index; raises WriteFailed."""
+        known = self._waiting.get(entry)
+        if known is not None:
+            return asyncio.shield(known[0])
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._waiting[entry] = (future, self._loop.time() + limits.WRITE_TIMEOUT_S)
+        return future
+
+    def fail_overdue(self) -> None:
+        """Whoever has waited too long is told that the outcome is unknown."""
+        now = self._loop.time()
+        overdue = [entry for entry, (_, deadline) in self._waiting.items() if deadline < now]
+        self.fail(overdue, "not all members answered in time")
+
+    def fail(self, entries: list[Entry], why: str) -> None:
+        """Whether they are committed is no longer this node's to say."""
+        for entry in entries:
+            waiter = self._waiting.pop(entry, None)
+            if waiter is not None and not waiter[0].done():
+                waiter[0].set_exception(WriteFailed(why))
+
+    async def applied(self) -> None:
+        """Returns when the index has changed the next time, or after a short while."""
+        if self._next_applied is None or self._next_applied.done():
+            self._next_applied = self._loop.create_future()
+        await asyncio.wait([self._next_applied], timeout=limits.WRITE_TIMEOUT_SWEEP_S)
+
+    # -- entries -------------------------------------------------------------------------------
+
+    def recovered(self) -> None:
+        """The replay has ended."""
+        self._recovering = False
+
+    def plan(self, replica: ShardReplica, entries: tuple[Entry, ...]) -> None:
+        """At the primary a client waits for it; elsewhere a few milliseconds make larger batches.
+
+        Until then the keys are dirty, so a read of them asks the primary.
+        """
+        if replica.leading:
+            self._applying.append((replica, entries))
+            if not self._apply_planned:
+                self._apply_planned = True
+                self._loop.call_soon(self._apply_now)
+            return
+        self._later.append((replica, entries))
+        if self._later_timer is None:
+            self._plan_later()
+
+    def apply_all(self) -> None:
+        """Everything that is committed, now: a shard's later entries may come another way."""
+        if self._later_timer is not None:
+            self._later_timer.cancel()
+            self._later_timer = None
+        later, self._later = self._later, []
+        ready = [each for each in later if self._recovering or _is_durable(*each)]
+        if len(ready) < len(later):  # In order within each shard, so none overtakes.
+            blocked = {replica for replica, entries in later if not _is_durable(replica, entries)}
+            ready = [each for each in later if each[0] not in blocked]
+            self._later = [each for each in later if each[0] in blocked]
+            self._plan_later()
+        if ready:
+            self._apply(ready)
+
+    def _plan_later(self) -> None:
+        self._later_timer = self._loop.call_later(limits.ANNOUNCE_DELAY_S, self.apply_all)
+
+    def _apply_now(self) -> None:
+        self._apply_planned = False
+        applying, self._applying = self._applying, []
+        self._apply(applying)
+
+    def _apply(self, applying: list[tuple[ShardReplica, tuple[Entry, ...]]]) -> None:
+        """Or none of it, and then nothing any more: later entries would hide that these lack."""
+        if self._failed:
+            return
+        try:
+            self._write(applying)
+        except Exception as error:  # Also RocksDB's of a read, which have no class of their own.
+            if self._recovering:
+                raise
+            self._failed = True
+            self._on_failed(error)
+
+    def _write(self, applying: list[tuple[ShardReplica, tuple[Entry, ...]]]) -> None:
+        """To the index, with the states that say so, in one batch."""
+        index_changes = IndexChanges(self._index.get, self._index.digests)
+        changed: set[ShardReplica] = set()
+        wishes: list[tuple[ShardReplica, Actions]] = []
+        moment = self._now()
+        for replica, entries in applying:
+            self._add_rows(index_changes, replica, entries)
+            self._request_ids.note(replica.shard, entries)
+            lacked = replica.whole is not None
+            actions = replica.on_applied(entries[-1].seq, moment)
+            if lacked and replica.whole is None:
+                self._on_whole(replica.shard, entries[-1].seq)
+            if actions:
+                wishes.append((replica, actions))
+                # The state of a shard that is split goes with that of its other half.
+                halves = [each for each in actions if isinstance(each, SplitLog)]
+                changed.update(self._make_half(replica, split) for split in halves)
+            changed.add(replica)
+        puts, deletes = index_changes.split()
+        puts += [state_entry(replica, self._index.digests) for replica in changed]
+        if not self._recovering:
+            puts.append((POSITION_KEY, encode_position(self._replay_from())))
+        self._index.write(puts, deletes, index_changes.before)
+        self._answer(applying)
+        for replica, actions in wishes:
+            self._perform(replica, actions)
+        for replica in changed:
+            if replica.leading:  # Whoever is told of the commit point has clean keys.
+                self._perform(replica, replica.announcement())
+
+    def _add_rows(
+        self, changes: IndexChanges, replica: ShardReplica, entries: tuple[Entry, ...]
+    ) -> None:
+        """Of a damaged index nothing is asked: the journal has the entries for the next one."""
+        for entry in entries:
+            entry.data = None  # The journal has it; the entry waits for all that came before it.
+        if self._index.damage is not None and not self._recovering:
+            return
+        try:
+            add_entries(changes, replica, entries, self._index.get)
+        except IndexDamage:
+            if self._recovering:
+                raise
+
+    def _answer(self, applied: list[tuple[ShardReplica, tuple[Entry, ...]]]) -> None:
+        waiting = self._waiting
+        if waiting:
+            for _, entries in applied:
+                for entry in entries:
+                    waiter = waiting.pop(entry, None)
+                    if waiter is not None and not waiter[0].done():
+                        waiter[0].set_result(None)
+        if self._next_applied is not None and not self._next_applied.done():
+            self._next_applied.set_result(None)
+
+
+def add_entries(
+    changes: IndexChanges, replica: ShardReplica, entries: tuple[Entry, ...], stored: Stored
+) -> None:
+    """What `entries` do to the rows of the replica's shard, of which there may be gaps before."""
+    shard, whole = replica.shard, replica.whole is None
+    for entry in entries:
+        location, epoch, seq = entry.location, entry.epoch, entry.seq
+        assert location is not None
+        if whole:
+            changes.apply(entry.operation, location, shard, epoch, seq)
+        else:
+            add_behind_copy(changes, shard, entry.operation, location, epoch, seq, stored)
+
+
+def state_entry(replica: ShardReplica, digests: ShardDigests) -> tuple[bytes, bytes]:
+    """What the index keeps of a replica, to be written with the rows that it speaks of.
+
+    While history is missing, copied rows are written without a state, which has no digest then.
+    """
+    kept = replica.log
+    digests.stand_at(replica.shard, kept.applied)
+    state = ShardState(
+        Seq(kept.applied),
+        kept.applied_epoch,
+        replica.acted_epoch,
+        kept.start,
+        kept.start_epoch,
+        replica.whole,
+        replica.copied_as_of,
+        replica.depth,
+        digests.now(replica.shard) if replica.whole is None else None,
+    )
+    return shard_state_key(replica.shard), encode_value(state)
+
+
+def _is_durable(replica: ShardReplica, entries: tuple[Entry, ...]) -> bool:
+    return entries[-1].seq <= replica.log.durable

@@ -1,0 +1,69 @@
+"""Beats between this node and the others: four times a second, and at once when there is news.
+
+What a beat means is in `replication/pair_leases.py`; a beat that is lost is not sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from octad.sharding.ids import NodeId
+from octad.storage_node.replication.host.full_disks import FullDisks
+from octad.storage_node.replication.host.replication_mail import Outbox
+from octad.storage_node.replication.lease_messages import Beat, BeatAnswer
+from octad.storage_node.replication.pair_leases import PairLeases
+
+
+class NodeBeats:
+    """See the module."""
+
+    def __init__(
+        self,
+        leases: PairLeases,
+        outbox: Outbox,
+        loop: asyncio.AbstractEventLoop,
+        is_full: Callable[[], bool],
+    ) -> None:
+        self._leases = leases
+        self._outbox = outbox
+        self._loop = loop
+        self._is_full = is_full
+        self._planned = False
+        self.disks = FullDisks()
+
+    def send(self) -> None:
+        """To every node with which this one shares a shard."""
+        self._planned = False
+        is_full = self._is_full()
+        self.disks.note(self._leases.node, is_full, now())
+        for node, beat in self._leases.beats(now()):
+            said = msgspec.structs.replace(beat, disk_full=True) if is_full else beat
+            self._outbox.send(node, said)
+
+    def send_news(self) -> None:
+        """A lease begins when somebody is told of a change, not at the next beat."""
+        if self._leases.beat_soon and not self._planned:
+            self._planned = True
+            self._loop.call_soon(self.send)
+
+    def on_beat(self, sender: NodeId, beat: Beat) -> None:
+        """Promise and grant, at once."""
+        self.disks.note(sender, beat.disk_full, now())
+        self._outbox.send(sender, self._leases.on_beat(sender, beat, now()))
+        self.send_news()
+
+    def on_answer(self, sender: NodeId, answer: BeatAnswer) -> None:
+        """Take what it gives; it may ask for a beat with a list."""
+        if self._leases.on_answer(sender, answer, now()):
+            beat = self._leases.beat(sender, now())
+            is_full = self._leases.node in self.disks.now
+            self._outbox.send(sender, msgspec.structs.replace(beat, disk_full=is_full))
+
+
+def now() -> float:
+    """A clock that no one sets and that goes on while the machine is suspended (rule R4)."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

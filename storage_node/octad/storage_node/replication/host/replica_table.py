@@ -1,0 +1,138 @@
+"""Which replicas a node has: made when they are first spoken of, or by splitting another.
+
+A half of a split shard is made from the replica of the whole, if there is one here: else it would
+be a member without the data (rule R18). Until then its rows wait, and messages for it are dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Protocol
+
+from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
+from octad.sharding.map.shard_map import Learner, ShardRow
+from octad.storage_node.replication.pair_leases import PairLeases
+from octad.storage_node.replication.reconfiguration import Plan
+from octad.storage_node.replication.replica_actions import SplitLog
+from octad.storage_node.replication.replica_state import Strength
+from octad.storage_node.replication.shard_log import ShardLog
+from octad.storage_node.replication.shard_replica import ShardReplica
+from octad.storage_node.replication.shard_splitter import ancestors
+
+
+class ClusterFacts(Protocol):
+    """What the replicas need to know of the cluster: the store's other records, as they are now."""
+
+    incarnations: dict[NodeId, str]  # Of the live nodes.
+    dead: dict[NodeId, bytes]  # Whose process has ended, as its supervisor says.
+
+    def strength(self, shard: ShardId) -> Strength | None:
+        """How many copies the shard's pool keeps; None while the pool is not known."""
+
+    def plan(self, shard: ShardId, row: ShardRow) -> Plan:
+        """What the shard should become."""
+
+    def choose_spare(
+        self, shard: ShardId, row: ShardRow, useless: Collection[NodeId]
+    ) -> Learner | None:
+        """A live node that may take a missing member's place, and none of the `useless`."""
+
+
+class ReplicaTable:
+    """See the module."""
+
+    def __init__(
+        self,
+        node: NodeId,
+        incarnation: str,
+        leases: PairLeases,
+        facts: ClusterFacts,
+        on_refetch: Callable[[ShardId], None],
+    ) -> None:
+        self.replicas: dict[ShardId, ShardReplica] = {}
+        self._node = node
+        self._incarnation = incarnation
+        self._leases = leases
+        self._facts = facts
+        self._on_refetch = on_refetch
+        self.rowless = False  # The index is damaged, for whoever comes.
+        self._held: dict[ShardId, ShardRow] = {}  # Of halves of what is not split here yet.
+
+    def make(self, shard: ShardId, log: ShardLog) -> ShardReplica:
+        """A replica that goes on with `log`."""
+        replica = self.replicas[shard] = ShardReplica(
+            shard,
+            self._node,
+            self._incarnation,
+            self._leases,
+            Strength(1, 1),  # The pool's, as soon as there is a row.
+            self._facts.choose_spare,
+            log,
+        )
+        replica.incarnations = self._facts.incarnations
+        replica.rowless = self.rowless
+        return replica
+
+    def replica(self, shard: ShardId) -> ShardReplica:
+        """This node's replica of `shard`, an empty one if there is none."""
+        return self.replicas.get(shard) or self.make(shard, ShardLog(Seq(0), Epoch(0)))
+
+    def addressed(self, shard: ShardId) -> ShardReplica | None:
+        """Whom a message is for; None while that is still a part of another replica."""
+        replica = self.replicas.get(shard)
+        if replica is not None:
+            return replica
+        whole = self._unsplit(shard)
+        if whole is None:
+            return self.replica(shard)
+        self._on_refetch(whole)
+        return None
+
+    def concerned(self, shard: ShardId, row: ShardRow) -> ShardReplica | None:
+        """Whom a row is for; None when it names neither this node nor a shard that it has."""
+        if shard not in self.replicas:
+            whole = self._unsplit(shard)
+            if whole is not None:
+                self._held[shard] = row
+                self._on_refetch(whole)
+                return None
+            learners = [learner.node for learner in row.learners]
+            if row.member(self._node) is None and self._node not in learners:
+                return None
+        return self.replica(shard)
+
+    def split(self, action: SplitLog) -> ShardReplica:
+        """The second half, made if it is not there yet."""
+        sibling = self.replicas.get(action.sibling)
+        if sibling is None:
+            sibling = self.make(action.sibling, action.log)
+            sibling.inherit(action)
+        return sibling
+
+    def row_of_half(self, action: SplitLog) -> ShardRow | None:
+        """The newest row known of a half that has just been made."""
+        held = self._held.pop(action.sibling, None)
+        if held is not None:
+            return held
+        return None if action.swap is None else action.swap.proposed
+
+    def released(self) -> list[tuple[ShardId, ShardRow]]:
+        """Rows that waited for a replica that turned out to be no part of theirs: it was empty."""
+        shards = [shard for shard in self._held if self._unsplit(shard) is None]
+        return [(shard, self._held.pop(shard)) for shard in shards]
+
+    def tell_facts(self, replica: ShardReplica, row: ShardRow) -> None:
+        """What the cluster wants of the shard, before the replica looks at `row`."""
+        strength = self._facts.strength(replica.shard)
+        if strength is not None:
+            replica.strength = strength
+        plan = self._facts.plan(replica.shard, row)
+        if plan != replica.plan:
+            replica.on_plan(plan)
+
+    def _unsplit(self, shard: ShardId) -> ShardId | None:
+        for ancestor, depth in ancestors(shard):
+            known = self.replicas.get(ancestor)
+            if known is not None and known.may_contain(depth):
+                return ancestor
+        return None

@@ -1,0 +1,99 @@
+"""Keeps the ids of requests that were applied lately, over a restart (rule R16).
+
+They are gathered while entries are applied, and written in one piece with each index flush that the
+node makes of its own accord; what was applied after that flush, a replay reads again. So a retry
+that meets the restarted primary is recognized.
+
+A piece is a sequence of 32 bytes: shard u64, seq u64 (big-endian), request id 16.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Iterable
+
+from octad.sharding.ids import Seq, ShardId
+from octad.sharding.limits import REQUEST_IDS_S
+from octad.storage_node.index.index import Index
+from octad.storage_node.index.index_format import (
+    REQUEST_IDS,
+    decode_position,
+    encode_position,
+    request_ids_key,
+)
+from octad.storage_node.journal.record_format import Position, Record, RecordKind
+from octad.storage_node.replication.shard_log import NO_REQUEST, Entry
+from octad.storage_node.shards.listing import past
+
+_REQUEST = struct.Struct(">QQ16s")
+_pack = _REQUEST.pack
+
+
+class RequestIds:
+    """See the module."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._found: dict[ShardId, list[tuple[bytes, Seq]]] = {}
+        self._reread: dict[ShardId, dict[Seq, bytes]] = {}
+        self._noted: list[bytes] = []
+        self._pieces: dict[int, float] = {}  # number -> when it was written, or found.
+
+    def load(self) -> Position | None:
+        """Read what is kept; gives the position from which a replay has to read for the rest."""
+        replay_from: Position | None = None
+        for key, value in self._index.scan(REQUEST_IDS, past(REQUEST_IDS)):
+            number = int.from_bytes(key[1:], "big")
+            self._pieces[number] = time.monotonic()
+            replay_from = decode_position(value[:8])
+            for shard, seq, request_id in _REQUEST.iter_unpack(value[8:]):
+                self._found.setdefault(ShardId(shard), []).append((request_id, Seq(seq)))
+        return replay_from
+
+    def replayed(self, record: Record, applied: Seq) -> None:
+        """A replay has met `record`. Of those with the same seq the last one counts."""
+        of_shard = self._reread.setdefault(record.shard, {})
+        if record.kind is RecordKind.LOG_START:
+            for seq in [seq for seq in of_shard if seq > record.commit]:
+                del of_shard[seq]  # The log was cut off there: it may never have happened.
+        elif record.seq <= applied:
+            of_shard[record.seq] = record.request_id
+
+    def take_found(self) -> dict[ShardId, list[tuple[bytes, Seq]]]:
+        """What was applied before the restart, by shard."""
+        for shard, of_shard in self._reread.items():
+            pairs = self._found.setdefault(shard, [])
+            pairs += [(request_id, seq) for seq, request_id in of_shard.items()]
+        found, self._found, self._reread = self._found, {}, {}
+        return {
+            shard: [pair for pair in pairs if pair[0] != NO_REQUEST]
+            for shard, pairs in found.items()
+        }
+
+    def note(self, shard: ShardId, entries: Iterable[Entry]) -> None:
+        """These are being applied."""
+        self._noted += [_pack(shard, entry.seq, entry.request_id) for entry in entries]
+
+    def note_copied(self, shard: ShardId, pairs: Iterable[tuple[bytes, Seq]]) -> None:
+        """These came with the history that another member has."""
+        self._noted += [_pack(shard, seq, request_id) for request_id, seq in pairs]
+
+    def begin_anew(self, known: Iterable[tuple[ShardId, Iterable[tuple[bytes, Seq]]]]) -> None:
+        """The index is another one, which has none of what was saved: save all that is `known`."""
+        self._pieces.clear()
+        self._noted.clear()
+        for shard, pairs in known:
+            self.note_copied(shard, pairs)
+
+    def save(self, replay_from: Position) -> None:
+        """Before the index is flushed, which then shows everything before `replay_from`."""
+        now = time.monotonic()
+        old = [n for n, written in self._pieces.items() if now - written > REQUEST_IDS_S]
+        for number in old:
+            del self._pieces[number]
+        number = max([0, *self._pieces, *old]) + 1
+        self._pieces[number] = now
+        noted, self._noted = self._noted, []
+        piece = (request_ids_key(number), encode_position(replay_from) + b"".join(noted))
+        self._index.write([piece], [request_ids_key(number) for number in old])

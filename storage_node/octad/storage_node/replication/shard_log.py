@@ -1,0 +1,191 @@
+"""One replica's log of one shard: what is prepared, verified, durable, committed and applied.
+
+    start ≤ applied ≤ commit ≤ end        verified, durable ≤ end
+
+- `start`: the log here begins behind this seq; 0 where all of history went through this log.
+- `applied`: the index shows everything up to here. Entries above it are kept in memory, and the
+  keys they touch are *dirty*.
+- `commit`: every member is known to have it. Nothing at or below it is ever truncated.
+- `verified`: up to here this log is known to be that of the present epoch's primary.
+- An entry's *epoch* is the one in which it was first appended: (epoch, seq) names it and, through
+  the check of its predecessor, the whole log before it.
+
+No decisions here: `shard_primary.py` and `shard_backup.py` decide.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+import msgspec
+
+from octad.sharding.ids import Epoch, Seq
+from octad.storage_node.index.operations import Operation
+from octad.storage_node.journal.record_format import Location, RecordKind
+from octad.storage_node.replication.request_window import RequestWindow
+
+NO_REQUEST = bytes(16)
+
+
+class Entry(msgspec.Struct, eq=False, gc=False):
+    """One entry of the shard's log, kept until it is applied."""
+
+    epoch: Epoch
+    seq: Seq
+    kind: RecordKind
+    request_id: bytes
+    metadata: bytes
+    data: bytes | memoryview | None  # None: only in the journal, at `location`.
+    operation: Operation
+    touched: tuple[bytes, ...]
+    location: Location | None = None  # Of its journal record: the shell's, once it is appended.
+    settled: bool = False  # Applied or truncated: no replay needs it any more.
+
+
+class ShardLog:
+    """See the module."""
+
+    __slots__ = (
+        "applied",
+        "applied_epoch",
+        "commit",
+        "dirty",
+        "durable",
+        "end",
+        "entries",
+        "requests",
+        "start",
+        "start_epoch",
+        "verified",
+    )
+
+    def __init__(self, applied: Seq, applied_epoch: Epoch) -> None:
+        self.start = Seq(0)
+        self.start_epoch = Epoch(0)
+        self.applied = applied
+        self.applied_epoch = applied_epoch
+        self.commit = applied
+        self.end = applied
+        self.verified = applied
+        self.durable = applied
+        self.entries: deque[Entry] = deque()  # applied < seq <= end
+        self.dirty: dict[bytes, int] = {}  # touched key -> number of entries that touch it
+        self.requests = RequestWindow()
+
+    def append(self, entry: Entry) -> None:
+        """`entry` follows the last one."""
+        assert entry.seq == self.end + 1
+        self.entries.append(entry)
+        self.end = entry.seq
+        dirty = self.dirty
+        for key in entry.touched:
+            dirty[key] = dirty.get(key, 0) + 1
+        if entry.request_id != NO_REQUEST:
+            self.requests.add(entry.request_id, entry.seq)
+
+    def truncate(self, seq: Seq) -> None:
+        """Drop the entries from `seq` on: the primary of this epoch has others there."""
+        assert seq > self.commit, "never truncate below the commit point"
+        while self.end >= seq:
+            entry = self.entries.pop()
+            self._clean(entry)
+            self.requests.remove(entry.request_id, entry.seq)
+            self.end = Seq(self.end - 1)
+        self.durable = Seq(min(self.durable, self.end))
+        self.verified = Seq(min(self.verified, self.end))
+
+    def restart_at(self, start: Seq, epoch: Epoch) -> None:
+        """Forget the log: it begins anew behind `start`, whose entry is of `epoch` (rule R12)."""
+        for entry in self.entries:
+            self._clean(entry)
+            if entry.seq > self.commit:
+                self.requests.remove(entry.request_id, entry.seq)
+        self.entries.clear()
+        self.start = self.applied = self.commit = self.end = start
+        self.verified = self.durable = start
+        self.start_epoch = self.applied_epoch = epoch
+
+    def half(self) -> ShardLog:
+        """The log of a half of the shard: this one, of which everything is applied (rule R18)."""
+        assert self.applied == self.end, "a log is split behind its last entry"
+        log = ShardLog(self.applied, self.applied_epoch)
+        log.start, log.start_epoch = self.start, self.start_epoch
+        log.requests = self.requests.half()
+        return log
+
+    def is_durable(self, entry: Entry) -> bool:
+        """The journal has synced `entry`; False when it was truncated meanwhile."""
+        if entry.settled:
+            return False
+        if entry.seq > self.durable:
+            self.durable = entry.seq
+        return True
+
+    def commit_to(self, seq: Seq) -> tuple[Entry, ...]:
+        """Everything up to `seq` is committed; gives what newly is, in order."""
+        previous, self.commit = self.commit, seq
+        first = previous - self.applied
+        entries = self.entries
+        if seq == previous + 1:  # Mostly.
+            return (entries[first],)
+        return tuple([entries[index] for index in range(first, first + seq - previous)])
+
+    def applied_to(self, seq: Seq) -> list[bytes]:
+        """The index holds every entry up to `seq`: their keys are clean unless touched again.
+
+        Gives their request ids.
+        """
+        entries, clean = self.entries, self._clean
+        request_ids: list[bytes] = []
+        for _ in range(seq - self.applied):
+            entry = entries.popleft()
+            clean(entry)
+            request_ids.append(entry.request_id)
+            self.applied, self.applied_epoch = entry.seq, entry.epoch
+        assert seq <= self.applied <= self.commit <= self.end
+        return request_ids
+
+    def above(self, seq: Seq) -> Iterator[Entry]:
+        """The entries behind `seq`, in order."""
+        entries = self.entries
+        return (entries[index] for index in range(max(seq - self.applied, 0), len(entries)))
+
+    def has_requests_above(self, seq: Seq) -> bool:
+        """Whether somebody waits for what is behind `seq`: not all of it are barriers."""
+        return any(entry.request_id != NO_REQUEST for entry in self.above(seq))
+
+    def at(self, seq: Seq) -> Entry:
+        """The entry at `seq`, which is not applied yet."""
+        return self.entries[seq - self.applied - 1]
+
+    def epoch_at(self, seq: Seq) -> Epoch | None:
+        """The epoch of the entry at `seq`; None where it is not known any more, or not yet."""
+        if seq == self.applied:
+            return self.applied_epoch
+        if self.applied < seq <= self.end:
+            return self.at(seq).epoch
+        return None
+
+    def newest(self, key: bytes) -> Entry | None:
+        """The last entry that touches `key` and is not applied: the key's prepared state."""
+        if key not in self.dirty:
+            return None
+        return next(entry for entry in reversed(self.entries) if key in entry.touched)
+
+    def shows_committed(self, key: bytes) -> bool:
+        """Whether the index's state of `key` is the one of the commit point."""
+        if self.applied == self.commit or key not in self.dirty:
+            return True
+        unapplied = range(self.commit - self.applied)
+        return not any(key in self.entries[index].touched for index in unapplied)
+
+    def _clean(self, entry: Entry) -> None:
+        entry.settled = True
+        dirty = self.dirty
+        for key in entry.touched:
+            left = dirty[key] - 1
+            if left:
+                dirty[key] = left
+            else:
+                del dirty[key]

@@ -1,0 +1,1 @@
+"""Messages and calls between nodes: authenticated, framed, bounded."""

@@ -1,0 +1,223 @@
+"""One peer while it is connected: frames become messages, requests and answers find each other.
+
+Ends with its connection; when the peer comes back there is a new one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from octad.sharding.ids import NodeId, node_name
+from octad.sharding.limits import (
+    RPC_BEAT_S,
+    RPC_CALLS_MAX,
+    RPC_REQUEST_BYTES_MAX,
+    RPC_REQUESTS_MAX,
+    RPC_SILENT_BEATS_MAX,
+)
+from octad.storage_node.rpc.frame_format import ERROR, ONE_WAY, REQUEST, RESPONSE, Frame
+from octad.storage_node.rpc.messages import (
+    BadMessage,
+    Failure,
+    Message,
+    Ping,
+    Pong,
+    decode_message,
+)
+from octad.storage_node.rpc.peer_calls import PeerCalls
+from octad.storage_node.rpc.peer_connection import Body, PeerConnection
+from octad.storage_node.rpc.peer_figures import PeerFigures
+from octad.storage_node.rpc.peer_refusal import PeerRefused, Refusal
+from octad.storage_node.rpc.refusal_log import RefusalLog
+from octad.storage_node.rpc.rpc_errors import (
+    BAD_MESSAGE,
+    BUSY,
+    INTERNAL,
+    CallTimeout,
+    PeerUnavailable,
+    RemoteError,
+    RpcRefusal,
+)
+
+Answer = tuple[Message, Body]
+OnOneWay = Callable[[NodeId, Message, memoryview], None]
+OnRequest = Callable[[NodeId, Message, memoryview], Answer | Awaitable[Answer]]
+
+PONG = Pong()
+_SILENT = (
+    "it does not answer; it is asked again every"
+    f" {RPC_BEAT_S:g} s, and let go after {RPC_BEAT_S * RPC_SILENT_BEATS_MAX:g} s"
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PeerHandlers:
+    """Who takes what peers send, and the answers that are still being worked on."""
+
+    on_one_way: OnOneWay
+    on_request: OnRequest
+    answers: set[asyncio.Future[Answer]] = field(default_factory=set)
+
+
+class Peer:
+    """`node` at the other end of `connection`."""
+
+    def __init__(
+        self,
+        node: NodeId,
+        boot: str,
+        connection: PeerConnection,
+        handlers: PeerHandlers,
+        refusals: RefusalLog,
+        figures: PeerFigures,
+    ) -> None:
+        self.node = node
+        self.boot = boot
+        self.connection = connection
+        self._handlers = handlers
+        self._refusals = refusals
+        self._figures = figures
+        self._requests = 0  # Of the peer, that are worked on.
+        self._request_bytes = 0  # Of their bodies.
+        self._loop = asyncio.get_running_loop()
+        self._calls = PeerCalls(self._loop, node)
+
+    async def call(
+        self, message: Message, body: Body, timeout_s: float, about: int | None
+    ) -> tuple[Message, memoryview]:
+        """See `Peers.call`."""
+        if self.connection.is_silent:
+            raise self._refused_call(_SILENT)
+        if len(self._calls) >= RPC_CALLS_MAX:
+            raise self._refused_call(f"{RPC_CALLS_MAX} calls to it are under way")
+        call_id, answer = self._calls.start(timeout_s, about)
+        try:
+            if not self.connection.send(REQUEST, call_id, message, body):
+                waiting = self.connection.outgoing_bytes
+                raise self._refused_call(f"{waiting:,} bytes are waiting to be sent to it")
+            return await answer
+        except CallTimeout:
+            self._figures.calls_timed_out += 1
+            raise
+        finally:
+            self._calls.forget(call_id)
+
+    def give_up(self, about: int) -> None:
+        """See `Peers.give_up`."""
+        self._calls.give_up(about)
+
+    def end(self) -> None:
+        """The connection is lost."""
+        self._calls.end()
+
+    def on_frame(self, frame: Frame) -> None:
+        """Takes what the peer has sent. Raises nothing: bugs of handlers are logged."""
+        kind = frame.kind
+        if kind == ONE_WAY:
+            self._on_one_way(frame)
+        elif kind == REQUEST:
+            self._on_request(frame)
+        else:
+            self._on_answer(frame)
+
+    def _on_one_way(self, frame: Frame) -> None:
+        try:
+            message = decode_message(frame.message)
+            if type(message) is Ping:
+                self.connection.send(ONE_WAY, 0, PONG)
+            elif type(message) is not Pong:
+                self._handlers.on_one_way(self.node, message, frame.body)
+        except BadMessage as error:
+            self._count_bad_message(error)
+        except Exception:
+            logger.exception("a message from %s met a bug", node_name(self.node))
+
+    def _on_answer(self, frame: Frame) -> None:
+        result: tuple[Message, memoryview] | Exception
+        try:
+            message = decode_message(frame.message)
+        except BadMessage as error:
+            self._count_bad_message(error)
+            result = RemoteError(self.node, BAD_MESSAGE, str(error))
+        else:
+            result = (message, frame.body)
+            if frame.kind == ERROR:
+                result = self._remote_error(message)
+        # Nobody there any more: the call timed out or was cancelled.
+        self._calls.answer(frame.call_id, result)
+
+    def _remote_error(self, message: Message) -> RemoteError:
+        if isinstance(message, Failure):
+            return RemoteError(self.node, message.code, message.text)
+        return RemoteError(self.node, BAD_MESSAGE, f"{message} instead of a failure")
+
+    def _on_request(self, frame: Frame) -> None:
+        call_id, size = frame.call_id, len(frame.body)
+        if self._requests >= RPC_REQUESTS_MAX or self._request_bytes > RPC_REQUEST_BYTES_MAX:
+            self._figures.requests_refused += 1
+            self._fail(call_id, BUSY, f"it works on {self._requests} requests of this node")
+            return
+        try:
+            message = decode_message(frame.message)
+            answer = self._handlers.on_request(self.node, message, frame.body)
+        except Exception as error:
+            self._refuse(call_id, error)
+            return
+        if isinstance(answer, tuple):
+            self._answer(call_id, answer)
+            return
+        future = asyncio.ensure_future(answer, loop=self._loop)
+        self._handlers.answers.add(future)
+        self._requests += 1
+        self._request_bytes += size
+        future.add_done_callback(lambda done: self._on_answer_ready(call_id, size, done))
+
+    def _on_answer_ready(self, call_id: int, size: int, done: asyncio.Future[Answer]) -> None:
+        self._handlers.answers.discard(done)
+        self._requests -= 1
+        self._request_bytes -= size
+        if done.cancelled():
+            self._fail(call_id, INTERNAL, "the request was cancelled")
+            return
+        error = done.exception()
+        if error is None:
+            self._answer(call_id, done.result())
+        else:
+            self._refuse(call_id, error)
+
+    def _answer(self, call_id: int, answer: Answer) -> None:
+        if self.connection.is_lost:
+            return
+        message, body = answer
+        try:
+            if not self.connection.send(RESPONSE, call_id, message, body):
+                self._fail(call_id, BUSY, "too many answers are waiting to be sent")
+        except Exception as error:
+            self._refuse(call_id, error)
+
+    def _refuse(self, call_id: int, error: BaseException) -> None:
+        if isinstance(error, RpcRefusal):
+            self._fail(call_id, error.code, error.text)
+        elif isinstance(error, BadMessage):
+            self._count_bad_message(error)
+            self._fail(call_id, BAD_MESSAGE, str(error))
+        else:
+            logger.error("a request of %s met a bug", node_name(self.node), exc_info=error)
+            self._fail(call_id, INTERNAL, f"{type(error).__name__} (see that node's log)")
+
+    def _fail(self, call_id: int, code: str, text: str) -> None:
+        connection = self.connection
+        if not connection.is_lost and not connection.send(ERROR, call_id, Failure(code, text)):
+            connection.drop(PeerRefused(Refusal.OVERRUN, "it does not read its answers"))
+
+    def _refused_call(self, text: str) -> PeerUnavailable:
+        self._figures.calls_refused += 1
+        return PeerUnavailable(self.node, text, sent=False)
+
+    def _count_bad_message(self, error: BadMessage) -> None:
+        self._refusals.add(node_name(self.node), PeerRefused(Refusal.MESSAGE, str(error)))

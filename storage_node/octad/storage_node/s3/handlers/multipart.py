@@ -1,0 +1,226 @@
+"""Multipart uploads: begin, send parts, list them, complete, abort. No byte moves on completion."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+from octad.client.s3.checksums import multipart_etag, requested_algorithm
+from octad.sharding.limits import LIST_KEYS_MAX, PUT_BYTES_MAX
+from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
+from octad.storage_node.s3.handlers.bodies import read_document, receive
+from octad.storage_node.s3.handlers.exchange import Exchange
+from octad.storage_node.s3.protocol.answers import Answer, xml_answer
+from octad.storage_node.s3.protocol.listing import parse_list_parts
+from octad.storage_node.s3.protocol.multipart import (
+    check_completion,
+    completed_row,
+    is_completed,
+    new_upload_id,
+    parse_upload_id,
+    part_algorithms,
+    unique_of_upload,
+)
+from octad.storage_node.s3.protocol.object_headers import (
+    checksum_lines,
+    checksum_type,
+    degraded_line,
+)
+from octad.storage_node.s3.protocol.ranges import parse_part_number
+from octad.storage_node.s3.protocol.requests.payload import plan_payload
+from octad.storage_node.s3.protocol.requests.request_headers import stored_headers
+from octad.storage_node.s3.protocol.xml.documents import (
+    ListParts,
+    Owner,
+    PartEntry,
+    complete_multipart_upload_xml,
+    initiate_multipart_upload_xml,
+    list_parts_xml,
+)
+from octad.storage_node.s3.protocol.xml.requests import (
+    RequestedPart,
+    read_complete_multipart_upload,
+)
+from octad.storage_node.shards.object_store import Bucket, CompletedPart, Degraded, NoSuchUpload
+
+# Nodes' clocks and those of their clients agree better than this.
+_BEGUN_BEFORE_MS_MAX: Final = 3_600_000
+
+
+async def create_upload(exchange: Exchange) -> Answer:
+    """Begin an upload; what the object will carry is said here."""
+    algorithm, kind = requested_algorithm(exchange.headers)
+    headers = stored_headers(exchange.headers)
+    bucket = await exchange.bucket()
+    request_id, age_s = exchange.write_id(*(f"{name}={headers[name]}" for name in sorted(headers)))
+    unique = unique_of_upload(request_id)
+    upload_id = new_upload_id(exchange.now_ms, unique)
+    row = UploadRow(exchange.now_ms, exchange.owner, headers, algorithm, kind)
+    degraded = await exchange.store.create_upload(
+        bucket, exchange.key, upload_id, row, request_id, age_s
+    )
+    if age_s:
+        upload_id = await _begun_before(exchange, bucket, unique) or upload_id
+    answer = xml_answer(initiate_multipart_upload_xml(bucket.name, exchange.key, upload_id.hex()))
+    if algorithm:
+        answer.head += f"x-amz-checksum-algorithm: {algorithm}\r\nx-amz-checksum-type: {kind}\r\n"
+    answer.head += degraded_line(degraded)
+    return answer
+
+
+async def _begun_before(exchange: Exchange, bucket: Bucket, unique: bytes) -> bytes | None:
+    """The upload that an earlier try of this request has begun: it has another time in its id."""
+    no_earlier = new_upload_id(exchange.now_ms - _BEGUN_BEFORE_MS_MAX, bytes(len(unique)))
+    after = exchange.key, no_earlier
+    uploads = await exchange.store.list_uploads(bucket, exchange.key, after, LIST_KEYS_MAX)
+    for key, upload_id, _ in uploads:
+        if key == exchange.key and upload_id.endswith(unique):
+            return upload_id
+    return None
+
+
+async def upload_part(exchange: Exchange) -> Answer:
+    """Store one part; sent again, it replaces the one of that number."""
+    number = parse_part_number(exchange.query["partNumber"])
+    upload_id = parse_upload_id(exchange.query["uploadId"])
+    plan = plan_payload(exchange.headers, exchange.signature, PUT_BYTES_MAX)
+    bucket = await exchange.bucket()
+    upload = await exchange.store.get_upload(bucket, exchange.key, upload_id)
+    algorithms = part_algorithms(upload, plan.claimed_algorithm)
+    received = await receive(
+        exchange, plan, bucket, algorithms, inline_bytes_max=0, upload_id=upload_id
+    )
+    row = PartRow(plan.length, received.etag, exchange.now_ms, received.checksums, received.extents)
+    write_id = exchange.write_id(row.etag, str(row.size))
+    degraded = await exchange.store.put_part(
+        bucket, exchange.key, upload_id, number, row, *write_id
+    )
+    head = f'ETag: "{row.etag}"\r\n{checksum_lines(row.checksums)}'
+    return Answer(200, head + degraded_line(received.degraded, degraded))
+
+
+async def list_parts(exchange: Exchange) -> Answer:
+    """The parts that have arrived, by number."""
+    upload_id = parse_upload_id(exchange.query["uploadId"])
+    listing = parse_list_parts(exchange.query)
+    bucket = await exchange.bucket()
+    upload = await exchange.store.get_upload(bucket, exchange.key, upload_id)
+    found = []
+    if listing.max_parts:
+        found = await exchange.store.list_parts(
+            bucket, exchange.key, upload_id, listing.after, listing.max_parts + 1
+        )
+    shown = found[: listing.max_parts]
+    return xml_answer(
+        list_parts_xml(
+            ListParts(
+                bucket=bucket.name,
+                key=exchange.key,
+                upload_id=upload_id.hex(),
+                owner=Owner(upload.owner, upload.owner),
+                part_number_marker=listing.after,
+                max_parts=listing.max_parts,
+                is_truncated=len(found) > len(shown),
+                parts=[
+                    PartEntry(number, row.modified_ms, row.etag, row.size, row.checksums)
+                    for number, row in shown
+                ],
+                checksum_algorithm=upload.checksum_algorithm,
+                checksum_type=upload.checksum_type,
+            )
+        )
+    )
+
+
+async def complete_upload(exchange: Exchange) -> Answer:
+    """Make the named parts the object, in one step of the key's shard."""
+    upload_id = parse_upload_id(exchange.query["uploadId"])
+    bucket = await exchange.bucket()
+    # Its checksum headers are of the object to be.
+    document = await read_document(exchange, checksum_is_of_body=False)
+    requested = read_complete_multipart_upload(document)
+    write_id = exchange.write_id(hashlib.sha256(document).hexdigest())
+    degraded = None
+    try:
+        row, degraded = await _complete(exchange, bucket, upload_id, requested, write_id)
+    except NoSuchUpload:
+        # The first answer may have been lost: the same request again is the same success.
+        row = await _completed_before(exchange, bucket, upload_id, requested, write_id)
+    location = f"http://{exchange.headers.get('host', '')}{exchange.path}"
+    answer = xml_answer(
+        complete_multipart_upload_xml(
+            location=location,
+            bucket=bucket.name,
+            key=exchange.key,
+            etag=row.etag,
+            checksums=row.checksums,
+            checksum_type=checksum_type(row.checksums),
+        )
+    )
+    answer.head += degraded_line(degraded)
+    return answer
+
+
+async def _completed_before(
+    exchange: Exchange,
+    bucket: Bucket,
+    upload_id: bytes,
+    requested: tuple[RequestedPart, ...],
+    write_id: tuple[bytes, float],
+) -> ObjectRow:
+    """The object that an earlier try of this request made; raises NoSuchUpload if none did."""
+    present = await exchange.store.get_row(bucket, exchange.key)
+    if present is not None and is_completed(present, requested):
+        return present
+    if not write_id[1]:
+        raise NoSuchUpload(upload_id.hex())
+    # Somebody has replaced or deleted it meanwhile, but that the upload was completed stays true.
+    row = ObjectRow(0, multipart_etag([part.etag for part in requested]), exchange.now_ms)
+    await exchange.store.complete_upload(
+        bucket, exchange.key, upload_id, row, _chosen(requested), *write_id
+    )
+    return row
+
+
+async def _complete(
+    exchange: Exchange,
+    bucket: Bucket,
+    upload_id: bytes,
+    requested: tuple[RequestedPart, ...],
+    write_id: tuple[bytes, float],
+) -> tuple[ObjectRow, Degraded | None]:
+    upload = await exchange.store.get_upload(bucket, exchange.key, upload_id)
+    stored = await _all_parts(exchange, bucket, upload_id)
+    row = completed_row(upload_id, upload, requested, stored, exchange.now_ms)
+    check_completion(exchange.headers, row)
+    degraded = await exchange.store.complete_upload(
+        bucket, exchange.key, upload_id, row, _chosen(requested), *write_id
+    )
+    return row, degraded
+
+
+def _chosen(requested: tuple[RequestedPart, ...]) -> list[CompletedPart]:
+    return [CompletedPart(part.number, part.etag, part.checksums) for part in requested]
+
+
+async def _all_parts(exchange: Exchange, bucket: Bucket, upload_id: bytes) -> dict[int, PartRow]:
+    parts: dict[int, PartRow] = {}
+    after = 0
+    while True:
+        page = await exchange.store.list_parts(
+            bucket, exchange.key, upload_id, after, LIST_KEYS_MAX
+        )
+        parts.update(page)
+        if len(page) < LIST_KEYS_MAX:
+            return parts
+        after = page[-1][0]
+
+
+async def abort_upload(exchange: Exchange) -> Answer:
+    """Give up an upload and its parts."""
+    upload_id = parse_upload_id(exchange.query["uploadId"])
+    bucket = await exchange.bucket()
+    degraded = await exchange.store.abort_upload(
+        bucket, exchange.key, upload_id, *exchange.write_id()
+    )
+    return Answer(204, degraded_line(degraded))

@@ -1,0 +1,96 @@
+"""Writing objects: PUT, DELETE, and the deletion of many."""
+
+from __future__ import annotations
+
+import asyncio
+
+from octad.client.s3.checksums import DEFAULT_ALGORITHM, claimed_checksum
+from octad.client.s3.errors import S3Error
+from octad.sharding.limits import INLINE_BYTES_MAX, PUT_BYTES_MAX
+from octad.storage_node.index.rows import ObjectRow
+from octad.storage_node.s3.handlers.bodies import read_document, receive
+from octad.storage_node.s3.handlers.exchange import Exchange
+from octad.storage_node.s3.protocol.answers import Answer, xml_answer
+from octad.storage_node.s3.protocol.object_headers import checksum_lines, degraded_line
+from octad.storage_node.s3.protocol.requests.names import check_key
+from octad.storage_node.s3.protocol.requests.parameters import check_version
+from octad.storage_node.s3.protocol.requests.payload import plan_payload
+from octad.storage_node.s3.protocol.requests.request_headers import stored_headers
+from octad.storage_node.s3.protocol.store_errors import s3_error_of
+from octad.storage_node.s3.protocol.xml.documents import DeleteFailure, delete_result_xml
+from octad.storage_node.s3.protocol.xml.requests import DeleteTarget, read_delete
+from octad.storage_node.shards.object_store import Bucket, Degraded, StoreError
+
+# A thousand deletions at once would crowd out everybody else's writes.
+_DELETIONS_AT_ONCE = 64
+
+
+async def put_object(exchange: Exchange) -> Answer:
+    """Store the body under the key; all of it is verified before anything becomes visible."""
+    headers = stored_headers(exchange.headers)
+    plan = plan_payload(exchange.headers, exchange.signature, PUT_BYTES_MAX)
+    bucket = await exchange.bucket()
+    algorithms = (plan.claimed_algorithm or DEFAULT_ALGORITHM,)
+    received = await receive(exchange, plan, bucket, algorithms, inline_bytes_max=INLINE_BYTES_MAX)
+    row = ObjectRow(
+        size=plan.length,
+        etag=received.etag,
+        modified_ms=exchange.now_ms,
+        headers=headers,
+        checksums=received.checksums,
+        extents=received.extents,
+    )
+    write_id = exchange.write_id(row.etag, str(row.size))
+    degraded = await exchange.store.put_object(bucket, exchange.key, row, received.data, *write_id)
+    head = f'ETag: "{row.etag}"\r\n{checksum_lines(row.checksums)}'
+    return Answer(200, head + degraded_line(received.degraded, degraded))
+
+
+async def delete_object(exchange: Exchange) -> Answer:
+    """Remove the object; that it was not there is no error."""
+    bucket = await exchange.bucket()
+    degraded = await exchange.store.delete_object(bucket, exchange.key, *exchange.write_id())
+    return Answer(204, degraded_line(degraded))
+
+
+async def delete_objects(exchange: Exchange) -> Answer:
+    """Remove up to a thousand objects; what happened to each is in the document."""
+    if "content-md5" not in exchange.headers and claimed_checksum(exchange.headers) is None:
+        raise S3Error("InvalidRequest", "Missing required header for this request: Content-MD5")
+    bucket = await exchange.bucket()
+    request = read_delete(await read_document(exchange))
+    gate = asyncio.Semaphore(_DELETIONS_AT_ONCE)
+
+    degraded: list[Degraded | None] = []
+
+    async def delete(target: DeleteTarget) -> DeleteFailure | None:
+        async with gate:
+            return await _delete_one(exchange, bucket, target, degraded)
+
+    outcomes = await asyncio.gather(*[delete(target) for target in request.targets])
+    failures = [failure for failure in outcomes if failure is not None]
+    deleted = [
+        target for target, failure in zip(request.targets, outcomes, strict=True) if failure is None
+    ]
+    answer = xml_answer(delete_result_xml([] if request.quiet else deleted, failures))
+    answer.head += degraded_line(*degraded)
+    return answer
+
+
+async def _delete_one(
+    exchange: Exchange, bucket: Bucket, target: DeleteTarget, degraded: list[Degraded | None]
+) -> DeleteFailure | None:
+    try:
+        check_key(target.key)
+        if target.version_id:
+            check_version(target.version_id)
+        if target.etag or target.last_modified or target.size:
+            raise S3Error("NotImplemented")  # Never without the condition that it came with.
+        write_id = exchange.write_id(target.key.hex(), one_of_many=True)
+        degraded.append(await exchange.store.delete_object(bucket, target.key, *write_id))
+    except S3Error as error:
+        return DeleteFailure(target.key, error.code, error.message, target.version_id)
+    except StoreError as error:
+        refusal = s3_error_of(error)
+        return DeleteFailure(target.key, refusal.code, refusal.message, target.version_id)
+    return None

@@ -1,0 +1,70 @@
+"""Answers to clients that ask how a bucket is set up, where the answer is always: as by default.
+
+Each needs its bucket (or object) to exist and to be the asker's, as on S3.
+"""
+
+from __future__ import annotations
+
+from octad.client.s3.errors import S3Error
+from octad.storage_node.s3.handlers.exchange import Exchange
+from octad.storage_node.s3.protocol.answers import Answer, xml_answer
+from octad.storage_node.s3.protocol.requests.operations import Operation
+from octad.storage_node.s3.protocol.xml.documents import (
+    DECLARATION,
+    NAMESPACE,
+    Owner,
+    access_control_policy_xml,
+    location_constraint_xml,
+    versioning_configuration_xml,
+)
+
+_NO_TAGS = f'{DECLARATION}<Tagging xmlns="{NAMESPACE}"><TagSet></TagSet></Tagging>'.encode()
+
+_NOT_CONFIGURED = {
+    Operation.GET_BUCKET_POLICY: "NoSuchBucketPolicy",
+    Operation.GET_BUCKET_TAGGING: "NoSuchTagSet",
+    Operation.GET_OBJECT_LOCK_CONFIGURATION: "ObjectLockConfigurationNotFoundError",
+    Operation.GET_BUCKET_CORS: "NoSuchCORSConfiguration",
+    Operation.GET_BUCKET_ENCRYPTION: "ServerSideEncryptionConfigurationNotFoundError",
+    Operation.GET_BUCKET_LIFECYCLE: "NoSuchLifecycleConfiguration",
+}
+
+
+async def get_bucket_location(exchange: Exchange) -> Answer:
+    """What its maker asked for: a pool, else the one region that this cluster is."""
+    bucket = await exchange.bucket()
+    return xml_answer(location_constraint_xml(bucket.location or exchange.region))
+
+
+async def get_bucket_versioning(exchange: Exchange) -> Answer:
+    """Never enabled."""
+    await exchange.bucket()
+    return xml_answer(versioning_configuration_xml())
+
+
+async def get_bucket_acl(exchange: Exchange) -> Answer:
+    """The owner may do everything, nobody else anything."""
+    bucket = await exchange.bucket()
+    return xml_answer(access_control_policy_xml(Owner(bucket.owner, bucket.owner)))
+
+
+async def get_object_acl(exchange: Exchange) -> Answer:
+    """As its bucket's."""
+    bucket = await exchange.bucket()
+    if await exchange.store.get_row(bucket, exchange.key) is None:
+        raise S3Error("NoSuchKey")
+    return xml_answer(access_control_policy_xml(Owner(bucket.owner, bucket.owner)))
+
+
+async def get_object_tagging(exchange: Exchange) -> Answer:
+    """An object without tags has an empty set, where a bucket has none: S3 differs so."""
+    bucket = await exchange.bucket()
+    if await exchange.store.get_row(bucket, exchange.key) is None:
+        raise S3Error("NoSuchKey")
+    return xml_answer(_NO_TAGS)
+
+
+async def get_configuration(exchange: Exchange) -> Answer:
+    """What nobody can have configured yet."""
+    bucket = await exchange.bucket()
+    raise S3Error(_NOT_CONFIGURED[exchange.operation], fields={"BucketName": bucket.name})

@@ -1,0 +1,141 @@
+"""GET and HEAD of an object: conditions, ranges, parts, and bytes as fast as they are taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from octad.client.s3.checksums import COMPOSITE
+from octad.client.s3.errors import S3Error
+from octad.storage_node.index.rows import ObjectRow
+from octad.storage_node.s3.handlers.exchange import Exchange
+from octad.storage_node.s3.protocol.answers import Answer
+from octad.storage_node.s3.protocol.conditions import (
+    NOT_MODIFIED_CONDITIONS,
+    precondition_failed,
+    range_applies,
+    read_conditions,
+)
+from octad.storage_node.s3.protocol.object_headers import (
+    checksum_lines,
+    checksum_type,
+    object_lines,
+    unmodified_lines,
+    wants_checksums,
+)
+from octad.storage_node.s3.protocol.ranges import parse_part_number, parse_range, part_range
+from octad.storage_node.s3.protocol.requests.request_headers import response_overrides
+from octad.storage_node.shards.object_store import Bucket
+
+
+@dataclass(frozen=True, slots=True)
+class _Selection:
+    """Bytes [start, end) of the object, and the header lines that say which they are."""
+
+    start: int
+    end: int
+    status: int = 200
+    lines: str = ""
+
+
+async def get_object(exchange: Exchange) -> Answer:
+    """The object, or the range or part of it that was asked for."""
+    bucket = await exchange.bucket()
+    stored = await exchange.store.get_object(bucket, exchange.key)
+    if stored is None:
+        raise _no_such_key(exchange)
+    row = stored.row
+    unmodified = _not_modified(exchange, row)
+    if unmodified is not None:
+        return unmodified
+    selection = _selection(exchange, row)
+    head = _head(exchange, row, selection)
+    if stored.data is not None:
+        whole = selection.end - selection.start == row.size
+        data = stored.data if whole else memoryview(stored.data)[selection.start : selection.end]
+        return Answer(selection.status, head, data)
+    return await _streamed(exchange, bucket, row, selection, head)
+
+
+async def head_object(exchange: Exchange) -> Answer:
+    """What GET would answer, without the bytes."""
+    bucket = await exchange.bucket()
+    row = await exchange.store.get_row(bucket, exchange.key)
+    if row is None:
+        raise _no_such_key(exchange)
+    unmodified = _not_modified(exchange, row)
+    if unmodified is not None:
+        return unmodified
+    selection = _selection(exchange, row)
+    return Answer(
+        selection.status,
+        _head(exchange, row, selection),
+        length=selection.end - selection.start,
+    )
+
+
+async def _streamed(
+    exchange: Exchange, bucket: Bucket, row: ObjectRow, selection: _Selection, head: str
+) -> Answer:
+    """The first bytes are read before the head is sent, so that a failure can still be told."""
+    if selection.start == selection.end:
+        return Answer(selection.status, head)
+    stream = exchange.store.read_extents(bucket, row.extents, selection.start, selection.end)
+    first = await anext(stream)
+    return Answer(
+        selection.status, head, first, length=selection.end - selection.start, stream=stream
+    )
+
+
+def _head(exchange: Exchange, row: ObjectRow, selection: _Selection) -> str:
+    overrides = response_overrides(exchange.query) if exchange.query else {}
+    head = object_lines(row, overrides) + selection.lines
+    # A checksum is of the whole object: beside a part of it, a client would compare it with that.
+    # One that is made of those of its parts is not even that of an only part.
+    if (
+        wants_checksums(exchange.headers)
+        and selection.end - selection.start == row.size
+        and not ("partNumber" in exchange.query and checksum_type(row.checksums) == COMPOSITE)
+    ):
+        head += checksum_lines(row.checksums)
+    return head
+
+
+def _selection(exchange: Exchange, row: ObjectRow) -> _Selection:
+    range_header = exchange.headers.get("range")
+    part_text = exchange.query.get("partNumber")
+    if part_text is not None:
+        if range_header is not None:
+            raise S3Error(
+                "InvalidRequest",
+                "Cannot specify both Range header and partNumber query parameter",
+            )
+        start, end = part_range(parse_part_number(part_text), row.part_sizes, row.size)
+        parts = f"x-amz-mp-parts-count: {len(row.part_sizes)}\r\n" if row.part_sizes else ""
+        # An empty part has no first byte for Content-Range to name.
+        content_range = _content_range(start, end, row.size) if start < end else ""
+        return _Selection(start, end, 206 if start < end else 200, content_range + parts)
+    if range_header is not None and range_applies(exchange.headers, row.etag, row.modified_ms):
+        found = parse_range(range_header, row.size)
+        if found is not None:
+            return _Selection(*found, 206, _content_range(*found, row.size))
+    return _Selection(0, row.size)
+
+
+def _content_range(start: int, end: int, size: int) -> str:
+    return f"Content-Range: bytes {start}-{end - 1}/{size}\r\n"
+
+
+def _not_modified(exchange: Exchange, row: ObjectRow) -> Answer | None:
+    conditions = read_conditions(exchange.headers)
+    if conditions is None:
+        return None
+    failed = conditions.failed(row.etag, row.modified_ms, exchange.now_ms)
+    if failed is None:
+        return None
+    if failed in NOT_MODIFIED_CONDITIONS:
+        return Answer(304, unmodified_lines(row, response_overrides(exchange.query)))
+    raise precondition_failed(failed)
+
+
+def _no_such_key(exchange: Exchange) -> S3Error:
+    return S3Error("NoSuchKey", fields={"Key": exchange.key.decode()})

@@ -1,0 +1,1 @@
+"""The S3 listener of a node: HTTP in, HTTP out."""

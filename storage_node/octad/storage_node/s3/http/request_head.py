@@ -1,0 +1,103 @@
+"""The head of a request, read by httptools, or left to aiohttp where anything about it is unusual.
+
+Only what is plainly right is read here: HTTP/1.0 or 1.1, headers within bounds, a body whose length
+is stated. Everything else, also what is no HTTP at all, is None: aiohttp takes the same bytes and
+answers or refuses them, so there is no second opinion on what a bad request is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+from octad.sharding.limits import KIB
+from octad.storage_node.s3.handlers.request import awaits_word
+
+HEAD_END: Final = b"\r\n\r\n"
+HEAD_BYTES_MAX: Final = 8 * KIB  # All of it: no line and no number of headers is beyond aiohttp's.
+_VERSIONS: Final = frozenset({"1.0", "1.1"})
+_NAMES_MAX: Final = 1024
+_LENGTH_DIGITS_MAX: Final = 15
+
+# Clients send the same few names for ever: each is turned into text once.
+_names: dict[bytes, str] = {}
+
+
+@dataclass(slots=True)
+class RequestHead:
+    """What a request says before its body."""
+
+    method: str
+    target: str
+    headers: dict[str, str]  # Lower-case names; values as Latin-1 of their bytes.
+    body_bytes: int  # Its Content-Length, 0 where there is none.
+    keep_alive: bool
+    persistent: bool  # HTTP/1.1: a connection goes on unless somebody says otherwise.
+    awaits_word: bool  # The client sends its body only when it is told to.
+
+
+class _Reader:
+    """What httptools calls for each part of one head."""
+
+    __slots__ = ("complete", "headers", "url")
+
+    def __init__(self) -> None:
+        self.url = b""
+        self.headers: dict[str, str] = {}
+        self.complete = False
+
+    def on_url(self, url: bytes) -> None:
+        self.url = url
+
+    def on_header(self, raw_name: bytes, raw_value: bytes) -> None:
+        name = _names.get(raw_name) or _name(raw_name)
+        value = raw_value.rstrip(b" \t").decode("latin-1")
+        headers = self.headers
+        headers[name] = f"{headers[name]},{value}" if name in headers else value
+
+    def on_headers_complete(self) -> None:
+        self.complete = True
+
+
+def read_head(data: bytes) -> RequestHead | None:
+    """`data` is all up to and with the first empty line; None: let aiohttp see."""
+    reader = _Reader()
+    parser = HttpRequestParser(reader)
+    try:
+        parser.feed_data(data)
+    except (HttpParserError, HttpParserUpgrade):
+        return None
+    version, headers = parser.get_http_version(), reader.headers
+    if not reader.complete or version not in _VERSIONS or "transfer-encoding" in headers:
+        return None
+    length = headers.get("content-length", "0")
+    if not (length.isascii() and length.isdecimal() and len(length) <= _LENGTH_DIGITS_MAX):
+        return None
+    persistent = version == "1.1"
+    return RequestHead(
+        parser.get_method().decode("latin-1"),
+        reader.url.decode("latin-1"),
+        headers,
+        int(length),
+        _keeps_alive(headers, persistent=persistent),
+        persistent,
+        "expect" in headers and awaits_word(headers, persistent=persistent),
+    )
+
+
+def _keeps_alive(headers: dict[str, str], *, persistent: bool) -> bool:
+    """httptools tells it only while a head is being read."""
+    said = headers.get("connection")
+    if said is None:
+        return persistent
+    options = {option.strip().lower() for option in said.split(",")}
+    return "close" not in options and (persistent or "keep-alive" in options)
+
+
+def _name(raw_name: bytes) -> str:
+    name = raw_name.decode("latin-1").lower()
+    if len(_names) < _NAMES_MAX:
+        _names[raw_name] = name
+    return name

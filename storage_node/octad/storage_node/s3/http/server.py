@@ -1,0 +1,213 @@
+"""The front door: the S3 listener of a node.
+
+There are two ways in. A protocol of our own (`hot_connection.py`) answers what is plainly framed;
+every other request it hands to aiohttp (`connections.py`), with the bytes it has read.
+`octad node --front-door aiohttp` sends all of them there. Both ways ask the same `Answerer`.
+
+Promises: every answer carries `x-amz-request-id`, and an error document the same one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Final, cast
+
+from aiohttp import web
+
+from octad.client.runtime.connection_room import ConnectionRoom
+from octad.client.s3.http_dates import http_date
+from octad.sharding.limits import CLIENT_CONNECTIONS_MAX
+from octad.storage_node.memory.body_budget import BodyBudget
+from octad.storage_node.s3.handlers.answerer import Answerer
+from octad.storage_node.s3.handlers.authentication import SecretOf
+from octad.storage_node.s3.handlers.request import Request, awaits_word
+from octad.storage_node.s3.handlers.unknown_headers import UnknownHeaders
+from octad.storage_node.s3.http.connections import (
+    IDLE_S_MAX,
+    SENT_CLOSE,
+    SENT_KEEP,
+    Connection,
+    HttpBody,
+    HttpWire,
+    Listener,
+)
+from octad.storage_node.s3.http.hot_connection import HotDoor
+from octad.storage_node.s3.http.wire import write_answer
+from octad.storage_node.s3.protocol.answers import connection_line
+from octad.storage_node.s3.protocol.requests.request_headers import header_values
+from octad.storage_node.shards.object_store import ObjectStore
+
+_BACKLOG: Final = 1024
+_LOOK_S: Final = 2.0  # How often connections are looked at for one that has waited too long.
+_STOP_POLL_S: Final = 0.01
+_CANCEL_S: Final = 0.05
+
+
+class FrontDoor:
+    """Answers S3 requests from `store`, to those whose secret `secret_of` knows."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        secret_of: SecretOf,
+        region: str,
+        next_request_id: Callable[[], bytes],
+        budget: BodyBudget,
+        *,
+        all_through_aiohttp: bool = False,
+        sigv2_urls: bool = True,
+        domains: tuple[str, ...] = (),
+        connections_max: int = CLIENT_CONNECTIONS_MAX,
+    ) -> None:
+        self._answerer = Answerer(
+            store,
+            secret_of,
+            region,
+            next_request_id,
+            budget,
+            sigv2_urls=sigv2_urls,
+            domains=domains,
+        )
+        self._all_through_aiohttp = all_through_aiohttp
+        self._connections_max = connections_max
+        self._listener: Listener | None = None
+        self._hot: HotDoor | None = None
+        self._room: ConnectionRoom | None = None
+        self._server: asyncio.Server | None = None
+        self._looking: asyncio.TimerHandle | None = None
+        self._busy: set[Connection] = set()  # aiohttp's connections with a request in progress.
+        self._stopping = False
+
+    @property
+    def requests(self) -> Counter[tuple[str, int]]:
+        """How many were answered, by operation and status."""
+        return self._answerer.requests
+
+    @property
+    def unknown_headers(self) -> UnknownHeaders:
+        """Those that requests came with."""
+        return self._answerer.unknown_headers
+
+    @property
+    def room(self) -> ConnectionRoom | None:
+        """Its connections, and how many are allowed; None before the start."""
+        return self._room
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen; raises OSError where the address cannot be had. Port 0 takes a free one."""
+        loop = asyncio.get_running_loop()
+        answerer = self._answerer
+        self._listener = Listener(self._handle, answerer.next_request_id)
+        self._hot = HotDoor(answerer.answer, answerer.next_request_id, self._listener.guest_of)
+        direct = self._all_through_aiohttp
+        self._room = ConnectionRoom(
+            self._connections_max,
+            "S3 clients",
+            self._listener if direct else self._hot,
+            self._listener.direct if direct else self._hot.connections,
+            self._turn_away,
+        )
+        self._server = await loop.create_server(
+            self._room, host, port, backlog=_BACKLOG, reuse_address=True
+        )
+        self._look()
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        assert self._server is not None, "the front door has not been started"
+        port = self._server.sockets[0].getsockname()[1]
+        assert isinstance(port, int)
+        return port
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no new connection, let requests in progress finish for `grace_s`, then close all."""
+        if self._server is None or self._listener is None or self._hot is None:
+            return
+        assert self._room is not None
+        self._stopping = self._hot.stopping = True
+        self._server.close()
+        self._room.close()
+        if self._looking is not None:
+            self._looking.cancel()
+        for hot in list(self._hot.connections):
+            hot.close_if_idle()
+        for connection in self._listener.connections:
+            if connection not in self._busy and cast(Connection, connection).host is None:
+                connection.force_close()
+        deadline = time.monotonic() + grace_s
+        while self._is_busy() and time.monotonic() < deadline:
+            await asyncio.sleep(_STOP_POLL_S)
+        for hot in list(self._hot.connections):
+            hot.cut_short()
+        await self._listener.shutdown(_CANCEL_S)
+        while self._is_busy():  # Those that were cut short put away what they had open.
+            await asyncio.sleep(_STOP_POLL_S)
+        await self._server.wait_closed()
+        self._server = None
+
+    def _is_busy(self) -> bool:
+        assert self._hot is not None
+        return bool(self._busy) or any(hot.is_busy for hot in self._hot.connections)
+
+    def _turn_away(self, begin: bytes) -> bytes:
+        assert self._listener is not None
+        self._answerer.requests["none", HTTPStatus.SERVICE_UNAVAILABLE.value] += 1
+        return self._listener.refusal("SlowDown", begin)
+
+    def _look(self) -> None:
+        assert self._hot is not None
+        assert self._listener is not None
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for hot in list(self._hot.connections):
+            hot.look(now)
+        for direct in list(self._listener.direct):
+            if direct.idle_since is not None and now - direct.idle_since > IDLE_S_MAX:
+                direct.let_go()
+        self._looking = loop.call_later(_LOOK_S, self._look)
+
+    async def _handle(self, http: web.BaseRequest) -> web.StreamResponse:
+        """Answer a request that came through aiohttp; ConnectionError: the client is gone."""
+        connection = cast(Connection, http.protocol)
+        self._busy.add(connection)
+        connection.begins()
+        keep = False
+        try:
+            keep = await self._answer(http)
+            return SENT_KEEP if keep else SENT_CLOSE
+        finally:
+            self._busy.discard(connection)
+            connection.ends(keep=keep)
+
+    async def _answer(self, http: web.BaseRequest) -> bool:
+        """Whether the connection goes on: only when the request's body is out of it."""
+        request_id = self._answerer.next_request_id()
+        body = HttpBody(http)
+        headers = header_values(http.raw_headers)
+        persistent = http.version >= (1, 1)
+        awaited = awaits_word(headers, persistent=persistent)
+        request = Request(http.method, http.raw_path, headers, body, awaited)
+        answer = await self._answerer.answer(request, request_id)
+        complete = http.content.is_eof()
+        # A client that was answered instead of invited might take our answer for the next one, too.
+        told = body.invited or not awaited
+        ended = cast(Connection, http.protocol).sends_nothing_more
+        keep = complete and told and http.keep_alive and not ended and not self._stopping
+        await write_answer(
+            HttpWire(http),
+            http.method,
+            answer,
+            request_id=request_id.hex(),
+            date=http_date(int(time.time()) * 1000),
+            connection=connection_line(keep=keep, persistent=persistent),
+        )
+        if keep and not http.content.at_eof():
+            http.content.read_nowait()  # It is not wanted, and would hold up what comes after it.
+        if not complete and not told:
+            http.protocol.force_close()  # The body was never asked for: do not wait for it.
+        return keep

@@ -1,0 +1,73 @@
+"""What an object's row says in the head of an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from octad.client.s3.http_dates import http_date
+from octad.storage_node.index.rows import ObjectRow
+from octad.storage_node.s3.protocol.answers import header_lines
+from octad.storage_node.s3.protocol.requests.header_text import ascii_value
+from octad.storage_node.s3.protocol.requests.request_headers import DEFAULT_CONTENT_TYPE
+from octad.storage_node.shards.object_store import Degraded
+
+_CHECKSUM_WANTED = "enabled"
+_FRESHNESS = ("cache-control", "expires")
+
+
+def object_lines(row: ObjectRow, overrides: Mapping[str, str]) -> str:
+    """Header lines of a GET or HEAD of the object, without its length or range."""
+    headers = {**row.headers, **overrides} if overrides else row.headers
+    content_type = "" if "content-type" in headers else f"Content-Type: {DEFAULT_CONTENT_TYPE}\r\n"
+    kept = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if not kept.isascii():
+        kept = header_lines({name: ascii_value(value) for name, value in headers.items()})
+    return f"{_validator_lines(row)}Accept-Ranges: bytes\r\n{content_type}{kept}"
+
+
+def unmodified_lines(row: ObjectRow, overrides: Mapping[str, str]) -> str:
+    """All that a 304 carries (RFC 9110 §15.4.5): what a copy is compared with, and how long it is
+    fresh.
+    """
+    headers = {**row.headers, **overrides}
+    kept = {name: ascii_value(headers[name]) for name in _FRESHNESS if name in headers}
+    return _validator_lines(row) + header_lines(kept)
+
+
+def _validator_lines(row: ObjectRow) -> str:
+    return f'ETag: "{row.etag}"\r\nLast-Modified: {http_date(row.modified_ms)}\r\n'
+
+
+def degraded_line(*writes: Degraded | None) -> str:
+    """The header line that says that of `writes` the weakest has fewer copies than its pool keeps.
+
+    "" where none has.
+    """
+    degraded = [write for write in writes if write is not None]
+    if not degraded:
+        return ""
+    weakest = min(degraded, key=lambda write: write.copies)
+    return f"x-octad-degraded: copies={weakest.copies}/{weakest.replicas}\r\n"
+
+
+def checksum_lines(checksums: Mapping[str, str]) -> str:
+    """The stored checksums as header lines, with their type."""
+    if not checksums:
+        return ""
+    lines = "".join(
+        [f"x-amz-checksum-{name.lower()}: {value}\r\n" for name, value in checksums.items()]
+    )
+    return f"{lines}x-amz-checksum-type: {checksum_type(checksums)}\r\n"
+
+
+def checksum_type(checksums: Mapping[str, str]) -> str:
+    """COMPOSITE where a value is one over the parts' checksums, "" where there is none."""
+    if not checksums:
+        return ""
+    composite = any("-" in value for value in checksums.values())  # No base64 digit is a hyphen.
+    return "COMPOSITE" if composite else "FULL_OBJECT"
+
+
+def wants_checksums(headers: Mapping[str, str]) -> bool:
+    """Whether the client asked to be told the checksums."""
+    return headers.get("x-amz-checksum-mode", "").lower() == _CHECKSUM_WANTED

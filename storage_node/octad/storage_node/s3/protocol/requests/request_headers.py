@@ -1,0 +1,224 @@
+"""The headers of a request: which are kept with an object, which are known, which are refused.
+
+Header values here are the bytes of the wire read as Latin-1: nothing is lost, whatever encoding
+their writer had in mind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from octad.client.s3.aws_chunked import stored_content_encoding
+from octad.client.s3.errors import S3Error
+from octad.sharding.limits import METADATA_BYTES_MAX
+from octad.storage_node.s3.protocol.requests.header_text import text_of
+from octad.storage_node.s3.protocol.requests.parameters import OVERRIDES
+
+METADATA_PREFIX: Final = "x-amz-meta-"
+STRICT: Final = "x-octad-strict"
+DEFAULT_CONTENT_TYPE: Final = "binary/octet-stream"
+
+_STORED: Final = (
+    "content-type",
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "expires",
+)
+
+# Every `x-amz-*` header of a request is one of these:
+#
+# - known and honoured: its meaning is kept, or it asks for what is so here anyway;
+# - known and not honoured: 501 that names it, but only where its value asks for something. SDKs
+#   send headers of features that are switched off (`false`, `OFF`, empty), and a refusal of those
+#   would refuse the client and not the feature;
+# - of a family that changes what a write means (encryption, locks, grants, redirects, conditions,
+#   offsets, multi-factor deletion, copies where nothing is copied): treated like the known ones,
+#   since what the family will grow next must not be taken for a plain write either;
+# - anything else: served. A header that nobody here knows says something of the client or of its
+#   protocol: AWS's C++ SDK sends `x-amz-api-version` with every request, so with 501 for it neither
+#   pyarrow nor ClickHouse can write at all. AWS passes over such headers, and puts what changes
+#   a write into the families above. It is counted, and named in the log, where an operator finds
+#   it should a client ever expect more of one.
+#
+# All this is after authentication, which wants every `x-amz-*` header signed.
+_HONOURED: Final = frozenset(
+    {
+        "x-amz-bypass-governance-retention",  # Nothing is retained here.
+        "x-amz-checksum-algorithm",
+        "x-amz-checksum-mode",
+        "x-amz-checksum-type",
+        "x-amz-content-sha256",
+        "x-amz-date",
+        "x-amz-decoded-content-length",
+        "x-amz-expected-bucket-owner",
+        "x-amz-metadata-directive",  # Of a copy; it means nothing to any other write.
+        "x-amz-mp-object-size",
+        "x-amz-object-annotation-directive",  # There are no annotations.
+        "x-amz-request-payer",
+        "x-amz-sdk-checksum-algorithm",
+        "x-amz-source-expected-bucket-owner",
+        "x-amz-tagging-directive",  # There are no tags: either directive leaves the copy without.
+        "x-amz-trailer",
+        "x-amz-user-agent",
+    }
+)
+_HONOURED_IN_COPIES: Final = frozenset(
+    {
+        "x-amz-copy-source",
+        "x-amz-copy-source-range",
+        "x-amz-copy-source-if-match",
+        "x-amz-copy-source-if-none-match",
+        "x-amz-copy-source-if-modified-since",
+        "x-amz-copy-source-if-unmodified-since",
+    }
+)
+# Not honoured but for these values, which ask for what is so here anyway.
+_NOT_HONOURED: Final[Mapping[str, frozenset[str]]] = {
+    "x-amz-acl": frozenset({"private", "bucket-owner-full-control"}),
+    "x-amz-bucket-namespace": frozenset({"global"}),
+    "x-amz-object-ownership": frozenset({"BucketOwnerEnforced"}),
+    "x-amz-storage-class": frozenset({"STANDARD"}),
+    "x-amz-tagging": frozenset(),
+}
+_CHANGING_FAMILIES: Final = (
+    "x-amz-bucket-object-lock-",
+    "x-amz-copy-",
+    "x-amz-grant-",
+    "x-amz-if-",
+    "x-amz-mfa",
+    "x-amz-object-if-",
+    "x-amz-object-lock-",
+    "x-amz-rename-",
+    "x-amz-server-side-encryption",
+    "x-amz-website-",
+    "x-amz-write-",
+)
+_ENCRYPTION: Final = "x-amz-server-side-encryption"
+_NOTHING_SET: Final = frozenset({"", "false", "off"})
+_PROTOCOL_PREFIX: Final = "x-amz-"
+_CHECKSUM_PREFIX: Final = "x-amz-checksum-"
+_WRITE_CONDITIONS: Final = (
+    "if-match",
+    "if-none-match",
+    "if-modified-since",
+    "if-unmodified-since",
+)
+
+
+def header_values(raw_headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Headers of a request by lower-case name; values of a repeated one are joined by commas."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in raw_headers:
+        name = raw_name.decode("latin-1").lower()
+        value = raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]},{value}" if name in headers else value
+    return headers
+
+
+def as_signed(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """`headers` as their sender most likely signed them.
+
+    Signatures are over UTF-8. A sender of UTF-8 bytes signed those; one of Latin-1 bytes signed the
+    UTF-8 form of the same text.
+    """
+    if all(map(str.isascii, headers.values())):
+        return headers
+    return {name: text_of(value) for name, value in headers.items()}
+
+
+def check_headers(headers: Mapping[str, str], *, writes: bool, copies: bool) -> Sequence[str]:
+    """The `x-amz-*` headers that nobody here knows; raises NotImplemented as told above.
+
+    A read is refused only where it expects an encryption that nothing here has.
+    """
+    unknown: list[str] = []
+    for name, value in headers.items():
+        if (
+            not name.startswith(_PROTOCOL_PREFIX)
+            or name in _HONOURED
+            or name.startswith((METADATA_PREFIX, _CHECKSUM_PREFIX))  # Refused where they are read.
+            or (copies and name in _HONOURED_IN_COPIES)
+        ):
+            continue
+        if name == "x-amz-security-token":
+            if value:
+                raise S3Error("InvalidToken")
+        elif name in _NOT_HONOURED or name.startswith(_CHANGING_FAMILIES):
+            refused = writes or name.startswith(_ENCRYPTION)
+            if refused and _asks(value) and value not in _NOT_HONOURED.get(name, ()):
+                raise _not_implemented(name)
+        else:
+            unknown.append(name)
+    if writes:
+        for name in _WRITE_CONDITIONS:
+            if name in headers:
+                raise _not_implemented(name.title())
+    return unknown
+
+
+def _asks(value: str) -> bool:
+    """Whether a header's value asks for anything, and does not just say that nothing is set."""
+    return value.strip().lower() not in _NOTHING_SET
+
+
+def _not_implemented(name: str) -> S3Error:
+    return S3Error(
+        "NotImplemented",
+        f"A header you provided implies functionality that is not implemented: {name}",
+        fields={"Header": name},
+    )
+
+
+def wants_strict(headers: Mapping[str, str]) -> bool:
+    """Whether a new bucket is to refuse writes while a copy is missing; raises InvalidArgument."""
+    value = headers.get(STRICT, "false").lower()
+    if value not in ("true", "false"):
+        raise S3Error("InvalidArgument", f"{STRICT} is true or false")
+    return value == "true"
+
+
+def stored_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """What of `headers` is kept with the object; raises MetadataTooLarge."""
+    stored: dict[str, str] = {}
+    metadata_bytes = 0
+    for name, value in headers.items():
+        if name.startswith(METADATA_PREFIX):
+            stored[name] = value
+            metadata_bytes += len(name) - len(METADATA_PREFIX) + len(value)
+    if metadata_bytes > METADATA_BYTES_MAX:
+        raise S3Error(
+            "MetadataTooLarge",
+            fields={"Size": str(metadata_bytes), "MaxSizeAllowed": str(METADATA_BYTES_MAX)},
+        )
+    for name in _STORED:
+        if value := headers.get(name, ""):
+            stored[name] = value
+    if "content-encoding" in stored:
+        encoding = stored_content_encoding(stored.pop("content-encoding"))
+        if encoding:
+            stored["content-encoding"] = encoding
+    return stored
+
+
+def response_overrides(query: Mapping[str, str]) -> dict[str, str]:
+    """Headers that the query asks to have in the answer instead of the stored ones.
+
+    Raises InvalidArgument for a control character, which could start a header of its own, and for
+    what no header can say.
+    """
+    overrides: dict[str, str] = {}
+    for parameter, value in query.items():
+        header = OVERRIDES.get(parameter)
+        if header is None:
+            continue
+        if any(character < " " or character == "\x7f" or character > "\xff" for character in value):
+            raise S3Error(
+                "InvalidArgument",
+                "Header value cannot be represented using ISO-8859-1.",
+                fields={"ArgumentName": parameter, "ArgumentValue": value},
+            )
+        overrides[header] = value.encode().decode("latin-1")
+    return overrides

@@ -1,0 +1,176 @@
+"""From method, target and headers to one operation, or a refusal: nothing is answered by guesswork.
+
+A sub-resource (`?acl`), a method, or a header that changes what a write means is either known here
+or refused with 501 or 405. Taking `PUT /bucket/key?legal-hold` for a plain PUT would overwrite the
+object with the body of another operation. So a write is refused for any parameter that it does not
+take, and a read for any sub-resource.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from octad.client.s3.errors import S3Error
+from octad.storage_node.s3.protocol.requests.names import check_bucket_name, check_key
+from octad.storage_node.s3.protocol.requests.operations import Operation
+from octad.storage_node.s3.protocol.requests.parameters import SUB_RESOURCES, check_version
+from octad.storage_node.s3.protocol.requests.request_headers import check_headers
+from octad.storage_node.s3.protocol.signatures.sigv2_url import PARAMETERS
+
+_EMPTY: Final = frozenset[str]()
+_READS: Final = ("GET", "HEAD")
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """An operation, the query parameters that ask for it, and those that it takes besides.
+
+    Of a read, only sub-resources: whatever else it carries is an option, or nothing.
+    """
+
+    operation: Operation
+    required: frozenset[str] = _EMPTY
+    optional: frozenset[str] = _EMPTY
+
+
+def _rule(operation: Operation, required: str = "", optional: str = "") -> _Rule:
+    return _Rule(operation, frozenset(required.split()), frozenset(optional.split()))
+
+
+_SERVICE_RULES: Final[Mapping[str, tuple[_Rule, ...]]] = {
+    "GET": (_rule(Operation.LIST_BUCKETS),),
+}
+
+_BUCKET_RULES: Final[Mapping[str, tuple[_Rule, ...]]] = {
+    "GET": (
+        _rule(Operation.LIST_OBJECTS_V2, "list-type"),
+        _rule(Operation.LIST_MULTIPART_UPLOADS, "uploads"),
+        _rule(Operation.LIST_OBJECT_VERSIONS, "versions"),
+        _rule(Operation.GET_BUCKET_LOCATION, "location"),
+        _rule(Operation.GET_BUCKET_VERSIONING, "versioning"),
+        _rule(Operation.GET_BUCKET_ACL, "acl"),
+        _rule(Operation.GET_BUCKET_POLICY, "policy"),
+        _rule(Operation.GET_BUCKET_TAGGING, "tagging"),
+        _rule(Operation.GET_OBJECT_LOCK_CONFIGURATION, "object-lock"),
+        _rule(Operation.GET_BUCKET_CORS, "cors"),
+        _rule(Operation.GET_BUCKET_ENCRYPTION, "encryption"),
+        _rule(Operation.GET_BUCKET_LIFECYCLE, "lifecycle"),
+        _rule(Operation.LIST_OBJECTS),
+    ),
+    "HEAD": (_rule(Operation.HEAD_BUCKET),),
+    "PUT": (_rule(Operation.CREATE_BUCKET),),
+    "DELETE": (_rule(Operation.DELETE_BUCKET),),
+    "POST": (_rule(Operation.DELETE_OBJECTS, "delete"),),
+}
+
+_OBJECT_RULES: Final[Mapping[str, tuple[_Rule, ...]]] = {
+    "GET": (
+        _rule(Operation.LIST_PARTS, "uploadId"),
+        _rule(Operation.GET_OBJECT_ACL, "acl", "versionId"),
+        _rule(Operation.GET_OBJECT_TAGGING, "tagging", "versionId"),
+        _rule(Operation.GET_OBJECT, "", "partNumber versionId"),
+    ),
+    "HEAD": (_rule(Operation.HEAD_OBJECT, "", "partNumber versionId"),),
+    "PUT": (
+        _rule(Operation.UPLOAD_PART, "partNumber uploadId"),
+        _rule(Operation.PUT_OBJECT),
+    ),
+    "DELETE": (
+        _rule(Operation.ABORT_MULTIPART_UPLOAD, "uploadId"),
+        _rule(Operation.DELETE_OBJECT, "", "versionId"),
+    ),
+    "POST": (
+        _rule(Operation.CREATE_MULTIPART_UPLOAD, "uploads"),
+        _rule(Operation.COMPLETE_MULTIPART_UPLOAD, "uploadId"),
+    ),
+}
+
+# The same requests with a source to copy from are other operations.
+_COPYING: Final = {
+    Operation.PUT_OBJECT: Operation.COPY_OBJECT,
+    Operation.UPLOAD_PART: Operation.UPLOAD_PART_COPY,
+}
+_COPY_OPERATIONS: Final = frozenset(_COPYING.values())
+
+# What clients add to any query: a hint for humans, and the signature of a presigned URL.
+_NEUTRAL_PARAMETERS: Final = frozenset(
+    {
+        "x-id",
+        "X-Amz-Algorithm",
+        "X-Amz-Credential",
+        "X-Amz-Date",
+        "X-Amz-Expires",
+        "X-Amz-SignedHeaders",
+        "X-Amz-Signature",
+        "X-Amz-Content-Sha256",
+    }
+)
+
+
+def without_sigv2(query: Mapping[str, str]) -> dict[str, str]:
+    """`query` of a URL of signature version 2 without what says nothing of the operation."""
+    return {name: value for name, value in query.items() if name not in PARAMETERS}
+
+
+def with_hoisted_headers(
+    query: Mapping[str, str], headers: dict[str, str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """(query, headers) as the client meant them.
+
+    A presigned URL may carry `x-amz-*` headers as query parameters; they count as headers, so that
+    one that changes a write is not overlooked there.
+    """
+    meant: dict[str, str] = {}
+    for name, value in query.items():
+        if name in _NEUTRAL_PARAMETERS:
+            continue
+        if name[:6].lower() != "x-amz-":
+            meant[name] = value
+        elif headers.get(name.lower(), value) != value:
+            raise S3Error(
+                "InvalidRequest", f"The query and the headers disagree about {name.lower()}"
+            )
+        else:
+            headers = {**headers, name.lower(): value}
+    return meant, headers
+
+
+def route(
+    method: str, bucket: str, key: bytes, query: Mapping[str, str], headers: Mapping[str, str]
+) -> tuple[Operation, Sequence[str]]:
+    """The operation that the request asks for, and which of its headers nobody knows.
+
+    Raises S3Error for what is not served. `query` is without the parameters that say nothing about
+    the operation; `headers` has lower-case names.
+    """
+    operation = _operation(method, bucket, key, query)
+    if "x-amz-copy-source" in headers and operation in _COPYING:
+        operation = _COPYING[operation]
+    unknown = check_headers(
+        headers,
+        writes=method not in _READS,
+        copies=operation in _COPY_OPERATIONS,
+    )
+    if bucket:
+        check_bucket_name(bucket)
+    if key:
+        check_key(key)
+    if "versionId" in query:
+        check_version(query["versionId"])
+    return operation, unknown
+
+
+def _operation(method: str, bucket: str, key: bytes, query: Mapping[str, str]) -> Operation:
+    rules = _OBJECT_RULES if key else _BUCKET_RULES if bucket else _SERVICE_RULES
+    if method not in rules:
+        raise S3Error("MethodNotAllowed", fields={"Method": method})
+    given = query.keys()
+    bound = given & SUB_RESOURCES if given and method in _READS else given
+    for rule in rules[method]:
+        if rule.required <= given and bound <= rule.required | rule.optional:
+            return rule.operation
+    if key and not given:  # A POST to a key means nothing without a sub-resource.
+        raise S3Error("MethodNotAllowed", fields={"Method": method})
+    raise S3Error("NotImplemented", fields={"Parameter": ", ".join(sorted(bound))})

@@ -1,0 +1,498 @@
+"""Who sent this request? SigV4 as S3 verifies it, in headers and in presigned URLs; default deny.
+
+Whatever is not proved by a signature raises a `SigV4Error`; there is no other way to an
+`Authenticated`. Nothing here remembers a verified request: only the reading of an `Authorization`
+header and the day's keys are cached, and both are functions of nothing else.
+
+A client signs the path and query either in canonical form or, where that differs, as it sends them
+(botocore and curl do). Both are tried. Either string decodes to the very path and parameters that
+were sent, so neither lets a signature vouch for anything but what its maker wrote.
+
+What the caller still owes: the body must match `payload_mode` and `content_sha256` before anything
+is committed (`aws_chunked.py`), and the key must be decoded once from the same raw path.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Final, NoReturn
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from octad.client.s3.errors import S3Error
+from octad.client.s3.http_dates import amz_date, iso_date, parse_amz_date, parse_http_date
+from octad.client.s3.sigv4 import (
+    ALGORITHM,
+    SERVICE,
+    TERMINATOR,
+    UNSIGNED_PAYLOAD,
+    PayloadMode,
+    SignatureSeed,
+    canonical_path,
+    canonical_query,
+    canonical_request,
+    signature_of,
+    signing_key,
+    split_query,
+    string_to_sign,
+    uri_encode,
+    wire_bytes,
+)
+from octad.sharding.limits import CLOCK_SKEW_S_MAX, PRESIGN_EXPIRY_S_MAX
+from octad.sharding.map.pool_names import POOL_NAME_PREFIX
+
+SecretOf = Callable[[str], str | None]
+"""The secret of an access key; None where there is none or it is disabled: one answer for both."""
+
+_PARSED_MAX: Final = 1024
+_HEX_SHA256: Final = re.compile("[0-9a-fA-F]{64}")
+_DATE: Final = re.compile("[0-9]{8}")
+_STREAMING_MODES: Final = {
+    mode.value: mode for mode in PayloadMode if mode is not PayloadMode.SIGNED
+}
+_QUERY_AUTHENTICATION: Final = (
+    "X-Amz-Algorithm",
+    "X-Amz-Credential",
+    "X-Amz-Date",
+    "X-Amz-Expires",
+    "X-Amz-SignedHeaders",
+    "X-Amz-Signature",
+)
+_SIGV2_KEY: Final = "AWSAccessKeyId"
+_HEADER_MALFORMED: Final = "AuthorizationHeaderMalformed"
+_QUERY_MALFORMED: Final = "AuthorizationQueryParametersError"
+
+
+class SigV4Error(S3Error):
+    """The request is not proved to come from whom it says."""
+
+
+class Authenticated(msgspec.Struct, frozen=True):
+    """A request whose signature holds. Its body is still to be verified."""
+
+    access_key: str
+    payload_mode: PayloadMode
+    content_sha256: str  # As sent: the body's SHA-256 in hex where the mode is SIGNED.
+    seed: SignatureSeed
+    presigned: bool
+    sigv2: bool = False  # A URL of the old version: see `sigv2_url.py`.
+
+
+class _Claim(msgspec.Struct, frozen=True):
+    """What a request says of its signature, before anything is believed."""
+
+    access_key: str
+    date: str
+    region: str
+    service: str
+    terminator: str
+    names: tuple[str, ...]
+    names_set: frozenset[str]
+
+    @property
+    def scope(self) -> str:
+        return f"{self.date}/{self.region}/{self.service}/{self.terminator}"
+
+
+class _Request(msgspec.Struct, frozen=True):
+    """What was sent, as sent."""
+
+    method: str
+    raw_path: str
+    pairs: list[tuple[str, str]]  # Of the query, but for X-Amz-Signature; not decoded.
+    headers: Mapping[str, str]
+
+
+def verify_request(
+    method: str,
+    raw_path: str,
+    raw_query: str,
+    headers: Mapping[str, str],
+    *,
+    now: float,
+    region: str,
+    secret_of: SecretOf,
+) -> Authenticated:
+    """Who signed this request; raises SigV4Error.
+
+    `raw_path` and `raw_query` are exactly as on the wire; `headers` has lower-case names and the
+    values of repeated ones joined with ",".
+    """
+    pairs = split_query(raw_query)
+    authorization = headers.get("authorization")
+    presigned = bool(pairs) and _is_presigned(pairs)
+    if authorization is None:
+        if not presigned:
+            _refuse_anonymous(pairs)
+        return _verify_presigned(
+            _Request(method, raw_path, pairs, headers), now=now, region=region, secret_of=secret_of
+        )
+    if presigned or (pairs and any(name == _SIGV2_KEY for name, _ in pairs)):
+        refuse_two_mechanisms()
+    return _verify_header(
+        _Request(method, raw_path, pairs, headers),
+        authorization,
+        now=now,
+        region=region,
+        secret_of=secret_of,
+    )
+
+
+def refuse_two_mechanisms() -> NoReturn:
+    """Which of them is meant?"""
+    raise SigV4Error(
+        "InvalidArgument",
+        "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature "
+        "query string parameter or the Authorization header should be specified",
+        fields={"ArgumentName": "Authorization"},
+    )
+
+
+def payload_mode_of(content_sha256: str) -> PayloadMode:
+    """What a value of `x-amz-content-sha256` says; raises SigV4Error."""
+    if len(content_sha256) == 64 and _HEX_SHA256.fullmatch(content_sha256):
+        return PayloadMode.SIGNED
+    if (mode := _STREAMING_MODES.get(content_sha256)) is not None:
+        return mode
+    if content_sha256.startswith("STREAMING-AWS4-ECDSA-"):
+        raise SigV4Error("NotImplemented", f"{content_sha256} is not implemented.")
+    raise SigV4Error(
+        "InvalidArgument",
+        "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD, "
+        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER, STREAMING-UNSIGNED-PAYLOAD-TRAILER or a valid "
+        "sha256 value.",
+        fields={"ArgumentName": "x-amz-content-sha256", "ArgumentValue": content_sha256},
+    )
+
+
+def _verify_header(
+    request: _Request, authorization: str, *, now: float, region: str, secret_of: SecretOf
+) -> Authenticated:
+    claim, signature = _read_authorization(authorization)
+    headers = request.headers
+    timestamp, second = _header_date(headers)
+    _check_scope(claim, region, timestamp, presigned=False)
+    if abs(now - second) > CLOCK_SKEW_S_MAX:
+        raise SigV4Error(
+            "RequestTimeTooSkewed",
+            fields={
+                "RequestTime": timestamp,
+                "ServerTime": iso_date(int(now) * 1000),
+                "MaxAllowedSkewMilliseconds": str(CLOCK_SKEW_S_MAX * 1000),
+            },
+        )
+    content_sha256 = headers.get("x-amz-content-sha256")
+    if content_sha256 is None:
+        raise SigV4Error(
+            "InvalidRequest", "Missing required header for this request: x-amz-content-sha256"
+        )
+    return _check_signature(
+        request, claim, timestamp, content_sha256, signature, secret_of, presigned=False
+    )
+
+
+def _verify_presigned(
+    request: _Request, *, now: float, region: str, secret_of: SecretOf
+) -> Authenticated:
+    given = _query_authentication(request.pairs)
+    claim = _parse_credential(given["X-Amz-Credential"], given["X-Amz-SignedHeaders"], True)
+    timestamp = given["X-Amz-Date"]
+    second = parse_amz_date(timestamp)
+    if second is None:
+        raise SigV4Error(
+            _QUERY_MALFORMED,
+            "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"",
+        )
+    _check_scope(claim, region, timestamp, presigned=True)
+    _check_expiry(second, _expiry_s(given["X-Amz-Expires"]), now)
+    content_sha256 = request.headers.get("x-amz-content-sha256")
+    if content_sha256 is None:
+        # Some signers put this header, too, into the query.
+        content_sha256 = next(
+            (query_text(value) for name, value in request.pairs if name == "X-Amz-Content-Sha256"),
+            UNSIGNED_PAYLOAD,
+        )
+    signed = [(name, value) for name, value in request.pairs if name != "X-Amz-Signature"]
+    return _check_signature(
+        _Request(request.method, request.raw_path, signed, request.headers),
+        claim,
+        timestamp,
+        content_sha256,
+        given["X-Amz-Signature"],
+        secret_of,
+        presigned=True,
+    )
+
+
+def _check_signature(
+    request: _Request,
+    claim: _Claim,
+    timestamp: str,
+    content_sha256: str,
+    signature: str,
+    secret_of: SecretOf,
+    *,
+    presigned: bool,
+) -> Authenticated:
+    mode = payload_mode_of(content_sha256)
+    _check_all_signed(request.headers, claim)
+    secret = secret_of(claim.access_key)
+    if secret is None:
+        raise SigV4Error("InvalidAccessKeyId", fields={"AWSAccessKeyId": claim.access_key})
+    key = signing_key(secret, claim.date, claim.region)
+    as_sent = _canonical(
+        request, claim, request.raw_path, canonical_query(request.pairs), content_sha256
+    )
+    if not _matches(key, timestamp, claim, as_sent, signature):
+        encoded_once = _canonical(
+            request,
+            claim,
+            canonical_path(request.raw_path),
+            canonical_query(_encoded_once(request.pairs)),
+            content_sha256,
+        )
+        if not _matches(key, timestamp, claim, encoded_once, signature):
+            _refuse_signature(claim, timestamp, encoded_once, signature)
+    seed = SignatureSeed(signature, key, claim.scope, timestamp)
+    return Authenticated(claim.access_key, mode, content_sha256, seed, presigned)
+
+
+def _canonical(request: _Request, claim: _Claim, path: str, query: str, content_sha256: str) -> str:
+    text = canonical_request(
+        request.method, path, query, claim.names, request.headers, content_sha256
+    )
+    # A line break inside a value would let one signature be read as another request's.
+    if text.count("\n") != len(claim.names) + 5:
+        raise SigV4Error("AccessDenied", "A signed part of the request contains a line break")
+    return text
+
+
+def _matches(key: bytes, timestamp: str, claim: _Claim, canonical: str, signature: str) -> bool:
+    expected = signature_of(key, string_to_sign(timestamp, claim.scope, canonical))
+    return signature.isascii() and hmac.compare_digest(expected, signature)
+
+
+def _encoded_once(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [
+        (uri_encode(_decoded_bytes(name)), uri_encode(_decoded_bytes(value)))
+        for name, value in pairs
+        if name or value
+    ]
+
+
+def _decoded_bytes(text: str) -> bytes:
+    return unquote_to_bytes(wire_bytes(text.replace("+", " ")))
+
+
+def query_text(text: str) -> str:
+    """A name or value of a query, as it was before it was encoded."""
+    return _decoded_bytes(text).decode("utf-8", "replace")
+
+
+def _check_all_signed(headers: Mapping[str, str], claim: _Claim) -> None:
+    """An `x-amz-*` header that nobody signed could have been added on the way."""
+    signed = claim.names_set
+    missing = [name for name in headers if name not in signed and name.startswith("x-amz-")]
+    if "host" not in signed:
+        missing.append("host")
+    if missing:
+        raise SigV4Error(
+            "AccessDenied",
+            "There were headers present in the request which were not signed",
+            fields={"HeadersNotSigned": ", ".join(missing)},
+        )
+
+
+def _check_scope(claim: _Claim, region: str, timestamp: str, *, presigned: bool) -> None:
+    if claim.terminator != TERMINATOR:
+        what = f'incorrect terminal "{claim.terminator}". This endpoint uses "{TERMINATOR}".'
+    elif claim.service != SERVICE:
+        what = f'incorrect service "{claim.service}". This endpoint belongs to "{SERVICE}".'
+    elif claim.region != region and not claim.region.startswith(POOL_NAME_PREFIX):
+        raise _malformed(
+            f"the region '{claim.region}' is wrong; expecting '{region}'", presigned, region
+        )
+    elif claim.date != timestamp[:8]:
+        what = (
+            f'Invalid credential date "{claim.date}". This date is not the same as X-Amz-Date: '
+            f'"{timestamp[:8]}".'
+        )
+    else:
+        return
+    raise _malformed(what, presigned)
+
+
+def _malformed(what: str, presigned: bool, region: str = "") -> SigV4Error:
+    fields = {"Region": region} if region else {}
+    if presigned:
+        message = f"Error parsing the X-Amz-Credential parameter; {what}"
+        return SigV4Error(_QUERY_MALFORMED, message, fields=fields)
+    message = f"The authorization header is malformed; {what}"
+    return SigV4Error(_HEADER_MALFORMED, message, fields=fields)
+
+
+def _header_date(headers: Mapping[str, str]) -> tuple[str, int]:
+    """The timestamp that was signed: `x-amz-date`, or `Date` where that is missing."""
+    timestamp = headers.get("x-amz-date")
+    if timestamp is not None:
+        second = parse_amz_date(timestamp)
+    else:
+        date = headers.get("date", "")
+        second = parse_amz_date(date)
+        if second is None:
+            second = parse_http_date(date)
+        timestamp = "" if second is None else amz_date(second)
+    if second is None:
+        raise SigV4Error(
+            "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header"
+        )
+    return timestamp, second
+
+
+def _read_authorization(authorization: str) -> tuple[_Claim, str]:
+    """The claim and the signature of an `Authorization` header."""
+    head, found, signature = authorization.rpartition("Signature=")
+    if found and "," not in signature:
+        return _claim_of(head), signature.strip()
+    fields = _authorization_fields(authorization, ("Credential", "SignedHeaders", "Signature"))
+    return _claim_in(fields), fields["Signature"]
+
+
+@lru_cache(_PARSED_MAX)
+def _claim_of(head: str) -> _Claim:
+    """The claim in a header up to its signature: the same all day for one client and operation."""
+    return _claim_in(_authorization_fields(head, ("Credential", "SignedHeaders")))
+
+
+def _claim_in(fields: Mapping[str, str]) -> _Claim:
+    return _parse_credential(fields["Credential"], fields["SignedHeaders"], False)
+
+
+def _authorization_fields(text: str, required: tuple[str, ...]) -> dict[str, str]:
+    scheme, _, rest = text.partition(" ")
+    if scheme != ALGORITHM:
+        _refuse_scheme(scheme)
+    fields: dict[str, str] = {}
+    for part in rest.split(","):
+        name, _, value = part.strip().partition("=")
+        fields[name] = value
+    if not all(fields.get(name) for name in required):
+        raise SigV4Error(
+            _HEADER_MALFORMED,
+            "The authorization header is malformed; the authorization header requires three "
+            "components: Credential, SignedHeaders, and Signature.",
+        )
+    return fields
+
+
+def _refuse_scheme(scheme: str) -> NoReturn:
+    if scheme.startswith("AWS4-ECDSA"):
+        raise SigV4Error("NotImplemented", f"{scheme} is not implemented. Please use {ALGORITHM}.")
+    if scheme.startswith("AWS"):
+        raise SigV4Error(
+            "InvalidRequest",
+            "The authorization mechanism you have provided is not supported. Please use "
+            f"{ALGORITHM}.",
+        )
+    raise SigV4Error(
+        "InvalidArgument",
+        "Unsupported Authorization Type",
+        fields={"ArgumentName": "Authorization"},
+    )
+
+
+def _parse_credential(credential: str, signed_headers: str, presigned: bool) -> _Claim:
+    parts = credential.rsplit("/", 4)
+    if len(parts) != 5 or not parts[0]:
+        raise _malformed(
+            'the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/'
+            f'{TERMINATOR}".',
+            presigned,
+        )
+    access_key, date, region, service, terminator = parts
+    if not _DATE.fullmatch(date):
+        raise _malformed(
+            f'incorrect date format "{date}". This date in the credential must be in the format '
+            '"yyyyMMdd".',
+            presigned,
+        )
+    names = tuple(signed_headers.split(";"))
+    return _Claim(access_key, date, region, service, terminator, names, frozenset(names))
+
+
+def _is_presigned(pairs: list[tuple[str, str]]) -> bool:
+    return any(name in _QUERY_AUTHENTICATION for name, _ in pairs)
+
+
+def _refuse_anonymous(pairs: list[tuple[str, str]]) -> NoReturn:
+    if any(name == _SIGV2_KEY for name, _ in pairs):
+        raise SigV4Error(
+            "InvalidRequest",
+            "The authorization mechanism you have provided is not supported. Please use "
+            f"{ALGORITHM}.",
+        )
+    raise SigV4Error("AccessDenied")
+
+
+def _query_authentication(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    """The six parameters of a presigned URL, decoded; each exactly once."""
+    given = [(name, query_text(value)) for name, value in pairs if name in _QUERY_AUTHENTICATION]
+    values = dict(given)
+    if len(given) != len(_QUERY_AUTHENTICATION) or not all(
+        values.get(name) for name in _QUERY_AUTHENTICATION
+    ):
+        raise SigV4Error(
+            _QUERY_MALFORMED,
+            "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, "
+            "X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters.",
+        )
+    if values["X-Amz-Algorithm"] != ALGORITHM:
+        raise SigV4Error(_QUERY_MALFORMED, f'X-Amz-Algorithm only supports "{ALGORITHM}"')
+    return values
+
+
+def _expiry_s(text: str) -> int:
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdecimal()):
+        raise SigV4Error(_QUERY_MALFORMED, "X-Amz-Expires should be a number")
+    if text != digits or not digits.strip("0"):
+        raise SigV4Error(_QUERY_MALFORMED, "X-Amz-Expires must be non-negative")
+    # The length first: converting a very long number takes very long.
+    if len(digits) > len(str(PRESIGN_EXPIRY_S_MAX)) or int(digits) > PRESIGN_EXPIRY_S_MAX:
+        raise SigV4Error(
+            _QUERY_MALFORMED,
+            "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires "
+            f"must be less than {PRESIGN_EXPIRY_S_MAX} seconds",
+        )
+    return int(digits)
+
+
+def _check_expiry(second: int, expires_s: int, now: float) -> None:
+    if now < second - CLOCK_SKEW_S_MAX:
+        raise SigV4Error("AccessDenied", "Request is not yet valid")
+    if now > second + expires_s:
+        raise SigV4Error(
+            "AccessDenied",
+            "Request has expired",
+            fields={
+                "X-Amz-Expires": str(expires_s),
+                "Expires": iso_date((second + expires_s) * 1000),
+                "ServerTime": iso_date(int(now) * 1000),
+            },
+        )
+
+
+def _refuse_signature(claim: _Claim, timestamp: str, canonical: str, signature: str) -> NoReturn:
+    raise SigV4Error(
+        "SignatureDoesNotMatch",
+        fields={
+            "AWSAccessKeyId": claim.access_key,
+            "StringToSign": string_to_sign(timestamp, claim.scope, canonical),
+            "SignatureProvided": signature,
+            "CanonicalRequest": canonical,
+        },
+    )

@@ -1,0 +1,208 @@
+"""The cluster's buckets: rows of the configuration store, changed by compare-and-swap, cached by
+watch.
+
+A name that the cache does not have is looked up in the store itself before anyone is told that it
+does not exist, so that a bucket is usable everywhere as soon as it is made.
+"""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from octad.client.cluster.kept_fields import with_unknown_fields
+from octad.coordinator.schema.records import BucketRecord, StoreKeys
+from octad.coordinator.store.interface import (
+    Compare,
+    ConfigStore,
+    Delete,
+    KeyValue,
+    ModRevisionIs,
+    Operation,
+    Put,
+    Revision,
+    StoreUnavailable,
+)
+from octad.coordinator.store.mirror import Mirror
+from octad.sharding.ids import BucketId, PoolId
+from octad.storage_node.shards.object_store import (
+    Bucket,
+    BucketAlreadyExists,
+    NoSuchBucket,
+    Unavailable,
+)
+
+ACTIVE, DELETING = "active", "deleting"
+_decode = msgspec.json.Decoder(BucketRecord).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class BucketDirectory:
+    """Feed it the mirror's events under `buckets/`."""
+
+    def __init__(self, store: ConfigStore, keys: StoreKeys, mirror: Mirror) -> None:
+        self._store = store
+        self._keys = keys
+        self._mirror = mirror
+        self._by_name: dict[str, Bucket] = {}
+        self._by_id: dict[BucketId, Bucket] = {}
+
+    def on_change(self, key: str, entry: KeyValue | None) -> None:
+        """The mirror saw `key` under `buckets/` change."""
+        name = key.removeprefix(self._keys.buckets)
+        previous = self._by_name.pop(name, None)
+        if previous is not None:
+            del self._by_id[previous.id]
+        if entry is not None:
+            bucket = _bucket(_decode(entry.value))
+            self._by_name[name] = self._by_id[bucket.id] = bucket
+
+    def cached(self, name: str) -> Bucket | None:
+        """The bucket if the cache has it and it takes keys."""
+        bucket = self._by_name.get(name)
+        return bucket if bucket is not None and bucket.state == ACTIVE else None
+
+    async def get(self, name: str) -> Bucket:
+        """Raises NoSuchBucket only after asking the store itself."""
+        bucket = self.cached(name)
+        if bucket is None:
+            await self.refresh()
+            bucket = self.cached(name)
+        if bucket is None:
+            raise NoSuchBucket(name)
+        return bucket
+
+    async def require_active(self, bucket: BucketId) -> None:
+        """Raises NoSuchBucket unless `bucket` takes new keys."""
+        if not self.is_active(bucket):
+            await self.refresh()
+            if not self.is_active(bucket):
+                raise NoSuchBucket(str(bucket))
+
+    def is_active(self, bucket: BucketId) -> bool:
+        """Whether the cache has `bucket` as one that takes keys."""
+        known = self._by_id.get(bucket)
+        return known is not None and known.state == ACTIVE
+
+    def is_strict(self, bucket: BucketId) -> bool:
+        """Whether writes to `bucket` are refused while a copy is missing."""
+        known = self._by_id.get(bucket)
+        return known is not None and known.strict
+
+    def pool_of(self, bucket: BucketId) -> PoolId | None:
+        """The pool of a bucket that the cache has, in whatever state."""
+        known = self._by_id.get(bucket)
+        return known.pool if known is not None else None
+
+    def name_of(self, bucket: BucketId) -> str:
+        """Its name, or what is known of one that the cache does not have."""
+        known = self._by_id.get(bucket)
+        return f"number {bucket}" if known is None else known.name
+
+    async def wait_until_closed(self, bucket: BucketId) -> None:
+        """Returns once this node knows that `bucket` takes no new keys."""
+        await self.refresh()
+        if self.is_active(bucket):
+            raise Unavailable(f"bucket {bucket} is not being deleted any more")
+
+    def of_owner(self, owner: str) -> list[Bucket]:
+        """By name."""
+        active = (b for b in self._by_name.values() if b.state == ACTIVE and b.owner == owner)
+        return sorted(active, key=lambda bucket: bucket.name)
+
+    async def refreshed_of_owner(self, owner: str) -> list[Bucket]:
+        """`of_owner`, not older than this call."""
+        await self.refresh()
+        return self.of_owner(owner)
+
+    def deleting(self, name: str) -> Bucket | None:
+        """A bucket of that name whose deletion was begun and has not ended."""
+        bucket = self._by_name.get(name)
+        return bucket if bucket is not None and bucket.state == DELETING else None
+
+    async def create(
+        self, name: str, owner: str, pool: PoolId, location: str, *, strict: bool
+    ) -> Bucket:
+        """Raises BucketAlreadyExists."""
+        while True:
+            counter = await self._call_get(self._keys.last_bucket_id)
+            number = BucketId((int(counter.value) if counter else 0) + 1)
+            now_ms = int(time.time() * 1000)
+            record = BucketRecord(name, number, pool, owner, now_ms, ACTIVE, strict, location)
+            created = await self._transact(
+                [
+                    ModRevisionIs(self._keys.bucket(name), Revision(0)),
+                    ModRevisionIs(
+                        self._keys.last_bucket_id, counter.mod_revision if counter else Revision(0)
+                    ),
+                ],
+                [
+                    Put(self._keys.last_bucket_id, str(number).encode()),
+                    Put(self._keys.bucket(name), _encode(record)),
+                ],
+            )
+            if created:
+                return _bucket(record)
+            existing = await self._call_get(self._keys.bucket(name))
+            if existing is not None:
+                raise BucketAlreadyExists(_decode(existing.value).owner)
+
+    async def set_state(self, bucket: Bucket, state: str) -> Revision:
+        """Gives since when it has that state. Raises NoSuchBucket when that very bucket is gone."""
+        while True:
+            entry = await self._entry_of(bucket)
+            record = _decode(entry.value)
+            if record.state == state:
+                return entry.mod_revision
+            record = msgspec.structs.replace(record, state=state)
+            value = with_unknown_fields(entry.value, record)
+            await self._transact(
+                [ModRevisionIs(entry.key, entry.mod_revision)], [Put(entry.key, value)]
+            )
+
+    async def remove(self, bucket: Bucket, since: Revision) -> bool:
+        """The end of a deletion; False: it was not being deleted all the time since then.
+
+        Raises NoSuchBucket when somebody else was first.
+        """
+        key = (await self._entry_of(bucket)).key
+        return await self._transact([ModRevisionIs(key, since)], [Delete(key)])
+
+    async def _entry_of(self, bucket: Bucket) -> KeyValue:
+        entry = await self._call_get(self._keys.bucket(bucket.name))
+        if entry is None or _decode(entry.value).id != bucket.id:
+            raise NoSuchBucket(bucket.name)
+        return entry
+
+    async def refresh(self) -> None:
+        """What the mirror shows is not older than this call; raises Unavailable."""
+        try:
+            await self._mirror.refresh()
+        except StoreUnavailable as error:
+            raise Unavailable(f"the configuration store: {error}") from error
+
+    async def _call_get(self, key: str) -> KeyValue | None:
+        try:
+            return await self._store.get(key)
+        except StoreUnavailable as error:
+            raise Unavailable(f"the configuration store: {error}") from error
+
+    async def _transact(self, compares: list[Compare], operations: list[Operation]) -> bool:
+        try:
+            return (await self._store.transact(compares, operations)).succeeded
+        except StoreUnavailable as error:
+            raise Unavailable(f"the configuration store: {error}") from error
+
+
+def _bucket(record: BucketRecord) -> Bucket:
+    return Bucket(
+        record.name,
+        record.id,
+        record.pool,
+        record.owner,
+        record.created_ms,
+        record.state,
+        record.strict,
+        record.location,
+    )

@@ -1,0 +1,75 @@
+"""What nodes ask one another about extents that may be dead, and for records that are damaged.
+
+Requests and their answers; refusals have the codes of `object_messages.py`.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from octad.sharding.ids import BucketId, Epoch, Seq, ShardId
+from octad.storage_node.rpc.messages import Message, message
+
+
+class ExtentOrigin(msgspec.Struct, frozen=True, array_like=True):
+    """An extent, and for what its pieces say it was written."""
+
+    extent: bytes
+    bucket: BucketId
+    key: bytes
+    upload: bytes
+
+
+@message
+class FindUnnamed(Message, frozen=True, array_like=True, tag=96):
+    """To the primary of the keys' shard: which of these does certainly no row or upload name?"""
+
+    shard: ShardId
+    extents: list[ExtentOrigin]
+
+
+@message
+class UnnamedFound(Message, frozen=True, array_like=True, tag=97):
+    """Those that nothing names by the committed state. The others may or may not be named."""
+
+    extents: list[bytes]
+
+
+@message
+class FindWritten(Message, frozen=True, array_like=True, tag=98):
+    """To the node of a front door: which of these belong to a request that is under way there?
+
+    With none, it is asked for the oldest of the reads that run there.
+    """
+
+    extents: list[bytes]
+
+
+@message
+class WrittenFound(Message, frozen=True, array_like=True, tag=99):
+    """Those that do; no request of this or an earlier boot will name the others any more."""
+
+    extents: list[bytes]
+    oldest_read_s: float | None = None  # Its age; 0: no read runs. None: a former version's.
+
+
+@message
+class ReadRecord(Message, frozen=True, array_like=True, tag=100):
+    """To a member: the record that the row at this index key points at, if it is that one."""
+
+    index_key: bytes
+    epoch: Epoch
+    seq: Seq
+
+
+@message
+class RecordRead(Message, frozen=True, array_like=True, tag=101):
+    """The record as it was first written; its data is the body.
+
+    The checksum is xxh3_64 of metadata and data.
+    """
+
+    shard: ShardId
+    kind: int
+    metadata: bytes
+    checksum: int

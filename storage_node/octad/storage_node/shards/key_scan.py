@@ -1,0 +1,88 @@
+"""One node's part of a listing: what of the index, in order of names, is in the shards it serves.
+
+Nearly all of a listing's time is spent here, once for every key that the node holds, its own or
+not. So a row is handed on as the index has it, and only what gets on the page is decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable
+
+from octad.sharding.hashing import placed_hash
+from octad.sharding.ids import BucketId
+from octad.storage_node.index.index_format import OBJECT_NAME_START, object_key, objects_range
+from octad.storage_node.shards.listing import ListEntry, common_prefix, first_candidate, past
+from octad.storage_node.shards.object_store import ListQuery
+
+PASSED_OVER_MAX = 12  # Keys under a common prefix; seeking past it costs as much as these.
+SCAN_KEYS_MAX = 20_000  # A listing step looks at no more, so that other requests get their turn.
+
+Scan = Callable[[bytes, bytes], Iterable[tuple[bytes, bytes]]]
+
+
+def scan_keys(
+    scan: Scan, bucket: BucketId, query: ListQuery, depth: int, served: Container[int]
+) -> tuple[list[ListEntry], bytes, bool]:
+    """(entries, complete up to, nothing is left). `scan` gives the index's entries of a range."""
+    start = first_candidate(query.prefix, query.delimiter, query.after)
+    if start is None:
+        return [], b"", True
+    beyond = past(query.prefix)
+    end = objects_range(bucket)[1] if beyond is None else object_key(bucket, beyond)
+    position = object_key(bucket, start)
+    if query.delimiter:
+        return _rolled_up(scan, position, end, bucket, query, depth, served)
+    mask = (1 << depth) - 1
+    entries: list[ListEntry] = []
+    append, limit = entries.append, query.limit
+    for looked_at, (index_key, value) in enumerate(scan(position, end), 1):
+        name = index_key[1:]
+        if placed_hash(name) & mask in served:
+            append((name[OBJECT_NAME_START:], value))
+            if len(entries) >= limit:
+                return entries, entries[-1][0], False
+        if looked_at >= SCAN_KEYS_MAX:
+            return entries, name[OBJECT_NAME_START:], False
+    return entries, b"", True
+
+
+def _rolled_up(
+    scan: Scan,
+    position: bytes,
+    end: bytes,
+    bucket: BucketId,
+    query: ListQuery,
+    depth: int,
+    served: Container[int],
+) -> tuple[list[ListEntry], bytes, bool]:
+    """The same with a delimiter."""
+    mask = (1 << depth) - 1
+    entries: list[ListEntry] = []
+    looked_at = 0
+    while True:
+        rolled_up: bytes | None = None
+        passed_over = 0
+        for index_key, value in scan(position, end):
+            name = index_key[1:]
+            key = name[OBJECT_NAME_START:]
+            if rolled_up is not None and key.startswith(rolled_up):
+                passed_over += 1
+                if passed_over >= PASSED_OVER_MAX:
+                    break
+                continue
+            looked_at += 1
+            if placed_hash(name) & mask in served:
+                rolled_up = common_prefix(key, query.prefix, query.delimiter)
+                passed_over = 0
+                entries.append((key, value) if rolled_up is None else (rolled_up, None))
+                if len(entries) >= query.limit:
+                    return entries, entries[-1][0], False
+            if looked_at >= SCAN_KEYS_MAX:
+                return entries, key, False
+        else:
+            return entries, b"", True
+        assert rolled_up is not None
+        skip_to = past(rolled_up)
+        if skip_to is None:
+            return entries, b"", True
+        position = object_key(bucket, skip_to)

@@ -1,0 +1,198 @@
+"""What a front door asks of the nodes that hold a shard: requests and their answers.
+
+Requests name what they are about; the node asked finds the shard itself and refuses (codes below)
+when it is not the one to answer. Every try of a change carries the same request id; `age_s` says
+how long before this one the first was made that may have taken effect (rule R16), and `asked_in` is
+the epoch of the row by which this one goes (rule R3); 0 where the node asking is too old to say.
+"""
+
+from __future__ import annotations
+
+from octad.sharding.ids import BucketId, Epoch, PoolId, ShardId
+from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
+from octad.storage_node.rpc.messages import Message, message
+
+# Codes of refusals; `routing.py` turns each into the exception of the same meaning.
+UNAVAILABLE = "unavailable"
+NOT_SERVED = "not-served"
+OUTCOME_FORGOTTEN = "outcome-forgotten"
+DAMAGED = "damaged"
+DISK_FULL = "disk-full"
+NO_SUCH_BUCKET = "no-such-bucket"
+NO_SUCH_UPLOAD = "no-such-upload"
+INVALID_PART = "invalid-part"
+
+
+@message
+class Propose(Message, frozen=True, array_like=True, tag=32):
+    """To the primary: order and replicate this operation; its data is the body."""
+
+    shard: ShardId
+    kind: int
+    request_id: bytes
+    metadata: bytes
+    age_s: float = 0.0
+    asked_in: Epoch = Epoch(0)
+
+
+@message
+class Done(Message, frozen=True, array_like=True, tag=33):
+    """It is committed, on so many members; 0: on as many as the pool keeps."""
+
+    copies: int = 0
+
+
+@message
+class ReadObject(Message, frozen=True, array_like=True, tag=34):
+    """To the primary, or to any member for a clean key."""
+
+    shard: ShardId
+    bucket: BucketId
+    key: bytes
+    with_data: bool
+
+
+@message
+class ObjectRead(Message, frozen=True, array_like=True, tag=35):
+    """The committed row, if any; the body has its bytes when they are in its record."""
+
+    row: ObjectRow | None
+
+
+@message
+class ReadPiece(Message, frozen=True, array_like=True, tag=36):
+    """To any member of the extent's shard."""
+
+    shard: ShardId
+    extent: bytes
+    number: int
+
+
+@message
+class PieceRead(Message, frozen=True, array_like=True, tag=37):
+    """The piece is the body."""
+
+
+@message
+class ListKeys(Message, frozen=True, array_like=True, tag=38):
+    """To every primary of a pool: keys of `bucket` in the shards that you are primary of.
+
+    `shards`: in these of them alone, where any are named.
+    """
+
+    pool: PoolId
+    bucket: BucketId
+    prefix: bytes
+    delimiter: bytes
+    after: bytes
+    limit: int
+    shards: tuple[ShardId, ...] = ()
+
+
+@message
+class KeysListed(Message, frozen=True, array_like=True, tag=39):
+    """Entries in byte order and, for each shard that they cover, its epoch and its depth.
+
+    They are all there are up to `frontier`, or all there are when `complete`.
+    """
+
+    entries: list[tuple[bytes, bytes | None]]  # Key and `IndexedObject`, or prefix and None.
+    frontier: bytes
+    complete: bool
+    covered: list[tuple[ShardId, Epoch]]
+    depths: tuple[int, ...] = ()
+
+
+@message
+class ReadUpload(Message, frozen=True, array_like=True, tag=40):
+    """To the primary: is this upload open?"""
+
+    shard: ShardId
+    bucket: BucketId
+    key: bytes
+    upload: bytes
+
+
+@message
+class UploadRead(Message, frozen=True, array_like=True, tag=41):
+    """The open upload's row."""
+
+    row: UploadRow
+
+
+@message
+class ListParts(Message, frozen=True, array_like=True, tag=42):
+    """To the primary: parts of an open upload with numbers above `after`."""
+
+    shard: ShardId
+    bucket: BucketId
+    key: bytes
+    upload: bytes
+    after: int
+    limit: int
+
+
+@message
+class PartsListed(Message, frozen=True, array_like=True, tag=43):
+    """Parts in the order of their numbers."""
+
+    parts: list[tuple[int, PartRow]]
+
+
+@message
+class ListUploads(Message, frozen=True, array_like=True, tag=44):
+    """To every primary of a pool: open uploads past (after_key, after_upload)."""
+
+    pool: PoolId
+    bucket: BucketId
+    prefix: bytes
+    after_key: bytes
+    after_upload: bytes
+    limit: int
+
+
+@message
+class UploadsListed(Message, frozen=True, array_like=True, tag=45):
+    """Uploads in the order of (key, upload id), and the shards that they cover."""
+
+    uploads: list[tuple[bytes, bytes, UploadRow]]
+    covered: list[tuple[ShardId, Epoch]]
+    depths: tuple[int, ...] = ()
+
+
+@message
+class CloseBucket(Message, frozen=True, array_like=True, tag=46):
+    """To every member in the bucket's pool: from now on refuse new keys of this bucket id.
+
+    Done: you do, and what you had in flight for it as primary is in your index.
+    """
+
+    bucket: BucketId
+
+
+@message
+class CompleteParts(Message, frozen=True, array_like=True, tag=47):
+    """To the primary: complete an upload from exactly these (part number, etag) pairs."""
+
+    shard: ShardId
+    bucket: BucketId
+    key: bytes
+    upload: bytes
+    row: ObjectRow
+    parts: list[tuple[int, str]]
+    request_id: bytes
+    age_s: float = 0.0
+    asked_in: Epoch = Epoch(0)
+
+
+@message
+class AbortParts(Message, frozen=True, array_like=True, tag=48):
+    """To the primary: end an upload without an object."""
+
+    shard: ShardId
+    bucket: BucketId
+    key: bytes
+    upload: bytes
+    request_id: bytes
+    age_s: float = 0.0
+    asked_in: Epoch = Epoch(0)

@@ -1,0 +1,275 @@
+"""What the S3 layer asks of the storage below it: the one seam between the two.
+
+`storage_node/objects/cluster_objects.py` implements it on the shards; a dictionary implements it in
+tests. Keys are the exact bytes of the (percent-decoded) S3 key.
+
+Every method that changes something returns only after the change is durable on every member of the
+shard, and says so where these are fewer than the pool keeps; one that raises `Unavailable` has an
+unknown outcome: it will be seen everywhere or nowhere. Tries with the same request id take effect
+once. `age_s` is how long ago the first of them may have been made; 0 where this is the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from octad.sharding.ids import BucketId, PoolId
+from octad.storage_node.index.index_format import ListedRow
+from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow, UploadRow
+
+
+class Bucket(msgspec.Struct, frozen=True):
+    """A bucket as the configuration store has it. A name made again gets a new id."""
+
+    name: str
+    id: BucketId
+    pool: PoolId
+    owner: str
+    created_ms: int
+    state: str = "active"  # Or "deleting": refuses new keys.
+    strict: bool = False  # Refuses writes while a copy is missing.
+    location: str = ""  # The name of its pool, if its maker named one.
+
+
+class StoreError(Exception):
+    """Base of what the store answers on purpose. The S3 layer maps each class to an S3 error."""
+
+
+class NoSuchBucket(StoreError):
+    """No bucket of that name (or it is being deleted)."""
+
+
+class BucketAlreadyExists(StoreError):
+    """The name is taken; `owner` says by whom."""
+
+    def __init__(self, owner: str) -> None:
+        super().__init__(f"the bucket exists and belongs to {owner}")
+        self.owner = owner
+
+
+class NoSuchPool(StoreError):
+    """No pool is called so; `names` are those that there are."""
+
+    def __init__(self, asked: str, names: Sequence[str]) -> None:
+        super().__init__(f"there is no pool {asked!r}: the pools are {', '.join(names)}")
+        self.names = names
+
+
+class BucketNotEmpty(StoreError):
+    """The bucket still has objects."""
+
+
+class NoSuchUpload(StoreError):
+    """No open multipart upload of that id for that key."""
+
+
+class InvalidPart(StoreError):
+    """CompleteMultipartUpload named a part that was not uploaded, or with another ETag."""
+
+
+class PartTooSmall(StoreError):
+    """A part other than the last is below S3's minimum."""
+
+
+class Unavailable(StoreError):
+    """Not now: a replica is missing or the shard is starting. The outcome is unknown."""
+
+
+class NotServed(Unavailable):
+    """Whoever was asked is not the one to ask, or cannot be reached: this try did nothing."""
+
+
+class OutcomeForgotten(StoreError):
+    """Whether an earlier try took effect nobody can say any more: this one was neither carried out
+    nor refused."""
+
+
+class Damaged(StoreError):
+    """The bytes fail their checksum here; they are reported and never served."""
+
+
+class DiskFull(StoreError):
+    """A member's disk has no room for the write; nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Degraded:
+    """What a write is told that fewer members have than its pool keeps."""
+
+    copies: int
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object as read: its row, and its bytes when they are in its own record (else None)."""
+
+    row: ObjectRow
+    data: bytes | memoryview | None
+
+
+@dataclass(frozen=True, slots=True)
+class ListQuery:
+    """One page of a listing, in byte order of keys. `after` is exclusive."""
+
+    prefix: bytes = b""
+    delimiter: bytes = b""
+    after: bytes = b""
+    limit: int = 1000  # Keys and common prefixes together.
+
+
+@dataclass(frozen=True, slots=True)
+class ListPage:
+    """`entries` in byte order: (key, row), or (common prefix, None).
+
+    When truncated, the next page starts `after` the last entry; where that is a common prefix, the
+    next query gives that prefix as `after` and the store skips everything under it.
+    """
+
+    entries: Sequence[tuple[bytes, ObjectRow | ListedRow | None]]
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CompletedPart:
+    """One line of a CompleteMultipartUpload request."""
+
+    number: int
+    etag: str
+    checksums: dict[str, str]
+
+
+class BodyWriter(Protocol):
+    """Takes a large body as it arrives and stores it, invisible, as extents."""
+
+    async def space(self) -> memoryview:
+        """Where the next bytes go, while any are left of the body.
+
+        Waits while there is no memory for them, or storage is slower than the client.
+        """
+
+    def filled(self, count: int) -> None:
+        """So many bytes at the start of the last `space` are the body's next ones."""
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether others wait for memory like that of this body."""
+
+    def make_way(self) -> bool:
+        """Leave to others the memory that is not filled, and soon the rest; False: it cannot."""
+
+    async def finish(self) -> tuple[ExtentRef, ...]:
+        """All bytes are durable on every member: the extents that hold them, in order."""
+
+    def degraded(self) -> Degraded | None:
+        """Of the bytes that have the fewest copies, once they are finished."""
+
+    async def abandon(self) -> None:
+        """The client went away or its body was bad: nothing will name these bytes."""
+
+
+class ObjectStore(Protocol):
+    """Buckets, objects and uploads, as S3 means them."""
+
+    async def create_bucket(
+        self, name: str, owner: str, location: str = "", *, strict: bool = False
+    ) -> Bucket:
+        """In the pool called `location`, else in the first; raises NoSuchPool."""
+
+    async def get_bucket(self, name: str) -> Bucket:
+        """From the cache when it is there; raises NoSuchBucket after asking the store itself."""
+
+    async def list_buckets(self, owner: str) -> list[Bucket]:
+        """All buckets of `owner`, by name."""
+
+    async def delete_bucket(self, bucket: Bucket) -> None:
+        """Raises BucketNotEmpty."""
+
+    async def put_object(
+        self,
+        bucket: Bucket,
+        key: bytes,
+        row: ObjectRow,
+        data: bytes | memoryview,
+        request_id: bytes,
+        age_s: float = 0.0,
+    ) -> Degraded | None:
+        """`data` holds all bytes when `row.extents` is empty, and is empty otherwise."""
+
+    async def get_object(self, bucket: Bucket, key: bytes) -> StoredObject | None: ...
+
+    async def get_row(self, bucket: Bucket, key: bytes) -> ObjectRow | None: ...
+
+    def read_extents(
+        self, bucket: Bucket, extents: Sequence[ExtentRef], start: int, end: int
+    ) -> AsyncIterator[bytes | memoryview]:
+        """Bytes [start, end) of the concatenated extents; raises Damaged or Unavailable."""
+
+    async def delete_object(
+        self, bucket: Bucket, key: bytes, request_id: bytes, age_s: float = 0.0
+    ) -> Degraded | None:
+        """Deleting an absent key is a success that writes nothing."""
+
+    async def list_keys(self, bucket: Bucket, query: ListQuery) -> ListPage: ...
+
+    def new_body(self, bucket: Bucket, key: bytes, size: int, upload_id: bytes = b"") -> BodyWriter:
+        """For an object of `size` bytes at `key`, or for a part of the upload."""
+
+    async def create_upload(
+        self,
+        bucket: Bucket,
+        key: bytes,
+        upload_id: bytes,
+        row: UploadRow,
+        request_id: bytes,
+        age_s: float = 0.0,
+    ) -> Degraded | None: ...
+
+    async def get_upload(self, bucket: Bucket, key: bytes, upload_id: bytes) -> UploadRow:
+        """Raises NoSuchUpload."""
+
+    async def put_part(
+        self,
+        bucket: Bucket,
+        key: bytes,
+        upload_id: bytes,
+        number: int,
+        row: PartRow,
+        request_id: bytes,
+        age_s: float = 0.0,
+    ) -> Degraded | None:
+        """Raises NoSuchUpload, also when the upload ended while the part was on its way."""
+
+    async def list_parts(
+        self, bucket: Bucket, key: bytes, upload_id: bytes, after: int, limit: int
+    ) -> list[tuple[int, PartRow]]:
+        """Up to `limit` parts with numbers above `after`, in order; raises NoSuchUpload."""
+
+    async def complete_upload(
+        self,
+        bucket: Bucket,
+        key: bytes,
+        upload_id: bytes,
+        row: ObjectRow,
+        parts: Sequence[CompletedPart],
+        request_id: bytes,
+        age_s: float = 0.0,
+    ) -> Degraded | None:
+        """In one step: check that exactly these parts stand, make `row` the object, end the upload.
+
+        Raises NoSuchUpload or InvalidPart; nothing has changed then and the upload stays usable.
+        """
+
+    async def abort_upload(
+        self, bucket: Bucket, key: bytes, upload_id: bytes, request_id: bytes, age_s: float = 0.0
+    ) -> Degraded | None:
+        """Raises NoSuchUpload."""
+
+    async def list_uploads(
+        self, bucket: Bucket, prefix: bytes, after: tuple[bytes, bytes], limit: int
+    ) -> list[tuple[bytes, bytes, UploadRow]]:
+        """Up to `limit` (key, upload id, row) past `after` = (key, upload id), in that order."""

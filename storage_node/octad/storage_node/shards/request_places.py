@@ -1,0 +1,38 @@
+"""Where a request belongs: the hash of the key, or of the extent, that it is about.
+
+While a pool is split, whoever asks may know of it later than whoever is asked. So a shard checks
+whether a request's key is in it, and who is refused finds the shard anew (rule R18).
+"""
+
+from __future__ import annotations
+
+from octad.sharding.hashing import object_hash
+from octad.storage_node.index.index_format import extent_hash
+from octad.storage_node.index.operations import Barrier, DropExtent, Operation, PutPiece
+from octad.storage_node.rpc.messages import Message
+from octad.storage_node.shards.object_messages import (
+    AbortParts,
+    CompleteParts,
+    ListParts,
+    ReadObject,
+    ReadPiece,
+    ReadUpload,
+)
+
+
+def hash_of_operation(operation: Operation) -> int:
+    """Of an operation that somebody proposes; a Barrier belongs to no place."""
+    assert not isinstance(operation, Barrier)
+    if isinstance(operation, PutPiece | DropExtent):
+        return extent_hash(operation.extent)
+    return object_hash(operation.bucket, operation.key)
+
+
+def hash_of_request(message: Message) -> int | None:
+    """Of a request about one key or extent; None for one about many."""
+    match message:
+        case ReadPiece(extent=extent):
+            return extent_hash(extent)
+        case ReadObject() | ReadUpload() | ListParts() | CompleteParts() | AbortParts():
+            return object_hash(message.bucket, message.key)
+    return None

@@ -1,0 +1,437 @@
+"""From a shard to the node that answers for it: here by a plain call, elsewhere by a message.
+
+The two ends of every object message are in this file, side by side: `ShardClient` asks, and
+`ShardServer` answers what others ask of this node. A client that meets a dead, moved, starting or
+refusing node tries again, with the same request id, until somebody answers or its patience ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from typing import Final, TypeVar
+
+import msgspec
+
+from octad.sharding import limits
+from octad.sharding.ids import NodeId, PoolId, ShardId, pool_of, shard_name
+from octad.sharding.map.shard_map import ShardMap, ShardRow
+from octad.storage_node.index.index import IndexDamage
+from octad.storage_node.index.index_format import object_key, piece_key
+from octad.storage_node.index.operations import decode_operation
+from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.memory.body_budget import ByteGate
+from octad.storage_node.rpc.messages import Message
+from octad.storage_node.rpc.peer import Answer
+from octad.storage_node.rpc.peer_connection import Buffer
+from octad.storage_node.rpc.peers import Peers
+from octad.storage_node.rpc.rpc_errors import (
+    CallTimeout,
+    PeerUnavailable,
+    RemoteError,
+    RpcError,
+    RpcRefusal,
+)
+from octad.storage_node.shards import object_messages as messages
+from octad.storage_node.shards.object_store import (
+    Damaged,
+    Degraded,
+    DiskFull,
+    InvalidPart,
+    ListQuery,
+    NoSuchBucket,
+    NoSuchUpload,
+    NotServed,
+    OutcomeForgotten,
+    StoreError,
+    Unavailable,
+)
+from octad.storage_node.shards.patience import Patience, RowWaiters, now
+from octad.storage_node.shards.request_places import hash_of_operation, hash_of_request
+from octad.storage_node.shards.shard_service import AskPrimary, ShardService
+
+_ERRORS: dict[str, type[StoreError]] = {
+    messages.UNAVAILABLE: Unavailable,
+    messages.NOT_SERVED: NotServed,
+    messages.OUTCOME_FORGOTTEN: OutcomeForgotten,
+    messages.DAMAGED: Damaged,
+    messages.DISK_FULL: DiskFull,
+    messages.NO_SUCH_BUCKET: NoSuchBucket,
+    messages.NO_SUCH_UPLOAD: NoSuchUpload,
+    messages.INVALID_PART: InvalidPart,
+}
+_CODES = {error: code for code, error in _ERRORS.items()}
+
+# What a call is about that depends on all shards of a node; other calls name their shard.
+LISTINGS: Final = -1
+
+Result = TypeVar("Result")
+Attempt = Callable[[ShardRow | None, Patience | None], Awaitable[Result]]
+"""One try, at whom the row names; the first has a request's whole patience before it: None."""
+
+Place = Callable[[], int | None]
+"""The hash of what a request is about; None where it is about many things."""
+
+
+class ShardServer:
+    """Answers object messages; give `on_request` to the peers."""
+
+    def __init__(self, service: ShardService) -> None:
+        self._service = service
+        self._others: dict[type[Message], Callable[[Message], Awaitable[Answer]]] = {}
+        self.mend: Callable[[bytes], Awaitable[bool]] | None = None  # A row's damaged record.
+
+    def register(self, kind: type[Message], answer: Callable[[Message], Awaitable[Answer]]) -> None:
+        """Requests of this kind are answered elsewhere; `answer` may raise the store's errors."""
+        self._others[kind] = answer
+
+    async def on_request(self, sender: NodeId, message: Message, body: memoryview) -> Answer:
+        """The answer, or RpcRefusal with the code of the store error."""
+        try:
+            try:
+                return await self._answer(message, body)
+            except Damaged:
+                key = _row_read_by(message)
+                if key is None or self.mend is None or not await self.mend(key):
+                    raise
+                return await self._answer(message, body)
+        except (AskPrimary, IndexDamage) as error:
+            raise RpcRefusal(messages.NOT_SERVED, f"not the one to ask: {error}") from error
+        except StoreError as error:
+            raise RpcRefusal(_CODES[type(error)], str(error)) from error
+
+    async def _answer(self, message: Message, body: memoryview) -> Answer:
+        service = self._service
+        match message:
+            case messages.Propose(shard=shard, kind=kind, request_id=request_id):
+                metadata = message.metadata
+                when = message.age_s, message.asked_in
+                copies = await service.propose(
+                    shard, RecordKind(kind), request_id, metadata, body, *when
+                )
+                return messages.Done(copies), b""
+            case messages.ReadObject(shard=shard, bucket=bucket, key=key, with_data=with_data):
+                try:
+                    found = service.read_object(shard, bucket, key, with_data)
+                except AskPrimary:
+                    found = await service.read_applied_object(shard, bucket, key, with_data)
+                if found is None:
+                    return messages.ObjectRead(None), b""
+                return messages.ObjectRead(found.row), found.data or b""
+            case messages.ReadPiece(shard=shard, extent=extent, number=number):
+                return messages.PieceRead(), await service.read_piece(shard, extent, number)
+            case messages.ListKeys(pool=pool, bucket=bucket):
+                query = ListQuery(message.prefix, message.delimiter, message.after, message.limit)
+                listed = await service.listed_shards(pool, message.shards)
+                page = service.list_keys(pool, bucket, query, listed)
+                return messages.KeysListed(*page, *listed.covered()), b""
+            case messages.CloseBucket(bucket=bucket):
+                await service.close_bucket(bucket)
+                return messages.Done(), b""
+            case _:
+                return await self._answer_upload(message)
+
+    async def _answer_upload(self, message: Message) -> Answer:
+        service = self._service
+        match message:
+            case messages.ReadUpload(shard=shard, bucket=bucket, key=key, upload=upload):
+                row = await service.read_upload(shard, bucket, key, upload)
+                return messages.UploadRead(row), b""
+            case messages.ListParts(shard=shard, bucket=bucket, key=key, upload=upload):
+                parts = await service.list_parts(
+                    shard, bucket, key, upload, message.after, message.limit
+                )
+                return messages.PartsListed(parts), b""
+            case messages.ListUploads(pool=pool, bucket=bucket, prefix=prefix, limit=limit):
+                after = (message.after_key, message.after_upload)
+                listed = await service.listed_shards(pool)
+                uploads = service.list_uploads(pool, bucket, prefix, after, limit, listed)
+                return messages.UploadsListed(uploads, *listed.covered()), b""
+            case messages.CompleteParts(shard=shard, bucket=bucket, key=key, upload=upload):
+                how = message.row, message.parts, message.request_id, message.age_s
+                copies = await service.complete_upload(
+                    shard, bucket, key, upload, *how, message.asked_in
+                )
+                return messages.Done(copies), b""
+            case messages.AbortParts(shard=shard, bucket=bucket, key=key, upload=upload):
+                which = message.request_id, message.age_s, message.asked_in
+                copies = await service.abort_upload(shard, bucket, key, upload, *which)
+                return messages.Done(copies), b""
+            case _:
+                answer = self._others.get(type(message))
+                if answer is None:
+                    raise RpcRefusal(messages.UNAVAILABLE, f"no request: {type(message).__name__}")
+                return await answer(message)
+
+
+def _row_read_by(message: Message) -> bytes | None:
+    """The index key of the row whose record a client's request reads."""
+    match message:
+        case messages.ReadObject(bucket=bucket, key=key):
+            return object_key(bucket, key)
+        case messages.ReadPiece(extent=extent, number=number):
+            return piece_key(extent, number)
+    return None  # A member that asks for a record to mend its own must not wait for ours.
+
+
+class ShardClient:
+    """Asks whoever answers for a shard. Raises the store's errors.
+
+    Tell `rows_changed` and `connected` what happens: they end waits that have become pointless.
+    """
+
+    def __init__(
+        self,
+        node: NodeId,
+        service: ShardService,
+        server: ShardServer,
+        peers: Peers,
+        shard_map: ShardMap,
+    ) -> None:
+        self.node = node
+        self.map = shard_map
+        self._service = service
+        self._server = server
+        self._peers = peers
+        self._waiters = RowWaiters(shard_map.rows)
+        self._primaries: dict[ShardId, NodeId] = {}
+        self._pieces: dict[NodeId, ByteGate] = {}  # Under way to each node, this one among them.
+        self._slow_until: dict[NodeId, float] = {}
+
+    # -- what happens --------------------------------------------------------------------------
+
+    def rows_changed(self, shard: ShardId) -> None:
+        """The map has another row of `shard`. What was asked of its old primary is asked anew."""
+        primary = self.map.rows[shard].primary
+        before = self._primaries.get(shard, primary)
+        self._primaries[shard] = primary
+        if before not in (primary, self.node):
+            self._peers.give_up(before, shard)
+            self._peers.give_up(before, LISTINGS)
+        self._waiters.changed(shard)
+
+    def connected(self, node: NodeId) -> None:
+        """`node` can be asked again."""
+        self._slow_until.pop(node, None)
+        self._waiters.connected(node)
+
+    def row(self, shard: ShardId) -> ShardRow:
+        """The shard's row; raises NotServed while there is none."""
+        return _known(self.map.rows.get(shard), shard)
+
+    def degraded(self, pool: PoolId, copies: int) -> Degraded | None:
+        """What `Done.copies` of a shard of `pool` means."""
+        return Degraded(copies, self.map.pools[pool].replicas) if copies else None
+
+    # -- requests that are tried again ---------------------------------------------------------
+
+    def propose(
+        self,
+        shard: ShardId,
+        kind: RecordKind,
+        request_id: bytes,
+        metadata: bytes,
+        data: bytes | memoryview,
+        age_s: float = 0.0,
+    ) -> Coroutine[None, None, int]:
+        """At the primary: order and commit a write; gives `Done.copies`.
+
+        `data` must not change until then. Much of it waits here until there is less under way to
+        that node: the bound is the primary's, whose memory it takes, and no part of a budget here.
+        """
+        proposal = self._propose(shard, kind, request_id, metadata, data, age_s)
+        row = self.map.rows.get(shard)
+        if row is None or len(data) <= limits.INLINE_BYTES_MAX:
+            return proposal
+        gate = self._pieces.setdefault(row.primary, ByteGate(0))
+        nodes = self._peers.named + 1
+        gate.resize(max(limits.PIECES_UNDER_WAY_BYTES // nodes, 2 * limits.PIECE_BYTES_MAX))
+        return gate.within(len(data), proposal)
+
+    async def _propose(
+        self,
+        shard: ShardId,
+        kind: RecordKind,
+        request_id: bytes,
+        metadata: bytes,
+        data: bytes | memoryview,
+        age_s: float,
+    ) -> int:
+        async def attempt(row: ShardRow | None, patience: Patience | None) -> int:
+            at = _place(shard, patience)
+            known = _known(row, at)
+            when = age_s if patience is None else patience.age_s(), known.epoch
+            if known.primary == self.node:
+                try:
+                    return await self._service.propose(at, kind, request_id, metadata, data, *when)
+                except IndexDamage as damage:  # Nothing is ordered before it is looked at.
+                    raise NotServed(str(damage)) from damage
+            message = messages.Propose(at, kind, request_id, metadata, *when)
+            timeout_s = _at_most(limits.CALL_TIMEOUT_S, patience)
+            answer, _ = await self.call(known.primary, message, data, timeout_s, at)
+            assert isinstance(answer, messages.Done)
+            return answer.copies
+
+        def place() -> int:
+            return hash_of_operation(decode_operation(kind, metadata))
+
+        return await self.until_answered(shard, attempt, age_s, place)
+
+    async def change_upload(
+        self, shard: ShardId, message: messages.CompleteParts | messages.AbortParts
+    ) -> int:
+        """At the primary: carry out `message`; gives `Done.copies`."""
+
+        async def attempt(row: ShardRow | None, patience: Patience | None) -> int:
+            at = _place(shard, patience)
+            known = _known(row, at)
+            age_s = message.age_s if patience is None else patience.age_s()
+            this = msgspec.structs.replace(message, shard=at, age_s=age_s, asked_in=known.epoch)
+            timeout_s = _at_most(limits.CALL_TIMEOUT_S, patience)
+            answer, _ = await self.call(known.primary, this, b"", timeout_s, at)
+            assert isinstance(answer, messages.Done)
+            return answer.copies
+
+        place = partial(hash_of_request, message)
+        return await self.until_answered(shard, attempt, message.age_s, place)
+
+    async def ask_primary(self, shard: ShardId, message: Message) -> tuple[Message, Buffer]:
+        """The primary's answer, wherever it is; for reads only."""
+
+        async def attempt(
+            row: ShardRow | None, patience: Patience | None
+        ) -> tuple[Message, Buffer]:
+            at = _place(shard, patience)
+            this = message if at == shard else msgspec.structs.replace(message, shard=at)
+            timeout_s = _at_most(limits.READ_TIMEOUT_S, patience)
+            return await self.call(_known(row, at).primary, this, b"", timeout_s, at)
+
+        return await self.until_answered(shard, attempt, place=partial(hash_of_request, message))
+
+    async def ask_members(self, shard: ShardId, message: Message) -> tuple[Message, Buffer]:
+        """The answer of any member that has one, the primary first.
+
+        For reads only, which every member may answer where it is sure (rule R3). This node, if it
+        is a member, has been asked already and could not tell; it may be able to later.
+        """
+
+        async def attempt(
+            row: ShardRow | None, patience: Patience | None
+        ) -> tuple[Message, Buffer]:
+            at = _place(shard, patience)
+            this = message if at == shard else msgspec.structs.replace(message, shard=at)
+            row = _known(row, at)
+            members = [member.node for member in row.members]
+            if patience is None and self.node in members:
+                members.remove(self.node)
+            moment, slow_until = now(), self._slow_until
+            members.sort(key=lambda n: (slow_until.get(n, 0.0) > moment, n != row.primary))
+            return await self._ask_in_turn(at, members, this, patience)
+
+        return await self.until_answered(shard, attempt, place=partial(hash_of_request, message))
+
+    async def until_answered(
+        self,
+        shard: ShardId | None,
+        attempt: Attempt[Result],
+        age_s: float = 0.0,
+        place: Place | None = None,
+    ) -> Result:
+        """What the first `attempt` gives that does not raise Unavailable, within the patience.
+
+        Between two tries it waits for a change of the shard's row, or of any where `shard` is None.
+        `age_s` is how old the request is already. `place` tells where it belongs when its shard
+        has been split meanwhile; `patience.shard` is where a later try is made.
+        """
+        rows = self.map.rows
+        tried_at = now()
+        row = None if shard is None else rows.get(shard)
+        try:
+            return await attempt(row, None)
+        except Unavailable as error:
+            failure = error
+        patience = Patience(self._waiters, shard, tried_at, age_s)
+        while True:
+            patience.failed(failure, tried_at)
+            await patience.pause(row, failure)
+            tried_at = now()
+            if shard is not None and place is not None:
+                patience.shard = shard = self._after_splits(shard, place)
+            row = None if shard is None else rows.get(shard)
+            try:
+                return await attempt(row, patience)
+            except Unavailable as error:
+                failure = error
+
+    def _after_splits(self, shard: ShardId, place: Place) -> ShardId:
+        """`shard`, or the part of it that a request of this place is in by now (rule R18)."""
+        row = self.map.rows.get(shard)
+        hash_ = place() if row is not None and row.split_points() else None
+        return shard if hash_ is None else self.map.shard_of_hash(pool_of(shard), hash_)
+
+    # -- one try -------------------------------------------------------------------------------
+
+    async def _ask_in_turn(
+        self, shard: ShardId, members: list[NodeId], message: Message, patience: Patience | None
+    ) -> tuple[Message, Buffer]:
+        failure: Unavailable | Damaged = NotServed(f"no other member has {shard_name(shard)}")
+        damaged = 0  # Only when all are is there nothing to wait for.
+        for index, node in enumerate(members):
+            is_last = index == len(members) - 1
+            longest_s = limits.READ_TIMEOUT_S if is_last else limits.READ_ELSEWHERE_S
+            try:
+                return await self.call(node, message, b"", _at_most(longest_s, patience), shard)
+            except Damaged as error:
+                damaged += 1
+                failure = error if damaged == len(members) else failure
+            except Unavailable as error:
+                failure = error
+        raise failure
+
+    async def ask_all(self, shard: ShardId, message: Message) -> tuple[Message, Buffer]:
+        """This node's answer, which met damage and may have mended it, or another member's."""
+        try:
+            return await self.call(self.node, message, b"", limits.READ_TIMEOUT_S)
+        except (Unavailable, Damaged):
+            return await self.ask_members(shard, message)
+
+    async def call(
+        self,
+        node: NodeId,
+        message: Message,
+        body: Buffer,
+        timeout_s: float,
+        about: int | None = None,
+    ) -> tuple[Message, Buffer]:
+        """`node`'s answer, which may be this one. `about` is a shard, or `LISTINGS`."""
+        try:
+            if node == self.node:
+                answer, data = await self._server.on_request(node, message, memoryview(body))
+                assert isinstance(data, bytes | bytearray | memoryview)
+                return answer, data
+            return await self._peers.call(node, message, body, timeout_s=timeout_s, about=about)
+        except RpcRefusal as refusal:
+            raise _ERRORS.get(refusal.code, Unavailable)(refusal.text) from refusal
+        except RemoteError as error:
+            raise _ERRORS.get(error.code, Unavailable)(error.text) from error
+        except PeerUnavailable as error:
+            raise (Unavailable if error.sent else NotServed)(str(error)) from error
+        except CallTimeout as error:
+            self._slow_until[node] = now() + limits.SLOW_NODE_S
+            raise Unavailable(str(error)) from error
+        except RpcError as error:
+            raise Unavailable(str(error)) from error
+
+
+def _place(shard: ShardId, patience: Patience | None) -> ShardId:
+    return shard if patience is None or patience.shard is None else patience.shard
+
+
+def _known(row: ShardRow | None, shard: ShardId) -> ShardRow:
+    if row is None:
+        raise NotServed(f"shard {shard_name(shard)} has no row yet: nodes are missing")
+    return row
+
+
+def _at_most(timeout_s: float, patience: Patience | None) -> float:
+    return timeout_s if patience is None else min(timeout_s, patience.left_s())

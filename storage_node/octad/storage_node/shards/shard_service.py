@@ -1,0 +1,532 @@
+"""What a node answers about the shards it holds, to its own front door and to other nodes alike.
+
+Writes are checked here against the committed state and handed to the shard's replica; reads come
+from the index and the journal. Raises `core.object_store`'s errors, and `AskPrimary` for a read
+that this node may not answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from typing import TypeAlias
+
+import msgspec
+
+from octad.sharding import limits
+from octad.sharding.hashing import object_hash, shard_number
+from octad.sharding.ids import BucketId, Epoch, PoolId, ShardId, pool_of, shard_name
+from octad.sharding.map.shard_map import Pool
+from octad.storage_node.index.index import Index, IndexDamage
+from octad.storage_node.index.index_format import (
+    UPLOAD_ID_BYTES,
+    IndexedObject,
+    decode_object,
+    decode_part,
+    decode_part_key,
+    decode_piece,
+    decode_upload,
+    decode_upload_key,
+    object_key,
+    part_key,
+    parts_prefix,
+    piece_key,
+    upload_key,
+    uploads_range,
+)
+from octad.storage_node.index.operations import (
+    AbortUpload,
+    Barrier,
+    CompleteUpload,
+    CreateUpload,
+    DeleteObject,
+    DropExtent,
+    ForgetExtents,
+    Operation,
+    PutObject,
+    PutPart,
+    PutPiece,
+    QueueExtents,
+    decode_operation,
+    encode_operation,
+    kind_of,
+    parts_in_flight,
+)
+from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
+from octad.storage_node.journal.journal import Journal
+from octad.storage_node.journal.journal_errors import CorruptRecord, JournalFull, SegmentNotReady
+from octad.storage_node.journal.record_format import Location, RecordKind
+from octad.storage_node.replication.host.index_applier import WriteFailed
+from octad.storage_node.replication.host.shard_host import ShardHost
+from octad.storage_node.replication.replica_actions import AlreadyRefused, OutcomeUnknown
+from octad.storage_node.replication.shard_primary import ANY_EPOCH
+from octad.storage_node.shards.bucket_directory import BucketDirectory
+from octad.storage_node.shards.key_scan import scan_keys
+from octad.storage_node.shards.listed_shards import ListedShards
+from octad.storage_node.shards.listing import ListEntry, past
+from octad.storage_node.shards.object_store import (
+    Damaged,
+    DiskFull,
+    InvalidPart,
+    ListQuery,
+    NoSuchBucket,
+    NoSuchUpload,
+    NotServed,
+    OutcomeForgotten,
+    StoredObject,
+    StoreError,
+    Unavailable,
+)
+from octad.storage_node.shards.request_places import hash_of_operation
+from octad.storage_node.shards.running_reads import RunningReads
+
+log = logging.getLogger(__name__)
+
+# What clients ask for: every operation but the shard's own.
+_OfBucket: TypeAlias = (
+    PutObject | DeleteObject | PutPiece | CreateUpload | PutPart | CompleteUpload | AbortUpload
+)
+
+
+class AskPrimary(Exception):
+    """This node cannot tell whether what it has is the last word: its primary can."""
+
+
+class ShardService:
+    """See the module."""
+
+    def __init__(
+        self,
+        host: ShardHost,
+        index: Index,
+        journal: Journal,
+        buckets: BucketDirectory,
+        pools: dict[PoolId, Pool],
+    ) -> None:
+        self._host = host
+        self._index = index
+        self._journal = journal
+        self._buckets = buckets
+        self._pools = pools
+        self.reads = RunningReads()  # Of this node's front door, by rows that were read here.
+        self._refusals: dict[bytes, tuple[type[StoreError], str]] = {}  # By request id.
+
+    # -- writes --------------------------------------------------------------------------------
+
+    async def propose(
+        self,
+        shard: ShardId,
+        kind: RecordKind,
+        request_id: bytes,
+        metadata: bytes,
+        data: bytes | memoryview,
+        age_s: float = 0.0,
+        asked_in: Epoch = ANY_EPOCH,
+    ) -> int:
+        """Check the operation against the committed state, order it, wait until it is applied.
+
+        Gives on how many members it is; 0: on as many as the pool keeps. A request that was first
+        made `age_s` ago and ordered then is not ordered again. One that may be refused is ordered
+        only under the primary that this try of it was made for (rule R3).
+        """
+        operation = decode_operation(kind, metadata)
+        if isinstance(operation, Barrier):
+            raise ValueError("a Barrier is not for a client to propose")
+        if isinstance(operation, QueueExtents | DropExtent | ForgetExtents):
+            await self._order(shard, kind, request_id, metadata, data, operation)
+            return 0  # Whoever gives space back asks again, and does not ask for copies.
+        if age_s and await self._was_made(shard, request_id, age_s):
+            return self._acknowledged(shard, operation.bucket)
+        if isinstance(operation, DeleteObject):
+            if not age_s and self._is_absent(shard, operation):
+                return 0  # No other try of it is anywhere, to delete what is put here later.
+        elif isinstance(operation, PutPart):
+            bucket, key, upload = operation.bucket, operation.key, operation.upload
+            try:
+                await self._require_upload(shard, bucket, key, upload)
+            except NoSuchUpload as refusal:
+                return await self._refuse(shard, bucket, request_id, refusal)
+        elif isinstance(operation, PutObject | PutPiece | CreateUpload):
+            if not self._buckets.is_active(operation.bucket):
+                await self._buckets.require_active(operation.bucket)
+        else:
+            raise ValueError(f"a {type(operation).__name__} is not for a client to propose")
+        within = asked_in if isinstance(operation, PutPart) else ANY_EPOCH
+        return await self._commit(shard, kind, request_id, metadata, data, operation, within)
+
+    async def complete_upload(
+        self,
+        shard: ShardId,
+        bucket: BucketId,
+        key: bytes,
+        upload: bytes,
+        row: ObjectRow,
+        parts: Sequence[tuple[int, str]],
+        request_id: bytes,
+        age_s: float = 0.0,
+        asked_in: Epoch = ANY_EPOCH,
+    ) -> int:
+        """Raises NoSuchUpload or InvalidPart."""
+        if age_s and await self._was_made(shard, request_id, age_s):
+            return self._acknowledged(shard, bucket)
+        await self._buckets.require_active(bucket)
+        try:
+            completion = await self._completion(shard, bucket, key, upload, row, parts)
+        except (NoSuchUpload, InvalidPart) as refusal:
+            return await self._refuse(shard, bucket, request_id, refusal)
+        if not self._buckets.is_active(bucket):  # Closed while parts in flight were waited for.
+            raise NoSuchBucket(str(bucket))
+        return await self._commit_operation(shard, completion, request_id, asked_in)
+
+    async def _completion(
+        self,
+        shard: ShardId,
+        bucket: BucketId,
+        key: bytes,
+        upload: bytes,
+        row: ObjectRow,
+        parts: Sequence[tuple[int, str]],
+    ) -> CompleteUpload:
+        """Rule R3: what decides is committed when it is looked at, and nothing is between."""
+        await self._require_upload(shard, bucket, key, upload)
+        await self._settled(shard, parts_in_flight(bucket, key, upload))
+        await self._require_upload(shard, bucket, key, upload)
+        standing = dict(self._parts(bucket, key, upload))
+        chosen: list[PartRow] = []
+        for number, etag in parts:
+            part = standing.get(number)
+            if part is None or part.etag != etag:
+                raise InvalidPart(f"part {number}")
+            chosen.append(part)
+        whole = msgspec.structs.replace(
+            row,
+            size=sum(part.size for part in chosen),
+            extents=tuple(extent for part in chosen for extent in part.extents),
+            part_sizes=tuple(part.size for part in chosen),
+        )
+        return CompleteUpload(bucket, key, upload, whole, tuple(standing))
+
+    async def abort_upload(
+        self,
+        shard: ShardId,
+        bucket: BucketId,
+        key: bytes,
+        upload: bytes,
+        request_id: bytes,
+        age_s: float = 0.0,
+        asked_in: Epoch = ANY_EPOCH,
+    ) -> int:
+        """Raises NoSuchUpload."""
+        if age_s and await self._was_made(shard, request_id, age_s):
+            return self._acknowledged(shard, bucket)
+        try:
+            await self._require_upload(shard, bucket, key, upload)
+            await self._settled(shard, parts_in_flight(bucket, key, upload))
+            await self._require_upload(shard, bucket, key, upload)
+        except NoSuchUpload as refusal:
+            return await self._refuse(shard, bucket, request_id, refusal)
+        standing = tuple(number for number, _ in self._parts(bucket, key, upload))
+        operation = AbortUpload(bucket, key, upload, standing)
+        return await self._commit_operation(shard, operation, request_id, asked_in)
+
+    async def close_bucket(self, bucket: BucketId) -> None:
+        """Refuse new keys of `bucket` from now on, and see in the index what is in flight for it.
+
+        Also what nobody waits for any more: it may be committed yet. Raises Unavailable.
+        """
+        await self._buckets.wait_until_closed(bucket)
+        in_flight = [
+            (replica, entry)
+            for replica in self._host.replicas.values()
+            for entry in replica.log.entries
+            if isinstance(entry.operation, _OfBucket) and entry.operation.bucket == bucket
+        ]
+        give_up = asyncio.get_running_loop().time() + limits.WRITE_TIMEOUT_S
+        # Where another node leads by now, the list of it shows what it has of them.
+        while any(replica.leading and not entry.settled for replica, entry in in_flight):
+            if asyncio.get_running_loop().time() > give_up:
+                raise Unavailable(f"writes to bucket {bucket} are still under way")
+            await self._host.applier.applied()
+
+    async def _commit_operation(
+        self, shard: ShardId, operation: _OfBucket, request_id: bytes, asked_in: Epoch
+    ) -> int:
+        encoded = kind_of(operation), request_id, encode_operation(operation), b""
+        return await self._commit(shard, *encoded, operation, asked_in)
+
+    async def _commit(
+        self,
+        shard: ShardId,
+        kind: RecordKind,
+        request_id: bytes,
+        metadata: bytes,
+        data: bytes | memoryview,
+        operation: _OfBucket,
+        asked_in: Epoch,
+    ) -> int:
+        if self._copies(shard) and self._buckets.is_strict(operation.bucket):
+            raise NotServed(f"shard {shard_name(shard)} lacks a copy, and the bucket is strict")
+        await self._order(shard, kind, request_id, metadata, data, operation, asked_in)
+        return self._acknowledged(shard, operation.bucket)
+
+    async def _order(
+        self,
+        shard: ShardId,
+        kind: RecordKind,
+        request_id: bytes,
+        metadata: bytes,
+        data: bytes | memoryview,
+        operation: Operation,
+        asked_in: Epoch = ANY_EPOCH,
+    ) -> None:
+        self._require_covered(shard, hash_of_operation(operation))
+        try:
+            committed = self._host.propose(
+                shard, kind, request_id, metadata, data, operation, asked_in
+            )
+        except WriteFailed as error:
+            raise NotServed(str(error)) from error
+        except AlreadyRefused as error:
+            raise self._same_refusal(request_id) from error
+        except SegmentNotReady as error:
+            raise NotServed(str(error)) from error
+        except JournalFull as error:
+            raise DiskFull(str(error)) from error
+        await self._outcome(committed)
+
+    async def _outcome(self, committed: asyncio.Future[None]) -> None:
+        try:
+            await committed
+        except WriteFailed as error:
+            raise Unavailable(str(error)) from error
+
+    async def _was_made(self, shard: ShardId, request_id: bytes, age_s: float) -> bool:
+        """Whether an earlier try of the request was ordered; then its outcome is the answer (R16).
+
+        It comes before any precondition, which that try may have changed itself.
+        """
+        try:
+            committed = self._host.made_before(shard, request_id, age_s)
+        except WriteFailed as error:
+            raise NotServed(str(error)) from error
+        except AlreadyRefused as error:
+            raise self._same_refusal(request_id) from error
+        except OutcomeUnknown as error:
+            raise OutcomeForgotten(str(error)) from error
+        if committed is None:
+            return False
+        await self._outcome(committed)
+        return True
+
+    async def _refuse(
+        self, shard: ShardId, bucket: BucketId, request_id: bytes, refusal: StoreError
+    ) -> int:
+        """Raises `refusal`, to every try of the request from now on (rule R3).
+
+        Unless another try has been ordered while this one was looked at: then that is the answer.
+        """
+        if self._host.refuse(shard, request_id):
+            self._refusals[request_id] = type(refusal), str(refusal)
+            if len(self._refusals) > limits.REQUEST_IDS_MAX:
+                del self._refusals[next(iter(self._refusals))]
+            raise refusal
+        if await self._was_made(shard, request_id, 0.0):
+            return self._acknowledged(shard, bucket)
+        raise NotServed(f"shard {shard_name(shard)} is moving") from refusal
+
+    def _same_refusal(self, request_id: bytes) -> StoreError:
+        known = self._refusals.get(request_id)
+        return known[0](known[1]) if known else OutcomeForgotten("it was refused before")
+
+    def _copies(self, shard: ShardId) -> int:
+        """How many members have what is committed; 0: as many as the pool keeps."""
+        replica = self._host.replicas.get(shard)
+        if replica is None or replica.row is None:
+            return 0
+        copies = len(replica.row.members)
+        return copies if copies < self._pools[pool_of(shard)].replicas else 0
+
+    def _acknowledged(self, shard: ShardId, bucket: BucketId) -> int:
+        """`_copies`; a strict bucket's write that has lost one meanwhile is not acknowledged."""
+        copies = self._copies(shard)
+        if copies and self._buckets.is_strict(bucket):
+            raise Unavailable(f"shard {shard_name(shard)} lacks a copy, and the bucket is strict")
+        return copies
+
+    def _is_absent(self, shard: ShardId, operation: DeleteObject) -> bool:
+        """Certainly so: this node serves the shard and nothing is under way for the key."""
+        key = object_key(operation.bucket, operation.key)
+        self._require_covered(shard, object_hash(operation.bucket, operation.key))
+        return self._host.settled(shard, key) and self._index.get(key) is None
+
+    async def _require_upload(
+        self, shard: ShardId, bucket: BucketId, key: bytes, upload: bytes
+    ) -> UploadRow:
+        index_key = upload_key(bucket, key, upload)
+        await self._settled(shard, index_key)
+        self._require_covered(shard, object_hash(bucket, key))
+        value = self._index.get(index_key)
+        if value is None:
+            raise NoSuchUpload(upload.hex())
+        return decode_upload(value).row
+
+    def _require_covered(self, shard: ShardId, hash_: int) -> None:
+        """Nothing is said or done in `shard` about a key that a split has put elsewhere (R18)."""
+        if not self._host.covers(shard, hash_):
+            raise NotServed(f"shard {shard_name(shard)} does not have this key any more")
+
+    async def _settled(self, shard: ShardId, index_key: bytes) -> None:
+        """Wait until nothing that is prepared touches `index_key`; this node serves the shard."""
+        give_up = asyncio.get_running_loop().time() + limits.WRITE_TIMEOUT_S
+        while not self._host.settled(shard, index_key):
+            if not self._host.serves(shard) or asyncio.get_running_loop().time() > give_up:
+                raise NotServed(f"shard {shard_name(shard)} cannot settle this key now")
+            await self._host.applier.applied()
+
+    # -- reads ---------------------------------------------------------------------------------
+
+    def read_object(
+        self, shard: ShardId, bucket: BucketId, key: bytes, with_data: bool
+    ) -> StoredObject | None:
+        """The committed object, with its bytes when they are in its record and wanted."""
+        index_key, hash_ = object_key(bucket, key), object_hash(bucket, key)
+        ticket = self._host.begin_read(shard, index_key)
+        if ticket is None or not self._host.covers(shard, hash_):
+            raise AskPrimary(shard_name(shard))
+        try:
+            stored = self._stored_object(index_key, with_data)
+        except IndexDamage as damage:
+            raise AskPrimary(str(damage)) from damage
+        if with_data and stored is not None and stored.data is None:
+            self.reads.hold(stored.row.extents[0])  # Before it is certain that the row was good.
+        if not self._host.read_holds(shard, ticket):  # This process may have been paused meanwhile.
+            raise AskPrimary(shard_name(shard))
+        return stored
+
+    async def read_applied_object(
+        self, shard: ShardId, bucket: BucketId, key: bytes, with_data: bool
+    ) -> StoredObject | None:
+        """`read_object` at the primary once the index shows what is committed; else AskPrimary."""
+        hash_ = object_hash(bucket, key)
+        while self._host.serves(shard) and self._host.covers(shard, hash_):
+            await self._host.applier.applied()
+            with suppress(AskPrimary):
+                return self.read_object(shard, bucket, key, with_data)
+        raise AskPrimary(shard_name(shard))
+
+    def _stored_object(self, index_key: bytes, with_data: bool) -> StoredObject | None:
+        value = self._index.get(index_key)
+        if value is None:
+            return None
+        indexed: IndexedObject = decode_object(value)
+        if not with_data or indexed.row.extents or indexed.row.size == 0:
+            return StoredObject(indexed.row, None if indexed.row.extents else b"")
+        return StoredObject(indexed.row, self._read(indexed.location))
+
+    def find_piece(self, shard: ShardId, extent: bytes, number: int) -> Location:
+        """Where a piece lies here. Pieces never change, so one that is there is the right one."""
+        index_key = piece_key(extent, number)
+        try:
+            value = self._index.get(index_key)
+        except IndexDamage as damage:
+            raise AskPrimary(str(damage)) from damage
+        if value is None:
+            raise AskPrimary(shard_name(shard))
+        return decode_piece(value).location
+
+    async def read_piece(self, shard: ShardId, extent: bytes, number: int) -> memoryview:
+        """A piece's bytes, read in a thread if they have to come from the disk."""
+        location = self.find_piece(shard, extent, number)
+        try:
+            cached = self._journal.read_if_cached(location)
+        except CorruptRecord as error:
+            raise Damaged(str(error)) from error
+        except OSError as error:  # Its file could not be opened now.
+            raise Unavailable(str(error)) from error
+        if cached is not None:
+            return cached.data
+        try:
+            return await asyncio.to_thread(self._read, location)
+        except Damaged:
+            # Compaction may have moved it while the thread was waited for, and its file is gone.
+            if self.find_piece(shard, extent, number) == location:
+                raise
+            return await self.read_piece(shard, extent, number)
+
+    def _read(self, location: Location) -> memoryview:
+        try:
+            return self._journal.read(location).data
+        except CorruptRecord as error:
+            log.error("%s", error)  # Another member's copy may well be served instead.
+            raise Damaged(str(error)) from error
+        except OSError as error:  # Its file could not be opened now.
+            raise Unavailable(str(error)) from error
+
+    async def listed_shards(self, pool: PoolId, among: Collection[ShardId] = ()) -> ListedShards:
+        """What this node may list of `pool` now, or of these shards of it: read it at once."""
+        listed = ListedShards(self._host, pool, among)
+        await listed.until_shown()
+        return listed
+
+    def list_keys(
+        self, pool: PoolId, bucket: BucketId, query: ListQuery, listed: ListedShards
+    ) -> tuple[list[ListEntry], bytes, bool]:
+        """Of the shards in `listed`: (entries, complete up to, nothing is left)."""
+        depth, numbers = listed.places(self._pools[pool].depth)
+        return scan_keys(self._index.entries, bucket, query, depth, numbers)
+
+    async def read_upload(
+        self, shard: ShardId, bucket: BucketId, key: bytes, upload: bytes
+    ) -> UploadRow:
+        """Raises NoSuchUpload."""
+        return await self._require_upload(shard, bucket, key, upload)
+
+    async def list_parts(
+        self, shard: ShardId, bucket: BucketId, key: bytes, upload: bytes, after: int, limit: int
+    ) -> list[tuple[int, PartRow]]:
+        """Up to `limit` parts with numbers above `after`; raises NoSuchUpload."""
+        listed = await self.listed_shards(pool_of(shard), (shard,))
+        await self._require_upload(shard, bucket, key, upload)
+        parts = self._parts(bucket, key, upload, after, limit)
+        if not listed.covered()[0]:
+            raise NotServed(f"shard {shard_name(shard)} cannot be listed here now")
+        return parts
+
+    def _parts(
+        self, bucket: BucketId, key: bytes, upload: bytes, after: int = 0, limit: int | None = None
+    ) -> list[tuple[int, PartRow]]:
+        start = part_key(bucket, key, upload, after + 1)
+        parts: list[tuple[int, PartRow]] = []
+        for index_key, value in self._index.scan(start, past(parts_prefix(bucket, key, upload))):
+            if limit is not None and len(parts) >= limit:
+                break
+            parts.append((decode_part_key(index_key).number, decode_part(value).row))
+        return parts
+
+    def list_uploads(
+        self,
+        pool: PoolId,
+        bucket: BucketId,
+        prefix: bytes,
+        after: tuple[bytes, bytes],
+        limit: int,
+        listed: ListedShards,
+    ) -> list[tuple[bytes, bytes, UploadRow]]:
+        """Open uploads past (key, upload id) in the shards in `listed`."""
+        depth, numbers = listed.places(self._pools[pool].depth)
+        _, end = uploads_range(bucket)
+        start = upload_key(bucket, max(after[0], prefix), bytes(UPLOAD_ID_BYTES))
+        uploads: list[tuple[bytes, bytes, UploadRow]] = []
+        for index_key, value in self._index.scan(start, end):
+            parsed = decode_upload_key(index_key)
+            if not parsed.key.startswith(prefix):
+                break
+            if (parsed.key, parsed.upload_id) <= after:
+                continue
+            if shard_number(object_hash(bucket, parsed.key), depth) in numbers:
+                uploads.append((parsed.key, parsed.upload_id, decode_upload(value).row))
+                if len(uploads) >= limit:
+                    break
+        return uploads

@@ -1,1 +1,0 @@
-"""Does I/O: front door, node-to-node RPC, journal files, index, background loops."""

@@ -1,0 +1,1 @@
+"""What a node does beside its requests: compaction, scrubbing, repair, dead extents."""
