@@ -119,7 +119,9 @@ def test_what_was_recovered_without_the_disk_keeps_it() -> None:
 
 
 def test_it_is_one_nodes_turn_at_a_time_until_that_is_removed() -> None:
-    shard, turn = without_n2(1, 3), TurnRecord(NodeId(4), incarnation(4))
+    former = without_n2(1).last_full
+    shard = msgspec.structs.replace(row(1, 3, 4, depth=0), last_full=former)
+    turn = TurnRecord(NodeId(4), incarnation(4))
     found = obstacle(now(shard, 2, turn=turn), OLD, runs=False)
     assert found == Obstacle("n4 is filled anew first: one node at a time")
     removed = now(shard, 2, turn=turn, settings={4: NodeSettings(removed=True)})
@@ -128,6 +130,14 @@ def test_it_is_one_nodes_turn_at_a_time_until_that_is_removed() -> None:
     mine = now(shard, 2, turn=TurnRecord(*OLD))
     assert obstacle(mine, OLD, runs=False) is None
     assert giving_turn_back(KEYS, mine, OLD) is not None
+
+
+def test_who_is_no_member_any_more_does_not_hold_up_the_next_damaged_disk() -> None:
+    """Else each waits for the other: one for all copies, the other for its turn."""
+    turn = TurnRecord(NodeId(4), incarnation(4))
+    assert obstacle(now(without_n2(1, 3), 2, turn=turn), OLD, runs=False) is None
+    another = TurnRecord(NodeId(3), "an earlier disk")
+    assert obstacle(now(without_n2(1, 3), 2, turn=another), OLD, runs=False) is None
 
 
 def test_it_is_over_when_all_copies_are_verified_and_no_row_names_the_old_node() -> None:

@@ -107,7 +107,8 @@ def test_any_bit_that_flips_in_the_superblock_is_damage_and_nothing_else(tmp_pat
         directory.begin_run(0)
     content = path.read_bytes()
     (tmp_path / "superblock.copy").unlink()
-    for at in range(content.index(b'"cluster"'), content.index(b'"checksum"') - 4):
+    name = range(content.index(b'"checksum"'), content.index(b'"checksum"') + len('"checksum'))
+    for at in sorted({*range(len(content))} - {*name}):  # Without it, it is an older octad's.
         for bit in range(8):
             path.write_bytes(content[:at] + bytes([content[at] ^ 1 << bit]) + content[at + 1 :])
             with pytest.raises(data_directory.DamagedSuperblock, match="is damaged"):

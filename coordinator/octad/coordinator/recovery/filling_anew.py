@@ -3,7 +3,8 @@
 What it has is set aside, not deleted, and a node without data comes in its place. That may begin
 when every shard that the disk has a part of has enough other copies that are verified; it has ended
 when every shard of the cluster has all of its copies verified and no row names the old disk. One
-node at a time. Nothing is read or written here.
+node at a time, until the rows do without it: a second disk may be damaged before the first place is
+full, and would wait for ever for copies of its own. Nothing is read or written here.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ def obstacle(now: Seen, disk: OldDisk, *, runs: bool) -> Obstacle | None:
         copies = f"{enough} other cop{'y' if enough == 1 else 'ies'}"
         return Obstacle(f"{named_shards(needed)} not known to have {copies} that are verified")
     turn = whose_turn(now)
-    if turn is not None and (turn.node, turn.incarnation) != disk:
+    if turn is not None and (turn.node, turn.incarnation) != disk and _is_member(now, turn):
         return Obstacle(f"{node_name(turn.node)} is filled anew first: one node at a time")
     return None
 
@@ -129,6 +130,13 @@ def _is_needed(now: Seen, shard: ShardId, disk: OldDisk, *, runs: bool) -> bool:
     if row.primary == disk.node or (is_member and not runs):
         return True
     return (now.copies.verified.get(shard) or 0) < _copies_min(now, shard)
+
+
+def _is_member(now: Seen, turn: TurnRecord) -> bool:
+    """Whether copies of that disk may have been counted: it could still be set aside, too."""
+    disk = turn.node, turn.incarnation
+    rows = now.cluster.rows.values()
+    return any((m.node, m.incarnation) == disk for row in rows for m in row.members)
 
 
 def _copies_min(now: Seen, shard: ShardId) -> int:

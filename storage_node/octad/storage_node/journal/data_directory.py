@@ -121,9 +121,10 @@ class Superblock(msgspec.Struct, frozen=True):
 
 
 class _Version(msgspec.Struct):
-    """The one field that every format has, read before any other."""
+    """The fields that every format has, read before any other."""
 
     format_version: int
+    checksum: str = ""
 
 
 class DataDirectory:
@@ -203,7 +204,9 @@ class DataDirectory:
         self._write(msgspec.structs.replace(self._superblock, run=self.run + 1))
 
     def _write(self, superblock: Superblock) -> None:
-        superblock = msgspec.structs.replace(superblock, checksum=_checksum(superblock))
+        superblock = msgspec.structs.replace(
+            superblock, checksum=_checksum(msgspec.structs.asdict(superblock))
+        )
         try:
             for name in (COPY_NAME, SUPERBLOCK_NAME):
                 _write_durably(self._disk, self.path, name, _encoded(superblock))
@@ -288,16 +291,15 @@ def _content(disk: Disk, file: Path) -> bytes | None:
 
 def _decoded(path: Path, content: bytes) -> Superblock:
     try:
-        version = msgspec.json.decode(content, type=_Version).format_version
-        if version > FORMAT_VERSION:
+        known = msgspec.json.decode(content, type=_Version)
+        if known.checksum not in ("", _checksum(msgspec.json.decode(content))):
+            raise msgspec.DecodeError("its checksum does not match")
+        if known.format_version > FORMAT_VERSION:
             raise NewerFormat(
-                f"{path} has format {version}, this octad knows {FORMAT_VERSION}",
+                f"{path} has format {known.format_version}, this octad knows {FORMAT_VERSION}",
                 "install the octad that wrote it, or a newer one",
             )
-        superblock = msgspec.json.decode(content, type=Superblock)
-        if superblock.checksum not in ("", _checksum(superblock)):
-            raise msgspec.DecodeError("its checksum does not match")
-        return superblock
+        return msgspec.json.decode(content, type=Superblock)
     except msgspec.DecodeError as error:
         raise DamagedSuperblock(
             f"{path / SUPERBLOCK_NAME} is damaged ({error})",
@@ -310,8 +312,9 @@ def _encoded(superblock: Superblock) -> bytes:
     return msgspec.json.format(msgspec.json.encode(superblock), indent=2) + b"\n"
 
 
-def _checksum(superblock: Superblock) -> str:
-    return xxh3_64_hexdigest(msgspec.json.encode(msgspec.structs.replace(superblock, checksum="")))
+def _checksum(fields: dict[str, object]) -> str:
+    """In every format: of all fields in their order, as compact JSON, this one empty."""
+    return xxh3_64_hexdigest(msgspec.json.encode({**fields, "checksum": ""}))
 
 
 def _checked_superblock(
