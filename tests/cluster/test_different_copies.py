@@ -23,7 +23,7 @@ from octad.storage_node.index.index_format import (
     hash_of_row,
     shard_order_key,
 )
-from octad.storage_node.shards.listing import past
+from octad.storage_node.index.key_ranges import past
 
 pytestmark = pytest.mark.cluster
 

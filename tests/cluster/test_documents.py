@@ -24,7 +24,7 @@ from tests.cluster.cluster_process import free_ports
 from tests.cluster.process_tree import ProcessTree
 from tests.cluster.s3_clients import environment_of_others
 
-from octad.storage_node.cli.node_command import ADMIN_PORT_ABOVE_S3, RPC_PORT_ABOVE_S3
+from octad.storage_node.node.node_options import ADMIN_PORT_ABOVE_S3, RPC_PORT_ABOVE_S3
 
 pytestmark = pytest.mark.cluster
 

@@ -16,11 +16,10 @@ from octad.client.cluster.status_document import (
     StoreStatus,
     decode_status,
 )
-from octad.coordinator.schema.cluster_view import ClusterView
+from octad.coordinator.schema.cluster_view import ClusterView, Departure
 from octad.coordinator.status.cluster_health import not_serving
 from octad.coordinator.status.cluster_status import (
     NO_FAILURES,
-    Departure,
     NodeFailure,
     cluster_status,
     shard_statuses,

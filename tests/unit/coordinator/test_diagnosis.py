@@ -11,7 +11,7 @@ from octad.coordinator.diagnosis.diagnosis import Known, findings
 from octad.coordinator.placement.placement_view import PlacementView, Stored
 from octad.coordinator.placement.shard_wishes import NO_SPARE
 from octad.coordinator.recovery.forced_recovery import forced_recovery
-from octad.coordinator.schema.cluster_view import ClusterView
+from octad.coordinator.schema.cluster_view import ClusterView, Departure
 from octad.coordinator.schema.node_report import (
     INDEX_LOST,
     INDEX_REBUILDING,
@@ -26,7 +26,7 @@ from octad.coordinator.schema.placement_records import (
     ShardPlan,
     UsageRecord,
 )
-from octad.coordinator.status.cluster_status import Departure, NodeFailure
+from octad.coordinator.status.cluster_status import NodeFailure
 from octad.coordinator.status.known_copies import (
     DiskDamage,
     KnownCopies,

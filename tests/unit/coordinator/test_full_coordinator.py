@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import aiohttp
-from tests.unit.coordinator.running_coordinator import open_cluster, running, until
+from tests.unit.coordinator.running_coordinator import open_cluster, running
 
 from octad.coordinator.http.http_watches import watchers_max_of
 from octad.sharding.limits import CONTROL_CONNECTIONS_MAX, WATCHERS_MAX
@@ -20,15 +20,15 @@ STREAM = {"Accept": "text/event-stream"}
 async def test_watchers_leave_room_and_one_too_many_is_told(tmp_path: Path) -> None:
     async with (
         open_cluster(tmp_path) as store,
-        running(store, connections_max=ROOM) as (coordinator, url),
+        running(store, connections_max=ROOM) as (_, url),
         aiohttp.ClientSession() as session,
         AsyncExitStack() as streams,
     ):
         for _ in range(watchers_max_of(ROOM)):
             stream = await streams.enter_async_context(session.get(url + EVENTS, headers=STREAM))
             assert stream.status == 200
-        metrics = coordinator.metrics
-        await until(lambda: metrics.watchers() == watchers_max_of(ROOM), "all are counted")
+        async with session.get(url + "/metrics") as metrics:
+            assert f"octad_watchers {watchers_max_of(ROOM)}.0" in await metrics.text()
         async with session.get(url + EVENTS, headers=STREAM) as refused:
             assert refused.status == 503
             assert (await refused.json())["code"] == "too-many-watchers"

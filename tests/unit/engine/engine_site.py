@@ -21,8 +21,6 @@ from octad.storage_node.index.index_format import (
     OBJECTS,
     POSITION_KEY,
     ROW_TABLES,
-    ShardDigest,
-    ShardState,
     decode_object,
     decode_object_key,
     decode_shard_state,
@@ -31,6 +29,7 @@ from octad.storage_node.index.index_format import (
     object_key,
     shard_state_key,
 )
+from octad.storage_node.index.key_ranges import past
 from octad.storage_node.index.operations import (
     DeleteObject,
     IndexChanges,
@@ -49,8 +48,8 @@ from octad.storage_node.journal.journal_errors import CorruptRecord, JournalFull
 from octad.storage_node.journal.journal_recovery import JournalRecovery
 from octad.storage_node.journal.record_format import Location, Position, end_of, start_of
 from octad.storage_node.journal.retired_segments import read_retired
+from octad.storage_node.journal.shard_state import ShardDigest, ShardState
 from octad.storage_node.rebuild.index_rebuild import IndexRebuild
-from octad.storage_node.shards.listing import past
 from octad.storage_node.upkeep.compactor import Compactor, check_segments
 
 BUCKET = BucketId(1)

@@ -22,7 +22,6 @@ from octad.storage_node.index.index_format import (
     IndexedObject,
     ScrubState,
     SegmentUse,
-    ShardState,
     decode_object,
     decode_scrub_state,
     decode_segment_use,
@@ -45,6 +44,7 @@ from octad.storage_node.journal.record_format import (
     encode_record_start,
 )
 from octad.storage_node.journal.retired_segments import RetiredSegments, decode_retired
+from octad.storage_node.journal.shard_state import ShardState
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 HERE, THERE = Location(SegmentId(3), 4096, 400), Location(SegmentId(9), 8192, 450)

@@ -32,6 +32,7 @@ from octad.storage_node.index.index_format import (
     decode_shard_order_key,
     encode_value,
 )
+from octad.storage_node.index.key_ranges import past
 from octad.storage_node.index.operations import (
     CompleteUpload,
     DropExtent,
@@ -47,7 +48,6 @@ from octad.storage_node.index.operations import (
 )
 from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow
 from octad.storage_node.journal.record_format import Location, SegmentId
-from octad.storage_node.shards.listing import past
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "index" / "extents-v1.hex"
 HERE = Location(SegmentId(3), 4096, 4400)

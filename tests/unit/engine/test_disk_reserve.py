@@ -24,6 +24,7 @@ from octad.sharding.limits import (
     SEGMENT_BYTES,
 )
 from octad.storage_node.index.index_format import DEAD_EXTENTS, SEGMENT_USES
+from octad.storage_node.index.key_ranges import past
 from octad.storage_node.index.operations import (
     DeleteObject,
     DropExtent,
@@ -44,7 +45,6 @@ from octad.storage_node.journal.disk_reserve import (
     room_to_copy,
 )
 from octad.storage_node.journal.record_format import RECORD_HEADER_BYTES, Location, SegmentId
-from octad.storage_node.shards.listing import past
 
 HERE = Location(SegmentId(70_000), 60 * MIB, 100_000)
 ROW_BYTES = 12  # Sequence number, kind and lengths, of an entry in a table of RocksDB.

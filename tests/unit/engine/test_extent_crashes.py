@@ -19,6 +19,7 @@ from octad.storage_node.index.index_format import (
     decode_piece,
     piece_key,
 )
+from octad.storage_node.index.key_ranges import past
 from octad.storage_node.index.operations import (
     DeleteObject,
     DropExtent,
@@ -31,7 +32,6 @@ from octad.storage_node.index.operations import (
 from octad.storage_node.index.rows import ObjectRow
 from octad.storage_node.journal.journal_errors import JournalFailed, JournalFull, UnreadableRecord
 from octad.storage_node.journal.record_format import SegmentId
-from octad.storage_node.shards.listing import past
 
 CRASHES = 5
 PIECE_BYTES = 1500

@@ -15,11 +15,11 @@ from octad.storage_node.index.index_format import (
     IndexedObject,
     IndexedPart,
     IndexedUpload,
-    ShardState,
     encode_value,
 )
 from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow, UploadRow
 from octad.storage_node.journal.record_format import Location, Position, SegmentId
+from octad.storage_node.journal.shard_state import ShardState
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "index"
 BUCKETS = st.integers(0, 2**32 - 2).map(BucketId)

@@ -20,8 +20,6 @@ from octad.storage_node.index.index_format import (
     IndexedPart,
     IndexedPiece,
     IndexedUpload,
-    ShardDigest,
-    ShardState,
     decode_shard_order_key,
     decode_shard_state,
     encode_value,
@@ -42,6 +40,7 @@ from octad.storage_node.index.shard_digest import (
     row_hash,
 )
 from octad.storage_node.journal.record_format import Location, SegmentId
+from octad.storage_node.journal.shard_state import ShardDigest, ShardState
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "index" / "shard-digest-v1.hex"
 HERE, THERE = Location(SegmentId(3), 4096, 4400), Location(SegmentId(70_000), 900_000, 4400)

@@ -29,8 +29,6 @@ from octad.storage_node.index.index_format import (
     SHARD_ORDER,
     SHARD_ORDER_END,
     SHARD_STATES,
-    ShardDigest,
-    ShardState,
     decode_ordered,
     decode_shard_state,
     decode_shard_state_key,
@@ -38,6 +36,7 @@ from octad.storage_node.index.index_format import (
     extent_hash,
     shard_state_key,
 )
+from octad.storage_node.index.key_ranges import past
 from octad.storage_node.index.operations import (
     AbortUpload,
     CompleteUpload,
@@ -65,6 +64,7 @@ from octad.storage_node.journal.record_format import (
     RecordKind,
     start_of,
 )
+from octad.storage_node.journal.shard_state import ShardDigest, ShardState
 from octad.storage_node.rebuild.index_rebuild import rebuild
 from octad.storage_node.replication.digest_messages import ReadDigests
 from octad.storage_node.replication.host.index_applier import state_entry
@@ -75,7 +75,6 @@ from octad.storage_node.replication.shard_log import Entry, ShardLog
 from octad.storage_node.replication.shard_replica import ShardReplica
 from octad.storage_node.rpc.messages import Message, decode_message, encode_message
 from octad.storage_node.rpc.rpc_errors import PeerUnavailable, RemoteError, RpcRefusal
-from octad.storage_node.shards.listing import past
 from octad.storage_node.upkeep.compactor import Compactor, check_segments
 from octad.storage_node.upkeep.shard_counter import ShardCounter
 

@@ -19,13 +19,13 @@ from octad.storage_node.index.index_format import (
     ROW_TABLES,
     SHARD_ORDER,
     SHARD_ORDER_END,
-    ShardDigest,
     decode_shard_order_key,
     decode_shard_state,
     encode_value,
     shard_state_key,
 )
 from octad.storage_node.index.shard_digest import FORMAT, ShardDigests
+from octad.storage_node.journal.shard_state import ShardDigest
 from octad.storage_node.replication.digest_messages import DigestRead, DigestsRead, ReadDigests
 from octad.storage_node.rpc.messages import Message
 from octad.storage_node.rpc.rpc_errors import BAD_MESSAGE, RemoteError

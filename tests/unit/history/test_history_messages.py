@@ -25,8 +25,9 @@ from octad.storage_node.index.history_format import (
     mark_key,
     marks_range,
 )
-from octad.storage_node.index.index_format import ShardDigest, object_key
+from octad.storage_node.index.index_format import object_key
 from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.journal.shard_state import ShardDigest
 from octad.storage_node.replication.digest_messages import DigestRead, DigestsRead, ReadDigests
 from octad.storage_node.rpc.messages import Message, decode_message, encode_message
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octad.sharding.ids import NodeId, ShardId
+from octad.storage_node.index.key_ranges import past
 from octad.storage_node.shards.listing import (
     Coverage,
     CoverageError,
@@ -15,7 +16,6 @@ from octad.storage_node.shards.listing import (
     ListMerge,
     common_prefix,
     first_candidate,
-    past,
 )
 
 ROW = b"row"

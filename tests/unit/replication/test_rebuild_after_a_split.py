@@ -18,7 +18,6 @@ from octad.sharding.hashing import object_hash
 from octad.sharding.ids import BucketId, Epoch, Seq, ShardId
 from octad.storage_node.index.counted_index import CountedIndex
 from octad.storage_node.index.index_format import (
-    ShardState,
     decode_object,
     decode_shard_state,
     object_key,
@@ -34,6 +33,7 @@ from octad.storage_node.index.rows import ObjectRow
 from octad.storage_node.journal.disk import Disk
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.journal.shard_state import ShardState
 from octad.storage_node.rebuild.index_rebuild import rebuild
 
 BUCKET = BucketId(1)

@@ -15,7 +15,6 @@ from octad.storage_node.index.counted_index import CountedIndex
 from octad.storage_node.index.history_format import InstalledCopy, encode, installed_copy_key
 from octad.storage_node.index.index_format import (
     POSITION_KEY,
-    ShardState,
     decode_shard_state,
     encode_position,
     encode_value,
@@ -33,6 +32,7 @@ from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.journal_errors import IndexBehind, JournalFull
 from octad.storage_node.journal.record_format import Identity, Position, RecordKind, SegmentId
 from octad.storage_node.journal.retired_segments import RetiredSegments, write_retired
+from octad.storage_node.journal.shard_state import ShardState
 from octad.storage_node.replication.host.shard_host import ShardHost
 from octad.storage_node.replication.lease_messages import Beat
 from octad.storage_node.replication.reconfiguration import Plan

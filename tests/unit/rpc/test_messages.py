@@ -17,7 +17,6 @@ from octad.storage_node.rpc.messages import (
     decode_message,
     encode_message,
     message,
-    registered_messages,
 )
 
 
@@ -65,7 +64,7 @@ def test_noise_is_a_message_or_a_bad_message(noise: bytes) -> None:
         decoded = decode_message(noise)
     except BadMessage:
         return
-    assert type(decoded) in registered_messages().values()
+    assert isinstance(decoded, Message)
 
 
 def test_a_tag_is_given_once() -> None:

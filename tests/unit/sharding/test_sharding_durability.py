@@ -10,11 +10,11 @@ import pytest
 from octad.sharding.assignment.assignment import PlacementNode, assign
 from octad.sharding.ids import NodeId
 from octad.sharding.study.model.durability import (
+    HOURS_A_YEAR,
     STEPS_EXACT_MAX,
     copyset_count,
     failure_rate,
     loss_probability,
-    loss_probability_approximate,
     loss_when_killed,
     loss_without_repair,
     nines,
@@ -63,11 +63,9 @@ def test_the_founding_models_nines_come_out(
     assert nines(loss_probability(2, afr, hours)) == pytest.approx(two, abs=0.06)
     assert nines(loss_probability(3, afr, hours)) == pytest.approx(three, abs=0.06)
     for replicas in (2, 3):
-        exact, rule = (
-            loss_probability(replicas, afr, hours),
-            loss_probability_approximate(replicas, afr, hours),
-        )
-        assert exact == pytest.approx(rule, rel=0.02)
+        failures, repairs = failure_rate(afr) * HOURS_A_YEAR, HOURS_A_YEAR / hours
+        rule_of_thumb = replicas * failures**replicas / repairs ** (replicas - 1)
+        assert loss_probability(replicas, afr, hours) == pytest.approx(rule_of_thumb, rel=0.02)
 
 
 @pytest.mark.parametrize(("afr", "minutes"), [(0.02, 334), (0.04, 116), (0.08, 40)])

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octad.sharding.assignment.assignment import PlacementNode, assign, first_assignment
 from octad.sharding.assignment.move_plan import (
     InvalidPlan,
     PlannedStep,
     Step,
-    bytes_to_copy,
-    in_waves,
     plan,
     plan_shard,
 )
@@ -80,29 +76,6 @@ def test_a_move_of_the_primary_is_learner_member_hand_over_old_one_out() -> None
         (Step.HAND_OVER, 4),
         (Step.REMOVE, 1),
     ]
-
-
-def test_a_wave_has_one_replacement_a_shard_and_few_copies_a_node() -> None:
-    nodes = [PlacementNode(NodeId(i)) for i in range(16)]
-    old = first_assignment(nodes[:8], 3, 7)
-    new = assign(old, nodes, 3, 7)
-    plans = plan(old, new)
-    waves = list(in_waves(plans, copies_per_node_max=2))
-    for wave in waves:
-        assert max(Counter(steps[0].shard for steps in wave).values()) == 1
-        takers = [s.node for steps in wave for s in steps if s.step is Step.ADD_LEARNER]
-        assert max(Counter(takers).values(), default=0) <= 2
-    replayed: dict[int, list[PlannedStep]] = {}
-    for wave in waves:
-        for steps in wave:
-            replayed.setdefault(steps[0].shard, []).extend(steps)
-    assert replayed == plans
-
-
-def test_a_plan_says_how_many_bytes_each_node_will_receive() -> None:
-    old = [(NodeId(1), NodeId(2)), (NodeId(1), NodeId(2))]
-    new = [(NodeId(1), NodeId(3)), (NodeId(2), NodeId(1))]
-    assert bytes_to_copy(plan(old, new), [100, 7]) == {NodeId(3): 100}
 
 
 def test_rows_of_different_depth_or_without_nodes_are_refused() -> None:

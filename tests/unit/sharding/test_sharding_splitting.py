@@ -6,19 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octad.sharding.assignment.assignment import PlacementNode, first_assignment
 from octad.sharding.hashing import bit_reversed, bit_reversed_range, shard_number
-from octad.sharding.ids import Epoch, NodeId, PoolId, Seq, number_of, shard_id
+from octad.sharding.ids import Epoch, NodeId, PoolId, number_of, shard_id
 from octad.sharding.map.pool_lookup import PoolLookup
-from octad.sharding.map.shard_map import FormerMember, Learner, Member, Pool, ShardMap, ShardRow
+from octad.sharding.map.shard_map import Member, Pool, ShardMap, ShardRow
 from octad.sharding.map.splitting import (
-    CannotMerge,
     CannotSplit,
-    brought_together,
-    merge_rows,
-    sibling,
-    siblings_apart,
-    split_assignment,
     split_row,
 )
 
@@ -32,8 +25,6 @@ def test_a_split_sends_each_key_to_its_shard_or_the_new_sibling_by_one_bit(
 ) -> None:
     before, after = shard_number(hash_, depth), shard_number(hash_, depth + 1)
     assert after in (before, before + (1 << depth))
-    assert sibling(after, depth + 1) in (before, before + (1 << depth))
-    assert sibling(sibling(after, depth + 1), depth + 1) == after
     assert (after != before) == bool(hash_ >> depth & 1)
 
 
@@ -52,45 +43,15 @@ def test_a_shard_is_one_range_of_the_bit_reversed_order_and_its_halves_are_neigh
         assert (low[0], low[1], high[1]) == (start, high[0], end)
 
 
-def test_both_halves_start_where_their_origin_is_one_epoch_on() -> None:
-    low, high = split_row(ROW)
-    assert low == high
-    assert (low.epoch, low.depth, low.members, low.primary) == (8, 5, ROW.members, ROW.primary)
-
-
-def test_a_merge_undoes_a_split() -> None:
-    merged = merge_rows(*split_row(ROW))
-    assert (merged.depth, merged.members, merged.primary) == (ROW.depth, ROW.members, ROW.primary)
-    assert merged.epoch == 9
-
-
-def test_siblings_that_differ_or_are_not_whole_do_not_merge() -> None:
-    low, high = split_row(ROW)
-    moved = ShardRow(high.epoch, high.depth, NodeId(2), (*high.members[1:], Member(NodeId(9), "x")))
-    with pytest.raises(CannotMerge, match="different members"):
-        merge_rows(low, moved)
-    with pytest.raises(CannotMerge, match="depths 5 and 4"):
-        merge_rows(low, ROW)
-    for row in (
-        ShardRow(low.epoch, 5, low.primary, low.members, (Learner(NodeId(4), "d"),)),
-        ShardRow(
-            low.epoch, 5, low.primary, low.members, (), (FormerMember(NodeId(4), "d", Seq(1)),)
-        ),
-    ):
-        with pytest.raises(CannotMerge, match="full strength"):
-            merge_rows(row, high)
+def test_no_shard_splits_beyond_the_largest_depth() -> None:
     with pytest.raises(CannotSplit):
         split_row(ShardRow(Epoch(1), 18, NodeId(1), ROW.members))
 
 
-def test_an_assignment_splits_in_place_and_its_siblings_merge_again() -> None:
-    rows = first_assignment([PlacementNode(NodeId(i)) for i in range(5)], 3, 4)
-    split = split_assignment(rows)
-    assert [split[shard] for shard in range(16, 32)] == rows
-    assert siblings_apart(split) == []
-    assert brought_together(split) == rows
-    split[20] = split[21]
-    assert siblings_apart(split) == ([4] if set(rows[4]) != set(rows[5]) else [])
+def test_both_halves_start_where_their_origin_is_one_epoch_on() -> None:
+    low, high = split_row(ROW)
+    assert low == high
+    assert (low.epoch, low.depth, low.members, low.primary) == (8, 5, ROW.members, ROW.primary)
 
 
 POOL = PoolId(3)

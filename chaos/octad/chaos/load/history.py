@@ -77,18 +77,11 @@ class Operation:
 
 Line = Invoked | Returned
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Line).decode
 
 
 def encode_line(line: Line) -> bytes:
     """`line` as it stands in the file, with its newline."""
     return _encode(line) + b"\n"
-
-
-def decode_lines(data: bytes) -> list[Line]:
-    """The lines of a file; raises msgspec.DecodeError. A last line that is torn is left out."""
-    whole, _, _ = data.rpartition(b"\n")
-    return [_decode(line) for line in whole.splitlines()]
 
 
 def operations(lines: Iterable[Line]) -> list[Operation]:

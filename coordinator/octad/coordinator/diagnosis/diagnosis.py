@@ -26,8 +26,9 @@ from octad.coordinator.placement.placement_view import PlacementView, is_live
 from octad.coordinator.placement.shard_wishes import NO_SPARE
 from octad.coordinator.placement.spares import choose_spare
 from octad.coordinator.recovery.forced_recovery import candidates, complete_members, is_orphaned
+from octad.coordinator.schema.cluster_view import Departure
 from octad.coordinator.schema.node_report import INDEX_REBUILDING, INDEX_WAITING
-from octad.coordinator.status.cluster_status import NO_FAILURES, Departure, NodeFailure
+from octad.coordinator.status.cluster_status import NO_FAILURES, NodeFailure
 from octad.coordinator.status.known_copies import NOTHING_KNOWN, KnownCopies
 from octad.sharding.ids import NodeId, ShardId, node_name, pool_of
 from octad.sharding.map.pool_names import pool_names

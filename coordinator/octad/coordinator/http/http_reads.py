@@ -34,14 +34,16 @@ from octad.coordinator.http.http_answers import (
 from octad.coordinator.http.openapi import openapi_document
 from octad.coordinator.mirror.cluster_feed import ClusterFeed
 from octad.coordinator.server.coordinator import Coordinator
+from octad.coordinator.server.metrics import CoordinatorMetrics
 from octad.sharding.ids import parse_node_name
 
 
 class HttpReads:
     """The handlers; `by_name` are all of them."""
 
-    def __init__(self, coordinator: Coordinator) -> None:
+    def __init__(self, coordinator: Coordinator, metrics: CoordinatorMetrics) -> None:
         self._coordinator = coordinator
+        self._figures = metrics
         self._openapi = msgspec.json.encode(openapi_document(coordinator.config.version))
         self.by_name: dict[str, Handler] = {
             "health": self._health,
@@ -81,7 +83,7 @@ class HttpReads:
         return _health_answer(self._coordinator.may_not_go_down(node), 412)
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        body, content_type = self._coordinator.metrics.exposition(request.headers.get("Accept", ""))
+        body, content_type = self._figures.exposition(request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def _show_openapi(self, _: web.Request) -> web.Response:

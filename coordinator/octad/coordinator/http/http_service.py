@@ -52,6 +52,8 @@ from octad.coordinator.mirror.cluster_feed import FutureRevision, NotAsNew
 from octad.coordinator.schema.cluster_view import BadRecord
 from octad.coordinator.schema.join_messages import AUTH_PURPOSE, RefusalMessage
 from octad.coordinator.server.coordinator import Coordinator
+from octad.coordinator.server.coordinator_gauges import coordinator_gauges
+from octad.coordinator.server.metrics import CoordinatorMetrics
 from octad.coordinator.store.interface import StoreUnavailable
 from octad.sharding.limits import CONTROL_CONNECTIONS_MAX
 
@@ -107,6 +109,9 @@ class HttpService:
         self._clock = SteadyClock()
         self._window = new_replay_window()
         self._watches = HttpWatches(coordinator.feed, watchers_max_of(connections_max))
+        self._metrics = CoordinatorMetrics(
+            lambda: coordinator_gauges(coordinator), lambda: self._watches.watchers
+        )
         self._listener: HttpListener | None = None
 
     async def start(self, listener: socket.socket) -> None:
@@ -118,7 +123,7 @@ class HttpService:
             middlewares=[self._guard()], client_max_size=REQUEST_BYTES_MAX
         )
         handlers = {
-            **HttpReads(self._coordinator).by_name,
+            **HttpReads(self._coordinator, self._metrics).by_name,
             **HttpWrites(self._coordinator).by_name,
             **PlacementRoutes(self._coordinator).by_name,
             "events": self._watches.events,
@@ -129,7 +134,6 @@ class HttpService:
             if operation.method == "GET" and operation.name != "events":
                 add("HEAD", operation.path, handlers[operation.name])
             add(operation.method, operation.path, handlers[operation.name])
-        self._coordinator.metrics.watchers = lambda: self._watches.watchers
         self._listener = HttpListener(application, self._connections_max, _SHUTDOWN_S)
         await self._listener.start_on(listener)
 
@@ -140,15 +144,13 @@ class HttpService:
             await self._listener.stop()
 
     def _guard(self) -> Middleware:
-        metrics = self._coordinator.metrics
-
         @web.middleware
         async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
             begun = time.perf_counter()
             response = await self._respond(request, handler)
             resource = request.match_info.route.resource
             route = resource.canonical if resource is not None else "unknown"
-            metrics.count_request(route, response.status, time.perf_counter() - begun)
+            self._metrics.count_request(route, response.status, time.perf_counter() - begun)
             return response
 
         return guard

@@ -15,11 +15,11 @@ import msgspec
 from octad.coordinator.schema.cluster_view import (
     BadRecord,
     ClusterView,
+    Departure,
     cluster_view,
     decode_record,
 )
 from octad.coordinator.schema.records import NodeRecord, StoreKeys
-from octad.coordinator.status.cluster_status import Departure
 from octad.coordinator.store.interface import ConfigStore, KeyValue, Revision
 from octad.coordinator.store.mirror import Mirror
 from octad.sharding.ids import NodeId

@@ -70,3 +70,11 @@ def decode_record(entry: KeyValue, kind: type[_Record]) -> _Record:
         return msgspec.json.decode(entry.value, type=kind)
     except msgspec.DecodeError as error:  # The base of ValidationError, too.
         raise BadRecord(entry.key, str(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """A node that was live and is not: the last it said of itself, and when its lease ended."""
+
+    record: NodeRecord
+    gone_since_ms: int

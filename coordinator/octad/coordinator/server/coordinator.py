@@ -46,8 +46,6 @@ from octad.coordinator.recovery.shard_recovery import ShardRecovery
 from octad.coordinator.schema.cluster_view import BadRecord, ClusterView, decode_record
 from octad.coordinator.schema.join_messages import JoinRequest
 from octad.coordinator.schema.records import IdentityRecord, LeaderRecord, NodeRecord, StoreKeys
-from octad.coordinator.server.coordinator_gauges import coordinator_gauges
-from octad.coordinator.server.metrics import CoordinatorMetrics
 from octad.coordinator.status.cluster_health import may_not_go_down, not_serving
 from octad.coordinator.status.cluster_status import (
     NO_FAILURES,
@@ -131,7 +129,6 @@ class Coordinator:
         self._relisting = Relisting(
             store, self._keys, self.registry, lambda: self.feed.history.entries
         )
-        self.metrics = CoordinatorMetrics(lambda: coordinator_gauges(self))
         self._wake = asyncio.Event()
         self._mirror = ClusterMirror(store, self._keys, self._on_change)
         self._leader = Mirror(store, self._keys.leader)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from octad.coordinator.schema.cluster_view import BadRecord
+from octad.coordinator.server.coordinator import Coordinator
 from octad.coordinator.server.metrics import gauge
-
-if TYPE_CHECKING:
-    from octad.coordinator.server.coordinator import Coordinator
 
 
 def coordinator_gauges(coordinator: Coordinator) -> Iterator[Metric]:

@@ -28,9 +28,9 @@ Gauges = Callable[[], Iterator[Metric]]
 class CoordinatorMetrics(Collector):
     """`gauges` tells what the coordinator is at the moment; may raise nothing."""
 
-    def __init__(self, gauges: Gauges) -> None:
-        self.watchers: Callable[[], int] = lambda: 0
+    def __init__(self, gauges: Gauges, watchers: Callable[[], int]) -> None:
         self._gauges = gauges
+        self._watchers = watchers
         self._requests: Counter[tuple[str, str]] = Counter()
         self._seconds: dict[str, list[int]] = {}
         self._seconds_sum: dict[str, float] = {}
@@ -53,7 +53,7 @@ class CoordinatorMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from self._gauges()
-        yield gauge("octad_watchers", "Watchers at this coordinator.", self.watchers())
+        yield gauge("octad_watchers", "Watchers at this coordinator.", self._watchers())
         requests = CounterMetricFamily(
             "octad_http_requests", "Requests answered.", labels=["route", "code"]
         )

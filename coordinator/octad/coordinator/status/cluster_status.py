@@ -23,7 +23,7 @@ from octad.client.cluster.status_document import (
     StoreStatus,
 )
 from octad.coordinator.placement.first_map import nodes_missing
-from octad.coordinator.schema.cluster_view import ClusterView
+from octad.coordinator.schema.cluster_view import ClusterView, Departure
 from octad.coordinator.schema.node_report import INDEX_LOST, INDEX_REBUILDING, INDEX_WAITING
 from octad.coordinator.schema.records import NodeRecord, PoolRecord
 from octad.coordinator.status.known_copies import NOTHING_KNOWN, KnownCopies, copying_status
@@ -37,14 +37,6 @@ _INDEXES = {
     INDEX_LOST: "is lost: see octad doctor",
 }
 NO_FAILURES: Mapping[NodeId, NodeFailure] = {}
-
-
-@dataclass(frozen=True, slots=True)
-class Departure:
-    """A node that was live and is not: the last it said of itself, and when its lease ended."""
-
-    record: NodeRecord
-    gone_since_ms: int
 
 
 @dataclass(frozen=True, slots=True)

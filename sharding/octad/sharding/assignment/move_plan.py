@@ -3,14 +3,12 @@
     add a learner -> it becomes a member -> (the primary hands over) -> the old member leaves
 
 A shard changes one replica at a time: the next replacement starts when the one before has ended,
-and at no time are there fewer members than before. The steps of different shards are independent;
-`in_waves` groups them so that no node copies more than a given number of shards at once.
+and at no time are there fewer members than before. The steps of different shards are independent.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -72,49 +70,3 @@ def plan(
         (shard, plan_shard(shard, a, b)) for shard, (a, b) in enumerate(zip(old, new, strict=True))
     )
     return {shard: steps for shard, steps in plans if steps}
-
-
-def bytes_to_copy(
-    plans: Mapping[int, Sequence[PlannedStep]], shard_bytes: Sequence[int]
-) -> Counter[NodeId]:
-    """What every node has to receive, before anything moves."""
-    received: Counter[NodeId] = Counter()
-    for shard, steps in plans.items():
-        for planned in steps:
-            if planned.step is Step.ADD_LEARNER:
-                received[planned.node] += shard_bytes[shard]
-    return received
-
-
-def in_waves(
-    plans: Mapping[int, Sequence[PlannedStep]], copies_per_node_max: int = 1
-) -> Iterator[list[list[PlannedStep]]]:
-    """Groups of step sequences that may run together: one replacement a shard, few a node.
-
-    A wave ends when all of its sequences have; a shard's next replacement is in a later wave.
-    """
-    left = {shard: _replacements(steps) for shard, steps in plans.items()}
-    while left:
-        copying: Counter[NodeId] = Counter()
-        wave = []
-        for shard in list(left):
-            first = left[shard][0]
-            taker = first[0].node if first[0].step is Step.ADD_LEARNER else None
-            if taker is not None and copying[taker] >= copies_per_node_max:
-                continue
-            if taker is not None:
-                copying[taker] += 1
-            wave.append(left[shard].pop(0))
-            if not left[shard]:
-                del left[shard]
-        yield wave
-
-
-def _replacements(steps: Sequence[PlannedStep]) -> list[list[PlannedStep]]:
-    """A shard's steps, cut before each learner."""
-    parts: list[list[PlannedStep]] = []
-    for planned in steps:
-        if planned.step is Step.ADD_LEARNER or not parts:
-            parts.append([])
-        parts[-1].append(planned)
-    return parts

@@ -7,33 +7,28 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
-import signal
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 from octad.client.runtime.address import DEFAULT_COORDINATOR_PORT
 from octad.client.runtime.command import CommandError
 from octad.client.runtime.private_files import keep_files_private
 from octad.coordinator.cli.node_verbs import add_node_verbs, run_node_verb
-from octad.sharding.limits import BODY_BUDGET_BYTES, BODY_BUDGET_BYTES_MIN, MIB
+from octad.sharding.limits import BODY_BUDGET_BYTES, MIB
+from octad.storage_node.node.node_options import (
+    ADMIN_PORT_ABOVE_S3,
+    DEFAULT_LISTEN,
+    FRONT_DOORS,
+    HOT,
+    RPC_PORT_ABOVE_S3,
+    s3_domains,
+)
+from octad.storage_node.node.supervision import (
+    ON_DISK_VARIABLE,
+    REPORT_VARIABLE,
+    SUPERVISOR_VARIABLE,
+)
 
 HELP = "run a storage node: one process, one disk; or ls, add, drain, remove nodes"
-
-DEFAULT_LISTEN = "127.0.0.1:9000"
-RPC_PORT_ABOVE_S3 = 1000
-ADMIN_PORT_ABOVE_S3 = 2000
-SUPERVISOR_VARIABLE = "OCTAD_SUPERVISOR_PID"  # The node stops when this process is gone.
-ON_DISK_VARIABLE = "OCTAD_NODES_ON_DISK"  # How many nodes share the disk, this one included.
-REPORT_VARIABLE = "OCTAD_REPORT_FD"  # The node writes the words below to this descriptor:
-ID_WORD = b"node "  # which id it has (b"node 4\n"), before anybody else learns of its process,
-READY_WORD = b"ready\n"  # it serves,
-DRAINED_WORD = b"drained\n"  # it has finished its clients' requests, as the signal below asks,
-FAILED_WORD = b"failed "  # what is wrong and what mends it, as JSON: b'failed ["…","…"]\n'.
-DRAIN_SIGNAL = signal.SIGUSR1
-_DOMAIN: Final = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*", re.ASCII)
-HOT, AIOHTTP = FRONT_DOORS = ("hot", "aiohttp")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -131,28 +126,6 @@ def add_domain_argument(parser: argparse.ArgumentParser, default: str) -> None:
         help="a bucket may be addressed as the host BUCKET.DOMAIN, and by path as ever; may be "
         f"given several times{default}",
     )
-
-
-def s3_domains(given: Sequence[str]) -> tuple[str, ...]:
-    """What `--s3-domain` means; raises CommandError for what is no name of a host."""
-    domains = tuple(domain.lower().removeprefix("*.") for domain in given)
-    for domain in domains:
-        if _DOMAIN.fullmatch(domain) is None:
-            raise CommandError(
-                f"{domain!r} is no domain", "give --s3-domain a name without scheme and port", 2
-            )
-    return domains
-
-
-def body_budget_bytes(mib: int) -> int:
-    """What `--body-budget` means; raises CommandError where that is too little."""
-    if mib * MIB < BODY_BUDGET_BYTES_MIN:
-        raise CommandError(
-            f"a node cannot take bodies in with {mib} MiB of memory for all of them",
-            f"give --body-budget at least {BODY_BUDGET_BYTES_MIN // MIB}",
-            2,
-        )
-    return mib * MIB
 
 
 def run(arguments: argparse.Namespace) -> int:

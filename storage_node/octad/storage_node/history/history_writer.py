@@ -41,6 +41,7 @@ from octad.storage_node.index.index_format import (
     decode_shard_state,
     decode_shard_state_key,
 )
+from octad.storage_node.index.key_ranges import past
 from octad.storage_node.index.operations import IndexChanges, decode_operation
 from octad.storage_node.journal.journal import Appended, Journal
 from octad.storage_node.journal.record_format import (
@@ -50,7 +51,6 @@ from octad.storage_node.journal.record_format import (
     SegmentId,
     segment_of,
 )
-from octad.storage_node.shards.listing import past
 
 _NOBODY = bytes(REQUEST_ID_BYTES)
 _DELETED_BYTES = 256 * 1024  # Of keys, in one record.

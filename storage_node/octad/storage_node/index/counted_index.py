@@ -21,11 +21,11 @@ from octad.storage_node.index.index_format import (
     decode_shard_state_key,
     encode_position,
 )
+from octad.storage_node.index.key_ranges import past
 from octad.storage_node.index.shard_digest import ShardDigests
 from octad.storage_node.index.space_ledger import SpaceLedger
 from octad.storage_node.journal.disk_room import DiskRoom
 from octad.storage_node.journal.record_format import Position, SegmentId
-from octad.storage_node.shards.listing import past
 
 
 class Written(Protocol):

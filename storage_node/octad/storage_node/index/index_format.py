@@ -38,6 +38,7 @@ from octad.sharding.hashing import bit_reversed, bit_reversed_range, object_hash
 from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, Seq, ShardId
 from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow, UploadRow
 from octad.storage_node.journal.record_format import Location, Position, SegmentId
+from octad.storage_node.journal.shard_state import ShardState
 
 OBJECTS = b"n"
 UPLOADS = b"u"
@@ -148,28 +149,6 @@ class DeadExtents(msgspec.Struct, frozen=True, array_like=True):
     upload: bytes  # Of which they were parts, while it may still be open; else empty.
     seq: Seq
     extents: tuple[ExtentRef, ...]
-
-
-class ShardDigest(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What all rows of a shard amount to (`index/shard_digest.py`)."""
-
-    format: int  # Digests of two formats say nothing of each other.
-    rows: int
-    xor: int  # Of a hash of each row.
-
-
-class ShardState(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """How far the rows of a shard go, and what the node has promised for it."""
-
-    applied: Seq  # The last entry that the rows show.
-    applied_epoch: Epoch  # The epoch in which that entry was first appended.
-    view_epoch: Epoch  # The highest epoch acted under: nothing older is listened to.
-    start: Seq = Seq(0)  # The log here begins behind this entry, which is of `start_epoch`.
-    start_epoch: Epoch = Epoch(0)
-    whole: Seq | None = None  # The rows have all of history up to here; None: up to `applied`.
-    copied_as_of: Seq | None = None  # Of a copy of history that is installed durably.
-    depth: int | None = None  # The shard's, as far as the log here is split; None: never was.
-    digest: ShardDigest | None = None  # Of the rows at `applied`; None: to be counted anew.
 
 
 class SegmentUse(msgspec.Struct, array_like=True, gc=False):

@@ -28,8 +28,6 @@ from octad.storage_node.index.index_format import (
     PARTS,
     PIECES,
     UPLOADS,
-    ShardDigest,
-    ShardState,
     decode_encoded_location,
     decode_part,
     decode_piece,
@@ -38,6 +36,7 @@ from octad.storage_node.index.index_format import (
     hash_of_row,
     shard_order_key,
 )
+from octad.storage_node.journal.shard_state import ShardDigest, ShardState
 
 # Goes up with each change of `row_hash`. An ObjectRow that gets another field is one: an object
 # that an older octad completed lacks it, so objects have to be decoded like other rows then.

@@ -24,10 +24,10 @@ import msgspec
 from xxhash import xxh3_64_hexdigest
 
 from octad.sharding.ids import ShardId
-from octad.storage_node.index.index_format import ShardState
 from octad.storage_node.journal.disk import Disk
 from octad.storage_node.journal.journal_errors import DamagedNote, JournalDamage
 from octad.storage_node.journal.record_format import Position, SegmentId
+from octad.storage_node.journal.shard_state import ShardState
 
 NAME = "retired.json"
 _TEMPORARY_NAME = "retired.json.new"

@@ -43,18 +43,6 @@ from octad.coordinator.store.interface import ConfigStore, Put, StoreUnavailable
 from octad.coordinator.store.open_store import open_store
 from octad.sharding.ids import NodeId, ShardId, node_name
 from octad.sharding.map.shard_map import decode_row
-from octad.storage_node.cli.node_command import (
-    ADMIN_PORT_ABOVE_S3,
-    AIOHTTP,
-    DRAIN_SIGNAL,
-    DRAINED_WORD,
-    FAILED_WORD,
-    FRONT_DOORS,
-    ID_WORD,
-    READY_WORD,
-    RPC_PORT_ABOVE_S3,
-    body_budget_bytes,
-)
 from octad.storage_node.index.index import IndexDamage, IndexDamaged, IndexFailed
 from octad.storage_node.journal import set_aside
 from octad.storage_node.journal.data_directory import (
@@ -75,7 +63,21 @@ from octad.storage_node.node.node_failures import (
     cannot_start,
     journal_damaged,
 )
+from octad.storage_node.node.node_options import (
+    ADMIN_PORT_ABOVE_S3,
+    AIOHTTP,
+    FRONT_DOORS,
+    RPC_PORT_ABOVE_S3,
+    body_budget_bytes,
+)
 from octad.storage_node.node.parent_death import kill_with_parent
+from octad.storage_node.node.supervision import (
+    DRAIN_SIGNAL,
+    DRAINED_WORD,
+    FAILED_WORD,
+    ID_WORD,
+    READY_WORD,
+)
 from octad.storage_node.rebuild import index_repair
 from octad.storage_node.rebuild.filling_anew import BeginsAnew, FillingAnew
 from octad.storage_node.rpc.peer_tls import TlsContexts, TlsFiles

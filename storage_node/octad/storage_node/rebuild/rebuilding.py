@@ -28,11 +28,7 @@ from octad.sharding.ids import Epoch, Seq, ShardId
 from octad.storage_node.index.copy_format import KEPT_KINDS, Original, original_of, row_key_of
 from octad.storage_node.index.history_format import decode_history_copied, decode_history_deleted
 from octad.storage_node.index.index_behind_copy import add_behind_copy, take_away
-from octad.storage_node.index.index_format import (
-    ROW_TABLES,
-    ShardState,
-    decode_ordered,
-)
+from octad.storage_node.index.index_format import ROW_TABLES, decode_ordered
 from octad.storage_node.index.operations import (
     IndexChanges,
     decode_log_split,
@@ -47,6 +43,7 @@ from octad.storage_node.journal.record_format import (
     SegmentId,
     start_of,
 )
+from octad.storage_node.journal.shard_state import ShardState
 
 _WITHOUT_ROWS = (RecordKind.LOG_START, RecordKind.LOG_SPLIT, RecordKind.HISTORY_COPIED)
 _OF_A_COPY = (RecordKind.HISTORY_DELETED, RecordKind.HISTORY_COPIED)  # Moved by compaction or not.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from octad.sharding.ids import Seq, ShardId
-from octad.storage_node.index.index_format import ShardDigest
+from octad.storage_node.journal.shard_state import ShardDigest
 from octad.storage_node.rpc.messages import Message, message
 
 

@@ -42,7 +42,6 @@ _encoder = msgspec.msgpack.Encoder()
 _decoders: list[msgspec.msgpack.Decoder[Message]] = []  # One once it is built, else none.
 
 encode_message = _encoder.encode
-encode_message_into = _encoder.encode_into
 
 
 def message(kind: MessageType) -> MessageType:
@@ -65,11 +64,6 @@ def decode_message(data: bytes | memoryview) -> Message:
         return decode_message(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadMessage(str(error)) from error
-
-
-def registered_messages() -> dict[int, type[Message]]:
-    """All message types by tag."""
-    return dict(_type_of_tag)
 
 
 @message

@@ -15,6 +15,7 @@ from operator import itemgetter
 from typing import Generic, TypeVar
 
 from octad.sharding.ids import ShardId, number_of, shard_name
+from octad.storage_node.index.key_ranges import past
 
 Name = TypeVar("Name")
 ListEntry = tuple[bytes, bytes | None]  # Key and the index's value, or a common prefix and None.
@@ -26,14 +27,6 @@ def common_prefix(key: bytes, prefix: bytes, delimiter: bytes) -> bytes | None:
         return None
     at = key.find(delimiter, len(prefix))
     return None if at < 0 else key[: at + len(delimiter)]
-
-
-def past(prefix: bytes) -> bytes | None:
-    """The least key above every key that starts with `prefix`; None if there is none."""
-    stripped = prefix.rstrip(b"\xff")
-    if not stripped:
-        return None
-    return stripped[:-1] + bytes([stripped[-1] + 1])
 
 
 def first_candidate(prefix: bytes, delimiter: bytes, after: bytes) -> bytes | None:

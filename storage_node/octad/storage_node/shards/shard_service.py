@@ -36,6 +36,7 @@ from octad.storage_node.index.index_format import (
     upload_key,
     uploads_range,
 )
+from octad.storage_node.index.key_ranges import past
 from octad.storage_node.index.operations import (
     AbortUpload,
     Barrier,
@@ -65,7 +66,7 @@ from octad.storage_node.replication.shard_primary import ANY_EPOCH
 from octad.storage_node.shards.bucket_directory import BucketDirectory
 from octad.storage_node.shards.key_scan import scan_keys
 from octad.storage_node.shards.listed_shards import ListedShards
-from octad.storage_node.shards.listing import ListEntry, past
+from octad.storage_node.shards.listing import ListEntry
 from octad.storage_node.shards.object_store import (
     Damaged,
     DiskFull,

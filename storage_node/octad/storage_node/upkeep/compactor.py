@@ -51,11 +51,11 @@ from octad.storage_node.index.counted_index import CountedIndex
 from octad.storage_node.index.history_format import copied_to_key, decode_copied_to
 from octad.storage_node.index.index_format import (
     SHARD_STATES,
-    ShardState,
     decode_located,
     decode_shard_state,
     decode_shard_state_key,
 )
+from octad.storage_node.index.key_ranges import past
 from octad.storage_node.journal.disk import Disk
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.journal_errors import (
@@ -79,7 +79,7 @@ from octad.storage_node.journal.retired_segments import (
     write_retired,
 )
 from octad.storage_node.journal.segment_file import open_segment, segment_path, segments_in
-from octad.storage_node.shards.listing import past
+from octad.storage_node.journal.shard_state import ShardState
 from octad.storage_node.upkeep.compaction import HURRY_MAX, choose, hurry
 
 log = logging.getLogger(__name__)

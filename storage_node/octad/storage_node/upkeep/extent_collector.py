@@ -40,6 +40,7 @@ from octad.storage_node.index.index_format import (
     decode_shard_state_key,
     extent_hash,
 )
+from octad.storage_node.index.key_ranges import past
 from octad.storage_node.index.operations import (
     DropExtent,
     ForgetExtents,
@@ -48,7 +49,6 @@ from octad.storage_node.index.operations import (
 )
 from octad.storage_node.index.rows import NEVER_NAMED_BYTES, ExtentRef
 from octad.storage_node.replication.host.shard_host import ShardHost
-from octad.storage_node.shards.listing import past
 from octad.storage_node.shards.object_store import StoreError
 from octad.storage_node.shards.patience import now
 from octad.storage_node.shards.routing import ShardClient

@@ -32,6 +32,7 @@ from octad.storage_node.index.index_format import (
     decode_piece_key,
     extent_hash,
 )
+from octad.storage_node.index.key_ranges import past
 from octad.storage_node.index.operations import QueueExtents, encode_operation
 from octad.storage_node.index.rows import NEVER_NAMED_BYTES, ExtentRef
 from octad.storage_node.journal.record_format import RecordKind
@@ -43,7 +44,6 @@ from octad.storage_node.shards.extent_messages import (
     UnnamedFound,
     WrittenFound,
 )
-from octad.storage_node.shards.listing import past
 from octad.storage_node.shards.object_store import StoreError
 from octad.storage_node.shards.routing import ShardClient
 

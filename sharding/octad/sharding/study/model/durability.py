@@ -65,13 +65,6 @@ def _uniformized(replicas: int, rate: float, repair: float, clock: float, hours:
     return lost
 
 
-def loss_probability_approximate(replicas: int, afr: float, repair_hours: float) -> float:
-    """The rule of thumb for a year: 2 l^2 / m for two copies, 3 l^3 / m^2 for three."""
-    rate = failure_rate(afr) * HOURS_A_YEAR
-    repair = HOURS_A_YEAR / repair_hours
-    return replicas * rate**replicas / repair ** (replicas - 1)
-
-
 def loss_without_repair(replicas: int, yearly_loss: float, common_cause: float = 0.0) -> float:
     """All replicas lost within the year and none copied again; `common_cause` takes all at once."""
     return yearly_loss**replicas + common_cause * yearly_loss

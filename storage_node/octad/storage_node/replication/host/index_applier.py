@@ -18,7 +18,6 @@ from octad.storage_node.index.index import IndexDamage
 from octad.storage_node.index.index_behind_copy import Stored, add_behind_copy
 from octad.storage_node.index.index_format import (
     POSITION_KEY,
-    ShardState,
     encode_position,
     encode_value,
     shard_state_key,
@@ -26,6 +25,7 @@ from octad.storage_node.index.index_format import (
 from octad.storage_node.index.operations import IndexChanges
 from octad.storage_node.index.shard_digest import ShardDigests
 from octad.storage_node.journal.record_format import Position
+from octad.storage_node.journal.shard_state import ShardState
 from octad.storage_node.replication.host.request_ids import RequestIds
 from octad.storage_node.replication.replica_actions import Actions, SplitLog
 from octad.storage_node.replication.shard_log import Entry

@@ -18,6 +18,7 @@ from octad.storage_node.index.index_format import (
     decode_shard_state,
     decode_shard_state_key,
 )
+from octad.storage_node.index.key_ranges import past
 from octad.storage_node.index.operations import (
     decode_log_split,
     decode_log_start,
@@ -34,7 +35,6 @@ from octad.storage_node.replication.host.request_ids import RequestIds
 from octad.storage_node.replication.replica_actions import Actions
 from octad.storage_node.replication.shard_log import Entry, ShardLog
 from octad.storage_node.replication.shard_replica import ShardReplica
-from octad.storage_node.shards.listing import past
 
 Perform = Callable[[ShardReplica, Actions], None]
 

@@ -22,9 +22,9 @@ from octad.storage_node.index.index_format import (
     encode_position,
     request_ids_key,
 )
+from octad.storage_node.index.key_ranges import past
 from octad.storage_node.journal.record_format import Position, Record, RecordKind
 from octad.storage_node.replication.shard_log import NO_REQUEST, Entry
-from octad.storage_node.shards.listing import past
 
 _REQUEST = struct.Struct(">QQ16s")
 _pack = _REQUEST.pack

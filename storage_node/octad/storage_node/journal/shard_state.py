@@ -1,0 +1,29 @@
+"""How far a node is with a shard: as in the index, and in the note of retired segments."""
+
+from __future__ import annotations
+
+import msgspec
+
+from octad.sharding.ids import Epoch, Seq
+
+
+class ShardDigest(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What all rows of a shard amount to (`index/shard_digest.py`)."""
+
+    format: int  # Digests of two formats say nothing of each other.
+    rows: int
+    xor: int  # Of a hash of each row.
+
+
+class ShardState(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """How far the rows of a shard go, and what the node has promised for it."""
+
+    applied: Seq  # The last entry that the rows show.
+    applied_epoch: Epoch  # The epoch in which that entry was first appended.
+    view_epoch: Epoch  # The highest epoch acted under: nothing older is listened to.
+    start: Seq = Seq(0)  # The log here begins behind this entry, which is of `start_epoch`.
+    start_epoch: Epoch = Epoch(0)
+    whole: Seq | None = None  # The rows have all of history up to here; None: up to `applied`.
+    copied_as_of: Seq | None = None  # Of a copy of history that is installed durably.
+    depth: int | None = None  # The shard's, as far as the log here is split; None: never was.
+    digest: ShardDigest | None = None  # Of the rows at `applied`; None: to be counted anew.

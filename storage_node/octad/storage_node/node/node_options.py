@@ -1,0 +1,38 @@
+"""What the options of a node mean."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from octad.client.runtime.command import CommandError
+from octad.sharding.limits import BODY_BUDGET_BYTES_MIN, MIB
+
+DEFAULT_LISTEN = "127.0.0.1:9000"
+RPC_PORT_ABOVE_S3 = 1000
+ADMIN_PORT_ABOVE_S3 = 2000
+_DOMAIN: Final = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*", re.ASCII)
+HOT, AIOHTTP = FRONT_DOORS = ("hot", "aiohttp")
+
+
+def s3_domains(given: Sequence[str]) -> tuple[str, ...]:
+    """What `--s3-domain` means; raises CommandError for what is no name of a host."""
+    domains = tuple(domain.lower().removeprefix("*.") for domain in given)
+    for domain in domains:
+        if _DOMAIN.fullmatch(domain) is None:
+            raise CommandError(
+                f"{domain!r} is no domain", "give --s3-domain a name without scheme and port", 2
+            )
+    return domains
+
+
+def body_budget_bytes(mib: int) -> int:
+    """What `--body-budget` means; raises CommandError where that is too little."""
+    if mib * MIB < BODY_BUDGET_BYTES_MIN:
+        raise CommandError(
+            f"a node cannot take bodies in with {mib} MiB of memory for all of them",
+            f"give --body-budget at least {BODY_BUDGET_BYTES_MIN // MIB}",
+            2,
+        )
+    return mib * MIB

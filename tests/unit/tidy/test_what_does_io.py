@@ -1,0 +1,88 @@
+"""In each room a few modules do I/O, named here; all others take values and give values.
+
+Who is not named must reach neither clock nor socket, file, thread or random source, not even
+through what it imports: so a new module decides, until somebody writes it down here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.unit.tidy.code_base import imports_of, modules, product
+
+OUTSIDE = {
+    "aiohttp", "asyncio", "boto3", "etcd3", "fcntl", "grpc", "mmap", "os", "random", "resource",
+    "rocksdict", "select", "socket", "sqlite3", "ssl", "subprocess", "threading", "time",
+}  # fmt: skip
+
+DOES_IO = """
+chaos: __main__
+chaos.cluster: cluster control_processes network process socket_owners
+chaos.faults: disk_faults nemesis
+chaos.load: clients recorder s3_requests
+chaos.run: chaos_command run
+client.cli: command_line service_command service_registration watch_command watch_output
+client.cluster: coordinator_calls request_signer
+client.membership: registering session watching
+client.runtime: background_task change_signal connection_room http_listener listener open_files
+    private_files steady_clock
+client.runtime.logs: log_file log_lines seldom_log
+coordinator.cli: coordinator_command coordinator_process node_verbs plan_client plan_report
+    plan_verbs pool_command rebalance_command rescue_store rescue_verbs shards_command
+coordinator.diagnosis: store_versions
+coordinator.http: http_answers http_reads http_service http_watches http_writes placement_routes
+coordinator.membership: join_client joining_reach relisting service_registry
+coordinator.mirror: cluster_feed cluster_mirror leadership
+coordinator.placement: placement
+coordinator.recovery: shard_recovery store_rescue
+coordinator.server: coordinator coordinator_gauges
+coordinator.status: copy_reports
+coordinator.store: embedded etcd etcd_connection etcd_watch http_client http_face mirror
+    open_store sqlite_log
+sharding.study: bench compare regenerate sharding_command simulate
+sharding.study.model: comparison
+sharding.study.report: html_page plots tables
+storage_node.cli: index_command journal_command node_command
+storage_node.dev: death_record dev_command dev_copies dev_directory dev_former_run dev_node
+    dev_process
+storage_node.history: copy_check history_copier history_pace history_source history_writer
+storage_node.index: counted_index index
+storage_node.journal: commit_thread data_directory disk disk_room journal journal_recovery
+    retired_segments segment_file segment_preparer set_aside
+storage_node.memory: body_budget heap
+storage_node.node: admin_listener disk_run join_proof membership node node_failures node_metrics
+    node_process parent_death row_keeper shard_reporter usage_reporter
+storage_node.objects: cluster_objects extents key_listing
+storage_node.rebuild: filling_anew index_rebuild index_rebuild_process index_repair
+storage_node.replication.host: cluster_facts index_applier index_catch_up log_writer node_beats
+    replica_inbox replica_recovery replication_mail request_ids row_changes shard_host
+storage_node.rpc: peer peer_calls peer_connection peer_dialer peer_tls peers refusal_log
+storage_node.s3.handlers: answerer bodies buckets copies dispatch exchange listings multipart
+    objects probes reads upload_listing
+storage_node.s3.http: arriving_body connections cut_short hot_connection server wire
+storage_node.shards: bucket_directory listed_shards patience routing running_reads shard_service
+storage_node.upkeep: compactor copy_comparer door_reads engine_upkeep extent_collector
+    extent_names extent_upkeep orphan_sweep record_mender record_repair scrubber shard_counter
+"""
+
+
+def test_what_is_not_named_does_no_io_and_what_is_named_does() -> None:
+    doing = {name for name in product() if imports_outside(name)}
+    while more := {name for name in product() if imports_of(name) & doing} - doing:
+        doing |= more
+    doing = {name for name in doing if modules()[name].name != "__init__.py"} - {"octad.__main__"}
+    named = set(names_of(DOES_IO))
+    assert {"undeclared": doing - named, "needless": named - doing} == {
+        "undeclared": set(),
+        "needless": set(),
+    }
+
+
+def imports_outside(name: str) -> bool:
+    return any(imported.split(".")[0] in OUTSIDE for imported in imports_of(name))
+
+
+def names_of(table: str) -> Iterator[str]:
+    for line in table.replace("\n    ", " ").split("\n"):
+        room, _, names = line.partition(": ")
+        yield from (f"octad.{room}.{name}" for name in names.split())
