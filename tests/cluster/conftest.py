@@ -7,9 +7,9 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from tests.cluster.cluster_process import OCTAD, DevCluster, Refused, StartCluster
-from tests.cluster.process_tree import ProcessTree
 from tests.cluster.store.etcd_process import EtcdMember, make_etcd
+from tests.harness.cluster_process import OCTAD, DevCluster, Refused, StartCluster
+from tests.harness.process_tree import ProcessTree
 
 REFUSED_S_MAX = 30.0
 

@@ -16,9 +16,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.simulation.model.world import Violation
 from tests.simulation.mutants import MUTANTS, planted
 from tests.simulation.run import run_seed, summary
-from tests.simulation.world import Violation
 
 CHUNK = 25
 PROGRESS = Path(".cache/simulation-next-seed")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from tests.simulation.simulated_copies import is_readable
-from tests.simulation.simulated_disk import is_damaged, key_hash
-from tests.simulation.simulated_front_doors import DEPTH_MAX, KEYS, route
-from tests.simulation.simulated_node import Process
-from tests.simulation.world import World
+from tests.simulation.model.simulated_copies import is_readable
+from tests.simulation.model.simulated_disk import is_damaged, key_hash
+from tests.simulation.model.simulated_front_doors import DEPTH_MAX, KEYS, route
+from tests.simulation.model.simulated_node import Process
+from tests.simulation.model.world import World
 
 from octad.sharding.ids import NodeId, ShardId
 from octad.storage_node.replication.reconfiguration import Plan

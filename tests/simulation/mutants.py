@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from tests.simulation.model.simulated_disk import Disk, ShardIndex
+from tests.simulation.model.simulated_node import Process
+from tests.simulation.model.simulated_store import Store
 from tests.simulation.mutants_beside import MUTANTS_BESIDE, Patch
-from tests.simulation.simulated_disk import Disk, ShardIndex
-from tests.simulation.simulated_node import Process
-from tests.simulation.simulated_store import Store
 
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
 from octad.sharding.limits import GRACE_S, LEASE_S

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.simulation.simulated_disk import Disk, ShardIndex, key_hash
-from tests.simulation.simulated_node import Process
+from tests.simulation.model.simulated_disk import Disk, ShardIndex, key_hash
+from tests.simulation.model.simulated_node import Process
 
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
 from octad.sharding.map.shard_map import ShardRow

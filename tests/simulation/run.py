@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from random import Random
 
 from tests.simulation.faults import Faults
-from tests.simulation.simulated_disk import Row
-from tests.simulation.simulated_front_doors import DEPTH, PATIENCE_S
-from tests.simulation.world import World
+from tests.simulation.model.simulated_disk import Row
+from tests.simulation.model.simulated_front_doors import DEPTH, PATIENCE_S
+from tests.simulation.model.world import World
 
 from octad.sharding.limits import REQUEST_IDS_MAX, REQUEST_IDS_S
 from octad.storage_node.replication import request_window

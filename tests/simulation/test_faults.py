@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tests.simulation.faults import Faults
-from tests.simulation.simulated_clients import pieces
-from tests.simulation.simulated_disk import FLIPPED
-from tests.simulation.stage import KEY, A, B, C, Stage
+from tests.simulation.model.simulated_clients import pieces
+from tests.simulation.model.simulated_disk import FLIPPED
+from tests.simulation.model.stage import KEY, A, B, C, Stage
 
 from octad.chaos.check.linearizability import Done, Verdict, check
 from octad.sharding.ids import Seq

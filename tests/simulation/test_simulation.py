@@ -11,9 +11,9 @@ import sys
 from collections import Counter
 
 import pytest
+from tests.simulation.model.simulated_front_doors import DEPTH
+from tests.simulation.model.world import World
 from tests.simulation.run import run_seed, run_world, summary
-from tests.simulation.simulated_front_doors import DEPTH
-from tests.simulation.world import World
 
 
 @pytest.mark.parametrize("seed", range(40), ids="seed-{}".format)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from tests.simulation.model.world import Violation
 from tests.simulation.mutants import planted
 from tests.simulation.traces import TRACES
-from tests.simulation.world import Violation
 
 NAMES = pytest.mark.parametrize("name", TRACES, ids=lambda name: TRACES[name].__name__)
 

@@ -6,8 +6,8 @@ function plays one; with the rule in place it ends well, with the planted bug it
 
 from __future__ import annotations
 
-from tests.simulation.simulated_front_doors import DEPTH, INDEX_KEYS
-from tests.simulation.stage import (
+from tests.simulation.model.simulated_front_doors import DEPTH, INDEX_KEYS
+from tests.simulation.model.stage import (
     HALF,
     HALF_KEY,
     KEY,

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from tests.cluster.cluster_process import ClusterFailed, DevCluster
+from tests.harness.cluster_process import ClusterFailed, DevCluster
 from tools.bench import machine, reference
 from tools.bench.load import REPOSITORY, Cell, Load, LoadFailed, build
 from tools.bench.report import MIB, Run, as_json, as_table

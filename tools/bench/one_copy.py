@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
-from tests.cluster.cluster_process import OCTAD, DevCluster
+from tests.harness.cluster_process import OCTAD, DevCluster
 
 from octad.client.cluster.join_token import encode_join_token
 from octad.coordinator.recovery.create_cluster import new_join_token

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-from tests.cluster.cluster_process import free_port_block
-from tests.cluster.process_tree import ProcessTree
 from tests.cluster.store.etcd_process import make_etcd
+from tests.harness.cluster_process import free_port_block
+from tests.harness.process_tree import ProcessTree
 
 from octad.client.cluster.join_token import JoinToken, encode_join_token
 from octad.coordinator.recovery.create_cluster import create_cluster, new_join_token

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-from tests.cluster.cluster_process import free_port_block
+from tests.harness.cluster_process import free_port_block
 
 from octad.chaos.cluster.control_processes import READY
 from octad.chaos.cluster.process import ClusterProcess

@@ -14,7 +14,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster.cluster_process import ClusterFailed, DevCluster
+from tests.harness.cluster_process import ClusterFailed, DevCluster
 from tools.bench import machine
 from tools.bench.load import REPOSITORY, Cell, Load, LoadFailed, build
 from tools.bench.one_copy import OneCopyCluster

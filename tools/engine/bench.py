@@ -20,7 +20,7 @@ from pathlib import Path
 
 import uvloop
 from tests.unit.engine.engine_site import EngineSite
-from tests.unit.engine.journal_site import REQUEST_ID, SHARD, JournalSite, running_journal
+from tests.unit.journal.journal_site import REQUEST_ID, SHARD, JournalSite, running_journal
 from tools.bench import machine
 from tools.engine import one_node
 from tools.engine.bench_site import IN_FLIGHT, SMALL, index_file_bytes, opened, put_all, row

@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import msgspec
-from tests.cluster.process_tree import ProcessTree
 from tests.cluster.store.etcd_process import EtcdMember, free_ports
+from tests.harness.process_tree import ProcessTree
 
 from octad.client.cluster.join_token import JoinToken
 from octad.client.cluster.status_document import STATUS_PATH, ClusterStatus, decode_status

@@ -28,8 +28,8 @@ from tests.cluster.coordinator.membership_check import (
 )
 from tests.cluster.coordinator.membership_worker import Task
 from tests.cluster.coordinator.tcp_link import TcpLink, tcp_link
-from tests.cluster.process_tree import ProcessTree
 from tests.cluster.store.etcd_process import EtcdMember, make_etcd
+from tests.harness.process_tree import ProcessTree
 
 from octad.client.cluster.join_token import decode_join_token
 from octad.client.membership import ServiceEvent, watch

@@ -20,8 +20,8 @@ from tests.cluster.coordinator.coordinator_site import (
     until,
 )
 from tests.cluster.coordinator.tcp_link import tcp_link
-from tests.cluster.process_tree import ProcessTree
 from tests.cluster.store.etcd_process import EtcdMember
+from tests.harness.process_tree import ProcessTree
 
 from octad.client.cluster.doctor_document import DOCTOR_PATH
 from octad.client.cluster.join_token import decode_join_token

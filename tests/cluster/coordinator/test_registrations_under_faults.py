@@ -26,8 +26,8 @@ from tests.cluster.coordinator.coordinator_site import (
     store_of,
     until,
 )
-from tests.cluster.process_tree import ProcessTree
 from tests.cluster.store.etcd_process import EtcdMember
+from tests.harness.process_tree import ProcessTree
 
 from octad.client.cluster.join_token import decode_join_token
 from octad.client.cluster.service_records import SERVICES_PATH, ServiceInstance

@@ -13,8 +13,8 @@ from tests.cluster.coordinator.coordinator_site import (
     forget_clusters,
     store_of,
 )
-from tests.cluster.process_tree import ProcessTree
 from tests.cluster.store.etcd_process import EtcdMember
+from tests.harness.process_tree import ProcessTree
 
 from octad.client.cluster.join_token import JoinToken, decode_join_token, encode_join_token
 from octad.client.cluster.service_records import ServiceInstance

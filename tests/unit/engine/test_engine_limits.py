@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.engine.engine_site import EngineSite
-from tests.unit.engine.test_compaction import running_story, site_of
-from tests.unit.engine.twin_index import TwinIndex
+from tests.unit.index.twin_index import TwinIndex
+from tests.unit.upkeep.test_compaction import running_story, site_of
 
 from octad.sharding.ids import BucketId, Epoch, Seq
 from octad.sharding.limits import (

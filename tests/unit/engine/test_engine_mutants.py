@@ -11,12 +11,12 @@ from types import CodeType, FunctionType
 from typing import cast
 
 import pytest
-from tests.unit.engine.test_compaction import (
+from tests.unit.engine.test_engine_crashes import tell
+from tests.unit.upkeep.test_compaction import (
     delete_outlives_compaction,
     overwritten_while_it_is_moved,
     position_waits_for_copies,
 )
-from tests.unit.engine.test_engine_crashes import tell
 
 from octad.storage_node.index import copy_format
 from octad.storage_node.index.counted_index import not_ahead

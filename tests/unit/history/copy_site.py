@@ -11,8 +11,8 @@ from operator import xor
 from pathlib import Path
 
 import msgspec
-from tests.unit.engine.simulated_disk import SimulatedDisk
-from tests.unit.engine.twin_index import TwinIndex
+from tests.unit.index.twin_index import TwinIndex
+from tests.unit.journal.simulated_disk import SimulatedDisk
 
 from octad.sharding.hashing import object_hash, shard_number
 from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, Seq, ShardId, shard_id

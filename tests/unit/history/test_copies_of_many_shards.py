@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from tests.unit.engine.journal_site import IDENTITY
+from tests.unit.journal.journal_site import IDENTITY
 
 from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, Seq, ShardId, shard_id
 from octad.sharding.limits import HISTORY_COPIES

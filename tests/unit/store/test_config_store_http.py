@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiohttp import web
-from tests.unit.coordinator.signed_requests import Challenge, challenge_of, signed, signed_for
+from tests.unit.coordinator_http.signed_requests import Challenge, challenge_of, signed, signed_for
 from tests.unit.store.store_site import put
 
 from octad.client.cluster.internal_auth import AUTHORIZATION_HEADER

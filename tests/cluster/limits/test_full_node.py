@@ -1,0 +1,175 @@
+"""A cluster of which one node has a small disk: it is full, is emptied, and takes writes again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.harness.cluster_process import OCTAD, DevCluster, StartCluster
+from tests.harness.s3_clients import put_status, s3_client
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.root,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small disk"),
+]
+
+MIB = 1024 * 1024
+DISK_BYTES = 768 * MIB  # Two segments of it are the journal's from the start, 432 MiB the reserve.
+SHARED_DISK_BYTES = 3072 * MIB
+MANY, IN_BATCHES = 100_000, 90_000
+BUCKET = "bucket"
+BODY = os.urandom(MIB) * 8
+SMALL = 40
+BACK_S_MAX = 20.0  # A tenth of that on a machine that does nothing else.
+# More than the reserve shrinks by when the index has merged what was deleted, less than that was.
+MARGIN = 64 * MIB
+STUCK_S = 7.0  # After it, whoever could not take a put has been removed.
+
+
+@contextmanager
+def small_disk(cluster: DevCluster, place: str) -> Iterator[None]:
+    """The data of a cluster that is stopped lies on a small disk of its own."""
+    path, kept = cluster.data / place, cluster.data.parent / place
+    path.rename(kept)
+    path.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", path], check=True)
+    try:
+        shutil.copytree(kept, path, dirs_exist_ok=True)
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", path], check=True)
+
+
+@contextmanager
+def shared_disk(cluster: DevCluster) -> Iterator[None]:
+    """All data of a cluster that is stopped lies on a small disk."""
+    kept, image = cluster.data.parent / "kept", cluster.data.parent / "image"
+    cluster.data.rename(kept)
+    cluster.data.mkdir()
+    with image.open("wb") as file:
+        file.truncate(SHARED_DISK_BYTES)
+    subprocess.run(["mkfs.ext4", "-q", "-m", "0", image], check=True)
+    subprocess.run(["mount", "-o", "loop", image, cluster.data], check=True)
+    try:
+        shutil.copytree(kept, cluster.data, dirs_exist_ok=True)
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", cluster.data], check=True)
+        image.unlink()
+
+
+def fill(clients: list[S3Client], disk_bytes: int = DISK_BYTES) -> list[str]:
+    """Objects of 8 MiB until none is taken; the keys of those that are there."""
+    keys: list[str] = []
+    for number in range(disk_bytes // len(BODY)):
+        key = f"large-{number}"
+        if put_status(clients[number % len(clients)], BUCKET, key, BODY) != 200:
+            break
+        keys.append(key)
+    return keys
+
+
+def take(path: Path, size: int) -> None:
+    """So many bytes of the disk, by what is not octad's."""
+    with path.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, size)
+
+
+def log_of(cluster: DevCluster) -> str:
+    return "".join((cluster.data / f"n{number}.log").read_text() for number in (1, 2, 3))
+
+
+def doctor(cluster: DevCluster) -> str:
+    command: list[str | Path] = [OCTAD, "doctor", "--data", cluster.data]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return done.stdout
+
+
+def test_a_full_disk_costs_no_copy_refuses_no_delete_and_has_space_again_within_seconds(
+    start_cluster: StartCluster,
+) -> None:
+    cluster = start_cluster()
+    cluster.stop()
+    with small_disk(cluster, "n1"):
+        cluster.start()
+        with s3_client(cluster, 0) as n1, s3_client(cluster, 1) as n2, s3_client(cluster, 2) as n3:
+            clients = [n1, n2, n3]
+            n1.create_bucket(Bucket=BUCKET)
+            for number in range(SMALL):
+                n1.put_object(Bucket=BUCKET, Key=f"small-{number}", Body=b"small")
+            n1.put_object(Bucket=BUCKET, Key="read", Body=BODY * 6)
+            keys = fill(clients)
+            assert keys, "the disk is too small for the test"
+            take(cluster.data / "n1" / "filler", MARGIN)
+            full_since = time.monotonic()
+            assert wait_for(
+                lambda: {put_status(each, BUCKET, "more", b"x") for each in clients} == {507}
+            )
+            reading = n2.get_object(Bucket=BUCKET, Key="read")["Body"]
+            first = reading.read(MIB)
+            for number, key in enumerate(["read", *keys, *[f"small-{n}" for n in range(SMALL)]]):
+                clients[number % 3].delete_object(Bucket=BUCKET, Key=key)  # Raises if refused.
+            assert wait_for(lambda: "come back within about" in doctor(cluster))
+            time.sleep(3.0)  # Long enough for whatever does not wait for who reads.
+            assert first + reading.read() == BODY * 6
+            assert wait_for(lambda: put_status(n3, BUCKET, "more", BODY) == 200)
+            time.sleep(max(0.0, full_since + STUCK_S - time.monotonic()))
+            assert "is removed" not in log_of(cluster), "a full disk costs a copy"
+        cluster.stop()
+
+
+def wait_for(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + BACK_S_MAX
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.2)
+    return False
+
+
+@pytest.mark.long
+def test_a_hundred_thousand_deletes_on_a_disk_that_three_nodes_have_filled(
+    start_cluster: StartCluster,
+) -> None:
+    """All of them, in batches and one by one, right after the last put was refused."""
+    cluster = start_cluster()
+    cluster.stop()
+    with shared_disk(cluster):
+        cluster.start()
+        with s3_client(cluster) as client, ThreadPoolExecutor(16) as pool:
+            client.create_bucket(Bucket=BUCKET)
+
+            def put(number: int) -> bool:
+                return put_status(client, BUCKET, f"small-{number}", b"x" * 1000) == 200
+
+            assert all(pool.map(put, range(MANY)))
+            large = fill([client], SHARED_DISK_BYTES)
+            assert wait_for(lambda: put_status(client, BUCKET, "more", b"x") == 507)
+            keys = [*(f"small-{number}" for number in range(MANY)), *large]
+
+            def delete_many(first: int) -> list[str]:
+                some = keys[first : first + 1000]
+                answer = client.delete_objects(
+                    Bucket=BUCKET, Delete={"Objects": [{"Key": key} for key in some]}
+                )
+                return [error["Code"] for error in answer.get("Errors", [])]
+
+            refusals = [each for each in pool.map(delete_many, range(0, IN_BATCHES, 1000)) if each]
+            assert refusals == []
+            rest = keys[IN_BATCHES:]
+            list(pool.map(lambda key: client.delete_object(Bucket=BUCKET, Key=key), rest))
+            assert client.list_objects_v2(Bucket=BUCKET)["KeyCount"] == 0
+            assert wait_for(lambda: put_status(client, BUCKET, "more", BODY) == 200)
+        cluster.stop()

@@ -1,0 +1,240 @@
+"""Clients at the nodes' front doors: they read, write and list a few keys, append to a few logs,
+and remember what they saw. A shard at its first depth holds three keys and a log, or four keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from tests.simulation.model.simulated_disk import key_hash
+from tests.simulation.model.simulated_front_doors import KEYS, LOGS, FrontDoors, Request
+
+from octad.chaos.check.linearizability import ANY, INFINITE, Done, Verdict, check, items
+from octad.storage_node.replication.shard_replica import ShardReplica
+
+if TYPE_CHECKING:
+    from tests.simulation.model.simulated_node import Process
+
+
+@dataclass(slots=True)
+class Clients(FrontDoors):
+    """See the module."""
+
+    history: dict[bytes, list[Done]] = field(default_factory=dict)
+    seen: dict[tuple[int, bytes], Any] = field(default_factory=dict)
+    stopped: bool = False
+    answered: int = 0
+    unknown: int = 0
+    refused: int = 0
+    lists: int = 0
+    appends: int = 0
+    undecided: int = 0  # Histories that the search gave up: they prove nothing.
+
+    # -- the client ----------------------------------------------------------------------------
+
+    def start(self, clients: int) -> None:
+        self.world.after(0.3, self.probe)
+        for client in range(clients):
+            self.world.after(0.3 + client * 0.01, self.next_operation, client)
+
+    def probe(self) -> None:
+        """Reads wherever a replica believes that it may, and perhaps should not any more."""
+        world = self.world
+        if self.stopped:
+            return
+        world.after(world.random.random() * 0.1, self.probe)
+        running = world.processes()
+        if not running:
+            return
+        process = world.random.choice(running)
+        key = KEYS[int(world.random.random() * len(KEYS))]
+        for replica in process.replicas.values():
+            self.read_at(process, replica, key)
+
+    def read_at(self, process: Process, replica: ShardReplica, key: bytes) -> Done | None:
+        """A read that only this node may answer; None when it knows that it may not."""
+        done = Done(self.world.time, INFINITE, False, None)
+
+        def answer(outcome: str, found: str | None = None) -> None:
+            if outcome == "done":
+                done.returned, done.value = self.world.time, found
+                self.local_reads += 1
+
+        if process.is_paused() or not self._read(process, replica, key, answer):
+            return None
+        self.history.setdefault(key, []).append(done)
+        return done
+
+    def next_operation(self, client: int) -> None:
+        """Something at a running node; the next one follows its answer."""
+        world = self.world
+        if self.stopped:
+            return
+        running = world.processes()
+        if not running:
+            world.after(0.2, self.next_operation, client)
+            return
+        random = world.random
+        front = random.choice(running)
+        key = KEYS[int(random.random() * len(KEYS))]
+        dice = random.random()
+        if dice < 0.1:
+            self.list_all(client, front, key)
+        elif dice < 0.5:
+            self.request(client, front, key, False, None)
+        elif key in LOGS:
+            seen = self.seen.get((client, key))
+            expected = items(seen) if random.random() < 0.3 else ANY
+            self.append(client, front, key, f"i{world.next_number()}", expected)
+        else:
+            if_match: str | None = ANY
+            if dice > 0.75:
+                if_match = self.seen.get((client, key)) if random.random() < 0.8 else None
+            value = None if dice < 0.56 else f"v{world.next_number()}"
+            self.request(client, front, key, True, value, if_match)
+
+    def request(
+        self,
+        client: int,
+        front: Process,
+        key: bytes,
+        is_write: bool,
+        value: str | None,
+        if_match: str | None = ANY,
+    ) -> Done:
+        """Begin a read or a write; it ends in the history."""
+        done = Done(self.world.time, INFINITE, is_write, value, if_match)
+        self.history.setdefault(key, []).append(done)
+
+        def finish(outcome: str, found: Any) -> None:
+            if self._answered(outcome, done):
+                if not is_write:
+                    done.value = found
+                self.seen[client, key] = value if is_write else found
+            self._think(client)
+
+        self._begin(front, key, "write" if is_write else "read", value, if_match, finish)
+        return done
+
+    def append(
+        self, client: int, front: Process, key: bytes, item: str, expected: Any = ANY
+    ) -> Done:
+        """Begin an append behind what stands, or behind `expected` items alone."""
+        condition = None if expected == ANY else expected
+        done = Done(self.world.time, INFINITE, True, item, ANY, False, True, condition)
+        self.history.setdefault(key, []).append(done)
+
+        def finish(outcome: str, found: Any) -> None:
+            if self._answered(outcome, done) and not done.refused:
+                assert isinstance(found, int)
+                done.offset = found
+                self.appends += 1
+            self._think(client)
+
+        self._begin(front, key, "append", item, expected, finish)
+        return done
+
+    def list_all(self, client: int, front: Process, key: bytes) -> None:
+        """Begin to list the shard of `key`: a read of each of its keys, at any moment of it."""
+        called = self.world.time
+
+        def finish(outcome: str, found: Any) -> None:
+            if outcome == "done":
+                self.answered += 1
+                self.lists += 1
+                for listed in KEYS:
+                    if key_hash(listed) & ((1 << found.depth) - 1) == found.shard:
+                        done = Done(called, self.world.time, False, found.values.get(listed))
+                        self.history.setdefault(listed, []).append(done)
+            self._think(client)
+
+        self._begin(front, key, "list", None, ANY, finish)
+
+    def _answered(self, outcome: str, done: Done) -> bool:
+        """Whether the outcome is known; then `done` has returned."""
+        if outcome == "unknown":
+            self.unknown += 1
+            return False
+        done.returned = self.world.time
+        self.answered += 1
+        if outcome == "refused":
+            done.refused = True
+            self.refused += 1
+        return True
+
+    def _think(self, client: int) -> None:
+        if client >= 0:
+            self.world.after(self.world.random.random() * 0.12, self.next_operation, client)
+
+    def _begin(
+        self,
+        front: Process,
+        key: bytes,
+        kind: str,
+        value: str | None,
+        condition: Any,
+        finish: Callable[[str, Any], None],
+    ) -> None:
+        number = self.world.next_number()
+        request_id = number.to_bytes(16, "big")
+        began, started = self.world.time, front.now()
+        self.attempt(
+            Request(number, front, key, kind, value, condition, began, started, finish, request_id)
+        )
+
+    # -- afterwards ----------------------------------------------------------------------------
+
+    def read_everything(self, process: Process, replica: ShardReplica) -> None:
+        """As the last reads of all, of what this node has."""
+        now = self.world.time
+        for key in KEYS:
+            if replica.covers(key_hash(key)):
+                value = self.standing(process, key)
+                self.history.setdefault(key, []).append(Done(now, now, False, value))
+
+    def check_histories(self) -> None:
+        for key, whole in self.history.items():
+            for at_first, history in pieces(whole, self.world.operator.cuts.get(key, [])):
+                self._check_history(key, at_first, history)
+
+    def _check_history(self, key: bytes, at_first: str | None, history: list[Done]) -> None:
+        verdict = check(history, at_first)
+        if verdict is Verdict.UNDECIDED:
+            self.undecided += 1
+        elif verdict is Verdict.VIOLATED:
+            lines = [
+                f"{d.called:9.4f} … {d.returned:9.4f} "
+                + (f"append {d.value} at {d.offset}, " if d.appends else "")
+                + (f"write {d.value} if {d.if_match}" if d.is_write else f"read {d.value}")
+                + (" refused" if d.refused else "")
+                for d in sorted(history, key=lambda d: d.called)
+            ]
+            story = "\n".join(lines)
+            self.world.fail(f"key {key!r} is not linearizable:\n{story}")
+
+
+def pieces(
+    history: list[Done], cuts: list[tuple[float, str | None]]
+) -> Iterator[tuple[str | None, list[Done]]]:
+    """The history between two recoveries by force each, and what stood at first.
+
+    What a recovery met under way may have happened before it, after it, or both: so it may have,
+    and nothing is concluded from its answer. What is refused in the end may have happened before,
+    and have been lost with its request id.
+    """
+    borders = [(-INFINITE, None), *cuts, (INFINITE, None)]
+    for (begin, at_first), (end, _) in pairwise(borders):
+        inside = [done for done in history if begin <= done.called and done.returned < end]
+        if end == INFINITE:
+            inside += [d for d in history if begin <= d.called and d.returned == INFINITE]
+        across = [
+            replace(done, returned=INFINITE, offset=None, refused=False)
+            for done in history
+            if done.called < end and done.returned >= begin and done.is_write
+            if done.called < begin or (done.returned >= end and end != INFINITE)
+            if not done.refused or done.returned >= end
+        ]
+        yield at_first, inside + across

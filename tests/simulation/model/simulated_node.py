@@ -1,0 +1,482 @@
+"""One running process of a node: the shell of the replicas, with everything that can go wrong.
+
+A restart makes another `Process` on the same disk. Time is the node's own clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+from tests.simulation.model.simulated_copies import (
+    ask_for_copy,
+    serve_copy,
+    serve_repair,
+    take_copy,
+    take_repair,
+)
+from tests.simulation.model.simulated_disk import Disk, Record
+
+from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
+from octad.sharding.map.shard_map import Learner, ShardRow
+from octad.storage_node.index.operations import DeleteObject, PutObject
+from octad.storage_node.replication.pair_leases import PairLeases
+from octad.storage_node.replication.replica_actions import (
+    Abandon,
+    Action,
+    Append,
+    Apply,
+    Copy,
+    FlushIndex,
+    Propose,
+    Refetch,
+    SendAck,
+    SendCommit,
+    SendJoin,
+    SendNack,
+    SendPrepare,
+    SendSession,
+    SplitLog,
+    StartLog,
+    Swap,
+)
+from octad.storage_node.replication.shard_log import Entry, ShardLog
+from octad.storage_node.replication.shard_replica import ShardReplica
+from octad.storage_node.replication.shard_splitter import ancestors
+
+if TYPE_CHECKING:
+    from tests.simulation.model.world import World
+
+TIMER_S = 0.25
+
+
+class Process:
+    """See the module."""
+
+    def __init__(self, world: World, node: NodeId, disk: Disk, boot: int) -> None:
+        self.world = world
+        self.id = node
+        self.disk = disk
+        self.running = True
+        self.paused_until = 0.0
+        self.newer = world.is_newer(node)  # It runs the version that knows more fields.
+        self.leases = PairLeases(node, boot, world.clock(node))
+        self.fence = 0
+        self.fenced = False
+        self.replicas: dict[ShardId, ShardReplica] = {}
+        self.rows: dict[ShardId, ShardRow] = {}  # As the front door routes.
+        self.waiting: dict[Entry, list[Any]] = {}
+        self.refusals: list[Any] = []
+        self.listings: list[Any] = []
+        self.copies: dict[ShardId, list[Any]] = {}
+        self.held: dict[ShardId, ShardRow] = {}  # Of halves of what is not split here yet.
+        self.recovering = True
+        self.rowless = False  # The index is damaged: `disk.rows` are those of the one to come.
+        self._syncing = False
+        self._refetching: set[ShardId] = set()
+        self._unsynced: list[tuple[ShardReplica, Entry]] = []
+        self.applying: dict[ShardId, list[tuple[Entry, ...]]] = {}
+
+    # -- life ----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Replay, then fence, then read the rows: never from a cache (rules R8, R14)."""
+        for shard, index in self.disk.index.items():
+            log = ShardLog(index.applied, index.applied_epoch)
+            replica = self._make(shard, log)
+            replica.restore(
+                index.start, index.start_epoch, index.whole, index.copied_as_of, index.depth,
+                index.acted_epoch,
+            )  # fmt: skip
+            log.requests.restore(index.request_ids, self.now())
+        for record in list(self.disk.journal):
+            replica = self.replica(record.shard)
+            if record.split is not None:
+                self.perform(replica, replica.recover_split(*record.split))
+                self.save(replica)
+            elif record.entry is None:
+                assert record.start is not None
+                start, epoch, whole, depth = record.start
+                actions = replica.recover_start(start, epoch, record.commit, whole, depth)
+                self.perform(replica, actions)
+                self.save(replica)
+            else:
+                old = record.entry
+                record.entry = Entry(
+                    old.epoch, old.seq, old.kind, old.request_id, old.metadata,
+                    old.data, old.operation, old.touched,
+                )  # fmt: skip
+                replica.recover(record.entry, record.commit)
+        for replica in list(self.replicas.values()):
+            self.perform(replica, replica.recovered())
+        self.recovering = False
+        self.world.store.rewrite_fence(self, self._read_rows)
+        self._timer()
+
+    def _read_rows(self) -> None:
+        if not self.world.store.reachable(self):
+            self.world.after(0.2, self.when_awake, self._read_rows)
+            return
+        self.fenced = True
+        self.list_rows()
+
+    def list_rows(self) -> None:
+        """All rows as they are."""
+        for shard, row in list(self.world.store.rows.items()):
+            self.see_row(shard, row)
+
+    def _make(self, shard: ShardId, log: ShardLog) -> ShardReplica:
+        replica = self.replicas[shard] = ShardReplica(
+            shard,
+            self.id,
+            self.disk.incarnation,
+            self.leases,
+            self.world.strength,
+            self._choose_spare,
+            log,
+        )
+        replica.incarnations = self.world.registered
+        replica.rowless = self.rowless
+        replica.plan = self.world.plans.get(shard)
+        return replica
+
+    def replica(self, shard: ShardId) -> ShardReplica:
+        return self.replicas.get(shard) or self._make(shard, ShardLog(Seq(0), Epoch(0)))
+
+    def _unsplit(self, shard: ShardId) -> ShardId | None:
+        """The shard here that `shard` is still a part of: it is split first (rule R18)."""
+        for ancestor, depth in ancestors(shard):
+            known = self.replicas.get(ancestor)
+            if known is not None and known.may_contain(depth):
+                return ancestor
+        return None
+
+    def _addressed(self, shard: ShardId) -> ShardReplica | None:
+        """Whom a message is for."""
+        replica = self.replicas.get(shard)
+        if replica is None:
+            unsplit = self._unsplit(shard)
+            if unsplit is not None:
+                self._refetch(unsplit)
+                return None
+            replica = self._make(shard, ShardLog(Seq(0), Epoch(0)))
+        return replica
+
+    def lose_rows(self) -> None:
+        """The index turns out to be damaged."""
+        self.rowless = True
+        self.copies.clear()
+        for replica in self.replicas.values():
+            self.perform(replica, replica.lose_rows())
+
+    def regain_rows(self) -> None:
+        """Another index shows all that is applied."""
+        self.rowless = False
+        for replica in self.replicas.values():
+            self.perform(replica, replica.regain_rows())
+
+    def look_at_rows(self) -> None:
+        """Before anything is answered that they say."""
+        if self.rowless:
+            self.world.fail(f"n{self.id} reads an index that is damaged")
+
+    def now(self) -> float:
+        return self.world.clock(self.id)
+
+    def is_paused(self) -> bool:
+        return self.world.time < self.paused_until
+
+    def when_awake(self, what: Any, *args: Any) -> None:
+        """Now, or when the pause ends."""
+        if not self.running:
+            return
+        if self.world.time < self.paused_until:
+            self.world.at(self.paused_until, self.when_awake, what, *args)
+        else:
+            what(*args)
+
+    def _choose_spare(
+        self, shard: ShardId, row: ShardRow, useless: Collection[NodeId]
+    ) -> Learner | None:
+        """Of the nodes that seem to be alive: one that has old data first."""
+        former = {known.node for known in row.last_full}
+        plan = self.world.plans.get(shard)
+        wanted = set(plan.members) if plan is not None else set()
+        candidates = [
+            node
+            for node in self.world.nodes
+            if row.member(node) is None
+            and node in self.world.alive
+            and node not in useless
+            and not row.has_given_up(node, self.world.registered[node])
+        ]
+        candidates.sort(key=lambda node: (node not in wanted, node not in former, node))
+        if not candidates:
+            return None
+        return Learner(candidates[0], self.world.registered[candidates[0]])
+
+    # -- events --------------------------------------------------------------------------------
+
+    def see_row(self, shard: ShardId, row: ShardRow) -> None:
+        if not self.fenced:
+            return
+        known = self.rows.get(shard)
+        if known is None or known.epoch < row.epoch:
+            self.rows[shard] = row
+        if shard not in self.replicas and (unsplit := self._unsplit(shard)) is not None:
+            self.held[shard] = row
+            self._refetch(unsplit)
+            return
+        nodes = [member.node for member in row.members] + [known.node for known in row.learners]
+        if shard in self.replicas or self.id in nodes:
+            replica = self.replica(shard)
+            self.perform(replica, replica.on_row(row, self.now()))
+        released = [each for each in self.held if self._unsplit(each) is None]
+        for half, held in [(each, self.held.pop(each)) for each in released]:
+            self.see_row(half, held)
+
+    def swap_outcome(self, shard: ShardId, swap: Swap, row: ShardRow) -> None:
+        self.see_row(shard, row)
+        replica = self.replicas[shard]
+        self.perform(replica, replica.on_swap_outcome(swap, row, self.now()))
+
+    def _timer(self) -> None:
+        if not self.running:
+            return
+        if self.is_paused():
+            self.world.at(self.paused_until, self._timer)
+            return
+        now = self.now()
+        for replica in list(self.replicas.values()):
+            check_rest(replica, now)
+            self.perform(replica, replica.on_timer(now))
+            self.perform(replica, replica.announcement())
+        self._beat()
+        self.world.after(TIMER_S, self._timer)
+
+    def _beat(self) -> None:
+        for node, beat in self.leases.beats(self.now()):
+            self.world.send(self.id, node, ("beat", beat))
+
+    def receive(self, sender: NodeId, message: tuple[Any, ...]) -> None:
+        kind = message[0]
+        if kind == "beat":
+            answer = self.leases.on_beat(sender, message[1], self.now())
+            self.world.send(self.id, sender, ("answer", answer))
+        elif kind == "answer":
+            if self.leases.on_answer(sender, message[1], self.now()):
+                beat = self.leases.beat(sender, self.now())
+                self.world.send(self.id, sender, ("beat", beat))
+            self.world.check_leases()
+        elif kind in ("ask", "reply"):
+            self.world.clients.receive(self, sender, message)
+        else:
+            replica = self._addressed(message[1])
+            if replica is not None:
+                self._receive_for(replica, sender, message)
+        if self.leases.beat_soon:
+            self._beat()
+
+    def _receive_for(self, replica: ShardReplica, sender: NodeId, message: tuple[Any, ...]) -> None:
+        kind = message[0]
+        if kind == "prepare":
+            _, _, epoch, session, sent, previous_epoch, commit = message
+            if self.disk.full:
+                return
+            self.perform(
+                replica,
+                replica.on_prepare(sender, epoch, session, sent, previous_epoch, commit),
+            )
+        elif kind == "ack":
+            _, _, epoch, upto, session, whole = message
+            self.perform(replica, replica.on_ack(sender, epoch, upto, session, whole))
+        elif kind == "commit":
+            _, _, epoch, commit, commit_epoch = message
+            self.perform(replica, replica.on_commit(sender, epoch, commit, commit_epoch))
+        elif kind == "nack":
+            self.perform(replica, replica.on_nack(sender, message[2]))
+        elif kind == "join":
+            self.perform(replica, replica.on_join(sender, message[2], message[3]))
+        elif kind == "session":
+            self.perform(replica, replica.on_session(sender, *message[2:]))
+        elif kind == "copy":
+            serve_copy(self, sender, replica, message)
+        elif kind == "copied":
+            take_copy(self, replica, message)
+        elif kind == "repair":
+            serve_repair(self, sender, message)
+        elif kind == "repaired":
+            take_repair(self, message)
+        else:
+            raise AssertionError(kind)
+
+    # -- actions -------------------------------------------------------------------------------
+
+    def perform(self, replica: ShardReplica, actions: list[Action]) -> None:
+        world, shard = self.world, replica.shard
+        for action in actions:
+            if isinstance(action, Append):
+                self._append(Record(shard, action.commit, action.entry))
+                self._unsynced.append((replica, action.entry))
+            elif isinstance(action, SendPrepare):
+                e = action.entry
+                sent = (e.epoch, e.seq, e.kind, e.request_id, e.metadata, b"")
+                for node, session in action.targets:
+                    world.send(self.id, node, ("prepare", shard, replica.epoch, session,
+                               sent, action.previous_epoch, action.commit))  # fmt: skip
+            elif isinstance(action, SendAck):
+                world.send(self.id, action.node, ("ack", shard, replica.epoch, action.upto,
+                           action.session, action.whole))  # fmt: skip
+            elif isinstance(action, Apply):
+                world.check_committed(self, replica, action.entries)
+                delay = 0.0 if world.random.random() < 0.7 else world.random.random() * 0.005
+                if self.applying.get(shard) or (delay and self.fenced):
+                    self.applying.setdefault(shard, []).append(action.entries)
+                    world.after(delay, self.when_awake, self._apply_next, replica)
+                else:
+                    self._apply(replica, action.entries)
+            else:
+                self._perform_rare(replica, action)
+
+    def _perform_rare(self, replica: ShardReplica, action: Action) -> None:
+        world, shard = self.world, replica.shard
+        match action:
+            case SendNack(node=node):
+                world.send(self.id, node, ("nack", shard, replica.epoch))
+            case SendCommit(nodes=nodes, commit=commit, commit_epoch=epoch):
+                for node in nodes:
+                    world.send(self.id, node, ("commit", shard, replica.epoch, commit, epoch))
+            case SendJoin(node=node, nonce=nonce):
+                world.send(self.id, node, ("join", shard, replica.epoch, nonce))
+            case SendSession(node=node):
+                world.send(self.id, node, ("session", shard, replica.epoch, action.nonce,
+                           action.session, action.start, action.start_epoch))  # fmt: skip
+            case StartLog(start=start, start_epoch=epoch, commit=commit, whole=whole, depth=depth):
+                world.tell(f"n{self.id} starts its log of {shard} behind {start}")
+                self.save(replica)
+                self._append(Record(shard, commit, None, (start, epoch, whole, depth)))
+            case SplitLog():
+                self._split(replica, action)
+            case FlushIndex():
+                self.save(replica)
+                self.disk.flush()
+            case Copy(start=start, sources=sources):
+                self.copies[shard] = [start, list(sources), {}, world.next_number()]
+                ask_for_copy(self, shard, self.copies[shard])
+            case Propose(swap=swap):
+                world.store.submit(self, shard, swap)
+            case Refetch():
+                self._refetch(shard)
+            case Abandon(entries=entries):
+                for entry in entries:
+                    for answer in self.waiting.pop(entry, ()):
+                        answer("retry")
+            case _:
+                raise AssertionError(action)
+
+    def _split(self, replica: ShardReplica, split: SplitLog) -> None:
+        """Rule R18: a record before any later one of either half; the state of both at once."""
+        world, shard, sibling = self.world, replica.shard, split.sibling
+        world.tell(f"n{self.id} splits its log of {shard} behind {split.seq}")
+        self.copies.pop(shard, None)
+        if not self.recovering:
+            self._append(Record(shard, split.seq, None, None, (split.depth, split.seq)))
+        if sibling not in self.replicas:
+            self._make(sibling, split.log).inherit(split)
+        self.save(replica)
+        self.save(self.replicas[sibling])
+        if self.recovering:
+            return
+        row = self.held.pop(sibling, None)
+        if row is None and split.swap is not None:
+            row = split.swap.proposed
+        if row is None:
+            self._refetch(sibling)
+        else:
+            self.see_row(sibling, row)
+
+    def _refetch(self, shard: ShardId) -> None:
+        if shard not in self._refetching and self.fenced:
+            self._refetching.add(shard)
+            self.world.after(0.003, self.world.store.read, self, lambda: self._refetched(shard))
+
+    def _refetched(self, shard: ShardId) -> None:
+        self._refetching.discard(shard)
+        if shard in self.world.store.rows:
+            self.see_row(shard, self.world.store.rows[shard])
+
+    # -- the disk ------------------------------------------------------------------------------
+
+    def _append(self, record: Record) -> None:
+        self.disk.journal.append(record)
+        if not self._syncing:
+            self._syncing = True
+            self._begin_sync()
+
+    def _begin_sync(self) -> None:
+        delay = (0.0002 + self.world.random.random() * 0.001) * self.disk.slow
+        last = self.disk.journal[-1] if self.disk.journal else None
+        unsynced, self._unsynced = self._unsynced, []
+        self.world.after(delay, self.when_awake, self._synced, last, unsynced)
+
+    def _synced(self, last: Record | None, told: list[tuple[ShardReplica, Entry]]) -> None:
+        disk = self.disk
+        if disk.failing:
+            self.world.sync_failed(self.id)
+            return
+        for position in range(len(disk.journal) - 1, disk.synced - 1, -1):
+            if disk.journal[position] is last:
+                disk.synced = position + 1
+                break
+        self._syncing = False
+        for replica, entry in told:
+            self.perform(replica, replica.on_durable(entry))
+        if not self._syncing and self._unsynced:
+            self._syncing = True
+            self._begin_sync()
+
+    def _apply_next(self, replica: ShardReplica) -> None:
+        queue = self.applying.get(replica.shard)
+        if queue:
+            self._apply(replica, queue.pop(0))
+
+    def _apply(self, replica: ShardReplica, entries: tuple[Entry, ...]) -> None:
+        index = self.disk.shard(replica.shard)
+        for entry in entries:
+            operation = entry.operation
+            if isinstance(operation, PutObject):
+                self.disk.put(index, operation.key, entry.seq, operation.row.etag)
+            elif isinstance(operation, DeleteObject):
+                self.disk.put(index, operation.key, entry.seq, None)
+        actions = replica.on_applied(entries[-1].seq, self.now())
+        self.save(replica)
+        if self.waiting:
+            for entry in entries:
+                for answer in self.waiting.pop(entry, ()):
+                    self.world.check_durable(self, replica, entry)
+                    answer("done")
+        self.perform(replica, actions)
+        if self.refusals:
+            self.world.clients.look_at_refusals(self)
+        if self.listings:
+            self.world.clients.look_at_listings(self)
+
+    def save(self, replica: ShardReplica) -> None:
+        index, log = self.disk.shard(replica.shard), replica.log
+        index.applied, index.applied_epoch = log.applied, log.applied_epoch
+        index.start, index.start_epoch = log.start, log.start_epoch
+        index.whole, index.copied_as_of = replica.whole, replica.copied_as_of
+        index.request_ids = log.requests.pairs()
+        index.depth, index.acted_epoch = replica.depth, replica.acted_epoch
+
+
+def check_rest(replica: ShardReplica, now: float) -> None:
+    """Who takes the short way at a tick would have nothing to do on the long one, either."""
+    row = replica.row
+    if row is None or replica.pending is not None or replica.member is None:
+        return
+    if replica.leading:
+        if replica.is_at_rest(row, now):
+            assert replica.look_after(row, now) == [], "a primary at rest has something to do"
+    elif replica.is_at_rest_behind(row.primary, now):
+        assert not replica.may_take_over(now), "a backup at rest could take over"

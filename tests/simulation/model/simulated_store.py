@@ -1,0 +1,182 @@
+"""The configuration store: rows that change by compare-and-swap under a fence, slowly or late.
+
+A transaction takes a while to arrive and its answer a while to come back; each may be lost, and the
+transaction may land long after its sender has given up. Rows are kept as bytes: who runs a newer
+version writes a field into them that nobody else knows, and nobody may lose it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from octad.client.cluster.kept_fields import with_unknown_fields
+from octad.sharding.ids import NodeId, ShardId
+from octad.sharding.map.shard_map import ShardRow, decode_row, encode_row
+from octad.storage_node.replication.replica_actions import Swap
+
+if TYPE_CHECKING:
+    from tests.simulation.model.simulated_node import Process
+    from tests.simulation.model.world import World
+
+GIVE_UP_S = 1.0
+NEWER_FIELD = "newer"
+
+
+class Store:
+    """See the module."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.rows: dict[ShardId, ShardRow] = {}
+        self.stored: dict[ShardId, bytes] = {}
+        self.fences: dict[NodeId, tuple[int, int]] = {}
+        self.history: dict[ShardId, list[ShardRow]] = {}
+        self.down = False
+        self.cut: set[NodeId] = set()
+        self.late = 0.0  # Probability that a transaction lands late.
+        self.late_s = (0.0, 6.0)  # How late.
+        self.lagging = 0.0  # Probability that a watch event comes late.
+        self.lossy = 0.0  # Probability that one is lost: the watcher lists all rows again later.
+        self.slow_s = 0.0  # How long everything takes at most, beyond the usual.
+
+    def reachable(self, process: Process) -> bool:
+        return not self.down and process.id not in self.cut
+
+    # -- what a node asks ----------------------------------------------------------------------
+
+    def submit(self, process: Process, shard: ShardId, swap: Swap) -> None:
+        """Compare and swap; the node learns of the outcome, or gives up waiting for it."""
+        random = self.world.random
+        waiting = [True]
+        fence = (process.leases.boot, process.fence)
+        delay = self._delay()
+        if random.random() < self.late:
+            delay = random.uniform(*self.late_s)
+            self.world.faults["transaction late"] += 1
+        if process.id in self.cut and random.random() < 0.7:
+            delay = -1.0  # It never leaves the node.
+        if delay > 0:
+            self.world.after(delay, self._land, process, shard, swap, fence, waiting)
+        self.world.after(GIVE_UP_S, self._give_up, process, shard, swap, waiting)
+
+    def _land(
+        self,
+        process: Process,
+        shard: ShardId,
+        swap: Swap,
+        fence: tuple[int, int],
+        waiting: list[bool],
+    ) -> None:
+        if self.down:
+            return
+        succeeded = self.rows[shard] == swap.expected and self.fences.get(process.id) == fence
+        if swap.sibling is not None and swap.sibling in self.rows:
+            succeeded = False
+        if succeeded:
+            self.change(shard, swap.proposed, process.newer)
+            if swap.sibling is not None:
+                self.world.splits += 1
+                self.change(swap.sibling, swap.proposed, process.newer)
+        if self.reachable(process):
+            row = self.rows[shard]
+            self.world.after(self._delay(), self._answer, process, shard, swap, row, waiting)
+
+    def _delay(self) -> float:
+        random = self.world.random.random
+        return 0.001 + random() * 0.004 + (random() * self.slow_s if self.slow_s else 0.0)
+
+    def _answer(
+        self, process: Process, shard: ShardId, swap: Swap, row: ShardRow, waiting: list[bool]
+    ) -> None:
+        if waiting[0] and process.running:
+            waiting[0] = False
+            process.when_awake(process.swap_outcome, shard, swap, row)
+
+    def _give_up(self, process: Process, shard: ShardId, swap: Swap, waiting: list[bool]) -> None:
+        """Unknown outcome: fence off whatever is under way, then read (rule R8)."""
+        if waiting[0] and process.running:
+            waiting[0] = False
+            process.fence += 1
+            self.rewrite_fence(process, lambda: self._resolve(process, shard, swap))
+
+    def _resolve(self, process: Process, shard: ShardId, swap: Swap) -> None:
+        self.read(process, lambda: process.swap_outcome(shard, swap, self.rows[shard]))
+
+    def rewrite_fence(self, process: Process, then: object) -> None:
+        """Until it succeeds; a newer value of the same boot may overtake an older one."""
+        if not process.running:
+            return
+        if not self.reachable(process) or process.is_paused():
+            self.world.after(0.2, self.rewrite_fence, process, then)
+            return
+        self.fences[process.id] = (process.leases.boot, process.fence)
+        self.world.after(0.002, process.when_awake, then)
+
+    def read(self, process: Process, then: object) -> None:
+        """Linearizable: `then` runs at the moment of the read, or later with what it read."""
+        if not process.running:
+            return
+        if not self.reachable(process):
+            self.world.after(0.2, self.read, process, then)
+            return
+        process.when_awake(then)
+
+    # -- what everybody sees -------------------------------------------------------------------
+
+    def create(self, shard: ShardId, row: ShardRow) -> None:
+        """As the coordinator does, before there is anybody to hear of it."""
+        self.rows[shard], self.stored[shard] = row, encode_row(row)
+
+    def change(
+        self, shard: ShardId, row: ShardRow, newer: bool = False, *, forced: bool = False
+    ) -> None:
+        """The row is written; watchers hear of it sooner or later, or of a later one."""
+        before = self.rows.get(shard)
+        if before is not None and not forced:
+            self.world.check_promoted(shard, before, row)
+        self.rows[shard] = row
+        self._write(shard, row, newer)
+        self.history.setdefault(shard, []).append(row)
+        self.world.tell(f"store: shard {shard} {show(row)}")
+        for process in self.world.processes():
+            delay = 0.001 + self.world.random.random() * 0.01
+            if self.world.random.random() < self.lagging:
+                delay = self.world.random.random() * 4.0
+                self.world.faults["watch event late"] += 1
+            if self.lossy and self.world.random.random() < self.lossy:
+                self.world.after(1.0 + delay, self.read, process, process.list_rows)
+                self.world.faults["watch event lost"] += 1
+            else:
+                self.world.after(delay, self._watch_event, process, shard, row)
+
+    def _write(self, shard: ShardId, row: ShardRow, newer: bool) -> None:
+        before = self.stored.get(shard)
+        after = encode_row(row) if before is None else with_unknown_fields(before, row)
+        if newer:
+            fields = msgspec.json.decode(after)
+            fields[NEWER_FIELD] = row.epoch
+            after = msgspec.json.encode(fields)
+        if before is not None and NEWER_FIELD.encode() in before:
+            assert NEWER_FIELD.encode() in after, "a field of a newer version is lost"
+        assert decode_row(after) == row
+        self.stored[shard] = after
+
+    def _watch_event(self, process: Process, shard: ShardId, row: ShardRow) -> None:
+        if not process.running:
+            return
+        if not self.reachable(process):
+            self.world.after(0.3, self._watch_event, process, shard, row)
+            return
+        process.when_awake(process.see_row, shard, row)
+
+
+def show(row: ShardRow) -> str:
+    """A row in a line of the story."""
+    members = ",".join(
+        f"n{member.node}" + (f"+{member.base}" if member.base else "") for member in row.members
+    )
+    learners = ",".join(f"n{learner.node}" for learner in row.learners)
+    former = ",".join(f"n{former.node}≤{former.upto}" for former in row.last_full)
+    return f"e{row.epoch} primary n{row.primary} [{members}] learners [{learners}] elr [{former}]"
