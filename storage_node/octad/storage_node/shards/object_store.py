@@ -104,8 +104,7 @@ class Degraded:
     replicas: int
 
 
-@dataclass(frozen=True, slots=True)
-class StoredObject:
+class StoredObject(msgspec.Struct, frozen=True):
     """An object as read: its row, and its bytes when they are in its own record (else None)."""
 
     row: ObjectRow

@@ -12,8 +12,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Final, Protocol
+
+import msgspec
 
 from octad.client.s3.errors import S3Error
 from octad.sharding.limits import BODY_STEP_S, KIB, XML_BODY_BYTES_MAX
@@ -45,8 +46,7 @@ class ByteSource(Protocol):
     async def read_into(self, space: memoryview, wait_s: float) -> int: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(msgspec.Struct, frozen=True):
     """A body that was verified: its bytes, or where they are stored."""
 
     etag: str

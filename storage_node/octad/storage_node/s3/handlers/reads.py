@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from octad.client.s3.checksums import COMPOSITE
 from octad.client.s3.errors import S3Error
@@ -27,8 +27,7 @@ from octad.storage_node.s3.protocol.requests.request_headers import response_ove
 from octad.storage_node.shards.object_store import Bucket
 
 
-@dataclass(frozen=True, slots=True)
-class _Selection:
+class _Selection(msgspec.Struct, frozen=True):
     """Bytes [start, end) of the object, and the header lines that say which they are."""
 
     start: int

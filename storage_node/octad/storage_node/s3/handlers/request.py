@@ -6,8 +6,9 @@ Nothing here knows which of the two reads it from the connection.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, Protocol
+
+import msgspec
 
 CONTINUE_EXPECTED: Final = "100-continue"
 
@@ -37,8 +38,7 @@ class Body(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """What a client sent, as it sent it."""
 
     method: str

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import cast
+
+import msgspec
 
 from octad.client.s3.aws_chunked import BodyDecoder, PlainDecoder, body_decoder
 from octad.client.s3.checksums import (
@@ -31,8 +32,7 @@ from octad.storage_node.s3.protocol.signatures.sigv4_verify import Authenticated
 ObjectBytes = bytes | memoryview
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedPayload:
+class PlannedPayload(msgspec.Struct, frozen=True):
     """What a request's headers say of its body."""
 
     decoder: BodyDecoder
@@ -55,8 +55,7 @@ class PlannedPayload:
         return None if self.claim is None else self.claim.algorithm
 
 
-@dataclass(frozen=True, slots=True)
-class VerifiedPayload:
+class VerifiedPayload(msgspec.Struct, frozen=True):
     """What the bytes of a body that kept all its promises are."""
 
     etag: str

@@ -7,6 +7,7 @@ their writer had in mind.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 from octad.client.s3.aws_chunked import stored_content_encoding
@@ -97,6 +98,7 @@ _CHANGING_FAMILIES: Final = (
     "x-amz-write-",
 )
 _ENCRYPTION: Final = "x-amz-server-side-encryption"
+_NAMES_CACHED_MAX: Final = 256  # Each with the names of one head at most.
 _NOTHING_SET: Final = frozenset({"", "false", "off"})
 _PROTOCOL_PREFIX: Final = "x-amz-"
 _CHECKSUM_PREFIX: Final = "x-amz-checksum-"
@@ -135,14 +137,8 @@ def check_headers(headers: Mapping[str, str], *, writes: bool, copies: bool) -> 
     A read is refused only where it expects an encryption that nothing here has.
     """
     unknown: list[str] = []
-    for name, value in headers.items():
-        if (
-            not name.startswith(_PROTOCOL_PREFIX)
-            or name in _HONOURED
-            or name.startswith((METADATA_PREFIX, _CHECKSUM_PREFIX))  # Refused where they are read.
-            or (copies and name in _HONOURED_IN_COPIES)
-        ):
-            continue
+    for name in _names_that_matter(tuple(headers), copies):
+        value = headers[name]
         if name == "x-amz-security-token":
             if value:
                 raise S3Error("InvalidToken")
@@ -157,6 +153,19 @@ def check_headers(headers: Mapping[str, str], *, writes: bool, copies: bool) -> 
             if name in headers:
                 raise _not_implemented(name.title())
     return unknown
+
+
+@lru_cache(_NAMES_CACHED_MAX)
+def _names_that_matter(names: tuple[str, ...], copies: bool) -> tuple[str, ...]:
+    """Those of which the value decides. A client sends the same names with each request."""
+    return tuple(
+        name
+        for name in names
+        if name.startswith(_PROTOCOL_PREFIX)
+        and name not in _HONOURED
+        and not name.startswith((METADATA_PREFIX, _CHECKSUM_PREFIX))  # Refused where they are read.
+        and not (copies and name in _HONOURED_IN_COPIES)
+    )
 
 
 def _asks(value: str) -> bool:
