@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 from tests.unit.coordinator.cluster_records import CLUSTER, incarnation, node, row, view
 
@@ -46,11 +48,13 @@ def now(
     replicas: int = 3,
     turn: TurnRecord | None = None,
     settings: dict[int, NodeSettings] | None = None,
+    more: Sequence[NodeReport] = (),
 ) -> Seen:
     live = [*OTHERS, node(2)] if shard.primary == OLD.node else OTHERS
     cluster = view(live=live, known=[2, 4], rows=[shard], depth=0, replicas=replicas)
     led = {"0/0": VerifiedCopies(shard.epoch, verified)}
-    copies = known_copies(cluster, {shard.primary: NodeReport(shard.primary, "boot", led, {})}, {})
+    reports = {shard.primary: NodeReport(shard.primary, "boot", led, {})}
+    copies = known_copies(cluster, reports | {each.node: each for each in more}, {})
     kept = {NodeId(n): entry("settings", said) for n, said in (settings or {}).items()}
     return Seen(cluster, copies, kept, None if turn is None else entry(KEYS.filled_anew, turn))
 
@@ -119,9 +123,7 @@ def test_what_was_recovered_without_the_disk_keeps_it() -> None:
 
 
 def test_it_is_one_nodes_turn_at_a_time_until_that_is_removed() -> None:
-    former = without_n2(1).last_full
-    shard = msgspec.structs.replace(row(1, 3, 4, depth=0), last_full=former)
-    turn = TurnRecord(NodeId(4), incarnation(4))
+    shard, turn = without_n2(1, 3), TurnRecord(NodeId(4), incarnation(4))
     found = obstacle(now(shard, 2, turn=turn), OLD, runs=False)
     assert found == Obstacle("n4 is filled anew first: one node at a time")
     removed = now(shard, 2, turn=turn, settings={4: NodeSettings(removed=True)})
@@ -132,12 +134,19 @@ def test_it_is_one_nodes_turn_at_a_time_until_that_is_removed() -> None:
     assert giving_turn_back(KEYS, mine, OLD) is not None
 
 
-def test_who_is_no_member_any_more_does_not_hold_up_the_next_damaged_disk() -> None:
+def test_a_place_that_is_being_filled_does_not_hold_up_the_next_damaged_disk() -> None:
     """Else each waits for the other: one for all copies, the other for its turn."""
     turn = TurnRecord(NodeId(4), incarnation(4))
-    assert obstacle(now(without_n2(1, 3), 2, turn=turn), OLD, runs=False) is None
-    another = TurnRecord(NodeId(3), "an earlier disk")
-    assert obstacle(now(without_n2(1, 3), 2, turn=another), OLD, runs=False) is None
+    begun = NodeReport(NodeId(3), "boot", {}, {}, in_place_of=NodeId(4))
+    seen = now(without_n2(1, 3), 2, turn=turn)
+    assert obstacle(seen, OLD, runs=False) is not None, "it may not have begun"
+    seen = now(without_n2(1, 3), 2, turn=turn, more=(begun,))
+    assert obstacle(seen, OLD, runs=False) is None
+    still_counted = msgspec.structs.replace(
+        row(1, 3, 4, depth=0), last_full=without_n2(1).last_full
+    )
+    seen = now(still_counted, 2, turn=turn, more=(begun,))
+    assert obstacle(seen, OLD, runs=False) is not None
 
 
 def test_it_is_over_when_all_copies_are_verified_and_no_row_names_the_old_node() -> None:

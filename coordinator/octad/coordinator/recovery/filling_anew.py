@@ -3,8 +3,8 @@
 What it has is set aside, not deleted, and a node without data comes in its place. That may begin
 when every shard that the disk has a part of has enough other copies that are verified; it has ended
 when every shard of the cluster has all of its copies verified and no row names the old disk. One
-node at a time, until the rows do without it: a second disk may be damaged before the first place is
-full, and would wait for ever for copies of its own. Nothing is read or written here.
+node at a time is set aside: the next may be while the place of the first is still being filled,
+which else waits for a copy on the next, and that for its turn. Nothing is read or written here.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def obstacle(now: Seen, disk: OldDisk, *, runs: bool) -> Obstacle | None:
         copies = f"{enough} other cop{'y' if enough == 1 else 'ies'}"
         return Obstacle(f"{named_shards(needed)} not known to have {copies} that are verified")
     turn = whose_turn(now)
-    if turn is not None and (turn.node, turn.incarnation) != disk and _is_member(now, turn):
+    if turn is not None and (turn.node, turn.incarnation) != disk and not _is_set_aside(now, turn):
         return Obstacle(f"{node_name(turn.node)} is filled anew first: one node at a time")
     return None
 
@@ -132,11 +132,13 @@ def _is_needed(now: Seen, shard: ShardId, disk: OldDisk, *, runs: bool) -> bool:
     return (now.copies.verified.get(shard) or 0) < _copies_min(now, shard)
 
 
-def _is_member(now: Seen, turn: TurnRecord) -> bool:
-    """Whether copies of that disk may have been counted: it could still be set aside, too."""
+def _is_set_aside(now: Seen, turn: TurnRecord) -> bool:
+    """Whether another node is in that one's place, and no row counts on its disk."""
     disk = turn.node, turn.incarnation
-    rows = now.cluster.rows.values()
-    return any((m.node, m.incarnation) == disk for row in rows for m in row.members)
+    members = (member for row in now.cluster.rows.values() for member in row.members)
+    return turn.node in now.copies.replaced and disk not in {
+        (member.node, member.incarnation) for member in members
+    }
 
 
 def _copies_min(now: Seen, shard: ShardId) -> int:
