@@ -139,7 +139,7 @@ class Coordinators:
     async def _write_at(
         self, url: str, method: str, path: str, body: bytes, timeout_s: float
     ) -> bytes:
-        heard: set[str] = set()
+        heard: list[str] = []
         for _ in range(SIGN_TRIES_MAX):
             status, answer = await self._send(url, method, path, body, timeout_s)
             if status == 200:

@@ -67,7 +67,7 @@ class PlanClient:
                 "give --join-token or OCTAD_JOIN_TOKEN as the first coordinator printed it",
                 2,
             )
-        signer, heard = RequestSigner(self._token.key_for(AUTH_PURPOSE)), set[str]()
+        signer, heard = RequestSigner(self._token.key_for(AUTH_PURPOSE)), list[str]()
         for _ in range(SIGN_TRIES_MAX):
             host, status, body = self._post(self._token, path, request, signer)
             if status == http.client.OK:

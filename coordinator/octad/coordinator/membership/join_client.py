@@ -100,7 +100,7 @@ async def join(coordinator_urls: str, token: JoinToken, request: JoinRequest) ->
 async def _join_at(
     session: aiohttp.ClientSession, url: str, token: JoinToken, request: JoinRequest
 ) -> JoinAnswer:
-    signer, heard = RequestSigner(token.key_for(AUTH_PURPOSE)), set[str]()
+    signer, heard = RequestSigner(token.key_for(AUTH_PURPOSE)), list[str]()
     for _ in range(SIGN_TRIES_MAX):
         answer = await _post(session, url, signer, request)
         if answer.status == http.HTTPStatus.OK:

@@ -193,7 +193,7 @@ class HttpStore:
 
     def _raise(self, error: ErrorAnswer) -> None:
         if error.error == "sign-again":
-            self._signer.learn(error.audience, error.now_ms, set())
+            self._signer.learn(error.audience, error.now_ms, [])
             raise _SignAgain(error.message)
         if error.error == "compacted":
             raise Compacted(error.message)
