@@ -11,8 +11,8 @@ import uvloop
 
 from octad.client.cluster.join_token import JoinToken
 from octad.sharding.ids import NodeId
-from octad.storage_node.rpc.messages import Message, message
-from octad.storage_node.rpc.peer import Answer
+from octad.storage_node.rpc.messages import Message, Request, message
+from octad.storage_node.rpc.peer import Answer, PeerHandlers
 from octad.storage_node.rpc.peer_tls import TlsContexts, TlsFiles
 from octad.storage_node.rpc.peers import Peers
 
@@ -37,7 +37,7 @@ class BenchBeat(Message, frozen=True, tag=121):
 
 
 @message
-class Load(Message, frozen=True, tag=122):
+class Load(Request[Message], frozen=True, tag=122):
     """Send bodies of 1 MiB for so long, and pause so long for each that comes in."""
 
     seconds: float
@@ -46,16 +46,16 @@ class Load(Message, frozen=True, tag=122):
 
 
 @message
-class Figures(Message, frozen=True, tag=123):
-    """Asks for NodeFigures."""
-
-
-@message
 class NodeFigures(Message, frozen=True, tag=124):
     """So far: frames received, seconds of CPU used."""
 
     received: int
     cpu_s: float
+
+
+@message
+class Figures(Request[NodeFigures], frozen=True, tag=123):
+    """Asks for NodeFigures."""
 
 
 class BenchNode:
@@ -72,11 +72,10 @@ class BenchNode:
             node,
             f"boot-{node}",
             TOKEN,
-            self._on_one_way,
-            self._on_request,
-            lambda *_: None,
-            lambda _: None,
             None if tls is None else TlsContexts(tls),
+        )
+        self.peers.handle(
+            PeerHandlers(self._on_one_way, self._on_request, lambda *_: None, lambda _: None)
         )
 
     async def beat(self) -> float:

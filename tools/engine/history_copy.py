@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, Seq, shard_id
+from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, Seq, ShardId, shard_id
 from octad.sharding.limits import KIB, MIB
 from octad.storage_node.history.history_copier import HistoryCopier
 from octad.storage_node.history.history_messages import ReadHistory, ReadRecords
@@ -36,7 +36,14 @@ from octad.storage_node.replication.pair_leases import PairLeases
 from octad.storage_node.replication.replica_state import Strength
 from octad.storage_node.replication.shard_log import ShardLog
 from octad.storage_node.replication.shard_replica import ShardReplica
-from octad.storage_node.rpc.messages import Message, decode_message, encode_message
+from octad.storage_node.rpc.messages import (
+    Message,
+    Reply,
+    Request,
+    decode_message,
+    encode_message,
+    reply_to,
+)
 
 SHARD = shard_id(PoolId(0), 0)
 BUCKET = BucketId(1)
@@ -106,8 +113,8 @@ async def copied(source: Side, target: Side, count: int, size: int) -> Figures:
     done = asyncio.Event()
 
     async def call(
-        _node: NodeId, message: Message, _body: bytes, _timeout_s: float
-    ) -> tuple[Message, bytes]:
+        _node: NodeId, message: Request[Reply], _body: bytes, _timeout_s: float
+    ) -> tuple[Reply, bytes]:
         asked = decode_message(encode_message(message))
         answer: Message
         body: list[memoryview] = []
@@ -119,20 +126,32 @@ async def copied(source: Side, target: Side, count: int, size: int) -> Figures:
         else:
             assert isinstance(asked, ReadRecords)
             answer, body = await answers.read_records(asked)
-        return decode_message(encode_message(answer)), b"".join(body)
+        return reply_to(message, decode_message(encode_message(answer))), b"".join(body)
 
-    copier = HistoryCopier(
-        target.journal, target.index, call,
-        lambda *_: done.set(), lambda *_: not done.is_set(), lambda _: PoolId(0), lambda _: None,
-    )  # fmt: skip
+    copier = HistoryCopier(target.journal, target.index, call, lambda _: PoolId(0), lambda _: None)
     target.index.digests.stand_at(SHARD, Seq(count))
     watch = asyncio.create_task(_longest_step(done))
     began, cpu = time.perf_counter(), time.process_time()
-    copier.begin(SHARD, 0, Seq(1), (SOURCE,))
+    copier.begin(UntilCopied(done), SHARD, 0, Seq(1), (SOURCE,))
     await done.wait()
     seconds, used = time.perf_counter() - began, time.process_time() - cpu
     await copier.close()
     return Figures(count, size, seconds, used, await watch)
+
+
+class UntilCopied:
+    """Wants it once."""
+
+    def __init__(self, done: asyncio.Event) -> None:
+        self._done = done
+
+    def wants_copy(self, _shard: ShardId, _start: Seq) -> bool:
+        return not self._done.is_set()
+
+    def on_copied(
+        self, _shard: ShardId, _start: Seq, _as_of: Seq, _request_ids: list[tuple[bytes, Seq]]
+    ) -> None:
+        self._done.set()
 
 
 async def _longest_step(done: asyncio.Event) -> float:

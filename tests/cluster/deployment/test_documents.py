@@ -24,7 +24,7 @@ from tests.harness.cluster_process import free_ports
 from tests.harness.process_tree import ProcessTree
 from tests.harness.s3_clients import environment_of_others
 
-from octad.storage_node.node.node_options import ADMIN_PORT_ABOVE_S3, RPC_PORT_ABOVE_S3
+from octad.storage_node.cli.node_options import ADMIN_PORT_ABOVE_S3, RPC_PORT_ABOVE_S3
 
 pytestmark = pytest.mark.cluster
 

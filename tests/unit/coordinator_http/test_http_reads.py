@@ -176,7 +176,7 @@ async def test_health_says_whether_a_node_may_go_down(tmp_path: Path) -> None:
         maintenance = "?maintenance=true&node="
         # The node is known once it has joined: registering alone does not make an identity.
         await store.transact([], [Put(KEYS.identities + "1", b'{"id":1,"incarnation":"x"}')])
-        await until(lambda: 1 in coordinator._mirror.view().identities, "it is known")
+        await until(lambda: 1 in coordinator._cluster.view().identities, "it is known")
         assert await ask("") == (200, True)
         assert await ask(f"{maintenance}n1") == (200, True)
         assert await ask(f"{maintenance}n9") == (412, False)

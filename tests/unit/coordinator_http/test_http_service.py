@@ -217,7 +217,7 @@ async def test_health_and_readiness_are_told_apart(tmp_path: Path) -> None:
         assert (await get(url + "/healthz"))[:2] == (200, b"ok\n")
         assert (await get(url + "/readyz"))[:2] == (200, b"ready\n")
         await store.close()
-        coordinator._mirror._nodes.last_confirmed -= 1000
+        coordinator._mirror.last_confirmed -= 1000
         status, body, _ = await get(url + "/readyz")
         assert (status, json.loads(body)["code"]) == (503, "not-ready")
         assert (await get(url + "/healthz"))[0] == 200

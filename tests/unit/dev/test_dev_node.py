@@ -14,11 +14,11 @@ import pytest
 from octad.coordinator.status.cluster_status import NodeFailure
 from octad.coordinator.store.interface import StoreUnavailable
 from octad.sharding.ids import NodeId
+from octad.storage_node.cli.supervision import ON_DISK_VARIABLE
 from octad.storage_node.dev import dev_node
 from octad.storage_node.dev.dev_directory import DevCluster, DevDirectory
 from octad.storage_node.dev.dev_node import NodeProcess, Surroundings
 from octad.storage_node.journal.data_directory import SUPERBLOCK_NAME
-from octad.storage_node.node.supervision import ON_DISK_VARIABLE
 
 IS_NODE_2 = b"node 2\nready\n"
 IS_NODE_4 = b"node 4\nready\n"

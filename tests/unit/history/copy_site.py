@@ -73,7 +73,14 @@ from octad.storage_node.replication.replica_actions import Apply
 from octad.storage_node.replication.replica_state import Strength
 from octad.storage_node.replication.shard_log import Entry, ShardLog
 from octad.storage_node.replication.shard_replica import ShardReplica
-from octad.storage_node.rpc.messages import Message, decode_message, encode_message
+from octad.storage_node.rpc.messages import (
+    Message,
+    Reply,
+    Request,
+    decode_message,
+    encode_message,
+    reply_to,
+)
 from octad.storage_node.rpc.rpc_errors import PeerUnavailable, RemoteError, RpcRefusal
 from octad.storage_node.upkeep.compactor import Compactor, check_segments
 from octad.storage_node.upkeep.shard_counter import ShardCounter
@@ -178,13 +185,7 @@ class Node:
         self.replicas: dict[ShardId, ShardReplica] = {}
         check_segments(self.journal, index)
         self._recover()
-        self.counter = ShardCounter(
-            self.journal,
-            index,
-            self.replicas,
-            pool_of_bucket,
-            lambda each: index.write([state_entry(each, index.digests)]),
-        )
+        self.counter = ShardCounter(self.journal, index, self.replicas, pool_of_bucket)
         self.source = HistorySource(self.journal, index, self.replicas.get, pool_of_bucket)
         self.compactor = Compactor(self.journal, index, self._is_dirty, self.failures.append)
         self.compactor.finish_earlier_work()
@@ -406,22 +407,21 @@ class Story:
             receiver.journal,
             receiver.index,
             self._call,
-            self._on_copied,
-            self._is_wanted,
             pool_of_bucket,
             receiver.counter.ask,
         )
+        self.copier.start([])
         nodes = (self.source, receiver)
         self.counting = [asyncio.create_task(node.counter.run()) for node in nodes]
         replica = receiver.replica(SHARD)
         if replica.whole is not None and replica.copied_as_of is None:
-            self.copier.begin(SHARD, DEPTH, replica.log.start, (SOURCE,))
+            self.copier.begin(self, SHARD, DEPTH, replica.log.start, (SOURCE,))
 
-    def _is_wanted(self, shard: ShardId, start: Seq) -> bool:
+    def wants_copy(self, shard: ShardId, start: Seq) -> bool:
         replica = self.receiver.replicas[shard]
         return replica.whole is not None and replica.log.start == start
 
-    def _on_copied(
+    def on_copied(
         self, shard: ShardId, start: Seq, as_of: Seq, ids: list[tuple[bytes, Seq]]
     ) -> None:
         replica = self.receiver.replica(shard)
@@ -429,8 +429,8 @@ class Story:
         self.receiver.index.write([state_entry(replica, self.receiver.index.digests)])
 
     async def _call(
-        self, node: NodeId, message: Message, _body: bytes, _timeout_s: float
-    ) -> tuple[Message, bytes]:
+        self, node: NodeId, message: Request[Reply], _body: bytes, _timeout_s: float
+    ) -> tuple[Reply, bytes]:
         rng = self.rng
         self.calls += 1
         if self.calls_left is not None:
@@ -456,7 +456,7 @@ class Story:
             raise RemoteError(node, error.code, error.text) from error
         self.happen()
         await asyncio.sleep(0)
-        return decode_message(encode_message(answer)), b"".join(body)
+        return reply_to(message, decode_message(encode_message(answer))), b"".join(body)
 
     def happen(self) -> None:
         """Whatever may happen at the two nodes while a copy goes on."""

@@ -34,7 +34,7 @@ from octad.storage_node.replication.replica_actions import Append, SplitLog, Sta
 from octad.storage_node.replication.replica_state import Strength
 from octad.storage_node.replication.shard_log import NO_REQUEST, Entry, ShardLog
 from octad.storage_node.replication.shard_replica import ShardReplica
-from octad.storage_node.rpc.messages import Message
+from octad.storage_node.rpc.messages import Message, Reply, Request, reply_to
 
 SOURCE = NodeId(2)
 POOL = PoolId(0)
@@ -104,43 +104,58 @@ async def test_a_copy_alone_does_not_wait_for_others(
 
 
 async def test_a_copy_that_waits_for_the_disk_lets_the_next_one_begin(tmp_path: Path) -> None:
-    copied: list[ShardId] = []
+    target = Target()
     async with engine(tmp_path) as (journal, index):
         index.free.clear()
-        asked: set[ShardId] = set()
+        copying: set[ShardId] = set()
         all_asked = asyncio.Event()
 
         async def call(
-            _node: NodeId, message: Message, _body: bytes, _timeout_s: float
-        ) -> tuple[Message, bytes]:
-            if isinstance(message, ReadDigests):
-                ((shard, seq),) = message.shards
-                return DigestsRead([DigestRead(shard, seq, index.digests.now(shard), 0)]), b""
-            assert isinstance(message, ReadHistory)
-            asked.add(message.shard)
-            if len(asked) == len(SHARDS):
+            _node: NodeId, message: Request[Reply], _body: bytes, _timeout_s: float
+        ) -> tuple[Reply, bytes]:
+            asked: Message = message
+            if isinstance(asked, ReadDigests):
+                ((shard, seq),) = asked.shards
+                digest = DigestRead(shard, seq, index.digests.now(shard), 0)
+                return reply_to(message, DigestsRead([digest])), b""
+            assert isinstance(asked, ReadHistory)
+            copying.add(asked.shard)
+            if len(copying) == len(SHARDS):
                 all_asked.set()
-            return HistoryRead(Seq(1), Seq(1), message.end, [], []), b""
+            return reply_to(message, HistoryRead(Seq(1), Seq(1), asked.end, [], [])), b""
 
         copier = HistoryCopier(
             journal,
             index,
             call,
-            lambda shard, *_: copied.append(shard),
-            lambda *_: True,
             pool_of_bucket,
             lambda _: None,
         )
         for shard in SHARDS:
             index.digests.stand_at(shard, Seq(1))
-            copier.begin(shard, DEPTH, Seq(1), (SOURCE,))
+            copier.begin(target, shard, DEPTH, Seq(1), (SOURCE,))
         await asyncio.wait_for(all_asked.wait(), 10)
-        assert not copied, "nothing is durable yet"
+        assert not target.copied, "nothing is durable yet"
         index.free.set()
         async with asyncio.timeout(10):
-            while len(copied) < len(SHARDS):
+            while len(target.copied) < len(SHARDS):
                 await asyncio.sleep(0.01)
         await copier.close()
+
+
+class Target:
+    """Wants all of it."""
+
+    def __init__(self) -> None:
+        self.copied: list[ShardId] = []
+
+    def wants_copy(self, _shard: ShardId, _start: Seq) -> bool:
+        return True
+
+    def on_copied(
+        self, shard: ShardId, _start: Seq, _as_of: Seq, _request_ids: list[tuple[bytes, Seq]]
+    ) -> None:
+        self.copied.append(shard)
 
 
 def entry(seq: int, operation: Operation) -> Append:

@@ -27,7 +27,7 @@ from octad.storage_node.index.index_format import (
 from octad.storage_node.index.shard_digest import FORMAT, ShardDigests
 from octad.storage_node.journal.shard_state import ShardDigest
 from octad.storage_node.replication.digest_messages import DigestRead, DigestsRead, ReadDigests
-from octad.storage_node.rpc.messages import Message
+from octad.storage_node.rpc.messages import Message, Reply, Request, reply_to
 from octad.storage_node.rpc.rpc_errors import BAD_MESSAGE, RemoteError
 from octad.storage_node.upkeep import shard_counter
 
@@ -142,14 +142,15 @@ class Answers:
         self.asked: list[ReadDigests] = []
 
     async def __call__(
-        self, node: NodeId, message: Message, _body: bytes, _timeout_s: float
-    ) -> tuple[Message, bytes]:
-        assert isinstance(message, ReadDigests)
-        self.asked.append(message)
+        self, node: NodeId, message: Request[Reply], _body: bytes, _timeout_s: float
+    ) -> tuple[Reply, bytes]:
+        asked: Message = message
+        assert isinstance(asked, ReadDigests)
+        self.asked.append(asked)
         said = self.said.pop(0) if len(self.said) > 1 else self.said[0]
         if isinstance(said, Exception):
             raise said
-        return DigestsRead([said]), b""
+        return reply_to(message, DigestsRead([said])), b""
 
 
 MINE = ShardDigest(FORMAT, 0, 0)

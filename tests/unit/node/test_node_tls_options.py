@@ -10,9 +10,8 @@ from tests.unit.rpc.peer_certificates import Authority
 
 from octad.client.cluster.join_token import JoinToken, encode_join_token
 from octad.client.runtime.command import CommandError
-from octad.storage_node.cli import node_command
-from octad.storage_node.node import node_process
-from octad.storage_node.node.node import NodeConfig
+from octad.storage_node.cli import node_command, node_process
+from octad.storage_node.node.this_node import NodeConfig
 
 TOKEN = encode_join_token(JoinToken("00c0ffee", bytes(32)))
 

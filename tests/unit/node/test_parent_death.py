@@ -9,11 +9,11 @@ import sys
 
 import pytest
 
-from octad.storage_node.node.parent_death import kill_with_parent
+from octad.storage_node.cli.parent_death import kill_with_parent
 
 BUSY = """
 import os
-from octad.storage_node.node.parent_death import kill_with_parent
+from octad.storage_node.cli.parent_death import kill_with_parent
 kill_with_parent(os.getppid())
 print(flush=True)
 while True:

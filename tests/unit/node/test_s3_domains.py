@@ -6,7 +6,7 @@ import pytest
 from tests.unit.node.test_node_tls_options import config_of
 
 from octad.client.runtime.command import CommandError
-from octad.storage_node.node.node_options import s3_domains
+from octad.storage_node.cli.node_options import s3_domains
 
 
 def test_a_domain_is_a_name_in_whatever_case_also_as_it_stands_in_dns() -> None:

@@ -31,7 +31,7 @@ from octad.storage_node.index.operations import (
 from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
 from octad.storage_node.journal.disk import Disk
 from octad.storage_node.journal.record_format import Location, Position, SegmentId
-from octad.storage_node.node.usage_reporter import UsageReporter
+from octad.storage_node.node.reports.usage_reporter import UsageReporter
 
 NODE, OTHER = NodeId(1), NodeId(2)
 KEYS = StoreKeys("cafe0123")

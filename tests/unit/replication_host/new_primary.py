@@ -16,12 +16,15 @@ from tests.unit.replication_host.test_restart_of_a_host import (
     EPOCH,
     NODE,
     OTHER,
+    Elsewhere,
     NoCluster,
     disk,
+    host_on,
     not_yet,
     start,
 )
 
+from octad.client.runtime.steady_clock import now
 from octad.coordinator.schema.records import StoreKeys
 from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.mirror import Mirror
@@ -41,18 +44,16 @@ from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.memory.body_budget import BodyBudget
 from octad.storage_node.objects.cluster_objects import ClusterObjects
-from octad.storage_node.replication.host.node_beats import now
-from octad.storage_node.replication.host.shard_host import ShardHost
 from octad.storage_node.replication.lease_messages import Beat, BeatAnswer
 from octad.storage_node.replication.pair_leases import PairLeases
 from octad.storage_node.replication.replica_actions import Swap
 from octad.storage_node.replication.replication_messages import Ack, Acks
 from octad.storage_node.replication.shard_replica import ShardReplica
-from octad.storage_node.rpc.messages import Message
+from octad.storage_node.rpc.messages import Message, Reply, Request, reply_to
 from octad.storage_node.rpc.peer_connection import Buffer
 from octad.storage_node.rpc.peers import Peers
 from octad.storage_node.shards.bucket_directory import BucketDirectory
-from octad.storage_node.shards.object_messages import CloseBucket, Done
+from octad.storage_node.shards.object_messages import Done
 from octad.storage_node.shards.object_store import Bucket
 from octad.storage_node.shards.routing import ShardClient, ShardServer
 from octad.storage_node.shards.shard_service import ShardService
@@ -87,16 +88,11 @@ class NewPrimary:
     """See the module."""
 
     def __init__(self, journal: Journal, index: CountedIndex, buckets: BucketDirectory) -> None:
-        index.follow(journal)
         self.cluster = cluster = TwoNodes()
         cluster.answer = lambda answer: self.host.on_message(OTHER, answer, memoryview(b""))
         self.swaps: list[Swap] = []
-        self.host = ShardHost(
-            *(NODE, "one", journal, index, cluster, 7, cluster),
-            *(lambda *_: None, lambda _: None, not_yet),
-            lambda _, swap: self.swaps.append(swap),
-            *(not_yet, not_yet),
-        )
+        wanted = Elsewhere(submit=lambda _, swap: self.swaps.append(swap), begin=lambda *_: None)
+        self.host = host_on(journal, index, cluster, elsewhere=wanted)
         self.host.recover()
         members = (Member(NODE, "one"), Member(OTHER, "two"))
         self.rows = {SHARD: ShardRow(EPOCH, 0, NODE, members)}
@@ -131,10 +127,10 @@ class NewPrimary:
         ack = Ack(SHARD, self.replica.epoch, upto or self.replica.log.end, 0, True)
         self.host.on_message(OTHER, Acks([ack]), memoryview(b""))
 
-    async def ask(self, message: Message) -> Message:
+    async def ask(self, message: Request[Reply]) -> Reply:
         """As one frame of another node."""
         answer, _ = await self.server.on_request(OTHER, message, memoryview(b""))
-        return answer
+        return reply_to(message, answer)
 
 
 class Client(ShardClient):
@@ -150,15 +146,14 @@ class Client(ShardClient):
     async def call(
         self,
         node: NodeId,
-        message: Message,
+        message: Request[Reply],
         body: Buffer,
         timeout_s: float,
         about: int | None = None,
-    ) -> tuple[Message, Buffer]:
+    ) -> tuple[Reply, Buffer]:
         if node == OTHER:
-            assert isinstance(message, CloseBucket)
             self.closed_at_other = True
-            return Done(), b""
+            return reply_to(message, Done()), b""  # To a CloseBucket.
         if type(message) is self.before:
             self.comes_in()
         return await super().call(node, message, body, timeout_s, about)

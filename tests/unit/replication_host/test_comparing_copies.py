@@ -15,7 +15,7 @@ from octad.storage_node.journal.shard_state import ShardDigest
 from octad.storage_node.replication.copy_comparison import CopyComparison, Led
 from octad.storage_node.replication.digest_messages import DigestRead, DigestsRead, ReadDigests
 from octad.storage_node.replication.host.shard_host import ShardHost
-from octad.storage_node.rpc.messages import Message
+from octad.storage_node.rpc.messages import Message, Reply, Request, reply_to
 from octad.storage_node.rpc.rpc_errors import BAD_MESSAGE, PeerUnavailable, RemoteError
 from octad.storage_node.upkeep import copy_comparer
 from octad.storage_node.upkeep.copy_comparer import CopyComparer
@@ -81,18 +81,18 @@ class Site:
         self.counted += shards
 
     async def call(
-        self, node: NodeId, message: Message, _body: bytes, _timeout_s: float
-    ) -> tuple[Message, bytes]:
-        assert isinstance(message, ReadDigests)
-        self.asked.append(message)
+        self, node: NodeId, message: Request[Reply], _body: bytes, _timeout_s: float
+    ) -> tuple[Reply, bytes]:
+        asked: Message = message
+        assert isinstance(asked, ReadDigests)
+        self.asked.append(asked)
         if self.failure is not None:
             raise self.failure
-        return DigestsRead(
-            [
-                DigestRead(shard, Seq(seq - self.behind), self.said[shard], 0)
-                for shard, seq in message.shards
-            ]
-        ), b""
+        said = [
+            DigestRead(shard, Seq(seq - self.behind), self.said[shard], 0)
+            for shard, seq in asked.shards
+        ]
+        return reply_to(message, DigestsRead(said)), b""
 
     async def verified(self) -> dict[str, VerifiedCopies]:
         await self.comparer.compare()

@@ -72,7 +72,7 @@ def counter_of(
 ) -> ShardCounter:
     for replica in host.replicas.values():  # As the first row of each says.
         replica.depth = replica.depth or 3
-    return ShardCounter(journal, index, host.replicas, pool_of_bucket, host.keep_state, period_s)
+    return ShardCounter(journal, index, host.replicas, pool_of_bucket, period_s)
 
 
 async def until_known(index: CountedIndex, counter: ShardCounter, *shards: ShardId) -> None:

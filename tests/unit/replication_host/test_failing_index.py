@@ -14,11 +14,10 @@ from tests.unit.replication_host.test_restart_of_a_host import (
     NODE,
     OTHER,
     SECOND,
-    NoCluster,
+    Elsewhere,
     deletion,
     disk,
     host_on,
-    not_yet,
 )
 
 from octad.sharding.ids import BucketId, Epoch, Seq, ShardId
@@ -29,7 +28,6 @@ from octad.storage_node.index.index_format import decode_shard_state, shard_stat
 from octad.storage_node.index.operations import DeleteObject
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.record_format import RecordKind
-from octad.storage_node.replication.host.shard_host import ShardHost
 from octad.storage_node.replication.replica_actions import Swap
 
 TIMEOUT_S = 5.0
@@ -52,15 +50,12 @@ class Site:
     def __init__(self, journal: Journal, index: CountedIndex) -> None:
         self.swaps: list[tuple[ShardId, Swap]] = []
         self.failures: list[Exception] = []
-        cluster = NoCluster()
-        index.follow(journal)
-        self.host = ShardHost(
-            *(NODE, "one", journal, index, cluster, 7, cluster),
-            *(lambda *_: None, lambda _: None, not_yet),
-            lambda *swap: self.swaps.append(swap),
-            lambda _: None,
-            self.failures.append,
+        wanted = Elsewhere(
+            submit=lambda *swap: self.swaps.append(swap),
+            refetch=lambda _: None,
+            begin=lambda *_: None,
         )
+        self.host = host_on(journal, index, None, self.failures.append, wanted)
         self.host.recover()
 
     async def lead(self, shard: ShardId) -> None:

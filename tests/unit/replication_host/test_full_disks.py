@@ -16,10 +16,11 @@ from tests.unit.replication_host.test_restart_of_a_host import (
     FIRST,
     NODE,
     OTHER,
+    Elsewhere,
     NoCluster,
     deletion,
     disk,
-    not_yet,
+    host_on,
     prepare_of,
 )
 
@@ -59,9 +60,7 @@ async def member(
     """Of a shard that it does not serve yet, since the other has not been heard."""
     async with disk(directory) as (journal, index):
         cluster = NoCluster()
-        callbacks = (not_yet, lambda _: None, not_yet, lambda *_: None, not_yet, not_yet)
-        index.follow(journal)
-        host = ShardHost(NODE, "one", journal, index, cluster, 7, cluster, *callbacks)
+        host = host_on(journal, index, cluster, elsewhere=Elsewhere(submit=lambda *_: None))
         host.recover()
         members = (Member(NODE, "one"), Member(OTHER, "two"))
         host.on_row(FIRST, ShardRow(Epoch(3), 4, primary, members))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from octad.client.runtime.steady_clock import now
 from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, Seq, ShardId, shard_id, shard_name
 from octad.sharding.map.shard_map import GivenUp, Learner, Member, Recovery, ShardRow
 from octad.storage_node.index.counted_index import CountedIndex
@@ -33,10 +35,12 @@ from octad.storage_node.journal.journal_errors import IndexBehind, JournalFull
 from octad.storage_node.journal.record_format import Identity, Position, RecordKind, SegmentId
 from octad.storage_node.journal.retired_segments import RetiredSegments, write_retired
 from octad.storage_node.journal.shard_state import ShardState
+from octad.storage_node.replication.host.replica_table import ReplicaTable
 from octad.storage_node.replication.host.shard_host import ShardHost
 from octad.storage_node.replication.lease_messages import Beat
+from octad.storage_node.replication.pair_leases import PairLeases
 from octad.storage_node.replication.reconfiguration import Plan
-from octad.storage_node.replication.replica_actions import Action
+from octad.storage_node.replication.replica_actions import Action, Swap
 from octad.storage_node.replication.replica_state import Strength
 from octad.storage_node.replication.replication_messages import (
     Acks,
@@ -81,6 +85,17 @@ def not_yet(*_: object) -> None:
     raise AssertionError("a node that recovers neither copies nor changes rows")
 
 
+@dataclass
+class Elsewhere:
+    """What a host wants of the store and of those who copy: what is not named, it must not want."""
+
+    submit: Callable[[ShardId, Swap], None] = not_yet
+    refetch: Callable[[ShardId], None] = not_yet
+    begin: Callable[..., None] = not_yet
+    cancel: Callable[[ShardId], None] = lambda _: None
+    forget_marks: Callable[[ShardId, Seq], None] = not_yet
+
+
 @asynccontextmanager
 async def disk(directory: Path) -> AsyncIterator[tuple[Journal, CountedIndex]]:
     journal = Journal.open(directory / "journal", IDENTITY)
@@ -97,11 +112,15 @@ def host_on(
     index: CountedIndex,
     cluster: NoCluster | None = None,
     on_failed: Callable[[Exception], None] = not_yet,
+    elsewhere: Elsewhere | None = None,
 ) -> ShardHost:
     index.follow(journal)
     known = cluster or NoCluster()
-    callbacks = (not_yet, not_yet, not_yet, not_yet, not_yet)
-    return ShardHost(NODE, "one", journal, index, known, 7, known, *callbacks, on_failed)
+    wanted = elsewhere or Elsewhere()
+    leases = PairLeases(NODE, 7, now())
+    leases.dead = known.dead
+    table = ReplicaTable(NODE, "one", leases, known, wanted.refetch)
+    return ShardHost(table, journal, index, known, wanted, wanted, on_failed)
 
 
 def start(journal: Journal) -> None:
@@ -244,9 +263,7 @@ async def test_a_bug_in_one_replica_costs_neither_the_beats_nor_the_other_shards
 
     async with disk(tmp_path) as (journal, index):
         cluster = NoCluster()
-        callbacks = (not_yet, lambda _: None, not_yet, not_yet, not_yet, not_yet)
-        index.follow(journal)
-        host = ShardHost(NODE, "one", journal, index, cluster, 7, cluster, *callbacks)
+        host = host_on(journal, index, cluster)
         host.recover()
         members = (Member(OTHER, "two"), Member(NODE, "one"))
         for shard in (FIRST, SECOND):
@@ -271,9 +288,7 @@ async def test_what_a_bug_left_half_done_is_never_acknowledged(
 
     async with disk(tmp_path) as (journal, index):
         cluster = NoCluster()
-        callbacks = (not_yet, lambda _: None, not_yet, not_yet, not_yet, not_yet)
-        index.follow(journal)
-        host = ShardHost(NODE, "one", journal, index, cluster, 7, cluster, *callbacks)
+        host = host_on(journal, index, cluster)
         host.recover()
         members = (Member(OTHER, "two"), Member(NODE, "one"))
         for shard in (FIRST, SECOND):
@@ -305,10 +320,7 @@ async def test_a_half_is_taken_up_once_the_whole_turns_out_to_have_been_split_be
 ) -> None:
     async with disk(tmp_path) as (journal, index):
         asked: list[ShardId] = []
-        cluster = NoCluster()
-        callbacks = (not_yet, lambda _: None, not_yet, not_yet, asked.append, not_yet)
-        index.follow(journal)
-        host = ShardHost(NODE, "one", journal, index, cluster, 7, cluster, *callbacks)
+        host = host_on(journal, index, elsewhere=Elsewhere(refetch=asked.append))
         host.recover()
         host.on_message(OTHER, Prepares([prepare_of(FIRST, 1, 0)]), memoryview(b""))
         row = ShardRow(Epoch(3), 4, OTHER, (Member(OTHER, "two"), Member(NODE, "one")))
@@ -321,10 +333,8 @@ async def test_a_half_is_taken_up_once_the_whole_turns_out_to_have_been_split_be
 
 async def test_who_is_put_in_charge_by_force_is_whole_after_a_crash_too(tmp_path: Path) -> None:
     async with disk(tmp_path) as (journal, index):
-        cluster = NoCluster()
-        callbacks = (lambda *_: None, lambda _: None, not_yet, lambda *_: None, not_yet, not_yet)
-        index.follow(journal)
-        host = ShardHost(NODE, "one", journal, index, cluster, 7, cluster, *callbacks)
+        wanted = Elsewhere(submit=lambda *_: None, begin=lambda *_: None)
+        host = host_on(journal, index, elsewhere=wanted)
         host.recover()
         recruit = Member(NODE, "one", Seq(9), Epoch(2))
         host.on_row(FIRST, ShardRow(Epoch(3), 4, OTHER, (Member(OTHER, "two"), recruit)))

@@ -18,8 +18,8 @@ from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, ShardId
 from octad.sharding.map.shard_map import Member, ShardRow, decode_row
 from octad.storage_node.replication.host.cluster_facts import ClusterFacts
 from octad.storage_node.replication.host.row_changes import RowChanges
-from octad.storage_node.replication.host.shard_host import ShardHost
 from octad.storage_node.replication.replica_actions import Swap
+from octad.storage_node.replication.shard_ports import ShardEvents
 from octad.storage_node.shards.bucket_directory import DELETING, BucketDirectory
 from octad.storage_node.shards.object_store import Bucket
 
@@ -50,7 +50,7 @@ class ListeningHost:
 
 
 def facts() -> ClusterFacts:
-    return ClusterFacts(KEYS, lambda _: None, lambda _: None, lambda: None)
+    return ClusterFacts(KEYS, lambda _: None)
 
 
 def swap_of(row: ShardRow) -> Swap:
@@ -78,9 +78,9 @@ async def test_a_primary_swaps_once_fences_itself_and_keeps_what_it_does_not_kno
     mirror = Mirror(store, KEYS.prefix)
     await mirror.start()
     host = ListeningHost()
-    changes = host.changes = RowChanges(NODE, "boot", store, KEYS, mirror, facts(), lambda _: None)
+    changes = host.changes = RowChanges(NODE, "boot", store, KEYS, mirror, facts())
     mirror.subscribe(lambda k, e: changes.on_change(k, e) if k.startswith(KEYS.shards) else None)
-    await changes.start(cast(ShardHost, host))
+    await changes.start(cast(ShardEvents, host), lambda _: None)
     while len(host.led) < len(shards):
         await asyncio.sleep(0.01)
     await mirror.refresh()
@@ -103,13 +103,13 @@ async def test_a_swap_of_an_earlier_boot_cannot_land(store: EmbeddedStore) -> No
     mirror = Mirror(store, KEYS.prefix)
     await mirror.start()
     host = ListeningHost()
-    old = RowChanges(NODE, "old boot", store, KEYS, mirror, facts(), lambda _: None)
+    old = RowChanges(NODE, "old boot", store, KEYS, mirror, facts())
     mirror.subscribe(lambda k, e: old.on_change(k, e) if k.startswith(KEYS.shards) else None)
     host.led[shard] = ROW  # It wants nothing by itself.
-    await old.start(cast(ShardHost, host))
-    new = RowChanges(NODE, "new boot", store, KEYS, mirror, facts(), lambda _: None)
+    await old.start(cast(ShardEvents, host), lambda _: None)
+    new = RowChanges(NODE, "new boot", store, KEYS, mirror, facts())
     host.changes = new
-    await new.start(cast(ShardHost, host))
+    await new.start(cast(ShardEvents, host), lambda _: None)
     old.submit(shard, swap_of(ROW))
     while not host.outcomes:
         await asyncio.sleep(0.01)
@@ -129,9 +129,9 @@ async def test_of_many_swaps_only_those_that_came_too_late_are_lost(store: Embed
     await mirror.start()
     host = ListeningHost()
     host.led = dict.fromkeys(shards, ROW)
-    changes = RowChanges(NODE, "boot", store, KEYS, mirror, facts(), lambda _: None)
+    changes = RowChanges(NODE, "boot", store, KEYS, mirror, facts())
     mirror.subscribe(lambda k, e: changes.on_change(k, e) if k.startswith(KEYS.shards) else None)
-    await changes.start(cast(ShardHost, host))
+    await changes.start(cast(ShardEvents, host), lambda _: None)
     other = msgspec.structs.replace(ROW, epoch=Epoch(5), primary=NodeId(2))
     late = shards[7]
     await store.transact([], [Put(KEYS.shard(late), msgspec.json.encode(other))])

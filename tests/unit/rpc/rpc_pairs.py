@@ -9,8 +9,8 @@ from typing import cast
 from octad.client.cluster.join_token import JoinToken
 from octad.sharding.ids import NodeId
 from octad.storage_node.rpc.frame_format import PREFIX, Frame, FrameReader
-from octad.storage_node.rpc.messages import Message, message
-from octad.storage_node.rpc.peer import OnRequest
+from octad.storage_node.rpc.messages import Message, Request, message
+from octad.storage_node.rpc.peer import OnRequest, PeerHandlers
 from octad.storage_node.rpc.peer_handshake import RECORD, Handshake, Hello, Session
 from octad.storage_node.rpc.peer_tls import TlsContexts
 from octad.storage_node.rpc.peers import Peers
@@ -20,7 +20,7 @@ ONE, TWO, THREE = NodeId(1), NodeId(2), NodeId(3)
 
 
 @message
-class Note(Message, frozen=True, tag=126):
+class Note(Request[Message], frozen=True, tag=126):
     """What these tests send."""
 
     number: int
@@ -97,12 +97,15 @@ class PeerNode:
             node,
             boot or f"boot-{node}",
             token,
+            tls,
+        )
+        self.handlers = PeerHandlers(
             lambda *one_way: self.received.append(one_way),
             on_request or (lambda _, asked, body: (asked, body)),
             lambda peer, boot: self.events.append(f"+{peer} {boot}"),
             lambda peer: self.events.append(f"-{peer}"),
-            tls,
         )
+        self.peers.handle(self.handlers)
 
     async def listen(self) -> None:
         self.address = f"127.0.0.1:{await self.peers.listen('127.0.0.1', 0)}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import ClassVar
 
 import pytest
@@ -11,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.rpc.rpc_pairs import ONE, THREE, TWO, Note, PeerNode, read_all, until
 
+from octad.client.runtime.steady_clock import now
 from octad.sharding.ids import NodeId
 from octad.sharding.limits import (
     MIB,
@@ -148,9 +148,9 @@ async def test_a_process_that_did_not_run_takes_nothing_from_its_old_connections
     slept_s = 0.0
 
     def late() -> float:
-        return time.clock_gettime(time.CLOCK_BOOTTIME) + slept_s
+        return now() + slept_s
 
-    monkeypatch.setattr("octad.storage_node.rpc.peer_connection._now", late)
+    monkeypatch.setattr("octad.storage_node.rpc.peer_connection.now", late)
     before = two.peers._open[ONE].connection
     assert one.peers.send(TWO, Note(2))
     slept_s = RPC_UNSEEN_S_MAX + 1.0

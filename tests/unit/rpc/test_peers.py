@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 
 import pytest
 from tests.unit.rpc.rpc_pairs import ONE, THREE, TWO, Note, PeerNode, until
 
-from octad.sharding.ids import NodeId
+from octad.sharding.ids import BucketId, NodeId
 from octad.sharding.limits import FRAME_BODY_BYTES_MAX, MIB, RPC_WRITE_HIGH_WATER_BYTES
-from octad.storage_node.rpc.messages import Message
+from octad.storage_node.rpc.messages import Message, Reply, Request
 from octad.storage_node.rpc.peer import Answer, OnRequest
 from octad.storage_node.rpc.peer_connection import Body, Buffer
+from octad.storage_node.rpc.peer_refusal import Refusal
 from octad.storage_node.rpc.rpc_errors import (
     BAD_MESSAGE,
     INTERNAL,
@@ -21,6 +23,7 @@ from octad.storage_node.rpc.rpc_errors import (
     RemoteError,
     RpcRefusal,
 )
+from octad.storage_node.shards.object_messages import CloseBucket
 
 Nodes = dict[NodeId, PeerNode]
 Pair = tuple[PeerNode, PeerNode]
@@ -37,8 +40,8 @@ async def start_pair(nodes: Nodes, on_request: OnRequest) -> Pair:
 
 
 async def ask(
-    asking: PeerNode, node: NodeId, question: Message, body: bytes = b""
-) -> tuple[Message, bytes]:
+    asking: PeerNode, node: NodeId, question: Request[Reply], body: bytes = b""
+) -> tuple[Reply, bytes]:
     answer, answered = await asking.peers.call(node, question, body, timeout_s=5)
     return answer, bytes(answered)
 
@@ -174,6 +177,18 @@ async def test_a_bug_in_a_handler_is_logged_and_answered_and_ends_nothing(
     assert two.events == ["+1 boot-1"]
 
 
+async def test_an_answer_of_another_type_than_the_requests_is_an_error_of_that_node(
+    nodes: Nodes,
+) -> None:
+    one, two = await start_pair(nodes, lambda *_: (Note(1), b""))
+    with pytest.raises(RemoteError, match="Note is no answer to CloseBucket") as error:
+        await one.peers.call(TWO, CloseBucket(BucketId(1)), timeout_s=5)
+    assert (error.value.node, error.value.code) == (TWO, INTERNAL)
+    assert one.peers.refusals == {Refusal.MESSAGE: 1}
+    assert await ask(one, TWO, Note(1)) == (Note(1), b"")
+    assert two.events == ["+1 boot-1"]
+
+
 async def test_an_answer_that_cannot_be_sent_is_an_internal_error(nodes: Nodes) -> None:
     one, _ = await start_pair(nodes, lambda *_: (Note(1), bytes(FRAME_BODY_BYTES_MAX + 1)))
     with pytest.raises(RemoteError) as error:
@@ -189,7 +204,7 @@ async def test_a_bug_in_a_one_way_handler_is_logged_and_ends_nothing(
     def on_one_way(node: NodeId, sent: Message, body: memoryview) -> None:
         raise ZeroDivisionError
 
-    object.__setattr__(two.peers._handlers, "on_one_way", on_one_way)
+    object.__setattr__(two.handlers, "on_one_way", on_one_way)
     one.peers.send(TWO, Note(1))
     assert (await one.peers.call(TWO, Note(2), timeout_s=5))[0] == Note(2)
     assert "ZeroDivisionError" in caplog.text
@@ -269,7 +284,7 @@ async def test_without_a_connection_nothing_is_sent(nodes: Nodes) -> None:
 async def test_a_peer_that_dies_during_a_call_leaves_its_outcome_unknown(nodes: Nodes) -> None:
     one, two = await start_pair(nodes, lambda *_: asyncio.get_running_loop().create_future())
     call = asyncio.ensure_future(one.peers.call(TWO, Note(1), timeout_s=5))
-    await until(lambda: bool(two.peers._handlers.answers))
+    await until(lambda: bool(two.handlers.answers))
     await two.peers.close()
     with pytest.raises(PeerUnavailable) as error:
         await call
@@ -388,7 +403,7 @@ async def test_closing_ends_handlers_that_still_work(nodes: Nodes) -> None:
 
     one, two = await start_pair(nodes, work)
     call = asyncio.ensure_future(one.peers.call(TWO, Note(1), timeout_s=5))
-    await until(lambda: bool(two.peers._handlers.answers))
+    await until(lambda: bool(two.handlers.answers))
     await two.peers.close()
     assert cancelled.is_set()
     with pytest.raises(PeerUnavailable):
@@ -404,8 +419,7 @@ async def test_a_bug_in_the_connection_handlers_is_logged_and_ends_nothing(
     def bug(*_: object) -> None:
         raise ZeroDivisionError
 
-    one.peers._on_connected = bug
-    one.peers._on_disconnected = bug
+    one.peers.handle(replace(one.handlers, on_connected=bug, on_disconnected=bug))
     two.peers._open[ONE].connection.drop()
     await until(lambda: "the loss of n2 met a bug" in caplog.text)
     await until(lambda: one.peers.connected(TWO) and two.peers.connected(ONE))

@@ -26,6 +26,8 @@ from octad.coordinator.store.interface import (
 from octad.coordinator.store.mirror import Mirror
 from octad.coordinator.store.watching import watching
 
+KINDS = ("a/one/", "a/two/")
+
 
 class CuttableStore:
     """Another store behind a connection that a test can cut, and watches that it can hold up."""
@@ -97,9 +99,52 @@ async def entries_of(store: ConfigStore, prefix: str) -> dict[str, KeyValue]:
     return {entry.key: entry for entry in (await store.range(prefix)).entries}
 
 
+class BusyStore(CuttableStore):
+    """Between any two of its reads somebody changes one key of each kind, in one transaction."""
+
+    def __init__(self, inner: ConfigStore) -> None:
+        super().__init__(inner)
+        self.writes = 0
+        self._one_by_one = asyncio.Lock()
+
+    async def range(self, prefix: str, revision: Revision | None = None) -> Listing:
+        async with self._one_by_one:
+            self.writes += 1
+            value = b"%d" % self.writes
+            puts = [Put(f"{kind}1", value) for kind in (*KINDS, "a/other/")]
+            await self._inner.transact([], puts)
+            return await super().range(prefix, revision)
+
+
+class History:
+    """A follower: what it was told, since what it began with."""
+
+    def __init__(self, mirror: Mirror, begins_at: Revision | None = None) -> None:
+        self._mirror = mirror
+        self._begins_at = begins_at
+        self.began: list[dict[str, bytes]] = []
+        self.told: list[tuple[str, bytes | None]] = []
+        self.life = b""
+        mirror.follow(self)
+
+    async def on_gap(self) -> Revision:
+        shown = {key: entry.value for key, entry in self._mirror.entries.items()}
+        self.began.append(shown)
+        self.life = shown.get("a/life", b"")
+        return self._mirror.revision if self._begins_at is None else self._begins_at
+
+    def on_batch(self, batch: EventBatch) -> bool:
+        assert self._mirror.revision >= batch.revision, "the mirror shows what it tells of"
+        self.told += [(e.key, e.entry.value if e.entry else None) for e in batch.events]
+        lives = [e.entry.value for e in batch.events if e.key == "a/life" and e.entry]
+        return all(life == self.life for life in lives)
+
+
 @asynccontextmanager
-async def mirror_of(store: ConfigStore, prefix: str) -> AsyncIterator[Mirror]:
-    mirror = Mirror(store, prefix)
+async def mirror_of(
+    store: ConfigStore, prefix: str, kinds: Sequence[str] = ()
+) -> AsyncIterator[Mirror]:
+    mirror = Mirror(store, prefix, kinds)
     await mirror.start()
     try:
         yield mirror
@@ -211,3 +256,108 @@ class MirrorConformance:
             store.cut()
             with pytest.raises(StoreUnavailable):
                 await mirror.refresh()
+
+    async def test_a_mirror_of_some_kinds_shows_them_alone_and_at_one_revision(
+        self, site: Site
+    ) -> None:
+        store = BusyStore(await site.open())
+        async with mirror_of(store, "a/", KINDS) as mirror:
+            shown: list[set[bytes]] = []
+            told: list[str] = []
+
+            def look(key: str, _entry: KeyValue | None) -> None:
+                told.append(key)
+                shown.append({entry.value for entry in mirror.entries.values()})
+
+            mirror.subscribe(look)
+            for _ in range(20):
+                await mirror.refresh()
+                shown.append({entry.value for entry in mirror.entries.values()})
+            assert {len(values) for values in shown} == {1}, "both keys always change together"
+            assert set(told) == {"a/one/1", "a/two/1"}
+            assert {kind: list(mirror.of(kind)) for kind in KINDS} == {k: [f"{k}1"] for k in KINDS}
+            await store.transact([], [Delete("a/one/1")])
+            await until(lambda: "a/one/1" not in mirror.entries, "the watch goes on")
+            assert not mirror.of("a/one/")
+
+    async def test_a_subscriber_is_told_of_the_kinds_that_it_names(self, site: Site) -> None:
+        store = await site.open()
+        await store.transact([], [Put("a/one/1", b""), Put("a/two/1", b"")])
+        async with mirror_of(store, "a/", KINDS) as mirror:
+            told: list[str] = []
+            mirror.subscribe(lambda key, _: told.append(key), "a/two/")
+            await store.transact([], [Put("a/one/2", b""), Put("a/two/2", b"")])
+            await until(lambda: len(mirror.entries) == 4, "the watch brings both")
+            assert told == ["a/two/1", "a/two/2"]
+
+    async def test_a_follower_sees_every_change_though_the_mirror_was_ahead_and_cut_off(
+        self, site: Site
+    ) -> None:
+        writer = await site.open()
+        store = CuttableStore(await site.open())
+        mirror = Mirror(store, "a/")
+        history = History(mirror)
+        await put(writer, "a/1", b"0")
+        await mirror.start()
+        store.hold_watches()
+        await put(writer, "a/1", b"1")
+        await writer.transact([], [Delete("a/1"), Put("a/2", b"1")])
+        await mirror.refresh()
+        assert list(mirror.entries) == ["a/2"], "it is ahead of the watch"
+        store.cut()
+        store.release_watches()
+        last = await put(writer, "a/1", b"2")
+        store.heal()
+        await until(lambda: mirror.revision >= last, "the mirror goes on")
+        await mirror.stop()
+        assert history.began == [{"a/1": b"0"}]
+        changes = [("a/1", b"1"), ("a/1", None), ("a/2", b"1"), ("a/1", b"2")]
+        assert sorted(history.told[1:3], key=str) == sorted(changes[1:3], key=str)
+        assert [history.told[0], *history.told[3:]] == [changes[0], changes[3]]
+
+    async def test_a_follower_learns_that_it_missed_what_is_compacted(self, site: Site) -> None:
+        writer = await site.open()
+        store = CuttableStore(await site.open())
+        mirror = Mirror(store, "a/")
+        history = History(mirror)
+        await put(writer, "a/goes", b"")
+        await mirror.start()
+        store.cut()
+        await writer.transact([], [Delete("a/goes"), Put("a/comes", b"")])
+        await site.forget_history()
+        store.heal()
+        await until(lambda: len(history.began) == 2, "it begins again")
+        await put(writer, "a/more", b"")
+        await until(lambda: "a/more" in mirror.entries, "the mirror watches again")
+        await mirror.stop()
+        assert history.began == [{"a/goes": b""}, {"a/comes": b""}]
+        assert history.told == [("a/more", b"")]
+
+    async def test_a_follower_may_be_told_of_what_led_to_the_listing(self, site: Site) -> None:
+        writer, store = await site.open(), await site.open()
+        first = await put(writer, "a/1", b"1")
+        await writer.transact([], [Delete("a/1"), Put("a/2", b"2")])
+        mirror = Mirror(store, "a/")
+        history = History(mirror, begins_at=first)
+        await mirror.start()
+        shown: list[str] = []
+        mirror.subscribe(lambda key, _: shown.append(key))
+        last = await put(writer, "a/3", b"3")
+        await until(lambda: mirror.revision >= last, "the mirror goes on")
+        await mirror.stop()
+        assert history.began == [{"a/2": b"2"}]
+        assert sorted(history.told) == [("a/1", None), ("a/2", b"2"), ("a/3", b"3")]
+        assert shown == ["a/2", "a/3"], "what others see never goes back"
+
+    async def test_a_follower_may_begin_anew_with_what_it_is_told(self, site: Site) -> None:
+        store = await site.open()
+        mirror = Mirror(store, "a/")
+        history = History(mirror)
+        await mirror.start()
+        await put(store, "a/life", b"another")
+        await until(lambda: len(history.began) == 2, "it begins anew")
+        last = await put(store, "a/1", b"1")
+        await until(lambda: mirror.revision >= last, "the mirror watches again")
+        await mirror.stop()
+        assert history.began == [{}, {"a/life": b"another"}]
+        assert history.told == [("a/life", b"another"), ("a/1", b"1")]

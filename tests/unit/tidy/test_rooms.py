@@ -20,7 +20,8 @@ ROOMS = {
     "octad.storage_node": [
         "", "memory", "rpc", "journal", "index", "replication", "history", "replication.host",
         "shards", "objects", "upkeep", "rebuild", "s3.protocol.xml", "s3.protocol.signatures",
-        "s3.protocol.requests", "s3.protocol", "s3.handlers", "s3.http", "s3", "node", "cli", "dev",
+        "s3.protocol.requests", "s3.protocol", "s3.handlers", "s3.http", "s3", "node.reports",
+        "node", "cli", "dev",
     ],
     "octad.chaos": ["cluster", "load", "check", "faults", "run", ""],
 }  # fmt: skip

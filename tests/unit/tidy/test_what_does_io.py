@@ -42,7 +42,7 @@ coordinator.store: embedded etcd etcd_connection etcd_watch http_client http_fac
 sharding.study: bench compare regenerate sharding_command simulate
 sharding.study.model: comparison
 sharding.study.report: html_page plots tables
-storage_node.cli: index_command journal_command node_command
+storage_node.cli: index_command journal_command node_command node_process parent_death
 storage_node.dev: death_record dev_command dev_copies dev_directory dev_former_run dev_node
     dev_process
 storage_node.history: copy_check history_copier history_pace history_source history_writer
@@ -50,12 +50,14 @@ storage_node.index: counted_index index
 storage_node.journal: commit_thread data_directory disk disk_room journal journal_recovery
     retired_segments segment_file segment_preparer set_aside
 storage_node.memory: body_budget heap
-storage_node.node: admin_listener disk_run join_proof membership node node_failures node_metrics
-    node_process parent_death row_keeper shard_reporter usage_reporter
+storage_node.node: disk_run index_succession join_proof membership node node_doors node_engine
+    node_failures node_objects node_replication row_keeper this_node
+storage_node.node.reports: admin_listener node_metrics shard_reporter usage_reporter
 storage_node.objects: cluster_objects extents key_listing
 storage_node.rebuild: filling_anew index_rebuild index_rebuild_process index_repair
-storage_node.replication.host: cluster_facts index_applier index_catch_up log_writer node_beats
-    replica_inbox replica_recovery replication_mail request_ids row_changes shard_host
+storage_node.replication.host: action_performer cluster_facts index_applier index_catch_up
+    log_writer node_beats replica_inbox replica_recovery replication_mail request_ids row_changes
+    shard_host
 storage_node.rpc: peer peer_calls peer_connection peer_dialer peer_tls peers refusal_log
 storage_node.s3.handlers: answerer bodies buckets copies dispatch exchange listings multipart
     objects probes reads upload_listing

@@ -9,6 +9,7 @@ from tests.unit.index.twin_index import TwinIndex
 from tests.unit.upkeep.extent_oracle import ExtentOracle, ExtentScript, Step
 from tests.unit.upkeep.test_dead_extents import named_in, pieces_in, queued_in
 
+from octad.client.runtime.steady_clock import now
 from octad.coordinator.store.interface import StoreUnavailable
 from octad.sharding.ids import Epoch, NodeId, PoolId, Seq, ShardId, shard_id
 from octad.sharding.map.shard_map import Member, Pool, ShardMap, ShardRow
@@ -25,7 +26,6 @@ from octad.storage_node.shards.extent_messages import (
     WrittenFound,
 )
 from octad.storage_node.shards.object_store import Unavailable
-from octad.storage_node.shards.patience import now
 from octad.storage_node.shards.routing import ShardClient
 from octad.storage_node.upkeep.door_reads import DoorReads
 from octad.storage_node.upkeep.extent_collector import ExtentCollector

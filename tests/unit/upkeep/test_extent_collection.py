@@ -11,6 +11,7 @@ from tests.unit.engine.engine_site import BUCKET
 from tests.unit.upkeep.extent_oracle import KEYS, PIECES, STEPS, UPLOADS, Step
 from tests.unit.upkeep.extent_site import REFUSED, UNKNOWN, WRITER, ExtentSite
 
+from octad.client.runtime.steady_clock import now
 from octad.sharding.ids import NodeId
 from octad.sharding.limits import FULL_PIN_ROUND_S, MIB
 from octad.storage_node.index.index_format import object_key
@@ -21,7 +22,6 @@ from octad.storage_node.index.operations import (
     put_object,
 )
 from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow
-from octad.storage_node.shards.patience import now
 
 PUT, DELETE, BREAK_OFF, CREATE, PART, ABORT = 0, 2, 3, 4, 5, 9
 # Between what clients do: rounds, sweeps, restarts, failures of what is proposed next.

@@ -23,12 +23,12 @@ from octad.storage_node.replication.pair_leases import PairLeases
 from octad.storage_node.replication.replica_state import Strength
 from octad.storage_node.replication.shard_log import ShardLog
 from octad.storage_node.replication.shard_replica import ShardReplica
-from octad.storage_node.rpc.messages import Message
+from octad.storage_node.rpc.messages import Message, Reply, Request, reply_to
 from octad.storage_node.rpc.rpc_errors import RpcRefusal
 from octad.storage_node.shards.extent_messages import ReadRecord, RecordRead
 from octad.storage_node.shards.object_store import Damaged, Unavailable
 from octad.storage_node.upkeep.record_mender import DamageReport, Outcome, RecordMender
-from octad.storage_node.upkeep.record_repair import Call, RecordRepair
+from octad.storage_node.upkeep.record_repair import RecordRepair
 
 KEY = object_key(BUCKET, b"a")
 VALUE = b"precious" * 100
@@ -37,7 +37,7 @@ POOL = PoolId(0)
 MEMBERS = tuple(Member(node, f"disk{node}", Seq(0)) for node in (HERE, SPOILT, WHOLE))
 MAP = ShardMap({POOL: Pool(POOL, 3, 0)}, {shard_id(POOL, 0): ShardRow(Epoch(1), 0, HERE, MEMBERS)})
 
-Answer = Callable[[NodeId, ReadRecord], Awaitable[tuple[Message, memoryview]]]
+Answer = Callable[[NodeId, ReadRecord], Awaitable[tuple[RecordRead, memoryview]]]
 
 
 def damage(story: EngineStory) -> None:
@@ -54,14 +54,15 @@ async def with_value(story: EngineStory) -> None:
 
 
 def repair_at(story: EngineStory, answer: Answer, shard_map: ShardMap = MAP) -> RecordRepair:
-    def call(
-        node: NodeId, message: Message, _body: bytes, _timeout_s: float
-    ) -> Awaitable[tuple[Message, memoryview]]:
-        assert isinstance(message, ReadRecord)
-        return answer(node, message)
+    async def call(
+        node: NodeId, message: Request[Reply], _body: bytes, _timeout_s: float
+    ) -> tuple[Reply, memoryview]:
+        asked: Message = message
+        assert isinstance(asked, ReadRecord)
+        answered, data = await answer(node, asked)
+        return reply_to(message, answered), data
 
-    asked: Call = call
-    return RecordRepair(HERE, site_of(story).journal, story.index, shard_map, asked)
+    return RecordRepair(HERE, site_of(story).journal, story.index, shard_map, call)
 
 
 def mender_at(
@@ -78,7 +79,7 @@ async def members(story: EngineStory) -> Answer:
     """What other members answer: one has damaged its copy as well, one has it whole."""
     whole = await repair_at(story, nobody).answer(ReadRecord(KEY, Epoch(1), Seq(1)))
 
-    async def answer(node: NodeId, message: ReadRecord) -> tuple[Message, memoryview]:
+    async def answer(node: NodeId, message: ReadRecord) -> tuple[RecordRead, memoryview]:
         assert (message.index_key, message.epoch, message.seq) == (KEY, 1, 1)
         if node == SPOILT:
             raise Damaged("here too")
@@ -87,7 +88,7 @@ async def members(story: EngineStory) -> Answer:
     return answer
 
 
-async def nobody(_node: NodeId, _message: ReadRecord) -> tuple[Message, memoryview]:
+async def nobody(_node: NodeId, _message: ReadRecord) -> tuple[RecordRead, memoryview]:
     raise Unavailable("away")
 
 
@@ -138,7 +139,7 @@ async def test_a_copy_that_was_altered_on_its_way_is_not_taken() -> None:
         answer = await members(story)
         damage(story)
 
-        async def altered(node: NodeId, message: ReadRecord) -> tuple[Message, memoryview]:
+        async def altered(node: NodeId, message: ReadRecord) -> tuple[RecordRead, memoryview]:
             found, data = await answer(node, message)
             return found, memoryview(b"P" + bytes(data)[1:])
 
@@ -163,7 +164,7 @@ async def test_a_row_that_has_changed_while_the_copy_was_fetched_is_left_alone()
         answer = await members(story)
         damage(story)
 
-        async def slow(node: NodeId, message: ReadRecord) -> tuple[Message, memoryview]:
+        async def slow(node: NodeId, message: ReadRecord) -> tuple[RecordRead, memoryview]:
             story.change(b"a", b"newer")
             await site_of(story).settled()
             return await answer(node, message)
@@ -181,7 +182,7 @@ async def test_what_no_member_could_be_asked_for_is_mended_when_one_is_back() ->
         damage(story)
         away = True
 
-        async def at_times(node: NodeId, message: ReadRecord) -> tuple[Message, memoryview]:
+        async def at_times(node: NodeId, message: ReadRecord) -> tuple[RecordRead, memoryview]:
             return await (nobody if away else answer)(node, message)
 
         mender = mender_at(story, at_times)
@@ -213,10 +214,10 @@ async def test_only_what_every_member_has_damaged_is_called_lost(
         await with_value(story)
         damage(story)
 
-        async def spoilt(node: NodeId, _message: ReadRecord) -> tuple[Message, memoryview]:
+        async def spoilt(node: NodeId, _message: ReadRecord) -> tuple[RecordRead, memoryview]:
             raise Damaged("here too")
 
-        async def one_is_away(node: NodeId, _message: ReadRecord) -> tuple[Message, memoryview]:
+        async def one_is_away(node: NodeId, _message: ReadRecord) -> tuple[RecordRead, memoryview]:
             raise Damaged("here too") if node == SPOILT else Unavailable("away")
 
         mender = mender_at(story, one_is_away)

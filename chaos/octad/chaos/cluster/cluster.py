@@ -32,7 +32,7 @@ from octad.coordinator.schema.records import NodeRecord, StoreKeys
 from octad.coordinator.store.open_store import StoreAddress, open_store
 from octad.sharding.ids import NodeId, node_name
 from octad.sharding.map.shard_map import ShardRow, decode_row
-from octad.storage_node.node.supervision import SUPERVISOR_VARIABLE
+from octad.storage_node.cli.supervision import SUPERVISOR_VARIABLE
 
 STORE, COORDINATOR = "store", "coordinator"
 START_S_MAX = 40.0

@@ -1,6 +1,8 @@
-"""The time that internal requests are signed and checked with: no jump of the wall clock moves it.
+"""The clocks of this machine that no one sets and that go on while it is suspended.
 
-The wall clock at the start plus the monotonic time since, counting suspension where the system can.
+`now` is for spans of time on this machine; two machines' have nothing to do with each other.
+`SteadyClock` is what internal requests are signed and checked with: the wall clock at its start
+plus the time since, so that no jump of the wall clock moves it.
 """
 
 from __future__ import annotations
@@ -10,6 +12,11 @@ import time
 # Linux's monotonic clock stops while the machine sleeps, this one does not; macOS's counts anyway.
 _CLOCK_ID: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _NS_PER_MS = 1_000_000
+
+
+def now() -> float:
+    """Seconds since some moment that stays the same until the machine restarts (rule R4)."""
+    return time.clock_gettime(_CLOCK_ID)
 
 
 class SteadyClock:

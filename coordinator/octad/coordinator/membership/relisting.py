@@ -14,7 +14,7 @@ from octad.client.runtime.background_task import start_background, stop_backgrou
 from octad.coordinator.membership.service_registry import ServiceRegistry
 from octad.coordinator.schema.cluster_view import BadRecord
 from octad.coordinator.schema.records import StoreKeys
-from octad.coordinator.store.interface import ConfigStore, StoreUnavailable
+from octad.coordinator.store.interface import StoreUnavailable
 from octad.coordinator.store.mirror import Mirror
 
 LOOK_S = 0.5  # While somebody is superseded, which is seldom.
@@ -24,33 +24,32 @@ log = logging.getLogger(__name__)
 
 
 class Relisting:
-    """Use: `await start()`, `await stop()`. `listed` gives the names (`services/…`) that are taken.
+    """Use: `start()` once the mirror has started, `await stop()`.
 
-    They may be those of a moment ago: then the transaction finds that out.
+    `listed` gives the names (`services/…`) that are taken. They may be those of a moment ago: then
+    the transaction finds that out.
     """
 
     def __init__(
         self,
-        store: ConfigStore,
+        mirror: Mirror,
         keys: StoreKeys,
         registry: ServiceRegistry,
         listed: Callable[[], Container[str]],
     ) -> None:
         self._registry = registry
         self._listed = listed
-        self._prefix = keys.claims
-        self._claims = Mirror(store, keys.claims)
+        self._mirror = mirror
+        self._kind = keys.claims
         self._task: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Returns once all claims have been listed."""
-        await self._claims.start()
+    def start(self) -> None:
+        """Look from now on."""
         self._task = start_background(self._run(), "relisting")
 
     async def stop(self) -> None:
         if self._task is not None:
             await stop_background(self._task)
-        await self._claims.stop()
 
     async def _run(self) -> None:
         while True:
@@ -68,4 +67,5 @@ class Relisting:
 
     def _claimed(self) -> set[str]:
         """The names that somebody is superseded at."""
-        return {k.removeprefix(self._prefix).rpartition("/")[0] for k in self._claims.entries}
+        claims = self._mirror.of(self._kind)
+        return {key.removeprefix(self._kind).rpartition("/")[0] for key in claims}

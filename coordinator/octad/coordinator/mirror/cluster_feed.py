@@ -1,17 +1,16 @@
 """Everything that happens to the cluster's public keys, as one ordered feed for many watchers.
 
-One watch of the configuration store serves all of them: a watcher is only a position in a history
-that they share, so a slow one costs nothing but its own connection. A coordinator that starts reads
-back some of the store's history, so that watchers of another coordinator go on here without a gap.
-What cannot be continued (compacted, or the store came back with less than it had) is begun again
-with a reset, never silently.
+The coordinator's mirror tells it what happens: a watcher is only a position in a history that all
+share, so a slow one costs nothing but its own connection. A coordinator that starts reads back some
+of the store's history, so that watchers of another coordinator go on here without a gap. What
+cannot be continued (compacted, or the store came back with less than it had) is begun again with a
+reset, never silently.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from dataclasses import dataclass
 
@@ -24,10 +23,9 @@ from octad.client.membership.event_document import (
     encode_sse,
     encode_token,
 )
-from octad.client.runtime.background_task import start_background, stop_background
 from octad.client.runtime.change_signal import ChangeSignal
-from octad.coordinator.mirror.event_history import EventHistory
-from octad.coordinator.schema.cluster_view import decode_record
+from octad.coordinator.mirror.event_history import EventHistory, is_public
+from octad.coordinator.schema.cluster_view import BadRecord, decode_record
 from octad.coordinator.schema.records import StoreKeys
 from octad.coordinator.store.interface import (
     Compacted,
@@ -38,8 +36,7 @@ from octad.coordinator.store.interface import (
     Revision,
     StoreUnavailable,
 )
-from octad.coordinator.store.mirror import BACK_OFF_S_MAX, BACK_OFF_S_MIN, NOTHING_BELOW
-from octad.coordinator.store.watching import watching
+from octad.coordinator.store.mirror import NOTHING_BELOW, Mirror
 from octad.sharding.limits import WATCH_CHANGES_KEPT_MAX, WATCH_CHANGES_READ_BACK
 
 CATCH_UP_S_MAX = 5.0
@@ -84,12 +81,13 @@ class Told:
 
 
 class ClusterFeed:
-    """Use: `start()`, `await current()`, then `next` for each watcher, `await stop()`."""
+    """A follower of the mirror. Use: `await current()`, then `next` for each watcher."""
 
-    def __init__(self, store: ConfigStore, keys: StoreKeys) -> None:
+    def __init__(self, store: ConfigStore, keys: StoreKeys, mirror: Mirror) -> None:
         self.history = EventHistory(keys.prefix, WATCH_CHANGES_KEPT_MAX)
         self.resets_told = 0
         self._store = store
+        self._mirror = mirror
         self._prefix = keys.prefix
         self._life_key = keys.life
         self.life = NO_LIFE
@@ -103,15 +101,9 @@ class ClusterFeed:
         self._wanted: Listing | None = None  # What the state must show before anybody is served.
         self._caught_up = asyncio.Event()
         self._encoded: dict[tuple[str, Position | None, Position, int], bytes] = {}
-        self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Begin; who asks before the feed is current waits for it."""
-        self._task = start_background(self._run(), "the cluster's feed")
-
-    async def stop(self) -> None:
-        if self._task is not None:
-            await stop_background(self._task)
+    def stop(self) -> None:
+        """After the mirror."""
         if self._aging is not None:
             self._aging.cancel()
 
@@ -225,48 +217,42 @@ class ClusterFeed:
         token = encode_token(WatchToken(self.life, revision))
         return EventsDocument(revision, reset, events, round(self.age_s, 1), token)
 
-    async def _run(self) -> None:
-        back_off_s = BACK_OFF_S_MIN
-        begun = False
-        while True:
-            try:
-                if not begun:
-                    await self._begin()
-                    begun = True
-                async with watching(self._store, self._prefix, self.history.revision) as batches:
-                    async for batch in batches:
-                        if self._is_filled_anew(batch):
-                            begun = False
-                            break
-                        self._take(batch)
-                        back_off_s = BACK_OFF_S_MIN
-            except StoreUnavailable as error:
-                log.info("the cluster's feed: %s", error)
-            except Compacted as error:
-                log.warning("the cluster's feed begins again: %s", error)
-                begun = False
-            await asyncio.sleep(back_off_s * random.uniform(0.5, 1.0))
-            back_off_s = min(back_off_s * 2, BACK_OFF_S_MAX)
+    # -- what the mirror tells -----------------------------------------------------------------
 
-    async def _begin(self) -> None:
-        """The state as of some time ago, from where the watch plays forward to now."""
-        asked_at = time.monotonic()
-        life = await self._store.get(self._life_key)
-        newest = await self._list(None)
+    async def on_gap(self) -> Revision:
+        """The state as of some time ago, from where the mirror's watch plays forward to now."""
+        mirror, confirmed_at = self._mirror, self._mirror.last_confirmed
+        public = [entry for key, entry in mirror.entries.items() if self._is_public(key)]
+        newest = Listing(mirror.revision, public)
+        life = mirror.entries.get(self._life_key)
         born = Revision(1) if life is None else life.mod_revision  # No token is from before that.
         past = Revision(max(born, newest.revision - WATCH_CHANGES_READ_BACK))
         try:
             start = await self._list(await self._oldest_kept(past, newest.revision))
-        except Compacted:  # Meanwhile, again.
+        except Compacted:  # Meanwhile: without the past, then.
             start = newest
         self.history.restart(start.revision, start.entries)
         self._proved.clear()
         self._beginning += 1
-        self.life = NO_LIFE if life is None else decode_record(life, str)
+        self.life = _life_of(life)
         self._newest_known = newest.revision
         self._wanted = newest
-        self._confirm(asked_at)
+        self._confirm(confirmed_at)
         self._after_change()
+        return start.revision
+
+    def on_batch(self, batch: EventBatch) -> bool:
+        if any(e.key == self._life_key and self._is_another(e.entry) for e in batch.events):
+            return False
+        changed = self.history.take(batch)
+        self._confirm(time.monotonic())
+        if changed or self._wanted is not None:
+            self._after_change()
+        return True
+
+    def _is_another(self, life: KeyValue | None) -> bool:
+        """Whether the store was filled anew since the feed began."""
+        return life is not None and _life_of(life) != self.life
 
     async def _oldest_kept(self, first: Revision, last: Revision) -> Revision:
         """Of the revisions `first` to `last`, the oldest that the store can still tell of."""
@@ -281,29 +267,15 @@ class ClusterFeed:
             asked = Revision((first + kept) // 2)
         return kept
 
-    async def _list(self, revision: Revision | None) -> Listing:
+    async def _list(self, revision: Revision) -> Listing:
         """All public keys as of one revision."""
         entries: list[KeyValue] = []
         for kind in PUBLIC_KINDS:
-            listing = await self._store.range(self._prefix + kind, revision)
-            revision = listing.revision
-            entries.extend(listing.entries)
-        assert revision is not None
+            entries.extend((await self._store.range(self._prefix + kind, revision)).entries)
         return Listing(revision, entries)
 
-    def _is_filled_anew(self, batch: EventBatch) -> bool:
-        """Whether what the batch is about is another store than the feed began with."""
-        return any(
-            event.entry is not None and decode_record(event.entry, str) != self.life
-            for event in batch.events
-            if event.key == self._life_key
-        )
-
-    def _take(self, batch: EventBatch) -> None:
-        changed = self.history.take(batch)
-        self._confirm(time.monotonic())
-        if changed or self._wanted is not None:
-            self._after_change()
+    def _is_public(self, key: str) -> bool:
+        return is_public(key.removeprefix(self._prefix))
 
     def _confirm(self, at: float) -> None:
         """The view is as the store was at that time."""
@@ -324,3 +296,11 @@ class ClusterFeed:
             self._wanted = None
             self._caught_up.set()
         self._changed.notify()
+
+
+def _life_of(entry: KeyValue | None) -> str:
+    try:
+        return NO_LIFE if entry is None else decode_record(entry, str)
+    except BadRecord as error:  # Watchers begin again each time; the mirror serves others, too.
+        log.error("whose life the configuration store is in cannot be told: %s", error)
+        return NO_LIFE

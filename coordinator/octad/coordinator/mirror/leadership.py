@@ -18,8 +18,8 @@ import msgspec
 from octad.client.runtime.background_task import start_background, stop_background
 from octad.coordinator.schema.records import LeaderRecord
 from octad.coordinator.store.interface import (
-    Compacted,
     ConfigStore,
+    KeyValue,
     LeaseExpired,
     LeaseId,
     ModRevisionIs,
@@ -27,7 +27,7 @@ from octad.coordinator.store.interface import (
     Revision,
     StoreUnavailable,
 )
-from octad.coordinator.store.watching import watching
+from octad.coordinator.store.mirror import Mirror
 
 LEASE_S = 3.0
 _RENEW_S = LEASE_S / 5
@@ -42,6 +42,7 @@ class Leadership:
     def __init__(
         self,
         store: ConfigStore,
+        mirror: Mirror,
         key: str,
         address: str,
         version: str,
@@ -50,15 +51,18 @@ class Leadership:
         self.token: ModRevisionIs | None = None
         self.elections_won = 0
         self._store = store
+        self._mirror = mirror
         self._key = key
         self._address = address
         self._version = version
         self._on_change = on_change
         self._lost = asyncio.Event()
+        self._vacant = asyncio.Event()  # As far as the mirror knows.
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Campaign from now on."""
+        """Campaign from now on; the mirror has started."""
+        self._mirror.subscribe(self._on_key, self._key)
         self._task = start_background(self._run(), "leader election")
 
     async def stop(self) -> None:
@@ -81,24 +85,24 @@ class Leadership:
     async def _run(self) -> None:
         while True:
             try:
-                revision = await self._when_vacant()
-                if revision is not None:
-                    await self._campaign()
-            except (StoreUnavailable, LeaseExpired, Compacted) as error:
+                await self._until_vacant()
+                await self._campaign()
+            except (StoreUnavailable, LeaseExpired) as error:
                 log.info("leader election tries again: %s", error)
             self._set_token(None)
             await asyncio.sleep(_RETRY_S)
 
-    async def _when_vacant(self) -> Revision | None:
-        """Return once nobody holds the key."""
-        listing = await self._store.range(self._key)
-        if not any(entry.key == self._key for entry in listing.entries):
-            return listing.revision
-        async with watching(self._store, self._key, listing.revision) as batches:
-            async for batch in batches:
-                if any(event.key == self._key and event.entry is None for event in batch.events):
-                    return batch.revision
-        return None
+    def _on_key(self, _key: str, entry: KeyValue | None) -> None:
+        (self._vacant.set if entry is None else self._vacant.clear)()
+
+    async def _until_vacant(self) -> None:
+        """Returns once nobody holds the key."""
+        if await self._store.get(self._key) is None:
+            return
+        await self._mirror.refresh()  # It knows of the holder now, or that it is gone.
+        if self._key in self._mirror.entries:
+            self._vacant.clear()
+            await self._vacant.wait()
 
     async def _campaign(self) -> None:
         """Try to take the key; hold it for as long as it lasts."""

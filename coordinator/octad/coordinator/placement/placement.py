@@ -47,7 +47,6 @@ from octad.coordinator.store.interface import (
     ConfigStore,
     ModRevisionIs,
     Put,
-    Revision,
     StoreUnavailable,
 )
 from octad.coordinator.store.mirror import Mirror
@@ -71,14 +70,19 @@ class Placement:
     """Made by the coordinator; `wake` it when the cluster's own records changed."""
 
     def __init__(
-        self, store: ConfigStore, keys: StoreKeys, cluster: ClusterMirror, leadership: Leadership
+        self,
+        store: ConfigStore,
+        keys: StoreKeys,
+        mirror: Mirror,
+        cluster: ClusterMirror,
+        leadership: Leadership,
     ) -> None:
         self._store = store
+        self._mirror = mirror
         self._store_keys = keys
         self._keys = PlacementKeys(keys)
         self._cluster = cluster
         self._leadership = leadership
-        self._mirrors = [Mirror(store, prefix) for prefix in self._keys.prefixes]
         self._driver = PlacementDriver(keys)
         self._term: ModRevisionIs | None = None
         self._wake = asyncio.Event()
@@ -88,26 +92,19 @@ class Placement:
         """Decide again soon."""
         self._wake.set()
 
-    async def start(self) -> None:
-        """Returns once everything has been listed."""
-        await asyncio.gather(*(mirror.start() for mirror in self._mirrors))
-        for mirror in self._mirrors:
-            mirror.subscribe(lambda _key, _entry: self._wake.set())
+    def start(self) -> None:
+        """Once the mirror has started."""
+        self._mirror.subscribe(lambda _key, _entry: self._wake.set(), *self._keys.prefixes)
         self._task = start_background(self._run(), "placement")
 
     async def stop(self) -> None:
         if self._task is not None:
             await stop_background(self._task)
-        for mirror in self._mirrors:
-            await mirror.stop()
-
-    async def reach(self, revision: Revision) -> Revision:
-        """As a mirror does, for those of placement alone."""
-        return min(await asyncio.gather(*(mirror.reach(revision) for mirror in self._mirrors)))
 
     def view(self) -> PlacementView:
         """What the store says; raises BadRecord."""
-        entries = (entry for mirror in self._mirrors for entry in mirror.entries.values())
+        kinds = map(self._mirror.of, self._keys.prefixes)
+        entries = (entry for kind in kinds for entry in kind.values())
         return placement_view(self._keys, self._cluster.view(), entries)
 
     def status(self) -> PlanStatus:
@@ -167,7 +164,7 @@ class Placement:
         raise StoreUnavailable("others change what is planned at the same time")
 
     async def _fresh_view(self) -> PlacementView:
-        await asyncio.gather(self._cluster.refresh(), *(m.refresh() for m in self._mirrors))
+        await self._mirror.refresh()
         return self.view()
 
     def _steering_answer(

@@ -24,6 +24,7 @@ from octad.client.cluster.status_document import (
     ShardStatus,
     StoreStatus,
 )
+from octad.client.membership.event_document import PUBLIC_KINDS
 from octad.client.runtime.background_task import start_background, stop_background
 from octad.client.runtime.change_signal import ChangeSignal
 from octad.coordinator.diagnosis.diagnosis import Known, findings
@@ -45,6 +46,7 @@ from octad.coordinator.placement.placement import Placement
 from octad.coordinator.recovery.shard_recovery import ShardRecovery
 from octad.coordinator.schema.cluster_view import BadRecord, ClusterView, decode_record
 from octad.coordinator.schema.join_messages import JoinRequest
+from octad.coordinator.schema.placement_records import PlacementKeys
 from octad.coordinator.schema.records import IdentityRecord, LeaderRecord, NodeRecord, StoreKeys
 from octad.coordinator.status.cluster_health import may_not_go_down, not_serving
 from octad.coordinator.status.cluster_status import (
@@ -124,20 +126,26 @@ class Coordinator:
         self._store = store
         self._keys = StoreKeys(config.token.cluster)
         self.changed = ChangeSignal()  # Of anything that `status` or the map shows.
-        self.feed = ClusterFeed(store, self._keys)
+        self._mirror = Mirror(store, self._keys.prefix, mirrored(self._keys))
+        self.feed = ClusterFeed(store, self._keys, self._mirror)
+        self._mirror.follow(self.feed)
         self.registry = ServiceRegistry(store, self._keys, config.token)
         self._relisting = Relisting(
-            store, self._keys, self.registry, lambda: self.feed.history.entries
+            self._mirror, self._keys, self.registry, lambda: self.feed.history.entries
         )
         self._wake = asyncio.Event()
-        self._mirror = ClusterMirror(store, self._keys, self._on_change)
-        self._leader = Mirror(store, self._keys.leader)
+        self._cluster = ClusterMirror(self._mirror, self._keys, self._on_change)
         self._leadership = Leadership(
-            store, self._keys.leader, config.address, config.version, self._on_change
+            store,
+            self._mirror,
+            self._keys.leader,
+            config.address,
+            config.version,
+            self._on_change,
         )
-        self.placement = Placement(store, self._keys, self._mirror, self._leadership)
-        self.reports = CopyReports(store, self._keys, self.placement.view)
-        self.recovery = ShardRecovery(store, self._keys, self._mirror)
+        self.placement = Placement(store, self._keys, self._mirror, self._cluster, self._leadership)
+        self.reports = CopyReports(self._mirror, self._keys, self.placement.view)
+        self.recovery = ShardRecovery(store, self._keys, self._cluster)
         self._store_versions = StoreVersions(store)
         self._problem: str | None = None  # Why the leader cannot do its duty, for people.
         self._duties: asyncio.Task[None] | None = None
@@ -146,10 +154,11 @@ class Coordinator:
 
     async def start(self) -> None:
         """Returns once the store has been read and the campaign to lead has begun."""
-        self.feed.start()
-        await asyncio.gather(self._mirror.start(), self._leader.start(), self.placement.start())
-        await self.reports.start()
-        await self._relisting.start()
+        await self._mirror.start()
+        self._cluster.start()
+        self.placement.start()
+        self.reports.start()
+        self._relisting.start()
         self._leadership.start()
         self._store_versions.start()
         self._duties = start_background(self._do_duties(), "the leader's duties")
@@ -165,23 +174,21 @@ class Coordinator:
             await stop_background(self._duties)
         await self._store_versions.stop()
         await self.placement.stop()
-        await self.reports.stop()
         await self._relisting.stop()
         await self._leadership.stop()
-        await self.feed.stop()
         await self._mirror.stop()
-        await self._leader.stop()
+        self.feed.stop()
 
     async def join(self, request: JoinRequest) -> Joined:
         """Let a node in; raises JoinRefused, StoreUnavailable, BadRecord."""
         for _ in range(_JOIN_ATTEMPTS):
             # In this order: whoever was given an id before `last` was read is in the view.
             last = await self._store.get(self._keys.last_node_id)
-            await self._mirror.refresh()
+            await self._cluster.refresh()
             last_node = NodeId(decode_record(last, int) if last else 0)
             try:
                 cluster = self.config.token.cluster
-                admission = admit(cluster, request, self._mirror.view(), last_node)
+                admission = admit(cluster, request, self._cluster.view(), last_node)
             except JoinRefused as refused:
                 if refused.code != ADDRESS_IN_USE or not await self._withdraw_previous(request):
                     raise
@@ -196,7 +203,7 @@ class Coordinator:
 
     async def _withdraw_previous(self, request: JoinRequest) -> bool:
         """Whoever was at the RPC address before is gone: its lease need not end by itself."""
-        nodes = self._mirror.view().nodes.values()
+        nodes = self._cluster.view().nodes.values()
         before = [record for record in nodes if record.rpc_address == request.rpc_address]
         if not before or not await is_there(request):
             return False
@@ -233,27 +240,28 @@ class Coordinator:
         """
         try:
             async with asyncio.timeout(REACH_S_MAX):
-                reached = await asyncio.gather(
-                    self._mirror.reach(revision), self.placement.reach(revision)
-                )
+                reached = await self._mirror.reach(revision)
         except TimeoutError as error:
             raise NotAsNew(revision) from error
-        if min(reached) < revision:
-            raise FutureRevision(revision, min(reached))
+        if reached < revision:
+            raise FutureRevision(revision, reached)
 
     def status(self) -> ClusterStatus:
         """How the cluster is; raises BadRecord."""
         placement = self.placement.view()
         view = placement.cluster
         copies = self.reports.copies()
-        leader = self._leader.entries.get(self._keys.leader)
+        leader = self._mirror.entries.get(self._keys.leader)
         endpoints = tuple(shown_endpoint(url) for url in self.config.store_address.endpoints)
         return cluster_status(
             self.config.token.cluster,
             view,
-            self._mirror.departures(),
+            self._cluster.departures(),
             StoreStatus(
-                self.config.store_kind, endpoints, view.revision, round(min(self.age_s, 1e9), 1)
+                self.config.store_kind,
+                endpoints,
+                self._mirror.revision,
+                round(min(self.age_s, 1e9), 1),
             ),
             CoordinatorStatus(
                 self.config.address,
@@ -271,7 +279,7 @@ class Coordinator:
 
     def shards(self) -> list[ShardStatus]:
         """Every shard's state; raises BadRecord."""
-        return shard_statuses(self._mirror.view(), self.reports.copies())
+        return shard_statuses(self._cluster.view(), self.reports.copies())
 
     def findings(self) -> list[Finding]:
         """What is wrong and what to do; raises BadRecord. A leader knows most."""
@@ -280,10 +288,10 @@ class Coordinator:
         return findings(
             Known(
                 self.placement.view(),
-                self._mirror.departures(),
+                self._cluster.departures(),
                 copies,
                 self.reports.whole_in_s(copies),
-                self._leader.entries.get(self._keys.leader) is not None,
+                self._keys.leader in self._mirror.entries,
                 min(self.age_s, 1e9),
                 self._store_versions.by_endpoint,
                 (*((self._problem,) if self._problem else ()), *problems),
@@ -292,21 +300,21 @@ class Coordinator:
         )
 
     def map_tag(self) -> str:
-        return self._mirror.map_tag
+        return self._cluster.map_tag
 
     def map_document(self) -> bytes:
         """In JSON, with its age."""
-        document = self._mirror.map_document()
+        document = self._cluster.map_document()
         return b'%s,"age_s":%.1f}' % (document[:-1], min(self.age_s, 1e9))
 
     def map_binary(self) -> bytes:
         """In the compact form; raises BadRecord."""
-        return self._mirror.map_binary()
+        return self._cluster.map_binary()
 
     @property
     def age_s(self) -> float:
         """How long ago the store last confirmed what is shown."""
-        return max(0.0, time.monotonic() - self._mirror.confirmed_at)
+        return max(0.0, time.monotonic() - self._mirror.last_confirmed)
 
     @property
     def is_leading(self) -> bool:
@@ -318,11 +326,11 @@ class Coordinator:
 
     def not_serving(self) -> list[str]:
         """Why not all data can be read and written; raises BadRecord."""
-        return self._staleness() or not_serving(self._mirror.view())
+        return self._staleness() or not_serving(self._cluster.view())
 
     def may_not_go_down(self, node: NodeId | None) -> list[str]:
         """Why `node` (None: any one of them) may not be stopped now; raises BadRecord."""
-        view = self._mirror.view()
+        view = self._cluster.view()
         nodes = sorted(view.nodes) if node is None else [node]
         reasons = [reason for each in nodes for reason in may_not_go_down(view, each)]
         return self._staleness() or not_serving(view)[:1] or reasons
@@ -358,7 +366,7 @@ class Coordinator:
 
     async def _create_maps(self, leadership: ModRevisionIs) -> str | None:
         """Create the shard rows that are missing; the reason if that is impossible."""
-        view = self._mirror.view()
+        view = self._cluster.view()
         nodes = self.placement.nodes_for_map()
         for pool in view.pools.values():
             if nodes_missing(pool, nodes, self.config.nodes_expected):
@@ -394,5 +402,12 @@ class Coordinator:
     async def _look_again(self) -> None:
         """A write was refused: either another one leads, or rows stood that were not seen yet."""
         if await self._leadership.confirm():
-            await self._mirror.refresh()
+            await self._cluster.refresh()
             self._wake.set()
+
+
+def mirrored(keys: StoreKeys) -> list[str]:
+    """What coordinators decide on and tell of: buckets, access keys and sessions are many."""
+    told = (keys.prefix + kind for kind in PUBLIC_KINDS)
+    decided = (keys.identities, keys.life, keys.reports, keys.claims)
+    return list(dict.fromkeys((*told, *decided, *PlacementKeys(keys).prefixes)))

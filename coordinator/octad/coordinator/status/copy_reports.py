@@ -12,7 +12,7 @@ from octad.coordinator.schema.cluster_view import BadRecord, decode_record
 from octad.coordinator.schema.node_report import NodeReport
 from octad.coordinator.schema.records import StoreKeys
 from octad.coordinator.status.known_copies import KnownCopies, known_copies
-from octad.coordinator.store.interface import ConfigStore, KeyValue
+from octad.coordinator.store.interface import KeyValue
 from octad.coordinator.store.mirror import Mirror
 from octad.sharding.ids import NodeId
 
@@ -22,30 +22,25 @@ log = logging.getLogger(__name__)
 
 
 class CopyReports:
-    """Use: `await start()`, then `copies()` at any time, `await stop()`."""
+    """Use: `start()` once the mirror has started, then `copies()` at any time."""
 
-    def __init__(
-        self, store: ConfigStore, keys: StoreKeys, view: Callable[[], PlacementView]
-    ) -> None:
-        self._mirror = Mirror(store, keys.reports)
+    def __init__(self, mirror: Mirror, keys: StoreKeys, view: Callable[[], PlacementView]) -> None:
+        self._mirror = mirror
+        self._kind = keys.reports
         self._view = view
         self._reports: dict[NodeId, NodeReport] | None = None
         self._remaining = RemainingTime()
         self._in_bytes = True
         self._sampled_at = 0.0
 
-    async def start(self) -> None:
-        """Returns once everything has been listed."""
-        await self._mirror.start()
-        self._mirror.subscribe(self._on_change)
-
-    async def stop(self) -> None:
-        await self._mirror.stop()
+    def start(self) -> None:
+        """Take samples from now on."""
+        self._mirror.subscribe(self._on_change, self._kind)
 
     def copies(self) -> KnownCopies:
         """What is known now; raises BadRecord."""
         if self._reports is None:
-            decoded = [decode_record(e, NodeReport) for e in self._mirror.entries.values()]
+            decoded = [decode_record(e, NodeReport) for e in self._mirror.of(self._kind).values()]
             self._reports = {report.node: report for report in decoded}
         view = self._view()
         return known_copies(view.cluster, self._reports, view.shard_bytes())

@@ -3,7 +3,10 @@
 The mirror only moves forward: a change older than what it shows is dropped. When a watch ends, it
 goes on from the last revision; when that is compacted, or the store came back with less than it
 had, it lists again. Subscribers see each key's newest state in revision order, not every state
-between: what happened while the mirror was cut off arrives as one difference.
+between: what happened while the mirror was cut off arrives as one difference. A follower sees every
+change, in order, or is told that some were missed.
+
+So one mirror serves all of a process, and whatever is read of it at a time is of one revision.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Protocol
 
 from octad.coordinator.store.interface import (
     Compacted,
@@ -35,14 +39,38 @@ Subscriber = Callable[[str, KeyValue | None], None]
 logger = logging.getLogger(__name__)
 
 
-class Mirror:
-    """One prefix of `store`. Use: `await start()`, read `entries`, `await stop()`."""
+class Follower(Protocol):
+    """Whoever has to see each change, and may want to know what led to what is here."""
 
-    def __init__(self, store: ConfigStore, prefix: str) -> None:
+    async def on_gap(self) -> Revision:
+        """Begin anew; gives the revision from which on it is told, if not the mirror's own.
+
+        At the start, and when what happened meanwhile is not known. May raise StoreUnavailable: it
+        is called again.
+        """
+
+    def on_batch(self, batch: EventBatch) -> bool:
+        """What happened next, of all keys below the prefix; the mirror shows as much, or more.
+
+        Gives whether it goes on; else everything is listed anew, and that is a gap.
+        """
+
+
+class Mirror:
+    """One prefix of `store`. Use: `await start()`, read `entries`, `await stop()`.
+
+    With `kinds`, longer prefixes none of which begins with another, only those keys are kept.
+    """
+
+    def __init__(self, store: ConfigStore, prefix: str, kinds: Sequence[str] = ()) -> None:
         self._store = store
         self._prefix = prefix
         self._entries: dict[str, KeyValue] = {}
-        self._subscribers: list[Subscriber] = []
+        self._kinds: dict[str, dict[str, KeyValue]] = {kind: {} for kind in kinds}
+        self._subscribers: list[tuple[Subscriber, tuple[str, ...]]] = []
+        self._followers: list[Follower] = []
+        self._watched = Revision(0)  # Followers have been told of everything up to there.
+        self._has_gap = True
         self._task: asyncio.Task[None] | None = None
         self._refreshing: asyncio.Task[None] | None = None
         self.entries: Mapping[str, KeyValue] = MappingProxyType(self._entries)
@@ -55,7 +83,7 @@ class Mirror:
         back_off_s = BACK_OFF_S_MIN
         while True:
             try:
-                await self._list()
+                await self._begin()
                 break
             except StoreUnavailable as error:
                 back_off_s = await self._wait_before_retry(back_off_s, error)
@@ -71,14 +99,26 @@ class Mirror:
         if self._task is not None and not self._task.cancelled():
             self._task.result()
 
-    def subscribe(self, callback: Subscriber) -> None:
+    def subscribe(self, callback: Subscriber, *kinds: str) -> None:
         """`callback(key, newest state or None)` for what is here already and for every change.
 
-        It is called on the loop, when `entries` and `revision` show the whole change.
+        It is called on the loop, when `entries` and `revision` show the whole change. `kinds` are
+        prefixes of the keys that it is called for; without any it is all.
         """
-        self._subscribers.append(callback)
+        wanted = kinds or (self._prefix,)
+        self._subscribers.append((callback, wanted))
         for key, entry in list(self._entries.items()):
-            callback(key, entry)
+            if key.startswith(wanted):
+                callback(key, entry)
+
+    def follow(self, follower: Follower) -> None:
+        """Tell it everything, from the start on: before that."""
+        assert self._task is None, "it has missed something already"
+        self._followers.append(follower)
+
+    def of(self, kind: str) -> Mapping[str, KeyValue]:
+        """The keys of one of the `kinds`."""
+        return self._kinds[kind]
 
     async def refresh(self) -> None:
         """Returns once the mirror shows at least what a linearizable read made now would.
@@ -109,35 +149,63 @@ class Mirror:
         else:
             await self._list()
 
+    async def _begin(self) -> None:
+        """List everything; raises StoreUnavailable."""
+        await self._list()
+        watched, self._has_gap = self.revision, False
+        try:
+            for follower in self._followers:
+                watched = min(watched, await follower.on_gap())
+        except StoreUnavailable:
+            self._has_gap = True
+            raise
+        self._watched = watched
+
     async def _follow(self) -> None:
         back_off_s = BACK_OFF_S_MIN
         while True:
             try:
-                async with watching(self._store, self._prefix, self.revision) as batches:
+                if self._has_gap:
+                    await self._begin()
+                after = self._watched if self._followers else self.revision
+                async with watching(self._store, self._prefix, after) as batches:
                     async for batch in batches:
                         self._take_batch(batch)
                         back_off_s = BACK_OFF_S_MIN
-                raise StoreUnavailable("the watch ended")
+                        if self._has_gap:
+                            break
+                if not self._has_gap:
+                    raise StoreUnavailable("the watch ended")
             except StoreUnavailable as error:
                 back_off_s = await self._wait_before_retry(back_off_s, error)
             except Compacted as error:
                 back_off_s = await self._wait_before_retry(back_off_s, error)
-                await self._list_again()
-
-    async def _list_again(self) -> None:
-        try:
-            await self._list()
-        except StoreUnavailable as error:
-            logger.info("mirror of %s: %s", self._prefix, error)
+                self._has_gap = True
 
     async def _list(self) -> None:
         asked_at, before = time.monotonic(), self.revision
-        listing = await self._store.range(self._prefix)
+        listing = await self._listing()
         # Older than a watch that went on meanwhile: nothing new in it. Older than what was here
         # when it was asked for: the store lost its data and was filled again.
-        if listing.revision >= self.revision or before == self.revision:
+        if listing.revision >= self.revision:
             self._take_listing(listing)
+        elif before == self.revision:
+            self._take_listing(listing)
+            self._has_gap = True
         self.last_confirmed = max(self.last_confirmed, asked_at)
+
+    async def _listing(self) -> Listing:
+        """Everything that is kept, as of one revision."""
+        if not self._kinds:
+            return await self._store.range(self._prefix)
+        while True:
+            revision = (await self._store.range(self._prefix + NOTHING_BELOW)).revision
+            reads = [self._store.range(kind, revision) for kind in self._kinds]
+            try:
+                listings = await asyncio.gather(*reads)
+            except Compacted:  # Just now; the newest revision never is.
+                continue
+            return Listing(revision, [entry for each in listings for entry in each.entries])
 
     def _take_listing(self, listing: Listing) -> None:
         now = {entry.key: entry for entry in listing.entries}
@@ -154,16 +222,33 @@ class Mirror:
         self.revision = max(self.revision, batch.revision)
         self._apply(changes)
         self.last_confirmed = time.monotonic()
+        self._watched = max(self._watched, batch.revision)
+        for follower in self._followers:
+            if not follower.on_batch(batch):
+                self._has_gap = True
 
     def _apply(self, changes: Sequence[tuple[str, KeyValue | None]]) -> None:
-        for key, entry in changes:
+        kept = [change for change in changes if self._keep(*change)] if self._kinds else changes
+        for key, entry in kept:
             if entry is None:
                 self._entries.pop(key, None)
             else:
                 self._entries[key] = entry
-        for key, entry in changes:
-            for callback in self._subscribers:
-                callback(key, entry)
+        for key, entry in kept:
+            for callback, wanted in self._subscribers:
+                if key.startswith(wanted):
+                    callback(key, entry)
+
+    def _keep(self, key: str, entry: KeyValue | None) -> bool:
+        """By its kind, if it is of any."""
+        for kind, entries in self._kinds.items():
+            if key.startswith(kind):
+                if entry is None:
+                    entries.pop(key, None)
+                else:
+                    entries[key] = entry
+                return True
+        return False
 
     async def _wait_before_retry(self, back_off_s: float, error: Exception) -> float:
         logger.info("mirror of %s: %s; again in %.2f s", self._prefix, error, back_off_s)

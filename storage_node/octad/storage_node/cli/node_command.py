@@ -14,7 +14,7 @@ from octad.client.runtime.command import CommandError
 from octad.client.runtime.private_files import keep_files_private
 from octad.coordinator.cli.node_verbs import add_node_verbs, run_node_verb
 from octad.sharding.limits import BODY_BUDGET_BYTES, MIB
-from octad.storage_node.node.node_options import (
+from octad.storage_node.cli.node_options import (
     ADMIN_PORT_ABOVE_S3,
     DEFAULT_LISTEN,
     FRONT_DOORS,
@@ -22,7 +22,7 @@ from octad.storage_node.node.node_options import (
     RPC_PORT_ABOVE_S3,
     s3_domains,
 )
-from octad.storage_node.node.supervision import (
+from octad.storage_node.cli.supervision import (
     ON_DISK_VARIABLE,
     REPORT_VARIABLE,
     SUPERVISOR_VARIABLE,
@@ -32,6 +32,15 @@ HELP = "run a storage node: one process, one disk; or ls, add, drain, remove nod
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_listeners(parser)
+    _add_front_door(parser)
+    _add_cluster(parser)
+    _add_tls(parser)
+    add_node_verbs(parser)
+
+
+def _add_listeners(parser: argparse.ArgumentParser) -> None:
+    """The disk, and where it listens."""
     parser.add_argument(
         "--data", metavar="DIR", type=Path, help="where its data lies: one disk (required)"
     )
@@ -53,6 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where it answers /metrics, /healthz and /readyz "
         f"(default: 127.0.0.1, the S3 port + {ADMIN_PORT_ABOVE_S3})",
     )
+
+
+def _add_front_door(parser: argparse.ArgumentParser) -> None:
+    """What S3 clients may do."""
     parser.add_argument(
         "--front-door",
         choices=FRONT_DOORS,
@@ -74,6 +87,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="memory for the bodies that clients send, in MiB: who sends more at a time waits "
         f"(OCTAD_BODY_BUDGET; default: {BODY_BUDGET_BYTES // MIB})",
     )
+
+
+def _add_cluster(parser: argparse.ArgumentParser) -> None:
+    """Of which cluster it is, and as whom."""
     parser.add_argument(
         "--advertise",
         metavar="HOST",
@@ -103,6 +120,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weight", type=float, default=1.0, help="its share of the data (default: 1)"
     )
+
+
+def _add_tls(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tls-cert",
         metavar="FILE",
@@ -113,7 +133,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tls-ca", metavar="FILE", type=Path, help="who signed the certificates of all nodes"
     )
-    add_node_verbs(parser)
 
 
 def add_domain_argument(parser: argparse.ArgumentParser, default: str) -> None:
@@ -137,7 +156,7 @@ def run(arguments: argparse.Namespace) -> int:
             "see: octad node --help",
             2,
         )
-    from octad.storage_node.node.node_process import NodeOptions, run_node
+    from octad.storage_node.cli.node_process import NodeOptions, run_node
 
     keep_files_private()
     supervisor, report = os.environ.get(SUPERVISOR_VARIABLE), os.environ.get(REPORT_VARIABLE)

@@ -13,7 +13,7 @@ from octad.client.runtime.command import CommandError
 from octad.client.runtime.private_files import keep_files_private
 from octad.sharding.limits import REPLICAS_ALLOWED
 from octad.storage_node.cli.node_command import add_domain_argument
-from octad.storage_node.node.node_options import body_budget_bytes, s3_domains
+from octad.storage_node.cli.node_options import body_budget_bytes, s3_domains
 
 HELP = "run a whole cluster on this machine"
 _DOMAIN = "localhost"  # Every name under it is this machine (RFC 6761).

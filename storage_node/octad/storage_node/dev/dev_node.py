@@ -27,10 +27,7 @@ from octad.client.runtime.shown_command import shown_command
 from octad.coordinator.status.cluster_status import NodeFailure
 from octad.coordinator.store.interface import StoreUnavailable
 from octad.sharding.ids import NodeId, node_name
-from octad.storage_node.dev.dev_directory import DevCluster, DevDirectory
-from octad.storage_node.journal import set_aside
-from octad.storage_node.journal.data_directory import SUPERBLOCK_NAME
-from octad.storage_node.node.supervision import (
+from octad.storage_node.cli.supervision import (
     DRAIN_SIGNAL,
     DRAINED_WORD,
     FAILED_WORD,
@@ -40,6 +37,9 @@ from octad.storage_node.node.supervision import (
     REPORT_VARIABLE,
     SUPERVISOR_VARIABLE,
 )
+from octad.storage_node.dev.dev_directory import DevCluster, DevDirectory
+from octad.storage_node.journal import set_aside
+from octad.storage_node.journal.data_directory import SUPERBLOCK_NAME
 
 HOST = "127.0.0.1"
 STOP_S_MAX = 20.0

@@ -9,22 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeAlias
+from collections.abc import Callable, Iterable
 
 from octad.sharding.ids import NodeId, Seq, ShardId, node_name, shard_name
 from octad.sharding.limits import COUNT_POLL_S, DIGEST_CALL_TIMEOUT_S, DIGEST_POLL_S
 from octad.storage_node.index.counted_index import CountedIndex
 from octad.storage_node.index.shard_digest import FORMAT
-from octad.storage_node.replication.digest_messages import DigestRead, DigestsRead, ReadDigests
-from octad.storage_node.rpc.messages import Message
+from octad.storage_node.replication.digest_messages import DigestRead, ReadDigests
+from octad.storage_node.rpc.peer import Call
 from octad.storage_node.rpc.rpc_errors import BAD_MESSAGE, RemoteError
 
 log = logging.getLogger(__name__)
 
-Call: TypeAlias = Callable[
-    [NodeId, Message, bytes, float], Awaitable[tuple[Message, bytes | memoryview]]
-]
 UNKNOWN_MAX = 10  # Answers of a source that still counts, before the next one is asked.
 BEHIND_MAX = 3  # Answers of a source that is behind us, before it is taken to stand still.
 
@@ -104,7 +100,6 @@ class CopyCheck:
                 raise
             log.info("shard %s is copied from an older octad: %s", shard_name(shard), error)
             return None
-        assert isinstance(answer, DigestsRead)
         if not answer.digests:
             raise NotComparable(f"{node_name(source)} has no copy")
         (read,) = answer.digests

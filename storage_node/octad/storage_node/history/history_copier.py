@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeAlias
 
 from octad.sharding.ids import BucketId, NodeId, PoolId, Seq, ShardId, node_name, number_of
 from octad.sharding.ids import shard_name as name_of
@@ -34,13 +33,12 @@ from octad.sharding.limits import (
     HISTORY_STEP_ROWS,
     HISTORY_UNEQUAL_S,
 )
-from octad.storage_node.history.copy_check import Call, CopyCheck, Incomplete, NotComparable
+from octad.storage_node.history.copy_check import CopyCheck, Incomplete, NotComparable
 from octad.storage_node.history.history_messages import (
     HistoryRead,
     HistoryRow,
     ReadHistory,
     ReadRecords,
-    RecordsRead,
 )
 from octad.storage_node.history.history_pace import HistoryPace
 from octad.storage_node.history.history_writer import BadHistory, HistoryWriter
@@ -50,11 +48,11 @@ from octad.storage_node.index.index_format import decode_shard_order_key, shard_
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.journal_errors import JournalFailed, JournalFull
 from octad.storage_node.journal.record_format import Position
+from octad.storage_node.replication.shard_ports import CopyTarget
+from octad.storage_node.rpc.peer import Call
 from octad.storage_node.rpc.rpc_errors import RpcError
 
 log = logging.getLogger(__name__)
-
-OnCopied: TypeAlias = Callable[[ShardId, Seq, Seq, list[tuple[bytes, Seq]]], None]
 
 
 class _NotWanted(Exception):
@@ -65,6 +63,7 @@ class _NotWanted(Exception):
 class _Copy:
     """One shard's copy: what is wanted, and how far it has come."""
 
+    target: CopyTarget
     shard: ShardId
     start: Seq
     sources: tuple[NodeId, ...]
@@ -90,30 +89,41 @@ class _Copy:
 
 
 class HistoryCopier:
-    """See the module. `begin` for every Copy action; `close` at the end."""
+    """The shards' Histories: see the module. `start` it after the replay; `close` at the end."""
 
     def __init__(
         self,
         journal: Journal,
         index: CountedIndex,
         call: Call,
-        on_copied: OnCopied,
-        is_wanted: Callable[[ShardId, Seq], bool],
         pool_of_bucket: Callable[[BucketId], PoolId | None],
         ask_count: Callable[[Iterable[ShardId]], None],
     ) -> None:
         self._journal = journal
         self._call = call
         self._check = CopyCheck(index, call, ask_count)
-        self._on_copied = on_copied
-        self._is_wanted = is_wanted
         self._writer = HistoryWriter(journal, index, pool_of_bucket)
         self._copies: dict[ShardId, _Copy] = {}
         self._forgetting: set[asyncio.Task[None]] = set()
         self._pace = HistoryPace(lambda: journal.records_appended - journal.upkeep_appended)
 
+    def start(self, whole: Iterable[tuple[ShardId, Seq]]) -> None:
+        """The replay has ended, and these shards have turned out to be whole, applied up to there.
+
+        Before, nothing may be copied.
+        """
+        self._writer.recovered()
+        for shard, applied in whole:
+            self.forget_marks(shard, applied)
+
     def begin(
-        self, shard: ShardId, depth: int, start: Seq, sources: tuple[NodeId, ...], urgency: int = 0
+        self,
+        target: CopyTarget,
+        shard: ShardId,
+        depth: int,
+        start: Seq,
+        sources: tuple[NodeId, ...],
+        urgency: int = 0,
     ) -> None:
         """Copy what `shard` had at `start` or later; the lowest urgency goes first.
 
@@ -126,7 +136,9 @@ class HistoryCopier:
             return
         self.cancel(shard)
         begin, end = shard_order_range(number_of(shard), depth)
-        self._copies[shard] = _Copy(shard, start, sources, urgency, begin, end, begin, start)
+        self._copies[shard] = _Copy(
+            target, shard, start, sources, urgency, begin, end, begin, start
+        )
         self._start_next()
 
     def cancel(self, shard: ShardId) -> None:
@@ -227,11 +239,11 @@ class HistoryCopier:
                 continue
             if self._wanted(copy):
                 del self._copies[copy.shard]
-                self._on_copied(copy.shard, copy.start, copy.newest, copy.ids)
+                copy.target.on_copied(copy.shard, copy.start, copy.newest, copy.ids)
 
     def _wanted(self, copy: _Copy) -> bool:
         mine = self._copies.get(copy.shard) is copy
-        return mine and self._is_wanted(copy.shard, copy.start)
+        return mine and copy.target.wants_copy(copy.shard, copy.start)
 
     async def _copy_from(self, copy: _Copy, source: NodeId) -> None:
         """Page by page, the next one asked for while this one's records come."""
@@ -251,8 +263,8 @@ class HistoryCopier:
     async def _read_page(self, copy: _Copy, source: NodeId, begin: bytes) -> HistoryRead:
         asked = ReadHistory(copy.shard, copy.start, begin, copy.end, HISTORY_PAGE_ROWS)
         page, _ = await self._call(source, asked, b"", HISTORY_CALL_TIMEOUT_S)
-        if not isinstance(page, HistoryRead) or not begin < page.end <= copy.end:
-            raise BadHistory(f"{type(page).__name__} is no page behind {begin.hex()}")
+        if not begin < page.end <= copy.end:
+            raise BadHistory(f"{page.end.hex()} ends no page behind {begin.hex()}")
         return page
 
     async def _take_page(self, copy: _Copy, source: NodeId, page: HistoryRead) -> None:
@@ -289,8 +301,8 @@ class HistoryCopier:
         wanted = [(decode_shard_order_key(row.order_key), row.epoch, row.seq) for row in rows]
         asked = ReadRecords(copy.shard, copy.start, wanted)
         answer, body = await self._call(source, asked, b"", HISTORY_CALL_TIMEOUT_S)
-        if not isinstance(answer, RecordsRead) or not answer.looked_at:
-            raise BadHistory(f"{type(answer).__name__} brings no records")
+        if not answer.looked_at:
+            raise BadHistory("the answer brings no records")
         await self._journal.wait_for_room()
         if not self._wanted(copy):
             raise _NotWanted

@@ -11,22 +11,11 @@ import msgspec
 
 from octad.sharding.ids import Epoch, Seq, ShardId
 from octad.storage_node.journal.record_format import RecordKind
-from octad.storage_node.rpc.messages import Message, message
+from octad.storage_node.rpc.messages import Message, Request, message
 
 # Codes of refusals.
 NO_HISTORY = "no-history"  # The shard is not here, or not recent enough to copy from.
 DAMAGED = "damaged"  # A record that was asked for cannot be read here.
-
-
-@message
-class ReadHistory(Message, frozen=True, array_like=True, tag=64):
-    """Rows of `shard` in [begin, end), as of `start` or later."""
-
-    shard: ShardId
-    start: Seq
-    begin: bytes
-    end: bytes
-    rows_max: int
 
 
 class HistoryRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -53,12 +42,14 @@ class HistoryRead(Message, frozen=True, array_like=True, tag=65):
 
 
 @message
-class ReadRecords(Message, frozen=True, array_like=True, tag=66):
-    """The records of rows, each (row's key, epoch, seq)."""
+class ReadHistory(Request[HistoryRead], frozen=True, array_like=True, tag=64):
+    """Rows of `shard` in [begin, end), as of `start` or later."""
 
     shard: ShardId
     start: Seq
-    rows: list[tuple[bytes, Epoch, Seq]]
+    begin: bytes
+    end: bytes
+    rows_max: int
 
 
 class ReadRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -81,3 +72,12 @@ class RecordsRead(Message, frozen=True, array_like=True, tag=67):
     looked_at: int
     newest: Seq
     records: list[ReadRecord]
+
+
+@message
+class ReadRecords(Request[RecordsRead], frozen=True, array_like=True, tag=66):
+    """The records of rows, each (row's key, epoch, seq)."""
+
+    shard: ShardId
+    start: Seq
+    rows: list[tuple[bytes, Epoch, Seq]]

@@ -44,7 +44,6 @@ from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.journal_errors import CorruptRecord
 from octad.storage_node.journal.record_format import Location, Record
 from octad.storage_node.replication.shard_replica import ShardReplica
-from octad.storage_node.rpc.messages import Message
 from octad.storage_node.rpc.peer import Answer
 from octad.storage_node.rpc.rpc_errors import RpcRefusal
 
@@ -68,11 +67,10 @@ class HistorySource:
         self._pool_of_bucket = pool_of_bucket
         self.mend: Callable[[bytes], Awaitable[bool]] = _stays_damaged  # The record of a row.
 
-    async def answer(self, asked: Message) -> Answer:
+    async def answer(self, asked: ReadHistory | ReadRecords) -> Answer:
         """To either request of history."""
         if isinstance(asked, ReadHistory):
             return await self.read_history(asked), b""
-        assert isinstance(asked, ReadRecords)
         return await self.read_records(asked)
 
     async def read_history(self, asked: ReadHistory) -> HistoryRead:

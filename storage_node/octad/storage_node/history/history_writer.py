@@ -61,7 +61,7 @@ class BadHistory(Exception):
 
 
 class HistoryWriter:
-    """See the module. Make it after the journal's replay, with the states of shards written."""
+    """See the module. Tell it when the journal is replayed, with the states of shards written."""
 
     def __init__(
         self,
@@ -76,7 +76,10 @@ class HistoryWriter:
         self._flushing = asyncio.Lock()
         self._flushes_begun = self._flushes_done = 0
         self._flushed_at = float("-inf")
-        for key, value in index.scan(SHARD_STATES, past(SHARD_STATES)):
+
+    def recovered(self) -> None:
+        """Keep what copies of before have written, until they are finished."""
+        for key, value in self._index.scan(SHARD_STATES, past(SHARD_STATES)):
             if decode_shard_state(value).whole is not None:
                 self._protect(decode_shard_state_key(key))
 

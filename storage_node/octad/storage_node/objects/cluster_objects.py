@@ -204,7 +204,6 @@ class ClusterObjects:
         message = messages.ReadObject(shard, bucket.id, key, with_data)
         ask = self._client.ask_all if isinstance(error, Damaged) else self._client.ask_members
         answer, body = await ask(shard, message)
-        assert isinstance(answer, messages.ObjectRead)
         if answer.row is None:
             return None
         in_record = with_data and not answer.row.extents
@@ -276,7 +275,6 @@ class ClusterObjects:
         shard = self._shard(bucket, key)
         message = messages.ReadUpload(shard, bucket.id, key, upload_id)
         answer, _ = await self._client.ask_primary(shard, message)
-        assert isinstance(answer, messages.UploadRead)
         return answer.row
 
     async def put_part(
@@ -304,7 +302,6 @@ class ClusterObjects:
         shard = self._shard(bucket, key)
         message = messages.ListParts(shard, bucket.id, key, upload_id, after, limit)
         answer, _ = await self._client.ask_primary(shard, message)
-        assert isinstance(answer, messages.PartsListed)
         return answer.parts
 
     async def complete_upload(
@@ -360,7 +357,6 @@ class ClusterObjects:
         uploads: list[tuple[bytes, bytes, UploadRow]] = []
         coverage = Coverage()
         for answer, _ in await asyncio.gather(*calls):
-            assert isinstance(answer, messages.UploadsListed)
             uploads += answer.uploads
             coverage.add(with_depths(self._client, answer))
         shards = self._client.map.shards_of(pool)

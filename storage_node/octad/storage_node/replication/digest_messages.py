@@ -6,19 +6,7 @@ import msgspec
 
 from octad.sharding.ids import Seq, ShardId
 from octad.storage_node.journal.shard_state import ShardDigest
-from octad.storage_node.rpc.messages import Message, message
-
-
-@message
-class ReadDigests(Message, frozen=True, array_like=True, tag=68):
-    """The digest of each shard at the seq that comes with it.
-
-    Whoever is not that far waits for it a little; where it cannot be said, that of the present is.
-    `count`: count their rows anew, before any other's.
-    """
-
-    shards: list[tuple[ShardId, Seq]]
-    count: bool = False
+from octad.storage_node.rpc.messages import Message, Request, message
 
 
 class DigestRead(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -35,3 +23,15 @@ class DigestsRead(Message, frozen=True, array_like=True, tag=69):
     """Of those shards that are here."""
 
     digests: list[DigestRead]
+
+
+@message
+class ReadDigests(Request[DigestsRead], frozen=True, array_like=True, tag=68):
+    """The digest of each shard at the seq that comes with it.
+
+    Whoever is not that far waits for it a little; where it cannot be said, that of the present is.
+    `count`: count their rows anew, before any other's.
+    """
+
+    shards: list[tuple[ShardId, Seq]]
+    count: bool = False

@@ -7,7 +7,8 @@
 
 On the wire a message is a msgpack array: its tag, then its fields in order. Fields are only ever
 appended, with a default, so that nodes of two versions understand each other: an older one skips
-what it does not know, a newer one fills in what is missing. A tag is never used again for something
+what it does not know, a newer one fills in what is missing. A request names the message that
+answers it: `class ReadObject(Request[ObjectRead], …)`. A tag is never used again for something
 else. Bulk bytes travel in the frame's body, beside the message, and are never part of it.
 
 This file does not know what a message means or how it travels. Bytes: `docs/reference/rpc.md`.
@@ -15,7 +16,7 @@ This file does not know what a message means or how it travels. Bytes: `docs/ref
 
 from __future__ import annotations
 
-from typing import ClassVar, TypeVar, Union
+from typing import ClassVar, Generic, TypeVar, Union, cast, get_args
 
 import msgspec
 
@@ -35,6 +36,15 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     urgent: ClassVar[bool] = False
 
 
+Reply = TypeVar("Reply", bound=Message)
+
+
+class Request(Message, Generic[Reply], frozen=True, array_like=True, gc=False):
+    """Base of every message that is answered, by a Reply."""
+
+    reply: ClassVar[type[Message]]
+
+
 MessageType = TypeVar("MessageType", bound=type[Message])
 
 _type_of_tag: dict[int, type[Message]] = {}
@@ -52,7 +62,17 @@ def message(kind: MessageType) -> MessageType:
     taken = _type_of_tag.setdefault(tag, kind)
     assert taken is kind, f"tag {tag} of {kind.__name__} belongs to {taken.__name__}"
     _decoders.clear()
+    if issubclass(kind, Request):
+        (base,) = kind.__dict__["__orig_bases__"]
+        (kind.reply,) = get_args(base)
     return kind
+
+
+def reply_to(request: Request[Reply], answer: Message) -> Reply:
+    """`answer`, if it is of the type that `request` is answered by; else raises BadMessage."""
+    if not isinstance(answer, request.reply):
+        raise BadMessage(f"{type(answer).__name__} is no answer to {type(request).__name__}")
+    return cast(Reply, answer)
 
 
 def decode_message(data: bytes | memoryview) -> Message:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from octad.sharding.ids import NodeId, node_name
 from octad.sharding.limits import (
@@ -25,10 +26,13 @@ from octad.storage_node.rpc.messages import (
     Message,
     Ping,
     Pong,
+    Reply,
+    Request,
     decode_message,
+    reply_to,
 )
 from octad.storage_node.rpc.peer_calls import PeerCalls
-from octad.storage_node.rpc.peer_connection import Body, PeerConnection
+from octad.storage_node.rpc.peer_connection import Body, Buffer, PeerConnection
 from octad.storage_node.rpc.peer_figures import PeerFigures
 from octad.storage_node.rpc.peer_refusal import PeerRefused, Refusal
 from octad.storage_node.rpc.refusal_log import RefusalLog
@@ -46,6 +50,16 @@ Answer = tuple[Message, Body]
 OnOneWay = Callable[[NodeId, Message, memoryview], None]
 OnRequest = Callable[[NodeId, Message, memoryview], Answer | Awaitable[Answer]]
 
+
+class Call(Protocol):
+    """Asks a node, and gives its answer: `Peers.call`, `ShardClient.call`."""
+
+    def __call__(
+        self, node: NodeId, message: Request[Reply], body: bytes, timeout_s: float, /
+    ) -> Awaitable[tuple[Reply, Buffer]]:
+        """See the two for what they raise."""
+
+
 PONG = Pong()
 _SILENT = (
     "it does not answer; it is asked again every"
@@ -55,12 +69,23 @@ _SILENT = (
 logger = logging.getLogger(__name__)
 
 
+OnConnected = Callable[[NodeId, str], None]
+OnDisconnected = Callable[[NodeId], None]
+
+
 @dataclass(frozen=True, slots=True)
 class PeerHandlers:
-    """Who takes what peers send, and the answers that are still being worked on."""
+    """Who takes what peers send, and the answers that are still being worked on.
+
+    `on_request` gives its answer; or, where it has to wait, a future of it; or a coroutine, which
+    costs a task. It refuses by raising RpcRefusal. A body it is given stays valid as long as it is
+    held. Whatever else a handler raises is logged, and ends nothing but that message.
+    """
 
     on_one_way: OnOneWay
     on_request: OnRequest
+    on_connected: OnConnected  # With the boot of the process over there.
+    on_disconnected: OnDisconnected
     answers: set[asyncio.Future[Answer]] = field(default_factory=set)
 
 
@@ -88,22 +113,26 @@ class Peer:
         self._calls = PeerCalls(self._loop, node)
 
     async def call(
-        self, message: Message, body: Body, timeout_s: float, about: int | None
-    ) -> tuple[Message, memoryview]:
+        self, message: Request[Reply], body: Body, timeout_s: float, about: int | None
+    ) -> tuple[Reply, memoryview]:
         """See `Peers.call`."""
         if self.connection.is_silent:
             raise self._refused_call(_SILENT)
         if len(self._calls) >= RPC_CALLS_MAX:
             raise self._refused_call(f"{RPC_CALLS_MAX} calls to it are under way")
-        call_id, answer = self._calls.start(timeout_s, about)
+        call_id, answered = self._calls.start(timeout_s, about)
         try:
             if not self.connection.send(REQUEST, call_id, message, body):
                 waiting = self.connection.outgoing_bytes
                 raise self._refused_call(f"{waiting:,} bytes are waiting to be sent to it")
-            return await answer
+            answer, data = await answered
+            return reply_to(message, answer), data
         except CallTimeout:
             self._figures.calls_timed_out += 1
             raise
+        except BadMessage as error:
+            self._count_bad_message(error)
+            raise RemoteError(self.node, INTERNAL, str(error)) from error
         finally:
             self._calls.forget(call_id)
 

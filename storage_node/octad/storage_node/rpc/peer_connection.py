@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
+from octad.client.runtime.steady_clock import now
 from octad.sharding.ids import NodeId
 from octad.sharding.limits import (
     RPC_BATCH_BYTES_MAX,
@@ -77,7 +77,7 @@ class PeerConnection(asyncio.BufferedProtocol):
         self._batch: list[Buffer] = []  # To be written when this tick ends.
         self._batch_bytes = 0
         self._tick_bytes = 0  # Read without a rest.
-        self._looked_at = _now()
+        self._looked_at = now()
         self._heard = False  # Since the last beat.
         self._silent_beats = 0
         self._congested = False
@@ -145,7 +145,7 @@ class PeerConnection(asyncio.BufferedProtocol):
         self._congested = False
         self._flush()  # Sealed before what waits, so it goes before it.
         while self._waiting and not self._congested:
-            if frames := self._waiting.take(RPC_BATCH_BYTES_MAX, _now()):
+            if frames := self._waiting.take(RPC_BATCH_BYTES_MAX, now()):
                 self._write(frames)
         if self.outgoing_bytes <= RPC_WRITE_HIGH_WATER_BYTES:
             self._wake_waiters()
@@ -164,7 +164,7 @@ class PeerConnection(asyncio.BufferedProtocol):
         if self._congested:
             check_size(encoded, body)
             assert self._waiting is not None
-            return self._waiting.add(kind, call_id, encoded, body, message.urgent, _now())
+            return self._waiting.add(kind, call_id, encoded, body, message.urgent, now())
         assert self._sealer is not None
         head = self._sealer.seal(kind, call_id, encoded, body)
         if not self._batch:
@@ -218,7 +218,7 @@ class PeerConnection(asyncio.BufferedProtocol):
         The kernel keeps it for as long as that takes. Requests tell their age as of when they were
         sent, and nobody may take an old one for a young one (rule R16).
         """
-        looked_at, self._looked_at = self._looked_at, _now()
+        looked_at, self._looked_at = self._looked_at, now()
         return self._looked_at - looked_at > RPC_UNSEEN_S_MAX
 
     def drop(self, refused: PeerRefused | None = None) -> None:
@@ -320,11 +320,6 @@ class PeerConnection(asyncio.BufferedProtocol):
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
-
-
-def _now() -> float:
-    """Goes on while the machine is suspended."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def configure_socket(tcp: socket.socket) -> None:

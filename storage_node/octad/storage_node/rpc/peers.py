@@ -19,8 +19,8 @@ from octad.client.cluster.join_token import JoinToken
 from octad.sharding.ids import NodeId, node_name
 from octad.sharding.limits import CALL_TIMEOUT_S, RPC_BEAT_S, RPC_HANDSHAKES_MAX
 from octad.storage_node.rpc.frame_format import ONE_WAY, Frame
-from octad.storage_node.rpc.messages import Message
-from octad.storage_node.rpc.peer import OnOneWay, OnRequest, Peer, PeerHandlers
+from octad.storage_node.rpc.messages import Message, Reply, Request
+from octad.storage_node.rpc.peer import Peer, PeerHandlers
 from octad.storage_node.rpc.peer_connection import Body, PeerConnection
 from octad.storage_node.rpc.peer_dialer import PeerDialer
 from octad.storage_node.rpc.peer_figures import PeerFigures
@@ -30,18 +30,13 @@ from octad.storage_node.rpc.peer_tls import TlsContexts
 from octad.storage_node.rpc.refusal_log import RefusalLog
 from octad.storage_node.rpc.rpc_errors import PeerUnavailable
 
-OnConnected = Callable[[NodeId, str], None]
-OnDisconnected = Callable[[NodeId], None]
-
 logger = logging.getLogger(__name__)
 
 
 class Peers:
     """All of one node's connections. Make it inside the running loop; close it at the end.
 
-    `on_request` gives its answer; or, where it has to wait, a future of it; or a coroutine, which
-    costs a task. It refuses by raising RpcRefusal. A body it is given stays valid as long as it is
-    held. Whatever else a handler raises is logged, and ends nothing but that message.
+    `handle` comes before anything that connects.
     """
 
     def __init__(
@@ -49,19 +44,13 @@ class Peers:
         node: NodeId,
         boot: str,
         token: JoinToken,
-        on_one_way: OnOneWay,
-        on_request: OnRequest,
-        on_connected: OnConnected,
-        on_disconnected: OnDisconnected,
         tls: TlsContexts | None = None,
     ) -> None:
         self._node = node
         self._boot = boot
         self._cluster = token.cluster
         self._key = token.key_for("rpc")
-        self._handlers = PeerHandlers(on_one_way, on_request)
-        self._on_connected = on_connected
-        self._on_disconnected = on_disconnected
+        self._handlers: PeerHandlers | None = None
         self._tls = tls
         self._loop = asyncio.get_running_loop()
         self._server: asyncio.Server | None = None
@@ -89,6 +78,10 @@ class Peers:
     def open(self) -> int:
         """How many other nodes are connected."""
         return len(self._open)
+
+    def handle(self, handlers: PeerHandlers) -> None:
+        """Who takes what the other nodes send."""
+        self._handlers = handlers
 
     async def listen(self, host: str, port: int) -> int:
         """Takes connections from nodes with lower ids; the actual port (for port 0)."""
@@ -139,12 +132,12 @@ class Peers:
     async def call(
         self,
         node: NodeId,
-        message: Message,
+        message: Request[Reply],
         body: Body = b"",
-        *,
         timeout_s: float = CALL_TIMEOUT_S,
+        *,
         about: int | None = None,
-    ) -> tuple[Message, memoryview]:
+    ) -> tuple[Reply, memoryview]:
         """The answer; raises PeerUnavailable, CallTimeout or RemoteError. `about`: see `give_up`.
 
         PeerUnavailable at once when the node is not connected, does not answer our Pings, or has
@@ -186,7 +179,7 @@ class Peers:
         connections = list(self._connections)
         for connection in connections:
             connection.drop()
-        answers = list(self._handlers.answers)
+        answers = [] if self._handlers is None else list(self._handlers.answers)
         for answer in answers:
             answer.cancel()
         await asyncio.gather(*dialing, *answers, return_exceptions=True)
@@ -199,6 +192,7 @@ class Peers:
 
     def on_open(self, connection: PeerConnection, session: Session) -> Callable[[Frame], None]:
         """The latest connection of a pair counts: the other end may not know of an older one."""
+        assert self._handlers is not None, "nobody takes what comes in"
         node = session.node
         if older := self._open.get(node):
             older.connection.drop()
@@ -209,7 +203,7 @@ class Peers:
         )
         logger.info("connected with %s at %s", node_name(node), connection.address)
         try:
-            self._on_connected(node, session.boot)
+            self._handlers.on_connected(node, session.boot)
         except Exception:
             logger.exception("the connection with %s met a bug", node_name(node))
         return peer.on_frame
@@ -220,12 +214,12 @@ class Peers:
         node = connection.node
         if refused is not None:
             self._refusals.add(connection.host if node is None else node_name(node), refused)
-        if node is None:
+        if node is None or self._handlers is None:
             return
         logger.info("disconnected from %s", node_name(node))
         self._open.pop(node).end()
         try:
-            self._on_disconnected(node)
+            self._handlers.on_disconnected(node)
         except Exception:
             logger.exception("the loss of %s met a bug", node_name(node))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from octad.sharding.ids import BucketId, Epoch, Seq, ShardId
-from octad.storage_node.rpc.messages import Message, message
+from octad.storage_node.rpc.messages import Message, Request, message
 
 
 class ExtentOrigin(msgspec.Struct, frozen=True, array_like=True):
@@ -21,14 +21,6 @@ class ExtentOrigin(msgspec.Struct, frozen=True, array_like=True):
 
 
 @message
-class FindUnnamed(Message, frozen=True, array_like=True, tag=96):
-    """To the primary of the keys' shard: which of these does certainly no row or upload name?"""
-
-    shard: ShardId
-    extents: list[ExtentOrigin]
-
-
-@message
 class UnnamedFound(Message, frozen=True, array_like=True, tag=97):
     """Those that nothing names by the committed state. The others may or may not be named."""
 
@@ -36,13 +28,11 @@ class UnnamedFound(Message, frozen=True, array_like=True, tag=97):
 
 
 @message
-class FindWritten(Message, frozen=True, array_like=True, tag=98):
-    """To the node of a front door: which of these belong to a request that is under way there?
+class FindUnnamed(Request[UnnamedFound], frozen=True, array_like=True, tag=96):
+    """To the primary of the keys' shard: which of these does certainly no row or upload name?"""
 
-    With none, it is asked for the oldest of the reads that run there.
-    """
-
-    extents: list[bytes]
+    shard: ShardId
+    extents: list[ExtentOrigin]
 
 
 @message
@@ -54,12 +44,13 @@ class WrittenFound(Message, frozen=True, array_like=True, tag=99):
 
 
 @message
-class ReadRecord(Message, frozen=True, array_like=True, tag=100):
-    """To a member: the record that the row at this index key points at, if it is that one."""
+class FindWritten(Request[WrittenFound], frozen=True, array_like=True, tag=98):
+    """To the node of a front door: which of these belong to a request that is under way there?
 
-    index_key: bytes
-    epoch: Epoch
-    seq: Seq
+    With none, it is asked for the oldest of the reads that run there.
+    """
+
+    extents: list[bytes]
 
 
 @message
@@ -73,3 +64,12 @@ class RecordRead(Message, frozen=True, array_like=True, tag=101):
     kind: int
     metadata: bytes
     checksum: int
+
+
+@message
+class ReadRecord(Request[RecordRead], frozen=True, array_like=True, tag=100):
+    """To a member: the record that the row at this index key points at, if it is that one."""
+
+    index_key: bytes
+    epoch: Epoch
+    seq: Seq

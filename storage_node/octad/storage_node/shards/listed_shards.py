@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from octad.client.runtime.steady_clock import now
 from octad.sharding.ids import Epoch, PoolId, ShardId, number_of, pool_of
-from octad.storage_node.replication.host.node_beats import now
 from octad.storage_node.replication.host.shard_host import ShardHost
 from octad.storage_node.replication.replica_state import ReadTicket
 from octad.storage_node.replication.shard_replica import ShardReplica

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from octad.sharding.ids import BucketId, Epoch, PoolId, ShardId
 from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
-from octad.storage_node.rpc.messages import Message, message
+from octad.storage_node.rpc.messages import Message, Request, message
 
 # Codes of refusals; `routing.py` turns each into the exception of the same meaning.
 UNAVAILABLE = "unavailable"
@@ -24,7 +24,14 @@ INVALID_PART = "invalid-part"
 
 
 @message
-class Propose(Message, frozen=True, array_like=True, tag=32):
+class Done(Message, frozen=True, array_like=True, tag=33):
+    """It is committed, on so many members; 0: on as many as the pool keeps."""
+
+    copies: int = 0
+
+
+@message
+class Propose(Request[Done], frozen=True, array_like=True, tag=32):
     """To the primary: order and replicate this operation; its data is the body."""
 
     shard: ShardId
@@ -36,14 +43,14 @@ class Propose(Message, frozen=True, array_like=True, tag=32):
 
 
 @message
-class Done(Message, frozen=True, array_like=True, tag=33):
-    """It is committed, on so many members; 0: on as many as the pool keeps."""
+class ObjectRead(Message, frozen=True, array_like=True, tag=35):
+    """The committed row, if any; the body has its bytes when they are in its record."""
 
-    copies: int = 0
+    row: ObjectRow | None
 
 
 @message
-class ReadObject(Message, frozen=True, array_like=True, tag=34):
+class ReadObject(Request[ObjectRead], frozen=True, array_like=True, tag=34):
     """To the primary, or to any member for a clean key."""
 
     shard: ShardId
@@ -53,40 +60,17 @@ class ReadObject(Message, frozen=True, array_like=True, tag=34):
 
 
 @message
-class ObjectRead(Message, frozen=True, array_like=True, tag=35):
-    """The committed row, if any; the body has its bytes when they are in its record."""
-
-    row: ObjectRow | None
-
-
-@message
-class ReadPiece(Message, frozen=True, array_like=True, tag=36):
-    """To any member of the extent's shard."""
-
-    shard: ShardId
-    extent: bytes
-    number: int
-
-
-@message
 class PieceRead(Message, frozen=True, array_like=True, tag=37):
     """The piece is the body."""
 
 
 @message
-class ListKeys(Message, frozen=True, array_like=True, tag=38):
-    """To every primary of a pool: keys of `bucket` in the shards that you are primary of.
+class ReadPiece(Request[PieceRead], frozen=True, array_like=True, tag=36):
+    """To any member of the extent's shard."""
 
-    `shards`: in these of them alone, where any are named.
-    """
-
-    pool: PoolId
-    bucket: BucketId
-    prefix: bytes
-    delimiter: bytes
-    after: bytes
-    limit: int
-    shards: tuple[ShardId, ...] = ()
+    shard: ShardId
+    extent: bytes
+    number: int
 
 
 @message
@@ -104,13 +88,19 @@ class KeysListed(Message, frozen=True, array_like=True, tag=39):
 
 
 @message
-class ReadUpload(Message, frozen=True, array_like=True, tag=40):
-    """To the primary: is this upload open?"""
+class ListKeys(Request[KeysListed], frozen=True, array_like=True, tag=38):
+    """To every primary of a pool: keys of `bucket` in the shards that you are primary of.
 
-    shard: ShardId
+    `shards`: in these of them alone, where any are named.
+    """
+
+    pool: PoolId
     bucket: BucketId
-    key: bytes
-    upload: bytes
+    prefix: bytes
+    delimiter: bytes
+    after: bytes
+    limit: int
+    shards: tuple[ShardId, ...] = ()
 
 
 @message
@@ -121,15 +111,13 @@ class UploadRead(Message, frozen=True, array_like=True, tag=41):
 
 
 @message
-class ListParts(Message, frozen=True, array_like=True, tag=42):
-    """To the primary: parts of an open upload with numbers above `after`."""
+class ReadUpload(Request[UploadRead], frozen=True, array_like=True, tag=40):
+    """To the primary: is this upload open?"""
 
     shard: ShardId
     bucket: BucketId
     key: bytes
     upload: bytes
-    after: int
-    limit: int
 
 
 @message
@@ -140,14 +128,14 @@ class PartsListed(Message, frozen=True, array_like=True, tag=43):
 
 
 @message
-class ListUploads(Message, frozen=True, array_like=True, tag=44):
-    """To every primary of a pool: open uploads past (after_key, after_upload)."""
+class ListParts(Request[PartsListed], frozen=True, array_like=True, tag=42):
+    """To the primary: parts of an open upload with numbers above `after`."""
 
-    pool: PoolId
+    shard: ShardId
     bucket: BucketId
-    prefix: bytes
-    after_key: bytes
-    after_upload: bytes
+    key: bytes
+    upload: bytes
+    after: int
     limit: int
 
 
@@ -161,7 +149,19 @@ class UploadsListed(Message, frozen=True, array_like=True, tag=45):
 
 
 @message
-class CloseBucket(Message, frozen=True, array_like=True, tag=46):
+class ListUploads(Request[UploadsListed], frozen=True, array_like=True, tag=44):
+    """To every primary of a pool: open uploads past (after_key, after_upload)."""
+
+    pool: PoolId
+    bucket: BucketId
+    prefix: bytes
+    after_key: bytes
+    after_upload: bytes
+    limit: int
+
+
+@message
+class CloseBucket(Request[Done], frozen=True, array_like=True, tag=46):
     """To every member in the bucket's pool: from now on refuse new keys of this bucket id.
 
     Done: you do, and what you had in flight for it as primary is in your index.
@@ -171,7 +171,7 @@ class CloseBucket(Message, frozen=True, array_like=True, tag=46):
 
 
 @message
-class CompleteParts(Message, frozen=True, array_like=True, tag=47):
+class CompleteParts(Request[Done], frozen=True, array_like=True, tag=47):
     """To the primary: complete an upload from exactly these (part number, etag) pairs."""
 
     shard: ShardId
@@ -186,7 +186,7 @@ class CompleteParts(Message, frozen=True, array_like=True, tag=47):
 
 
 @message
-class AbortParts(Message, frozen=True, array_like=True, tag=48):
+class AbortParts(Request[Done], frozen=True, array_like=True, tag=48):
     """To the primary: end an upload without an object."""
 
     shard: ShardId

@@ -10,18 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Mapping
 
+from octad.client.runtime.steady_clock import now
 from octad.sharding import limits
 from octad.sharding.ids import NodeId, ShardId
 from octad.sharding.map.shard_map import ShardRow
 from octad.storage_node.shards.object_store import NotServed, Unavailable
-
-
-def now() -> float:
-    """Ages of requests are told to other nodes, so it goes on while this machine is suspended."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class RowWaiters:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
+from octad.client.runtime.steady_clock import now
 from octad.sharding import limits
 from octad.sharding.ids import NodeId, PoolId, ShardId, pool_of, shard_name
 from octad.sharding.map.shard_map import ShardMap, ShardRow
@@ -21,7 +22,7 @@ from octad.storage_node.index.index_format import object_key, piece_key
 from octad.storage_node.index.operations import decode_operation
 from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.memory.body_budget import ByteGate
-from octad.storage_node.rpc.messages import Message
+from octad.storage_node.rpc.messages import Message, Reply, Request, reply_to
 from octad.storage_node.rpc.peer import Answer
 from octad.storage_node.rpc.peer_connection import Buffer
 from octad.storage_node.rpc.peers import Peers
@@ -46,7 +47,7 @@ from octad.storage_node.shards.object_store import (
     StoreError,
     Unavailable,
 )
-from octad.storage_node.shards.patience import Patience, RowWaiters, now
+from octad.storage_node.shards.patience import Patience, RowWaiters
 from octad.storage_node.shards.request_places import hash_of_operation, hash_of_request
 from octad.storage_node.shards.shard_service import AskPrimary, ShardService
 
@@ -65,6 +66,7 @@ _CODES = {error: code for code, error in _ERRORS.items()}
 # What a call is about that depends on all shards of a node; other calls name their shard.
 LISTINGS: Final = -1
 
+Asked = TypeVar("Asked", bound=Request[Any])
 Result = TypeVar("Result")
 Attempt = Callable[[ShardRow | None, Patience | None], Awaitable[Result]]
 """One try, at whom the row names; the first has a request's whole patience before it: None."""
@@ -78,10 +80,10 @@ class ShardServer:
 
     def __init__(self, service: ShardService) -> None:
         self._service = service
-        self._others: dict[type[Message], Callable[[Message], Awaitable[Answer]]] = {}
+        self._others: dict[type[Message], Callable[[Any], Awaitable[Answer]]] = {}
         self.mend: Callable[[bytes], Awaitable[bool]] | None = None  # A row's damaged record.
 
-    def register(self, kind: type[Message], answer: Callable[[Message], Awaitable[Answer]]) -> None:
+    def register(self, kind: type[Asked], answer: Callable[[Asked], Awaitable[Answer]]) -> None:
         """Requests of this kind are answered elsewhere; `answer` may raise the store's errors."""
         self._others[kind] = answer
 
@@ -269,7 +271,6 @@ class ShardClient:
             message = messages.Propose(at, kind, request_id, metadata, *when)
             timeout_s = _at_most(limits.CALL_TIMEOUT_S, patience)
             answer, _ = await self.call(known.primary, message, data, timeout_s, at)
-            assert isinstance(answer, messages.Done)
             return answer.copies
 
         def place() -> int:
@@ -289,18 +290,15 @@ class ShardClient:
             this = msgspec.structs.replace(message, shard=at, age_s=age_s, asked_in=known.epoch)
             timeout_s = _at_most(limits.CALL_TIMEOUT_S, patience)
             answer, _ = await self.call(known.primary, this, b"", timeout_s, at)
-            assert isinstance(answer, messages.Done)
             return answer.copies
 
         place = partial(hash_of_request, message)
         return await self.until_answered(shard, attempt, message.age_s, place)
 
-    async def ask_primary(self, shard: ShardId, message: Message) -> tuple[Message, Buffer]:
+    async def ask_primary(self, shard: ShardId, message: Request[Reply]) -> tuple[Reply, Buffer]:
         """The primary's answer, wherever it is; for reads only."""
 
-        async def attempt(
-            row: ShardRow | None, patience: Patience | None
-        ) -> tuple[Message, Buffer]:
+        async def attempt(row: ShardRow | None, patience: Patience | None) -> tuple[Reply, Buffer]:
             at = _place(shard, patience)
             this = message if at == shard else msgspec.structs.replace(message, shard=at)
             timeout_s = _at_most(limits.READ_TIMEOUT_S, patience)
@@ -308,16 +306,14 @@ class ShardClient:
 
         return await self.until_answered(shard, attempt, place=partial(hash_of_request, message))
 
-    async def ask_members(self, shard: ShardId, message: Message) -> tuple[Message, Buffer]:
+    async def ask_members(self, shard: ShardId, message: Request[Reply]) -> tuple[Reply, Buffer]:
         """The answer of any member that has one, the primary first.
 
         For reads only, which every member may answer where it is sure (rule R3). This node, if it
         is a member, has been asked already and could not tell; it may be able to later.
         """
 
-        async def attempt(
-            row: ShardRow | None, patience: Patience | None
-        ) -> tuple[Message, Buffer]:
+        async def attempt(row: ShardRow | None, patience: Patience | None) -> tuple[Reply, Buffer]:
             at = _place(shard, patience)
             this = message if at == shard else msgspec.structs.replace(message, shard=at)
             row = _known(row, at)
@@ -372,8 +368,12 @@ class ShardClient:
     # -- one try -------------------------------------------------------------------------------
 
     async def _ask_in_turn(
-        self, shard: ShardId, members: list[NodeId], message: Message, patience: Patience | None
-    ) -> tuple[Message, Buffer]:
+        self,
+        shard: ShardId,
+        members: list[NodeId],
+        message: Request[Reply],
+        patience: Patience | None,
+    ) -> tuple[Reply, Buffer]:
         failure: Unavailable | Damaged = NotServed(f"no other member has {shard_name(shard)}")
         damaged = 0  # Only when all are is there nothing to wait for.
         for index, node in enumerate(members):
@@ -388,7 +388,7 @@ class ShardClient:
                 failure = error
         raise failure
 
-    async def ask_all(self, shard: ShardId, message: Message) -> tuple[Message, Buffer]:
+    async def ask_all(self, shard: ShardId, message: Request[Reply]) -> tuple[Reply, Buffer]:
         """This node's answer, which met damage and may have mended it, or another member's."""
         try:
             return await self.call(self.node, message, b"", limits.READ_TIMEOUT_S)
@@ -398,17 +398,17 @@ class ShardClient:
     async def call(
         self,
         node: NodeId,
-        message: Message,
+        message: Request[Reply],
         body: Buffer,
         timeout_s: float,
         about: int | None = None,
-    ) -> tuple[Message, Buffer]:
+    ) -> tuple[Reply, Buffer]:
         """`node`'s answer, which may be this one. `about` is a shard, or `LISTINGS`."""
         try:
             if node == self.node:
                 answer, data = await self._server.on_request(node, message, memoryview(body))
                 assert isinstance(data, bytes | bytearray | memoryview)
-                return answer, data
+                return reply_to(message, answer), data
             return await self._peers.call(node, message, body, timeout_s=timeout_s, about=about)
         except RpcRefusal as refusal:
             raise _ERRORS.get(refusal.code, Unavailable)(refusal.text) from refusal

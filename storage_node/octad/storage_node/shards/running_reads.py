@@ -12,8 +12,8 @@ from itertools import count
 from typing import Final
 from weakref import WeakValueDictionary, ref
 
+from octad.client.runtime.steady_clock import now
 from octad.storage_node.index.rows import ExtentRef
-from octad.storage_node.shards.patience import now
 
 # Reads that ask soon after each other count as the first of them: too old, which is safe.
 SHARED_S: Final = 0.02

@@ -18,11 +18,11 @@ from octad.sharding.limits import (
     DIGEST_CALL_TIMEOUT_S,
     DIGEST_SHARDS_MAX,
 )
-from octad.storage_node.history.copy_check import Call
 from octad.storage_node.index.shard_digest import FORMAT
 from octad.storage_node.replication.copy_comparison import CopyComparison, Led
-from octad.storage_node.replication.digest_messages import DigestsRead, ReadDigests
+from octad.storage_node.replication.digest_messages import ReadDigests
 from octad.storage_node.replication.host.shard_host import ShardHost
+from octad.storage_node.rpc.peer import Call
 from octad.storage_node.rpc.rpc_errors import BAD_MESSAGE, RemoteError, RpcError
 from octad.storage_node.upkeep.shard_counter import ShardCounter
 
@@ -99,7 +99,6 @@ class CopyComparer:
             else:
                 log.info("%s cannot be compared with: %s", node_name(node), error)
             return
-        assert isinstance(answer, DigestsRead)
         different: list[tuple[ShardId, Seq]] = []
         for theirs in answer.digests:
             seq, digest = mine[theirs.shard]

@@ -6,19 +6,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from typing import TypeAlias
 
+from octad.client.runtime.steady_clock import now
 from octad.coordinator.store.interface import StoreUnavailable
 from octad.sharding.ids import NodeId
 from octad.sharding.limits import DOOR_ASKED_S_MAX
-from octad.storage_node.rpc.messages import Message
-from octad.storage_node.rpc.peer_connection import Buffer
-from octad.storage_node.shards.extent_messages import FindWritten, WrittenFound
+from octad.storage_node.rpc.peer import Call
+from octad.storage_node.shards.extent_messages import FindWritten
 from octad.storage_node.shards.object_store import StoreError
-from octad.storage_node.shards.patience import now
 from octad.storage_node.shards.reader_pin import ReaderPin
 
-Call: TypeAlias = Callable[
-    [NodeId, Message, bytes, float], Awaitable[tuple[Message, Buffer]]
-]  # See `ShardClient.call`.
 # All nodes that may read, as the store has them at this moment. Raises StoreUnavailable.
 Doors: TypeAlias = Callable[[], Awaitable[Collection[NodeId]]]
 
@@ -32,7 +28,7 @@ class DoorReads:
         self.pin = ReaderPin(pin_s)
 
     async def over(self) -> float:
-        """Reads that began before this, by `patience.now`, are over everywhere."""
+        """Reads that began before this, by `steady_clock.now`, are over everywhere."""
         listed = now()
         try:
             doors = await self._doors()
@@ -47,6 +43,5 @@ class DoorReads:
             answer, _ = await self._call(door, FindWritten([]), b"", DOOR_ASKED_S_MAX)
         except StoreError:
             return
-        assert isinstance(answer, WrittenFound)
         if answer.oldest_read_s is not None:
             self.pin.heard(door, asked, answer.oldest_read_s)

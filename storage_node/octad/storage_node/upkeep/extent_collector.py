@@ -23,6 +23,7 @@ from collections.abc import Callable, Set
 from itertools import islice
 from typing import TypeAlias
 
+from octad.client.runtime.steady_clock import now
 from octad.sharding.ids import NodeId, Seq, ShardId
 from octad.sharding.limits import (
     EXTENTS_DROPPED_AT_ONCE,
@@ -50,7 +51,6 @@ from octad.storage_node.index.operations import (
 from octad.storage_node.index.rows import NEVER_NAMED_BYTES, ExtentRef
 from octad.storage_node.replication.host.shard_host import ShardHost
 from octad.storage_node.shards.object_store import StoreError
-from octad.storage_node.shards.patience import now
 from octad.storage_node.shards.routing import ShardClient
 from octad.storage_node.upkeep.door_reads import DoorReads
 from octad.storage_node.upkeep.extent_names import ExtentNames

@@ -16,7 +16,6 @@ from octad.sharding.limits import (
 from octad.storage_node.index.index import Index
 from octad.storage_node.objects.extents import ExtentsUnderWay
 from octad.storage_node.replication.host.shard_host import ShardHost
-from octad.storage_node.rpc.messages import Message
 from octad.storage_node.rpc.peer import Answer
 from octad.storage_node.shards.extent_messages import (
     FindUnnamed,
@@ -92,14 +91,12 @@ class ExtentUpkeep:
         """All of it, for ever."""
         await asyncio.gather(self.collector.run(), self.sweep.run())
 
-    async def _find_unnamed(self, message: Message) -> Answer:
-        assert isinstance(message, FindUnnamed)
+    async def _find_unnamed(self, message: FindUnnamed) -> Answer:
         found = self._names.unnamed(message.shard, message.extents)
         if found is None:
             raise Unavailable("the shard is not served here")
         return UnnamedFound(found), b""
 
-    async def _find_written(self, message: Message) -> Answer:
-        assert isinstance(message, FindWritten)
+    async def _find_written(self, message: FindWritten) -> Answer:
         written = [each for each in message.extents if each in self._under_way]
         return WrittenFound(written, self._reads.oldest_s()), b""

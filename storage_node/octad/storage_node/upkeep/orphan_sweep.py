@@ -41,8 +41,6 @@ from octad.storage_node.shards.extent_messages import (
     ExtentOrigin,
     FindUnnamed,
     FindWritten,
-    UnnamedFound,
-    WrittenFound,
 )
 from octad.storage_node.shards.object_store import StoreError
 from octad.storage_node.shards.routing import ShardClient
@@ -120,7 +118,6 @@ class OrphanSweep:
     async def _ask(self, shard: ShardId, candidates: list[Candidate]) -> None:
         origins = [ExtentOrigin(e, p.bucket, p.key, p.upload) for e, p in candidates]
         answer, _ = await self._client.ask_primary(shard, FindUnnamed(shard, origins))
-        assert isinstance(answer, UnnamedFound)
         unnamed = set(answer.extents)
         by_writer: defaultdict[NodeId, list[Candidate]] = defaultdict(list)
         for extent, piece in candidates:
@@ -137,7 +134,6 @@ class OrphanSweep:
             return ()
         message = FindWritten(extents)
         answer, _ = await self._client.call(writer, message, b"", limits.READ_TIMEOUT_S)
-        assert isinstance(answer, WrittenFound)
         return answer.extents
 
     async def _queue(self, shard: ShardId, extent: bytes, piece: IndexedPiece) -> None:

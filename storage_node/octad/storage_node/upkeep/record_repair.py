@@ -38,14 +38,13 @@ from octad.storage_node.journal.record_format import (
     Record,
     RecordKind,
 )
-from octad.storage_node.rpc.messages import Message
+from octad.storage_node.rpc.peer import Call
 from octad.storage_node.rpc.peer_connection import Buffer
 from octad.storage_node.shards.extent_messages import ReadRecord, RecordRead
 from octad.storage_node.shards.object_store import Damaged, StoreError, Unavailable
 
 log = logging.getLogger(__name__)
 
-Call: TypeAlias = Callable[[NodeId, Message, bytes, float], Awaitable[tuple[Message, Buffer]]]
 IsDirty: TypeAlias = Callable[[ShardId, bytes], bool]
 
 
@@ -134,7 +133,6 @@ class RecordRepair:
                 everywhere_damaged = everywhere_damaged and isinstance(error, Damaged)
                 log.info("n%d has no copy of %s (seq %d): %s", node, key.hex(), seq, error)
                 continue
-            assert isinstance(answer, RecordRead)
             if _checksum(answer.metadata, data) == answer.checksum:
                 return Repaired(answer.shard, RecordKind(answer.kind), answer.metadata, bytes(data))
             everywhere_damaged = False
@@ -161,9 +159,8 @@ class RecordRepair:
 
     # -- answering -----------------------------------------------------------------------------
 
-    async def answer(self, message: Message) -> tuple[Message, memoryview]:
-        """To a ReadRecord of another node. Raises Unavailable, Damaged."""
-        assert isinstance(message, ReadRecord)
+    async def answer(self, message: ReadRecord) -> tuple[RecordRead, memoryview]:
+        """To another node. Raises Unavailable, Damaged."""
         stored = self._index.get(message.index_key)
         row = None if stored is None else decode_ordered(stored)
         if row is None or (row.epoch, row.seq) != (message.epoch, message.seq):

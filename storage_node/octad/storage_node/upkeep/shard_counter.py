@@ -41,18 +41,15 @@ from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.journal_errors import CorruptRecord
 from octad.storage_node.journal.record_format import Location
 from octad.storage_node.replication.digest_messages import DigestRead, DigestsRead, ReadDigests
+from octad.storage_node.replication.host.index_applier import keep_state
 from octad.storage_node.replication.shard_replica import ShardReplica
-from octad.storage_node.rpc.messages import Message
 from octad.storage_node.rpc.peer import Answer
 
 log = logging.getLogger(__name__)
 
 
 class ShardCounter:
-    """See the module. `run` until cancelled, once the buckets are known; `count` counts one shard.
-
-    `keep` writes a shard's state with a digest that has become known.
-    """
+    """See the module. `run` until cancelled, once the buckets are known; `count`: one shard."""
 
     def __init__(
         self,
@@ -60,14 +57,12 @@ class ShardCounter:
         index: CountedIndex,
         replicas: dict[ShardId, ShardReplica],
         pool_of_bucket: Callable[[BucketId], PoolId | None],
-        keep: Callable[[ShardReplica], None],
         period_s: float = SCRUB_PERIOD_S,
     ) -> None:
         self._journal = journal
         self._index = index
         self._replicas = replicas
         self._pool_of_bucket = pool_of_bucket
-        self._keep = keep
         self._period_s = period_s
         self._asked: dict[ShardId, None] = {}
         self._due: list[tuple[ShardId, float]] = []  # With shares of a core, the next one last,
@@ -124,7 +119,7 @@ class ShardCounter:
             return
         self.counts[shard] += 1
         if found is Found.NOW_KNOWN and replica.whole is None:
-            self._keep(replica)
+            keep_state(self._index, replica)
 
     async def _step(self, count: Count, end: bytes) -> None:
         """The next rows: all at one moment, once it is known whose they are."""
@@ -195,9 +190,8 @@ class ShardCounter:
 
     # -- answering other nodes -----------------------------------------------------------------
 
-    async def answer(self, asked: Message) -> Answer:
-        """To ReadDigests."""
-        assert isinstance(asked, ReadDigests)
+    async def answer(self, asked: ReadDigests) -> Answer:
+        """To a node that compares its copies with those here."""
         digests = self._index.digests
         here = [(shard, seq) for shard, seq in asked.shards if shard in self._replicas]
         if asked.count:

@@ -34,6 +34,7 @@ from octad.sharding.ids import NodeId, PoolId, ShardId, pool_of
 from octad.sharding.map.shard_map import Learner, Pool, ShardRow
 from octad.storage_node.replication.reconfiguration import Plan
 from octad.storage_node.replication.replica_state import Strength
+from octad.storage_node.replication.shard_ports import ShardEvents
 
 LOADS_KEPT_S = 1.0  # Counting every row for each of many spares would take long.
 
@@ -48,14 +49,12 @@ _decode_is_full = msgspec.json.Decoder(_IsFull).decode
 
 
 class ClusterFacts:
-    """See the module. Feed it the mirror's changes; `on_plan` is told of plans that changed."""
+    """See the module. Feed it the mirror's changes, and `tell` the shards what is news to them."""
 
     def __init__(
         self,
         keys: StoreKeys,
         heard_boot: Callable[[NodeId], str | None],
-        on_plan: Callable[[ShardId], None],
-        on_deaths: Callable[[], None],
     ) -> None:
         self.pools: dict[PoolId, Pool] = {}
         self.rows: dict[ShardId, ShardRow] = {}  # The newest known; `row_changes.py` keeps them.
@@ -69,12 +68,15 @@ class ClusterFacts:
         self._records: dict[PoolId, PoolRecord] = {}
         self._settings: dict[NodeId, Stored[NodeSettings]] = {}
         self._heard_boot = heard_boot
-        self._on_plan = on_plan
-        self._on_deaths = on_deaths
+        self._shards: ShardEvents | None = None
         self._fences: dict[NodeId, FenceRecord] = {}
         self._deaths: dict[NodeId, FenceRecord] = {}
         self._held: Counter[NodeId] = Counter()
         self._held_until = 0.0
+
+    def tell(self, shards: ShardEvents) -> None:
+        """From now on of plans that change, and of processes that are known to have ended."""
+        self._shards = shards
 
     def on_change(self, key: str, entry: KeyValue | None) -> None:
         """The mirror saw a key change; those of other kinds are passed over."""
@@ -101,7 +103,8 @@ class ClusterFacts:
             if entry is not None:
                 plan = msgspec.json.decode(entry.value, type=ShardPlan)
                 self.plans[shard] = Stored(plan, entry.mod_revision, entry.value)
-            self._on_plan(shard)
+            if self._shards is not None:
+                self._shards.on_plan(shard)
 
     def _take_pool(self, record: PoolRecord) -> None:
         self._records[record.id] = record
@@ -129,7 +132,8 @@ class ClusterFacts:
             self.dead.pop(node, None)
         elif node not in self.dead:
             self.dead[node] = msgspec.json.encode(died)
-            self._on_deaths()
+            if self._shards is not None:
+                self._shards.look_around()
 
     # -- what the replicas ask -----------------------------------------------------------------
 

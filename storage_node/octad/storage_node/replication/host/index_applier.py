@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from octad.client.runtime.steady_clock import now
 from octad.sharding import limits
 from octad.sharding.ids import Seq, ShardId
 from octad.storage_node.index.counted_index import CountedIndex
@@ -48,7 +49,6 @@ class IndexApplier:
         make_half: Callable[[ShardReplica, SplitLog], ShardReplica],
         on_whole: Callable[[ShardId, Seq], None],
         on_failed: Callable[[Exception], None],
-        now: Callable[[], float],
     ) -> None:
         self._index = index
         self._replay_from = replay_from
@@ -57,7 +57,6 @@ class IndexApplier:
         self._make_half = make_half
         self._on_whole = on_whole
         self._on_failed = on_failed
-        self._now = now
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[Entry, tuple[asyncio.Future[None], float]] = {}
         self._applying: list[tuple[ShardReplica, tuple[Entry, ...]]] = []
@@ -89,8 +88,8 @@ class IndexApplier:
 
     def fail_overdue(self) -> None:
         """Whoever has waited too long is told that the outcome is unknown."""
-        now = self._loop.time()
-        overdue = [entry for entry, (_, deadline) in self._waiting.items() if deadline < now]
+        moment = self._loop.time()
+        overdue = [entry for entry, (_, deadline) in self._waiting.items() if deadline < moment]
         self.fail(overdue, "not all members answered in time")
 
     def fail(self, entries: list[Entry], why: str) -> None:
@@ -167,7 +166,7 @@ class IndexApplier:
         index_changes = IndexChanges(self._index.get, self._index.digests)
         changed: set[ShardReplica] = set()
         wishes: list[tuple[ShardReplica, Actions]] = []
-        moment = self._now()
+        moment = now()
         for replica, entries in applying:
             self._add_rows(index_changes, replica, entries)
             self._request_ids.note(replica.shard, entries)
@@ -252,6 +251,11 @@ def state_entry(replica: ShardReplica, digests: ShardDigests) -> tuple[bytes, by
         digests.now(replica.shard) if replica.whole is None else None,
     )
     return shard_state_key(replica.shard), encode_value(state)
+
+
+def keep_state(index: CountedIndex, replica: ShardReplica) -> None:
+    """Write how far the rows of its shard go, and what they amount to."""
+    index.write([state_entry(replica, index.digests)])
 
 
 def _is_durable(replica: ShardReplica, entries: tuple[Entry, ...]) -> bool:

@@ -6,11 +6,11 @@ What a beat means is in `replication/pair_leases.py`; a beat that is lost is not
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
 import msgspec
 
+from octad.client.runtime.steady_clock import now
 from octad.sharding.ids import NodeId
 from octad.storage_node.replication.host.full_disks import FullDisks
 from octad.storage_node.replication.host.replication_mail import Outbox
@@ -62,8 +62,3 @@ class NodeBeats:
             beat = self._leases.beat(sender, now())
             is_full = self._leases.node in self.disks.now
             self._outbox.send(sender, msgspec.structs.replace(beat, disk_full=is_full))
-
-
-def now() -> float:
-    """A clock that no one sets and that goes on while the machine is suspended (rule R4)."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)

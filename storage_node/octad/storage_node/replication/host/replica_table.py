@@ -50,9 +50,9 @@ class ReplicaTable:
         on_refetch: Callable[[ShardId], None],
     ) -> None:
         self.replicas: dict[ShardId, ShardReplica] = {}
-        self._node = node
+        self.node = node
         self._incarnation = incarnation
-        self._leases = leases
+        self.leases = leases
         self._facts = facts
         self._on_refetch = on_refetch
         self.rowless = False  # The index is damaged, for whoever comes.
@@ -62,9 +62,9 @@ class ReplicaTable:
         """A replica that goes on with `log`."""
         replica = self.replicas[shard] = ShardReplica(
             shard,
-            self._node,
+            self.node,
             self._incarnation,
-            self._leases,
+            self.leases,
             Strength(1, 1),  # The pool's, as soon as there is a row.
             self._facts.choose_spare,
             log,
@@ -97,7 +97,7 @@ class ReplicaTable:
                 self._on_refetch(whole)
                 return None
             learners = [learner.node for learner in row.learners]
-            if row.member(self._node) is None and self._node not in learners:
+            if row.member(self.node) is None and self.node not in learners:
                 return None
         return self.replica(shard)
 

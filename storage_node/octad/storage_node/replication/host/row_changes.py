@@ -35,10 +35,10 @@ from octad.coordinator.store.interface import (
 )
 from octad.coordinator.store.mirror import Mirror
 from octad.sharding.ids import NodeId, ShardId, node_name
-from octad.sharding.map.shard_map import decode_row
+from octad.sharding.map.shard_map import ShardRow, decode_row
 from octad.storage_node.replication.host.cluster_facts import ClusterFacts
-from octad.storage_node.replication.host.shard_host import ShardHost
 from octad.storage_node.replication.replica_actions import Swap
+from octad.storage_node.replication.shard_ports import ShardEvents
 
 RETRY_S = 0.2
 TRIES = 2
@@ -52,7 +52,7 @@ class FenceLost(Exception):
 
 
 class RowChanges:
-    """Give `submit` and `refetch` to the host, and the mirror's shard rows to `on_change`."""
+    """The shards' Configurations. Give the mirror's shard rows to `on_change`, and `start` it."""
 
     def __init__(
         self,
@@ -62,18 +62,17 @@ class RowChanges:
         keys: StoreKeys,
         mirror: Mirror,
         facts: ClusterFacts,
-        on_new_row: Callable[[ShardId], None],
     ) -> None:
         self.rows = facts.rows
         self._dead = facts.dead
-        self._on_new_row = on_new_row
         self._node = node
         self._boot = boot
         self._store = store
         self._keys = keys
         self._placement_keys = PlacementKeys(keys)
         self._mirror = mirror
-        self._host: ShardHost | None = None
+        self._shards: ShardEvents | None = None
+        self._on_new_row: Callable[[ShardId], None] | None = None
         self._fence_counter = 0
         self._wanted: dict[ShardId, Wanted] = {}
         self._refetched: set[ShardId] = set()
@@ -82,12 +81,14 @@ class RowChanges:
         self._tasks: list[asyncio.Task[None]] = []
         self._refetching: asyncio.Task[None] | None = None
 
-    async def start(self, host: ShardHost) -> None:
+    async def start(self, shards: ShardEvents, on_new_row: Callable[[ShardId], None]) -> None:
         """Fence off whatever an earlier boot had under way; then act on rows."""
-        self._host = host
+        self._shards, self._on_new_row = shards, on_new_row
+        for shard in self.rows:
+            on_new_row(shard)
         await self._fence_until_done()
         for shard, row in self.rows.items():
-            host.on_row(shard, row)
+            shards.on_row(shard, row)
         self._tasks.append(start_background(self._swap_for_ever(), "row changes"))
 
     async def stop(self) -> None:
@@ -104,10 +105,14 @@ class RowChanges:
         if entry is None:
             return  # Rows are never deleted; a store that lost them is rebuilt from the nodes.
         shard, row = self._keys.shard_of_key(key), decode_row(entry.value)
+        self._take(shard, row)
+        if shard not in self._swapping and self._shards is not None:
+            self._shards.on_row(shard, row)
+
+    def _take(self, shard: ShardId, row: ShardRow) -> None:
         self.rows[shard] = row
-        self._on_new_row(shard)
-        if shard not in self._swapping and self._host is not None:
-            self._host.on_row(shard, row)
+        if self._on_new_row is not None:
+            self._on_new_row(shard)
 
     def refetch(self, shard: ShardId) -> None:
         """Somebody knows a newer row than the mirror has shown: read it, linearizably."""
@@ -124,8 +129,8 @@ class RowChanges:
                 log.warning("the configuration store: %s", error)
                 return  # Whoever speaks of that epoch will do so again.
             for shard in shards - self._swapping:
-                if self._host is not None and shard in self.rows:
-                    self._host.on_row(shard, self.rows[shard])
+                if self._shards is not None and shard in self.rows:
+                    self._shards.on_row(shard, self.rows[shard])
 
     # -- swaps ---------------------------------------------------------------------------------
 
@@ -206,7 +211,7 @@ class RowChanges:
         return KeySwap(entry.key, entry.mod_revision, value, also, puts)
 
     def _tell_won(self, batch: dict[ShardId, Wanted]) -> None:
-        assert self._host is not None
+        assert self._shards is not None
         for what, count in Counter(change(swap) for swap, _ in batch.values()).items():
             log.info("%s in %d shards", what, count)
         self._swapping.difference_update(batch)
@@ -214,16 +219,15 @@ class RowChanges:
             for written in (shard, swap.sibling):
                 known = None if written is None else self.rows.get(written)
                 if written is not None and (known is None or known.epoch < swap.proposed.epoch):
-                    self.rows[written] = swap.proposed
-                    self._on_new_row(written)
-            self._host.on_swap_outcome(shard, swap, self.rows[shard])
+                    self._take(written, swap.proposed)
+            self._shards.on_swap_outcome(shard, swap, self.rows[shard])
 
     def _tell_outcomes(self, batch: dict[ShardId, Wanted]) -> None:
         """None of these can happen any more, unless the refreshed mirror shows that it has."""
-        assert self._host is not None
+        assert self._shards is not None
         self._swapping.difference_update(batch)
         for shard, (swap, _) in batch.items():
-            self._host.on_swap_outcome(shard, swap, self.rows[shard])
+            self._shards.on_swap_outcome(shard, swap, self.rows[shard])
 
     async def _fence_until_done(self) -> None:
         while True:

@@ -1,71 +1,51 @@
-"""All of a node's shard replicas: what happens to them, and what they want done.
+"""All of a node's shard replicas: what happens to them, and what clients ask of them.
 
-It performs what the replicas decide and decides nothing itself. `log_writer.py` has the way to
-the journal, `index_applier.py` that to the index and back to those who wait, `replication_mail.py`
-and `replica_inbox.py` those to the other nodes and from them, `node_beats.py` the beats,
-`row_changes.py` the way to the configuration store, `history_copier.py` that of old rows.
+It decides nothing itself: `action_performer.py` performs what the replicas decide. What happens
+comes from the other nodes by `replica_inbox.py` and `node_beats.py`, from the configuration store
+by `row_changes.py`, from those who copy old rows by `history_copier.py`, and from the journal.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
 from collections.abc import Callable
-from typing import Any, TypeAlias, TypeVarTuple
+from typing import TypeVarTuple
 
+from octad.client.runtime.steady_clock import now
 from octad.sharding import limits
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId, node_name, shard_name
 from octad.sharding.map.shard_map import ShardRow
 from octad.storage_node.index.counted_index import CountedIndex
-from octad.storage_node.index.index import IndexFailed
 from octad.storage_node.index.operations import Operation
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.journal_errors import JournalFull
 from octad.storage_node.journal.record_format import FREEING_KINDS, Position, RecordKind
-from octad.storage_node.replication.host.index_applier import IndexApplier, WriteFailed, state_entry
+from octad.storage_node.replication.host.action_performer import ActionPerformer
+from octad.storage_node.replication.host.index_applier import WriteFailed, keep_state
 from octad.storage_node.replication.host.index_catch_up import CatchUp
-from octad.storage_node.replication.host.log_writer import LogWriter
-from octad.storage_node.replication.host.node_beats import NodeBeats, now
+from octad.storage_node.replication.host.node_beats import NodeBeats
 from octad.storage_node.replication.host.replica_inbox import ReplicaInbox
 from octad.storage_node.replication.host.replica_recovery import recover_states, replay
-from octad.storage_node.replication.host.replica_table import ClusterFacts, ReplicaTable
-from octad.storage_node.replication.host.replication_mail import Outbox, ReplicationMail
-from octad.storage_node.replication.host.request_ids import RequestIds
-from octad.storage_node.replication.pair_leases import PairLeases
+from octad.storage_node.replication.host.replica_table import ReplicaTable
+from octad.storage_node.replication.host.replication_mail import Outbox
 from octad.storage_node.replication.replica_actions import (
-    Abandon,
     Action,
     AlreadyOrdered,
-    Append,
-    Apply,
-    Copy,
-    FlushIndex,
     NotPrimary,
     NotServing,
-    Propose,
-    Refetch,
-    SendAck,
-    SendCommit,
-    SendJoin,
-    SendNack,
-    SendPrepare,
-    SendSession,
-    SplitLog,
-    StartLog,
     Swap,
 )
 from octad.storage_node.replication.replica_state import ReadTicket
 from octad.storage_node.replication.shard_log import Entry
+from octad.storage_node.replication.shard_ports import Configurations, Histories
 from octad.storage_node.replication.shard_primary import ANY_EPOCH
 from octad.storage_node.replication.shard_replica import ShardReplica
 from octad.storage_node.rpc.messages import Message
 
 log = logging.getLogger(__name__)
 
-
 Event = TypeVarTuple("Event")
-BeginCopy: TypeAlias = Callable[[ShardReplica, Seq, tuple[NodeId, ...]], None]
 
 
 class ShardHost:
@@ -73,67 +53,35 @@ class ShardHost:
 
     def __init__(
         self,
-        node: NodeId,
-        incarnation: str,
+        table: ReplicaTable,
         journal: Journal,
         index: CountedIndex,
         outbox: Outbox,
-        boot: int,
-        facts: ClusterFacts,
-        begin_copy: BeginCopy,
-        end_copy: Callable[[ShardId], None],
-        on_whole: Callable[[ShardId, Seq], None],
-        on_swap: Callable[[ShardId, Swap], None],
-        on_refetch: Callable[[ShardId], None],
+        configurations: Configurations,
+        histories: Histories,
         on_failed: Callable[[Exception], None],
     ) -> None:
-        self.node = node
-        self.incarnation = incarnation
+        self.node = table.node
+        self.replicas = table.replicas
+        self.leases = table.leases
         self.journal = journal
         self.index = index
-        self.outbox = outbox
-        self.leases = PairLeases(node, boot, now())
-        self.leases.dead = facts.dead
-        self._table = ReplicaTable(node, incarnation, self.leases, facts, on_refetch)
-        self.replicas = self._table.replicas
-        self._begin_copy = begin_copy
-        self._end_copy = end_copy
-        self._on_whole = on_whole
-        self._on_swap = on_swap
-        self._on_refetch = on_refetch
+        self._table = table
+        self._histories = histories
         self._on_failed = on_failed
         self._loop = asyncio.get_running_loop()
         self._beats = NodeBeats(self.leases, outbox, self._loop, journal.room.is_full)
         self.full_disks = self._beats.disks
-        self._logs = LogWriter(journal)
-        self._mail = mail = ReplicationMail(outbox, self._loop, self._logs.data_of)
-        self._request_ids = RequestIds(index)
-        self.applier = IndexApplier(
-            index,
-            self._logs.replay_from,
-            self._request_ids,
-            self._perform,
-            self._make_half,
-            self._whole,
-            self._index_failed,
-            now,
+        self._performer = ActionPerformer(
+            table, journal, index, outbox, self._beats, configurations, histories, self, on_failed
         )
-        self._inbox = ReplicaInbox(self._table, journal, self._beats, self._tell)
-        performers: list[tuple[type[Action], Callable[[ShardReplica, Any], None]]] = [
-            (Append, self._logs.append),
-            (Apply, self._apply),
-            (SendPrepare, mail.prepare),
-            (SendAck, mail.ack),
-            (SendCommit, mail.commit_point),
-            (SendNack, mail.nack),
-            (SendJoin, mail.join),
-            (SendSession, mail.session),
-        ]
-        self._performers = defaultdict(lambda: self._perform_rare, performers)
+        self.applier = self._performer.applier
+        self._perform = self._performer.perform
+        self._logs = self._performer.logs
+        self._request_ids = self._performer.request_ids
+        self._inbox = ReplicaInbox(table, journal, self._beats, self._tell)
         self._sweep: asyncio.TimerHandle | None = None
         self._beating: asyncio.TimerHandle | None = None
-        self._recovering = True
-        self._became_whole: list[ShardId] = []  # During the recovery.
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -142,26 +90,19 @@ class ShardHost:
 
         Gives the shards that turned out to have all of history: a copy had just been finished.
         """
-        self._became_whole = recover_states(self._table, self.index, self._request_ids, now())
+        performer = self._performer
+        whole = recover_states(self._table, self.index, self._request_ids, now())
         replay(self._table, self.journal, self.index, self._request_ids, self._replay, now())
         replicas = list(self.replicas.values())
-        self._logs.recovered([entry for each in replicas for entry in each.log.entries])
-        self.applier.recovered()
+        performer.recovered(replicas)
         self.journal.start(self.on_durable, self._on_failed)
         for replica in replicas:
             self._perform(replica, replica.recovered())
         self.applier.apply_all()
-        self._recovering = False
+        whole += performer.end_recovery()
         self._sweep_overdue()
         self._tick()
-        return self._became_whole
-
-    def _whole(self, shard: ShardId, applied: Seq) -> None:
-        """Its replica has all of history now. Nobody copies yet while the node recovers."""
-        if self._recovering:
-            self._became_whole.append(shard)
-        else:
-            self._on_whole(shard, applied)
+        return whole
 
     def _replay(self, replica: ShardReplica, actions: list[Action]) -> None:
         """Before the next record is looked at."""
@@ -170,18 +111,14 @@ class ShardHost:
 
     def before_flush(self) -> None:
         """The index is about to be flushed."""
-        self._request_ids.save(self._logs.replay_from())
+        self._performer.before_flush()
 
     def close(self) -> None:
         """Fail what waits; nothing is performed any more."""
         for timer in (self._sweep, self._beating):
             if timer is not None:
                 timer.cancel()
-        self.applier.close()
-        self._mail.close()
-        if not self._recovering and self.index.failure is None:
-            # Else how far the rows go is not known.
-            self.before_flush()
+        self._performer.close()
 
     # -- the configuration store ---------------------------------------------------------------
 
@@ -252,17 +189,10 @@ class ShardHost:
         name = shard_name(replica.shard)
         log.exception("shard %s met a bug: this node takes no part in it until it restarts", name)
         try:
-            self._end_copy(replica.shard)
+            self._histories.cancel(replica.shard)
             self._perform(replica, replica.fail())
         except Exception as error:
             self._on_failed(error)
-
-    def _index_failed(self, error: Exception) -> None:
-        """Its rows are older than the replicas believe: nobody reads them here any more."""
-        for replica in self.replicas.values():
-            if not replica.failed:
-                self._perform(replica, replica.fail())
-        self._on_failed(error)
 
     def go_on_with(self, successor: CatchUp) -> bool:
         """Take what was made of a damaged index, once it shows all that the replicas have applied.
@@ -286,7 +216,7 @@ class ShardHost:
         """The index is damaged. The journal is not, so entries are acknowledged as before."""
         self._table.rowless = True
         for replica in list(self.replicas.values()):
-            self._end_copy(replica.shard)
+            self._histories.cancel(replica.shard)
             self._tell(replica, replica.lose_rows)
         self.look_around()
 
@@ -325,14 +255,10 @@ class ShardHost:
         replica = self._table.replica(shard)
         self._request_ids.note_copied(shard, request_ids)
         actions = replica.on_copied(start, as_of, request_ids, now())
-        self.keep_state(replica)
+        keep_state(self.index, replica)
         if replica.whole is None:
-            self._whole(shard, replica.log.applied)
+            self._performer.whole(shard, replica.log.applied)
         self._perform(replica, actions)
-
-    def keep_state(self, replica: ShardReplica) -> None:
-        """Write how far the rows of a shard go, and what they amount to."""
-        self.index.write([state_entry(replica, self.index.digests)])
 
     # -- clients -------------------------------------------------------------------------------
 
@@ -457,65 +383,3 @@ class ShardHost:
     def failed_copies(self) -> list[ShardId]:
         """Shards whose replica here met a bug."""
         return [shard for shard, replica in self.replicas.items() if replica.failed]
-
-    # -- actions -------------------------------------------------------------------------------
-
-    def _perform(self, replica: ShardReplica, actions: list[Action]) -> None:
-        performers = self._performers
-        try:
-            for action in actions:
-                performers[type(action)](replica, action)
-        except JournalFull as error:  # Not of a client's write: for those, room is made first.
-            self._on_failed(error)  # The replica is ahead of its disk: the node must not go on.
-        except IndexFailed as error:
-            self._index_failed(error)
-        if self.leases.beat_soon:
-            self._beats.send_news()
-
-    def _apply(self, replica: ShardReplica, action: Apply) -> None:
-        self.applier.plan(replica, action.entries)
-
-    def _perform_rare(self, replica: ShardReplica, action: Action) -> None:
-        match action:
-            case StartLog():
-                self._logs.start_anew(replica, action)
-                self.keep_state(replica)
-            case SplitLog():
-                self._split_log(replica, action)
-            case FlushIndex():
-                self.keep_state(replica)
-                if self.index.damage is None:
-                    self.before_flush()  # Once in a recovery by force: all may wait for it.
-                    self.index.flush()
-            case Copy(start=start, sources=sources):
-                self._begin_copy(replica, start, sources)
-            case Propose(swap=swap):
-                self._on_swap(replica.shard, swap)
-            case Refetch():
-                self._on_refetch(replica.shard)
-            case Abandon(entries=entries):
-                self.applier.fail(list(entries), "the shard's configuration changed")
-            case _:
-                raise AssertionError(action)
-
-    def _make_half(self, replica: ShardReplica, action: SplitLog) -> ShardReplica:
-        """Rule R18: a record before any later one of either half; the states of both at once."""
-        if action.sibling not in self.replicas:
-            log.info("shard %s is split here behind %d", shard_name(replica.shard), action.seq)
-            self.index.digests.split(replica.shard, action.sibling)
-            if not self._recovering:
-                self._end_copy(replica.shard)
-                self._logs.split(replica, action)
-        return self._table.split(action)
-
-    def _split_log(self, replica: ShardReplica, action: SplitLog) -> None:
-        sibling = self._make_half(replica, action)
-        digests = self.index.digests
-        self.index.write([state_entry(replica, digests), state_entry(sibling, digests)])
-        if self._recovering:
-            return
-        row = self._table.row_of_half(action)
-        if row is None:
-            self._on_refetch(sibling.shard)
-        else:
-            self.on_row(sibling.shard, row)

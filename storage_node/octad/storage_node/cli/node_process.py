@@ -43,6 +43,21 @@ from octad.coordinator.store.interface import ConfigStore, Put, StoreUnavailable
 from octad.coordinator.store.open_store import open_store
 from octad.sharding.ids import NodeId, ShardId, node_name
 from octad.sharding.map.shard_map import decode_row
+from octad.storage_node.cli.node_options import (
+    ADMIN_PORT_ABOVE_S3,
+    AIOHTTP,
+    FRONT_DOORS,
+    RPC_PORT_ABOVE_S3,
+    body_budget_bytes,
+)
+from octad.storage_node.cli.parent_death import kill_with_parent
+from octad.storage_node.cli.supervision import (
+    DRAIN_SIGNAL,
+    DRAINED_WORD,
+    FAILED_WORD,
+    ID_WORD,
+    READY_WORD,
+)
 from octad.storage_node.index.index import IndexDamage, IndexDamaged, IndexFailed
 from octad.storage_node.journal import set_aside
 from octad.storage_node.journal.data_directory import (
@@ -56,28 +71,14 @@ from octad.storage_node.journal.record_format import Identity
 from octad.storage_node.memory.heap import bound_heap
 from octad.storage_node.node.join_proof import saying_who_joins
 from octad.storage_node.node.membership import RegisteredElsewhere
-from octad.storage_node.node.node import Node, NodeConfig
+from octad.storage_node.node.node import Node
 from octad.storage_node.node.node_failures import (
     NOT_FOR_OTHERS,
     cannot_go_on,
     cannot_start,
     journal_damaged,
 )
-from octad.storage_node.node.node_options import (
-    ADMIN_PORT_ABOVE_S3,
-    AIOHTTP,
-    FRONT_DOORS,
-    RPC_PORT_ABOVE_S3,
-    body_budget_bytes,
-)
-from octad.storage_node.node.parent_death import kill_with_parent
-from octad.storage_node.node.supervision import (
-    DRAIN_SIGNAL,
-    DRAINED_WORD,
-    FAILED_WORD,
-    ID_WORD,
-    READY_WORD,
-)
+from octad.storage_node.node.this_node import NodeConfig
 from octad.storage_node.rebuild import index_repair
 from octad.storage_node.rebuild.filling_anew import BeginsAnew, FillingAnew
 from octad.storage_node.rpc.peer_tls import TlsContexts, TlsFiles

@@ -6,9 +6,7 @@ of things: never a key, a bucket or another node.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -18,41 +16,29 @@ from prometheus_client.registry import Collector
 
 from octad.client.runtime.connection_room import ConnectionRoom
 from octad.coordinator.server.metrics import exposition, gauge
+from octad.storage_node.journal.journal import Journal
 from octad.storage_node.memory.body_budget import BodyBudget
-from octad.storage_node.rpc.peer_refusal import Refusal
-from octad.storage_node.s3.handlers.unknown_headers import UnknownHeaders
+from octad.storage_node.rpc.peers import Peers
+from octad.storage_node.s3.http.server import FrontDoor
 from octad.storage_node.upkeep.engine_upkeep import EngineReport
 
 
-@dataclass(frozen=True, slots=True)
-class PeerCounts:
-    """What a node's connections to others amount to."""
-
-    known: int
-    connected: int
-    refusals: Counter[Refusal]
-
-
 class NodeMetrics(Collector):
-    """What it is given are questions: none of them may raise or wait."""
+    """`engine` and `shards` are questions: neither may raise or wait."""
 
     def __init__(
         self,
-        requests: Counter[tuple[str, int]],
-        unknown_headers: UnknownHeaders,
+        door: FrontDoor,
+        journal: Journal,
+        peers: Peers,
         engine: Callable[[], EngineReport | None],
-        records_appended: Callable[[], int],
-        peers: Callable[[], PeerCounts],
-        room: Callable[[], ConnectionRoom | None],
         shards: Callable[[], tuple[int, int]],
         bodies: BodyBudget,
     ) -> None:
-        self._requests = requests
-        self._unknown_headers = unknown_headers
-        self._engine = engine
-        self._records_appended = records_appended
+        self._door = door
+        self._journal = journal
         self._peers = peers
-        self._room = room
+        self._engine = engine
         self._shards = shards
         self._bodies = bodies
         self._registry = CollectorRegistry(auto_describe=False)
@@ -72,13 +58,13 @@ class NodeMetrics(Collector):
             "Requests answered; operation none: refused before it was known.",
             labels=["operation", "code"],
         )
-        for (operation, code), count in self._requests.items():
+        for (operation, code), count in self._door.requests.items():
             requests.add_metric([operation, str(code)], count)
         yield requests
         yield CounterMetricFamily(
             "octad_s3_unknown_headers",
             "Headers x-amz-* that mean nothing here, of requests that were served.",
-            value=self._unknown_headers.count,
+            value=self._door.unknown_headers.count,
         )
         members, primaries = self._shards()
         yield gauge("octad_node_replicas", "Shards that the node is a member of.", members)
@@ -89,9 +75,11 @@ class NodeMetrics(Collector):
         yield gauge("octad_body_waiting_bytes", "That bodies wait for.", bodies.waiting)
         yield from self._of_peers()
         yield CounterMetricFamily(
-            "octad_journal_records", "Appended since the start.", value=self._records_appended()
+            "octad_journal_records",
+            "Appended since the start.",
+            value=self._journal.records_appended,
         )
-        room = self._room()
+        room = self._door.room
         if room is not None:
             yield from _of_room(room)
         report = self._engine()
@@ -99,9 +87,9 @@ class NodeMetrics(Collector):
             yield from _of_engine(report)
 
     def _of_peers(self) -> Iterator[Metric]:
-        peers = self._peers()
-        yield gauge("octad_peers_known", "Other nodes with an address.", peers.known)
-        yield gauge("octad_peers_connected", "Other nodes connected.", peers.connected)
+        peers = self._peers
+        yield gauge("octad_peers_known", "Other nodes with an address.", peers.named)
+        yield gauge("octad_peers_connected", "Other nodes connected.", peers.open)
         refusals = CounterMetricFamily(
             "octad_peer_refusals", "Connections and frames refused.", labels=["reason"]
         )

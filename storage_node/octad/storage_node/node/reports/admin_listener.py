@@ -32,7 +32,7 @@ from octad.client.runtime.http_listener import HttpListener, body_in_time
 from octad.client.runtime.steady_clock import SteadyClock
 from octad.coordinator.schema.kept_cluster import KEPT_PATH, KEPT_PURPOSE
 from octad.sharding.limits import ADMIN_CONNECTIONS_MAX
-from octad.storage_node.node.node_metrics import NodeMetrics
+from octad.storage_node.node.reports.node_metrics import NodeMetrics
 
 BODY_BYTES_MAX = 1024
 _SHUTDOWN_S = 1.0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import msgspec
 
@@ -29,15 +30,34 @@ from octad.sharding.limits import REPORT_S_MIN
 from octad.storage_node.replication.host.cluster_facts import ClusterFacts
 from octad.storage_node.replication.host.shard_host import ShardHost
 from octad.storage_node.upkeep.record_mender import DamageReport
-from octad.storage_node.upkeep.returning_space import Returning
+from octad.storage_node.upkeep.returning_space import Returning, returning_space
 
 Copies = Callable[[], Mapping[ShardId, tuple[int, int | None, NodeId | None]]]
 
 log = logging.getLogger(__name__)
 
 
+class Anew(Protocol):
+    """How it stands with a node that is to begin, or began, without data: see NodeReport."""
+
+    waits_for: str
+    in_place_of: NodeId
+
+
+class Succession(Protocol):
+    """How it stands with a node's index."""
+
+    @property
+    def state(self) -> str:
+        """As NodeReport has it; empty while it is whole."""
+
+    @property
+    def anew(self) -> Anew:
+        """Where no other index can be made."""
+
+
 class ShardReporter:
-    """`run` until cancelled."""
+    """`run` until cancelled. `waiting`: bytes of dead extents here, and until when at most."""
 
     def __init__(
         self,
@@ -50,10 +70,8 @@ class ShardReporter:
         verified: Callable[[], dict[str, VerifiedCopies]],
         copies: Copies,
         damage: Callable[[], DamageReport],
-        is_full: Callable[[], bool],
-        index_state: Callable[[], str],
-        anew: Callable[[], tuple[str, NodeId]],
-        returning: Callable[[], Returning],
+        waiting: Callable[[], tuple[int, float]],
+        succession: Succession,
     ) -> None:
         self._node = node
         self._boot = boot
@@ -65,10 +83,8 @@ class ShardReporter:
         self._verified = verified
         self._copies = copies
         self._damage = damage
-        self._is_full = is_full
-        self._index_state = index_state
-        self._anew = anew
-        self._returning = returning
+        self._waiting = waiting
+        self._succession = succession
         self._said: NodeReport | None = None
         self._progress: dict[ShardId, PlanProgress] = {}
 
@@ -106,10 +122,11 @@ class ShardReporter:
             shard_name(shard): CopyReport(source, done, total)
             for shard, (done, total, source) in self._copies().items()
         }
-        read_only = self._is_full()
-        returning = self._returning() if read_only else Returning(0, 0.0)
-        damage = self._damage()
-        anew_waits_for, in_place_of = self._anew()
+        read_only = self._host.journal.room.is_full()
+        returning = Returning(0, 0.0)
+        if read_only:
+            returning = returning_space(self._host.index.ledger, *self._waiting())
+        damage, succession = self._damage(), self._succession
         return NodeReport(
             node=self._node,
             boot=self._boot,
@@ -122,11 +139,11 @@ class ShardReporter:
             void=_names(self._host.void_copies()),
             failed=_names(self._host.failed_copies()),
             read_only=read_only,
-            index=self._index_state(),
+            index=succession.state,
             returning_bytes=returning.size,
             returning_s=round(returning.within_s),
-            anew_waits_for=anew_waits_for,
-            in_place_of=in_place_of,
+            anew_waits_for=succession.anew.waits_for,
+            in_place_of=succession.anew.in_place_of,
         )
 
     def _plans(self) -> dict[ShardId, PlanProgress]:

@@ -1,0 +1,127 @@
+"""A node whose index is damaged goes on without it, while another is made from its journal.
+
+damage ─ rows are lost ─ made beside, from the journal ─ catches up ─ takes the old one's place
+                            └ the journal is damaged, too ─ the others fill this node anew
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from functools import partial
+
+from octad.coordinator.schema.node_report import INDEX_LOST, INDEX_REBUILDING, INDEX_WAITING
+from octad.storage_node.index.counted_index import CountedIndex
+from octad.storage_node.index.index import IndexDamage, IndexDamaged, IndexFailed
+from octad.storage_node.journal.journal_errors import JournalDamage
+from octad.storage_node.node.node_engine import Engine
+from octad.storage_node.node.node_failures import NOT_FOR_OTHERS
+from octad.storage_node.node.this_node import ThisNode
+from octad.storage_node.rebuild import index_repair
+from octad.storage_node.rebuild.filling_anew import BeginsAnew, FillingAnew
+from octad.storage_node.replication.host.index_catch_up import CatchUp
+from octad.storage_node.replication.host.shard_host import ShardHost
+
+CATCH_UP_PAUSE_S = 0.02
+CATCH_UPS_MAX = 100  # Each brings it nearer, unless something is wrong with it.
+
+log = logging.getLogger(__name__)
+
+
+class IndexSuccession:
+    """See the module. It learns of the damage from the index itself.
+
+    `state` is what a report says of the index, `anew` how it stands with beginning anew; `whole` is
+    set when another index has taken over.
+    """
+
+    def __init__(self, this: ThisNode, engine: Engine, host: ShardHost) -> None:
+        self._this = this
+        self._engine = engine
+        self._host = host
+        self.state = ""
+        self.whole = asyncio.Event()
+        self.anew = FillingAnew(this.store, this.identity, this.directory.path)
+        engine.index.on_damage = partial(_call_in, asyncio.get_running_loop(), self._lose_rows)
+
+    def _lose_rows(self, damage: str) -> None:
+        """Go on without the index; meanwhile another is made from the journal."""
+        log.error(
+            "%s: nothing is lost, the journal has it all; it is made anew from there, and until"
+            " then other nodes answer for what is here",
+            damage,
+        )
+        self.state = INDEX_REBUILDING
+        self.whole.clear()
+        self._host.lose_rows()
+        self._this.run(self._make_another(damage), name="another index")
+
+    async def _make_another(self, why: str) -> None:
+        damaged, journal = self._engine.index.directory, self._engine.journal
+        for pause_s in index_repair.pauses():
+            try:
+                await asyncio.to_thread(index_repair.mark, journal.disk, damaged, why)
+                await self._go_on_with_another()
+                break
+            except (index_repair.RebuildFailed, JournalDamage) as error:
+                self.state = INDEX_LOST
+                log.error("no index can be made from the journal in %s: %s", damaged.parent, error)
+                await self._begin_anew(may_be_filled=error.others_may_fill)
+                return
+            except (index_repair.RebuildDelayed, IndexDamage, IndexFailed, OSError) as error:
+                self.state = INDEX_WAITING
+                log.warning("no index could be made: %s; tried again in %g s", error, pause_s)
+                await asyncio.sleep(pause_s)
+                self.state = INDEX_REBUILDING
+            except Exception as error:  # A bug; the node would wait for an index for ever.
+                self._this.fail(error)
+                return
+        self.state = ""
+        self.whole.set()
+        log.info("the index is whole again: what is here is read again, and counts")
+
+    async def _begin_anew(self, *, may_be_filled: bool) -> None:
+        """Both are damaged: once the others have all of it, they fill this node; else it waits.
+
+        Meanwhile it acknowledges, and what it acknowledges is durable.
+        """
+        if not may_be_filled:
+            self.anew.waits_for = NOT_FOR_OTHERS
+            return
+        try:
+            await self.anew.decided()
+        except Exception as error:  # The disk, or a bug; it would wait for ever.
+            self._this.fail(error)
+        else:
+            self._this.fail(BeginsAnew())
+
+    async def _go_on_with_another(self) -> None:
+        """Raises what making it, and catching up with it, raises; the index is as it was then."""
+        this, journal = self._this, self._engine.journal
+        made = await index_repair.rebuild_beside(this.directory.path, lambda: journal.durable_to)
+        index: CountedIndex | None = None
+        try:
+            index = await asyncio.to_thread(CountedIndex, made, self._engine.index_files_max)
+            successor = CatchUp(this.id, journal, index)
+            await asyncio.to_thread(successor.read_on)
+            for _ in range(CATCH_UPS_MAX):
+                if self._host.go_on_with(successor):
+                    return
+                await asyncio.sleep(CATCH_UP_PAUSE_S)
+                await asyncio.to_thread(successor.read_on)
+            raise IndexFailed("the new index does not catch up with what is applied")
+        except IndexDamaged as error:  # It is as good as its file is, and that is not.
+            await asyncio.to_thread(index_repair.give_up, journal.disk, made)
+            raise IndexDamage(str(error)) from error
+        except (JournalDamage, IndexDamage, IndexFailed, OSError):
+            if index is not None:
+                index.note_damage("it is given up")
+                index.close()
+            await asyncio.to_thread(index_repair.give_up, journal.disk, made)
+            raise
+
+
+def _call_in(loop: asyncio.AbstractEventLoop, call: Callable[[str], None], damage: str) -> None:
+    """From whichever thread has met the damage, and not in the middle of what it did."""
+    loop.call_soon_threadsafe(call, damage)

@@ -1,0 +1,36 @@
+"""A node's engine: the journal and the index on its disk, opened, checked and closed together."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+from octad.storage_node.index.counted_index import CountedIndex
+from octad.storage_node.journal.journal import Journal
+from octad.storage_node.node.disk_run import begin_run
+from octad.storage_node.node.open_file_shares import OpenFileShares
+from octad.storage_node.node.this_node import ThisNode
+from octad.storage_node.upkeep.compactor import check_segments
+
+
+class Engine:
+    """See the module. Raises what opening a journal and an index does."""
+
+    def __init__(self, this: ThisNode, shares: OpenFileShares) -> None:
+        self._this = this
+        self.index_files_max = shares.index
+        self.journal = Journal.open(
+            this.directory.journal,
+            this.identity,
+            open_files_max=shares.journal,
+            nodes_on_disk=this.config.nodes_on_disk,
+        )
+        self.index = CountedIndex(this.directory.index, self.index_files_max)
+
+    async def start(self, cleanup: AsyncExitStack) -> None:
+        """Up to where the shards can replay; `cleanup` closes both."""
+        this, index = self._this, self.index
+        cleanup.callback(index.close)
+        cleanup.push_async_callback(self.journal.close)
+        await begin_run(this.directory, this.id, this.store, this.keys)
+        check_segments(self.journal, index)
+        index.follow(self.journal)

@@ -1,0 +1,138 @@
+"""A node's replication: its shards, the other nodes, what the store says of both, and copies.
+
+peers ── messages ──> host <── rows, plans, deaths ── rows, facts <── mirror of the store
+                       │ └── swaps ──> rows ──> store
+                       └── copies ──> copier ──> peers
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AsyncExitStack
+from typing import Protocol
+
+import msgspec
+
+from octad.client.runtime.steady_clock import now
+from octad.coordinator.schema.records import NodeRecord
+from octad.coordinator.store.interface import KeyValue
+from octad.sharding.ids import NodeId, ShardId, node_name
+from octad.sharding.map.shard_map import ShardMap
+from octad.storage_node.history.history_copier import HistoryCopier
+from octad.storage_node.history.history_source import HistorySource
+from octad.storage_node.node.index_succession import IndexSuccession
+from octad.storage_node.node.node_engine import Engine
+from octad.storage_node.node.this_node import ThisNode
+from octad.storage_node.replication.host.cluster_facts import ClusterFacts
+from octad.storage_node.replication.host.replica_table import ReplicaTable
+from octad.storage_node.replication.host.row_changes import RowChanges
+from octad.storage_node.replication.host.shard_host import ShardHost
+from octad.storage_node.replication.pair_leases import PairLeases
+from octad.storage_node.rpc.peer import OnRequest, PeerHandlers
+from octad.storage_node.rpc.peers import Peers
+from octad.storage_node.shards.bucket_directory import BucketDirectory
+from octad.storage_node.upkeep.copy_comparer import CopyComparer
+from octad.storage_node.upkeep.shard_counter import ShardCounter
+
+log = logging.getLogger(__name__)
+
+
+class Asker(Protocol):
+    """Whoever asks other nodes' shards, and waits for one where it must."""
+
+    def rows_changed(self, shard: ShardId) -> None:
+        """The map has another row of `shard`."""
+
+    def connected(self, node: NodeId) -> None:
+        """`node` can be asked again."""
+
+
+class Replication:
+    """See the module. `start` it after the engine, `act` on rows once the mirror has listed."""
+
+    def __init__(self, this: ThisNode, engine: Engine, buckets: BucketDirectory) -> None:
+        self._this = this
+        self._index = engine.index
+        node, boot, journal, index = this.id, this.boot.hex(), engine.journal, engine.index
+        self._addresses: dict[NodeId, str] = {}
+        self.peers = Peers(node, boot, this.config.token, this.config.tls)
+        self.facts = ClusterFacts(this.keys, self.peers.heard_boot)
+        self.map = ShardMap(self.facts.pools, self.facts.rows)
+        self._rows = RowChanges(node, boot, this.store, this.keys, this.mirror, self.facts)
+        leases = PairLeases(node, int.from_bytes(this.boot, "big"), now())
+        leases.dead = self.facts.dead
+        table = ReplicaTable(
+            node, this.identity.incarnation, leases, self.facts, self._rows.refetch
+        )
+        self.counter = ShardCounter(journal, index, table.replicas, buckets.pool_of)
+        self.copier = HistoryCopier(
+            journal, index, self.peers.call, buckets.pool_of, self.counter.ask
+        )
+        self.host = ShardHost(table, journal, index, self.peers, self._rows, self.copier, this.fail)
+        self.facts.tell(self.host)
+        self.history = HistorySource(journal, index, table.replicas.get, buckets.pool_of)
+        self.comparer = CopyComparer(self.host, self.counter, self.peers.call)
+        self.succession = IndexSuccession(this, engine, self.host)
+
+    async def start(self, cleanup: AsyncExitStack, on_request: OnRequest, asker: Asker) -> None:
+        """From what the disk has; then the other nodes can connect."""
+        host, config = self.host, self._this.config
+        cleanup.callback(host.close)
+        self._index.before_flush = host.before_flush
+        whole = host.recover()
+        cleanup.push_async_callback(self.copier.close)
+        self.copier.start((shard, host.replicas[shard].log.applied) for shard in whole)
+
+        def on_connected(node: NodeId, _boot: str) -> None:
+            host.on_connected(node)
+            asker.connected(node)
+
+        self.peers.handle(PeerHandlers(host.on_message, on_request, on_connected, _disconnected))
+        cleanup.push_async_callback(self.peers.close)
+        await self.peers.listen(config.listen.host, config.rpc_port)
+
+    async def act(self, cleanup: AsyncExitStack, asker: Asker) -> None:
+        """The shards learn of their rows, and change them, from now on."""
+        cleanup.push_async_callback(self._rows.stop)
+        await self._rows.start(self.host, asker.rows_changed)
+
+    def on_change(self, key: str, entry: KeyValue | None) -> None:
+        """The mirror saw a key change; those of other kinds are passed over."""
+        keys = self._this.keys
+        self.facts.on_change(key, entry)
+        if key.startswith(keys.shards):
+            self._rows.on_change(key, entry)
+        elif entry is not None and key.startswith(keys.nodes):
+            self._on_node(msgspec.json.decode(entry.value, type=NodeRecord))
+
+    def _on_node(self, record: NodeRecord) -> None:
+        """A node that leaves keeps its address here: a lapsed lease must not cut a connection."""
+        if record.id != self._this.id and self._addresses.get(record.id) != record.rpc_address:
+            self._addresses[record.id] = record.rpc_address
+            self.peers.set_addresses(self._addresses)
+
+    def is_ready(self) -> bool:
+        """Whether every shard has a row, and those that this node is primary of are served."""
+        rows, pools = self.facts.rows, self.facts.pools
+        if not pools:
+            return False
+        if self.succession.state:
+            return True  # Others serve what it cannot read; alone, it refuses.
+        for pool in pools:
+            for shard in self.map.shards_of(pool):
+                row = rows.get(shard)
+                if row is None:
+                    return False
+                if row.primary == self._this.id and not self.host.serves(shard):
+                    return False
+        return True
+
+    def shard_counts(self) -> tuple[int, int]:
+        """Of how many shards this node is a member, and how many it leads."""
+        node, rows = self._this.id, self.facts.rows.values()
+        members = sum(row.member(node) is not None for row in rows)
+        return members, sum(row.primary == node for row in rows)
+
+
+def _disconnected(node: NodeId) -> None:
+    log.warning("lost the connection to %s", node_name(node))

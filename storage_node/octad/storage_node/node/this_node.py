@@ -1,0 +1,95 @@
+"""What all parts of a node share: who it is, how it was started, the store, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+from collections.abc import Coroutine, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from octad.client.cluster.join_token import JoinToken
+from octad.client.runtime.address import Address
+from octad.coordinator.membership.join_client import JoinAnswer
+from octad.coordinator.schema.records import StoreKeys
+from octad.coordinator.store.interface import ConfigStore
+from octad.coordinator.store.mirror import Mirror
+from octad.coordinator.store.open_store import open_store
+from octad.sharding.ids import node_name
+from octad.storage_node.journal.data_directory import DataDirectory
+from octad.storage_node.journal.record_format import Identity
+from octad.storage_node.rpc.peer_tls import TlsContexts
+
+BOOT_BYTES = 8
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """What an operator says of a node. S3 and RPC are on `listen.host`."""
+
+    data: Path
+    listen: Address
+    rpc_port: int
+    admin: Address
+    all_through_aiohttp: bool  # No protocol of our own before it.
+    body_budget_bytes: int
+    sigv2_urls: bool
+    domains: tuple[str, ...]
+    advertise_host: str
+    coordinator_urls: str
+    token: JoinToken
+    zone: str
+    weight: float
+    tls: TlsContexts | None  # Between nodes.
+    nodes_on_disk: int  # How many share the disk, this one included.
+
+
+class ThisNode:
+    """One run of a node. Make it inside the running loop."""
+
+    def __init__(
+        self, config: NodeConfig, identity: Identity, joined: JoinAnswer, directory: DataDirectory
+    ) -> None:
+        self.config = config
+        self.identity = identity
+        self.id = identity.node
+        self.directory = directory
+        self.region = joined.region
+        self.boot = os.urandom(BOOT_BYTES)
+        self.store: ConfigStore = open_store(joined.store, config.token)
+        self.keys = StoreKeys(config.token.cluster)
+        self.mirror = Mirror(self.store, self.keys.prefix)
+        self.failure: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        self._requests = itertools.count(1)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def next_request_id(self) -> bytes:
+        """One that no other request has: of this boot, numbered."""
+        return self.boot + next(self._requests).to_bytes(8, "big")
+
+    def fail(self, error: Exception) -> None:
+        """The node cannot go on; the first reason counts."""
+        if not self.failure.done():
+            log.error("%s cannot go on: %s", node_name(self.id), error)  # Its end may take a while.
+            self.failure.set_result(error)
+
+    def run(self, work: Coroutine[object, object, None], name: str | None = None) -> None:
+        """Beside everything else, until it ends or `stop_running`."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def stop_running(self) -> None:
+        """Cancel what runs, and wait until it has ended."""
+        await stop_all(self._tasks)
+
+
+async def stop_all(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel them, and wait until they have ended, however they do."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
