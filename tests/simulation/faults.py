@@ -149,7 +149,7 @@ class Faults:
         world = self.world
         for shard, row in world.store.rows.items():
             if any(
-                replica.pending is not None
+                replica.swaps.pending is not None
                 for process in world.processes()
                 if (replica := process.replicas.get(shard)) is not None
             ):

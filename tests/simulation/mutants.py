@@ -20,19 +20,23 @@ from octad.sharding.limits import GRACE_S, LEASE_S
 from octad.sharding.map.shard_map import Member, ShardRow
 from octad.storage_node.replication import pair_leases, reconfiguration
 from octad.storage_node.replication.pair_leases import NEVER, PairLeases
-from octad.storage_node.replication.replica_actions import Actions, SendAck, Swap
-from octad.storage_node.replication.replica_state import ReadTicket, ReplicaState
+from octad.storage_node.replication.replica.replica_state import Place, ReadTicket
+from octad.storage_node.replication.replica.shard_backup import Backup
+from octad.storage_node.replication.replica.shard_followers import Followers
+from octad.storage_node.replication.replica.shard_history import ShardHistory
+from octad.storage_node.replication.replica.shard_leases import ShardLeases
+from octad.storage_node.replication.replica.shard_primary import Primary
+from octad.storage_node.replication.replica.shard_reconfigurer import Reconfigurer
+from octad.storage_node.replication.replica.shard_replay import Replay
+from octad.storage_node.replication.replica.shard_replica import ShardReplica
+from octad.storage_node.replication.replica_actions import Actions, SendAck, Swap, commit_to
 from octad.storage_node.replication.request_window import RequestWindow
-from octad.storage_node.replication.shard_backup import Backup
 from octad.storage_node.replication.shard_log import ShardLog
-from octad.storage_node.replication.shard_primary import Primary
-from octad.storage_node.replication.shard_reconfigurer import Reconfigurer
-from octad.storage_node.replication.shard_replica import ShardReplica
 
 
-def _row(replica: ReplicaState) -> ShardRow:
-    assert replica.row is not None
-    return replica.row
+def _row(part: Backup | Primary) -> ShardRow:
+    assert part.place.configuration is not None
+    return part.place.configuration
 
 
 def _yes(*_: Any) -> bool:
@@ -42,53 +46,51 @@ def _yes(*_: Any) -> bool:
 # -- reads and leases --------------------------------------------------------------------------
 
 
-def _has_read_lease_without_grant(replica: Backup, now: float) -> bool:
-    member = replica.member
-    return member is not None and member.base == 0 and _row(replica).primary != replica.node
+def _has_read_lease_without_grant(backup: Backup, now: float) -> bool:
+    member = backup.place.member
+    return member is not None and member.base == 0 and not backup.place.is_primary()
 
 
-def _dirty_ticket(replica: Backup, key: bytes, now: float) -> ReadTicket | None:
-    if not replica.has_read_lease(now):
+def _dirty_ticket(backup: Backup, key: bytes, now: float) -> ReadTicket | None:
+    if not backup.has_read_lease(now):
         return None
-    return ReadTicket(replica.epoch, Seq(0))
+    return ReadTicket(backup.place.epoch, Seq(0))
 
 
-def _clean_ticket(replica: Backup, key: bytes, _: float) -> ReadTicket | None:
-    return None if key in replica.log.dirty else ReadTicket(replica.epoch, Seq(0))
+def _clean_ticket(backup: Backup, key: bytes, _: float) -> ReadTicket | None:
+    return None if key in backup.log.dirty else ReadTicket(backup.place.epoch, Seq(0))
 
 
 def _holds_at_any_epoch(replica: ShardReplica, ticket: ReadTicket, now: float) -> bool:
-    return replica.has_lease(now) if replica.leading else replica.has_read_lease(now)
+    return replica.has_lease(now) if replica.leading else replica.backup.has_read_lease(now)
 
 
-def _early_refusal(replica: Primary, key: bytes, now: float) -> ReadTicket | None:
-    ticket = _refusal_ticket(replica, key, now)
+def _early_refusal(primary: Primary, key: bytes, now: float) -> ReadTicket | None:
+    ticket = _refusal_ticket(primary, key, now)
     return ticket and ReadTicket(ticket.epoch, Seq(0))
 
 
 _refusal_ticket = Primary.refusal_ticket
 
 
-def _refuse_without_lease(replica: Primary, request: bytes, ticket: ReadTicket, _: float) -> bool:
-    return replica.log.commit >= ticket.wait_for
+def _refuse_without_lease(primary: Primary, request: bytes, ticket: ReadTicket, _: float) -> bool:
+    return primary.log.commit >= ticket.wait_for
 
 
-def _ticket_without_lease(replica: Primary, key: bytes, now: float) -> ReadTicket | None:
-    if not replica.leading:
+def _ticket_without_lease(primary: Primary, key: bytes, now: float) -> ReadTicket | None:
+    if not primary.leading:
         return None
-    newest = replica.log.newest(key)
-    return ReadTicket(replica.epoch, newest.seq if newest else Seq(0))
+    newest = primary.log.newest(key)
+    return ReadTicket(primary.place.epoch, newest.seq if newest else Seq(0))
 
 
-def _some_promised(replica: Primary, members: tuple[Member, ...], now: float) -> bool:
-    others = [member.node for member in members if member.node != replica.node]
-    return not others or any(
-        replica.leases.promised_by(node, replica.shard, now) for node in others
-    )
+def _some_promised(leases: ShardLeases, members: tuple[Member, ...], now: float) -> bool:
+    others = [member.node for member in members if member.node != leases.place.node]
+    return not others or any(leases.promised_by(node, now) for node in others)
 
 
-def _lease_of_the_row_alone(replica: Primary, now: float) -> bool:
-    return replica.leading and replica._promised(_row(replica).members, now)
+def _lease_of_the_row_alone(primary: Primary, now: float) -> bool:
+    return primary.leading and primary.leases.promised(_row(primary).members, now)
 
 
 def _full_lease_passed_on(leases: PairLeases, reader: NodeId, now: float) -> Any:
@@ -124,124 +126,128 @@ def _grace(*, boot: bool = True, row: bool = True, promise: bool = True, grant: 
     return grace_end
 
 
-def _watch_and_promise(replica: Backup, now: float) -> Actions:
-    row = _row(replica)
-    if replica.learning:
-        return replica._join(row.primary, now)
-    if replica.member is None or not replica.may_take_over(now):
+def _watch_and_promise(backup: Backup, now: float) -> Actions:
+    row, place = _row(backup), backup.place
+    if place.learning:
+        return backup.session.ask(row.primary, now)
+    if place.member is None or not backup.may_take_over(now):
         return []
-    taken = reconfiguration.taken_over(row, replica.node, replica.log.commit)
-    return replica.submit(Swap(row, taken), now)
+    taken = reconfiguration.taken_over(row, place.node, backup.log.commit)
+    return backup.swaps.submit(Swap(row, taken), now)
 
 
 # -- the log -----------------------------------------------------------------------------------
 
 
-def _take_and_call_it_durable(replica: Backup, sent: Any) -> Actions:
-    actions = _take(replica, sent)
-    replica.log.durable = replica.log.end
+def _take_and_call_it_durable(backup: Backup, sent: Any) -> Actions:
+    actions = _take(backup, sent)
+    backup.log.durable = backup.log.end
     return actions
 
 
 _take = Backup._take
 
 
-def _advance_by_majority(replica: Primary) -> Actions:
-    if replica.pending is not None:
+def _advance_by_majority(primary: Primary) -> Actions:
+    if primary.swaps.pending is not None:
         return []
-    acked = sorted(replica.match.values(), reverse=True)
+    acked = sorted(primary.followers.match.values(), reverse=True)
     committed = acked[len(acked) // 2]
-    if committed <= replica.log.commit:
+    if committed <= primary.log.commit:
         return []
-    return replica.commit_to(Seq(min(committed, replica.log.end)))
+    return commit_to(primary.log, Seq(min(committed, primary.log.end)))
 
 
-def _advance_under_a_swap(replica: Primary) -> Actions:
-    pending, replica.pending = replica.pending, None
+def _advance_under_a_swap(primary: Primary) -> Actions:
+    swaps = primary.swaps
+    pending, swaps.pending = swaps.pending, None
     try:
-        return _advance(replica)
+        return _advance(primary)
     finally:
-        replica.pending = pending
+        swaps.pending = pending
 
 
 _advance = Primary.advance
 
 
-def _refuse_nothing_old(replica: ReplicaState, sender: NodeId, epoch: Epoch) -> Actions | None:
-    if replica.row is None or epoch >= replica.epoch:
-        return _refuse(replica, sender, epoch)
-    if replica.leading or replica.member is None or sender == replica.node:
+def _refuse_nothing_old(backup: Backup, sender: NodeId, epoch: Epoch) -> Actions | None:
+    place = backup.place
+    if place.configuration is None or epoch >= place.epoch:
+        return _refuse(backup, sender, epoch)
+    if place.is_primary() or place.member is None or sender == place.node:
         return []
     return None
 
 
-_refuse = ReplicaState.refuse
+_refuse = Backup.refuse
 
 
-def _acknowledge_the_end(replica: ReplicaState) -> Actions:
-    log = replica.log
-    return [SendAck(_row(replica).primary, log.durable, replica.session, replica.whole is None)]
+def _acknowledge_the_end(backup: Backup) -> Actions:
+    whole = backup.history.whole is None
+    return [SendAck(_row(backup).primary, backup.log.durable, backup.session.number, whole)]
 
 
-def _no_barrier_entry(replica: Primary) -> Actions:
-    replica.barrier = replica.log.end
+def _no_barrier_entry(primary: Primary) -> Actions:
+    primary.barrier = primary.log.end
     return []
 
 
-def _serve_before_the_barrier(replica: Primary) -> Actions:
-    actions = _order_barrier(replica)
-    replica.barrier = Seq(0)
+def _serve_before_the_barrier(primary: Primary) -> Actions:
+    actions = _order_barrier(primary)
+    primary.barrier = Seq(0)
     return actions
 
 
 _order_barrier = Primary.order_barrier
 
 
-def _recovered_past_commit(replica: ShardReplica) -> Actions:
-    replica.log.commit = replica.log.end
-    return _recovered(replica)
+def _recovered_past_commit(replay: Replay) -> Actions:
+    replay.log.commit = replay.log.end
+    return _recovered(replay)
 
 
-_recovered = ShardReplica.recovered
+_recovered = Replay.recovered
 
 
-def _resume_the_epoch(replica: Reconfigurer, now: float) -> Actions:
-    if not replica.leading:
-        return replica._lead(now, False)  # type: ignore[attr-defined, no-any-return]
-    return _tend(replica, now)
+def _resume_the_epoch(reconfigurer: Reconfigurer, now: float) -> Actions:
+    if not reconfigurer.primary.leading:
+        return reconfigurer.primary.lead(goes_on=False)
+    return _tend(reconfigurer, now)
 
 
 _tend = Reconfigurer.tend
 
 
-def _any_incarnation(replica: ReplicaState) -> Member | None:
-    return replica.row.member(replica.node) if replica.row is not None else None
+def _any_incarnation(place: Place) -> Member | None:
+    return place.configuration.member(place.node) if place.configuration is not None else None
 
 
-def _recruit_in_takeover(replica: Backup, now: float) -> Actions:
-    row = _row(replica)
-    if replica.learning:
-        return replica._join(row.primary, now)
-    if replica.member is None or not replica.may_take_over(now):
+def _recruit_in_takeover(replica: ShardReplica, now: float) -> Actions:
+    row, log, place = replica.configuration, replica.log, replica.place
+    if row is None or replica.swaps.pending or place.is_primary() or place.member is None:
+        return _on_timer(replica, now)
+    if not replica.backup.may_take_over(now):
         return []
-    replica.leases.forget(replica.shard)
-    taken = reconfiguration.taken_over(row, replica.node, replica.log.commit)
-    spare = replica.choose_spare(replica.shard, taken, ())
+    replica.leases.forget()
+    taken = reconfiguration.taken_over(row, place.node, log.commit)
+    spare = replica.reconfigurer.spares.choose(replica.shard, taken, ())
     if spare is not None and row.member(spare.node) is None:
-        epoch = replica.log.epoch_at(replica.log.commit)
+        epoch = log.epoch_at(log.commit)
         assert epoch is not None
-        base = Seq(replica.log.commit + 1)
-        recruit = Member(spare.node, spare.incarnation, base, epoch)
+        recruit = Member(spare.node, spare.incarnation, Seq(log.commit + 1), epoch)
         taken = reconfiguration.with_recruit(taken, recruit)
-    return replica.submit(Swap(row, taken), now)
+    return replica.swaps.submit(Swap(row, taken), now)
 
 
-def _any_session(replica: Primary, sender: NodeId, upto: Seq, session: int, whole: bool) -> Actions:
-    if sender in replica.sessions:
-        known = replica.learner_match[sender]
-        replica.learner_match[sender] = max(known, upto)
+_on_timer = ShardReplica.on_timer
+
+
+def _any_session(followers: Followers, sender: NodeId, upto: Seq, _: int, whole: bool) -> Actions:
+    acked = followers.sessions.acked
+    if sender in followers.sessions.numbers:
+        acked[sender] = max(acked[sender], upto)
         if whole:
-            replica.has_become_whole(sender)
+            followers.has_become_whole(sender)
     return []
 
 
@@ -295,7 +301,7 @@ MUTANTS: dict[str, list[Patch]] = {
         (Primary, "refuse_request", _refuse_without_lease),
         (Primary, "refusal_ticket", _ticket_without_lease),
     ],
-    "a lease from some members": [(Primary, "_promised", _some_promised)],
+    "a lease from some members": [(ShardLeases, "promised", _some_promised)],
     "no lease from proposed members": [(Primary, "has_lease", _lease_of_the_row_alone)],
     "the read lease is not derived": [(PairLeases, "_remaining", _full_lease_passed_on)],
     "beats without epochs": [(pair_leases, "pair_digest", _digest_without_epoch)],
@@ -309,23 +315,23 @@ MUTANTS: dict[str, list[Patch]] = {
     "acknowledged before the sync": [(Backup, "_take", _take_and_call_it_durable)],
     "commit by majority": [(Primary, "advance", _advance_by_majority)],
     "commit under a swap": [(Primary, "advance", _advance_under_a_swap)],
-    "no epoch check": [(ReplicaState, "refuse", _refuse_nothing_old)],
+    "no epoch check": [(Backup, "refuse", _refuse_nothing_old)],
     "acknowledgements of old epochs": [(Primary, "leads", lambda self, epoch: self.leading)],
-    "the end of the log is acknowledged": [(ReplicaState, "acknowledge", _acknowledge_the_end)],
+    "the end of the log is acknowledged": [(Backup, "acknowledge", _acknowledge_the_end)],
     "no barrier": [(Primary, "order_barrier", _no_barrier_entry)],
     "served before the barrier": [(Primary, "order_barrier", _serve_before_the_barrier)],
-    "replay past the commit point": [(ShardReplica, "recovered", _recovered_past_commit)],
+    "replay past the commit point": [(Replay, "recovered", _recovered_past_commit)],
     "a primary resumes its epoch": [(Reconfigurer, "tend", _resume_the_epoch)],
-    "the incarnation is ignored": [(ReplicaState, "own_member", _any_incarnation)],
-    "an incomplete recruit takes over": [(Backup, "is_complete", _yes)],
-    "a recruit in the takeover": [(Backup, "watch", _recruit_in_takeover)],
-    "a learner without sessions": [(Primary, "_on_learner_ack", _any_session)],
+    "the incarnation is ignored": [(Place, "own_member", _any_incarnation)],
+    "an incomplete recruit takes over": [(ShardHistory, "is_complete", _yes)],
+    "a recruit in the takeover": [(ShardReplica, "on_timer", _recruit_in_takeover)],
+    "a learner without sessions": [(Followers, "on_learner_ack", _any_session)],
     "a snapshot keeps the tail": [(ShardLog, "restart_at", _restart_keeping_the_tail)],
     "a copy without marks of deletions": [(Disk, "put", _put_without_marks)],
     "no request ids": [(RequestWindow, "find", lambda self, request_id: None)],
     "request ids are not copied": [(RequestWindow, "restore", lambda *_: None)],
     "refusals are forgotten": [(RequestWindow, "was_refused", lambda *_: False)],
-    "an attempt outlives its primary's reign": [(Primary, "_require_own_reign", _yes)],
+    "an attempt outlives its primary's term": [(Primary, "_require_own_term", _yes)],
     "a retry from before the window is executed": [(RequestWindow, "reaches_back", _yes)],
     "swaps are not fenced": [
         (Store, "_land", _swap_without_fence),

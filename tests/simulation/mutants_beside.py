@@ -10,14 +10,15 @@ from tests.simulation.model.simulated_node import Process
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
 from octad.sharding.map.shard_map import ShardRow
 from octad.storage_node.replication.pair_leases import PairLeases
-from octad.storage_node.replication.replica_actions import Actions, SplitLog
-from octad.storage_node.replication.replica_state import ReadTicket, ReplicaState
-from octad.storage_node.replication.shard_backup import Backup
+from octad.storage_node.replication.replica.replica_state import ReadTicket
+from octad.storage_node.replication.replica.shard_backup import Backup
+from octad.storage_node.replication.replica.shard_drain import Drain
+from octad.storage_node.replication.replica.shard_history import ShardHistory
+from octad.storage_node.replication.replica.shard_primary import Primary
+from octad.storage_node.replication.replica.shard_replica import ShardReplica
+from octad.storage_node.replication.replica.shard_splitter import Splitter, ancestors
+from octad.storage_node.replication.replica_actions import Actions, SplitLog, commit_to
 from octad.storage_node.replication.shard_log import ShardLog
-from octad.storage_node.replication.shard_primary import Primary
-from octad.storage_node.replication.shard_reconfigurer import Reconfigurer
-from octad.storage_node.replication.shard_replica import ShardReplica
-from octad.storage_node.replication.shard_splitter import Splitter, ancestors
 
 Patch = tuple[Any, str, Any]  # (owner, attribute, what stands there instead)
 
@@ -33,9 +34,9 @@ def _no(*_: Any) -> bool:
 # -- splits ------------------------------------------------------------------------------------
 
 
-def _split_keeping_the_tail(replica: Splitter, seq: Seq) -> Actions:
-    replica.split_due = True
-    return replica.commit_to(seq) + replica.split_if_due()
+def _split_keeping_the_tail(splitter: Splitter, seq: Seq) -> Actions:
+    splitter.due = True
+    return commit_to(splitter.log, seq) + splitter.split_if_due()
 
 
 def _half_with_a_tail(log: ShardLog) -> ShardLog:
@@ -45,10 +46,10 @@ def _half_with_a_tail(log: ShardLog) -> ShardLog:
     return half
 
 
-def _split_if_due_keeping_the_tail(replica: Splitter) -> Actions:
+def _split_if_due_keeping_the_tail(splitter: Splitter) -> Actions:
     truncate, ShardLog.truncate = ShardLog.truncate, lambda log, seq: None  # type: ignore
     try:
-        return _split_if_due(replica)
+        return _split_if_due(splitter)
     finally:
         ShardLog.truncate = truncate  # type: ignore[method-assign]
 
@@ -64,8 +65,8 @@ def _promised_for_what_it_was(leases: PairLeases, node: NodeId, shard: ShardId, 
 _promised_by = PairLeases.promised_by
 
 
-def _covers_what_it_was(replica: Splitter, hash_: int) -> bool:
-    return hash_ & 1 == replica.shard & 1
+def _covers_what_it_was(splitter: Splitter, hash_: int) -> bool:
+    return hash_ & 1 == splitter.place.shard & 1
 
 
 def _replay_the_first_half(process: Process, replica: ShardReplica, entries: Any) -> None:
@@ -91,12 +92,12 @@ _apply = Process._apply
 # -- lists, damage -----------------------------------------------------------------------------
 
 
-def _list_under_any_epoch(replica: Primary, epoch: Epoch, now: float) -> ReadTicket | None:
-    return _begin_list(replica, replica.epoch, now) if replica.row is not None else None
+def _list_under_any_epoch(primary: Primary, epoch: Epoch, now: float) -> ReadTicket | None:
+    return _begin_list(primary, primary.place.epoch, now)
 
 
-def _list_without_lease(replica: Primary, epoch: Epoch, now: float) -> ReadTicket | None:
-    return ReadTicket(epoch, replica.log.commit) if replica.leads(epoch) else None
+def _list_without_lease(primary: Primary, epoch: Epoch, now: float) -> ReadTicket | None:
+    return ReadTicket(epoch, primary.log.commit) if primary.leads(epoch) else None
 
 
 _begin_list = Primary.begin_list
@@ -122,31 +123,32 @@ def _synced_all_the_same(process: Process, last: Any, told: list[Any]) -> None:
 _synced = Process._synced
 
 
-def _act_on_what_was_given_up(replica: ReplicaState, row: ShardRow) -> None:
-    _learn_recoveries(replica, row)
-    replica.void = False
+def _act_on_what_was_given_up(history: ShardHistory, row: ShardRow) -> None:
+    _learn_recoveries(history, row)
+    history.void = False
 
 
-_learn_recoveries = ReplicaState.learn_recoveries
+_learn_recoveries = ShardHistory.learn_recoveries
 
 
 def _inherit_without_epoch(half: Splitter, split: SplitLog) -> None:
     _inherit(half, split)
-    half.acted_epoch = Epoch(0)
+    half.history.acted_epoch = Epoch(0)
 
 
 _inherit = Splitter.inherit
 
 
 def _as_if_readable(method: Any) -> Any:
-    """The method of a replica that does not know of its damaged index."""
+    """The method of a part that does not know of the damaged index."""
 
-    def instead(replica: ReplicaState, *args: Any) -> Any:
-        rowless, replica.rowless = replica.rowless, False
+    def instead(part: Any, *args: Any) -> Any:
+        history = part if isinstance(part, ShardHistory) else part.history
+        rowless, history.rowless = history.rowless, False
         try:
-            return method(replica, *args)
+            return method(part, *args)
         finally:
-            replica.rowless = rowless
+            history.rowless = rowless
 
     return instead
 
@@ -161,10 +163,10 @@ MUTANTS_BESIDE: dict[str, list[Patch]] = {
         (ShardReplica, "read_holds", _as_if_readable(ShardReplica.read_holds)),
     ],
     "a damaged index is copied": [
-        (Backup, "source_as_of", _as_if_readable(Backup.source_as_of)),
+        (ShardHistory, "source_as_of", _as_if_readable(ShardHistory.source_as_of)),
     ],
     "what was given up takes part again": [
-        (ReplicaState, "learn_recoveries", _act_on_what_was_given_up),
+        (ShardHistory, "learn_recoveries", _act_on_what_was_given_up),
         (ShardRow, "has_given_up", _no),
     ],
     "a half forgets in which epoch it acted": [(Splitter, "inherit", _inherit_without_epoch)],
@@ -178,7 +180,7 @@ MUTANTS_BESIDE: dict[str, list[Patch]] = {
     "damaged bytes are served": [(Disk, "is_flipped", _no)],
     "a failed sync is passed over": [(Process, "_synced", _synced_all_the_same)],
     "split with a tail": [
-        (Reconfigurer, "_drained", _yes),
+        (Drain, "drained", _yes),
         (Splitter, "split_behind", _split_keeping_the_tail),
         (Splitter, "split_if_due", _split_if_due_keeping_the_tail),
         (ShardLog, "half", _half_with_a_tail),

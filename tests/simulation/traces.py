@@ -22,8 +22,8 @@ from tests.simulation.model.stage import (
 
 from octad.chaos.check.linearizability import INFINITE, Done
 from octad.storage_node.replication.reconfiguration import Plan
+from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import Action, Apply
-from octad.storage_node.replication.shard_replica import ShardReplica
 
 
 def f3_late_swap() -> None:
@@ -33,7 +33,7 @@ def f3_late_swap() -> None:
     for node in (A, B):
         stage.process(node).paused_until = stage.world.time + 2.0
     stage.world.store.late, stage.world.store.late_s = 1.0, (5.0, 6.0)
-    while stage.replica(C).pending is None:
+    while stage.replica(C).swaps.pending is None:
         stage.run(0.01)
         assert stage.world.time < 5, "C challenges"
     stage.world.store.late = 0.0
@@ -68,7 +68,7 @@ def f7_swap_that_adds_a_member() -> None:
     stage.written(A, "v1")
     plan = Plan((A, B), A, DEPTH)
     stage.plan(plan)
-    while (swap := stage.replica(A).pending) is None or len(swap.proposed.members) < 2:
+    while (swap := stage.replica(A).swaps.pending) is None or len(swap.proposed.members) < 2:
         stage.world.run_until(stage.world.time + 0.0005)
         assert stage.world.time < 10, "A promotes B"
     stage.cut_from_store(A)
@@ -110,14 +110,14 @@ def f13_acknowledgement_of_an_earlier_session() -> None:
     stage.written(A, "v1")
     plan = Plan((A, B), A, DEPTH)
     stage.plan(plan)
-    while not stage.replica(A).sessions:
+    while not stage.replica(A).primary.followers.sessions.numbers:
         stage.world.run_until(stage.world.time + 0.001)
-    old = stage.replica(A).sessions[B]
+    old = stage.replica(A).primary.followers.sessions.numbers[B]
     stage.world.crash(B)
     stage.world.boot(B)
     stage.cut((B, A))
     stage.world.cuts.discard((B, A))  # What B asks for arrives, nothing comes back.
-    while stage.replica(A).sessions.get(B) == old:
+    while stage.replica(A).primary.followers.sessions.numbers.get(B) == old:
         stage.run(0.01)
         assert stage.world.time < 10, "B joins again"
     end = stage.replica(A).log.end
@@ -159,7 +159,7 @@ def commit_under_a_swap() -> None:
     stage.run(1.0)
     stage.world.store.slow_s = 0.5
     stage.write(A, "v2")
-    stage.until(lambda: stage.replica(A).pending is not None, "A removes B")
+    stage.until(lambda: stage.replica(A).swaps.pending is not None, "A removes B")
     end, epoch = stage.replica(A).log.end, stage.row().epoch
     assert stage.replica(B).log.durable == end, "B has the write, durably"
     assert not late
@@ -176,7 +176,7 @@ def promise_of_a_challenger() -> None:
     stage.replica(A).on_timer = lambda now: []  # type: ignore[method-assign]  # It is slow, too.
     stage.world.store.late, stage.world.store.late_s = 1.0, (0.7, 0.71)
     stage.cut_from_store(A)
-    stage.until(lambda: stage.replica(B).pending is not None, "B challenges")
+    stage.until(lambda: stage.replica(B).swaps.pending is not None, "B challenges")
     stage.mend((A, B))
     stage.until(lambda: stage.row().primary == B, "B has taken over")
     stage.run(0.02)
@@ -203,7 +203,7 @@ def refusal_that_comes_twice() -> None:
     stage.check()
 
 
-def attempt_of_an_earlier_reign() -> None:
+def attempt_of_an_earlier_term() -> None:
     """An attempt lies before A, which is taken over meanwhile; another is refused by B."""
     stage = Stage()
     stage.written(A, "v1")
@@ -278,7 +278,7 @@ def read_over_two_epochs() -> None:
     stage.until(lambda: stage.is_full(B), "B is a full member again")
     stage.run(1.0)
     now = stage.process(B).now()
-    assert replica.has_read_lease(now)
+    assert replica.backup.has_read_lease(now)
     if ticket is not None and replica.read_holds(ticket, now):
         done = Done(began, stage.world.time, False, value)
         stage.world.clients.history[KEY].append(done)
@@ -412,7 +412,7 @@ TRACES = {
     "commit under a swap": commit_under_a_swap,
     "promises while challenging": promise_of_a_challenger,
     "refusals are forgotten": refusal_that_comes_twice,
-    "an attempt outlives its primary's reign": attempt_of_an_earlier_reign,
+    "an attempt outlives its primary's term": attempt_of_an_earlier_term,
     "a primary reads behind its commit point": read_behind_the_commit_point,
     "a read is judged at its end alone, at any epoch": read_over_two_epochs,
     "a list behind the commit point": list_behind_the_commit_point,

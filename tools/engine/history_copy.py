@@ -33,9 +33,9 @@ from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.record_format import Identity, Position
 from octad.storage_node.replication.digest_messages import DigestRead, DigestsRead, ReadDigests
 from octad.storage_node.replication.pair_leases import PairLeases
-from octad.storage_node.replication.replica_state import Strength
+from octad.storage_node.replication.replica.replica_state import Strength
+from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.shard_log import ShardLog
-from octad.storage_node.replication.shard_replica import ShardReplica
 from octad.storage_node.rpc.messages import (
     Message,
     Reply,
@@ -107,7 +107,7 @@ async def copied(source: Side, target: Side, count: int, size: int) -> Figures:
     """Copy all that `source` has."""
     replica = ShardReplica(
         SHARD, SOURCE, "", PairLeases(SOURCE, 1, 0.0), Strength(1, 1), lambda *_: None,
-        ShardLog(Seq(count), Epoch(1)),
+        ShardLog(Seq(count), Epoch(1)), {},
     )  # fmt: skip
     answers = HistorySource(source.journal, source.index, lambda _: replica, lambda _: PoolId(0))
     done = asyncio.Event()

@@ -27,7 +27,7 @@ PROGRAM = f"""
 import pathlib, sys
 from octad.client.cli.command_line import main
 from octad.sharding.ids import shard_name
-from octad.storage_node.replication.shard_replica import ShardReplica
+from octad.storage_node.replication.replica.shard_replica import ShardReplica
 
 trigger, sound = pathlib.Path(sys.argv.pop(1)), ShardReplica.on_timer
 

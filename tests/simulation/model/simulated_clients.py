@@ -13,7 +13,7 @@ from tests.simulation.model.simulated_disk import key_hash
 from tests.simulation.model.simulated_front_doors import KEYS, LOGS, FrontDoors, Request
 
 from octad.chaos.check.linearizability import ANY, INFINITE, Done, Verdict, check, items
-from octad.storage_node.replication.shard_replica import ShardReplica
+from octad.storage_node.replication.replica.shard_replica import ShardReplica
 
 if TYPE_CHECKING:
     from tests.simulation.model.simulated_node import Process

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tests.simulation.model.simulated_disk import FLIPPED, Row, key_hash
 
 from octad.sharding.ids import NodeId, ShardId
-from octad.storage_node.replication.shard_replica import ShardReplica
+from octad.storage_node.replication.replica.shard_replica import ShardReplica
 
 if TYPE_CHECKING:
     from tests.simulation.model.simulated_node import Process
@@ -25,7 +25,7 @@ def ask_for_copy(process: Process, shard: ShardId, copy: list[Any]) -> None:
     if not process.running or process.copies.get(shard) is not copy:
         return
     replica = process.replicas[shard]
-    if replica.whole is None and replica.wanted_start is None:
+    if replica.whole is None and replica.history.wanted_start is None:
         del process.copies[shard]
         return
     missing = [number for number in range(RANGES) if number not in copy[2]]
@@ -66,7 +66,7 @@ def take_copy(process: Process, replica: ShardReplica, message: tuple[Any, ...])
     copy = process.copies[shard]
     if copy[3] != token or number in copy[2] or process.rowless:
         return
-    if replica.wanted_start is not None or replica.log.start != copy[0]:
+    if replica.history.wanted_start is not None or replica.log.start != copy[0]:
         return
     there, here = dict(rows), process.disk.rows
     for key, (seq, value) in rows_of(process, replica).items():
@@ -102,8 +102,8 @@ def is_readable(process: Process, replica: ShardReplica, key: bytes) -> bool:
     if not process.disk.is_flipped(key):
         return True
     seq = process.disk.rows[key][0]
-    if replica.row is not None:
-        row = replica.row
+    if replica.configuration is not None:
+        row = replica.configuration
         nodes = {member.node for member in row.members}
         nodes |= {learner.node for learner in row.learners}
         nodes |= {former.node for former in row.last_full}

@@ -28,6 +28,9 @@ from octad.storage_node.index.operations import (
 )
 from octad.storage_node.index.rows import ObjectRow
 from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.replication.replica.replica_state import ReadTicket
+from octad.storage_node.replication.replica.shard_primary import ANY_EPOCH
+from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import (
     AlreadyOrdered,
     AlreadyRefused,
@@ -35,10 +38,7 @@ from octad.storage_node.replication.replica_actions import (
     NotServing,
     OutcomeUnknown,
 )
-from octad.storage_node.replication.replica_state import ReadTicket
 from octad.storage_node.replication.shard_log import Entry
-from octad.storage_node.replication.shard_primary import ANY_EPOCH
-from octad.storage_node.replication.shard_replica import ShardReplica
 
 if TYPE_CHECKING:
     from tests.simulation.model.simulated_node import Process
@@ -307,7 +307,7 @@ class FrontDoors:
         waiting: list[Refusal] = []
         for refusal in process.refusals:
             replica, ticket = refusal.replica, refusal.ticket
-            if replica.row is None or replica.row.epoch != ticket.epoch:
+            if replica.configuration is None or replica.configuration.epoch != ticket.epoch:
                 refusal.answer("retry")
             elif replica.refuse_request(refusal.request.request_id, ticket, now):
                 refusal.answer("refused")

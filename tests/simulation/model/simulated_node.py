@@ -21,6 +21,8 @@ from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
 from octad.sharding.map.shard_map import Learner, ShardRow
 from octad.storage_node.index.operations import DeleteObject, PutObject
 from octad.storage_node.replication.pair_leases import PairLeases
+from octad.storage_node.replication.replica.shard_replica import ShardReplica
+from octad.storage_node.replication.replica.shard_splitter import ancestors
 from octad.storage_node.replication.replica_actions import (
     Abandon,
     Action,
@@ -41,8 +43,6 @@ from octad.storage_node.replication.replica_actions import (
     Swap,
 )
 from octad.storage_node.replication.shard_log import Entry, ShardLog
-from octad.storage_node.replication.shard_replica import ShardReplica
-from octad.storage_node.replication.shard_splitter import ancestors
 
 if TYPE_CHECKING:
     from tests.simulation.model.world import World
@@ -134,10 +134,11 @@ class Process:
             self.world.strength,
             self._choose_spare,
             log,
+            self.world.registered,
         )
-        replica.incarnations = self.world.registered
-        replica.rowless = self.rowless
-        replica.plan = self.world.plans.get(shard)
+        if self.rowless:
+            replica.lose_rows()
+        replica.on_plan(self.world.plans.get(shard))
         return replica
 
     def replica(self, shard: ShardId) -> ShardReplica:
@@ -230,7 +231,7 @@ class Process:
         nodes = [member.node for member in row.members] + [known.node for known in row.learners]
         if shard in self.replicas or self.id in nodes:
             replica = self.replica(shard)
-            self.perform(replica, replica.on_row(row, self.now()))
+            self.perform(replica, replica.on_configuration(row, self.now()))
         released = [each for each in self.held if self._unsplit(each) is None]
         for half, held in [(each, self.held.pop(each)) for each in released]:
             self.see_row(half, held)
@@ -465,18 +466,19 @@ class Process:
         index, log = self.disk.shard(replica.shard), replica.log
         index.applied, index.applied_epoch = log.applied, log.applied_epoch
         index.start, index.start_epoch = log.start, log.start_epoch
-        index.whole, index.copied_as_of = replica.whole, replica.copied_as_of
+        index.whole, index.copied_as_of = replica.whole, replica.history.copied_as_of
         index.request_ids = log.requests.pairs()
-        index.depth, index.acted_epoch = replica.depth, replica.acted_epoch
+        index.depth, index.acted_epoch = replica.depth, replica.history.acted_epoch
 
 
 def check_rest(replica: ShardReplica, now: float) -> None:
     """Who takes the short way at a tick would have nothing to do on the long one, either."""
-    row = replica.row
-    if row is None or replica.pending is not None or replica.member is None:
+    row = replica.configuration
+    if row is None or replica.swaps.pending is not None or replica.place.member is None:
         return
     if replica.leading:
-        if replica.is_at_rest(row, now):
-            assert replica.look_after(row, now) == [], "a primary at rest has something to do"
-    elif replica.is_at_rest_behind(row.primary, now):
-        assert not replica.may_take_over(now), "a backup at rest could take over"
+        if replica.reconfigurer.is_at_rest(row, now):
+            found = replica.reconfigurer.look_after(row, now)
+            assert found == [], "a primary at rest has something to do"
+    elif replica.backup.is_at_rest_behind(row.primary, now):
+        assert not replica.backup.may_take_over(now), "a backup at rest could take over"

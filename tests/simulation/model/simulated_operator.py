@@ -26,8 +26,8 @@ from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
 from octad.sharding.map.shard_map import Member, ShardRow
 from octad.storage_node.index.operations import DeleteObject, Operation, PutObject
 from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.shard_log import Entry
-from octad.storage_node.replication.shard_replica import ShardReplica
 
 if TYPE_CHECKING:
     from tests.simulation.model.simulated_node import Process
@@ -72,7 +72,7 @@ class Operator:
     def _is_sound(self, node: NodeId) -> bool:
         world, disk = self.world, self.world.disks[node]
         process = world.running[node]
-        swaps = process is not None and any(r.pending for r in process.replicas.values())
+        swaps = process is not None and any(r.swaps.pending for r in process.replicas.values())
         return disk.damaged is None and not disk.has_flips() and not swaps
 
     def _has(self, member: Member) -> bool:

@@ -14,8 +14,8 @@ from octad.sharding.ids import NodeId, ShardId
 from octad.sharding.limits import BOOT_PATIENCE_S
 from octad.sharding.map.shard_map import ShardRow
 from octad.storage_node.replication.reconfiguration import Plan
-from octad.storage_node.replication.replica_state import Strength
-from octad.storage_node.replication.shard_replica import ShardReplica
+from octad.storage_node.replication.replica.replica_state import Strength
+from octad.storage_node.replication.replica.shard_replica import ShardReplica
 
 SHARD, HALF = ShardId(0), ShardId(2)
 KEY, OTHER_KEY = KEYS[0], KEYS[4]  # In one half after a split.
@@ -34,7 +34,7 @@ class Stage:
         self.world.strength = Strength(replicas, min_copies)
         for process in self.world.processes():
             for replica in process.replicas.values():
-                replica.strength = self.world.strength
+                replica.on_strength(self.world.strength)
         self.world.run_until(1.0)
         for process in self.world.processes():
             process.leases.booted_at -= BOOT_PATIENCE_S  # They are no beginners any more.

@@ -21,9 +21,9 @@ from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
 from octad.sharding.limits import CLOCK_DRIFT_MAX
 from octad.sharding.map.shard_map import Member, ShardRow
 from octad.storage_node.replication.reconfiguration import Plan
-from octad.storage_node.replication.replica_state import Strength
+from octad.storage_node.replication.replica.replica_state import Strength
+from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.shard_log import Entry
-from octad.storage_node.replication.shard_replica import ShardReplica
 
 STORY_LINES = 400
 STEPS_MAX = 60_000  # A run takes about ten thousand.
@@ -204,15 +204,17 @@ class World:
                           f"epoch {entry.epoch}, not {known[0]}")  # fmt: skip
             if replica.leading:
                 self.operator.on_committed(process, replica, entry)
-        if replica.row is not None:
+        if replica.configuration is not None:
             known_epoch = self.epochs.get((process, shard), Epoch(0))
-            if replica.row.epoch < known_epoch:
-                self.fail(f"n{process.id} went back to epoch {replica.row.epoch} of {shard}")
-            self.epochs[process, shard] = replica.row.epoch
+            if replica.configuration.epoch < known_epoch:
+                self.fail(
+                    f"n{process.id} went back to epoch {replica.configuration.epoch} of {shard}"
+                )
+            self.epochs[process, shard] = replica.configuration.epoch
 
     def check_durable(self, process: Process, replica: ShardReplica, entry: Entry) -> None:
         """What is committed, or acknowledged, is on the disk of every member that is left."""
-        rows = [replica.row, self.store.rows[replica.shard]]
+        rows = [replica.configuration, self.store.rows[replica.shard]]
         for member in {member for row in rows if row is not None for member in row.members}:
             disk = self.disks[member.node]
             if disk.incarnation != member.incarnation or member.base > entry.seq:
@@ -243,8 +245,8 @@ class World:
             if process is None:
                 continue
             for replica in process.replicas.values():
-                if replica.leading and replica.row is not None:
-                    step = 1 << replica.row.depth
+                if replica.leading and replica.configuration is not None:
+                    step = 1 << replica.configuration.depth
                     for hash_ in range(replica.shard, len(KEYS), step):
                         leading.setdefault(hash_, []).append((process, replica))
         for hash_, several in leading.items():

@@ -69,10 +69,10 @@ from octad.storage_node.rebuild.index_rebuild import rebuild
 from octad.storage_node.replication.digest_messages import ReadDigests
 from octad.storage_node.replication.host.index_applier import state_entry
 from octad.storage_node.replication.pair_leases import PairLeases
+from octad.storage_node.replication.replica.replica_state import Strength
+from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import Apply
-from octad.storage_node.replication.replica_state import Strength
 from octad.storage_node.replication.shard_log import Entry, ShardLog
-from octad.storage_node.replication.shard_replica import ShardReplica
 from octad.storage_node.rpc.messages import (
     Message,
     Reply,
@@ -234,9 +234,9 @@ class Node:
         if found is None:
             kept = log or ShardLog(Seq(0), Epoch(0))
             found = self.replicas[shard] = ShardReplica(
-                shard, self.node, "", self.leases, Strength(1, 1), lambda *_: None, kept
+                shard, self.node, "", self.leases, Strength(1, 1), lambda *_: None, kept, {}
             )
-            found.depth = DEPTH
+            found.splitter.restore(DEPTH)
         return found
 
     def take(self, shard: ShardId, ordered: Ordered) -> None:
@@ -271,10 +271,10 @@ class Node:
         """What is behind `start` comes as entries, what is before has to be copied."""
         replica = self.replica(shard)
         log, commit = replica.log, replica.log.commit
-        replica.whole = log.applied if replica.whole is None else replica.whole
-        replica.copied_as_of = None
+        whole = log.applied if replica.whole is None else replica.whole
+        replica.history.restarted(whole)
         log.restart_at(start, epoch)
-        metadata, nobody = encode_operation(LogStart(replica.whole)), bytes(16)
+        metadata, nobody = encode_operation(LogStart(whole)), bytes(16)
         kind = RecordKind.LOG_START
         self.journal.append(kind, shard, epoch, start, commit, nobody, metadata, b"")
         self.index.write([state_entry(replica, self.index.digests)])
@@ -414,7 +414,7 @@ class Story:
         nodes = (self.source, receiver)
         self.counting = [asyncio.create_task(node.counter.run()) for node in nodes]
         replica = receiver.replica(SHARD)
-        if replica.whole is not None and replica.copied_as_of is None:
+        if replica.whole is not None and replica.history.copied_as_of is None:
             self.copier.begin(self, SHARD, DEPTH, replica.log.start, (SOURCE,))
 
     def wants_copy(self, shard: ShardId, start: Seq) -> bool:
@@ -476,7 +476,7 @@ class Story:
             if self.crashed.is_set():
                 return False
             self.happen()
-            if self.receiver.replica(SHARD).copied_as_of is not None:
+            if self.receiver.replica(SHARD).history.copied_as_of is not None:
                 self.busy = 0.0
                 await self.settle(self.source)
                 await self.settle(self.receiver)

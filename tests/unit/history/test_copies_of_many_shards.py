@@ -30,10 +30,10 @@ from octad.storage_node.journal.record_format import Position
 from octad.storage_node.replication.digest_messages import DigestRead, DigestsRead, ReadDigests
 from octad.storage_node.replication.host.log_writer import LogWriter
 from octad.storage_node.replication.pair_leases import PairLeases
+from octad.storage_node.replication.replica.replica_state import Strength
+from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import Append, SplitLog, StartLog
-from octad.storage_node.replication.replica_state import Strength
 from octad.storage_node.replication.shard_log import NO_REQUEST, Entry, ShardLog
-from octad.storage_node.replication.shard_replica import ShardReplica
 from octad.storage_node.rpc.messages import Message, Reply, Request, reply_to
 
 SOURCE = NodeId(2)
@@ -168,7 +168,9 @@ def entry(seq: int, operation: Operation) -> Append:
 async def test_what_puts_a_log_in_order_is_no_work_of_clients(tmp_path: Path) -> None:
     log = ShardLog(Seq(0), Epoch(0))
     leases = PairLeases(NodeId(1), 1, 0.0)
-    replica = ShardReplica(SHARDS[0], NodeId(1), "", leases, Strength(1, 1), lambda *_: None, log)
+    replica = ShardReplica(
+        SHARDS[0], NodeId(1), "", leases, Strength(1, 1), lambda *_: None, log, {}
+    )
     async with engine(tmp_path) as (journal, _):
         writer = LogWriter(journal)
         writer.start_anew(replica, StartLog(Seq(0), Epoch(0), Seq(0), Seq(0)))

@@ -12,6 +12,9 @@ from octad.storage_node.index.operations import Barrier, encode_operation, put_o
 from octad.storage_node.index.rows import ObjectRow
 from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.replication.pair_leases import PairLeases
+from octad.storage_node.replication.replica.replica_state import Strength
+from octad.storage_node.replication.replica.shard_primary import ANY_EPOCH
+from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import (
     Actions,
     Append,
@@ -19,10 +22,7 @@ from octad.storage_node.replication.replica_actions import (
     SplitLog,
     Swap,
 )
-from octad.storage_node.replication.replica_state import Strength
 from octad.storage_node.replication.shard_log import Entry, ShardLog
-from octad.storage_node.replication.shard_primary import ANY_EPOCH
-from octad.storage_node.replication.shard_replica import ShardReplica
 
 SHARD = ShardId(0)
 A, B, C, D = NodeId(1), NodeId(2), NodeId(3), NodeId(4)
@@ -36,7 +36,15 @@ def row(epoch: int, primary: NodeId = A, members: tuple[NodeId, ...] = (A, B, C)
     )
 
 
-def replica(node: NodeId, replicas: int = 3, spare: Learner | None = None) -> ShardReplica:
+def replica(
+    node: NodeId,
+    replicas: int = 3,
+    spare: Learner | None = None,
+    *,
+    log: ShardLog | None = None,
+    disk: str | None = None,
+    incarnations: dict[NodeId, str] | None = None,
+) -> ShardReplica:
     leases = PairLeases(node, 1000 + node, 0.0)
 
     def choose_spare(
@@ -45,8 +53,8 @@ def replica(node: NodeId, replicas: int = 3, spare: Learner | None = None) -> Sh
         return None if spare is None or spare.node in useless else spare
 
     return ShardReplica(
-        SHARD, node, f"disk{node}", leases, Strength(replicas, max(1, replicas - 1)),
-        choose_spare, ShardLog(Seq(0), Epoch(0)),
+        SHARD, node, disk or f"disk{node}", leases, Strength(replicas, max(1, replicas - 1)),
+        choose_spare, log or ShardLog(Seq(0), Epoch(0)), incarnations or {},
     )  # fmt: skip
 
 
@@ -54,11 +62,15 @@ def proposed(actions: Actions) -> Swap:
     return next(action.swap for action in actions if isinstance(action, Propose))
 
 
-def leader(members: tuple[NodeId, ...] = (A, B, C), spare: Learner | None = None) -> ShardReplica:
+def leader(
+    members: tuple[NodeId, ...] = (A, B, C),
+    spare: Learner | None = None,
+    incarnations: dict[NodeId, str] | None = None,
+) -> ShardReplica:
     """A as primary of epoch 2, past its barrier, with everything applied."""
-    primary = replica(A, len(members), spare)
-    swap = proposed(primary.on_row(row(1, members=members), 0.0))
-    durable(primary, primary.on_row(swap.proposed, 0.0))
+    primary = replica(A, len(members), spare, incarnations=incarnations)
+    swap = proposed(primary.on_configuration(row(1, members=members), 0.0))
+    durable(primary, primary.on_configuration(swap.proposed, 0.0))
     for node in members[1:]:
         acknowledge(primary, node)
     assert primary.serves()
@@ -76,8 +88,8 @@ def durable(here: ShardReplica, actions: Actions) -> Actions:
 
 
 def acknowledge(primary: ShardReplica, node: NodeId) -> Actions:
-    assert primary.row is not None
-    return primary.on_ack(node, primary.row.epoch, primary.log.end, 0, True)
+    assert primary.configuration is not None
+    return primary.on_ack(node, primary.configuration.epoch, primary.log.end, 0, True)
 
 
 def put(
@@ -110,19 +122,19 @@ def beat_each_other(a: ShardReplica, b: ShardReplica, now: float) -> None:
     """Each has the other's promise, and grants, as of `now`."""
     for _ in range(2):
         for here, there in ((a, b), (b, a)):
-            beats = dict(here.leases.beats(now))
+            beats = dict(here.leases.pairs.beats(now))
             if there.node in beats:
-                answer = there.leases.on_beat(here.node, beats[there.node], now)
-                if here.leases.on_answer(there.node, answer, now):
-                    listed = here.leases.beat(there.node, now)
-                    answer = there.leases.on_beat(here.node, listed, now)
-                    here.leases.on_answer(there.node, answer, now)
+                answer = there.leases.pairs.on_beat(here.node, beats[there.node], now)
+                if here.leases.pairs.on_answer(there.node, answer, now):
+                    listed = here.leases.pairs.beat(there.node, now)
+                    answer = there.leases.pairs.on_beat(here.node, listed, now)
+                    here.leases.pairs.on_answer(there.node, answer, now)
 
 
 def follower(node: NodeId, of: ShardReplica) -> ShardReplica:
-    backup = replica(node, len(of.match))
-    assert of.row is not None
-    backup.on_row(of.row, 0.0)
+    backup = replica(node, len(of.primary.followers.match))
+    assert of.configuration is not None
+    backup.on_configuration(of.configuration, 0.0)
     return backup
 
 
@@ -130,14 +142,15 @@ def keep_beating(here: ShardReplica, until: float) -> None:
     """Its own beats, unanswered: so that it does not take itself for one that was paused."""
     now = until - 3.0
     while now < until:
-        here.leases.beats(now)
+        here.leases.pairs.beats(now)
         now += BEAT_S
 
 
 def sibling_of(here: ShardReplica, split_log: SplitLog) -> ShardReplica:
+    spares = here.reconfigurer.spares
     half = ShardReplica(
-        split_log.sibling, here.node, here.incarnation, here.leases, here.strength,
-        here.choose_spare, split_log.log,
+        split_log.sibling, here.node, here.place.incarnation, here.leases.pairs,
+        here.primary.strength, spares.choose, split_log.log, spares.incarnations,
     )  # fmt: skip
     half.inherit(split_log)
     return half

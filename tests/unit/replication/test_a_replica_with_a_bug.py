@@ -47,7 +47,7 @@ def test_a_failed_member_promises_acknowledges_and_challenges_nothing_whatever_t
     assert prepare(backup, 2, 2, 2, 2) == []
     beat_each_other(primary, backup, 1.0)
     assert not primary.has_lease(1.0)
-    assert backup.on_row(row(7, primary=B, members=(A, B)), 2.0) == []
+    assert backup.on_configuration(row(7, primary=B, members=(A, B)), 2.0) == []
     keep_beating(backup, 60.0)
     assert backup.on_timer(60.0) == []
     assert backup.log.end == 1, "what it has stays, for the next start"
@@ -55,8 +55,8 @@ def test_a_failed_member_promises_acknowledges_and_challenges_nothing_whatever_t
 
 @pytest.mark.parametrize("same_disk", [True, False], ids=["same disk", "another disk"])
 def test_who_beats_and_was_removed_all_the_same_is_no_spare_for_a_while(same_disk: bool) -> None:
-    primary = leader((A, B), Learner(B, "disk2"))
-    primary.incarnations = {B: "disk2" if same_disk else "disk5"}
+    disks = {B: "disk2" if same_disk else "disk5"}
+    primary = leader((A, B), Learner(B, "disk2"), disks)
     backup = follower(B, primary)
     put(primary)
     moment, removal = 1.0, list[Actions]()
@@ -78,15 +78,14 @@ def test_who_beats_and_was_removed_all_the_same_is_no_spare_for_a_while(same_dis
 
 
 def test_whose_process_has_ended_is_a_spare_again_as_soon_as_its_next_one_is_there() -> None:
-    primary = leader((A, B), Learner(B, "disk2"))
-    primary.incarnations = {B: "disk2"}
+    primary = leader((A, B), Learner(B, "disk2"), {B: "disk2"})
     beat_each_other(primary, follower(B, primary), 1.0)
-    primary.leases.dead = {B: b"fence"}
+    primary.leases.pairs.dead = {B: b"fence"}
     swap = proposed(primary.on_timer(1.1))
     assert [member.node for member in swap.proposed.members] == [A]
     durable(primary, primary.on_swap_outcome(swap, swap.proposed, 1.2))
     primary.on_applied(primary.log.commit, 1.2)
-    primary.leases.dead = {}
+    primary.leases.pairs.dead = {}
     keep_beating(primary, 2.7)
     back = proposed(primary.on_timer(2.7)).proposed
     assert [member.node for member in back.members] == [A, B]

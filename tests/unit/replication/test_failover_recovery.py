@@ -31,8 +31,8 @@ from octad.storage_node.index.index_format import decode_shard_state
 from octad.storage_node.index.shard_digest import ShardDigests
 from octad.storage_node.replication.host.index_applier import state_entry
 from octad.storage_node.replication.reconfiguration import check_succession, split
+from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import FlushIndex, SplitLog
-from octad.storage_node.replication.shard_replica import ShardReplica
 
 
 def recovered_row(upto: int) -> ShardRow:
@@ -46,7 +46,7 @@ def recovered_row(upto: int) -> ShardRow:
 def former_member(node: NodeId, entries: int, commit: int) -> ShardReplica:
     """A member that knew `entries`, of which `commit` are committed, when A went on alone."""
     here = replica(node, 2)
-    here.on_row(row(2), 0.0)
+    here.on_configuration(row(2), 0.0)
     for seq in range(1, entries + 1):
         durable(here, prepare(here, 2, 2, seq, min(seq - 1, 1) * 2, commit=min(seq, commit)))
     here.on_applied(Seq(commit), 0.0)
@@ -55,19 +55,19 @@ def former_member(node: NodeId, entries: int, commit: int) -> ShardReplica:
 
 def test_r19_the_one_put_in_charge_commits_its_tail_in_an_epoch_of_its_own() -> None:
     b = former_member(B, entries=3, commit=2)
-    swap = proposed(b.on_row(recovered_row(2), 1.0))
+    swap = proposed(b.on_configuration(recovered_row(2), 1.0))
     assert (swap.proposed.epoch, swap.proposed.primary) == (6, B)
     actions = b.on_swap_outcome(swap, swap.proposed, 1.0)
     assert not b.serves(), "its barrier is not durable"
     durable(b, actions)
     assert b.serves()
-    assert (b.log.commit, b.barrier) == (4, 4)
+    assert (b.log.commit, b.primary.barrier) == (4, 4)
 
 
 def test_r19_an_interrupted_copy_ends_where_an_operator_puts_it_in_charge() -> None:
     b = former_member(B, entries=2, commit=2)
-    b.whole, b.copied_as_of = Seq(2), None
-    actions = b.on_row(recovered_row(2), 1.0)
+    b.history.whole, b.history.copied_as_of = Seq(2), None
+    actions = b.on_configuration(recovered_row(2), 1.0)
     assert actions[0] == FlushIndex(), "what it has of the copy is shown from now on"
     proposed(actions)
     assert b.whole is None
@@ -76,16 +76,16 @@ def test_r19_an_interrupted_copy_ends_where_an_operator_puts_it_in_charge() -> N
 
 def test_r19_a_former_member_no_further_than_the_recovery_may_come_back() -> None:
     c = former_member(C, entries=3, commit=2)
-    c.on_row(recovered_row(2), 1.0)
+    c.on_configuration(recovered_row(2), 1.0)
     assert not c.void
     recruit = Member(C, "disk3", Seq(10), Epoch(6))
     after = recovered_row(2)
     taken = ShardRow(Epoch(7), 0, B, (*after.members, recruit), recoveries=after.recoveries)
-    c.on_row(taken, 2.0)
-    assert c.member == recruit
+    c.on_configuration(taken, 2.0)
+    assert c.place.member == recruit
     later = ShardRow(Epoch(8), 0, B, (*after.members, recruit), recoveries=after.recoveries)
     c.log.commit = c.log.end = Seq(50)
-    c.on_row(later, 3.0)
+    c.on_configuration(later, 3.0)
     assert not c.void, "what it learned since is of the new history"
 
 
@@ -94,30 +94,30 @@ def test_r19_a_copy_that_may_show_what_was_given_up_takes_no_part(
     commit: int, whole: Seq | None
 ) -> None:
     c = former_member(C, entries=3, commit=commit)
-    c.whole = whole
+    c.history.whole = whole
     after = recovered_row(2)
     recruit = Member(C, "disk3", Seq(3), Epoch(6))
     row_ = ShardRow(Epoch(7), 0, B, (*after.members, recruit), recoveries=after.recoveries)
-    assert c.on_row(row_, 1.0) == []
+    assert c.on_configuration(row_, 1.0) == []
     assert c.void
-    assert (c.member, c.backup_ticket(KEY, 1.0)) == (None, None)
+    assert (c.place.member, c.backup.backup_ticket(KEY, 1.0)) == (None, None)
     assert c.on_prepare(B, Epoch(7), 0, barrier(6, 3), Epoch(2), Seq(3)) == []
     assert c.on_timer(9.0) == []
     restarted = replica(C, 2)
     restarted.restore(Seq(0), Epoch(0), whole, None, acted_epoch=Epoch(2))
     restarted.log.commit = restarted.log.end = restarted.log.applied = Seq(commit)
-    restarted.on_row(row_, 1.0)
+    restarted.on_configuration(row_, 1.0)
     assert restarted.void, "also after a restart"
 
 
 def test_r19_a_void_copy_counts_again_once_an_operator_puts_it_in_charge() -> None:
     c = former_member(C, entries=3, commit=3)
     after = recovered_row(2)
-    c.on_row(after, 1.0)
+    c.on_configuration(after, 1.0)
     assert c.void
     gone = (*after.recovered, Recovery(Epoch(6), C, "disk3", Seq(2), (GivenUp(B, "disk2"),)))
     row_ = ShardRow(Epoch(6), 0, C, (Member(C, "disk3"),), recoveries=gone)
-    swap = proposed(c.on_row(row_, 2.0))
+    swap = proposed(c.on_configuration(row_, 2.0))
     assert not c.void
     durable(c, c.on_swap_outcome(swap, swap.proposed, 2.0))
     assert c.serves()
@@ -129,9 +129,9 @@ def test_r19_a_void_copy_has_no_part_in_a_later_split() -> None:
     later = msgspec.structs.replace(
         after, epoch=Epoch(7), depth=1, splits=(SplitPoint(Seq(2), Epoch(2)),)
     )
-    assert c.on_row(later, 1.0) == []
+    assert c.on_configuration(later, 1.0) == []
     assert c.void
-    assert c.row == later
+    assert c.configuration == later
 
 
 def test_r19_no_change_of_a_row_takes_back_in_what_was_given_up() -> None:
@@ -151,20 +151,20 @@ def test_r19_the_halves_of_a_split_shard_know_under_which_epoch_their_log_was_ch
     recovered = Recovery(Epoch(2), B, "disk2", Seq(0), gone)
     before = msgspec.structs.replace(row(3), primary=C, recoveries=(recovered,))
     here = replica(B)
-    here.on_row(before, 0.0)
+    here.on_configuration(before, 0.0)
     durable(here, here.on_prepare(C, Epoch(3), 0, barrier(3, 1), Epoch(0), Seq(1)))
     here.on_applied(Seq(1), 0.0)
     after = split(before, SplitPoint(Seq(1), Epoch(3)))
-    (split_log,) = [a for a in here.on_row(after, 1.0) if isinstance(a, SplitLog)]
+    (split_log,) = [a for a in here.on_configuration(after, 1.0) if isinstance(a, SplitLog)]
     half = sibling_of(here, split_log)
-    half.on_row(after, 1.0)
+    half.on_configuration(after, 1.0)
     assert not half.void
 
 
 @pytest.mark.parametrize("void", [True, False])
 def test_r19_what_is_void_is_so_after_a_restart_too(void: bool) -> None:
     c = former_member(C, entries=3, commit=3)
-    c.on_row(recovered_row(2 if void else 3), 1.0)
+    c.on_configuration(recovered_row(2 if void else 3), 1.0)
     assert c.void == void
     assert c.source_as_of(Seq(2)) == (None if void else 3), "nor is it copied from"
     kept = decode_shard_state(state_entry(c, ShardDigests())[1])

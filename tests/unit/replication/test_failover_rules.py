@@ -38,6 +38,7 @@ from octad.sharding.map.shard_map import FormerMember, Learner, Member, ShardRow
 from octad.storage_node.index.operations import Barrier
 from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.replication.reconfiguration import Plan, handed_over
+from octad.storage_node.replication.replica.replica_state import Strength
 from octad.storage_node.replication.replica_actions import (
     Abandon,
     AlreadyOrdered,
@@ -56,39 +57,38 @@ from octad.storage_node.replication.replica_actions import (
     Swap,
     TooFewCopies,
 )
-from octad.storage_node.replication.replica_state import Strength
 from octad.storage_node.replication.shard_log import Entry, ShardLog
 
 
 def test_r1_a_prepare_of_an_older_epoch_is_not_taken() -> None:
     backup = replica(B)
-    backup.on_row(row(3), 0.0)
+    backup.on_configuration(row(3), 0.0)
     assert prepare(backup, 2, 2, 1, 0) == []
     assert backup.log.end == 0
 
 
 def test_r1_a_gap_is_refused_with_what_is_verified() -> None:
     backup = replica(B)
-    backup.on_row(row(3), 0.0)
+    backup.on_configuration(row(3), 0.0)
     assert prepare(backup, 3, 3, 2, 3) == [SendNack(A, Seq(0))]
 
 
 def test_r1_another_entry_in_its_place_is_truncated_with_all_that_follow() -> None:
     backup = replica(B)
-    backup.on_row(row(3), 0.0)
+    backup.on_configuration(row(3), 0.0)
     for seq in (1, 2, 3):
         prepare(backup, 3, 3, seq, 3 if seq > 1 else 0)
-    backup.on_row(row(4), 1.0)
+    backup.on_configuration(row(4), 1.0)
     prepare(backup, 4, 4, 1, 0)
     assert (backup.log.end, backup.log.at(Seq(1)).epoch) == (1, 4)
 
 
 def test_r2_an_ack_names_what_is_verified_in_this_epoch_and_durable() -> None:
     backup = replica(B)
-    backup.on_row(row(3), 0.0)
+    backup.on_configuration(row(3), 0.0)
     actions = prepare(backup, 3, 3, 1, 0) + prepare(backup, 3, 3, 2, 3)
     assert durable(backup, actions)[-1] == SendAck(A, Seq(2), 0, True)
-    backup.on_row(row(4), 1.0)
+    backup.on_configuration(row(4), 1.0)
     again = prepare(backup, 4, 3, 1, 0)
     assert again == [SendAck(A, Seq(1), 0, True)], "the tail is not the new epoch's yet"
 
@@ -124,14 +124,13 @@ def test_r3_a_request_is_not_refused_when_another_attempt_of_it_was_ordered() ->
     assert not primary.refuse_request((7).to_bytes(16, "big"), ticket, 1.0)
 
 
-def test_r3_an_attempt_is_executed_only_under_the_reign_in_which_it_was_made() -> None:
-    primary = leader((A, B))
-    assert primary.reign == 2
+def test_r3_an_attempt_is_executed_only_under_the_term_in_which_it_was_made() -> None:
+    primary = leader((A, B), incarnations={C: "disk3"})
+    assert primary.primary.term == 2
     with pytest.raises(NotServing):
         put(primary, 7, Epoch(1))
     put(primary, 7, Epoch(2))
     primary.on_plan(Plan((A, B, C), A, 0))
-    primary.incarnations = {C: "disk3"}
     beat_each_other(primary, follower(B, primary), 1.0)
     swap = proposed(primary.on_timer(1.0))
     primary.on_swap_outcome(swap, swap.proposed, 1.0)
@@ -139,7 +138,7 @@ def test_r3_an_attempt_is_executed_only_under_the_reign_in_which_it_was_made() -
     put(primary, 9, Epoch(3))
 
 
-def test_r3_an_attempt_that_needs_no_reign_is_executed_whenever_it_was_made() -> None:
+def test_r3_an_attempt_that_needs_no_term_is_executed_whenever_it_was_made() -> None:
     put(leader((A, B)), 7)
 
 
@@ -176,7 +175,7 @@ def test_r4_a_primary_reads_only_while_every_member_promises() -> None:
 def test_r4_under_a_swap_the_lease_comes_from_the_proposed_members_too() -> None:
     primary = leader((A,), Learner(D, "disk4"))
     assert primary.has_lease(1.0)
-    primary.strength = Strength(2, 1)
+    primary.on_strength(Strength(2, 1))
     proposed(primary.on_timer(1.0))
     assert not primary.has_lease(1.0)
 
@@ -184,7 +183,7 @@ def test_r4_under_a_swap_the_lease_comes_from_the_proposed_members_too() -> None
 def test_r5_a_beat_of_another_epoch_gets_no_promise() -> None:
     primary = leader((A, B))
     backup = follower(B, primary)
-    backup.on_row(row(3, members=(A, B)), 0.5)
+    backup.on_configuration(row(3, members=(A, B)), 0.5)
     beat_each_other(primary, backup, 1.0)
     assert not primary.has_lease(1.0)
 
@@ -194,8 +193,8 @@ def test_r6_a_read_lease_ends_with_the_promises_to_the_primary() -> None:
     b, c = follower(B, primary), follower(C, primary)
     beat_each_other(primary, c, 1.0)
     beat_each_other(primary, b, 1.25)
-    assert b.has_read_lease(1.3)
-    assert not b.has_read_lease(1.0 + LEASE_S), "C's promise to A is over"
+    assert b.backup.has_read_lease(1.3)
+    assert not b.backup.has_read_lease(1.0 + LEASE_S), "C's promise to A is over"
 
 
 def test_r7_a_takeover_waits_for_the_grace_after_the_last_promise() -> None:
@@ -211,13 +210,13 @@ def test_r7_a_node_that_was_paused_listens_before_it_removes_anybody() -> None:
     primary = leader((A, B))
     beat_each_other(primary, follower(B, primary), 1.0)
     assert primary.on_timer(60.0) == []
-    primary.leases.beats(60.0)
+    primary.leases.pairs.beats(60.0)
     assert not any(isinstance(action, Propose) for action in primary.on_timer(60.25))
 
 
 def test_r7_after_a_boot_nodes_not_heard_yet_may_be_starting_and_are_not_removed() -> None:
     primary, backup = leader((A, B)), replica(B)
-    backup.on_row(row(2, members=(A, B)), 0.0)
+    backup.on_configuration(row(2, members=(A, B)), 0.0)
     for here in (primary, backup):
         keep_beating(here, BOOT_PATIENCE_S - 0.01)
         assert not any(isinstance(a, Propose) for a in here.on_timer(BOOT_PATIENCE_S - 0.01))
@@ -236,8 +235,8 @@ def test_r7_a_node_that_was_heard_since_the_boot_is_removed_after_the_grace_alon
 def test_r7_a_node_that_is_heard_for_the_first_time_has_a_grace_to_learn_its_rows() -> None:
     primary, other = leader((A, B)), replica(B)
     keep_beating(primary, 8.0)
-    other.leases.lead(SHARD, Epoch(9), [A])  # It speaks, and knows nothing of our row yet.
-    primary.leases.on_beat(B, other.leases.beat(A, 8.0), 8.0)
+    other.leases.pairs.lead(SHARD, Epoch(9), [A])  # It speaks, and knows nothing of our row yet.
+    primary.leases.pairs.on_beat(B, other.leases.pairs.beat(A, 8.0), 8.0)
     for moment in (8.25, 8.0 + GRACE_S):
         keep_beating(primary, moment)
         actions = primary.on_timer(moment)
@@ -288,16 +287,16 @@ def test_r10_a_silent_member_leaves_and_a_spare_begins_behind_the_commit_point()
 def test_r10_a_recruit_begins_its_log_below_its_base_and_is_not_whole() -> None:
     recruit = replica(D)
     members = (Member(A, "disk1"), Member(D, "disk4", Seq(6), Epoch(2)))
-    actions = recruit.on_row(ShardRow(Epoch(3), 0, A, members), 0.0)
+    actions = recruit.on_configuration(ShardRow(Epoch(3), 0, A, members), 0.0)
     assert StartLog(Seq(5), Epoch(2), Seq(0), Seq(0), 0) in actions
-    assert not recruit.is_complete()
+    assert not recruit.history.is_complete()
     recruit.on_copied(Seq(5), Seq(5), [], 1.0)
-    assert recruit.is_complete()
+    assert recruit.history.is_complete()
 
 
 def test_r11_a_takeover_takes_nobody_in_and_serves_after_its_barrier() -> None:
     backup = replica(B, 2, Learner(D, "disk4"))
-    backup.on_row(row(1, members=(A, B)), 0.0)
+    backup.on_configuration(row(1, members=(A, B)), 0.0)
     keep_beating(backup, 12.0)
     swap = proposed(backup.on_timer(12.0))
     assert [member.node for member in swap.proposed.members] == [B]
@@ -309,17 +308,17 @@ def test_r11_a_takeover_takes_nobody_in_and_serves_after_its_barrier() -> None:
 
 def test_r11_with_too_few_copies_nothing_is_ordered() -> None:
     primary = leader((A, B))
-    primary.strength = Strength(3, 3)
+    primary.on_strength(Strength(3, 3))
     with pytest.raises(TooFewCopies):
         put(primary)
 
 
 def test_r12_an_ack_of_an_earlier_session_counts_for_nothing() -> None:
     primary = leader((A,))
-    assert primary.row is not None
-    learner_row = ShardRow(Epoch(3), 0, A, primary.row.members, (Learner(D, "disk4"),))
-    primary.pending = Swap(primary.row, learner_row)
-    durable(primary, primary.on_row(learner_row, 1.0))
+    assert primary.configuration is not None
+    learner_row = ShardRow(Epoch(3), 0, A, primary.configuration.members, (Learner(D, "disk4"),))
+    primary.swaps.pending = Swap(primary.configuration, learner_row)
+    durable(primary, primary.on_configuration(learner_row, 1.0))
     sessions = [
         action.session
         for nonce in (1, 2)
@@ -336,12 +335,12 @@ def test_r12_an_ack_of_an_earlier_session_counts_for_nothing() -> None:
 
 def test_r12_a_join_that_comes_before_the_swap_is_known_is_answered_after_it() -> None:
     primary = leader((A,))
-    assert primary.row is not None
-    learner_row = ShardRow(Epoch(3), 0, A, primary.row.members, (Learner(D, "disk4"),))
-    primary.pending = Swap(primary.row, learner_row)
+    assert primary.configuration is not None
+    learner_row = ShardRow(Epoch(3), 0, A, primary.configuration.members, (Learner(D, "disk4"),))
+    primary.swaps.pending = Swap(primary.configuration, learner_row)
     assert primary.on_join(D, Epoch(3), 7) == []
     assert primary.on_timer(1.0) == []
-    durable(primary, primary.on_row(learner_row, 1.0))
+    durable(primary, primary.on_configuration(learner_row, 1.0))
     (session,) = [a for a in primary.on_timer(1.1) if isinstance(a, SendSession)]
     assert (session.node, session.nonce) == (D, 7)
     assert not any(isinstance(a, SendSession) for a in primary.on_timer(1.2)), "once"
@@ -350,7 +349,7 @@ def test_r12_a_join_that_comes_before_the_swap_is_known_is_answered_after_it() -
 def test_r12_a_learner_that_is_not_in_the_primarys_session_asks_again() -> None:
     learner = replica(D)
     learner_row = ShardRow(Epoch(3), 0, A, row(3).members, (Learner(D, "disk4"),))
-    (asked,) = learner.on_row(learner_row, 1.0)
+    (asked,) = learner.on_configuration(learner_row, 1.0)
     assert isinstance(asked, SendJoin)
     learner.on_session(A, Epoch(3), asked.nonce, 1, Seq(5), Epoch(2))
     assert learner.on_timer(3.0) == []
@@ -360,17 +359,17 @@ def test_r12_a_learner_that_is_not_in_the_primarys_session_asks_again() -> None:
 
 def test_r13_a_former_member_knows_that_what_it_had_is_committed() -> None:
     former = replica(B)
-    former.on_row(row(3), 0.0)
+    former.on_configuration(row(3), 0.0)
     durable(former, prepare(former, 3, 3, 1, 0))
     without = ShardRow(
         Epoch(4), 0, A, (Member(A, "disk1"),), (), (FormerMember(B, "disk2", Seq(1)),)
     )
-    assert any(isinstance(action, Apply) for action in former.on_row(without, 1.0))
+    assert any(isinstance(action, Apply) for action in former.on_configuration(without, 1.0))
 
 
 def test_r13_who_leaves_a_shard_that_is_whole_without_it_is_not_remembered() -> None:
     primary = leader((A, B, C, D))
-    primary.strength = Strength(3, 2)
+    primary.on_strength(Strength(3, 2))
     primary.on_plan(Plan((A, B, C), A, 0))
     others = [follower(node, primary) for node in (B, C)]
     for now in (18.0, 18.5, 19.0, 19.5):
@@ -384,9 +383,9 @@ def test_r13_who_leaves_a_shard_that_is_whole_without_it_is_not_remembered() -> 
 
 def test_r13_what_a_takeover_remembered_is_forgotten_when_the_shard_is_whole() -> None:
     primary = leader((A, B))
-    assert primary.row is not None
-    primary.row = msgspec.structs.replace(
-        primary.row, last_full=(FormerMember(C, "disk3", Seq(1)),)
+    assert primary.configuration is not None
+    primary.place.configuration = msgspec.structs.replace(
+        primary.configuration, last_full=(FormerMember(C, "disk3", Seq(1)),)
     )
     beat_each_other(primary, follower(B, primary), 1.0)
     swap = proposed(primary.on_timer(1.0))
@@ -394,9 +393,9 @@ def test_r13_what_a_takeover_remembered_is_forgotten_when_the_shard_is_whole() -
         swap.expected, epoch=Epoch(swap.expected.epoch + 1), last_full=()
     )
     primary = leader((A, B))
-    assert primary.row is not None
-    primary.strength = Strength(3, 2)
-    primary.row = swap.expected
+    assert primary.configuration is not None
+    primary.on_strength(Strength(3, 2))
+    primary.place.configuration = swap.expected
     beat_each_other(primary, follower(B, primary), 1.0)
     assert primary.on_timer(1.0) == [], "one is still missed"
 
@@ -411,7 +410,7 @@ def test_r13_a_former_member_with_a_copy_that_it_had_not_caught_up_with_becomes_
     left = msgspec.structs.replace(
         row(5, members=(A, D)), last_full=(FormerMember(B, "disk2", Seq(3)),)
     )
-    actions = here.on_row(left, 1.0)
+    actions = here.on_configuration(left, 1.0)
     assert any(isinstance(action, Apply) for action in actions)
     here.on_applied(Seq(3), 1.0)
     assert here.whole is None
@@ -430,23 +429,21 @@ def test_r14_a_replay_applies_nothing_above_the_commit_point() -> None:
 
 
 def test_r14_a_replica_that_was_whole_is_so_after_a_restart_without_another_entry() -> None:
-    here = replica(B)
-    here.log = ShardLog(Seq(5), Epoch(2))
+    here = replica(B, log=ShardLog(Seq(5), Epoch(2)))
     here.restore(Seq(5), Epoch(2), Seq(0), Seq(5), 0)
     assert here.recovered() == []
     assert here.whole is None
 
 
 def test_r14_another_incarnation_is_no_member() -> None:
-    wiped = replica(B)
-    wiped.incarnation = "another disk"
-    assert wiped.on_row(row(3), 0.0) == []
+    wiped = replica(B, disk="another disk")
+    assert wiped.on_configuration(row(3), 0.0) == []
     assert prepare(wiped, 3, 3, 1, 0) == []
 
 
 def test_r15_the_primary_of_the_row_leads_only_after_a_swap_of_its_own() -> None:
     primary = replica(A)
-    swap = proposed(primary.on_row(row(5), 0.0))
+    swap = proposed(primary.on_configuration(row(5), 0.0))
     assert not primary.leading
     assert swap.proposed.epoch == 6
     actions = primary.on_swap_outcome(swap, swap.proposed, 0.1)
@@ -486,7 +483,7 @@ def test_r17_a_primary_stops_before_it_hands_over_and_again_when_that_fails() ->
 def test_a_primary_that_learns_of_another_epoch_abandons_what_it_had_not_committed() -> None:
     primary = leader((A, B))
     entry, _ = put(primary)
-    assert Abandon((entry,)) in primary.on_row(row(9, B, (B,)), 1.0)
+    assert Abandon((entry,)) in primary.on_configuration(row(9, B, (B,)), 1.0)
 
 
 def test_r16_a_request_that_was_applied_before_a_new_start_is_known_after_the_next_restart() -> (

@@ -29,6 +29,9 @@ from octad.sharding.map.shard_map import FormerMember, ShardRow, SplitPoint, dec
 from octad.storage_node.index.operations import Barrier
 from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.replication.reconfiguration import Plan, check_succession, split
+from octad.storage_node.replication.replica.replica_state import Strength
+from octad.storage_node.replication.replica.shard_replica import ShardReplica
+from octad.storage_node.replication.replica.shard_splitter import ancestors
 from octad.storage_node.replication.replica_actions import (
     Actions,
     AlreadyOrdered,
@@ -38,10 +41,7 @@ from octad.storage_node.replication.replica_actions import (
     Propose,
     SplitLog,
 )
-from octad.storage_node.replication.replica_state import Strength
 from octad.storage_node.replication.shard_log import Entry, ShardLog
-from octad.storage_node.replication.shard_replica import ShardReplica
-from octad.storage_node.replication.shard_splitter import ancestors
 
 SPLIT = Plan((A, B), A, 1)
 SIBLING = ShardId(1)
@@ -67,7 +67,7 @@ def deeper(epoch: int, *points: tuple[int, int]) -> ShardRow:
 def with_two_entries(commit: int) -> ShardReplica:
     """B after Prepares of epoch 3 for the entries 1 and 2."""
     backup = replica(B)
-    backup.on_row(row(3), 0.0)
+    backup.on_configuration(row(3), 0.0)
     prepare(backup, 3, 3, 1, 0)
     for action in prepare(backup, 3, 3, 2, 3, commit):
         if isinstance(action, Apply):
@@ -98,14 +98,16 @@ def test_a_shard_is_not_split_when_somebody_is_missed_or_silent() -> None:
     silent.on_plan(SPLIT)
     assert silent.on_timer(0.2) == []
     missed = ready_to_split()
-    assert missed.row is not None
-    missed.row = msgspec.structs.replace(missed.row, last_full=(FormerMember(C, "disk3", Seq(1)),))
-    missed.strength = Strength(3, 2)
+    assert missed.configuration is not None
+    missed.place.configuration = msgspec.structs.replace(
+        missed.configuration, last_full=(FormerMember(C, "disk3", Seq(1)),)
+    )
+    missed.on_strength(Strength(3, 2))
     assert missed.on_timer(1.0) == []
-    missed.strength = Strength(2, 1)
+    missed.on_strength(Strength(2, 1))
     assert proposed(missed.on_timer(1.0)).proposed.last_full == ()
-    assert missed.pending is not None
-    assert missed.pending.sibling is None, "first of all nobody is missed any more"
+    assert missed.swaps.pending is not None
+    assert missed.swaps.pending.sibling is None, "first of all nobody is missed any more"
 
 
 def test_the_primary_of_the_split_leads_both_halves_behind_the_same_entry() -> None:
@@ -115,7 +117,7 @@ def test_the_primary_of_the_split_leads_both_halves_behind_the_same_entry() -> N
     actions = primary.on_swap_outcome(swap, swap.proposed, 1.1)
     assert [type(action) for action in actions[:2]] == [SplitLog, Append]
     half = sibling_of(primary, split_of(actions))
-    assert half.on_row(swap.proposed, 1.1)
+    assert half.on_configuration(swap.proposed, 1.1)
     for replica_ in (primary, half):
         assert replica_.leading
         assert not replica_.serves(), "its barrier is not committed"
@@ -134,7 +136,7 @@ def test_a_request_that_was_ordered_before_the_split_is_known_in_both_halves() -
     swap = proposed(primary.on_timer(1.0))
     actions = primary.on_swap_outcome(swap, swap.proposed, 1.1)
     half = sibling_of(primary, split_of(actions))
-    actions += half.on_row(swap.proposed, 1.1)
+    actions += half.on_configuration(swap.proposed, 1.1)
     for here in (primary, half):
         here.on_durable(here.log.entries[-1])
         acknowledge(here, B)
@@ -144,7 +146,7 @@ def test_a_request_that_was_ordered_before_the_split_is_known_in_both_halves() -
 
 def test_a_member_that_missed_the_split_had_everything_and_begins_there() -> None:
     backup = with_two_entries(commit=1)
-    held = backup.on_row(deeper(4, (2, 3)), 1.0)
+    held = backup.on_configuration(deeper(4, (2, 3)), 1.0)
     assert [type(action) for action in held] == [Apply]
     assert backup.epoch == 3, "the row is held until the log is split"
     split_log = split_of(backup.on_applied(Seq(2), 1.0))
@@ -156,7 +158,7 @@ def test_a_member_that_missed_the_split_had_everything_and_begins_there() -> Non
 
 def test_who_was_no_member_of_the_split_keeps_what_is_committed_and_no_more() -> None:
     former = with_two_entries(commit=1)
-    split_log = split_of(former.on_row(deeper(9, (2, 5)), 1.0))
+    split_log = split_of(former.on_configuration(deeper(9, (2, 5)), 1.0))
     assert split_log.seq == 1
     assert former.log.end == 1
 
@@ -165,7 +167,7 @@ def test_two_splits_that_were_missed_are_made_up_for_one_after_the_other() -> No
     former = with_two_entries(commit=2)
     splits = [
         action
-        for action in former.on_row(deeper(9, (2, 3), (7, 8)), 1.0)
+        for action in former.on_configuration(deeper(9, (2, 3), (7, 8)), 1.0)
         if isinstance(action, SplitLog)
     ]
     assert [(action.sibling, action.depth, action.seq) for action in splits] == [
@@ -177,7 +179,7 @@ def test_two_splits_that_were_missed_are_made_up_for_one_after_the_other() -> No
 def test_a_new_replica_of_a_half_has_nothing_to_split() -> None:
     recruit = replica(C)
     assert not any(
-        isinstance(action, SplitLog) for action in recruit.on_row(deeper(9, (2, 5)), 1.0)
+        isinstance(action, SplitLog) for action in recruit.on_configuration(deeper(9, (2, 5)), 1.0)
     )
     assert recruit.depth == 1
 
@@ -197,8 +199,7 @@ def test_replay_applies_all_of_the_whole_before_it_is_split() -> None:
 
 
 def test_replay_of_a_split_that_the_index_shows_only_drops_what_it_has_cut_off() -> None:
-    here = replica(B)
-    here.log = ShardLog(Seq(2), Epoch(3))
+    here = replica(B, log=ShardLog(Seq(2), Epoch(3)))
     here.restore(Seq(0), Epoch(0), None, None, 1)
     stale = Entry(Epoch(2), Seq(3), RecordKind.BARRIER, bytes(16), BARRIER, None, Barrier(), ())
     here.recover(stale, Seq(2))
@@ -208,7 +209,7 @@ def test_replay_of_a_split_that_the_index_shows_only_drops_what_it_has_cut_off()
 
 def test_a_half_does_not_answer_for_the_other() -> None:
     half = replica(B)
-    half.on_row(deeper(4, (2, 3)), 0.0)
+    half.on_configuration(deeper(4, (2, 3)), 0.0)
     assert half.covers(0b110)
     assert not half.covers(0b101)
 

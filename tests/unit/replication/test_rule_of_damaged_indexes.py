@@ -30,7 +30,7 @@ def test_r20_a_backup_says_that_it_cannot_read_and_goes_on_acknowledging() -> No
     beat_each_other(primary, backup, 1.0)
     assert backup.begin_read(KEY, 1.0) is None
     assert backup.source_as_of(Seq(0)) is None
-    assert not backup.may_take_over(1e9)
+    assert not backup.backup.may_take_over(1e9)
     assert backup.regain_rows() == [SendAck(A, Seq(2), 0, True)]
     assert backup.source_as_of(Seq(0)) is not None
 

@@ -46,9 +46,9 @@ from octad.storage_node.memory.body_budget import BodyBudget
 from octad.storage_node.objects.cluster_objects import ClusterObjects
 from octad.storage_node.replication.lease_messages import Beat, BeatAnswer
 from octad.storage_node.replication.pair_leases import PairLeases
+from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import Swap
 from octad.storage_node.replication.replication_messages import Ack, Acks
-from octad.storage_node.replication.shard_replica import ShardReplica
 from octad.storage_node.rpc.messages import Message, Reply, Request, reply_to
 from octad.storage_node.rpc.peer_connection import Buffer
 from octad.storage_node.rpc.peers import Peers
@@ -116,7 +116,7 @@ class NewPrimary:
         self.rows[SHARD] = swap.proposed
         self.host.on_swap_outcome(SHARD, swap, swap.proposed)
         self.cluster.other.follow(SHARD, swap.proposed.epoch, NODE)
-        log, barrier = self.replica.log, self.replica.barrier
+        log, barrier = self.replica.log, self.replica.primary.barrier
         async with asyncio.timeout(TIMEOUT_S):
             while not self.replica.has_lease(now()) or log.durable < barrier:
                 await asyncio.sleep(0.01)

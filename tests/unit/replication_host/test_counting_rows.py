@@ -71,7 +71,7 @@ def counter_of(
     journal: Journal, index: CountedIndex, host: ShardHost, period_s: float = 3600.0
 ) -> ShardCounter:
     for replica in host.replicas.values():  # As the first row of each says.
-        replica.depth = replica.depth or 3
+        replica.splitter.restore(replica.depth or 3)
     return ShardCounter(journal, index, host.replicas, pool_of_bucket, period_s)
 
 

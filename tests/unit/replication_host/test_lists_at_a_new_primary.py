@@ -67,7 +67,7 @@ async def test_a_list_ends_while_others_write_on_and_on(tmp_path: Path) -> None:
     writes = [put_object(BUCKET, b"%d" % number, ObjectRow(0, "", 0)) for number in range(200)]
     async with taking_over(tmp_path, writes) as (primary, _):
         log = primary.replica.log
-        primary.replica.barrier = Seq(1)  # The writes are of this primary's time.
+        primary.replica.primary.barrier = Seq(1)  # The writes are of this primary's time.
         listing = asyncio.create_task(primary.ask(LIST_KEYS))
         while not listing.done():
             assert log.commit < log.end, "it waits for the last of all writes"

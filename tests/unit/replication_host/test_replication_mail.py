@@ -12,10 +12,10 @@ from octad.storage_node.index.operations import DeleteObject
 from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.replication.host.replica_inbox import ReplicaInbox
 from octad.storage_node.replication.host.replication_mail import ReplicationMail
+from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import SendCommit, SendPrepare
 from octad.storage_node.replication.replication_messages import CommitPoints, Prepares
 from octad.storage_node.replication.shard_log import Entry
-from octad.storage_node.replication.shard_replica import ShardReplica
 from octad.storage_node.rpc.messages import BadMessage, Message
 
 A, B = NodeId(2), NodeId(3)

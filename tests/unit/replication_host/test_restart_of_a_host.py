@@ -40,8 +40,8 @@ from octad.storage_node.replication.host.shard_host import ShardHost
 from octad.storage_node.replication.lease_messages import Beat
 from octad.storage_node.replication.pair_leases import PairLeases
 from octad.storage_node.replication.reconfiguration import Plan
+from octad.storage_node.replication.replica.replica_state import Strength
 from octad.storage_node.replication.replica_actions import Action, Swap
-from octad.storage_node.replication.replica_state import Strength
 from octad.storage_node.replication.replication_messages import (
     Acks,
     Join,
@@ -327,7 +327,7 @@ async def test_a_half_is_taken_up_once_the_whole_turns_out_to_have_been_split_be
         host.on_row(SECOND, row)
         assert SECOND not in host.replicas, "the empty replica may be of all of it"
         host.on_row(FIRST, row)
-        assert host.replicas[SECOND].row == row
+        assert host.replicas[SECOND].configuration == row
         host.close()
 
 

@@ -27,7 +27,7 @@ from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.record_format import Location, RecordKind, SegmentId
 from octad.storage_node.replication.host.shard_host import ShardHost
-from octad.storage_node.replication.shard_primary import ANY_EPOCH
+from octad.storage_node.replication.replica.shard_primary import ANY_EPOCH
 from octad.storage_node.shards.bucket_directory import BucketDirectory
 from octad.storage_node.shards.shard_service import ShardService
 

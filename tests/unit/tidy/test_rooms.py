@@ -18,7 +18,8 @@ ROOMS = {
         "diagnosis", "server", "http", "cli",
     ],
     "octad.storage_node": [
-        "", "memory", "rpc", "journal", "index", "replication", "history", "replication.host",
+        "", "memory", "rpc", "journal", "index", "replication",
+        "replication.replica", "history", "replication.host",
         "shards", "objects", "upkeep", "rebuild", "s3.protocol.xml", "s3.protocol.signatures",
         "s3.protocol.requests", "s3.protocol", "s3.handlers", "s3.http", "s3", "node.reports",
         "node", "cli", "dev",

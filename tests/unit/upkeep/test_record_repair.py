@@ -20,9 +20,9 @@ from octad.storage_node.journal.journal_errors import CorruptRecord, UnreadableR
 from octad.storage_node.journal.record_format import RECORDS_OFFSET, SegmentId
 from octad.storage_node.journal.segment_file import segment_path
 from octad.storage_node.replication.pair_leases import PairLeases
-from octad.storage_node.replication.replica_state import Strength
+from octad.storage_node.replication.replica.replica_state import Strength
+from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.shard_log import ShardLog
-from octad.storage_node.replication.shard_replica import ShardReplica
 from octad.storage_node.rpc.messages import Message, Reply, Request, reply_to
 from octad.storage_node.rpc.rpc_errors import RpcRefusal
 from octad.storage_node.shards.extent_messages import ReadRecord, RecordRead
@@ -307,7 +307,7 @@ async def test_who_copies_history_gets_what_was_damaged_here() -> None:
         site = site_of(story)
         log = ShardLog(Seq(site.applied), Epoch(1))
         replica = ShardReplica(
-            SHARD, HERE, "", PairLeases(HERE, 1, 0.0), Strength(1, 1), lambda *_: None, log
+            SHARD, HERE, "", PairLeases(HERE, 1, 0.0), Strength(1, 1), lambda *_: None, log, {}
         )
         source = HistorySource(site.journal, story.index, {SHARD: replica}.get, lambda _: POOL)
         asked = ReadRecords(SHARD, Seq(1), [(KEY, Epoch(1), Seq(1))])

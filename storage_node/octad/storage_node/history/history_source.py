@@ -43,7 +43,7 @@ from octad.storage_node.index.index_format import (
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.journal_errors import CorruptRecord
 from octad.storage_node.journal.record_format import Location, Record
-from octad.storage_node.replication.shard_replica import ShardReplica
+from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.rpc.peer import Answer
 from octad.storage_node.rpc.rpc_errors import RpcRefusal
 

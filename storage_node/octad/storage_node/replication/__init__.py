@@ -1,1 +1,1 @@
-"""One shard's replica as a state machine: log, leases, reconfiguration, splits. No I/O."""
+"""What replicas of a shard are made of and say to one another: log, leases, messages. No I/O."""

@@ -19,7 +19,7 @@ class Beat(Message, frozen=True, array_like=True, tag=24):
 
     boot: int  # Of the sender: numbers begin anew with each.
     number: int
-    leads_digest: int  # Of (shard, epoch) that the sender leads with the receiver in the row.
+    leads_digest: int  # Of (shard, epoch) that the sender leads, the receiver being in it.
     follows_digest: int  # Of those in which the sender follows the receiver.
     leads: tuple[tuple[ShardId, Epoch], ...] | None = None  # In full, when asked for.
     disk_full: bool = False  # The sender's: it takes nothing but what frees space.

@@ -7,7 +7,7 @@
   not share covers nothing; lists are exchanged, and equal (shard, epoch) pairs covered (R5).
 - *Read lease* (R6): what B may read alone in shards that A leads. A passes on what is left of the
   promises of its own peers, so that it ends before A's own lease does.
-- *Grace* (R7): when this node may submit a row that removes another.
+- *Grace* (R7): when this node may submit a configuration that removes another.
 
 Times are this node's monotonic clock, which counts suspension, and arrive with every event. A
 *tick* orders the changes of what is led and followed: an answer covers only the shards whose place
@@ -101,7 +101,7 @@ class PairLeases:
         self._enter(shard, True, epoch, tuple(node for node in others if node != self.node))
 
     def follow(self, shard: ShardId, epoch: Epoch, primary: NodeId) -> None:
-        """This node is in the row of `epoch`: it promises `primary` not to challenge it."""
+        """This node is in the configuration of `epoch`: it promises not to challenge `primary`."""
         self._enter(shard, False, epoch, (primary,))
 
     def forget(self, shard: ShardId) -> None:
@@ -124,7 +124,7 @@ class PairLeases:
                 peer.followed_digest ^= pair_digest(shard, epoch)
 
     def block(self, shard: ShardId, now: float) -> None:
-        """Grant no reads of `shard` from now on: its row is about to change (rule R9)."""
+        """Grant no reads of `shard` from now on: its configuration is about to change (rule R9)."""
         self._blocked.setdefault(shard, now)
 
     def blocks(self, shard: ShardId) -> bool:
@@ -132,7 +132,7 @@ class PairLeases:
         return shard in self._blocked
 
     def unblock(self, shard: ShardId) -> None:
-        """Its row did not change after all."""
+        """Its configuration did not change after all."""
         self._blocked.pop(shard, None)
 
     def _enter(
@@ -293,7 +293,9 @@ class PairLeases:
         *,
         urgent: bool = False,
     ) -> bool:
-        """Rule R7: may we submit a row without `node`? `learned_at`: when we learned the row.
+        """Rule R7: may we submit a configuration without `node`?
+
+        `learned_at` is when we learned the present one.
 
         A node that was paused itself has heard nothing of anybody: it listens first. Nobody waits
         for a process that is recorded as dead: the swap compares that no other has begun since. Who
@@ -312,7 +314,7 @@ class PairLeases:
         return now >= grace_end + ISOLATED_WAIT_S or not self._is_isolated(now)
 
     def _may_be_starting_until(self, node: NodeId) -> float:
-        """Who has just been heard for the first time has not learned every row yet."""
+        """Who has just been heard for the first time has not learned every configuration yet."""
         peer = self._peers.get(node)
         if peer is None or peer.heard_at is None:
             return self.booted_at + BOOT_PATIENCE_S

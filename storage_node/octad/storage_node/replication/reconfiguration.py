@@ -1,8 +1,8 @@
-"""Rows that may follow a row: one function for each way in which a shard's configuration changes.
+"""One function for each way in which a shard's configuration changes.
 
-Pure: a row and what is to change in, the next row out. When each may be proposed is decided in
-`shard_primary.py` and `shard_backup.py`; what must hold of any two rows in succession is in
-`check_succession`.
+Pure: a configuration and what is to change in, the next one out. When each may be proposed is
+decided in `shard_reconfigurer.py` and `shard_backup.py`; what must hold of any two in succession is
+in `check_succession`.
 """
 
 from __future__ import annotations
@@ -23,96 +23,112 @@ class Plan(msgspec.Struct, frozen=True):
 
     members: tuple[NodeId, ...]
     primary: NodeId
-    depth: int  # More than the row's: to be split, once everything else is as planned.
+    depth: int  # More than it is: to be split, once everything else is as planned.
 
 
-def resumed(row: ShardRow) -> ShardRow:
-    """The primary that the row names begins a new epoch (rule R15)."""
-    return _next(row)
+def resumed(configuration: ShardRow) -> ShardRow:
+    """The primary that the configuration names begins a new epoch (rule R15)."""
+    return _next(configuration)
 
 
-def without(row: ShardRow, removed: Collection[NodeId], commit: Seq, replicas: int) -> ShardRow:
+def without(
+    configuration: ShardRow, removed: Collection[NodeId], commit: Seq, replicas: int
+) -> ShardRow:
     """`removed` leave; those with all of history up to `commit` are remembered (R10, R13)."""
-    former = {former.node: former for former in row.last_full}
-    for member in row.members:
+    former = {former.node: former for former in configuration.last_full}
+    for member in configuration.members:
         if member.node in removed and member.base == 0:
             former[member.node] = FormerMember(member.node, member.incarnation, commit)
-    members = tuple(member for member in row.members if member.node not in removed)
-    return without_former(_next(row, members=members, last_full=tuple(former.values())), replicas)
+    members = tuple(member for member in configuration.members if member.node not in removed)
+    return without_former(
+        _next(configuration, members=members, last_full=tuple(former.values())), replicas
+    )
 
 
-def without_former(row: ShardRow, replicas: int) -> ShardRow:
-    """`row`, where nobody is remembered if it has full members enough (rule R13)."""
-    if sum(member.base == 0 for member in row.members) < replicas:
-        return row
-    return _replace(row, last_full=())
+def without_former(configuration: ShardRow, replicas: int) -> ShardRow:
+    """`configuration`, where nobody is remembered if it has full members enough (rule R13)."""
+    if sum(member.base == 0 for member in configuration.members) < replicas:
+        return configuration
+    return _replace(configuration, last_full=())
 
 
-def at_strength(row: ShardRow) -> ShardRow:
+def at_strength(configuration: ShardRow) -> ShardRow:
     """Nobody is missed any more: full members are there without those who were."""
-    return _next(row, last_full=())
+    return _next(configuration, last_full=())
 
 
-def taken_over(row: ShardRow, node: NodeId, commit: Seq) -> ShardRow:
+def taken_over(configuration: ShardRow, node: NodeId, commit: Seq) -> ShardRow:
     """`node` becomes primary and the old one leaves; nobody is recruited (rule R11)."""
-    former = {former.node: former for former in row.last_full}
-    old = row.member(row.primary)
+    former = {former.node: former for former in configuration.last_full}
+    old = configuration.member(configuration.primary)
     assert old is not None
     former[old.node] = FormerMember(old.node, old.incarnation, commit)
-    members = tuple(member for member in row.members if member.node != row.primary)
-    return _next(row, primary=node, members=members, last_full=tuple(former.values()))
+    members = tuple(
+        member for member in configuration.members if member.node != configuration.primary
+    )
+    return _next(configuration, primary=node, members=members, last_full=tuple(former.values()))
 
 
-def with_recruit(row: ShardRow, recruit: Member) -> ShardRow:
-    """`recruit` has to acknowledge everything from its base on. `row` is already the next one."""
-    learners = tuple(learner for learner in row.learners if learner.node != recruit.node)
-    return _replace(row, members=(*row.members, recruit), learners=learners)
+def with_recruit(configuration: ShardRow, recruit: Member) -> ShardRow:
+    """`recruit` has to acknowledge all from its base on. What is given is already the next one."""
+    learners = tuple(learner for learner in configuration.learners if learner.node != recruit.node)
+    return _replace(configuration, members=(*configuration.members, recruit), learners=learners)
 
 
-def recruited(row: ShardRow, recruit: Member) -> ShardRow:
+def recruited(configuration: ShardRow, recruit: Member) -> ShardRow:
     """As `with_recruit`, as a change of its own."""
-    return with_recruit(_next(row), recruit)
+    return with_recruit(_next(configuration), recruit)
 
 
-def with_learner(row: ShardRow, learner: Learner) -> ShardRow:
+def with_learner(configuration: ShardRow, learner: Learner) -> ShardRow:
     """`learner` begins to copy (rule R12)."""
-    return _next(row, learners=(*row.learners, learner))
+    return _next(configuration, learners=(*configuration.learners, learner))
 
 
-def without_learner(row: ShardRow, node: NodeId) -> ShardRow:
+def without_learner(configuration: ShardRow, node: NodeId) -> ShardRow:
     """`node` is gone, or not wanted any more."""
-    return _next(row, learners=tuple(known for known in row.learners if known.node != node))
+    return _next(
+        configuration,
+        learners=tuple(known for known in configuration.learners if known.node != node),
+    )
 
 
-def promoted(row: ShardRow, node: NodeId, replicas: int) -> ShardRow:
+def promoted(configuration: ShardRow, node: NodeId, replicas: int) -> ShardRow:
     """The learner or recruit `node` is a full member from now on (rules R12, R13)."""
     members = [
         Member(member.node, member.incarnation) if member.node == node else member
-        for member in row.members
+        for member in configuration.members
     ]
     members += [
-        Member(known.node, known.incarnation) for known in row.learners if known.node == node
+        Member(known.node, known.incarnation)
+        for known in configuration.learners
+        if known.node == node
     ]
-    learners = tuple(known for known in row.learners if known.node != node)
-    former = tuple(former for former in row.last_full if former.node != node)
-    promoted_row = _next(row, members=tuple(members), learners=learners, last_full=former)
-    return without_former(promoted_row, replicas)
+    learners = tuple(known for known in configuration.learners if known.node != node)
+    former = tuple(former for former in configuration.last_full if former.node != node)
+    after = _next(configuration, members=tuple(members), learners=learners, last_full=former)
+    return without_former(after, replicas)
 
 
-def handed_over(row: ShardRow, target: NodeId) -> ShardRow:
+def handed_over(configuration: ShardRow, target: NodeId) -> ShardRow:
     """`target` is the primary from now on (rule R17)."""
-    return _next(row, primary=target)
+    return _next(configuration, primary=target)
 
 
-def split(row: ShardRow, point: SplitPoint) -> ShardRow:
-    """The row of both halves (rule R18)."""
-    return _replace(split_row(row)[0], splits=(*row.split_points(), point))
+def split(configuration: ShardRow, point: SplitPoint) -> ShardRow:
+    """The configuration of both halves (rule R18)."""
+    return _replace(split_row(configuration)[0], splits=(*configuration.split_points(), point))
 
 
-def is_at_full_strength(row: ShardRow, replicas: int) -> bool:
+def is_at_full_strength(configuration: ShardRow, replicas: int) -> bool:
     """Whether nobody is missed and nobody copies: the shard may be split."""
-    full = all(member.base == 0 for member in row.members)
-    return full and len(row.members) >= replicas and not row.learners and not row.last_full
+    full = all(member.base == 0 for member in configuration.members)
+    return (
+        full
+        and len(configuration.members) >= replicas
+        and not configuration.learners
+        and not configuration.last_full
+    )
 
 
 def check_succession(old: ShardRow, new: ShardRow) -> None:
@@ -123,7 +139,7 @@ def check_succession(old: ShardRow, new: ShardRow) -> None:
         assert is_at_full_strength(old, 1)
     assert new.split_points()[: len(old.split_points())] == old.split_points()
     nodes = [member.node for member in new.members] + [known.node for known in new.learners]
-    assert len(set(nodes)) == len(nodes), "a node has one place in a row"
+    assert len(set(nodes)) == len(nodes), "a node has one place in a configuration"
     primary = new.member(new.primary)
     assert primary is not None, "the primary is a member"
     assert new.recoveries == old.recoveries, "what an operator gave up stays given up"
@@ -131,9 +147,9 @@ def check_succession(old: ShardRow, new: ShardRow) -> None:
     disks += [(known.node, known.incarnation) for known in new.learners]
     assert not any(new.has_given_up(*disk) for disk in disks), "its copy is void"
     kept = {member.node for member in new.members} & {member.node for member in old.members}
-    assert kept, "no member of the old row is left to know what was committed"
-    assert primary.node in kept, "only a member of the old row can be primary"
+    assert kept, "no member of the old configuration is left to know what was committed"
+    assert primary.node in kept, "only a member of the old configuration can be primary"
 
 
-def _next(row: ShardRow, **changes: object) -> ShardRow:
-    return _replace(row, epoch=Epoch(row.epoch + 1), **changes)
+def _next(configuration: ShardRow, **changes: object) -> ShardRow:
+    return _replace(configuration, epoch=Epoch(configuration.epoch + 1), **changes)

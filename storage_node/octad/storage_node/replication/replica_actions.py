@@ -51,11 +51,11 @@ class OutcomeUnknown(Exception):
 
 
 class Swap(msgspec.Struct, eq=False):
-    """Compare-and-swap the shard's row from `expected` to `proposed` (rule R8)."""
+    """Compare-and-swap the shard's configuration from `expected` to `proposed` (rule R8)."""
 
     expected: ShardRow
     proposed: ShardRow
-    sibling: ShardId | None = None  # R18: write `proposed` there, too, where no row may be yet.
+    sibling: ShardId | None = None  # R18: write `proposed` there, too, where none may be yet.
 
 
 class Append(msgspec.Struct, frozen=True, gc=False):
@@ -175,7 +175,7 @@ class Propose(msgspec.Struct, frozen=True):
 
 
 class Refetch(msgspec.Struct, frozen=True):
-    """A message spoke of a newer epoch: read the row again, linearizably."""
+    """A message spoke of a newer epoch: read the configuration again, linearizably."""
 
 
 class Abandon(msgspec.Struct, frozen=True):
@@ -202,3 +202,9 @@ Action: TypeAlias = (
     | Abandon
 )
 Actions: TypeAlias = list[Action]
+
+
+def commit_to(log: ShardLog, seq: Seq) -> Actions:
+    """The commit point moves: what newly is committed goes to the index."""
+    entries = log.commit_to(seq)
+    return [Apply(entries)] if entries else []

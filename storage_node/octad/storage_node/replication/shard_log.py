@@ -114,6 +114,15 @@ class ShardLog:
         log.requests = self.requests.half()
         return log
 
+    def verify(self, seq: Seq) -> None:
+        """Up to there it is known to be that of the present epoch's primary."""
+        if seq > self.verified:
+            self.verified = seq
+
+    def enter_epoch(self) -> None:
+        """Rule R1: on entering an epoch nothing above the commit point is verified."""
+        self.verified = self.commit
+
     def is_durable(self, entry: Entry) -> bool:
         """The journal has synced `entry`; False when it was truncated meanwhile."""
         if entry.settled:
@@ -179,6 +188,32 @@ class ShardLog:
             return True
         unapplied = range(self.commit - self.applied)
         return not any(key in self.entries[index].touched for index in unapplied)
+
+    # -- replay --------------------------------------------------------------------------------
+
+    def restore(self, start: Seq, start_epoch: Epoch) -> None:
+        """Where it begins, as the index says."""
+        self.start, self.start_epoch = start, start_epoch
+
+    def keep_to(self, seq: Seq) -> None:
+        """A record at `seq` supersedes what is behind it; what is applied stays."""
+        last = max(self.applied, seq)
+        if self.end > last:
+            self.truncate(Seq(last + 1))
+
+    def note_committed(self, commit: Seq) -> None:
+        """A record carries this commit point."""
+        self.commit = max(self.commit, min(commit, self.end))
+
+    def uncommit(self) -> Seq:
+        """What is committed and not applied is to be committed once more; gives up to where."""
+        newly, self.commit = self.commit, self.applied
+        return newly
+
+    def replayed(self) -> None:
+        """The journal is read to its end: all of it is durable."""
+        self.durable = self.end
+        self.verified = self.commit
 
     def _clean(self, entry: Entry) -> None:
         entry.settled = True

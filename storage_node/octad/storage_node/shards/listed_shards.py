@@ -12,8 +12,8 @@ from collections.abc import Collection
 from octad.client.runtime.steady_clock import now
 from octad.sharding.ids import Epoch, PoolId, ShardId, number_of, pool_of
 from octad.storage_node.replication.host.shard_host import ShardHost
-from octad.storage_node.replication.replica_state import ReadTicket
-from octad.storage_node.replication.shard_replica import ShardReplica
+from octad.storage_node.replication.replica.replica_state import ReadTicket
+from octad.storage_node.replication.replica.shard_replica import ShardReplica
 
 
 class ListedShards:
@@ -28,9 +28,9 @@ class ListedShards:
         replicas, moment = host.replicas, now()
         for shard in among or replicas:
             replica = replicas.get(shard)
-            if replica is None or replica.row is None or pool_of(shard) != pool:
+            if replica is None or replica.configuration is None or pool_of(shard) != pool:
                 continue
-            ticket = replica.begin_list(replica.row.epoch, moment)
+            ticket = replica.begin_list(replica.configuration.epoch, moment)
             if ticket is not None:
                 self._listed.append((replica, ticket))
 
@@ -62,5 +62,5 @@ class ListedShards:
 
 
 def _depth(replica: ShardReplica) -> int:
-    assert replica.row is not None, "it is served"
-    return replica.row.depth
+    assert replica.configuration is not None, "it is served"
+    return replica.configuration.depth

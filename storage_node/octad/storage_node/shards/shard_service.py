@@ -61,8 +61,8 @@ from octad.storage_node.journal.journal_errors import CorruptRecord, JournalFull
 from octad.storage_node.journal.record_format import Location, RecordKind
 from octad.storage_node.replication.host.index_applier import WriteFailed
 from octad.storage_node.replication.host.shard_host import ShardHost
+from octad.storage_node.replication.replica.shard_primary import ANY_EPOCH
 from octad.storage_node.replication.replica_actions import AlreadyRefused, OutcomeUnknown
-from octad.storage_node.replication.shard_primary import ANY_EPOCH
 from octad.storage_node.shards.bucket_directory import BucketDirectory
 from octad.storage_node.shards.key_scan import scan_keys
 from octad.storage_node.shards.listed_shards import ListedShards
@@ -344,9 +344,9 @@ class ShardService:
     def _copies(self, shard: ShardId) -> int:
         """How many members have what is committed; 0: as many as the pool keeps."""
         replica = self._host.replicas.get(shard)
-        if replica is None or replica.row is None:
+        if replica is None or replica.configuration is None:
             return 0
-        copies = len(replica.row.members)
+        copies = len(replica.configuration.members)
         return copies if copies < self._pools[pool_of(shard)].replicas else 0
 
     def _acknowledged(self, shard: ShardId, bucket: BucketId) -> int:

@@ -42,7 +42,7 @@ from octad.storage_node.journal.journal_errors import CorruptRecord
 from octad.storage_node.journal.record_format import Location
 from octad.storage_node.replication.digest_messages import DigestRead, DigestsRead, ReadDigests
 from octad.storage_node.replication.host.index_applier import keep_state
-from octad.storage_node.replication.shard_replica import ShardReplica
+from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.rpc.peer import Answer
 
 log = logging.getLogger(__name__)

@@ -26,6 +26,7 @@ from octad.storage_node.replication.host.node_beats import NodeBeats
 from octad.storage_node.replication.host.replica_table import ReplicaTable
 from octad.storage_node.replication.host.replication_mail import Outbox, ReplicationMail
 from octad.storage_node.replication.host.request_ids import RequestIds
+from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import (
     Abandon,
     Action,
@@ -45,7 +46,6 @@ from octad.storage_node.replication.replica_actions import (
     StartLog,
 )
 from octad.storage_node.replication.shard_ports import Configurations, Histories, ShardEvents
-from octad.storage_node.replication.shard_replica import ShardReplica
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +175,7 @@ class ActionPerformer:
 
     def _begin_copy(self, replica: ShardReplica, action: Copy) -> None:
         """The shard with the fewest copies goes first."""
-        shard, row = replica.shard, replica.row
+        shard, row = replica.shard, replica.configuration
         assert row is not None
         full = sum(member.base == 0 for member in row.members)
         self._histories.begin(self._shards, shard, row.depth, action.start, action.sources, full)

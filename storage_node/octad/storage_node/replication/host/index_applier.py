@@ -28,9 +28,9 @@ from octad.storage_node.index.shard_digest import ShardDigests
 from octad.storage_node.journal.record_format import Position
 from octad.storage_node.journal.shard_state import ShardState
 from octad.storage_node.replication.host.request_ids import RequestIds
+from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import Actions, SplitLog
 from octad.storage_node.replication.shard_log import Entry
-from octad.storage_node.replication.shard_replica import ShardReplica
 
 
 class WriteFailed(Exception):
@@ -237,18 +237,18 @@ def state_entry(replica: ShardReplica, digests: ShardDigests) -> tuple[bytes, by
 
     While history is missing, copied rows are written without a state, which has no digest then.
     """
-    kept = replica.log
+    kept, history = replica.log, replica.history
     digests.stand_at(replica.shard, kept.applied)
     state = ShardState(
         Seq(kept.applied),
         kept.applied_epoch,
-        replica.acted_epoch,
+        history.acted_epoch,
         kept.start,
         kept.start_epoch,
-        replica.whole,
-        replica.copied_as_of,
+        history.whole,
+        history.copied_as_of,
         replica.depth,
-        digests.now(replica.shard) if replica.whole is None else None,
+        digests.now(replica.shard) if history.whole is None else None,
     )
     return shard_state_key(replica.shard), encode_value(state)
 

@@ -26,9 +26,9 @@ from octad.storage_node.replication.host.replica_table import ReplicaTable
 from octad.storage_node.replication.host.request_ids import RequestIds
 from octad.storage_node.replication.pair_leases import PairLeases
 from octad.storage_node.replication.reconfiguration import Plan
+from octad.storage_node.replication.replica.replica_state import Strength
+from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import Actions, Apply, SplitLog
-from octad.storage_node.replication.replica_state import Strength
-from octad.storage_node.replication.shard_replica import ShardReplica
 
 _ANY_TIME = 0.0
 

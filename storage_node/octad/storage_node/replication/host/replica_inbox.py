@@ -17,6 +17,7 @@ from octad.storage_node.journal.record_format import RECORD_KINDS
 from octad.storage_node.replication.host.node_beats import NodeBeats
 from octad.storage_node.replication.host.replica_table import ReplicaTable
 from octad.storage_node.replication.lease_messages import Beat, BeatAnswer
+from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import Actions
 from octad.storage_node.replication.replication_messages import (
     Acks,
@@ -29,7 +30,6 @@ from octad.storage_node.replication.replication_messages import (
     Prepares,
     SessionStart,
 )
-from octad.storage_node.replication.shard_replica import ShardReplica
 from octad.storage_node.rpc.messages import BadMessage, Message
 
 Event = TypeVarTuple("Event")
@@ -60,8 +60,8 @@ class ReplicaInbox:
         """There may be room by now."""
         without_room, self._without_room = self._without_room, set()
         for replica in without_room:
-            if replica.row is not None:
-                self._tell(replica, replica.on_connected, replica.row.primary)
+            if replica.configuration is not None:
+                self._tell(replica, replica.on_connected, replica.configuration.primary)
 
     def on_message(self, sender: NodeId, message: Message, body: memoryview) -> None:
         """A one-way message of another node."""

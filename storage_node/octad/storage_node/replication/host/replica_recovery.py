@@ -32,9 +32,9 @@ from octad.storage_node.journal.retired_segments import read_retired
 from octad.storage_node.replication.host.index_applier import state_entry
 from octad.storage_node.replication.host.replica_table import ReplicaTable
 from octad.storage_node.replication.host.request_ids import RequestIds
+from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import Actions
 from octad.storage_node.replication.shard_log import Entry, ShardLog
-from octad.storage_node.replication.shard_replica import ShardReplica
 
 Perform = Callable[[ShardReplica, Actions], None]
 
@@ -117,7 +117,9 @@ def _check_nothing_is_missing(table: ReplicaTable, journal: Replayed) -> None:
     """Compaction gives up only what the rows show. An older index was put back, or none was left,
     if entries are gone that neither it nor the journal has."""
     data = journal.directory.parent
-    lacking = [shard for shard, each in table.replicas.items() if each.missing_before is not None]
+    lacking = [
+        shard for shard, each in table.replicas.items() if each.replay.missing_before is not None
+    ]
     lacking += [
         shard
         for shard, state in read_retired(journal.disk, journal.directory).states.items()

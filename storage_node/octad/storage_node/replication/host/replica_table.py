@@ -13,11 +13,11 @@ from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
 from octad.sharding.map.shard_map import Learner, ShardRow
 from octad.storage_node.replication.pair_leases import PairLeases
 from octad.storage_node.replication.reconfiguration import Plan
+from octad.storage_node.replication.replica.replica_state import Strength
+from octad.storage_node.replication.replica.shard_replica import ShardReplica
+from octad.storage_node.replication.replica.shard_splitter import ancestors
 from octad.storage_node.replication.replica_actions import SplitLog
-from octad.storage_node.replication.replica_state import Strength
 from octad.storage_node.replication.shard_log import ShardLog
-from octad.storage_node.replication.shard_replica import ShardReplica
-from octad.storage_node.replication.shard_splitter import ancestors
 
 
 class ClusterFacts(Protocol):
@@ -68,9 +68,10 @@ class ReplicaTable:
             Strength(1, 1),  # The pool's, as soon as there is a row.
             self._facts.choose_spare,
             log,
+            self._facts.incarnations,
         )
-        replica.incarnations = self._facts.incarnations
-        replica.rowless = self.rowless
+        if self.rowless:
+            replica.lose_rows()
         return replica
 
     def replica(self, shard: ShardId) -> ShardReplica:
@@ -125,9 +126,9 @@ class ReplicaTable:
         """What the cluster wants of the shard, before the replica looks at `row`."""
         strength = self._facts.strength(replica.shard)
         if strength is not None:
-            replica.strength = strength
+            replica.on_strength(strength)
         plan = self._facts.plan(replica.shard, row)
-        if plan != replica.plan:
+        if plan != replica.reconfigurer.plan:
             replica.on_plan(plan)
 
     def _unsplit(self, shard: ShardId) -> ShardId | None:

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from octad.sharding.ids import NodeId, ShardId
 from octad.sharding.limits import ANNOUNCE_DELAY_S, PREPARES_BYTES_MAX
+from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import (
     SendAck,
     SendCommit,
@@ -35,7 +36,6 @@ from octad.storage_node.replication.replication_messages import (
     SessionStart,
 )
 from octad.storage_node.replication.shard_log import Entry
-from octad.storage_node.replication.shard_replica import ShardReplica
 from octad.storage_node.rpc.messages import Message
 
 _NONE: Mapping[ShardId, CommitPoint] = {}

@@ -29,6 +29,9 @@ from octad.storage_node.replication.host.replica_inbox import ReplicaInbox
 from octad.storage_node.replication.host.replica_recovery import recover_states, replay
 from octad.storage_node.replication.host.replica_table import ReplicaTable
 from octad.storage_node.replication.host.replication_mail import Outbox
+from octad.storage_node.replication.replica.replica_state import ReadTicket
+from octad.storage_node.replication.replica.shard_primary import ANY_EPOCH
+from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import (
     Action,
     AlreadyOrdered,
@@ -36,11 +39,8 @@ from octad.storage_node.replication.replica_actions import (
     NotServing,
     Swap,
 )
-from octad.storage_node.replication.replica_state import ReadTicket
 from octad.storage_node.replication.shard_log import Entry
 from octad.storage_node.replication.shard_ports import Configurations, Histories
-from octad.storage_node.replication.shard_primary import ANY_EPOCH
-from octad.storage_node.replication.shard_replica import ShardReplica
 from octad.storage_node.rpc.messages import Message
 
 log = logging.getLogger(__name__)
@@ -129,7 +129,7 @@ class ShardHost:
             return
         self._table.tell_facts(replica, row)
         was_void = replica.void
-        self._tell(replica, replica.on_row, row, now())
+        self._tell(replica, replica.on_configuration, row, now())
         if replica.void and not was_void:
             recovery = row.recovered[-1]
             log.warning(
@@ -150,8 +150,8 @@ class ShardHost:
     def on_plan(self, shard: ShardId) -> None:
         """The plan of `shard` has changed: its primary need not wait for the next beat."""
         replica = self.replicas.get(shard)
-        if replica is not None and replica.row is not None:
-            self._table.tell_facts(replica, replica.row)
+        if replica is not None and replica.configuration is not None:
+            self._table.tell_facts(replica, replica.configuration)
             self._tell(replica, replica.on_timer, now())
 
     # -- time ----------------------------------------------------------------------------------
@@ -280,10 +280,10 @@ class ShardHost:
         ordered again (rule R16).
         """
         replica = self.replicas.get(shard)
-        if replica is None or replica.row is None:
+        if replica is None or replica.configuration is None:
             raise WriteFailed(f"shard {shard_name(shard)} is not known here")
         if self.full_disks.now and kind not in FREEING_KINDS:
-            self._require_room(replica.row)
+            self._require_room(replica.configuration)
         self.journal.make_room(len(metadata), len(data), kind)
         try:
             entry, actions = replica.propose(kind, request_id, metadata, data, operation, asked_in)

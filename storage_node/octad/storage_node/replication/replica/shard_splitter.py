@@ -1,9 +1,9 @@
 """Splitting a shard's log in place: shard i becomes i and i + 2^depth, with the same replicas.
 
 Rule R18 of `docs/reference/replication.md`. The primary drains the shard and one transaction writes
-both rows (`shard_reconfigurer.py`). A row says behind which entry each split of its ancestors was.
-So whoever sees a row that is deeper than its log, however late and whoever it is by then, splits
-its own log before it looks at anything else in that row:
+both configurations (`shard_reconfigurer.py`). Each says behind which entry each split of its
+ancestors was. So whoever sees one that is deeper than its log, however late and whoever it is by
+then, splits its own log before it looks at anything else in it:
 
     its log has that entry     it was a member: all of the log up to there is committed, and is
                                the beginning of both halves
@@ -19,59 +19,83 @@ from collections.abc import Iterator
 
 from octad.sharding.ids import Seq, ShardId, number_of, pool_of, shard_id
 from octad.sharding.map.shard_map import ShardRow, SplitPoint
-from octad.storage_node.replication.replica_actions import Actions, SplitLog
-from octad.storage_node.replication.replica_state import ReplicaState
+from octad.storage_node.replication.replica.pending_swap import PendingSwap
+from octad.storage_node.replication.replica.replica_state import Place
+from octad.storage_node.replication.replica.shard_history import ShardHistory
+from octad.storage_node.replication.replica_actions import Actions, SplitLog, commit_to
+from octad.storage_node.replication.shard_log import ShardLog
 
 
 def ancestors(shard: ShardId) -> Iterator[tuple[ShardId, int]]:
     """What `shard` was a part of, and at which depth.
 
     One of them here that `may_contain` that depth has to be split before there may be a replica of
-    `shard`: by a row, a message or whatever.
+    `shard`: by a configuration, a message or whatever.
     """
     number = number_of(shard)
     for depth in range(number.bit_length()):
         yield shard_id(pool_of(shard), number & ((1 << depth) - 1)), depth
 
 
-class Splitter(ReplicaState):
-    """See the module."""
+class Splitter:
+    """Owns to which depth the log here is split, and the configuration that waits for that."""
+
+    __slots__ = ("depth", "due", "held", "history", "log", "place", "swaps")
+
+    def __init__(
+        self, place: Place, log: ShardLog, history: ShardHistory, swaps: PendingSwap
+    ) -> None:
+        self.place = place
+        self.log = log
+        self.history = history
+        self.swaps = swaps
+        self.depth: int | None = None  # None: as the first configuration.
+        self.due = False  # Once everything committed is applied.
+        self.held: ShardRow | None = None  # One of greater depth: first the log is split.
 
     def may_contain(self, depth: int) -> bool:
-        """Whether the log here is not split to more than `depth`, or has not seen a row to tell."""
+        """Whether the log here is split to `depth` at most, or knows no configuration yet."""
         return self.depth is None or self.depth <= depth
 
     def covers(self, hash_: int) -> bool:
         """Whether a key of this hash is in this shard; another one's requests are misdirected."""
-        depth = self.row.depth if self.row is not None else self.depth
-        return depth is not None and hash_ & ((1 << depth) - 1) == number_of(self.shard)
+        configuration = self.place.configuration
+        depth = configuration.depth if configuration is not None else self.depth
+        return depth is not None and hash_ & ((1 << depth) - 1) == number_of(self.place.shard)
 
     def inherit(self, split: SplitLog) -> None:
         """This replica is the second half; it has been made with the log of `split`."""
         self.depth = split.depth
-        self.whole, self.copied_as_of = split.whole, split.copied_as_of
-        self.acted_epoch = split.acted_epoch
-        self.pending = split.swap
+        self.history.restore(split.whole, split.copied_as_of, split.acted_epoch)
+        self.swaps.inherit(split.swap)
 
-    def split_for(self, row: ShardRow) -> Actions:
-        """Bring the log to the depth of `row`, which is `held` until that is done.
+    def restore(self, depth: int | None) -> None:
+        """As the index or a record says."""
+        self.depth = depth
+
+    def split_for(self, configuration: ShardRow) -> Actions:
+        """Bring the log to the depth of `configuration`, which is `held` until that is done.
 
         A void one has another log than those that were split.
         """
-        if self.is_void_under(row):
+        if self.history.is_void_under(configuration):
             self.held = None
             return []
         if self.depth is None:
             known = self.log.end > 0
-            self.depth = row.depth - len(row.split_points()) if known else row.depth
-        assert self.depth <= row.depth, "shards are not merged"
+            self.depth = (
+                configuration.depth - len(configuration.split_points())
+                if known
+                else configuration.depth
+            )
+        assert self.depth <= configuration.depth, "shards are not merged"
         actions: Actions = []
-        self.held = row
-        while self.depth < row.depth:
-            if self.wanted_start is not None or self.split_due:
+        self.held = configuration
+        while self.depth < configuration.depth:
+            if self.history.wanted_start is not None or self.due:
                 return actions
             actions += self.split_behind(
-                self._inherited(row.split_points()[self.depth - row.depth])
+                self._inherited(configuration.split_points()[self.depth - configuration.depth])
             )
         self.held = None
         return actions
@@ -80,22 +104,21 @@ class Splitter(ReplicaState):
         """Up to `seq` all is committed, what is behind it is void. Split once that is applied."""
         if self.log.end > seq:
             self.log.truncate(Seq(seq + 1))
-        self.split_due = True
-        actions = self.commit_to(seq)
-        return actions + self.split_if_due()
+        self.due = True
+        return commit_to(self.log, seq) + self.split_if_due()
 
     def split_if_due(self) -> Actions:
         """Called again after each Apply."""
-        log = self.log
-        if not self.split_due or log.applied < log.commit:
+        log, history, pending = self.log, self.history, self.swaps.pending
+        if not self.due or log.applied < log.commit:
             return []
         if log.end > log.commit:
             log.truncate(Seq(log.commit + 1))
         assert self.depth is not None
-        self.split_due = False
-        sibling = ShardId(self.shard + (1 << self.depth))
+        self.due = False
+        sibling = ShardId(self.place.shard + (1 << self.depth))
         self.depth += 1
-        ours = self.pending if self.pending and self.pending.sibling == sibling else None
+        ours = pending if pending is not None and pending.sibling == sibling else None
         return [
             SplitLog(
                 sibling,
@@ -103,9 +126,9 @@ class Splitter(ReplicaState):
                 log.applied,
                 log.applied_epoch,
                 log.half(),
-                self.whole,
-                self.copied_as_of,
-                self.acted_epoch,
+                history.whole,
+                history.copied_as_of,
+                history.acted_epoch,
                 ours,
             )
         ]
@@ -113,16 +136,13 @@ class Splitter(ReplicaState):
     def recover_split(self, depth: int, seq: Seq) -> Actions:
         """Replay a record that `SplitLog` wrote. Perform the actions before the next record."""
         log = self.log
-        self.missing_before = None
-        last = Seq(max(log.applied, seq))
-        if log.end > last:
-            log.truncate(Seq(last + 1))
+        log.keep_to(seq)
         if self.depth is not None and self.depth >= depth:
             return []
         assert log.end == seq, f"the log ends at {log.end} and was split behind {seq}"
         self.depth = depth - 1
-        newly, log.commit = seq, log.applied
-        return self.split_behind(newly)
+        log.uncommit()
+        return self.split_behind(seq)
 
     def _inherited(self, point: SplitPoint) -> Seq:
         """Behind which of our entries the shard was split."""

@@ -1,6 +1,6 @@
 """A shard replica as backup, recruit or learner: takes Prepares, acknowledges, reads, takes over.
 
-Rules R1, R2, R3, R11, R12 and R13 of `docs/reference/replication.md`.
+Rules R1, R2, R3, R6, R11 and R12 of `docs/reference/replication.md`.
 """
 
 from __future__ import annotations
@@ -12,24 +12,79 @@ from octad.sharding.limits import RESEND_S, TAKEOVER_STAGGER_S
 from octad.sharding.map.shard_map import Member
 from octad.storage_node.index.operations import decode_operation, touched
 from octad.storage_node.journal.record_format import RecordKind
-from octad.storage_node.replication.pair_leases import number_digest
 from octad.storage_node.replication.reconfiguration import taken_over
+from octad.storage_node.replication.replica.learner_sessions import OwnSession
+from octad.storage_node.replication.replica.pending_swap import PendingSwap
+from octad.storage_node.replication.replica.replica_state import Place, ReadTicket
+from octad.storage_node.replication.replica.shard_history import ShardHistory
+from octad.storage_node.replication.replica.shard_leases import ShardLeases
+from octad.storage_node.replication.replica.shard_splitter import Splitter
 from octad.storage_node.replication.replica_actions import (
     Actions,
     Append,
     Copy,
-    SendJoin,
+    Refetch,
+    SendAck,
     SendNack,
     Swap,
+    commit_to,
 )
-from octad.storage_node.replication.replica_state import ReadTicket, ReplicaState
-from octad.storage_node.replication.shard_log import Entry
+from octad.storage_node.replication.shard_log import Entry, ShardLog
 
 SentEntry: TypeAlias = tuple[Epoch, Seq, RecordKind, bytes, bytes, bytes | memoryview]
 
 
-class Backup(ReplicaState):
-    """See the module."""
+class Backup:
+    """Owns the session of a learner, and when to ask or challenge a primary that is silent."""
+
+    __slots__ = (
+        "history",
+        "leases",
+        "log",
+        "place",
+        "quiet_until",
+        "session",
+        "splitter",
+        "swaps",
+        "tail",
+        "tail_since",
+    )
+
+    def __init__(
+        self,
+        place: Place,
+        log: ShardLog,
+        history: ShardHistory,
+        leases: ShardLeases,
+        swaps: PendingSwap,
+        splitter: Splitter,
+    ) -> None:
+        self.place = place
+        self.log = log
+        self.history = history
+        self.leases = leases
+        self.swaps = swaps
+        self.splitter = splitter
+        self.session = OwnSession(leases.pairs.boot)
+        self.tail: tuple[Seq, Seq] = (log.commit, log.end)  # What is not committed,
+        self.tail_since = 0.0  # unchanged since.
+        self.quiet_until = 0.0  # No sooner may anybody challenge the primary.
+
+    # -- what a primary says -------------------------------------------------------------------
+
+    def refuse(self, sender: NodeId, epoch: Epoch) -> Actions | None:
+        """The actions instead of taking a primary's message; None: take it (rule R1)."""
+        place = self.place
+        configuration = place.configuration
+        if place.failed:
+            return []
+        if configuration is None or epoch > configuration.epoch:
+            return [Refetch()]
+        if epoch < configuration.epoch or sender != configuration.primary or sender == place.node:
+            return []
+        if self.swaps.pending is not None or self.history.wanted_start is not None:
+            return []
+        return None if place.member is not None or place.learning else []
 
     def on_prepare(
         self,
@@ -44,15 +99,14 @@ class Backup(ReplicaState):
         refusal = self.refuse(sender, epoch)
         if refusal is not None:
             return refusal
-        if session != self.session:
+        if session != self.session.number:
             return []  # Of a session that is over; ours starts with a message of its own.
         log = self.log
         seq = entry[1]
         if seq - 1 > log.end or not self.continues(Seq(seq - 1), previous_epoch):
             return self._ask_again(sender)
         actions = self._take(entry) if seq > log.applied else []
-        if seq > log.verified:
-            log.verified = seq
+        log.verify(seq)
         if commit > log.commit:
             actions += self.learn_commit(commit)
         if seq <= log.durable:  # Sent again: nothing to wait for.
@@ -73,8 +127,8 @@ class Backup(ReplicaState):
         return [Append(entry, log.commit)]
 
     def _ask_again(self, primary: NodeId) -> Actions:
-        if self.session:
-            self.rejoin = True  # What a learner missed, the primary may not have any more.
+        if self.session.number:
+            self.session.lost()
             return []
         return [SendNack(primary, self.log.verified)]
 
@@ -87,15 +141,39 @@ class Backup(ReplicaState):
         refusal = self.refuse(sender, epoch)
         if refusal is not None:
             return refusal
-        if self.learning and not self.session:
+        if self.place.learning and not self.session.number:
             return []
         if commit > self.log.end or not self.continues(commit, commit_epoch):
             return self._ask_again(sender)
         log = self.log
         is_news = log.commit < commit <= log.verified
-        log.verified = max(log.verified, commit)
+        log.verify(commit)
         actions = self.learn_commit(commit)
         return actions if is_news else actions + self.acknowledge_if_durable(commit)
+
+    def acknowledge(self) -> Actions:
+        """Rule R2: what is verified in this epoch and durable, never the end of the log."""
+        configuration, log, history = self.place.configuration, self.log, self.history
+        assert configuration is not None
+        upto = Seq(min(log.verified, log.durable))
+        readable = history.whole is None and not history.rowless
+        return [SendAck(configuration.primary, upto, self.session.number, readable)]
+
+    def on_own_disk(self, seq: Seq) -> Actions:
+        """Our own journal is synced up to there."""
+        place = self.place
+        configuration = place.configuration
+        if (
+            configuration is None
+            or configuration.primary == place.node
+            or self.swaps.pending is not None
+        ):
+            return []
+        if seq > self.log.verified or self.history.wanted_start is not None:
+            return []
+        if place.member is None and not self.session.number:
+            return []
+        return self.acknowledge()
 
     def acknowledge_if_durable(self, seq: Seq) -> Actions:
         """After something was verified that was already durable: the primary waits for that."""
@@ -108,14 +186,9 @@ class Backup(ReplicaState):
         refusal = self.refuse(sender, epoch)
         if refusal is not None:
             return refusal
-        if not self.learning:
+        if not self.place.learning or not self.session.begin(nonce, session):
             return []
-        if not nonce or nonce != self.nonce:
-            if not self.nonce and session != self.session:
-                self.rejoin = True  # The primary counts on a session that is not ours.
-            return []
-        self.nonce, self.session, self.rejoin = 0, session, False
-        return [*self.want_start(start, first), Copy(start, (sender,))]
+        return [*self._want_start(start, first), Copy(start, (sender,))]
 
     def continues(self, seq: Seq, epoch: Epoch) -> bool:
         """Is our log up to `seq` the one of which the primary speaks?"""
@@ -124,87 +197,40 @@ class Backup(ReplicaState):
     def learn_commit(self, commit: Seq) -> Actions:
         """Only within what is verified: above it, our entries may be others."""
         known = min(commit, self.log.verified)
-        return self.commit_to(Seq(known)) if known > self.log.commit else []
+        return commit_to(self.log, Seq(known)) if known > self.log.commit else []
 
     # -- history that others have --------------------------------------------------------------
 
     def begin_recruit(self, member: Member) -> Actions:
-        """The row has us as a recruit: our log begins at its base, and we copy what is before."""
+        """It has us as a recruit: our log begins at the base, and we copy what is before."""
         actions: Actions = []
         start = Seq(member.base - 1)
         if (self.log.start, self.log.start_epoch) != (start, member.base_epoch):
-            actions += self.want_start(start, member.base_epoch)
-        return actions + self.copy_again()
+            actions += self._want_start(start, member.base_epoch)
+        return actions + self.history.copy_again()
 
-    def copy_again(self) -> Actions:
-        """From the primary, or from whoever was complete up to our base (rule R10)."""
-        member = self.member
-        if member is None or member.base == 0 or self.whole is None or self.row is None:
-            return []
-        if self.copied_as_of is not None:
-            return []
-        former = [f.node for f in self.row.last_full if f.upto >= member.base - 1]
-        sources = [self.row.primary, *(node for node in former if node != self.row.primary)]
-        return [Copy(Seq(member.base - 1), tuple(n for n in sources if n != self.node))]
-
-    def wants_copy(self, start: Seq) -> bool:
-        """Whether a copy behind `start` would be of use."""
-        return (
-            not self.failed
-            and not self.rowless
-            and start == self.log.start
-            and self.whole is not None
-            and self.wanted_start is None
-        )
+    def _want_start(self, start: Seq, epoch: Epoch) -> Actions:
+        return self.history.want_start(start, epoch, self.splitter.depth)
 
     def on_copied(
         self, start: Seq, as_of: Seq, request_ids: list[tuple[bytes, Seq]], now: float
     ) -> Actions:
         """Every row as of `as_of` or later is durable here, and `start` was asked for."""
-        if not self.wants_copy(start):
+        if not self.history.wants_copy(start):
             return []
-        assert as_of >= start
-        self.copied_as_of = as_of
+        self.history.copied(as_of)
         self.log.requests.restore(request_ids, now)
         return self.check_whole()
 
     def check_whole(self) -> Actions:
-        """The copy mixes rows of different ages: it is whole once our log has passed them all."""
-        if self.copied_as_of is None or self.log.applied < self.copied_as_of:
-            return []
-        self.copied_as_of = self.whole = None
-        if self.row is None or self.row.primary == self.node:
+        """The primary waits for the ack that says so (rule R12)."""
+        if (
+            not self.history.becomes_whole()
+            or self.place.configuration is None
+            or self.place.is_primary()
+        ):
             return []
         return self.acknowledge()
-
-    def is_complete(self) -> bool:
-        """Whether our index and log together have all of history: rule R11's guard."""
-        if self.whole is None:
-            return True
-        return self.copied_as_of is not None and self.copied_as_of <= self.log.durable
-
-    def source_as_of(self, start: Seq) -> Seq | None:
-        """For a copy behind `start` from this replica: how recent it is at least; None: too old.
-
-        What is void is no source: it may have what was given up (rule R19).
-        """
-        if self.void or self.failed or self.rowless:
-            return None
-        as_of = self.log.applied if self.whole is None else self.whole
-        return Seq(as_of) if as_of >= start else None
-
-    def learn_former(self) -> Actions:
-        """A removed member had everything up to `upto`: the row says that it is committed.
-
-        Also one that became full with a copy, and went down before it had applied what made it so.
-        """
-        assert self.row is not None
-        for former in self.row.last_full:
-            if (former.node, former.incarnation) == (self.node, self.incarnation):
-                known = min(former.upto, self.log.end)
-                if self.is_complete() and known > self.log.commit:
-                    return self.commit_to(Seq(known))
-        return []
 
     # -- reads ---------------------------------------------------------------------------------
 
@@ -212,39 +238,43 @@ class Backup(ReplicaState):
         """Rule R3 at a full member: no entry of the key above the index, and a read lease."""
         if key in self.log.dirty or not self.has_read_lease(now):
             return None
-        assert self.row is not None
-        return ReadTicket(self.row.epoch, Seq(0))
+        return ReadTicket(self.place.epoch, Seq(0))
 
     def has_read_lease(self, now: float) -> bool:
         """Rule R6, for a full member that is not the primary."""
-        row, member = self.row, self.member
-        if row is None or member is None or member.base or row.primary == self.node:
+        configuration, member = self.place.configuration, self.place.member
+        if (
+            configuration is None
+            or member is None
+            or member.base
+            or configuration.primary == self.place.node
+        ):
             return False
-        if self.whole is not None or self.rowless:
+        if self.history.whole is not None or self.history.rowless:
             return False
-        others = [other.node for other in row.members if other.node != row.primary]
-        return self.leases.may_read(self.shard, row.epoch, row.primary, others, now)
+        return self.leases.may_read(configuration, now)
 
     # -- time ----------------------------------------------------------------------------------
 
     def watch(self, now: float) -> Actions:
         """Join as learner, or take over from a silent primary (rules R11, R12)."""
-        row = self.row
-        assert row is not None
-        if self.learning:
-            return self._join(row.primary, now)
-        if self.member is None or self.is_at_rest_behind(row.primary, now):
+        configuration = self.place.configuration
+        assert configuration is not None
+        if self.place.learning:
+            return self.session.ask(configuration.primary, now)
+        if self.place.member is None or self.is_at_rest_behind(configuration.primary, now):
             return []
         if not self.may_take_over(now):
-            self.quiet_until = self.leases.grace_end(self.shard, row.primary, self.learned_at)
-            return self._ask_about_tail(row.primary, now)
-        self.leases.forget(self.shard)  # R9: no promises while we challenge.
-        return self.submit(Swap(row, taken_over(row, self.node, self.log.commit)), now)
+            self.quiet_until = self.leases.grace_end(configuration.primary)
+            return self._ask_about_tail(configuration.primary, now)
+        self.leases.forget()  # R9: no promises while we challenge.
+        taken = taken_over(configuration, self.place.node, self.log.commit)
+        return self.swaps.submit(Swap(configuration, taken), now)
 
     def is_at_rest_behind(self, primary: NodeId, now: float) -> bool:
         """Whether nothing is to be asked, and the grace cannot be over: it only ever ends later."""
         log = self.log
-        quiet = now < self.quiet_until and primary not in self.leases.dead
+        quiet = now < self.quiet_until and primary not in self.leases.pairs.dead
         return quiet and log.commit == log.end
 
     def _ask_about_tail(self, primary: NodeId, now: float) -> Actions:
@@ -260,28 +290,20 @@ class Backup(ReplicaState):
     def may_take_over(self, now: float) -> bool:
         """Rule R11: a complete member, after the grace.
 
-        The first of the heirs goes first: two who want the same delay each other.
+        The first of the successors goes first: two who want the same delay each other.
         """
-        row = self.row
-        if row is None or not self.leases.grace_over(self.shard, row.primary, self.learned_at, now):
+        configuration, history = self.place.configuration, self.history
+        if configuration is None or not self.leases.grace_over(configuration.primary, now):
             return False
-        if not self.is_complete() or self.wanted_start is not None or self.rowless:
+        if not history.is_complete() or history.wanted_start is not None or history.rowless:
             return False
-        heirs = [m.node for m in row.members if m.base == 0 and m.node != row.primary]
-        heirs = [node for node in heirs if node not in self.leases.dead]
-        place = heirs.index(self.node) if self.node in heirs else len(heirs)
-        if not place:
+        successors = [
+            m.node for m in configuration.members if m.base == 0 and m.node != configuration.primary
+        ]
+        successors = [node for node in successors if node not in self.leases.pairs.dead]
+        me = self.place.node
+        turn = successors.index(me) if me in successors else len(successors)
+        if not turn:
             return True
-        end = self.leases.grace_end(self.shard, row.primary, self.learned_at)
-        return now >= end + place * TAKEOVER_STAGGER_S
-
-    def _join(self, primary: NodeId, now: float) -> Actions:
-        waiting = self.nonce or self.session
-        if waiting and not self.rejoin and (self.session or now - self.joined_at < RESEND_S):
-            return []
-        if self.rejoin and now - self.joined_at < RESEND_S:
-            return []
-        self.joins += 1
-        self.nonce = number_digest(self.leases.boot, self.joins)
-        self.session, self.rejoin, self.joined_at = 0, False, now
-        return [SendJoin(primary, self.nonce)]
+        end = self.leases.grace_end(configuration.primary)
+        return now >= end + turn * TAKEOVER_STAGGER_S

@@ -1,0 +1,47 @@
+"""How a primary comes to a stand before it hands its shard over or splits it (R17, R18)."""
+
+from __future__ import annotations
+
+from octad.sharding.limits import DRAIN_S_MAX
+from octad.storage_node.replication.shard_log import ShardLog
+
+
+class Drain:
+    """Owns whether new writes are taken: not while it drains, and never once it has stopped.
+
+    serving ─ drained: not yet ─ draining ─ drained: yes ─ stop ─ stopped ─ end ─ serving
+                                    └─ it took too long ─ serving, and no drain for a while
+    """
+
+    __slots__ = ("log", "not_before", "stopped", "until")
+
+    def __init__(self, log: ShardLog) -> None:
+        self.log = log
+        self.until: float | None = None  # It drains until then at most.
+        self.not_before = 0.0
+        self.stopped = False  # For good in this epoch: the shard was, or may be, handed over.
+
+    def drained(self, now: float) -> bool:
+        """Take no new writes until the tail is empty; give up for a while when that takes long."""
+        if self.until is None:
+            if now < self.not_before:
+                return False
+            self.until = now + DRAIN_S_MAX
+        if self.log.commit == self.log.end == self.log.applied:
+            return True
+        if now >= self.until:
+            self.until = None
+            self.not_before = now + 10 * DRAIN_S_MAX
+        return False
+
+    def stop(self) -> None:
+        """Before the swap is sent, and for good in this epoch."""
+        self.stopped = True
+
+    def call_off(self) -> None:
+        """There is another plan."""
+        self.until = None
+
+    def end(self) -> None:
+        """The epoch is over, or we lead it no more."""
+        self.until, self.stopped = None, False

@@ -1,0 +1,69 @@
+"""Whom a primary takes in for a member that is missed (rule R10)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from octad.sharding.ids import NodeId, Seq
+from octad.sharding.limits import RECRUIT_AGAIN_S, RESEND_S
+from octad.sharding.map.shard_map import Member, ShardRow
+from octad.storage_node.replication.replica.replica_state import ChooseSpare, Place
+from octad.storage_node.replication.replica.shard_leases import ShardLeases
+from octad.storage_node.replication.shard_log import ShardLog
+
+
+class Spares:
+    """Owns who is of no use to this shard for a while, and when a spare is asked for again."""
+
+    __slots__ = ("choose", "incarnations", "leases", "log", "not_before", "place", "useless_until")
+
+    def __init__(
+        self,
+        place: Place,
+        log: ShardLog,
+        leases: ShardLeases,
+        choose: ChooseSpare,
+        incarnations: Mapping[NodeId, str],
+    ) -> None:
+        self.place = place
+        self.log = log
+        self.leases = leases
+        self.choose = choose
+        self.incarnations = incarnations  # The shell's: of every node it knows.
+        self.not_before = 0.0
+        self.useless_until: dict[NodeId, float] = {}  # Removed though they beat.
+
+    def may_ask(self, now: float) -> bool:
+        """Whether it is time to look for a spare; then it is not again for a while."""
+        if now < self.not_before:
+            return False
+        self.not_before = now + RESEND_S
+        return True
+
+    def note_removed(self, configuration: ShardRow, removed: set[NodeId], now: float) -> None:
+        """Who is there and does nothing for this shard would do nothing again, as a recruit.
+
+        Unless it has another disk by now: then it was not this one's member any more. Or its
+        process has ended: it was heard just before that, and its next one is as good as any.
+        """
+        for member in configuration.members:
+            same_disk = self.incarnations.get(member.node) == member.incarnation
+            if (
+                member.node in removed
+                and member.node not in self.leases.pairs.dead
+                and same_disk
+                and self.leases.hears(member.node, now)
+            ):
+                self.useless_until[member.node] = now + RECRUIT_AGAIN_S
+
+    def recruit(
+        self, configuration: ShardRow, leaving: Collection[NodeId], now: float
+    ) -> Member | None:
+        """The commit point is frozen from here to the outcome: `base` follows it at once."""
+        useless = [node for node, until in self.useless_until.items() if now < until]
+        spare = self.choose(self.place.shard, configuration, useless)
+        if spare is None or configuration.member(spare.node) is not None or spare.node in leaving:
+            return None
+        base_epoch = self.log.epoch_at(self.log.commit)
+        assert base_epoch is not None
+        return Member(spare.node, spare.incarnation, Seq(self.log.commit + 1), base_epoch)
