@@ -174,7 +174,8 @@ def _refuse_nothing_old(backup: Backup, sender: NodeId, epoch: Epoch) -> Actions
     place = backup.place
     if place.configuration is None or epoch >= place.epoch:
         return _refuse(backup, sender, epoch)
-    if place.is_primary() or place.member is None or sender == place.node:
+    leading, *_ = backup.leases.pairs._places.get(place.shard, (False,))
+    if leading or place.member is None or sender == place.node:
         return []
     return None
 
