@@ -20,7 +20,6 @@ from octad.sharding.limits import GRACE_S, LEASE_S
 from octad.sharding.map.shard_map import Member, ShardRow
 from octad.storage_node.replication import pair_leases, reconfiguration
 from octad.storage_node.replication.pair_leases import NEVER, PairLeases
-from octad.storage_node.replication.replica.replica_state import Place, ReadTicket
 from octad.storage_node.replication.replica.shard_backup import Backup
 from octad.storage_node.replication.replica.shard_followers import Followers
 from octad.storage_node.replication.replica.shard_history import ShardHistory
@@ -30,6 +29,7 @@ from octad.storage_node.replication.replica.shard_reconfigurer import Reconfigur
 from octad.storage_node.replication.replica.shard_replay import Replay
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import Actions, SendAck, Swap, commit_to
+from octad.storage_node.replication.replica_state import Place, ReadTicket
 from octad.storage_node.replication.request_window import RequestWindow
 from octad.storage_node.replication.shard_log import ShardLog
 

@@ -10,7 +10,6 @@ from tests.simulation.model.simulated_node import Process
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
 from octad.sharding.map.shard_map import ShardRow
 from octad.storage_node.replication.pair_leases import PairLeases
-from octad.storage_node.replication.replica.replica_state import ReadTicket
 from octad.storage_node.replication.replica.shard_backup import Backup
 from octad.storage_node.replication.replica.shard_drain import Drain
 from octad.storage_node.replication.replica.shard_history import ShardHistory
@@ -18,6 +17,7 @@ from octad.storage_node.replication.replica.shard_primary import Primary
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica.shard_splitter import Splitter, ancestors
 from octad.storage_node.replication.replica_actions import Actions, SplitLog, commit_to
+from octad.storage_node.replication.replica_state import ReadTicket
 from octad.storage_node.replication.shard_log import ShardLog
 
 Patch = tuple[Any, str, Any]  # (owner, attribute, what stands there instead)

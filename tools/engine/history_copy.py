@@ -20,7 +20,10 @@ from octad.storage_node.history.history_copier import HistoryCopier
 from octad.storage_node.history.history_messages import ReadHistory, ReadRecords
 from octad.storage_node.history.history_source import HistorySource
 from octad.storage_node.index.counted_index import CountedIndex
-from octad.storage_node.index.operations import (
+from octad.storage_node.index.rows import ObjectRow
+from octad.storage_node.journal.journal import Journal
+from octad.storage_node.journal.record_format import Identity, Position
+from octad.storage_node.operations.index_changes import (
     IndexChanges,
     Operation,
     PutPiece,
@@ -28,13 +31,10 @@ from octad.storage_node.index.operations import (
     kind_of,
     put_object,
 )
-from octad.storage_node.index.rows import ObjectRow
-from octad.storage_node.journal.journal import Journal
-from octad.storage_node.journal.record_format import Identity, Position
 from octad.storage_node.replication.digest_messages import DigestRead, DigestsRead, ReadDigests
 from octad.storage_node.replication.pair_leases import PairLeases
-from octad.storage_node.replication.replica.replica_state import Strength
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
+from octad.storage_node.replication.replica_state import Strength
 from octad.storage_node.replication.shard_log import ShardLog
 from octad.storage_node.rpc.messages import (
     Message,

@@ -19,16 +19,15 @@ from octad.sharding.ids import BucketId, NodeId, PoolId, ShardId, shard_id
 from octad.sharding.limits import CLOCK_DRIFT_MAX
 from octad.sharding.map.shard_map import ShardRow
 from octad.storage_node.index.index_format import object_key
-from octad.storage_node.index.operations import (
+from octad.storage_node.index.rows import ObjectRow
+from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.operations.index_changes import (
     DeleteObject,
     Operation,
     PutObject,
     encode_operation,
     put_object,
 )
-from octad.storage_node.index.rows import ObjectRow
-from octad.storage_node.journal.record_format import RecordKind
-from octad.storage_node.replication.replica.replica_state import ReadTicket
 from octad.storage_node.replication.replica.shard_primary import ANY_EPOCH
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import (
@@ -38,6 +37,7 @@ from octad.storage_node.replication.replica_actions import (
     NotServing,
     OutcomeUnknown,
 )
+from octad.storage_node.replication.replica_state import ReadTicket
 from octad.storage_node.replication.shard_log import Entry
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from tests.simulation.model.simulated_disk import Disk, Record
 
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
 from octad.sharding.map.shard_map import Learner, ShardRow
-from octad.storage_node.index.operations import DeleteObject, PutObject
+from octad.storage_node.operations.index_changes import DeleteObject, PutObject
 from octad.storage_node.replication.pair_leases import PairLeases
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica.shard_splitter import ancestors

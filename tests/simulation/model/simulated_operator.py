@@ -24,8 +24,8 @@ from octad.coordinator.recovery.forced_recovery import (
 from octad.coordinator.schema.records import NodeRecord
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
 from octad.sharding.map.shard_map import Member, ShardRow
-from octad.storage_node.index.operations import DeleteObject, Operation, PutObject
 from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.operations.index_changes import DeleteObject, Operation, PutObject
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.shard_log import Entry
 

@@ -14,8 +14,8 @@ from octad.sharding.ids import NodeId, ShardId
 from octad.sharding.limits import BOOT_PATIENCE_S
 from octad.sharding.map.shard_map import ShardRow
 from octad.storage_node.replication.reconfiguration import Plan
-from octad.storage_node.replication.replica.replica_state import Strength
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
+from octad.storage_node.replication.replica_state import Strength
 
 SHARD, HALF = ShardId(0), ShardId(2)
 KEY, OTHER_KEY = KEYS[0], KEYS[4]  # In one half after a split.

@@ -21,8 +21,8 @@ from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
 from octad.sharding.limits import CLOCK_DRIFT_MAX
 from octad.sharding.map.shard_map import Member, ShardRow
 from octad.storage_node.replication.reconfiguration import Plan
-from octad.storage_node.replication.replica.replica_state import Strength
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
+from octad.storage_node.replication.replica_state import Strength
 from octad.storage_node.replication.shard_log import Entry
 
 STORY_LINES = 400

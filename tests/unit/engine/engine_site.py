@@ -30,16 +30,6 @@ from octad.storage_node.index.index_format import (
     shard_state_key,
 )
 from octad.storage_node.index.key_ranges import past
-from octad.storage_node.index.operations import (
-    DeleteObject,
-    IndexChanges,
-    Operation,
-    decode_operation,
-    encode_operation,
-    kind_of,
-    put_object,
-    touched,
-)
 from octad.storage_node.index.rows import ObjectRow
 from octad.storage_node.index.shard_digest import FORMAT, row_hash
 from octad.storage_node.journal.disk import Disk
@@ -49,6 +39,16 @@ from octad.storage_node.journal.journal_recovery import JournalRecovery
 from octad.storage_node.journal.record_format import Location, Position, end_of, start_of
 from octad.storage_node.journal.retired_segments import read_retired
 from octad.storage_node.journal.shard_state import ShardDigest, ShardState
+from octad.storage_node.operations.index_changes import (
+    DeleteObject,
+    IndexChanges,
+    Operation,
+    decode_operation,
+    encode_operation,
+    kind_of,
+    put_object,
+    touched,
+)
 from octad.storage_node.rebuild.index_rebuild import IndexRebuild
 from octad.storage_node.upkeep.compactor import Compactor, check_segments
 

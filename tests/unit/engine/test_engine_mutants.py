@@ -18,13 +18,13 @@ from tests.unit.upkeep.test_compaction import (
     position_waits_for_copies,
 )
 
-from octad.storage_node.index import copy_format
 from octad.storage_node.index.counted_index import not_ahead
 from octad.storage_node.index.space_ledger import SpaceLedger
 from octad.storage_node.journal import commit_thread, record_format, retired_segments, segment_file
 from octad.storage_node.journal.commit_thread import CommitThread
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.journal_recovery import JournalRecovery
+from octad.storage_node.operations import copy_format
 from octad.storage_node.upkeep.compactor import Compactor
 
 STORIES_MAX = 60

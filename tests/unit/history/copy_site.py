@@ -22,7 +22,6 @@ from octad.storage_node.history.history_messages import ReadHistory, ReadRecords
 from octad.storage_node.history.history_source import HistorySource
 from octad.storage_node.history.history_writer import installed_copy
 from octad.storage_node.index.history_format import marks_range
-from octad.storage_node.index.index_behind_copy import add_behind_copy
 from octad.storage_node.index.index_format import (
     POSITION_KEY,
     ROW_TABLES,
@@ -37,7 +36,19 @@ from octad.storage_node.index.index_format import (
     shard_state_key,
 )
 from octad.storage_node.index.key_ranges import past
-from octad.storage_node.index.operations import (
+from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
+from octad.storage_node.index.shard_digest import FORMAT, row_hash
+from octad.storage_node.journal.journal import Journal
+from octad.storage_node.journal.record_format import (
+    Identity,
+    Position,
+    Record,
+    RecordKind,
+    start_of,
+)
+from octad.storage_node.journal.shard_state import ShardDigest, ShardState
+from octad.storage_node.operations.index_behind_copy import add_behind_copy
+from octad.storage_node.operations.index_changes import (
     AbortUpload,
     CompleteUpload,
     CreateUpload,
@@ -54,24 +65,13 @@ from octad.storage_node.index.operations import (
     put_object,
     touched,
 )
-from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
-from octad.storage_node.index.shard_digest import FORMAT, row_hash
-from octad.storage_node.journal.journal import Journal
-from octad.storage_node.journal.record_format import (
-    Identity,
-    Position,
-    Record,
-    RecordKind,
-    start_of,
-)
-from octad.storage_node.journal.shard_state import ShardDigest, ShardState
 from octad.storage_node.rebuild.index_rebuild import rebuild
 from octad.storage_node.replication.digest_messages import ReadDigests
 from octad.storage_node.replication.host.index_applier import state_entry
 from octad.storage_node.replication.pair_leases import PairLeases
-from octad.storage_node.replication.replica.replica_state import Strength
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import Apply
+from octad.storage_node.replication.replica_state import Strength
 from octad.storage_node.replication.shard_log import Entry, ShardLog
 from octad.storage_node.rpc.messages import (
     Message,

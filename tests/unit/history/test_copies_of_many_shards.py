@@ -17,7 +17,9 @@ from octad.storage_node.history.history_copier import HistoryCopier
 from octad.storage_node.history.history_messages import HistoryRead, ReadHistory
 from octad.storage_node.history.history_writer import HistoryWriter
 from octad.storage_node.index.counted_index import CountedIndex
-from octad.storage_node.index.operations import (
+from octad.storage_node.journal.journal import Journal
+from octad.storage_node.journal.record_format import Position
+from octad.storage_node.operations.index_changes import (
     Barrier,
     DeleteObject,
     Operation,
@@ -25,14 +27,12 @@ from octad.storage_node.index.operations import (
     kind_of,
     touched,
 )
-from octad.storage_node.journal.journal import Journal
-from octad.storage_node.journal.record_format import Position
 from octad.storage_node.replication.digest_messages import DigestRead, DigestsRead, ReadDigests
 from octad.storage_node.replication.host.log_writer import LogWriter
 from octad.storage_node.replication.pair_leases import PairLeases
-from octad.storage_node.replication.replica.replica_state import Strength
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import Append, SplitLog, StartLog
+from octad.storage_node.replication.replica_state import Strength
 from octad.storage_node.replication.shard_log import NO_REQUEST, Entry, ShardLog
 from octad.storage_node.rpc.messages import Message, Reply, Request, reply_to
 

@@ -23,8 +23,8 @@ from tests.unit.history.copy_site import (
 
 from octad.sharding.ids import Epoch, Seq
 from octad.storage_node.history import history_copier, history_writer
-from octad.storage_node.index.operations import put_object
 from octad.storage_node.index.rows import ObjectRow
+from octad.storage_node.operations.index_changes import put_object
 
 
 @pytest.fixture(autouse=True)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from octad.sharding.hashing import object_hash
 from octad.sharding.ids import BucketId, Epoch, PoolId, Seq, shard_id
-from octad.storage_node.index.copy_format import Copied, encode_copied
 from octad.storage_node.index.history_format import HistoryDeleted, encode
 from octad.storage_node.index.index_format import object_key, shard_order_key
-from octad.storage_node.index.operations import LogStart, encode_operation, put_object
 from octad.storage_node.index.rows import ObjectRow
 from octad.storage_node.journal.record_format import (
     Location,
@@ -16,6 +14,8 @@ from octad.storage_node.journal.record_format import (
     RecordKind,
     SegmentId,
 )
+from octad.storage_node.operations.copy_format import Copied, encode_copied
+from octad.storage_node.operations.index_changes import LogStart, encode_operation, put_object
 from octad.storage_node.rebuild.rebuilding import Rebuilder, Survey
 
 SHARD = shard_id(PoolId(0), 0)

@@ -10,14 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octad.sharding.ids import BucketId, Epoch, Seq, ShardId
-from octad.storage_node.index.copy_format import (
-    Copied,
-    decode_copied,
-    encode_copied,
-    moved,
-    original_of,
-    row_key_of,
-)
 from octad.storage_node.index.index_format import (
     IndexedObject,
     ScrubState,
@@ -30,7 +22,6 @@ from octad.storage_node.index.index_format import (
     object_key,
     segment_use_key,
 )
-from octad.storage_node.index.operations import encode_operation, put_object
 from octad.storage_node.index.rows import ObjectRow
 from octad.storage_node.journal.journal_errors import DamagedNote
 from octad.storage_node.journal.record_format import (
@@ -45,6 +36,15 @@ from octad.storage_node.journal.record_format import (
 )
 from octad.storage_node.journal.retired_segments import RetiredSegments, decode_retired
 from octad.storage_node.journal.shard_state import ShardState
+from octad.storage_node.operations.copy_format import (
+    Copied,
+    decode_copied,
+    encode_copied,
+    moved,
+    original_of,
+    row_key_of,
+)
+from octad.storage_node.operations.index_changes import encode_operation, put_object
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 HERE, THERE = Location(SegmentId(3), 4096, 400), Location(SegmentId(9), 8192, 450)

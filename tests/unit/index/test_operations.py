@@ -14,7 +14,9 @@ from octad.storage_node.index.index_format import (
     object_key,
     shard_order_key,
 )
-from octad.storage_node.index.operations import (
+from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow, UploadRow
+from octad.storage_node.journal.record_format import Location, RecordKind, SegmentId
+from octad.storage_node.operations.index_changes import (
     CreateUpload,
     DeleteObject,
     IndexChanges,
@@ -26,8 +28,6 @@ from octad.storage_node.index.operations import (
     encode_operation,
     put_object,
 )
-from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow, UploadRow
-from octad.storage_node.journal.record_format import Location, RecordKind, SegmentId
 
 BUCKET, KEY, ID = BucketId(7), b"some/key", bytes(range(16))
 ROW = ObjectRow(5, "0" * 32, 17, {"content-type": "text/plain"}, extents=(ExtentRef(ID, 5),))

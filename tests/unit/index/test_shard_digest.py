@@ -13,7 +13,6 @@ import pytest
 from tests.unit.history.copy_site import DEPTH, SHARD, RandomWork
 
 from octad.sharding.ids import BucketId, Epoch, PoolId, Seq, ShardId
-from octad.storage_node.index.copy_format import moved
 from octad.storage_node.index.index_format import (
     ROW_TABLES,
     IndexedObject,
@@ -29,7 +28,6 @@ from octad.storage_node.index.index_format import (
     shard_order_range,
     upload_key,
 )
-from octad.storage_node.index.operations import IndexChanges
 from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow, UploadRow
 from octad.storage_node.index.shard_digest import (
     FORMAT,
@@ -41,6 +39,8 @@ from octad.storage_node.index.shard_digest import (
 )
 from octad.storage_node.journal.record_format import Location, SegmentId
 from octad.storage_node.journal.shard_state import ShardDigest, ShardState
+from octad.storage_node.operations.copy_format import moved
+from octad.storage_node.operations.index_changes import IndexChanges
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "index" / "shard-digest-v1.hex"
 HERE, THERE = Location(SegmentId(3), 4096, 4400), Location(SegmentId(70_000), 900_000, 4400)

@@ -25,16 +25,6 @@ from octad.sharding.limits import (
 )
 from octad.storage_node.index.index_format import DEAD_EXTENTS, SEGMENT_USES
 from octad.storage_node.index.key_ranges import past
-from octad.storage_node.index.operations import (
-    DeleteObject,
-    DropExtent,
-    ForgetExtents,
-    IndexChanges,
-    Operation,
-    PutPiece,
-    encode_operation,
-    put_object,
-)
 from octad.storage_node.index.rows import ExtentRef, ObjectRow
 from octad.storage_node.journal.disk_reserve import (
     IndexRoom,
@@ -45,6 +35,16 @@ from octad.storage_node.journal.disk_reserve import (
     room_to_copy,
 )
 from octad.storage_node.journal.record_format import RECORD_HEADER_BYTES, Location, SegmentId
+from octad.storage_node.operations.index_changes import (
+    DeleteObject,
+    DropExtent,
+    ForgetExtents,
+    IndexChanges,
+    Operation,
+    PutPiece,
+    encode_operation,
+    put_object,
+)
 
 HERE = Location(SegmentId(70_000), 60 * MIB, 100_000)
 ROW_BYTES = 12  # Sequence number, kind and lengths, of an entry in a table of RocksDB.

@@ -17,7 +17,11 @@ from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, Seq, ShardId, sh
 from octad.sharding.map.shard_map import Member, Pool, ShardMap, ShardRow
 from octad.storage_node.index.index import Index
 from octad.storage_node.index.index_format import POSITION_KEY, encode_position, extent_hash
-from octad.storage_node.index.operations import (
+from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
+from octad.storage_node.journal.disk import Disk
+from octad.storage_node.journal.record_format import Location, Position, SegmentId
+from octad.storage_node.node.reports.usage_reporter import UsageReporter
+from octad.storage_node.operations.index_changes import (
     CompleteUpload,
     CreateUpload,
     DeleteObject,
@@ -28,10 +32,6 @@ from octad.storage_node.index.operations import (
     PutPiece,
     put_object,
 )
-from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
-from octad.storage_node.journal.disk import Disk
-from octad.storage_node.journal.record_format import Location, Position, SegmentId
-from octad.storage_node.node.reports.usage_reporter import UsageReporter
 
 NODE, OTHER = NodeId(1), NodeId(2)
 KEYS = StoreKeys("cafe0123")

@@ -8,11 +8,10 @@ from octad.sharding.ids import BucketId, Epoch, NodeId, Seq, ShardId
 from octad.sharding.limits import BEAT_S
 from octad.sharding.map.shard_map import Learner, Member, ShardRow
 from octad.storage_node.index.index_format import object_key
-from octad.storage_node.index.operations import Barrier, encode_operation, put_object
 from octad.storage_node.index.rows import ObjectRow
 from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.operations.index_changes import Barrier, encode_operation, put_object
 from octad.storage_node.replication.pair_leases import PairLeases
-from octad.storage_node.replication.replica.replica_state import Strength
 from octad.storage_node.replication.replica.shard_primary import ANY_EPOCH
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import (
@@ -22,6 +21,7 @@ from octad.storage_node.replication.replica_actions import (
     SplitLog,
     Swap,
 )
+from octad.storage_node.replication.replica_state import Strength
 from octad.storage_node.replication.shard_log import Entry, ShardLog
 
 SHARD = ShardId(0)

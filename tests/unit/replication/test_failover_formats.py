@@ -6,8 +6,8 @@ import msgspec
 
 from octad.sharding.ids import Epoch, Seq, ShardId
 from octad.storage_node.index.index_format import decode_shard_state, encode_value
-from octad.storage_node.index.operations import LogStart, decode_log_start
 from octad.storage_node.journal.shard_state import ShardState
+from octad.storage_node.operations.index_changes import LogStart, decode_log_start
 from octad.storage_node.replication.replication_messages import Ack, Prepare, Prepares
 from octad.storage_node.rpc.messages import decode_message
 

@@ -35,10 +35,9 @@ from octad.sharding.limits import (
     REQUEST_IDS_MAX,
 )
 from octad.sharding.map.shard_map import FormerMember, Learner, Member, ShardRow
-from octad.storage_node.index.operations import Barrier
 from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.operations.index_changes import Barrier
 from octad.storage_node.replication.reconfiguration import Plan, handed_over
-from octad.storage_node.replication.replica.replica_state import Strength
 from octad.storage_node.replication.replica_actions import (
     Abandon,
     AlreadyOrdered,
@@ -57,6 +56,7 @@ from octad.storage_node.replication.replica_actions import (
     Swap,
     TooFewCopies,
 )
+from octad.storage_node.replication.replica_state import Strength
 from octad.storage_node.replication.shard_log import Entry, ShardLog
 
 

@@ -26,10 +26,9 @@ from tests.unit.replication.single_replicas import (
 
 from octad.sharding.ids import Epoch, PoolId, Seq, ShardId, shard_id
 from octad.sharding.map.shard_map import FormerMember, ShardRow, SplitPoint, decode_row, encode_row
-from octad.storage_node.index.operations import Barrier
 from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.operations.index_changes import Barrier
 from octad.storage_node.replication.reconfiguration import Plan, check_succession, split
-from octad.storage_node.replication.replica.replica_state import Strength
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica.shard_splitter import ancestors
 from octad.storage_node.replication.replica_actions import (
@@ -41,6 +40,7 @@ from octad.storage_node.replication.replica_actions import (
     Propose,
     SplitLog,
 )
+from octad.storage_node.replication.replica_state import Strength
 from octad.storage_node.replication.shard_log import Entry, ShardLog
 
 SPLIT = Plan((A, B), A, 1)

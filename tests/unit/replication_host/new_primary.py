@@ -32,7 +32,11 @@ from octad.sharding.ids import BucketId, NodeId, PoolId, Seq, shard_id
 from octad.sharding.limits import BODY_BUDGET_BYTES
 from octad.sharding.map.shard_map import Member, Pool, ShardMap, ShardRow
 from octad.storage_node.index.counted_index import CountedIndex
-from octad.storage_node.index.operations import (
+from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
+from octad.storage_node.journal.journal import Journal
+from octad.storage_node.memory.body_budget import BodyBudget
+from octad.storage_node.objects.cluster_objects import ClusterObjects
+from octad.storage_node.operations.index_changes import (
     CreateUpload,
     Operation,
     PutPart,
@@ -40,10 +44,6 @@ from octad.storage_node.index.operations import (
     kind_of,
     put_object,
 )
-from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
-from octad.storage_node.journal.journal import Journal
-from octad.storage_node.memory.body_budget import BodyBudget
-from octad.storage_node.objects.cluster_objects import ClusterObjects
 from octad.storage_node.replication.lease_messages import Beat, BeatAnswer
 from octad.storage_node.replication.pair_leases import PairLeases
 from octad.storage_node.replication.replica.shard_replica import ShardReplica

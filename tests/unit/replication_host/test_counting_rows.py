@@ -27,10 +27,10 @@ from octad.storage_node.index.index_format import (
     shard_order_key,
     shard_state_key,
 )
-from octad.storage_node.index.operations import LogSplit, encode_operation, put_object
 from octad.storage_node.index.rows import ObjectRow
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.operations.index_changes import LogSplit, encode_operation, put_object
 from octad.storage_node.replication.digest_messages import DigestsRead, ReadDigests
 from octad.storage_node.replication.host.shard_host import ShardHost
 from octad.storage_node.upkeep.shard_counter import ShardCounter

@@ -26,11 +26,11 @@ from octad.storage_node.index.index_format import (
     object_key,
     shard_state_key,
 )
-from octad.storage_node.index.operations import encode_operation, put_object
 from octad.storage_node.index.rows import ObjectRow
 from octad.storage_node.journal.disk import Disk
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.operations.index_changes import encode_operation, put_object
 from octad.storage_node.rebuild import index_repair
 from octad.storage_node.rebuild.index_rebuild import IndexRebuild
 from octad.storage_node.replication.host.index_applier import WriteFailed

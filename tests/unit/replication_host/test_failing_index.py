@@ -25,9 +25,9 @@ from octad.sharding.map.shard_map import GivenUp, Member, Recovery, ShardRow
 from octad.storage_node.index.counted_index import CountedIndex
 from octad.storage_node.index.index import Index, IndexFailed
 from octad.storage_node.index.index_format import decode_shard_state, shard_state_key
-from octad.storage_node.index.operations import DeleteObject
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.operations.index_changes import DeleteObject
 from octad.storage_node.replication.replica_actions import Swap
 
 TIMEOUT_S = 5.0

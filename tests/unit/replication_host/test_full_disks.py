@@ -28,16 +28,16 @@ from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, Seq
 from octad.sharding.limits import MIB
 from octad.sharding.map.shard_map import Member, ShardRow
 from octad.storage_node.index.index_format import IndexedPiece, encode_value
-from octad.storage_node.index.operations import (
+from octad.storage_node.index.rows import ObjectRow
+from octad.storage_node.journal.journal_errors import CorruptRecord, JournalFull, SegmentNotReady
+from octad.storage_node.journal.record_format import Location, RecordKind, SegmentId
+from octad.storage_node.operations.index_changes import (
     DeleteObject,
     PutObject,
     decode_operation,
     encode_operation,
     put_object,
 )
-from octad.storage_node.index.rows import ObjectRow
-from octad.storage_node.journal.journal_errors import CorruptRecord, JournalFull, SegmentNotReady
-from octad.storage_node.journal.record_format import Location, RecordKind, SegmentId
 from octad.storage_node.replication.host.full_disks import FullDisks
 from octad.storage_node.replication.host.index_applier import WriteFailed
 from octad.storage_node.replication.host.shard_host import ShardHost

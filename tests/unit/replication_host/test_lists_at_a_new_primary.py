@@ -23,10 +23,10 @@ from tests.unit.replication_host.new_primary import (
 from tests.unit.replication_host.test_restart_of_a_host import OTHER
 
 from octad.sharding.ids import Epoch, Seq
-from octad.storage_node.index.operations import (
+from octad.storage_node.index.rows import ObjectRow
+from octad.storage_node.operations.index_changes import (
     put_object,
 )
-from octad.storage_node.index.rows import ObjectRow
 from octad.storage_node.rpc.rpc_errors import RpcRefusal
 from octad.storage_node.shards import object_messages as messages
 

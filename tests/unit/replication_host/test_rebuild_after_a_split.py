@@ -23,17 +23,17 @@ from octad.storage_node.index.index_format import (
     object_key,
     shard_state_key,
 )
-from octad.storage_node.index.operations import (
-    LogSplit,
-    LogStart,
-    encode_operation,
-    put_object,
-)
 from octad.storage_node.index.rows import ObjectRow
 from octad.storage_node.journal.disk import Disk
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.journal.shard_state import ShardState
+from octad.storage_node.operations.index_changes import (
+    LogSplit,
+    LogStart,
+    encode_operation,
+    put_object,
+)
 from octad.storage_node.rebuild.index_rebuild import rebuild
 
 BUCKET = BucketId(1)

@@ -8,8 +8,8 @@ import pytest
 
 from octad.sharding.ids import BucketId, Epoch, NodeId, Seq, ShardId
 from octad.sharding.limits import ANNOUNCE_DELAY_S, PREPARES_BYTES_MAX
-from octad.storage_node.index.operations import DeleteObject
 from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.operations.index_changes import DeleteObject
 from octad.storage_node.replication.host.replica_inbox import ReplicaInbox
 from octad.storage_node.replication.host.replication_mail import ReplicationMail
 from octad.storage_node.replication.replica.shard_replica import ShardReplica

@@ -9,8 +9,8 @@ import pytest
 from octad.sharding import limits
 from octad.sharding.ids import Epoch, Seq, ShardId
 from octad.storage_node.index.index import Index
-from octad.storage_node.index.operations import Barrier, LogStart, encode_operation
 from octad.storage_node.journal.record_format import Position, Record, RecordKind
+from octad.storage_node.operations.index_changes import Barrier, LogStart, encode_operation
 from octad.storage_node.replication.host.request_ids import RequestIds
 from octad.storage_node.replication.shard_log import Entry
 

@@ -22,26 +22,26 @@ from octad.storage_node.index.index_format import (
     encode_value,
     shard_state_key,
 )
-from octad.storage_node.index.operations import (
-    Barrier,
-    DeleteObject,
-    LogSplit,
-    LogStart,
-    encode_operation,
-)
 from octad.storage_node.journal.disk import Disk
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.journal_errors import IndexBehind, JournalFull
 from octad.storage_node.journal.record_format import Identity, Position, RecordKind, SegmentId
 from octad.storage_node.journal.retired_segments import RetiredSegments, write_retired
 from octad.storage_node.journal.shard_state import ShardState
+from octad.storage_node.operations.index_changes import (
+    Barrier,
+    DeleteObject,
+    LogSplit,
+    LogStart,
+    encode_operation,
+)
 from octad.storage_node.replication.host.replica_table import ReplicaTable
 from octad.storage_node.replication.host.shard_host import ShardHost
 from octad.storage_node.replication.lease_messages import Beat
 from octad.storage_node.replication.pair_leases import PairLeases
 from octad.storage_node.replication.reconfiguration import Plan
-from octad.storage_node.replication.replica.replica_state import Strength
 from octad.storage_node.replication.replica_actions import Action, Swap
+from octad.storage_node.replication.replica_state import Strength
 from octad.storage_node.replication.replication_messages import (
     Acks,
     Join,

@@ -18,11 +18,11 @@ from tests.unit.replication_host.new_primary import (
 )
 
 from octad.coordinator.store.interface import Revision
-from octad.storage_node.index.operations import (
+from octad.storage_node.index.rows import ObjectRow
+from octad.storage_node.operations.index_changes import (
     encode_operation,
     kind_of,
 )
-from octad.storage_node.index.rows import ObjectRow
 from octad.storage_node.replication.host.index_applier import WriteFailed
 from octad.storage_node.shards import object_messages as messages
 from octad.storage_node.shards.bucket_directory import ACTIVE, DELETING

@@ -14,7 +14,10 @@ from octad.storage_node.index.index_format import (
     object_key,
     upload_key,
 )
-from octad.storage_node.index.operations import (
+from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
+from octad.storage_node.journal.journal import Journal
+from octad.storage_node.journal.record_format import Location, RecordKind, SegmentId
+from octad.storage_node.operations.index_changes import (
     CreateUpload,
     DeleteObject,
     Operation,
@@ -23,9 +26,6 @@ from octad.storage_node.index.operations import (
     kind_of,
     put_object,
 )
-from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
-from octad.storage_node.journal.journal import Journal
-from octad.storage_node.journal.record_format import Location, RecordKind, SegmentId
 from octad.storage_node.replication.host.shard_host import ShardHost
 from octad.storage_node.replication.replica.shard_primary import ANY_EPOCH
 from octad.storage_node.shards.bucket_directory import BucketDirectory

@@ -18,7 +18,7 @@ ROOMS = {
         "diagnosis", "server", "http", "cli",
     ],
     "octad.storage_node": [
-        "", "memory", "rpc", "journal", "index", "replication",
+        "", "memory", "rpc", "journal", "index", "operations", "replication",
         "replication.replica", "history", "replication.host",
         "shards", "objects", "upkeep", "rebuild", "s3.protocol.xml", "s3.protocol.signatures",
         "s3.protocol.requests", "s3.protocol", "s3.handlers", "s3.http", "s3", "node.reports",

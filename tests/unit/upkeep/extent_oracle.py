@@ -14,7 +14,8 @@ from tests.unit.engine.engine_site import BUCKET
 
 from octad.sharding.ids import Seq
 from octad.sharding.limits import MIB
-from octad.storage_node.index.operations import (
+from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow, UploadRow
+from octad.storage_node.operations.index_changes import (
     AbortUpload,
     CompleteUpload,
     CreateUpload,
@@ -28,7 +29,6 @@ from octad.storage_node.index.operations import (
     QueueExtents,
     put_object,
 )
-from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow, UploadRow
 
 KEYS = [b"a", b"a\x00", b"b"]
 UPLOADS = [bytes([number]) * 16 for number in range(3)]

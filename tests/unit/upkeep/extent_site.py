@@ -14,9 +14,9 @@ from octad.coordinator.store.interface import StoreUnavailable
 from octad.sharding.ids import Epoch, NodeId, PoolId, Seq, ShardId, shard_id
 from octad.sharding.map.shard_map import Member, Pool, ShardMap, ShardRow
 from octad.storage_node.index.index_format import encode_value, shard_state_key
-from octad.storage_node.index.operations import IndexChanges, Operation, decode_operation
 from octad.storage_node.journal.record_format import Location, RecordKind, SegmentId
 from octad.storage_node.journal.shard_state import ShardState
+from octad.storage_node.operations.index_changes import IndexChanges, Operation, decode_operation
 from octad.storage_node.replication.host.shard_host import ShardHost
 from octad.storage_node.rpc.messages import Message
 from octad.storage_node.shards.extent_messages import (

@@ -33,7 +33,9 @@ from octad.storage_node.index.index_format import (
     encode_value,
 )
 from octad.storage_node.index.key_ranges import past
-from octad.storage_node.index.operations import (
+from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow
+from octad.storage_node.journal.record_format import Location, SegmentId
+from octad.storage_node.operations.index_changes import (
     CompleteUpload,
     DropExtent,
     IndexChanges,
@@ -46,8 +48,6 @@ from octad.storage_node.index.operations import (
     put_object,
     touched,
 )
-from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow
-from octad.storage_node.journal.record_format import Location, SegmentId
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "index" / "extents-v1.hex"
 HERE = Location(SegmentId(3), 4096, 4400)

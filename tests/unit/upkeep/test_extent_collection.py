@@ -15,13 +15,13 @@ from octad.client.runtime.steady_clock import now
 from octad.sharding.ids import NodeId
 from octad.sharding.limits import FULL_PIN_ROUND_S, MIB
 from octad.storage_node.index.index_format import object_key
-from octad.storage_node.index.operations import (
+from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow
+from octad.storage_node.operations.index_changes import (
     PutPart,
     PutPiece,
     parts_in_flight,
     put_object,
 )
-from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow
 
 PUT, DELETE, BREAK_OFF, CREATE, PART, ABORT = 0, 2, 3, 4, 5, 9
 # Between what clients do: rounds, sweeps, restarts, failures of what is proposed next.

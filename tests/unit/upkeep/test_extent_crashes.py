@@ -20,7 +20,10 @@ from octad.storage_node.index.index_format import (
     piece_key,
 )
 from octad.storage_node.index.key_ranges import past
-from octad.storage_node.index.operations import (
+from octad.storage_node.index.rows import ObjectRow
+from octad.storage_node.journal.journal_errors import JournalFailed, JournalFull, UnreadableRecord
+from octad.storage_node.journal.record_format import SegmentId
+from octad.storage_node.operations.index_changes import (
     DeleteObject,
     DropExtent,
     ForgetExtents,
@@ -29,9 +32,6 @@ from octad.storage_node.index.operations import (
     PutPiece,
     put_object,
 )
-from octad.storage_node.index.rows import ObjectRow
-from octad.storage_node.journal.journal_errors import JournalFailed, JournalFull, UnreadableRecord
-from octad.storage_node.journal.record_format import SegmentId
 
 CRASHES = 5
 PIECE_BYTES = 1500

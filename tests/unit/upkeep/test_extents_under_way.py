@@ -11,11 +11,11 @@ import pytest
 from octad.sharding.ids import BucketId, NodeId, PoolId, ShardId
 from octad.sharding.limits import BODY_BUDGET_BYTES, EXTENT_BYTES_MAX, MIB, PIECE_BYTES_MAX
 from octad.sharding.map.shard_map import Pool, ShardMap
-from octad.storage_node.index.operations import DropExtent, PutPiece, decode_operation
 from octad.storage_node.index.rows import ObjectRow
 from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.memory.body_budget import BodyBudget
 from octad.storage_node.objects.extents import ExtentsUnderWay, ExtentWriter
+from octad.storage_node.operations.index_changes import DropExtent, PutPiece, decode_operation
 from octad.storage_node.shards.object_store import Bucket, Unavailable
 from octad.storage_node.shards.routing import ShardClient
 

@@ -8,11 +8,11 @@ from typing import cast
 from octad.sharding.ids import BucketId, NodeId, PoolId, ShardId
 from octad.sharding.limits import BODY_BUDGET_BYTES_MIN, MIB, PIECE_BYTES_MAX, SHORT_PIECES_MAX
 from octad.sharding.map.shard_map import Pool, ShardMap
-from octad.storage_node.index.operations import DropExtent, PutPiece, decode_operation
 from octad.storage_node.index.rows import ExtentRef
 from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.memory.body_budget import BodyBudget
 from octad.storage_node.objects.extents import WRITES_AHEAD, ExtentsUnderWay, ExtentWriter
+from octad.storage_node.operations.index_changes import DropExtent, PutPiece, decode_operation
 from octad.storage_node.shards.object_store import Bucket
 from octad.storage_node.shards.routing import ShardClient
 

@@ -20,8 +20,8 @@ from octad.storage_node.journal.journal_errors import CorruptRecord, UnreadableR
 from octad.storage_node.journal.record_format import RECORDS_OFFSET, SegmentId
 from octad.storage_node.journal.segment_file import segment_path
 from octad.storage_node.replication.pair_leases import PairLeases
-from octad.storage_node.replication.replica.replica_state import Strength
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
+from octad.storage_node.replication.replica_state import Strength
 from octad.storage_node.replication.shard_log import ShardLog
 from octad.storage_node.rpc.messages import Message, Reply, Request, reply_to
 from octad.storage_node.rpc.rpc_errors import RpcRefusal

@@ -13,11 +13,11 @@ from tests.unit.upkeep.test_compaction import fill, running_story, site_of
 from octad.sharding.ids import Epoch, Seq
 from octad.sharding.limits import SCRUB_PERIOD_S
 from octad.storage_node.index.index_format import decode_located, object_key
-from octad.storage_node.index.operations import encode_operation, put_object
 from octad.storage_node.index.rows import ObjectRow
 from octad.storage_node.journal.journal_errors import CorruptRecord
 from octad.storage_node.journal.record_format import RECORDS_OFFSET, RecordKind, SegmentId
 from octad.storage_node.journal.segment_file import segment_path
+from octad.storage_node.operations.index_changes import encode_operation, put_object
 from octad.storage_node.upkeep.record_mender import DamageReport, RecordMender, no_repair
 from octad.storage_node.upkeep.record_repair import Repair, Repaired
 from octad.storage_node.upkeep.scrubber import Scrubber

@@ -31,7 +31,6 @@ from octad.storage_node.history.history_messages import (
     ReadRecords,
     RecordsRead,
 )
-from octad.storage_node.index.copy_format import original_of
 from octad.storage_node.index.history_format import bucket_of
 from octad.storage_node.index.index import Index
 from octad.storage_node.index.index_format import (
@@ -43,6 +42,7 @@ from octad.storage_node.index.index_format import (
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.journal_errors import CorruptRecord
 from octad.storage_node.journal.record_format import Location, Record
+from octad.storage_node.operations.copy_format import original_of
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.rpc.peer import Answer
 from octad.storage_node.rpc.rpc_errors import RpcRefusal

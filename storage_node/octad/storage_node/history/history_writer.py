@@ -15,7 +15,6 @@ from collections.abc import Callable
 from octad.sharding.ids import BucketId, Epoch, PoolId, Seq, ShardId, pool_of
 from octad.sharding.limits import HISTORY_FLUSH_S, HISTORY_STEP_ROWS
 from octad.storage_node.history.history_messages import HistoryRead, HistoryRow, ReadRecord
-from octad.storage_node.index.copy_format import FROM_ANOTHER_NODE, Copied, encode_copied, row_key
 from octad.storage_node.index.counted_index import CountedIndex
 from octad.storage_node.index.history_format import (
     HistoryCopied,
@@ -32,7 +31,6 @@ from octad.storage_node.index.history_format import (
     marks_range,
 )
 from octad.storage_node.index.index import Index
-from octad.storage_node.index.index_behind_copy import is_newer, row_seq, take_away
 from octad.storage_node.index.index_format import (
     ROW_TABLES,
     SHARD_STATES,
@@ -42,7 +40,6 @@ from octad.storage_node.index.index_format import (
     decode_shard_state_key,
 )
 from octad.storage_node.index.key_ranges import past
-from octad.storage_node.index.operations import IndexChanges, decode_operation
 from octad.storage_node.journal.journal import Appended, Journal
 from octad.storage_node.journal.record_format import (
     REQUEST_ID_BYTES,
@@ -51,6 +48,14 @@ from octad.storage_node.journal.record_format import (
     SegmentId,
     segment_of,
 )
+from octad.storage_node.operations.copy_format import (
+    FROM_ANOTHER_NODE,
+    Copied,
+    encode_copied,
+    row_key,
+)
+from octad.storage_node.operations.index_behind_copy import is_newer, row_seq, take_away
+from octad.storage_node.operations.index_changes import IndexChanges, decode_operation
 
 _NOBODY = bytes(REQUEST_ID_BYTES)
 _DELETED_BYTES = 256 * 1024  # Of keys, in one record.

@@ -109,7 +109,7 @@ class RecordKind(IntEnum):
     LOG_START = 20  # The shard's log begins anew behind this seq: no entry of it.
     # From here on a record is the node's own: no entry of a shard, never replayed into one.
     SYNCED_MARK = 128  # Nothing but its `synced_to`.
-    COPY = 129  # A record that was moved out of a segment: `index/copy_format.py`.
+    COPY = 129  # A record that was moved out of a segment: `operations/copy_format.py`.
     HISTORY_DELETED = 130  # What a copy of history took away: `index/history_format.py`.
     HISTORY_COPIED = 131  # A copy of history is complete: there, too.
 

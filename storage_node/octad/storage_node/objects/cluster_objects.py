@@ -16,18 +16,18 @@ from octad.sharding import limits
 from octad.sharding.ids import PoolId, ShardId
 from octad.sharding.map.pool_names import pool_names
 from octad.sharding.map.shard_map import Pool, ShardRow
-from octad.storage_node.index.operations import (
+from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow, UploadRow
+from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.memory.body_budget import BodyBudget
+from octad.storage_node.objects.extents import ExtentReader, ExtentsUnderWay, ExtentWriter
+from octad.storage_node.objects.key_listing import KeyListing, with_depths
+from octad.storage_node.operations.index_changes import (
     CreateUpload,
     DeleteObject,
     PutPart,
     encode_operation,
     put_object,
 )
-from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow, UploadRow
-from octad.storage_node.journal.record_format import RecordKind
-from octad.storage_node.memory.body_budget import BodyBudget
-from octad.storage_node.objects.extents import ExtentReader, ExtentsUnderWay, ExtentWriter
-from octad.storage_node.objects.key_listing import KeyListing, with_depths
 from octad.storage_node.shards import object_messages as messages
 from octad.storage_node.shards.bucket_directory import ACTIVE, DELETING, BucketDirectory
 from octad.storage_node.shards.listing import (

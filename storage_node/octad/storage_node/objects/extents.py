@@ -20,11 +20,11 @@ from weakref import WeakValueDictionary
 from octad.sharding import limits
 from octad.sharding.ids import ShardId
 from octad.storage_node.index.index_format import extent_hash
-from octad.storage_node.index.operations import DropExtent, PutPiece, encode_operation
 from octad.storage_node.index.rows import ExtentRef
 from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.memory.body_budget import BodyBudget
 from octad.storage_node.memory.unwritten_memory import unwritten
+from octad.storage_node.operations.index_changes import DropExtent, PutPiece, encode_operation
 from octad.storage_node.shards.object_messages import ReadPiece
 from octad.storage_node.shards.object_store import Bucket, Damaged, Degraded, StoreError
 from octad.storage_node.shards.routing import ShardClient

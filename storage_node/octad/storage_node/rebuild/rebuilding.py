@@ -3,7 +3,7 @@
 Two readings of all records in the journal's order. The first (`Survey`) finds each shard's commit
 point, its barriers, and where its log began anew. The second (`Rebuilder`) applies what is
 committed and not void; a record changes a row only if the row is not of a later seq, so that
-records which compaction moved behind others do no harm (`index/copy_format.py`). What is above the
+records which compaction moved behind others do no harm (`operations/copy_format.py`). What is above the
 commit points stays for replay. Void is an entry
 
 - that a later record of the shard's log with the same or a lower seq has replaced, or that the log
@@ -14,7 +14,7 @@ commit points stays for replay. Void is an entry
 
 What was copied from another node, and records of rows that compaction moved, are never void. In a
 shard whose history was copied, rows and deletions stand in any order in the journal; so there every
-deletion leaves a mark until all is read (`index/index_behind_copy.py`).
+deletion leaves a mark until all is read (`operations/index_behind_copy.py`).
 """
 
 from __future__ import annotations
@@ -25,16 +25,8 @@ from typing import NamedTuple
 import msgspec
 
 from octad.sharding.ids import Epoch, Seq, ShardId
-from octad.storage_node.index.copy_format import KEPT_KINDS, Original, original_of, row_key_of
 from octad.storage_node.index.history_format import decode_history_copied, decode_history_deleted
-from octad.storage_node.index.index_behind_copy import add_behind_copy, take_away
 from octad.storage_node.index.index_format import ROW_TABLES, decode_ordered
-from octad.storage_node.index.operations import (
-    IndexChanges,
-    decode_log_split,
-    decode_log_start,
-    decode_operation,
-)
 from octad.storage_node.journal.record_format import (
     Location,
     Position,
@@ -44,6 +36,14 @@ from octad.storage_node.journal.record_format import (
     start_of,
 )
 from octad.storage_node.journal.shard_state import ShardState
+from octad.storage_node.operations.copy_format import KEPT_KINDS, Original, original_of, row_key_of
+from octad.storage_node.operations.index_behind_copy import add_behind_copy, take_away
+from octad.storage_node.operations.index_changes import (
+    IndexChanges,
+    decode_log_split,
+    decode_log_start,
+    decode_operation,
+)
 
 _WITHOUT_ROWS = (RecordKind.LOG_START, RecordKind.LOG_SPLIT, RecordKind.HISTORY_COPIED)
 _OF_A_COPY = (RecordKind.HISTORY_DELETED, RecordKind.HISTORY_COPIED)  # Moved by compaction or not.

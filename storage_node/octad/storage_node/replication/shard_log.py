@@ -21,8 +21,8 @@ from collections.abc import Iterator
 import msgspec
 
 from octad.sharding.ids import Epoch, Seq
-from octad.storage_node.index.operations import Operation
 from octad.storage_node.journal.record_format import Location, RecordKind
+from octad.storage_node.operations.index_changes import Operation
 from octad.storage_node.replication.request_window import RequestWindow
 
 NO_REQUEST = bytes(16)

@@ -12,8 +12,8 @@ from collections.abc import Collection
 from octad.client.runtime.steady_clock import now
 from octad.sharding.ids import Epoch, PoolId, ShardId, number_of, pool_of
 from octad.storage_node.replication.host.shard_host import ShardHost
-from octad.storage_node.replication.replica.replica_state import ReadTicket
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
+from octad.storage_node.replication.replica_state import ReadTicket
 
 
 class ListedShards:

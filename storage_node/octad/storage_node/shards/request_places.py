@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from octad.sharding.hashing import object_hash
 from octad.storage_node.index.index_format import extent_hash
-from octad.storage_node.index.operations import Barrier, DropExtent, Operation, PutPiece
+from octad.storage_node.operations.index_changes import Barrier, DropExtent, Operation, PutPiece
 from octad.storage_node.rpc.messages import Message
 from octad.storage_node.shards.object_messages import (
     AbortParts,

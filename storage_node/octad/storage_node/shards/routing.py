@@ -19,9 +19,9 @@ from octad.sharding.ids import NodeId, PoolId, ShardId, pool_of, shard_name
 from octad.sharding.map.shard_map import ShardMap, ShardRow
 from octad.storage_node.index.index import IndexDamage
 from octad.storage_node.index.index_format import object_key, piece_key
-from octad.storage_node.index.operations import decode_operation
 from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.memory.body_budget import ByteGate
+from octad.storage_node.operations.index_changes import decode_operation
 from octad.storage_node.rpc.messages import Message, Reply, Request, reply_to
 from octad.storage_node.rpc.peer import Answer
 from octad.storage_node.rpc.peer_connection import Buffer

@@ -37,7 +37,11 @@ from octad.storage_node.index.index_format import (
     uploads_range,
 )
 from octad.storage_node.index.key_ranges import past
-from octad.storage_node.index.operations import (
+from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
+from octad.storage_node.journal.journal import Journal
+from octad.storage_node.journal.journal_errors import CorruptRecord, JournalFull, SegmentNotReady
+from octad.storage_node.journal.record_format import Location, RecordKind
+from octad.storage_node.operations.index_changes import (
     AbortUpload,
     Barrier,
     CompleteUpload,
@@ -55,10 +59,6 @@ from octad.storage_node.index.operations import (
     kind_of,
     parts_in_flight,
 )
-from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
-from octad.storage_node.journal.journal import Journal
-from octad.storage_node.journal.journal_errors import CorruptRecord, JournalFull, SegmentNotReady
-from octad.storage_node.journal.record_format import Location, RecordKind
 from octad.storage_node.replication.host.index_applier import WriteFailed
 from octad.storage_node.replication.host.shard_host import ShardHost
 from octad.storage_node.replication.replica.shard_primary import ANY_EPOCH

@@ -1,6 +1,6 @@
 """Gives the space of dead records back: copies what a segment still holds, then lets it go.
 
-The rules are in `index/copy_format.py`, the choice of segments in `compaction.py`. The order of
+The rules are in `operations/copy_format.py`, the choice of segments in `compaction.py`. The order of
 the steps is what makes it safe at any moment of a crash:
 
     copies appended ─ synced ─ rows moved, in one batch with the counts ─ index flushed
@@ -36,17 +36,6 @@ from octad.sharding.limits import (
     READER_PIN_S,
     SPARE_SEGMENTS_MAX,
 )
-from octad.storage_node.index.copy_format import (
-    FROM_ANOTHER_NODE,
-    KEPT_KINDS,
-    Copied,
-    Original,
-    encode_copied,
-    kept_form,
-    moved,
-    original_of,
-    row_key_of,
-)
 from octad.storage_node.index.counted_index import CountedIndex
 from octad.storage_node.index.history_format import copied_to_key, decode_copied_to
 from octad.storage_node.index.index_format import (
@@ -80,6 +69,17 @@ from octad.storage_node.journal.retired_segments import (
 )
 from octad.storage_node.journal.segment_file import open_segment, segment_path, segments_in
 from octad.storage_node.journal.shard_state import ShardState
+from octad.storage_node.operations.copy_format import (
+    FROM_ANOTHER_NODE,
+    KEPT_KINDS,
+    Copied,
+    Original,
+    encode_copied,
+    kept_form,
+    moved,
+    original_of,
+    row_key_of,
+)
 from octad.storage_node.upkeep.compaction import HURRY_MAX, choose, hurry
 
 log = logging.getLogger(__name__)

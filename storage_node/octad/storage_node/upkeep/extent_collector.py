@@ -42,13 +42,13 @@ from octad.storage_node.index.index_format import (
     extent_hash,
 )
 from octad.storage_node.index.key_ranges import past
-from octad.storage_node.index.operations import (
+from octad.storage_node.index.rows import NEVER_NAMED_BYTES, ExtentRef
+from octad.storage_node.operations.index_changes import (
     DropExtent,
     ForgetExtents,
     encode_operation,
     kind_of,
 )
-from octad.storage_node.index.rows import NEVER_NAMED_BYTES, ExtentRef
 from octad.storage_node.replication.host.shard_host import ShardHost
 from octad.storage_node.shards.object_store import StoreError
 from octad.storage_node.shards.routing import ShardClient

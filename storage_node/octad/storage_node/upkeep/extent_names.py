@@ -17,7 +17,7 @@ from octad.storage_node.index.index_format import (
     upload_key,
 )
 from octad.storage_node.index.key_ranges import past
-from octad.storage_node.index.operations import parts_in_flight
+from octad.storage_node.operations.index_changes import parts_in_flight
 from octad.storage_node.replication.host.shard_host import ShardHost
 from octad.storage_node.shards.extent_messages import ExtentOrigin
 

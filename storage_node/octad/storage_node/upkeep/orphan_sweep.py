@@ -33,9 +33,9 @@ from octad.storage_node.index.index_format import (
     extent_hash,
 )
 from octad.storage_node.index.key_ranges import past
-from octad.storage_node.index.operations import QueueExtents, encode_operation
 from octad.storage_node.index.rows import NEVER_NAMED_BYTES, ExtentRef
 from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.operations.index_changes import QueueExtents, encode_operation
 from octad.storage_node.replication.host.shard_host import ShardHost
 from octad.storage_node.shards.extent_messages import (
     ExtentOrigin,

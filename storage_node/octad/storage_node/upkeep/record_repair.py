@@ -1,7 +1,7 @@
 """Brings a damaged record back from another member, for the scrubber and for reads alike.
 
 The record is appended to this node's journal as compaction appends one that it moves, and its row
-moves there (`index/copy_format.py`): copies are synced first, a row moves only if it still points
+moves there (`operations/copy_format.py`): copies are synced first, a row moves only if it still points
 at the damaged record, and nothing is appended while an entry for the row is prepared, so that in
 the journal no copy lies behind the end of its version.
 
@@ -22,13 +22,6 @@ from xxhash import xxh3_64
 from octad.sharding import limits
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
 from octad.sharding.map.shard_map import ShardMap
-from octad.storage_node.index.copy_format import (
-    FROM_ANOTHER_NODE,
-    Copied,
-    encode_copied,
-    moved,
-    original_of,
-)
 from octad.storage_node.index.counted_index import CountedIndex
 from octad.storage_node.index.index_format import Ordered, decode_ordered, hash_of_row
 from octad.storage_node.journal.journal import Journal
@@ -37,6 +30,13 @@ from octad.storage_node.journal.record_format import (
     REQUEST_ID_BYTES,
     Record,
     RecordKind,
+)
+from octad.storage_node.operations.copy_format import (
+    FROM_ANOTHER_NODE,
+    Copied,
+    encode_copied,
+    moved,
+    original_of,
 )
 from octad.storage_node.rpc.peer import Call
 from octad.storage_node.rpc.peer_connection import Buffer

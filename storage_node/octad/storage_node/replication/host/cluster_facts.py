@@ -33,7 +33,7 @@ from octad.coordinator.store.interface import KeyValue, Revision
 from octad.sharding.ids import NodeId, PoolId, ShardId, pool_of
 from octad.sharding.map.shard_map import Learner, Pool, ShardRow
 from octad.storage_node.replication.reconfiguration import Plan
-from octad.storage_node.replication.replica.replica_state import Strength
+from octad.storage_node.replication.replica_state import Strength
 from octad.storage_node.replication.shard_ports import ShardEvents
 
 LOADS_KEPT_S = 1.0  # Counting every row for each of many spares would take long.

@@ -16,17 +16,17 @@ from octad.sharding import limits
 from octad.sharding.ids import Seq, ShardId
 from octad.storage_node.index.counted_index import CountedIndex
 from octad.storage_node.index.index import IndexDamage
-from octad.storage_node.index.index_behind_copy import Stored, add_behind_copy
 from octad.storage_node.index.index_format import (
     POSITION_KEY,
     encode_position,
     encode_value,
     shard_state_key,
 )
-from octad.storage_node.index.operations import IndexChanges
 from octad.storage_node.index.shard_digest import ShardDigests
 from octad.storage_node.journal.record_format import Position
 from octad.storage_node.journal.shard_state import ShardState
+from octad.storage_node.operations.index_behind_copy import Stored, add_behind_copy
+from octad.storage_node.operations.index_changes import IndexChanges
 from octad.storage_node.replication.host.request_ids import RequestIds
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import Actions, SplitLog

@@ -15,20 +15,20 @@ from octad.sharding.ids import NodeId, ShardId, shard_name
 from octad.sharding.map.shard_map import Learner, ShardRow
 from octad.storage_node.index.counted_index import CountedIndex, not_ahead
 from octad.storage_node.index.index_format import POSITION_KEY, encode_position
-from octad.storage_node.index.operations import IndexChanges
 from octad.storage_node.journal.disk import Disk
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.journal_recovery import JournalRecovery
 from octad.storage_node.journal.record_format import Location, Position, Record
+from octad.storage_node.operations.index_changes import IndexChanges
 from octad.storage_node.replication.host.index_applier import add_entries, state_entry
 from octad.storage_node.replication.host.replica_recovery import recover_states, replay
 from octad.storage_node.replication.host.replica_table import ReplicaTable
 from octad.storage_node.replication.host.request_ids import RequestIds
 from octad.storage_node.replication.pair_leases import PairLeases
 from octad.storage_node.replication.reconfiguration import Plan
-from octad.storage_node.replication.replica.replica_state import Strength
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import Actions, Apply, SplitLog
+from octad.storage_node.replication.replica_state import Strength
 
 _ANY_TIME = 0.0
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
-from octad.storage_node.index.operations import LogSplit, LogStart, encode_operation
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.record_format import Position, RecordKind, start_of
+from octad.storage_node.operations.index_changes import LogSplit, LogStart, encode_operation
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import Append, SplitLog, StartLog
 from octad.storage_node.replication.shard_log import NO_REQUEST, Entry

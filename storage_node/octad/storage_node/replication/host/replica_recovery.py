@@ -19,16 +19,16 @@ from octad.storage_node.index.index_format import (
     decode_shard_state_key,
 )
 from octad.storage_node.index.key_ranges import past
-from octad.storage_node.index.operations import (
+from octad.storage_node.journal.disk import Disk
+from octad.storage_node.journal.journal_errors import IndexBehind
+from octad.storage_node.journal.record_format import Location, Position, Record, RecordKind
+from octad.storage_node.journal.retired_segments import read_retired
+from octad.storage_node.operations.index_changes import (
     decode_log_split,
     decode_log_start,
     decode_operation,
     touched,
 )
-from octad.storage_node.journal.disk import Disk
-from octad.storage_node.journal.journal_errors import IndexBehind
-from octad.storage_node.journal.record_format import Location, Position, Record, RecordKind
-from octad.storage_node.journal.retired_segments import read_retired
 from octad.storage_node.replication.host.index_applier import state_entry
 from octad.storage_node.replication.host.replica_table import ReplicaTable
 from octad.storage_node.replication.host.request_ids import RequestIds

@@ -13,10 +13,10 @@ from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
 from octad.sharding.map.shard_map import Learner, ShardRow
 from octad.storage_node.replication.pair_leases import PairLeases
 from octad.storage_node.replication.reconfiguration import Plan
-from octad.storage_node.replication.replica.replica_state import Strength
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica.shard_splitter import ancestors
 from octad.storage_node.replication.replica_actions import SplitLog
+from octad.storage_node.replication.replica_state import Strength
 from octad.storage_node.replication.shard_log import ShardLog
 
 

@@ -17,10 +17,10 @@ from octad.sharding import limits
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId, node_name, shard_name
 from octad.sharding.map.shard_map import ShardRow
 from octad.storage_node.index.counted_index import CountedIndex
-from octad.storage_node.index.operations import Operation
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.journal_errors import JournalFull
 from octad.storage_node.journal.record_format import FREEING_KINDS, Position, RecordKind
+from octad.storage_node.operations.index_changes import Operation
 from octad.storage_node.replication.host.action_performer import ActionPerformer
 from octad.storage_node.replication.host.index_applier import WriteFailed, keep_state
 from octad.storage_node.replication.host.index_catch_up import CatchUp
@@ -29,7 +29,6 @@ from octad.storage_node.replication.host.replica_inbox import ReplicaInbox
 from octad.storage_node.replication.host.replica_recovery import recover_states, replay
 from octad.storage_node.replication.host.replica_table import ReplicaTable
 from octad.storage_node.replication.host.replication_mail import Outbox
-from octad.storage_node.replication.replica.replica_state import ReadTicket
 from octad.storage_node.replication.replica.shard_primary import ANY_EPOCH
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import (
@@ -39,6 +38,7 @@ from octad.storage_node.replication.replica_actions import (
     NotServing,
     Swap,
 )
+from octad.storage_node.replication.replica_state import ReadTicket
 from octad.storage_node.replication.shard_log import Entry
 from octad.storage_node.replication.shard_ports import Configurations, Histories
 from octad.storage_node.rpc.messages import Message

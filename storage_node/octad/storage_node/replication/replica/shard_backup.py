@@ -10,12 +10,11 @@ from typing import TypeAlias
 from octad.sharding.ids import Epoch, NodeId, Seq
 from octad.sharding.limits import RESEND_S, TAKEOVER_STAGGER_S
 from octad.sharding.map.shard_map import Member
-from octad.storage_node.index.operations import decode_operation, touched
 from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.operations.index_changes import decode_operation, touched
 from octad.storage_node.replication.reconfiguration import taken_over
 from octad.storage_node.replication.replica.learner_sessions import OwnSession
 from octad.storage_node.replication.replica.pending_swap import PendingSwap
-from octad.storage_node.replication.replica.replica_state import Place, ReadTicket
 from octad.storage_node.replication.replica.shard_history import ShardHistory
 from octad.storage_node.replication.replica.shard_leases import ShardLeases
 from octad.storage_node.replication.replica.shard_splitter import Splitter
@@ -29,6 +28,7 @@ from octad.storage_node.replication.replica_actions import (
     Swap,
     commit_to,
 )
+from octad.storage_node.replication.replica_state import Place, ReadTicket
 from octad.storage_node.replication.shard_log import Entry, ShardLog
 
 SentEntry: TypeAlias = tuple[Epoch, Seq, RecordKind, bytes, bytes, bytes | memoryview]

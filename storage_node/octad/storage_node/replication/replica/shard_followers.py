@@ -9,7 +9,6 @@ from octad.sharding.ids import NodeId, Seq
 from octad.sharding.limits import MEMBER_STUCK_S, RESEND_ENTRIES_MAX, RESEND_S
 from octad.sharding.map.shard_map import ShardRow
 from octad.storage_node.replication.replica.learner_sessions import LearnerSessions
-from octad.storage_node.replication.replica.replica_state import Place
 from octad.storage_node.replication.replica_actions import (
     Actions,
     SendCommit,
@@ -17,6 +16,7 @@ from octad.storage_node.replication.replica_actions import (
     SendSession,
     Targets,
 )
+from octad.storage_node.replication.replica_state import Place
 from octad.storage_node.replication.shard_log import ShardLog
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from octad.sharding.ids import Epoch, NodeId, Seq
 from octad.sharding.map.shard_map import ShardRow
-from octad.storage_node.replication.replica.replica_state import Place
 from octad.storage_node.replication.replica_actions import (
     Actions,
     Copy,
@@ -17,6 +16,7 @@ from octad.storage_node.replication.replica_actions import (
     StartLog,
     commit_to,
 )
+from octad.storage_node.replication.replica_state import Place
 from octad.storage_node.replication.shard_log import ShardLog
 
 

@@ -9,7 +9,7 @@ from octad.sharding.ids import NodeId
 from octad.sharding.limits import LEASE_S
 from octad.sharding.map.shard_map import Member, ShardRow
 from octad.storage_node.replication.pair_leases import PairLeases
-from octad.storage_node.replication.replica.replica_state import Place
+from octad.storage_node.replication.replica_state import Place
 
 
 class ShardLeases:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from octad.sharding.ids import Epoch, NodeId, Seq, shard_name
 from octad.sharding.limits import LOG_ENTRIES_MAX
-from octad.storage_node.index.operations import Barrier, Operation, encode_operation, touched
 from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.operations.index_changes import (
+    Barrier,
+    Operation,
+    encode_operation,
+    touched,
+)
 from octad.storage_node.replication.replica.pending_swap import PendingSwap
-from octad.storage_node.replication.replica.replica_state import Place, ReadTicket, Strength
 from octad.storage_node.replication.replica.shard_drain import Drain
 from octad.storage_node.replication.replica.shard_followers import Followers
 from octad.storage_node.replication.replica.shard_history import ShardHistory
@@ -29,6 +33,7 @@ from octad.storage_node.replication.replica_actions import (
     TooFewCopies,
     commit_to,
 )
+from octad.storage_node.replication.replica_state import Place, ReadTicket, Strength
 from octad.storage_node.replication.shard_log import NO_REQUEST, Entry, ShardLog
 
 _BARRIER = Barrier()

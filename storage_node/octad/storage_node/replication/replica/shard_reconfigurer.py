@@ -14,12 +14,12 @@ from octad.sharding.map.shard_map import Learner, ShardRow, SplitPoint
 from octad.storage_node.replication import reconfiguration
 from octad.storage_node.replication.reconfiguration import Plan
 from octad.storage_node.replication.replica.pending_swap import PendingSwap
-from octad.storage_node.replication.replica.replica_state import Place, Strength
 from octad.storage_node.replication.replica.shard_history import ShardHistory
 from octad.storage_node.replication.replica.shard_leases import ShardLeases
 from octad.storage_node.replication.replica.shard_primary import Primary
 from octad.storage_node.replication.replica.shard_spares import Spares
 from octad.storage_node.replication.replica_actions import Actions, Swap
+from octad.storage_node.replication.replica_state import Place, Strength
 from octad.storage_node.replication.shard_log import ShardLog
 
 _NOT_LOOKED_AT = None, None, None, False

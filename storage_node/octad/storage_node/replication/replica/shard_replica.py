@@ -36,12 +36,6 @@ from octad.sharding.map.shard_map import ShardRow
 from octad.storage_node.replication.pair_leases import PairLeases
 from octad.storage_node.replication.reconfiguration import Plan
 from octad.storage_node.replication.replica.pending_swap import PendingSwap
-from octad.storage_node.replication.replica.replica_state import (
-    ChooseSpare,
-    Place,
-    ReadTicket,
-    Strength,
-)
 from octad.storage_node.replication.replica.shard_backup import Backup
 from octad.storage_node.replication.replica.shard_history import ShardHistory
 from octad.storage_node.replication.replica.shard_leases import ShardLeases
@@ -56,6 +50,12 @@ from octad.storage_node.replication.replica_actions import (
     SplitLog,
     Swap,
     commit_to,
+)
+from octad.storage_node.replication.replica_state import (
+    ChooseSpare,
+    Place,
+    ReadTicket,
+    Strength,
 )
 from octad.storage_node.replication.shard_log import Entry, ShardLog
 

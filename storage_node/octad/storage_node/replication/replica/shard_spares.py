@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from octad.sharding.ids import NodeId, Seq
 from octad.sharding.limits import RECRUIT_AGAIN_S, RESEND_S
 from octad.sharding.map.shard_map import Member, ShardRow
-from octad.storage_node.replication.replica.replica_state import ChooseSpare, Place
 from octad.storage_node.replication.replica.shard_leases import ShardLeases
+from octad.storage_node.replication.replica_state import ChooseSpare, Place
 from octad.storage_node.replication.shard_log import ShardLog
 
 

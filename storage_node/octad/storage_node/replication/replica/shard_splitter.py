@@ -20,9 +20,9 @@ from collections.abc import Iterator
 from octad.sharding.ids import Seq, ShardId, number_of, pool_of, shard_id
 from octad.sharding.map.shard_map import ShardRow, SplitPoint
 from octad.storage_node.replication.replica.pending_swap import PendingSwap
-from octad.storage_node.replication.replica.replica_state import Place
 from octad.storage_node.replication.replica.shard_history import ShardHistory
 from octad.storage_node.replication.replica_actions import Actions, SplitLog, commit_to
+from octad.storage_node.replication.replica_state import Place
 from octad.storage_node.replication.shard_log import ShardLog
 
 

@@ -28,7 +28,8 @@ from octad.storage_node.index.index_format import (
     relocated,
     upload_key,
 )
-from octad.storage_node.index.operations import (
+from octad.storage_node.journal.record_format import Location, Record, RecordKind, SegmentId
+from octad.storage_node.operations.index_changes import (
     AbortUpload,
     CompleteUpload,
     CreateUpload,
@@ -39,7 +40,6 @@ from octad.storage_node.index.operations import (
     decode_operation,
     encode_operation,
 )
-from octad.storage_node.journal.record_format import Location, Record, RecordKind, SegmentId
 
 KEPT_KINDS = frozenset(
     {

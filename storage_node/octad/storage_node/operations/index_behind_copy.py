@@ -18,8 +18,8 @@ from octad.storage_node.index.index_format import (
     decode_ordered,
     decode_shard_order_key,
 )
-from octad.storage_node.index.operations import IndexChanges, Operation
 from octad.storage_node.journal.record_format import Location
+from octad.storage_node.operations.index_changes import IndexChanges, Operation
 
 Stored: TypeAlias = Callable[[bytes], bytes | None]
 _NEVER = Seq(0)
