@@ -91,6 +91,8 @@ def summary(world: World) -> Counter[str]:
             "operations answered": clients.answered,
             "operations of unknown outcome": clients.unknown,
             "conditions refused": clients.refused,
+            "tries through another front door": clients.sdk_retries,
+            "refusals that are entries": clients.refusals_ordered,
             "reads by one node alone": clients.local_reads,
             "lists": clients.lists,
             "appends": clients.appends,

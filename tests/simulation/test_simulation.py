@@ -47,6 +47,8 @@ def test_the_runs_get_somewhere() -> None:
         counts.update(summary(run_seed(seed)))
     assert counts["operations answered"] > 4000
     assert counts["conditions refused"] > 400
+    assert counts["tries through another front door"] > 50
+    assert counts["refusals that are entries"] > 3
     assert counts["reads by one node alone"] > 1500
     assert counts["lists"] > 300
     assert counts["appends"] > 300

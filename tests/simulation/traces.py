@@ -19,6 +19,8 @@ from tests.simulation.model.stage import (
     D,
     Stage,
 )
+from tests.simulation.run import check_whole
+from tests.simulation.traces_of_guards import TRACES_OF_GUARDS
 
 from octad.chaos.check.linearizability import INFINITE, Done
 from octad.storage_node.replication.reconfiguration import Plan
@@ -401,7 +403,38 @@ def f5_beats_of_another_epoch() -> None:
         stage.check()
 
 
+def split_after_a_recovery_by_force() -> None:
+    """A's older copy takes the place of B's and C's, which come back empty; later B splits."""
+    stage = Stage(nodes=3)
+    stage.written(A, "v1")
+    stage.run(0.5)
+    stage.cut((A, B), (A, C))
+    stage.cut_from_store(A)
+    stage.until(lambda: stage.row().member(A) is None, "A is removed")
+    stage.written(B, "v2")
+    for node in (B, C):
+        stage.world.crash(node)
+        stage.world.wipe(node)
+    stage.mend((A, B), (A, C))
+    stage.world.store.cut.clear()
+    stage.world.operator.recover(SHARD)
+    stage.until(lambda: stage.replica(A).serves(), "A is in charge")
+    for node in (B, C):
+        stage.world.boot(node)
+    stage.world.alive = {A, B, C}
+    stage.until(lambda: stage.is_full(B) and stage.is_full(C), "B and C are full members again")
+    stage.plan(Plan((A, B, C), B, DEPTH))
+    stage.until(lambda: stage.row().primary == B, "A hands over")
+    stage.plan(Plan((A, B, C), B, DEPTH + 1))
+    stage.until(lambda: HALF in stage.world.store.rows, "the shard is split")
+    stage.run(3.0)
+    check_whole(stage.world)
+    stage.check()
+
+
 TRACES = {
+    "a half forgets in which epoch it acted": split_after_a_recovery_by_force,
+    **TRACES_OF_GUARDS,
     "swaps are not fenced": f3_late_swap,
     "the read lease is not derived": f6_read_lease_outlives_its_source,
     "beats without epochs": f5_beats_of_another_epoch,

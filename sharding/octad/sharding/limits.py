@@ -259,6 +259,7 @@ REQUEST_IDS_MAX: Final = 8192  # A shard; past this, late retries are answered "
 assert REQUEST_RETRY_S_MAX + SDK_RETRY_AGE_S + RPC_TRANSIT_S_MAX <= REQUEST_IDS_S, (
     "the last try is still recognized, however long it was on its way"
 )
+assert REQUEST_RETRY_S_MAX <= SDK_RETRY_AGE_S, "a front door's own tries look younger than an SDK's"
 
 # Copying a shard's history from another node.
 HISTORY_PAGE_ROWS: Final = 1024  # Compared in one go: 10 ms of both nodes, in steps.

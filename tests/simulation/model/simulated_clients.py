@@ -1,22 +1,48 @@
 """Clients at the nodes' front doors: they read, write and list a few keys, append to a few logs,
 and remember what they saw. A shard at its first depth holds three keys and a log, or four keys.
+
+Many a writer does not wait for its front door's patience to end, but tries again through another
+one, as an SDK does. It hears its newest try alone; the older ones go on where they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.model.simulated_disk import key_hash
 from tests.simulation.model.simulated_front_doors import KEYS, LOGS, FrontDoors, Request
 
 from octad.chaos.check.linearizability import ANY, INFINITE, Done, Verdict, check, items
+from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
+from octad.storage_node.replication.shard_log import Entry
 
 if TYPE_CHECKING:
     from tests.simulation.model.simulated_node import Process
+
+
+SDK_ATTEMPTS_MAX = 3
+ATTEMPTS_S = 15.0  # No attempt lies anywhere for longer since the first one was made.
+
+
+@dataclass(slots=True, eq=False)
+class Invocation:
+    """One operation of one client, however often it is tried."""
+
+    key: bytes
+    kind: str  # As a request's.
+    value: str | None
+    condition: Any
+    began: float
+    request_id: bytes
+    finish: Callable[[str, Any], None]
+    done: Done | None  # None: a list.
+    attempts: int = 0
+    finished: bool = False
 
 
 @dataclass(slots=True)
@@ -31,11 +57,19 @@ class Clients(FrontDoors):
     refused: int = 0
     lists: int = 0
     appends: int = 0
+    impatient: bool = False  # Whether some try again,
+    hasty: bool = False  # before anybody can have answered.
+    sdk_retries: int = 0
+    tried_elsewhere: set[int] = field(default_factory=set)  # The ids of what is in the history.
+    last: Invocation | None = None  # For those who tell what its next attempt is.
+    refused_for_good: set[bytes] = field(default_factory=set)  # The ids of those requests.
     undecided: int = 0  # Histories that the search gave up: they prove nothing.
 
     # -- the client ----------------------------------------------------------------------------
 
     def start(self, clients: int) -> None:
+        self.impatient = self.world.random.random() < 0.6
+        self.hasty = Random(f"haste {self.world.seed}").random() < 0.15
         self.world.after(0.3, self.probe)
         for client in range(clients):
             self.world.after(0.3 + client * 0.01, self.next_operation, client)
@@ -93,7 +127,7 @@ class Clients(FrontDoors):
             if_match: str | None = ANY
             if dice > 0.75:
                 if_match = self.seen.get((client, key)) if random.random() < 0.8 else None
-            value = None if dice < 0.56 else f"v{world.next_number()}"
+            value = None if dice < 0.56 or dice > 0.96 else f"v{world.next_number()}"
             self.request(client, front, key, True, value, if_match)
 
     def request(
@@ -116,7 +150,7 @@ class Clients(FrontDoors):
                 self.seen[client, key] = value if is_write else found
             self._think(client)
 
-        self._begin(front, key, "write" if is_write else "read", value, if_match, finish)
+        self._begin(front, key, "write" if is_write else "read", value, if_match, finish, done)
         return done
 
     def append(
@@ -134,7 +168,7 @@ class Clients(FrontDoors):
                 self.appends += 1
             self._think(client)
 
-        self._begin(front, key, "append", item, expected, finish)
+        self._begin(front, key, "append", item, expected, finish, done)
         return done
 
     def list_all(self, client: int, front: Process, key: bytes) -> None:
@@ -177,13 +211,63 @@ class Clients(FrontDoors):
         value: str | None,
         condition: Any,
         finish: Callable[[str, Any], None],
+        done: Done | None = None,
     ) -> None:
-        number = self.world.next_number()
-        request_id = number.to_bytes(16, "big")
-        began, started = self.world.time, front.now()
-        self.attempt(
-            Request(number, front, key, kind, value, condition, began, started, finish, request_id)
+        world = self.world
+        request_id = world.next_number().to_bytes(16, "big")
+        self.last = invocation = Invocation(
+            key, kind, value, condition, world.time, request_id, finish, done
         )
+        self.try_at(front, invocation)
+        random = world.random.random
+        if self.impatient and kind in ("write", "append") and random() < 0.5:
+            delay = random() ** 2 * 2.5
+            delay = delay * 0.02 if self.hasty else delay + 0.1
+            world.after(delay, self._try_elsewhere, invocation)
+
+    def try_at(self, front: Process, invocation: Invocation) -> None:
+        """One more attempt of the client's, of which it hears from now on."""
+        invocation.attempts += 1
+        attempt = invocation.attempts
+        if attempt > 1:
+            self.tried_elsewhere.add(id(invocation.done))
+
+        def finish(outcome: str, found: Any) -> None:
+            if invocation.attempts != attempt:
+                return
+            if outcome == "unknown" and self.impatient and attempt < SDK_ATTEMPTS_MAX:
+                self.world.after(0.1, self._try_elsewhere, invocation)
+                return
+            invocation.finished = True
+            if outcome == "refused":
+                self.refused_for_good.add(invocation.request_id)
+            invocation.finish(outcome, found)
+
+        self.attempt(
+            Request(
+                self.world.next_number(), front, invocation.key, invocation.kind, invocation.value,
+                invocation.condition, invocation.began, front.now(), finish,
+                invocation.request_id, attempt,
+            )
+        )  # fmt: skip
+
+    def _try_elsewhere(self, invocation: Invocation) -> None:
+        world = self.world
+        running = world.processes()
+        if invocation.finished:
+            return
+        if self.stopped or not running or invocation.attempts == SDK_ATTEMPTS_MAX:
+            return
+        self.sdk_retries += 1
+        self.try_at(world.random.choice(running), invocation)
+        delay = 0.1 + world.random.random() * 1.5
+        world.after(delay, self._try_elsewhere, invocation)
+
+    def check_not_refused(self, entry: Entry) -> None:
+        """What a primary commits has been refused to nobody."""
+        executed = entry.kind is not RecordKind.REFUSED
+        if executed and entry.request_id in self.refused_for_good:
+            self.world.fail(f"request {entry.request_id.hex()} was refused, and is committed")
 
     # -- afterwards ----------------------------------------------------------------------------
 
@@ -197,7 +281,8 @@ class Clients(FrontDoors):
 
     def check_histories(self) -> None:
         for key, whole in self.history.items():
-            for at_first, history in pieces(whole, self.world.operator.cuts.get(key, [])):
+            cuts = self.world.operator.cuts.get(key, [])
+            for at_first, history in pieces(whole, cuts, self.tried_elsewhere):
                 self._check_history(key, at_first, history)
 
     def _check_history(self, key: bytes, at_first: str | None, history: list[Done]) -> None:
@@ -217,13 +302,16 @@ class Clients(FrontDoors):
 
 
 def pieces(
-    history: list[Done], cuts: list[tuple[float, str | None]]
+    history: list[Done],
+    cuts: list[tuple[float, str | None]],
+    tried_elsewhere: Container[int] = (),
 ) -> Iterator[tuple[str | None, list[Done]]]:
     """The history between two recoveries by force each, and what stood at first.
 
     What a recovery met under way may have happened before it, after it, or both: so it may have,
     and nothing is concluded from its answer. What is refused in the end may have happened before,
-    and have been lost with its request id.
+    and have been lost with its request id. What was answered before, with an earlier attempt still
+    lying somewhere, may happen after it: nobody remembers the answer.
     """
     borders = [(-INFINITE, None), *cuts, (INFINITE, None)]
     for (begin, at_first), (end, _) in pairwise(borders):
@@ -237,4 +325,9 @@ def pieces(
             if done.called < begin or (done.returned >= end and end != INFINITE)
             if not done.refused or done.returned >= end
         ]
-        yield at_first, inside + across
+        late = [
+            replace(done, returned=INFINITE, offset=None, refused=False)
+            for done in history
+            if id(done) in tried_elsewhere and done.returned < begin < done.called + ATTEMPTS_S
+        ]
+        yield at_first, inside + across + late

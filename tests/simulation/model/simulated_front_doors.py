@@ -2,33 +2,41 @@
 
 A front door retries a request, under the same id, at whoever is primary until its patience ends;
 then the outcome is unknown. What is answered to an attempt that it has given up, it does not hear.
-Reads are answered by the node itself where rule R3 allows it.
+Reads are answered by the node itself where rule R3 allows it. A client may try again at another
+front door, with the same id, as an SDK does: then two of them hold one request.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tests.simulation.model.simulated_copies import is_readable
 from tests.simulation.model.simulated_disk import FLIPPED, key_hash
 
 from octad.chaos.check.linearizability import ANY, appended, items
-from octad.sharding.ids import BucketId, NodeId, PoolId, ShardId, shard_id
-from octad.sharding.limits import CLOCK_DRIFT_MAX
+from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, ShardId, shard_id
+from octad.sharding.limits import CLOCK_DRIFT_MAX, SDK_RETRY_AGE_S
 from octad.sharding.map.shard_map import ShardRow
-from octad.storage_node.index.index_format import object_key
+from octad.storage_node.index.index_format import (
+    IndexedObject,
+    decode_object,
+    encode_value,
+    object_key,
+)
 from octad.storage_node.index.rows import ObjectRow
-from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.journal.record_format import Location, RecordKind, SegmentId
 from octad.storage_node.operations.index_changes import (
     DeleteObject,
     Operation,
     PutObject,
     encode_operation,
+    kind_of,
     put_object,
 )
-from octad.storage_node.replication.replica.shard_primary import ANY_EPOCH
+from octad.storage_node.replication.guards import Guard, GuardRefuses, Refusal
+from octad.storage_node.replication.prepared_rows import PreparedRows
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import (
     AlreadyOrdered,
@@ -39,6 +47,7 @@ from octad.storage_node.replication.replica_actions import (
 )
 from octad.storage_node.replication.replica_state import ReadTicket
 from octad.storage_node.replication.shard_log import Entry
+from octad.storage_node.replication.writes import Write
 
 if TYPE_CHECKING:
     from tests.simulation.model.simulated_node import Process
@@ -52,6 +61,9 @@ DEPTH_MAX = 3
 KEYS = tuple(bytes([number]) for number in range(1 << DEPTH_MAX))
 LOGS = frozenset(KEYS[-2:])  # Written by appends alone.
 INDEX_KEYS = {key: object_key(BUCKET, key) for key in KEYS}
+CONDITION_FAILED = 200  # The code of the refusals here.
+_KEYS = {index_key: key for key, index_key in INDEX_KEYS.items()}
+_NOWHERE = Location(SegmentId(0), 0, 0)
 
 
 class NewerPut(PutObject, frozen=True, array_like=True):
@@ -85,6 +97,7 @@ class Request:
     started: float  # The same by the front door's clock.
     finish: Callable[[str, Any], None]
     request_id: bytes
+    sdk_attempt: int = 1  # Which of the client's it is.
     finished: bool = False
     attempts: int = 0
 
@@ -118,13 +131,31 @@ class Listing:
 
 
 @dataclass(slots=True)
-class Refusal:
+class WaitingRefusal:
     """A 412 that waits for what it was decided on to be committed."""
 
     replica: ShardReplica
     ticket: ReadTicket
     request: Request
+    code: int
     answer: Callable[..., None]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What the index of a process has, as a guard looks at it."""
+
+    process: Process
+
+    def get(self, index_key: bytes) -> bytes | None:
+        known = self.process.disk.rows.get(_KEYS[index_key])
+        if known is None or known[1] is None:
+            return None
+        row = ObjectRow(1, known[1].rstrip(FLIPPED), 0)
+        return encode_value(IndexedObject(_NOWHERE, Epoch(0), known[0], row))
+
+    def scan(self, start: bytes, end: bytes | None) -> NoReturn:
+        raise NotImplementedError
 
 
 @dataclass(slots=True)
@@ -134,6 +165,7 @@ class FrontDoors:
     world: World
     local_reads: int = 0
     misdirected: int = 0
+    refusals_ordered: int = 0
 
     # -- the front door ------------------------------------------------------------------------
 
@@ -232,13 +264,18 @@ class FrontDoors:
             except (NotPrimary, NotServing):
                 answer("retry")
             except AlreadyOrdered as known:
-                answer = self._with_offset(process, request, known.entry, answer)
+                if known.refusal == 0:
+                    answer = self._with_offset(process, request, known.entry, answer)
                 if known.entry is None:
-                    answer("done")
+                    answer("refused" if known.refusal else "done")
                 else:
                     process.waiting.setdefault(known.entry, []).append(answer)
             except AlreadyRefused:
                 answer("refused")
+            except GuardRefuses as no:
+                which = replica, no.ticket, request, no.refusal.code, answer
+                process.refusals.append(WaitingRefusal(*which))
+                self.look_at_refusals(process)
             except OutcomeUnknown:
                 answer("unknown")
         elif not self._read(process, replica, request.key, answer):
@@ -278,38 +315,26 @@ class FrontDoors:
         if process.disk.full:
             answer("unknown")  # Refused at once; what became of earlier attempts it does not say.
             return
-        index_key = INDEX_KEYS[request.key]
-        newest = replica.log.newest(index_key)
-        standing = self.standing(process, request.key) if newest is None else _value(newest)
-        found = items(standing) if request.kind == "append" else standing
-        if request.condition != ANY and request.condition != found:
-            ticket = replica.refusal_ticket(index_key, process.now())
-            if ticket is None:
-                answer("retry")
-            else:
-                process.refusals.append(Refusal(replica, ticket, request, answer))
-                self.look_at_refusals(process)
-            return
-        value = request.value
-        if request.kind == "append":
-            assert value is not None
-            value = appended(standing, value)
-        kind, metadata, operation = _operation(request.key, value, request.front.newer)
-        asked_in = ANY_EPOCH if request.condition == ANY else attempt.row.epoch
-        ordered = kind, request.request_id, metadata, b"", operation
-        entry, actions = replica.propose(*ordered, asked_in)
-        process.waiting[entry] = [self._with_offset(process, request, entry, answer)]
+        write = _write_of(request, attempt.row.epoch)
+        if write.guard is not None:
+            write = replica.decide(write, Stored(process), process.now())
+        entry, actions = replica.propose(write)
+        if write.kind is RecordKind.REFUSED:
+            self.refusals_ordered += 1
+        else:
+            answer = self._with_offset(process, request, entry, answer)
+        process.waiting[entry] = [answer]
         process.perform(replica, actions)
 
     def look_at_refusals(self, process: Process) -> None:
         """Answer those whose ground is committed; give up those of another epoch."""
         now = process.now()
-        waiting: list[Refusal] = []
+        waiting: list[WaitingRefusal] = []
         for refusal in process.refusals:
             replica, ticket = refusal.replica, refusal.ticket
             if replica.configuration is None or replica.configuration.epoch != ticket.epoch:
                 refusal.answer("retry")
-            elif replica.refuse_request(refusal.request.request_id, ticket, now):
+            elif replica.refuse_request(refusal.request.request_id, ticket, refusal.code, now):
                 refusal.answer("refused")
             elif replica.log.commit >= ticket.wait_for:
                 refusal.answer("retry")
@@ -405,11 +430,40 @@ def _value(entry: Entry) -> str | None:
     return entry.operation.row.etag if isinstance(entry.operation, PutObject) else None
 
 
-def _operation(key: bytes, value: str | None, newer: bool) -> tuple[RecordKind, bytes, Operation]:
-    """What is ordered, and as which bytes. Who runs a newer version writes a field more."""
+def _write_of(request: Request, asked_in: Epoch) -> Write:
+    """As it reaches the primary. Who runs a newer version writes a field more."""
+    operation = _operation(request.key, request.value)
+    sent: Operation = operation
+    if isinstance(operation, PutObject) and request.front.newer:
+        sent = NewerPut(operation.bucket, operation.key, operation.encoded_row)
+    guard = None
+    if request.kind == "append" or request.condition != ANY:
+        guard = _guard(request, operation)
+    age_s = SDK_RETRY_AGE_S if request.sdk_attempt > 1 else 0.0
+    kind, hash_ = kind_of(operation), key_hash(request.key)
+    encoded = encode_operation(sent), hash_, request.request_id, b""
+    return Write(kind, operation, *encoded, age_s, asked_in, guard)
+
+
+def _guard(request: Request, operation: Operation) -> Guard:
+    """What the request asks of its key; an append becomes the whole log."""
+
+    def decide(rows: PreparedRows) -> Operation | Refusal:
+        stored = rows.get(INDEX_KEYS[request.key])
+        standing = None if stored is None else decode_object(stored).row.etag
+        found = items(standing) if request.kind == "append" else standing
+        if request.condition not in (ANY, found):
+            return Refusal(CONDITION_FAILED, str(found))
+        if request.kind == "append":
+            assert request.value is not None
+            return _operation(request.key, appended(standing, request.value))
+        return operation
+
+    return decide
+
+
+def _operation(key: bytes, value: str | None) -> PutObject | DeleteObject:
+    """What makes `value` stand at `key`."""
     if value is None:
-        gone = DeleteObject(BUCKET, key)
-        return RecordKind.DELETE_OBJECT, encode_operation(gone), gone
-    put = put_object(BUCKET, key, ObjectRow(1, value, 0))
-    sent = NewerPut(put.bucket, put.key, put.encoded_row) if newer else put
-    return RecordKind.PUT_OBJECT, encode_operation(sent), put
+        return DeleteObject(BUCKET, key)
+    return put_object(BUCKET, key, ObjectRow(1, value, 0))

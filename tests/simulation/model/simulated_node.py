@@ -19,6 +19,7 @@ from tests.simulation.model.simulated_disk import Disk, Record
 
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
 from octad.sharding.map.shard_map import Learner, ShardRow
+from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.operations.index_changes import DeleteObject, PutObject
 from octad.storage_node.replication.pair_leases import PairLeases
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
@@ -453,9 +454,10 @@ class Process:
         self.save(replica)
         if self.waiting:
             for entry in entries:
+                outcome = "refused" if entry.kind is RecordKind.REFUSED else "done"
                 for answer in self.waiting.pop(entry, ()):
                     self.world.check_durable(self, replica, entry)
-                    answer("done")
+                    answer(outcome)
         self.perform(replica, actions)
         if self.refusals:
             self.world.clients.look_at_refusals(self)

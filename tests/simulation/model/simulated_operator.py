@@ -109,7 +109,7 @@ class Operator:
         self.world.after(LOOK_S, self._look)
         for shard in list(self.world.store.rows):
             if self._is_orphan(shard):
-                self._recover(shard)
+                self.recover(shard)
         if self.away and self.random.random() < 0.5:
             self._give_back()
         void = [process.id for process in self.world.processes() if self._has_void_copies(process)]
@@ -145,7 +145,7 @@ class Operator:
             if here(node)
         }
 
-    def _recover(self, shard: ShardId) -> None:
+    def recover(self, shard: ShardId) -> None:
         """As the coordinator's transaction: the row, and the fences of all who are absent."""
         world, store = self.world, self.world.store
         row = store.rows[shard]

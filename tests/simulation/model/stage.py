@@ -97,6 +97,17 @@ class Stage:
         process.receive = receive_or_keep  # type: ignore[method-assign]
         return kept
 
+    def deliver(self, node: NodeId, kept: tuple[NodeId, Message]) -> None:
+        """What was kept from it."""
+        process = self.process(node)
+        type(process).receive(process, *kept)
+
+    def try_again(self, at: NodeId) -> None:
+        """The last write, by its client, through another front door."""
+        invocation = self.world.clients.last
+        assert invocation is not None
+        self.world.clients.try_at(self.process(at), invocation)
+
     def row(self, shard: ShardId = SHARD) -> ShardRow:
         return self.world.store.rows[shard]
 

@@ -199,6 +199,8 @@ class World:
                 known_upto = self.committed_upto.get(shard, Seq(0))
                 self.committed_upto[shard] = max(known_upto, entry.seq)
                 self.check_durable(process, replica, entry)
+                if not self.operator.recoveries:  # Which may give up that it was refused.
+                    self.clients.check_not_refused(entry)
             if known != name:
                 self.fail(f"n{process.id} commits another entry {entry.seq} of {shard}: "
                           f"epoch {entry.epoch}, not {known[0]}")  # fmt: skip

@@ -12,7 +12,6 @@ from octad.storage_node.index.rows import ObjectRow
 from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.operations.index_changes import Barrier, encode_operation, put_object
 from octad.storage_node.replication.pair_leases import PairLeases
-from octad.storage_node.replication.replica.shard_primary import ANY_EPOCH
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import (
     Actions,
@@ -23,6 +22,7 @@ from octad.storage_node.replication.replica_actions import (
 )
 from octad.storage_node.replication.replica_state import Strength
 from octad.storage_node.replication.shard_log import Entry, ShardLog
+from octad.storage_node.replication.writes import write_of
 
 SHARD = ShardId(0)
 A, B, C, D = NodeId(1), NodeId(2), NodeId(3), NodeId(4)
@@ -92,18 +92,9 @@ def acknowledge(primary: ShardReplica, node: NodeId) -> Actions:
     return primary.on_ack(node, primary.configuration.epoch, primary.log.end, 0, True)
 
 
-def put(
-    primary: ShardReplica, number: int = 1, asked_in: Epoch = ANY_EPOCH
-) -> tuple[Entry, Actions]:
+def put(primary: ShardReplica, number: int = 1) -> tuple[Entry, Actions]:
     operation = put_object(BucketId(1), b"key", ObjectRow(1, f"v{number}", 0))
-    return primary.propose(
-        RecordKind.PUT_OBJECT,
-        number.to_bytes(16, "big"),
-        encode_operation(operation),
-        b"",
-        operation,
-        asked_in,
-    )
+    return primary.propose(write_of(operation, number.to_bytes(16, "big")))
 
 
 def barrier(epoch: int, seq: int) -> tuple[Epoch, Seq, RecordKind, bytes, bytes, bytes]:

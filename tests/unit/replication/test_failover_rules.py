@@ -32,7 +32,6 @@ from octad.sharding.limits import (
     GRACE_S,
     LEASE_S,
     MEMBER_STUCK_S,
-    REQUEST_IDS_MAX,
 )
 from octad.sharding.map.shard_map import FormerMember, Learner, Member, ShardRow
 from octad.storage_node.journal.record_format import RecordKind
@@ -41,7 +40,6 @@ from octad.storage_node.replication.reconfiguration import Plan, handed_over
 from octad.storage_node.replication.replica_actions import (
     Abandon,
     AlreadyOrdered,
-    AlreadyRefused,
     Append,
     Apply,
     NotServing,
@@ -98,60 +96,6 @@ def test_r2_only_what_every_member_has_is_committed() -> None:
     _, actions = put(primary)
     assert durable(primary, actions) + acknowledge(primary, B) == []
     assert any(isinstance(action, Apply) for action in acknowledge(primary, C))
-
-
-def test_r3_a_refusal_waits_for_what_it_was_decided_on() -> None:
-    primary, backup = leader((A, B)), None
-    backup = follower(B, primary)
-    _, actions = put(primary)
-    beat_each_other(primary, backup, 1.0)
-    ticket = primary.refusal_ticket(KEY, 1.0)
-    assert ticket is not None
-    assert not primary.refuse_request(b"r" * 16, ticket, 1.0)
-    durable(primary, actions)
-    acknowledge(primary, B)
-    assert primary.refuse_request(b"r" * 16, ticket, 1.0)
-    with pytest.raises(AlreadyRefused):
-        primary.check_retry(b"r" * 16, 0.5, 1.0)
-
-
-def test_r3_a_request_is_not_refused_when_another_attempt_of_it_was_ordered() -> None:
-    primary = leader((A, B))
-    beat_each_other(primary, follower(B, primary), 1.0)
-    ticket = primary.refusal_ticket(KEY, 1.0)
-    put(primary, 7)
-    assert ticket is not None
-    assert not primary.refuse_request((7).to_bytes(16, "big"), ticket, 1.0)
-
-
-def test_r3_an_attempt_is_executed_only_under_the_term_in_which_it_was_made() -> None:
-    primary = leader((A, B), incarnations={C: "disk3"})
-    assert primary.primary.term == 2
-    with pytest.raises(NotServing):
-        put(primary, 7, Epoch(1))
-    put(primary, 7, Epoch(2))
-    primary.on_plan(Plan((A, B, C), A, 0))
-    beat_each_other(primary, follower(B, primary), 1.0)
-    swap = proposed(primary.on_timer(1.0))
-    primary.on_swap_outcome(swap, swap.proposed, 1.0)
-    put(primary, 8, Epoch(2))
-    put(primary, 9, Epoch(3))
-
-
-def test_r3_an_attempt_that_needs_no_term_is_executed_whenever_it_was_made() -> None:
-    put(leader((A, B)), 7)
-
-
-def test_r3_so_many_refusals_that_some_are_forgotten_make_older_requests_unknown() -> None:
-    primary = leader((A, B))
-    beat_each_other(primary, follower(B, primary), 1.0)
-    ticket = primary.refusal_ticket(KEY, 1.0)
-    assert ticket is not None
-    for number in range(REQUEST_IDS_MAX + 1):
-        assert primary.refuse_request(number.to_bytes(16, "big"), ticket, 1.0)
-    with pytest.raises(OutcomeUnknown):
-        primary.check_retry(bytes(16), 0.5, 1.4)
-    primary.check_retry(b"x" * 16, 0.3, 1.4)
 
 
 def test_r3_a_primary_does_not_read_behind_its_own_commit_point() -> None:

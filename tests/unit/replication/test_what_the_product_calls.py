@@ -17,9 +17,6 @@ ROOM = Path(shard_primary.__file__).parents[1]
 CORE = {*ROOM.glob("*.py"), *(ROOM / "replica").glob("*.py")}
 PRODUCT = ROOM.parent
 
-# For conditions on what stands, which no request has yet: `ShardHost.refuse` is enough without.
-NOT_YET = {"refusal_ticket"}
-
 
 def test_whatever_the_replication_core_has_the_product_calls() -> None:
     bodies: dict[str, set[str]] = defaultdict(set)
@@ -36,7 +33,7 @@ def test_whatever_the_replication_core_has_the_product_calls() -> None:
         reached |= found
         found = set[str]().union(*(bodies[name] for name in found & bodies.keys())) - reached
     uncalled = {name for name in bodies.keys() - reached if not name.startswith("__")}
-    assert uncalled == NOT_YET
+    assert uncalled == set()
 
 
 def trees(paths: Iterable[Path]) -> Iterable[ast.Module]:

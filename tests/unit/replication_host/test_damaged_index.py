@@ -29,12 +29,12 @@ from octad.storage_node.index.index_format import (
 from octad.storage_node.index.rows import ObjectRow
 from octad.storage_node.journal.disk import Disk
 from octad.storage_node.journal.journal import Journal
-from octad.storage_node.journal.record_format import RecordKind
-from octad.storage_node.operations.index_changes import encode_operation, put_object
+from octad.storage_node.operations.index_changes import put_object
 from octad.storage_node.rebuild import index_repair
 from octad.storage_node.rebuild.index_rebuild import IndexRebuild
 from octad.storage_node.replication.host.index_applier import WriteFailed
 from octad.storage_node.replication.host.index_catch_up import CatchUp
+from octad.storage_node.replication.writes import write_of
 
 BUCKET = BucketId(1)
 NUMBERS = {FIRST: 1, SECOND: 9}
@@ -54,8 +54,7 @@ def key_in(shard: ShardId, nth: int) -> bytes:
 def put(site: Site, shard: ShardId, nth: int, etag: str) -> asyncio.Future[None]:
     operation = put_object(BUCKET, key_in(shard, nth), ObjectRow(1, etag, 0))
     request = f"{shard % 100:03}{etag:>13}".encode()
-    encoded = encode_operation(operation)
-    return site.host.propose(shard, RecordKind.PUT_OBJECT, request, encoded, b"x", operation)
+    return site.host.propose(shard, write_of(operation, request, b"x"))
 
 
 def etag(index: CountedIndex, shard: ShardId, nth: int) -> str | None:

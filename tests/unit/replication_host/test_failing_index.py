@@ -15,7 +15,6 @@ from tests.unit.replication_host.test_restart_of_a_host import (
     OTHER,
     SECOND,
     Elsewhere,
-    deletion,
     disk,
     host_on,
 )
@@ -26,9 +25,9 @@ from octad.storage_node.index.counted_index import CountedIndex
 from octad.storage_node.index.index import Index, IndexFailed
 from octad.storage_node.index.index_format import decode_shard_state, shard_state_key
 from octad.storage_node.journal.journal import Journal
-from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.operations.index_changes import DeleteObject
 from octad.storage_node.replication.replica_actions import Swap
+from octad.storage_node.replication.writes import write_of
 
 TIMEOUT_S = 5.0
 
@@ -70,8 +69,7 @@ class Site:
     def write(self, shard: ShardId, number: int) -> asyncio.Future[None]:
         operation = DeleteObject(BucketId(1), b"key")
         request = bytes([number]) * 16
-        kind = RecordKind.DELETE_OBJECT
-        return self.host.propose(shard, kind, request, deletion(), b"", operation)
+        return self.host.propose(shard, write_of(operation, request))
 
 
 def test_a_write_or_flush_that_failed_is_the_last(tmp_path: Path) -> None:

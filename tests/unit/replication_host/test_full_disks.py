@@ -18,7 +18,6 @@ from tests.unit.replication_host.test_restart_of_a_host import (
     OTHER,
     Elsewhere,
     NoCluster,
-    deletion,
     disk,
     host_on,
     prepare_of,
@@ -30,12 +29,10 @@ from octad.sharding.map.shard_map import Member, ShardRow
 from octad.storage_node.index.index_format import IndexedPiece, encode_value
 from octad.storage_node.index.rows import ObjectRow
 from octad.storage_node.journal.journal_errors import CorruptRecord, JournalFull, SegmentNotReady
-from octad.storage_node.journal.record_format import Location, RecordKind, SegmentId
+from octad.storage_node.journal.record_format import Location, SegmentId
 from octad.storage_node.operations.index_changes import (
     DeleteObject,
     PutObject,
-    decode_operation,
-    encode_operation,
     put_object,
 )
 from octad.storage_node.replication.host.full_disks import FullDisks
@@ -43,6 +40,7 @@ from octad.storage_node.replication.host.index_applier import WriteFailed
 from octad.storage_node.replication.host.shard_host import ShardHost
 from octad.storage_node.replication.lease_messages import Beat
 from octad.storage_node.replication.replication_messages import Prepares
+from octad.storage_node.replication.writes import write_of
 from octad.storage_node.rpc.messages import decode_message, encode_message
 from octad.storage_node.shards.extent_messages import WrittenFound
 from octad.storage_node.shards.object_store import Damaged, NotServed
@@ -69,8 +67,7 @@ async def member(
 
 
 def propose(host: ShardHost, operation: PutObject | DeleteObject) -> None:
-    kind = RecordKind.PUT_OBJECT if isinstance(operation, PutObject) else RecordKind.DELETE_OBJECT
-    host.propose(FIRST, kind, REQUEST, encode_operation(operation), b"", operation)
+    host.propose(FIRST, write_of(operation, REQUEST))
 
 
 def beat(*, disk_full: bool) -> Beat:
@@ -184,10 +181,9 @@ def service_on(host: object, index: object, journal: object) -> ShardService:
 
 async def test_a_segment_that_is_not_ready_yet_is_waited_for() -> None:
     service = service_on(Slow(), None, None)
-    kind, metadata = RecordKind.DELETE_OBJECT, deletion()
-    operation = decode_operation(kind, metadata)
+    deletion = DeleteObject(BucketId(1), b"key")
     with pytest.raises(NotServed):  # Tried again by whoever routes it; never "the disk is full".
-        await service._order(SHARD, kind, REQUEST, metadata, b"", operation)
+        await service._order(SHARD, write_of(deletion, REQUEST))
 
 
 # -- a record that was moved, and whose file is gone -------------------------------------------

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from octad.sharding import limits
-from octad.sharding.ids import Epoch, Seq, ShardId
+from octad.sharding.ids import BucketId, Epoch, Seq, ShardId
 from octad.storage_node.index.index import Index
 from octad.storage_node.journal.record_format import Position, Record, RecordKind
-from octad.storage_node.operations.index_changes import Barrier, LogStart, encode_operation
+from octad.storage_node.operations.index_changes import Barrier, LogStart, Refused, encode_operation
 from octad.storage_node.replication.host.request_ids import RequestIds
+from octad.storage_node.replication.request_window import refused_at
 from octad.storage_node.replication.shard_log import Entry
 
 SHARD, OTHER = ShardId(3), ShardId(4)
@@ -46,6 +48,25 @@ def test_what_was_saved_and_what_was_applied_since_is_known_again(tmp_path: Path
     found = again.take_found()
     assert found[SHARD] == [(b"a" * 16, Seq(1)), (b"b" * 16, Seq(3))]
     assert found[OTHER] == [(b"x" * 16, Seq(7))]
+    index.close()
+
+
+def test_which_requests_were_refused_is_known_again(tmp_path: Path) -> None:
+    index = Index(tmp_path / "index")
+    ids = RequestIds(index)
+    refused = Refused(BucketId(1), b"key", 2)
+    noted = Entry(Epoch(1), Seq(1), RecordKind.REFUSED, b"a" * 16, b"", b"", refused, ())
+    ids.note(SHARD, [noted])
+    ids.save(Position(4096))
+    index.close()
+    index = Index(tmp_path / "index")
+    again = RequestIds(index)
+    again.load()
+    of_kind = record(2, b"b", RecordKind.REFUSED)
+    metadata = memoryview(encode_operation(refused))
+    again.replayed(msgspec.structs.replace(of_kind, metadata=metadata), Seq(2))
+    found = again.take_found()[SHARD]
+    assert found == [(b"a" * 16, refused_at(Seq(1), 2)), (b"b" * 16, refused_at(Seq(2), 2))]
     index.close()
 
 

@@ -97,6 +97,7 @@ class MemoryStore:
         self.extents: dict[bytes, bytes] = {}
         self.open_bodies: set[MemoryBody] = set()
         self.request_ids: list[bytes] = []  # Of all writes, in order.
+        self.refused: list[bytes] = []  # Completions of nothing.
         self.failure: StoreError | None = None  # Raised by every access to data while it is set.
         self.degraded: Degraded | None = None  # What writes are told.
         self.pieces_read = 0
@@ -262,6 +263,9 @@ class MemoryStore:
             assert age_s, "two writes with one id"
             return self.degraded
         upload = self._upload(bucket, key, upload_id)
+        if not parts:
+            self.refused.append(request_id)
+            raise InvalidPart
         stored = [upload.parts.get(part.number) for part in parts]
         if any(s is None or s.etag != p.etag for s, p in zip(stored, parts, strict=True)):
             raise InvalidPart

@@ -10,8 +10,11 @@ import asyncio
 from collections.abc import Iterable
 from typing import cast
 
-from octad.sharding.ids import Epoch, NodeId, PoolId, ShardId, shard_id
+from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, ShardId, shard_id
 from octad.sharding.map.shard_map import Member, Pool, ShardMap, ShardRow
+from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.operations.index_changes import DeleteObject
+from octad.storage_node.replication.writes import Write
 from octad.storage_node.rpc.messages import Message
 from octad.storage_node.rpc.peers import Peers
 from octad.storage_node.rpc.rpc_errors import CallTimeout, PeerUnavailable, RemoteError
@@ -131,6 +134,12 @@ class FakeShard:
         if message.request_id not in self.ids:
             self.ids.add(message.request_id)
             self.log.append(message.metadata)
+
+
+def a_write(what: bytes, data: bytes, age_s: float) -> Write:
+    """Recognized by its metadata, `what`."""
+    operation = DeleteObject(BucketId(1), b"key")
+    return Write(RecordKind.PUT_OBJECT, operation, what, 0, what.ljust(16), data, age_s)
 
 
 def schedule_of(faults: Iterable[str]) -> list[str]:

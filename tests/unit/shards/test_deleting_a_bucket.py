@@ -19,11 +19,9 @@ from tests.unit.replication_host.new_primary import (
 
 from octad.coordinator.store.interface import Revision
 from octad.storage_node.index.rows import ObjectRow
-from octad.storage_node.operations.index_changes import (
-    encode_operation,
-    kind_of,
-)
+from octad.storage_node.operations.index_changes import CompleteUpload
 from octad.storage_node.replication.host.index_applier import WriteFailed
+from octad.storage_node.replication.writes import write_of
 from octad.storage_node.shards import object_messages as messages
 from octad.storage_node.shards.bucket_directory import ACTIVE, DELETING
 from octad.storage_node.shards.object_store import (
@@ -32,6 +30,8 @@ from octad.storage_node.shards.object_store import (
     CompletedPart,
     NoSuchBucket,
 )
+
+REQUEST = b"a request's id.."
 
 
 async def test_a_bucket_with_what_the_old_primary_acknowledged_is_not_deleted(
@@ -57,8 +57,7 @@ async def test_a_bucket_is_not_deleted_while_a_write_that_nobody_waits_for_may_b
 ) -> None:
     async with taking_over(tmp_path, []) as (primary, bucket):
         primary.last_ack()
-        encoded = kind_of(OBJECT), bytes(16), encode_operation(OBJECT), b""
-        given_up = primary.host.propose(SHARD, *encoded, OBJECT)
+        given_up = primary.host.propose(SHARD, write_of(OBJECT, REQUEST))
         primary.host.applier.fail(list(primary.replica.log.entries), "it takes too long")
         with pytest.raises(WriteFailed):
             await given_up
@@ -81,25 +80,37 @@ async def test_a_bucket_is_closed_at_whoever_may_lead_before_its_keys_are_looked
         assert closed == [True]
 
 
-async def test_an_upload_whose_bucket_is_closed_while_it_waits_for_parts_is_not_completed(
-    tmp_path: Path,
-) -> None:
+async def test_an_upload_whose_completion_is_in_flight_keeps_its_bucket(tmp_path: Path) -> None:
     async with taking_over(tmp_path, [OPEN_UPLOAD]) as (primary, bucket):
         primary.last_ack()
         await primary.host.applier.applied()
-        encoded = kind_of(PART), bytes(16), encode_operation(PART), b""
-        part = primary.host.propose(SHARD, *encoded, PART)
+        part = primary.host.propose(SHARD, write_of(PART, REQUEST))
         row, parts = ObjectRow(0, "etag", 0), [CompletedPart(1, "etag", {})]
         completing = asyncio.create_task(
             primary.store.complete_upload(bucket, KEY, UPLOAD, row, parts, b"another request.")
         )
-        await asyncio.sleep(0)  # It has seen the bucket open, and waits for the part.
+        await asyncio.sleep(0)
+        assert isinstance(primary.replica.log.entries[-1].operation, CompleteUpload), (
+            "it waits for no part"
+        )
+        loop = asyncio.get_running_loop()
+        primary.client.before = messages.CloseBucket
+        primary.client.comes_in = lambda: loop.call_later(0.1, primary.last_ack)
+        with pytest.raises(BucketNotEmpty):
+            await primary.store.delete_bucket(bucket)
+        await part
+        await completing
+
+
+async def test_an_upload_whose_bucket_is_closed_is_not_completed(tmp_path: Path) -> None:
+    async with taking_over(tmp_path, [OPEN_UPLOAD]) as (primary, bucket):
+        primary.last_ack()
+        await primary.host.applier.applied()
         await primary.buckets.set_state(bucket, DELETING)
         await primary.buckets.refresh()
-        primary.last_ack()
-        await part
+        row = ObjectRow(0, "etag", 0)
         with pytest.raises(NoSuchBucket):
-            await completing
+            await primary.store.complete_upload(bucket, KEY, UPLOAD, row, [], REQUEST)
 
 
 async def test_a_bucket_that_another_deletion_gave_back_meanwhile_is_not_removed_with_new_keys(
@@ -108,7 +119,6 @@ async def test_a_bucket_that_another_deletion_gave_back_meanwhile_is_not_removed
     async with taking_over(tmp_path, []) as (primary, bucket):
         primary.last_ack()
         original = primary.buckets.remove
-        encoded = kind_of(OBJECT), bytes(16), encode_operation(OBJECT), b""
         tries = 0
 
         async def remove(which: Bucket, since: Revision) -> bool:
@@ -116,7 +126,7 @@ async def test_a_bucket_that_another_deletion_gave_back_meanwhile_is_not_removed
             tries += 1
             if tries == 1:
                 await primary.buckets.set_state(bucket, ACTIVE)
-                put = primary.host.propose(SHARD, *encoded, OBJECT)
+                put = primary.host.propose(SHARD, write_of(OBJECT, REQUEST))
                 primary.last_ack()
                 await put
             return await original(which, since)

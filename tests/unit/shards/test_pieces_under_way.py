@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.unit.shards.fake_shard import NODES, SHARD, FakeShard
+from tests.unit.shards.fake_shard import NODES, POOL, FakeShard, a_write
 
 from octad.sharding.limits import MIB, PIECES_UNDER_WAY_BYTES
-from octad.storage_node.journal.record_format import RecordKind
 
 
 class ManyPieces(FakeShard):
@@ -19,10 +18,8 @@ class ManyPieces(FakeShard):
         self.named = named
 
     def write(self, number: int, size: int) -> asyncio.Task[int]:
-        request_id = number.to_bytes(16, "big")
-        what = b"%d" % number
-        kind = RecordKind.PUT_OBJECT
-        return asyncio.create_task(self.client.propose(SHARD, kind, request_id, what, bytes(size)))
+        write = a_write(b"%d" % number, bytes(size), 0.0)
+        return asyncio.create_task(self.client.propose(POOL, write))
 
 
 @pytest.mark.parametrize(("named", "at_once"), [(0, 64), (2, 21), (100, 2)])

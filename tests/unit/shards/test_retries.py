@@ -16,14 +16,15 @@ from tests.unit.shards.fake_shard import (
     IS_CUT_OFF,
     LATE,
     NODES,
+    POOL,
     REFUSES,
     SHARD,
     FakeShard,
+    a_write,
     schedule_of,
 )
 
 from octad.sharding import limits
-from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.rpc.rpc_errors import RemoteError
 from octad.storage_node.shards import object_messages as messages
 from octad.storage_node.shards import routing
@@ -47,10 +48,7 @@ def _short_pauses() -> Iterator[None]:
 
 
 async def write(shard: FakeShard, what: bytes, age_s: float = 0.0) -> int:
-    request_id = what.ljust(16)
-    return await shard.client.propose(
-        SHARD, RecordKind.PUT_OBJECT, request_id, what, b"data", age_s
-    )
+    return await shard.client.propose(POOL, a_write(what, b"data", age_s))
 
 
 @settings(max_examples=150, deadline=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
-from octad.sharding.ids import BucketId, Epoch, PoolId, Seq, ShardId, shard_id
+from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, Seq, ShardId, shard_id
 from octad.sharding.map.shard_map import Pool
 from octad.storage_node.index.index import Index
 from octad.storage_node.index.index_format import (
@@ -16,7 +16,7 @@ from octad.storage_node.index.index_format import (
 )
 from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
 from octad.storage_node.journal.journal import Journal
-from octad.storage_node.journal.record_format import Location, RecordKind, SegmentId
+from octad.storage_node.journal.record_format import Location, SegmentId
 from octad.storage_node.operations.index_changes import (
     CreateUpload,
     DeleteObject,
@@ -27,13 +27,16 @@ from octad.storage_node.operations.index_changes import (
     put_object,
 )
 from octad.storage_node.replication.host.shard_host import ShardHost
-from octad.storage_node.replication.replica.shard_primary import ANY_EPOCH
+from octad.storage_node.replication.writes import ANY_EPOCH, Write
 from octad.storage_node.shards.bucket_directory import BucketDirectory
+from octad.storage_node.shards.object_messages import AbortParts, CompleteParts, Propose
+from octad.storage_node.shards.routing import ShardServer
 from octad.storage_node.shards.shard_service import ShardService
 
 BUCKET, KEY, UPLOAD = BucketId(1), b"key", bytes(16)
 SHARD = shard_id(PoolId(0), 0)
 ASKED_IN = Epoch(7)
+HERE = NodeId(1)
 
 
 class Host:
@@ -52,17 +55,8 @@ class Host:
     def settled(self, shard: ShardId, index_key: bytes) -> bool:
         return True
 
-    def propose(
-        self,
-        shard: ShardId,
-        kind: RecordKind,
-        request_id: bytes,
-        metadata: bytes,
-        data: bytes,
-        operation: Operation,
-        asked_in: Epoch,
-    ) -> asyncio.Future[None]:
-        self.asked_in.append(asked_in)
+    def propose(self, shard: ShardId, write: Write) -> asyncio.Future[None]:
+        self.asked_in.append(write.asked_in if write.guard is not None else ANY_EPOCH)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         done.set_result(None)
         return done
@@ -104,17 +98,22 @@ def service_of(host: Host) -> ShardService:
 
 async def ordered_in(operation: Operation, age_s: float = 0.0) -> list[Epoch]:
     host = Host()
-    encoded = kind_of(operation), bytes(16), encode_operation(operation), b""
-    await service_of(host).propose(SHARD, *encoded, age_s, ASKED_IN)
+    service = service_of(host)
+    kind, encoded = kind_of(operation), encode_operation(operation)
+    message = Propose(SHARD, kind, bytes(16), encoded, age_s, ASKED_IN)
+    await ShardServer(service).on_request(HERE, message, memoryview(b""))
     return host.asked_in
 
 
 async def test_what_may_be_refused_is_ordered_only_under_the_primary_that_was_asked() -> None:
     host = Host()
-    service = service_of(host)
-    place = SHARD, BUCKET, KEY, UPLOAD
-    await service.complete_upload(*place, ObjectRow(0, "", 0), [], bytes(16), 0.0, ASKED_IN)
-    await service.abort_upload(*place, bytes(16), 0.0, ASKED_IN)
+    server = ShardServer(service_of(host))
+    place, when = (SHARD, BUCKET, KEY, UPLOAD), (bytes(16), 0.0, ASKED_IN)
+    for message in (
+        CompleteParts(*place, ObjectRow(0, "", 0), [], *when),
+        AbortParts(*place, *when),
+    ):
+        await server.on_request(HERE, message, memoryview(b""))
     assert host.asked_in == [ASKED_IN, ASKED_IN]
     assert await ordered_in(PutPart(BUCKET, KEY, UPLOAD, 1, PartRow(0, "", 0))) == [ASKED_IN]
 

@@ -14,10 +14,11 @@ from octad.coordinator.store.interface import StoreUnavailable
 from octad.sharding.ids import Epoch, NodeId, PoolId, Seq, ShardId, shard_id
 from octad.sharding.map.shard_map import Member, Pool, ShardMap, ShardRow
 from octad.storage_node.index.index_format import encode_value, shard_state_key
-from octad.storage_node.journal.record_format import Location, RecordKind, SegmentId
+from octad.storage_node.journal.record_format import Location, SegmentId
 from octad.storage_node.journal.shard_state import ShardState
-from octad.storage_node.operations.index_changes import IndexChanges, Operation, decode_operation
+from octad.storage_node.operations.index_changes import IndexChanges, Operation
 from octad.storage_node.replication.host.shard_host import ShardHost
+from octad.storage_node.replication.writes import Write
 from octad.storage_node.rpc.messages import Message
 from octad.storage_node.shards.extent_messages import (
     FindUnnamed,
@@ -127,14 +128,12 @@ class ExtentSite:
     def settled(self, _shard: ShardId, key: bytes) -> bool:
         return self.serving and key not in self.dirty
 
-    async def propose(
-        self, shard: ShardId, kind: RecordKind, _request_id: bytes, metadata: bytes, _data: bytes
-    ) -> None:
-        assert shard == SHARD
+    async def propose(self, pool: PoolId, write: Write) -> None:
+        assert self.map.shard_of_hash(pool, write.hash) == SHARD
         failure = self.failures.popleft() if self.failures else 0
         if failure == REFUSED:
             raise Unavailable("refused")
-        self.do(decode_operation(kind, metadata))
+        self.do(write.operation)
         if failure == UNKNOWN:
             raise Unavailable("the answer was lost")
 

@@ -8,14 +8,14 @@ from typing import cast
 
 import pytest
 
-from octad.sharding.ids import BucketId, NodeId, PoolId, ShardId
+from octad.sharding.ids import BucketId, NodeId, PoolId
 from octad.sharding.limits import BODY_BUDGET_BYTES, EXTENT_BYTES_MAX, MIB, PIECE_BYTES_MAX
 from octad.sharding.map.shard_map import Pool, ShardMap
 from octad.storage_node.index.rows import ObjectRow
-from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.memory.body_budget import BodyBudget
 from octad.storage_node.objects.extents import ExtentsUnderWay, ExtentWriter
-from octad.storage_node.operations.index_changes import DropExtent, PutPiece, decode_operation
+from octad.storage_node.operations.index_changes import DropExtent, PutPiece
+from octad.storage_node.replication.writes import Write
 from octad.storage_node.shards.object_store import Bucket, Unavailable
 from octad.storage_node.shards.routing import ShardClient
 
@@ -36,12 +36,10 @@ class Site:
         self.drops: list[DropExtent] = []
         self.refuses = False
 
-    async def propose(
-        self, _shard: ShardId, kind: RecordKind, _request_id: bytes, metadata: bytes, _data: bytes
-    ) -> None:
+    async def propose(self, _pool: PoolId, write: Write) -> None:
         if self.refuses:
             raise Unavailable("away")
-        operation = decode_operation(kind, metadata)
+        operation = write.operation
         if isinstance(operation, DropExtent):
             self.drops.append(operation)
             return

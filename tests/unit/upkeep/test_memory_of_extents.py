@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
-from octad.sharding.ids import BucketId, NodeId, PoolId, ShardId
+from octad.sharding.ids import BucketId, NodeId, PoolId
 from octad.sharding.limits import BODY_BUDGET_BYTES_MIN, MIB, PIECE_BYTES_MAX, SHORT_PIECES_MAX
 from octad.sharding.map.shard_map import Pool, ShardMap
 from octad.storage_node.index.rows import ExtentRef
-from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.memory.body_budget import BodyBudget
 from octad.storage_node.objects.extents import WRITES_AHEAD, ExtentsUnderWay, ExtentWriter
-from octad.storage_node.operations.index_changes import DropExtent, PutPiece, decode_operation
+from octad.storage_node.operations.index_changes import DropExtent, PutPiece
+from octad.storage_node.replication.writes import Write
 from octad.storage_node.shards.object_store import Bucket
 from octad.storage_node.shards.routing import ShardClient
 
@@ -30,20 +30,13 @@ class Site:
         self.durable = asyncio.Event()
         self.budget = BodyBudget(BODY_BUDGET_BYTES_MIN)
 
-    async def propose(
-        self,
-        _shard: ShardId,
-        kind: RecordKind,
-        _request_id: bytes,
-        metadata: bytes,
-        data: memoryview,
-    ) -> int:
+    async def propose(self, _pool: PoolId, write: Write) -> int:
         await self.durable.wait()
-        operation = decode_operation(kind, metadata)
+        operation = write.operation
         if isinstance(operation, DropExtent):
             return 0
         assert isinstance(operation, PutPiece)
-        self.pieces[operation.extent, operation.number] = bytes(data)
+        self.pieces[operation.extent, operation.number] = bytes(write.data)
         return 0
 
     def degraded(self, _pool: PoolId, _copies: int) -> None:

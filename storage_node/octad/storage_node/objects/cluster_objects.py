@@ -13,11 +13,11 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 
 from octad.sharding import limits
+from octad.sharding.hashing import object_hash
 from octad.sharding.ids import PoolId, ShardId
 from octad.sharding.map.pool_names import pool_names
 from octad.sharding.map.shard_map import Pool, ShardRow
 from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow, UploadRow
-from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.memory.body_budget import BodyBudget
 from octad.storage_node.objects.extents import ExtentReader, ExtentsUnderWay, ExtentWriter
 from octad.storage_node.objects.key_listing import KeyListing, with_depths
@@ -25,9 +25,9 @@ from octad.storage_node.operations.index_changes import (
     CreateUpload,
     DeleteObject,
     PutPart,
-    encode_operation,
     put_object,
 )
+from octad.storage_node.replication.writes import write_of
 from octad.storage_node.shards import object_messages as messages
 from octad.storage_node.shards.bucket_directory import ACTIVE, DELETING, BucketDirectory
 from octad.storage_node.shards.listing import (
@@ -165,42 +165,47 @@ class ClusterObjects:
         age_s: float = 0.0,
     ) -> Degraded | None:
         """Make `row` the object at `key`."""
-        operation = put_object(bucket.id, key, row)
-        shard = self._shard(bucket, key)
-        metadata = encode_operation(operation)
-        copies = await self._client.propose(
-            shard, RecordKind.PUT_OBJECT, request_id, metadata, data, age_s
-        )
+        write = write_of(put_object(bucket.id, key, row), request_id, data, age_s)
+        copies = await self._client.propose(bucket.pool, write)
         return self._client.degraded(bucket.pool, copies)
 
     async def get_object(self, bucket: Bucket, key: bytes) -> StoredObject | None:
         """The object, with its bytes when they are in its record."""
-        shard = self._shard(bucket, key)
+        hash_ = object_hash(bucket.id, key)
+        shard = self._shard_of(bucket, hash_)
         try:
-            return self._service.read_object(shard, bucket.id, key, True)
+            return self._service.read_object(shard, hash_, bucket.id, key, True)
         except (AskPrimary, Damaged) as error:
             asking = self.reads.ask()
-            stored = await self._read_elsewhere(shard, bucket, key, True, error)
+            stored = await self._read_elsewhere(shard, hash_, bucket, key, True, error)
         if stored is not None and stored.data is None:
             self.reads.hold(stored.row.extents[0], asking)
         return stored
 
     async def get_row(self, bucket: Bucket, key: bytes) -> ObjectRow | None:
         """The object's metadata."""
-        shard = self._shard(bucket, key)
+        hash_ = object_hash(bucket.id, key)
+        shard = self._shard_of(bucket, hash_)
         try:
-            found = self._service.read_object(shard, bucket.id, key, False)
+            found = self._service.read_object(shard, hash_, bucket.id, key, False)
         except (AskPrimary, Damaged) as error:
-            found = await self._read_elsewhere(shard, bucket, key, False, error)
+            found = await self._read_elsewhere(shard, hash_, bucket, key, False, error)
         return None if found is None else found.row
 
     async def _read_elsewhere(
-        self, shard: ShardId, bucket: Bucket, key: bytes, with_data: bool, error: Exception
+        self,
+        shard: ShardId,
+        hash_: int,
+        bucket: Bucket,
+        key: bytes,
+        with_data: bool,
+        error: Exception,
     ) -> StoredObject | None:
         """What could not be read here at once, by `error`."""
         if isinstance(error, AskPrimary):
+            what = shard, hash_, bucket.id, key, with_data
             with suppress(AskPrimary, Damaged):
-                return await self._service.read_applied_object(shard, bucket.id, key, with_data)
+                return await self._service.read_applied_object(*what)
         message = messages.ReadObject(shard, bucket.id, key, with_data)
         ask = self._client.ask_all if isinstance(error, Damaged) else self._client.ask_members
         answer, body = await ask(shard, message)
@@ -219,11 +224,8 @@ class ClusterObjects:
         self, bucket: Bucket, key: bytes, request_id: bytes, age_s: float = 0.0
     ) -> Degraded | None:
         """Deleting an absent key is a success that writes nothing."""
-        metadata = encode_operation(DeleteObject(bucket.id, key))
-        shard = self._shard(bucket, key)
-        copies = await self._client.propose(
-            shard, RecordKind.DELETE_OBJECT, request_id, metadata, b"", age_s
-        )
+        write = write_of(DeleteObject(bucket.id, key), request_id, b"", age_s)
+        copies = await self._client.propose(bucket.pool, write)
         return self._client.degraded(bucket.pool, copies)
 
     def new_body(
@@ -263,11 +265,9 @@ class ClusterObjects:
         age_s: float = 0.0,
     ) -> Degraded | None:
         """Open a multipart upload."""
-        metadata = encode_operation(CreateUpload(bucket.id, key, upload_id, row))
-        shard = self._shard(bucket, key)
-        copies = await self._client.propose(
-            shard, RecordKind.CREATE_UPLOAD, request_id, metadata, b"", age_s
-        )
+        opened = CreateUpload(bucket.id, key, upload_id, row)
+        write = write_of(opened, request_id, b"", age_s)
+        copies = await self._client.propose(bucket.pool, write)
         return self._client.degraded(bucket.pool, copies)
 
     async def get_upload(self, bucket: Bucket, key: bytes, upload_id: bytes) -> UploadRow:
@@ -288,11 +288,9 @@ class ClusterObjects:
         age_s: float = 0.0,
     ) -> Degraded | None:
         """Raises NoSuchUpload."""
-        metadata = encode_operation(PutPart(bucket.id, key, upload_id, number, row))
-        shard = self._shard(bucket, key)
-        copies = await self._client.propose(
-            shard, RecordKind.PUT_PART, request_id, metadata, b"", age_s
-        )
+        part = PutPart(bucket.id, key, upload_id, number, row)
+        write = write_of(part, request_id, b"", age_s)
+        copies = await self._client.propose(bucket.pool, write)
         return self._client.degraded(bucket.pool, copies)
 
     async def list_parts(
@@ -367,8 +365,11 @@ class ClusterObjects:
     # -- routing -------------------------------------------------------------------------------
 
     def _shard(self, bucket: Bucket, key: bytes) -> ShardId:
+        return self._shard_of(bucket, object_hash(bucket.id, key))
+
+    def _shard_of(self, bucket: Bucket, hash_: int) -> ShardId:
         try:
-            return self._client.map.shard_of(bucket.pool, bucket.id, key)
+            return self._client.map.shard_of_hash(bucket.pool, hash_)
         except KeyError as error:
             raise Unavailable(f"pool {bucket.pool} is not known here yet") from error
 

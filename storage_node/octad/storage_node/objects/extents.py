@@ -21,10 +21,10 @@ from octad.sharding import limits
 from octad.sharding.ids import ShardId
 from octad.storage_node.index.index_format import extent_hash
 from octad.storage_node.index.rows import ExtentRef
-from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.memory.body_budget import BodyBudget
 from octad.storage_node.memory.unwritten_memory import unwritten
-from octad.storage_node.operations.index_changes import DropExtent, PutPiece, encode_operation
+from octad.storage_node.operations.index_changes import DropExtent, PutPiece
+from octad.storage_node.replication.writes import write_of
 from octad.storage_node.shards.object_messages import ReadPiece
 from octad.storage_node.shards.object_store import Bucket, Damaged, Degraded, StoreError
 from octad.storage_node.shards.routing import ShardClient
@@ -155,9 +155,8 @@ class ExtentWriter:
     async def _drop(self, extent: ExtentRef) -> None:
         if extent.length:
             drop = DropExtent(extent.id, -(-extent.length // limits.PIECE_BYTES_MAX))
-            shard = self._client.map.shard_of_hash(self._bucket.pool, extent_hash(extent.id))
-            kind, metadata = RecordKind.DROP_EXTENT, encode_operation(drop)
-            await self._client.propose(shard, kind, self._next_request_id(), metadata, b"")
+            write = write_of(drop, self._next_request_id())
+            await self._client.propose(self._bucket.pool, write)
 
     def _write_piece(self, piece: memoryview) -> None:
         self._piece = None
@@ -180,12 +179,9 @@ class ExtentWriter:
         writing.add_done_callback(_ended)
 
     async def _propose(self, operation: PutPiece, piece: memoryview) -> int:
-        shard = self._client.map.shard_of_hash(self._bucket.pool, extent_hash(operation.extent))
-        metadata, data = encode_operation(operation), piece.toreadonly()
+        write = write_of(operation, self._next_request_id(), piece.toreadonly())
         try:
-            return await self._client.propose(
-                shard, RecordKind.PUT_PIECE, self._next_request_id(), metadata, data
-            )
+            return await self._client.propose(self._bucket.pool, write)
         finally:
             self._gate.give_back(len(piece))
 

@@ -60,6 +60,7 @@ FROM_ANOTHER_NODE = Location(SegmentId(0), 0, 0)
 _WITHOUT_ROW = KEPT_KINDS - {RecordKind.COMPLETE_UPLOAD} | {
     RecordKind.QUEUE_EXTENTS,
     RecordKind.FORGET_EXTENTS,
+    RecordKind.REFUSED,
 }
 
 

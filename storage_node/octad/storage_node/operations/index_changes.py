@@ -160,6 +160,17 @@ class ForgetExtents(msgspec.Struct, frozen=True, array_like=True):
     queued: Seq
 
 
+class Refused(msgspec.Struct, frozen=True, array_like=True):
+    """The request whose id the record carries is refused, for good and everywhere (rule R22).
+
+    No row changes. `bucket` and `key` are those that the request was about.
+    """
+
+    bucket: BucketId
+    key: bytes
+    code: int
+
+
 Operation: TypeAlias = (
     Barrier
     | PutObject
@@ -172,6 +183,7 @@ Operation: TypeAlias = (
     | QueueExtents
     | DropExtent
     | ForgetExtents
+    | Refused
 )
 
 _TYPES: dict[RecordKind, type[Operation]] = {
@@ -186,6 +198,7 @@ _TYPES: dict[RecordKind, type[Operation]] = {
     RecordKind.QUEUE_EXTENTS: QueueExtents,
     RecordKind.DROP_EXTENT: DropExtent,
     RecordKind.FORGET_EXTENTS: ForgetExtents,
+    RecordKind.REFUSED: Refused,
 }
 _KINDS: dict[type[Operation], RecordKind] = {type_: kind for kind, type_ in _TYPES.items()}
 _DECODE: dict[int, Callable[[bytes | memoryview], Operation]] = {
@@ -248,7 +261,7 @@ def touched(operation: Operation) -> tuple[bytes, ...]:
             return (upload_key(bucket, key, upload),)
         case DropExtent(extent=extent, pieces=pieces):
             return tuple(piece_key(extent, number) for number in range(pieces))
-        case Barrier() | QueueExtents() | ForgetExtents():
+        case Barrier() | QueueExtents() | ForgetExtents() | Refused():
             return ()
 
 
@@ -339,7 +352,7 @@ class IndexChanges:
                 hash_ = object_hash(bucket, key)
                 self._delete(shard, hash_, dead_key(hash_, bucket, queued))
             case _:
-                assert isinstance(operation, Barrier)
+                assert isinstance(operation, Barrier | Refused)
 
     def count(self, shard: ShardId, index_key: bytes, value: bytes | None) -> None:
         """The row at `index_key` is about to become `value`, says who changes `changes`."""

@@ -3,8 +3,8 @@
 Two readings of all records in the journal's order. The first (`Survey`) finds each shard's commit
 point, its barriers, and where its log began anew. The second (`Rebuilder`) applies what is
 committed and not void; a record changes a row only if the row is not of a later seq, so that
-records which compaction moved behind others do no harm (`operations/copy_format.py`). What is above the
-commit points stays for replay. Void is an entry
+records which compaction moved behind others do no harm (`operations/copy_format.py`). What is above
+the commit points stays for replay. Void is an entry
 
 - that a later record of the shard's log with the same or a lower seq has replaced, or that the log
   had behind the point where it was split;

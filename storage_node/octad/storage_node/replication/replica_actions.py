@@ -36,14 +36,19 @@ class TooFewCopies(NotServing):
 class AlreadyOrdered(Exception):
     """The request stands in the log: it was made before (rule R16)."""
 
-    def __init__(self, seq: Seq, entry: Entry | None) -> None:
+    def __init__(self, seq: Seq, entry: Entry | None, refusal: int) -> None:
         super().__init__(f"the request was ordered before, as {seq}")
         self.seq = seq  # An append's answer is found by it.
-        self.entry = entry  # None: it is applied, and the answer is "done".
+        self.entry = entry  # The answer waits for it; None: it is applied.
+        self.refusal = refusal  # The code with which the entry refuses it; 0: it is executed.
 
 
 class AlreadyRefused(Exception):
     """The request was answered with a refusal before: it is refused again, never executed."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"the request was refused before, with code {code}")
+        self.code = code
 
 
 class OutcomeUnknown(Exception):

@@ -5,6 +5,9 @@ copy that a new member gets. The window holds the ids of all entries not yet app
 applied ones for longer than any retry, but no more than a bound: a retry that comes when the
 window no longer reaches back to its first attempt is refused as unknown, never executed.
 
+What is kept of a request is where it stands in the log and, where its entry says that it was
+refused (rule R22), the code of that: one number, with the code above all seqs.
+
 Ids are dropped by each replica on its own clock: which ones a replica dropped is its own affair,
 as long as it knows from when on it has them all.
 """
@@ -12,73 +15,96 @@ as long as it knows from when on it has them all.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final, TypeAlias
 
 from octad.sharding.ids import Seq
 from octad.sharding.limits import REQUEST_IDS_MAX, REQUEST_IDS_S
 
 _LOOK_EVERY_S = 1.0  # To find the oldest of a dict costs as much as were dropped before it.
 
+REFUSAL_CODE_MAX: Final = 255
+Outcome: TypeAlias = Seq  # With the code of a refusal above it.
+_CODE_SHIFT = 56
+_SEQ_MASK = (1 << _CODE_SHIFT) - 1
+
+
+def refused_at(seq: Seq, code: int) -> Outcome:
+    """Of a request that the entry at `seq` refuses; where it is executed, it is the seq alone."""
+    assert 0 < code <= REFUSAL_CODE_MAX
+    return Seq(code << _CODE_SHIFT | seq)
+
+
+def seq_of(outcome: Outcome) -> Seq:
+    """Where the entry stands."""
+    return Seq(outcome & _SEQ_MASK)
+
+
+def refusal_of(outcome: Outcome) -> int:
+    """The code; 0: the request was executed."""
+    return outcome >> _CODE_SHIFT
+
 
 class RequestWindow:
     """See the module. Ids are kept in the order of their entries."""
 
-    __slots__ = ("_look_again_at", "_refused", "_seqs", "_times", "complete_since")
+    __slots__ = ("_look_again_at", "_outcomes", "_refused", "_times", "complete_since")
 
     def __init__(self) -> None:
-        self._seqs: dict[bytes, Seq] = {}
+        self._outcomes: dict[bytes, Outcome] = {}
         self._times: dict[bytes, float] = {}  # Of those applied: when they were, here.
-        self._refused: dict[bytes, float] = {}  # When. This process's alone: see `refuse`.
+        self._refused: dict[bytes, tuple[float, int]] = {}  # When, and why. See `refuse`.
         self.complete_since = float("-inf")  # Ids of requests made later are all here.
         self._look_again_at = float("-inf")  # For those that are old enough to be dropped.
 
     def __len__(self) -> int:
-        return len(self._seqs)
+        return len(self._outcomes)
 
-    def add(self, request_id: bytes, seq: Seq) -> None:
-        """The entry at `seq` carries this id."""
-        self._seqs[request_id] = seq
+    def add(self, request_id: bytes, outcome: Outcome) -> None:
+        """An entry carries this id."""
+        self._outcomes[request_id] = outcome
 
     def remove(self, request_id: bytes, seq: Seq) -> None:
         """That entry was truncated: it never happened, unless another replica's copy says so."""
-        if self._seqs.get(request_id) == seq and request_id not in self._times:
-            del self._seqs[request_id]
+        if seq_of(self._outcomes.get(request_id, Seq(0))) == seq and request_id not in self._times:
+            del self._outcomes[request_id]
 
-    def find(self, request_id: bytes) -> Seq | None:
+    def find(self, request_id: bytes) -> Outcome | None:
         """Where the request stands in the log, if it does."""
-        return self._seqs.get(request_id)
+        return self._outcomes.get(request_id)
 
-    def refuse(self, request_id: bytes, now: float) -> None:
+    def refuse(self, request_id: bytes, code: int, now: float) -> None:
         """The request is answered with a refusal: an attempt of it that comes late is, too.
 
-        Its memory is this process's, and enough: no attempt that was made before another one began
-        to lead is executed there (rule R3).
+        Its memory is this process's, and enough for all attempts of one front door: none that was
+        made before another process began to lead is executed there (rules R3, R22).
         """
         refused = self._refused
-        refused[request_id] = now
+        refused[request_id] = now, code
         oldest = next(iter(refused))
         if len(refused) > REQUEST_IDS_MAX:
-            self.complete_since = max(self.complete_since, refused.pop(oldest))
-        elif now - refused[oldest] > REQUEST_IDS_S:
+            self.complete_since = max(self.complete_since, refused.pop(oldest)[0])
+        elif now - refused[oldest][0] > REQUEST_IDS_S:
             del refused[oldest]
 
-    def was_refused(self, request_id: bytes) -> bool:
-        """Whether `refuse` was called for it, not too long ago."""
-        return request_id in self._refused
+    def was_refused(self, request_id: bytes) -> int:
+        """The code that `refuse` was called with for it, not too long ago; else 0."""
+        known = self._refused.get(request_id)
+        return 0 if known is None else known[1]
 
     def reaches_back(self, age_s: float, now: float) -> bool:
         """Whether a request first made `age_s` ago would be here if it had been ordered."""
         return age_s <= REQUEST_IDS_S and now - age_s >= self.complete_since
 
-    def applied(self, request_ids: Iterable[bytes], now: float) -> list[tuple[bytes, Seq]]:
-        """These are applied at `now`; gives the ids (with their seq) that are dropped for it."""
-        times, seqs = self._times, self._seqs
+    def applied(self, request_ids: Iterable[bytes], now: float) -> list[tuple[bytes, Outcome]]:
+        """These are applied at `now`; gives those that are dropped for it."""
+        times, outcomes = self._times, self._outcomes
         for request_id in request_ids:
-            if request_id in seqs:
+            if request_id in outcomes:
                 times[request_id] = now
         if now < self._look_again_at and len(times) <= REQUEST_IDS_MAX:
             return []
         self._look_again_at = now + _LOOK_EVERY_S
-        dropped: list[tuple[bytes, Seq]] = []
+        dropped: list[tuple[bytes, Outcome]] = []
         while times:
             oldest, applied_at = next(iter(times.items()))
             if len(times) > REQUEST_IDS_MAX:
@@ -86,15 +112,15 @@ class RequestWindow:
             elif now - applied_at <= REQUEST_IDS_S:
                 break
             del times[oldest]
-            seq = self._seqs.pop(oldest, None)
-            if seq is not None:
-                dropped.append((oldest, seq))
+            outcome = outcomes.pop(oldest, None)
+            if outcome is not None:
+                dropped.append((oldest, outcome))
         return dropped
 
-    def restore(self, pairs: Iterable[tuple[bytes, Seq]], now: float) -> None:
-        """Ids from the index after a restart, or from the copy of another replica."""
-        for request_id, seq in pairs:
-            self._seqs.setdefault(request_id, seq)
+    def restore(self, pairs: Iterable[tuple[bytes, Outcome]], now: float) -> None:
+        """What `pairs` gave before a restart, or at another replica that was copied."""
+        for request_id, outcome in pairs:
+            self._outcomes.setdefault(request_id, outcome)
             self._times.setdefault(request_id, now)
         if len(self._times) >= REQUEST_IDS_MAX:
             self.complete_since = now  # What was dropped before, nobody knows any more.
@@ -102,11 +128,11 @@ class RequestWindow:
     def half(self) -> RequestWindow:
         """All of it again: nobody knows in which half a request's key is (rule R18)."""
         window = RequestWindow()
-        window._seqs, window._times = dict(self._seqs), dict(self._times)
+        window._outcomes, window._times = dict(self._outcomes), dict(self._times)
         window._refused = dict(self._refused)
         window.complete_since = self.complete_since
         return window
 
-    def pairs(self) -> list[tuple[bytes, Seq]]:
+    def pairs(self) -> list[tuple[bytes, Outcome]]:
         """Every id of an applied entry: what a copy of the shard takes along."""
-        return [(request_id, self._seqs[request_id]) for request_id in self._times]
+        return [(request_id, self._outcomes[request_id]) for request_id in self._times]

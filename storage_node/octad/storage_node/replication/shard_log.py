@@ -22,8 +22,8 @@ import msgspec
 
 from octad.sharding.ids import Epoch, Seq
 from octad.storage_node.journal.record_format import Location, RecordKind
-from octad.storage_node.operations.index_changes import Operation
-from octad.storage_node.replication.request_window import RequestWindow
+from octad.storage_node.operations.index_changes import Operation, Refused
+from octad.storage_node.replication.request_window import Outcome, RequestWindow, refused_at
 
 NO_REQUEST = bytes(16)
 
@@ -41,6 +41,12 @@ class Entry(msgspec.Struct, eq=False, gc=False):
     touched: tuple[bytes, ...]
     location: Location | None = None  # Of its journal record: the shell's, once it is appended.
     settled: bool = False  # Applied or truncated: no replay needs it any more.
+
+
+def outcome_of(entry: Entry) -> Outcome:
+    """What the request window keeps of the request that the entry carries."""
+    operation = entry.operation
+    return refused_at(entry.seq, operation.code) if type(operation) is Refused else entry.seq
 
 
 class ShardLog:
@@ -82,7 +88,7 @@ class ShardLog:
         for key in entry.touched:
             dirty[key] = dirty.get(key, 0) + 1
         if entry.request_id != NO_REQUEST:
-            self.requests.add(entry.request_id, entry.seq)
+            self.requests.add(entry.request_id, outcome_of(entry))
 
     def truncate(self, seq: Seq) -> None:
         """Drop the entries from `seq` on: the primary of this epoch has others there."""
@@ -181,6 +187,10 @@ class ShardLog:
         if key not in self.dirty:
             return None
         return next(entry for entry in reversed(self.entries) if key in entry.touched)
+
+    def touching(self, key: bytes) -> list[Entry]:
+        """All entries that touch `key` and are not applied, in order."""
+        return [e for e in self.entries if key in e.touched] if key in self.dirty else []
 
     def shows_committed(self, key: bytes) -> bool:
         """Whether the index's state of `key` is the one of the commit point."""

@@ -260,7 +260,8 @@ class ObjectStore(Protocol):
     ) -> Degraded | None:
         """In one step: check that exactly these parts stand, make `row` the object, end the upload.
 
-        Raises NoSuchUpload or InvalidPart; nothing has changed then and the upload stays usable.
+        Raises NoSuchUpload or InvalidPart, this also without parts; nothing has changed then and
+        the upload stays usable.
         """
 
     async def abort_upload(

@@ -19,12 +19,14 @@ from octad.storage_node.shards.object_messages import (
     ReadUpload,
 )
 
+_OF_EXTENTS = (PutPiece, DropExtent)
+
 
 def hash_of_operation(operation: Operation) -> int:
     """Of an operation that somebody proposes; a Barrier belongs to no place."""
-    assert not isinstance(operation, Barrier)
-    if isinstance(operation, PutPiece | DropExtent):
+    if isinstance(operation, _OF_EXTENTS):
         return extent_hash(operation.extent)
+    assert not isinstance(operation, Barrier)
     return object_hash(operation.bucket, operation.key)
 
 

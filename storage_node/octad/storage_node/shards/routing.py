@@ -15,13 +15,19 @@ import msgspec
 
 from octad.client.runtime.steady_clock import now
 from octad.sharding import limits
+from octad.sharding.hashing import object_hash
 from octad.sharding.ids import NodeId, PoolId, ShardId, pool_of, shard_name
 from octad.sharding.map.shard_map import ShardMap, ShardRow
 from octad.storage_node.index.index import IndexDamage
 from octad.storage_node.index.index_format import object_key, piece_key
 from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.memory.body_budget import ByteGate
-from octad.storage_node.operations.index_changes import decode_operation
+from octad.storage_node.operations.index_changes import (
+    AbortUpload,
+    CompleteUpload,
+)
+from octad.storage_node.replication.guards import Guard, abortion, completion
+from octad.storage_node.replication.writes import Write, received_write, write_of
 from octad.storage_node.rpc.messages import Message, Reply, Request, reply_to
 from octad.storage_node.rpc.peer import Answer
 from octad.storage_node.rpc.peer_connection import Buffer
@@ -48,7 +54,7 @@ from octad.storage_node.shards.object_store import (
     Unavailable,
 )
 from octad.storage_node.shards.patience import Patience, RowWaiters
-from octad.storage_node.shards.request_places import hash_of_operation, hash_of_request
+from octad.storage_node.shards.request_places import hash_of_request
 from octad.storage_node.shards.shard_service import AskPrimary, ShardService
 
 _ERRORS: dict[str, type[StoreError]] = {
@@ -105,18 +111,16 @@ class ShardServer:
     async def _answer(self, message: Message, body: memoryview) -> Answer:
         service = self._service
         match message:
-            case messages.Propose(shard=shard, kind=kind, request_id=request_id):
-                metadata = message.metadata
+            case messages.Propose(kind=kind, metadata=metadata, request_id=request_id):
                 when = message.age_s, message.asked_in
-                copies = await service.propose(
-                    shard, RecordKind(kind), request_id, metadata, body, *when
-                )
-                return messages.Done(copies), b""
+                write = received_write(RecordKind(kind), metadata, request_id, body, *when)
+                return messages.Done(await service.propose(message.shard, write)), b""
             case messages.ReadObject(shard=shard, bucket=bucket, key=key, with_data=with_data):
+                what = shard, object_hash(bucket, key), bucket, key, with_data
                 try:
-                    found = service.read_object(shard, bucket, key, with_data)
+                    found = service.read_object(*what)
                 except AskPrimary:
-                    found = await service.read_applied_object(shard, bucket, key, with_data)
+                    found = await service.read_applied_object(*what)
                 if found is None:
                     return messages.ObjectRead(None), b""
                 return messages.ObjectRead(found.row), found.data or b""
@@ -149,21 +153,27 @@ class ShardServer:
                 listed = await service.listed_shards(pool)
                 uploads = service.list_uploads(pool, bucket, prefix, after, limit, listed)
                 return messages.UploadsListed(uploads, *listed.covered()), b""
-            case messages.CompleteParts(shard=shard, bucket=bucket, key=key, upload=upload):
-                how = message.row, message.parts, message.request_id, message.age_s
-                copies = await service.complete_upload(
-                    shard, bucket, key, upload, *how, message.asked_in
-                )
-                return messages.Done(copies), b""
-            case messages.AbortParts(shard=shard, bucket=bucket, key=key, upload=upload):
-                which = message.request_id, message.age_s, message.asked_in
-                copies = await service.abort_upload(shard, bucket, key, upload, *which)
-                return messages.Done(copies), b""
+            case messages.CompleteParts(bucket=bucket, key=key, upload=upload, row=row):
+                guard = completion(bucket, key, upload, row, message.parts)
+                return await self._end(message, CompleteUpload(bucket, key, upload, row, ()), guard)
+            case messages.AbortParts(bucket=bucket, key=key, upload=upload):
+                guard = abortion(bucket, key, upload)
+                return await self._end(message, AbortUpload(bucket, key, upload, ()), guard)
             case _:
                 answer = self._others.get(type(message))
                 if answer is None:
                     raise RpcRefusal(messages.UNAVAILABLE, f"no request: {type(message).__name__}")
                 return await answer(message)
+
+    async def _end(
+        self,
+        message: messages.CompleteParts | messages.AbortParts,
+        operation: CompleteUpload | AbortUpload,
+        guard: Guard,
+    ) -> Answer:
+        when = message.age_s, message.asked_in
+        write = write_of(operation, message.request_id, b"", *when, guard)
+        return messages.Done(await self._service.propose(message.shard, write)), b""
 
 
 def _row_read_by(message: Message) -> bytes | None:
@@ -227,56 +237,44 @@ class ShardClient:
 
     # -- requests that are tried again ---------------------------------------------------------
 
-    def propose(
-        self,
-        shard: ShardId,
-        kind: RecordKind,
-        request_id: bytes,
-        metadata: bytes,
-        data: bytes | memoryview,
-        age_s: float = 0.0,
-    ) -> Coroutine[None, None, int]:
-        """At the primary: order and commit a write; gives `Done.copies`.
+    def propose(self, pool: PoolId, write: Write) -> Coroutine[None, None, int]:
+        """At the primary of its shard: order and commit a write; gives `Done.copies`.
 
-        `data` must not change until then. Much of it waits here until there is less under way to
-        that node: the bound is the primary's, whose memory it takes, and no part of a budget here.
+        Much data waits here until there is less under way to that node: the bound is the primary's,
+        whose memory it takes, and no part of a budget here.
         """
-        proposal = self._propose(shard, kind, request_id, metadata, data, age_s)
+        try:
+            shard = self.map.shard_of_hash(pool, write.hash)
+        except KeyError as error:
+            raise Unavailable(f"pool {pool} is not known here yet") from error
+        proposal = self._propose(shard, write)
         row = self.map.rows.get(shard)
-        if row is None or len(data) <= limits.INLINE_BYTES_MAX:
+        if row is None or len(write.data) <= limits.INLINE_BYTES_MAX:
             return proposal
         gate = self._pieces.setdefault(row.primary, ByteGate(0))
         nodes = self._peers.named + 1
         gate.resize(max(limits.PIECES_UNDER_WAY_BYTES // nodes, 2 * limits.PIECE_BYTES_MAX))
-        return gate.within(len(data), proposal)
+        return gate.within(len(write.data), proposal)
 
-    async def _propose(
-        self,
-        shard: ShardId,
-        kind: RecordKind,
-        request_id: bytes,
-        metadata: bytes,
-        data: bytes | memoryview,
-        age_s: float,
-    ) -> int:
+    async def _propose(self, shard: ShardId, write: Write) -> int:
         async def attempt(row: ShardRow | None, patience: Patience | None) -> int:
             at = _place(shard, patience)
             known = _known(row, at)
-            when = age_s if patience is None else patience.age_s(), known.epoch
+            age_s, asked_in = write.age_s if patience is None else patience.age_s(), known.epoch
             if known.primary == self.node:
+                this = msgspec.structs.replace(write, age_s=age_s, asked_in=asked_in)
                 try:
-                    return await self._service.propose(at, kind, request_id, metadata, data, *when)
+                    return await self._service.propose(at, this)
                 except IndexDamage as damage:  # Nothing is ordered before it is looked at.
                     raise NotServed(str(damage)) from damage
-            message = messages.Propose(at, kind, request_id, metadata, *when)
+            message = messages.Propose(
+                at, write.kind, write.request_id, write.metadata, age_s, asked_in
+            )
             timeout_s = _at_most(limits.CALL_TIMEOUT_S, patience)
-            answer, _ = await self.call(known.primary, message, data, timeout_s, at)
+            answer, _ = await self.call(known.primary, message, write.data, timeout_s, at)
             return answer.copies
 
-        def place() -> int:
-            return hash_of_operation(decode_operation(kind, metadata))
-
-        return await self.until_answered(shard, attempt, age_s, place)
+        return await self.until_answered(shard, attempt, write.age_s, lambda: write.hash)
 
     async def change_upload(
         self, shard: ShardId, message: messages.CompleteParts | messages.AbortParts

@@ -1,7 +1,7 @@
 """What a node answers about the shards it holds, to its own front door and to other nodes alike.
 
-Writes are checked here against the committed state and handed to the shard's replica; reads come
-from the index and the journal. Raises `core.object_store`'s errors, and `AskPrimary` for a read
+Writes are handed to the shard's replica, which refuses those whose guard says no; reads come from
+the index and the journal. Raises `core.object_store`'s errors, and `AskPrimary` for a read
 that this node may not answer.
 """
 
@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from contextlib import suppress
 from typing import TypeAlias
 
-import msgspec
-
 from octad.sharding import limits
 from octad.sharding.hashing import object_hash, shard_number
-from octad.sharding.ids import BucketId, Epoch, PoolId, ShardId, pool_of, shard_name
+from octad.sharding.ids import BucketId, PoolId, ShardId, pool_of, shard_name
 from octad.sharding.map.shard_map import Pool
 from octad.storage_node.index.index import Index, IndexDamage
 from octad.storage_node.index.index_format import (
@@ -37,10 +35,10 @@ from octad.storage_node.index.index_format import (
     uploads_range,
 )
 from octad.storage_node.index.key_ranges import past
-from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
+from octad.storage_node.index.rows import PartRow, UploadRow
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.journal_errors import CorruptRecord, JournalFull, SegmentNotReady
-from octad.storage_node.journal.record_format import Location, RecordKind
+from octad.storage_node.journal.record_format import Location
 from octad.storage_node.operations.index_changes import (
     AbortUpload,
     Barrier,
@@ -49,20 +47,16 @@ from octad.storage_node.operations.index_changes import (
     DeleteObject,
     DropExtent,
     ForgetExtents,
-    Operation,
     PutObject,
     PutPart,
     PutPiece,
     QueueExtents,
-    decode_operation,
-    encode_operation,
-    kind_of,
-    parts_in_flight,
 )
+from octad.storage_node.replication.guards import GuardRefuses, RefusalCode
 from octad.storage_node.replication.host.index_applier import WriteFailed
 from octad.storage_node.replication.host.shard_host import ShardHost
-from octad.storage_node.replication.replica.shard_primary import ANY_EPOCH
 from octad.storage_node.replication.replica_actions import AlreadyRefused, OutcomeUnknown
+from octad.storage_node.replication.writes import Write
 from octad.storage_node.shards.bucket_directory import BucketDirectory
 from octad.storage_node.shards.key_scan import scan_keys
 from octad.storage_node.shards.listed_shards import ListedShards
@@ -72,7 +66,6 @@ from octad.storage_node.shards.object_store import (
     DiskFull,
     InvalidPart,
     ListQuery,
-    NoSuchBucket,
     NoSuchUpload,
     NotServed,
     OutcomeForgotten,
@@ -80,7 +73,6 @@ from octad.storage_node.shards.object_store import (
     StoreError,
     Unavailable,
 )
-from octad.storage_node.shards.request_places import hash_of_operation
 from octad.storage_node.shards.running_reads import RunningReads
 
 log = logging.getLogger(__name__)
@@ -89,6 +81,8 @@ log = logging.getLogger(__name__)
 _OfBucket: TypeAlias = (
     PutObject | DeleteObject | PutPiece | CreateUpload | PutPart | CompleteUpload | AbortUpload
 )
+_OF_UPKEEP = (QueueExtents, DropExtent, ForgetExtents)
+_OF_OPEN_UPLOADS = (PutPart, AbortUpload)
 
 
 class AskPrimary(Exception):
@@ -112,125 +106,34 @@ class ShardService:
         self._buckets = buckets
         self._pools = pools
         self.reads = RunningReads()  # Of this node's front door, by rows that were read here.
-        self._refusals: dict[bytes, tuple[type[StoreError], str]] = {}  # By request id.
 
     # -- writes --------------------------------------------------------------------------------
 
-    async def propose(
-        self,
-        shard: ShardId,
-        kind: RecordKind,
-        request_id: bytes,
-        metadata: bytes,
-        data: bytes | memoryview,
-        age_s: float = 0.0,
-        asked_in: Epoch = ANY_EPOCH,
-    ) -> int:
-        """Check the operation against the committed state, order it, wait until it is applied.
+    async def propose(self, shard: ShardId, write: Write) -> int:
+        """Order the write, as its guard decides if it has one; wait until it is applied.
 
         Gives on how many members it is; 0: on as many as the pool keeps. A request that was first
-        made `age_s` ago and ordered then is not ordered again. One that may be refused is ordered
-        only under the primary that this try of it was made for (rule R3).
+        made `age_s` ago and ordered then is not ordered again. Raises what a refusal means.
         """
-        operation = decode_operation(kind, metadata)
-        if isinstance(operation, Barrier):
-            raise ValueError("a Barrier is not for a client to propose")
-        if isinstance(operation, QueueExtents | DropExtent | ForgetExtents):
-            await self._order(shard, kind, request_id, metadata, data, operation)
+        operation = write.operation
+        if isinstance(operation, _OF_UPKEEP):
+            await self._order(shard, write)
             return 0  # Whoever gives space back asks again, and does not ask for copies.
-        if age_s and await self._was_made(shard, request_id, age_s):
-            return self._acknowledged(shard, operation.bucket)
+        assert not isinstance(operation, Barrier)
+        bucket = operation.bucket
+        if write.age_s and await self._was_made(shard, write.request_id, write.age_s):
+            return self._acknowledged(shard, bucket)
         if isinstance(operation, DeleteObject):
-            if not age_s and self._is_absent(shard, operation):
+            if not write.age_s and self._is_absent(shard, operation, write.hash):
                 return 0  # No other try of it is anywhere, to delete what is put here later.
-        elif isinstance(operation, PutPart):
-            bucket, key, upload = operation.bucket, operation.key, operation.upload
-            try:
-                await self._require_upload(shard, bucket, key, upload)
-            except NoSuchUpload as refusal:
-                return await self._refuse(shard, bucket, request_id, refusal)
-        elif isinstance(operation, PutObject | PutPiece | CreateUpload):
-            if not self._buckets.is_active(operation.bucket):
-                await self._buckets.require_active(operation.bucket)
-        else:
-            raise ValueError(f"a {type(operation).__name__} is not for a client to propose")
-        within = asked_in if isinstance(operation, PutPart) else ANY_EPOCH
-        return await self._commit(shard, kind, request_id, metadata, data, operation, within)
-
-    async def complete_upload(
-        self,
-        shard: ShardId,
-        bucket: BucketId,
-        key: bytes,
-        upload: bytes,
-        row: ObjectRow,
-        parts: Sequence[tuple[int, str]],
-        request_id: bytes,
-        age_s: float = 0.0,
-        asked_in: Epoch = ANY_EPOCH,
-    ) -> int:
-        """Raises NoSuchUpload or InvalidPart."""
-        if age_s and await self._was_made(shard, request_id, age_s):
-            return self._acknowledged(shard, bucket)
-        await self._buckets.require_active(bucket)
-        try:
-            completion = await self._completion(shard, bucket, key, upload, row, parts)
-        except (NoSuchUpload, InvalidPart) as refusal:
-            return await self._refuse(shard, bucket, request_id, refusal)
-        if not self._buckets.is_active(bucket):  # Closed while parts in flight were waited for.
-            raise NoSuchBucket(str(bucket))
-        return await self._commit_operation(shard, completion, request_id, asked_in)
-
-    async def _completion(
-        self,
-        shard: ShardId,
-        bucket: BucketId,
-        key: bytes,
-        upload: bytes,
-        row: ObjectRow,
-        parts: Sequence[tuple[int, str]],
-    ) -> CompleteUpload:
-        """Rule R3: what decides is committed when it is looked at, and nothing is between."""
-        await self._require_upload(shard, bucket, key, upload)
-        await self._settled(shard, parts_in_flight(bucket, key, upload))
-        await self._require_upload(shard, bucket, key, upload)
-        standing = dict(self._parts(bucket, key, upload))
-        chosen: list[PartRow] = []
-        for number, etag in parts:
-            part = standing.get(number)
-            if part is None or part.etag != etag:
-                raise InvalidPart(f"part {number}")
-            chosen.append(part)
-        whole = msgspec.structs.replace(
-            row,
-            size=sum(part.size for part in chosen),
-            extents=tuple(extent for part in chosen for extent in part.extents),
-            part_sizes=tuple(part.size for part in chosen),
-        )
-        return CompleteUpload(bucket, key, upload, whole, tuple(standing))
-
-    async def abort_upload(
-        self,
-        shard: ShardId,
-        bucket: BucketId,
-        key: bytes,
-        upload: bytes,
-        request_id: bytes,
-        age_s: float = 0.0,
-        asked_in: Epoch = ANY_EPOCH,
-    ) -> int:
-        """Raises NoSuchUpload."""
-        if age_s and await self._was_made(shard, request_id, age_s):
-            return self._acknowledged(shard, bucket)
-        try:
-            await self._require_upload(shard, bucket, key, upload)
-            await self._settled(shard, parts_in_flight(bucket, key, upload))
-            await self._require_upload(shard, bucket, key, upload)
-        except NoSuchUpload as refusal:
-            return await self._refuse(shard, bucket, request_id, refusal)
-        standing = tuple(number for number, _ in self._parts(bucket, key, upload))
-        operation = AbortUpload(bucket, key, upload, standing)
-        return await self._commit_operation(shard, operation, request_id, asked_in)
+        elif isinstance(operation, _OF_OPEN_UPLOADS):
+            pass  # An open upload keeps its bucket, or ends with it.
+        elif not self._buckets.is_active(bucket):
+            await self._buckets.require_active(bucket)
+        if self._copies(shard) and self._buckets.is_strict(bucket):
+            raise NotServed(f"shard {shard_name(shard)} lacks a copy, and the bucket is strict")
+        await self._order(shard, write)
+        return self._acknowledged(shard, bucket)
 
     async def close_bucket(self, bucket: BucketId) -> None:
         """Refuse new keys of `bucket` from now on, and see in the index what is in flight for it.
@@ -251,46 +154,17 @@ class ShardService:
                 raise Unavailable(f"writes to bucket {bucket} are still under way")
             await self._host.applier.applied()
 
-    async def _commit_operation(
-        self, shard: ShardId, operation: _OfBucket, request_id: bytes, asked_in: Epoch
-    ) -> int:
-        encoded = kind_of(operation), request_id, encode_operation(operation), b""
-        return await self._commit(shard, *encoded, operation, asked_in)
-
-    async def _commit(
-        self,
-        shard: ShardId,
-        kind: RecordKind,
-        request_id: bytes,
-        metadata: bytes,
-        data: bytes | memoryview,
-        operation: _OfBucket,
-        asked_in: Epoch,
-    ) -> int:
-        if self._copies(shard) and self._buckets.is_strict(operation.bucket):
-            raise NotServed(f"shard {shard_name(shard)} lacks a copy, and the bucket is strict")
-        await self._order(shard, kind, request_id, metadata, data, operation, asked_in)
-        return self._acknowledged(shard, operation.bucket)
-
-    async def _order(
-        self,
-        shard: ShardId,
-        kind: RecordKind,
-        request_id: bytes,
-        metadata: bytes,
-        data: bytes | memoryview,
-        operation: Operation,
-        asked_in: Epoch = ANY_EPOCH,
-    ) -> None:
-        self._require_covered(shard, hash_of_operation(operation))
+    async def _order(self, shard: ShardId, write: Write) -> None:
+        self._require_covered(shard, write.hash)
         try:
-            committed = self._host.propose(
-                shard, kind, request_id, metadata, data, operation, asked_in
-            )
+            committed = self._host.propose(shard, write)
+        except GuardRefuses as no:
+            await self._refuse(shard, write, no)
+            return
         except WriteFailed as error:
             raise NotServed(str(error)) from error
         except AlreadyRefused as error:
-            raise self._same_refusal(request_id) from error
+            raise _refusal(error.code) from error
         except SegmentNotReady as error:
             raise NotServed(str(error)) from error
         except JournalFull as error:
@@ -302,18 +176,18 @@ class ShardService:
             await committed
         except WriteFailed as error:
             raise Unavailable(str(error)) from error
+        except AlreadyRefused as error:
+            raise _refusal(error.code) from error
 
     async def _was_made(self, shard: ShardId, request_id: bytes, age_s: float) -> bool:
         """Whether an earlier try of the request was ordered; then its outcome is the answer (R16).
 
-        It comes before any precondition, which that try may have changed itself.
+        It comes before any guard, for which that try may have changed what is seen.
         """
         try:
             committed = self._host.made_before(shard, request_id, age_s)
         except WriteFailed as error:
             raise NotServed(str(error)) from error
-        except AlreadyRefused as error:
-            raise self._same_refusal(request_id) from error
         except OutcomeUnknown as error:
             raise OutcomeForgotten(str(error)) from error
         if committed is None:
@@ -321,25 +195,21 @@ class ShardService:
         await self._outcome(committed)
         return True
 
-    async def _refuse(
-        self, shard: ShardId, bucket: BucketId, request_id: bytes, refusal: StoreError
-    ) -> int:
-        """Raises `refusal`, to every try of the request from now on (rule R3).
+    async def _refuse(self, shard: ShardId, write: Write, no: GuardRefuses) -> None:
+        """Raises what the refusal means, once all that it saw is committed (rules R3, R21).
 
-        Unless another try has been ordered while this one was looked at: then that is the answer.
+        Unless another try has been ordered meanwhile: then that is the answer.
         """
-        if self._host.refuse(shard, request_id):
-            self._refusals[request_id] = type(refusal), str(refusal)
-            if len(self._refusals) > limits.REQUEST_IDS_MAX:
-                del self._refusals[next(iter(self._refusals))]
-            raise refusal
-        if await self._was_made(shard, request_id, 0.0):
-            return self._acknowledged(shard, bucket)
-        raise NotServed(f"shard {shard_name(shard)} is moving") from refusal
-
-    def _same_refusal(self, request_id: bytes) -> StoreError:
-        known = self._refusals.get(request_id)
-        return known[0](known[1]) if known else OutcomeForgotten("it was refused before")
+        reason = self._host.reason_of(shard, no.ticket)
+        if reason is not None:
+            try:
+                await reason
+            except WriteFailed as error:  # It may be undone yet; this try has done nothing.
+                raise NotServed(str(error)) from error
+        if self._host.refuse(shard, write.request_id, no.ticket, no.refusal.code):
+            raise _refusal(no.refusal.code, no.refusal.text) from no
+        if not await self._was_made(shard, write.request_id, 0.0):
+            raise NotServed(f"shard {shard_name(shard)} is moving") from no
 
     def _copies(self, shard: ShardId) -> int:
         """How many members have what is committed; 0: as many as the pool keeps."""
@@ -356,10 +226,10 @@ class ShardService:
             raise Unavailable(f"shard {shard_name(shard)} lacks a copy, and the bucket is strict")
         return copies
 
-    def _is_absent(self, shard: ShardId, operation: DeleteObject) -> bool:
+    def _is_absent(self, shard: ShardId, operation: DeleteObject, hash_: int) -> bool:
         """Certainly so: this node serves the shard and nothing is under way for the key."""
         key = object_key(operation.bucket, operation.key)
-        self._require_covered(shard, object_hash(operation.bucket, operation.key))
+        self._require_covered(shard, hash_)
         return self._host.settled(shard, key) and self._index.get(key) is None
 
     async def _require_upload(
@@ -389,10 +259,10 @@ class ShardService:
     # -- reads ---------------------------------------------------------------------------------
 
     def read_object(
-        self, shard: ShardId, bucket: BucketId, key: bytes, with_data: bool
+        self, shard: ShardId, hash_: int, bucket: BucketId, key: bytes, with_data: bool
     ) -> StoredObject | None:
         """The committed object, with its bytes when they are in its record and wanted."""
-        index_key, hash_ = object_key(bucket, key), object_hash(bucket, key)
+        index_key = object_key(bucket, key)
         ticket = self._host.begin_read(shard, index_key)
         if ticket is None or not self._host.covers(shard, hash_):
             raise AskPrimary(shard_name(shard))
@@ -407,14 +277,13 @@ class ShardService:
         return stored
 
     async def read_applied_object(
-        self, shard: ShardId, bucket: BucketId, key: bytes, with_data: bool
+        self, shard: ShardId, hash_: int, bucket: BucketId, key: bytes, with_data: bool
     ) -> StoredObject | None:
         """`read_object` at the primary once the index shows what is committed; else AskPrimary."""
-        hash_ = object_hash(bucket, key)
         while self._host.serves(shard) and self._host.covers(shard, hash_):
             await self._host.applier.applied()
             with suppress(AskPrimary):
-                return self.read_object(shard, bucket, key, with_data)
+                return self.read_object(shard, hash_, bucket, key, with_data)
         raise AskPrimary(shard_name(shard))
 
     def _stored_object(self, index_key: bytes, with_data: bool) -> StoredObject | None:
@@ -531,3 +400,14 @@ class ShardService:
                 if len(uploads) >= limit:
                     break
         return uploads
+
+
+_REFUSALS: dict[int, type[StoreError]] = {
+    RefusalCode.NO_SUCH_UPLOAD: NoSuchUpload,
+    RefusalCode.INVALID_PART: InvalidPart,
+}
+
+
+def _refusal(code: int, text: str = "it was refused before") -> StoreError:
+    known = _REFUSALS.get(code)
+    return OutcomeForgotten(f"it was refused before, code {code}") if known is None else known(text)

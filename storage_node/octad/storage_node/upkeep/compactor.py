@@ -1,7 +1,7 @@
 """Gives the space of dead records back: copies what a segment still holds, then lets it go.
 
-The rules are in `operations/copy_format.py`, the choice of segments in `compaction.py`. The order of
-the steps is what makes it safe at any moment of a crash:
+The rules are in `operations/copy_format.py`, the choice of segments in `compaction.py`. The order
+of the steps is what makes it safe at any moment of a crash:
 
     copies appended ─ synced ─ rows moved, in one batch with the counts ─ index flushed
       ─ note of retired segments durable ─ entry of the segment gone ─ a pause for readers ─ file

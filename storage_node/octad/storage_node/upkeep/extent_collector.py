@@ -24,7 +24,7 @@ from itertools import islice
 from typing import TypeAlias
 
 from octad.client.runtime.steady_clock import now
-from octad.sharding.ids import NodeId, Seq, ShardId
+from octad.sharding.ids import NodeId, PoolId, Seq, ShardId
 from octad.sharding.limits import (
     EXTENTS_DROPPED_AT_ONCE,
     FULL_PIN_ROUND_S,
@@ -46,10 +46,9 @@ from octad.storage_node.index.rows import NEVER_NAMED_BYTES, ExtentRef
 from octad.storage_node.operations.index_changes import (
     DropExtent,
     ForgetExtents,
-    encode_operation,
-    kind_of,
 )
 from octad.storage_node.replication.host.shard_host import ShardHost
+from octad.storage_node.replication.writes import write_of
 from octad.storage_node.shards.object_store import StoreError
 from octad.storage_node.shards.routing import ShardClient
 from octad.storage_node.upkeep.door_reads import DoorReads
@@ -176,7 +175,7 @@ class ExtentCollector:
             for first in range(0, len(dead), EXTENTS_DROPPED_AT_ONCE):
                 some = dead[first : first + EXTENTS_DROPPED_AT_ONCE]
                 await asyncio.gather(*[self._drop(entry, extent) for extent in some])
-            await self._propose(shard, ForgetExtents(entry.bucket, entry.key, entry.seq))
+            await self._propose(entry.pool, ForgetExtents(entry.bucket, entry.key, entry.seq))
         except StoreError as error:
             log.info("dead extents wait: %s", error)
 
@@ -192,12 +191,10 @@ class ExtentCollector:
 
     async def _drop(self, entry: DeadExtents, extent: ExtentRef) -> None:
         pieces = -(-extent.length // PIECE_BYTES_MAX)
-        await self._propose(self._shard(entry, extent), DropExtent(extent.id, pieces))
+        await self._propose(entry.pool, DropExtent(extent.id, pieces))
         self.dropped_extents += 1
 
-    async def _propose(self, shard: ShardId, operation: DropExtent | ForgetExtents) -> None:
-        metadata = encode_operation(operation)
+    async def _propose(self, pool: PoolId, operation: DropExtent | ForgetExtents) -> None:
+        write = write_of(operation, self._next_request_id())
         async with self._few_at_once:
-            await self._client.propose(
-                shard, kind_of(operation), self._next_request_id(), metadata, b""
-            )
+            await self._client.propose(pool, write)

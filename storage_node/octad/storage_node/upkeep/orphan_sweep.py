@@ -34,9 +34,9 @@ from octad.storage_node.index.index_format import (
 )
 from octad.storage_node.index.key_ranges import past
 from octad.storage_node.index.rows import NEVER_NAMED_BYTES, ExtentRef
-from octad.storage_node.journal.record_format import RecordKind
-from octad.storage_node.operations.index_changes import QueueExtents, encode_operation
+from octad.storage_node.operations.index_changes import QueueExtents
 from octad.storage_node.replication.host.shard_host import ShardHost
+from octad.storage_node.replication.writes import write_of
 from octad.storage_node.shards.extent_messages import (
     ExtentOrigin,
     FindUnnamed,
@@ -127,7 +127,7 @@ class OrphanSweep:
             under_way = await self._under_way(writer, [extent for extent, _ in written])
             for extent, piece in written:
                 if extent not in under_way:
-                    await self._queue(shard, extent, piece)
+                    await self._queue(extent, piece)
 
     async def _under_way(self, writer: NodeId, extents: list[bytes]) -> Iterable[bytes]:
         if self._is_removed(writer):
@@ -136,16 +136,10 @@ class OrphanSweep:
         answer, _ = await self._client.call(writer, message, b"", limits.READ_TIMEOUT_S)
         return answer.extents
 
-    async def _queue(self, shard: ShardId, extent: bytes, piece: IndexedPiece) -> None:
+    async def _queue(self, extent: bytes, piece: IndexedPiece) -> None:
         whole = ExtentRef(extent, NEVER_NAMED_BYTES)  # However much of it was written.
-        operation = QueueExtents(piece.bucket, piece.key, piece.upload, (whole,))
-        await self._client.propose(
-            shard,
-            RecordKind.QUEUE_EXTENTS,
-            self._next_request_id(),
-            encode_operation(operation),
-            b"",
-        )
+        queued = QueueExtents(piece.bucket, piece.key, piece.upload, (whole,))
+        await self._client.propose(piece.pool, write_of(queued, self._next_request_id()))
         self.queued_extents += 1
         log.info("extent %s was never committed: it is given up", extent.hex())
 

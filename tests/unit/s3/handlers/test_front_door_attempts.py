@@ -101,6 +101,19 @@ def test_a_completion_tried_again_is_the_same_success_whatever_came_between(
     assert (stranger.status, stranger.code) == (404, "NoSuchUpload")
 
 
+def test_a_later_try_of_a_completion_without_its_part_is_refused_for_good(client: Client) -> None:
+    upload_id = client.begin_upload()
+    document = (
+        b"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber>"
+        b"<ETag>00000000000000000000000000000000</ETag></Part></CompleteMultipartUpload>"
+    )
+    store = client.site.store
+    for number, refused in ((1, 0), (2, 1)):
+        answer = client.attempt(number, "POST", f"uploadId={upload_id}", document)
+        assert (answer.status, answer.code) == (400, "InvalidPart")
+        assert len(store.refused) == refused, "an earlier try may lie before another front door"
+
+
 def test_an_upload_aborted_again_is_the_same_success(client: Client) -> None:
     upload_id = client.begin_upload()
     for number in (1, 2):
@@ -154,15 +167,19 @@ def test_an_id_stands_for_one_write_of_one_client() -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "age_s"),
+    ("name", "value", "age_s"),
     [
-        ("attempt=1", 0.0),
-        ("ttl=20260101T000000Z; attempt=1; max=3", 0.0),
-        ("ttl=20260101T000000Z; attempt=2; max=3", SDK_RETRY_AGE_S),
-        ("attempt=17;max=20", SDK_RETRY_AGE_S),
-        ("max=3", 0.0),
-        ("", 0.0),
+        ("amz-sdk-request", "attempt=1", 0.0),
+        ("amz-sdk-request", "ttl=20260101T000000Z; attempt=1; max=3", 0.0),
+        ("amz-sdk-request", "ttl=20260101T000000Z; attempt=2; max=3", SDK_RETRY_AGE_S),
+        ("amz-sdk-request", "attempt=17;max=20", SDK_RETRY_AGE_S),
+        ("amz-sdk-retry", "0/0/500", 0.0),
+        ("amz-sdk-retry", "1/0/495", SDK_RETRY_AGE_S),
+        ("amz-sdk-request", "max=3", SDK_RETRY_AGE_S),
+        ("amz-sdk-request", "", SDK_RETRY_AGE_S),
     ],
 )
-def test_a_later_try_is_as_old_as_it_can_be(header: str, age_s: float) -> None:
-    assert sdk_age_s({"amz-sdk-request": header}) == age_s
+def test_a_try_that_may_not_be_the_first_is_as_old_as_it_can_be(
+    name: str, value: str, age_s: float
+) -> None:
+    assert sdk_age_s({name: value}) == age_s

@@ -26,10 +26,10 @@ from octad.storage_node.index.shard_digest import ShardDigests
 from octad.storage_node.journal.record_format import Position
 from octad.storage_node.journal.shard_state import ShardState
 from octad.storage_node.operations.index_behind_copy import Stored, add_behind_copy
-from octad.storage_node.operations.index_changes import IndexChanges
+from octad.storage_node.operations.index_changes import IndexChanges, Refused
 from octad.storage_node.replication.host.request_ids import RequestIds
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
-from octad.storage_node.replication.replica_actions import Actions, SplitLog
+from octad.storage_node.replication.replica_actions import Actions, AlreadyRefused, SplitLog
 from octad.storage_node.replication.shard_log import Entry
 
 
@@ -78,7 +78,10 @@ class IndexApplier:
     # -- those who wait ------------------------------------------------------------------------
 
     def wait_for(self, entry: Entry) -> asyncio.Future[None]:
-        """Ends when `entry` is committed and in the index; raises WriteFailed."""
+        """Ends when `entry` is committed and in the index.
+
+        Raises WriteFailed, and AlreadyRefused when that is what the entry says.
+        """
         known = self._waiting.get(entry)
         if known is not None:
             return asyncio.shield(known[0])
@@ -213,7 +216,11 @@ class IndexApplier:
                 for entry in entries:
                     waiter = waiting.pop(entry, None)
                     if waiter is not None and not waiter[0].done():
-                        waiter[0].set_result(None)
+                        operation = entry.operation
+                        if type(operation) is Refused:
+                            waiter[0].set_exception(AlreadyRefused(operation.code))
+                        else:
+                            waiter[0].set_result(None)
         if self._next_applied is not None and not self._next_applied.done():
             self._next_applied.set_result(None)
 

@@ -4,7 +4,8 @@ They are gathered while entries are applied, and written in one piece with each 
 node makes of its own accord; what was applied after that flush, a replay reads again. So a retry
 that meets the restarted primary is recognized.
 
-A piece is a sequence of 32 bytes: shard u64, seq u64 (big-endian), request id 16.
+A piece is a sequence of 32 bytes: shard u64, outcome u64 (big-endian), request id 16. The outcome
+is the seq and, in its first byte, the code of a refusal; 0 where the request was executed.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from octad.storage_node.index.index_format import (
 )
 from octad.storage_node.index.key_ranges import past
 from octad.storage_node.journal.record_format import Position, Record, RecordKind
-from octad.storage_node.replication.shard_log import NO_REQUEST, Entry
+from octad.storage_node.operations.index_changes import Refused, decode_operation
+from octad.storage_node.replication.request_window import Outcome, refused_at
+from octad.storage_node.replication.shard_log import NO_REQUEST, Entry, outcome_of
 
 _REQUEST = struct.Struct(">QQ16s")
 _pack = _REQUEST.pack
@@ -35,8 +38,8 @@ class RequestIds:
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._found: dict[ShardId, list[tuple[bytes, Seq]]] = {}
-        self._reread: dict[ShardId, dict[Seq, bytes]] = {}
+        self._found: dict[ShardId, list[tuple[bytes, Outcome]]] = {}
+        self._reread: dict[ShardId, dict[Seq, tuple[bytes, Outcome]]] = {}
         self._noted: list[bytes] = []
         self._pieces: dict[int, float] = {}  # number -> when it was written, or found.
 
@@ -47,8 +50,8 @@ class RequestIds:
             number = int.from_bytes(key[1:], "big")
             self._pieces[number] = time.monotonic()
             replay_from = decode_position(value[:8])
-            for shard, seq, request_id in _REQUEST.iter_unpack(value[8:]):
-                self._found.setdefault(ShardId(shard), []).append((request_id, Seq(seq)))
+            for shard, outcome, request_id in _REQUEST.iter_unpack(value[8:]):
+                self._found.setdefault(ShardId(shard), []).append((request_id, Seq(outcome)))
         return replay_from
 
     def replayed(self, record: Record, applied: Seq) -> None:
@@ -58,13 +61,13 @@ class RequestIds:
             for seq in [seq for seq in of_shard if seq > record.commit]:
                 del of_shard[seq]  # The log was cut off there: it may never have happened.
         elif record.seq <= applied:
-            of_shard[record.seq] = record.request_id
+            of_shard[record.seq] = record.request_id, _outcome_of(record)
 
-    def take_found(self) -> dict[ShardId, list[tuple[bytes, Seq]]]:
+    def take_found(self) -> dict[ShardId, list[tuple[bytes, Outcome]]]:
         """What was applied before the restart, by shard."""
         for shard, of_shard in self._reread.items():
             pairs = self._found.setdefault(shard, [])
-            pairs += [(request_id, seq) for seq, request_id in of_shard.items()]
+            pairs += of_shard.values()
         found, self._found, self._reread = self._found, {}, {}
         return {
             shard: [pair for pair in pairs if pair[0] != NO_REQUEST]
@@ -73,13 +76,13 @@ class RequestIds:
 
     def note(self, shard: ShardId, entries: Iterable[Entry]) -> None:
         """These are being applied."""
-        self._noted += [_pack(shard, entry.seq, entry.request_id) for entry in entries]
+        self._noted += [_pack(shard, outcome_of(entry), entry.request_id) for entry in entries]
 
-    def note_copied(self, shard: ShardId, pairs: Iterable[tuple[bytes, Seq]]) -> None:
+    def note_copied(self, shard: ShardId, pairs: Iterable[tuple[bytes, Outcome]]) -> None:
         """These came with the history that another member has."""
-        self._noted += [_pack(shard, seq, request_id) for request_id, seq in pairs]
+        self._noted += [_pack(shard, outcome, request_id) for request_id, outcome in pairs]
 
-    def begin_anew(self, known: Iterable[tuple[ShardId, Iterable[tuple[bytes, Seq]]]]) -> None:
+    def begin_anew(self, known: Iterable[tuple[ShardId, Iterable[tuple[bytes, Outcome]]]]) -> None:
         """The index is another one, which has none of what was saved: save all that is `known`."""
         self._pieces.clear()
         self._noted.clear()
@@ -97,3 +100,11 @@ class RequestIds:
         noted, self._noted = self._noted, []
         piece = (request_ids_key(number), encode_position(replay_from) + b"".join(noted))
         self._index.write([piece], [request_ids_key(number) for number in old])
+
+
+def _outcome_of(record: Record) -> Outcome:
+    if record.kind is not RecordKind.REFUSED:
+        return record.seq
+    refused = decode_operation(record.kind, record.metadata)
+    assert isinstance(refused, Refused)
+    return refused_at(record.seq, refused.code)

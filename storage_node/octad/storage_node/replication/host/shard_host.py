@@ -19,28 +19,30 @@ from octad.sharding.map.shard_map import ShardRow
 from octad.storage_node.index.counted_index import CountedIndex
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.journal_errors import JournalFull
-from octad.storage_node.journal.record_format import FREEING_KINDS, Position, RecordKind
-from octad.storage_node.operations.index_changes import Operation
+from octad.storage_node.journal.record_format import FREEING_KINDS, Position
 from octad.storage_node.replication.host.action_performer import ActionPerformer
-from octad.storage_node.replication.host.index_applier import WriteFailed, keep_state
+from octad.storage_node.replication.host.index_applier import (
+    WriteFailed,
+    keep_state,
+)
 from octad.storage_node.replication.host.index_catch_up import CatchUp
 from octad.storage_node.replication.host.node_beats import NodeBeats
 from octad.storage_node.replication.host.replica_inbox import ReplicaInbox
 from octad.storage_node.replication.host.replica_recovery import recover_states, replay
 from octad.storage_node.replication.host.replica_table import ReplicaTable
 from octad.storage_node.replication.host.replication_mail import Outbox
-from octad.storage_node.replication.replica.shard_primary import ANY_EPOCH
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import (
     Action,
     AlreadyOrdered,
+    AlreadyRefused,
     NotPrimary,
     NotServing,
     Swap,
 )
 from octad.storage_node.replication.replica_state import ReadTicket
-from octad.storage_node.replication.shard_log import Entry
 from octad.storage_node.replication.shard_ports import Configurations, Histories
+from octad.storage_node.replication.writes import Write
 from octad.storage_node.rpc.messages import Message
 
 log = logging.getLogger(__name__)
@@ -82,6 +84,8 @@ class ShardHost:
         self._inbox = ReplicaInbox(table, journal, self._beats, self._tell)
         self._sweep: asyncio.TimerHandle | None = None
         self._beating: asyncio.TimerHandle | None = None
+        # Whether refusals may be entries (rule R22): once every node of the cluster can read them.
+        self.may_write_refusals = True
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -262,35 +266,31 @@ class ShardHost:
 
     # -- clients -------------------------------------------------------------------------------
 
-    def propose(
-        self,
-        shard: ShardId,
-        kind: RecordKind,
-        request_id: bytes,
-        metadata: bytes,
-        data: bytes | memoryview,
-        operation: Operation,
-        asked_in: Epoch = ANY_EPOCH,
-    ) -> asyncio.Future[None]:
+    def propose(self, shard: ShardId, write: Write) -> asyncio.Future[None]:
         """Order a write; the future ends when it is committed and in the index.
 
-        Raises at once, and nothing has happened: JournalFull, or WriteFailed when this node is not
-        serving the shard, or began to after `asked_in`; or AlreadyRefused. The future raises
-        WriteFailed when that cannot be said in time. A request that was ordered before is not
-        ordered again (rule R16).
+        Raises at once, and nothing has happened: GuardRefuses or AlreadyRefused; JournalFull; or
+        WriteFailed when this node is not serving the shard, or began to after this try was made for
+        it. The future raises WriteFailed when the outcome cannot be said in time, AlreadyRefused
+        when that is a refusal. A request that was ordered before is not ordered again (rule R16).
+        Nothing is waited for from the guard's look at the rows to the order (rule R21).
         """
         replica = self.replicas.get(shard)
         if replica is None or replica.configuration is None:
             raise WriteFailed(f"shard {shard_name(shard)} is not known here")
-        if self.full_disks.now and kind not in FREEING_KINDS:
-            self._require_room(replica.configuration)
-        self.journal.make_room(len(metadata), len(data), kind)
         try:
-            entry, actions = replica.propose(kind, request_id, metadata, data, operation, asked_in)
+            if write.guard is not None:
+                write = replica.decide(
+                    write, self.index, now(), may_write_refusals=self.may_write_refusals
+                )
+            if self.full_disks.now and write.kind not in FREEING_KINDS:
+                self._require_room(replica.configuration)
+            self.journal.make_room(len(write.metadata), len(write.data), write.kind)
+            entry, actions = replica.propose(write)
         except (NotPrimary, NotServing) as error:
             raise WriteFailed(str(error)) from error
         except AlreadyOrdered as known:
-            return self._outcome_of(known.entry)
+            return self._outcome_of(known)
         future = self.applier.wait_for(entry)
         try:
             self._perform(replica, actions)
@@ -309,7 +309,7 @@ class ShardHost:
     ) -> asyncio.Future[None] | None:
         """The outcome of a request first made `age_s` ago; None: it was not ordered (rule R16).
 
-        Raises WriteFailed when this node does not serve the shard, AlreadyRefused, OutcomeUnknown.
+        Raises WriteFailed when this node does not serve the shard, or OutcomeUnknown.
         """
         replica = self.replicas.get(shard)
         if replica is None:
@@ -319,25 +319,27 @@ class ShardHost:
         except (NotPrimary, NotServing) as error:
             raise WriteFailed(str(error)) from error
         except AlreadyOrdered as known:
-            return self._outcome_of(known.entry)
+            return self._outcome_of(known)
         return None
 
-    def _outcome_of(self, entry: Entry | None) -> asyncio.Future[None]:
-        if entry is not None:
-            return self.applier.wait_for(entry)
+    def _outcome_of(self, known: AlreadyOrdered) -> asyncio.Future[None]:
+        if known.entry is not None:
+            return self.applier.wait_for(known.entry)
         done: asyncio.Future[None] = self._loop.create_future()
-        done.set_result(None)
+        if known.refusal:
+            done.set_exception(AlreadyRefused(known.refusal))
+        else:
+            done.set_result(None)
         return done
 
-    def refuse(self, shard: ShardId, request_id: bytes) -> bool:
-        """Whether a refusal that the index gives reason for now may be answered (rule R3).
+    def reason_of(self, shard: ShardId, ticket: ReadTicket) -> asyncio.Future[None] | None:
+        """Ends when all that a refusal saw is committed; None: it is."""
+        log, newest = self.replicas[shard].log, ticket.wait_for
+        return self.applier.wait_for(log.at(newest)) if newest > log.commit else None
 
-        Then no try of the request is executed any more. Nothing that is prepared may touch what the
-        refusal is about.
-        """
-        replica = self.replicas[shard]
-        ticket = ReadTicket(replica.epoch, Seq(0))
-        return replica.refuse_request(request_id, ticket, now())
+    def refuse(self, shard: ShardId, request_id: bytes, ticket: ReadTicket, code: int) -> bool:
+        """Whether a refusal may be answered now; then no try that this process gets is executed."""
+        return self.replicas[shard].refuse_request(request_id, ticket, code, now())
 
     def serves(self, shard: ShardId) -> bool:
         """Whether this node is the shard's primary, past its barrier and under its lease (R3)."""

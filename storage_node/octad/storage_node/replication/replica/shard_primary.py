@@ -1,10 +1,12 @@
 """A shard replica as primary: orders writes, commits them, answers reads.
 
-Rules R2, R3, R4, R9, R11, R12, R15 and R16 of `docs/reference/replication.md`. What the others have
-is in `shard_followers.py`, how it comes to a stand in `shard_drain.py`.
+Rules R2, R3, R4, R9, R11, R12, R15, R16, R21 and R22 of `docs/reference/replication.md`. What the
+others have is in `shard_followers.py`, how it comes to a stand in `shard_drain.py`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from octad.sharding.ids import Epoch, NodeId, Seq, shard_name
 from octad.sharding.limits import LOG_ENTRIES_MAX
@@ -15,6 +17,8 @@ from octad.storage_node.operations.index_changes import (
     encode_operation,
     touched,
 )
+from octad.storage_node.replication.guards import GuardRefuses, Refusal
+from octad.storage_node.replication.prepared_rows import PreparedRows, StoredRows
 from octad.storage_node.replication.replica.pending_swap import PendingSwap
 from octad.storage_node.replication.replica.shard_drain import Drain
 from octad.storage_node.replication.replica.shard_followers import Followers
@@ -34,11 +38,12 @@ from octad.storage_node.replication.replica_actions import (
     commit_to,
 )
 from octad.storage_node.replication.replica_state import Place, ReadTicket, Strength
+from octad.storage_node.replication.request_window import refusal_of, seq_of
 from octad.storage_node.replication.shard_log import NO_REQUEST, Entry, ShardLog
+from octad.storage_node.replication.writes import ANY_EPOCH, Write
 
 _BARRIER = Barrier()
 _BARRIER_METADATA = encode_operation(_BARRIER)
-ANY_EPOCH = Epoch(0)  # Before all: of an attempt that may be executed whenever it was made.
 
 
 class Primary:
@@ -121,22 +126,35 @@ class Primary:
 
     # -- writes --------------------------------------------------------------------------------
 
-    def propose(
-        self,
-        kind: RecordKind,
-        request_id: bytes,
-        metadata: bytes,
-        data: bytes | memoryview,
-        operation: Operation,
-        asked_in: Epoch = ANY_EPOCH,
-    ) -> tuple[Entry, Actions]:
+    def decide(
+        self, write: Write, stored: StoredRows, now: float, *, may_write_refusals: bool = True
+    ) -> Write:
+        """The write as its guard has it be ordered, which is to follow at once (rule R21).
+
+        The order of the checks is that of the rule. Raises GuardRefuses, unless the refusal is to
+        be ordered itself: then that is the write (rule R22).
+        """
+        assert write.guard is not None
+        by_entry = write.may_be_elsewhere and may_write_refusals
+        code = self._require_new(write.request_id, refused_again=by_entry)
+        self._require_own_term(write.asked_in)
+        if code:
+            return write.decided(Refusal(code, ""))
+        rows = PreparedRows(self.place.shard, self.log, stored)
+        decision = write.guard(rows)
+        if isinstance(decision, Refusal) and not by_entry:
+            ticket = self.refusal_ticket(rows.looked_at, now)
+            if ticket is None:
+                raise NotServing(f"shard {shard_name(self.place.shard)} has no lease")
+            raise GuardRefuses(decision, ticket)
+        return write.decided(decision)
+
+    def propose(self, write: Write) -> tuple[Entry, Actions]:
         """Order a write. It is committed once `Apply` names its entry; raises when not serving.
 
-        `asked_in` is the epoch of the configuration by which this attempt was sent here; it is
-        needed where the request may be refused (rule R3).
+        One with a guard is what `decide` gave just now: nothing has happened since.
         """
-        self._require_new(request_id)
-        self._require_own_term(asked_in)
+        self._require_new(write.request_id, refused_again=write.kind is RecordKind.REFUSED)
         place = self.place
         assert place.configuration is not None
         if self.drain.until is not None:
@@ -145,27 +163,33 @@ class Primary:
             raise TooFewCopies(f"shard {shard_name(place.shard)} has too few copies")
         if len(self.log.entries) >= LOG_ENTRIES_MAX:
             raise NotServing(f"shard {shard_name(place.shard)}: {LOG_ENTRIES_MAX} writes in flight")
-        actions = self._order(kind, request_id, metadata, data, operation)
+        actions = self._order(
+            write.kind, write.request_id, write.metadata, write.data, write.operation
+        )
         return self.log.entries[-1], actions
 
     def check_retry(self, request_id: bytes, age_s: float, now: float) -> None:
         """Rule R16, before any precondition is looked at, for a request first made `age_s` ago.
 
-        Raises AlreadyOrdered, AlreadyRefused, or OutcomeUnknown when nobody remembers so far back.
+        Raises AlreadyOrdered, or OutcomeUnknown when nobody remembers so far back.
         """
-        self._require_new(request_id)
+        self._require_new(request_id, refused_again=True)
         if not self.log.requests.reaches_back(age_s, now):
             raise OutcomeUnknown(shard_name(self.place.shard))
 
-    def _require_new(self, request_id: bytes) -> None:
+    def _require_new(self, request_id: bytes, *, refused_again: bool = False) -> int:
+        """Raises AlreadyOrdered, or AlreadyRefused unless it is to be refused again: gives why."""
         self.require_serving()
         requests = self.log.requests
         known = requests.find(request_id)
         if known is not None:
-            entry = self.log.at(known) if known > self.log.applied else None
-            raise AlreadyOrdered(known, entry)
-        if requests.was_refused(request_id):
-            raise AlreadyRefused
+            seq = seq_of(known)
+            entry = self.log.at(seq) if seq > self.log.applied else None
+            raise AlreadyOrdered(seq, entry, refusal_of(known))
+        code = requests.was_refused(request_id)
+        if code and not refused_again:
+            raise AlreadyRefused(code)
+        return code
 
     def _require_own_term(self, asked_in: Epoch) -> None:
         """Rule R3: an attempt that was made under another primary, or before our last start.
@@ -317,12 +341,12 @@ class Primary:
         """
         return self.log.applied >= ticket.wait_for
 
-    def refusal_ticket(self, key: bytes, now: float) -> ReadTicket | None:
-        """A 412, 304 or 404 for `key` as it is prepared now: good once that is committed."""
+    def refusal_ticket(self, keys: Iterable[bytes], now: float) -> ReadTicket | None:
+        """A 412, 304 or 404 for these as they are prepared now: good once all that is committed."""
         if not self.serves() or not self.has_lease(now):
             return None
-        newest = self.log.newest(key)
-        return ReadTicket(self.place.epoch, newest.seq if newest is not None else Seq(0))
+        newest = [entry.seq for entry in map(self.log.newest, keys) if entry is not None]
+        return ReadTicket(self.place.epoch, max(newest, default=Seq(0)))
 
     def has_lease(self, now: float) -> bool:
         """Rule R4: promised by every other member, and by those that we propose."""
@@ -351,7 +375,7 @@ class Primary:
         me, promised_by = self.place.node, self.leases.promised_by
         return [node for node in full if node == me or promised_by(node, now)]
 
-    def refuse_request(self, request_id: bytes, ticket: ReadTicket, now: float) -> bool:
+    def refuse_request(self, request_id: bytes, ticket: ReadTicket, code: int, now: float) -> bool:
         """Whether the refusal may be answered now; then the request is never executed any more.
 
         Not when another attempt of the same request has been ordered while this one waited.
@@ -362,5 +386,5 @@ class Primary:
             return False
         if self.log.requests.find(request_id) is not None:
             return False
-        self.log.requests.refuse(request_id, now)
+        self.log.requests.refuse(request_id, code, now)
         return True

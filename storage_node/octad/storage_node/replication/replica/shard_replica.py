@@ -95,6 +95,7 @@ class ShardReplica:
         self.backup = Backup(place, log, history, self.leases, swaps, self.splitter)
         self.replay = Replay(log, history, self.splitter)
         # Called for each request: without a detour.
+        self.decide = self.primary.decide
         self.propose = self.primary.propose
         self.serves = self.primary.serves
         self.has_lease = self.primary.has_lease
@@ -410,13 +411,9 @@ class ShardReplica:
         """Before any precondition is looked at (rule R16); raises when it was made before."""
         self.primary.check_retry(request_id, age_s, now)
 
-    def refusal_ticket(self, key: bytes, now: float) -> ReadTicket | None:
-        """For a refusal by what is prepared for `key` (rule R3); None: not here."""
-        return self.primary.refusal_ticket(key, now)
-
-    def refuse_request(self, request_id: bytes, ticket: ReadTicket, now: float) -> bool:
+    def refuse_request(self, request_id: bytes, ticket: ReadTicket, code: int, now: float) -> bool:
         """Whether the refusal may be answered now; then the request is never executed any more."""
-        return self.primary.refuse_request(request_id, ticket, now)
+        return self.primary.refuse_request(request_id, ticket, code, now)
 
     def begin_list(self, epoch: Epoch, now: float) -> ReadTicket | None:
         """When a request comes to read many keys at once, in `epoch` (rule R3); None: not here."""

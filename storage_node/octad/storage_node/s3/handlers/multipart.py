@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from typing import Final
 
 from octad.client.s3.checksums import multipart_etag, requested_algorithm
+from octad.client.s3.errors import S3Error
 from octad.sharding.limits import LIST_KEYS_MAX, PUT_BYTES_MAX
 from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
 from octad.storage_node.s3.handlers.bodies import read_document, receive
@@ -41,7 +43,13 @@ from octad.storage_node.s3.protocol.xml.requests import (
     RequestedPart,
     read_complete_multipart_upload,
 )
-from octad.storage_node.shards.object_store import Bucket, CompletedPart, Degraded, NoSuchUpload
+from octad.storage_node.shards.object_store import (
+    Bucket,
+    CompletedPart,
+    Degraded,
+    InvalidPart,
+    NoSuchUpload,
+)
 
 # Nodes' clocks and those of their clients agree better than this.
 _BEGUN_BEFORE_MS_MAX: Final = 3_600_000
@@ -191,12 +199,32 @@ async def _complete(
 ) -> tuple[ObjectRow, Degraded | None]:
     upload = await exchange.store.get_upload(bucket, exchange.key, upload_id)
     stored = await _all_parts(exchange, bucket, upload_id)
-    row = completed_row(upload_id, upload, requested, stored, exchange.now_ms)
+    try:
+        row = completed_row(upload_id, upload, requested, stored, exchange.now_ms)
+    except S3Error as error:
+        if error.code == "InvalidPart" and write_id[1]:
+            await _refuse_for_good(exchange, bucket, upload_id, write_id)
+        raise
     check_completion(exchange.headers, row)
     degraded = await exchange.store.complete_upload(
         bucket, exchange.key, upload_id, row, _chosen(requested), *write_id
     )
     return row, degraded
+
+
+async def _refuse_for_good(
+    exchange: Exchange, bucket: Bucket, upload_id: bytes, write_id: tuple[bytes, float]
+) -> None:
+    """The part may come yet, and an earlier try lie before another front door, which looks later.
+
+    Raises NoSuchUpload when that one has been carried out.
+    """
+    nothing = ObjectRow(0, "", exchange.now_ms)
+    with suppress(InvalidPart):
+        await exchange.store.complete_upload(
+            bucket, exchange.key, upload_id, nothing, [], *write_id
+        )
+        raise NoSuchUpload(upload_id.hex())
 
 
 def _chosen(requested: tuple[RequestedPart, ...]) -> list[CompletedPart]:

@@ -1,13 +1,14 @@
 """An SDK's own retries: which requests are tries of one and the same operation.
 
 The AWS SDKs send an id with every try of a call (`amz-sdk-invocation-id`) and count the tries
-(`amz-sdk-request: attempt=2; max=5`), whichever node each goes to. Tries of a write get one request
-id from it, so that the write takes effect once. Into the id goes everything that says what is
-written, the bytes by their ETag and size: a try that would write something else is another write.
+(`amz-sdk-request: attempt=2; max=5`, older ones `amz-sdk-retry: 1/0/495`), whichever node each
+goes to. Tries of a write get one request id from it, so that the write takes effect once. Into the
+id goes everything that says what is written, the bytes by their ETag and size: a try that would
+write something else is another write.
 
 The headers say how many tries there were, not when. The first of several is taken to have been made
 `SDK_RETRY_AGE_S` ago: that is the longest for which it can have been on its way without the client
-having waited for its answer all the while.
+having waited for its answer all the while. A try that is not known to be the first is not.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def sdk_age_s(headers: Mapping[str, str]) -> float:
         name_and_value = part.strip()
         if name_and_value.startswith(_ATTEMPT):
             return 0.0 if name_and_value == "attempt=1" else SDK_RETRY_AGE_S
-    return 0.0
+    return 0.0 if headers.get("amz-sdk-retry", "").startswith("0/") else SDK_RETRY_AGE_S
 
 
 def sdk_request_id(

@@ -1,0 +1,122 @@
+"""Guards: what a write asks of the rows it concerns, decided where the write is ordered.
+
+A guard is a pure function of the rows as they are prepared. It gives the operation as it is to be
+ordered, effects and no condition, or a refusal (rule R21).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from typing import TypeAlias
+
+import msgspec
+
+from octad.sharding.ids import BucketId
+from octad.storage_node.index.index_format import (
+    decode_part,
+    decode_part_key,
+    parts_prefix,
+    upload_key,
+)
+from octad.storage_node.index.rows import ObjectRow, PartRow
+from octad.storage_node.operations.index_changes import (
+    AbortUpload,
+    CompleteUpload,
+    Operation,
+    PutPart,
+    parts_in_flight,
+)
+from octad.storage_node.replication.prepared_rows import PreparedRows
+from octad.storage_node.replication.replica_state import ReadTicket
+
+
+class RefusalCode(IntEnum):
+    """Why a write was refused. A number is never used again for something else; up to 255."""
+
+    NO_SUCH_UPLOAD = 1
+    INVALID_PART = 2
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """A guard's no."""
+
+    code: int  # A `RefusalCode`, or one that a newer octad knows.
+    text: str
+
+
+class GuardRefuses(Exception):
+    """What is prepared is not as the write wants it: the answer waits for that (rule R21)."""
+
+    def __init__(self, refusal: Refusal, ticket: ReadTicket) -> None:
+        super().__init__(refusal.text)
+        self.refusal = refusal
+        self.ticket = ticket
+
+
+Guard: TypeAlias = Callable[[PreparedRows], Operation | Refusal]
+
+
+def part_of_open_upload(part: PutPart) -> Guard:
+    """The part is taken while its upload stands."""
+
+    def decide(rows: PreparedRows) -> Operation | Refusal:
+        return _is_closed(rows, part.bucket, part.key, part.upload) or part
+
+    return decide
+
+
+def completion(
+    bucket: BucketId, key: bytes, upload: bytes, row: ObjectRow, parts: Sequence[tuple[int, str]]
+) -> Guard:
+    """Exactly these parts, by number and ETag, stand; what they consist of becomes the object.
+
+    Of no parts there is none: so a completion that is known to be wrong is refused for good.
+    """
+
+    def decide(rows: PreparedRows) -> Operation | Refusal:
+        closed = _is_closed(rows, bucket, key, upload)
+        if closed is not None:
+            return closed
+        if not parts:
+            return Refusal(RefusalCode.INVALID_PART, "no part")
+        standing = _parts(rows, bucket, key, upload)
+        chosen: list[PartRow] = []
+        for number, etag in parts:
+            part = standing.get(number)
+            if part is None or part.etag != etag:
+                return Refusal(RefusalCode.INVALID_PART, f"part {number}")
+            chosen.append(part)
+        whole = msgspec.structs.replace(
+            row,
+            size=sum(part.size for part in chosen),
+            extents=tuple(extent for part in chosen for extent in part.extents),
+            part_sizes=tuple(part.size for part in chosen),
+        )
+        return CompleteUpload(bucket, key, upload, whole, tuple(standing))
+
+    return decide
+
+
+def abortion(bucket: BucketId, key: bytes, upload: bytes) -> Guard:
+    """The upload stands; all of its parts end with it."""
+
+    def decide(rows: PreparedRows) -> Operation | Refusal:
+        closed = _is_closed(rows, bucket, key, upload)
+        if closed is not None:
+            return closed
+        return AbortUpload(bucket, key, upload, tuple(_parts(rows, bucket, key, upload)))
+
+    return decide
+
+
+def _is_closed(rows: PreparedRows, bucket: BucketId, key: bytes, upload: bytes) -> Refusal | None:
+    if rows.get(upload_key(bucket, key, upload)) is None:
+        return Refusal(RefusalCode.NO_SUCH_UPLOAD, upload.hex())
+    return None
+
+
+def _parts(rows: PreparedRows, bucket: BucketId, key: bytes, upload: bytes) -> dict[int, PartRow]:
+    """By number, in order."""
+    found = rows.under(parts_prefix(bucket, key, upload), parts_in_flight(bucket, key, upload))
+    return {decode_part_key(each).number: decode_part(found[each]).row for each in sorted(found)}

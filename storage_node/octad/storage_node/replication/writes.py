@@ -1,0 +1,101 @@
+"""One change on its way from a front door to the log of its shard: a value that is passed on whole.
+
+It is made where the request is taken, and again at the primary where that is another node. The
+operation is encoded once and its key is hashed once at each of the two. A write with a guard is
+ordered as that decides; until then its operation says no more than what it is about.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from octad.sharding.ids import Epoch
+from octad.sharding.limits import SDK_RETRY_AGE_S
+from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.operations.index_changes import (
+    AbortUpload,
+    Barrier,
+    CompleteUpload,
+    DropExtent,
+    Operation,
+    PutPart,
+    Refused,
+    decode_operation,
+    encode_operation,
+    kind_of,
+)
+from octad.storage_node.replication.guards import Guard, Refusal, part_of_open_upload
+from octad.storage_node.shards.request_places import hash_of_operation
+
+_NOT_OF_CLIENTS = (Barrier, CompleteUpload, AbortUpload, Refused)
+ANY_EPOCH = Epoch(0)  # Before all: of a try that may be executed whenever it was made.
+
+
+class Write(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """See the module. `data` must not change until the write is answered."""
+
+    kind: RecordKind
+    operation: Operation
+    metadata: bytes  # The operation, encoded.
+    hash: int  # Of the key or extent that it is about: it decides the shard.
+    request_id: bytes
+    data: bytes | memoryview = b""
+    age_s: float = 0.0  # How long before this try the first was made that may have taken effect.
+    asked_in: Epoch = ANY_EPOCH  # Of the row by which this try was sent to the primary (rule R3).
+    guard: Guard | None = None
+
+    @property
+    def may_be_elsewhere(self) -> bool:
+        """Whether another front door may hold an earlier try of it: an SDK has tried before.
+
+        A front door's own tries never become so old.
+        """
+        return self.age_s >= SDK_RETRY_AGE_S
+
+    def decided(self, decision: Operation | Refusal) -> Write:
+        """As it is ordered by what its guard has decided; a refusal is an entry, too."""
+        if decision is self.operation:
+            return self
+        data = self.data
+        if isinstance(decision, Refusal):
+            about = self.operation
+            assert not isinstance(about, Barrier | DropExtent)
+            decision, data = Refused(about.bucket, about.key, decision.code), b""
+        kind, metadata = kind_of(decision), encode_operation(decision)
+        return msgspec.structs.replace(
+            self, kind=kind, operation=decision, metadata=metadata, data=data
+        )
+
+
+def write_of(
+    operation: Operation,
+    request_id: bytes,
+    data: bytes | memoryview = b"",
+    age_s: float = 0.0,
+    asked_in: Epoch = ANY_EPOCH,
+    guard: Guard | None = None,
+) -> Write:
+    """The write of `operation`, or of what `guard` makes of it."""
+    metadata, hash_ = encode_operation(operation), hash_of_operation(operation)
+    kind, guard = kind_of(operation), guard or _own_guard(operation)
+    return Write(kind, operation, metadata, hash_, request_id, data, age_s, asked_in, guard)
+
+
+def received_write(
+    kind: RecordKind,
+    metadata: bytes,
+    request_id: bytes,
+    data: memoryview,
+    age_s: float,
+    asked_in: Epoch,
+) -> Write:
+    """At the primary, as another node sent it. Raises ValueError where it is none of a client."""
+    operation = decode_operation(kind, metadata)
+    if isinstance(operation, _NOT_OF_CLIENTS):
+        raise ValueError(f"a {type(operation).__name__} is not for a client to propose")
+    hash_, guard = hash_of_operation(operation), _own_guard(operation)
+    return Write(kind, operation, metadata, hash_, request_id, data, age_s, asked_in, guard)
+
+
+def _own_guard(operation: Operation) -> Guard | None:
+    return part_of_open_upload(operation) if type(operation) is PutPart else None
