@@ -85,6 +85,7 @@ class CheckedLoad:
         self.rounds = [0] * len(cluster.nodes)  # Listings of everything, by node.
         self._away: list[list[tuple[float, float]]] = [[] for _ in cluster.nodes]
         self._endpoints = [cluster.endpoint(place) for place in range(len(cluster.nodes))]
+        self._data = cluster.data
         self._credentials = Credentials(cluster.access_key, cluster.secret_key)
         self._random = random.Random(seed)
         self._uploads: list[Upload] = []
@@ -372,7 +373,12 @@ class CheckedLoad:
         return answer
 
     def _was_away(self, place: int, begun: float) -> bool:
-        return any(end >= begun for _, end in self._away[place])
+        return any(end >= begun for _, end in self._away[place]) or self._begins_anew(place)
+
+    def _begins_anew(self, place: int) -> bool:
+        """Its log says that it has ended for that, and not yet that it is there again."""
+        said = (self._data / f"n{place + 1}.log").read_text(errors="replace")
+        return said.rfind("it begins anew") > said.rfind(" is ready")
 
 
 @dataclass(frozen=True, slots=True)

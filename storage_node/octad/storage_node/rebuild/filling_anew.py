@@ -48,6 +48,9 @@ log = logging.getLogger(__name__)
 class BeginsAnew(Exception):
     """It is decided: the node's next start is one without data."""
 
+    def __init__(self) -> None:
+        super().__init__("its journal is damaged; it begins anew, and the other nodes fill it")
+
 
 class FillingAnew:
     """Of the node `identity`, whose data is in `data`."""
