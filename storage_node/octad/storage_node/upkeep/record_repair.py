@@ -2,8 +2,8 @@
 
 The record is appended to this node's journal as compaction appends one that it moves, and its row
 moves there (`operations/copy_format.py`): copies are synced first, a row moves only if it still
-points at the damaged record, and nothing is appended while an entry for the row is prepared, so that in
-the journal no copy lies behind the end of its version.
+points at the damaged record, and nothing is appended while an entry for the row is prepared, so
+that in the journal no copy lies behind the end of its version.
 
 What comes from elsewhere is the record of the same index key, epoch and seq, whose checksum was
 verified over there when it was read, and here when it arrived.
