@@ -6,6 +6,7 @@ written are never served.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -20,6 +21,9 @@ from tests.harness.s3_clients import put_status, s3_client
 
 from octad.client.cluster.join_token import encode_join_token
 from octad.coordinator.recovery.create_cluster import new_join_token
+from octad.coordinator.schema.records import CLUSTERS, StoreKeys
+from octad.coordinator.store.embedded import EmbeddedStore
+from octad.coordinator.store.interface import Put
 
 pytestmark = pytest.mark.cluster
 
@@ -159,6 +163,33 @@ def test_a_newer_format_is_refused(
     assert str(path if file == "cluster.json" else path.parent) in line
     assert f"format {content[field] + 1}" in line
     assert f"this octad knows {content[field]}" in line
+
+
+def test_a_node_that_knows_less_than_its_clusters_format_level_does_not_start(
+    start_cluster: StartCluster, refused: Refused
+) -> None:
+    cluster = start_cluster()
+    fill(cluster, "whole")
+    cluster.stop()
+    asyncio.run(use_level(cluster, 2))
+    line = refused(*restart(cluster))
+    assert "the cluster uses format level 2 and this octad knows 1" in line
+    assert "upgrade this node, what is on its disk is whole" in line
+    assert "install the octad that the other nodes run" in line
+    asyncio.run(use_level(cluster, 1))
+    cluster.start()
+    for number in range(3):
+        expect_all(cluster, "whole", number)
+
+
+async def use_level(cluster: DevCluster, level: int) -> None:
+    """As the leader puts it, once all nodes know it."""
+    store = await EmbeddedStore.open(cluster.data / "store.sqlite")
+    (listed,) = (await store.range(CLUSTERS)).entries
+    (name,) = json.loads(listed.value)
+    value = json.dumps({"level": level}).encode()
+    await store.transact([], [Put(StoreKeys(name).format_level, value)])
+    await store.close()
 
 
 def test_a_node_that_is_put_back_as_it_was_is_refused_until_its_newer_disk_is_back(

@@ -49,6 +49,7 @@ from octad.storage_node.operations.index_changes import (
     put_object,
     touched,
 )
+from octad.storage_node.operations.several import Several
 from octad.storage_node.rebuild.index_rebuild import IndexRebuild
 from octad.storage_node.upkeep.compactor import Compactor, check_segments
 
@@ -140,6 +141,7 @@ class EngineSite:
             REQUEST_ID,
             encode_operation(operation),
             data,
+            operation if isinstance(operation, Several) else None,
         )
         self.end = seq
         self._pending.append((appended.lsn, seq, operation, appended.location))

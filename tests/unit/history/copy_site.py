@@ -65,6 +65,7 @@ from octad.storage_node.operations.index_changes import (
     put_object,
     touched,
 )
+from octad.storage_node.operations.several import Several
 from octad.storage_node.rebuild.index_rebuild import rebuild
 from octad.storage_node.replication.digest_messages import ReadDigests
 from octad.storage_node.replication.host.index_applier import state_entry
@@ -72,7 +73,7 @@ from octad.storage_node.replication.pair_leases import PairLeases
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import Apply
 from octad.storage_node.replication.replica_state import Strength
-from octad.storage_node.replication.shard_log import Entry, ShardLog
+from octad.storage_node.replication.shard_log import NO_REQUEST, Entry, ShardLog
 from octad.storage_node.rpc.messages import (
     Message,
     Reply,
@@ -122,11 +123,12 @@ class Ordered:
     data: bytes
 
     def entry(self) -> Entry:
+        several = isinstance(self.operation, Several)
         return Entry(
             self.epoch,
             self.seq,
             kind_of(self.operation),
-            self.seq.to_bytes(16, "big"),
+            NO_REQUEST if several else self.seq.to_bytes(16, "big"),
             encode_operation(self.operation),
             self.data,
             self.operation,
@@ -252,6 +254,7 @@ class Node:
             entry.request_id,
             entry.metadata,
             ordered.data,
+            entry.operation if isinstance(entry.operation, Several) else None,
         )
         entry.location = appended.location
         self.unsettled.append(entry)

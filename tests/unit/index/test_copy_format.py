@@ -37,7 +37,6 @@ from octad.storage_node.journal.record_format import (
 from octad.storage_node.journal.retired_segments import RetiredSegments, decode_retired
 from octad.storage_node.journal.shard_state import ShardState
 from octad.storage_node.operations.copy_format import (
-    KEPT_KINDS,
     Copied,
     Original,
     decode_copied,
@@ -47,6 +46,7 @@ from octad.storage_node.operations.copy_format import (
     row_key_of,
 )
 from octad.storage_node.operations.index_changes import Refused, encode_operation, put_object
+from octad.storage_node.operations.registry import KINDS
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 HERE, THERE = Location(SegmentId(3), 4096, 400), Location(SegmentId(9), 8192, 450)
@@ -124,7 +124,7 @@ def test_a_copy_of_a_copy_is_a_copy_of_the_original() -> None:
 def test_a_refusal_is_of_no_row_and_is_not_kept() -> None:
     metadata = encode_operation(Refused(BucketId(5), b"key", 1))
     assert row_key_of(Original(RecordKind.REFUSED, metadata, SegmentId(2))) is None
-    assert RecordKind.REFUSED not in KEPT_KINDS
+    assert not KINDS[RecordKind.REFUSED].kept
 
 
 def test_a_row_moves_only_from_where_the_record_was_copied() -> None:

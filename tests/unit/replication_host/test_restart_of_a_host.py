@@ -35,6 +35,7 @@ from octad.storage_node.operations.index_changes import (
     LogStart,
     encode_operation,
 )
+from octad.storage_node.operations.registry import FORMAT_LEVEL
 from octad.storage_node.replication.host.replica_table import ReplicaTable
 from octad.storage_node.replication.host.shard_host import ShardHost
 from octad.storage_node.replication.lease_messages import Beat
@@ -120,7 +121,9 @@ def host_on(
     leases = PairLeases(NODE, 7, now())
     leases.dead = known.dead
     table = ReplicaTable(NODE, "one", leases, known, wanted.refetch)
-    return ShardHost(table, journal, index, known, wanted, wanted, on_failed)
+    host = ShardHost(table, journal, index, known, wanted, wanted, on_failed)
+    host.use_level(FORMAT_LEVEL)
+    return host
 
 
 def start(journal: Journal) -> None:

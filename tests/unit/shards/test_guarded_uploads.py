@@ -30,6 +30,7 @@ from octad.storage_node.operations.index_changes import (
     encode_operation,
     kind_of,
 )
+from octad.storage_node.operations.registry import kinds_above
 from octad.storage_node.rpc.rpc_errors import RpcRefusal
 from octad.storage_node.shards.object_messages import AbortParts, CompleteParts, Propose
 
@@ -154,7 +155,7 @@ async def test_the_refusal_of_a_later_try_is_committed_before_it_is_answered(
 
 async def test_no_refusal_is_an_entry_before_every_node_can_read_it(tmp_path: Path) -> None:
     async with primary_of(tmp_path) as primary:
-        primary.host.may_write_refusals = False
+        primary.host.kinds_too_new = kinds_above(1)
         later = completion(primary, [(1, "etag1")], FIRST, SDK_RETRY_AGE_S)
         assert await later.refusal() == "invalid-part"
         assert prepared(primary) == []

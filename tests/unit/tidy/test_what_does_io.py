@@ -35,7 +35,7 @@ coordinator.membership: join_client joining_reach relisting service_registry
 coordinator.mirror: cluster_feed cluster_mirror leadership
 coordinator.placement: placement
 coordinator.recovery: shard_recovery store_rescue
-coordinator.server: coordinator coordinator_gauges
+coordinator.server: coordinator coordinator_gauges format_levels
 coordinator.status: copy_reports
 coordinator.store: embedded etcd etcd_connection etcd_watch http_client http_face mirror
     open_store sqlite_log

@@ -81,7 +81,7 @@ class ExtentOracle:
                 self.queue.pop((key, queued), None)
         dead = before - self.named()
         if dead:
-            self.queue[operation.key, seq] = dead  # type: ignore[union-attr]
+            self.queue[operation.key, seq] = dead  # type: ignore[attr-defined]
 
 
 class ExtentScript:

@@ -43,8 +43,8 @@ from octad.storage_node.operations.index_changes import (
     PutPart,
     decode_operation,
     encode_operation,
+    hashes_of,
     kind_of,
-    operation_hash,
     put_object,
     touched,
 )
@@ -166,7 +166,7 @@ def test_operations_on_extents_come_back_from_their_bytes(steps: list[Step]) -> 
 def test_a_drop_touches_every_piece_so_that_none_is_copied_behind_it() -> None:
     drop = DropExtent(bytes(16), 3)
     assert len(touched(drop)) == 3
-    assert operation_hash(drop) is not None
+    assert hashes_of(drop)
 
 
 def test_the_bytes_of_pieces_and_dead_extents_are_those_on_record() -> None:

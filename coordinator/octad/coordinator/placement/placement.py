@@ -143,7 +143,7 @@ class Placement:
     async def ask(self, action: str, request: PlanRequest) -> PlanAnswer:
         """Do what an operator wants, or say what it would be; raises PlanRefused."""
         for _ in range(_ATTEMPTS):
-            view = await self._fresh_view()
+            view = await self.fresh_view()
             if action in _STEERING:
                 change = _STEERING[action](self._store_keys, view)
                 check_fields(action, request)
@@ -163,7 +163,8 @@ class Placement:
                 return proposal.answer(dry_run=False, operation=began)
         raise StoreUnavailable("others change what is planned at the same time")
 
-    async def _fresh_view(self) -> PlacementView:
+    async def fresh_view(self) -> PlacementView:
+        """As new as a linearizable read; raises StoreUnavailable, BadRecord."""
         await self._mirror.refresh()
         return self.view()
 
@@ -242,7 +243,7 @@ class Placement:
             outcome = await self._store.transact(transaction.compares, transaction.operations)
             if not outcome.succeeded:
                 if await self._leadership.confirm():
-                    await self._fresh_view()
+                    await self.fresh_view()
                     self._wake.set()
                 return
 

@@ -21,7 +21,12 @@ import msgspec
 from octad.client.cluster.kept_fields import with_unknown_fields
 from octad.coordinator.schema.backup_format import Backup
 from octad.coordinator.schema.kept_cluster import KeptCluster
-from octad.coordinator.schema.records import IdentityRecord, PoolRecord, StoreKeys
+from octad.coordinator.schema.records import (
+    FormatLevelRecord,
+    IdentityRecord,
+    PoolRecord,
+    StoreKeys,
+)
 from octad.sharding.ids import Epoch, NodeId, PoolId, ShardId, node_name, shard_id, shard_name
 from octad.sharding.map.shard_map import Pool, ShardMap, ShardRow, decode_row
 
@@ -31,6 +36,7 @@ GENERATION_KEY = "generation"
 _SHARDS = "shards/"
 _LAST_NODE = "last-node-id"
 _LAST_BUCKET = "last-bucket-id"
+_LEVEL = "format-level"
 
 
 class RebuildRefused(Exception):
@@ -208,8 +214,14 @@ def _go_forward(
     entries[_LAST_NODE] = msgspec.json.encode(max([*_numbers(sources, _LAST_NODE), *nodes, 0]))
     buckets = max([*_numbers(sources, _LAST_BUCKET), 0])
     entries[_LAST_BUCKET] = msgspec.json.encode(buckets + BUCKET_ID_STEP)
+    levels = [source.entries[_LEVEL] for source in sources if _LEVEL in source.entries]
+    if levels:  # Nodes have written by the highest: nobody may know less.
+        entries[_LEVEL] = max(levels, key=lambda value: _decode_level(value).level)
     generation = max(source.seen[0] for source in sources)
     entries[GENERATION_KEY] = msgspec.json.encode(generation + 1)
+
+
+_decode_level = msgspec.json.Decoder(FormatLevelRecord).decode
 
 
 def _numbers(sources: Iterable[_Source], key: str) -> list[int]:

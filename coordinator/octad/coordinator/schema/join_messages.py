@@ -37,6 +37,7 @@ class JoinRequest(msgspec.Struct, frozen=True, kw_only=True):
     zone: str
     weight: float
     version: str
+    format_level: int = 1  # The highest that it knows.
 
 
 def join_proof(incarnation: str) -> bytes:

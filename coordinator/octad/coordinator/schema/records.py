@@ -27,6 +27,7 @@ class NodeRecord(msgspec.Struct, frozen=True):
     version: str
     boot: str
     admin_address: str = ""  # host:port of its metrics; often one that only its machine reaches
+    format_level: int = 1  # The highest that it knows.
 
 
 class IdentityRecord(msgspec.Struct, frozen=True):
@@ -70,6 +71,13 @@ class TurnRecord(msgspec.Struct, frozen=True):
 
     node: NodeId
     incarnation: str
+
+
+class FormatLevelRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`format-level`: which kinds of record the nodes may write (`schema/format_level.py`)."""
+
+    level: int = 1  # In use. It only ever goes up.
+    known: dict[NodeId, int] = {}  # The highest that each node has said it knows; else 1.
 
 
 class BucketRecord(msgspec.Struct, frozen=True):
@@ -130,6 +138,7 @@ class StoreKeys:
         self.last_bucket_id = f"{self.prefix}last-bucket-id"
         self.leader = f"{self.prefix}leader"
         self.filled_anew = f"{self.prefix}filled-anew"
+        self.format_level = f"{self.prefix}format-level"
         self.life = f"{self.prefix}life"  # Random, of each time that the store was filled.
         self.last_node_id = f"{self.prefix}last-node-id"
 

@@ -48,6 +48,7 @@ from octad.coordinator.schema.cluster_view import BadRecord, ClusterView, decode
 from octad.coordinator.schema.join_messages import JoinRequest
 from octad.coordinator.schema.placement_records import PlacementKeys
 from octad.coordinator.schema.records import IdentityRecord, LeaderRecord, NodeRecord, StoreKeys
+from octad.coordinator.server.format_levels import FormatLevels
 from octad.coordinator.status.cluster_health import may_not_go_down, not_serving
 from octad.coordinator.status.cluster_status import (
     NO_FAILURES,
@@ -144,6 +145,7 @@ class Coordinator:
             self._on_change,
         )
         self.placement = Placement(store, self._keys, self._mirror, self._cluster, self._leadership)
+        self.levels = FormatLevels(store, self._keys, self._mirror, self.placement, self._wake.set)
         self.reports = CopyReports(self._mirror, self._keys, self.placement.view)
         self.recovery = ShardRecovery(store, self._keys, self._cluster)
         self._store_versions = StoreVersions(store)
@@ -157,6 +159,7 @@ class Coordinator:
         await self._mirror.start()
         self._cluster.start()
         self.placement.start()
+        self.levels.start()
         self.reports.start()
         self._relisting.start()
         self._leadership.start()
@@ -194,6 +197,7 @@ class Coordinator:
                     raise
                 continue
             self.placement.check_join(admission.node)
+            self.levels.check_join(request.format_level)
             if self.config.checks_reach and admission.is_new:
                 await check_reach(request, self.config.address)
             if not admission.is_new or await self._record(admission, request, last, last_node):
@@ -358,6 +362,8 @@ class Coordinator:
             token = self._leadership.token
             try:
                 self._problem = await self._create_maps(token) if token else None
+                if token:
+                    await self.levels.raise_level(token)
             except (StoreUnavailable, BadRecord) as error:
                 log.warning("the leader's duties wait: %s", error)
                 self._problem = str(error)

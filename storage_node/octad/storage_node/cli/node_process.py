@@ -31,6 +31,7 @@ from octad.coordinator.membership.admission import JoinRefused
 from octad.coordinator.membership.join_client import JoinAnswer, JoinFailed, join
 from octad.coordinator.recovery.filling_anew import Obstacle
 from octad.coordinator.recovery.forced_recovery import held_alone
+from octad.coordinator.schema.format_level import CODE as TOO_OLD_CODE
 from octad.coordinator.schema.join_messages import JoinRequest
 from octad.coordinator.schema.node_report import (
     INDEX_LOST,
@@ -69,6 +70,7 @@ from octad.storage_node.journal.disk import Disk
 from octad.storage_node.journal.journal_errors import IndexBehind, JournalDamage
 from octad.storage_node.journal.record_format import Identity
 from octad.storage_node.memory.heap import bound_heap
+from octad.storage_node.node.format_level import TooOld
 from octad.storage_node.node.join_proof import saying_who_joins
 from octad.storage_node.node.membership import RegisteredElsewhere
 from octad.storage_node.node.node import Node
@@ -79,6 +81,7 @@ from octad.storage_node.node.node_failures import (
     journal_damaged,
 )
 from octad.storage_node.node.this_node import NodeConfig
+from octad.storage_node.operations.registry import FORMAT_LEVEL
 from octad.storage_node.rebuild import index_repair
 from octad.storage_node.rebuild.filling_anew import BeginsAnew, FillingAnew
 from octad.storage_node.rpc.peer_tls import TlsContexts, TlsFiles
@@ -86,6 +89,7 @@ from octad.storage_node.rpc.peer_tls import TlsContexts, TlsFiles
 LOOPBACK = "127.0.0.1"
 JOIN_RETRY_S = 0.25
 SUPERVISOR_POLL_S = 0.5
+UPGRADE = "install the octad that the other nodes run, or a newer one, and start it again"
 STORE_S_MAX = 5.0  # To ask who else has copies, before a start that failed is told of.
 
 log = logging.getLogger(__name__)
@@ -279,6 +283,8 @@ async def _serve(
         failure = node.failure.result()
         if isinstance(failure, BeginsAnew):
             raise failure
+        if isinstance(failure, TooOld):
+            return CommandError(str(failure), UPGRADE)
         return cannot_go_on(node.id, config.data, failure)
     log.info("%s is stopping", node_name(node.id))
     return None
@@ -320,6 +326,8 @@ async def _start(
         raise CommandError(error.what, error.fix) from error
     except JournalDamage as error:
         raise await _without_journal(config, identity, joined, error) from error
+    except TooOld as error:
+        raise CommandError(str(error), UPGRADE) from error
     except RegisteredElsewhere as error:
         raise CommandError(
             str(error), "stop one of the two; a copy of a data directory is no second node"
@@ -428,6 +436,7 @@ async def _join(config: NodeConfig, node: NodeId | None, incarnation: str) -> Jo
         zone=config.zone,
         weight=config.weight,
         version=version("octad"),
+        format_level=FORMAT_LEVEL,
     )
     said = False
     while True:
@@ -435,9 +444,11 @@ async def _join(config: NodeConfig, node: NodeId | None, incarnation: str) -> Jo
             return await join(config.coordinator_urls, config.token, request)
         except (JoinRefused, JoinFailed) as error:
             if not error.passes:
+                options = "correct --coordinator, --join-token, --advertise, --zone or --weight"
+                too_old = isinstance(error, JoinRefused) and error.code == TOO_OLD_CODE
                 raise CommandError(
                     f"the cluster does not let this node in: {error}",
-                    "correct --coordinator, --join-token, --advertise, --zone or --weight",
+                    UPGRADE if too_old else options,
                 ) from error
             if not said:
                 log.warning("waiting to join: %s", error)

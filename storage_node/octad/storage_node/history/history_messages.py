@@ -10,7 +10,6 @@ from __future__ import annotations
 import msgspec
 
 from octad.sharding.ids import Epoch, Seq, ShardId
-from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.rpc.messages import Message, Request, message
 
 # Codes of refusals.
@@ -56,7 +55,7 @@ class ReadRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A record without its data."""
 
     number: int  # Among the rows asked for.
-    kind: RecordKind
+    kind: int
     request_id: bytes
     metadata: bytes
     data_bytes: int

@@ -31,11 +31,11 @@ from octad.storage_node.history.history_messages import (
     ReadRecords,
     RecordsRead,
 )
-from octad.storage_node.index.history_format import bucket_of
 from octad.storage_node.index.index import Index
 from octad.storage_node.index.index_format import (
     ROW_TABLES,
     Ordered,
+    bucket_of_row,
     decode_ordered,
     decode_shard_order_key,
 )
@@ -137,7 +137,7 @@ class HistorySource:
         value = self._index.get(index_key) if index_key[0] in ROW_TABLES else None
         if value is None:
             return None
-        known = self._pool_of_bucket(bucket_of(index_key, value))
+        known = self._pool_of_bucket(bucket_of_row(index_key, value))
         if known is not None and known != pool:
             return None
         row = decode_ordered(value)

@@ -20,7 +20,6 @@ from octad.storage_node.index.history_format import (
     HistoryCopied,
     HistoryDeleted,
     InstalledCopy,
-    bucket_of,
     copied_to_key,
     decode_copied_to,
     decode_installed_copy,
@@ -34,6 +33,7 @@ from octad.storage_node.index.index import Index
 from octad.storage_node.index.index_format import (
     ROW_TABLES,
     SHARD_STATES,
+    bucket_of_row,
     decode_located,
     decode_shard_order_key,
     decode_shard_state,
@@ -42,20 +42,17 @@ from octad.storage_node.index.index_format import (
 from octad.storage_node.index.key_ranges import past
 from octad.storage_node.journal.journal import Appended, Journal
 from octad.storage_node.journal.record_format import (
+    RECORD_KINDS,
     REQUEST_ID_BYTES,
     Position,
     RecordKind,
     SegmentId,
     segment_of,
 )
-from octad.storage_node.operations.copy_format import (
-    FROM_ANOTHER_NODE,
-    Copied,
-    encode_copied,
-    row_key,
-)
+from octad.storage_node.operations.copy_format import FROM_ANOTHER_NODE, Copied, encode_copied
 from octad.storage_node.operations.index_behind_copy import is_newer, row_seq, take_away
 from octad.storage_node.operations.index_changes import IndexChanges, decode_operation
+from octad.storage_node.operations.registry import declared
 
 _NOBODY = bytes(REQUEST_ID_BYTES)
 _DELETED_BYTES = 256 * 1024  # Of keys, in one record.
@@ -122,7 +119,7 @@ class HistoryWriter:
         value = self._index.get(index_key)
         if value is None or row_seq(index_key, {}, self._index.get) > as_of:
             return False
-        pool = self._pool_of_bucket(bucket_of(index_key, value))
+        pool = self._pool_of_bucket(bucket_of_row(index_key, value))
         if pool is None:  # Of a bucket that is no more: its record knows.
             location = decode_located(value).location
             record = await asyncio.to_thread(self._journal.read, location)
@@ -136,9 +133,14 @@ class HistoryWriter:
     ) -> tuple[Position, HistoryRow, bytes]:
         """Journal a row's record; gives what `put` needs. Raises JournalFull, BadHistory."""
         index_key = decode_shard_order_key(row.order_key)
-        operation = decode_operation(record.kind, record.metadata)
-        if row_key(operation) != index_key:
-            raise BadHistory(f"{record.kind.name} is not the record of {index_key.hex()}")
+        try:
+            operation = decode_operation(record.kind, record.metadata)
+        except ValueError as error:
+            raise BadHistory(str(error)) from error
+        row_key = declared(operation).row_key
+        if row_key is None or row_key(operation) != index_key:
+            name = RECORD_KINDS[record.kind].name
+            raise BadHistory(f"{name} is not the record of {index_key.hex()}")
         origin = segment_of(self._journal.position())
         copied = Copied(FROM_ANOTHER_NODE, origin, record.kind, record.metadata)
         appended = self._append(

@@ -20,8 +20,7 @@ from __future__ import annotations
 
 import msgspec
 
-from octad.sharding.ids import BucketId, Epoch, Seq, ShardId
-from octad.storage_node.index.index_format import PIECES, decode_piece
+from octad.sharding.ids import Epoch, Seq, ShardId
 from octad.storage_node.journal.record_format import SegmentId
 
 DELETION_MARKS = b"t"
@@ -94,10 +93,3 @@ def decode_copied_to(value: bytes | None) -> SegmentId:
 def installed_copy_key(shard: ShardId) -> bytes:
     """Of table `c`."""
     return _INSTALLED + shard.to_bytes(_SHARD_BYTES, "big")
-
-
-def bucket_of(index_key: bytes, value: bytes) -> BucketId:
-    """The bucket of a row of table n, u, p or e."""
-    if index_key.startswith(PIECES):
-        return decode_piece(value).bucket
-    return BucketId(int.from_bytes(index_key[1:5], "big"))

@@ -30,6 +30,7 @@ Values are msgpack arrays: fields are only ever appended, never reordered.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -53,7 +54,6 @@ POSITION_KEY = b"m"
 SEGMENT_USES = b"g"
 REQUEST_IDS = b"r"  # Values: `replication/host/request_ids.py`.
 SCRUBBED_KEY = b"cscrub"  # Up to where this round has read, and when the round began.
-ROW_TABLES = frozenset(b"nupe")  # Their values begin with a location.
 
 UPLOAD_ID_BYTES = 16
 EXTENT_ID_BYTES = 16
@@ -297,13 +297,12 @@ def extent_hash(extent_id: bytes) -> int:
 
 def hash_of_row(index_key: bytes) -> int:
     """The hash that decides in which shard the row at `index_key` is."""
-    table = index_key[:1]
-    if table == PIECES:
-        return extent_hash(decode_piece_key(index_key)[0])
-    if table == OBJECTS:
-        return object_hash(*decode_object_key(index_key))
-    upload = decode_part_key(index_key) if table == PARTS else decode_upload_key(index_key)
-    return object_hash(upload.bucket, upload.key)
+    return ROW_TABLES[index_key[0]].hash_of(index_key)
+
+
+def bucket_of_row(index_key: bytes, value: bytes) -> BucketId:
+    """The bucket whose pool the row is in."""
+    return ROW_TABLES[index_key[0]].bucket_of(index_key, value)
 
 
 def shard_order_key(reversed_hash: bytes, index_key: bytes) -> bytes:
@@ -380,3 +379,48 @@ def _decode_upload(index_key: bytes) -> UploadKey:
 def _bucket_range(table: bytes, bucket: BucketId) -> tuple[bytes, bytes]:
     start = table + bucket.to_bytes(_BUCKET_BYTES, "big")
     return start, (int.from_bytes(start, "big") + 1).to_bytes(len(start), "big")
+
+
+class RowTable(NamedTuple):
+    """A table whose values begin with the location, the epoch and the seq of a row's record."""
+
+    letter: bytes
+    what: str  # A row is, for people.
+    hash_of: Callable[[bytes], int]  # That decides the shard of the row at a key.
+    bucket_of: Callable[[bytes, bytes], BucketId]  # Of a key and its value: whose pool it is in.
+    # Of a value that an older octad may have written with fewer fields; None: there is none.
+    decode: Callable[[bytes], msgspec.Struct] | None = None
+
+
+def _bucket_in_key(index_key: bytes, _value: bytes) -> BucketId:
+    return BucketId(int.from_bytes(index_key[1:_KEY_START], "big"))
+
+
+def _hash_of_upload(index_key: bytes) -> int:
+    upload = decode_upload_key(index_key)
+    return object_hash(upload.bucket, upload.key)
+
+
+def _hash_of_part(index_key: bytes) -> int:
+    part = decode_part_key(index_key)
+    return object_hash(part.bucket, part.key)
+
+
+# By letter. Kinds of record with rows in other tables bring them (`operations/registry.py`).
+ROW_TABLES: dict[int, RowTable] = {
+    table.letter[0]: table
+    for table in (
+        RowTable(
+            OBJECTS, "an object", lambda key: object_hash(*decode_object_key(key)), _bucket_in_key
+        ),
+        RowTable(UPLOADS, "an upload", _hash_of_upload, _bucket_in_key, decode_upload),
+        RowTable(PARTS, "a part of an upload", _hash_of_part, _bucket_in_key, decode_part),
+        RowTable(
+            PIECES,
+            "a piece of an object",
+            lambda key: extent_hash(decode_piece_key(key)[0]),
+            lambda _key, value: decode_piece(value).bucket,
+            decode_piece,
+        ),
+    )
+}

@@ -16,22 +16,15 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
-import msgspec
 from xxhash import xxh3_64_intdigest
 
 from octad.sharding.hashing import bit_reversed
 from octad.sharding.ids import Seq, ShardId
 from octad.storage_node.index.index_format import (
-    OBJECTS,
-    PARTS,
-    PIECES,
-    UPLOADS,
+    ROW_TABLES,
     decode_encoded_location,
-    decode_part,
-    decode_piece,
-    decode_upload,
     encode_value,
     hash_of_row,
     shard_order_key,
@@ -43,22 +36,12 @@ from octad.storage_node.journal.shard_state import ShardDigest, ShardState
 FORMAT = 1
 RECENT_MAX = 64  # Entries of a shard whose digests are remembered: the time of some messages.
 
-_OBJECTS = OBJECTS[0]
-_DECODE: dict[int, Callable[[bytes], msgspec.Struct]] = {
-    UPLOADS[0]: decode_upload,
-    PARTS[0]: decode_part,
-    PIECES[0]: decode_piece,
-}
-
 
 def row_hash(key: bytes, value: bytes) -> int:
-    """What the row at `key` adds to its shard's digest, wherever its record lies.
-
-    Rows other than objects may have been written with fewer fields by an older octad.
-    """
-    table = key[0]
-    if table != _OBJECTS:
-        value = encode_value(_DECODE[table](value))
+    """What the row at `key` adds to its shard's digest, wherever its record lies."""
+    decode = ROW_TABLES[key[0]].decode
+    if decode is not None:
+        value = encode_value(decode(value))
     return xxh3_64_intdigest(value[1 + len(decode_encoded_location(value).location) :] + key)
 
 

@@ -5,21 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from octad.sharding.hashing import object_hash
 from octad.sharding.ids import BucketId, PoolId, ShardId
 from octad.sharding.map.shard_map import ShardMap
-from octad.storage_node.index.index_format import (
-    OBJECTS,
-    PARTS,
-    PIECES,
-    decode_located,
-    decode_object_key,
-    decode_part_key,
-    decode_piece,
-    decode_piece_key,
-    decode_upload_key,
-    extent_hash,
-)
+from octad.storage_node.index.index_format import bucket_of_row, decode_located, hash_of_row
 
 
 class ShardSizes:
@@ -32,20 +20,7 @@ class ShardSizes:
 
     def add(self, key: bytes, value: bytes) -> None:
         """A row of a bucket that is gone, or whose pool is not known here, counts nowhere."""
-        bucket, hash_ = _placed(key, value)
-        pool = self._pool_of(bucket)
+        pool = self._pool_of(bucket_of_row(key, value))
         if pool is not None and pool in self._map.pools:
-            shard = self._map.shard_of_hash(pool, hash_)
+            shard = self._map.shard_of_hash(pool, hash_of_row(key))
             self.totals[shard] += decode_located(value).location.length
-
-
-def _placed(key: bytes, value: bytes) -> tuple[BucketId, int]:
-    """The bucket whose pool a row is in, and the hash that decides its shard."""
-    table = key[:1]
-    if table == OBJECTS:
-        bucket, name = decode_object_key(key)
-        return bucket, object_hash(bucket, name)
-    if table == PIECES:
-        return decode_piece(value).bucket, extent_hash(decode_piece_key(key)[0])
-    upload = decode_part_key(key) if table == PARTS else decode_upload_key(key)
-    return upload.bucket, object_hash(upload.bucket, upload.key)

@@ -41,7 +41,6 @@ from octad.storage_node.journal.journal_errors import (
 )
 from octad.storage_node.journal.journal_recovery import JournalRecovery
 from octad.storage_node.journal.record_format import (
-    FREEING_KINDS,
     RECORD_HEADER_BYTES,
     RECORDS_OFFSET,
     REQUEST_ID_BYTES,
@@ -63,6 +62,8 @@ from octad.storage_node.journal.segment_file import (
     spares_in,
 )
 from octad.storage_node.journal.segment_preparer import SegmentPreparer
+from octad.storage_node.operations.registry import FREEING_KINDS
+from octad.storage_node.operations.several import Several
 
 _PAGE_BYTES = 4096
 _ZEROS = memoryview(bytes(_PAGE_BYTES))
@@ -197,8 +198,11 @@ class Journal:
         request_id: bytes,
         metadata: bytes,
         data: bytes | memoryview,
+        several: Several | None = None,
     ) -> Appended:
         """Give the record its place; `data` must not change until it is durable.
+
+        Of an entry of `several`, the records inside get theirs, too.
 
         Raises JournalFull (nothing happened; try later), also SegmentNotReady (try soon), or
         JournalFailed (never again).
@@ -212,6 +216,10 @@ class Journal:
             self._make_room(length, kind)
         self.records_appended += 1
         offset = self._offset
+        if several is not None:
+            inside = offset + RECORD_HEADER_BYTES + metadata_bytes
+            place = shard, epoch, seq, commit
+            data = several.place(data, self._file.seed, inside, *place, self._sealed_to)
         start = encode_record_start(
             self._file.seed,
             self._sealed_to,  # Its batch is written when all of that is durable.

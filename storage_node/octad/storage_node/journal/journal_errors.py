@@ -50,6 +50,7 @@ class WrittenByNewer(CorruptRecord):
 
     def __init__(self, file: Path, offset: int, why: str) -> None:
         super().__init__(file, offset, why)
+        self.what = f"{file} cannot be read from offset {offset} on: {why}"
         self.fix = "install the octad that wrote it, or a newer one"
 
 

@@ -91,7 +91,10 @@ assert SEGMENT_BYTES <= _OFFSET_MASK
 
 
 class RecordKind(IntEnum):
-    """What a record says. A number is never used again for something else."""
+    """What a record says. A number is never used again for something else.
+
+    Numbers are given out here; what a kind is, `operations/` declares, but for the journal's own.
+    """
 
     BARRIER = 1
     PUT_OBJECT = 2
@@ -116,20 +119,6 @@ class RecordKind(IntEnum):
 
 
 FIRST_LOCAL_KIND = RecordKind.SYNCED_MARK
-# Written from the reserve of a full disk: what makes dead what is there, from a part of it;
-# what gives that space back or keeps shards going, from all of it (`journal/journal.py`).
-FREEING_KINDS = frozenset(
-    {
-        RecordKind.DELETE_OBJECT,
-        RecordKind.ABORT_UPLOAD,
-        RecordKind.QUEUE_EXTENTS,
-        RecordKind.DROP_EXTENT,
-        RecordKind.FORGET_EXTENTS,
-    }
-)
-VITAL_KINDS = frozenset(
-    {RecordKind.BARRIER, RecordKind.LOG_START, RecordKind.LOG_SPLIT, RecordKind.COPY}
-)
 
 
 class BadRecord(ValueError):
@@ -279,7 +268,10 @@ def decode_record(view: memoryview, seed: int, offset: int) -> Record:
     if own_offset != offset:
         raise BadRecord(f"it belongs at offset {own_offset}")
     if version != FORMAT_VERSION:
-        raise NewerRecord(f"it has format version {version}, this octad reads {FORMAT_VERSION}")
+        raise NewerRecord(
+            f"it has format version {version}, this octad reads {FORMAT_VERSION}:"
+            " upgrade this node, nothing is lost"
+        )
     return Record(
         RECORD_KINDS[kind],
         shard,
@@ -348,7 +340,9 @@ class _KnownKinds(dict[int, RecordKind]):
     """Kind by number without an enum call a record; an unknown one is a newer octad's."""
 
     def __missing__(self, number: int) -> RecordKind:
-        raise NewerRecord(f"its kind {number} is not known to this octad")
+        raise NewerRecord(
+            f"its kind {number} was written by a newer octad: upgrade this node, nothing is lost"
+        )
 
 
 RECORD_KINDS = _KnownKinds({int(kind): kind for kind in RecordKind})

@@ -170,6 +170,11 @@ def _corrupt(path: Path, offset: int, error: BadRecord) -> CorruptRecord:
     return kind(path, offset, str(error))
 
 
+def written_by_newer(directory: Path, location: Location, error: NewerRecord) -> WrittenByNewer:
+    """Of what the record at `location` says, though the journal can be read."""
+    return WrittenByNewer(segment_path(directory, location.segment), location.offset, str(error))
+
+
 def _unreadable(path: Path, offset: int, length: int, error: OSError) -> UnreadableRecord:
     return UnreadableRecord(path, offset, f"it cannot be read: {error}", length)
 

@@ -21,6 +21,7 @@ from octad.storage_node.index.index import IndexDamage
 from octad.storage_node.journal.data_directory import DataDirectory
 from octad.storage_node.journal.record_format import Identity
 from octad.storage_node.memory.heap import HeapKeeper
+from octad.storage_node.node.format_level import say_level
 from octad.storage_node.node.membership import Membership
 from octad.storage_node.node.node_doors import Doors
 from octad.storage_node.node.node_engine import Engine
@@ -30,6 +31,7 @@ from octad.storage_node.node.open_file_shares import open_file_shares
 from octad.storage_node.node.reports.shard_reporter import ShardReporter
 from octad.storage_node.node.row_keeper import RowKeeper
 from octad.storage_node.node.this_node import NodeConfig, ThisNode, stop_all
+from octad.storage_node.operations.registry import FORMAT_LEVEL
 from octad.storage_node.shards.bucket_directory import BucketDirectory
 from octad.storage_node.upkeep.engine_upkeep import EngineReport
 
@@ -69,6 +71,7 @@ class Node:
         this, replication, client = self._this, self._replication, self._objects.client
         cleanup.push_async_callback(this.store.close)
         admin = await self._doors.start_admin(cleanup)
+        await say_level(this.store, this.keys, self.id)
         await self._engine.start(cleanup)
         await replication.start(cleanup, self._objects.server.on_request, client)
         cleanup.push_async_callback(this.mirror.stop)
@@ -117,6 +120,7 @@ class Node:
             version=version("octad"),
             boot=self._this.boot.hex(),
             admin_address=str(admin),
+            format_level=FORMAT_LEVEL,
         )
 
     def _reporter(self) -> ShardReporter:

@@ -1,1 +1,1 @@
-"""What a shard's log says, and what each of its records does to the index. No I/O."""
+"""What a shard's entries say, one file for a few kinds of record; `registry.py` knows them all."""

@@ -5,7 +5,9 @@ its metadata is the msgpack array below. It is the node's own: the shard's log n
 misses the record that is gone, because only records that every replay begins behind are copied.
 
 - Copied are records that a row of the index points at, and *kept* ones, which no row shows but
-  which say that older records are void: deletes, ends of uploads, dropped extents, barriers.
+  which say that older records are void: deletes, ends of uploads, dropped extents, barriers. Each
+  kind says of itself whether it is kept (`operations/kind.py`).
+- Of an entry of several records each one inside is copied by itself (`operations/several.py`).
 - A row moves to the copy only if it still points at the record that was copied.
 - A record is never copied while an entry for its row is prepared. So copies of a row lie in the
   journal in the order of its versions, before the record that ends the version.
@@ -20,48 +22,20 @@ from __future__ import annotations
 
 import msgspec
 
-from octad.storage_node.index.index_format import (
-    decode_located,
-    object_key,
-    part_key,
-    piece_key,
-    relocated,
-    upload_key,
+from octad.storage_node.index.index_format import decode_located, relocated
+from octad.storage_node.journal.record_format import (
+    RECORD_KINDS,
+    Location,
+    Record,
+    RecordKind,
+    SegmentId,
 )
-from octad.storage_node.journal.record_format import Location, Record, RecordKind, SegmentId
-from octad.storage_node.operations.index_changes import (
-    AbortUpload,
-    CompleteUpload,
-    CreateUpload,
-    Operation,
-    PutObject,
-    PutPart,
-    PutPiece,
-    decode_operation,
-    encode_operation,
-)
+from octad.storage_node.operations.index_changes import decode_operation, encode_operation, kind_of
+from octad.storage_node.operations.registry import kind_numbered
 
-KEPT_KINDS = frozenset(
-    {
-        RecordKind.BARRIER,
-        RecordKind.LOG_START,
-        RecordKind.LOG_SPLIT,
-        RecordKind.DELETE_OBJECT,
-        RecordKind.COMPLETE_UPLOAD,
-        RecordKind.ABORT_UPLOAD,
-        RecordKind.HISTORY_DELETED,
-        RecordKind.HISTORY_COPIED,
-        RecordKind.DROP_EXTENT,
-    }
-)
 # The source of a record that came from another node, and of every copy of it. It is committed for
 # certain, and tells nothing of how far this node's own log of the shard goes.
 FROM_ANOTHER_NODE = Location(SegmentId(0), 0, 0)
-_WITHOUT_ROW = KEPT_KINDS - {RecordKind.COMPLETE_UPLOAD} | {
-    RecordKind.QUEUE_EXTENTS,
-    RecordKind.FORGET_EXTENTS,
-    RecordKind.REFUSED,
-}
 
 
 class Copied(msgspec.Struct, frozen=True, array_like=True):
@@ -69,7 +43,7 @@ class Copied(msgspec.Struct, frozen=True, array_like=True):
 
     source: Location  # Of the record that was copied, which may have been a copy itself.
     origin: SegmentId  # Where the record was first written.
-    kind: RecordKind
+    kind: int
     metadata: bytes  # The record's own.
 
 
@@ -91,41 +65,25 @@ def original_of(location: Location, record: Record) -> Original:
     if record.kind is RecordKind.COPY:
         copied = decode_copied(record.metadata)
         foreign = copied.source == FROM_ANOTHER_NODE
-        return Original(copied.kind, copied.metadata, copied.origin, foreign)
+        return Original(RECORD_KINDS[copied.kind], copied.metadata, copied.origin, foreign)
     return Original(record.kind, bytes(record.metadata), location.segment)
 
 
 def kept_form(original: Original) -> Original:
     """What a kept record that no row shows still says: it ends others, and makes no row."""
-    if original.kind is not RecordKind.COMPLETE_UPLOAD:
+    kept_as = kind_numbered(original.kind).kept_as
+    if kept_as is None:
         return original
-    said = decode_operation(original.kind, original.metadata)
-    assert isinstance(said, CompleteUpload)
-    ends = AbortUpload(said.bucket, said.key, said.upload, said.parts)
-    return msgspec.structs.replace(
-        original, kind=RecordKind.ABORT_UPLOAD, metadata=encode_operation(ends)
-    )
+    ends = kept_as(decode_operation(original.kind, original.metadata))
+    return msgspec.structs.replace(original, kind=kind_of(ends), metadata=encode_operation(ends))
 
 
 def row_key_of(original: Original) -> bytes | None:
     """The index key whose row would point at the record; None when it makes no row."""
-    if original.kind in _WITHOUT_ROW:
+    row_key = kind_numbered(original.kind).row_key
+    if row_key is None:
         return None
     return row_key(decode_operation(original.kind, original.metadata))
-
-
-def row_key(operation: Operation) -> bytes | None:
-    """The index key of the row that `operation` makes."""
-    match operation:
-        case PutObject(bucket=bucket, key=key) | CompleteUpload(bucket=bucket, key=key):
-            return object_key(bucket, key)
-        case PutPiece(extent=extent, number=number):
-            return piece_key(extent, number)
-        case CreateUpload(bucket=bucket, key=key, upload=upload):
-            return upload_key(bucket, key, upload)
-        case PutPart(bucket=bucket, key=key, upload=upload, number=number):
-            return part_key(bucket, key, upload, number)
-    return None
 
 
 def moved(value: bytes, source: Location, target: Location) -> bytes | None:

@@ -22,8 +22,9 @@ from octad.storage_node.index.index_format import (
 from octad.storage_node.index.shard_digest import ShardDigests
 from octad.storage_node.journal.disk import Disk
 from octad.storage_node.journal.journal_recovery import JournalRecovery
-from octad.storage_node.journal.record_format import Identity, Position, start_of
+from octad.storage_node.journal.record_format import Identity, NewerRecord, Position, start_of
 from octad.storage_node.journal.retired_segments import read_retired
+from octad.storage_node.journal.segment_file import written_by_newer
 from octad.storage_node.rebuild.rebuilding import Rebuilder, Survey
 
 _BATCH_CHANGES = 2000
@@ -69,7 +70,10 @@ class IndexRebuild:
         before, late = self._records, set(self._survey.late)
         reading = self._reading(self._surveyed_to, until)
         for location, record in reading.records(local=True):
-            self._survey.see(location, record)
+            try:
+                self._survey.see(location, record)
+            except NewerRecord as error:
+                raise written_by_newer(self._journal, location, error) from error
         self._surveyed_to = reading.end
         if self._survey.late - late:  # What was applied without marks of deletions is not enough.
             self._applied_to = Position(0)
@@ -81,7 +85,11 @@ class IndexRebuild:
     def _apply(self, until: Position | None) -> None:
         index, rebuilder = self._index, self._rebuilder
         for location, record in self._reading(self._applied_to, until).records(local=True):
-            if rebuilder.apply(location, record) and start_of(location) >= self._kept_to:
+            try:
+                kept = rebuilder.apply(location, record)
+            except NewerRecord as error:
+                raise written_by_newer(self._journal, location, error) from error
+            if kept and start_of(location) >= self._kept_to:
                 index.ledger.keep(location, location.segment)
             self._records += 1
             if len(rebuilder.changes) >= _BATCH_CHANGES:

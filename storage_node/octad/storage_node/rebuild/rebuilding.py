@@ -36,7 +36,7 @@ from octad.storage_node.journal.record_format import (
     start_of,
 )
 from octad.storage_node.journal.shard_state import ShardState
-from octad.storage_node.operations.copy_format import KEPT_KINDS, Original, original_of, row_key_of
+from octad.storage_node.operations.copy_format import Original, original_of, row_key_of
 from octad.storage_node.operations.index_behind_copy import add_behind_copy, take_away
 from octad.storage_node.operations.index_changes import (
     IndexChanges,
@@ -44,9 +44,9 @@ from octad.storage_node.operations.index_changes import (
     decode_log_start,
     decode_operation,
 )
+from octad.storage_node.operations.kind import Scope
+from octad.storage_node.operations.registry import kind_numbered
 
-_WITHOUT_ROWS = (RecordKind.LOG_START, RecordKind.LOG_SPLIT, RecordKind.HISTORY_COPIED)
-_OF_A_COPY = (RecordKind.HISTORY_DELETED, RecordKind.HISTORY_COPIED)  # Moved by compaction or not.
 _NO_STATE = ShardState(Seq(0), Epoch(0), Epoch(0))
 
 
@@ -105,7 +105,7 @@ class Survey:
             self._barriers.setdefault(shard, []).append((record.epoch, record.seq, at))
         if record.kind is not RecordKind.COPY:
             self._see_entry(place, record)
-        elif kind not in KEPT_KINDS:  # Only what is applied is copied for its row.
+        elif not kind_numbered(kind).kept:  # Only what is applied is copied for its row.
             self._know(shard, record.seq, record.epoch)
 
     def _see_start(self, record: Record, original: Original) -> None:
@@ -162,17 +162,19 @@ class Survey:
 
         What makes such a record void itself may be gone already.
         """
+        kind = kind_numbered(original.kind)
         return (
             record.kind is RecordKind.COPY
-            and original.kind in KEPT_KINDS
-            and original.kind is not RecordKind.COMPLETE_UPLOAD
+            and kind.kept
+            and kind.row_key is None
             and original.origin <= self._oldest
         )
 
     def is_void(self, location: Location, record: Record, original: Original) -> bool:
-        if original.from_another_node or original.kind in _OF_A_COPY:
+        kind = kind_numbered(original.kind)
+        if original.from_another_node or kind.scope is Scope.COPY:
             return False
-        if record.kind is RecordKind.COPY and original.kind not in KEPT_KINDS:
+        if record.kind is RecordKind.COPY and not kind.kept:
             return False
         copied = record.kind is RecordKind.COPY
         place = None if copied else start_of(location)
@@ -265,13 +267,14 @@ class Rebuilder:
             gone = decode_history_deleted(original.metadata).order_keys
             take_away(self._all, record.shard, gone, record.seq, self._stored)
             return copied
-        if original.kind in _WITHOUT_ROWS:
+        kind = kind_numbered(original.kind)
+        if kind.scope is not Scope.ENTRY:
             return copied
         above = record.seq > survey.commits.get(record.shard, Seq(0))
         if above and not original.from_another_node:
             return False
         self._add(location, record, original)
-        kept = copied and original.kind in KEPT_KINDS
+        kept = copied and kind.kept
         row = row_key_of(original)
         return kept and (row is None or self._is_later(row, record.seq))
 

@@ -23,6 +23,7 @@ import msgspec
 from octad.sharding.ids import Epoch, Seq
 from octad.storage_node.journal.record_format import Location, RecordKind
 from octad.storage_node.operations.index_changes import Operation, Refused
+from octad.storage_node.operations.several import request_ids
 from octad.storage_node.replication.request_window import Outcome, RequestWindow, refused_at
 
 NO_REQUEST = bytes(16)
@@ -47,6 +48,11 @@ def outcome_of(entry: Entry) -> Outcome:
     """What the request window keeps of the request that the entry carries."""
     operation = entry.operation
     return refused_at(entry.seq, operation.code) if type(operation) is Refused else entry.seq
+
+
+def request_ids_of(operation: Operation, request_id: bytes) -> list[bytes]:
+    """The ids of all requests that an entry carries out; `request_id` is the one in its header."""
+    return [each for each in request_ids(operation, request_id) if each != NO_REQUEST]
 
 
 class ShardLog:
@@ -89,6 +95,9 @@ class ShardLog:
             dirty[key] = dirty.get(key, 0) + 1
         if entry.request_id != NO_REQUEST:
             self.requests.add(entry.request_id, outcome_of(entry))
+        else:
+            for request_id in request_ids_of(entry.operation, entry.request_id):
+                self.requests.add(request_id, entry.seq)
 
     def truncate(self, seq: Seq) -> None:
         """Drop the entries from `seq` on: the primary of this epoch has others there."""
@@ -96,7 +105,8 @@ class ShardLog:
         while self.end >= seq:
             entry = self.entries.pop()
             self._clean(entry)
-            self.requests.remove(entry.request_id, entry.seq)
+            for request_id in request_ids_of(entry.operation, entry.request_id):
+                self.requests.remove(request_id, entry.seq)
             self.end = Seq(self.end - 1)
         self.durable = Seq(min(self.durable, self.end))
         self.verified = Seq(min(self.verified, self.end))
@@ -106,7 +116,8 @@ class ShardLog:
         for entry in self.entries:
             self._clean(entry)
             if entry.seq > self.commit:
-                self.requests.remove(entry.request_id, entry.seq)
+                for request_id in request_ids_of(entry.operation, entry.request_id):
+                    self.requests.remove(request_id, entry.seq)
         self.entries.clear()
         self.start = self.applied = self.commit = self.end = start
         self.verified = self.durable = start
@@ -156,7 +167,10 @@ class ShardLog:
         for _ in range(seq - self.applied):
             entry = entries.popleft()
             clean(entry)
-            request_ids.append(entry.request_id)
+            if entry.request_id != NO_REQUEST:
+                request_ids.append(entry.request_id)
+            else:
+                request_ids += request_ids_of(entry.operation, entry.request_id)
             self.applied, self.applied_epoch = entry.seq, entry.epoch
         assert seq <= self.applied <= self.commit <= self.end
         return request_ids
@@ -168,7 +182,7 @@ class ShardLog:
 
     def has_requests_above(self, seq: Seq) -> bool:
         """Whether somebody waits for what is behind `seq`: not all of it are barriers."""
-        return any(entry.request_id != NO_REQUEST for entry in self.above(seq))
+        return any(request_ids_of(entry.operation, entry.request_id) for entry in self.above(seq))
 
     def at(self, seq: Seq) -> Entry:
         """The entry at `seq`, which is not applied yet."""

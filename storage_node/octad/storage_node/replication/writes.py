@@ -7,27 +7,26 @@ ordered as that decides; until then its operation says no more than what it is a
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from octad.sharding.ids import Epoch
 from octad.sharding.limits import SDK_RETRY_AGE_S
 from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.operations.index_changes import (
-    AbortUpload,
-    Barrier,
-    CompleteUpload,
-    DropExtent,
     Operation,
     PutPart,
     Refused,
     decode_operation,
     encode_operation,
+    hash_of_operation,
     kind_of,
 )
+from octad.storage_node.operations.kind import Proposer
+from octad.storage_node.operations.registry import declared
 from octad.storage_node.replication.guards import Guard, Refusal, part_of_open_upload
-from octad.storage_node.shards.request_places import hash_of_operation
 
-_NOT_OF_CLIENTS = (Barrier, CompleteUpload, AbortUpload, Refused)
 ANY_EPOCH = Epoch(0)  # Before all: of a try that may be executed whenever it was made.
 
 
@@ -58,8 +57,7 @@ class Write(msgspec.Struct, frozen=True, eq=False, gc=False):
             return self
         data = self.data
         if isinstance(decision, Refusal):
-            about = self.operation
-            assert not isinstance(about, Barrier | DropExtent)
+            about: Any = self.operation  # Of a key: no other has a guard.
             decision, data = Refused(about.bucket, about.key, decision.code), b""
         kind, metadata = kind_of(decision), encode_operation(decision)
         return msgspec.structs.replace(
@@ -91,7 +89,7 @@ def received_write(
 ) -> Write:
     """At the primary, as another node sent it. Raises ValueError where it is none of a client."""
     operation = decode_operation(kind, metadata)
-    if isinstance(operation, _NOT_OF_CLIENTS):
+    if declared(operation).proposer is Proposer.PRIMARY:
         raise ValueError(f"a {type(operation).__name__} is not for a client to propose")
     hash_, guard = hash_of_operation(operation), _own_guard(operation)
     return Write(kind, operation, metadata, hash_, request_id, data, age_s, asked_in, guard)

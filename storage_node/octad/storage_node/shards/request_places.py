@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from octad.sharding.hashing import object_hash
 from octad.storage_node.index.index_format import extent_hash
-from octad.storage_node.operations.index_changes import Barrier, DropExtent, Operation, PutPiece
 from octad.storage_node.rpc.messages import Message
 from octad.storage_node.shards.object_messages import (
     AbortParts,
@@ -18,16 +17,6 @@ from octad.storage_node.shards.object_messages import (
     ReadPiece,
     ReadUpload,
 )
-
-_OF_EXTENTS = (PutPiece, DropExtent)
-
-
-def hash_of_operation(operation: Operation) -> int:
-    """Of an operation that somebody proposes; a Barrier belongs to no place."""
-    if isinstance(operation, _OF_EXTENTS):
-        return extent_hash(operation.extent)
-    assert not isinstance(operation, Barrier)
-    return object_hash(operation.bucket, operation.key)
 
 
 def hash_of_request(message: Message) -> int | None:

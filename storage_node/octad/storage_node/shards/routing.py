@@ -20,7 +20,7 @@ from octad.sharding.ids import NodeId, PoolId, ShardId, pool_of, shard_name
 from octad.sharding.map.shard_map import ShardMap, ShardRow
 from octad.storage_node.index.index import IndexDamage
 from octad.storage_node.index.index_format import object_key, piece_key
-from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.journal.record_format import RECORD_KINDS, NewerRecord
 from octad.storage_node.memory.body_budget import ByteGate
 from octad.storage_node.operations.index_changes import (
     AbortUpload,
@@ -103,7 +103,7 @@ class ShardServer:
                 if key is None or self.mend is None or not await self.mend(key):
                     raise
                 return await self._answer(message, body)
-        except (AskPrimary, IndexDamage) as error:
+        except (AskPrimary, IndexDamage, NewerRecord) as error:
             raise RpcRefusal(messages.NOT_SERVED, f"not the one to ask: {error}") from error
         except StoreError as error:
             raise RpcRefusal(_CODES[type(error)], str(error)) from error
@@ -113,7 +113,7 @@ class ShardServer:
         match message:
             case messages.Propose(kind=kind, metadata=metadata, request_id=request_id):
                 when = message.age_s, message.asked_in
-                write = received_write(RecordKind(kind), metadata, request_id, body, *when)
+                write = received_write(RECORD_KINDS[kind], metadata, request_id, body, *when)
                 return messages.Done(await service.propose(message.shard, write)), b""
             case messages.ReadObject(shard=shard, bucket=bucket, key=key, with_data=with_data):
                 what = shard, object_hash(bucket, key), bucket, key, with_data

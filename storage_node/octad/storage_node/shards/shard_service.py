@@ -11,7 +11,6 @@ import asyncio
 import logging
 from collections.abc import Collection
 from contextlib import suppress
-from typing import TypeAlias
 
 from octad.sharding import limits
 from octad.sharding.hashing import object_hash, shard_number
@@ -41,17 +40,11 @@ from octad.storage_node.journal.journal_errors import CorruptRecord, JournalFull
 from octad.storage_node.journal.record_format import Location
 from octad.storage_node.operations.index_changes import (
     AbortUpload,
-    Barrier,
-    CompleteUpload,
-    CreateUpload,
     DeleteObject,
-    DropExtent,
-    ForgetExtents,
-    PutObject,
     PutPart,
-    PutPiece,
-    QueueExtents,
 )
+from octad.storage_node.operations.kind import Proposer
+from octad.storage_node.operations.registry import bucket_written_by, declared
 from octad.storage_node.replication.guards import GuardRefuses, RefusalCode
 from octad.storage_node.replication.host.index_applier import WriteFailed
 from octad.storage_node.replication.host.shard_host import ShardHost
@@ -77,11 +70,6 @@ from octad.storage_node.shards.running_reads import RunningReads
 
 log = logging.getLogger(__name__)
 
-# What clients ask for: every operation but the shard's own.
-_OfBucket: TypeAlias = (
-    PutObject | DeleteObject | PutPiece | CreateUpload | PutPart | CompleteUpload | AbortUpload
-)
-_OF_UPKEEP = (QueueExtents, DropExtent, ForgetExtents)
 _OF_OPEN_UPLOADS = (PutPart, AbortUpload)
 
 
@@ -116,11 +104,13 @@ class ShardService:
         made `age_s` ago and ordered then is not ordered again. Raises what a refusal means.
         """
         operation = write.operation
-        if isinstance(operation, _OF_UPKEEP):
+        kind = declared(operation)
+        if kind.proposer is Proposer.UPKEEP:
             await self._order(shard, write)
             return 0  # Whoever gives space back asks again, and does not ask for copies.
-        assert not isinstance(operation, Barrier)
-        bucket = operation.bucket
+        bucket = bucket_written_by(operation)
+        if kind.proposer is not Proposer.CLIENT or bucket is None:
+            raise ValueError(f"a {type(operation).__name__} is not for a client to propose")
         if write.age_s and await self._was_made(shard, write.request_id, write.age_s):
             return self._acknowledged(shard, bucket)
         if isinstance(operation, DeleteObject):
@@ -145,7 +135,7 @@ class ShardService:
             (replica, entry)
             for replica in self._host.replicas.values()
             for entry in replica.log.entries
-            if isinstance(entry.operation, _OfBucket) and entry.operation.bucket == bucket
+            if bucket_written_by(entry.operation) == bucket
         ]
         give_up = asyncio.get_running_loop().time() + limits.WRITE_TIMEOUT_S
         # Where another node leads by now, the list of it shows what it has of them.

@@ -54,7 +54,6 @@ from octad.storage_node.journal.journal_errors import (
     SegmentMissing,
 )
 from octad.storage_node.journal.record_format import (
-    FIRST_LOCAL_KIND,
     RECORDS_OFFSET,
     Location,
     Position,
@@ -71,7 +70,6 @@ from octad.storage_node.journal.segment_file import open_segment, segment_path, 
 from octad.storage_node.journal.shard_state import ShardState
 from octad.storage_node.operations.copy_format import (
     FROM_ANOTHER_NODE,
-    KEPT_KINDS,
     Copied,
     Original,
     encode_copied,
@@ -80,11 +78,11 @@ from octad.storage_node.operations.copy_format import (
     original_of,
     row_key_of,
 )
+from octad.storage_node.operations.registry import kind_numbered, records_in
 from octad.storage_node.upkeep.compaction import HURRY_MAX, choose, hurry
 
 log = logging.getLogger(__name__)
 
-_LOCAL_KINDS = (RecordKind.COPY, RecordKind.HISTORY_DELETED, RecordKind.HISTORY_COPIED)
 # Room may come, and files be closed; any other error is the disk's own.
 _PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
 
@@ -203,9 +201,10 @@ class Compactor:
             while step := await asyncio.to_thread(_next_step, records, larger):
                 began = copied
                 for location, record in step:
-                    taken = self._copy(location, record)
-                    whole = whole and taken is not None
-                    copied += taken or 0
+                    for each in records_in(location, record):
+                        taken = self._copy(*each)
+                        whole = whole and taken is not None
+                        copied += taken or 0
                 await self._settle(copied - began, faster, step_s)
         return copied if whole else None
 
@@ -213,7 +212,6 @@ class Compactor:
         """Copy one record if it is needed: the bytes written, or None when it has to wait."""
         if record.kind is RecordKind.SYNCED_MARK:
             return 0
-        assert record.kind < FIRST_LOCAL_KIND or record.kind in _LOCAL_KINDS
         original = original_of(location, record)
         key = row_key_of(original)
         if key is not None:
@@ -222,7 +220,7 @@ class Compactor:
                 if self._is_dirty(record.shard, key):
                     return None
                 return self._append(location, record, original, key)
-        if original.kind in KEPT_KINDS:
+        if kind_numbered(original.kind).kept:
             # A record that came with a copy of history may be void by one written long before.
             copied_to = decode_copied_to(self._index.get(copied_to_key(record.shard)))
             origin = max(original.origin, copied_to)

@@ -21,6 +21,7 @@ from octad.storage_node.index.counted_index import CountedIndex
 from octad.storage_node.index.index_format import (
     OBJECTS,
     PIECES,
+    ROW_TABLES,
     Ordered,
     decode_object_key,
     decode_ordered,
@@ -177,4 +178,4 @@ class RecordMender:
             piece = decode_piece(stored)
             where = f"{piece.key!r} in bucket {self._bucket_name(piece.bucket)}"
             return f"1 MiB of object {where}"
-        return f"an upload's record ({key.hex()})"
+        return f"{ROW_TABLES[key[0]].what} ({key.hex()})"

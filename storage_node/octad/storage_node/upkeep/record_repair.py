@@ -38,6 +38,7 @@ from octad.storage_node.operations.copy_format import (
     moved,
     original_of,
 )
+from octad.storage_node.operations.registry import KINDS
 from octad.storage_node.rpc.peer import Call
 from octad.storage_node.rpc.peer_connection import Buffer
 from octad.storage_node.shards.extent_messages import ReadRecord, RecordRead
@@ -52,7 +53,7 @@ class Repaired(msgspec.Struct, frozen=True):
     """A record as another member has it."""
 
     shard: ShardId
-    kind: RecordKind
+    kind: int
     metadata: bytes
     data: bytes
 
@@ -133,8 +134,19 @@ class RecordRepair:
                 everywhere_damaged = everywhere_damaged and isinstance(error, Damaged)
                 log.info("n%d has no copy of %s (seq %d): %s", node, key.hex(), seq, error)
                 continue
+            if answer.kind not in KINDS:
+                everywhere_damaged = False
+                log.error(
+                    "n%d's copy of %s (seq %d) is of kind %d, which a newer octad wrote:"
+                    " upgrade this node",
+                    node,
+                    key.hex(),
+                    seq,
+                    answer.kind,
+                )
+                continue
             if _checksum(answer.metadata, data) == answer.checksum:
-                return Repaired(answer.shard, RecordKind(answer.kind), answer.metadata, bytes(data))
+                return Repaired(answer.shard, answer.kind, answer.metadata, bytes(data))
             everywhere_damaged = False
             log.error("n%d's copy of %s (seq %d) does not match", node, key.hex(), seq)
         if everywhere_damaged:

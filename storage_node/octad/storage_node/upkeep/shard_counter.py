@@ -29,9 +29,9 @@ from octad.sharding.limits import (
     SCRUB_PERIOD_S,
 )
 from octad.storage_node.index.counted_index import CountedIndex
-from octad.storage_node.index.history_format import bucket_of
 from octad.storage_node.index.index_format import (
     ROW_TABLES,
+    bucket_of_row,
     decode_located,
     decode_shard_order_key,
     shard_order_range,
@@ -141,7 +141,7 @@ class ShardCounter:
             value = self._index.get(index_key) if index_key[0] in ROW_TABLES else None
             if value is None:
                 continue
-            its_pool = self._pool_of_bucket(bucket_of(index_key, value))
+            its_pool = self._pool_of_bucket(bucket_of_row(index_key, value))
             if its_pool is None:
                 location = decode_located(value).location
                 its_pool = pools.get(location)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.record_format import Position, RecordKind, start_of
 from octad.storage_node.operations.index_changes import LogSplit, LogStart, encode_operation
+from octad.storage_node.operations.several import Several
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import Append, SplitLog, StartLog
 from octad.storage_node.replication.shard_log import NO_REQUEST, Entry
@@ -28,7 +29,7 @@ class LogWriter:
 
     def append(self, replica: ShardReplica, action: Append) -> None:
         """The entry has its place from now on; `durable` gives it when it is synced."""
-        entry = action.entry
+        entry, operation = action.entry, action.entry.operation
         appended = self._journal.append(
             entry.kind,
             replica.shard,
@@ -38,6 +39,7 @@ class LogWriter:
             entry.request_id,
             entry.metadata,
             self.data_of(entry),
+            operation if isinstance(operation, Several) else None,
         )
         entry.location = appended.location
         self._syncing.append((appended.lsn, replica, entry))

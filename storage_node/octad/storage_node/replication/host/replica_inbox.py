@@ -10,10 +10,12 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVarTuple
 
-from octad.sharding.ids import NodeId
+from octad.client.runtime.logs.seldom_log import SeldomLog
+from octad.sharding.ids import NodeId, shard_name
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.journal_errors import JournalFull
-from octad.storage_node.journal.record_format import RECORD_KINDS
+from octad.storage_node.journal.record_format import RECORD_KINDS, NewerRecord
+from octad.storage_node.operations.registry import SEVERAL, decode_operation
 from octad.storage_node.replication.host.node_beats import NodeBeats
 from octad.storage_node.replication.host.replica_table import ReplicaTable
 from octad.storage_node.replication.lease_messages import Beat, BeatAnswer
@@ -54,6 +56,7 @@ class ReplicaInbox:
         self._journal = journal
         self._beats = beats
         self._tell = tell
+        self._newer_log = SeldomLog(log)
         self._without_room: set[ShardReplica] = set()  # A Prepare was dropped: the disk is full.
 
     def ask_for_what_was_dropped(self) -> None:
@@ -127,7 +130,15 @@ class ReplicaInbox:
             replica = addressed(each.shard)
             if replica is None:
                 continue
-            kind, metadata = RECORD_KINDS[each.kind], each.metadata
+            metadata = each.metadata
+            try:
+                kind = RECORD_KINDS[each.kind]
+                if kind in SEVERAL:
+                    decode_operation(kind, metadata)
+            except NewerRecord as error:  # Not acknowledged: the others go on without this node.
+                name = shard_name(each.shard)
+                self._newer_log.warning("an entry of shard %s is not taken: %s", name, error)
+                continue
             try:
                 make_room(len(metadata), each.data_bytes, kind, ordered=True)
             except JournalFull:

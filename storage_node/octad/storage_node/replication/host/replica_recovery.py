@@ -21,8 +21,15 @@ from octad.storage_node.index.index_format import (
 from octad.storage_node.index.key_ranges import past
 from octad.storage_node.journal.disk import Disk
 from octad.storage_node.journal.journal_errors import IndexBehind
-from octad.storage_node.journal.record_format import Location, Position, Record, RecordKind
+from octad.storage_node.journal.record_format import (
+    Location,
+    NewerRecord,
+    Position,
+    Record,
+    RecordKind,
+)
 from octad.storage_node.journal.retired_segments import read_retired
+from octad.storage_node.journal.segment_file import written_by_newer
 from octad.storage_node.operations.index_changes import (
     decode_log_split,
     decode_log_start,
@@ -106,7 +113,11 @@ def replay(
             depth = decode_log_split(record.metadata).depth
             perform(replica, replica.recover_split(depth, record.seq))
         else:
-            replica.recover(entry_of(location, record), record.commit)
+            try:
+                entry = entry_of(location, record)
+            except NewerRecord as error:
+                raise written_by_newer(journal.directory, location, error) from error
+            replica.recover(entry, record.commit)
         request_ids.replayed(record, replica.log.applied)
     _check_nothing_is_missing(table, journal)
     for shard, pairs in request_ids.take_found().items():

@@ -26,6 +26,8 @@ from octad.storage_node.index.index_format import (
 from octad.storage_node.index.key_ranges import past
 from octad.storage_node.journal.record_format import Position, Record, RecordKind
 from octad.storage_node.operations.index_changes import Refused, decode_operation
+from octad.storage_node.operations.registry import request_ids_in
+from octad.storage_node.operations.several import request_ids
 from octad.storage_node.replication.request_window import Outcome, refused_at
 from octad.storage_node.replication.shard_log import NO_REQUEST, Entry, outcome_of
 
@@ -39,7 +41,7 @@ class RequestIds:
     def __init__(self, index: Index) -> None:
         self._index = index
         self._found: dict[ShardId, list[tuple[bytes, Outcome]]] = {}
-        self._reread: dict[ShardId, dict[Seq, tuple[bytes, Outcome]]] = {}
+        self._reread: dict[ShardId, dict[Seq, list[tuple[bytes, Outcome]]]] = {}
         self._noted: list[bytes] = []
         self._pieces: dict[int, float] = {}  # number -> when it was written, or found.
 
@@ -61,13 +63,15 @@ class RequestIds:
             for seq in [seq for seq in of_shard if seq > record.commit]:
                 del of_shard[seq]  # The log was cut off there: it may never have happened.
         elif record.seq <= applied:
-            of_shard[record.seq] = record.request_id, _outcome_of(record)
+            outcome = _outcome_of(record)
+            ids = request_ids_in(record)
+            of_shard[record.seq] = [(request_id, outcome) for request_id in ids]
 
     def take_found(self) -> dict[ShardId, list[tuple[bytes, Outcome]]]:
         """What was applied before the restart, by shard."""
         for shard, of_shard in self._reread.items():
             pairs = self._found.setdefault(shard, [])
-            pairs += of_shard.values()
+            pairs += [pair for found in of_shard.values() for pair in found]
         found, self._found, self._reread = self._found, {}, {}
         return {
             shard: [pair for pair in pairs if pair[0] != NO_REQUEST]
@@ -76,7 +80,11 @@ class RequestIds:
 
     def note(self, shard: ShardId, entries: Iterable[Entry]) -> None:
         """These are being applied."""
-        self._noted += [_pack(shard, outcome_of(entry), entry.request_id) for entry in entries]
+        self._noted += [
+            _pack(shard, outcome_of(entry), request_id)
+            for entry in entries
+            for request_id in request_ids(entry.operation, entry.request_id)
+        ]
 
     def note_copied(self, shard: ShardId, pairs: Iterable[tuple[bytes, Outcome]]) -> None:
         """These came with the history that another member has."""

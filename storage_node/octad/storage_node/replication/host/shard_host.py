@@ -14,12 +14,17 @@ from typing import TypeVarTuple
 
 from octad.client.runtime.steady_clock import now
 from octad.sharding import limits
-from octad.sharding.ids import Epoch, NodeId, Seq, ShardId, node_name, shard_name
+from octad.sharding.hashing import shard_number
+from octad.sharding.ids import Epoch, NodeId, Seq, ShardId, node_name, pool_of, shard_id, shard_name
 from octad.sharding.map.shard_map import ShardRow
 from octad.storage_node.index.counted_index import CountedIndex
+from octad.storage_node.index.index_format import hash_of_row
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.journal_errors import JournalFull
-from octad.storage_node.journal.record_format import FREEING_KINDS, Position
+from octad.storage_node.journal.record_format import Position, RecordKind
+from octad.storage_node.operations.index_changes import hashes_of
+from octad.storage_node.operations.registry import FREEING_KINDS, kinds_above
+from octad.storage_node.operations.several import Several
 from octad.storage_node.replication.host.action_performer import ActionPerformer
 from octad.storage_node.replication.host.index_applier import (
     WriteFailed,
@@ -84,8 +89,7 @@ class ShardHost:
         self._inbox = ReplicaInbox(table, journal, self._beats, self._tell)
         self._sweep: asyncio.TimerHandle | None = None
         self._beating: asyncio.TimerHandle | None = None
-        # Whether refusals may be entries (rule R22): once every node of the cluster can read them.
-        self.may_write_refusals = True
+        self.kinds_too_new = kinds_above(1)  # Of records: see `use_level`.
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -264,6 +268,10 @@ class ShardHost:
             self._performer.whole(shard, replica.log.applied)
         self._perform(replica, actions)
 
+    def use_level(self, level: int) -> None:
+        """Every node of the cluster knows this format level, for good: its kinds may be ordered."""
+        self.kinds_too_new &= kinds_above(level)
+
     # -- clients -------------------------------------------------------------------------------
 
     def propose(self, shard: ShardId, write: Write) -> asyncio.Future[None]:
@@ -280,9 +288,9 @@ class ShardHost:
             raise WriteFailed(f"shard {shard_name(shard)} is not known here")
         try:
             if write.guard is not None:
-                write = replica.decide(
-                    write, self.index, now(), may_write_refusals=self.may_write_refusals
-                )
+                known = RecordKind.REFUSED not in self.kinds_too_new
+                write = replica.decide(write, self.index, now(), may_write_refusals=known)
+            self._require_known(replica, write)
             if self.full_disks.now and write.kind not in FREEING_KINDS:
                 self._require_room(replica.configuration)
             self.journal.make_room(len(write.metadata), len(write.data), write.kind)
@@ -297,6 +305,19 @@ class ShardHost:
         except Exception:
             self._fail_replica(replica)  # The future ends with it.
         return future
+
+    def _require_known(self, replica: ShardReplica, write: Write) -> None:
+        """Raises WriteFailed where not all may read the entry, or its shard may not have it."""
+        if write.kind in self.kinds_too_new:
+            raise WriteFailed(f"not every node of the cluster knows {write.kind.name} records yet")
+        several = write.operation
+        if not isinstance(several, Several):
+            return
+        if any(each.kind in self.kinds_too_new for each in several.records):
+            raise WriteFailed("not every node of the cluster knows what is inside this entry yet")
+        if not all(map(replica.covers, hashes_of(several))):  # Rule R18.
+            name = shard_name(replica.shard)
+            raise WriteFailed(f"shard {name} does not have all of these rows any more")
 
     def _require_room(self, row: ShardRow) -> None:
         """Raises JournalFull. What a member has no room for would hold up the shard."""
@@ -361,9 +382,16 @@ class ShardHost:
         return self.replicas[shard].read_holds(ticket, now())
 
     def is_dirty(self, shard: ShardId, index_key: bytes) -> bool:
-        """Whether an entry that touches `index_key` is prepared and not applied."""
-        replica = self.replicas.get(shard)
-        return replica is not None and index_key in replica.log.dirty
+        """Whether an entry that touches the row `index_key` is prepared and not applied.
+
+        `shard` is where the row's record was ordered: it may have been split since.
+        """
+        pool, hash_ = pool_of(shard), hash_of_row(index_key)
+        for depth in range(limits.SHARD_DEPTH_MAX + 1):
+            replica = self.replicas.get(shard_id(pool, shard_number(hash_, depth)))
+            if replica is not None and index_key in replica.log.dirty:
+                return True
+        return False
 
     def settled(self, shard: ShardId, index_key: bytes) -> bool:
         """Whether this node serves the shard and nothing prepared touches `index_key`."""

@@ -17,6 +17,7 @@ from octad.storage_node.operations.index_changes import (
     encode_operation,
     touched,
 )
+from octad.storage_node.operations.several import Several
 from octad.storage_node.replication.guards import GuardRefuses, Refusal
 from octad.storage_node.replication.prepared_rows import PreparedRows, StoredRows
 from octad.storage_node.replication.replica.pending_swap import PendingSwap
@@ -39,7 +40,7 @@ from octad.storage_node.replication.replica_actions import (
 )
 from octad.storage_node.replication.replica_state import Place, ReadTicket, Strength
 from octad.storage_node.replication.request_window import refusal_of, seq_of
-from octad.storage_node.replication.shard_log import NO_REQUEST, Entry, ShardLog
+from octad.storage_node.replication.shard_log import NO_REQUEST, Entry, ShardLog, request_ids_of
 from octad.storage_node.replication.writes import ANY_EPOCH, Write
 
 _BARRIER = Barrier()
@@ -155,6 +156,8 @@ class Primary:
         One with a guard is what `decide` gave just now: nothing has happened since.
         """
         self._require_new(write.request_id, refused_again=write.kind is RecordKind.REFUSED)
+        if isinstance(write.operation, Several):
+            self._require_all_new(write.operation, write.request_id)
         place = self.place
         assert place.configuration is not None
         if self.drain.until is not None:
@@ -190,6 +193,16 @@ class Primary:
         if code and not refused_again:
             raise AlreadyRefused(code)
         return code
+
+    def _require_all_new(self, several: Several, request_id: bytes) -> None:
+        """None of its requests was ordered before (rule R16), or all were, as one entry."""
+        assert request_id == NO_REQUEST, "each of several has its own id, or none"
+        ids = request_ids_of(several, request_id)
+        if len({self.log.requests.find(each) for each in ids}) > 1:
+            name = shard_name(self.place.shard)
+            raise NotServing(f"shard {name} has some of these already: ask for each by itself")
+        for each in ids:
+            self._require_new(each)
 
     def _require_own_term(self, asked_in: Epoch) -> None:
         """Rule R3: an attempt that was made under another primary, or before our last start.

@@ -1,0 +1,57 @@
+"""This node in the cluster's format level: it says what it knows, and obeys what is in use.
+
+Before it reads or writes anything of its own: a node that knows too little must not begin.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from octad.client.cluster.kept_fields import with_unknown_fields
+from octad.coordinator.schema.format_level import saying, too_old
+from octad.coordinator.schema.records import FormatLevelRecord, StoreKeys
+from octad.coordinator.store.interface import (
+    ConfigStore,
+    KeyValue,
+    ModRevisionIs,
+    Put,
+    Revision,
+    StoreUnavailable,
+)
+from octad.sharding.ids import NodeId, node_name
+from octad.storage_node.operations import registry
+
+_ATTEMPTS = 20  # As many nodes may be started at once with another octad.
+
+
+class TooOld(Exception):
+    """The cluster's nodes write what this octad does not know."""
+
+
+async def say_level(store: ConfigStore, keys: StoreKeys, node: NodeId) -> None:
+    """Returns when the store has what this octad knows. Raises TooOld, StoreUnavailable."""
+    for _ in range(_ATTEMPTS):
+        entry = await store.get(keys.format_level)
+        record = checked_level(node, entry)
+        said = saying(record, node, registry.FORMAT_LEVEL)
+        if said is None:
+            return
+        if entry is None:
+            value, revision = msgspec.json.encode(said), Revision(0)
+        else:
+            value, revision = with_unknown_fields(entry.value, said), entry.mod_revision
+        unchanged = ModRevisionIs(keys.format_level, revision)
+        if (await store.transact([unchanged], [Put(keys.format_level, value)])).succeeded:
+            return
+    raise StoreUnavailable(f"{keys.format_level} keeps being changed by others")
+
+
+def checked_level(node: NodeId, entry: KeyValue | None) -> FormatLevelRecord:
+    """What the store says; raises TooOld where this octad knows less than is in use."""
+    record = FormatLevelRecord()
+    if entry is not None:
+        record = msgspec.json.decode(entry.value, type=FormatLevelRecord)
+    reason = too_old(record.level, registry.FORMAT_LEVEL)
+    if reason is not None:
+        raise TooOld(f"{node_name(node)}: {reason}")
+    return record

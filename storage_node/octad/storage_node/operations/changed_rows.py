@@ -1,0 +1,105 @@
+"""What some entries change in the index, as they are applied one after the other.
+
+The kinds say what becomes of their rows by these methods alone, so that each row comes with its
+entry in the order of shards, is counted, and gives up what it named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from octad.sharding.hashing import bit_reversed, object_hash
+from octad.sharding.ids import BucketId, Seq, ShardId, pool_of
+from octad.storage_node.index.index_format import (
+    OBJECTS,
+    ROW_TABLES,
+    DeadExtents,
+    dead_key,
+    decode_object,
+    decode_part,
+    encode_value,
+    shard_order_key,
+)
+from octad.storage_node.index.rows import ExtentRef
+from octad.storage_node.index.shard_digest import ShardDigests
+
+
+class ChangedRows:
+    """See the module: later changes of the same key win.
+
+    `stored` gives what the index has before all of them. `digests` learn of every row that changes.
+    """
+
+    __slots__ = ("_digests", "_stored", "before", "changes")
+
+    def __init__(
+        self, stored: Callable[[bytes], bytes | None], digests: ShardDigests | None = None
+    ) -> None:
+        self.changes: dict[bytes, bytes | None] = {}  # None: deleted.
+        self.before: dict[bytes, bytes | None] = {}  # What `stored` gave.
+        self._stored = stored
+        self._digests = digests
+
+    def put(self, shard: ShardId, hash_: int, key: bytes, value: bytes) -> None:
+        """The row or entry of a queue at `key`, placed by `hash_`, becomes `value`."""
+        if key[0] in ROW_TABLES:
+            self.count(shard, key, value)
+        self.changes[key] = value
+        self.changes[shard_order_key(bit_reversed(hash_), key)] = b""
+
+    def delete(self, shard: ShardId, hash_: int, key: bytes) -> None:
+        """It goes, if it was there."""
+        if key[0] in ROW_TABLES:
+            self.count(shard, key, None)
+        self.changes[key] = None
+        self.changes[shard_order_key(bit_reversed(hash_), key)] = None
+
+    def extents_at(self, index_key: bytes) -> tuple[ExtentRef, ...]:
+        """What the row of an object or part names at this moment."""
+        value = self._now(index_key)
+        if value is None:
+            return ()
+        decode = decode_object if index_key[0] == OBJECTS[0] else decode_part
+        return decode(value).row.extents
+
+    def queue(
+        self,
+        bucket: BucketId,
+        key: bytes,
+        upload: bytes,
+        shard: ShardId,
+        seq: Seq,
+        freed: tuple[ExtentRef, ...],
+        named: tuple[ExtentRef, ...] = (),
+    ) -> None:
+        """`freed` were named until now; what is not `named` after it is dead, and waits to go."""
+        kept = {extent.id for extent in named}
+        dead = tuple(extent for extent in freed if extent.id not in kept)
+        if dead:
+            hash_ = object_hash(bucket, key)
+            entry = DeadExtents(pool_of(shard), bucket, key, upload, seq, dead)
+            self.put(shard, hash_, dead_key(hash_, bucket, seq), encode_value(entry))
+
+    def count(self, shard: ShardId, index_key: bytes, value: bytes | None) -> None:
+        """The row at `index_key` is about to become `value`, says who changes `changes`."""
+        if self._digests is not None:
+            self._digests.change(shard, index_key, self._now(index_key), value)
+
+    def reach(self, shard: ShardId, seq: Seq) -> None:
+        """All that the entry at `seq` changes is in `changes`."""
+        if self._digests is not None:
+            self._digests.reach(shard, seq)
+
+    def split(self) -> tuple[list[tuple[bytes, bytes]], list[bytes]]:
+        """The changes as (what to put, what to delete)."""
+        changes = self.changes.items()
+        puts = [(key, value) for key, value in changes if value is not None]
+        return puts, [key for key, value in changes if value is None]
+
+    def _now(self, index_key: bytes) -> bytes | None:
+        """The value at `index_key` at this moment."""
+        if index_key in self.changes:
+            return self.changes[index_key]
+        if index_key not in self.before:
+            self.before[index_key] = self._stored(index_key)
+        return self.before[index_key]

@@ -1,0 +1,90 @@
+"""Objects that are put and deleted."""
+
+from __future__ import annotations
+
+import msgspec
+
+from octad.sharding.hashing import object_hash
+from octad.sharding.ids import BucketId
+from octad.storage_node.index.index_format import encode_value, object_key
+from octad.storage_node.index.rows import ObjectRow
+from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.operations.changed_rows import ChangedRows
+from octad.storage_node.operations.kind import Kind, Place, Proposer, Room
+
+decode_object_row = msgspec.msgpack.Decoder(ObjectRow).decode
+
+
+class PutObject(msgspec.Struct, frozen=True, array_like=True):
+    """Make `row` the object at `key`; its bytes are the record's data or the row's extents.
+
+    Made by `put_object`. On its way to every member's index the row stays as it was encoded.
+    """
+
+    bucket: BucketId
+    key: bytes
+    encoded_row: msgspec.Raw
+
+    @property
+    def row(self) -> ObjectRow:
+        return decode_object_row(self.encoded_row)
+
+
+class DeleteObject(msgspec.Struct, frozen=True, array_like=True):
+    """Remove the object at `key`."""
+
+    bucket: BucketId
+    key: bytes
+
+
+def put_object(bucket: BucketId, key: bytes, row: ObjectRow) -> PutObject:
+    """The operation that makes `row` the object at `key`."""
+    return PutObject(bucket, key, msgspec.Raw(encode_value(row)))
+
+
+def _hash(operation: PutObject | DeleteObject) -> int:
+    return object_hash(operation.bucket, operation.key)
+
+
+def _row_key(operation: PutObject | DeleteObject) -> bytes:
+    return object_key(operation.bucket, operation.key)
+
+
+def _touched(operation: PutObject | DeleteObject) -> tuple[bytes, ...]:
+    return (object_key(operation.bucket, operation.key),)
+
+
+def _bucket(operation: PutObject | DeleteObject) -> BucketId:
+    return operation.bucket
+
+
+def _delete(changes: ChangedRows, gone: DeleteObject, place: Place) -> None:
+    index_key = object_key(gone.bucket, gone.key)
+    freed = changes.extents_at(index_key)
+    changes.delete(place.shard, _hash(gone), index_key)
+    changes.queue(gone.bucket, gone.key, b"", place.shard, place.seq, freed)
+
+
+KINDS = (
+    Kind(
+        record=RecordKind.PUT_OBJECT,
+        struct=PutObject,
+        proposer=Proposer.CLIENT,
+        hash_of=_hash,
+        bucket_of=_bucket,
+        touched=_touched,
+        row_key=_row_key,
+        # By far the most entries: `IndexChanges.apply` spells out what it does.
+    ),
+    Kind(
+        record=RecordKind.DELETE_OBJECT,
+        struct=DeleteObject,
+        proposer=Proposer.CLIENT,
+        room=Room.FREEING,
+        kept=True,
+        hash_of=_hash,
+        bucket_of=_bucket,
+        touched=_touched,
+        apply=_delete,
+    ),
+)

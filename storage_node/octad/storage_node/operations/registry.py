@@ -1,0 +1,144 @@
+"""All kinds of record that a shard's log, or a copy of its history, leaves in the journal.
+
+To add one, declare it in a file of this package and name its `KINDS` below; its number is given out
+in `journal/record_format.py`. Nothing else has a list of kinds. A kind that an older octad would
+not know has a format level above 1 and is ordered only once every node of the cluster knows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from octad.sharding.ids import BucketId
+from octad.storage_node.index.index_format import ROW_TABLES
+from octad.storage_node.journal.record_format import (
+    RECORD_KINDS,
+    Location,
+    Record,
+    RecordKind,
+)
+from octad.storage_node.operations import (
+    copied_history,
+    dead_extents,
+    extent_pieces,
+    objects,
+    shard_log,
+    uploads,
+)
+from octad.storage_node.operations.kind import Kind, Operation, Room, Scope
+from octad.storage_node.operations.several import Several, request_ids
+
+_DECLARED = (
+    *objects.KINDS,
+    *extent_pieces.KINDS,
+    *uploads.KINDS,
+    *dead_extents.KINDS,
+    *shard_log.KINDS,
+    *copied_history.KINDS,
+)
+# The highest that this octad knows. It goes up by one with the first kind of a release; so whoever
+# knows a level knows all below it.
+FORMAT_LEVEL = 2
+
+KINDS: dict[int, Kind] = {}
+OF_STRUCT: dict[type[msgspec.Struct], Kind] = {}
+DECODERS: dict[int, Callable[[bytes | memoryview], Any]] = {}  # Of entries alone.
+SEVERAL: set[int] = set()  # Whose records have others inside.
+FREEING_KINDS: set[int] = set()
+VITAL_KINDS: set[int] = {RecordKind.COPY}  # Compaction gives back what is dead.
+
+
+def declare(kind: Kind) -> None:
+    """From now on it is known everywhere."""
+    assert kind.record not in KINDS
+    RECORD_KINDS[kind.record] = kind.record
+    KINDS[kind.record] = OF_STRUCT[kind.struct] = kind
+    if kind.scope is Scope.ENTRY:
+        DECODERS[kind.record] = msgspec.msgpack.Decoder(kind.struct).decode
+    if issubclass(kind.struct, Several):
+        DECODERS[kind.record] = _checked(DECODERS[kind.record])
+        SEVERAL.add(kind.record)
+    if kind.room is Room.FREEING:
+        FREEING_KINDS.add(kind.record)
+    elif kind.room is Room.VITAL:
+        VITAL_KINDS.add(kind.record)
+    for table in kind.tables:
+        ROW_TABLES[table.letter[0]] = table
+
+
+def kind_numbered(number: int) -> Kind:
+    """Raises NewerRecord where there is none."""
+    return KINDS.get(number) or KINDS[RECORD_KINDS[number]]
+
+
+def declared(operation: Operation) -> Kind:
+    """The kind that `operation` is of."""
+    return OF_STRUCT[type(operation)]
+
+
+def bucket_written_by(operation: Operation) -> BucketId | None:
+    """The bucket that a client writes to by `operation`; None where there is none."""
+    bucket_of = declared(operation).bucket_of
+    return None if bucket_of is None else bucket_of(operation)
+
+
+def kinds_above(level: int) -> frozenset[int]:
+    """Those that may not be ordered yet where the cluster uses `level`."""
+    return frozenset(number for number, kind in KINDS.items() if kind.level > level)
+
+
+def decode_operation(kind: int, metadata: bytes | memoryview) -> Any:
+    """The inverse of `encode_operation`; raises ValueError on bytes that are none.
+
+    Raises NewerRecord where this octad knows no such kind, also inside an entry of several.
+    """
+    decode = DECODERS.get(kind)
+    if decode is None:
+        raise ValueError(f"{RECORD_KINDS[kind].name} is no entry of a shard's log")
+    return decode(metadata)
+
+
+def request_ids_in(record: Record) -> tuple[bytes, ...]:
+    """Of all that the entry whose `record` it is does."""
+    if record.kind not in SEVERAL:
+        return (record.request_id,)
+    return request_ids(decode_operation(record.kind, record.metadata), record.request_id)
+
+
+def records_in(location: Location, record: Record) -> Iterable[tuple[Location, Record]]:
+    """Those that rows may name: `record` itself, or the ones inside it."""
+    if record.kind not in SEVERAL:
+        return ((location, record),)
+    several: Several = decode_operation(record.kind, record.metadata)
+    return several.inside(location, record)
+
+
+def operations_in(several: Several) -> list[Any]:
+    """What the records inside say, in their order."""
+    return [decode_operation(each.kind, each.metadata) for each in several.records]
+
+
+def _checked(
+    decode: Callable[[bytes | memoryview], Several],
+) -> Callable[[bytes | memoryview], Several]:
+    def checked(metadata: bytes | memoryview) -> Several:
+        several = decode(metadata)
+        rows: set[bytes] = set()
+        for each, operation in zip(several.records, operations_in(several), strict=True):
+            row_key = KINDS[each.kind].row_key
+            if row_key is None:
+                raise ValueError(f"no row names a {RECORD_KINDS[each.kind].name}")
+            rows.add(row_key(operation))
+        if not rows or len(rows) < len(several.records):
+            raise ValueError("an entry of several records has one for each of some rows")
+        return several
+
+    return checked
+
+
+for _kind in _DECLARED:
+    assert _kind.level <= FORMAT_LEVEL
+    declare(_kind)
