@@ -38,6 +38,7 @@ from octad.storage_node.journal.journal_errors import CorruptRecord, JournalFull
 from octad.storage_node.journal.journal_recovery import JournalRecovery
 from octad.storage_node.journal.record_format import Location, Position, end_of, start_of
 from octad.storage_node.journal.retired_segments import read_retired
+from octad.storage_node.journal.several_records import Several
 from octad.storage_node.journal.shard_state import ShardDigest, ShardState
 from octad.storage_node.operations.index_changes import (
     DeleteObject,
@@ -49,7 +50,6 @@ from octad.storage_node.operations.index_changes import (
     put_object,
     touched,
 )
-from octad.storage_node.operations.several import Several
 from octad.storage_node.rebuild.index_rebuild import IndexRebuild
 from octad.storage_node.upkeep.compactor import Compactor, check_segments
 

@@ -46,6 +46,7 @@ from octad.storage_node.journal.record_format import (
     RecordKind,
     start_of,
 )
+from octad.storage_node.journal.several_records import Several
 from octad.storage_node.journal.shard_state import ShardDigest, ShardState
 from octad.storage_node.operations.index_behind_copy import add_behind_copy
 from octad.storage_node.operations.index_changes import (
@@ -65,7 +66,6 @@ from octad.storage_node.operations.index_changes import (
     put_object,
     touched,
 )
-from octad.storage_node.operations.several import Several
 from octad.storage_node.rebuild.index_rebuild import rebuild
 from octad.storage_node.replication.digest_messages import ReadDigests
 from octad.storage_node.replication.host.index_applier import state_entry

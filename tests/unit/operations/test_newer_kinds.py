@@ -44,6 +44,7 @@ from octad.storage_node.journal.journal_errors import WrittenByNewer
 from octad.storage_node.journal.record_format import RECORD_KINDS
 from octad.storage_node.operations import registry
 from octad.storage_node.operations.index_changes import encode_operation
+from octad.storage_node.operations.registry import FORMAT_LEVEL
 from octad.storage_node.rebuild.index_rebuild import rebuild
 from octad.storage_node.replication.host.index_applier import WriteFailed
 from octad.storage_node.replication.replication_messages import Prepare, Prepares
@@ -196,14 +197,14 @@ async def test_a_kind_of_a_level_above_that_in_use_is_not_ordered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, above: str
 ) -> None:
     kind = PUT_NOTES if above == "the entry" else PUT_NOTE
-    with toy_kinds.known({kind.record: 2}):
+    with toy_kinds.known({kind.record: FORMAT_LEVEL + 1}):
         async with two_nodes(tmp_path, monkeypatch) as pair:
             host = pair.primary.host
             end = pair.primary.replica.log.end
             with pytest.raises(WriteFailed, match="not every node of the cluster knows"):
                 pair.propose(new_primary.SHARD, *NOTES)
             assert pair.primary.replica.log.end == end
-            host.use_level(2)
+            host.use_level(FORMAT_LEVEL + 1)
             done = pair.propose(new_primary.SHARD, *NOTES)
             await pair.settle(new_primary.SHARD)
             await done

@@ -9,6 +9,7 @@ from tests.unit.operations.toy_kinds import PUT_NOTES, PutNote, put_notes
 
 from octad.sharding.ids import BucketId, Epoch, Seq, ShardId
 from octad.storage_node.index.index import Index
+from octad.storage_node.journal import disk_reserve
 from octad.storage_node.journal.record_format import (
     NewerRecord,
     Position,
@@ -35,8 +36,8 @@ def test_every_kind_but_the_journals_own_is_declared() -> None:
 
 def test_what_is_kept_and_what_may_use_the_reserve_is_as_it_always_was() -> None:
     assert {kind.record.name for kind in registry.KINDS.values() if kind.kept} == KEPT
-    assert {RecordKind(kind).name for kind in registry.FREEING_KINDS} == FREEING
-    assert {RecordKind(kind).name for kind in registry.VITAL_KINDS} == VITAL
+    assert {RecordKind(kind).name for kind in disk_reserve.FREEING_KINDS} == FREEING
+    assert {RecordKind(kind).name for kind in disk_reserve.VITAL_KINDS} == VITAL
 
 
 @pytest.mark.parametrize("kind", registry.KINDS.values(), ids=lambda kind: kind.record.name)

@@ -24,9 +24,9 @@ from octad.storage_node.journal.record_format import (
     decode_record,
     encode_record_start,
 )
+from octad.storage_node.journal.several_records import SubRecord, lay_out
 from octad.storage_node.operations.index_changes import decode_operation, encode_operation, touched
 from octad.storage_node.operations.registry import records_in
-from octad.storage_node.operations.several import SubRecord, lay_out
 from octad.storage_node.replication.shard_log import Entry, ShardLog
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "journal" / "several-records-v1.bin"

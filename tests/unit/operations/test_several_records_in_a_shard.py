@@ -120,7 +120,7 @@ class Pair:
         self.other = NoCluster()
         self.other.incarnations = {NODE: "one", OTHER: "two"}
         leases = PairLeases(OTHER, 8, now())
-        elsewhere = Elsewhere()
+        elsewhere = Elsewhere(refetch=lambda _: None, forget_marks=lambda *_: None)
         table = ReplicaTable(OTHER, "two", leases, self.other, elsewhere.refetch)
         self.backup = ShardHost(table, journal, index, self.other, elsewhere, elsewhere, not_yet)
         self.backup.recover()

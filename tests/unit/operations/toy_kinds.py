@@ -15,12 +15,13 @@ import msgspec
 from octad.sharding.hashing import object_hash
 from octad.sharding.ids import BucketId, Epoch, Seq
 from octad.storage_node.index.index_format import ROW_TABLES, RowTable, encode_value
+from octad.storage_node.journal import disk_reserve
 from octad.storage_node.journal.record_format import RECORD_KINDS, Location, RecordKind
+from octad.storage_node.journal.several_records import Several, lay_out
 from octad.storage_node.operations import registry
 from octad.storage_node.operations.changed_rows import ChangedRows
 from octad.storage_node.operations.index_changes import encode_operation
 from octad.storage_node.operations.kind import Kind, Place, Proposer, Room
-from octad.storage_node.operations.several import Several, lay_out
 
 TABLE = b"y"
 
@@ -132,7 +133,7 @@ def known(levels: Mapping[RecordKind, int] = NO_LEVELS) -> Iterator[None]:
             del registry.KINDS[number], registry.OF_STRUCT[kind.struct], RECORD_KINDS[number]
             del registry.DECODERS[number]
             registry.SEVERAL.discard(number)
-            registry.FREEING_KINDS.discard(number)
+            disk_reserve.FREEING_KINDS.discard(number)
         del ROW_TABLES[TABLE[0]]
 
 

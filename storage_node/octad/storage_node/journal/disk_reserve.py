@@ -19,7 +19,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from octad.sharding.limits import DELETES_ON_A_FULL_DISK, INLINE_BYTES_MAX
-from octad.storage_node.journal.record_format import RECORD_HEADER_BYTES
+from octad.storage_node.journal.record_format import RECORD_HEADER_BYTES, RecordKind
+
+# Kinds of record, as `operations/` declares them: these make dead what is there,
+FREEING_KINDS: set[int] = set()
+# and these give that space back, or keep shards going. Compaction's own copies do.
+VITAL_KINDS: set[int] = {RecordKind.COPY}
 
 COPIES_SEGMENTS = 2  # A node's: what compaction may write before it gives anything back.
 COPIES_SEGMENTS_BESIDE = 2  # Taken by others meanwhile.

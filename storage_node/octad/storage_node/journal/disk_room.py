@@ -7,9 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from octad.storage_node.journal.disk import Disk
-from octad.storage_node.journal.disk_reserve import IndexRoom, OnDisk, reserve_of, room_to_copy
+from octad.storage_node.journal.disk_reserve import (
+    FREEING_KINDS,
+    VITAL_KINDS,
+    IndexRoom,
+    OnDisk,
+    reserve_of,
+    room_to_copy,
+)
 from octad.storage_node.journal.record_format import RecordKind
-from octad.storage_node.operations.registry import FREEING_KINDS, VITAL_KINDS
 
 _NEARLY_SEGMENTS = 4  # Above the reserve.
 _INDEX_S = 0.5  # Between two looks at all files of the index, for who asks many times a second.

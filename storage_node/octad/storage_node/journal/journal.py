@@ -32,6 +32,7 @@ from octad.sharding.limits import (
 )
 from octad.storage_node.journal.commit_thread import Batch, CommitThread
 from octad.storage_node.journal.disk import Disk
+from octad.storage_node.journal.disk_reserve import FREEING_KINDS
 from octad.storage_node.journal.disk_room import DiskRoom
 from octad.storage_node.journal.journal_errors import (
     CorruptRecord,
@@ -62,8 +63,7 @@ from octad.storage_node.journal.segment_file import (
     spares_in,
 )
 from octad.storage_node.journal.segment_preparer import SegmentPreparer
-from octad.storage_node.operations.registry import FREEING_KINDS
-from octad.storage_node.operations.several import Several
+from octad.storage_node.journal.several_records import Several
 
 _PAGE_BYTES = 4096
 _ZEROS = memoryview(bytes(_PAGE_BYTES))

@@ -24,6 +24,7 @@ from octad.storage_node.index.index_format import (
     shard_order_key,
 )
 from octad.storage_node.journal.record_format import Location, RecordKind
+from octad.storage_node.journal.several_records import Several
 from octad.storage_node.operations.changed_rows import ChangedRows
 from octad.storage_node.operations.dead_extents import ForgetExtents, QueueExtents
 from octad.storage_node.operations.extent_pieces import DropExtent, PutPiece
@@ -35,7 +36,6 @@ from octad.storage_node.operations.objects import (
     put_object,
 )
 from octad.storage_node.operations.registry import declared, decode_operation, operations_in
-from octad.storage_node.operations.several import Several
 from octad.storage_node.operations.shard_log import (
     Barrier,
     LogSplit,

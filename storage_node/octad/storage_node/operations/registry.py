@@ -14,12 +14,13 @@ import msgspec
 
 from octad.sharding.ids import BucketId
 from octad.storage_node.index.index_format import ROW_TABLES
+from octad.storage_node.journal.disk_reserve import FREEING_KINDS, VITAL_KINDS
 from octad.storage_node.journal.record_format import (
     RECORD_KINDS,
     Location,
     Record,
-    RecordKind,
 )
+from octad.storage_node.journal.several_records import Several, request_ids
 from octad.storage_node.operations import (
     copied_history,
     dead_extents,
@@ -29,7 +30,6 @@ from octad.storage_node.operations import (
     uploads,
 )
 from octad.storage_node.operations.kind import Kind, Operation, Room, Scope
-from octad.storage_node.operations.several import Several, request_ids
 
 _DECLARED = (
     *objects.KINDS,
@@ -47,8 +47,6 @@ KINDS: dict[int, Kind] = {}
 OF_STRUCT: dict[type[msgspec.Struct], Kind] = {}
 DECODERS: dict[int, Callable[[bytes | memoryview], Any]] = {}  # Of entries alone.
 SEVERAL: set[int] = set()  # Whose records have others inside.
-FREEING_KINDS: set[int] = set()
-VITAL_KINDS: set[int] = {RecordKind.COPY}  # Compaction gives back what is dead.
 
 
 def declare(kind: Kind) -> None:

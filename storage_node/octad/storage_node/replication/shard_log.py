@@ -22,8 +22,8 @@ import msgspec
 
 from octad.sharding.ids import Epoch, Seq
 from octad.storage_node.journal.record_format import Location, RecordKind
+from octad.storage_node.journal.several_records import request_ids
 from octad.storage_node.operations.index_changes import Operation, Refused
-from octad.storage_node.operations.several import request_ids
 from octad.storage_node.replication.request_window import Outcome, RequestWindow, refused_at
 
 NO_REQUEST = bytes(16)

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.record_format import Position, RecordKind, start_of
+from octad.storage_node.journal.several_records import Several
 from octad.storage_node.operations.index_changes import LogSplit, LogStart, encode_operation
-from octad.storage_node.operations.several import Several
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import Append, SplitLog, StartLog
 from octad.storage_node.replication.shard_log import NO_REQUEST, Entry

@@ -25,9 +25,9 @@ from octad.storage_node.index.index_format import (
 )
 from octad.storage_node.index.key_ranges import past
 from octad.storage_node.journal.record_format import Position, Record, RecordKind
+from octad.storage_node.journal.several_records import request_ids
 from octad.storage_node.operations.index_changes import Refused, decode_operation
 from octad.storage_node.operations.registry import request_ids_in
-from octad.storage_node.operations.several import request_ids
 from octad.storage_node.replication.request_window import Outcome, refused_at
 from octad.storage_node.replication.shard_log import NO_REQUEST, Entry, outcome_of
 

@@ -19,12 +19,13 @@ from octad.sharding.ids import Epoch, NodeId, Seq, ShardId, node_name, pool_of, 
 from octad.sharding.map.shard_map import ShardRow
 from octad.storage_node.index.counted_index import CountedIndex
 from octad.storage_node.index.index_format import hash_of_row
+from octad.storage_node.journal.disk_reserve import FREEING_KINDS
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.journal_errors import JournalFull
 from octad.storage_node.journal.record_format import Position, RecordKind
+from octad.storage_node.journal.several_records import Several
 from octad.storage_node.operations.index_changes import hashes_of
-from octad.storage_node.operations.registry import FREEING_KINDS, kinds_above
-from octad.storage_node.operations.several import Several
+from octad.storage_node.operations.registry import kinds_above
 from octad.storage_node.replication.host.action_performer import ActionPerformer
 from octad.storage_node.replication.host.index_applier import (
     WriteFailed,

@@ -11,13 +11,13 @@ from collections.abc import Iterable
 from octad.sharding.ids import Epoch, NodeId, Seq, shard_name
 from octad.sharding.limits import LOG_ENTRIES_MAX
 from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.journal.several_records import Several
 from octad.storage_node.operations.index_changes import (
     Barrier,
     Operation,
     encode_operation,
     touched,
 )
-from octad.storage_node.operations.several import Several
 from octad.storage_node.replication.guards import GuardRefuses, Refusal
 from octad.storage_node.replication.prepared_rows import PreparedRows, StoredRows
 from octad.storage_node.replication.replica.pending_swap import PendingSwap
