@@ -17,8 +17,8 @@ from tools.engine.bench_site import IN_FLIGHT, SMALL, closed, opened, put_all, r
 from octad.sharding.limits import MIB
 from octad.storage_node.journal.record_format import SegmentId
 from octad.storage_node.journal.segment_file import segments_in
+from octad.storage_node.upkeep.damaged_records import RecordMender, no_repair
 from octad.storage_node.upkeep.engine_upkeep import EngineUpkeep
-from octad.storage_node.upkeep.record_mender import RecordMender, no_repair
 
 OBJECTS = 120_000
 KEPT_OF = 4  # Every fourth object stays, so that there is something to copy.

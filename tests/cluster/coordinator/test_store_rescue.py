@@ -20,14 +20,14 @@ from tests.cluster.store.etcd_process import EtcdMember
 from tests.unit.coordinator.cluster_records import incarnation, node
 
 from octad.client.cluster.join_token import JoinToken, encode_join_token
-from octad.coordinator.recovery.rebuilding import EPOCH_STEP
+from octad.coordinator.recovery.store_rebuild import EPOCH_STEP
 from octad.coordinator.schema.records import IdentityRecord, StoreKeys
 from octad.coordinator.store.interface import ConfigStore, Put
 from octad.coordinator.store.mirror import Mirror
 from octad.sharding.ids import Epoch, NodeId
 from octad.sharding.map.shard_map import ShardRow, decode_row, encode_row
 from octad.storage_node.journal.record_format import Identity
-from octad.storage_node.node.row_keeper import RowKeeper
+from octad.storage_node.node.store_snapshot import StoreSnapshot
 
 pytestmark = [pytest.mark.cluster, pytest.mark.etcd]
 
@@ -89,7 +89,7 @@ async def kept_by_nodes(store: ConfigStore, directory: Path) -> list[Path]:
         mirror = Mirror(store, KEYS.prefix)
         await mirror.start()
         identity = Identity(TOKEN.cluster, NodeId(number), incarnation(number))
-        keeper = RowKeeper(path, identity, mirror)
+        keeper = StoreSnapshot(path, identity, mirror)
         keeper.start()
         await keeper.close()
         await mirror.stop()

@@ -21,7 +21,7 @@ from octad.client.runtime.open_files import OPEN_FILES_MIN
 
 pytestmark = pytest.mark.cluster
 
-CROWD = {"s3": 1300, "rpc": 300, "admin": 100, "coordinator": 700, "store": 400}
+TOO_MANY = {"s3": 1300, "rpc": 300, "admin": 100, "coordinator": 700, "store": 400}
 WRITES = 20
 LINES_MAX = 20
 
@@ -48,7 +48,7 @@ def limited_cluster(tmp_path: Path) -> Iterator[LimitedCluster]:
 def many_sockets() -> Iterator[None]:
     """For the crowd, which is in this process."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = sum(CROWD.values()) + OPEN_FILES_MIN
+    wanted = sum(TOO_MANY.values()) + OPEN_FILES_MIN
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(wanted, hard)), hard))
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -102,7 +102,7 @@ def test_a_silent_crowd_on_every_port_ends_no_process_and_stops_no_write(
     }
     with ExitStack() as crowds:
         for name, address in ports.items():
-            for one in crowd(address, CROWD[name]):
+            for one in crowd(address, TOO_MANY[name]):
                 crowds.callback(one.close)
         assert open_files(first.pid) > OPEN_FILES_MIN // 3, "they are there"
         time.sleep(2 * IDLE_S_MIN)  # From then on they count as idle.

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from octad.coordinator.store.embedded import EmbeddedStore
-from octad.coordinator.store.http_face import HttpFace
+from octad.coordinator.store.http_server import HttpFace
 
 KEY = b"k" * 32
 READY_S_MAX = 30.0

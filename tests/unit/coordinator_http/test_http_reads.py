@@ -29,7 +29,7 @@ from octad.client.runtime.logs.log_lines import JsonFormatter, LogLine
 from octad.coordinator.http.api import OPERATIONS
 from octad.coordinator.http.openapi import openapi_document
 from octad.coordinator.membership.admission import JoinRefused
-from octad.coordinator.membership.joining_reach import check_reach
+from octad.coordinator.membership.reachability_check import check_reach
 from octad.coordinator.schema.records import PoolRecord
 from octad.coordinator.server.coordinator import Coordinator
 from octad.coordinator.store.interface import ConfigStore, Put

@@ -16,7 +16,7 @@ from octad.storage_node.journal.record_format import (
 )
 from octad.storage_node.operations.copy_format import Copied, encode_copied
 from octad.storage_node.operations.index_changes import LogStart, encode_operation, put_object
-from octad.storage_node.rebuild.rebuilding import Rebuilder, Survey
+from octad.storage_node.rebuild.journal_survey import Rebuilder, Survey
 
 SHARD = shard_id(PoolId(0), 0)
 BUCKET, KEY = BucketId(1), b"key"

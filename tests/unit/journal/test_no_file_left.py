@@ -21,7 +21,7 @@ from tests.unit.upkeep.test_scrub import found, scrubber_of
 from octad.sharding.limits import KIB
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.record_format import RECORDS_OFFSET, Location
-from octad.storage_node.upkeep.record_mender import DamageReport
+from octad.storage_node.upkeep.damaged_records import DamageReport
 
 SEGMENT_BYTES = RECORDS_OFFSET + 16 * KIB
 SOME = bytes(10 * KIB)  # One record a segment.

@@ -16,7 +16,7 @@ from tests.unit.coordinator.running_coordinator import KEYS, TOKEN, open_cluster
 from octad.client.membership import CallRefused, CoordinatorsUnreachable, watch, watch_keys
 from octad.client.membership.event_document import EVENTS_PATH, EventsDocument
 from octad.coordinator.mirror import cluster_feed
-from octad.coordinator.recovery.rebuilding import Rebuilt
+from octad.coordinator.recovery.store_rebuild import Rebuilt
 from octad.coordinator.recovery.store_rescue import fill
 from octad.coordinator.store.interface import (
     Compacted,

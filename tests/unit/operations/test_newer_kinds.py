@@ -54,7 +54,7 @@ from octad.storage_node.rpc.rpc_errors import RpcRefusal
 from octad.storage_node.shards.extent_messages import ReadRecord as ReadOne
 from octad.storage_node.shards.extent_messages import RecordRead
 from octad.storage_node.shards.object_messages import NOT_SERVED, Propose
-from octad.storage_node.upkeep.record_mender import Outcome
+from octad.storage_node.upkeep.damaged_records import Outcome
 
 NEWER = 99
 SAID = f"its kind {NEWER} was written by a newer octad: upgrade this node, nothing is lost"

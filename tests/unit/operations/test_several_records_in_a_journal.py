@@ -24,7 +24,7 @@ from octad.storage_node.journal.journal_errors import CorruptRecord
 from octad.storage_node.journal.record_format import RecordKind, SegmentId
 from octad.storage_node.journal.segment_file import segment_path
 from octad.storage_node.operations.index_changes import Operation, encode_operation
-from octad.storage_node.upkeep.record_mender import DamageReport, RecordMender
+from octad.storage_node.upkeep.damaged_records import DamageReport, RecordMender
 from octad.storage_node.upkeep.record_repair import Repaired
 from octad.storage_node.upkeep.scrubber import Scrubber
 

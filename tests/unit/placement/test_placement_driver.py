@@ -20,8 +20,8 @@ from octad.coordinator.placement.placement_driver import (
     STALL_S,
     PlacementDriver,
 )
+from octad.coordinator.placement.placement_goals import move_wish
 from octad.coordinator.placement.placement_requests import PlanRefused
-from octad.coordinator.placement.shard_wishes import move_wish
 from octad.coordinator.schema.placement_records import (
     Operation,
     PlanProgress,

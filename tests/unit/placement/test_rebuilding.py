@@ -20,7 +20,7 @@ from tests.unit.coordinator.running_coordinator import (
     until,
 )
 
-from octad.coordinator.recovery.rebuilding import (
+from octad.coordinator.recovery.store_rebuild import (
     BUCKET_ID_STEP,
     EPOCH_STEP,
     RebuildRefused,
@@ -60,7 +60,7 @@ from octad.sharding.map.shard_map import ShardRow, decode_row, encode_row
 from octad.sharding.map.splitting import split_row
 from octad.storage_node.journal.disk import Disk
 from octad.storage_node.journal.record_format import Identity
-from octad.storage_node.node.row_keeper import RowKeeper
+from octad.storage_node.node.store_snapshot import StoreSnapshot
 
 CLUSTER = TOKEN.cluster
 GOLDEN_BACKUP = Path(__file__).parents[2] / "golden" / "coordinator" / "backup-1.txt"
@@ -256,12 +256,14 @@ def test_the_formats_are_the_golden_ones() -> None:
 # -- with a store --------------------------------------------------------------------------------
 
 
-async def keeper_of(directory: Path, store: EmbeddedStore, number: int) -> tuple[RowKeeper, Mirror]:
+async def keeper_of(
+    directory: Path, store: EmbeddedStore, number: int
+) -> tuple[StoreSnapshot, Mirror]:
     await asyncio.to_thread(directory.mkdir, exist_ok=True)
     mirror = Mirror(store, KEYS.prefix)
     await mirror.start()
     identity = Identity(CLUSTER, NodeId(number), incarnation(number))
-    keeper = RowKeeper(directory, identity, mirror)
+    keeper = StoreSnapshot(directory, identity, mirror)
     keeper.start()
     return keeper, mirror
 

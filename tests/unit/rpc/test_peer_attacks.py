@@ -239,7 +239,7 @@ async def test_a_crowd_of_strangers_is_kept_within_bounds(
     await two.listen()
     host, _, port = two.address.rpartition(":")
     crowd = [await asyncio.open_connection(host, int(port)) for _ in range(8)]
-    await until(lambda: two.peers.refusals == {Refusal.CROWD: 5})
+    await until(lambda: two.peers.refusals == {Refusal.TOO_MANY: 5})
     assert len(two.peers._connections) == 3
     for _, writer in crowd:
         writer.transport.abort()

@@ -8,8 +8,8 @@ from tests.unit.coordinator.cluster_records import incarnation, node, row, view
 from octad.client.cluster.doctor_document import DoctorDocument, Finding, doctor_text, exit_code
 from octad.client.cluster.status_document import CopyingStatus
 from octad.coordinator.diagnosis.diagnosis import Known, findings
+from octad.coordinator.placement.placement_goals import NO_SPARE
 from octad.coordinator.placement.placement_view import PlacementView, Stored
-from octad.coordinator.placement.shard_wishes import NO_SPARE
 from octad.coordinator.recovery.forced_recovery import forced_recovery
 from octad.coordinator.schema.cluster_view import ClusterView, Departure
 from octad.coordinator.schema.node_report import (

@@ -27,7 +27,7 @@ from tests.unit.coordinator.running_coordinator import (
 )
 
 from octad.coordinator.membership.admission import JoinRefused
-from octad.coordinator.recovery.rebuilding import rebuild
+from octad.coordinator.recovery.store_rebuild import rebuild
 from octad.coordinator.schema.format_level import CODE, level_of_all
 from octad.coordinator.schema.kept_cluster import KeptCluster, KeptEntry, KeptHeader
 from octad.coordinator.schema.placement_records import NodeSettings, PlacementKeys, encode_record

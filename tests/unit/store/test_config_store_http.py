@@ -16,7 +16,7 @@ from tests.unit.store.store_site import put
 from octad.client.cluster.internal_auth import AUTHORIZATION_HEADER
 from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.http_client import HttpStore
-from octad.coordinator.store.http_face import HttpFace
+from octad.coordinator.store.http_server import HttpFace
 from octad.coordinator.store.interface import ConfigStore, Revision, StoreUnavailable
 from octad.coordinator.store.watching import watching
 

@@ -12,7 +12,7 @@ from tests.unit.store.store_site import Site, put
 
 from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.http_client import HttpStore
-from octad.coordinator.store.http_face import HttpFace
+from octad.coordinator.store.http_server import HttpFace
 from octad.coordinator.store.interface import ConfigStore
 
 KEY = b"k" * 32

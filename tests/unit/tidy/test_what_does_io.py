@@ -31,13 +31,13 @@ coordinator.cli: coordinator_command coordinator_process node_verbs plan_client 
     plan_verbs pool_command rebalance_command rescue_store rescue_verbs shards_command
 coordinator.diagnosis: store_versions
 coordinator.http: http_answers http_reads http_service http_watches http_writes placement_routes
-coordinator.membership: join_client joining_reach relisting service_registry
+coordinator.membership: join_client reachability_check relisting service_registry
 coordinator.mirror: cluster_feed cluster_mirror leadership
 coordinator.placement: placement
 coordinator.recovery: shard_recovery store_rescue
 coordinator.server: coordinator coordinator_gauges format_levels
 coordinator.status: copy_reports
-coordinator.store: embedded etcd etcd_connection etcd_watch http_client http_face mirror
+coordinator.store: embedded etcd etcd_connection etcd_watch http_client http_server mirror
     open_store sqlite_log
 sharding.study: bench compare regenerate sharding_command simulate
 sharding.study.model: comparison
@@ -50,21 +50,21 @@ storage_node.index: counted_index index
 storage_node.journal: commit_thread data_directory disk disk_room journal journal_recovery
     retired_segments segment_file segment_preparer set_aside
 storage_node.memory: body_budget heap
-storage_node.node: disk_run index_succession join_proof membership node node_doors node_engine
-    node_failures node_objects node_replication row_keeper this_node
+storage_node.node: index_succession join_proof membership node node_doors node_engine
+    node_failures node_objects node_replication run_counter store_snapshot this_node
 storage_node.node.reports: admin_listener node_metrics shard_reporter usage_reporter
 storage_node.objects: cluster_objects extents key_listing
 storage_node.rebuild: filling_anew index_rebuild index_rebuild_process index_repair
-storage_node.replication.host: action_performer cluster_facts index_applier index_catch_up
-    log_writer node_beats replica_inbox replica_recovery replication_mail request_ids row_changes
-    shard_host
+storage_node.replication.host: action_performer cluster_facts configuration_changes index_applier
+    index_catch_up log_writer node_beats replica_recovery replication_receiver replication_sender
+    request_ids shard_host
 storage_node.rpc: peer peer_calls peer_connection peer_dialer peer_tls peers refusal_log
-storage_node.s3.handlers: answerer bodies buckets copies dispatch exchange listings multipart
-    objects probes reads upload_listing
+storage_node.s3.handlers: bodies bucket_settings buckets copies dispatch multipart object_listings
+    objects reads request_context s3_handler upload_listings
 storage_node.s3.http: arriving_body connections cut_short hot_connection server wire
-storage_node.shards: bucket_directory listed_shards patience routing running_reads shard_service
-storage_node.upkeep: compactor copy_comparer door_reads engine_upkeep extent_collector
-    extent_names extent_upkeep orphan_sweep record_mender record_repair scrubber shard_counter
+storage_node.shards: bucket_directory listed_shards retry routing running_reads shard_service
+storage_node.upkeep: compactor copy_comparer damaged_records door_reads engine_upkeep
+    extent_collector extent_names extent_upkeep orphan_sweep record_repair scrubber shard_counter
 """
 
 

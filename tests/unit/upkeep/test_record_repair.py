@@ -27,7 +27,7 @@ from octad.storage_node.rpc.messages import Message, Reply, Request, reply_to
 from octad.storage_node.rpc.rpc_errors import RpcRefusal
 from octad.storage_node.shards.extent_messages import ReadRecord, RecordRead
 from octad.storage_node.shards.object_store import Damaged, Unavailable
-from octad.storage_node.upkeep.record_mender import DamageReport, Outcome, RecordMender
+from octad.storage_node.upkeep.damaged_records import DamageReport, Outcome, RecordMender
 from octad.storage_node.upkeep.record_repair import RecordRepair
 
 KEY = object_key(BUCKET, b"a")

@@ -18,7 +18,7 @@ from octad.storage_node.journal.journal_errors import CorruptRecord
 from octad.storage_node.journal.record_format import RECORDS_OFFSET, RecordKind, SegmentId
 from octad.storage_node.journal.segment_file import segment_path
 from octad.storage_node.operations.index_changes import encode_operation, put_object
-from octad.storage_node.upkeep.record_mender import DamageReport, RecordMender, no_repair
+from octad.storage_node.upkeep.damaged_records import DamageReport, RecordMender, no_repair
 from octad.storage_node.upkeep.record_repair import Repair, Repaired
 from octad.storage_node.upkeep.scrubber import Scrubber
 

@@ -26,8 +26,8 @@ from octad.coordinator.http.http_service import HttpService
 from octad.coordinator.recovery.create_cluster import create_cluster
 from octad.coordinator.server.coordinator import Coordinator, CoordinatorConfig
 from octad.coordinator.store.embedded import EmbeddedStore
-from octad.coordinator.store.http_face import HttpFace
 from octad.coordinator.store.http_format import PURPOSE
+from octad.coordinator.store.http_server import HttpFace
 from octad.coordinator.store.interface import StoreUnavailable
 from octad.coordinator.store.open_store import StoreAddress, open_store
 from octad.sharding.limits import SHARD_DEPTH_DEFAULT

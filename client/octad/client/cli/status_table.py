@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from octad.client.cli.shown_amounts import shown_bytes, shown_copies, shown_time
+from octad.client.cli.format_units import shown_bytes, shown_copies, shown_time
 from octad.client.cluster.status_document import (
     UNVERIFIED,
     ClusterStatus,

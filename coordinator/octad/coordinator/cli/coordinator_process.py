@@ -19,7 +19,7 @@ from importlib.metadata import version
 
 import uvloop
 
-from octad.client.cli.shown_amounts import shown_copies
+from octad.client.cli.format_units import shown_copies
 from octad.client.cluster.join_token import (
     BadJoinToken,
     JoinToken,

@@ -17,7 +17,7 @@ from octad.client.runtime.command import CommandError
 if TYPE_CHECKING:
     from octad.client.cluster.join_token import JoinToken
     from octad.coordinator.cli.rescue_store import RescueStore
-    from octad.coordinator.recovery.rebuilding import Rebuilt
+    from octad.coordinator.recovery.store_rebuild import Rebuilt
     from octad.coordinator.schema.backup_format import Backup
 
 
@@ -84,7 +84,7 @@ def run_rescue_verb(arguments: argparse.Namespace) -> int:
         return _new_token()
     import asyncio
 
-    from octad.coordinator.recovery.rebuilding import RebuildRefused
+    from octad.coordinator.recovery.store_rebuild import RebuildRefused
     from octad.coordinator.store.interface import StoreUnavailable
 
     token = _token(arguments.join_token or (arguments.data and dev_join_token(arguments)))
@@ -165,7 +165,7 @@ async def _rebuild(opened: RescueStore, token: JoinToken, arguments: argparse.Na
 
 
 async def _rebuilt(token: JoinToken, arguments: argparse.Namespace) -> Rebuilt:
-    from octad.coordinator.recovery.rebuilding import rebuild
+    from octad.coordinator.recovery.store_rebuild import rebuild
     from octad.coordinator.recovery.store_rescue import ask_nodes, read_backup_file, read_kept_files
     from octad.sharding.ids import parse_node_name
 

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from octad.client.cli.shown_amounts import shown_bytes, shown_time
+from octad.client.cli.format_units import shown_bytes, shown_time
 from octad.client.cluster.doctor_document import Finding, Urgency
 from octad.coordinator.diagnosis.etcd_versions import old_etcd
 from octad.coordinator.diagnosis.filling_findings import journal_findings
@@ -22,8 +22,8 @@ from octad.coordinator.diagnosis.finding_words import (
     named,
     nodes_named,
 )
+from octad.coordinator.placement.placement_goals import NO_SPARE
 from octad.coordinator.placement.placement_view import PlacementView, is_live
-from octad.coordinator.placement.shard_wishes import NO_SPARE
 from octad.coordinator.placement.spares import choose_spare
 from octad.coordinator.recovery.forced_recovery import candidates, complete_members, is_orphaned
 from octad.coordinator.schema.cluster_view import Departure

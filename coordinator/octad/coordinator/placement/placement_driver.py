@@ -18,9 +18,7 @@ from dataclasses import dataclass
 import msgspec
 
 from octad.coordinator.placement.first_map import Transaction
-from octad.coordinator.placement.placement_view import PlacementView, Stored, is_live
-from octad.coordinator.placement.plan_steps import Finished, Refuse, next_step
-from octad.coordinator.placement.shard_wishes import (
+from octad.coordinator.placement.placement_goals import (
     Blocked,
     depth_wish,
     move_wish,
@@ -28,6 +26,8 @@ from octad.coordinator.placement.shard_wishes import (
     repair_wish,
     surplus_wish,
 )
+from octad.coordinator.placement.placement_view import PlacementView, Stored, is_live
+from octad.coordinator.placement.plan_steps import Finished, Refuse, next_step
 from octad.coordinator.placement.spares import loads
 from octad.coordinator.schema.placement_records import (
     MOVES_MAX_DEFAULT,

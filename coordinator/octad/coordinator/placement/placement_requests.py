@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from octad.client.cli.shown_amounts import shown_copies
+from octad.client.cli.format_units import shown_copies
 from octad.coordinator.placement.placement_view import PlacementView, is_live, shards_of
 from octad.coordinator.placement.plan_steps import full_members
 from octad.coordinator.schema.placement_messages import PlanRequest

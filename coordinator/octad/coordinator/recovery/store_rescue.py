@@ -22,7 +22,12 @@ from octad.client.cluster.coordinator_calls import (
 from octad.client.cluster.join_token import JoinToken
 from octad.client.cluster.service_token import ServiceToken
 from octad.coordinator.recovery.create_cluster import new_life
-from octad.coordinator.recovery.rebuilding import GENERATION_KEY, RebuildRefused, Rebuilt, store_key
+from octad.coordinator.recovery.store_rebuild import (
+    GENERATION_KEY,
+    RebuildRefused,
+    Rebuilt,
+    store_key,
+)
 from octad.coordinator.schema.backup_format import (
     Backup,
     BackupHeader,

@@ -30,7 +30,7 @@ from octad.client.runtime.change_signal import ChangeSignal
 from octad.coordinator.diagnosis.diagnosis import Known, findings
 from octad.coordinator.diagnosis.store_versions import StoreVersions
 from octad.coordinator.membership.admission import ADDRESS_IN_USE, Admission, JoinRefused, admit
-from octad.coordinator.membership.joining_reach import check_reach, is_there
+from octad.coordinator.membership.reachability_check import check_reach, is_there
 from octad.coordinator.membership.relisting import Relisting
 from octad.coordinator.membership.service_registry import ServiceRegistry
 from octad.coordinator.mirror.cluster_feed import (

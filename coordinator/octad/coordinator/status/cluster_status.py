@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from octad.client.cli.shown_amounts import counted, shown_copies
+from octad.client.cli.format_units import counted, shown_copies
 from octad.client.cluster.status_document import (
     UNVERIFIED,
     ClusterState,

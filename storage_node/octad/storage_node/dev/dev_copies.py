@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from octad.client.cli.shown_amounts import shown_copies
+from octad.client.cli.format_units import shown_copies
 from octad.client.runtime.shown_command import shown_command
 from octad.sharding.map.pool_names import POOL_NAME_PREFIX
 from octad.storage_node.dev.dev_directory import REPLICAS_DEFAULT, DevCluster

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import msgspec
 
-from octad.client.cli.shown_amounts import counted, shown_copies
+from octad.client.cli.format_units import counted, shown_copies
 from octad.client.cluster.join_token import encode_join_token
 from octad.client.runtime.command import CommandError
 from octad.client.runtime.private_files import close_to_others

@@ -23,7 +23,7 @@ from pathlib import Path
 import uvloop
 
 from octad.client.cli.coordinator_option import DEV_STORE_FILE
-from octad.client.cli.shown_amounts import counted, shown_copies
+from octad.client.cli.format_units import counted, shown_copies
 from octad.client.cluster.join_token import JoinToken, decode_join_token
 from octad.client.runtime.command import CommandError
 from octad.client.runtime.listener import listen_on
@@ -43,8 +43,8 @@ from octad.coordinator.schema.records import StoreKeys
 from octad.coordinator.server.coordinator import Coordinator, CoordinatorConfig
 from octad.coordinator.status.cluster_status import NodeFailure, shown_endpoint
 from octad.coordinator.store.embedded import EmbeddedStore
-from octad.coordinator.store.http_face import HttpFace
 from octad.coordinator.store.http_format import PURPOSE
+from octad.coordinator.store.http_server import HttpFace
 from octad.coordinator.store.interface import ConfigStore, StoreUnavailable
 from octad.coordinator.store.open_store import StoreAddress, open_store
 from octad.coordinator.store.sqlite_log import (

@@ -2,7 +2,7 @@
 
 The last process at that address may have died with its own disk, and stays registered until its
 lease ends. Only one process has an address, so whoever reads this there knows that it is gone
-(`octad.coordinator.membership.joining_reach`).
+(`octad.coordinator.membership.reachability_check`).
 """
 
 from __future__ import annotations

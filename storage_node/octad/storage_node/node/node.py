@@ -29,7 +29,7 @@ from octad.storage_node.node.node_objects import Objects
 from octad.storage_node.node.node_replication import Replication
 from octad.storage_node.node.open_file_shares import open_file_shares
 from octad.storage_node.node.reports.shard_reporter import ShardReporter
-from octad.storage_node.node.row_keeper import RowKeeper
+from octad.storage_node.node.store_snapshot import StoreSnapshot
 from octad.storage_node.node.this_node import NodeConfig, ThisNode, stop_all
 from octad.storage_node.operations.registry import FORMAT_LEVEL
 from octad.storage_node.shards.bucket_directory import BucketDirectory
@@ -47,7 +47,7 @@ class Node:
     ) -> None:
         self._this = this = ThisNode(config, identity, joined, directory)
         self.id, self.failure = this.id, this.failure
-        self._keeper = RowKeeper(directory.path, identity, this.mirror)
+        self._keeper = StoreSnapshot(directory.path, identity, this.mirror)
         shares = open_file_shares(open_files_limit())
         self._engine = Engine(this, shares)
         self._buckets = BucketDirectory(this.store, this.keys, this.mirror)

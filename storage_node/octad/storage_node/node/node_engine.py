@@ -6,8 +6,8 @@ from contextlib import AsyncExitStack
 
 from octad.storage_node.index.counted_index import CountedIndex
 from octad.storage_node.journal.journal import Journal
-from octad.storage_node.node.disk_run import begin_run
 from octad.storage_node.node.open_file_shares import OpenFileShares
+from octad.storage_node.node.run_counter import begin_run
 from octad.storage_node.node.this_node import ThisNode
 from octad.storage_node.upkeep.compactor import check_segments
 

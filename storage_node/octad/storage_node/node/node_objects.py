@@ -27,9 +27,9 @@ from octad.storage_node.replication.digest_messages import ReadDigests
 from octad.storage_node.shards.bucket_directory import BucketDirectory
 from octad.storage_node.shards.routing import ShardClient, ShardServer
 from octad.storage_node.shards.shard_service import ShardService
+from octad.storage_node.upkeep.damaged_records import DamageReport, RecordMender
 from octad.storage_node.upkeep.engine_upkeep import EngineUpkeep
 from octad.storage_node.upkeep.extent_upkeep import WAITS_VARIABLE, ExtentUpkeep, waits_of
-from octad.storage_node.upkeep.record_mender import DamageReport, RecordMender
 from octad.storage_node.upkeep.record_repair import RecordRepair
 
 

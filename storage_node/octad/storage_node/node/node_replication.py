@@ -25,8 +25,8 @@ from octad.storage_node.node.index_succession import IndexSuccession
 from octad.storage_node.node.node_engine import Engine
 from octad.storage_node.node.this_node import ThisNode
 from octad.storage_node.replication.host.cluster_facts import ClusterFacts
+from octad.storage_node.replication.host.configuration_changes import ConfigurationChanges
 from octad.storage_node.replication.host.replica_table import ReplicaTable
-from octad.storage_node.replication.host.row_changes import RowChanges
 from octad.storage_node.replication.host.shard_host import ShardHost
 from octad.storage_node.replication.pair_leases import PairLeases
 from octad.storage_node.rpc.peer import OnRequest, PeerHandlers
@@ -59,7 +59,9 @@ class Replication:
         self.peers = Peers(node, boot, this.config.token, this.config.tls)
         self.facts = ClusterFacts(this.keys, self.peers.heard_boot)
         self.map = ShardMap(self.facts.pools, self.facts.rows)
-        self._rows = RowChanges(node, boot, this.store, this.keys, this.mirror, self.facts)
+        self._rows = ConfigurationChanges(
+            node, boot, this.store, this.keys, this.mirror, self.facts
+        )
         leases = PairLeases(node, int.from_bytes(this.boot, "big"), now())
         leases.dead = self.facts.dead
         table = ReplicaTable(

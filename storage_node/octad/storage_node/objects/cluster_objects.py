@@ -30,7 +30,7 @@ from octad.storage_node.operations.index_changes import (
 from octad.storage_node.replication.writes import write_of
 from octad.storage_node.shards import object_messages as messages
 from octad.storage_node.shards.bucket_directory import ACTIVE, DELETING, BucketDirectory
-from octad.storage_node.shards.listing import (
+from octad.storage_node.shards.listing_merge import (
     Coverage,
     CoverageError,
 )
@@ -50,7 +50,7 @@ from octad.storage_node.shards.object_store import (
     StoredObject,
     Unavailable,
 )
-from octad.storage_node.shards.patience import Patience
+from octad.storage_node.shards.retry import Patience
 from octad.storage_node.shards.routing import LISTINGS, ShardClient
 from octad.storage_node.shards.shard_service import AskPrimary, ShardService
 

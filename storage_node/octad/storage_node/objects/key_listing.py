@@ -16,7 +16,7 @@ from octad.sharding.ids import NodeId, ShardId
 from octad.sharding.map.shard_map import ShardRow
 from octad.storage_node.index.index_format import decode_listed
 from octad.storage_node.shards import object_messages as messages
-from octad.storage_node.shards.listing import Coverage, CoverageError, ListMerge, pages_share
+from octad.storage_node.shards.listing_merge import Coverage, CoverageError, ListMerge, pages_share
 from octad.storage_node.shards.object_store import (
     Bucket,
     ListPage,

@@ -13,7 +13,7 @@ import asyncio
 import logging
 from pathlib import Path
 
-from octad.client.cli.shown_amounts import shown_bytes
+from octad.client.cli.format_units import shown_bytes
 from octad.coordinator.recovery.filling_anew import (
     Obstacle,
     OldDisk,

@@ -1,4 +1,4 @@
-"""Makes a node's index anew from its journal alone, in two readings (`rebuild/rebuilding.py`).
+"""Makes a node's index anew from its journal alone, in two readings (`rebuild/journal_survey.py`).
 
 Beside a journal that is being written, in rounds: each reads what has become durable since the last
 one, so that little is left for the replay when the new index is taken into use.
@@ -25,7 +25,7 @@ from octad.storage_node.journal.journal_recovery import JournalRecovery
 from octad.storage_node.journal.record_format import Identity, NewerRecord, Position, start_of
 from octad.storage_node.journal.retired_segments import read_retired
 from octad.storage_node.journal.segment_file import written_by_newer
-from octad.storage_node.rebuild.rebuilding import Rebuilder, Survey
+from octad.storage_node.rebuild.journal_survey import Rebuilder, Survey
 
 _BATCH_CHANGES = 2000
 

@@ -1,8 +1,8 @@
 """The ports between a node's shards and what works for them: the store, and copies of history.
 
-    ShardHost ── Configurations: swap this, read it anew ──> RowChanges ──> configuration store
+    ShardHost ── Configurations: swap this, read it anew ──> ConfigurationChanges ──> the store
     ShardHost ── Histories: copy this, stop ───────────────> HistoryCopier ──> other nodes
-    RowChanges, ClusterFacts, HistoryCopier ── ShardEvents: what came of it ──> ShardHost
+    ConfigurationChanges, ClusterFacts, HistoryCopier ── ShardEvents: what came of it ──> ShardHost
 
 So neither side knows the other's class, and tests stand in for either.
 """

@@ -23,7 +23,7 @@ class Refusal(StrEnum):
     TAG = "tag"  # Bytes were altered, replayed, reordered or left out.
     CUT_SHORT = "cut-short"  # The connection ended within a frame or a handshake.
     SILENT = "silent"  # Nothing was heard for too long: frozen, cut off, or never spoke.
-    CROWD = "crowd"  # Too many strangers at a time.
+    TOO_MANY = "crowd"  # Too many strangers at a time.
     MESSAGE = "message"  # A message that we do not know; the connection stays.
     OVERRUN = "overrun"  # It asks, and does not read what it is answered.
     TLS = "tls"  # One side speaks TLS, the other does not.

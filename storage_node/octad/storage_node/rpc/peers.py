@@ -233,7 +233,7 @@ class Peers:
             if len(self._strangers) > RPC_HANDSHAKES_MAX:
                 # A node needs two round trips: a crowd that just waits does not keep it out.
                 slowest = next(iter(self._strangers))
-                slowest.drop(PeerRefused(Refusal.CROWD, "too many handshakes at a time"))
+                slowest.drop(PeerRefused(Refusal.TOO_MANY, "too many handshakes at a time"))
         return connection
 
     def _why_not_connected(self, node: NodeId) -> str:

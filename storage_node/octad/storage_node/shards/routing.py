@@ -53,8 +53,8 @@ from octad.storage_node.shards.object_store import (
     StoreError,
     Unavailable,
 )
-from octad.storage_node.shards.patience import Patience, RowWaiters
 from octad.storage_node.shards.request_places import hash_of_request
+from octad.storage_node.shards.retry import Patience, RowWaiters
 from octad.storage_node.shards.shard_service import AskPrimary, ShardService
 
 _ERRORS: dict[str, type[StoreError]] = {

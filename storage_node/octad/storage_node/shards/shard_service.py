@@ -53,7 +53,7 @@ from octad.storage_node.replication.writes import Write
 from octad.storage_node.shards.bucket_directory import BucketDirectory
 from octad.storage_node.shards.key_scan import scan_keys
 from octad.storage_node.shards.listed_shards import ListedShards
-from octad.storage_node.shards.listing import ListEntry
+from octad.storage_node.shards.listing_merge import ListEntry
 from octad.storage_node.shards.object_store import (
     Damaged,
     DiskFull,

@@ -24,7 +24,7 @@ from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.journal_errors import CorruptRecord
 from octad.storage_node.journal.record_format import offset_of, segment_of
 from octad.storage_node.upkeep.compactor import Compactor
-from octad.storage_node.upkeep.record_mender import DamageReport, RecordMender
+from octad.storage_node.upkeep.damaged_records import DamageReport, RecordMender
 from octad.storage_node.upkeep.scrubber import Scrubber
 
 log = logging.getLogger(__name__)

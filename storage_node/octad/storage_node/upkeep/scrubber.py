@@ -37,7 +37,7 @@ from octad.storage_node.journal.record_format import (
     segment_of,
 )
 from octad.storage_node.journal.segment_file import SegmentFile, next_whole_record, open_segment
-from octad.storage_node.upkeep.record_mender import Outcome, RecordMender
+from octad.storage_node.upkeep.damaged_records import Outcome, RecordMender
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 from tests.unit.s3.front_door_site import BOB, REGION, FrontDoorSite
 
-from octad.storage_node.s3.protocol.requests.operations import Operation
+from octad.storage_node.s3.protocol.requests.s3_operations import Operation
 from octad.storage_node.s3.protocol.xml.documents import NAMESPACE
 
 if TYPE_CHECKING:

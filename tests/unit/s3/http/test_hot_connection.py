@@ -27,7 +27,7 @@ from octad.storage_node.s3.http.hot_connection import (
     SCRATCH_BYTES,
     SKIPPED_BYTES_MAX,
     HotConnection,
-    HotDoor,
+    HotListener,
 )
 from octad.storage_node.s3.http.request_head import HEAD_BYTES_MAX
 from octad.storage_node.s3.protocol.answers import Answer
@@ -119,7 +119,7 @@ class Site:
     body_wanted: bool = True
 
     def __post_init__(self) -> None:
-        self.door = HotDoor(self.answer, lambda: bytes(16), self.guest_of)
+        self.door = HotListener(self.answer, lambda: bytes(16), self.guest_of)
         self.connection = self.door()
         self.connection.connection_made(self.transport)
         self.transport.connection = self.connection

@@ -93,11 +93,11 @@ def test_a_client_of_http_1_0_is_not_waited_for() -> None:
         head(b"expect: 100-continue", b"content-length: 4", start=b"PUT /b/k HTTP/1.0")
     )
     assert read is not None
-    assert not read.awaits_word
+    assert not read.expects_continue
 
 
 def test_only_the_word_that_we_know_is_waited_for() -> None:
     for expected, waits in ((b"100-continue", True), (b"100-Continue", True), (b"200-ok", False)):
         read = read_head(head(b"expect: " + expected, b"content-length: 4"))
         assert read is not None
-        assert read.awaits_word is waits
+        assert read.expects_continue is waits

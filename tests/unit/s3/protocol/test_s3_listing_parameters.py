@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octad.client.s3.errors import S3Error
-from octad.storage_node.s3.protocol.listing import (
+from octad.storage_node.s3.protocol.listing_requests import (
     decode_token,
     encode_token,
     first_upload_after,

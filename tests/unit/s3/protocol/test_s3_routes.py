@@ -6,9 +6,9 @@ import botocore.session
 import pytest
 
 from octad.client.s3.errors import S3Error
-from octad.storage_node.s3.protocol.requests.operations import Operation
 from octad.storage_node.s3.protocol.requests.parameters import SUB_RESOURCES
 from octad.storage_node.s3.protocol.requests.routes import route, with_hoisted_headers
+from octad.storage_node.s3.protocol.requests.s3_operations import Operation
 from octad.storage_node.s3.protocol.requests.targets import parse_query
 
 

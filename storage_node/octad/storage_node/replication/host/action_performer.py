@@ -24,7 +24,7 @@ from octad.storage_node.replication.host.index_applier import IndexApplier, keep
 from octad.storage_node.replication.host.log_writer import LogWriter
 from octad.storage_node.replication.host.node_beats import NodeBeats
 from octad.storage_node.replication.host.replica_table import ReplicaTable
-from octad.storage_node.replication.host.replication_mail import Outbox, ReplicationMail
+from octad.storage_node.replication.host.replication_sender import Outbox, ReplicationSender
 from octad.storage_node.replication.host.request_ids import RequestIds
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import (
@@ -74,7 +74,7 @@ class ActionPerformer:
         self._shards = shards
         self._on_failed = on_failed
         self.logs = LogWriter(journal)
-        self.mail = mail = ReplicationMail(outbox, asyncio.get_running_loop(), self.logs.data_of)
+        self.mail = mail = ReplicationSender(outbox, asyncio.get_running_loop(), self.logs.data_of)
         self.request_ids = RequestIds(index)
         self.applier = IndexApplier(
             index,

@@ -13,7 +13,7 @@ import msgspec
 from octad.client.runtime.steady_clock import now
 from octad.sharding.ids import NodeId
 from octad.storage_node.replication.host.full_disks import FullDisks
-from octad.storage_node.replication.host.replication_mail import Outbox
+from octad.storage_node.replication.host.replication_sender import Outbox
 from octad.storage_node.replication.lease_messages import Beat, BeatAnswer
 from octad.storage_node.replication.pair_leases import PairLeases
 

@@ -33,10 +33,10 @@ from octad.storage_node.replication.host.index_applier import (
 )
 from octad.storage_node.replication.host.index_catch_up import CatchUp
 from octad.storage_node.replication.host.node_beats import NodeBeats
-from octad.storage_node.replication.host.replica_inbox import ReplicaInbox
 from octad.storage_node.replication.host.replica_recovery import recover_states, replay
 from octad.storage_node.replication.host.replica_table import ReplicaTable
-from octad.storage_node.replication.host.replication_mail import Outbox
+from octad.storage_node.replication.host.replication_receiver import ReplicationReceiver
+from octad.storage_node.replication.host.replication_sender import Outbox
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import (
     Action,
@@ -87,7 +87,7 @@ class ShardHost:
         self._perform = self._performer.perform
         self._logs = self._performer.logs
         self._request_ids = self._performer.request_ids
-        self._inbox = ReplicaInbox(table, journal, self._beats, self._tell)
+        self._inbox = ReplicationReceiver(table, journal, self._beats, self._tell)
         self._sweep: asyncio.TimerHandle | None = None
         self._beating: asyncio.TimerHandle | None = None
         self.kinds_too_new = kinds_above(1)  # Of records: see `use_level`.

@@ -21,7 +21,7 @@ from octad.sharding.limits import BODY_STEP_S, KIB, XML_BODY_BYTES_MAX
 from octad.storage_node.index.rows import ExtentRef
 from octad.storage_node.memory.body_pace import BodyPace
 from octad.storage_node.memory.unwritten_memory import unwritten
-from octad.storage_node.s3.handlers.exchange import Exchange
+from octad.storage_node.s3.handlers.request_context import RequestContext
 from octad.storage_node.s3.protocol.requests.payload import (
     ObjectBytes,
     PayloadReader,
@@ -56,23 +56,23 @@ class Received(msgspec.Struct, frozen=True):
     degraded: Degraded | None = None  # Of what is stored already.
 
 
-async def read_document(exchange: Exchange, *, checksum_is_of_body: bool = True) -> bytes:
+async def read_document(context: RequestContext, *, checksum_is_of_body: bool = True) -> bytes:
     """The whole body of a request that carries a document, verified; b"" where there is none."""
-    headers = exchange.headers
+    headers = context.headers
     if "content-length" not in headers and "transfer-encoding" not in headers:
         headers = {**headers, "content-length": "0"}
     if not checksum_is_of_body:
         headers = {
             name: value for name, value in headers.items() if not name.startswith("x-amz-checksum-")
         }
-    plan = plan_payload(headers, exchange.signature, XML_BODY_BYTES_MAX)
+    plan = plan_payload(headers, context.signature, XML_BODY_BYTES_MAX)
     algorithms = () if plan.claim is None else (plan.claim.algorithm,)
-    data, _ = await _receive_whole(exchange, plan, algorithms)
+    data, _ = await _receive_whole(context, plan, algorithms)
     return bytes(data)
 
 
 async def receive(
-    exchange: Exchange,
+    context: RequestContext,
     plan: PlannedPayload,
     bucket: Bucket,
     algorithms: Sequence[str],
@@ -82,14 +82,14 @@ async def receive(
 ) -> Received:
     """Take the request's body in. All that can be refused without it has been refused before."""
     if plan.length <= inline_bytes_max:
-        data, verified = await _receive_whole(exchange, plan, algorithms)
+        data, verified = await _receive_whole(context, plan, algorithms)
         return Received(verified.etag, verified.checksums, data, ())
-    await exchange.invite_body()
-    return await _write(exchange, exchange.body, plan, bucket, algorithms, upload_id)
+    await context.invite_body()
+    return await _write(context, context.body, plan, bucket, algorithms, upload_id)
 
 
 async def take_in(
-    exchange: Exchange,
+    context: RequestContext,
     stored: AsyncGenerator[ObjectBytes],
     plan: PlannedPayload,
     bucket: Bucket,
@@ -106,28 +106,28 @@ async def take_in(
     source = _StoredBytes(stored, plan.length)
     async with aclosing(stored):
         if plan.length <= inline_bytes_max:
-            await exchange.take_memory(plan.length)
-            data, verified = await _collect(exchange, source, PayloadReader(plan, algorithms))
+            await context.take_memory(plan.length)
+            data, verified = await _collect(context, source, PayloadReader(plan, algorithms))
             return Received(verified.etag, verified.checksums, data, ())
-        return await _write(exchange, source, plan, bucket, algorithms, upload_id)
+        return await _write(context, source, plan, bucket, algorithms, upload_id)
 
 
 async def _receive_whole(
-    exchange: Exchange, plan: PlannedPayload, algorithms: Sequence[str]
+    context: RequestContext, plan: PlannedPayload, algorithms: Sequence[str]
 ) -> tuple[ObjectBytes, VerifiedPayload]:
     """A body that is small enough to be held until the request is over."""
-    if not exchange.take_memory_now(plan.length):
-        await exchange.take_memory(plan.length)
-    await exchange.invite_body()
+    if not context.take_memory_now(plan.length):
+        await context.take_memory(plan.length)
+    await context.invite_body()
     reader = PayloadReader(plan, algorithms)
-    held = exchange.body.held
+    held = context.body.held
     if held is None:
-        return await _collect(exchange, exchange.body, reader)
+        return await _collect(context, context.body, reader)
     return _joined(await _feed(reader, held), reader)
 
 
 async def _collect(
-    exchange: Exchange, source: ByteSource, reader: PayloadReader
+    context: RequestContext, source: ByteSource, reader: PayloadReader
 ) -> tuple[ObjectBytes, VerifiedPayload]:
     """The reader refuses more than was announced."""
     pieces: list[ObjectBytes] = []
@@ -138,7 +138,7 @@ async def _collect(
         if count:
             pieces += await _feed(reader, space[:count].toreadonly())
         whole = count == len(space) or not source.left
-        if pace.is_over(count, whole=whole, in_the_way=exchange.memory_is_wanted):
+        if pace.is_over(count, whole=whole, in_the_way=context.memory_is_wanted):
             raise S3Error("RequestTimeout")
     return _joined(pieces, reader)
 
@@ -150,14 +150,14 @@ def _joined(
 
 
 async def _write(
-    exchange: Exchange,
+    context: RequestContext,
     source: ByteSource,
     plan: PlannedPayload,
     bucket: Bucket,
     algorithms: Sequence[str],
     upload_id: bytes,
 ) -> Received:
-    body = exchange.store.new_body(bucket, exchange.key, plan.length, upload_id)
+    body = context.store.new_body(bucket, context.key, plan.length, upload_id)
     try:
         reader = PayloadReader(plan, algorithms)
         await _store(source, plan, reader, body)

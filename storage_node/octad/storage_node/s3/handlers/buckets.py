@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from octad.client.s3.errors import S3Error
 from octad.storage_node.s3.handlers.bodies import read_document
-from octad.storage_node.s3.handlers.exchange import Exchange
+from octad.storage_node.s3.handlers.request_context import RequestContext
 from octad.storage_node.s3.protocol.answers import Answer, xml_answer
-from octad.storage_node.s3.protocol.listing import encode_token, parse_list_buckets
+from octad.storage_node.s3.protocol.listing_requests import encode_token, parse_list_buckets
 from octad.storage_node.s3.protocol.requests.locations import FIRST_REGION, check_location
 from octad.storage_node.s3.protocol.requests.request_headers import wants_strict
 from octad.storage_node.s3.protocol.xml.documents import BucketEntry, Owner, list_buckets_xml
@@ -14,19 +14,19 @@ from octad.storage_node.s3.protocol.xml.requests import read_create_bucket_confi
 from octad.storage_node.shards.object_store import BucketAlreadyExists, NoSuchBucket, NoSuchPool
 
 
-async def list_buckets(exchange: Exchange) -> Answer:
+async def list_buckets(context: RequestContext) -> Answer:
     """The asker's own buckets, by name."""
-    listing = parse_list_buckets(exchange.query)
+    listing = parse_list_buckets(context.query)
     found = [
         BucketEntry(bucket.name, bucket.created_ms)
-        for bucket in await exchange.store.list_buckets(exchange.owner)
+        for bucket in await context.store.list_buckets(context.owner)
         if bucket.name.startswith(listing.prefix) and bucket.name > listing.after
     ]
     page = found[: listing.max_buckets]
     more = len(found) > len(page)
     return xml_answer(
         list_buckets_xml(
-            Owner(exchange.owner, exchange.owner),
+            Owner(context.owner, context.owner),
             page,
             prefix=listing.prefix,
             continuation_token=encode_token(page[-1].name.encode()) if more else None,
@@ -34,45 +34,45 @@ async def list_buckets(exchange: Exchange) -> Answer:
     )
 
 
-async def create_bucket(exchange: Exchange) -> Answer:
+async def create_bucket(context: RequestContext) -> Answer:
     """Make a bucket. There is one region, so a client may ask for that one, or for a pool."""
-    location = read_create_bucket_configuration(await read_document(exchange))
-    check_location(location, exchange.region)
-    if location == exchange.region:
+    location = read_create_bucket_configuration(await read_document(context))
+    check_location(location, context.region)
+    if location == context.region:
         location = ""
-    strict = wants_strict(exchange.headers)
+    strict = wants_strict(context.headers)
     try:
-        await _create(exchange, location, strict=strict)
+        await _create(context, location, strict=strict)
     except NoSuchPool as error:
         fields = {"LocationConstraint": location}
         raise S3Error("InvalidLocationConstraint", f"{error}.", fields=fields) from error
     except NoSuchBucket as error:  # It was there, and was deleted meanwhile.
-        fields = {"BucketName": exchange.bucket_name}
+        fields = {"BucketName": context.bucket_name}
         raise S3Error("OperationAborted", fields=fields) from error
-    return Answer(200, f"Location: /{exchange.bucket_name}\r\n")
+    return Answer(200, f"Location: /{context.bucket_name}\r\n")
 
 
-async def _create(exchange: Exchange, location: str, *, strict: bool) -> None:
+async def _create(context: RequestContext, location: str, *, strict: bool) -> None:
     try:
-        await exchange.store.create_bucket(
-            exchange.bucket_name, exchange.owner, location, strict=strict
+        await context.store.create_bucket(
+            context.bucket_name, context.owner, location, strict=strict
         )
     except BucketAlreadyExists as error:
-        fields = {"BucketName": exchange.bucket_name}
-        if error.owner != exchange.owner:
+        fields = {"BucketName": context.bucket_name}
+        if error.owner != context.owner:
             raise S3Error("BucketAlreadyExists", fields=fields) from error
-        elsewhere = location != (await exchange.bucket()).location
-        if exchange.region != FIRST_REGION or elsewhere:
+        elsewhere = location != (await context.bucket()).location
+        if context.region != FIRST_REGION or elsewhere:
             raise S3Error("BucketAlreadyOwnedByYou", fields=fields) from error
 
 
-async def head_bucket(exchange: Exchange) -> Answer:
+async def head_bucket(context: RequestContext) -> Answer:
     """Whether the bucket is there and the asker's."""
-    await exchange.bucket()
-    return Answer(200, f"x-amz-bucket-region: {exchange.region}\r\n")
+    await context.bucket()
+    return Answer(200, f"x-amz-bucket-region: {context.region}\r\n")
 
 
-async def delete_bucket(exchange: Exchange) -> Answer:
+async def delete_bucket(context: RequestContext) -> Answer:
     """Remove an empty bucket."""
-    await exchange.store.delete_bucket(await exchange.bucket())
+    await context.store.delete_bucket(await context.bucket())
     return Answer(204)

@@ -8,7 +8,7 @@ from octad.client.s3.errors import S3Error
 from octad.sharding.limits import INLINE_BYTES_MAX, PUT_BYTES_MAX
 from octad.storage_node.index.rows import ObjectRow, PartRow
 from octad.storage_node.s3.handlers.bodies import take_in
-from octad.storage_node.s3.handlers.exchange import Exchange
+from octad.storage_node.s3.handlers.request_context import RequestContext
 from octad.storage_node.s3.protocol.answers import Answer, xml_answer
 from octad.storage_node.s3.protocol.conditions import (
     COPY_SOURCE_PREFIX,
@@ -30,22 +30,22 @@ from octad.storage_node.s3.protocol.xml.documents import copy_object_xml, copy_p
 from octad.storage_node.shards.object_store import Bucket, StoredObject
 
 
-async def copy_object(exchange: Exchange) -> Answer:
+async def copy_object(context: RequestContext) -> Answer:
     """The source's bytes under another key, with its metadata or with the request's."""
-    bucket = await exchange.bucket()
-    source = parse_copy_source(exchange.headers["x-amz-copy-source"])
-    onto_itself = (source.bucket, source.key) == (bucket.name, exchange.key)
-    if onto_itself and changes_nothing(exchange.headers):
+    bucket = await context.bucket()
+    source = parse_copy_source(context.headers["x-amz-copy-source"])
+    onto_itself = (source.bucket, source.key) == (bucket.name, context.key)
+    if onto_itself and changes_nothing(context.headers):
         raise refuse_copy_onto_itself()
-    source_bucket, stored = await _source(exchange)
+    source_bucket, stored = await _source(context)
     row = stored.row
     if row.size > PUT_BYTES_MAX:
         raise _too_large_to_copy()
-    headers = copied_headers(exchange.headers, row)
-    algorithms = (copy_algorithm(exchange.headers, row),)
-    pieces = _pieces(exchange, source_bucket, stored, 0, row.size)
+    headers = copied_headers(context.headers, row)
+    algorithms = (copy_algorithm(context.headers, row),)
+    pieces = _pieces(context, source_bucket, stored, 0, row.size)
     received = await take_in(
-        exchange,
+        context,
         pieces,
         plan_copy(row.size),
         bucket,
@@ -55,13 +55,13 @@ async def copy_object(exchange: Exchange) -> Answer:
     copy = ObjectRow(
         size=row.size,
         etag=received.etag,
-        modified_ms=exchange.now_ms,
+        modified_ms=context.now_ms,
         headers=headers,
         checksums=received.checksums,
         extents=received.extents,
     )
-    write_id = exchange.write_id(copy.etag, str(copy.size))
-    degraded = await exchange.store.put_object(bucket, exchange.key, copy, received.data, *write_id)
+    write_id = context.write_id(copy.etag, str(copy.size))
+    degraded = await context.store.put_object(bucket, context.key, copy, received.data, *write_id)
     answer = xml_answer(
         copy_object_xml(
             etag=copy.etag,
@@ -74,21 +74,21 @@ async def copy_object(exchange: Exchange) -> Answer:
     return answer
 
 
-async def upload_part_copy(exchange: Exchange) -> Answer:
+async def upload_part_copy(context: RequestContext) -> Answer:
     """A part of an upload whose bytes are those, or a range of those, of an object."""
-    number = parse_part_number(exchange.query["partNumber"])
-    upload_id = parse_upload_id(exchange.query["uploadId"])
-    bucket = await exchange.bucket()
-    upload = await exchange.store.get_upload(bucket, exchange.key, upload_id)
-    source_bucket, stored = await _source(exchange)
+    number = parse_part_number(context.query["partNumber"])
+    upload_id = parse_upload_id(context.query["uploadId"])
+    bucket = await context.bucket()
+    upload = await context.store.get_upload(bucket, context.key, upload_id)
+    source_bucket, stored = await _source(context)
     start, end = 0, stored.row.size
-    if (copy_range := exchange.headers.get("x-amz-copy-source-range")) is not None:
+    if (copy_range := context.headers.get("x-amz-copy-source-range")) is not None:
         start, end = parse_copy_range(copy_range, stored.row.size)
     if end - start > PUT_BYTES_MAX:
         raise _too_large_to_copy()
-    pieces = _pieces(exchange, source_bucket, stored, start, end)
+    pieces = _pieces(context, source_bucket, stored, start, end)
     received = await take_in(
-        exchange,
+        context,
         pieces,
         plan_copy(end - start),
         bucket,
@@ -96,13 +96,9 @@ async def upload_part_copy(exchange: Exchange) -> Answer:
         inline_bytes_max=0,
         upload_id=upload_id,
     )
-    part = PartRow(
-        end - start, received.etag, exchange.now_ms, received.checksums, received.extents
-    )
-    write_id = exchange.write_id(part.etag, str(part.size))
-    degraded = await exchange.store.put_part(
-        bucket, exchange.key, upload_id, number, part, *write_id
-    )
+    part = PartRow(end - start, received.etag, context.now_ms, received.checksums, received.extents)
+    write_id = context.write_id(part.etag, str(part.size))
+    degraded = await context.store.put_part(bucket, context.key, upload_id, number, part, *write_id)
     answer = xml_answer(
         copy_part_xml(etag=part.etag, modified_ms=part.modified_ms, checksums=part.checksums)
     )
@@ -110,29 +106,29 @@ async def upload_part_copy(exchange: Exchange) -> Answer:
     return answer
 
 
-async def _source(exchange: Exchange) -> tuple[Bucket, StoredObject]:
+async def _source(context: RequestContext) -> tuple[Bucket, StoredObject]:
     """The source, if the asker may read it and it is as the request's conditions want it."""
-    source = parse_copy_source(exchange.headers["x-amz-copy-source"])
-    bucket = await exchange.store.get_bucket(source.bucket)
-    exchange.check_owner(bucket, "x-amz-source-expected-bucket-owner")
-    stored = await exchange.store.get_object(bucket, source.key)
+    source = parse_copy_source(context.headers["x-amz-copy-source"])
+    bucket = await context.store.get_bucket(source.bucket)
+    context.check_owner(bucket, "x-amz-source-expected-bucket-owner")
+    stored = await context.store.get_object(bucket, source.key)
     if stored is None:
         raise S3Error("NoSuchKey", fields={"Key": source.key.decode()})
-    conditions = read_conditions(exchange.headers, COPY_SOURCE_PREFIX)
+    conditions = read_conditions(context.headers, COPY_SOURCE_PREFIX)
     if conditions is not None:
-        failed = conditions.failed(stored.row.etag, stored.row.modified_ms, exchange.now_ms)
+        failed = conditions.failed(stored.row.etag, stored.row.modified_ms, context.now_ms)
         if failed is not None:
             raise precondition_failed(COPY_SOURCE_PREFIX + failed)
     return bucket, stored
 
 
 async def _pieces(
-    exchange: Exchange, bucket: Bucket, stored: StoredObject, start: int, end: int
+    context: RequestContext, bucket: Bucket, stored: StoredObject, start: int, end: int
 ) -> AsyncGenerator[bytes | memoryview]:
     if stored.data is not None:
         yield memoryview(stored.data)[start:end]
     elif start < end:
-        async for piece in exchange.store.read_extents(bucket, stored.row.extents, start, end):
+        async for piece in context.store.read_extents(bucket, stored.row.extents, start, end):
             yield piece
 
 

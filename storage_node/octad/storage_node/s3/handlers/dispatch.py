@@ -6,21 +6,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from octad.storage_node.s3.handlers import (
-    buckets,
-    copies,
-    listings,
-    multipart,
-    objects,
-    probes,
-    reads,
-    upload_listing,
-)
-from octad.storage_node.s3.handlers.exchange import Exchange
+from octad.storage_node.s3.handlers import bucket_settings as probes
+from octad.storage_node.s3.handlers import buckets, copies, multipart, objects, reads
+from octad.storage_node.s3.handlers import object_listings as listings
+from octad.storage_node.s3.handlers import upload_listings as upload_listing
+from octad.storage_node.s3.handlers.request_context import RequestContext
 from octad.storage_node.s3.protocol.answers import Answer
-from octad.storage_node.s3.protocol.requests.operations import Operation
+from octad.storage_node.s3.protocol.requests.s3_operations import Operation
 
-Handler = Callable[[Exchange], Awaitable[Answer]]
+Handler = Callable[[RequestContext], Awaitable[Answer]]
 
 HANDLERS: Final[Mapping[Operation, Handler]] = MappingProxyType(
     {

@@ -11,9 +11,9 @@ from octad.client.s3.errors import S3Error
 from octad.sharding.limits import LIST_KEYS_MAX, PUT_BYTES_MAX
 from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
 from octad.storage_node.s3.handlers.bodies import read_document, receive
-from octad.storage_node.s3.handlers.exchange import Exchange
+from octad.storage_node.s3.handlers.request_context import RequestContext
 from octad.storage_node.s3.protocol.answers import Answer, xml_answer
-from octad.storage_node.s3.protocol.listing import parse_list_parts
+from octad.storage_node.s3.protocol.listing_requests import parse_list_parts
 from octad.storage_node.s3.protocol.multipart import (
     check_completion,
     completed_row,
@@ -55,75 +55,73 @@ from octad.storage_node.shards.object_store import (
 _BEGUN_BEFORE_MS_MAX: Final = 3_600_000
 
 
-async def create_upload(exchange: Exchange) -> Answer:
+async def create_upload(context: RequestContext) -> Answer:
     """Begin an upload; what the object will carry is said here."""
-    algorithm, kind = requested_algorithm(exchange.headers)
-    headers = stored_headers(exchange.headers)
-    bucket = await exchange.bucket()
-    request_id, age_s = exchange.write_id(*(f"{name}={headers[name]}" for name in sorted(headers)))
+    algorithm, kind = requested_algorithm(context.headers)
+    headers = stored_headers(context.headers)
+    bucket = await context.bucket()
+    request_id, age_s = context.write_id(*(f"{name}={headers[name]}" for name in sorted(headers)))
     unique = unique_of_upload(request_id)
-    upload_id = new_upload_id(exchange.now_ms, unique)
-    row = UploadRow(exchange.now_ms, exchange.owner, headers, algorithm, kind)
-    degraded = await exchange.store.create_upload(
-        bucket, exchange.key, upload_id, row, request_id, age_s
+    upload_id = new_upload_id(context.now_ms, unique)
+    row = UploadRow(context.now_ms, context.owner, headers, algorithm, kind)
+    degraded = await context.store.create_upload(
+        bucket, context.key, upload_id, row, request_id, age_s
     )
     if age_s:
-        upload_id = await _begun_before(exchange, bucket, unique) or upload_id
-    answer = xml_answer(initiate_multipart_upload_xml(bucket.name, exchange.key, upload_id.hex()))
+        upload_id = await _begun_before(context, bucket, unique) or upload_id
+    answer = xml_answer(initiate_multipart_upload_xml(bucket.name, context.key, upload_id.hex()))
     if algorithm:
         answer.head += f"x-amz-checksum-algorithm: {algorithm}\r\nx-amz-checksum-type: {kind}\r\n"
     answer.head += degraded_line(degraded)
     return answer
 
 
-async def _begun_before(exchange: Exchange, bucket: Bucket, unique: bytes) -> bytes | None:
+async def _begun_before(context: RequestContext, bucket: Bucket, unique: bytes) -> bytes | None:
     """The upload that an earlier try of this request has begun: it has another time in its id."""
-    no_earlier = new_upload_id(exchange.now_ms - _BEGUN_BEFORE_MS_MAX, bytes(len(unique)))
-    after = exchange.key, no_earlier
-    uploads = await exchange.store.list_uploads(bucket, exchange.key, after, LIST_KEYS_MAX)
+    no_earlier = new_upload_id(context.now_ms - _BEGUN_BEFORE_MS_MAX, bytes(len(unique)))
+    after = context.key, no_earlier
+    uploads = await context.store.list_uploads(bucket, context.key, after, LIST_KEYS_MAX)
     for key, upload_id, _ in uploads:
-        if key == exchange.key and upload_id.endswith(unique):
+        if key == context.key and upload_id.endswith(unique):
             return upload_id
     return None
 
 
-async def upload_part(exchange: Exchange) -> Answer:
+async def upload_part(context: RequestContext) -> Answer:
     """Store one part; sent again, it replaces the one of that number."""
-    number = parse_part_number(exchange.query["partNumber"])
-    upload_id = parse_upload_id(exchange.query["uploadId"])
-    plan = plan_payload(exchange.headers, exchange.signature, PUT_BYTES_MAX)
-    bucket = await exchange.bucket()
-    upload = await exchange.store.get_upload(bucket, exchange.key, upload_id)
+    number = parse_part_number(context.query["partNumber"])
+    upload_id = parse_upload_id(context.query["uploadId"])
+    plan = plan_payload(context.headers, context.signature, PUT_BYTES_MAX)
+    bucket = await context.bucket()
+    upload = await context.store.get_upload(bucket, context.key, upload_id)
     algorithms = part_algorithms(upload, plan.claimed_algorithm)
     received = await receive(
-        exchange, plan, bucket, algorithms, inline_bytes_max=0, upload_id=upload_id
+        context, plan, bucket, algorithms, inline_bytes_max=0, upload_id=upload_id
     )
-    row = PartRow(plan.length, received.etag, exchange.now_ms, received.checksums, received.extents)
-    write_id = exchange.write_id(row.etag, str(row.size))
-    degraded = await exchange.store.put_part(
-        bucket, exchange.key, upload_id, number, row, *write_id
-    )
+    row = PartRow(plan.length, received.etag, context.now_ms, received.checksums, received.extents)
+    write_id = context.write_id(row.etag, str(row.size))
+    degraded = await context.store.put_part(bucket, context.key, upload_id, number, row, *write_id)
     head = f'ETag: "{row.etag}"\r\n{checksum_lines(row.checksums)}'
     return Answer(200, head + degraded_line(received.degraded, degraded))
 
 
-async def list_parts(exchange: Exchange) -> Answer:
+async def list_parts(context: RequestContext) -> Answer:
     """The parts that have arrived, by number."""
-    upload_id = parse_upload_id(exchange.query["uploadId"])
-    listing = parse_list_parts(exchange.query)
-    bucket = await exchange.bucket()
-    upload = await exchange.store.get_upload(bucket, exchange.key, upload_id)
+    upload_id = parse_upload_id(context.query["uploadId"])
+    listing = parse_list_parts(context.query)
+    bucket = await context.bucket()
+    upload = await context.store.get_upload(bucket, context.key, upload_id)
     found = []
     if listing.max_parts:
-        found = await exchange.store.list_parts(
-            bucket, exchange.key, upload_id, listing.after, listing.max_parts + 1
+        found = await context.store.list_parts(
+            bucket, context.key, upload_id, listing.after, listing.max_parts + 1
         )
     shown = found[: listing.max_parts]
     return xml_answer(
         list_parts_xml(
             ListParts(
                 bucket=bucket.name,
-                key=exchange.key,
+                key=context.key,
                 upload_id=upload_id.hex(),
                 owner=Owner(upload.owner, upload.owner),
                 part_number_marker=listing.after,
@@ -140,26 +138,26 @@ async def list_parts(exchange: Exchange) -> Answer:
     )
 
 
-async def complete_upload(exchange: Exchange) -> Answer:
+async def complete_upload(context: RequestContext) -> Answer:
     """Make the named parts the object, in one step of the key's shard."""
-    upload_id = parse_upload_id(exchange.query["uploadId"])
-    bucket = await exchange.bucket()
+    upload_id = parse_upload_id(context.query["uploadId"])
+    bucket = await context.bucket()
     # Its checksum headers are of the object to be.
-    document = await read_document(exchange, checksum_is_of_body=False)
+    document = await read_document(context, checksum_is_of_body=False)
     requested = read_complete_multipart_upload(document)
-    write_id = exchange.write_id(hashlib.sha256(document).hexdigest())
+    write_id = context.write_id(hashlib.sha256(document).hexdigest())
     degraded = None
     try:
-        row, degraded = await _complete(exchange, bucket, upload_id, requested, write_id)
+        row, degraded = await _complete(context, bucket, upload_id, requested, write_id)
     except NoSuchUpload:
         # The first answer may have been lost: the same request again is the same success.
-        row = await _completed_before(exchange, bucket, upload_id, requested, write_id)
-    location = f"http://{exchange.headers.get('host', '')}{exchange.path}"
+        row = await _completed_before(context, bucket, upload_id, requested, write_id)
+    location = f"http://{context.headers.get('host', '')}{context.path}"
     answer = xml_answer(
         complete_multipart_upload_xml(
             location=location,
             bucket=bucket.name,
-            key=exchange.key,
+            key=context.key,
             etag=row.etag,
             checksums=row.checksums,
             checksum_type=checksum_type(row.checksums),
@@ -170,60 +168,58 @@ async def complete_upload(exchange: Exchange) -> Answer:
 
 
 async def _completed_before(
-    exchange: Exchange,
+    context: RequestContext,
     bucket: Bucket,
     upload_id: bytes,
     requested: tuple[RequestedPart, ...],
     write_id: tuple[bytes, float],
 ) -> ObjectRow:
     """The object that an earlier try of this request made; raises NoSuchUpload if none did."""
-    present = await exchange.store.get_row(bucket, exchange.key)
+    present = await context.store.get_row(bucket, context.key)
     if present is not None and is_completed(present, requested):
         return present
     if not write_id[1]:
         raise NoSuchUpload(upload_id.hex())
     # Somebody has replaced or deleted it meanwhile, but that the upload was completed stays true.
-    row = ObjectRow(0, multipart_etag([part.etag for part in requested]), exchange.now_ms)
-    await exchange.store.complete_upload(
-        bucket, exchange.key, upload_id, row, _chosen(requested), *write_id
+    row = ObjectRow(0, multipart_etag([part.etag for part in requested]), context.now_ms)
+    await context.store.complete_upload(
+        bucket, context.key, upload_id, row, _chosen(requested), *write_id
     )
     return row
 
 
 async def _complete(
-    exchange: Exchange,
+    context: RequestContext,
     bucket: Bucket,
     upload_id: bytes,
     requested: tuple[RequestedPart, ...],
     write_id: tuple[bytes, float],
 ) -> tuple[ObjectRow, Degraded | None]:
-    upload = await exchange.store.get_upload(bucket, exchange.key, upload_id)
-    stored = await _all_parts(exchange, bucket, upload_id)
+    upload = await context.store.get_upload(bucket, context.key, upload_id)
+    stored = await _all_parts(context, bucket, upload_id)
     try:
-        row = completed_row(upload_id, upload, requested, stored, exchange.now_ms)
+        row = completed_row(upload_id, upload, requested, stored, context.now_ms)
     except S3Error as error:
         if error.code == "InvalidPart" and write_id[1]:
-            await _refuse_for_good(exchange, bucket, upload_id, write_id)
+            await _refuse_for_good(context, bucket, upload_id, write_id)
         raise
-    check_completion(exchange.headers, row)
-    degraded = await exchange.store.complete_upload(
-        bucket, exchange.key, upload_id, row, _chosen(requested), *write_id
+    check_completion(context.headers, row)
+    degraded = await context.store.complete_upload(
+        bucket, context.key, upload_id, row, _chosen(requested), *write_id
     )
     return row, degraded
 
 
 async def _refuse_for_good(
-    exchange: Exchange, bucket: Bucket, upload_id: bytes, write_id: tuple[bytes, float]
+    context: RequestContext, bucket: Bucket, upload_id: bytes, write_id: tuple[bytes, float]
 ) -> None:
     """The part may come yet, and an earlier try lie before another front door, which looks later.
 
     Raises NoSuchUpload when that one has been carried out.
     """
-    nothing = ObjectRow(0, "", exchange.now_ms)
+    nothing = ObjectRow(0, "", context.now_ms)
     with suppress(InvalidPart):
-        await exchange.store.complete_upload(
-            bucket, exchange.key, upload_id, nothing, [], *write_id
-        )
+        await context.store.complete_upload(bucket, context.key, upload_id, nothing, [], *write_id)
         raise NoSuchUpload(upload_id.hex())
 
 
@@ -231,24 +227,22 @@ def _chosen(requested: tuple[RequestedPart, ...]) -> list[CompletedPart]:
     return [CompletedPart(part.number, part.etag, part.checksums) for part in requested]
 
 
-async def _all_parts(exchange: Exchange, bucket: Bucket, upload_id: bytes) -> dict[int, PartRow]:
+async def _all_parts(
+    context: RequestContext, bucket: Bucket, upload_id: bytes
+) -> dict[int, PartRow]:
     parts: dict[int, PartRow] = {}
     after = 0
     while True:
-        page = await exchange.store.list_parts(
-            bucket, exchange.key, upload_id, after, LIST_KEYS_MAX
-        )
+        page = await context.store.list_parts(bucket, context.key, upload_id, after, LIST_KEYS_MAX)
         parts.update(page)
         if len(page) < LIST_KEYS_MAX:
             return parts
         after = page[-1][0]
 
 
-async def abort_upload(exchange: Exchange) -> Answer:
+async def abort_upload(context: RequestContext) -> Answer:
     """Give up an upload and its parts."""
-    upload_id = parse_upload_id(exchange.query["uploadId"])
-    bucket = await exchange.bucket()
-    degraded = await exchange.store.abort_upload(
-        bucket, exchange.key, upload_id, *exchange.write_id()
-    )
+    upload_id = parse_upload_id(context.query["uploadId"])
+    bucket = await context.bucket()
+    degraded = await context.store.abort_upload(bucket, context.key, upload_id, *context.write_id())
     return Answer(204, degraded_line(degraded))

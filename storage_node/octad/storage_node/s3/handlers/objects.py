@@ -9,7 +9,7 @@ from octad.client.s3.errors import S3Error
 from octad.sharding.limits import INLINE_BYTES_MAX, PUT_BYTES_MAX
 from octad.storage_node.index.rows import ObjectRow
 from octad.storage_node.s3.handlers.bodies import read_document, receive
-from octad.storage_node.s3.handlers.exchange import Exchange
+from octad.storage_node.s3.handlers.request_context import RequestContext
 from octad.storage_node.s3.protocol.answers import Answer, xml_answer
 from octad.storage_node.s3.protocol.object_headers import checksum_lines, degraded_line
 from octad.storage_node.s3.protocol.requests.names import check_key
@@ -25,47 +25,47 @@ from octad.storage_node.shards.object_store import Bucket, Degraded, StoreError
 _DELETIONS_AT_ONCE = 64
 
 
-async def put_object(exchange: Exchange) -> Answer:
+async def put_object(context: RequestContext) -> Answer:
     """Store the body under the key; all of it is verified before anything becomes visible."""
-    headers = stored_headers(exchange.headers)
-    plan = plan_payload(exchange.headers, exchange.signature, PUT_BYTES_MAX)
-    bucket = await exchange.bucket()
+    headers = stored_headers(context.headers)
+    plan = plan_payload(context.headers, context.signature, PUT_BYTES_MAX)
+    bucket = await context.bucket()
     algorithms = (plan.claimed_algorithm or DEFAULT_ALGORITHM,)
-    received = await receive(exchange, plan, bucket, algorithms, inline_bytes_max=INLINE_BYTES_MAX)
+    received = await receive(context, plan, bucket, algorithms, inline_bytes_max=INLINE_BYTES_MAX)
     row = ObjectRow(
         size=plan.length,
         etag=received.etag,
-        modified_ms=exchange.now_ms,
+        modified_ms=context.now_ms,
         headers=headers,
         checksums=received.checksums,
         extents=received.extents,
     )
-    write_id = exchange.write_id(row.etag, str(row.size))
-    degraded = await exchange.store.put_object(bucket, exchange.key, row, received.data, *write_id)
+    write_id = context.write_id(row.etag, str(row.size))
+    degraded = await context.store.put_object(bucket, context.key, row, received.data, *write_id)
     head = f'ETag: "{row.etag}"\r\n{checksum_lines(row.checksums)}'
     return Answer(200, head + degraded_line(received.degraded, degraded))
 
 
-async def delete_object(exchange: Exchange) -> Answer:
+async def delete_object(context: RequestContext) -> Answer:
     """Remove the object; that it was not there is no error."""
-    bucket = await exchange.bucket()
-    degraded = await exchange.store.delete_object(bucket, exchange.key, *exchange.write_id())
+    bucket = await context.bucket()
+    degraded = await context.store.delete_object(bucket, context.key, *context.write_id())
     return Answer(204, degraded_line(degraded))
 
 
-async def delete_objects(exchange: Exchange) -> Answer:
+async def delete_objects(context: RequestContext) -> Answer:
     """Remove up to a thousand objects; what happened to each is in the document."""
-    if "content-md5" not in exchange.headers and claimed_checksum(exchange.headers) is None:
+    if "content-md5" not in context.headers and claimed_checksum(context.headers) is None:
         raise S3Error("InvalidRequest", "Missing required header for this request: Content-MD5")
-    bucket = await exchange.bucket()
-    request = read_delete(await read_document(exchange))
+    bucket = await context.bucket()
+    request = read_delete(await read_document(context))
     gate = asyncio.Semaphore(_DELETIONS_AT_ONCE)
 
     degraded: list[Degraded | None] = []
 
     async def delete(target: DeleteTarget) -> DeleteFailure | None:
         async with gate:
-            return await _delete_one(exchange, bucket, target, degraded)
+            return await _delete_one(context, bucket, target, degraded)
 
     outcomes = await asyncio.gather(*[delete(target) for target in request.targets])
     failures = [failure for failure in outcomes if failure is not None]
@@ -78,7 +78,7 @@ async def delete_objects(exchange: Exchange) -> Answer:
 
 
 async def _delete_one(
-    exchange: Exchange, bucket: Bucket, target: DeleteTarget, degraded: list[Degraded | None]
+    context: RequestContext, bucket: Bucket, target: DeleteTarget, degraded: list[Degraded | None]
 ) -> DeleteFailure | None:
     try:
         check_key(target.key)
@@ -86,8 +86,8 @@ async def _delete_one(
             check_version(target.version_id)
         if target.etag or target.last_modified or target.size:
             raise S3Error("NotImplemented")  # Never without the condition that it came with.
-        write_id = exchange.write_id(target.key.hex(), one_of_many=True)
-        degraded.append(await exchange.store.delete_object(bucket, target.key, *write_id))
+        write_id = context.write_id(target.key.hex(), one_of_many=True)
+        degraded.append(await context.store.delete_object(bucket, target.key, *write_id))
     except S3Error as error:
         return DeleteFailure(target.key, error.code, error.message, target.version_id)
     except StoreError as error:

@@ -7,7 +7,7 @@ import msgspec
 from octad.client.s3.checksums import COMPOSITE
 from octad.client.s3.errors import S3Error
 from octad.storage_node.index.rows import ObjectRow
-from octad.storage_node.s3.handlers.exchange import Exchange
+from octad.storage_node.s3.handlers.request_context import RequestContext
 from octad.storage_node.s3.protocol.answers import Answer
 from octad.storage_node.s3.protocol.conditions import (
     NOT_MODIFIED_CONDITIONS,
@@ -36,72 +36,72 @@ class _Selection(msgspec.Struct, frozen=True):
     lines: str = ""
 
 
-async def get_object(exchange: Exchange) -> Answer:
+async def get_object(context: RequestContext) -> Answer:
     """The object, or the range or part of it that was asked for."""
-    bucket = await exchange.bucket()
-    stored = await exchange.store.get_object(bucket, exchange.key)
+    bucket = await context.bucket()
+    stored = await context.store.get_object(bucket, context.key)
     if stored is None:
-        raise _no_such_key(exchange)
+        raise _no_such_key(context)
     row = stored.row
-    unmodified = _not_modified(exchange, row)
+    unmodified = _not_modified(context, row)
     if unmodified is not None:
         return unmodified
-    selection = _selection(exchange, row)
-    head = _head(exchange, row, selection)
+    selection = _selection(context, row)
+    head = _head(context, row, selection)
     if stored.data is not None:
         whole = selection.end - selection.start == row.size
         data = stored.data if whole else memoryview(stored.data)[selection.start : selection.end]
         return Answer(selection.status, head, data)
-    return await _streamed(exchange, bucket, row, selection, head)
+    return await _streamed(context, bucket, row, selection, head)
 
 
-async def head_object(exchange: Exchange) -> Answer:
+async def head_object(context: RequestContext) -> Answer:
     """What GET would answer, without the bytes."""
-    bucket = await exchange.bucket()
-    row = await exchange.store.get_row(bucket, exchange.key)
+    bucket = await context.bucket()
+    row = await context.store.get_row(bucket, context.key)
     if row is None:
-        raise _no_such_key(exchange)
-    unmodified = _not_modified(exchange, row)
+        raise _no_such_key(context)
+    unmodified = _not_modified(context, row)
     if unmodified is not None:
         return unmodified
-    selection = _selection(exchange, row)
+    selection = _selection(context, row)
     return Answer(
         selection.status,
-        _head(exchange, row, selection),
+        _head(context, row, selection),
         length=selection.end - selection.start,
     )
 
 
 async def _streamed(
-    exchange: Exchange, bucket: Bucket, row: ObjectRow, selection: _Selection, head: str
+    context: RequestContext, bucket: Bucket, row: ObjectRow, selection: _Selection, head: str
 ) -> Answer:
     """The first bytes are read before the head is sent, so that a failure can still be told."""
     if selection.start == selection.end:
         return Answer(selection.status, head)
-    stream = exchange.store.read_extents(bucket, row.extents, selection.start, selection.end)
+    stream = context.store.read_extents(bucket, row.extents, selection.start, selection.end)
     first = await anext(stream)
     return Answer(
         selection.status, head, first, length=selection.end - selection.start, stream=stream
     )
 
 
-def _head(exchange: Exchange, row: ObjectRow, selection: _Selection) -> str:
-    overrides = response_overrides(exchange.query) if exchange.query else {}
+def _head(context: RequestContext, row: ObjectRow, selection: _Selection) -> str:
+    overrides = response_overrides(context.query) if context.query else {}
     head = object_lines(row, overrides) + selection.lines
     # A checksum is of the whole object: beside a part of it, a client would compare it with that.
     # One that is made of those of its parts is not even that of an only part.
     if (
-        wants_checksums(exchange.headers)
+        wants_checksums(context.headers)
         and selection.end - selection.start == row.size
-        and not ("partNumber" in exchange.query and checksum_type(row.checksums) == COMPOSITE)
+        and not ("partNumber" in context.query and checksum_type(row.checksums) == COMPOSITE)
     ):
         head += checksum_lines(row.checksums)
     return head
 
 
-def _selection(exchange: Exchange, row: ObjectRow) -> _Selection:
-    range_header = exchange.headers.get("range")
-    part_text = exchange.query.get("partNumber")
+def _selection(context: RequestContext, row: ObjectRow) -> _Selection:
+    range_header = context.headers.get("range")
+    part_text = context.query.get("partNumber")
     if part_text is not None:
         if range_header is not None:
             raise S3Error(
@@ -113,7 +113,7 @@ def _selection(exchange: Exchange, row: ObjectRow) -> _Selection:
         # An empty part has no first byte for Content-Range to name.
         content_range = _content_range(start, end, row.size) if start < end else ""
         return _Selection(start, end, 206 if start < end else 200, content_range + parts)
-    if range_header is not None and range_applies(exchange.headers, row.etag, row.modified_ms):
+    if range_header is not None and range_applies(context.headers, row.etag, row.modified_ms):
         found = parse_range(range_header, row.size)
         if found is not None:
             return _Selection(*found, 206, _content_range(*found, row.size))
@@ -124,17 +124,17 @@ def _content_range(start: int, end: int, size: int) -> str:
     return f"Content-Range: bytes {start}-{end - 1}/{size}\r\n"
 
 
-def _not_modified(exchange: Exchange, row: ObjectRow) -> Answer | None:
-    conditions = read_conditions(exchange.headers)
+def _not_modified(context: RequestContext, row: ObjectRow) -> Answer | None:
+    conditions = read_conditions(context.headers)
     if conditions is None:
         return None
-    failed = conditions.failed(row.etag, row.modified_ms, exchange.now_ms)
+    failed = conditions.failed(row.etag, row.modified_ms, context.now_ms)
     if failed is None:
         return None
     if failed in NOT_MODIFIED_CONDITIONS:
-        return Answer(304, unmodified_lines(row, response_overrides(exchange.query)))
+        return Answer(304, unmodified_lines(row, response_overrides(context.query)))
     raise precondition_failed(failed)
 
 
-def _no_such_key(exchange: Exchange) -> S3Error:
-    return S3Error("NoSuchKey", fields={"Key": exchange.key.decode()})
+def _no_such_key(context: RequestContext) -> S3Error:
+    return S3Error("NoSuchKey", fields={"Key": context.key.decode()})

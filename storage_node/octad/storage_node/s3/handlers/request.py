@@ -45,10 +45,10 @@ class Request(msgspec.Struct, frozen=True):
     target: str
     headers: dict[str, str]  # Lower-case names; values as Latin-1 of their bytes.
     body: Body
-    awaits_word: bool = False  # The client sends its body only when it is told to.
+    expects_continue: bool = False  # The client sends its body only when it is told to.
 
 
-def awaits_word(headers: Mapping[str, str], *, persistent: bool) -> bool:
+def expects_continue(headers: Mapping[str, str], *, persistent: bool) -> bool:
     """Whether the client of a request does; one of HTTP/1.0 would take our word for its answer."""
     return persistent and headers.get("expect", "").lower() == CONTINUE_EXPECTED
 

@@ -5,7 +5,7 @@
        └──chunked or unusual──> VISITED by aiohttp, which keeps the connection
 
 Which way a request takes depends on how it is framed, never on what it asks for: both ways ask the
-same `Answerer`. aiohttp is handed what arrives from the request's first byte on, since the end of
+same `S3Handler`. aiohttp is handed what arrives from the request's first byte on, since the end of
 such a request cannot be told from its head.
 
 One request of a connection is answered at a time. No more of its body is read than came with its
@@ -51,7 +51,7 @@ _NOTHING: Final = HeldBody(b"")
 
 
 @dataclass(slots=True)
-class HotDoor:
+class HotListener:
     """What the connections of one listener share."""
 
     answer: Callable[[Request, bytes], Awaitable[Answer]]
@@ -90,7 +90,7 @@ class HotConnection(asyncio.BufferedProtocol):
         "writing_paused",
     )
 
-    def __init__(self, door: HotDoor) -> None:
+    def __init__(self, door: HotListener) -> None:
         self._door = door
         self._loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport | None = None
@@ -203,12 +203,12 @@ class HotConnection(asyncio.BufferedProtocol):
             self._visit()
             return
         size, whole = head.body_bytes, end + head.body_bytes
-        if len(held) >= whole and not head.awaits_word:
+        if len(held) >= whole and not head.expects_continue:
             self._held = held[whole:]
             self._begin(head, HeldBody(held[end:whole]) if size else _NOTHING, None)
         else:
             self._held = held[end:]
-            body = ArrivingBody(self, size, is_awaited=head.awaits_word)
+            body = ArrivingBody(self, size, is_awaited=head.expects_continue)
             self._begin(head, body, body)
 
     def _begin(
@@ -226,7 +226,7 @@ class HotConnection(asyncio.BufferedProtocol):
         request_id = door.next_request_id()
         written = keep = False
         try:
-            request = Request(head.method, head.target, head.headers, body, head.awaits_word)
+            request = Request(head.method, head.target, head.headers, body, head.expects_continue)
             answer = await door.answer(request, request_id)
             last = self._ended and not self._held
             keep = head.keep_alive and not last and not door.stopping

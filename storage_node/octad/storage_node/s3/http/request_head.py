@@ -13,7 +13,7 @@ from typing import Final
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from octad.sharding.limits import KIB
-from octad.storage_node.s3.handlers.request import awaits_word
+from octad.storage_node.s3.handlers.request import expects_continue
 
 HEAD_END: Final = b"\r\n\r\n"
 HEAD_BYTES_MAX: Final = 8 * KIB  # All of it: no line and no number of headers is beyond aiohttp's.
@@ -35,7 +35,7 @@ class RequestHead:
     body_bytes: int  # Its Content-Length, 0 where there is none.
     keep_alive: bool
     persistent: bool  # HTTP/1.1: a connection goes on unless somebody says otherwise.
-    awaits_word: bool  # The client sends its body only when it is told to.
+    expects_continue: bool  # The client sends its body only when it is told to.
 
 
 class _Reader:
@@ -83,7 +83,7 @@ def read_head(data: bytes) -> RequestHead | None:
         int(length),
         _keeps_alive(headers, persistent=persistent),
         persistent,
-        "expect" in headers and awaits_word(headers, persistent=persistent),
+        "expect" in headers and expects_continue(headers, persistent=persistent),
     )
 
 

@@ -2,7 +2,7 @@
 
 There are two ways in. A protocol of our own (`hot_connection.py`) answers what is plainly framed;
 every other request it hands to aiohttp (`connections.py`), with the bytes it has read.
-`octad node --front-door aiohttp` sends all of them there. Both ways ask the same `Answerer`.
+`octad node --front-door aiohttp` sends all of them there. Both ways ask the same `S3Handler`.
 
 Promises: every answer carries `x-amz-request-id`, and an error document the same one.
 """
@@ -22,9 +22,9 @@ from octad.client.runtime.connection_room import ConnectionRoom
 from octad.client.s3.http_dates import http_date
 from octad.sharding.limits import CLIENT_CONNECTIONS_MAX
 from octad.storage_node.memory.body_budget import BodyBudget
-from octad.storage_node.s3.handlers.answerer import Answerer
 from octad.storage_node.s3.handlers.authentication import SecretOf
-from octad.storage_node.s3.handlers.request import Request, awaits_word
+from octad.storage_node.s3.handlers.request import Request, expects_continue
+from octad.storage_node.s3.handlers.s3_handler import S3Handler
 from octad.storage_node.s3.handlers.unknown_headers import UnknownHeaders
 from octad.storage_node.s3.http.connections import (
     IDLE_S_MAX,
@@ -35,7 +35,7 @@ from octad.storage_node.s3.http.connections import (
     HttpWire,
     Listener,
 )
-from octad.storage_node.s3.http.hot_connection import HotDoor
+from octad.storage_node.s3.http.hot_connection import HotListener
 from octad.storage_node.s3.http.wire import write_answer
 from octad.storage_node.s3.protocol.answers import connection_line
 from octad.storage_node.s3.protocol.requests.request_headers import header_values
@@ -63,7 +63,7 @@ class FrontDoor:
         domains: tuple[str, ...] = (),
         connections_max: int = CLIENT_CONNECTIONS_MAX,
     ) -> None:
-        self._answerer = Answerer(
+        self._answerer = S3Handler(
             store,
             secret_of,
             region,
@@ -75,7 +75,7 @@ class FrontDoor:
         self._all_through_aiohttp = all_through_aiohttp
         self._connections_max = connections_max
         self._listener: Listener | None = None
-        self._hot: HotDoor | None = None
+        self._hot: HotListener | None = None
         self._room: ConnectionRoom | None = None
         self._server: asyncio.Server | None = None
         self._looking: asyncio.TimerHandle | None = None
@@ -102,7 +102,7 @@ class FrontDoor:
         loop = asyncio.get_running_loop()
         answerer = self._answerer
         self._listener = Listener(self._handle, answerer.next_request_id)
-        self._hot = HotDoor(answerer.answer, answerer.next_request_id, self._listener.guest_of)
+        self._hot = HotListener(answerer.answer, answerer.next_request_id, self._listener.guest_of)
         direct = self._all_through_aiohttp
         self._room = ConnectionRoom(
             self._connections_max,
@@ -190,7 +190,7 @@ class FrontDoor:
         body = HttpBody(http)
         headers = header_values(http.raw_headers)
         persistent = http.version >= (1, 1)
-        awaited = awaits_word(headers, persistent=persistent)
+        awaited = expects_continue(headers, persistent=persistent)
         request = Request(http.method, http.raw_path, headers, body, awaited)
         answer = await self._answerer.answer(request, request_id)
         complete = http.content.is_eof()

@@ -14,9 +14,9 @@ from typing import Final
 
 from octad.client.s3.errors import S3Error
 from octad.storage_node.s3.protocol.requests.names import check_bucket_name, check_key
-from octad.storage_node.s3.protocol.requests.operations import Operation
 from octad.storage_node.s3.protocol.requests.parameters import SUB_RESOURCES, check_version
 from octad.storage_node.s3.protocol.requests.request_headers import check_headers
+from octad.storage_node.s3.protocol.requests.s3_operations import Operation
 from octad.storage_node.s3.protocol.signatures.sigv2_url import PARAMETERS
 
 _EMPTY: Final = frozenset[str]()

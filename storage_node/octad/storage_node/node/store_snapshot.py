@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from octad.coordinator.recovery.rebuilding import GENERATION_KEY
+from octad.coordinator.recovery.store_rebuild import GENERATION_KEY
 from octad.coordinator.schema.kept_cluster import (
     FILE_NAME,
     KeptEntry,
@@ -40,7 +40,7 @@ from octad.storage_node.journal.record_format import Identity
 log = logging.getLogger(__name__)
 
 
-class RowKeeper:
+class StoreSnapshot:
     """`start()` once the mirror of the whole cluster has listed; `await close()` syncs the last."""
 
     def __init__(

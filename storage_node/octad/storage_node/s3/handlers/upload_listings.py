@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from octad.sharding.limits import LIST_KEYS_MAX
 from octad.storage_node.index.rows import UploadRow
-from octad.storage_node.s3.handlers.exchange import Exchange
+from octad.storage_node.s3.handlers.request_context import RequestContext
 from octad.storage_node.s3.protocol.answers import Answer, xml_answer
-from octad.storage_node.s3.protocol.listing import (
+from octad.storage_node.s3.protocol.listing_requests import (
     UploadListing,
     after_prefix,
     first_upload_after,
@@ -19,19 +19,19 @@ from octad.storage_node.s3.protocol.xml.documents import (
     UploadEntry,
     list_multipart_uploads_xml,
 )
-from octad.storage_node.shards.listing import common_prefix
+from octad.storage_node.shards.listing_merge import common_prefix
 from octad.storage_node.shards.object_store import Bucket
 
 # (key, upload id, row), or (common prefix, b"", None).
 _Found = tuple[bytes, bytes, UploadRow | None]
 
 
-async def list_uploads(exchange: Exchange) -> Answer:
+async def list_uploads(context: RequestContext) -> Answer:
     """One page."""
-    listing = parse_list_uploads(exchange.query)
+    listing = parse_list_uploads(context.query)
     marker = parse_upload_id(listing.upload_id_marker) if listing.upload_id_marker else b""
-    bucket = await exchange.bucket()
-    found = await _found(exchange, bucket, listing, marker) if listing.max_uploads else []
+    bucket = await context.bucket()
+    found = await _found(context, bucket, listing, marker) if listing.max_uploads else []
     page = found[: listing.max_uploads]
     truncated = len(found) > len(page)
     last_key, last_upload_id = page[-1][:2] if page else (b"", b"")  # Told on the last page, too.
@@ -57,13 +57,13 @@ async def list_uploads(exchange: Exchange) -> Answer:
 
 
 async def _found(
-    exchange: Exchange, bucket: Bucket, listing: UploadListing, marker: bytes
+    context: RequestContext, bucket: Bucket, listing: UploadListing, marker: bytes
 ) -> list[_Found]:
     """Up to one entry more than the page holds, which tells whether there is another page."""
     found: list[_Found] = []
     after = first_upload_after(listing, marker)
     while True:
-        rows = await exchange.store.list_uploads(bucket, listing.prefix, after, LIST_KEYS_MAX)
+        rows = await context.store.list_uploads(bucket, listing.prefix, after, LIST_KEYS_MAX)
         for key, upload_id, row in rows:
             if (key, upload_id) <= after:
                 continue  # Under a prefix that has just been rolled up.

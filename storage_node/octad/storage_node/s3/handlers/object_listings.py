@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from octad.storage_node.index.index_format import ListedRow
 from octad.storage_node.index.rows import ObjectRow
-from octad.storage_node.s3.handlers.exchange import Exchange
+from octad.storage_node.s3.handlers.request_context import RequestContext
 from octad.storage_node.s3.protocol.answers import Answer, xml_answer
-from octad.storage_node.s3.protocol.listing import (
+from octad.storage_node.s3.protocol.listing_requests import (
     ObjectListing,
     encode_token,
     parse_list_objects,
@@ -30,11 +30,11 @@ from octad.storage_node.shards.object_store import Bucket, ListPage, ListQuery
 _NOTHING = ListPage((), truncated=False)
 
 
-async def list_objects(exchange: Exchange) -> Answer:
+async def list_objects(context: RequestContext) -> Answer:
     """Version 1: the next page starts after a name that is shown openly."""
-    bucket = await exchange.bucket()
-    listing = parse_list_objects(exchange.query)
-    page = await _page(exchange, bucket, listing)
+    bucket = await context.bucket()
+    listing = parse_list_objects(context.query)
+    page = await _page(context, bucket, listing)
     # Without a delimiter the client takes the last key for it, as it always did on S3.
     shows_marker = page.truncated and bool(listing.delimiter)
     return xml_answer(list_objects_v1_xml(_shown(bucket, listing, page, shows_marker=shows_marker)))
@@ -58,11 +58,11 @@ def _shown(
     )
 
 
-async def list_object_versions(exchange: Exchange) -> Answer:
+async def list_object_versions(context: RequestContext) -> Answer:
     """Every object as the one version that it has, in a bucket that never had versions."""
-    bucket = await exchange.bucket()
-    listing = parse_list_versions(exchange.query)
-    page = await _page(exchange, bucket, listing)
+    bucket = await context.bucket()
+    listing = parse_list_versions(context.query)
+    page = await _page(context, bucket, listing)
     return xml_answer(
         list_object_versions_xml(
             _shown(bucket, listing, page, shows_marker=page.truncated), listing.version_marker
@@ -70,11 +70,11 @@ async def list_object_versions(exchange: Exchange) -> Answer:
     )
 
 
-async def list_objects_v2(exchange: Exchange) -> Answer:
+async def list_objects_v2(context: RequestContext) -> Answer:
     """Version 2: the next page starts where an opaque token says."""
-    bucket = await exchange.bucket()
-    listing = parse_list_objects_v2(exchange.query)
-    page = await _page(exchange, bucket, listing)
+    bucket = await context.bucket()
+    listing = parse_list_objects_v2(context.query)
+    page = await _page(context, bucket, listing)
     return xml_answer(
         list_objects_v2_xml(
             ListObjectsV2(
@@ -97,11 +97,11 @@ async def list_objects_v2(exchange: Exchange) -> Answer:
     )
 
 
-async def _page(exchange: Exchange, bucket: Bucket, listing: ObjectListing) -> ListPage:
+async def _page(context: RequestContext, bucket: Bucket, listing: ObjectListing) -> ListPage:
     if listing.max_keys == 0:
         return _NOTHING
     query = ListQuery(listing.prefix, listing.delimiter, listing.after, listing.max_keys)
-    return await exchange.store.list_keys(bucket, query)
+    return await context.store.list_keys(bucket, query)
 
 
 def _objects(entries: Iterable[tuple[bytes, ObjectRow | ListedRow | None]]) -> list[ObjectEntry]:

@@ -47,7 +47,7 @@ class Tell(Protocol):
     ) -> None: ...
 
 
-class ReplicaInbox:
+class ReplicationReceiver:
     """See the module."""
 
     def __init__(self, table: ReplicaTable, journal: Journal, beats: NodeBeats, tell: Tell) -> None:

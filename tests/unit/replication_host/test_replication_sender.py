@@ -10,8 +10,8 @@ from octad.sharding.ids import BucketId, Epoch, NodeId, Seq, ShardId
 from octad.sharding.limits import ANNOUNCE_DELAY_S, PREPARES_BYTES_MAX
 from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.operations.index_changes import DeleteObject
-from octad.storage_node.replication.host.replica_inbox import ReplicaInbox
-from octad.storage_node.replication.host.replication_mail import ReplicationMail
+from octad.storage_node.replication.host.replication_receiver import ReplicationReceiver
+from octad.storage_node.replication.host.replication_sender import ReplicationSender
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import SendCommit, SendPrepare
 from octad.storage_node.replication.replication_messages import CommitPoints, Prepares
@@ -44,7 +44,7 @@ class Replica(ShardReplica):
         return EPOCH
 
 
-def say(mail: ReplicationMail, node: NodeId, shard: int, seq: int, data: bytes) -> None:
+def say(mail: ReplicationSender, node: NodeId, shard: int, seq: int, data: bytes) -> None:
     operation = DeleteObject(BucketId(1), b"key")
     entry = Entry(EPOCH, Seq(seq), RecordKind.PUT_OBJECT, bytes(16), b"meta", data, operation, ())
     mail.prepare(Replica(shard), SendPrepare(((node, 0),), entry, EPOCH, Seq(seq - 1)))
@@ -56,7 +56,7 @@ def in_the_journal(_: Entry) -> bytes:
 
 async def test_prepares_of_a_tick_are_one_message_a_node() -> None:
     outbox = Sent()
-    mail = ReplicationMail(outbox, asyncio.get_running_loop(), in_the_journal)
+    mail = ReplicationSender(outbox, asyncio.get_running_loop(), in_the_journal)
     say(mail, A, 7, 2, b"one")
     say(mail, B, 7, 2, b"one")
     say(mail, A, 8, 5, b"")
@@ -77,7 +77,7 @@ async def test_prepares_of_a_tick_are_one_message_a_node() -> None:
 
 async def test_commit_points_travel_with_prepares_and_not_where_a_newer_one_does() -> None:
     outbox = Sent()
-    mail = ReplicationMail(outbox, asyncio.get_running_loop(), in_the_journal)
+    mail = ReplicationSender(outbox, asyncio.get_running_loop(), in_the_journal)
     for shard in (7, 9):
         mail.commit_point(Replica(shard), SendCommit((A, B), Seq(1), EPOCH))
     say(mail, A, 7, 2, b"one")
@@ -93,7 +93,7 @@ async def test_commit_points_travel_with_prepares_and_not_where_a_newer_one_does
 
 async def test_a_message_of_prepares_does_not_grow_beyond_its_limit_and_keeps_their_order() -> None:
     outbox = Sent()
-    mail = ReplicationMail(outbox, asyncio.get_running_loop(), in_the_journal)
+    mail = ReplicationSender(outbox, asyncio.get_running_loop(), in_the_journal)
     large = bytes(PREPARES_BYTES_MAX)
     for seq, data in enumerate((b"a", large, b"b", b"c"), start=1):
         say(mail, A, 7, seq, data)
@@ -108,12 +108,14 @@ async def test_a_message_of_prepares_does_not_grow_beyond_its_limit_and_keeps_th
 
 async def test_prepares_whose_lengths_do_not_fit_their_body_are_refused_as_a_whole() -> None:
     outbox = Sent()
-    mail = ReplicationMail(outbox, asyncio.get_running_loop(), in_the_journal)
+    mail = ReplicationSender(outbox, asyncio.get_running_loop(), in_the_journal)
     say(mail, A, 7, 1, b"one")
     say(mail, A, 8, 1, b"two")
     await asyncio.sleep(0)
     ((_, message, body),) = outbox.messages
-    inbox = ReplicaInbox.__new__(ReplicaInbox)  # It must not come to look at any of its parts.
+    inbox = ReplicationReceiver.__new__(
+        ReplicationReceiver
+    )  # It must not come to look at any of its parts.
     for cut in (body[:-1], body + b"x", b""):
         with pytest.raises(BadMessage):
             inbox.on_message(A, message, memoryview(cut))

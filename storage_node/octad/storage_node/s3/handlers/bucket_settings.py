@@ -6,9 +6,9 @@ Each needs its bucket (or object) to exist and to be the asker's, as on S3.
 from __future__ import annotations
 
 from octad.client.s3.errors import S3Error
-from octad.storage_node.s3.handlers.exchange import Exchange
+from octad.storage_node.s3.handlers.request_context import RequestContext
 from octad.storage_node.s3.protocol.answers import Answer, xml_answer
-from octad.storage_node.s3.protocol.requests.operations import Operation
+from octad.storage_node.s3.protocol.requests.s3_operations import Operation
 from octad.storage_node.s3.protocol.xml.documents import (
     DECLARATION,
     NAMESPACE,
@@ -30,41 +30,41 @@ _NOT_CONFIGURED = {
 }
 
 
-async def get_bucket_location(exchange: Exchange) -> Answer:
+async def get_bucket_location(context: RequestContext) -> Answer:
     """What its maker asked for: a pool, else the one region that this cluster is."""
-    bucket = await exchange.bucket()
-    return xml_answer(location_constraint_xml(bucket.location or exchange.region))
+    bucket = await context.bucket()
+    return xml_answer(location_constraint_xml(bucket.location or context.region))
 
 
-async def get_bucket_versioning(exchange: Exchange) -> Answer:
+async def get_bucket_versioning(context: RequestContext) -> Answer:
     """Never enabled."""
-    await exchange.bucket()
+    await context.bucket()
     return xml_answer(versioning_configuration_xml())
 
 
-async def get_bucket_acl(exchange: Exchange) -> Answer:
+async def get_bucket_acl(context: RequestContext) -> Answer:
     """The owner may do everything, nobody else anything."""
-    bucket = await exchange.bucket()
+    bucket = await context.bucket()
     return xml_answer(access_control_policy_xml(Owner(bucket.owner, bucket.owner)))
 
 
-async def get_object_acl(exchange: Exchange) -> Answer:
+async def get_object_acl(context: RequestContext) -> Answer:
     """As its bucket's."""
-    bucket = await exchange.bucket()
-    if await exchange.store.get_row(bucket, exchange.key) is None:
+    bucket = await context.bucket()
+    if await context.store.get_row(bucket, context.key) is None:
         raise S3Error("NoSuchKey")
     return xml_answer(access_control_policy_xml(Owner(bucket.owner, bucket.owner)))
 
 
-async def get_object_tagging(exchange: Exchange) -> Answer:
+async def get_object_tagging(context: RequestContext) -> Answer:
     """An object without tags has an empty set, where a bucket has none: S3 differs so."""
-    bucket = await exchange.bucket()
-    if await exchange.store.get_row(bucket, exchange.key) is None:
+    bucket = await context.bucket()
+    if await context.store.get_row(bucket, context.key) is None:
         raise S3Error("NoSuchKey")
     return xml_answer(_NO_TAGS)
 
 
-async def get_configuration(exchange: Exchange) -> Answer:
+async def get_configuration(context: RequestContext) -> Answer:
     """What nobody can have configured yet."""
-    bucket = await exchange.bucket()
-    raise S3Error(_NOT_CONFIGURED[exchange.operation], fields={"BucketName": bucket.name})
+    bucket = await context.bucket()
+    raise S3Error(_NOT_CONFIGURED[context.operation], fields={"BucketName": bucket.name})

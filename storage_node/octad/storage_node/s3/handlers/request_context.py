@@ -10,13 +10,13 @@ from octad.storage_node.memory.body_budget import BodyBudget
 from octad.storage_node.s3.handlers.request import Body
 from octad.storage_node.s3.protocol.requests.attempts import sdk_age_s, sdk_request_id
 from octad.storage_node.s3.protocol.requests.names import check_owner_name
-from octad.storage_node.s3.protocol.requests.operations import Operation
+from octad.storage_node.s3.protocol.requests.s3_operations import Operation
 from octad.storage_node.s3.protocol.signatures.sigv4_verify import Authenticated
 from octad.storage_node.shards.object_store import Bucket, ObjectStore
 
 
 @dataclass(slots=True)
-class Exchange:
+class RequestContext:
     """An authenticated request. Handlers take one and return its answer."""
 
     body: Body

@@ -56,7 +56,7 @@ class _Prepares:
     bytes: int = 0
 
 
-class ReplicationMail:
+class ReplicationSender:
     """See the module. Every message carries the replica's epoch of the moment it is given here."""
 
     def __init__(

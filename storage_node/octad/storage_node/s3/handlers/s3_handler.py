@@ -1,7 +1,7 @@
 """From a request to its answer: the one place where both ways into the node meet.
 
-`Answerer.answer` authenticates a request before anything else of it is looked at (default deny; not
-even the existence of a bucket shows to a stranger), finds the operation and calls its handler.
+`S3Handler.answer` authenticates a request before anything else of it is looked at (default deny;
+not even the existence of a bucket shows to a stranger), finds the operation and calls its handler.
 
 Promises: every request gets an answer. What a client gets wrong is an S3Error, what storage refuses
 a StoreError; anything else is our bug, is logged with its traceback and answered with 500.
@@ -18,8 +18,8 @@ from octad.client.s3.errors import S3Error
 from octad.storage_node.memory.body_budget import BodyBudget
 from octad.storage_node.s3.handlers.authentication import SecretOf, authenticate
 from octad.storage_node.s3.handlers.dispatch import HANDLERS
-from octad.storage_node.s3.handlers.exchange import Exchange
 from octad.storage_node.s3.handlers.request import Request
+from octad.storage_node.s3.handlers.request_context import RequestContext
 from octad.storage_node.s3.handlers.unknown_headers import UnknownHeaders
 from octad.storage_node.s3.protocol.answers import Answer, error_answer
 from octad.storage_node.s3.protocol.requests.routes import (
@@ -40,7 +40,7 @@ from octad.storage_node.shards.object_store import DiskFull, ObjectStore, StoreE
 _logger = logging.getLogger("octad.front_door")
 
 
-class Answerer:
+class S3Handler:
     """Answers S3 requests from `store`, to those whose secret `secret_of` knows.
 
     Under `domains` the host may name the bucket.
@@ -70,23 +70,23 @@ class Answerer:
     async def answer(self, request: Request, request_id: bytes) -> Answer:
         """Raises only ConnectionError: the client is gone."""
         operation = "none"
-        exchange: Exchange | None = None
+        context: RequestContext | None = None
         try:
-            exchange = self._admit(request, request_id)
-            operation = exchange.operation.value
-            answer = await HANDLERS[exchange.operation](exchange)
+            context = self._admit(request, request_id)
+            operation = context.operation.value
+            answer = await HANDLERS[context.operation](context)
             self.requests[operation, answer.status] += 1
             return answer
         except S3Error as error:
             refusal = error
-            if exchange is None:
+            if context is None:
                 word = word_to_stranger(request.method, request.target, request.headers)
                 if isinstance(word, Answer):
                     self.requests[operation, word.status] += 1
                     return word
                 refusal = word or error
         except StoreError as error:
-            upload_id = exchange.query.get("uploadId", "") if exchange is not None else ""
+            upload_id = context.query.get("uploadId", "") if context is not None else ""
             refusal = s3_error_of(error, upload_id)
             # A full disk is in the status; a line for each request would fill it further.
             if refusal.http_status >= 500 and not isinstance(error, DiskFull):
@@ -99,13 +99,13 @@ class Answerer:
             _logger.exception("%s: %s %s failed", request_id.hex(), request.method, request.target)
             refusal = S3Error("InternalError")
         finally:
-            if exchange is not None and exchange.memory_bytes:
-                exchange.give_memory_back()
+            if context is not None and context.memory_bytes:
+                context.give_memory_back()
         self.requests[operation, refusal.http_status] += 1
         path = request.target.partition("?")[0]
         return error_answer(refusal, resource=path, request_id=request_id.hex())
 
-    def _admit(self, request: Request, request_id: bytes) -> Exchange:
+    def _admit(self, request: Request, request_id: bytes) -> RequestContext:
         """From what was sent to an authenticated request with one operation; raises S3Error."""
         method, headers = request.method, request.headers
         path, raw_query = split_target(request.target)
@@ -131,7 +131,7 @@ class Answerer:
         operation, unknown = route(method, bucket, key, query, headers)
         if unknown:
             self.unknown_headers.add(unknown)
-        return Exchange(
+        return RequestContext(
             body=request.body,
             budget=self._budget,
             store=self._store,
@@ -147,5 +147,5 @@ class Answerer:
             query=query,
             bucket_name=bucket,
             key=key,
-            body_awaited=request.awaits_word,
+            body_awaited=request.expects_continue,
         )

@@ -14,8 +14,8 @@ from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.interface import Compare, Operation, Outcome, StoreUnavailable
 from octad.sharding.ids import NodeId
 from octad.storage_node.journal.data_directory import DataDirectory, RolledBack, new_incarnation
-from octad.storage_node.node import disk_run
-from octad.storage_node.node.disk_run import begin_run
+from octad.storage_node.node import run_counter as disk_run
+from octad.storage_node.node.run_counter import begin_run
 
 CLUSTER, NODE = "0123abcd", NodeId(3)
 KEYS = StoreKeys(CLUSTER)

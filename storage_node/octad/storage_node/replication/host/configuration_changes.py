@@ -51,7 +51,7 @@ class FenceLost(Exception):
     """Somebody else has written this node's fence key, or a restored store has lost it."""
 
 
-class RowChanges:
+class ConfigurationChanges:
     """The shards' Configurations. Give the mirror's shard rows to `on_change`, and `start` it."""
 
     def __init__(

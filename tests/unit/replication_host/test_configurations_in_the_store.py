@@ -17,7 +17,7 @@ from octad.coordinator.store.mirror import Mirror
 from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, ShardId
 from octad.sharding.map.shard_map import Member, ShardRow, decode_row
 from octad.storage_node.replication.host.cluster_facts import ClusterFacts
-from octad.storage_node.replication.host.row_changes import RowChanges
+from octad.storage_node.replication.host.configuration_changes import ConfigurationChanges
 from octad.storage_node.replication.replica_actions import Swap
 from octad.storage_node.replication.shard_ports import ShardEvents
 from octad.storage_node.shards.bucket_directory import DELETING, BucketDirectory
@@ -33,7 +33,7 @@ class ListeningHost:
     """Wants to lead whatever names it, as a replica does, and remembers what it was told."""
 
     def __init__(self) -> None:
-        self.changes: RowChanges | None = None
+        self.changes: ConfigurationChanges | None = None
         self.led: dict[ShardId, ShardRow] = {}
         self.outcomes: list[tuple[ShardId, ShardRow]] = []
 
@@ -78,7 +78,7 @@ async def test_a_primary_swaps_once_fences_itself_and_keeps_what_it_does_not_kno
     mirror = Mirror(store, KEYS.prefix)
     await mirror.start()
     host = ListeningHost()
-    changes = host.changes = RowChanges(NODE, "boot", store, KEYS, mirror, facts())
+    changes = host.changes = ConfigurationChanges(NODE, "boot", store, KEYS, mirror, facts())
     mirror.subscribe(lambda k, e: changes.on_change(k, e) if k.startswith(KEYS.shards) else None)
     await changes.start(cast(ShardEvents, host), lambda _: None)
     while len(host.led) < len(shards):
@@ -103,11 +103,11 @@ async def test_a_swap_of_an_earlier_boot_cannot_land(store: EmbeddedStore) -> No
     mirror = Mirror(store, KEYS.prefix)
     await mirror.start()
     host = ListeningHost()
-    old = RowChanges(NODE, "old boot", store, KEYS, mirror, facts())
+    old = ConfigurationChanges(NODE, "old boot", store, KEYS, mirror, facts())
     mirror.subscribe(lambda k, e: old.on_change(k, e) if k.startswith(KEYS.shards) else None)
     host.led[shard] = ROW  # It wants nothing by itself.
     await old.start(cast(ShardEvents, host), lambda _: None)
-    new = RowChanges(NODE, "new boot", store, KEYS, mirror, facts())
+    new = ConfigurationChanges(NODE, "new boot", store, KEYS, mirror, facts())
     host.changes = new
     await new.start(cast(ShardEvents, host), lambda _: None)
     old.submit(shard, swap_of(ROW))
@@ -129,7 +129,7 @@ async def test_of_many_swaps_only_those_that_came_too_late_are_lost(store: Embed
     await mirror.start()
     host = ListeningHost()
     host.led = dict.fromkeys(shards, ROW)
-    changes = RowChanges(NODE, "boot", store, KEYS, mirror, facts())
+    changes = ConfigurationChanges(NODE, "boot", store, KEYS, mirror, facts())
     mirror.subscribe(lambda k, e: changes.on_change(k, e) if k.startswith(KEYS.shards) else None)
     await changes.start(cast(ShardEvents, host), lambda _: None)
     other = msgspec.structs.replace(ROW, epoch=Epoch(5), primary=NodeId(2))
