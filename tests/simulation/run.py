@@ -12,8 +12,9 @@ from tests.simulation.model.simulated_disk import Row
 from tests.simulation.model.simulated_front_doors import DEPTH, PATIENCE_S
 from tests.simulation.model.world import World
 
-from octad.sharding.limits import REQUEST_IDS_MAX, REQUEST_IDS_S
+from octad.sharding.limits import REQUEST_IDS_S
 from octad.storage_node.replication import request_window
+from octad.storage_node.replication.request_window import REQUEST_IDS_MAX
 
 FAULTS_S = 14.0
 HEALING_S = 14.0

@@ -28,17 +28,13 @@ from tools.engine.many_objects import many_objects
 from tools.engine.space_back import space_back
 
 from octad.sharding.ids import Epoch, Seq
-from octad.sharding.limits import (
-    COMPACTION_POLL_S,
-    MIB,
-    SEGMENT_BYTES,
-)
+from octad.sharding.limits import MIB, SEGMENT_BYTES
 from octad.storage_node.journal.record_format import (
     RECORD_HEADER_BYTES,
     RECORDS_OFFSET,
     RecordKind,
 )
-from octad.storage_node.upkeep.compactor import Compactor
+from octad.storage_node.upkeep.compactor import COMPACTION_POLL_S, Compactor
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TURN_S = 0.1

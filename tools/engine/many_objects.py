@@ -30,7 +30,8 @@ from tools.engine.bench_site import (
     row,
 )
 
-from octad.sharding.limits import INDEX_BLOCK_BYTES, MIB
+from octad.sharding.limits import MIB
+from octad.storage_node.index.index import INDEX_BLOCK_BYTES
 from octad.storage_node.index.index_format import decode_object, object_key
 from octad.storage_node.journal.record_format import Location
 from octad.storage_node.journal.segment_file import segment_path

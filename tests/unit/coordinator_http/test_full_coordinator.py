@@ -9,8 +9,8 @@ from pathlib import Path
 import aiohttp
 from tests.unit.coordinator.running_coordinator import open_cluster, running
 
-from octad.coordinator.http.http_watches import watchers_max_of
-from octad.sharding.limits import CONTROL_CONNECTIONS_MAX, WATCHERS_MAX
+from octad.coordinator.http.http_service import CONTROL_CONNECTIONS_MAX
+from octad.coordinator.http.http_watches import WATCHERS_MAX, watchers_max_of
 
 ROOM = 8
 EVENTS = "/cluster/v1/events"

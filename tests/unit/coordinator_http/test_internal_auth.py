@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from octad.client.cluster import internal_auth
 from octad.client.cluster.internal_auth import (
     OLD_SCHEME,
+    REQUEST_SKEW_MS_MAX,
     UNKNOWN_AUDIENCE,
     NotAuthentic,
     ReplayWindow,
@@ -18,7 +19,6 @@ from octad.client.cluster.internal_auth import (
     verify,
     verify_answer,
 )
-from octad.sharding.limits import REQUEST_SKEW_MS_MAX
 
 KEY = b"k" * 32
 NOW_MS = 1_800_000_000_000

@@ -11,9 +11,8 @@ import pytest
 from tests.unit.journal.journal_site import IDENTITY
 
 from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, Seq, ShardId, shard_id
-from octad.sharding.limits import HISTORY_COPIES
 from octad.storage_node.history import history_writer
-from octad.storage_node.history.history_copier import HistoryCopier
+from octad.storage_node.history.history_copier import HISTORY_COPIES, HistoryCopier
 from octad.storage_node.history.history_messages import HistoryRead, ReadHistory
 from octad.storage_node.history.history_writer import HistoryWriter
 from octad.storage_node.index.counted_index import CountedIndex

@@ -6,9 +6,12 @@ import asyncio
 
 import pytest
 
-from octad.sharding.limits import HISTORY_CALLS_BESIDE_CLIENTS, HISTORY_CALLS_OF_ALL
 from octad.storage_node.history import history_pace
-from octad.storage_node.history.history_pace import HistoryPace
+from octad.storage_node.history.history_pace import (
+    HISTORY_CALLS_BESIDE_CLIENTS,
+    HISTORY_CALLS_OF_ALL,
+    HistoryPace,
+)
 
 
 class Work:

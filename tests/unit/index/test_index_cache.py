@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from octad.sharding.limits import INDEX_CACHE_BYTES_MIN, INDEX_CACHE_SHARE
 from octad.storage_node.index import index as index_module
-from octad.storage_node.index.index import Index
+from octad.storage_node.index.index import INDEX_CACHE_BYTES_MIN, INDEX_CACHE_SHARE, Index
 
 
 def capacity(index: Index) -> int:

@@ -13,20 +13,19 @@ from tests.unit.journal.journal_site import SHARD
 
 from octad.sharding.ids import Epoch, Seq
 from octad.sharding.limits import (
-    DELETES_ON_A_FULL_DISK,
     EXTENT_BYTES_MAX,
     GIB,
-    INDEX_MEMTABLE_BYTES,
-    INDEX_MEMTABLES_MAX,
     INLINE_BYTES_MAX,
     MIB,
     PIECE_BYTES_MAX,
     SEGMENT_BYTES,
 )
+from octad.storage_node.index.index import INDEX_MEMTABLE_BYTES, INDEX_MEMTABLES_MAX
 from octad.storage_node.index.index_format import DEAD_EXTENTS, SEGMENT_USES
 from octad.storage_node.index.key_ranges import past
 from octad.storage_node.index.rows import ExtentRef, ObjectRow
 from octad.storage_node.journal.disk_reserve import (
+    DELETES_ON_A_FULL_DISK,
     IndexRoom,
     OnDisk,
     index_bytes_of_deletes,

@@ -20,9 +20,9 @@ from tests.unit.journal.journal_site import (
     running_journal,
 )
 
-from octad.sharding.limits import JOURNAL_PENDING_BYTES_MAX, MIB, SEGMENT_BYTES
+from octad.sharding.limits import MIB, SEGMENT_BYTES
 from octad.storage_node.journal.disk import Disk
-from octad.storage_node.journal.journal import Journal
+from octad.storage_node.journal.journal import JOURNAL_PENDING_BYTES_MAX, Journal
 from octad.storage_node.journal.journal_errors import (
     CorruptRecord,
     ForeignSegment,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from octad.sharding.limits import BODY_STALLED_S_MAX, BODY_STEP_S, BODY_WANTED_S_MAX
-from octad.storage_node.memory.body_pace import BodyPace
+from octad.sharding.limits import BODY_STEP_S
+from octad.storage_node.memory.body_pace import BODY_STALLED_S_MAX, BODY_WANTED_S_MAX, BodyPace
 
 
 def steps_until_over(count: int, *, in_the_way: bool) -> int:

@@ -7,7 +7,8 @@ from tests.unit.node.test_node_tls_options import config_of
 
 from octad.client.cli.command_line import main
 from octad.client.runtime.command import CommandError
-from octad.sharding.limits import BODY_BUDGET_BYTES, MIB
+from octad.sharding.limits import MIB
+from octad.storage_node.cli.node_command import BODY_BUDGET_BYTES
 
 
 def test_it_is_256_mib_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,6 @@ from tests.unit.coordinator.running_coordinator import KEYS, open_cluster, until
 
 from octad.coordinator.schema.records import NodeRecord
 from octad.coordinator.store.interface import ConfigStore, Put, StoreUnavailable
-from octad.sharding import limits
 from octad.storage_node.node.membership import Membership, RegisteredElsewhere
 
 
@@ -81,7 +80,7 @@ async def test_of_two_copies_that_start_at_the_same_moment_one_gets_in(tmp_path:
 async def test_a_node_whose_place_was_taken_while_it_was_away_is_told_to_stop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "NODE_LEASE_S", 0.6)
+    monkeypatch.setattr("octad.storage_node.node.membership.NODE_LEASE_S", 0.6)
     async with open_cluster(tmp_path) as store:
         failures: list[Exception] = []
         membership = Membership(store, KEYS, node(1), failures.append)
@@ -100,7 +99,7 @@ async def test_a_node_whose_place_was_taken_while_it_was_away_is_told_to_stop(
 async def test_a_node_registers_again_once_the_store_is_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "NODE_LEASE_S", 0.6)
+    monkeypatch.setattr("octad.storage_node.node.membership.NODE_LEASE_S", 0.6)
     async with open_cluster(tmp_path) as store:
         membership = Membership(store, KEYS, node(1), unexpected)
         await membership.start()
@@ -124,7 +123,7 @@ async def test_a_node_registers_again_once_the_store_is_back(
 async def test_a_bug_in_the_keeping_alive_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "NODE_LEASE_S", 0.3)
+    monkeypatch.setattr("octad.storage_node.node.membership.NODE_LEASE_S", 0.3)
     async with open_cluster(tmp_path) as store:
         reported: list[str] = []
         asyncio.get_running_loop().set_exception_handler(

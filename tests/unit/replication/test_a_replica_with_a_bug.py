@@ -19,8 +19,9 @@ from tests.unit.replication.single_replicas import (
     row,
 )
 
-from octad.sharding.limits import GRACE_S, MEMBER_STUCK_S, RECRUIT_AGAIN_S
+from octad.sharding.limits import GRACE_S, MEMBER_STUCK_S
 from octad.sharding.map.shard_map import Learner
+from octad.storage_node.replication.replica.shard_spares import RECRUIT_AGAIN_S
 from octad.storage_node.replication.replica_actions import Abandon, Actions, NotPrimary, Propose
 
 

@@ -18,7 +18,7 @@ from tests.unit.replication.single_replicas import (
 )
 
 from octad.sharding.ids import BucketId, Epoch, Seq
-from octad.sharding.limits import LEASE_S, REQUEST_IDS_MAX, SDK_RETRY_AGE_S
+from octad.sharding.limits import LEASE_S, SDK_RETRY_AGE_S
 from octad.storage_node.index.rows import UploadRow
 from octad.storage_node.operations.index_changes import (
     CreateUpload,
@@ -40,6 +40,7 @@ from octad.storage_node.replication.replica_actions import (
 )
 from octad.storage_node.replication.replica_state import ReadTicket
 from octad.storage_node.replication.request_window import (
+    REQUEST_IDS_MAX,
     RequestWindow,
     refusal_of,
     refused_at,

@@ -29,8 +29,8 @@ from octad.coordinator.schema.records import StoreKeys
 from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.mirror import Mirror
 from octad.sharding.ids import BucketId, NodeId, PoolId, Seq, shard_id
-from octad.sharding.limits import BODY_BUDGET_BYTES
 from octad.sharding.map.shard_map import Member, Pool, ShardMap, ShardRow
+from octad.storage_node.cli.node_command import BODY_BUDGET_BYTES
 from octad.storage_node.index.counted_index import CountedIndex
 from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
 from octad.storage_node.journal.journal import Journal

@@ -9,10 +9,9 @@ import pytest
 
 from octad.coordinator.schema.node_report import VerifiedCopies
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId, shard_name
-from octad.sharding.limits import COMPARE_PERIOD_S
 from octad.storage_node.index.shard_digest import FORMAT, ShardDigests
 from octad.storage_node.journal.shard_state import ShardDigest
-from octad.storage_node.replication.copy_comparison import CopyComparison, Led
+from octad.storage_node.replication.copy_comparison import COMPARE_PERIOD_S, CopyComparison, Led
 from octad.storage_node.replication.digest_messages import DigestRead, DigestsRead, ReadDigests
 from octad.storage_node.replication.host.shard_host import ShardHost
 from octad.storage_node.rpc.messages import Message, Reply, Request, reply_to

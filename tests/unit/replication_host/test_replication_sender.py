@@ -7,11 +7,14 @@ import asyncio
 import pytest
 
 from octad.sharding.ids import BucketId, Epoch, NodeId, Seq, ShardId
-from octad.sharding.limits import ANNOUNCE_DELAY_S, PREPARES_BYTES_MAX
+from octad.sharding.limits import ANNOUNCE_DELAY_S
 from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.operations.index_changes import DeleteObject
 from octad.storage_node.replication.host.replication_receiver import ReplicationReceiver
-from octad.storage_node.replication.host.replication_sender import ReplicationSender
+from octad.storage_node.replication.host.replication_sender import (
+    PREPARES_BYTES_MAX,
+    ReplicationSender,
+)
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import SendCommit, SendPrepare
 from octad.storage_node.replication.replication_messages import CommitPoints, Prepares

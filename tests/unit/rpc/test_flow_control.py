@@ -16,11 +16,7 @@ from octad.sharding.limits import (
     MIB,
     RPC_CALLS_MAX,
     RPC_OUTGOING_BYTES_MAX,
-    RPC_OUTGOING_FRAMES_MAX,
-    RPC_SOCKET_BYTES_MAX,
     RPC_UNSEEN_S_MAX,
-    RPC_URGENT_CALL_BYTES_MAX,
-    RPC_URGENT_FRAMES_MAX,
     RPC_WAITING_S_MAX,
 )
 from octad.storage_node.rpc.frame_format import (
@@ -33,8 +29,14 @@ from octad.storage_node.rpc.frame_format import (
     FrameSealer,
 )
 from octad.storage_node.rpc.messages import Message, message
-from octad.storage_node.rpc.outgoing_frames import OutgoingFrames
+from octad.storage_node.rpc.outgoing_frames import (
+    RPC_OUTGOING_FRAMES_MAX,
+    RPC_URGENT_CALL_BYTES_MAX,
+    RPC_URGENT_FRAMES_MAX,
+    OutgoingFrames,
+)
 from octad.storage_node.rpc.peer import Answer, OnRequest
+from octad.storage_node.rpc.peer_connection import RPC_SOCKET_BYTES_MAX
 from octad.storage_node.rpc.rpc_errors import BUSY, PeerUnavailable, RemoteError
 
 Nodes = dict[NodeId, PeerNode]

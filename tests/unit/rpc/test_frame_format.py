@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.rpc.rpc_pairs import read_all
 
-from octad.sharding.limits import FRAME_BODY_BYTES_MAX, FRAME_HEADER_BYTES_MAX
+from octad.sharding.limits import FRAME_BODY_BYTES_MAX
 from octad.storage_node.rpc.frame_format import (
     ERROR,
+    FRAME_HEADER_BYTES_MAX,
     FRAME_VERSION,
     HEADER,
     LARGE_BYTES,

@@ -20,7 +20,6 @@ from tests.unit.rpc.rpc_pairs import (
 )
 
 from octad.sharding.ids import NodeId
-from octad.sharding.limits import RPC_HANDSHAKE_BYTES_MAX
 from octad.storage_node.rpc.frame_format import ONE_WAY, FrameReader, FrameSealer
 from octad.storage_node.rpc.peer_handshake import (
     ANSWER,
@@ -30,6 +29,7 @@ from octad.storage_node.rpc.peer_handshake import (
     PROOF_BYTES,
     PROTOCOL_VERSION,
     RECORD,
+    RPC_HANDSHAKE_BYTES_MAX,
     Handshake,
     Hello,
     hkdf_sha256,

@@ -15,9 +15,14 @@ from tests.unit.rpc.rpc_pairs import ONE, TOKEN, TWO, Note, PeerNode, until
 
 from octad.client.cluster.join_token import JoinToken
 from octad.sharding.ids import NodeId
-from octad.sharding.limits import MIB, RPC_TLS_HANDSHAKE_BYTES_MAX
+from octad.sharding.limits import MIB
 from octad.storage_node.rpc.peer_refusal import PeerRefused, Refusal
-from octad.storage_node.rpc.peer_tls import PeerTls, TlsContexts, TlsFiles
+from octad.storage_node.rpc.peer_tls import (
+    RPC_TLS_HANDSHAKE_BYTES_MAX,
+    PeerTls,
+    TlsContexts,
+    TlsFiles,
+)
 from octad.storage_node.rpc.rpc_errors import PeerUnavailable
 
 Nodes = dict[NodeId, PeerNode]

@@ -22,7 +22,8 @@ from botocore.config import Config
 from tests.unit.s3.memory_store import MemoryStore
 
 from octad.client.s3.sigv4 import UNSIGNED_PAYLOAD, Credentials, sign_request
-from octad.sharding.limits import BODY_BUDGET_BYTES, CLIENT_CONNECTIONS_MAX
+from octad.sharding.limits import CLIENT_CONNECTIONS_MAX
+from octad.storage_node.cli.node_command import BODY_BUDGET_BYTES
 from octad.storage_node.memory.body_budget import BodyBudget
 from octad.storage_node.s3.http.server import FrontDoor
 

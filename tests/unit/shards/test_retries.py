@@ -27,7 +27,7 @@ from tests.unit.shards.fake_shard import (
 from octad.sharding import limits
 from octad.storage_node.rpc.rpc_errors import RemoteError
 from octad.storage_node.shards import object_messages as messages
-from octad.storage_node.shards import routing
+from octad.storage_node.shards import retry, routing
 from octad.storage_node.shards.object_store import (
     Damaged,
     NoSuchUpload,
@@ -41,8 +41,8 @@ READ = messages.ReadPiece(SHARD, bytes(16), 0)
 @pytest.fixture(autouse=True, scope="module")
 def _short_pauses() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(limits, "RETRY_PAUSE_S_MIN", 0.0005)
-        patch.setattr(limits, "RETRY_PAUSE_S_MAX", 0.002)
+        patch.setattr(retry, "RETRY_PAUSE_S_MIN", 0.0005)
+        patch.setattr(retry, "RETRY_PAUSE_S_MAX", 0.002)
         patch.setattr(limits, "REQUEST_RETRY_S_MAX", 2.0)
         yield
 
@@ -175,7 +175,7 @@ async def test_a_request_waits_for_the_row_and_not_for_the_pause() -> None:
     shard = FakeShard()
     shard.schedules[b"A"] = schedule_of([REFUSES])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(limits, "RETRY_PAUSE_S_MIN", 60.0)
+        patch.setattr(retry, "RETRY_PAUSE_S_MIN", 60.0)
         writing = asyncio.create_task(write(shard, b"A"))
         await asyncio.sleep(0.01)
         assert not writing.done()
@@ -187,7 +187,7 @@ async def test_a_request_waits_for_the_primarys_return_and_not_for_the_pause() -
     shard = FakeShard()
     shard.schedules[b"A"] = schedule_of([IS_CUT_OFF])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(limits, "RETRY_PAUSE_S_MIN", 60.0)
+        patch.setattr(retry, "RETRY_PAUSE_S_MIN", 60.0)
         writing = asyncio.create_task(write(shard, b"A"))
         await asyncio.sleep(0.01)
         shard.client.connected(NODES[1])
@@ -210,7 +210,7 @@ async def test_a_read_goes_on_at_another_member_and_remembers_who_was_silent() -
     shard = FakeShard()
     shard.silent.add(NODES[0])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(limits, "READ_ELSEWHERE_S", 0.05)
+        patch.setattr(routing, "READ_ELSEWHERE_S", 0.05)
         started = time.monotonic()
         _, piece = await shard.client.ask_members(SHARD, READ)
         assert time.monotonic() - started < 1.0

@@ -14,7 +14,6 @@ from tests.unit.engine.engine_site import DIRECTORY, SEGMENT_BYTES, EngineSite, 
 from tests.unit.journal.journal_site import REQUEST_ID, SHARD
 
 from octad.sharding.ids import Epoch, Seq
-from octad.sharding.limits import COMPACTION_STEP_S_MIN, FULL_READER_PIN_S
 from octad.storage_node.index.index_format import SegmentUse, encode_value, segment_use_key
 from octad.storage_node.index.space_ledger import SpaceLedger
 from octad.storage_node.journal.journal_errors import CorruptRecord, SegmentMissing
@@ -34,6 +33,7 @@ from octad.storage_node.journal.segment_file import (
 from octad.storage_node.operations.copy_format import Copied, encode_copied
 from octad.storage_node.upkeep import compactor as compactor_module
 from octad.storage_node.upkeep.compaction import HURRY_MAX, choose, hurry
+from octad.storage_node.upkeep.compactor import COMPACTION_STEP_S_MIN, FULL_READER_PIN_S
 
 BIG = 6000
 PLENTY = 1 << 40

@@ -13,7 +13,7 @@ from tests.unit.upkeep.extent_site import REFUSED, UNKNOWN, WRITER, ExtentSite
 
 from octad.client.runtime.steady_clock import now
 from octad.sharding.ids import NodeId
-from octad.sharding.limits import FULL_PIN_ROUND_S, MIB
+from octad.sharding.limits import MIB
 from octad.storage_node.index.index_format import object_key
 from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow
 from octad.storage_node.operations.index_changes import (
@@ -22,6 +22,7 @@ from octad.storage_node.operations.index_changes import (
     parts_in_flight,
     put_object,
 )
+from octad.storage_node.upkeep.extent_collector import FULL_PIN_ROUND_S
 
 PUT, DELETE, BREAK_OFF, CREATE, PART, ABORT = 0, 2, 3, 4, 5, 9
 # Between what clients do: rounds, sweeps, restarts, failures of what is proposed next.

@@ -9,8 +9,9 @@ from typing import cast
 import pytest
 
 from octad.sharding.ids import BucketId, NodeId, PoolId
-from octad.sharding.limits import BODY_BUDGET_BYTES, EXTENT_BYTES_MAX, MIB, PIECE_BYTES_MAX
+from octad.sharding.limits import EXTENT_BYTES_MAX, MIB, PIECE_BYTES_MAX
 from octad.sharding.map.shard_map import Pool, ShardMap
+from octad.storage_node.cli.node_command import BODY_BUDGET_BYTES
 from octad.storage_node.index.rows import ObjectRow
 from octad.storage_node.memory.body_budget import BodyBudget
 from octad.storage_node.objects.extents import ExtentsUnderWay, ExtentWriter

@@ -25,7 +25,9 @@ import heapq
 import hmac
 import re
 
-from octad.sharding.limits import REPLAY_NONCES_MAX, REQUEST_SKEW_MS_MAX
+# Signed internal HTTP: how far two clocks may differ, how many requests are remembered meanwhile.
+REQUEST_SKEW_MS_MAX = 300_000
+REPLAY_NONCES_MAX = 100_000
 
 SCHEME = "octad-hmac-sha256-2"
 OLD_SCHEME = "octad-hmac-sha256"  # Named no audience: could be replayed at another process.

@@ -15,13 +15,12 @@ import msgspec
 
 from octad.client.cluster.kept_fields import with_unknown_fields
 from octad.client.runtime.address import BadAddress, parse_address
-from octad.sharding.limits import (
-    NODE_WEIGHT_MAX,
-    SERVICE_LABELS_MAX,
-    SERVICE_RECORD_BYTES_MAX,
-    SERVICE_TTL_S_MAX,
-    SERVICE_TTL_S_MIN,
-)
+from octad.sharding.limits import KIB, NODE_WEIGHT_MAX
+
+SERVICE_TTL_S_MIN = 2.0  # etcd rounds shorter leases up.
+SERVICE_TTL_S_MAX = 86_400.0
+SERVICE_RECORD_BYTES_MAX = 4 * KIB
+SERVICE_LABELS_MAX = 32
 
 REGISTRATION_PURPOSE = "service-registration"
 SERVICES_PATH = "/cluster/v1/services"

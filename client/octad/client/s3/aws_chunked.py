@@ -34,12 +34,11 @@ from octad.client.s3.sigv4 import (
     SignatureSeed,
     signature_of,
 )
-from octad.sharding.limits import (
-    CHUNK_BYTES_MIN,
-    CHUNK_HEADER_BYTES_MAX,
-    PUT_BYTES_MAX,
-    TRAILER_BYTES_MAX,
-)
+from octad.sharding.limits import KIB, PUT_BYTES_MAX
+
+CHUNK_BYTES_MIN: Final = 8 * KIB  # Of aws-chunked, but for the last chunk.
+CHUNK_HEADER_BYTES_MAX: Final = 256  # Size in hex and a signature take 100.
+TRAILER_BYTES_MAX: Final = 2 * KIB  # A checksum and a signature take 200.
 
 Bytes = bytes | bytearray | memoryview
 

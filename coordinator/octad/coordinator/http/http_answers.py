@@ -8,7 +8,8 @@ import msgspec
 from aiohttp import web
 
 from octad.coordinator.store.interface import Revision
-from octad.sharding.limits import WATCH_WAIT_S_MAX
+
+WATCH_WAIT_S_MAX = 60.0  # A long poll; proxies often cut idle connections after this.
 
 _REVISION_DIGITS_MAX = 18  # Of a signed 64-bit number, which is what stores count in.
 AGE_HEADER = "Age"  # HTTP's own: seconds since the origin (here: the store) last said so.

@@ -55,7 +55,8 @@ from octad.coordinator.server.coordinator import Coordinator
 from octad.coordinator.server.coordinator_gauges import coordinator_gauges
 from octad.coordinator.server.metrics import CoordinatorMetrics
 from octad.coordinator.store.interface import StoreUnavailable
-from octad.sharding.limits import CONTROL_CONNECTIONS_MAX
+
+CONTROL_CONNECTIONS_MAX = 4096  # Of a coordinator: twice its watchers.
 
 REQUEST_BYTES_MAX = 64 * 1024
 _BODY_TIMEOUT_S = 10.0

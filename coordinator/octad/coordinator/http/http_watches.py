@@ -18,7 +18,8 @@ from octad.client.membership.event_document import (
 )
 from octad.coordinator.http.http_answers import BadParameter, json_answer, wait_of
 from octad.coordinator.mirror.cluster_feed import ClusterFeed, Position
-from octad.sharding.limits import WATCHERS_MAX
+
+WATCHERS_MAX = 2_000
 
 HEARTBEAT_S = 5.0  # A stream says at least this often that it is alive, and where it is.
 

@@ -42,7 +42,8 @@ from octad.coordinator.store.interface import (
     Put,
     Revision,
 )
-from octad.sharding.limits import SERVICE_CLAIMS_MAX
+
+SERVICE_CLAIMS_MAX = 1_000  # Processes that had one name and may still live.
 
 _OLDEST = Revision(1)  # Of a session that an octad made before sessions had records.
 

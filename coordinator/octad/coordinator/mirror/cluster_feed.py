@@ -37,7 +37,9 @@ from octad.coordinator.store.interface import (
     StoreUnavailable,
 )
 from octad.coordinator.store.mirror import NOTHING_BELOW, Mirror
-from octad.sharding.limits import WATCH_CHANGES_KEPT_MAX, WATCH_CHANGES_READ_BACK
+
+WATCH_CHANGES_KEPT_MAX = 10_000  # Of one coordinator, for watchers that come back.
+WATCH_CHANGES_READ_BACK = 2_000  # Revisions, by a coordinator that has just started.
 
 CATCH_UP_S_MAX = 5.0
 REACH_S_MAX = 2.0

@@ -21,9 +21,10 @@ from octad.sharding.limits import (
     REPLICAS_ALLOWED,
     SHARD_DEPTH_DEFAULT,
     SHARD_DEPTH_MAX,
-    SHARD_DEPTH_MIN,
 )
 from octad.sharding.map.shard_map import ShardRow
+
+SHARD_DEPTH_MIN = 0
 
 _ZONE = re.compile(r"[A-Za-z0-9._-]{0,64}")
 POOL_ID_MAX = 255

@@ -33,7 +33,10 @@ from octad.coordinator.store.keyspace import Keyspace, Staging
 from octad.coordinator.store.lease_clock import LeaseClock
 from octad.coordinator.store.sqlite_log import LogEntry, SqliteLog
 from octad.coordinator.store.transaction_rules import check_transaction
-from octad.sharding.limits import STORE_HISTORY_BYTES_MAX, STORE_HISTORY_REVISIONS_MAX
+from octad.sharding.limits import MIB
+
+STORE_HISTORY_REVISIONS_MAX = 10_000  # Kept by the embedded store for watches.
+STORE_HISTORY_BYTES_MAX = 64 * MIB
 
 LEASE_CHECK_S = 0.25
 PROGRESS_S = 1.0  # A watch says at least this often that it is alive.

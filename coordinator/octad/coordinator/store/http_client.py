@@ -42,7 +42,9 @@ from octad.coordinator.store.interface import (
     StoreUnavailable,
 )
 from octad.coordinator.store.transaction_rules import check_transaction
-from octad.sharding.limits import KIB, STORE_CONNECTIONS_OF_ONE
+from octad.sharding.limits import KIB
+
+STORE_CONNECTIONS_OF_ONE = 16  # Of one node, its watches among them.
 
 CALL_S_MAX = 5.0
 CONNECT_S_MAX = 2.0

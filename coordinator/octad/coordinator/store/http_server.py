@@ -45,7 +45,9 @@ from octad.coordinator.store.interface import (
     StoreUnavailable,
 )
 from octad.coordinator.store.watching import watching
-from octad.sharding.limits import STORE_CONNECTIONS_MAX, STORE_TRANSACTION_BYTES_MAX
+from octad.sharding.limits import STORE_TRANSACTION_BYTES_MAX
+
+STORE_CONNECTIONS_MAX = 256  # Of the embedded store, on loopback.
 
 BODY_BYTES_MAX = 2 * STORE_TRANSACTION_BYTES_MAX  # Base64 and the rest of the JSON.
 SHUTDOWN_S = 1.0  # For answers under way when the face stops.

@@ -31,7 +31,8 @@ from octad.coordinator.store.interface import (
     Put,
     Revision,
 )
-from octad.sharding.limits import STORE_WATCH_EVENTS_MAX
+
+STORE_WATCH_EVENTS_MAX = 1000  # In one batch, but for the rest of its last revision.
 
 FIRST_REVISION = Revision(1)  # Of an empty store, as in etcd.
 

@@ -13,7 +13,7 @@ from octad.client.runtime.address import DEFAULT_COORDINATOR_PORT
 from octad.client.runtime.command import CommandError
 from octad.client.runtime.private_files import keep_files_private
 from octad.coordinator.cli.node_verbs import add_node_verbs, run_node_verb
-from octad.sharding.limits import BODY_BUDGET_BYTES, MIB
+from octad.sharding.limits import MIB
 from octad.storage_node.cli.node_options import (
     ADMIN_PORT_ABOVE_S3,
     DEFAULT_LISTEN,
@@ -27,6 +27,8 @@ from octad.storage_node.cli.supervision import (
     REPORT_VARIABLE,
     SUPERVISOR_VARIABLE,
 )
+
+BODY_BUDGET_BYTES = 256 * MIB
 
 HELP = "run a storage node: one process, one disk; or ls, add, drain, remove nodes"
 

@@ -22,16 +22,10 @@ from functools import partial
 from octad.sharding.ids import BucketId, NodeId, PoolId, Seq, ShardId, node_name, number_of
 from octad.sharding.ids import shard_name as name_of
 from octad.sharding.limits import (
-    HISTORY_CALL_TIMEOUT_S,
-    HISTORY_CALLS,
-    HISTORY_COPIES,
     HISTORY_MESSAGE_BYTES,
     HISTORY_MESSAGE_RECORDS,
     HISTORY_PAGE_ROWS,
-    HISTORY_RETRY_S_MAX,
-    HISTORY_RETRY_S_MIN,
     HISTORY_STEP_ROWS,
-    HISTORY_UNEQUAL_S,
 )
 from octad.storage_node.history.copy_check import CopyCheck, Incomplete, NotComparable
 from octad.storage_node.history.history_messages import (
@@ -51,6 +45,13 @@ from octad.storage_node.journal.record_format import Position
 from octad.storage_node.replication.shard_ports import CopyTarget
 from octad.storage_node.rpc.peer import Call
 from octad.storage_node.rpc.rpc_errors import RpcError
+
+HISTORY_CALLS = 4  # Of one copy, under way at a time.
+HISTORY_COPIES = 24  # Shards copied at a time; the others wait.
+HISTORY_CALL_TIMEOUT_S = 10.0
+HISTORY_RETRY_S_MIN = 0.05  # After every source has failed once; doubled each time.
+HISTORY_RETRY_S_MAX = 2.0
+HISTORY_UNEQUAL_S = 5.0  # After a copy was not what its source has for the second time.
 
 log = logging.getLogger(__name__)
 

@@ -11,12 +11,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from octad.sharding.limits import (
-    HISTORY_CALLS_BESIDE_CLIENTS,
-    HISTORY_CALLS_OF_ALL,
-    HISTORY_CLIENTS_S,
-    HISTORY_PAUSE_S_MAX,
-)
+HISTORY_CALLS_OF_ALL = 24  # Of all copies of a node, so 24 MiB and what is not durable yet.
+HISTORY_CALLS_BESIDE_CLIENTS = 4  # The same while clients write: little for them to pass.
+HISTORY_CLIENTS_S = 0.2  # How long clients count as writing after a record of theirs.
+HISTORY_PAUSE_S_MAX = 0.1  # While clients write, a copy takes at most half of the time.
 
 
 class HistoryPace:

@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Callable
 
 from octad.sharding.ids import BucketId, Epoch, PoolId, Seq, ShardId, pool_of
-from octad.sharding.limits import HISTORY_FLUSH_S, HISTORY_STEP_ROWS
+from octad.sharding.limits import HISTORY_STEP_ROWS
 from octad.storage_node.history.history_messages import HistoryRead, HistoryRow, ReadRecord
 from octad.storage_node.index.counted_index import CountedIndex
 from octad.storage_node.index.history_format import (
@@ -53,6 +53,8 @@ from octad.storage_node.operations.copy_format import FROM_ANOTHER_NODE, Copied,
 from octad.storage_node.operations.index_behind_copy import is_newer, row_seq, take_away
 from octad.storage_node.operations.index_changes import IndexChanges, decode_operation
 from octad.storage_node.operations.registry import declared
+
+HISTORY_FLUSH_S = 0.1  # From one flush of the index for complete copies to the next.
 
 _NOBODY = bytes(REQUEST_ID_BYTES)
 _DELETED_BYTES = 256 * 1024  # Of keys, in one record.

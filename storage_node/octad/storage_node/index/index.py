@@ -35,18 +35,19 @@ from rocksdict import (
 
 from octad.client.runtime.open_files import none_left
 from octad.client.runtime.shown_command import shown_command
-from octad.sharding.limits import (
-    INDEX_BLOCK_BYTES,
-    INDEX_CACHE_BYTES_MIN,
-    INDEX_CACHE_SHARE,
-    INDEX_MEMTABLE_BYTES,
-    INDEX_MEMTABLES_MAX,
-    INDEX_OPEN_FILES,
-    MIB,
-)
+from octad.sharding.limits import KIB, MIB
 from octad.storage_node.index.index_format import POSITION_KEY, decode_position
 from octad.storage_node.journal.disk_reserve import IndexRoom
 from octad.storage_node.journal.record_format import Position
+
+# The index of a node. Filters and block indexes of all its files stay in memory, 3 bytes a small
+# object. Its cache grows with it, for rows that are asked for again: 10 bytes a small object.
+INDEX_MEMTABLE_BYTES = 16 * MIB
+INDEX_MEMTABLES_MAX = 3  # One being filled, two on their way to disk.
+INDEX_CACHE_BYTES_MIN = 8 * MIB
+INDEX_CACHE_SHARE = 1 / 12
+INDEX_OPEN_FILES = 128  # Of 128 MiB each; more where the limit of open files is higher.
+INDEX_BLOCK_BYTES = 2 * KIB  # What a get reads.
 
 _BLOOM_BITS_PER_KEY = 10  # One miss in a hundred reads a block for nothing.
 _MEMTABLE_FILTER_SHARE = 0.05

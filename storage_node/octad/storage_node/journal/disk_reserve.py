@@ -18,8 +18,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from octad.sharding.limits import DELETES_ON_A_FULL_DISK, INLINE_BYTES_MAX
+from octad.sharding.limits import INLINE_BYTES_MAX
 from octad.storage_node.journal.record_format import RECORD_HEADER_BYTES, RecordKind
+
+DELETES_ON_A_FULL_DISK = 1_000_000  # That it has room for, once it takes no more puts.
 
 # Kinds of record, as `operations/` declares them: these make dead what is there,
 FREEING_KINDS: set[int] = set()

@@ -24,8 +24,8 @@ from octad.sharding.ids import Epoch, Seq, ShardId
 from octad.sharding.limits import (
     INLINE_BYTES_MAX,
     JOURNAL_OPEN_FILES_MAX,
-    JOURNAL_PENDING_BYTES_MAX,
     KIB,
+    MIB,
     RECORD_DATA_BYTES_MAX,
     RECORD_METADATA_BYTES_MAX,
     SEGMENT_BYTES,
@@ -64,6 +64,8 @@ from octad.storage_node.journal.segment_file import (
 )
 from octad.storage_node.journal.segment_preparer import SegmentPreparer
 from octad.storage_node.journal.several_records import Several
+
+JOURNAL_PENDING_BYTES_MAX = 32 * MIB  # Bulk writers wait while more is not yet durable.
 
 _PAGE_BYTES = 4096
 _ZEROS = memoryview(bytes(_PAGE_BYTES))

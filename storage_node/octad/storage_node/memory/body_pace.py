@@ -6,7 +6,10 @@ anew; of those that do not, each has taken `BODY_STEP_S`.
 
 from __future__ import annotations
 
-from octad.sharding.limits import BODY_STALLED_S_MAX, BODY_STEP_S, BODY_WANTED_S_MAX
+from octad.sharding.limits import BODY_STEP_S
+
+BODY_WANTED_S_MAX = 10.0  # Its bytes do not come, and others wait for its memory.
+BODY_STALLED_S_MAX = 60.0  # The same when nobody waits.
 
 
 class BodyPace:

@@ -13,11 +13,12 @@ import mmap
 from pathlib import Path
 from typing import Final
 
-from octad.sharding.limits import (
-    HEAP_ARENAS_MAX,
-    HEAP_LOOK_S,
-    HEAP_SLACK_BYTES_MAX,
-)
+from octad.sharding.limits import MIB
+
+# What the C library keeps of memory that was freed.
+HEAP_ARENAS_MAX: Final = 2  # Threads of a node mostly hash and read: they hardly allocate.
+HEAP_SLACK_BYTES_MAX: Final = 16 * MIB
+HEAP_LOOK_S: Final = 5.0
 
 # <malloc.h>
 _M_ARENA_MAX: Final = -8

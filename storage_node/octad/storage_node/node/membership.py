@@ -29,8 +29,9 @@ from octad.coordinator.store.interface import (
     Revision,
     StoreUnavailable,
 )
-from octad.sharding import limits
 from octad.sharding.ids import node_name
+
+NODE_LEASE_S = 10.0  # A hint of liveness, not a promise; renewed three times as often.
 
 _ATTEMPTS = 5
 
@@ -86,7 +87,7 @@ class Membership:
                     await self._store.revoke_lease(self._lease)
 
     async def _register(self) -> None:
-        lease = await self._store.grant_lease(limits.NODE_LEASE_S)
+        lease = await self._store.grant_lease(NODE_LEASE_S)
         self._lease = lease
         for _ in range(_ATTEMPTS):
             known = await self._store.get(self._key)
@@ -110,7 +111,7 @@ class Membership:
 
     async def _keep_alive(self) -> None:
         while True:
-            await asyncio.sleep(limits.NODE_LEASE_S / 3)
+            await asyncio.sleep(NODE_LEASE_S / 3)
             try:
                 await self._renew()
             except StoreUnavailable as error:

@@ -30,6 +30,8 @@ from octad.storage_node.shards.object_store import Bucket, Damaged, Degraded, St
 from octad.storage_node.shards.routing import ShardClient
 from octad.storage_node.shards.shard_service import AskPrimary, ShardService
 
+GIVE_BACK_S_MAX = 1.0  # A request that failed waits for no longer than this for that.
+
 WRITES_AHEAD = 4
 READS_AHEAD = 2
 EXTENT_ID_BYTES = 16
@@ -145,7 +147,7 @@ class ExtentWriter:
         for extent in written:  # Whatever else still refers to them.
             self._under_way.pop(extent.id, None)
         with suppress(StoreError, TimeoutError):  # The sweep finds what is left.
-            async with asyncio.timeout(limits.GIVE_BACK_S_MAX):
+            async with asyncio.timeout(GIVE_BACK_S_MAX):
                 if self._writing:
                     await asyncio.wait(self._writing)
                 for first in range(0, len(written), limits.EXTENTS_DROPPED_AT_ONCE):

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from octad.sharding.ids import Epoch, NodeId, ShardId
-from octad.sharding.limits import COMPARE_PERIOD_S
+
+COMPARE_PERIOD_S = 60.0  # From one comparison of a copy to the next, unless its row changes.
 
 
 class Led(NamedTuple):

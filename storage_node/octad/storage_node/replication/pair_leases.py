@@ -29,11 +29,12 @@ from octad.sharding.limits import (
     BOOT_PATIENCE_S,
     CLOCK_DRIFT_MAX,
     GRACE_S,
-    ISOLATED_WAIT_S,
     LEASE_S,
     READ_GRANT_S_MIN,
 )
 from octad.storage_node.replication.lease_messages import Beat, BeatAnswer
+
+ISOLATED_WAIT_S = 1.5  # Added to the grace of a node that hears few of the others.
 
 BEATS_REMEMBERED = 8  # An answer that comes later would give no lease any more.
 OWN_PAUSE_S = 3 * BEAT_S

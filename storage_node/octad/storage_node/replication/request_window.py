@@ -18,7 +18,9 @@ from collections.abc import Iterable
 from typing import Final, TypeAlias
 
 from octad.sharding.ids import Seq
-from octad.sharding.limits import REQUEST_IDS_MAX, REQUEST_IDS_S
+from octad.sharding.limits import REQUEST_IDS_S
+
+REQUEST_IDS_MAX: Final = 8192  # A shard; past this, late retries are answered "unknown".
 
 _LOOK_EVERY_S = 1.0  # To find the oldest of a dict costs as much as were dropped before it.
 

@@ -25,9 +25,11 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from octad.sharding.limits import FRAME_BODY_BYTES_MAX, FRAME_HEADER_BYTES_MAX, KIB
+from octad.sharding.limits import FRAME_BODY_BYTES_MAX, KIB, MIB
 from octad.storage_node.memory.unwritten_memory import unwritten
 from octad.storage_node.rpc.peer_refusal import PeerRefused, Refusal
+
+FRAME_HEADER_BYTES_MAX: Final = 8 * MIB  # A page of 1,000 keys with metadata is the largest header.
 
 FRAME_VERSION: Final = 1
 REQUEST: Final = 1

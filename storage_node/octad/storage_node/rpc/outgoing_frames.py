@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections import deque
 
 from octad.sharding.limits import (
+    KIB,
     RPC_ANSWER_BYTES_MAX,
     RPC_OUTGOING_BYTES_MAX,
-    RPC_OUTGOING_FRAMES_MAX,
-    RPC_URGENT_CALL_BYTES_MAX,
-    RPC_URGENT_FRAMES_MAX,
     RPC_WAITING_S_MAX,
 )
 from octad.storage_node.rpc.frame_format import (
@@ -25,6 +23,10 @@ from octad.storage_node.rpc.frame_format import (
     Buffer,
     FrameSealer,
 )
+
+RPC_OUTGOING_FRAMES_MAX = 64 * KIB
+RPC_URGENT_FRAMES_MAX = 16 * KIB  # Above this, it reads nothing: the connection is dropped.
+RPC_URGENT_CALL_BYTES_MAX = KIB  # A call of that size without a body passes bulk.
 
 Unsealed = tuple[int, int, bytes, Buffer, float]  # Kind, call id, message, body, since when.
 

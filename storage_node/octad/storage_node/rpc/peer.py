@@ -13,9 +13,9 @@ from typing import Protocol
 
 from octad.sharding.ids import NodeId, node_name
 from octad.sharding.limits import (
+    MIB,
     RPC_BEAT_S,
     RPC_CALLS_MAX,
-    RPC_REQUEST_BYTES_MAX,
     RPC_REQUESTS_MAX,
     RPC_SILENT_BEATS_MAX,
 )
@@ -45,6 +45,8 @@ from octad.storage_node.rpc.rpc_errors import (
     RemoteError,
     RpcRefusal,
 )
+
+RPC_REQUEST_BYTES_MAX = 256 * MIB  # Of their bodies.
 
 Answer = tuple[Message, Body]
 OnOneWay = Callable[[NodeId, Message, memoryview], None]

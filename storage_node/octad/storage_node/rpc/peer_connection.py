@@ -17,14 +17,11 @@ from typing import Protocol, cast
 from octad.client.runtime.steady_clock import now
 from octad.sharding.ids import NodeId
 from octad.sharding.limits import (
-    RPC_BATCH_BYTES_MAX,
-    RPC_HANDSHAKE_BEATS_MAX,
+    KIB,
+    MIB,
     RPC_PING_BEATS,
-    RPC_RECEIVE_BYTES,
     RPC_SILENT_BEATS_MAX,
-    RPC_SOCKET_BYTES_MAX,
     RPC_SUSPECT_BEATS,
-    RPC_TICK_BYTES_MAX,
     RPC_UNSEEN_S_MAX,
     RPC_WRITE_HIGH_WATER_BYTES,
 )
@@ -40,6 +37,12 @@ from octad.storage_node.rpc.outgoing_frames import OutgoingFrames
 from octad.storage_node.rpc.peer_handshake import Handshake, Session
 from octad.storage_node.rpc.peer_refusal import PeerRefused, Refusal
 from octad.storage_node.rpc.peer_tls import PeerTls
+
+RPC_HANDSHAKE_BEATS_MAX = 6  # From the first byte to the last proof.
+RPC_BATCH_BYTES_MAX = 256 * KIB  # Written at once, even within a loop tick.
+RPC_SOCKET_BYTES_MAX = 256 * KIB  # Handed on before the kernel takes it: out of our order.
+RPC_TICK_BYTES_MAX = MIB  # Read from one peer before anything else has its turn.
+RPC_RECEIVE_BYTES = MIB  # That the kernel keeps for us; it doubles this for itself.
 
 Buffer = bytes | bytearray | memoryview
 Body = Buffer | Sequence[Buffer]

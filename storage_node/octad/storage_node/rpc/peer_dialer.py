@@ -9,13 +9,11 @@ import socket
 from collections.abc import Callable
 
 from octad.sharding.ids import NodeId, node_name
-from octad.sharding.limits import (
-    RPC_CONNECT_S_MAX,
-    RPC_RECONNECT_S_MAX,
-    RPC_RECONNECT_S_MIN,
-    RPC_RESOLVE_S_MAX,
-)
+from octad.sharding.limits import RPC_CONNECT_S_MAX, RPC_RECONNECT_S_MAX
 from octad.storage_node.rpc.peer_connection import PeerConnection
+
+RPC_RESOLVE_S_MAX = 3.0
+RPC_RECONNECT_S_MIN = 0.05
 
 logger = logging.getLogger(__name__)
 

@@ -27,9 +27,11 @@ from typing import Annotated, Final
 import msgspec
 
 from octad.sharding.ids import NodeId, node_name
-from octad.sharding.limits import NODE_ID_MAX, RPC_HANDSHAKE_BYTES_MAX
+from octad.sharding.limits import NODE_ID_MAX
 from octad.storage_node.rpc.frame_format import DirectionKey
 from octad.storage_node.rpc.peer_refusal import PeerRefused, Refusal
+
+RPC_HANDSHAKE_BYTES_MAX: Final = 512  # Read from strangers, so no more than it takes.
 
 PROTOCOL_VERSION: Final = 1
 MAGIC: Final = b"octadrpc"

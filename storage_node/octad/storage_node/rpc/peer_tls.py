@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, cast
 
-from octad.sharding.limits import KIB, RPC_TLS_HANDSHAKE_BYTES_MAX
+from octad.sharding.limits import KIB
 from octad.storage_node.rpc.peer_handshake import MAGIC, REFUSED, record
 from octad.storage_node.rpc.peer_refusal import PeerRefused, Refusal
+
+RPC_TLS_HANDSHAKE_BYTES_MAX: Final = 64 * KIB  # The same with TLS: chains of certificates.
 
 RECEIVED_BYTES: Final = 128 * KIB
 SEALED_AT_ONCE_BYTES: Final = 64 * KIB

@@ -10,8 +10,9 @@ import logging
 import time
 from collections import Counter
 
-from octad.sharding.limits import RPC_REFUSAL_LOG_S
 from octad.storage_node.rpc.peer_refusal import PeerRefused, Refusal
+
+RPC_REFUSAL_LOG_S = 60.0  # One line a peer in this time.
 
 PEERS_LOGGED_MAX = 10  # For each reason.
 

@@ -18,6 +18,9 @@ from octad.sharding.ids import NodeId, ShardId
 from octad.sharding.map.shard_map import ShardRow
 from octad.storage_node.shards.object_store import NotServed, Unavailable
 
+RETRY_PAUSE_S_MIN = 0.02  # Between two tries; doubled up to the next line.
+RETRY_PAUSE_S_MAX = 0.25
+
 
 class RowWaiters:
     """Who waits for which shard's row to change; `None` stands for any shard's."""
@@ -74,13 +77,13 @@ class Patience:
         self.shard = shard  # Where the next try is made.
         self._waiters = waiters
         self._ends = started + limits.REQUEST_RETRY_S_MAX
-        self._pause_s = limits.RETRY_PAUSE_S_MIN
+        self._pause_s = RETRY_PAUSE_S_MIN
         # When the first try was made that may have had an effect; None: so far none had.
         self._made: float | None = started - known_age_s if known_age_s else None
 
     def left_s(self) -> float:
         """How long the next try may take."""
-        return max(self._ends - now(), limits.RETRY_PAUSE_S_MIN)
+        return max(self._ends - now(), RETRY_PAUSE_S_MIN)
 
     def age_s(self) -> float:
         """Of the request, for the next try; 0 where no earlier one can have had an effect."""
@@ -105,6 +108,6 @@ class Patience:
             jittered_s = self._pause_s * random.uniform(0.75, 1.0)
             changed = await self._waiters.wait(shard, min(jittered_s, left_s))
         if changed:
-            self._pause_s = limits.RETRY_PAUSE_S_MIN
+            self._pause_s = RETRY_PAUSE_S_MIN
         else:
-            self._pause_s = min(2 * self._pause_s, limits.RETRY_PAUSE_S_MAX)
+            self._pause_s = min(2 * self._pause_s, RETRY_PAUSE_S_MAX)

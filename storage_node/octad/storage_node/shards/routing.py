@@ -17,6 +17,7 @@ from octad.client.runtime.steady_clock import now
 from octad.sharding import limits
 from octad.sharding.hashing import object_hash
 from octad.sharding.ids import NodeId, PoolId, ShardId, pool_of, shard_name
+from octad.sharding.limits import MIB
 from octad.sharding.map.shard_map import ShardMap, ShardRow
 from octad.storage_node.index.index import IndexDamage
 from octad.storage_node.index.index_format import object_key, piece_key
@@ -56,6 +57,10 @@ from octad.storage_node.shards.object_store import (
 from octad.storage_node.shards.request_places import hash_of_request
 from octad.storage_node.shards.retry import Patience, RowWaiters
 from octad.storage_node.shards.shard_service import AskPrimary, ShardService
+
+PIECES_UNDER_WAY_BYTES: Final = 64 * MIB
+READ_ELSEWHERE_S: Final = 0.5  # Of silence; then another member is asked, if there is one.
+SLOW_NODE_S: Final = 2.0  # How long a node that was silent is asked last.
 
 _ERRORS: dict[str, type[StoreError]] = {
     messages.UNAVAILABLE: Unavailable,
@@ -253,7 +258,7 @@ class ShardClient:
             return proposal
         gate = self._pieces.setdefault(row.primary, ByteGate(0))
         nodes = self._peers.named + 1
-        gate.resize(max(limits.PIECES_UNDER_WAY_BYTES // nodes, 2 * limits.PIECE_BYTES_MAX))
+        gate.resize(max(PIECES_UNDER_WAY_BYTES // nodes, 2 * limits.PIECE_BYTES_MAX))
         return gate.within(len(write.data), proposal)
 
     async def _propose(self, shard: ShardId, write: Write) -> int:
@@ -376,7 +381,7 @@ class ShardClient:
         damaged = 0  # Only when all are is there nothing to wait for.
         for index, node in enumerate(members):
             is_last = index == len(members) - 1
-            longest_s = limits.READ_TIMEOUT_S if is_last else limits.READ_ELSEWHERE_S
+            longest_s = limits.READ_TIMEOUT_S if is_last else READ_ELSEWHERE_S
             try:
                 return await self.call(node, message, b"", _at_most(longest_s, patience), shard)
             except Damaged as error:
@@ -415,7 +420,7 @@ class ShardClient:
         except PeerUnavailable as error:
             raise (Unavailable if error.sent else NotServed)(str(error)) from error
         except CallTimeout as error:
-            self._slow_until[node] = now() + limits.SLOW_NODE_S
+            self._slow_until[node] = now() + SLOW_NODE_S
             raise Unavailable(str(error)) from error
         except RpcError as error:
             raise Unavailable(str(error)) from error

@@ -24,18 +24,7 @@ import msgspec
 
 from octad.client.runtime.logs.seldom_log import SeldomLog
 from octad.sharding.ids import ShardId
-from octad.sharding.limits import (
-    COMPACTION_BYTES_PER_S,
-    COMPACTION_POLL_S,
-    COMPACTION_STEP_BYTES,
-    COMPACTION_STEP_GROWTH_MAX,
-    COMPACTION_STEP_RECORDS,
-    COMPACTION_STEP_S_MIN,
-    FULL_READER_PIN_S,
-    FULL_REMEMBERED_S,
-    READER_PIN_S,
-    SPARE_SEGMENTS_MAX,
-)
+from octad.sharding.limits import FULL_REMEMBERED_S, KIB, MIB, READER_PIN_S
 from octad.storage_node.index.counted_index import CountedIndex
 from octad.storage_node.index.history_format import copied_to_key, decode_copied_to
 from octad.storage_node.index.index_format import (
@@ -80,6 +69,16 @@ from octad.storage_node.operations.copy_format import (
 )
 from octad.storage_node.operations.registry import kind_numbered, records_in
 from octad.storage_node.upkeep.compaction import HURRY_MAX, choose, hurry
+
+# Giving space back. One step is what may stand between two requests: a third of a millisecond.
+COMPACTION_STEP_BYTES = 64 * KIB
+COMPACTION_STEP_RECORDS = 32
+COMPACTION_STEP_GROWTH_MAX = 4  # When it hurries.
+COMPACTION_STEP_S_MIN = 0.005
+COMPACTION_BYTES_PER_S = 8 * MIB  # Copied, so that clients keep most of the disk.
+COMPACTION_POLL_S = 2.0
+FULL_READER_PIN_S = 1.0  # READER_PIN_S on a full disk.
+SPARE_SEGMENTS_MAX = 4
 
 log = logging.getLogger(__name__)
 

@@ -12,12 +12,7 @@ from contextlib import suppress
 
 from octad.coordinator.schema.node_report import VerifiedCopies
 from octad.sharding.ids import NodeId, Seq, ShardId, node_name, shard_name
-from octad.sharding.limits import (
-    COMPARE_FIRST_S,
-    COMPARE_POLL_S,
-    DIGEST_CALL_TIMEOUT_S,
-    DIGEST_SHARDS_MAX,
-)
+from octad.sharding.limits import DIGEST_CALL_TIMEOUT_S
 from octad.storage_node.index.shard_digest import FORMAT
 from octad.storage_node.replication.copy_comparison import CopyComparison, Led
 from octad.storage_node.replication.digest_messages import ReadDigests
@@ -25,6 +20,10 @@ from octad.storage_node.replication.host.shard_host import ShardHost
 from octad.storage_node.rpc.peer import Call
 from octad.storage_node.rpc.rpc_errors import BAD_MESSAGE, RemoteError, RpcError
 from octad.storage_node.upkeep.shard_counter import ShardCounter
+
+DIGEST_SHARDS_MAX = 1024  # In one message.
+COMPARE_POLL_S = 1.0
+COMPARE_FIRST_S = 5.0  # A shard that begins to be served is not said to have no copy.
 
 log = logging.getLogger(__name__)
 

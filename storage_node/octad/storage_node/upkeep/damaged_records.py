@@ -16,7 +16,6 @@ from enum import Enum
 import msgspec
 
 from octad.sharding.ids import BucketId, Epoch, Seq
-from octad.sharding.limits import DAMAGED_RECORDS_KEPT_MAX, MEND_AGAIN_S
 from octad.storage_node.index.counted_index import CountedIndex
 from octad.storage_node.index.index_format import (
     OBJECTS,
@@ -37,6 +36,9 @@ from octad.storage_node.upkeep.record_repair import (
     Repaired,
     replace_record,
 )
+
+MEND_AGAIN_S = 60.0  # From one try to the next, while no member has a whole copy.
+DAMAGED_RECORDS_KEPT_MAX = 10_000  # To be tried again; a disk with more is to be replaced.
 
 log = logging.getLogger(__name__)
 

@@ -9,11 +9,12 @@ from typing import TypeAlias
 from octad.client.runtime.steady_clock import now
 from octad.coordinator.store.interface import StoreUnavailable
 from octad.sharding.ids import NodeId
-from octad.sharding.limits import DOOR_ASKED_S_MAX
 from octad.storage_node.rpc.peer import Call
 from octad.storage_node.shards.extent_messages import FindWritten
 from octad.storage_node.shards.object_store import StoreError
 from octad.storage_node.shards.reader_pin import ReaderPin
+
+DOOR_ASKED_S_MAX = 1.0  # For that, of a door; one that is silent has the pin.
 
 # All nodes that may read, as the store has them at this moment. Raises StoreUnavailable.
 Doors: TypeAlias = Callable[[], Awaitable[Collection[NodeId]]]

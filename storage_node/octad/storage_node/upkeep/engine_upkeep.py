@@ -13,12 +13,7 @@ from collections.abc import Callable
 import msgspec
 
 from octad.sharding.ids import ShardId
-from octad.sharding.limits import (
-    INDEX_FLUSH_AFTER_BYTES,
-    INDEX_FLUSH_AFTER_RECORDS,
-    INDEX_FLUSH_POLL_S,
-    READER_PIN_S,
-)
+from octad.sharding.limits import MIB, READER_PIN_S
 from octad.storage_node.index.counted_index import CountedIndex
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.journal_errors import CorruptRecord
@@ -26,6 +21,11 @@ from octad.storage_node.journal.record_format import offset_of, segment_of
 from octad.storage_node.upkeep.compactor import Compactor
 from octad.storage_node.upkeep.damaged_records import DamageReport, RecordMender
 from octad.storage_node.upkeep.scrubber import Scrubber
+
+# What a restart may have to replay, at most: bytes of journal that the flushed index does not show.
+INDEX_FLUSH_AFTER_BYTES = 128 * MIB
+INDEX_FLUSH_POLL_S = 1.0
+INDEX_FLUSH_AFTER_RECORDS = 60_000  # Replayed at 20,000 a second and more.
 
 log = logging.getLogger(__name__)
 

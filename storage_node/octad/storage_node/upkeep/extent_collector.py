@@ -25,12 +25,7 @@ from typing import TypeAlias
 
 from octad.client.runtime.steady_clock import now
 from octad.sharding.ids import NodeId, PoolId, Seq, ShardId
-from octad.sharding.limits import (
-    EXTENTS_DROPPED_AT_ONCE,
-    FULL_PIN_ROUND_S,
-    PIECE_BYTES_MAX,
-    QUEUE_STEP_ENTRIES,
-)
+from octad.sharding.limits import EXTENTS_DROPPED_AT_ONCE, PIECE_BYTES_MAX
 from octad.storage_node.index.index import Index
 from octad.storage_node.index.index_format import (
     DEAD_EXTENTS,
@@ -53,6 +48,9 @@ from octad.storage_node.shards.object_store import StoreError
 from octad.storage_node.shards.routing import ShardClient
 from octad.storage_node.upkeep.door_reads import DoorReads
 from octad.storage_node.upkeep.extent_names import ExtentNames
+
+FULL_PIN_ROUND_S = 1.0  # On a full disk: no longer than its longest running read has.
+QUEUE_STEP_ENTRIES = 64
 
 MARKS_A_PIN = 8  # An entry waits for at most an eighth longer than the pin.
 PAUSE_MIN = 2  # In times that a round takes: others have their turns, however long the queue is.

@@ -7,12 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from octad.sharding.ids import NodeId
-from octad.sharding.limits import (
-    EXTENT_PIN_S,
-    ORPHAN_GRACE_S,
-    ORPHAN_SWEEP_PERIOD_S,
-    READER_PIN_S,
-)
+from octad.sharding.limits import ORPHAN_GRACE_S, ORPHAN_SWEEP_PERIOD_S, READER_PIN_S
 from octad.storage_node.index.index import Index
 from octad.storage_node.objects.extents import ExtentsUnderWay
 from octad.storage_node.replication.host.shard_host import ShardHost
@@ -32,6 +27,8 @@ from octad.storage_node.upkeep.extent_collector import ExtentCollector, FullNode
 from octad.storage_node.upkeep.extent_names import ExtentNames
 from octad.storage_node.upkeep.orphan_sweep import OrphanSweep
 from octad.storage_node.upkeep.record_repair import RecordRepair
+
+EXTENT_PIN_S = 300.0  # A reader of a deleted object has as long as this to finish.
 
 WAITS_VARIABLE = "OCTAD_TEST_WAITS_S"  # Tests cannot wait for hours: all of these, in seconds.
 

@@ -16,7 +16,7 @@ import msgspec
 
 from octad.client.runtime.logs.seldom_log import SeldomLog
 from octad.client.runtime.open_files import none_left
-from octad.sharding.limits import SCRUB_BYTES_PER_S_MIN, SCRUB_PERIOD_S, SCRUB_STEP_BYTES
+from octad.sharding.limits import KIB, SCRUB_PERIOD_S
 from octad.storage_node.index.counted_index import CountedIndex
 from octad.storage_node.index.index_format import (
     ROW_TABLES,
@@ -38,6 +38,9 @@ from octad.storage_node.journal.record_format import (
 )
 from octad.storage_node.journal.segment_file import SegmentFile, next_whole_record, open_segment
 from octad.storage_node.upkeep.damaged_records import Outcome, RecordMender
+
+SCRUB_STEP_BYTES = 256 * KIB
+SCRUB_BYTES_PER_S_MIN = 256 * KIB
 
 log = logging.getLogger(__name__)
 

@@ -19,15 +19,7 @@ from contextlib import suppress
 from itertools import islice
 
 from octad.sharding.ids import BucketId, PoolId, Seq, ShardId, number_of, pool_of, shard_name
-from octad.sharding.limits import (
-    COUNT_POLL_S,
-    COUNT_SHARE,
-    COUNT_SHARE_SOON,
-    COUNT_STEP_ROWS,
-    DIGEST_POLL_S,
-    DIGEST_WAIT_S,
-    SCRUB_PERIOD_S,
-)
+from octad.sharding.limits import COUNT_POLL_S, DIGEST_POLL_S, DIGEST_WAIT_S, SCRUB_PERIOD_S
 from octad.storage_node.index.counted_index import CountedIndex
 from octad.storage_node.index.index_format import (
     ROW_TABLES,
@@ -44,6 +36,10 @@ from octad.storage_node.replication.digest_messages import DigestRead, DigestsRe
 from octad.storage_node.replication.host.index_applier import keep_state
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.rpc.peer import Answer
+
+COUNT_STEP_ROWS = 64  # Between two requests of clients: half a millisecond.
+COUNT_SHARE = 0.05  # Of a core.
+COUNT_SHARE_SOON = 0.2  # The same, of what is not known or asked for.
 
 log = logging.getLogger(__name__)
 

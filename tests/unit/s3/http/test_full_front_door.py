@@ -17,8 +17,9 @@ from tests.unit.s3.raw_connection import Wire
 from octad.client.runtime import connection_room
 from octad.client.runtime.longest_idle import IDLE_S_MIN
 from octad.client.s3.sigv4 import Credentials
-from octad.sharding.limits import CLIENT_HEAD_BYTES_MAX, TURNED_AWAY_MAX
+from octad.sharding.limits import TURNED_AWAY_MAX
 from octad.storage_node.s3.http import server as server_module
+from octad.storage_node.s3.http.connections import CLIENT_HEAD_BYTES_MAX
 
 ROOM = 4
 

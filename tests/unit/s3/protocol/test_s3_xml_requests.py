@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from octad.client.s3.errors import S3Error
-from octad.sharding.limits import DELETE_KEYS_MAX, PART_NUMBER_MAX, XML_BODY_BYTES_MAX
+from octad.sharding.limits import PART_NUMBER_MAX, XML_BODY_BYTES_MAX
 from octad.storage_node.s3.protocol.xml.requests import (
+    DELETE_KEYS_MAX,
     DeleteRequest,
     DeleteTarget,
     RequestedPart,

@@ -13,6 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from octad.client.s3.aws_chunked import (
+    CHUNK_BYTES_MIN,
+    CHUNK_HEADER_BYTES_MAX,
+    TRAILER_BYTES_MAX,
     BodyDecoder,
     ChunkedDecoder,
     ChunkedEncoder,
@@ -23,12 +26,7 @@ from octad.client.s3.aws_chunked import (
 from octad.client.s3.checksums import checksum_of
 from octad.client.s3.errors import S3Error
 from octad.client.s3.sigv4 import PayloadMode, SignatureSeed
-from octad.sharding.limits import (
-    CHUNK_BYTES_MIN,
-    CHUNK_HEADER_BYTES_MAX,
-    PUT_BYTES_MAX,
-    TRAILER_BYTES_MAX,
-)
+from octad.sharding.limits import PUT_BYTES_MAX
 
 SEED = SignatureSeed("5" * 64, b"k" * 32, "20130524/us-east-1/s3/aws4_request", "20130524T000000Z")
 SIGNED = PayloadMode.STREAMING_SIGNED

@@ -26,11 +26,12 @@ from octad.coordinator.store.interface import (
     StoreUnavailable,
 )
 from octad.sharding.ids import NodeId, ShardId, shard_name
-from octad.sharding.limits import REPORT_S_MIN
 from octad.storage_node.replication.host.cluster_facts import ClusterFacts
 from octad.storage_node.replication.host.shard_host import ShardHost
 from octad.storage_node.upkeep.damaged_records import DamageReport
 from octad.storage_node.upkeep.returning_space import Returning, returning_space
+
+REPORT_S_MIN = 2.0  # Between two reports of a node on its shards.
 
 Copies = Callable[[], Mapping[ShardId, tuple[int, int | None, NodeId | None]]]
 

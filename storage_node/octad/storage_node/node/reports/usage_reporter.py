@@ -22,20 +22,20 @@ from octad.coordinator.schema.placement_records import PlacementKeys, UsageRecor
 from octad.coordinator.schema.records import StoreKeys
 from octad.coordinator.store.interface import ConfigStore, Put, StoreUnavailable
 from octad.sharding.ids import BucketId, NodeId, PoolId, ShardId, shard_name
-from octad.sharding.limits import (
-    USAGE_COUNT_PAUSE_S,
-    USAGE_COUNT_ROWS,
-    USAGE_FIRST_PERIOD_S,
-    USAGE_FIRST_REPORTS,
-    USAGE_FREE_STEP,
-    USAGE_PERIOD_S,
-)
 from octad.sharding.map.shard_map import ShardMap
 from octad.storage_node.index.index import Index
 from octad.storage_node.index.index_format import ROW_TABLES
 from octad.storage_node.index.shard_sizes import ShardSizes
 from octad.storage_node.journal.disk import Disk
 from octad.storage_node.journal.record_format import Position
+
+# What a node tells of what it holds. A step of counting takes half a millisecond.
+USAGE_FIRST_PERIOD_S = 5.0  # After a start, when shards come and go.
+USAGE_FIRST_REPORTS = 12
+USAGE_PERIOD_S = 60.0
+USAGE_COUNT_ROWS = 128
+USAGE_COUNT_PAUSE_S = 0.02
+USAGE_FREE_STEP = 0.01  # Of the disk: a smaller change of free bytes alone is no news.
 
 log = logging.getLogger(__name__)
 

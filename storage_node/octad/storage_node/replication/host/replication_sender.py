@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from octad.sharding.ids import NodeId, ShardId
-from octad.sharding.limits import ANNOUNCE_DELAY_S, PREPARES_BYTES_MAX
+from octad.sharding.limits import ANNOUNCE_DELAY_S, KIB
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import (
     SendAck,
@@ -37,6 +37,8 @@ from octad.storage_node.replication.replication_messages import (
 )
 from octad.storage_node.replication.shard_log import Entry
 from octad.storage_node.rpc.messages import Message
+
+PREPARES_BYTES_MAX = 64 * KIB  # Of the entries in one message, when there are several.
 
 _NONE: Mapping[ShardId, CommitPoint] = {}
 

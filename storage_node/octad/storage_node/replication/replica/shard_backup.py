@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from octad.sharding.ids import Epoch, NodeId, Seq
-from octad.sharding.limits import RESEND_S, TAKEOVER_STAGGER_S
+from octad.sharding.limits import RESEND_S
 from octad.sharding.map.shard_map import Member
 from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.operations.index_changes import decode_operation, touched
@@ -30,6 +30,8 @@ from octad.storage_node.replication.replica_actions import (
 )
 from octad.storage_node.replication.replica_state import Place, ReadTicket
 from octad.storage_node.replication.shard_log import Entry, ShardLog
+
+TAKEOVER_STAGGER_S = 0.3  # By place in the row: a tick, and a swap in the store.
 
 SentEntry: TypeAlias = tuple[Epoch, Seq, RecordKind, bytes, bytes, bytes | memoryview]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from octad.sharding.limits import DRAIN_S_MAX
 from octad.storage_node.replication.shard_log import ShardLog
+
+DRAIN_S_MAX = 1.0  # A hand-over or split that cannot empty the tail by then is put off.
 
 
 class Drain:

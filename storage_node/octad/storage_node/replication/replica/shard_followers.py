@@ -6,7 +6,7 @@ Committed is what all members have durable: `shard_primary.py` takes the least o
 from __future__ import annotations
 
 from octad.sharding.ids import NodeId, Seq
-from octad.sharding.limits import MEMBER_STUCK_S, RESEND_ENTRIES_MAX, RESEND_S
+from octad.sharding.limits import MEMBER_STUCK_S, RESEND_S
 from octad.sharding.map.shard_map import ShardRow
 from octad.storage_node.replication.replica.learner_sessions import LearnerSessions
 from octad.storage_node.replication.replica_actions import (
@@ -18,6 +18,8 @@ from octad.storage_node.replication.replica_actions import (
 )
 from octad.storage_node.replication.replica_state import Place
 from octad.storage_node.replication.shard_log import ShardLog
+
+RESEND_ENTRIES_MAX = 64
 
 
 class Followers:

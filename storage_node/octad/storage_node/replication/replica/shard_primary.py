@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from octad.sharding.ids import Epoch, NodeId, Seq, shard_name
-from octad.sharding.limits import LOG_ENTRIES_MAX
 from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.journal.several_records import Several
 from octad.storage_node.operations.index_changes import (
@@ -42,6 +41,8 @@ from octad.storage_node.replication.replica_state import Place, ReadTicket, Stre
 from octad.storage_node.replication.request_window import refusal_of, seq_of
 from octad.storage_node.replication.shard_log import NO_REQUEST, Entry, ShardLog, request_ids_of
 from octad.storage_node.replication.writes import ANY_EPOCH, Write
+
+LOG_ENTRIES_MAX = 4096
 
 _BARRIER = Barrier()
 _BARRIER_METADATA = encode_operation(_BARRIER)

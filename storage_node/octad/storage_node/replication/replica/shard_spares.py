@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from octad.sharding.ids import NodeId, Seq
-from octad.sharding.limits import RECRUIT_AGAIN_S, RESEND_S
+from octad.sharding.limits import RESEND_S
 from octad.sharding.map.shard_map import Member, ShardRow
 from octad.storage_node.replication.replica.shard_leases import ShardLeases
 from octad.storage_node.replication.replica_state import ChooseSpare, Place
 from octad.storage_node.replication.shard_log import ShardLog
+
+RECRUIT_AGAIN_S = 10.0  # Before a node that beats and was removed all the same is a spare.
 
 
 class Spares:

@@ -20,7 +20,7 @@ from aiohttp.web_protocol import RequestHandler
 from octad.client.runtime.logs.seldom_log import SeldomLog
 from octad.client.s3.errors import S3Error
 from octad.client.s3.http_dates import http_date
-from octad.sharding.limits import CLIENT_HEAD_BYTES_MAX, KIB, PUT_BYTES_MAX
+from octad.sharding.limits import KIB, PUT_BYTES_MAX
 from octad.storage_node.s3.http.wire import open_transport
 from octad.storage_node.s3.protocol.answers import (
     CONTINUE,
@@ -29,6 +29,8 @@ from octad.storage_node.s3.protocol.answers import (
     head_bytes,
 )
 from octad.storage_node.s3.protocol.xml.documents import CONTENT_TYPE
+
+CLIENT_HEAD_BYTES_MAX: Final = 16 * KIB  # S3 allows 8, and a presigned query as much again.
 
 HEADER_LINE_BYTES_MAX: Final = (
     8 * KIB

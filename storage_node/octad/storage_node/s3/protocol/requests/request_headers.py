@@ -12,9 +12,11 @@ from typing import Final
 
 from octad.client.s3.aws_chunked import stored_content_encoding
 from octad.client.s3.errors import S3Error
-from octad.sharding.limits import METADATA_BYTES_MAX
+from octad.sharding.limits import KIB
 from octad.storage_node.s3.protocol.requests.header_text import text_of
 from octad.storage_node.s3.protocol.requests.parameters import OVERRIDES
+
+METADATA_BYTES_MAX: Final = 2 * KIB
 
 METADATA_PREFIX: Final = "x-amz-meta-"
 STRICT: Final = "x-octad-strict"

@@ -42,8 +42,10 @@ from octad.client.s3.sigv4 import (
     uri_encode,
     wire_bytes,
 )
-from octad.sharding.limits import CLOCK_SKEW_S_MAX, PRESIGN_EXPIRY_S_MAX
+from octad.sharding.limits import PRESIGN_EXPIRY_S_MAX
 from octad.sharding.map.pool_names import POOL_NAME_PREFIX
+
+CLOCK_SKEW_S_MAX: Final = 15 * 60
 
 SecretOf = Callable[[str], str | None]
 """The secret of an access key; None where there is none or it is disabled: one answer for both."""

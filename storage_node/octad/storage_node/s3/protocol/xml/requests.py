@@ -17,7 +17,9 @@ from xml.parsers import expat
 
 from octad.client.s3.checksums import ALGORITHMS
 from octad.client.s3.errors import S3Error
-from octad.sharding.limits import DELETE_KEYS_MAX, PART_NUMBER_MAX, XML_BODY_BYTES_MAX
+from octad.sharding.limits import PART_NUMBER_MAX, XML_BODY_BYTES_MAX
+
+DELETE_KEYS_MAX: Final = 1000
 
 _PART_CHECKSUMS: Final = {f"Checksum{algorithm}": algorithm for algorithm in ALGORITHMS}
 _NAMESPACE_SEPARATOR: Final = " "
