@@ -1,4 +1,4 @@
-"""Limits that several files share, or that hold only together. The others stand where they are used.
+"""Limits that several files share, or hold only together. The others stand where they are used.
 
 Unit in the name, reason or precedent in the comment.
 """

@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from dataclasses import dataclass
 from functools import reduce
 from operator import xor
 from pathlib import Path
 
 import msgspec
+from tests.unit.history.copied_work import (
+    DEPTH,
+    SHARD,
+    Ordered,
+    RandomWork,
+    pool_of_bucket,
+)
 from tests.unit.index.twin_index import TwinIndex
 from tests.unit.journal.simulated_disk import SimulatedDisk
 
-from octad.sharding.hashing import object_hash, shard_number
-from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, Seq, ShardId, shard_id
+from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
 from octad.sharding.limits import KIB
 from octad.storage_node.history.history_copier import HistoryCopier
 from octad.storage_node.history.history_messages import ReadHistory, ReadRecords
@@ -32,11 +37,9 @@ from octad.storage_node.index.index_format import (
     decode_shard_state,
     decode_shard_state_key,
     encode_position,
-    extent_hash,
     shard_state_key,
 )
 from octad.storage_node.index.key_ranges import past
-from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
 from octad.storage_node.index.shard_digest import FORMAT, row_hash
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.record_format import (
@@ -50,21 +53,11 @@ from octad.storage_node.journal.several_records import Several
 from octad.storage_node.journal.shard_state import ShardDigest, ShardState
 from octad.storage_node.operations.index_behind_copy import add_behind_copy
 from octad.storage_node.operations.index_changes import (
-    AbortUpload,
-    CompleteUpload,
-    CreateUpload,
-    DeleteObject,
     IndexChanges,
     LogStart,
-    Operation,
-    PutPart,
-    PutPiece,
     decode_log_start,
     decode_operation,
     encode_operation,
-    kind_of,
-    put_object,
-    touched,
 )
 from octad.storage_node.rebuild.index_rebuild import rebuild
 from octad.storage_node.replication.digest_messages import ReadDigests
@@ -73,7 +66,7 @@ from octad.storage_node.replication.pair_leases import PairLeases
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import Apply
 from octad.storage_node.replication.replica_state import Strength
-from octad.storage_node.replication.shard_log import NO_REQUEST, Entry, ShardLog
+from octad.storage_node.replication.shard_log import Entry, ShardLog
 from octad.storage_node.rpc.messages import (
     Message,
     Reply,
@@ -88,91 +81,8 @@ from octad.storage_node.upkeep.shard_counter import ShardCounter
 
 DIRECTORY = Path("/data/journal")
 SEGMENT_BYTES = 16 * KIB
-DEPTH = 1
-SHARD = shard_id(PoolId(1), 0)
-OTHER = shard_id(PoolId(2), 0)  # Its rows lie in the same range of the index.
-BUCKET, OTHER_BUCKET, GONE_BUCKET = BucketId(1), BucketId(2), BucketId(3)
 SOURCE, RECEIVER = NodeId(1), NodeId(2)
 Held = dict[bytes, tuple[Seq, Epoch, bytes]]
-
-
-def pool_of_bucket(bucket: BucketId) -> PoolId | None:
-    return {BUCKET: PoolId(1), OTHER_BUCKET: PoolId(2)}.get(bucket)
-
-
-def keys_of(bucket: BucketId, count: int) -> list[bytes]:
-    """Keys that fall into shard 0 of their pool."""
-    found = (b"key-%d" % number for number in range(10_000))
-    mine = (key for key in found if shard_number(object_hash(bucket, key), DEPTH) == 0)
-    return [next(mine) for _ in range(count)]
-
-
-def extents(count: int) -> list[bytes]:
-    found = (number.to_bytes(16, "big") for number in range(10_000))
-    mine = (each for each in found if shard_number(extent_hash(each), DEPTH) == 0)
-    return [next(mine) for _ in range(count)]
-
-
-@dataclass(frozen=True)
-class Ordered:
-    """One entry of a shard's log, as its primary ordered it."""
-
-    epoch: Epoch
-    seq: Seq
-    operation: Operation
-    data: bytes
-
-    def entry(self) -> Entry:
-        several = isinstance(self.operation, Several)
-        return Entry(
-            self.epoch,
-            self.seq,
-            kind_of(self.operation),
-            NO_REQUEST if several else self.seq.to_bytes(16, "big"),
-            encode_operation(self.operation),
-            self.data,
-            self.operation,
-            touched(self.operation),
-        )
-
-
-class RandomWork:
-    """Operations that a shard may see, uploads in an order that makes sense."""
-
-    def __init__(self, rng: random.Random) -> None:
-        self.rng = rng
-        self.names = [(BUCKET, key) for key in keys_of(BUCKET, 6)]
-        self.names += [(GONE_BUCKET, key) for key in keys_of(GONE_BUCKET, 2)]
-        self.extents = extents(3)
-        self.uploads: dict[bytes, tuple[BucketId, bytes, set[int]]] = {}
-        self.made = 0
-
-    def next(self) -> tuple[Operation, bytes]:
-        rng = self.rng
-        bucket, key = rng.choice(self.names)
-        chance = rng.random()
-        data = rng.randbytes(rng.choice([0, 1, 100, 2000, 5000]))
-        if chance < 0.45:
-            return put_object(bucket, key, ObjectRow(len(data), "", 0)), data
-        if chance < 0.65:
-            return DeleteObject(bucket, key), b""
-        if chance < 0.75:
-            piece = PutPiece(rng.choice(self.extents), rng.randint(0, 2), BUCKET, key)
-            return piece, data
-        if not self.uploads or chance < 0.82:
-            self.made += 1
-            upload = self.made.to_bytes(16, "big")
-            self.uploads[upload] = (bucket, key, set())
-            return CreateUpload(bucket, key, upload, UploadRow(0, "")), b""
-        upload, (bucket, key, parts) = rng.choice(list(self.uploads.items()))
-        if chance < 0.92:
-            parts.add(number := rng.randint(1, 4))
-            return PutPart(bucket, key, upload, number, PartRow(1, "", 0)), b""
-        del self.uploads[upload]
-        if chance < 0.97:
-            row = ObjectRow(0, "", 0)
-            return CompleteUpload(bucket, key, upload, row, tuple(sorted(parts))), b""
-        return AbortUpload(bucket, key, upload, tuple(sorted(parts))), b""
 
 
 class Node:

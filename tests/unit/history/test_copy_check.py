@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
-from tests.unit.history.copy_site import SHARD, SOURCE, Story
+from tests.unit.history.copied_work import SHARD
+from tests.unit.history.copy_site import SOURCE, Story
 
 from octad.sharding.ids import NodeId, Seq
 from octad.storage_node.history import copy_check, history_copier, history_writer

@@ -8,18 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from tests.unit.history.copy_site import (
-    GONE_BUCKET,
-    OTHER,
-    OTHER_BUCKET,
-    SHARD,
-    Held,
-    Node,
-    Ordered,
-    Story,
-    keys_of,
-    state_of,
-)
+from tests.unit.history.copied_work import GONE_BUCKET, OTHER, OTHER_BUCKET, SHARD, Ordered, keys_of
+from tests.unit.history.copy_site import Held, Node, Story, state_of
 
 from octad.sharding.ids import Epoch, Seq
 from octad.storage_node.history import history_copier, history_writer

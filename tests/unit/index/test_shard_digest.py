@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import msgspec
 import pytest
-from tests.unit.history.copy_site import DEPTH, SHARD, RandomWork
+from tests.unit.history.copied_work import DEPTH, SHARD, RandomWork
 
 from octad.sharding.ids import BucketId, Epoch, PoolId, Seq, ShardId
 from octad.storage_node.index.index_format import (

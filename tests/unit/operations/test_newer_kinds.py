@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.unit.history.copy_site import BUCKET, SHARD, keys_of
+from tests.unit.history.copied_work import BUCKET, SHARD, keys_of
 from tests.unit.history.test_history_copy import told
 from tests.unit.operations import toy_kinds
 from tests.unit.operations.test_several_records_in_a_shard import (

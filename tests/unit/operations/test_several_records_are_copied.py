@@ -9,7 +9,7 @@ import random
 
 import pytest
 from tests.unit.history import copy_site
-from tests.unit.history.copy_site import BUCKET, SHARD, Ordered, RandomWork, keys_of
+from tests.unit.history.copied_work import BUCKET, SHARD, Ordered, RandomWork, keys_of
 from tests.unit.history.test_history_copy import small_steps, tell, told
 from tests.unit.operations.toy_kinds import EraseNote, PutNote, put_notes
 
