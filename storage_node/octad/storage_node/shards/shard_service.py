@@ -109,8 +109,8 @@ class ShardService:
             await self._order(shard, write)
             return 0  # Whoever gives space back asks again, and does not ask for copies.
         bucket = bucket_written_by(operation)
-        if kind.proposer is not Proposer.CLIENT or bucket is None:
-            raise ValueError(f"a {type(operation).__name__} is not for a client to propose")
+        if bucket is None:
+            raise ValueError(f"a {type(operation).__name__} is of no bucket")
         if write.age_s and await self._was_made(shard, write.request_id, write.age_s):
             return self._acknowledged(shard, bucket)
         if isinstance(operation, DeleteObject):
