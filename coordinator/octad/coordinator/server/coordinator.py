@@ -415,5 +415,5 @@ class Coordinator:
 def mirrored(keys: StoreKeys) -> list[str]:
     """What coordinators decide on and tell of: buckets, access keys and sessions are many."""
     told = (keys.prefix + kind for kind in PUBLIC_KINDS)
-    decided = (keys.identities, keys.life, keys.reports, keys.claims)
+    decided = (keys.identities, keys.life, keys.reports, keys.claims, keys.format_level)
     return list(dict.fromkeys((*told, *decided, *PlacementKeys(keys).prefixes)))
