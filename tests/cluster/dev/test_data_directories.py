@@ -24,6 +24,7 @@ from octad.coordinator.recovery.create_cluster import new_join_token
 from octad.coordinator.schema.records import CLUSTERS, StoreKeys
 from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.interface import Put
+from octad.storage_node.operations.registry import FORMAT_LEVEL
 
 pytestmark = pytest.mark.cluster
 
@@ -157,7 +158,9 @@ def test_a_newer_format_is_refused(
     cluster.stop()
     path = cluster.data / file
     content = json.loads(path.read_bytes())
-    path.write_text(json.dumps({**content, field: content[field] + 1}))
+    newer = {**content, field: content[field] + 1}
+    newer.pop("checksum", None)  # Else it is one that was damaged.
+    path.write_text(json.dumps(newer))
     of_node = file.startswith("n1")
     line = start_without(cluster, "n1") if of_node else refused(*restart(cluster))
     assert str(path if file == "cluster.json" else path.parent) in line
@@ -171,12 +174,12 @@ def test_a_node_that_knows_less_than_its_clusters_format_level_does_not_start(
     cluster = start_cluster()
     fill(cluster, "whole")
     cluster.stop()
-    asyncio.run(use_level(cluster, 2))
+    asyncio.run(use_level(cluster, FORMAT_LEVEL + 1))
     line = refused(*restart(cluster))
-    assert "the cluster uses format level 2 and this octad knows 1" in line
+    assert f"uses format level {FORMAT_LEVEL + 1} and this octad knows {FORMAT_LEVEL}" in line
     assert "upgrade this node, what is on its disk is whole" in line
     assert "install the octad that the other nodes run" in line
-    asyncio.run(use_level(cluster, 1))
+    asyncio.run(use_level(cluster, FORMAT_LEVEL))
     cluster.start()
     for number in range(3):
         expect_all(cluster, "whole", number)
