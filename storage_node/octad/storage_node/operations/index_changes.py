@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from octad.sharding.hashing import bit_reversed, placed_hash
+from octad.sharding.hashing import bit_reversed, object_hash, placed_hash
 from octad.sharding.ids import Epoch, Seq, ShardId
 from octad.storage_node.index.index_format import (
     EncodedObject,
@@ -100,6 +100,8 @@ def hashes_of(operation: Operation) -> Sequence[int]:
 
 def hash_of_operation(operation: Operation) -> int:
     """Of an operation that is proposed; of several, the first. A Barrier has no place."""
+    if type(operation) is PutObject:  # By far the most, so it is spelled out.
+        return object_hash(operation.bucket, operation.key)
     return hashes_of(operation)[0]
 
 

@@ -1,0 +1,43 @@
+"""What only tests call is either wired or gone: the product or its tools have to reach every name.
+
+By names alone, so a name that means two things may hide one of them, but nothing that is called is
+ever reported.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from tests.unit.tidy.code_base import modules, product, tree_of
+
+# Called by libraries, by their names; and what waits for its user.
+BY_LIBRARIES = {
+    "buffer_updated", "get_buffer", "handle_error", "on_header", "on_headers_complete", "on_url",
+}  # fmt: skip
+FOR_THE_SDK = {"ChunkedEncoder", "encoded_length", "presign_url"}
+FOR_CHAOS_TESTS = {"longest_read", "longest_write"}
+FOR_THE_LOG = {"lay_out"}
+
+
+def test_every_name_of_the_product_is_used_by_it() -> None:
+    defined = {name for module in product() for name in definitions(tree_of(module))}
+    everything = [*product(), *(name for name in modules() if name.startswith("tools."))]
+    used = {name for module in everything for name in uses(tree_of(module))}
+    only_tests = {name for name in defined - used if not name.startswith("__")}
+    assert only_tests == BY_LIBRARIES | FOR_THE_SDK | FOR_CHAOS_TESTS | FOR_THE_LOG
+
+
+def definitions(tree: ast.Module) -> Iterator[str]:
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    return (node.name for node in ast.walk(tree) if isinstance(node, kinds))
+
+
+def uses(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            yield node.attr
+        elif isinstance(node, ast.Name):
+            yield node.id
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value  # By getattr, or in a registry of names.
