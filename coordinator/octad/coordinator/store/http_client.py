@@ -1,4 +1,4 @@
-"""The configuration store of another process, over HTTP; `http_face.py` is the other end."""
+"""The configuration store of another process, over HTTP; `http_server.py` is the other end."""
 
 from __future__ import annotations
 

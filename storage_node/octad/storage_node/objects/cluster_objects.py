@@ -56,7 +56,7 @@ from octad.storage_node.shards.shard_service import AskPrimary, ShardService
 
 
 class ClusterObjects:
-    """Implements `core.object_store.ObjectStore`."""
+    """Implements `ObjectStore`."""
 
     def __init__(
         self,

@@ -60,8 +60,9 @@ class Place(msgspec.Struct, frozen=True, gc=False):
 class Kind:
     """A kind of record. Functions take what `struct` decodes to, and give the same everywhere.
 
-    Its request id stands in the record's header. Of an entry of several records (`several.py`),
-    whose `struct` is a `Several`, all but the first four fields follow from those.
+    Its request id stands in the record's header. Of an entry of several records
+    (`several_records.py`), whose `struct` is a `Several`, all but the first four fields follow from
+    those.
     """
 
     record: RecordKind

@@ -3,7 +3,7 @@
 A round goes through all ended segments, oldest first, at the rate that ends it in time; how far it
 is stands in the index and survives restarts. What cannot be read is *quarantined*: it is logged
 with file and offset, never served (reads check the same checksum) and its segment not given up. The
-rows that point there are handed to the mender, one by one (`record_mender.py`).
+rows that point there are handed to the mender, one by one (`damaged_records.py`).
 """
 
 from __future__ import annotations

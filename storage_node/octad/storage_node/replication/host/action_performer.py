@@ -1,6 +1,6 @@
 """What a node's replicas want done is done: each action goes to the part that can do it.
 
-    Append, StartLog, SplitLog ─ `log_writer.py`       Send… ─ `replication_mail.py`
+    Append, StartLog, SplitLog ─ `log_writer.py`       Send… ─ `replication_sender.py`
     Apply, FlushIndex ─ `index_applier.py`             Copy ─ those who copy history
     Propose, Refetch ─ the configuration store         Abandon ─ whoever waits is told
 

@@ -57,7 +57,7 @@ class ClusterFacts:
         heard_boot: Callable[[NodeId], str | None],
     ) -> None:
         self.pools: dict[PoolId, Pool] = {}
-        self.rows: dict[ShardId, ShardRow] = {}  # The newest known; `row_changes.py` keeps them.
+        self.rows: dict[ShardId, ShardRow] = {}  # The newest known.
         self.nodes: dict[NodeId, NodeRecord] = {}  # The live ones.
         self.plans: dict[ShardId, Stored[ShardPlan]] = {}
         self.incarnations: dict[NodeId, str] = {}

@@ -1,6 +1,6 @@
 """What other nodes tell this node's replicas: each message goes to whom it is about.
 
-The other direction is `replication_mail.py`. Prepares that there is no room for are dropped here,
+The other direction is `replication_sender.py`. Prepares that there is no room for are dropped here,
 and asked for again later.
 """
 

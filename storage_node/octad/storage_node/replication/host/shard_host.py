@@ -1,8 +1,9 @@
 """All of a node's shard replicas: what happens to them, and what clients ask of them.
 
 It decides nothing itself: `action_performer.py` performs what the replicas decide. What happens
-comes from the other nodes by `replica_inbox.py` and `node_beats.py`, from the configuration store
-by `row_changes.py`, from those who copy old rows by `history_copier.py`, and from the journal.
+comes from the other nodes by `replication_receiver.py` and `node_beats.py`, from the configuration
+store by `configuration_changes.py`, from those who copy old rows by `history_copier.py`, and from
+the journal.
 """
 
 from __future__ import annotations
