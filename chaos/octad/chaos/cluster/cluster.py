@@ -4,7 +4,7 @@
     store         listens on 127.0.1.201, is reached on 127.0.2.201
     coordinator   listens on 127.0.1.202
 
-Clients talk to a node's own S3 address. Nobody restarts what dies but who asks for it here.
+Clients talk to a node's own S3 address. No one restarts what dies but who asks for it here.
 """
 
 from __future__ import annotations

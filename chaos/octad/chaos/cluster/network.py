@@ -104,7 +104,7 @@ class Network:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
-        """One connection to its end, which is nobody's failure here."""
+        """One connection to its end, which is no one's failure here."""
         source = self._owner_of(
             Address(*writer.get_extra_info("peername")), Address(*writer.get_extra_info("sockname"))
         )

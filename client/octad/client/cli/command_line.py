@@ -1,6 +1,6 @@
 """The `octad` command: finds its verbs by entry point, runs one, turns errors into one line.
 
-Exit codes: 0 done, 1 failed, 2 not understood, 130 interrupted, 141 when nobody reads the output
+Exit codes: 0 done, 1 failed, 2 not understood, 130 interrupted, 141 when no one reads the output
 any more (`octad … | head`); a verb may document others.
 Starting fast is a promise (`octad --help` in well under 150 ms), so a verb's module is loaded only
 when that verb is run or the list of verbs is shown, and loads what it needs to run only then.
@@ -28,7 +28,7 @@ _EXTRAS = {"octad.sharding.study": "study"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The console script. Gives the exit code; never raises what a user could have caused."""
+    """The console script. Returns the exit code; never raises what a user could have caused."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = _run(words, {point.name: point for point in entry_points(group=GROUP)})

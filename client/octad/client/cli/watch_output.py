@@ -34,7 +34,7 @@ class Asked:
 
 
 def run_watch(asked: Asked) -> int:
-    """Returns 0 after Ctrl-C, or when nobody reads on; raises CommandError."""
+    """Returns 0 after Ctrl-C, or when no one reads on; raises CommandError."""
     prefix = prefix_of(asked.what)
     try:
         asyncio.run(_watch(asked, prefix))

@@ -158,7 +158,7 @@ class Coordinators:
         self, url: str, method: str, path: str, body: bytes, timeout_s: float
     ) -> tuple[int, bytes]:
         assert self._token is not None, "writes need a token"
-        path = f"{path}?within={timeout_s:g}"  # Later, nobody waits for the answer any more.
+        path = f"{path}?within={timeout_s:g}"  # Later, no one waits for the answer any more.
         authorization = self._signers[url].sign(method, path, body)
         async with self.session().request(
             method,

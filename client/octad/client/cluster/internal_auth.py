@@ -9,7 +9,7 @@ The key is one that `JoinToken.key_for` derived for this one service, so a reque
 worth nothing at another. The audience is one life of one server process, so what was captured on
 its way to one is worth nothing at another, nor at the same one after a restart. There, a request is
 taken once: its nonce is remembered for as long as its timestamp would pass. An answer belongs to
-one request, so nobody else can give it.
+one request, so no one else can give it.
 
 A client need not know whom it reaches: who refuses an audience, or a timestamp, says its own
 audience and time in a signed answer, and the client signs again for those. So neither proxies nor
@@ -31,7 +31,7 @@ REPLAY_NONCES_MAX = 100_000
 
 SCHEME = "octad-hmac-sha256-2"
 OLD_SCHEME = "octad-hmac-sha256"  # Named no audience: could be replayed at another process.
-UNKNOWN_AUDIENCE = "-"  # Of a first request: nobody's, so that the answer says whose to sign for.
+UNKNOWN_AUDIENCE = "-"  # Of a first request: no one's, so that the answer says whose to sign for.
 AUTHORIZATION_HEADER = "Authorization"
 ANSWER_MAC_HEADER = "Octad-Answer-Mac"
 NONCE_BYTES = 16

@@ -26,7 +26,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
 
     name: str
     live: bool
-    gone_since_ms: int | None  # Wall clock; None while it is live or when nobody saw it go.
+    gone_since_ms: int | None  # Wall clock; None while it is live or when no one saw it go.
     incarnation: str
     rpc_address: str | None
     s3_address: str | None
@@ -64,7 +64,7 @@ class ShardStatus(msgspec.Struct, frozen=True):
     epoch: int
     primary: str
     members: tuple[str, ...]
-    verified: int | None = None  # Copies; None: nobody who could know has said so lately.
+    verified: int | None = None  # Copies; None: no one who could know has said so lately.
 
 
 class CopyingStatus(msgspec.Struct, frozen=True):
@@ -72,7 +72,7 @@ class CopyingStatus(msgspec.Struct, frozen=True):
 
     missing: int = 0  # Copies that pools lack.
     under_way: int = 0  # Of those, and of moves.
-    waiting: int = 0  # Of those under way: nobody who has the data can be asked.
+    waiting: int = 0  # Of those under way: no one who has the data can be asked.
     bytes_left: int | None = 0
     whole_in_s: float | None = 0.0
 
@@ -90,7 +90,7 @@ class StoreStatus(msgspec.Struct, frozen=True):
 
 
 class CoordinatorStatus(msgspec.Struct, frozen=True):
-    """Who gave this answer, and who leads (None while nobody does)."""
+    """Who gave this answer, and who leads (None while no one does)."""
 
     address: str
     version: str

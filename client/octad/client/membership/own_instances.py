@@ -1,6 +1,6 @@
 """What a process wants to be listed, and how far the cluster is known to agree: no I/O.
 
-    begin(name)            a write is sent: until it is settled nobody knows what stands
+    begin(name)            a write is sent: until it is settled no one knows what stands
     settle(name, record)   it was carried out, and so is whatever was sent before it
     unsettled()            what has to be written again, until it is settled
     renewing()             what a renewal is to compare; it comes to `compared` or `lost`

@@ -71,7 +71,7 @@ class ConnectionRoom:
         return self._new()
 
     def close(self) -> None:
-        """Nobody is told anything any more."""
+        """No one is told anything any more."""
         for each in list(self.turning_away):
             each.end()
 

@@ -121,7 +121,7 @@ class HttpListener:
                 transport = request.transport
                 if transport is not None and not transport.is_closing():
                     raise  # It was another connection.
-                return web.Response()  # Nobody is there to read it, and nothing is wrong.
+                return web.Response()  # No one is there to read it, and nothing is wrong.
             finally:
                 connection.idle_since = asyncio.get_running_loop().time()
 
@@ -180,7 +180,7 @@ class _Connection(asyncio.Protocol):
 
 
 async def body_in_time(request: web.Request) -> bytes:
-    """The body of a request of which nobody knows yet who sent it.
+    """The body of a request of which no one knows yet who sent it.
 
     Raises HTTPRequestTimeout, and HTTPRequestEntityTooLarge past the application's bound.
     """

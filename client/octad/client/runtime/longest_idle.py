@@ -2,7 +2,7 @@
 
 Nothing is kept for each request. Only when one must go are all of them looked at, and the order
 that was found serves until it is used up: whoever has had a request since then is passed over, and
-nobody can have become idle earlier than those it holds.
+no one can have become idle earlier than those it holds.
 """
 
 from __future__ import annotations

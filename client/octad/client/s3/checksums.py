@@ -307,5 +307,5 @@ def _decoded(value: str, length: int) -> bytes | None:
         digest = binascii.a2b_base64(value, strict_mode=True)
     except ValueError:  # Not base64, or not ASCII.
         return None
-    # One digest has one spelling: bits that nobody reads must not be set in the last character.
+    # One digest has one spelling: bits that no one reads must not be set in the last character.
     return digest if len(digest) == length and encode_digest(digest) == value else None

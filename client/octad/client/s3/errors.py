@@ -27,7 +27,7 @@ class S3Error(Exception):
         super().__init__(f"{code}: {self.message}")
 
 
-# code: (HTTP status, message when nobody knows better).
+# code: (HTTP status, message when no one knows better).
 S3_ERRORS: Final[Mapping[str, tuple[int, str]]] = MappingProxyType(
     {
         "AccessDenied": (403, "Access Denied"),

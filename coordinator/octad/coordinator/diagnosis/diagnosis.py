@@ -312,7 +312,7 @@ def _void(known: Known) -> Iterator[Finding]:
 
 
 def _failed(known: Known) -> Iterator[Finding]:
-    """Replicas that met a bug. Where nobody else has everything, nobody serves."""
+    """Replicas that met a bug. Where no one else has everything, no one serves."""
     rows = known.placement.cluster.rows
     for node, shards in sorted(known.copies.failed.items()):
         name = node_name(node)
@@ -394,7 +394,7 @@ def _read_only(known: Known) -> Iterator[Finding]:
 
 
 def _damaged(known: Known) -> Iterator[Finding]:
-    """Nobody is told to write again what may still come back."""
+    """No one is told to write again what may still come back."""
     for node, damage in sorted(known.copies.damaged.items()):
         name = node_name(node)
         replace = f"if it grows, replace the disk: octad node drain {name}"

@@ -211,7 +211,7 @@ class HttpService:
         return None
 
     def _check_still_wanted(self, request: web.Request) -> None:
-        """A coordinator that was frozen does not do what nobody waits for any more.
+        """A coordinator that was frozen does not do what no one waits for any more.
 
         Raises SignAgain, _HasLeft, BadParameter. What passes here and is late all the same
         changes nothing: every write compares its session's number in the store.

@@ -2,7 +2,7 @@
 
 A node has an id, handed out once and never again, and an incarnation, which names its disk. Both
 are kept on that disk: a node that asks with an id proves nothing but that it remembers. So an id is
-given back only to the same incarnation, and only while nobody else is live under it.
+given back only to the same incarnation, and only while no one else is live under it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Can a node be reached where it says it is? Tried when it joins, before others rely on it.
 
 A node listens on both of its addresses while it asks to join, so a connection must come about; what
-is said on it is nobody's business here.
+is said on it is no one's business here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ async def check_reach(request: JoinRequest, from_where: str) -> None:
 
 
 async def is_there(request: JoinRequest) -> bool:
-    """Whether the very node that asks is at its RPC address, and so nobody else."""
+    """Whether the very node that asks is at its RPC address, and so no one else."""
     address, proof = parse_address(request.rpc_address), join_proof(request.incarnation)
     try:
         async with asyncio.timeout(CONNECT_S_MAX):
@@ -49,5 +49,5 @@ async def _connect(role: str, text: str, from_where: str) -> None:
             f"coordinator {from_where}; advertise the address that others see, or open the port",
         ) from error
     writer.close()
-    with suppress(OSError):  # Whether it ended well is nobody's business either.
+    with suppress(OSError):  # Whether it ended well is no one's business either.
         await writer.wait_closed()

@@ -14,7 +14,7 @@ what it would show, under its own lease. The rules:
 - Of the sessions at that address the newest is listed, at once, and the one before is superseded. A
   session in the place of one that was lost is as old as that, so two processes never take a name
   from each other in turns.
-- As soon as nobody is listed, who was superseded is: the newest, unless an older one registers just
+- As soon as no one is listed, who was superseded is: the newest, unless an older one registers just
   then. From that one the newest takes it when its next renewal tells it.
 
 Every write compares the name, and that there is no newer claim, so that none is overlooked.
@@ -175,7 +175,7 @@ def withdrawing(seen: Seen, number: int | None) -> Change:
 def relisting(
     name: str, claims: Listing, sessions: Mapping[LeaseId, KeyValue | None]
 ) -> Change | None:
-    """Lists the newest of those who claim the key `name`, should nobody be listed; None: nobody."""
+    """Lists the newest of those who claim the key `name`, should no one be listed; None: no one."""
     newest = max(claims.entries, key=lambda entry: born(sessions[entry.lease]), default=None)
     if newest is None:
         return None
@@ -223,7 +223,7 @@ def _check_address(record: ServiceInstance, addresses: Sequence[str | None]) -> 
 
 
 def _address(entry: KeyValue) -> str | None:
-    """Of an instance; None where nobody can read, and so use, what is there."""
+    """Of an instance; None where no one can read, and so use, what is there."""
     try:
         return msgspec.json.decode(entry.value, type=ServiceInstance).address
     except msgspec.DecodeError:

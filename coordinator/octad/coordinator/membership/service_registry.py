@@ -151,7 +151,7 @@ class ServiceRegistry:
         raise StoreUnavailable(f"{place.name} keeps being changed by somebody else")
 
     async def relist(self, name: str) -> None:
-        """If nobody has `service/instance`, the newest of the superseded has it from now on."""
+        """If no one has `service/instance`, the newest of the superseded has it from now on."""
         claims = await self._store.range(self._keys.claims_of(name))
         leases = {entry.lease for entry in claims.entries}
         sessions = await self._read({lease: self._keys.session(lease) for lease in leases})
@@ -243,7 +243,7 @@ class ServiceRegistry:
         return f"{lease:x}-{self._mac(f'{lease:x}')}"
 
     def _lease_of(self, session: str) -> LeaseId:
-        """Only leases that were granted here: nobody ends a node's or the leader's by mistake."""
+        """Only leases that were granted here: no one ends a node's or the leader's by mistake."""
         lease, _, mac = session.partition("-")
         if not hmac.compare_digest(mac.encode(), self._mac(lease).encode()):
             raise SessionGone("this is no session of this cluster: register again")

@@ -58,7 +58,7 @@ class NotAsNew(Exception):
 
 
 class FutureRevision(Exception):
-    """Nobody can have been told of it by this store."""
+    """No one can have been told of it by this store."""
 
     def __init__(self, revision: Revision, newest: Revision) -> None:
         super().__init__(

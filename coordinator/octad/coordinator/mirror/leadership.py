@@ -96,7 +96,7 @@ class Leadership:
         (self._vacant.set if entry is None else self._vacant.clear)()
 
     async def _until_vacant(self) -> None:
-        """Returns once nobody holds the key."""
+        """Returns once no one holds the key."""
         if await self._store.get(self._key) is None:
             return
         await self._mirror.refresh()  # It knows of the holder now, or that it is gone.

@@ -1,7 +1,7 @@
 """Many keys changed by compare-and-swap, in few transactions: a node's worth of shards at once.
 
 A transaction takes 128 comparisons and as many operations, and is all or nothing. So a batch that
-loses is split in two and tried again: what nobody else changed gets through, at the cost of about
+loses is split in two and tried again: what no one else changed gets through, at the cost of about
 two transactions for each halving, and what was changed meanwhile is told to the caller, who reads
 it again. The guards (a fence, a leader's token) stand in every transaction.
 """

@@ -210,7 +210,7 @@ class Placement:
         return outcome.succeeded
 
     async def _check_reach(self, request: PlanRequest, view: PlacementView) -> None:
-        """Data is not sent to where nobody can connect."""
+        """Data is not sent to where no one can connect."""
         for name in request.nodes:
             record = view.cluster.nodes[NodeId(parse_node_name(name))]
             for address in (record.rpc_address, record.s3_address):

@@ -354,7 +354,7 @@ class _Room:
             self._working += 1
 
     def _busy(self, shard: ShardId, plan: ShardPlan) -> list[NodeId]:
-        """Who sends and who receives a copy; nobody where there is none, or it has arrived."""
+        """Who sends and who receives a copy; no one where there is none, or it has arrived."""
         row = self._view.cluster.rows.get(shard)
         if plan.add is None or row is None or row.member(plan.add.node) is not None:
             return []

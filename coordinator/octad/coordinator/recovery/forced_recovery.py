@@ -1,7 +1,7 @@
 """A shard whose complete members are gone for good: which older copy takes their place.
 
 This is the only place where anybody but a shard's own members makes a row of it, and only because
-an operator says that nobody is left to do so. Writes that were acknowledged by the lost members
+an operator says that no one is left to do so. Writes that were acknowledged by the lost members
 alone are lost with them. Rule R19 of `docs/reference/replication.md`. Nothing is read or written
 here.
 """
@@ -113,7 +113,7 @@ def _forced(row: ShardRow, chosen: FormerMember, full: list[NodeId]) -> ForcedRe
     epoch = Epoch(row.epoch + 1)
     given_up = [GivenUp(m.node, m.incarnation) for m in row.members if m.node != chosen.node]
     given_up += [GivenUp(x.node, x.incarnation) for x in row.learners if x.node != chosen.node]
-    # Nobody has asked whoever is absent and knows more than the chosen one: he would mix in.
+    # No one has asked whoever is absent and knows more than the chosen one: he would mix in.
     given_up += [GivenUp(f.node, f.incarnation) for f in row.last_full if f.upto > chosen.upto]
     void = {gone.node for gone in given_up}
     recovery = Recovery(epoch, chosen.node, chosen.incarnation, chosen.upto, tuple(given_up))

@@ -1,7 +1,7 @@
 """What a lost configuration store should hold: put together from nodes' kept files and a backup.
 
 - **Rows: the highest epoch that anybody knows wins**, shard by shard. A node may have gone on long
-  after a backup was made, and what it acknowledged since is in nobody else's rows. So every node
+  after a backup was made, and what it acknowledged since is in no one else's rows. So every node
   that any row names must be heard, or be given up by name.
 - **No epoch is used twice**: each row goes in with its epoch raised by `EPOCH_STEP`, beyond
   anything that a node which was not heard can know. Should it return, it is older.
@@ -215,7 +215,7 @@ def _go_forward(
     buckets = max([*_numbers(sources, _LAST_BUCKET), 0])
     entries[_LAST_BUCKET] = msgspec.json.encode(buckets + BUCKET_ID_STEP)
     levels = [source.entries[_LEVEL] for source in sources if _LEVEL in source.entries]
-    if levels:  # Nodes have written by the highest: nobody may know less.
+    if levels:  # Nodes have written by the highest: no one may know less.
         entries[_LEVEL] = max(levels, key=lambda value: _decode_level(value).level)
     generation = max(source.seen[0] for source in sources)
     entries[GENERATION_KEY] = msgspec.json.encode(generation + 1)

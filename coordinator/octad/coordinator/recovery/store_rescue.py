@@ -1,6 +1,6 @@
 """Backup, restore and rebuilding of the configuration store: does what the core decides.
 
-A store is filled so that nobody acts on half of it: pools, without which no coordinator makes a
+A store is filled so that no one acts on half of it: pools, without which no coordinator makes a
 shard's first row, and the list of clusters go in last; where something is replaced they go first.
 """
 
@@ -157,7 +157,7 @@ async def check_may_fill(
 ) -> None:
     """Raises RebuildRefused where the store is in use, or not empty and nothing was said of it.
 
-    `alone`: nobody else can be using it.
+    `alone`: no one else can be using it.
     """
     keys = StoreKeys(token.cluster)
     leader = await store.get(keys.leader)

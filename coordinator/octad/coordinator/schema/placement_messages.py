@@ -1,7 +1,7 @@
 """What is said over HTTP about placement: requests of operators, and how far things are.
 
 `POST /cluster/v1/plan/<action>` takes a `PlanRequest` and answers a `PlanAnswer`;
-`GET /cluster/v1/plan/status` answers a `PlanStatus`. Sizes that nobody reported are null.
+`GET /cluster/v1/plan/status` answers a `PlanStatus`. Sizes that no one reported are null.
 """
 
 from __future__ import annotations

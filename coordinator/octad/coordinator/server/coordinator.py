@@ -78,7 +78,7 @@ _JOIN_ATTEMPTS = 10
 _RETRY_S = 0.5
 # A mirror that could not be confirmed for longer shows the past.
 STALE_S = 10.0
-# Nodes are started one after the other: the first map waits until this long nobody new has come.
+# Nodes are started one after the other: the first map waits until this long no one new has come.
 SETTLE_S = 3.0
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ class CoordinatorConfig:
     version: str
     nodes_expected: int = 0
     settle_s: float = SETTLE_S
-    checks_reach: bool = False  # Turn away new nodes at addresses that nobody answers at.
+    checks_reach: bool = False  # Turn away new nodes at addresses that no one answers at.
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ Reports = Mapping[NodeId, NodeReport]
 
 @dataclass(frozen=True, slots=True)
 class CopyUnderWay:
-    """A copy that `node` fetches. `waits`: nobody who has the data can be asked, it says."""
+    """A copy that `node` fetches. `waits`: no one who has the data can be asked, it says."""
 
     shard: ShardId
     node: NodeId
@@ -203,7 +203,7 @@ def _missing(
         if lacking > 0:
             known = known and shard in shard_bytes
             left += lacking * shard_bytes.get(shard, 0)
-    # Sizes lag: none at all of what is missing means that nobody has counted yet.
+    # Sizes lag: none at all of what is missing means that no one has counted yet.
     return missing, left if known and (left or not missing) else None
 
 

@@ -221,6 +221,6 @@ def _resolve(answer: asyncio.Future[Message], call: Message) -> Callable[[], Non
 
 
 def _hand_over(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
-    """From gRPC's thread to the loop; a loop that is closed has nobody waiting any more."""
+    """From gRPC's thread to the loop; a loop that is closed has no one waiting any more."""
     if not loop.is_closed():
         loop.call_soon_threadsafe(callback)

@@ -114,7 +114,7 @@ class Keyspace:
         return until
 
     def obsolete_at(self, compacted: Revision) -> list[tuple[Revision, str]]:
-        """The versions, as (revision, key), that nobody can ask for once compacted there."""
+        """The versions, as (revision, key), that no one can ask for once compacted there."""
         newest = {key: entry.mod_revision for key, entry in self._base.items()}
         obsolete = []
         for change in self._history[: self._offset(compacted)]:

@@ -52,7 +52,7 @@ class Follower(Protocol):
     def on_batch(self, batch: EventBatch) -> bool:
         """What happened next, of all keys below the prefix; the mirror shows as much, or more.
 
-        Gives whether it goes on; else everything is listed anew, and that is a gap.
+        Returns whether it goes on; else everything is listed anew, and that is a gap.
         """
 
 

@@ -40,7 +40,7 @@ def fill(
     order = sorted(range(len(weights)), key=lambda i: caps[i] / weights[i])
     left, weight_left = Fraction(total), sum(weights, Fraction(0))
     for position, i in enumerate(order):
-        if caps[i] * weight_left >= left * weights[i]:  # Nobody from here on reaches his cap.
+        if caps[i] * weight_left >= left * weights[i]:  # No one from here on reaches his cap.
             for j in order[position:]:
                 shares[j] = left * weights[j] / weight_left
             break

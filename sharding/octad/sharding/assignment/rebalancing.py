@@ -2,7 +2,7 @@
 
 Every row keeps what it may keep. Nodes above their quota give replicas away, nodes below take them.
 Of equally cheap moves the one is chosen that makes the fewest new replica sets, and whole sets move
-together. A replica that nobody with room may take is left to `exchanges.py`. All of it is in terms
+together. A replica that no one with room may take is left to `exchanges.py`. All of it is in terms
 of positions in the list of usable nodes.
 """
 

@@ -1,4 +1,4 @@
-"""A node that was started by a supervisor ends with it, so that nobody else ever meets its process.
+"""A node that was started by a supervisor ends with it, so that no one else ever meets its process.
 
 On Linux the kernel does it, the moment the parent is gone, whatever the node does just then; it is
 like any kill. It means the thread that started the process, so a supervisor starts nodes in its

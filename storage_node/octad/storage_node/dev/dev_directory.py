@@ -167,7 +167,7 @@ class DevDirectory:
             ) from error
 
     def _check(self, fresh: bool) -> None:
-        """Nobody's but ours, or empty, or not there yet. Raises OSError, CommandError."""
+        """No one's but ours, or empty, or not there yet. Raises OSError, CommandError."""
         if not self.path.is_dir():
             return  # It will be made, or that says why not.
         if not fresh:

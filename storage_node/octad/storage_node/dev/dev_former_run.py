@@ -23,7 +23,7 @@ _LOCK_BYTES_MAX = 64
 
 
 def wait_for_former_nodes(data: Path) -> bool:
-    """Returns once nobody has a node's directory; whether one of them was left by a killed process.
+    """Returns once no one has a node's directory; whether one of them was left by a killed process.
 
     Raises CommandError with whoever has one and does not end.
     """

@@ -1,7 +1,7 @@
 """One place of `octad dev`: a directory, its ports, and the node that runs there now.
 
 The node of place 2 is n2, until the directory loses its data. Then a new node comes to the place,
-with an id that nobody ever had. Only the process itself says which id it has, so none but its own
+with an id that no one ever had. Only the process itself says which id it has, so none but its own
 node is ever declared dead when it ends.
 
 A node that cannot start is tried again for ever, less and less often: it comes back by itself once
@@ -199,7 +199,7 @@ class NodeProcess:
         while not self._stopping.is_set():
             try:
                 return None if await self._around.is_taken(number) else number
-            except StoreUnavailable:  # Nobody can join meanwhile.
+            except StoreUnavailable:  # No one can join meanwhile.
                 await asyncio.sleep(STORE_RETRY_S)
         return None
 
@@ -229,7 +229,7 @@ class NodeProcess:
             await self._process.wait()
             self._hear(said)  # What it said just before it died.
             if self._process_id is not None and not self._stopping.is_set():
-                # While all of them end, nobody shall be left out.
+                # While all of them end, no one shall be left out.
                 await self._around.died(self._process_id)
             return self._ended_with or self._unexplained(self._process)
         finally:

@@ -193,7 +193,7 @@ class HistoryCopier:
             self._start_next()
 
     async def _run(self, copy: _Copy) -> None:
-        """Until it is complete, or nobody wants it any more."""
+        """Until it is complete, or no one wants it any more."""
         pause = HISTORY_RETRY_S_MIN
         while self._wanted(copy):
             source, at = copy.source(), copy.cursor
@@ -298,7 +298,7 @@ class HistoryCopier:
     async def _take_message(
         self, copy: _Copy, source: NodeId, rows: list[HistoryRow]
     ) -> list[HistoryRow]:
-        """Gives what the message had no room for."""
+        """Returns what the message had no room for."""
         wanted = [(decode_shard_order_key(row.order_key), row.epoch, row.seq) for row in rows]
         asked = ReadRecords(copy.shard, copy.start, wanted)
         answer, body = await self._call(source, asked, b"", HISTORY_CALL_TIMEOUT_S)

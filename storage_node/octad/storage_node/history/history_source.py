@@ -152,7 +152,7 @@ class HistorySource:
     async def _read(self, index_key: bytes, row: Ordered) -> tuple[Ordered, Record]:
         """The record, and the row as it is when that had to be mended. Raises RpcRefusal(DAMAGED).
 
-        Nobody else may have all of history: what is damaged here must not keep it from others.
+        No one else may have all of history: what is damaged here must not keep it from others.
         """
         try:
             return row, await self._read_at(row.location)

@@ -104,5 +104,5 @@ def _nothing() -> None:
 
 
 def not_ahead(place: Position, journal: Written) -> Position:
-    """The node's own records are in no shard's log, so nobody else waits until they are durable."""
+    """The node's own records are in no shard's log, so no one else waits until they are durable."""
     return min(place, journal.durable_to)

@@ -297,7 +297,7 @@ class Index:
 
     def note_damage(self, why: str) -> IndexDamage:
         """It is damaged: nothing is read here any more, since what still can be read may be older
-        than what cannot. Gives what to raise; any thread may ask."""
+        than what cannot. Returns what to raise; any thread may ask."""
         if self.damage is None:
             self.damage = f"{self.directory} is damaged ({_one_line(why)})"
             self._database = cast("Rdict", _Unreadable(self.damage))

@@ -92,7 +92,7 @@ class _Tally:
         self.xor = 0
         self.recent: deque[tuple[Seq, int, int]] = deque(maxlen=RECENT_MAX)
         self.count: Count | None = None
-        self.is_wrong = False  # The rows are not what they should be; what those are nobody asks.
+        self.is_wrong = False  # The rows are not what they should be; what those are no one asks.
 
     def digest(self, rows: int, xor: int) -> ShardDigest | None:
         """With these changes."""
@@ -163,7 +163,7 @@ class ShardDigests:
         self._of(shard).recent.clear()
 
     def split(self, shard: ShardId, sibling: ShardId) -> None:
-        """Nobody knows how the rows of `shard` are shared out, unless there are none."""
+        """No one knows how the rows of `shard` are shared out, unless there are none."""
         tally = self._of(shard)
         empty = tally.digest(tally.rows, tally.xor) == ShardDigest(FORMAT, *_NOTHING)
         for half in (shard, sibling):

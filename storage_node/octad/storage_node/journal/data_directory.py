@@ -218,7 +218,7 @@ class DataDirectory:
     def close(self) -> None:
         """Unlock, and say that whoever copies it from now on gets all of it."""
         try:
-            with suppress(OSError):  # Where nobody can say so, copies are refused: that is safe.
+            with suppress(OSError):  # Where no one can say so, copies are refused: that is safe.
                 self._disk.truncate(self._lock, 0)
         finally:
             self._disk.close(self._lock)
@@ -411,7 +411,7 @@ def _mark_in_use(disk: Disk, lock: int) -> None:
 
 
 def _lock_fields(disk: Disk, lock: int) -> list[str]:
-    """The process, and the number of the file that it locked; empty when nobody has it."""
+    """The process, and the number of the file that it locked; empty when no one has it."""
     return disk.read(lock, _LOCK_BYTES_MAX, 0).decode("ascii", "replace").split()
 
 

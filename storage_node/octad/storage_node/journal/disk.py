@@ -105,7 +105,7 @@ class Disk:
         return data
 
     def read_uncached(self, descriptor: int, length: int, offset: int) -> Bytes:
-        """`read` of much that nobody will read again soon: past the system's cache, if it can.
+        """`read` of much that no one will read again soon: past the system's cache, if it can.
 
         That takes a third of the CPU, and what others have in the cache stays there.
         """

@@ -483,5 +483,5 @@ class Journal:
             self._marked = self._position
             kind, none = RecordKind.SYNCED_MARK, Seq(0)
             self.append(kind, ShardId(0), Epoch(0), none, none, _NOBODY, b"", b"")
-            self._position = self._marked  # It is nobody's record, and not counted.
+            self._position = self._marked  # It is no one's record, and not counted.
             self.records_appended -= 1

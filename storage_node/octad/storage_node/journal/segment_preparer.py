@@ -98,7 +98,7 @@ class SegmentPreparer:
         return len(self._spares)
 
     def close(self) -> None:
-        """Stop the thread. A segment that nobody took stays in the directory, empty."""
+        """Stop the thread. A segment that no one took stays in the directory, empty."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()

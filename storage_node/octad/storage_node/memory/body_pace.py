@@ -9,7 +9,7 @@ from __future__ import annotations
 from octad.sharding.limits import BODY_STEP_S
 
 BODY_WANTED_S_MAX = 10.0  # Its bytes do not come, and others wait for its memory.
-BODY_STALLED_S_MAX = 60.0  # The same when nobody waits.
+BODY_STALLED_S_MAX = 60.0  # The same when no one waits.
 
 
 class BodyPace:

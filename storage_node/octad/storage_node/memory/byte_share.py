@@ -2,8 +2,8 @@
 
     take ──> taken ──give_back──> …          take ──no room──> wait ──room──> taken
 
-Whoever waits is passed by nobody, so a large wish is granted in its turn; who shall not wait behind
-large ones needs a share of his own. This file decides who has what; it wakes nobody.
+Whoever waits is passed by no one, so a large wish is granted in its turn; who shall not wait behind
+large ones needs a share of his own. This file decides who has what; it wakes no one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NOBODY: Sequence[Wish] = ()
 
 
 class ByteShare:
-    """`bytes_max` bytes. One wish of more is granted when nobody else has any."""
+    """`bytes_max` bytes. One wish of more is granted when no one else has any."""
 
     __slots__ = ("_wishes", "bytes_max", "used", "waiting")
 
@@ -36,7 +36,7 @@ class ByteShare:
         self._wishes: deque[Wish] = deque()
 
     def take(self, size: int) -> bool:
-        """Whether there were so many, and nobody waits for them; else nothing has happened."""
+        """Whether there were so many, and no one waits for them; else nothing has happened."""
         if self._wishes or not self._has_room(size):
             return False
         self.used += size

@@ -67,7 +67,7 @@ class HeapKeeper:
             self._floor = min(self._floor, slack)
 
     def _slack_bytes(self) -> int:
-        """Resident, and handed out to nobody by the C library."""
+        """Resident, and handed out to no one by the C library."""
         resident = int(_STATM.read_bytes().split()[_RESIDENT_FIELD]) * mmap.PAGESIZE
         told: _Mallinfo2 = self._libc.mallinfo2()
         handed_out = int(told.uordblks) + int(told.hblkhd)

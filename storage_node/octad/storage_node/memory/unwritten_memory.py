@@ -1,6 +1,6 @@
 """Memory for bytes that are about to come: zeros first would take as long as to receive them.
 
-What it holds until then is whatever was there before: show nobody what was not written.
+What it holds until then is whatever was there before: show no one what was not written.
 """
 
 from __future__ import annotations

@@ -147,7 +147,7 @@ class ClusterObjects:
         await self._client.until_answered(None, attempt)
 
     async def _abort_uploads(self, bucket: Bucket) -> None:
-        """Nobody could end them once the bucket is gone, and their parts would stay for ever."""
+        """No one could end them once the bucket is gone, and their parts would stay for ever."""
         while uploads := await self.list_uploads(bucket, b"", (b"", b""), limits.LIST_KEYS_MAX):
             for key, upload_id, _ in uploads:
                 with suppress(NoSuchUpload):  # Its owner was faster.

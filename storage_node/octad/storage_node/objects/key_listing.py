@@ -1,6 +1,6 @@
 """One page of a listing: every primary is asked for its shards, and the answers are merged.
 
-A shard that is being split or moved is served by nobody for a moment, and in a pool that is split
+A shard that is being split or moved is served by no one for a moment, and in a pool that is split
 one or another always is. So what was listed stays listed: only what is missing is asked for again.
 Each key is then as fresh as a read of it, made at some moment of the request.
 """

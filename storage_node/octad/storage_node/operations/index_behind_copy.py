@@ -35,7 +35,7 @@ def add_behind_copy(
     stored: Stored,
 ) -> None:
     """Add what `operation` does; what `changes` already has of a key wins over what is `stored`."""
-    # What a row named that came with the copy, or is still to come, nobody knows here: extents that
+    # What a row named that came with the copy, or is still to come, no one knows here: extents that
     # die meanwhile are found as those of a commit that never came.
     one = IndexChanges(lambda _key: None)
     one.apply(operation, location, shard, epoch, seq)

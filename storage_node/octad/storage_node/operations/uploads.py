@@ -124,7 +124,7 @@ def _abort(changes: ChangedRows, abort: AbortUpload, place: Place) -> None:
 def _end(
     changes: ChangedRows, operation: CompleteUpload | AbortUpload, place: Place
 ) -> tuple[ExtentRef, ...]:
-    """Gives what the parts named."""
+    """Returns what the parts named."""
     bucket, key, upload = operation.bucket, operation.key, operation.upload
     hash_ = _hash(operation)
     changes.delete(place.shard, hash_, upload_key(bucket, key, upload))

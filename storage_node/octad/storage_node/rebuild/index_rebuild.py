@@ -64,7 +64,7 @@ class IndexRebuild:
     def read_on(self, until: Position | None = None) -> int:
         """All records up to `until`, where the journal is durable; None: of one that stands still.
 
-        Gives how many were read. What is above the commit points is left for the next round, or
+        Returns how many were read. What is above the commit points is left for the next round, or
         for the replay. Raises JournalDamage, OSError.
         """
         before, late = self._records, set(self._survey.late)

@@ -35,7 +35,7 @@ _ROUND_S = 1.0  # As long as a round takes, so long a replay will.
 _ROUNDS_MAX = 10  # Clients may write as fast as it reads.
 _RETRY_S_MIN, _RETRY_S_MAX = 1.0, 60.0
 DAMAGED = os.EX_DATAERR  # What the process ends with where the journal is to blame,
-NOT_FOR_OTHERS = os.EX_IOERR  # and the same where nobody should fill the node anew for it.
+NOT_FOR_OTHERS = os.EX_IOERR  # and the same where no one should fill the node anew for it.
 
 log = logging.getLogger(__name__)
 
@@ -132,9 +132,9 @@ def forget_damage(disk: Disk, data: Path) -> None:
 
 
 async def rebuild_beside(data: Path, durable_to: Callable[[], Position] | None) -> Path:
-    """Gives where it has left a complete index. Raises RebuildFailed, RebuildDelayed.
+    """Returns where it has left a complete index. Raises RebuildFailed, RebuildDelayed.
 
-    `durable_to` is asked for each round; None: nobody writes the journal.
+    `durable_to` is asked for each round; None: no one writes the journal.
     """
     began = time.monotonic()
     result = _unused(data)

@@ -298,7 +298,7 @@ class PairLeases:
 
         `learned_at` is when we learned the present one.
 
-        A node that was paused itself has heard nothing of anybody: it listens first. Nobody waits
+        A node that was paused itself has heard nothing of anybody: it listens first. No one waits
         for a process that is recorded as dead: the swap compares that no other has begun since. Who
         hears only few of the others may be the one that is cut off: it lets them go first. Who has
         not been heard since our boot may be starting, as we were, unless it is `urgent`.

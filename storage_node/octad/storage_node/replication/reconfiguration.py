@@ -46,19 +46,19 @@ def without(
 
 
 def without_former(configuration: ShardRow, replicas: int) -> ShardRow:
-    """`configuration`, where nobody is remembered if it has full members enough (rule R13)."""
+    """`configuration`, where no one is remembered if it has full members enough (rule R13)."""
     if sum(member.base == 0 for member in configuration.members) < replicas:
         return configuration
     return _replace(configuration, last_full=())
 
 
 def at_strength(configuration: ShardRow) -> ShardRow:
-    """Nobody is missed any more: full members are there without those who were."""
+    """No one is missed any more: full members are there without those who were."""
     return _next(configuration, last_full=())
 
 
 def taken_over(configuration: ShardRow, node: NodeId, commit: Seq) -> ShardRow:
-    """`node` becomes primary and the old one leaves; nobody is recruited (rule R11)."""
+    """`node` becomes primary and the old one leaves; no one is recruited (rule R11)."""
     former = {former.node: former for former in configuration.last_full}
     old = configuration.member(configuration.primary)
     assert old is not None
@@ -121,7 +121,7 @@ def split(configuration: ShardRow, point: SplitPoint) -> ShardRow:
 
 
 def is_at_full_strength(configuration: ShardRow, replicas: int) -> bool:
-    """Whether nobody is missed and nobody copies: the shard may be split."""
+    """Whether no one is missed and no one copies: the shard may be split."""
     full = all(member.base == 0 for member in configuration.members)
     return (
         full

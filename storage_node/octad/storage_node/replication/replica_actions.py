@@ -18,7 +18,7 @@ Targets: TypeAlias = tuple[tuple[NodeId, int], ...]
 
 
 class NotPrimary(Exception):
-    """Another node orders this shard's writes (or nobody that this node knows of)."""
+    """Another node orders this shard's writes (or no one that this node knows of)."""
 
     def __init__(self, shard: ShardId, primary: NodeId | None) -> None:
         super().__init__(f"shard {shard_name(shard)}: the primary is {primary}")
@@ -52,7 +52,7 @@ class AlreadyRefused(Exception):
 
 
 class OutcomeUnknown(Exception):
-    """Whether the request was ordered before, nobody can say any more: neither do nor refuse it."""
+    """Whether the request was ordered before, no one can say any more: neither do nor refuse it."""
 
 
 class Swap(msgspec.Struct, eq=False):

@@ -125,10 +125,10 @@ class RequestWindow:
             self._outcomes.setdefault(request_id, outcome)
             self._times.setdefault(request_id, now)
         if len(self._times) >= REQUEST_IDS_MAX:
-            self.complete_since = now  # What was dropped before, nobody knows any more.
+            self.complete_since = now  # What was dropped before, no one knows any more.
 
     def half(self) -> RequestWindow:
-        """All of it again: nobody knows in which half a request's key is (rule R18)."""
+        """All of it again: no one knows in which half a request's key is (rule R18)."""
         window = RequestWindow()
         window._outcomes, window._times = dict(self._outcomes), dict(self._times)
         window._refused = dict(self._refused)

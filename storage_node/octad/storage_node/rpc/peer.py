@@ -179,7 +179,7 @@ class Peer:
             result = (message, frame.body)
             if frame.kind == ERROR:
                 result = self._remote_error(message)
-        # Nobody there any more: the call timed out or was cancelled.
+        # No one there any more: the call timed out or was cancelled.
         self._calls.answer(frame.call_id, result)
 
     def _remote_error(self, message: Message) -> RemoteError:

@@ -47,7 +47,7 @@ class PeerCalls:
         return self._last_id, future
 
     def forget(self, call_id: int) -> None:
-        """Nobody waits for this answer any more."""
+        """No one waits for this answer any more."""
         self._waiting.pop(call_id, None)
 
     def answer(self, call_id: int, result: Answered | Exception) -> bool:

@@ -52,7 +52,7 @@ class ConnectionOwner(Protocol):
     """What a connection tells. None of these may raise, nor may who takes the frames."""
 
     def on_open(self, connection: PeerConnection, session: Session) -> Callable[[Frame], None]:
-        """Gives who takes the frames, from the first one on."""
+        """Returns who takes the frames, from the first one on."""
 
     def on_lost(self, connection: PeerConnection, refused: PeerRefused | None) -> None:
         """Once. `refused` says why, unless it was the owner's wish or the network's."""
@@ -219,7 +219,7 @@ class PeerConnection(asyncio.BufferedProtocol):
         """Whether this process did not run: then what lies in its sockets may be that old, too.
 
         The kernel keeps it for as long as that takes. Requests tell their age as of when they were
-        sent, and nobody may take an old one for a young one (rule R16).
+        sent, and no one may take an old one for a young one (rule R16).
         """
         looked_at, self._looked_at = self._looked_at, now()
         return self._looked_at - looked_at > RPC_UNSEEN_S_MAX

@@ -39,7 +39,7 @@ class TlsContexts:
     def __init__(self, files: TlsFiles) -> None:
         self._dialing = _context(ssl.PROTOCOL_TLS_CLIENT, files)
         self._accepting = _context(ssl.PROTOCOL_TLS_SERVER, files)
-        self._accepting.num_tickets = 0  # Nobody resumes.
+        self._accepting.num_tickets = 0  # No one resumes.
 
     def new(self, dialing: bool) -> PeerTls:
         """For one connection."""

@@ -84,7 +84,7 @@ class NotServed(Unavailable):
 
 
 class OutcomeForgotten(StoreError):
-    """Whether an earlier try took effect nobody can say any more: this one was neither carried out
+    """Whether an earlier try took effect no one can say any more: this one was neither carried out
     nor refused."""
 
 

@@ -100,7 +100,7 @@ class ShardService:
     async def propose(self, shard: ShardId, write: Write) -> int:
         """Order the write, as its guard decides if it has one; wait until it is applied.
 
-        Gives on how many members it is; 0: on as many as the pool keeps. A request that was first
+        Returns on how many members it is; 0: on as many as the pool keeps. A request that was first
         made `age_s` ago and ordered then is not ordered again. Raises what a refusal means.
         """
         operation = write.operation
@@ -128,7 +128,7 @@ class ShardService:
     async def close_bucket(self, bucket: BucketId) -> None:
         """Refuse new keys of `bucket` from now on, and see in the index what is in flight for it.
 
-        Also what nobody waits for any more: it may be committed yet. Raises Unavailable.
+        Also what no one waits for any more: it may be committed yet. Raises Unavailable.
         """
         await self._buckets.wait_until_closed(bucket)
         in_flight = [

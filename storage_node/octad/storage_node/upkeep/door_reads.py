@@ -33,7 +33,7 @@ class DoorReads:
         listed = now()
         try:
             doors = await self._doors()
-        except StoreUnavailable:  # A door that nobody here knows of may have joined meanwhile.
+        except StoreUnavailable:  # A door that no one here knows of may have joined meanwhile.
             return self.pin.over(now())
         await asyncio.gather(*map(self._ask, doors))
         return self.pin.over_at(doors, listed, now())

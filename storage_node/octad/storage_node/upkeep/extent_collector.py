@@ -111,7 +111,7 @@ class ExtentCollector:
     async def collect(self) -> None:
         """Go once through the queue, and do what can be done."""
         full = self._full()
-        reads_over: float | None = None  # Nobody is asked for an empty queue.
+        reads_over: float | None = None  # No one is asked for an empty queue.
         start, waiting_bytes = DEAD_EXTENTS, 0
         while True:
             step = list(islice(self._index.scan(start, past(DEAD_EXTENTS)), QUEUE_STEP_ENTRIES))
@@ -137,7 +137,7 @@ class ExtentCollector:
         return self._waiting
 
     def _over_for(self, entry: DeadExtents, full: Set[NodeId], reads_over: float | None) -> float:
-        """What died before this is read by nobody any more, or has waited for the pin."""
+        """What died before this is read by no one any more, or has waited for the pin."""
         if reads_over is None or not any(self._is_wanted(e, entry, full) for e in entry.extents):
             return self._pin.over(now())
         return reads_over

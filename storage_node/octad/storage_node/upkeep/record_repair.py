@@ -62,7 +62,7 @@ class RecordLost(Exception):
     """Everybody who may have the record was asked, and has a damaged one."""
 
 
-# Brings the record of (index key, epoch, seq) from another member; None when nobody who can be
+# Brings the record of (index key, epoch, seq) from another member; None when no one who can be
 # asked now has it whole. Raises RecordLost.
 Repair: TypeAlias = Callable[[bytes, Epoch, Seq], Awaitable[Repaired | None]]
 

@@ -128,7 +128,7 @@ class ShardCounter:
     def _count_some(
         self, count: Count, end: bytes, pools: dict[Location, PoolId]
     ) -> list[Location]:
-        """Gives the records that have to tell their rows' pools before anything is counted."""
+        """Returns the records that have to tell their rows' pools before anything is counted."""
         keys = [key for key, _ in islice(self._index.scan(count.cursor, end), COUNT_STEP_ROWS)]
         pool = pool_of(count.shard)
         rows: list[tuple[bytes, bytes]] = []
@@ -200,7 +200,7 @@ class ShardCounter:
         return DigestsRead([self._read(shard, seq) for shard, seq in here]), b""
 
     def _read(self, shard: ShardId, seq: Seq) -> DigestRead:
-        """Void, partial and failed copies are compared with nobody's."""
+        """Void, partial and failed copies are compared with no one's."""
         digests, replica = self._index.digests, self._replicas[shard]
         counts = self.counts[shard]
         if replica.whole is not None or replica.rowless or replica.void or replica.failed:

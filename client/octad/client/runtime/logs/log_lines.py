@@ -149,7 +149,7 @@ def set_up_logging(level: int = logging.INFO) -> None:
     handler.setFormatter(JsonFormatter() if wanted == "json" else logging.Formatter(_TEXT_FORMAT))
     logging.basicConfig(level=level, handlers=[handler])
     sys.unraisablehook = _log_unraisable
-    # Whoever sends something else than HTTP is told so; a traceback of it is nobody's business.
+    # Whoever sends something else than HTTP is told so; a traceback of it is no one's business.
     logging.getLogger("aiohttp.server").addFilter(_is_no_bad_request)
     file = os.environ.get(LOG_FILE_VARIABLE)
     if file is not None:
@@ -161,7 +161,7 @@ def set_up_logging(level: int = logging.INFO) -> None:
 
 
 def _log_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
-    """An error in a place that has nobody to raise to; by itself it prints without a bound."""
+    """An error in a place that has no one to raise to; by itself it prints without a bound."""
     logging.getLogger(__name__).error(
         "an error in %r went nowhere", unraisable.object, exc_info=unraisable.exc_value
     )

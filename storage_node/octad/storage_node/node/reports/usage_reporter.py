@@ -97,7 +97,7 @@ class UsageReporter:
         return sizes.totals
 
     def _count_some(self, sizes: ShardSizes, start: bytes, end: bytes) -> bytes | None:
-        """Gives where to go on. Each step scans anew: a scan that lives keeps old files."""
+        """Returns where to go on. Each step scans anew: a scan that lives keeps old files."""
         rows = list(islice(self._index.scan(start, end), USAGE_COUNT_ROWS + 1))
         for key, value in rows[:USAGE_COUNT_ROWS]:
             sizes.add(key, value)

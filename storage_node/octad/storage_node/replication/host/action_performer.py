@@ -134,14 +134,14 @@ class ActionPerformer:
             self._beats.send_news()
 
     def whole(self, shard: ShardId, applied: Seq) -> None:
-        """Its replica has all of history now. Nobody copies yet while the node recovers."""
+        """Its replica has all of history now. No one copies yet while the node recovers."""
         if self._recovering:
             self._became_whole.append(shard)
         else:
             self._histories.forget_marks(shard, applied)
 
     def index_failed(self, error: Exception) -> None:
-        """Its rows are older than the replicas believe: nobody reads them here any more."""
+        """Its rows are older than the replicas believe: no one reads them here any more."""
         for replica in self._table.replicas.values():
             if not replica.failed:
                 self.perform(replica, replica.fail())

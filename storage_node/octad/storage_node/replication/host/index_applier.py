@@ -1,7 +1,7 @@
 """What is committed goes to the index: one batch a tick, with the states that say how far it goes.
 
 Whoever waits for a write is answered only after its changes are in the index, so that whoever is
-told of a write also reads it. At a backup, where nobody waits, a batch gathers for some
+told of a write also reads it. At a backup, where no one waits, a batch gathers for some
 milliseconds. An entry is never applied before it is durable here: a learner hears of commit points
 that its own disk has not reached.
 """
@@ -60,7 +60,7 @@ class IndexApplier:
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[Entry, tuple[asyncio.Future[None], float]] = {}
         self._applying: list[tuple[ShardReplica, tuple[Entry, ...]]] = []
-        self._later: list[tuple[ShardReplica, tuple[Entry, ...]]] = []  # Nobody waits.
+        self._later: list[tuple[ShardReplica, tuple[Entry, ...]]] = []  # No one waits.
         self._apply_planned = False
         self._later_timer: asyncio.TimerHandle | None = None
         self._failed = False

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 class _NoCluster:
-    """Nothing is known of the cluster: nobody acts here."""
+    """Nothing is known of the cluster: no one acts here."""
 
     def __init__(self) -> None:
         self.incarnations: dict[NodeId, str] = {}

@@ -139,7 +139,7 @@ class ReplicationSender:
         self._plan()
 
     def commit_point(self, replica: ShardReplica, action: SendCommit) -> None:
-        """Some milliseconds later, unless Prepares go there anyway: nobody waits for it."""
+        """Some milliseconds later, unless Prepares go there anyway: no one waits for it."""
         point = CommitPoint(replica.shard, replica.epoch, action.commit, action.commit_epoch)
         for node in action.nodes:
             self._points.setdefault(node, {})[replica.shard] = point

@@ -98,7 +98,7 @@ class ShardHost:
     def recover(self) -> list[ShardId]:
         """Read the shards' states from the index, replay, start the journal and the clock.
 
-        Gives the shards that turned out to have all of history: a copy had just been finished.
+        Returns the shards that turned out to have all of history: a copy had just been finished.
         """
         performer = self._performer
         whole = recover_states(self._table, self.index, self._request_ids, now())

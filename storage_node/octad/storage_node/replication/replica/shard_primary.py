@@ -175,7 +175,7 @@ class Primary:
     def check_retry(self, request_id: bytes, age_s: float, now: float) -> None:
         """Rule R16, before any precondition is looked at, for a request first made `age_s` ago.
 
-        Raises AlreadyOrdered, or OutcomeUnknown when nobody remembers so far back.
+        Raises AlreadyOrdered, or OutcomeUnknown when no one remembers so far back.
         """
         self._require_new(request_id, refused_again=True)
         if not self.log.requests.reaches_back(age_s, now):
@@ -208,7 +208,7 @@ class Primary:
     def _require_own_term(self, asked_in: Epoch) -> None:
         """Rule R3: an attempt that was made under another primary, or before our last start.
 
-        That primary, or the next, may have refused the request, which nobody else remembers.
+        That primary, or the next, may have refused the request, which no one else remembers.
         """
         if ANY_EPOCH < asked_in < self.term:
             raise NotServing(f"shard {shard_name(self.place.shard)}: asked in epoch {asked_in}")
@@ -316,7 +316,7 @@ class Primary:
         committed = min(self.followers.match.values())
         assert configuration is not None
         if len(configuration.members) < self.strength.min_copies:
-            committed = min(committed, self.barrier)  # R11: nobody is told of more.
+            committed = min(committed, self.barrier)  # R11: no one is told of more.
         if committed <= log.commit:
             return []
         assert committed <= log.end, "a member acknowledged what was never prepared"

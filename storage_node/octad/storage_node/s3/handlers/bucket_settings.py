@@ -43,7 +43,7 @@ async def get_bucket_versioning(context: RequestContext) -> Answer:
 
 
 async def get_bucket_acl(context: RequestContext) -> Answer:
-    """The owner may do everything, nobody else anything."""
+    """The owner may do everything, no one else anything."""
     bucket = await context.bucket()
     return xml_answer(access_control_policy_xml(Owner(bucket.owner, bucket.owner)))
 
@@ -65,6 +65,6 @@ async def get_object_tagging(context: RequestContext) -> Answer:
 
 
 async def get_configuration(context: RequestContext) -> Answer:
-    """What nobody can have configured yet."""
+    """What no one can have configured yet."""
     bucket = await context.bucket()
     raise S3Error(_NOT_CONFIGURED[context.operation], fields={"BucketName": bucket.name})

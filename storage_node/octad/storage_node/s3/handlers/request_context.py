@@ -38,7 +38,7 @@ class RequestContext:
     memory_bytes: int = 0  # Taken for its body, until it is answered.
 
     def take_memory_now(self, size: int) -> bool:
-        """`take_memory` where nobody has to wait; else nothing has happened."""
+        """`take_memory` where no one has to wait; else nothing has happened."""
         if not self.budget.gate(size).share.take(size):
             return False
         self.memory_bytes = size

@@ -1,6 +1,6 @@
-"""`x-amz-*` headers that nobody here knows: served, counted, and named in the log a few times.
+"""`x-amz-*` headers that no one here knows: served, counted, and named in the log a few times.
 
-Whoever sends them has signed them with a key of ours. Still nobody decides how long the log gets.
+Whoever sends them has signed them with a key of ours. Still no one decides how long the log gets.
 """
 
 from __future__ import annotations

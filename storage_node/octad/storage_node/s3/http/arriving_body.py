@@ -1,6 +1,6 @@
 """A body of stated length that arrives on a connection of our own protocol, read as it is wanted.
 
-Its bytes go from the socket to where they stay. While nobody asks for them they stay in the socket.
+Its bytes go from the socket to where they stay. While no one asks for them they stay in the socket.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ class HttpBody:
 
     @property
     def left(self) -> int:
-        """Nobody knows how many, where it is chunked."""
+        """No one knows how many, where it is chunked."""
         return 0 if self._http.content.at_eof() else PUT_BYTES_MAX
 
     async def read_into(self, space: memoryview, wait_s: float) -> int:
@@ -147,7 +147,7 @@ class Listener(web.Server):
     def __init__(self, handler: Handler, next_request_id: Callable[[], bytes]) -> None:
         super().__init__(handler)
         self.next_request_id = next_request_id
-        self.direct: set[Connection] = set()  # Those that are nobody's guests.
+        self.direct: set[Connection] = set()  # Those that are no one's guests.
         self.tells_of_tls = SeldomLog(_logger)
 
     def refusal(self, code: str, begin: bytes, message: str | None = None) -> bytes:
@@ -201,7 +201,7 @@ class Connection(RequestHandler):
         )
         self._listener = listener
         self.host = host
-        self.idle_since: float | None = None  # By the loop's clock, of one that is nobody's guest.
+        self.idle_since: float | None = None  # By the loop's clock, of one that is no one's guest.
         self._begun = 0  # Requests that came to the handler.
         self._in_head = True  # No request is under way, nor the rest of one that was refused.
         self._head_bytes = 0  # Of a head that is not whole yet.
@@ -241,7 +241,7 @@ class Connection(RequestHandler):
         return self._in_head and self._begun == self._request_count  # aiohttp's count of heads.
 
     def _refuse(self, code: str, begin: bytes, message: str | None = None) -> None:
-        """Answer what is no request, which nobody reads any further."""
+        """Answer what is no request, which no one reads any further."""
         if self.transport is not None:
             self.transport.write(self._listener.refusal(code, begin, message))
             self.force_close()

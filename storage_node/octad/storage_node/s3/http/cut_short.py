@@ -1,7 +1,7 @@
 """Whether a body that waits in its socket is worth reading: not where its client has left it.
 
 A client that goes away leaves up to some MiB in the socket of each of its connections. They are in
-front of the news that nothing follows, which nobody hears who does not read them.
+front of the news that nothing follows, which no one hears who does not read them.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ from octad.storage_node.s3.http.request_head import (
 from octad.storage_node.s3.http.wire import open_transport, write_answer
 from octad.storage_node.s3.protocol.answers import Answer, connection_line
 
-SCRATCH_BYTES: Final = 64 * KIB  # What is read at a time while nobody asks for a body.
+SCRATCH_BYTES: Final = 64 * KIB  # What is read at a time while no one asks for a body.
 AHEAD_BYTES_MAX: Final = 16 * KIB  # Beyond what was read with them, of requests sent ahead.
 # What is left of a body that was not wanted, up to an object in its own record with what
 # aws-chunked adds to it: the client need not connect again for that.
@@ -95,13 +95,13 @@ class HotConnection(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport | None = None
         self.writing_paused = False
-        self._held = b""  # What arrived and nobody has asked for yet.
+        self._held = b""  # What arrived and no one has asked for yet.
         self._task: asyncio.Task[None] | None = None  # Answers a request.
         self._body: ArrivingBody | None = None  # Of that request, where it was not all here.
         self._space: memoryview | None = None  # Where its next bytes go, as far as it is wanted,
         self._filled = 0  # and how many of them are there.
         self._arrival: asyncio.Future[None] | None = None  # Wakes whoever waits for them.
-        self._skipped = 0  # Bytes still to come of the body before, which nobody wanted.
+        self._skipped = 0  # Bytes still to come of the body before, which no one wanted.
         self._drained: asyncio.Future[None] | None = None
         self._reading_paused = False
         self._ended = False  # The client sends nothing more.
@@ -134,7 +134,7 @@ class HotConnection(asyncio.BufferedProtocol):
                 self._wake(None)
 
     def data_received(self, data: bytes) -> None:
-        """The next bytes of the connection, which nobody has asked for."""
+        """The next bytes of the connection, which no one has asked for."""
         if self._visited:
             assert self._guest is not None
             self._guest.data_received(data)
@@ -242,7 +242,7 @@ class HotConnection(asyncio.BufferedProtocol):
             )
             written = True
         except ConnectionError:
-            pass  # Nobody is left to be answered.
+            pass  # No one is left to be answered.
         except asyncio.CancelledError:
             self._abort()  # Cut short at the end: an answer in part must not look like a whole one.
             raise
@@ -271,7 +271,7 @@ class HotConnection(asyncio.BufferedProtocol):
         self._limit_reading()
 
     def _skip(self) -> bool:
-        """Whether the rest of a body that nobody wanted is past, and another request may come.
+        """Whether the rest of a body that no one wanted is past, and another request may come.
 
         A client reads its answer only once it has sent all, or as much as is taken.
         """

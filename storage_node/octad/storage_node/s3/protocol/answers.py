@@ -14,7 +14,7 @@ from octad.client.s3.errors import S3Error
 from octad.storage_node.s3.protocol.xml.documents import CONTENT_TYPE, error_xml
 
 HOST_ID: Final = (
-    "octad"  # Which node answered is nobody's business outside; the request id tells us.
+    "octad"  # Which node answered is no one's business outside; the request id tells us.
 )
 
 # What a client that sent `Expect: 100-continue` waits for before its body.

@@ -33,7 +33,7 @@ class ReadConditions:
     def failed(self, etag: str, modified_ms: int, now_ms: int) -> str | None:
         """The name of the condition that an object with this ETag and date fails, if any.
 
-        Nobody can have a copy of the future: `If-Modified-Since` such a date is no condition.
+        No one can have a copy of the future: `If-Modified-Since` such a date is no condition.
         """
         modified_s = modified_ms // 1000  # As the client saw it in Last-Modified.
         if self.if_match:

@@ -47,7 +47,7 @@ def check_key(key: bytes) -> None:
 
 
 def check_owner_name(name: str) -> None:
-    """Raises InvalidBucketOwnerAWSAccountID for what nobody who owns a bucket can be called."""
+    """Raises InvalidBucketOwnerAWSAccountID for what no one who owns a bucket can be called."""
     if _OWNER.fullmatch(name) is None:
         raise S3Error(
             "InvalidBucketOwnerAWSAccountID",

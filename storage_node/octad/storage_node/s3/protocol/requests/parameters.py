@@ -28,7 +28,7 @@ _OPTIONS: Final = """
 SUB_RESOURCES: Final = frozenset(_SUB_RESOURCES.split())
 
 _OVERRIDE_PREFIX: Final = "response-"
-# The headers of an answer that a query may set; any other is nobody's to choose.
+# The headers of an answer that a query may set; any other is no one's to choose.
 OVERRIDES: Final = {
     f"{_OVERRIDE_PREFIX}{header}": header
     for header in (

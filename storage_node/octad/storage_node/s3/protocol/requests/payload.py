@@ -3,7 +3,7 @@
 A body may be vouched for in many ways at once: its length, the SHA-256 that was signed, signatures
 of its chunks, a trailer, a checksum, a Content-MD5. `PlannedPayload` is what the headers say, known
 before a byte of the body is; `PayloadReader` takes the bytes of the wire, gives back those of the
-object and says at the end what they are, or raises what is wrong. Nobody commits anything before
+object and says at the end what they are, or raises what is wrong. No one commits anything before
 that.
 """
 

@@ -40,7 +40,7 @@ _STORED: Final = (
 # - of a family that changes what a write means (encryption, locks, grants, redirects, conditions,
 #   offsets, multi-factor deletion, copies where nothing is copied): treated like the known ones,
 #   since what the family will grow next must not be taken for a plain write either;
-# - anything else: served. A header that nobody here knows says something of the client or of its
+# - anything else: served. A header that no one here knows says something of the client or of its
 #   protocol: AWS's C++ SDK sends `x-amz-api-version` with every request, so with 501 for it neither
 #   pyarrow nor ClickHouse can write at all. AWS passes over such headers, and puts what changes
 #   a write into the families above. It is counted, and named in the log, where an operator finds
@@ -134,7 +134,7 @@ def as_signed(headers: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def check_headers(headers: Mapping[str, str], *, writes: bool, copies: bool) -> Sequence[str]:
-    """The `x-amz-*` headers that nobody here knows; raises NotImplemented as told above.
+    """The `x-amz-*` headers that no one here knows; raises NotImplemented as told above.
 
     A read is refused only where it expects an encryption that nothing here has.
     """

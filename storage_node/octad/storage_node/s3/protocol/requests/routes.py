@@ -140,7 +140,7 @@ def with_hoisted_headers(
 def route(
     method: str, bucket: str, key: bytes, query: Mapping[str, str], headers: Mapping[str, str]
 ) -> tuple[Operation, Sequence[str]]:
-    """The operation that the request asks for, and which of its headers nobody knows.
+    """The operation that the request asks for, and which of its headers no one knows.
 
     Raises S3Error for what is not served. `query` is without the parameters that say nothing about
     the operation; `headers` has lower-case names.

@@ -9,7 +9,7 @@ but AWS's own unless told otherwise, so most links that people share are of this
     resource            the path as it was sent, and of the query what changes the answer
 
 It is weaker than version 4: the key is the secret itself, the host is not signed, nor the query but
-for some names. So a URL may carry nothing beside them: what nobody signed could have been added on
+for some names. So a URL may carry nothing beside them: what no one signed could have been added on
 the way. Some signers repeat signed headers in the query; there they have to say the same.
 """
 

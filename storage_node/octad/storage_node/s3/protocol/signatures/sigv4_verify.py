@@ -296,7 +296,7 @@ def query_text(text: str) -> str:
 
 
 def _check_all_signed(headers: Mapping[str, str], claim: _Claim) -> None:
-    """An `x-amz-*` header that nobody signed could have been added on the way."""
+    """An `x-amz-*` header that no one signed could have been added on the way."""
     signed = claim.names_set
     missing = [name for name in headers if name not in signed and name.startswith("x-amz-")]
     if "host" not in signed:

@@ -386,7 +386,7 @@ def location_constraint_xml(region: str) -> bytes:
 
 
 def access_control_policy_xml(owner: Owner) -> bytes:
-    """`AccessControlPolicy` of everything here: its owner may do all, nobody else anything."""
+    """`AccessControlPolicy` of everything here: its owner may do all, no one else anything."""
     grantee = (
         f'<Grantee xmlns:xsi="{_SCHEMA_INSTANCE}" xsi:type="CanonicalUser">'
         f"<ID>{escape(owner.id)}</ID>"
