@@ -20,7 +20,7 @@ from tools.bench_coordinator.map_answers import measure_map, wait_for_map
 from tools.bench_coordinator.site import Site, open_site
 from tools.bench_coordinator.watchers import INSTANCES, WATCHERS, measure_watchers
 
-from octad.coordinator.placement.batched_swap import Swap, swap_all
+from octad.coordinator.placement.batched_swap import KeySwap, swap_all
 from octad.coordinator.store.interface import ModRevisionIs, Put
 from octad.sharding.assignment.assignment import PlacementNode, first_assignment
 from octad.sharding.ids import NodeId
@@ -95,7 +95,7 @@ async def failover(site: Site) -> Figures:
         rows = (await store.range(keys.shards)).entries[:FAILOVER_ROWS]
         for row in rows[::100][:lost]:
             await store.transact([], [Put(row.key, row.value)])
-        swaps = [Swap(row.key, row.mod_revision, row.value) for row in rows]
+        swaps = [KeySwap(row.key, row.mod_revision, row.value) for row in rows]
         begun = time.perf_counter()
         refused = await swap_all(store, [guard], swaps)
         figures[f"failover of {FAILOVER_ROWS} rows, {name}, s"] = time.perf_counter() - begun

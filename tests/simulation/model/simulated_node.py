@@ -31,7 +31,6 @@ from octad.storage_node.replication.replica_actions import (
     Apply,
     Copy,
     FlushIndex,
-    Propose,
     Refetch,
     SendAck,
     SendCommit,
@@ -41,6 +40,7 @@ from octad.storage_node.replication.replica_actions import (
     SendSession,
     SplitLog,
     StartLog,
+    SubmitSwap,
     Swap,
 )
 from octad.storage_node.replication.shard_log import Entry, ShardLog
@@ -365,7 +365,7 @@ class Process:
             case Copy(start=start, sources=sources):
                 self.copies[shard] = [start, list(sources), {}, world.next_number()]
                 ask_for_copy(self, shard, self.copies[shard])
-            case Propose(swap=swap):
+            case SubmitSwap(swap=swap):
                 world.store.submit(self, shard, swap)
             case Refetch():
                 self._refetch(shard)

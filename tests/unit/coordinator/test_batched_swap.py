@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.coordinator.running_coordinator import open_cluster
 
-from octad.coordinator.placement.batched_swap import GuardLost, Swap, batches, swap_all
+from octad.coordinator.placement.batched_swap import GuardLost, KeySwap, batches, swap_all
 from octad.coordinator.store.interface import (
     Compare,
     ModRevisionIs,
@@ -34,7 +34,7 @@ async def test_all_but_the_lost_ones_are_done_in_few_transactions(
         fence = (await store.transact([], [Put("fence", b"1")])).revision
         guard = ModRevisionIs("fence", fence)
         rows = (await store.range("row/")).entries
-        swaps = [Swap(row.key, row.mod_revision, b"new") for row in rows]
+        swaps = [KeySwap(row.key, row.mod_revision, b"new") for row in rows]
         for position in CHANGED:
             await store.transact([], [Put(swaps[position].key, b"theirs")])
         transact, count = store.transact, 0
@@ -52,7 +52,7 @@ async def test_all_but_the_lost_ones_are_done_in_few_transactions(
         expected = [b"theirs" if n in CHANGED else b"new" for n in range(ROWS)]
         assert values == expected
         count = 0
-        again = [Swap(r.key, r.mod_revision, b"3") for r in (await store.range("row/")).entries]
+        again = [KeySwap(r.key, r.mod_revision, b"3") for r in (await store.range("row/")).entries]
         assert await swap_all(store, [guard], again) == []
         assert count == 3
 
@@ -60,7 +60,7 @@ async def test_all_but_the_lost_ones_are_done_in_few_transactions(
 async def test_a_lost_guard_ends_it_at_once(tmp_path: Path) -> None:
     async with open_cluster(tmp_path) as store:
         await store.transact([], [Put("fence", b"1")])
-        swaps = [Swap(f"row/{n}", Revision(0), b"new") for n in range(ROWS)]
+        swaps = [KeySwap(f"row/{n}", Revision(0), b"new") for n in range(ROWS)]
         with pytest.raises(GuardLost):
             await swap_all(store, [ModRevisionIs("fence", Revision(1))], swaps)
         assert (await store.range("row/")).entries == []
@@ -69,7 +69,7 @@ async def test_a_lost_guard_ends_it_at_once(tmp_path: Path) -> None:
 @given(st.lists(st.integers(0, 200_000), max_size=40), st.integers(0, 3))
 def test_every_batch_is_within_what_a_transaction_takes(sizes: list[int], guards: int) -> None:
     compares = [ModRevisionIs(f"guard/{n}", Revision(1)) for n in range(guards)]
-    swaps = [Swap(f"row/{n}", Revision(1), bytes(size)) for n, size in enumerate(sizes * 8)]
+    swaps = [KeySwap(f"row/{n}", Revision(1), bytes(size)) for n, size in enumerate(sizes * 8)]
     made = list(batches(compares, swaps))
     assert [swap for batch in made for swap in batch] == swaps
     for batch in made:

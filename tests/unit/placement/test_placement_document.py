@@ -13,7 +13,7 @@ from octad.coordinator.schema.kept_cluster import is_kept
 from octad.coordinator.schema.placement_messages import ACTIONS
 from octad.coordinator.schema.placement_records import (
     NodeSettings,
-    Operation,
+    PlacementOperation,
     PlanProgress,
     ShardPlan,
     TargetChunk,
@@ -28,7 +28,7 @@ EXAMPLES = dict(EXAMPLE.findall((REFERENCE / "placement.md").read_text()))
 SHARD = shard_id(PoolId(0), 17)
 KINDS: dict[str, type[msgspec.Struct]] = {
     PLACEMENT.node_settings(NodeId(2)): NodeSettings,
-    PLACEMENT.operation: Operation,
+    PLACEMENT.operation: PlacementOperation,
     PLACEMENT.target("9f8e7d6c5b4a", "0/0"): TargetChunk,
     PLACEMENT.plan(SHARD): ShardPlan,
     PLACEMENT.plan_progress(SHARD): PlanProgress,

@@ -23,7 +23,7 @@ from octad.coordinator.placement.placement_driver import (
 from octad.coordinator.placement.placement_goals import move_wish
 from octad.coordinator.placement.placement_requests import PlanRefused
 from octad.coordinator.schema.placement_records import (
-    Operation,
+    PlacementOperation,
     PlanProgress,
     Replica,
     ShardPlan,
@@ -397,7 +397,7 @@ def test_fields_of_a_newer_octad_are_kept_when_a_record_is_changed() -> None:
     cluster.tell(stopped(KEYS, cluster.view()))
     value = cluster.entry(PLACEMENT.operation).value
     assert msgspec.json.decode(value)["newer"] == [1]
-    assert msgspec.json.decode(value, type=Operation).state == "stopped"
+    assert msgspec.json.decode(value, type=PlacementOperation).state == "stopped"
 
 
 def test_every_write_compares_the_fencing_token() -> None:

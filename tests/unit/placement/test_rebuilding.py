@@ -35,9 +35,9 @@ from octad.coordinator.recovery.store_rescue import (
     write_backup_file,
 )
 from octad.coordinator.schema.backup_format import (
-    Backup,
     BackupHeader,
     BadBackup,
+    StoreBackup,
     decode_backup,
     encode_backup,
 )
@@ -90,8 +90,8 @@ def row_in(entries: object, number: int = 0) -> ShardRow:
     return decode_row(entries[f"shards/0/{number}"])
 
 
-def backup_of(entries: dict[str, bytes], revision: int = 5) -> Backup:
-    return Backup(BackupHeader(CLUSTER, 0, revision, len(entries), "0.1.0"), entries)
+def backup_of(entries: dict[str, bytes], revision: int = 5) -> StoreBackup:
+    return StoreBackup(BackupHeader(CLUSTER, 0, revision, len(entries), "0.1.0"), entries)
 
 
 def test_the_highest_epoch_wins_and_goes_in_beyond_every_epoch_that_was_used() -> None:

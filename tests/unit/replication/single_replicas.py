@@ -16,8 +16,8 @@ from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import (
     Actions,
     Append,
-    Propose,
     SplitLog,
+    SubmitSwap,
     Swap,
 )
 from octad.storage_node.replication.replica_state import Strength
@@ -59,7 +59,7 @@ def replica(
 
 
 def proposed(actions: Actions) -> Swap:
-    return next(action.swap for action in actions if isinstance(action, Propose))
+    return next(action.swap for action in actions if isinstance(action, SubmitSwap))
 
 
 def leader(

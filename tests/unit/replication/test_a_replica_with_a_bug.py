@@ -22,7 +22,7 @@ from tests.unit.replication.single_replicas import (
 from octad.sharding.limits import GRACE_S, MEMBER_STUCK_S
 from octad.sharding.map.shard_map import Learner
 from octad.storage_node.replication.replica.shard_spares import RECRUIT_AGAIN_S
-from octad.storage_node.replication.replica_actions import Abandon, Actions, NotPrimary, Propose
+from octad.storage_node.replication.replica_actions import Abandon, Actions, NotPrimary, SubmitSwap
 
 
 def test_a_failed_primary_serves_nothing_and_lets_go_of_those_who_wait() -> None:
@@ -63,7 +63,7 @@ def test_who_beats_and_was_removed_all_the_same_is_no_spare_for_a_while(same_dis
     moment, removal = 1.0, list[Actions]()
     while not removal:
         beat_each_other(primary, backup, moment)
-        removal = [[a] for a in primary.on_timer(moment) if isinstance(a, Propose)]
+        removal = [[a] for a in primary.on_timer(moment) if isinstance(a, SubmitSwap)]
         moment += 0.25
     assert moment < 1.5 + MEMBER_STUCK_S + GRACE_S + 0.5
     swap = proposed(removal[0])
@@ -72,7 +72,7 @@ def test_who_beats_and_was_removed_all_the_same_is_no_spare_for_a_while(same_dis
     primary.on_applied(primary.log.commit, moment)
     for later, recruits in ((1.5, not same_disk), (RECRUIT_AGAIN_S, True)):
         keep_beating(primary, moment + later)
-        found = [a for a in primary.on_timer(moment + later) if isinstance(a, Propose)]
+        found = [a for a in primary.on_timer(moment + later) if isinstance(a, SubmitSwap)]
         assert bool(found) == recruits
         if recruits:
             return

@@ -44,13 +44,13 @@ from octad.storage_node.replication.replica_actions import (
     Apply,
     NotServing,
     OutcomeUnknown,
-    Propose,
     SendAck,
     SendJoin,
     SendNack,
     SendPrepare,
     SendSession,
     StartLog,
+    SubmitSwap,
     Swap,
     TooFewCopies,
 )
@@ -155,7 +155,7 @@ def test_r7_a_node_that_was_paused_listens_before_it_removes_anybody() -> None:
     beat_each_other(primary, follower(B, primary), 1.0)
     assert primary.on_timer(60.0) == []
     primary.leases.pairs.beats(60.0)
-    assert not any(isinstance(action, Propose) for action in primary.on_timer(60.25))
+    assert not any(isinstance(action, SubmitSwap) for action in primary.on_timer(60.25))
 
 
 def test_r7_after_a_boot_nodes_not_heard_yet_may_be_starting_and_are_not_removed() -> None:
@@ -163,7 +163,7 @@ def test_r7_after_a_boot_nodes_not_heard_yet_may_be_starting_and_are_not_removed
     backup.on_configuration(row(2, members=(A, B)), 0.0)
     for here in (primary, backup):
         keep_beating(here, BOOT_PATIENCE_S - 0.01)
-        assert not any(isinstance(a, Propose) for a in here.on_timer(BOOT_PATIENCE_S - 0.01))
+        assert not any(isinstance(a, SubmitSwap) for a in here.on_timer(BOOT_PATIENCE_S - 0.01))
         assert proposed(here.on_timer(BOOT_PATIENCE_S)).proposed.members == (
             Member(here.node, f"disk{here.node}"),
         )
@@ -184,7 +184,7 @@ def test_r7_a_node_that_is_heard_for_the_first_time_has_a_grace_to_learn_its_row
     for moment in (8.25, 8.0 + GRACE_S):
         keep_beating(primary, moment)
         actions = primary.on_timer(moment)
-        assert any(isinstance(a, Propose) for a in actions) == (moment > 9.0)
+        assert any(isinstance(a, SubmitSwap) for a in actions) == (moment > 9.0)
 
 
 def test_r7_a_client_who_waits_ends_the_patience_with_nodes_that_may_be_starting() -> None:
@@ -194,7 +194,7 @@ def test_r7_a_client_who_waits_ends_the_patience_with_nodes_that_may_be_starting
     for moment in (0.5, stuck_at, stuck_at + GRACE_S):
         keep_beating(primary, moment)
         actions = primary.on_timer(moment)
-        assert any(isinstance(a, Propose) for a in actions) == (moment > stuck_at)
+        assert any(isinstance(a, SubmitSwap) for a in actions) == (moment > stuck_at)
     assert moment < BOOT_PATIENCE_S
 
 

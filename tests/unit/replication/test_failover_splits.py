@@ -37,8 +37,8 @@ from octad.storage_node.replication.replica_actions import (
     Append,
     Apply,
     NotServing,
-    Propose,
     SplitLog,
+    SubmitSwap,
 )
 from octad.storage_node.replication.replica_state import Strength
 from octad.storage_node.replication.shard_log import Entry, ShardLog
@@ -78,7 +78,7 @@ def with_two_entries(commit: int) -> ShardReplica:
 def test_a_primary_drains_and_stops_before_it_splits() -> None:
     primary = ready_to_split()
     _, actions = put(primary)
-    assert not any(isinstance(action, Propose) for action in primary.on_timer(1.0))
+    assert not any(isinstance(action, SubmitSwap) for action in primary.on_timer(1.0))
     with pytest.raises(NotServing):
         put(primary, 2)
     durable(primary, actions)

@@ -11,7 +11,7 @@ from octad.sharding.ids import NodeId
 from octad.storage_node.rpc.frame_format import PREFIX, Frame, FrameReader
 from octad.storage_node.rpc.messages import Message, Request, message
 from octad.storage_node.rpc.peer import OnRequest, PeerHandlers
-from octad.storage_node.rpc.peer_handshake import RECORD, Handshake, Hello, Session
+from octad.storage_node.rpc.peer_handshake import RECORD, Handshake, Hello, PeerSession
 from octad.storage_node.rpc.peer_tls import TlsContexts
 from octad.storage_node.rpc.peers import Peers
 
@@ -56,7 +56,7 @@ def give(handshake: Handshake, data: bytes) -> bytes:
     return answer
 
 
-def shake_hands() -> tuple[Session, Session]:
+def shake_hands() -> tuple[PeerSession, PeerSession]:
     """The sessions of node 1, which dials, and of node 2."""
     dialer, acceptor = handshakes()
     give(acceptor, give(dialer, give(acceptor, dialer.start())))

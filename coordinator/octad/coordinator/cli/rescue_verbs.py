@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from octad.client.cluster.join_token import JoinToken
     from octad.coordinator.cli.rescue_store import RescueStore
     from octad.coordinator.recovery.store_rebuild import Rebuilt
-    from octad.coordinator.schema.backup_format import Backup
+    from octad.coordinator.schema.backup_format import StoreBackup
 
 
 def add_rescue_verbs(parser: argparse.ArgumentParser) -> None:
@@ -169,7 +169,7 @@ async def _rebuilt(token: JoinToken, arguments: argparse.Namespace) -> Rebuilt:
     from octad.coordinator.recovery.store_rescue import ask_nodes, read_backup_file, read_kept_files
     from octad.sharding.ids import parse_node_name
 
-    backup: Backup | None = None
+    backup: StoreBackup | None = None
     if arguments.verb == "restore":
         backup = read_backup_file(arguments.file)
     try:

@@ -80,7 +80,7 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class Endpoint:
     """`answer`: the JSON it gives, None for text. `purpose`: the key that must have signed it."""
 
     name: str
@@ -103,16 +103,16 @@ _MIN_REVISION = Query(
 _INSTANCE_PATH = f"{SERVICES_PATH}/{{service}}/{{instance}}"
 
 
-def _view(name: str, path: str, summary: str, answer: type) -> Operation:
+def _view(name: str, path: str, summary: str, answer: type) -> Endpoint:
     """What is shown as the coordinator knows it, and as new as is asked for."""
     query = (_MIN_REVISION,)
-    return Operation(name, "GET", path, summary, answer, query=query, refusals=(400, 503))
+    return Endpoint(name, "GET", path, summary, answer, query=query, refusals=(400, 503))
 
 
 OPERATIONS = (
-    Operation("health", "GET", HEALTH_PATH, "The process lives."),
-    Operation("ready", "GET", READY_PATH, "What it shows is current.", refusals=(503,)),
-    Operation(
+    Endpoint("health", "GET", HEALTH_PATH, "The process lives."),
+    Endpoint("ready", "GET", READY_PATH, "What it shows is current.", refusals=(503,)),
+    Endpoint(
         "cluster_health",
         "GET",
         CLUSTER_HEALTH_PATH,
@@ -124,13 +124,13 @@ OPERATIONS = (
         ),
         refusals=(400, 412, 503),
     ),
-    Operation("metrics", "GET", METRICS_PATH, "Metrics, for Prometheus."),
-    Operation("openapi", "GET", OPENAPI_PATH, "This document.", dict),
+    Endpoint("metrics", "GET", METRICS_PATH, "Metrics, for Prometheus."),
+    Endpoint("openapi", "GET", OPENAPI_PATH, "This document.", dict),
     _view("status", STATUS_PATH, "The cluster at a glance.", ClusterStatus),
     _view("doctor", DOCTOR_PATH, "What is wrong, and what to do.", DoctorDocument),
     _view("nodes", NODES_PATH, "Every node that ever joined.", NodesDocument),
     _view("shards", SHARDS_PATH, "Every shard and its state.", ShardsDocument),
-    Operation(
+    Endpoint(
         "recover",
         "POST",
         RECOVER_PATH,
@@ -145,7 +145,7 @@ OPERATIONS = (
     _view("plan-nodes", PLAN_NODES_PATH, "What every node holds.", PlacedNodes),
     _view("plan-pools", PLAN_POOLS_PATH, "The pools.", PlacedPools),
     *(
-        Operation(
+        Endpoint(
             f"plan-{action}",
             "POST",
             f"{PLAN_ACTIONS_PATH}{action}",
@@ -157,7 +157,7 @@ OPERATIONS = (
         )
         for action in ACTIONS
     ),
-    Operation(
+    Endpoint(
         "map",
         "GET",
         MAP_PATH,
@@ -167,7 +167,7 @@ OPERATIONS = (
         other_types=(MAP_BINARY_TYPE,),
         refusals=(304, 400, 503),
     ),
-    Operation(
+    Endpoint(
         "events",
         "GET",
         EVENTS_PATH,
@@ -188,7 +188,7 @@ OPERATIONS = (
         "The instances of one service.",
         ServicesDocument,
     ),
-    Operation(
+    Endpoint(
         "register",
         "PUT",
         _INSTANCE_PATH,
@@ -199,7 +199,7 @@ OPERATIONS = (
         query=(_WITHIN,),
         refusals=(400, 409, 410, 503),
     ),
-    Operation(
+    Endpoint(
         "withdraw",
         "DELETE",
         _INSTANCE_PATH,
@@ -210,7 +210,7 @@ OPERATIONS = (
         query=(_WITHIN,),
         refusals=(400, 409, 410, 503),
     ),
-    Operation(
+    Endpoint(
         "open",
         "POST",
         SESSIONS_PATH,
@@ -221,7 +221,7 @@ OPERATIONS = (
         query=(_WITHIN,),
         refusals=(400, 503),
     ),
-    Operation(
+    Endpoint(
         "renew",
         "POST",
         f"{SESSIONS_PATH}/{{session}}/renew",
@@ -232,7 +232,7 @@ OPERATIONS = (
         query=(_WITHIN,),
         refusals=(400, 410, 503),
     ),
-    Operation(
+    Endpoint(
         "end",
         "DELETE",
         f"{SESSIONS_PATH}/{{session}}",
@@ -243,7 +243,7 @@ OPERATIONS = (
         query=(_WITHIN,),
         refusals=(410, 503),
     ),
-    Operation(
+    Endpoint(
         "join",
         "POST",
         JOIN_PATH,

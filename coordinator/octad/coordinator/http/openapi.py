@@ -8,7 +8,7 @@ from typing import Any  # An OpenAPI document is JSON of any shape.
 import msgspec
 
 from octad.client.cluster.internal_auth import SCHEME
-from octad.coordinator.http.api import OPERATIONS, Operation
+from octad.coordinator.http.api import OPERATIONS, Endpoint
 from octad.coordinator.schema.join_messages import RefusalMessage
 
 _MEANINGS = {
@@ -48,7 +48,7 @@ def openapi_document(version: str) -> dict[str, Any]:
     }
 
 
-def _operation(operation: Operation) -> dict[str, Any]:
+def _operation(operation: Endpoint) -> dict[str, Any]:
     described: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
@@ -73,7 +73,7 @@ def _path_parameters(path: str) -> list[dict[str, Any]]:
     ]
 
 
-def _query_parameters(operation: Operation) -> list[dict[str, Any]]:
+def _query_parameters(operation: Endpoint) -> list[dict[str, Any]]:
     return [
         {
             "name": query.name,
@@ -86,7 +86,7 @@ def _query_parameters(operation: Operation) -> list[dict[str, Any]]:
     ]
 
 
-def _responses(operation: Operation) -> dict[str, Any]:
+def _responses(operation: Endpoint) -> dict[str, Any]:
     content: dict[str, Any] = {
         kind: {"schema": {"type": "string"}} for kind in operation.other_types
     }
@@ -105,7 +105,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
     return responses
 
 
-def _says_why(operation: Operation) -> bool:
+def _says_why(operation: Endpoint) -> bool:
     """Health checks answer no with the same document as yes."""
     return operation.name == "cluster_health"
 

@@ -16,7 +16,7 @@ from octad.sharding.limits import STORE_TRANSACTION_BYTES_MAX, STORE_TRANSACTION
 
 
 @dataclass(frozen=True, slots=True)
-class Swap:
+class KeySwap:
     """`key` becomes `value` if it was last changed at `revision` (0: if it does not exist).
 
     `also` has to hold, too, and `and_put` is done with it.
@@ -42,13 +42,13 @@ class GuardLost(Exception):
 
 
 async def swap_all(
-    store: ConfigStore, guards: Sequence[Compare], swaps: Sequence[Swap]
-) -> list[Swap]:
+    store: ConfigStore, guards: Sequence[Compare], swaps: Sequence[KeySwap]
+) -> list[KeySwap]:
     """The swaps that lost, in order; all others are done.
 
     Raises GuardLost, or StoreUnavailable: then read again which are done.
     """
-    lost: list[Swap] = []
+    lost: list[KeySwap] = []
     waiting = list(batches(guards, swaps))[::-1]
     while waiting:
         batch = waiting.pop()
@@ -68,11 +68,11 @@ async def swap_all(
     return lost
 
 
-def batches(guards: Sequence[Compare], swaps: Sequence[Swap]) -> Iterator[Sequence[Swap]]:
+def batches(guards: Sequence[Compare], swaps: Sequence[KeySwap]) -> Iterator[Sequence[KeySwap]]:
     """`swaps` in order, each batch within what one transaction takes."""
     compares_max = STORE_TRANSACTION_OPERATIONS_MAX - len(guards)
     guards_bytes = sum(len(guard.key.encode()) for guard in guards)
-    batch: list[Swap] = []
+    batch: list[KeySwap] = []
     compares, size_bytes = 0, guards_bytes
     for swap in swaps:
         keys = [each.key for each in (*swap.compares, *swap.puts)]

@@ -22,8 +22,8 @@ from octad.coordinator.schema.placement_records import (
     MOVES_PER_NODE_MAX_DEFAULT,
     SHARDS_PER_CHUNK,
     NodeSettings,
-    Operation,
     PlacementKeys,
+    PlacementOperation,
     ShardTarget,
     TargetChunk,
     encode_record,
@@ -129,13 +129,13 @@ def reverted(keys: StoreKeys, view: PlacementView) -> PlanChange:
 
 def _operation(
     view: PlacementView, proposal: Proposal, request: PlanRequest, operation: str
-) -> Operation:
+) -> PlacementOperation:
     chunks = {chunk_of(shard, SHARDS_PER_CHUNK) for shard in proposal.targets}
     before = {
         str(node): view.settings[node].record if node in view.settings else None
         for node in proposal.settings
     }
-    return Operation(
+    return PlacementOperation(
         id=operation,
         what=proposal.what,
         state="running",
@@ -149,17 +149,17 @@ def _operation(
     )
 
 
-def _current(view: PlacementView) -> Stored[Operation]:
+def _current(view: PlacementView) -> Stored[PlacementOperation]:
     if view.operation is None:
         raise PlanRefused("no-operation", "nothing was planned", "octad rebalance --dry-run")
     return view.operation
 
 
-def _is_splitting(operation: Operation) -> bool:
+def _is_splitting(operation: PlacementOperation) -> bool:
     return bool(operation.depths) and operation.state != "done"
 
 
-def _changed(keys: StoreKeys, stored: Stored[Operation], **fields: object) -> PlanChange:
+def _changed(keys: StoreKeys, stored: Stored[PlacementOperation], **fields: object) -> PlanChange:
     key = PlacementKeys(keys).operation
     record = msgspec.structs.replace(stored.record, **fields)
     return PlanChange(
@@ -167,5 +167,7 @@ def _changed(keys: StoreKeys, stored: Stored[Operation], **fields: object) -> Pl
     )
 
 
-def _unchanged(key: str, stored: Stored[NodeSettings] | Stored[Operation] | None) -> ModRevisionIs:
+def _unchanged(
+    key: str, stored: Stored[NodeSettings] | Stored[PlacementOperation] | None
+) -> ModRevisionIs:
     return ModRevisionIs(key, stored.revision if stored else Revision(0))

@@ -32,8 +32,8 @@ from octad.coordinator.placement.spares import loads
 from octad.coordinator.schema.placement_records import (
     MOVES_MAX_DEFAULT,
     MOVES_PER_NODE_MAX_DEFAULT,
-    Operation,
     PlacementKeys,
+    PlacementOperation,
     ShardPlan,
     encode_record,
 )
@@ -198,7 +198,7 @@ class PlacementDriver:
         self._reasons[f"shards wait: {wish.reason}"] += 1
 
     def _needs_work(
-        self, view: PlacementView, operation: Operation, shard: ShardId, row: ShardRow
+        self, view: PlacementView, operation: PlacementOperation, shard: ShardId, row: ShardRow
     ) -> bool:
         depth = operation.depths.get(str(pool_of(shard)))
         if depth is not None and row.depth < depth:
@@ -207,7 +207,7 @@ class PlacementDriver:
         return target is not None and not reached(row, target)
 
     def _wish(
-        self, view: PlacementView, operation: Operation, shard: ShardId, row: ShardRow
+        self, view: PlacementView, operation: PlacementOperation, shard: ShardId, row: ShardRow
     ) -> ShardPlan | Blocked | None:
         pool = view.cluster.pools.get(pool_of(shard))
         if pool is None or len(row.members) != pool.replicas:
@@ -319,7 +319,7 @@ class _Room:
     and splits stop a shard's writes for a moment, and many splits at once delay listings.
     """
 
-    def __init__(self, view: PlacementView, operation: Operation | None) -> None:
+    def __init__(self, view: PlacementView, operation: PlacementOperation | None) -> None:
         self._view = view
         self._work_max = operation.moves_max if operation else MOVES_MAX_DEFAULT
         self._per_node = operation.moves_per_node_max if operation else MOVES_PER_NODE_MAX_DEFAULT
@@ -361,7 +361,7 @@ class _Room:
         return [plan.add.node, row.primary]
 
 
-def _is_complete(view: PlacementView, stored: Stored[Operation]) -> bool:
+def _is_complete(view: PlacementView, stored: Stored[PlacementOperation]) -> bool:
     """Whether every shard is where, and split as, the operation wants it."""
     rows = view.cluster.rows
     for number, depth in stored.record.depths.items():

@@ -11,8 +11,8 @@ from octad.coordinator.schema.placement_records import (
     PLAN_FORMAT_VERSION,
     SHARDS_PER_CHUNK,
     NodeSettings,
-    Operation,
     PlacementKeys,
+    PlacementOperation,
     PlanProgress,
     ShardPlan,
     ShardTarget,
@@ -45,7 +45,7 @@ class PlacementView:
     cluster: ClusterView
     pools: Mapping[PoolId, Stored[PoolRecord]] = field(default_factory=dict)
     settings: Mapping[NodeId, Stored[NodeSettings]] = field(default_factory=dict)
-    operation: Stored[Operation] | None = None
+    operation: Stored[PlacementOperation] | None = None
     targets: Mapping[ShardId, ShardTarget] = field(default_factory=dict)
     other_targets: tuple[str, ...] = ()  # Keys of operations that are over, or never began.
     plans: Mapping[ShardId, Stored[ShardPlan]] = field(default_factory=dict)
@@ -128,7 +128,7 @@ def placement_view(
     plans: dict[ShardId, Stored[ShardPlan]] = {}
     progress: dict[ShardId, Stored[PlanProgress]] = {}
     usage: dict[NodeId, UsageRecord] = {}
-    operation: Stored[Operation] | None = None
+    operation: Stored[PlacementOperation] | None = None
     chunks: list[KeyValue] = []
     for entry in entries:
         if entry.key.startswith(keys.plans):
@@ -145,7 +145,7 @@ def placement_view(
             record = decode_record(entry, UsageRecord)
             usage[record.node] = record
         elif entry.key == keys.operation:
-            operation = _stored(entry, Operation)
+            operation = _stored(entry, PlacementOperation)
         elif entry.key.startswith(keys.targets):
             chunks.append(entry)
     targets, others = _targets(keys, operation, chunks)
@@ -155,7 +155,7 @@ def placement_view(
 
 
 def _targets(
-    keys: PlacementKeys, operation: Stored[Operation] | None, chunks: Iterable[KeyValue]
+    keys: PlacementKeys, operation: Stored[PlacementOperation] | None, chunks: Iterable[KeyValue]
 ) -> tuple[dict[ShardId, ShardTarget], list[str]]:
     current = f"{keys.targets}{operation.record.id}/" if operation else None
     targets: dict[ShardId, ShardTarget] = {}

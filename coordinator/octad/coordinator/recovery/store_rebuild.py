@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import msgspec
 
 from octad.client.cluster.kept_fields import with_unknown_fields
-from octad.coordinator.schema.backup_format import Backup
+from octad.coordinator.schema.backup_format import StoreBackup
 from octad.coordinator.schema.kept_cluster import KeptCluster
 from octad.coordinator.schema.records import (
     FormatLevelRecord,
@@ -79,7 +79,7 @@ class _KnownRow:
 def rebuild(
     cluster: str,
     kept: Sequence[KeptCluster],
-    backup: Backup | None,
+    backup: StoreBackup | None,
     without: Collection[NodeId] = (),
     *,
     trust_backup: bool = False,
@@ -127,7 +127,7 @@ def _sources(cluster: str, kept: Iterable[KeptCluster]) -> Iterable[_Source]:
         yield _Source(name, each.seen, values)
 
 
-def _backup_source(cluster: str, backup: Backup | None) -> Iterable[_Source]:
+def _backup_source(cluster: str, backup: StoreBackup | None) -> Iterable[_Source]:
     if backup is None:
         return
     if backup.header.cluster != cluster:
@@ -232,7 +232,7 @@ def _numbers(sources: Iterable[_Source], key: str) -> list[int]:
     ]
 
 
-def _newer_rows(rows: Mapping[ShardId, ShardRow], backup: Backup | None) -> int:
+def _newer_rows(rows: Mapping[ShardId, ShardRow], backup: StoreBackup | None) -> int:
     if backup is None:
         return 0
     old = {_shard_of(k): decode_row(v) for k, v in backup.entries.items() if k.startswith(_SHARDS)}

@@ -29,9 +29,9 @@ from octad.coordinator.recovery.store_rebuild import (
     store_key,
 )
 from octad.coordinator.schema.backup_format import (
-    Backup,
     BackupHeader,
     BadBackup,
+    StoreBackup,
     decode_backup,
     encode_backup,
 )
@@ -60,7 +60,7 @@ KEPT_S_MAX = 60.0  # A kept file may have many megabytes.
 _BYTES_PER_TRANSACTION = STORE_TRANSACTION_BYTES_MAX // 2
 
 
-async def read_backup(store: ConfigStore, token: JoinToken) -> Backup:
+async def read_backup(store: ConfigStore, token: JoinToken) -> StoreBackup:
     """All that is worth keeping, at one revision; raises RebuildRefused for an empty store."""
     keys = StoreKeys(token.cluster)
     listing = await store.range(keys.prefix)
@@ -77,10 +77,10 @@ async def read_backup(store: ConfigStore, token: JoinToken) -> Backup:
     header = BackupHeader(
         token.cluster, generation, listing.revision, len(entries), version("octad")
     )
-    return Backup(header, entries)
+    return StoreBackup(header, entries)
 
 
-def write_backup_file(path: Path, backup: Backup) -> None:
+def write_backup_file(path: Path, backup: StoreBackup) -> None:
     """The file appears whole, on disk, readable by its owner alone; raises OSError."""
     temporary = path.with_name(f"{path.name}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -96,7 +96,7 @@ def write_backup_file(path: Path, backup: Backup) -> None:
         os.close(directory)
 
 
-def read_backup_file(path: Path) -> Backup:
+def read_backup_file(path: Path) -> StoreBackup:
     """Raises RebuildRefused."""
     try:
         return decode_backup(path.read_bytes())

@@ -44,14 +44,14 @@ class BackupLine(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Backup:
+class StoreBackup:
     """A backup in memory."""
 
     header: BackupHeader
     entries: Mapping[str, bytes]
 
 
-def encode_backup(backup: Backup) -> bytes:
+def encode_backup(backup: StoreBackup) -> bytes:
     assert backup.header.keys == len(backup.entries)
     lines = [_MAGIC + str(FORMAT_VERSION).encode(), msgspec.json.encode(backup.header)]
     lines += [
@@ -61,7 +61,7 @@ def encode_backup(backup: Backup) -> bytes:
     return body + b"sha256 " + hashlib.sha256(body).hexdigest().encode() + b"\n"
 
 
-def decode_backup(data: bytes) -> Backup:
+def decode_backup(data: bytes) -> StoreBackup:
     """The inverse; raises BadBackup."""
     first, _, _ = data.partition(b"\n")
     if not first.startswith(_MAGIC):
@@ -80,4 +80,4 @@ def decode_backup(data: bytes) -> Backup:
         entries = [msgspec.json.decode(line, type=BackupLine) for line in lines]
     except (msgspec.DecodeError, ValueError) as error:
         raise BadBackup(f"it makes no sense: {error}") from error
-    return Backup(header, {entry.key: entry.value for entry in entries})
+    return StoreBackup(header, {entry.key: entry.value for entry in entries})

@@ -73,7 +73,7 @@ class PlanProgress(msgspec.Struct, frozen=True):
     reason: str = ""  # Of waiting and refused, for people.
 
 
-class Operation(msgspec.Struct, frozen=True):
+class PlacementOperation(msgspec.Struct, frozen=True):
     """`operation`: what was asked for last. Its targets are in chunks under its id."""
 
     id: str

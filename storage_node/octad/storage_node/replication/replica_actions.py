@@ -173,7 +173,7 @@ class Apply(msgspec.Struct, frozen=True, gc=False):
     entries: tuple[Entry, ...]
 
 
-class Propose(msgspec.Struct, frozen=True):
+class SubmitSwap(msgspec.Struct, frozen=True):
     """Submit `swap`; give its outcome to `on_swap_outcome` once it is known for certain."""
 
     swap: Swap
@@ -202,7 +202,7 @@ Action: TypeAlias = (
     | Copy
     | FlushIndex
     | Apply
-    | Propose
+    | SubmitSwap
     | Refetch
     | Abandon
 )

@@ -34,7 +34,7 @@ from octad.storage_node.rpc.frame_format import (
 )
 from octad.storage_node.rpc.messages import Message, Ping, encode_message
 from octad.storage_node.rpc.outgoing_frames import OutgoingFrames
-from octad.storage_node.rpc.peer_handshake import Handshake, Session
+from octad.storage_node.rpc.peer_handshake import Handshake, PeerSession
 from octad.storage_node.rpc.peer_refusal import PeerRefused, Refusal
 from octad.storage_node.rpc.peer_tls import PeerTls
 
@@ -51,7 +51,7 @@ Body = Buffer | Sequence[Buffer]
 class ConnectionOwner(Protocol):
     """What a connection tells. None of these may raise, nor may who takes the frames."""
 
-    def on_open(self, connection: PeerConnection, session: Session) -> Callable[[Frame], None]:
+    def on_open(self, connection: PeerConnection, session: PeerSession) -> Callable[[Frame], None]:
         """Returns who takes the frames, from the first one on."""
 
     def on_lost(self, connection: PeerConnection, refused: PeerRefused | None) -> None:

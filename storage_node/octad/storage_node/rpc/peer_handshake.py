@@ -58,7 +58,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class PeerSession:
     """What a finished handshake gives: who is there, and the keys of both directions."""
 
     node: NodeId
@@ -80,7 +80,7 @@ class Handshake:
         self._expected = HELLO if wanted is None else ANSWER
         self._transcript = hashlib.sha256()
         self._peer: Hello | None = None
-        self.session: Session | None = None
+        self.session: PeerSession | None = None
 
     @property
     def is_dialer(self) -> bool:
@@ -186,7 +186,7 @@ class Handshake:
             self._key, b"octad rpc proof " + role + self._transcript.digest(), "sha256"
         )
 
-    def _derive_session(self, peer: Hello, nonces: bytes) -> Session:
+    def _derive_session(self, peer: Hello, nonces: bytes) -> PeerSession:
         size = KEY_BYTES + NONCE_PREFIX_BYTES
         info = b"octad rpc session" + self._transcript.digest()
         material = hkdf_sha256(self._key, nonces, info, 2 * size)
@@ -196,7 +196,7 @@ class Handshake:
         )
         dialing = self._wanted is not None
         outgoing, incoming = (dialer, acceptor) if dialing else (acceptor, dialer)
-        return Session(NodeId(peer.node), peer.boot, outgoing, incoming)
+        return PeerSession(NodeId(peer.node), peer.boot, outgoing, incoming)
 
 
 def hkdf_sha256(key: bytes, salt: bytes, info: bytes, length: int) -> bytes:

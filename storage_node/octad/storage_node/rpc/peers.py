@@ -24,7 +24,7 @@ from octad.storage_node.rpc.peer import Peer, PeerHandlers
 from octad.storage_node.rpc.peer_connection import Body, PeerConnection
 from octad.storage_node.rpc.peer_dialer import PeerDialer
 from octad.storage_node.rpc.peer_figures import PeerFigures
-from octad.storage_node.rpc.peer_handshake import NONCE_BYTES, Handshake, Hello, Session
+from octad.storage_node.rpc.peer_handshake import NONCE_BYTES, Handshake, Hello, PeerSession
 from octad.storage_node.rpc.peer_refusal import PeerRefused, Refusal
 from octad.storage_node.rpc.peer_tls import TlsContexts
 from octad.storage_node.rpc.refusal_log import RefusalLog
@@ -190,7 +190,7 @@ class Peers:
 
     # What connections tell (ConnectionOwner).
 
-    def on_open(self, connection: PeerConnection, session: Session) -> Callable[[Frame], None]:
+    def on_open(self, connection: PeerConnection, session: PeerSession) -> Callable[[Frame], None]:
         """The latest connection of a pair counts: the other end may not know of an older one."""
         assert self._handlers is not None, "nobody takes what comes in"
         node = session.node

@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 from tests.unit.s3.front_door_site import BOB, REGION, FrontDoorSite
 
-from octad.storage_node.s3.protocol.requests.s3_operations import Operation
+from octad.storage_node.s3.protocol.requests.s3_operations import S3Operation
 from octad.storage_node.s3.protocol.xml.documents import NAMESPACE
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def operations_of_s3(s3: S3Client) -> list[tuple[str, str, str]]:
 def test_every_operation_of_s3_is_done_or_501(
     site: FrontDoorSite, s3: S3Client, bucket: str
 ) -> None:
-    done = {operation.value for operation in Operation}
+    done = {operation.value for operation in S3Operation}
     strangers = {"WriteGetObjectResponse"}  # Of another host and service.
     refused = 0
     for name, method, target in operations_of_s3(s3):

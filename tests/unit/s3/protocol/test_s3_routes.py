@@ -8,11 +8,11 @@ import pytest
 from octad.client.s3.errors import S3Error
 from octad.storage_node.s3.protocol.requests.parameters import SUB_RESOURCES
 from octad.storage_node.s3.protocol.requests.routes import route, with_hoisted_headers
-from octad.storage_node.s3.protocol.requests.s3_operations import Operation
+from octad.storage_node.s3.protocol.requests.s3_operations import S3Operation
 from octad.storage_node.s3.protocol.requests.targets import parse_query
 
 
-def routed(method: str, path: str, headers: dict[str, str] | None = None) -> Operation:
+def routed(method: str, path: str, headers: dict[str, str] | None = None) -> S3Operation:
     """The operation of a request to /bucket/key, /bucket or /."""
     path, _, query = path.partition("?")
     bucket, _, key = path[1:].partition("/")
@@ -88,9 +88,9 @@ def test_a_request_names_one_operation(method: str, path: str, operation: str) -
 
 def test_a_put_with_a_source_is_a_copy() -> None:
     source = {"x-amz-copy-source": "a/b"}
-    assert routed("PUT", "/bucket/key", source) is Operation.COPY_OBJECT
+    assert routed("PUT", "/bucket/key", source) is S3Operation.COPY_OBJECT
     assert (
-        routed("PUT", "/bucket/key?partNumber=1&uploadId=u", source) is Operation.UPLOAD_PART_COPY
+        routed("PUT", "/bucket/key?partNumber=1&uploadId=u", source) is S3Operation.UPLOAD_PART_COPY
     )
 
 
@@ -262,7 +262,7 @@ def test_a_header_that_changes_a_write_is_never_ignored(name: str, value: str) -
     ],
 )
 def test_a_header_that_says_that_nothing_is_set_asks_for_nothing(name: str, value: str) -> None:
-    assert routed("PUT", "/bucket/key", {name: value}) is Operation.PUT_OBJECT
+    assert routed("PUT", "/bucket/key", {name: value}) is S3Operation.PUT_OBJECT
 
 
 def test_a_header_that_nobody_knows_is_served_and_told_of() -> None:
@@ -289,7 +289,7 @@ def test_what_ordinary_clients_send_is_taken() -> None:
         "amz-sdk-invocation-id": "i",
         "x-amzn-trace-id": "t",
     }
-    assert routed("PUT", "/bucket/key", headers) is Operation.PUT_OBJECT
+    assert routed("PUT", "/bucket/key", headers) is S3Operation.PUT_OBJECT
 
 
 def test_a_read_that_expects_encryption_is_refused() -> None:
@@ -318,5 +318,5 @@ def test_no_bucket_is_looked_up_by_a_name_that_it_cannot_have() -> None:
 
 
 def test_a_key_of_1024_bytes_is_the_longest() -> None:
-    assert routed("GET", f"/bucket/{'k' * 1024}") is Operation.GET_OBJECT
+    assert routed("GET", f"/bucket/{'k' * 1024}") is S3Operation.GET_OBJECT
     assert refusal("GET", f"/bucket/{'k' * 1023}ü").code == "KeyTooLongError"

@@ -2,7 +2,7 @@
 
     Append, StartLog, SplitLog ─ `log_writer.py`       Send… ─ `replication_sender.py`
     Apply, FlushIndex ─ `index_applier.py`             Copy ─ those who copy history
-    Propose, Refetch ─ the configuration store         Abandon ─ whoever waits is told
+    SubmitSwap, Refetch ─ the configuration store         Abandon ─ whoever waits is told
 
 It decides nothing. A disk that fails is the end of the node: the replica is ahead of it then.
 """
@@ -34,7 +34,6 @@ from octad.storage_node.replication.replica_actions import (
     Apply,
     Copy,
     FlushIndex,
-    Propose,
     Refetch,
     SendAck,
     SendCommit,
@@ -44,6 +43,7 @@ from octad.storage_node.replication.replica_actions import (
     SendSession,
     SplitLog,
     StartLog,
+    SubmitSwap,
 )
 from octad.storage_node.replication.shard_ports import Configurations, Histories, ShardEvents
 
@@ -164,7 +164,7 @@ class ActionPerformer:
                     self._index.flush()
             case Copy():
                 self._begin_copy(replica, action)
-            case Propose(swap=swap):
+            case SubmitSwap(swap=swap):
                 self._configurations.submit(replica.shard, swap)
             case Refetch():
                 self._configurations.refetch(replica.shard)

@@ -18,7 +18,7 @@ import msgspec
 
 from octad.client.cluster.kept_fields import with_unknown_fields
 from octad.client.runtime.background_task import start_background, stop_background
-from octad.coordinator.placement.batched_swap import Swap as KeySwap
+from octad.coordinator.placement.batched_swap import KeySwap as KeySwap
 from octad.coordinator.placement.batched_swap import batches
 from octad.coordinator.schema.placement_records import PlacementKeys
 from octad.coordinator.schema.records import FenceRecord, StoreKeys

@@ -20,7 +20,7 @@ from octad.storage_node.replication.replica_state import Strength
 from octad.storage_node.replication.shard_log import ShardLog
 
 
-class ClusterFacts(Protocol):
+class ClusterPort(Protocol):
     """What the replicas need to know of the cluster: the store's other records, as they are now."""
 
     incarnations: dict[NodeId, str]  # Of the live nodes.
@@ -46,7 +46,7 @@ class ReplicaTable:
         node: NodeId,
         incarnation: str,
         leases: PairLeases,
-        facts: ClusterFacts,
+        facts: ClusterPort,
         on_refetch: Callable[[ShardId], None],
     ) -> None:
         self.replicas: dict[ShardId, ShardReplica] = {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from octad.storage_node.replication.reconfiguration import check_succession
 from octad.storage_node.replication.replica.shard_leases import ShardLeases
-from octad.storage_node.replication.replica_actions import Actions, Propose, Swap
+from octad.storage_node.replication.replica_actions import Actions, SubmitSwap, Swap
 
 
 class PendingSwap:
@@ -26,7 +26,7 @@ class PendingSwap:
         check_succession(swap.expected, swap.proposed)
         self.pending = swap
         self.leases.block(now)
-        return [Propose(swap)]
+        return [SubmitSwap(swap)]
 
     def inherit(self, swap: Swap | None) -> None:
         """The whole's swap has made this half, and is ours, too (rule R18)."""

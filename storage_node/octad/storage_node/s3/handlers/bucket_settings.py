@@ -8,7 +8,7 @@ from __future__ import annotations
 from octad.client.s3.errors import S3Error
 from octad.storage_node.s3.handlers.request_context import RequestContext
 from octad.storage_node.s3.protocol.answers import Answer, xml_answer
-from octad.storage_node.s3.protocol.requests.s3_operations import Operation
+from octad.storage_node.s3.protocol.requests.s3_operations import S3Operation
 from octad.storage_node.s3.protocol.xml.documents import (
     DECLARATION,
     NAMESPACE,
@@ -21,12 +21,12 @@ from octad.storage_node.s3.protocol.xml.documents import (
 _NO_TAGS = f'{DECLARATION}<Tagging xmlns="{NAMESPACE}"><TagSet></TagSet></Tagging>'.encode()
 
 _NOT_CONFIGURED = {
-    Operation.GET_BUCKET_POLICY: "NoSuchBucketPolicy",
-    Operation.GET_BUCKET_TAGGING: "NoSuchTagSet",
-    Operation.GET_OBJECT_LOCK_CONFIGURATION: "ObjectLockConfigurationNotFoundError",
-    Operation.GET_BUCKET_CORS: "NoSuchCORSConfiguration",
-    Operation.GET_BUCKET_ENCRYPTION: "ServerSideEncryptionConfigurationNotFoundError",
-    Operation.GET_BUCKET_LIFECYCLE: "NoSuchLifecycleConfiguration",
+    S3Operation.GET_BUCKET_POLICY: "NoSuchBucketPolicy",
+    S3Operation.GET_BUCKET_TAGGING: "NoSuchTagSet",
+    S3Operation.GET_OBJECT_LOCK_CONFIGURATION: "ObjectLockConfigurationNotFoundError",
+    S3Operation.GET_BUCKET_CORS: "NoSuchCORSConfiguration",
+    S3Operation.GET_BUCKET_ENCRYPTION: "ServerSideEncryptionConfigurationNotFoundError",
+    S3Operation.GET_BUCKET_LIFECYCLE: "NoSuchLifecycleConfiguration",
 }
 
 

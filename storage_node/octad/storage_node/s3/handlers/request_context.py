@@ -10,7 +10,7 @@ from octad.storage_node.memory.body_budget import BodyBudget
 from octad.storage_node.s3.handlers.request import Body
 from octad.storage_node.s3.protocol.requests.attempts import sdk_age_s, sdk_request_id
 from octad.storage_node.s3.protocol.requests.names import check_owner_name
-from octad.storage_node.s3.protocol.requests.s3_operations import Operation
+from octad.storage_node.s3.protocol.requests.s3_operations import S3Operation
 from octad.storage_node.s3.protocol.signatures.sigv4_verify import Authenticated
 from octad.storage_node.shards.object_store import Bucket, ObjectStore
 
@@ -28,7 +28,7 @@ class RequestContext:
     now_ms: int
     owner: str  # Whose access key signed it.
     signature: Authenticated
-    operation: Operation
+    operation: S3Operation
     path: str  # Raw, as on the wire.
     headers: dict[str, str]  # Lower-case names; values as Latin-1 of their bytes.
     query: dict[str, str]  # Decoded, without what says nothing about the operation.

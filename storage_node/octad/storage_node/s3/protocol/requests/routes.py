@@ -16,7 +16,7 @@ from octad.client.s3.errors import S3Error
 from octad.storage_node.s3.protocol.requests.names import check_bucket_name, check_key
 from octad.storage_node.s3.protocol.requests.parameters import SUB_RESOURCES, check_version
 from octad.storage_node.s3.protocol.requests.request_headers import check_headers
-from octad.storage_node.s3.protocol.requests.s3_operations import Operation
+from octad.storage_node.s3.protocol.requests.s3_operations import S3Operation
 from octad.storage_node.s3.protocol.signatures.sigv2_url import PARAMETERS
 
 _EMPTY: Final = frozenset[str]()
@@ -30,67 +30,67 @@ class _Rule:
     Of a read, only sub-resources: whatever else it carries is an option, or nothing.
     """
 
-    operation: Operation
+    operation: S3Operation
     required: frozenset[str] = _EMPTY
     optional: frozenset[str] = _EMPTY
 
 
-def _rule(operation: Operation, required: str = "", optional: str = "") -> _Rule:
+def _rule(operation: S3Operation, required: str = "", optional: str = "") -> _Rule:
     return _Rule(operation, frozenset(required.split()), frozenset(optional.split()))
 
 
 _SERVICE_RULES: Final[Mapping[str, tuple[_Rule, ...]]] = {
-    "GET": (_rule(Operation.LIST_BUCKETS),),
+    "GET": (_rule(S3Operation.LIST_BUCKETS),),
 }
 
 _BUCKET_RULES: Final[Mapping[str, tuple[_Rule, ...]]] = {
     "GET": (
-        _rule(Operation.LIST_OBJECTS_V2, "list-type"),
-        _rule(Operation.LIST_MULTIPART_UPLOADS, "uploads"),
-        _rule(Operation.LIST_OBJECT_VERSIONS, "versions"),
-        _rule(Operation.GET_BUCKET_LOCATION, "location"),
-        _rule(Operation.GET_BUCKET_VERSIONING, "versioning"),
-        _rule(Operation.GET_BUCKET_ACL, "acl"),
-        _rule(Operation.GET_BUCKET_POLICY, "policy"),
-        _rule(Operation.GET_BUCKET_TAGGING, "tagging"),
-        _rule(Operation.GET_OBJECT_LOCK_CONFIGURATION, "object-lock"),
-        _rule(Operation.GET_BUCKET_CORS, "cors"),
-        _rule(Operation.GET_BUCKET_ENCRYPTION, "encryption"),
-        _rule(Operation.GET_BUCKET_LIFECYCLE, "lifecycle"),
-        _rule(Operation.LIST_OBJECTS),
+        _rule(S3Operation.LIST_OBJECTS_V2, "list-type"),
+        _rule(S3Operation.LIST_MULTIPART_UPLOADS, "uploads"),
+        _rule(S3Operation.LIST_OBJECT_VERSIONS, "versions"),
+        _rule(S3Operation.GET_BUCKET_LOCATION, "location"),
+        _rule(S3Operation.GET_BUCKET_VERSIONING, "versioning"),
+        _rule(S3Operation.GET_BUCKET_ACL, "acl"),
+        _rule(S3Operation.GET_BUCKET_POLICY, "policy"),
+        _rule(S3Operation.GET_BUCKET_TAGGING, "tagging"),
+        _rule(S3Operation.GET_OBJECT_LOCK_CONFIGURATION, "object-lock"),
+        _rule(S3Operation.GET_BUCKET_CORS, "cors"),
+        _rule(S3Operation.GET_BUCKET_ENCRYPTION, "encryption"),
+        _rule(S3Operation.GET_BUCKET_LIFECYCLE, "lifecycle"),
+        _rule(S3Operation.LIST_OBJECTS),
     ),
-    "HEAD": (_rule(Operation.HEAD_BUCKET),),
-    "PUT": (_rule(Operation.CREATE_BUCKET),),
-    "DELETE": (_rule(Operation.DELETE_BUCKET),),
-    "POST": (_rule(Operation.DELETE_OBJECTS, "delete"),),
+    "HEAD": (_rule(S3Operation.HEAD_BUCKET),),
+    "PUT": (_rule(S3Operation.CREATE_BUCKET),),
+    "DELETE": (_rule(S3Operation.DELETE_BUCKET),),
+    "POST": (_rule(S3Operation.DELETE_OBJECTS, "delete"),),
 }
 
 _OBJECT_RULES: Final[Mapping[str, tuple[_Rule, ...]]] = {
     "GET": (
-        _rule(Operation.LIST_PARTS, "uploadId"),
-        _rule(Operation.GET_OBJECT_ACL, "acl", "versionId"),
-        _rule(Operation.GET_OBJECT_TAGGING, "tagging", "versionId"),
-        _rule(Operation.GET_OBJECT, "", "partNumber versionId"),
+        _rule(S3Operation.LIST_PARTS, "uploadId"),
+        _rule(S3Operation.GET_OBJECT_ACL, "acl", "versionId"),
+        _rule(S3Operation.GET_OBJECT_TAGGING, "tagging", "versionId"),
+        _rule(S3Operation.GET_OBJECT, "", "partNumber versionId"),
     ),
-    "HEAD": (_rule(Operation.HEAD_OBJECT, "", "partNumber versionId"),),
+    "HEAD": (_rule(S3Operation.HEAD_OBJECT, "", "partNumber versionId"),),
     "PUT": (
-        _rule(Operation.UPLOAD_PART, "partNumber uploadId"),
-        _rule(Operation.PUT_OBJECT),
+        _rule(S3Operation.UPLOAD_PART, "partNumber uploadId"),
+        _rule(S3Operation.PUT_OBJECT),
     ),
     "DELETE": (
-        _rule(Operation.ABORT_MULTIPART_UPLOAD, "uploadId"),
-        _rule(Operation.DELETE_OBJECT, "", "versionId"),
+        _rule(S3Operation.ABORT_MULTIPART_UPLOAD, "uploadId"),
+        _rule(S3Operation.DELETE_OBJECT, "", "versionId"),
     ),
     "POST": (
-        _rule(Operation.CREATE_MULTIPART_UPLOAD, "uploads"),
-        _rule(Operation.COMPLETE_MULTIPART_UPLOAD, "uploadId"),
+        _rule(S3Operation.CREATE_MULTIPART_UPLOAD, "uploads"),
+        _rule(S3Operation.COMPLETE_MULTIPART_UPLOAD, "uploadId"),
     ),
 }
 
 # The same requests with a source to copy from are other operations.
 _COPYING: Final = {
-    Operation.PUT_OBJECT: Operation.COPY_OBJECT,
-    Operation.UPLOAD_PART: Operation.UPLOAD_PART_COPY,
+    S3Operation.PUT_OBJECT: S3Operation.COPY_OBJECT,
+    S3Operation.UPLOAD_PART: S3Operation.UPLOAD_PART_COPY,
 }
 _COPY_OPERATIONS: Final = frozenset(_COPYING.values())
 
@@ -139,7 +139,7 @@ def with_hoisted_headers(
 
 def route(
     method: str, bucket: str, key: bytes, query: Mapping[str, str], headers: Mapping[str, str]
-) -> tuple[Operation, Sequence[str]]:
+) -> tuple[S3Operation, Sequence[str]]:
     """The operation that the request asks for, and which of its headers no one knows.
 
     Raises S3Error for what is not served. `query` is without the parameters that say nothing about
@@ -162,7 +162,7 @@ def route(
     return operation, unknown
 
 
-def _operation(method: str, bucket: str, key: bytes, query: Mapping[str, str]) -> Operation:
+def _operation(method: str, bucket: str, key: bytes, query: Mapping[str, str]) -> S3Operation:
     rules = _OBJECT_RULES if key else _BUCKET_RULES if bucket else _SERVICE_RULES
     if method not in rules:
         raise S3Error("MethodNotAllowed", fields={"Method": method})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 
-class Operation(Enum):
+class S3Operation(Enum):
     """What one request asks for. A request that is none of these is refused, never guessed at."""
 
     LIST_BUCKETS = "ListBuckets"
