@@ -22,7 +22,10 @@ from octad.storage_node.operations.kind import Kind, Scope
 from octad.storage_node.replication.host.request_ids import RequestIds
 
 OF_THE_JOURNAL = {RecordKind.SYNCED_MARK, RecordKind.COPY}
-FREEING = {"DELETE_OBJECT", "ABORT_UPLOAD", "QUEUE_EXTENTS", "DROP_EXTENT", "FORGET_EXTENTS"}
+FREEING = {
+    *("DELETE_OBJECT", "ABORT_UPLOAD", "QUEUE_EXTENTS", "DROP_EXTENT", "FORGET_EXTENTS"),
+    "REFUSED",
+}
 VITAL = {"BARRIER", "LOG_START", "LOG_SPLIT", "COPY"}
 KEPT = {
     *("BARRIER", "LOG_START", "LOG_SPLIT", "HISTORY_DELETED", "HISTORY_COPIED"),

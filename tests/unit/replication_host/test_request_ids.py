@@ -11,7 +11,13 @@ from octad.sharding import limits
 from octad.sharding.ids import BucketId, Epoch, Seq, ShardId
 from octad.storage_node.index.index import Index
 from octad.storage_node.journal.record_format import Position, Record, RecordKind
-from octad.storage_node.operations.index_changes import Barrier, LogStart, Refused, encode_operation
+from octad.storage_node.operations.index_changes import (
+    Barrier,
+    LogSplit,
+    LogStart,
+    Refused,
+    encode_operation,
+)
 from octad.storage_node.replication.host.request_ids import RequestIds
 from octad.storage_node.replication.request_window import refused_at
 from octad.storage_node.replication.shard_log import Entry
@@ -67,6 +73,28 @@ def test_which_requests_were_refused_is_known_again(tmp_path: Path) -> None:
     again.replayed(msgspec.structs.replace(of_kind, metadata=metadata), Seq(2))
     found = again.take_found()[SHARD]
     assert found == [(b"a" * 16, refused_at(Seq(1), 2)), (b"b" * 16, refused_at(Seq(2), 2))]
+    index.close()
+
+
+def test_a_half_has_the_ids_of_what_was_ordered_before_the_split_also_after_a_restart(
+    tmp_path: Path,
+) -> None:
+    index = Index(tmp_path / "index")
+    ids = RequestIds(index)
+    ids.note(SHARD, [entry(1, b"a")])
+    ids.save(Position(4096))
+    index.close()
+    index = Index(tmp_path / "index")
+    again = RequestIds(index)
+    again.load()
+    again.replayed(record(2, b"b"), Seq(9))
+    split = record(2, bytes(1), RecordKind.LOG_SPLIT)
+    metadata = memoryview(encode_operation(LogSplit(3)))
+    again.replayed(msgspec.structs.replace(split, metadata=metadata), Seq(9))
+    again.replayed(record(3, b"c"), Seq(9))
+    found = again.take_found()
+    before = [(b"a" * 16, Seq(1)), (b"b" * 16, Seq(2))]
+    assert found == {SHARD: [*before, (b"c" * 16, Seq(3))], ShardId(SHARD + 4): before}
     index.close()
 
 

@@ -34,7 +34,7 @@ from octad.coordinator.schema.placement_records import NodeSettings, PlacementKe
 from octad.coordinator.schema.records import FormatLevelRecord, NodeRecord, PoolRecord
 from octad.coordinator.server.coordinator import Coordinator
 from octad.coordinator.store.embedded import EmbeddedStore
-from octad.coordinator.store.interface import Compare, LeaseId, Outcome, Put
+from octad.coordinator.store.interface import Compare, LeaseId, Outcome, Put, StoreUnavailable
 from octad.coordinator.store.interface import Operation as StoreOperation
 from octad.sharding.ids import NodeId, PoolId
 from octad.sharding.map.shard_map import encode_row
@@ -80,7 +80,8 @@ class Cluster:
         `said`: what it says in its record, where that is less: it knows nothing of levels.
         """
         self._monkeypatch.setattr(registry, "FORMAT_LEVEL", level)
-        request = msgspec.structs.replace(join_request(number, wants=number), format_level=level)
+        request = join_request(number, wants=number)
+        request = msgspec.structs.replace(request, format_level=said or level)
         joined = await self.coordinator.join(request)
         if said is None:
             await say_level(self.store, KEYS, joined.node)
@@ -166,19 +167,18 @@ async def test_a_node_that_is_removed_counts_no_more(cluster: Cluster) -> None:
     await level_in_use(cluster.store, 2)
 
 
-async def test_a_node_of_before_there_were_levels_counts_as_the_first_while_it_lives(
+async def test_a_node_of_before_there_were_levels_counts_as_the_first_until_it_says_more(
     cluster: Cluster,
 ) -> None:
     await cluster.start(2, 1)
     await cluster.start(1, 2)
-    await cluster.start(2, 2, said=1)
-    entry = await cluster.store.get(KEYS.format_level)
-    assert entry is not None
-    both = msgspec.json.encode(FormatLevelRecord(1, {ONE: 2, TWO: 2}))  # Before it was put back.
+    both = msgspec.json.encode(FormatLevelRecord(1, {ONE: 2, TWO: 2}))  # Before it is put back.
     await cluster.store.transact([], [Put(KEYS.format_level, both)])
+    await cluster.start(2, 2, said=1)
     await cluster.looked()
-    assert (await level_of(cluster.store)).level == 1
     await cluster.end(2)
+    await cluster.looked()
+    assert await level_of(cluster.store) == FormatLevelRecord(1, {ONE: 2, TWO: 1})
     await cluster.start(2, 2)
     await level_in_use(cluster.store, 2)
 
@@ -249,9 +249,27 @@ async def test_nodes_that_start_at_once_all_get_said_what_they_know(
     store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registry, "FORMAT_LEVEL", 2)
-    nodes = [NodeId(number) for number in range(1, 11)]
+    nodes = [NodeId(number) for number in range(1, 101)]
     await asyncio.gather(*(say_level(store, KEYS, each) for each in nodes))
     assert await level_of(store) == FormatLevelRecord(1, dict.fromkeys(nodes, 2))
+
+
+async def test_a_node_waits_for_a_store_that_goes_away_before_it_has_said_what_it_knows(
+    store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "FORMAT_LEVEL", 2)
+    transact, tries = store.transact, 0
+
+    async def away(compares: Sequence[Compare], operations: Sequence[StoreOperation]) -> Outcome:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise StoreUnavailable("no leader")
+        return await transact(compares, operations)
+
+    monkeypatch.setattr(store, "transact", away)
+    await say_level(store, KEYS, ONE)
+    assert await level_of(store) == FormatLevelRecord(1, {ONE: 2})
 
 
 def test_a_store_that_is_made_anew_has_the_highest_level_that_anybody_knew() -> None:

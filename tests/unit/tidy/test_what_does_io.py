@@ -50,7 +50,7 @@ storage_node.index: counted_index index
 storage_node.journal: commit_thread data_directory disk disk_room journal journal_recovery
     retired_segments segment_file segment_preparer set_aside
 storage_node.memory: body_budget heap
-storage_node.node: index_succession join_proof membership node node_doors node_engine
+storage_node.node: format_level index_succession join_proof membership node node_doors node_engine
     node_failures node_objects node_replication run_counter store_snapshot this_node
 storage_node.node.reports: admin_listener node_metrics shard_reporter usage_reporter
 storage_node.objects: cluster_objects extents key_listing

@@ -12,7 +12,8 @@ the octad of before until the last one has been upgraded, and from then on none:
 
 All of it is one key that changes by compare and swap, so no node can come in with less than what is
 decided. A node that is away counts with what it said last; one that lives says it once more in its
-record, where an octad that knows nothing of levels says nothing: 1.
+record, where an octad that knows nothing of levels says nothing: 1. So in its request to
+join, which is written down before it is let in: it may be away before it is seen to live.
 """
 
 from __future__ import annotations

@@ -200,6 +200,8 @@ class Coordinator:
             self.levels.check_join(request.format_level)
             if self.config.checks_reach and admission.is_new:
                 await check_reach(request, self.config.address)
+            if not admission.is_new:
+                await self.levels.put_back(admission.node, request.format_level)
             if not admission.is_new or await self._record(admission, request, last, last_node):
                 log.info("node n%d joined from %s", admission.node, request.rpc_address)
                 return Joined(admission.node, REGION, self.config.store_address)

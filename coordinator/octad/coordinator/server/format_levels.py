@@ -12,7 +12,7 @@ from octad.coordinator.membership.admission import JoinRefused
 from octad.coordinator.placement.placement import Placement
 from octad.coordinator.placement.placement_view import PlacementView
 from octad.coordinator.schema.cluster_view import decode_record
-from octad.coordinator.schema.format_level import CODE, level_of_all, too_old
+from octad.coordinator.schema.format_level import CODE, level_of_all, saying, too_old
 from octad.coordinator.schema.placement_records import PlacementKeys
 from octad.coordinator.schema.records import FormatLevelRecord, StoreKeys
 from octad.coordinator.store.interface import (
@@ -21,8 +21,10 @@ from octad.coordinator.store.interface import (
     ModRevisionIs,
     Put,
     Revision,
+    StoreUnavailable,
 )
 from octad.coordinator.store.mirror import Mirror
+from octad.sharding.ids import NodeId
 
 log = logging.getLogger(__name__)
 
@@ -53,9 +55,29 @@ class FormatLevels:
 
     def check_join(self, known: int) -> None:
         """Raises JoinRefused, BadRecord. The node looks again before it writes anything."""
-        reason = too_old(_decoded(self._mirror.entries.get(self._keys.format_level)).level, known)
+        self._check(_decoded(self._mirror.entries.get(self._keys.format_level)), known)
+
+    def _check(self, record: FormatLevelRecord, known: int) -> None:
+        reason = too_old(record.level, known)
         if reason is not None:
             raise JoinRefused(CODE, reason)
+
+    async def put_back(self, node: NodeId, known: int) -> None:
+        """`node` joins, and may be run by an older octad than the last time it said what it knows.
+
+        Raises JoinRefused, StoreUnavailable, BadRecord.
+        """
+        entry = await self._store.get(self._keys.format_level)
+        record = _decoded(entry)
+        if entry is None or record.known.get(node, 1) <= known:
+            return
+        self._check(record, known)
+        less = saying(record, node, known)
+        assert less is not None
+        unchanged = ModRevisionIs(entry.key, entry.mod_revision)
+        value = Put(entry.key, with_unknown_fields(entry.value, less))
+        if not (await self._store.transact([unchanged], [value])).succeeded:
+            raise StoreUnavailable(f"{entry.key} was changed by others")
 
     async def raise_level(self, leadership: ModRevisionIs) -> None:
         """As far as all nodes know; not if one comes, or says something else, meanwhile.

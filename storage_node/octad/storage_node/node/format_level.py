@@ -1,9 +1,13 @@
 """This node in the cluster's format level: it says what it knows, and obeys what is in use.
 
-Before it reads or writes anything of its own: a node that knows too little must not begin.
+Before it replays its journal or is there for others: a node that knows too little must not begin.
 """
 
 from __future__ import annotations
+
+import asyncio
+import logging
+import random
 
 import msgspec
 
@@ -21,7 +25,10 @@ from octad.coordinator.store.interface import (
 from octad.sharding.ids import NodeId, node_name
 from octad.storage_node.operations import registry
 
-_ATTEMPTS = 20  # As many nodes may be started at once with another octad.
+# All nodes may be started at once with another octad, and one key takes what each has to say.
+RETRY_S = 0.2
+
+log = logging.getLogger(__name__)
 
 
 class TooOld(Exception):
@@ -29,21 +36,29 @@ class TooOld(Exception):
 
 
 async def say_level(store: ConfigStore, keys: StoreKeys, node: NodeId) -> None:
-    """Returns when the store has what this octad knows. Raises TooOld, StoreUnavailable."""
-    for _ in range(_ATTEMPTS):
-        entry = await store.get(keys.format_level)
-        record = checked_level(node, entry)
-        said = saying(record, node, registry.FORMAT_LEVEL)
-        if said is None:
-            return
-        if entry is None:
-            value, revision = msgspec.json.encode(said), Revision(0)
-        else:
-            value, revision = with_unknown_fields(entry.value, said), entry.mod_revision
-        unchanged = ModRevisionIs(keys.format_level, revision)
-        if (await store.transact([unchanged], [Put(keys.format_level, value)])).succeeded:
-            return
-    raise StoreUnavailable(f"{keys.format_level} keeps being changed by others")
+    """Returns when the store has what this octad knows, waiting for it. Raises TooOld."""
+    while True:
+        try:
+            if await _said(store, keys, node):
+                return
+        except StoreUnavailable as error:
+            log.warning("the configuration store: %s", error)
+        await asyncio.sleep(random.uniform(0.0, 2 * RETRY_S))
+
+
+async def _said(store: ConfigStore, keys: StoreKeys, node: NodeId) -> bool:
+    """False: others changed the key meanwhile."""
+    entry = await store.get(keys.format_level)
+    record = checked_level(node, entry)
+    said = saying(record, node, registry.FORMAT_LEVEL)
+    if said is None:
+        return True
+    if entry is None:
+        value, revision = msgspec.json.encode(said), Revision(0)
+    else:
+        value, revision = with_unknown_fields(entry.value, said), entry.mod_revision
+    unchanged = ModRevisionIs(keys.format_level, revision)
+    return (await store.transact([unchanged], [Put(keys.format_level, value)])).succeeded
 
 
 def checked_level(node: NodeId, entry: KeyValue | None) -> FormatLevelRecord:

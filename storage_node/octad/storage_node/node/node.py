@@ -21,7 +21,6 @@ from octad.storage_node.index.index import IndexDamage
 from octad.storage_node.journal.data_directory import DataDirectory
 from octad.storage_node.journal.record_format import Identity
 from octad.storage_node.memory.heap import HeapKeeper
-from octad.storage_node.node.format_level import say_level
 from octad.storage_node.node.membership import Membership
 from octad.storage_node.node.node_doors import Doors
 from octad.storage_node.node.node_engine import Engine
@@ -71,7 +70,6 @@ class Node:
         this, replication, client = self._this, self._replication, self._objects.client
         cleanup.push_async_callback(this.store.close)
         admin = await self._doors.start_admin(cleanup)
-        await say_level(this.store, this.keys, self.id)
         await self._engine.start(cleanup)
         await replication.start(cleanup, self._objects.server.on_request, client)
         cleanup.push_async_callback(this.mirror.stop)

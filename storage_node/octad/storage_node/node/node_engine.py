@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 
 from octad.storage_node.index.counted_index import CountedIndex
 from octad.storage_node.journal.journal import Journal
+from octad.storage_node.node.format_level import say_level
 from octad.storage_node.node.open_file_shares import OpenFileShares
 from octad.storage_node.node.run_counter import begin_run
 from octad.storage_node.node.this_node import ThisNode
@@ -32,5 +33,6 @@ class Engine:
         cleanup.callback(index.close)
         cleanup.push_async_callback(self.journal.close)
         await begin_run(this.directory, this.id, this.store, this.keys)
+        await say_level(this.store, this.keys, this.id)
         check_segments(self.journal, index)
         index.follow(self.journal)

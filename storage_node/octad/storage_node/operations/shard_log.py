@@ -64,6 +64,7 @@ KINDS = (
         record=RecordKind.REFUSED,
         struct=Refused,
         level=2,
+        room=Room.FREEING,  # A refusal is answered on a full disk, too.
         hash_of=lambda refused: object_hash(refused.bucket, refused.key),
     ),
 )

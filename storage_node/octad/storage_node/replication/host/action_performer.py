@@ -186,6 +186,7 @@ class ActionPerformer:
             log.info("shard %s is split here behind %d", shard_name(replica.shard), action.seq)
             self._index.digests.split(replica.shard, action.sibling)
             if not self._recovering:
+                self.request_ids.note_copied(action.sibling, action.log.requests.pairs())
                 self._histories.cancel(replica.shard)
                 self.logs.split(replica, action)
         return self._table.split(action)

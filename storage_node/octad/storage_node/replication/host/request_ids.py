@@ -26,7 +26,7 @@ from octad.storage_node.index.index_format import (
 from octad.storage_node.index.key_ranges import past
 from octad.storage_node.journal.record_format import Position, Record, RecordKind
 from octad.storage_node.journal.several_records import request_ids
-from octad.storage_node.operations.index_changes import Refused, decode_operation
+from octad.storage_node.operations.index_changes import Refused, decode_log_split, decode_operation
 from octad.storage_node.operations.registry import request_ids_in
 from octad.storage_node.replication.request_window import Outcome, refused_at
 from octad.storage_node.replication.shard_log import NO_REQUEST, Entry, outcome_of
@@ -62,10 +62,19 @@ class RequestIds:
         if record.kind is RecordKind.LOG_START:
             for seq in [seq for seq in of_shard if seq > record.commit]:
                 del of_shard[seq]  # The log was cut off there: it may never have happened.
+        elif record.kind is RecordKind.LOG_SPLIT:
+            self._split(record, of_shard)
         elif record.seq <= applied:
             outcome = _outcome_of(record)
             ids = request_ids_in(record)
             of_shard[record.seq] = [(request_id, outcome) for request_id in ids]
+
+    def _split(self, record: Record, of_shard: dict[Seq, list[tuple[bytes, Outcome]]]) -> None:
+        """Rule R18: the new half has the ids of all that was ordered before."""
+        half = ShardId(record.shard + (1 << (decode_log_split(record.metadata).depth - 1)))
+        before = {seq: pairs for seq, pairs in of_shard.items() if seq <= record.seq}
+        self._reread.setdefault(half, {}).update(before)
+        self._found.setdefault(half, []).extend(self._found.get(record.shard, ()))
 
     def take_found(self) -> dict[ShardId, list[tuple[bytes, Outcome]]]:
         """What was applied before the restart, by shard."""

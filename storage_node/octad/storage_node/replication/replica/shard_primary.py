@@ -137,6 +137,7 @@ class Primary:
         be ordered itself: then that is the write (rule R22).
         """
         assert write.guard is not None
+        assert not isinstance(write.operation, Several), "each of several would need its own id"
         by_entry = write.may_be_elsewhere and may_write_refusals
         code = self._require_new(write.request_id, refused_again=by_entry)
         self._require_own_term(write.asked_in)

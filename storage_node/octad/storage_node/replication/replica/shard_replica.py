@@ -2,7 +2,7 @@
 
     primary:  propose ─ Append, SendPrepare to all ─ on_durable, on_ack ─ all have it ─ Apply
     backup:   on_prepare ─ Append ─ on_durable ─ SendAck … commit point learned ─ Apply
-    anybody:  on_timer ─ Propose(swap of the configuration) ─ on_swap_outcome, or on_configuration
+    anybody:  on_timer ─ SubmitSwap(of the configuration) ─ on_swap_outcome, or on_configuration
 
 Feed it events (methods named `on_…`, and `propose`); each gives the actions for the shell to
 perform, in order. Time arrives in the event. The numbered rules are in
