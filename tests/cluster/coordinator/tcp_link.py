@@ -18,6 +18,7 @@ class TcpLink:
         self._open = asyncio.Event()
         self._open.set()
         self._refuses = False
+        self._closed = False
         self._last_word: bytes | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._passing: set[asyncio.Task[None]] = set()
@@ -45,6 +46,9 @@ class TcpLink:
 
     def begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Somebody has connected."""
+        if self._closed:  # Accepted as the link ended: no task of it would be waited for.
+            writer.transport.abort()
+            return
         task = asyncio.create_task(self._keep(reader, writer))
         self._passing.add(task)
         task.add_done_callback(self._passing.discard)
@@ -71,6 +75,7 @@ class TcpLink:
 
     async def close(self) -> None:
         """For good."""
+        self._closed = True
         while self._passing:
             self.sever()
             for task in list(self._passing):

@@ -70,6 +70,13 @@ class RequestWindow:
         if seq_of(self._outcomes.get(request_id, Seq(0))) == seq and request_id not in self._times:
             del self._outcomes[request_id]
 
+    def forget_above(self, seq: Seq) -> None:
+        """What came with a copy and stands above `seq` was given up: it never happened here."""
+        above = [each for each, outcome in self._outcomes.items() if seq_of(outcome) > seq]
+        for request_id in above:
+            del self._outcomes[request_id]
+            self._times.pop(request_id, None)
+
     def find(self, request_id: bytes) -> Outcome | None:
         """Where the request stands in the log, if it does."""
         return self._outcomes.get(request_id)

@@ -118,6 +118,7 @@ class ShardLog:
             if entry.seq > self.commit:
                 for request_id in request_ids_of(entry.operation, entry.request_id):
                     self.requests.remove(request_id, entry.seq)
+        self.requests.forget_above(start)
         self.entries.clear()
         self.start = self.applied = self.commit = self.end = start
         self.verified = self.durable = start

@@ -103,6 +103,7 @@ class Primary:
         self.leases.lead(configuration)
         actions = self.followers.prepare_tail()
         if not goes_on:
+            self.log.requests.forget_above(self.log.end)
             self.term = configuration.epoch
             actions += self.order_barrier()
         return actions + self.advance()
