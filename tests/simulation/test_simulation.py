@@ -26,6 +26,11 @@ def test_a_pool_of_one_copy_moves_splits_and_keeps_what_it_acknowledged(seed: in
     run_world(World(seed, nodes=2 + seed % 3, replicas=1, shards=1 << DEPTH))
 
 
+def test_a_retry_is_not_taken_for_what_a_recovery_by_force_gave_up() -> None:
+    """Its id had come with a copy, and stands above the end of the new primary's log."""
+    run_seed(871177)
+
+
 def test_a_seed_gives_the_same_story_twice() -> None:
     first, second = run_seed(4), run_seed(4)
     assert first.story == second.story
