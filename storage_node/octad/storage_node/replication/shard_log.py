@@ -23,7 +23,7 @@ import msgspec
 from octad.sharding.ids import Epoch, Seq
 from octad.storage_node.journal.record_format import Location, RecordKind
 from octad.storage_node.journal.several_records import request_ids
-from octad.storage_node.operations.index_changes import Operation, Refused
+from octad.storage_node.operations.index_changes import Operation, PutObject, Refused
 from octad.storage_node.replication.request_window import Outcome, RequestWindow, refused_at
 
 NO_REQUEST = bytes(16)
@@ -94,7 +94,8 @@ class ShardLog:
         for key in entry.touched:
             dirty[key] = dirty.get(key, 0) + 1
         if entry.request_id != NO_REQUEST:
-            self.requests.add(entry.request_id, outcome_of(entry))
+            put = type(entry.operation) is PutObject  # By far the most.
+            self.requests.add(entry.request_id, entry.seq if put else outcome_of(entry))
         else:
             for request_id in request_ids_of(entry.operation, entry.request_id):
                 self.requests.add(request_id, entry.seq)

@@ -108,9 +108,9 @@ class ShardService:
         if kind.proposer is Proposer.UPKEEP:
             await self._order(shard, write)
             return 0  # Whoever gives space back asks again, and does not ask for copies.
-        bucket = bucket_written_by(operation)
-        if bucket is None:
+        if kind.bucket_of is None:
             raise ValueError(f"a {type(operation).__name__} is of no bucket")
+        bucket = kind.bucket_of(operation)
         if write.age_s and await self._was_made(shard, write.request_id, write.age_s):
             return self._acknowledged(shard, bucket)
         if isinstance(operation, DeleteObject):
@@ -204,9 +204,10 @@ class ShardService:
     def _copies(self, shard: ShardId) -> int:
         """How many members have what is committed; 0: as many as the pool keeps."""
         replica = self._host.replicas.get(shard)
-        if replica is None or replica.configuration is None:
+        configuration = None if replica is None else replica.place.configuration
+        if configuration is None:
             return 0
-        copies = len(replica.configuration.members)
+        copies = len(configuration.members)
         return copies if copies < self._pools[pool_of(shard)].replicas else 0
 
     def _acknowledged(self, shard: ShardId, bucket: BucketId) -> int:

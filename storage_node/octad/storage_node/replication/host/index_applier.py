@@ -119,7 +119,7 @@ class IndexApplier:
 
         Until then the keys are dirty, so a read of them asks the primary.
         """
-        if replica.leading:
+        if replica.primary.leading:
             self._applying.append((replica, entries))
             if not self._apply_planned:
                 self._apply_planned = True
@@ -173,9 +173,10 @@ class IndexApplier:
         for replica, entries in applying:
             self._add_rows(index_changes, replica, entries)
             self._request_ids.note(replica.shard, entries)
-            lacked = replica.whole is not None
+            history = replica.history
+            lacked = history.whole is not None
             actions = replica.on_applied(entries[-1].seq, moment)
-            if lacked and replica.whole is None:
+            if lacked and history.whole is None:
                 self._on_whole(replica.shard, entries[-1].seq)
             if actions:
                 wishes.append((replica, actions))
@@ -192,7 +193,7 @@ class IndexApplier:
         for replica, actions in wishes:
             self._perform(replica, actions)
         for replica in changed:
-            if replica.leading:  # Whoever is told of the commit point has clean keys.
+            if replica.primary.leading:  # Whoever is told of the commit point has clean keys.
                 self._perform(replica, replica.announcement())
 
     def _add_rows(
@@ -229,7 +230,7 @@ def add_entries(
     changes: IndexChanges, replica: ShardReplica, entries: tuple[Entry, ...], stored: Stored
 ) -> None:
     """What `entries` do to the rows of the replica's shard, of which there may be gaps before."""
-    shard, whole = replica.shard, replica.whole is None
+    shard, whole = replica.shard, replica.history.whole is None
     for entry in entries:
         location, epoch, seq = entry.location, entry.epoch, entry.seq
         assert location is not None
@@ -245,7 +246,7 @@ def state_entry(replica: ShardReplica, digests: ShardDigests) -> tuple[bytes, by
     While history is missing, copied rows are written without a state, which has no digest then.
     """
     kept, history = replica.log, replica.history
-    digests.stand_at(replica.shard, kept.applied)
+    digest = digests.stand_at(replica.shard, kept.applied)
     state = ShardState(
         Seq(kept.applied),
         kept.applied_epoch,
@@ -254,8 +255,8 @@ def state_entry(replica: ShardReplica, digests: ShardDigests) -> tuple[bytes, by
         kept.start_epoch,
         history.whole,
         history.copied_as_of,
-        replica.depth,
-        digests.now(replica.shard) if history.whole is None else None,
+        replica.splitter.depth,
+        digest if history.whole is None else None,
     )
     return shard_state_key(replica.shard), encode_value(state)
 

@@ -26,7 +26,12 @@ from octad.storage_node.index.index_format import (
 from octad.storage_node.index.key_ranges import past
 from octad.storage_node.journal.record_format import Position, Record, RecordKind
 from octad.storage_node.journal.several_records import request_ids
-from octad.storage_node.operations.index_changes import Refused, decode_log_split, decode_operation
+from octad.storage_node.operations.index_changes import (
+    PutObject,
+    Refused,
+    decode_log_split,
+    decode_operation,
+)
 from octad.storage_node.operations.registry import request_ids_in
 from octad.storage_node.replication.request_window import Outcome, refused_at
 from octad.storage_node.replication.shard_log import NO_REQUEST, Entry, outcome_of
@@ -89,11 +94,14 @@ class RequestIds:
 
     def note(self, shard: ShardId, entries: Iterable[Entry]) -> None:
         """These are being applied."""
-        self._noted += [
-            _pack(shard, outcome_of(entry), request_id)
-            for entry in entries
-            for request_id in request_ids(entry.operation, entry.request_id)
-        ]
+        for entry in entries:
+            operation = entry.operation
+            if type(operation) is PutObject:  # By far the most, so it is spelled out.
+                self._noted.append(_pack(shard, entry.seq, entry.request_id))
+                continue
+            outcome = outcome_of(entry)
+            for request_id in request_ids(operation, entry.request_id):
+                self._noted.append(_pack(shard, outcome, request_id))
 
     def note_copied(self, shard: ShardId, pairs: Iterable[tuple[bytes, Outcome]]) -> None:
         """These came with the history that another member has."""

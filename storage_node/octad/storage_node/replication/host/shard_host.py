@@ -182,7 +182,7 @@ class ShardHost:
         self, replica: ShardReplica, event: Callable[[*Event], list[Action]], *what: *Event
     ) -> None:
         """Something has happened to `replica`: perform what follows. A bug in it is its own."""
-        if replica.failed:
+        if replica.place.failed:
             return
         try:
             actions = event(*what)
@@ -286,7 +286,8 @@ class ShardHost:
         Nothing is waited for from the guard's look at the rows to the order (rule R21).
         """
         replica = self.replicas.get(shard)
-        if replica is None or replica.configuration is None:
+        configuration = None if replica is None else replica.place.configuration
+        if replica is None or configuration is None:
             raise WriteFailed(f"shard {shard_name(shard)} is not known here")
         try:
             if write.guard is not None:
@@ -294,7 +295,7 @@ class ShardHost:
                 write = replica.decide(write, self.index, now(), may_write_refusals=known)
             self._require_known(replica, write)
             if self.full_disks.now and write.kind not in FREEING_KINDS:
-                self._require_room(replica.configuration)
+                self._require_room(configuration)
             self.journal.make_room(len(write.metadata), len(write.data), write.kind)
             entry, actions = replica.propose(write)
         except (NotPrimary, NotServing) as error:
