@@ -147,7 +147,7 @@ class Faults:
         of a shard which moved away, and an operator who waits for that would wait for ever.
         """
         world = self.world
-        for shard, row in world.store.rows.items():
+        for shard, configuration in world.store.configurations.items():
             if any(
                 replica.swaps.pending is not None
                 for process in world.processes()
@@ -156,11 +156,11 @@ class Faults:
                 return False
             whole = [
                 member.node
-                for member in row.members
+                for member in configuration.members
                 if member.node != node
                 and member.base == 0
                 and world.disks[member.node].incarnation == member.incarnation
-                and world.disks[member.node].is_sound(shard, row.depth)
+                and world.disks[member.node].is_sound(shard, configuration.depth)
                 and member.node not in world.operator.away
             ]
             if not whole or world.store.late:
@@ -259,11 +259,15 @@ class Faults:
         node = world.random.choice(world.nodes)
         disk = world.disks[node]
         for key in world.random.sample(KEYS, 2):
-            shard = route(world.store.rows, key)
+            shard = route(world.store.configurations, key)
             row = disk.rows.get(key)
             if shard is None or row is None or row[1] is None or disk.is_flipped(key):
                 continue
-            full = [member.node for member in world.store.rows[shard].members if not member.base]
+            full = [
+                member.node
+                for member in world.store.configurations[shard].members
+                if not member.base
+            ]
             others = [world.disks[other] for other in full if other != node]
             sound = [
                 other.damaged is None
@@ -283,22 +287,22 @@ class Faults:
     def plan(self) -> None:
         """Other members, or another primary, for a shard."""
         world = self.world
-        shard = world.random.choice(list(world.store.rows))
+        shard = world.random.choice(list(world.store.configurations))
         members = world.random.sample(world.nodes, world.strength.replicas)
-        row = world.store.rows[shard]
-        if any(row.has_given_up(node, world.registered[node]) for node in members):
+        configuration = world.store.configurations[shard]
+        if any(configuration.has_given_up(node, world.registered[node]) for node in members):
             return
-        depth = row.depth
+        depth = configuration.depth
         self._set_plan(shard, Plan(tuple(members), world.random.choice(members), depth))
 
     def split(self) -> None:
         """A shard in two, with whoever is in its row now."""
         world = self.world
-        shard = world.random.choice(list(world.store.rows))
-        row = world.store.rows[shard]
-        members = tuple(member.node for member in row.members)
-        if row.depth < DEPTH_MAX and len(members) == world.strength.replicas:
-            self._set_plan(shard, Plan(members, row.primary, row.depth + 1))
+        shard = world.random.choice(list(world.store.configurations))
+        configuration = world.store.configurations[shard]
+        members = tuple(member.node for member in configuration.members)
+        if configuration.depth < DEPTH_MAX and len(members) == world.strength.replicas:
+            self._set_plan(shard, Plan(members, configuration.primary, configuration.depth + 1))
 
     def _set_plan(self, shard: ShardId, plan: Plan) -> None:
         self.world.tell(f"plan for {shard}: {list(plan.members)}, primary n{plan.primary}, "
@@ -337,12 +341,12 @@ class Faults:
     def _coordinate(self) -> None:
         """As the coordinator would: shards with more members than they should have lose some."""
         world = self.world
-        for shard, row in world.store.rows.items():
-            nodes = [member.node for member in row.members]
+        for shard, configuration in world.store.configurations.items():
+            nodes = [member.node for member in configuration.members]
             if len(nodes) > world.strength.replicas and shard not in world.plans:
-                nodes.remove(row.primary)
-                members = (row.primary, *nodes[: world.strength.replicas - 1])
-                self._set_plan(shard, Plan(members, row.primary, row.depth))
+                nodes.remove(configuration.primary)
+                members = (configuration.primary, *nodes[: world.strength.replicas - 1])
+                self._set_plan(shard, Plan(members, configuration.primary, configuration.depth))
         for process in world.processes():
             for replica in process.replicas.values():
                 for key in process.disk.rows:  # As a scrub would find it.

@@ -18,7 +18,7 @@ from tests.simulation.mutants_of_guards import MUTANTS_OF_GUARDS
 
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
 from octad.sharding.limits import GRACE_S, LEASE_S
-from octad.sharding.map.shard_map import Member, ShardRow
+from octad.sharding.map.shard_map import Member, ShardConfiguration
 from octad.storage_node.replication import pair_leases, reconfiguration
 from octad.storage_node.replication.pair_leases import NEVER, PairLeases
 from octad.storage_node.replication.replica.shard_backup import Backup
@@ -35,7 +35,7 @@ from octad.storage_node.replication.request_window import RequestWindow
 from octad.storage_node.replication.shard_log import ShardLog
 
 
-def _row(part: Backup | Primary) -> ShardRow:
+def _configuration(part: Backup | Primary) -> ShardConfiguration:
     assert part.place.configuration is not None
     return part.place.configuration
 
@@ -93,7 +93,7 @@ def _some_promised(leases: ShardLeases, members: tuple[Member, ...], now: float)
 
 
 def _lease_of_the_row_alone(primary: Primary, now: float) -> bool:
-    return primary.leading and primary.leases.promised(_row(primary).members, now)
+    return primary.leading and primary.leases.promised(_configuration(primary).members, now)
 
 
 def _full_lease_passed_on(leases: PairLeases, reader: NodeId, now: float) -> Any:
@@ -130,13 +130,13 @@ def _grace(*, boot: bool = True, row: bool = True, promise: bool = True, grant: 
 
 
 def _watch_and_promise(backup: Backup, now: float) -> Actions:
-    row, place = _row(backup), backup.place
+    configuration, place = _configuration(backup), backup.place
     if place.learning:
-        return backup.session.ask(row.primary, now)
+        return backup.session.ask(configuration.primary, now)
     if place.member is None or not backup.may_take_over(now):
         return []
-    taken = reconfiguration.taken_over(row, place.node, backup.log.commit)
-    return backup.swaps.submit(Swap(row, taken), now)
+    taken = reconfiguration.taken_over(configuration, place.node, backup.log.commit)
+    return backup.swaps.submit(Swap(configuration, taken), now)
 
 
 # -- the log -----------------------------------------------------------------------------------
@@ -188,7 +188,9 @@ _refuse = Backup.refuse
 
 def _acknowledge_the_end(backup: Backup) -> Actions:
     whole = backup.history.whole is None
-    return [SendAck(_row(backup).primary, backup.log.durable, backup.session.number, whole)]
+    return [
+        SendAck(_configuration(backup).primary, backup.log.durable, backup.session.number, whole)
+    ]
 
 
 def _no_barrier_entry(primary: Primary) -> Actions:
@@ -227,20 +229,20 @@ def _any_incarnation(place: Place) -> Member | None:
 
 
 def _recruit_in_takeover(replica: ShardReplica, now: float) -> Actions:
-    row, log, place = replica.configuration, replica.log, replica.place
-    if row is None or replica.swaps.pending or place.is_primary() or place.member is None:
+    configuration, log, place = replica.configuration, replica.log, replica.place
+    if configuration is None or replica.swaps.pending or place.is_primary() or place.member is None:
         return _on_timer(replica, now)
     if not replica.backup.may_take_over(now):
         return []
     replica.leases.forget()
-    taken = reconfiguration.taken_over(row, place.node, log.commit)
+    taken = reconfiguration.taken_over(configuration, place.node, log.commit)
     spare = replica.reconfigurer.spares.choose(replica.shard, taken, ())
-    if spare is not None and row.member(spare.node) is None:
+    if spare is not None and configuration.member(spare.node) is None:
         epoch = log.epoch_at(log.commit)
         assert epoch is not None
         recruit = Member(spare.node, spare.incarnation, Seq(log.commit + 1), epoch)
         taken = reconfiguration.with_recruit(taken, recruit)
-    return replica.swaps.submit(Swap(row, taken), now)
+    return replica.swaps.submit(Swap(configuration, taken), now)
 
 
 _on_timer = ShardReplica.on_timer

@@ -8,7 +8,7 @@ from tests.simulation.model.simulated_disk import Disk, ShardIndex, key_hash
 from tests.simulation.model.simulated_node import Process
 
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
-from octad.sharding.map.shard_map import ShardRow
+from octad.sharding.map.shard_map import ShardConfiguration
 from octad.storage_node.replication.pair_leases import PairLeases
 from octad.storage_node.replication.replica.shard_backup import Backup
 from octad.storage_node.replication.replica.shard_drain import Drain
@@ -123,8 +123,8 @@ def _synced_all_the_same(process: Process, last: Any, told: list[Any]) -> None:
 _synced = Process._synced
 
 
-def _act_on_what_was_given_up(history: ShardHistory, row: ShardRow) -> None:
-    _learn_recoveries(history, row)
+def _act_on_what_was_given_up(history: ShardHistory, configuration: ShardConfiguration) -> None:
+    _learn_recoveries(history, configuration)
     history.void = False
 
 
@@ -167,7 +167,7 @@ MUTANTS_BESIDE: dict[str, list[Patch]] = {
     ],
     "what was given up takes part again": [
         (ShardHistory, "learn_recoveries", _act_on_what_was_given_up),
-        (ShardRow, "has_given_up", _no),
+        (ShardConfiguration, "has_given_up", _no),
     ],
     "a half forgets in which epoch it acted": [(Splitter, "inherit", _inherit_without_epoch)],
     "a list names no epoch": [(Primary, "begin_list", _list_under_any_epoch)],

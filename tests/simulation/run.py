@@ -57,15 +57,15 @@ def run_world(world: World) -> World:
 
 def check_whole(world: World) -> None:
     """Liveness: every shard at full strength, served, and all copies equal."""
-    for shard, row in world.store.rows.items():
-        full = [member for member in row.members if member.base == 0]
-        if len(full) != world.strength.replicas or len(row.members) != len(full):
-            world.fail(f"shard {shard} is not at full strength: {row}")
-        primary = world.running[row.primary]
+    for shard, configuration in world.store.configurations.items():
+        full = [member for member in configuration.members if member.base == 0]
+        if len(full) != world.strength.replicas or len(configuration.members) != len(full):
+            world.fail(f"shard {shard} is not at full strength: {configuration}")
+        primary = world.running[configuration.primary]
         assert primary is not None
         replica = primary.replicas[shard]
         if not replica.serves() or not replica.has_lease(primary.now()):
-            world.fail(f"shard {shard} is not served by n{row.primary}")
+            world.fail(f"shard {shard} is not served by n{configuration.primary}")
         for member in full:
             process = world.running[member.node]
             assert process is not None
@@ -73,9 +73,11 @@ def check_whole(world: World) -> None:
             if log.commit != replica.log.commit:
                 world.fail(f"n{member.node} has committed {log.commit} of {shard}, "
                            f"not {replica.log.commit}")  # fmt: skip
-            rows = _present(world.disks[member.node].rows_of(shard, row.depth))
-            if rows != _present(world.disks[row.primary].rows_of(shard, row.depth)):
-                world.fail(f"n{member.node} and n{row.primary} differ in shard {shard}")
+            rows = _present(world.disks[member.node].rows_of(shard, configuration.depth))
+            if rows != _present(
+                world.disks[configuration.primary].rows_of(shard, configuration.depth)
+            ):
+                world.fail(f"n{member.node} and n{configuration.primary} differ in shard {shard}")
             world.clients.read_everything(process, process.replicas[shard])
 
 
@@ -100,7 +102,7 @@ def summary(world: World) -> Counter[str]:
             "requests misdirected after a split": clients.misdirected,
             "histories checked": len(clients.history),
             "histories undecided": clients.undecided,
-            "configurations": sum(len(rows) for rows in store.history.values()),
+            "configurations": sum(len(configurations) for configurations in store.history.values()),
             "splits": world.splits,
             "syncs that failed": world.sync_errors,
             "damaged journals": world.damaged_journals,

@@ -42,7 +42,9 @@ def f3_late_swap() -> None:
     stage.world.crash(C)
     stage.world.boot(C)
     stage.run(4.0)
-    assert stage.world.store.rows[SHARD].primary == A, "A is primary, and C promises it so"
+    assert stage.world.store.configurations[SHARD].primary == A, (
+        "A is primary, and C promises it so"
+    )
     stage.cut_from_store(A)
     for _ in range(30):
         stage.run(0.1)
@@ -58,7 +60,7 @@ def f6_read_lease_outlives_its_source() -> None:
     stage.cut_from_store(A, B)
     stage.cut((A, C), (B, C), (A, D), (B, D))
     stage.run(3.8)
-    assert stage.world.store.rows[SHARD].member(B) is None, "C has removed B"
+    assert stage.world.store.configurations[SHARD].member(B) is None, "C has removed B"
     stage.written(C, "v2")
     stage.read(B)
     stage.check()
@@ -75,10 +77,10 @@ def f7_swap_that_adds_a_member() -> None:
         assert stage.world.time < 10, "A promotes B"
     stage.cut_from_store(A)
     stage.run(0.006)
-    assert len(stage.world.store.rows[SHARD].members) == 2, "the swap has landed"
+    assert len(stage.world.store.configurations[SHARD].members) == 2, "the swap has landed"
     stage.cut((A, B))
     stage.run(2.5)
-    assert stage.world.store.rows[SHARD].primary == B, "B has taken over"
+    assert stage.world.store.configurations[SHARD].primary == B, "B has taken over"
     stage.written(B, "v2")
     stage.read(A)
     stage.check()
@@ -93,7 +95,7 @@ def f8_challenge_after_a_hand_over() -> None:
     stage.world.cuts.add((A, B))
     plan = Plan((A, B, C), B, DEPTH)
     stage.plan(plan)
-    while stage.world.store.rows[SHARD].primary != B:
+    while stage.world.store.configurations[SHARD].primary != B:
         stage.run(0.01)
         assert stage.world.time < 5, "A hands over"
     done = stage.write(C, "v2")
@@ -123,7 +125,7 @@ def f13_acknowledgement_of_an_earlier_session() -> None:
         stage.run(0.01)
         assert stage.world.time < 10, "B joins again"
     end = stage.replica(A).log.end
-    epoch = stage.world.store.rows[SHARD].epoch
+    epoch = stage.world.store.configurations[SHARD].epoch
     stage.process(A).receive(B, ("ack", SHARD, epoch, end, old, True))
     stage.run(1.0)
     stage.check()
@@ -143,7 +145,7 @@ def f16_stale_tail_after_two_takeovers() -> None:
     stage.process(B).paused_until = stage.world.time + 2.2
     stage.world.alive.clear()  # Nobody is recruited.
     stage.run(2.9)
-    assert stage.world.store.rows[SHARD].primary == C, "C has taken over"
+    assert stage.world.store.configurations[SHARD].primary == C, "C has taken over"
     stage.run(0.6)
     stage.world.crash(C)
     stage.run(4.0)
@@ -162,7 +164,7 @@ def commit_under_a_swap() -> None:
     stage.world.store.slow_s = 0.5
     stage.write(A, "v2")
     stage.until(lambda: stage.replica(A).swaps.pending is not None, "A removes B")
-    end, epoch = stage.replica(A).log.end, stage.row().epoch
+    end, epoch = stage.replica(A).log.end, stage.configuration().epoch
     assert stage.replica(B).log.durable == end, "B has the write, durably"
     assert not late
     stage.process(A).receive(B, ("ack", SHARD, epoch, end, 0, True))
@@ -180,7 +182,7 @@ def promise_of_a_challenger() -> None:
     stage.cut_from_store(A)
     stage.until(lambda: stage.replica(B).swaps.pending is not None, "B challenges")
     stage.mend((A, B))
-    stage.until(lambda: stage.row().primary == B, "B has taken over")
+    stage.until(lambda: stage.configuration().primary == B, "B has taken over")
     stage.run(0.02)
     done = stage.write(B, "v2")
     for _ in range(20):
@@ -270,7 +272,7 @@ def read_over_two_epochs() -> None:
     stage.cut((A, B), (B, C))
     stage.cut_from_store(B)
     stage.replica(B).on_timer = lambda now: []  # type: ignore[method-assign]  # No challenge.
-    stage.until(lambda: stage.row().member(B) is None, "A removes B")
+    stage.until(lambda: stage.configuration().member(B) is None, "A removes B")
     stage.written(A, "v2")
     began, replica = stage.world.time, stage.replica(B)
     ticket = replica.begin_read(INDEX_KEYS[KEY], stage.process(B).now())
@@ -321,7 +323,7 @@ def tail_kept_under_a_new_start() -> None:
     stage.cut_from_store(B)
     stage.replica(B).on_timer = lambda now: []  # type: ignore[method-assign]  # No challenge.
     stage.world.alive.clear()
-    stage.until(lambda: stage.row().member(B) is None, "C is alone")
+    stage.until(lambda: stage.configuration().member(B) is None, "C is alone")
     stage.until(lambda: retried.returned != INFINITE, "the retry is answered")
     assert retried.refused, "C never had v2"
     stage.mend((B, C), (B, D))
@@ -351,7 +353,7 @@ def promise_for_the_other_half() -> None:
     for node, shard in ((A, SHARD), (A, HALF), (B, SHARD), (C, SHARD), (C, HALF)):
         replica = stage.process(node).replicas[shard]
         replica.on_timer = lambda now: []  # type: ignore[method-assign]  # Slow: only B acts.
-    stage.until(lambda: stage.row(HALF).primary == B, "B takes over one half")
+    stage.until(lambda: stage.configuration(HALF).primary == B, "B takes over one half")
     stage.mend((A, B), (A, C))
     stage.run(0.6)
     assert stage.replica(A).has_lease(stage.process(A).now()), "A leads the other half"
@@ -371,7 +373,7 @@ def split_that_a_member_missed() -> None:
     stage.world.cuts |= {(A, B), (B, C), (C, B)}
     stage.plan(Plan((A, B, C), A, DEPTH + 1))
     stage.world.store.lagging = 1.0
-    stage.until(lambda: HALF in stage.world.store.rows, "the shard is split")
+    stage.until(lambda: HALF in stage.world.store.configurations, "the shard is split")
     stage.world.crash(B)
     stage.world.boot(B)
     stage.world.store.lagging = 0.0
@@ -393,10 +395,10 @@ def f5_beats_of_another_epoch() -> None:
     stage.cut((A, B), (B, C))
     stage.cut_from_store(B)
     stage.replica(B).on_timer = lambda now: []  # type: ignore[method-assign]  # No challenge.
-    stage.until(lambda: stage.row().member(B) is None, "A removes B")
+    stage.until(lambda: stage.configuration().member(B) is None, "A removes B")
     stage.written(A, "v2")
     stage.mend((A, B), (B, C))
-    stage.until(lambda: stage.row().member(B) is not None, "A recruits B")
+    stage.until(lambda: stage.configuration().member(B) is not None, "A recruits B")
     for _ in range(50):
         stage.run(0.02)
         stage.read(B)
@@ -410,7 +412,7 @@ def split_after_a_recovery_by_force() -> None:
     stage.run(0.5)
     stage.cut((A, B), (A, C))
     stage.cut_from_store(A)
-    stage.until(lambda: stage.row().member(A) is None, "A is removed")
+    stage.until(lambda: stage.configuration().member(A) is None, "A is removed")
     stage.written(B, "v2")
     for node in (B, C):
         stage.world.crash(node)
@@ -424,9 +426,9 @@ def split_after_a_recovery_by_force() -> None:
     stage.world.alive = {A, B, C}
     stage.until(lambda: stage.is_full(B) and stage.is_full(C), "B and C are full members again")
     stage.plan(Plan((A, B, C), B, DEPTH))
-    stage.until(lambda: stage.row().primary == B, "A hands over")
+    stage.until(lambda: stage.configuration().primary == B, "A hands over")
     stage.plan(Plan((A, B, C), B, DEPTH + 1))
-    stage.until(lambda: HALF in stage.world.store.rows, "the shard is split")
+    stage.until(lambda: HALF in stage.world.store.configurations, "the shard is split")
     stage.run(3.0)
     check_whole(stage.world)
     stage.check()

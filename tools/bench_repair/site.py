@@ -21,7 +21,7 @@ from octad.coordinator.recovery.create_cluster import new_join_token
 from octad.coordinator.schema.records import NodeRecord, StoreKeys
 from octad.coordinator.store.open_store import StoreAddress, open_store
 from octad.sharding.ids import NodeId
-from octad.sharding.map.shard_map import decode_row
+from octad.sharding.map.shard_map import decode_configuration
 from octad.storage_node.cli.supervision import SUPERVISOR_VARIABLE
 
 NODES = REPLICAS = 3
@@ -94,11 +94,21 @@ class Site:
 
     async def strength(self) -> Strength:
         """What the configuration store says."""
-        rows = [decode_row(e.value) for e in (await self._reading.range(self._keys.shards)).entries]
+        configurations = [
+            decode_configuration(e.value)
+            for e in (await self._reading.range(self._keys.shards)).entries
+        ]
         found = (await self._reading.range(self._keys.nodes)).entries
         live = {record.incarnation for record in map(_as_node, (each.value for each in found))}
-        members = [m for row in rows for m in row.members if m.incarnation in live]
-        return Strength(len(rows), len(members), sum(member.base == 0 for member in members))
+        members = [
+            m
+            for configuration in configurations
+            for m in configuration.members
+            if m.incarnation in live
+        ]
+        return Strength(
+            len(configurations), len(members), sum(member.base == 0 for member in members)
+        )
 
     @property
     def endpoints(self) -> list[str]:

@@ -25,7 +25,11 @@ from octad.coordinator.schema.records import IdentityRecord, StoreKeys
 from octad.coordinator.store.interface import ConfigStore, Put
 from octad.coordinator.store.mirror import Mirror
 from octad.sharding.ids import Epoch, NodeId
-from octad.sharding.map.shard_map import ShardRow, decode_row, encode_row
+from octad.sharding.map.shard_map import (
+    ShardConfiguration,
+    decode_configuration,
+    encode_configuration,
+)
 from octad.storage_node.journal.record_format import Identity
 from octad.storage_node.node.store_snapshot import StoreSnapshot
 
@@ -97,9 +101,9 @@ async def kept_by_nodes(store: ConfigStore, directory: Path) -> list[Path]:
     return directories
 
 
-async def rows_in(store: ConfigStore) -> dict[str, ShardRow]:
+async def configurations_in(store: ConfigStore) -> dict[str, ShardConfiguration]:
     listing = await store.range(KEYS.shards)
-    return {entry.key: decode_row(entry.value) for entry in listing.entries}
+    return {entry.key: decode_configuration(entry.value) for entry in listing.entries}
 
 
 async def test_a_lost_store_is_rebuilt_from_what_the_nodes_kept(
@@ -107,24 +111,27 @@ async def test_a_lost_store_is_rebuilt_from_what_the_nodes_kept(
 ) -> None:
     await served(etcd, store, tmp_path / "first.log")
     directories = await kept_by_nodes(store, tmp_path)
-    before = await rows_in(store)
+    before = await configurations_in(store)
     assert len(before) == 256
     await forget_clusters(store)
     code, said = await octad(etcd, "rebuild", "--node-data", *directories[:2])
     assert (code, "n3 was not heard" in said) == (1, True), said
-    assert await rows_in(store) == {}
+    assert await configurations_in(store) == {}
     code, said = await octad(etcd, "rebuild", "--node-data", *directories, "--dry-run")
     assert (code, "would hold" in said) == (0, True), said
-    assert await rows_in(store) == {}
+    assert await configurations_in(store) == {}
     code, said = await octad(etcd, "rebuild", "--node-data", *directories)
     assert code == 0, said
-    after = await rows_in(store)
-    assert {key: row.members for key, row in after.items()} == {
-        key: row.members for key, row in before.items()
+    after = await configurations_in(store)
+    assert {key: configuration.members for key, configuration in after.items()} == {
+        key: configuration.members for key, configuration in before.items()
     }
-    assert all(after[key].epoch == row.epoch + EPOCH_STEP for key, row in before.items())
+    assert all(
+        after[key].epoch == configuration.epoch + EPOCH_STEP
+        for key, configuration in before.items()
+    )
     await served(etcd, store, tmp_path / "second.log")
-    assert await rows_in(store) == after, "no coordinator made a row anew"
+    assert await configurations_in(store) == after, "no coordinator made a row anew"
 
 
 async def test_rows_that_went_on_after_the_backup_are_not_taken_back_by_it(
@@ -134,16 +141,20 @@ async def test_rows_that_went_on_after_the_backup_are_not_taken_back_by_it(
     backup = tmp_path / "backup"
     code, said = await octad(etcd, "backup", backup)
     assert (code, "keys at revision" in said) == (0, True), said
-    key, row = next(iter((await rows_in(store)).items()))
-    heir = next(member.node for member in row.members if member.node != row.primary)
-    newer = msgspec.structs.replace(row, epoch=Epoch(row.epoch + 5), primary=heir)
-    await store.transact([], [Put(key, encode_row(newer))])
+    key, configuration = next(iter((await configurations_in(store)).items()))
+    heir = next(
+        member.node for member in configuration.members if member.node != configuration.primary
+    )
+    newer = msgspec.structs.replace(
+        configuration, epoch=Epoch(configuration.epoch + 5), primary=heir
+    )
+    await store.transact([], [Put(key, encode_configuration(newer))])
     directories = await kept_by_nodes(store, tmp_path)
     code, said = await octad(etcd, "restore", backup, "--node-data", *directories)
     assert (code, "replace what is there with --force" in said) == (1, True), said
     code, said = await octad(etcd, "restore", backup, "--node-data", *directories, "--force")
     assert (code, "1 rows are newer than the backup's" in said) == (0, True), said
-    restored = (await rows_in(store))[key]
+    restored = (await configurations_in(store))[key]
     assert (restored.primary, restored.epoch) == (heir, newer.epoch + EPOCH_STEP)
     await served(etcd, store, tmp_path / "second.log")
 

@@ -121,13 +121,15 @@ async def test_nodes_that_start_seconds_apart_remove_nobody(tmp_path: Path) -> N
         await Asked(cluster).until(is_whole, "whole at first")
         for process in cluster.nodes.values():
             process.kill()
-        before = await cluster.rows()
+        before = await cluster.configurations()
         for number in cluster.numbers:
             cluster.nodes[number].start()
             await asyncio.sleep(3)
         await Asked(cluster).until(is_whole, "whole again")
-        after = await cluster.rows()
-    assert [row.members for row in after] == [row.members for row in before]
+        after = await cluster.configurations()
+    assert [configuration.members for configuration in after] == [
+        configuration.members for configuration in before
+    ]
     changes = [new.epoch - old.epoch for old, new in zip(before, after, strict=True)]
     assert max(changes) == 1, "a new epoch of the same primary, and nothing more"
 

@@ -103,10 +103,10 @@ def is_readable(process: Process, replica: ShardReplica, key: bytes) -> bool:
         return True
     seq = process.disk.rows[key][0]
     if replica.configuration is not None:
-        row = replica.configuration
-        nodes = {member.node for member in row.members}
-        nodes |= {learner.node for learner in row.learners}
-        nodes |= {former.node for former in row.last_full}
+        configuration = replica.configuration
+        nodes = {member.node for member in configuration.members}
+        nodes |= {learner.node for learner in configuration.learners}
+        nodes |= {former.node for former in configuration.last_full}
         for node in sorted(nodes - {process.id}):
             process.world.send(process.id, node, ("repair", replica.shard, key, seq))
     return False

@@ -18,7 +18,7 @@ from tests.simulation.model.simulated_disk import FLIPPED, key_hash
 from octad.chaos.check.linearizability import ANY, appended, items
 from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, ShardId, shard_id
 from octad.sharding.limits import CLOCK_DRIFT_MAX, SDK_RETRY_AGE_S
-from octad.sharding.map.shard_map import ShardRow
+from octad.sharding.map.shard_map import ShardConfiguration
 from octad.storage_node.index.index_format import (
     IndexedObject,
     decode_object,
@@ -72,15 +72,15 @@ class NewerPut(PutObject, frozen=True, array_like=True):
     later: int = 1
 
 
-def route(rows: Mapping[ShardId, ShardRow], key: bytes) -> ShardId | None:
+def route(configurations: Mapping[ShardId, ShardConfiguration], key: bytes) -> ShardId | None:
     """The shard of `key` as far as these rows tell; None when its half's row is not known yet."""
     depth = DEPTH
     while True:
         shard = shard_id(PoolId(0), key_hash(key) & ((1 << depth) - 1))
-        row = rows.get(shard)
-        if row is None or row.depth == depth:
-            return None if row is None else shard
-        depth = row.depth
+        configuration = configurations.get(shard)
+        if configuration is None or configuration.depth == depth:
+            return None if configuration is None else shard
+        depth = configuration.depth
 
 
 @dataclass(slots=True, eq=False)
@@ -108,7 +108,7 @@ class Attempt:
 
     request: Request
     number: int
-    row: ShardRow
+    configuration: ShardConfiguration
 
 
 @dataclass(slots=True)
@@ -126,7 +126,7 @@ class Listing:
 
     replica: ShardReplica
     ticket: ReadTicket
-    row: ShardRow
+    configuration: ShardConfiguration
     answer: Callable[..., None]
 
 
@@ -182,23 +182,27 @@ class FrontDoors:
         request.attempts += 1
         number = request.attempts
         world.after(ATTEMPT_S, self._attempt_again, request, number)
-        shard = route(front.rows, request.key)
+        shard = route(front.configurations, request.key)
         if shard is None:
             return
-        row = front.rows[shard]
-        if request.kind == "read" and front.id != row.primary and world.random.random() < 0.7:
+        configuration = front.configurations[shard]
+        if (
+            request.kind == "read"
+            and front.id != configuration.primary
+            and world.random.random() < 0.7
+        ):
             replica = front.replicas.get(shard)
             if replica is not None and self._read(
                 front, replica, request.key, self._answer_to(request, number)
             ):
                 self.local_reads += 1
                 return
-        attempt = Attempt(request, number, row)
-        if row.primary == front.id:
+        attempt = Attempt(request, number, configuration)
+        if configuration.primary == front.id:
             self._serve(front, shard, attempt, self._answer_to(request, number))
         else:
-            target = world.running[row.primary]
-            world.send(front.id, row.primary, ("ask", shard, attempt, target))
+            target = world.running[configuration.primary]
+            world.send(front.id, configuration.primary, ("ask", shard, attempt, target))
 
     def _attempt_again(self, request: Request, number: int) -> None:
         if not request.finished and request.attempts == number:
@@ -255,7 +259,7 @@ class FrontDoors:
         if replica is None or not replica.leading:
             answer("retry")
         elif request.kind == "list":
-            self._list(process, replica, attempt.row, answer)
+            self._list(process, replica, attempt.configuration, answer)
         elif not replica.covers(key_hash(request.key)):
             answer("misdirected")  # 421: it was split.
         elif request.kind != "read":
@@ -315,7 +319,7 @@ class FrontDoors:
         if process.disk.full:
             answer("unknown")  # Refused at once; what became of earlier attempts it does not say.
             return
-        write = _write_of(request, attempt.row.epoch)
+        write = _write_of(request, attempt.configuration.epoch)
         if write.guard is not None:
             write = replica.decide(write, Stored(process), process.now())
         entry, actions = replica.propose(write)
@@ -364,15 +368,15 @@ class FrontDoors:
         self,
         process: Process,
         replica: ShardReplica,
-        row: ShardRow,
+        configuration: ShardConfiguration,
         answer: Callable[..., None],
     ) -> None:
         """All keys of the shard, at the primary, of the epoch that the request names (rule R3)."""
-        ticket = replica.begin_list(row.epoch, process.now())
+        ticket = replica.begin_list(configuration.epoch, process.now())
         if ticket is None:
             answer("retry")
             return
-        process.listings.append(Listing(replica, ticket, row, answer))
+        process.listings.append(Listing(replica, ticket, configuration, answer))
         self.look_at_listings(process)
 
     def look_at_listings(self, process: Process) -> None:
@@ -386,7 +390,7 @@ class FrontDoors:
                 process.look_at_rows()
                 here = [key for key in KEYS if replica.covers(key_hash(key))]
                 values = {key: self.standing(process, key) for key in here}
-                page = Page(replica.shard, listing.row.depth, values)
+                page = Page(replica.shard, listing.configuration.depth, values)
                 self._end_soon(process, replica, ticket, page, listing.answer)
             else:
                 waiting.append(listing)

@@ -18,7 +18,7 @@ from tests.simulation.model.simulated_copies import (
 from tests.simulation.model.simulated_disk import Disk, Record
 
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
-from octad.sharding.map.shard_map import Learner, ShardRow
+from octad.sharding.map.shard_map import Learner, ShardConfiguration
 from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.operations.index_changes import DeleteObject, PutObject
 from octad.storage_node.replication.pair_leases import PairLeases
@@ -65,12 +65,14 @@ class Process:
         self.fence = 0
         self.fenced = False
         self.replicas: dict[ShardId, ShardReplica] = {}
-        self.rows: dict[ShardId, ShardRow] = {}  # As the front door routes.
+        self.configurations: dict[ShardId, ShardConfiguration] = {}  # As the front door routes.
         self.waiting: dict[Entry, list[Any]] = {}
         self.refusals: list[Any] = []
         self.listings: list[Any] = []
         self.copies: dict[ShardId, list[Any]] = {}
-        self.held: dict[ShardId, ShardRow] = {}  # Of halves of what is not split here yet.
+        self.held: dict[
+            ShardId, ShardConfiguration
+        ] = {}  # Of halves of what is not split here yet.
         self.recovering = True
         self.rowless = False  # The index is damaged: `disk.rows` are those of the one to come.
         self._syncing = False
@@ -123,8 +125,8 @@ class Process:
 
     def list_rows(self) -> None:
         """All rows as they are."""
-        for shard, row in list(self.world.store.rows.items()):
-            self.see_row(shard, row)
+        for shard, configuration in list(self.world.store.configurations.items()):
+            self.see_configuration(shard, configuration)
 
     def _make(self, shard: ShardId, log: ShardLog) -> ShardReplica:
         replica = self.replicas[shard] = ShardReplica(
@@ -198,19 +200,19 @@ class Process:
             what(*args)
 
     def _choose_spare(
-        self, shard: ShardId, row: ShardRow, useless: Collection[NodeId]
+        self, shard: ShardId, configuration: ShardConfiguration, useless: Collection[NodeId]
     ) -> Learner | None:
         """Of the nodes that seem to be alive: one that has old data first."""
-        former = {known.node for known in row.last_full}
+        former = {known.node for known in configuration.last_full}
         plan = self.world.plans.get(shard)
         wanted = set(plan.members) if plan is not None else set()
         candidates = [
             node
             for node in self.world.nodes
-            if row.member(node) is None
+            if configuration.member(node) is None
             and node in self.world.alive
             and node not in useless
-            and not row.has_given_up(node, self.world.registered[node])
+            and not configuration.has_given_up(node, self.world.registered[node])
         ]
         candidates.sort(key=lambda node: (node not in wanted, node not in former, node))
         if not candidates:
@@ -219,28 +221,30 @@ class Process:
 
     # -- events --------------------------------------------------------------------------------
 
-    def see_row(self, shard: ShardId, row: ShardRow) -> None:
+    def see_configuration(self, shard: ShardId, configuration: ShardConfiguration) -> None:
         if not self.fenced:
             return
-        known = self.rows.get(shard)
-        if known is None or known.epoch < row.epoch:
-            self.rows[shard] = row
+        known = self.configurations.get(shard)
+        if known is None or known.epoch < configuration.epoch:
+            self.configurations[shard] = configuration
         if shard not in self.replicas and (unsplit := self._unsplit(shard)) is not None:
-            self.held[shard] = row
+            self.held[shard] = configuration
             self._refetch(unsplit)
             return
-        nodes = [member.node for member in row.members] + [known.node for known in row.learners]
+        nodes = [member.node for member in configuration.members] + [
+            known.node for known in configuration.learners
+        ]
         if shard in self.replicas or self.id in nodes:
             replica = self.replica(shard)
-            self.perform(replica, replica.on_configuration(row, self.now()))
+            self.perform(replica, replica.on_configuration(configuration, self.now()))
         released = [each for each in self.held if self._unsplit(each) is None]
         for half, held in [(each, self.held.pop(each)) for each in released]:
-            self.see_row(half, held)
+            self.see_configuration(half, held)
 
-    def swap_outcome(self, shard: ShardId, swap: Swap, row: ShardRow) -> None:
-        self.see_row(shard, row)
+    def swap_outcome(self, shard: ShardId, swap: Swap, configuration: ShardConfiguration) -> None:
+        self.see_configuration(shard, configuration)
         replica = self.replicas[shard]
-        self.perform(replica, replica.on_swap_outcome(swap, row, self.now()))
+        self.perform(replica, replica.on_swap_outcome(swap, configuration, self.now()))
 
     def _timer(self) -> None:
         if not self.running:
@@ -389,13 +393,13 @@ class Process:
         self.save(self.replicas[sibling])
         if self.recovering:
             return
-        row = self.held.pop(sibling, None)
-        if row is None and split.swap is not None:
-            row = split.swap.proposed
-        if row is None:
+        configuration = self.held.pop(sibling, None)
+        if configuration is None and split.swap is not None:
+            configuration = split.swap.proposed
+        if configuration is None:
             self._refetch(sibling)
         else:
-            self.see_row(sibling, row)
+            self.see_configuration(sibling, configuration)
 
     def _refetch(self, shard: ShardId) -> None:
         if shard not in self._refetching and self.fenced:
@@ -404,8 +408,8 @@ class Process:
 
     def _refetched(self, shard: ShardId) -> None:
         self._refetching.discard(shard)
-        if shard in self.world.store.rows:
-            self.see_row(shard, self.world.store.rows[shard])
+        if shard in self.world.store.configurations:
+            self.see_configuration(shard, self.world.store.configurations[shard])
 
     # -- the disk ------------------------------------------------------------------------------
 
@@ -475,12 +479,12 @@ class Process:
 
 def check_rest(replica: ShardReplica, now: float) -> None:
     """Who takes the short way at a tick would have nothing to do on the long one, either."""
-    row = replica.configuration
-    if row is None or replica.swaps.pending is not None or replica.place.member is None:
+    configuration = replica.configuration
+    if configuration is None or replica.swaps.pending is not None or replica.place.member is None:
         return
     if replica.leading:
-        if replica.reconfigurer.is_at_rest(row, now):
-            found = replica.reconfigurer.look_after(row, now)
+        if replica.reconfigurer.is_at_rest(configuration, now):
+            found = replica.reconfigurer.look_after(configuration, now)
             assert found == [], "a primary at rest has something to do"
-    elif replica.backup.is_at_rest_behind(row.primary, now):
+    elif replica.backup.is_at_rest_behind(configuration.primary, now):
         assert not replica.backup.may_take_over(now), "a backup at rest could take over"

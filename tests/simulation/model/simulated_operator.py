@@ -23,7 +23,7 @@ from octad.coordinator.recovery.forced_recovery import (
 )
 from octad.coordinator.schema.records import NodeRecord
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
-from octad.sharding.map.shard_map import Member, ShardRow
+from octad.sharding.map.shard_map import Member, ShardConfiguration
 from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.operations.index_changes import DeleteObject, Operation, PutObject
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
@@ -60,9 +60,9 @@ class Operator:
         world = self.world
         if self.away or world.store.late or not all(map(self._is_sound, world.nodes)):
             return False
-        for shard, row in world.store.rows.items():
-            full = {member.node for member in complete_members(row) if self._has(member)}
-            if full and row.last_full and self._leaves_copies(full):
+        for shard, configuration in world.store.configurations.items():
+            full = {member.node for member in complete_members(configuration) if self._has(member)}
+            if full and configuration.last_full and self._leaves_copies(full):
                 world.tell(f"{sorted(full)} are lost, with all of shard {shard}")
                 for node in full:
                     self._take_away(node)
@@ -83,9 +83,11 @@ class Operator:
     def _leaves_copies(self, gone: set[NodeId]) -> bool:
         """Whether each shard has a full member, or at least an older copy, that is not gone."""
         here = self._records(lambda node: node not in gone)
-        for row in self.world.store.rows.values():
-            full = [m for m in complete_members(row) if m.node not in gone and self._has(m)]
-            if not full and not candidates(row, here):
+        for configuration in self.world.store.configurations.values():
+            full = [
+                m for m in complete_members(configuration) if m.node not in gone and self._has(m)
+            ]
+            if not full and not candidates(configuration, here):
                 return False
         return True
 
@@ -107,7 +109,7 @@ class Operator:
 
     def _look(self) -> None:
         self.world.after(LOOK_S, self._look)
-        for shard in list(self.world.store.rows):
+        for shard in list(self.world.store.configurations):
             if self._is_orphan(shard):
                 self.recover(shard)
         if self.away and self.random.random() < 0.5:
@@ -118,8 +120,13 @@ class Operator:
 
     def _has_void_copies(self, process: Process) -> bool:
         """As `octad doctor`, or the node's log, would say."""
-        rows, incarnation = self.world.store.rows.values(), process.disk.incarnation
-        given_up = any(row.has_given_up(process.id, incarnation) for row in rows)
+        configurations, incarnation = (
+            self.world.store.configurations.values(),
+            process.disk.incarnation,
+        )
+        given_up = any(
+            configuration.has_given_up(process.id, incarnation) for configuration in configurations
+        )
         return given_up or any(replica.void for replica in process.replicas.values())
 
     def _empty_one_of(self, nodes: list[NodeId]) -> None:
@@ -134,8 +141,8 @@ class Operator:
                 return
 
     def _is_orphan(self, shard: ShardId) -> bool:
-        row = self.world.store.rows[shard]
-        return not any(map(self._has, complete_members(row)))
+        configuration = self.world.store.configurations[shard]
+        return not any(map(self._has, complete_members(configuration)))
 
     def _records(self, here: Callable[[NodeId], bool]) -> dict[NodeId, NodeRecord]:
         disks = self.world.disks
@@ -148,14 +155,14 @@ class Operator:
     def recover(self, shard: ShardId) -> None:
         """As the coordinator's transaction: the row, and the fences of all who are absent."""
         world, store = self.world, self.world.store
-        row = store.rows[shard]
+        configuration = store.configurations[shard]
         live = self._records(lambda node: world.running[node] is not None)
         try:
-            recovery = forced_recovery(row, live)
+            recovery = forced_recovery(configuration, live)
         except CannotRecover as error:
             world.tell(f"the operator cannot recover shard {shard}: {error}")
             return
-        for member in row.members:
+        for member in configuration.members:
             if member.node not in live:
                 store.fences[member.node] = (-world.next_number(), 0)
         self.recoveries += 1
@@ -163,18 +170,18 @@ class Operator:
         for process in world.processes():
             if shard in process.replicas:
                 process.replicas[shard].on_plan(None)
-        self._forget(shard, recovery.row, recovery.chosen.upto)
-        world.tell(f"the operator recovers shard {shard} with n{recovery.row.primary}")
-        store.change(shard, recovery.row, forced=True)
+        self._forget(shard, recovery.configuration, recovery.chosen.upto)
+        world.tell(f"the operator recovers shard {shard} with n{recovery.configuration.primary}")
+        store.change(shard, recovery.configuration, forced=True)
 
-    def _forget(self, shard: ShardId, row: ShardRow, upto: Seq) -> None:
+    def _forget(self, shard: ShardId, configuration: ShardConfiguration, upto: Seq) -> None:
         """What was committed by the lost ones alone."""
         world = self.world
         for place in [p for p in world.committed if p[0] == shard and p[1] > upto]:
             del world.committed[place]
         known = world.committed_upto.get(shard, Seq(0))
         world.committed_upto[shard] = min(known, upto)
-        self._awaited[shard] = (row.epoch, upto)
+        self._awaited[shard] = (configuration.epoch, upto)
 
     def _give_back(self) -> None:
         """Those whose disks were only believed to be gone are there again."""

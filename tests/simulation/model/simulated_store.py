@@ -13,7 +13,11 @@ import msgspec
 
 from octad.client.cluster.kept_fields import with_unknown_fields
 from octad.sharding.ids import NodeId, ShardId
-from octad.sharding.map.shard_map import ShardRow, decode_row, encode_row
+from octad.sharding.map.shard_map import (
+    ShardConfiguration,
+    decode_configuration,
+    encode_configuration,
+)
 from octad.storage_node.replication.replica_actions import Swap
 
 if TYPE_CHECKING:
@@ -29,10 +33,10 @@ class Store:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.rows: dict[ShardId, ShardRow] = {}
+        self.configurations: dict[ShardId, ShardConfiguration] = {}
         self.stored: dict[ShardId, bytes] = {}
         self.fences: dict[NodeId, tuple[int, int]] = {}
-        self.history: dict[ShardId, list[ShardRow]] = {}
+        self.history: dict[ShardId, list[ShardConfiguration]] = {}
         self.down = False
         self.cut: set[NodeId] = set()
         self.late = 0.0  # Probability that a transaction lands late.
@@ -71,8 +75,10 @@ class Store:
     ) -> None:
         if self.down:
             return
-        succeeded = self.rows[shard] == swap.expected and self.fences.get(process.id) == fence
-        if swap.sibling is not None and swap.sibling in self.rows:
+        succeeded = (
+            self.configurations[shard] == swap.expected and self.fences.get(process.id) == fence
+        )
+        if swap.sibling is not None and swap.sibling in self.configurations:
             succeeded = False
         if succeeded:
             self.change(shard, swap.proposed, process.newer)
@@ -80,19 +86,26 @@ class Store:
                 self.world.splits += 1
                 self.change(swap.sibling, swap.proposed, process.newer)
         if self.reachable(process):
-            row = self.rows[shard]
-            self.world.after(self._delay(), self._answer, process, shard, swap, row, waiting)
+            configuration = self.configurations[shard]
+            self.world.after(
+                self._delay(), self._answer, process, shard, swap, configuration, waiting
+            )
 
     def _delay(self) -> float:
         random = self.world.random.random
         return 0.001 + random() * 0.004 + (random() * self.slow_s if self.slow_s else 0.0)
 
     def _answer(
-        self, process: Process, shard: ShardId, swap: Swap, row: ShardRow, waiting: list[bool]
+        self,
+        process: Process,
+        shard: ShardId,
+        swap: Swap,
+        configuration: ShardConfiguration,
+        waiting: list[bool],
     ) -> None:
         if waiting[0] and process.running:
             waiting[0] = False
-            process.when_awake(process.swap_outcome, shard, swap, row)
+            process.when_awake(process.swap_outcome, shard, swap, configuration)
 
     def _give_up(self, process: Process, shard: ShardId, swap: Swap, waiting: list[bool]) -> None:
         """Unknown outcome: fence off whatever is under way, then read (rule R8)."""
@@ -102,7 +115,7 @@ class Store:
             self.rewrite_fence(process, lambda: self._resolve(process, shard, swap))
 
     def _resolve(self, process: Process, shard: ShardId, swap: Swap) -> None:
-        self.read(process, lambda: process.swap_outcome(shard, swap, self.rows[shard]))
+        self.read(process, lambda: process.swap_outcome(shard, swap, self.configurations[shard]))
 
     def rewrite_fence(self, process: Process, then: object) -> None:
         """Until it succeeds; a newer value of the same boot may overtake an older one."""
@@ -125,21 +138,29 @@ class Store:
 
     # -- what everybody sees -------------------------------------------------------------------
 
-    def create(self, shard: ShardId, row: ShardRow) -> None:
+    def create(self, shard: ShardId, configuration: ShardConfiguration) -> None:
         """As the coordinator does, before there is anybody to hear of it."""
-        self.rows[shard], self.stored[shard] = row, encode_row(row)
+        self.configurations[shard], self.stored[shard] = (
+            configuration,
+            encode_configuration(configuration),
+        )
 
     def change(
-        self, shard: ShardId, row: ShardRow, newer: bool = False, *, forced: bool = False
+        self,
+        shard: ShardId,
+        configuration: ShardConfiguration,
+        newer: bool = False,
+        *,
+        forced: bool = False,
     ) -> None:
         """The row is written; watchers hear of it sooner or later, or of a later one."""
-        before = self.rows.get(shard)
+        before = self.configurations.get(shard)
         if before is not None and not forced:
-            self.world.check_promoted(shard, before, row)
-        self.rows[shard] = row
-        self._write(shard, row, newer)
-        self.history.setdefault(shard, []).append(row)
-        self.world.tell(f"store: shard {shard} {show(row)}")
+            self.world.check_promoted(shard, before, configuration)
+        self.configurations[shard] = configuration
+        self._write(shard, configuration, newer)
+        self.history.setdefault(shard, []).append(configuration)
+        self.world.tell(f"store: shard {shard} {show(configuration)}")
         for process in self.world.processes():
             delay = 0.001 + self.world.random.random() * 0.01
             if self.world.random.random() < self.lagging:
@@ -149,34 +170,42 @@ class Store:
                 self.world.after(1.0 + delay, self.read, process, process.list_rows)
                 self.world.faults["watch event lost"] += 1
             else:
-                self.world.after(delay, self._watch_event, process, shard, row)
+                self.world.after(delay, self._watch_event, process, shard, configuration)
 
-    def _write(self, shard: ShardId, row: ShardRow, newer: bool) -> None:
+    def _write(self, shard: ShardId, configuration: ShardConfiguration, newer: bool) -> None:
         before = self.stored.get(shard)
-        after = encode_row(row) if before is None else with_unknown_fields(before, row)
+        after = (
+            encode_configuration(configuration)
+            if before is None
+            else with_unknown_fields(before, configuration)
+        )
         if newer:
             fields = msgspec.json.decode(after)
-            fields[NEWER_FIELD] = row.epoch
+            fields[NEWER_FIELD] = configuration.epoch
             after = msgspec.json.encode(fields)
         if before is not None and NEWER_FIELD.encode() in before:
             assert NEWER_FIELD.encode() in after, "a field of a newer version is lost"
-        assert decode_row(after) == row
+        assert decode_configuration(after) == configuration
         self.stored[shard] = after
 
-    def _watch_event(self, process: Process, shard: ShardId, row: ShardRow) -> None:
+    def _watch_event(
+        self, process: Process, shard: ShardId, configuration: ShardConfiguration
+    ) -> None:
         if not process.running:
             return
         if not self.reachable(process):
-            self.world.after(0.3, self._watch_event, process, shard, row)
+            self.world.after(0.3, self._watch_event, process, shard, configuration)
             return
-        process.when_awake(process.see_row, shard, row)
+        process.when_awake(process.see_configuration, shard, configuration)
 
 
-def show(row: ShardRow) -> str:
+def show(configuration: ShardConfiguration) -> str:
     """A row in a line of the story."""
     members = ",".join(
-        f"n{member.node}" + (f"+{member.base}" if member.base else "") for member in row.members
+        f"n{member.node}" + (f"+{member.base}" if member.base else "")
+        for member in configuration.members
     )
-    learners = ",".join(f"n{learner.node}" for learner in row.learners)
-    former = ",".join(f"n{former.node}≤{former.upto}" for former in row.last_full)
-    return f"e{row.epoch} primary n{row.primary} [{members}] learners [{learners}] elr [{former}]"
+    learners = ",".join(f"n{learner.node}" for learner in configuration.learners)
+    former = ",".join(f"n{former.node}≤{former.upto}" for former in configuration.last_full)
+    leader = f"e{configuration.epoch} primary n{configuration.primary}"
+    return f"{leader} [{members}] learners [{learners}] elr [{former}]"

@@ -12,7 +12,7 @@ from tests.simulation.model.world import World
 from octad.chaos.check.linearizability import ANY, INFINITE, Done
 from octad.sharding.ids import NodeId, ShardId
 from octad.sharding.limits import BOOT_PATIENCE_S
-from octad.sharding.map.shard_map import ShardRow
+from octad.sharding.map.shard_map import ShardConfiguration
 from octad.storage_node.replication.reconfiguration import Plan
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_state import Strength
@@ -108,11 +108,11 @@ class Stage:
         assert invocation is not None
         self.world.clients.try_at(self.process(at), invocation)
 
-    def row(self, shard: ShardId = SHARD) -> ShardRow:
-        return self.world.store.rows[shard]
+    def configuration(self, shard: ShardId = SHARD) -> ShardConfiguration:
+        return self.world.store.configurations[shard]
 
     def is_full(self, node: NodeId) -> bool:
-        member = self.row().member(node)
+        member = self.configuration().member(node)
         return member is not None and member.base == 0
 
     def cut(self, *links: tuple[NodeId, NodeId]) -> None:

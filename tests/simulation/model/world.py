@@ -19,7 +19,7 @@ from tests.simulation.model.simulated_store import Store
 
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
 from octad.sharding.limits import CLOCK_DRIFT_MAX
-from octad.sharding.map.shard_map import Member, ShardRow
+from octad.sharding.map.shard_map import Member, ShardConfiguration
 from octad.storage_node.replication.reconfiguration import Plan
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_state import Strength
@@ -74,8 +74,8 @@ class World:
             first = number % nodes
             chosen = [self.nodes[(first + place) % nodes] for place in range(replicas)]
             members = tuple(Member(node, self.registered[node]) for node in chosen)
-            row = ShardRow(Epoch(1), DEPTH, chosen[0], members)
-            self.store.create(ShardId(number), row)
+            configuration = ShardConfiguration(Epoch(1), DEPTH, chosen[0], members)
+            self.store.create(ShardId(number), configuration)
         for node in self.nodes:
             self.boot(node)
 
@@ -190,7 +190,7 @@ class World:
     ) -> None:
         """Equal committed prefixes; epochs of a node only grow."""
         shard = replica.shard
-        if self.store.rows[shard].recovered and not process.fenced:
+        if self.store.configurations[shard].recovered and not process.fenced:
             return  # It replays what an operator may have given up meanwhile.
         for entry in entries:
             name = (entry.epoch, entry.metadata)
@@ -216,8 +216,13 @@ class World:
 
     def check_durable(self, process: Process, replica: ShardReplica, entry: Entry) -> None:
         """What is committed, or acknowledged, is on the disk of every member that is left."""
-        rows = [replica.configuration, self.store.rows[replica.shard]]
-        for member in {member for row in rows if row is not None for member in row.members}:
+        configurations = [replica.configuration, self.store.configurations[replica.shard]]
+        for member in {
+            member
+            for configuration in configurations
+            if configuration is not None
+            for member in configuration.members
+        }:
             disk = self.disks[member.node]
             if disk.incarnation != member.incarnation or member.base > entry.seq:
                 continue
@@ -225,9 +230,11 @@ class World:
                 self.fail(f"{entry.seq} of {replica.shard} is committed by n{process.id} "
                           f"and n{member.node} may lose it")  # fmt: skip
 
-    def check_promoted(self, shard: ShardId, before: ShardRow, row: ShardRow) -> None:
+    def check_promoted(
+        self, shard: ShardId, before: ShardConfiguration, configuration: ShardConfiguration
+    ) -> None:
         """Whoever becomes a full member has all of history on its disk, a recruit all to come."""
-        for member in row.members:
+        for member in configuration.members:
             old = before.member(member.node)
             if old is None and 0 < member.base <= self.committed_upto.get(shard, 0):
                 self.fail(f"n{member.node} is to have everything of {shard} from {member.base} on, "

@@ -9,7 +9,7 @@ from octad.coordinator.schema.join_messages import JoinRequest
 from octad.coordinator.schema.records import IdentityRecord, NodeRecord, PoolRecord
 from octad.coordinator.store.interface import Revision
 from octad.sharding.ids import Epoch, NodeId, PoolId, ShardId, shard_id
-from octad.sharding.map.shard_map import Member, ShardRow
+from octad.sharding.map.shard_map import Member, ShardConfiguration
 
 CLUSTER = "1a2b3c4d"
 POOL = PoolId(0)
@@ -32,9 +32,9 @@ def node(number: int, *, zone: str = "", version: str = "0.1.0", disk: int = 0) 
     )
 
 
-def row(*members: int, depth: int = 2) -> ShardRow:
+def configuration(*members: int, depth: int = 2) -> ShardConfiguration:
     """A row whose first member is the primary."""
-    return ShardRow(
+    return ShardConfiguration(
         Epoch(1),
         depth,
         NodeId(members[0]),
@@ -46,7 +46,7 @@ def view(
     *,
     live: Iterable[NodeRecord] = (),
     known: Iterable[int] = (),
-    rows: Iterable[ShardRow] = (),
+    configurations: Iterable[ShardConfiguration] = (),
     replicas: int = 3,
     depth: int = 2,
 ) -> ClusterView:
@@ -54,11 +54,11 @@ def view(
     nodes = {record.id: record for record in live}
     identities = {id_: IdentityRecord(id_, record.incarnation) for id_, record in nodes.items()}
     identities |= {NodeId(n): IdentityRecord(NodeId(n), incarnation(n)) for n in known}
-    shard_rows: dict[ShardId, ShardRow] = {
-        shard_id(POOL, number): shard_row for number, shard_row in enumerate(rows)
+    shards: dict[ShardId, ShardConfiguration] = {
+        shard_id(POOL, number): shard for number, shard in enumerate(configurations)
     }
     pools = {POOL: PoolRecord(POOL, replicas, depth)}
-    return ClusterView(Revision(9), pools, identities, nodes, shard_rows)
+    return ClusterView(Revision(9), pools, identities, nodes, shards)
 
 
 def join_request(

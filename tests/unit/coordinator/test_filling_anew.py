@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
-from tests.unit.coordinator.cluster_records import CLUSTER, incarnation, node, row, view
+from tests.unit.coordinator.cluster_records import CLUSTER, configuration, incarnation, node, view
 
 from octad.coordinator.recovery.filling_anew import (
     Obstacle,
@@ -24,7 +24,7 @@ from octad.coordinator.schema.records import StoreKeys, TurnRecord
 from octad.coordinator.status.known_copies import known_copies
 from octad.coordinator.store.interface import Delete, KeyValue, Put, Revision
 from octad.sharding.ids import NodeId, Seq
-from octad.sharding.map.shard_map import FormerMember, GivenUp, Recovery, ShardRow
+from octad.sharding.map.shard_map import FormerMember, GivenUp, Recovery, ShardConfiguration
 
 KEYS = StoreKeys(CLUSTER)
 OLD = OldDisk(NodeId(2), incarnation(2))
@@ -36,13 +36,13 @@ def left(*members: int, verified: int, replicas: int = 3) -> Obstacle | None:
     return obstacle(now(without_n2(*members), verified, replicas=replicas), OLD, runs=False)
 
 
-def without_n2(*members: int) -> ShardRow:
+def without_n2(*members: int) -> ShardConfiguration:
     former = (FormerMember(*OLD, Seq(9)),)
-    return msgspec.structs.replace(row(*members, depth=0), last_full=former)
+    return msgspec.structs.replace(configuration(*members, depth=0), last_full=former)
 
 
 def now(
-    shard: ShardRow,
+    shard: ShardConfiguration,
     verified: int,
     *,
     replicas: int = 3,
@@ -51,7 +51,7 @@ def now(
     more: Sequence[NodeReport] = (),
 ) -> Seen:
     live = [*OTHERS, node(2)] if shard.primary == OLD.node else OTHERS
-    cluster = view(live=live, known=[2, 4], rows=[shard], depth=0, replicas=replicas)
+    cluster = view(live=live, known=[2, 4], configurations=[shard], depth=0, replicas=replicas)
     led = {"0/0": VerifiedCopies(shard.epoch, verified)}
     reports = {shard.primary: NodeReport(shard.primary, "boot", led, {})}
     copies = known_copies(cluster, reports | {each.node: each for each in more}, {})
@@ -76,21 +76,21 @@ def test_it_may_begin_once_the_others_have_one_copy_less_than_the_pool_keeps() -
 def test_who_is_still_a_member_may_have_been_counted_unless_it_said_that_it_does_not_count() -> (
     None
 ):
-    shard = row(1, 2, 3, depth=0)
+    shard = configuration(1, 2, 3, depth=0)
     assert obstacle(now(shard, 3), OLD, runs=False) is not None
     assert obstacle(now(shard, 2), OLD, runs=True) is None
     assert obstacle(now(shard, 1), OLD, runs=True) is not None
 
 
 def test_a_primary_and_a_lone_copy_stay() -> None:
-    leading = obstacle(now(row(2, 1, 3, depth=0), 3), OLD, runs=True)
+    leading = obstacle(now(configuration(2, 1, 3, depth=0), 3), OLD, runs=True)
     assert leading is not None
     assert leading.passes, "the others take over"
-    assert obstacle(now(row(2, depth=0), 1, replicas=1), OLD, runs=True) is not None
+    assert obstacle(now(configuration(2, depth=0), 1, replicas=1), OLD, runs=True) is not None
 
 
 def test_another_disk_of_the_same_node_is_not_meant() -> None:
-    shard = row(1, depth=0)
+    shard = configuration(1, depth=0)
     assert obstacle(now(shard, 0), OLD, runs=False) is None, "it has no part of anything"
     other = OldDisk(OLD.node, "another")
     found = obstacle(now(without_n2(1, 3), 2), other, runs=False)
@@ -103,8 +103,10 @@ def test_a_store_that_lost_its_rows_knows_of_no_copies() -> None:
     cluster = known.cluster
     for lost in (
         ClusterView(cluster.revision, cluster.pools, cluster.identities, cluster.nodes, {}),
-        ClusterView(cluster.revision, {}, cluster.identities, cluster.nodes, cluster.rows),
-        ClusterView(cluster.revision, cluster.pools, {}, cluster.nodes, cluster.rows),
+        ClusterView(
+            cluster.revision, {}, cluster.identities, cluster.nodes, cluster.configurations
+        ),
+        ClusterView(cluster.revision, cluster.pools, {}, cluster.nodes, cluster.configurations),
     ):
         found = obstacle(Seen(lost, known.copies, {}, None), OLD, runs=False)
         assert found is not None
@@ -143,41 +145,43 @@ def test_a_place_that_is_being_filled_does_not_hold_up_the_next_damaged_disk() -
     seen = now(without_n2(1, 3), 2, turn=turn, more=(begun,))
     assert obstacle(seen, OLD, runs=False) is None
     still_counted = msgspec.structs.replace(
-        row(1, 3, 4, depth=0), last_full=without_n2(1).last_full
+        configuration(1, 3, 4, depth=0), last_full=without_n2(1).last_full
     )
     seen = now(still_counted, 2, turn=turn, more=(begun,))
     assert obstacle(seen, OLD, runs=False) is not None
 
 
 def test_it_is_over_when_all_copies_are_verified_and_no_row_names_the_old_node() -> None:
-    assert is_over(now(row(1, 3, 4, depth=0), 3), OLD.node)
-    assert not is_over(now(row(1, 3, 4, depth=0), 2), OLD.node)
+    assert is_over(now(configuration(1, 3, 4, depth=0), 3), OLD.node)
+    assert not is_over(now(configuration(1, 3, 4, depth=0), 2), OLD.node)
     assert not is_over(now(without_n2(1, 3, 4), 3), OLD.node)
-    other = view(live=OTHERS, rows=[row(1, 3, 4, depth=1)], depth=1)
-    assert not is_over(Seen(other, now(row(1, 3, 4), 3).copies, {}, None), OLD.node)
+    other = view(live=OTHERS, configurations=[configuration(1, 3, 4, depth=1)], depth=1)
+    assert not is_over(Seen(other, now(configuration(1, 3, 4), 3).copies, {}, None), OLD.node)
 
 
 def test_then_the_old_node_is_forgotten_and_the_turn_is_given_back() -> None:
     said = NodeSettings(weight=2.0)
-    seen = now(row(1, 3, 4, depth=0), 3, turn=TurnRecord(*OLD), settings={2: said})
+    seen = now(configuration(1, 3, 4, depth=0), 3, turn=TurnRecord(*OLD), settings={2: said})
     compares, changes = ending(KEYS, seen, OLD)
     removed = msgspec.structs.replace(said, draining=True, removed=True)
     key = PlacementKeys(KEYS).node_settings(OLD.node)
     assert changes == [Put(key, msgspec.json.encode(removed)), Delete(KEYS.filled_anew)]
     assert len(compares) == 2
-    others = now(row(1, 3, 4, depth=0), 3, turn=TurnRecord(NodeId(4), incarnation(4)))
+    others = now(configuration(1, 3, 4, depth=0), 3, turn=TurnRecord(NodeId(4), incarnation(4)))
     assert Delete(KEYS.filled_anew) not in ending(KEYS, others, OLD)[1]
 
 
 def test_what_operators_said_of_the_old_node_holds_for_the_new_one() -> None:
     said = NodeSettings(weight=2.0, zone="rack-2")
-    seen = now(row(1, 3, depth=0), 2, settings={2: said})
+    seen = now(configuration(1, 3, depth=0), 2, settings={2: said})
     change = inheriting(KEYS, seen, OLD.node, NodeId(4))
     assert change is not None
     assert change[1] == [
         Put(PlacementKeys(KEYS).node_settings(NodeId(4)), msgspec.json.encode(said))
     ]
-    again = now(row(1, 3, depth=0), 2, settings={2: said, 4: NodeSettings(weight=1.0)})
+    again = now(configuration(1, 3, depth=0), 2, settings={2: said, 4: NodeSettings(weight=1.0)})
     assert inheriting(KEYS, again, OLD.node, NodeId(4)) is None
-    gone = now(row(1, 3, depth=0), 2, settings={2: NodeSettings(draining=True, removed=True)})
+    gone = now(
+        configuration(1, 3, depth=0), 2, settings={2: NodeSettings(draining=True, removed=True)}
+    )
     assert inheriting(KEYS, gone, OLD.node, NodeId(4)) is None

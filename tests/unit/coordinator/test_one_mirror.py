@@ -16,7 +16,7 @@ from tests.unit.coordinator.running_coordinator import KEYS, open_cluster, runni
 from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.interface import ConfigStore, EventBatch, KeyValue, Put, Revision
 from octad.sharding.ids import Epoch, NodeId, ShardId
-from octad.sharding.map.shard_map import Member, ShardRow
+from octad.sharding.map.shard_map import Member, ShardConfiguration
 
 
 class LateByKind:
@@ -80,9 +80,9 @@ async def test_what_changes_in_one_transaction_changes_in_every_answer_at_once(
 ) -> None:
     def puts(weight: int) -> list[Put]:
         """A node and a shard, both of which say the same."""
-        row = ShardRow(Epoch(weight), 4, NodeId(1), (Member(NodeId(1), "one"),))
+        configuration = ShardConfiguration(Epoch(weight), 4, NodeId(1), (Member(NodeId(1), "one"),))
         record = msgspec.structs.replace(node(1), weight=float(weight))
-        values = {KEYS.node(NodeId(1)): record, KEYS.shard(ShardId(0)): row}
+        values = {KEYS.node(NodeId(1)): record, KEYS.shard(ShardId(0)): configuration}
         return [Put(key, msgspec.json.encode(value)) for key, value in values.items()]
 
     async with open_cluster(tmp_path) as store:
@@ -94,7 +94,10 @@ async def test_what_changes_in_one_transaction_changes_in_every_answer_at_once(
                 for _ in range(10):
                     view = coordinator.placement.view().cluster
                     document = msgspec.json.decode(coordinator.map_document())
-                    epochs = {view.rows[ShardId(0)].epoch, document["shards"]["0/0"]["epoch"]}
+                    epochs = {
+                        view.configurations[ShardId(0)].epoch,
+                        document["shards"]["0/0"]["epoch"],
+                    }
                     weights = {view.nodes[NodeId(1)].weight, document["nodes"][0]["weight"]}
                     assert epochs == weights
                     seen |= epochs

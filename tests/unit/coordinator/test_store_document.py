@@ -30,7 +30,7 @@ from octad.coordinator.schema.records import (
 )
 from octad.coordinator.store.interface import LeaseId
 from octad.sharding.ids import NodeId, PoolId, shard_id
-from octad.sharding.map.shard_map import decode_row, encode_row
+from octad.sharding.map.shard_map import decode_configuration, encode_configuration
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "reference" / "configuration-store.md"
 EXAMPLE = re.compile(r"^### `([^`\n]+)`$.*?^```json\n([^\n]+)\n```$", re.MULTILINE | re.DOTALL)
@@ -59,7 +59,9 @@ WRITTEN_AGAIN: dict[str, Callable[[bytes], bytes]] = {
     KEYS.report(THREE): again(NodeReport),
     KEYS.filled_anew: again(TurnRecord),
     KEYS.format_level: again(FormatLevelRecord),
-    KEYS.shard(shard_id(PoolId(0), 17)): lambda data: encode_row(decode_row(data)),
+    KEYS.shard(shard_id(PoolId(0), 17)): lambda data: encode_configuration(
+        decode_configuration(data)
+    ),
     KEYS.bucket("photos"): again(BucketRecord),
     KEYS.last_bucket_id: again(int),
     KEYS.access_key("octad"): again(AccessKeyRecord),

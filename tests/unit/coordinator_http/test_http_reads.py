@@ -35,8 +35,8 @@ from octad.coordinator.server.coordinator import Coordinator
 from octad.coordinator.store.interface import ConfigStore, Put
 from octad.sharding.ids import shard_id
 from octad.sharding.map.compact_map import decode_map
-from octad.sharding.map.shard_map import decode_row, encode_row
-from octad.sharding.map.splitting import split_row
+from octad.sharding.map.shard_map import decode_configuration, encode_configuration
+from octad.sharding.map.splitting import split_configuration
 
 
 async def with_map(store: ConfigStore, coordinator: Coordinator) -> None:
@@ -91,7 +91,7 @@ async def test_the_map_is_polled_and_comes_in_two_forms(tmp_path: Path) -> None:
         async with session.get(url + MAP_PATH, headers={"Accept": MAP_BINARY_TYPE}) as response:
             decoded = decode_map(await response.read())
             tag = response.headers["ETag"]
-            assert (len(decoded.rows), response.content_type) == (16, MAP_BINARY_TYPE)
+            assert (len(decoded.configurations), response.content_type) == (16, MAP_BINARY_TYPE)
         headers = {"Accept": MAP_BINARY_TYPE, "If-None-Match": tag}
         async with session.get(url + MAP_PATH, headers=headers) as response:
             assert response.status == 304
@@ -123,16 +123,22 @@ async def test_while_a_pool_is_split_the_binary_map_has_its_upper_halves_too(
         await with_map(store, coordinator)
         pool = msgspec.json.decode(await value_of(store, KEYS.pool(POOL)), type=PoolRecord)
         low, high = shard_id(POOL, 1), shard_id(POOL, 1 + (1 << pool.depth))
-        whole = decode_row(await value_of(store, KEYS.shard(low)))
+        whole = decode_configuration(await value_of(store, KEYS.shard(low)))
         binary = coordinator.map_binary()
-        rows = zip((low, high), split_row(whole), strict=True)
-        await store.transact([], [Put(KEYS.shard(shard), encode_row(row)) for shard, row in rows])
+        configurations = zip((low, high), split_configuration(whole), strict=True)
+        await store.transact(
+            [],
+            [
+                Put(KEYS.shard(shard), encode_configuration(configuration))
+                for shard, configuration in configurations
+            ],
+        )
         await until(lambda: coordinator.map_binary() != binary, "the split is known")
         async with session.get(url + MAP_PATH, headers={"Accept": MAP_BINARY_TYPE}) as response:
             decoded = decode_map(await response.read())
-        assert decoded.rows[low] == decoded.rows[high]
-        assert set(decoded.shards_of(POOL)) == decoded.rows.keys()
-        assert len(decoded.rows) == 1 + (1 << pool.depth)
+        assert decoded.configurations[low] == decoded.configurations[high]
+        assert set(decoded.shards_of(POOL)) == decoded.configurations.keys()
+        assert len(decoded.configurations) == 1 + (1 << pool.depth)
 
 
 async def test_what_is_served_without_the_store_says_how_old_it_is(

@@ -14,7 +14,7 @@ from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.interface import KeyValue
 from octad.sharding.hashing import object_hash, shard_number
 from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, Seq, ShardId, shard_id, shard_name
-from octad.sharding.map.shard_map import Member, Pool, ShardMap, ShardRow
+from octad.sharding.map.shard_map import Member, Pool, ShardConfiguration, ShardMap
 from octad.storage_node.index.index import Index
 from octad.storage_node.index.index_format import POSITION_KEY, encode_position, extent_hash
 from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
@@ -61,15 +61,22 @@ class Reporting:
         self.store = store
         self.disk = FilledDisk()
         members = (Member(NODE, "one"), Member(OTHER, "two"))
-        rows = {
-            shard: ShardRow(Epoch(1), pool.depth, NODE, members)
+        configurations = {
+            shard: ShardConfiguration(Epoch(1), pool.depth, NODE, members)
             for pool in POOLS.values()
             for shard in ShardMap(POOLS, {}).shards_of(pool.id)
         }
-        self.rows: dict[ShardId, ShardRow] = rows
+        self.configurations: dict[ShardId, ShardConfiguration] = configurations
         self._end = 0
         self.reporter = UsageReporter(
-            NODE, store, KEYS, self.disk, directory, self.index, ShardMap(POOLS, rows), POOL_OF.get
+            NODE,
+            store,
+            KEYS,
+            self.disk,
+            directory,
+            self.index,
+            ShardMap(POOLS, configurations),
+            POOL_OF.get,
         )
 
     def apply(self, operation: Operation, length: int) -> None:
@@ -109,7 +116,7 @@ def shard_of(bucket: BucketId, hash_: int) -> str:
 
 
 async def test_every_row_counts_once_in_the_shard_that_holds_it(node: Reporting) -> None:
-    expected = dict.fromkeys(map(shard_name, node.rows), 0)
+    expected = dict.fromkeys(map(shard_name, node.configurations), 0)
     for bucket in (TRIPLE, PAIR):
         for number in range(300):
             key, length = b"key-%d" % number, 100 + number
@@ -140,10 +147,10 @@ async def test_what_is_overwritten_deleted_or_ended_counts_no_more(node: Reporti
 async def test_only_shards_that_the_node_is_a_member_of_are_reported(node: Reporting) -> None:
     node.apply(put(TRIPLE, b"key"), 100)
     shard = shard_id(PoolId(0), shard_number(object_hash(TRIPLE, b"key"), 2))
-    node.rows[shard] = ShardRow(Epoch(2), 2, OTHER, (Member(OTHER, "two"),))
+    node.configurations[shard] = ShardConfiguration(Epoch(2), 2, OTHER, (Member(OTHER, "two"),))
     shards = (await node.reported()).shards
     assert shard_name(shard) not in shards
-    assert len(shards) == len(node.rows) - 1
+    assert len(shards) == len(node.configurations) - 1
 
 
 async def test_rows_of_a_bucket_that_is_gone_count_nowhere(node: Reporting) -> None:

@@ -41,7 +41,7 @@ from tests.unit.replication_host.test_restart_of_a_host import (
 from octad.client.runtime.steady_clock import now
 from octad.sharding.hashing import object_hash
 from octad.sharding.ids import BucketId, NodeId, ShardId, shard_id
-from octad.sharding.map.shard_map import Pool, ShardMap, ShardRow
+from octad.sharding.map.shard_map import Pool, ShardConfiguration, ShardMap
 from octad.storage_node.index.counted_index import CountedIndex
 from octad.storage_node.index.index_format import (
     decode_shard_order_key,
@@ -100,8 +100,12 @@ class Hearing(TwoNodes):
     def strength(self, shard: ShardId) -> Strength | None:
         return Strength(2, 1)
 
-    def plan(self, shard: ShardId, row: ShardRow) -> Plan:
-        return Plan(tuple(member.node for member in row.members), row.primary, self.depth)
+    def plan(self, shard: ShardId, configuration: ShardConfiguration) -> Plan:
+        return Plan(
+            tuple(member.node for member in configuration.members),
+            configuration.primary,
+            self.depth,
+        )
 
     def send(self, node: NodeId, message: Message, body: bytes | memoryview = b"") -> bool:
         if not isinstance(message, Beat | BeatAnswer):
@@ -163,12 +167,12 @@ class Pair:
         swap = self.primary.swaps[-1]
         assert swap.sibling == HALF
         for shard in (SHARD, HALF):
-            self.primary.rows[shard] = swap.proposed
+            self.primary.configurations[shard] = swap.proposed
             self.cluster.other.follow(shard, swap.proposed.epoch, NODE)
         host.on_swap_outcome(SHARD, swap, swap.proposed)
-        host.on_row(HALF, swap.proposed)
-        self.backup.on_row(SHARD, swap.proposed)
-        self.backup.on_row(HALF, swap.proposed)
+        host.on_configuration(HALF, swap.proposed)
+        self.backup.on_configuration(SHARD, swap.proposed)
+        self.backup.on_configuration(HALF, swap.proposed)
         await self.settle(SHARD, HALF)
 
 
@@ -184,7 +188,7 @@ async def two_nodes(directory: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
         async with started(here, [OBJECT]) as (primary, _):
             pair = Pair(primary, journal, index)
             await primary.take_over()
-            pair.backup.on_row(SHARD, primary.rows[SHARD])
+            pair.backup.on_configuration(SHARD, primary.configurations[SHARD])
             await pair.settle(SHARD)
             yield pair
             pair.backup.close()

@@ -24,7 +24,7 @@ from octad.coordinator.placement.placement_driver import PlacementDriver
 from octad.coordinator.placement.placement_proposal import Proposal, propose
 from octad.coordinator.placement.placement_view import PlacementView, placement_view
 from octad.coordinator.placement.plan_steps import (
-    ChangeRow,
+    ChangeConfiguration,
     DropLearner,
     SplitShard,
     full_members,
@@ -49,8 +49,14 @@ from octad.coordinator.store.keyspace import Keyspace
 from octad.coordinator.store.transaction_rules import check_transaction
 from octad.sharding.assignment.move_plan import Step
 from octad.sharding.ids import Epoch, NodeId, PoolId, ShardId, number_of, pool_of, shard_id
-from octad.sharding.map.shard_map import Learner, Member, ShardRow, decode_row, encode_row
-from octad.sharding.map.splitting import split_row
+from octad.sharding.map.shard_map import (
+    Learner,
+    Member,
+    ShardConfiguration,
+    decode_configuration,
+    encode_configuration,
+)
+from octad.sharding.map.splitting import split_configuration
 
 KEYS = StoreKeys(CLUSTER)
 PLACEMENT = PlacementKeys(KEYS)
@@ -95,7 +101,7 @@ class PlacementCluster:
         self.moves: Counter[NodeId] = Counter()  # Copies received.
         self.splits = 0
         self.zones_min = 1  # Every row at strength must span as many.
-        self.rows_changed = 0
+        self.configurations_changed = 0
         self.copying_max = 0
         self.plans_max = 0
         self.grace_ticks = 0  # What a primary waits for before a member may leave.
@@ -136,8 +142,8 @@ class PlacementCluster:
         cluster = cluster_view(KEYS, listing.revision, listing.entries)
         return placement_view(PLACEMENT, cluster, listing.entries)
 
-    def row(self, number: int, pool: PoolId = POOL) -> ShardRow:
-        return decode_row(self.entry(KEYS.shard(shard_id(pool, number))).value)
+    def configuration(self, number: int, pool: PoolId = POOL) -> ShardConfiguration:
+        return decode_configuration(self.entry(KEYS.shard(shard_id(pool, number))).value)
 
     # -- nodes ---------------------------------------------------------------------------------
 
@@ -161,20 +167,26 @@ class PlacementCluster:
     def kill(self, node: int) -> None:
         """Its lease ends; those who share shards with it go on without it, as they would."""
         self.transact([], [Delete(KEYS.node(NodeId(node)))])
-        for shard, row in self.view().cluster.rows.items():
-            if row.member(NodeId(node)) is None and not any(x.node == node for x in row.learners):
+        for shard, configuration in self.view().cluster.configurations.items():
+            if configuration.member(NodeId(node)) is None and not any(
+                x.node == node for x in configuration.learners
+            ):
                 continue
-            members = tuple(member for member in row.members if member.node != node)
-            learners = tuple(each for each in row.learners if each.node != node)
+            members = tuple(member for member in configuration.members if member.node != node)
+            learners = tuple(each for each in configuration.learners if each.node != node)
             assert members, "a test that kills the last copy proves nothing"
-            primary = row.primary if row.primary != node else members[0].node
-            self._write_row(shard, row, members=members, learners=learners, primary=primary)
+            primary = configuration.primary if configuration.primary != node else members[0].node
+            self._write_configuration(
+                shard, configuration, members=members, learners=learners, primary=primary
+            )
 
     def make_map(self) -> None:
         view = self.view()
         for pool in view.cluster.pools.values():
             nodes = list(view.cluster.nodes.values())
-            for transaction in first_map(KEYS, pool, nodes, view.cluster.rows, self.leadership):
+            for transaction in first_map(
+                KEYS, pool, nodes, view.cluster.configurations, self.leadership
+            ):
                 assert self.transact(transaction.compares, transaction.operations).succeeded
 
     # -- operators -----------------------------------------------------------------------------
@@ -228,7 +240,7 @@ class PlacementCluster:
             1
             for shard, stored in view.plans.items()
             if stored.record.add is not None
-            and view.cluster.rows[shard].member(stored.record.add.node) is None
+            and view.cluster.configurations[shard].member(stored.record.add.node) is None
         )
 
     # -- primaries -----------------------------------------------------------------------------
@@ -236,40 +248,47 @@ class PlacementCluster:
     def carry_out(self) -> None:
         """Every primary's turn."""
         view = self.view()
-        for shard, row in view.cluster.rows.items():
-            if row.primary not in view.cluster.nodes:
+        for shard, configuration in view.cluster.configurations.items():
+            if configuration.primary not in view.cluster.nodes:
                 continue
             if self.random.random() < self.faults.lags:
                 continue
             stored = view.plans.get(shard)
             if stored is not None and self.random.random() < self.faults.refuses:
-                self._report(shard, row, stored.revision, "refused", "its disk is full")
+                self._report(shard, configuration, stored.revision, "refused", "its disk is full")
                 continue
-            step = next_step(row, stored.record if stored else None)
+            step = next_step(configuration, stored.record if stored else None)
             match step:
-                case ChangeRow(step=Step.PROMOTE) if self._copied[shard] < COPY_TICKS:
+                case ChangeConfiguration(step=Step.PROMOTE) if self._copied[shard] < COPY_TICKS:
                     self._copied[shard] += 1
                     assert stored is not None
-                    self._report(shard, row, stored.revision, "copying", "")
-                case ChangeRow(step=Step.REMOVE) if self._waited[shard] < self.grace_ticks:
+                    self._report(shard, configuration, stored.revision, "copying", "")
+                case ChangeConfiguration(step=Step.REMOVE) if (
+                    self._waited[shard] < self.grace_ticks
+                ):
                     self._waited[shard] += 1
-                case ChangeRow():
+                case ChangeConfiguration():
                     self._waited[shard] = 0
-                    self._change(shard, row, step)
+                    self._change(shard, configuration, step)
                 case DropLearner(node=node):
-                    learners = tuple(each for each in row.learners if each.node != node)
-                    self._write_row(shard, row, learners=learners)
+                    learners = tuple(each for each in configuration.learners if each.node != node)
+                    self._write_configuration(shard, configuration, learners=learners)
                 case SplitShard():
-                    self._split(shard, row)
+                    self._split(shard, configuration)
 
     def _report(
-        self, shard: ShardId, row: ShardRow, plan: Revision, state: str, reason: str
+        self,
+        shard: ShardId,
+        configuration: ShardConfiguration,
+        plan: Revision,
+        state: str,
+        reason: str,
     ) -> None:
         done = SHARD_BYTES * self._copied[shard] // COPY_TICKS
         progress = msgspec.convert(
             {
                 "plan": plan,
-                "node": row.primary,
+                "node": configuration.primary,
                 "state": state,
                 "bytes_done": done,
                 "bytes_total": SHARD_BYTES,
@@ -281,47 +300,56 @@ class PlacementCluster:
         current = ModRevisionIs(PLACEMENT.plan(shard), plan)
         self.transact([current], [Put(key, encode_record(progress))])
 
-    def _change(self, shard: ShardId, row: ShardRow, step: ChangeRow) -> None:
+    def _change(
+        self, shard: ShardId, configuration: ShardConfiguration, step: ChangeConfiguration
+    ) -> None:
         match step.step:
             case Step.ADD_LEARNER:
                 self._copied[shard] = 0
-                learners = (*row.learners, Learner(step.node, step.incarnation))
-                self._write_row(shard, row, learners=learners)
+                learners = (*configuration.learners, Learner(step.node, step.incarnation))
+                self._write_configuration(shard, configuration, learners=learners)
             case Step.PROMOTE:
                 self.moves[step.node] += 1
-                learners = tuple(each for each in row.learners if each.node != step.node)
-                members = (*row.members, Member(step.node, step.incarnation))
-                self._write_row(shard, row, learners=learners, members=members)
+                learners = tuple(each for each in configuration.learners if each.node != step.node)
+                members = (*configuration.members, Member(step.node, step.incarnation))
+                self._write_configuration(shard, configuration, learners=learners, members=members)
             case Step.HAND_OVER:
-                self._write_row(shard, row, primary=step.node)
+                self._write_configuration(shard, configuration, primary=step.node)
             case Step.REMOVE:
-                members = tuple(each for each in row.members if each.node != step.node)
+                members = tuple(each for each in configuration.members if each.node != step.node)
                 replicas = self.view().cluster.pools[pool_of(shard)].replicas
                 assert len(members) >= replicas, "a plan took a copy that was needed"
-                self._write_row(shard, row, members=members)
+                self._write_configuration(shard, configuration, members=members)
 
-    def _split(self, shard: ShardId, row: ShardRow) -> None:
-        low, high = split_row(row)
-        upper = shard_id(pool_of(shard), number_of(shard) + (1 << row.depth))
+    def _split(self, shard: ShardId, configuration: ShardConfiguration) -> None:
+        low, high = split_configuration(configuration)
+        upper = shard_id(pool_of(shard), number_of(shard) + (1 << configuration.depth))
         self.splits += 1
         entry = self.entry(KEYS.shard(shard))
         unchanged = ModRevisionIs(entry.key, entry.mod_revision)
         absent = ModRevisionIs(KEYS.shard(upper), Revision(0))
-        puts = [Put(entry.key, encode_row(low)), Put(absent.key, encode_row(high))]
+        puts = [
+            Put(entry.key, encode_configuration(low)),
+            Put(absent.key, encode_configuration(high)),
+        ]
         assert self.transact([unchanged, absent], puts).succeeded
 
-    def _write_row(self, shard: ShardId, row: ShardRow, **changed: object) -> None:
-        after = msgspec.structs.replace(row, epoch=Epoch(row.epoch + 1), **changed)
+    def _write_configuration(
+        self, shard: ShardId, configuration: ShardConfiguration, **changed: object
+    ) -> None:
+        after = msgspec.structs.replace(
+            configuration, epoch=Epoch(configuration.epoch + 1), **changed
+        )
         replicas = self.view().cluster.pools[pool_of(shard)].replicas
         nodes = [m.node for m in after.members] + [x.node for x in after.learners]
         assert len(set(nodes)) == len(nodes), "two replicas on one node"
-        assert len(nodes) <= max(replicas + 1, len(row.members)), "two replicas at once"
+        assert len(nodes) <= max(replicas + 1, len(configuration.members)), "two replicas at once"
         assert after.member(after.primary) is not None, "who leads is a member"
         assert full_members(after), "a shard without a complete copy"
         if len(after.members) >= replicas:
             assert len(self.zones_of(after)) >= self.zones_min, "a zone was given up on the way"
-        self.rows_changed += 1
-        self.put(KEYS.shard(shard), encode_row(after))
+        self.configurations_changed += 1
+        self.put(KEYS.shard(shard), encode_configuration(after))
 
     # -- time ----------------------------------------------------------------------------------
 
@@ -342,18 +370,24 @@ class PlacementCluster:
         view = self.view()
         pools = view.cluster.pools
         whole = all(
-            len(row.members) == pools[pool_of(shard)].replicas and not row.learners
-            for shard, row in view.cluster.rows.items()
+            len(configuration.members) == pools[pool_of(shard)].replicas
+            and not configuration.learners
+            for shard, configuration in view.cluster.configurations.items()
         )
         over = view.operation is None or view.operation.record.state != "running"
         return whole and over and not view.plans
 
     def held(self) -> Counter[int]:
-        rows = self.view().cluster.rows.values()
-        return Counter(int(member.node) for row in rows for member in row.members)
+        configurations = self.view().cluster.configurations.values()
+        return Counter(
+            int(member.node) for configuration in configurations for member in configuration.members
+        )
 
     def led(self) -> Counter[int]:
-        return Counter(int(row.primary) for row in self.view().cluster.rows.values())
+        return Counter(
+            int(configuration.primary)
+            for configuration in self.view().cluster.configurations.values()
+        )
 
-    def zones_of(self, row: ShardRow) -> set[str]:
-        return {self.zones[member.node] or f"n{member.node}" for member in row.members}
+    def zones_of(self, configuration: ShardConfiguration) -> set[str]:
+        return {self.zones[member.node] or f"n{member.node}" for member in configuration.members}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from tests.unit.coordinator.cluster_records import CLUSTER, incarnation, node, row
+from tests.unit.coordinator.cluster_records import CLUSTER, configuration, incarnation, node
 
 from octad.coordinator.recovery.forced_recovery import (
     CannotRecover,
@@ -21,9 +21,9 @@ from octad.sharding.map.shard_map import (
     Learner,
     Member,
     Recovery,
-    ShardRow,
-    decode_row,
-    encode_row,
+    ShardConfiguration,
+    decode_configuration,
+    encode_configuration,
 )
 
 KEYS = StoreKeys(CLUSTER)
@@ -34,9 +34,11 @@ def former(number: int, upto: int) -> FormerMember:
     return FormerMember(NodeId(number), incarnation(number), Seq(upto))
 
 
-def lone(*left: FormerMember, learners: tuple[Learner, ...] = ()) -> ShardRow:
+def lone(*left: FormerMember, learners: tuple[Learner, ...] = ()) -> ShardConfiguration:
     """Node 1 is alone; `left` left it."""
-    return msgspec.structs.replace(row(1), epoch=Epoch(5), last_full=left, learners=learners)
+    return msgspec.structs.replace(
+        configuration(1), epoch=Epoch(5), last_full=left, learners=learners
+    )
 
 
 def live(*numbers: int, disk: int = 0) -> dict[NodeId, NodeRecord]:
@@ -46,7 +48,7 @@ def live(*numbers: int, disk: int = 0) -> dict[NodeId, NodeRecord]:
 def test_the_most_complete_former_member_that_is_there_leads() -> None:
     before = lone(former(2, 90), former(3, 95), former(4, 99))
     recovery = forced_recovery(before, live(2, 3))
-    after = recovery.row
+    after = recovery.configuration
     assert (after.epoch, after.primary) == (6, 3)
     assert after.members == (Member(NodeId(3), incarnation(3)),)
     assert after.last_full == (former(2, 90),), "n4 knows more than is recovered"
@@ -68,12 +70,12 @@ def test_a_recruit_that_has_taken_over_is_complete() -> None:
     with pytest.raises(CannotRecover, match="live"):
         forced_recovery(before, live(2, 4))
     recovery = forced_recovery(before, live(2))
-    assert (recovery.row.primary, recovery.gone) == (2, (4,))
+    assert (recovery.configuration.primary, recovery.gone) == (2, (4,))
 
 
 def test_a_member_that_came_back_with_an_empty_disk_is_gone() -> None:
     there = {**live(2), **live(1, disk=11)}
-    assert forced_recovery(lone(former(2, 90)), there).row.primary == 2
+    assert forced_recovery(lone(former(2, 90)), there).configuration.primary == 2
 
 
 def test_without_a_live_former_member_it_says_who_has_to_come_back() -> None:
@@ -98,7 +100,7 @@ def test_a_recruit_that_can_become_whole_by_itself_is_left_to_it() -> None:
 def test_everybody_who_may_show_what_is_given_up_can_not_take_part_any_more() -> None:
     learner = Learner(NodeId(4), incarnation(4))
     before = lone(former(2, 90), former(4, 80), learners=(learner,))
-    after = forced_recovery(before, live(2, 4)).row
+    after = forced_recovery(before, live(2, 4)).configuration
     assert after.has_given_up(NodeId(1), incarnation(1))
     assert after.has_given_up(NodeId(4), incarnation(4))
     assert not after.has_given_up(NodeId(4), incarnation(44)), "another disk is empty"
@@ -110,15 +112,15 @@ def test_everybody_who_may_show_what_is_given_up_can_not_take_part_any_more() ->
 
 def test_a_row_without_recoveries_is_written_as_before() -> None:
     before = lone(former(2, 90))
-    assert b"recoveries" not in encode_row(before)
-    after = forced_recovery(before, live(2)).row
-    assert decode_row(encode_row(after)) == after
+    assert b"recoveries" not in encode_configuration(before)
+    after = forced_recovery(before, live(2)).configuration
+    assert decode_configuration(encode_configuration(after)) == after
 
 
-def store(before: ShardRow) -> tuple[Keyspace, KeyValue]:
+def store(before: ShardConfiguration) -> tuple[Keyspace, KeyValue]:
     keyspace = Keyspace()
     stage = keyspace.stage(lambda _: True)
-    value = encode_row(before)[:-1] + b',"newer":1}'
+    value = encode_configuration(before)[:-1] + b',"newer":1}'
     stage.transact([], [Put(KEYS.shard(SHARD), value), Put(KEYS.fence(NodeId(1)), b"old")])
     keyspace.publish(stage.changes)
     entry = keyspace.get(KEYS.shard(SHARD))
@@ -137,7 +139,7 @@ def test_the_transaction_fences_the_absent_and_keeps_what_it_does_not_know() -> 
     written, fence = keyspace.get(entry.key), keyspace.get(KEYS.fence(NodeId(1)))
     assert written is not None
     assert fence is not None
-    assert decode_row(written.value) == recovery.row
+    assert decode_configuration(written.value) == recovery.configuration
     assert b'"newer":1' in written.value
     assert msgspec.json.decode(fence.value, type=FenceRecord).boot == "recovery-1"
     assert not keyspace.stage(lambda _: True).transact(*transaction).succeeded, "the row differs"

@@ -48,8 +48,12 @@ class Scenario:
 
     def kill(self) -> None:
         node = self.random.randrange(1, NODES + 1)
-        rows = self.cluster.view().cluster.rows.values()
-        last = any(m.node == node and len(row.members) == 1 for row in rows for m in row.members)
+        configurations = self.cluster.view().cluster.configurations.values()
+        last = any(
+            m.node == node and len(configuration.members) == 1
+            for configuration in configurations
+            for m in configuration.members
+        )
         if node not in self.down and len(self.down) < 2 and not last:
             self.cluster.kill(node)
             self.down.add(node)
@@ -93,7 +97,7 @@ def test_whatever_happens_every_shard_is_whole_and_where_it_should_be_in_the_end
     for shard in view.targets:
         target = view.target_of(shard)
         assert target is not None
-        assert {m.node for m in view.cluster.rows[shard].members} == set(target)
+        assert {m.node for m in view.cluster.configurations[shard].members} == set(target)
     held = scenario.cluster.held()
     assert set(held) == set(range(1, NODES + 1))
     assert max(held.values()) - min(held.values()) <= 2, "zones of two nodes and of one"

@@ -31,7 +31,7 @@ from octad.coordinator.schema.placement_records import (
 )
 from octad.coordinator.store.interface import Delete, Put
 from octad.sharding.ids import NodeId, Seq, shard_id
-from octad.sharding.map.shard_map import FormerMember, Member, encode_row
+from octad.sharding.map.shard_map import FormerMember, Member, encode_configuration
 
 UNRULY = Faults(refuses=0.05, lags=0.4, leader_dies=0.1, stale_view=0.2)
 
@@ -85,8 +85,8 @@ def test_a_zone_that_is_given_to_a_node_counts_like_its_own() -> None:
     cluster.ask("add", "n5", "n6", zone="c")
     cluster.run()
     view = cluster.view()
-    for row in view.cluster.rows.values():
-        assert len({view.zone_of(member.node) for member in row.members}) == 2
+    for configuration in view.cluster.configurations.values():
+        assert len({view.zone_of(member.node) for member in configuration.members}) == 2
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -96,7 +96,10 @@ def test_primaries_that_refuse_and_lag_and_leaders_that_die_change_nothing_in_th
     cluster = five(later=1, seed=seed, faults=UNRULY)
     promised = cluster.ask("add", "n5")
     cluster.run()
-    rows = {s: {m.node for m in row.members} for s, row in cluster.view().cluster.rows.items()}
+    rows = {
+        s: {m.node for m in configuration.members}
+        for s, configuration in cluster.view().cluster.configurations.items()
+    }
     for shard, target in promised.targets.items():
         assert rows[shard] == set(target.new)
     assert cluster.moves.total() == promised.moves
@@ -133,9 +136,9 @@ def test_a_shard_that_only_waits_for_old_leases_does_not_hold_up_the_next_copy()
 def test_primaries_are_balanced_without_moving_a_byte() -> None:
     cluster = five()
     for number in range(32):
-        row = cluster.row(number)
-        first = min(member.node for member in row.members)
-        cluster._write_row(shard_id(POOL, number), row, primary=first)
+        configuration = cluster.configuration(number)
+        first = min(member.node for member in configuration.members)
+        cluster._write_configuration(shard_id(POOL, number), configuration, primary=first)
     assert max(cluster.led().values()) > 8
     promised = cluster.ask("rebalance")
     assert (promised.moves, promised.primaries > 0) == (0, True)
@@ -174,14 +177,20 @@ def test_a_plan_decided_before_a_stop_is_not_written_after_it() -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_revert_leads_back_to_the_rows_and_settings_of_before(seed: int) -> None:
     cluster = five(seed=seed, faults=UNRULY)
-    before = {s: {m.node for m in row.members} for s, row in cluster.view().cluster.rows.items()}
+    before = {
+        s: {m.node for m in configuration.members}
+        for s, configuration in cluster.view().cluster.configurations.items()
+    }
     cluster.ask("drain", "n2")
     while cluster.moves.total() < 6:
         cluster.tick()
     arrived = cluster.moves.total()
     cluster.tell(reverted(KEYS, cluster.view()))
     cluster.run()
-    after = {s: {m.node for m in row.members} for s, row in cluster.view().cluster.rows.items()}
+    after = {
+        s: {m.node for m in configuration.members}
+        for s, configuration in cluster.view().cluster.configurations.items()
+    }
     assert after == before
     assert cluster.moves.total() <= 2 * (arrived + 8), "only what had arrived goes back"
     assert not cluster.view().settings_of(NodeId(2)).draining
@@ -205,8 +214,10 @@ def test_a_revert_gives_up_what_is_still_on_its_way() -> None:
 def test_of_two_that_join_the_one_goes_first_whose_zone_is_being_left() -> None:
     cluster = PlacementCluster({1: "a", 2: "b", 3: "c", 4: "a", 5: "b"}, depth=2)
     members = tuple(Member(NodeId(n), incarnation(n)) for n in (1, 2, 3))
-    row = msgspec.structs.replace(cluster.row(0), primary=NodeId(3), members=members)
-    wish = move_wish(cluster.view(), row, (NodeId(3), NodeId(5), NodeId(4)), 3)
+    configuration = msgspec.structs.replace(
+        cluster.configuration(0), primary=NodeId(3), members=members
+    )
+    wish = move_wish(cluster.view(), configuration, (NodeId(3), NodeId(5), NodeId(4)), 3)
     assert isinstance(wish, ShardPlan)
     assert wish.add is not None
     assert wish.remove is not None
@@ -224,13 +235,13 @@ def test_a_split_doubles_the_shards_and_moves_nothing() -> None:
     cluster.run()
     view = cluster.view()
     assert view.cluster.pools[POOL].depth == 6
-    assert len(view.cluster.rows) == 64
+    assert len(view.cluster.configurations) == 64
     assert cluster.moves.total() == 0
     with pytest.raises(PlanRefused, match="stay split"):
         reverted(KEYS, view)
     cluster.ask("split")
     cluster.run()
-    assert len(cluster.view().cluster.rows) == 128
+    assert len(cluster.view().cluster.configurations) == 128
 
 
 def test_a_pool_of_two_copies_lives_beside_one_of_three() -> None:
@@ -240,7 +251,10 @@ def test_a_pool_of_two_copies_lives_beside_one_of_three() -> None:
     assert made.new_pool is not None
     cluster.ask("drain", "n1")
     cluster.run()
-    counts = {shard >> 32: len(row.members) for shard, row in cluster.view().cluster.rows.items()}
+    counts = {
+        shard >> 32: len(configuration.members)
+        for shard, configuration in cluster.view().cluster.configurations.items()
+    }
     assert counts == {0: 3, 1: 2}
     assert cluster.held()[1] == 0
 
@@ -255,11 +269,13 @@ def wait_for_primaries(cluster: PlacementCluster) -> None:
 def test_a_lost_copy_is_made_again_without_a_command_the_most_degraded_first() -> None:
     cluster = five()
     cluster.kill(1)
-    worst = next(n for n in range(32) if cluster.row(n).member(NodeId(2)) and
-                 len(cluster.row(n).members) == 2)  # fmt: skip
-    row = cluster.row(worst)
-    lone = tuple(m for m in row.members if m.node != 2)
-    cluster._write_row(shard_id(POOL, worst), row, members=lone, primary=lone[0].node)
+    worst = next(n for n in range(32) if cluster.configuration(n).member(NodeId(2)) and
+                 len(cluster.configuration(n).members) == 2)  # fmt: skip
+    configuration = cluster.configuration(worst)
+    lone = tuple(m for m in configuration.members if m.node != 2)
+    cluster._write_configuration(
+        shard_id(POOL, worst), configuration, members=lone, primary=lone[0].node
+    )
     wait_for_primaries(cluster)
     assert shard_id(POOL, worst) in cluster.view().plans
     cluster.run()
@@ -270,34 +286,40 @@ def test_a_lost_copy_is_made_again_without_a_command_the_most_degraded_first() -
 def test_a_primary_has_time_to_recruit_by_itself_before_a_repair_is_planned() -> None:
     cluster = five()
     cluster.kill(1)
-    shard = next(s for s, row in cluster.view().cluster.rows.items() if len(row.members) == 2)
+    shard = next(
+        s
+        for s, configuration in cluster.view().cluster.configurations.items()
+        if len(configuration.members) == 2
+    )
     cluster.lead()
     cluster.now_s += REPAIR_AFTER_S - 1
     cluster.lead()
     assert not cluster.view().plans
-    row = cluster.view().cluster.rows[shard]
-    spare = next(NodeId(n) for n in (2, 3, 4, 5) if row.member(NodeId(n)) is None)
-    recruit = Member(spare, incarnation(spare), Seq(7), row.epoch)
-    cluster._write_row(shard, row, members=(*row.members, recruit))
+    configuration = cluster.view().cluster.configurations[shard]
+    spare = next(NodeId(n) for n in (2, 3, 4, 5) if configuration.member(NodeId(n)) is None)
+    recruit = Member(spare, incarnation(spare), Seq(7), configuration.epoch)
+    cluster._write_configuration(shard, configuration, members=(*configuration.members, recruit))
     cluster.now_s += 1
     cluster.lead()
     plans = cluster.view().plans
     assert plans, "the others stayed short"
     assert shard not in plans
-    row = cluster.view().cluster.rows[shard]
-    cluster._write_row(shard, row, members=row.members[:-1])
+    configuration = cluster.view().cluster.configurations[shard]
+    cluster._write_configuration(shard, configuration, members=configuration.members[:-1])
     cluster.lead()
     assert shard not in cluster.view().plans, "it is short anew"
 
 
 def test_who_still_has_the_data_is_asked_to_take_it_back() -> None:
     cluster = five()
-    row = cluster.row(3)
-    gone = row.members[-1]
+    configuration = cluster.configuration(3)
+    gone = configuration.members[-1]
     former = (FormerMember(gone.node, gone.incarnation, Seq(7)),)
-    cluster._write_row(shard_id(POOL, 3), row, members=row.members[:-1], last_full=former)
+    cluster._write_configuration(
+        shard_id(POOL, 3), configuration, members=configuration.members[:-1], last_full=former
+    )
     cluster.run()
-    assert cluster.row(3).member(gone.node) is not None
+    assert cluster.configuration(3).member(gone.node) is not None
 
 
 def test_a_move_waits_for_a_node_that_went_away_and_says_so() -> None:
@@ -412,11 +434,16 @@ def test_every_write_compares_the_fencing_token() -> None:
 def test_a_new_leader_takes_a_hopeless_plan_away() -> None:
     cluster = five()
     shard = shard_id(POOL, 0)
-    row = cluster.row(0)
-    outside = next(n for n in range(1, 6) if row.member(NodeId(n)) is None)
+    configuration = cluster.configuration(0)
+    outside = next(n for n in range(1, 6) if configuration.member(NodeId(n)) is None)
     wrong = Replica(NodeId(outside), "another-disk")
-    plan = ShardPlan("move", 3, add=wrong, remove=Replica(row.primary, incarnation(row.primary)))
+    plan = ShardPlan(
+        "move",
+        3,
+        add=wrong,
+        remove=Replica(configuration.primary, incarnation(configuration.primary)),
+    )
     cluster.transact([], [Put(PLACEMENT.plan(shard), encode_record(plan))])
     cluster.run()
-    assert encode_row(cluster.row(0)) == encode_row(row)
+    assert encode_configuration(cluster.configuration(0)) == encode_configuration(configuration)
     assert PlacementDriver(KEYS).decide(cluster.view(), cluster.leadership, 0.0) == []

@@ -91,20 +91,22 @@ def lapse(cluster: PlacementCluster, node: int) -> None:
 
 
 def test_the_last_copy_is_not_drained_from_a_node_that_is_gone(cluster: PlacementCluster) -> None:
-    row = cluster.row(2)
-    lone = row.members[0].node
-    cluster._write_row(shard_id(POOL, 2), row, members=row.members[:1], primary=lone)
+    configuration = cluster.configuration(2)
+    lone = configuration.members[0].node
+    cluster._write_configuration(
+        shard_id(POOL, 2), configuration, members=configuration.members[:1], primary=lone
+    )
     lapse(cluster, lone)
     said = refusal(cluster, "drain", f"n{lone}")
     assert f"n{lone} holds the only copy of shard 0/2 and is not live; start it" in said
 
 
 def test_a_recruit_is_no_copy_that_a_drain_could_count_on(cluster: PlacementCluster) -> None:
-    row = cluster.row(2)
-    full, other = row.members[:2]
+    configuration = cluster.configuration(2)
+    full, other = configuration.members[:2]
     recruit = msgspec.structs.replace(other, base=5)
-    cluster._write_row(
-        shard_id(POOL, 2), row, members=(full, recruit), primary=full.node, learners=()
+    cluster._write_configuration(
+        shard_id(POOL, 2), configuration, members=(full, recruit), primary=full.node, learners=()
     )
     lapse(cluster, full.node)
     assert "the only copy of shard 0/2" in refusal(cluster, "drain", f"n{full.node}")

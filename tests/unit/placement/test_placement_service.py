@@ -26,7 +26,7 @@ from tests.unit.coordinator.running_coordinator import (
 from octad.client.cli.command_line import main
 from octad.client.cluster.join_token import JoinToken, encode_join_token
 from octad.coordinator.membership.admission import JoinRefused
-from octad.coordinator.placement.plan_steps import ChangeRow, DropLearner, next_step
+from octad.coordinator.placement.plan_steps import ChangeConfiguration, DropLearner, next_step
 from octad.coordinator.schema.placement_messages import PLAN_STATUS_PATH
 from octad.coordinator.schema.placement_records import PlacementKeys, ShardPlan
 from octad.coordinator.schema.records import NodeRecord
@@ -36,29 +36,35 @@ from octad.coordinator.store.interface import ModRevisionIs, Put
 from octad.coordinator.store.mirror import Mirror
 from octad.sharding.assignment.move_plan import Step
 from octad.sharding.ids import Epoch, NodeId
-from octad.sharding.map.shard_map import Learner, Member, ShardRow, decode_row, encode_row
+from octad.sharding.map.shard_map import (
+    Learner,
+    Member,
+    ShardConfiguration,
+    decode_configuration,
+    encode_configuration,
+)
 
 PLACEMENT = PlacementKeys(KEYS)
 TOKEN_TEXT = encode_join_token(TOKEN)
 
 
-def stepped(row: ShardRow, plan: ShardPlan | None) -> ShardRow | None:
+def stepped(configuration: ShardConfiguration, plan: ShardPlan | None) -> ShardConfiguration | None:
     """The row after the next step, as a primary would swap it in."""
     changed: dict[str, object]
-    match next_step(row, plan):
-        case ChangeRow(step=Step.ADD_LEARNER, node=node, incarnation=disk):
-            changed = {"learners": (*row.learners, Learner(node, disk))}
-        case ChangeRow(step=Step.PROMOTE, node=node, incarnation=disk):
-            changed = {"learners": (), "members": (*row.members, Member(node, disk))}
-        case ChangeRow(step=Step.HAND_OVER, node=node):
+    match next_step(configuration, plan):
+        case ChangeConfiguration(step=Step.ADD_LEARNER, node=node, incarnation=disk):
+            changed = {"learners": (*configuration.learners, Learner(node, disk))}
+        case ChangeConfiguration(step=Step.PROMOTE, node=node, incarnation=disk):
+            changed = {"learners": (), "members": (*configuration.members, Member(node, disk))}
+        case ChangeConfiguration(step=Step.HAND_OVER, node=node):
             changed = {"primary": node}
-        case ChangeRow(step=Step.REMOVE, node=node):
-            changed = {"members": tuple(m for m in row.members if m.node != node)}
+        case ChangeConfiguration(step=Step.REMOVE, node=node):
+            changed = {"members": tuple(m for m in configuration.members if m.node != node)}
         case DropLearner():
             changed = {"learners": ()}
         case _:
             return None
-    return msgspec.structs.replace(row, epoch=Epoch(row.epoch + 1), **changed)
+    return msgspec.structs.replace(configuration, epoch=Epoch(configuration.epoch + 1), **changed)
 
 
 async def primaries(store: EmbeddedStore) -> None:
@@ -73,10 +79,10 @@ async def primaries(store: EmbeddedStore) -> None:
                 shard = KEYS.shard_of_key(key)
                 stored = mirror.entries.get(PLACEMENT.plan(shard))
                 plan = msgspec.json.decode(stored.value, type=ShardPlan) if stored else None
-                after = stepped(decode_row(entry.value), plan)
+                after = stepped(decode_configuration(entry.value), plan)
                 if after is not None:
                     unchanged = ModRevisionIs(key, entry.mod_revision)
-                    await store.transact([unchanged], [Put(key, encode_row(after))])
+                    await store.transact([unchanged], [Put(key, encode_configuration(after))])
             await asyncio.sleep(0.01)
     finally:
         await mirror.stop()

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.coordinator.cluster_records import incarnation, node, row
+from tests.unit.coordinator.cluster_records import configuration, incarnation, node
 from tests.unit.coordinator.running_coordinator import (
     KEYS,
     TOKEN,
@@ -56,8 +56,12 @@ from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.interface import Delete, Put
 from octad.coordinator.store.mirror import Mirror
 from octad.sharding.ids import Epoch, NodeId, PoolId, shard_id
-from octad.sharding.map.shard_map import ShardRow, decode_row, encode_row
-from octad.sharding.map.splitting import split_row
+from octad.sharding.map.shard_map import (
+    ShardConfiguration,
+    decode_configuration,
+    encode_configuration,
+)
+from octad.sharding.map.splitting import split_configuration
 from octad.storage_node.journal.disk import Disk
 from octad.storage_node.journal.record_format import Identity
 from octad.storage_node.node.store_snapshot import StoreSnapshot
@@ -68,7 +72,9 @@ GOLDEN_KEPT = Path(__file__).parents[2] / "golden" / "coordinator" / "cluster-ke
 
 
 def at(epoch: int, *members: int, depth: int = 0) -> bytes:
-    return encode_row(msgspec.structs.replace(row(*members, depth=depth), epoch=Epoch(epoch)))
+    return encode_configuration(
+        msgspec.structs.replace(configuration(*members, depth=depth), epoch=Epoch(epoch))
+    )
 
 
 def identity(number: int) -> bytes:
@@ -85,9 +91,9 @@ def kept(number: int, rows: dict[int, bytes], revision: int, **others: bytes) ->
     return KeptCluster(header, changes, (0, revision))
 
 
-def row_in(entries: object, number: int = 0) -> ShardRow:
+def configuration_in(entries: object, number: int = 0) -> ShardConfiguration:
     assert isinstance(entries, dict)
-    return decode_row(entries[f"shards/0/{number}"])
+    return decode_configuration(entries[f"shards/0/{number}"])
 
 
 def backup_of(entries: dict[str, bytes], revision: int = 5) -> StoreBackup:
@@ -96,15 +102,15 @@ def backup_of(entries: dict[str, bytes], revision: int = 5) -> StoreBackup:
 
 def test_the_highest_epoch_wins_and_goes_in_beyond_every_epoch_that_was_used() -> None:
     rebuilt = rebuild(CLUSTER, [kept(1, {0: at(4, 1, 2)}, 9), kept(2, {0: at(7, 2)}, 8)], None)
-    assert row_in(rebuilt.entries).epoch == 7 + EPOCH_STEP
-    assert [member.node for member in row_in(rebuilt.entries).members] == [2]
+    assert configuration_in(rebuilt.entries).epoch == 7 + EPOCH_STEP
+    assert [member.node for member in configuration_in(rebuilt.entries).members] == [2]
 
 
 def test_after_an_old_backup_the_nodes_rows_win() -> None:
     old = {"pools/0": b'{"id":0,"replicas":2,"depth":0}', "shards/0/0": at(5, 1, 2)}
     rebuilt = rebuild(CLUSTER, [kept(1, {0: at(5, 1, 2)}, 9), kept(2, {0: at(6, 2, 1)}, 9)],
                       backup_of(old))  # fmt: skip
-    assert row_in(rebuilt.entries).primary == 2
+    assert configuration_in(rebuilt.entries).primary == 2
     assert rebuilt.newer_than_backup == 1
 
 
@@ -125,7 +131,7 @@ def test_a_backup_is_trusted_only_when_that_is_said() -> None:
     with pytest.raises(RebuildRefused, match="n1 n2 were not heard"):
         rebuild(CLUSTER, [], backup_of(entries))
     rebuilt = rebuild(CLUSTER, [], backup_of(entries), trust_backup=True)
-    assert row_in(rebuilt.entries).epoch == 5 + EPOCH_STEP
+    assert configuration_in(rebuilt.entries).epoch == 5 + EPOCH_STEP
 
 
 def test_two_rows_of_one_epoch_are_not_chosen_between() -> None:
@@ -141,7 +147,7 @@ def test_a_shard_that_nobody_knows_is_never_made_anew_by_the_way() -> None:
 
 
 def test_the_lost_upper_half_of_a_shard_that_was_split_is_missed_as_well() -> None:
-    half = encode_row(split_row(row(1, depth=0))[0])
+    half = encode_configuration(split_configuration(configuration(1, depth=0))[0])
     with pytest.raises(RebuildRefused, match="nobody who was asked knows shard 0/1"):
         rebuild(CLUSTER, [kept(1, {0: half}, 9)], None)
     assert rebuild(CLUSTER, [kept(1, {0: half, 1: half}, 9)], None).shards == 2
@@ -151,7 +157,7 @@ def test_what_a_newer_octad_has_put_into_a_row_stays_there() -> None:
     newer = at(4, 1)[:-1] + b',"tint":"blue"}'
     rebuilt = rebuild(CLUSTER, [kept(1, {0: newer}, 9)], None).entries["shards/0/0"]
     assert msgspec.json.decode(rebuilt)["tint"] == "blue"
-    assert decode_row(rebuilt).epoch == 4 + EPOCH_STEP
+    assert decode_configuration(rebuilt).epoch == 4 + EPOCH_STEP
 
 
 def test_what_was_deleted_does_not_come_back_from_a_node_that_missed_it() -> None:
@@ -282,7 +288,9 @@ async def test_a_lost_store_is_rebuilt_from_the_nodes_and_serves_again(tmp_path:
         await started_cluster(store)
         await store.transact([], [Put(KEYS.bucket("photos"), b'{"name":"photos"}')])
         keepers = [await keeper_of(d, store, n) for n, d in enumerate(directories, 1)]
-        rows = {e.key: decode_row(e.value) for e in (await store.range(KEYS.shards)).entries}
+        configurations = {
+            e.key: decode_configuration(e.value) for e in (await store.range(KEYS.shards)).entries
+        }
         for keeper, mirror in keepers:
             await keeper.close()
             await mirror.stop()
@@ -292,10 +300,10 @@ async def test_a_lost_store_is_rebuilt_from_the_nodes_and_serves_again(tmp_path:
         await check_may_fill(empty, TOKEN, force=False)
         await fill(empty, TOKEN, rebuilt)
         for entry in (await empty.range(KEYS.shards)).entries:
-            was = rows.pop(entry.key)
-            assert decode_row(entry.value).members == was.members
-            assert decode_row(entry.value).epoch == was.epoch + EPOCH_STEP
-        assert not rows
+            was = configurations.pop(entry.key)
+            assert decode_configuration(entry.value).members == was.members
+            assert decode_configuration(entry.value).epoch == was.epoch + EPOCH_STEP
+        assert not configurations
         assert await empty.get(KEYS.bucket("photos")) is not None
         async with running(empty) as (coordinator, _):
             for number in (1, 2, 3):

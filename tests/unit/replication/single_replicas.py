@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from octad.sharding.ids import BucketId, Epoch, NodeId, Seq, ShardId
 from octad.sharding.limits import BEAT_S
-from octad.sharding.map.shard_map import Learner, Member, ShardRow
+from octad.sharding.map.shard_map import Learner, Member, ShardConfiguration
 from octad.storage_node.index.index_format import object_key
 from octad.storage_node.index.rows import ObjectRow
 from octad.storage_node.journal.record_format import RecordKind
@@ -30,8 +30,10 @@ KEY = object_key(BucketId(1), b"key")
 BARRIER = encode_operation(Barrier())
 
 
-def row(epoch: int, primary: NodeId = A, members: tuple[NodeId, ...] = (A, B, C)) -> ShardRow:
-    return ShardRow(
+def configuration(
+    epoch: int, primary: NodeId = A, members: tuple[NodeId, ...] = (A, B, C)
+) -> ShardConfiguration:
+    return ShardConfiguration(
         Epoch(epoch), 0, primary, tuple(Member(node, f"disk{node}") for node in members)
     )
 
@@ -48,7 +50,7 @@ def replica(
     leases = PairLeases(node, 1000 + node, 0.0)
 
     def choose_spare(
-        _shard: ShardId, _row: ShardRow, useless: Collection[NodeId]
+        _shard: ShardId, _configuration: ShardConfiguration, useless: Collection[NodeId]
     ) -> Learner | None:
         return None if spare is None or spare.node in useless else spare
 
@@ -69,7 +71,7 @@ def leader(
 ) -> ShardReplica:
     """A as primary of epoch 2, past its barrier, with everything applied."""
     primary = replica(A, len(members), spare, incarnations=incarnations)
-    swap = proposed(primary.on_configuration(row(1, members=members), 0.0))
+    swap = proposed(primary.on_configuration(configuration(1, members=members), 0.0))
     durable(primary, primary.on_configuration(swap.proposed, 0.0))
     for node in members[1:]:
         acknowledge(primary, node)

@@ -9,6 +9,7 @@ from tests.unit.replication.single_replicas import (
     B,
     acknowledge,
     beat_each_other,
+    configuration,
     durable,
     follower,
     keep_beating,
@@ -16,7 +17,6 @@ from tests.unit.replication.single_replicas import (
     prepare,
     proposed,
     put,
-    row,
 )
 
 from octad.sharding.limits import GRACE_S, MEMBER_STUCK_S
@@ -48,7 +48,7 @@ def test_a_failed_member_promises_acknowledges_and_challenges_nothing_whatever_t
     assert prepare(backup, 2, 2, 2, 2) == []
     beat_each_other(primary, backup, 1.0)
     assert not primary.has_lease(1.0)
-    assert backup.on_configuration(row(7, primary=B, members=(A, B)), 2.0) == []
+    assert backup.on_configuration(configuration(7, primary=B, members=(A, B)), 2.0) == []
     keep_beating(backup, 60.0)
     assert backup.on_timer(60.0) == []
     assert backup.log.end == 1, "what it has stays, for the next start"

@@ -15,6 +15,7 @@ from tests.unit.replication.single_replicas import (
     acknowledge,
     barrier,
     beat_each_other,
+    configuration,
     durable,
     follower,
     keep_beating,
@@ -23,7 +24,6 @@ from tests.unit.replication.single_replicas import (
     proposed,
     put,
     replica,
-    row,
 )
 
 from octad.sharding.ids import Epoch, Seq
@@ -33,7 +33,7 @@ from octad.sharding.limits import (
     LEASE_S,
     MEMBER_STUCK_S,
 )
-from octad.sharding.map.shard_map import FormerMember, Learner, Member, ShardRow
+from octad.sharding.map.shard_map import FormerMember, Learner, Member, ShardConfiguration
 from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.operations.index_changes import Barrier
 from octad.storage_node.replication.reconfiguration import Plan, handed_over
@@ -60,33 +60,33 @@ from octad.storage_node.replication.shard_log import Entry, ShardLog
 
 def test_r1_a_prepare_of_an_older_epoch_is_not_taken() -> None:
     backup = replica(B)
-    backup.on_configuration(row(3), 0.0)
+    backup.on_configuration(configuration(3), 0.0)
     assert prepare(backup, 2, 2, 1, 0) == []
     assert backup.log.end == 0
 
 
 def test_r1_a_gap_is_refused_with_what_is_verified() -> None:
     backup = replica(B)
-    backup.on_configuration(row(3), 0.0)
+    backup.on_configuration(configuration(3), 0.0)
     assert prepare(backup, 3, 3, 2, 3) == [SendNack(A, Seq(0))]
 
 
 def test_r1_another_entry_in_its_place_is_truncated_with_all_that_follow() -> None:
     backup = replica(B)
-    backup.on_configuration(row(3), 0.0)
+    backup.on_configuration(configuration(3), 0.0)
     for seq in (1, 2, 3):
         prepare(backup, 3, 3, seq, 3 if seq > 1 else 0)
-    backup.on_configuration(row(4), 1.0)
+    backup.on_configuration(configuration(4), 1.0)
     prepare(backup, 4, 4, 1, 0)
     assert (backup.log.end, backup.log.at(Seq(1)).epoch) == (1, 4)
 
 
 def test_r2_an_ack_names_what_is_verified_in_this_epoch_and_durable() -> None:
     backup = replica(B)
-    backup.on_configuration(row(3), 0.0)
+    backup.on_configuration(configuration(3), 0.0)
     actions = prepare(backup, 3, 3, 1, 0) + prepare(backup, 3, 3, 2, 3)
     assert durable(backup, actions)[-1] == SendAck(A, Seq(2), 0, True)
-    backup.on_configuration(row(4), 1.0)
+    backup.on_configuration(configuration(4), 1.0)
     again = prepare(backup, 4, 3, 1, 0)
     assert again == [SendAck(A, Seq(1), 0, True)], "the tail is not the new epoch's yet"
 
@@ -127,7 +127,7 @@ def test_r4_under_a_swap_the_lease_comes_from_the_proposed_members_too() -> None
 def test_r5_a_beat_of_another_epoch_gets_no_promise() -> None:
     primary = leader((A, B))
     backup = follower(B, primary)
-    backup.on_configuration(row(3, members=(A, B)), 0.5)
+    backup.on_configuration(configuration(3, members=(A, B)), 0.5)
     beat_each_other(primary, backup, 1.0)
     assert not primary.has_lease(1.0)
 
@@ -160,7 +160,7 @@ def test_r7_a_node_that_was_paused_listens_before_it_removes_anybody() -> None:
 
 def test_r7_after_a_boot_nodes_not_heard_yet_may_be_starting_and_are_not_removed() -> None:
     primary, backup = leader((A, B)), replica(B)
-    backup.on_configuration(row(2, members=(A, B)), 0.0)
+    backup.on_configuration(configuration(2, members=(A, B)), 0.0)
     for here in (primary, backup):
         keep_beating(here, BOOT_PATIENCE_S - 0.01)
         assert not any(isinstance(a, SubmitSwap) for a in here.on_timer(BOOT_PATIENCE_S - 0.01))
@@ -231,7 +231,7 @@ def test_r10_a_silent_member_leaves_and_a_spare_begins_behind_the_commit_point()
 def test_r10_a_recruit_begins_its_log_below_its_base_and_is_not_whole() -> None:
     recruit = replica(D)
     members = (Member(A, "disk1"), Member(D, "disk4", Seq(6), Epoch(2)))
-    actions = recruit.on_configuration(ShardRow(Epoch(3), 0, A, members), 0.0)
+    actions = recruit.on_configuration(ShardConfiguration(Epoch(3), 0, A, members), 0.0)
     assert StartLog(Seq(5), Epoch(2), Seq(0), Seq(0), 0) in actions
     assert not recruit.history.is_complete()
     recruit.on_copied(Seq(5), Seq(5), [], 1.0)
@@ -240,7 +240,7 @@ def test_r10_a_recruit_begins_its_log_below_its_base_and_is_not_whole() -> None:
 
 def test_r11_a_takeover_takes_nobody_in_and_serves_after_its_barrier() -> None:
     backup = replica(B, 2, Learner(D, "disk4"))
-    backup.on_configuration(row(1, members=(A, B)), 0.0)
+    backup.on_configuration(configuration(1, members=(A, B)), 0.0)
     keep_beating(backup, 12.0)
     swap = proposed(backup.on_timer(12.0))
     assert [member.node for member in swap.proposed.members] == [B]
@@ -260,9 +260,11 @@ def test_r11_with_too_few_copies_nothing_is_ordered() -> None:
 def test_r12_an_ack_of_an_earlier_session_counts_for_nothing() -> None:
     primary = leader((A,))
     assert primary.configuration is not None
-    learner_row = ShardRow(Epoch(3), 0, A, primary.configuration.members, (Learner(D, "disk4"),))
-    primary.swaps.pending = Swap(primary.configuration, learner_row)
-    durable(primary, primary.on_configuration(learner_row, 1.0))
+    learner_configuration = ShardConfiguration(
+        Epoch(3), 0, A, primary.configuration.members, (Learner(D, "disk4"),)
+    )
+    primary.swaps.pending = Swap(primary.configuration, learner_configuration)
+    durable(primary, primary.on_configuration(learner_configuration, 1.0))
     sessions = [
         action.session
         for nonce in (1, 2)
@@ -280,11 +282,13 @@ def test_r12_an_ack_of_an_earlier_session_counts_for_nothing() -> None:
 def test_r12_a_join_that_comes_before_the_swap_is_known_is_answered_after_it() -> None:
     primary = leader((A,))
     assert primary.configuration is not None
-    learner_row = ShardRow(Epoch(3), 0, A, primary.configuration.members, (Learner(D, "disk4"),))
-    primary.swaps.pending = Swap(primary.configuration, learner_row)
+    learner_configuration = ShardConfiguration(
+        Epoch(3), 0, A, primary.configuration.members, (Learner(D, "disk4"),)
+    )
+    primary.swaps.pending = Swap(primary.configuration, learner_configuration)
     assert primary.on_join(D, Epoch(3), 7) == []
     assert primary.on_timer(1.0) == []
-    durable(primary, primary.on_configuration(learner_row, 1.0))
+    durable(primary, primary.on_configuration(learner_configuration, 1.0))
     (session,) = [a for a in primary.on_timer(1.1) if isinstance(a, SendSession)]
     assert (session.node, session.nonce) == (D, 7)
     assert not any(isinstance(a, SendSession) for a in primary.on_timer(1.2)), "once"
@@ -292,8 +296,10 @@ def test_r12_a_join_that_comes_before_the_swap_is_known_is_answered_after_it() -
 
 def test_r12_a_learner_that_is_not_in_the_primarys_session_asks_again() -> None:
     learner = replica(D)
-    learner_row = ShardRow(Epoch(3), 0, A, row(3).members, (Learner(D, "disk4"),))
-    (asked,) = learner.on_configuration(learner_row, 1.0)
+    learner_configuration = ShardConfiguration(
+        Epoch(3), 0, A, configuration(3).members, (Learner(D, "disk4"),)
+    )
+    (asked,) = learner.on_configuration(learner_configuration, 1.0)
     assert isinstance(asked, SendJoin)
     learner.on_session(A, Epoch(3), asked.nonce, 1, Seq(5), Epoch(2))
     assert learner.on_timer(3.0) == []
@@ -303,9 +309,9 @@ def test_r12_a_learner_that_is_not_in_the_primarys_session_asks_again() -> None:
 
 def test_r13_a_former_member_knows_that_what_it_had_is_committed() -> None:
     former = replica(B)
-    former.on_configuration(row(3), 0.0)
+    former.on_configuration(configuration(3), 0.0)
     durable(former, prepare(former, 3, 3, 1, 0))
-    without = ShardRow(
+    without = ShardConfiguration(
         Epoch(4), 0, A, (Member(A, "disk1"),), (), (FormerMember(B, "disk2", Seq(1)),)
     )
     assert any(isinstance(action, Apply) for action in former.on_configuration(without, 1.0))
@@ -352,7 +358,7 @@ def test_r13_a_former_member_with_a_copy_that_it_had_not_caught_up_with_becomes_
     here.recovered()
     assert here.source_as_of(Seq(2)) is None
     left = msgspec.structs.replace(
-        row(5, members=(A, D)), last_full=(FormerMember(B, "disk2", Seq(3)),)
+        configuration(5, members=(A, D)), last_full=(FormerMember(B, "disk2", Seq(3)),)
     )
     actions = here.on_configuration(left, 1.0)
     assert any(isinstance(action, Apply) for action in actions)
@@ -381,13 +387,13 @@ def test_r14_a_replica_that_was_whole_is_so_after_a_restart_without_another_entr
 
 def test_r14_another_incarnation_is_no_member() -> None:
     wiped = replica(B, disk="another disk")
-    assert wiped.on_configuration(row(3), 0.0) == []
+    assert wiped.on_configuration(configuration(3), 0.0) == []
     assert prepare(wiped, 3, 3, 1, 0) == []
 
 
 def test_r15_the_primary_of_the_row_leads_only_after_a_swap_of_its_own() -> None:
     primary = replica(A)
-    swap = proposed(primary.on_configuration(row(5), 0.0))
+    swap = proposed(primary.on_configuration(configuration(5), 0.0))
     assert not primary.leading
     assert swap.proposed.epoch == 6
     actions = primary.on_swap_outcome(swap, swap.proposed, 0.1)
@@ -427,7 +433,7 @@ def test_r17_a_primary_stops_before_it_hands_over_and_again_when_that_fails() ->
 def test_a_primary_that_learns_of_another_epoch_abandons_what_it_had_not_committed() -> None:
     primary = leader((A, B))
     entry, _ = put(primary)
-    assert Abandon((entry,)) in primary.on_configuration(row(9, B, (B,)), 1.0)
+    assert Abandon((entry,)) in primary.on_configuration(configuration(9, B, (B,)), 1.0)
 
 
 def test_r16_a_request_that_was_applied_before_a_new_start_is_known_after_the_next_restart() -> (

@@ -13,6 +13,7 @@ from tests.unit.replication.single_replicas import (
     C,
     acknowledge,
     beat_each_other,
+    configuration,
     durable,
     follower,
     leader,
@@ -20,12 +21,17 @@ from tests.unit.replication.single_replicas import (
     proposed,
     put,
     replica,
-    row,
     sibling_of,
 )
 
 from octad.sharding.ids import Epoch, PoolId, Seq, ShardId, shard_id
-from octad.sharding.map.shard_map import FormerMember, ShardRow, SplitPoint, decode_row, encode_row
+from octad.sharding.map.shard_map import (
+    FormerMember,
+    ShardConfiguration,
+    SplitPoint,
+    decode_configuration,
+    encode_configuration,
+)
 from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.operations.index_changes import Barrier
 from octad.storage_node.replication.reconfiguration import Plan, check_succession, split
@@ -59,15 +65,15 @@ def split_of(actions: Actions) -> SplitLog:
     return next(action for action in actions if isinstance(action, SplitLog))
 
 
-def deeper(epoch: int, *points: tuple[int, int]) -> ShardRow:
+def deeper(epoch: int, *points: tuple[int, int]) -> ShardConfiguration:
     splits = tuple(SplitPoint(Seq(seq), Epoch(of)) for seq, of in points)
-    return msgspec.structs.replace(row(epoch), depth=len(points), splits=splits)
+    return msgspec.structs.replace(configuration(epoch), depth=len(points), splits=splits)
 
 
 def with_two_entries(commit: int) -> ShardReplica:
     """B after Prepares of epoch 3 for the entries 1 and 2."""
     backup = replica(B)
-    backup.on_configuration(row(3), 0.0)
+    backup.on_configuration(configuration(3), 0.0)
     prepare(backup, 3, 3, 1, 0)
     for action in prepare(backup, 3, 3, 2, 3, commit):
         if isinstance(action, Apply):
@@ -248,7 +254,7 @@ def test_what_a_shard_was_a_part_of() -> None:
 
 
 def test_a_split_changes_nothing_else_of_a_row() -> None:
-    before = row(3)
+    before = configuration(3)
     after = split(before, SplitPoint(Seq(2), Epoch(3)))
     check_succession(before, after)
     with pytest.raises(AssertionError):
@@ -259,6 +265,6 @@ def test_a_split_changes_nothing_else_of_a_row() -> None:
 
 
 def test_only_rows_that_were_split_say_so() -> None:
-    assert b"splits" not in encode_row(row(3))
-    after = split(row(3), SplitPoint(Seq(2), Epoch(3)))
-    assert decode_row(encode_row(after)) == after
+    assert b"splits" not in encode_configuration(configuration(3))
+    after = split(configuration(3), SplitPoint(Seq(2), Epoch(3)))
+    assert decode_configuration(encode_configuration(after)) == after

@@ -68,10 +68,10 @@ def test_r20_a_primary_hands_its_shard_to_a_member_that_can_read_and_only_to_one
     stage.process(B).lose_rows()
     stage.run(0.5)
     stage.process(A).lose_rows()
-    stage.until(lambda: stage.row().primary == C, "C gets the shard")
+    stage.until(lambda: stage.configuration().primary == C, "C gets the shard")
     stage.run(1.0)
     stage.written(C, "v2")
-    assert {member.node for member in stage.row().members} == {A, B, C}, "all acknowledge"
+    assert {member.node for member in stage.configuration().members} == {A, B, C}, "all acknowledge"
     assert stage.read(C) is not None
     assert stage.read(A) is None
     assert stage.read(B) is None
@@ -83,11 +83,11 @@ def test_r20_a_plan_waits_until_its_primary_can_read() -> None:
     stage.written(A, "v1")
     stage.process(B).lose_rows()
     stage.run(0.5)
-    stage.plan(Plan((A, B, C), B, stage.row().depth))
+    stage.plan(Plan((A, B, C), B, stage.configuration().depth))
     stage.run(3.0)
-    assert stage.row().primary == A
+    assert stage.configuration().primary == A
     stage.process(B).regain_rows()
-    stage.until(lambda: stage.row().primary == B, "B is primary as planned")
+    stage.until(lambda: stage.configuration().primary == B, "B is primary as planned")
     stage.written(B, "v2")
     stage.check()
 
@@ -97,7 +97,7 @@ def test_r20_who_is_alone_serves_again_when_it_can_read_again() -> None:
     stage.written(A, "v1")
     stage.process(A).lose_rows()
     stage.run(2.0)
-    assert stage.row().primary == A
+    assert stage.configuration().primary == A
     assert not stage.replica(A).serves()
     stage.process(A).regain_rows()
     stage.written(A, "v2")
@@ -109,7 +109,12 @@ def test_r20_a_recruit_goes_on_copying_when_its_index_is_another_one() -> None:
     stage.written(A, "v1")
     stage.cut((D, A), (D, B), (D, C))
     stage.world.crash(C)
-    stage.until(lambda: stage.row().member(D) is not None or len(stage.row().members) == 2, "gone")
+    stage.until(
+        lambda: (
+            stage.configuration().member(D) is not None or len(stage.configuration().members) == 2
+        ),
+        "gone",
+    )
     stage.mend((D, A), (D, B), (D, C))
     stage.until(lambda: SHARD in stage.process(D).replicas, "D is a recruit")
     stage.process(D).lose_rows()

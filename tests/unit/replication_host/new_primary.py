@@ -29,7 +29,7 @@ from octad.coordinator.schema.records import StoreKeys
 from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.mirror import Mirror
 from octad.sharding.ids import BucketId, NodeId, PoolId, Seq, shard_id
-from octad.sharding.map.shard_map import Member, Pool, ShardMap, ShardRow
+from octad.sharding.map.shard_map import Member, Pool, ShardConfiguration, ShardMap
 from octad.storage_node.cli.node_command import BODY_BUDGET_BYTES
 from octad.storage_node.index.counted_index import CountedIndex
 from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
@@ -95,11 +95,11 @@ class NewPrimary:
         self.host = host_on(journal, index, cluster, elsewhere=wanted)
         self.host.recover()
         members = (Member(NODE, "one"), Member(OTHER, "two"))
-        self.rows = {SHARD: ShardRow(EPOCH, 0, NODE, members)}
+        self.configurations = {SHARD: ShardConfiguration(EPOCH, 0, NODE, members)}
         pools = {POOL.id: POOL}
         service = ShardService(self.host, index, journal, buckets, pools)
         self.server = ShardServer(service)
-        shard_map = ShardMap(pools, self.rows)
+        shard_map = ShardMap(pools, self.configurations)
         self.client = Client(NODE, service, self.server, cast(Peers, None), shard_map)
         self.buckets = buckets
         budget = BodyBudget(BODY_BUDGET_BYTES)
@@ -111,9 +111,9 @@ class NewPrimary:
 
     async def take_over(self) -> None:
         """Up to the last acknowledgement."""
-        self.host.on_row(SHARD, self.rows[SHARD])
+        self.host.on_configuration(SHARD, self.configurations[SHARD])
         (swap,) = self.swaps
-        self.rows[SHARD] = swap.proposed
+        self.configurations[SHARD] = swap.proposed
         self.host.on_swap_outcome(SHARD, swap, swap.proposed)
         self.cluster.other.follow(SHARD, swap.proposed.epoch, NODE)
         log, barrier = self.replica.log, self.replica.primary.barrier

@@ -15,7 +15,7 @@ from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.interface import Put
 from octad.coordinator.store.mirror import Mirror
 from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, ShardId
-from octad.sharding.map.shard_map import Member, ShardRow, decode_row
+from octad.sharding.map.shard_map import Member, ShardConfiguration, decode_configuration
 from octad.storage_node.replication.host.cluster_facts import ClusterFacts
 from octad.storage_node.replication.host.configuration_changes import ConfigurationChanges
 from octad.storage_node.replication.replica_actions import Swap
@@ -25,7 +25,9 @@ from octad.storage_node.shards.object_store import Bucket
 
 KEYS = StoreKeys("cafe0123")
 NODE = NodeId(1)
-ROW = ShardRow(Epoch(4), 8, NODE, (Member(NODE, "one"), Member(NodeId(2), "two")))
+CONFIGURATION = ShardConfiguration(
+    Epoch(4), 8, NODE, (Member(NODE, "one"), Member(NodeId(2), "two"))
+)
 UNKNOWN = {"from_a_newer_octad": [1, 2]}
 
 
@@ -34,27 +36,31 @@ class ListeningHost:
 
     def __init__(self) -> None:
         self.changes: ConfigurationChanges | None = None
-        self.led: dict[ShardId, ShardRow] = {}
-        self.outcomes: list[tuple[ShardId, ShardRow]] = []
+        self.led: dict[ShardId, ShardConfiguration] = {}
+        self.outcomes: list[tuple[ShardId, ShardConfiguration]] = []
 
-    def on_row(self, shard: ShardId, row: ShardRow) -> None:
+    def on_configuration(self, shard: ShardId, configuration: ShardConfiguration) -> None:
         known = self.led.get(shard)
-        if row.primary == NODE and (known is None or row.epoch > known.epoch):
+        if configuration.primary == NODE and (known is None or configuration.epoch > known.epoch):
             assert self.changes is not None
-            self.changes.submit(shard, swap_of(row))
+            self.changes.submit(shard, swap_of(configuration))
 
-    def on_swap_outcome(self, shard: ShardId, swap: Swap, row: ShardRow) -> None:
-        self.outcomes.append((shard, row))
-        if row == swap.proposed:
-            self.led[shard] = row
+    def on_swap_outcome(
+        self, shard: ShardId, swap: Swap, configuration: ShardConfiguration
+    ) -> None:
+        self.outcomes.append((shard, configuration))
+        if configuration == swap.proposed:
+            self.led[shard] = configuration
 
 
 def facts() -> ClusterFacts:
     return ClusterFacts(KEYS, lambda _: None)
 
 
-def swap_of(row: ShardRow) -> Swap:
-    return Swap(row, msgspec.structs.replace(row, epoch=Epoch(row.epoch + 1)))
+def swap_of(configuration: ShardConfiguration) -> Swap:
+    return Swap(
+        configuration, msgspec.structs.replace(configuration, epoch=Epoch(configuration.epoch + 1))
+    )
 
 
 @pytest.fixture
@@ -73,7 +79,9 @@ async def test_a_primary_swaps_once_fences_itself_and_keeps_what_it_does_not_kno
 ) -> None:
     shards = [ShardId(number) for number in range(250)]
     for begin in range(0, len(shards), 100):
-        puts = [Put(KEYS.shard(s), with_unknown(ROW)) for s in shards[begin : begin + 100]]
+        puts = [
+            Put(KEYS.shard(s), with_unknown(CONFIGURATION)) for s in shards[begin : begin + 100]
+        ]
         await store.transact([], puts)
     mirror = Mirror(store, KEYS.prefix)
     await mirror.start()
@@ -90,7 +98,11 @@ async def test_a_primary_swaps_once_fences_itself_and_keeps_what_it_does_not_kno
     for shard in shards:
         entry = await store.get(KEYS.shard(shard))
         assert entry is not None
-        assert decode_row(entry.value) == host.led[shard] == msgspec.structs.replace(ROW, epoch=5)
+        assert (
+            decode_configuration(entry.value)
+            == host.led[shard]
+            == msgspec.structs.replace(CONFIGURATION, epoch=5)
+        )
         assert msgspec.json.decode(entry.value)["from_a_newer_octad"] == [1, 2]
     fence = await store.get(KEYS.fence(NODE))
     assert fence is not None
@@ -99,49 +111,53 @@ async def test_a_primary_swaps_once_fences_itself_and_keeps_what_it_does_not_kno
 
 async def test_a_swap_of_an_earlier_boot_cannot_land(store: EmbeddedStore) -> None:
     shard = ShardId(0)
-    await store.transact([], [Put(KEYS.shard(shard), msgspec.json.encode(ROW))])
+    await store.transact([], [Put(KEYS.shard(shard), msgspec.json.encode(CONFIGURATION))])
     mirror = Mirror(store, KEYS.prefix)
     await mirror.start()
     host = ListeningHost()
     old = ConfigurationChanges(NODE, "old boot", store, KEYS, mirror, facts())
     mirror.subscribe(lambda k, e: old.on_change(k, e) if k.startswith(KEYS.shards) else None)
-    host.led[shard] = ROW  # It wants nothing by itself.
+    host.led[shard] = CONFIGURATION  # It wants nothing by itself.
     await old.start(cast(ShardEvents, host), lambda _: None)
     new = ConfigurationChanges(NODE, "new boot", store, KEYS, mirror, facts())
     host.changes = new
     await new.start(cast(ShardEvents, host), lambda _: None)
-    old.submit(shard, swap_of(ROW))
+    old.submit(shard, swap_of(CONFIGURATION))
     while not host.outcomes:
         await asyncio.sleep(0.01)
     await old.stop()
     await new.stop()
     await mirror.stop()
-    assert host.outcomes == [(shard, ROW)]
+    assert host.outcomes == [(shard, CONFIGURATION)]
     entry = await store.get(KEYS.shard(shard))
     assert entry is not None
-    assert decode_row(entry.value) == ROW
+    assert decode_configuration(entry.value) == CONFIGURATION
 
 
 async def test_of_many_swaps_only_those_that_came_too_late_are_lost(store: EmbeddedStore) -> None:
     shards = [ShardId(number) for number in range(40)]
-    await store.transact([], [Put(KEYS.shard(s), msgspec.json.encode(ROW)) for s in shards])
+    await store.transact(
+        [], [Put(KEYS.shard(s), msgspec.json.encode(CONFIGURATION)) for s in shards]
+    )
     mirror = Mirror(store, KEYS.prefix)
     await mirror.start()
     host = ListeningHost()
-    host.led = dict.fromkeys(shards, ROW)
+    host.led = dict.fromkeys(shards, CONFIGURATION)
     changes = ConfigurationChanges(NODE, "boot", store, KEYS, mirror, facts())
     mirror.subscribe(lambda k, e: changes.on_change(k, e) if k.startswith(KEYS.shards) else None)
     await changes.start(cast(ShardEvents, host), lambda _: None)
-    other = msgspec.structs.replace(ROW, epoch=Epoch(5), primary=NodeId(2))
+    other = msgspec.structs.replace(CONFIGURATION, epoch=Epoch(5), primary=NodeId(2))
     late = shards[7]
     await store.transact([], [Put(KEYS.shard(late), msgspec.json.encode(other))])
     for shard in shards:
-        changes.submit(shard, swap_of(ROW))
+        changes.submit(shard, swap_of(CONFIGURATION))
     while len(host.outcomes) < len(shards):
         await asyncio.sleep(0.01)
     await changes.stop()
     await mirror.stop()
-    assert dict(host.outcomes) == {s: other if s == late else swap_of(ROW).proposed for s in shards}
+    assert dict(host.outcomes) == {
+        s: other if s == late else swap_of(CONFIGURATION).proposed for s in shards
+    }
 
 
 async def test_a_bucket_keeps_what_a_newer_octad_wrote_into_it(store: EmbeddedStore) -> None:

@@ -20,7 +20,7 @@ from tests.unit.replication_host.test_restart_of_a_host import (
 )
 
 from octad.sharding.ids import BucketId, Epoch, Seq, ShardId
-from octad.sharding.map.shard_map import GivenUp, Member, Recovery, ShardRow
+from octad.sharding.map.shard_map import GivenUp, Member, Recovery, ShardConfiguration
 from octad.storage_node.index.counted_index import CountedIndex
 from octad.storage_node.index.index import Index, IndexFailed
 from octad.storage_node.index.index_format import decode_shard_state, shard_state_key
@@ -59,7 +59,9 @@ class Site:
 
     async def lead(self, shard: ShardId) -> None:
         """Alone."""
-        self.host.on_row(shard, ShardRow(Epoch(3), 4, NODE, (Member(NODE, "one"),)))
+        self.host.on_configuration(
+            shard, ShardConfiguration(Epoch(3), 4, NODE, (Member(NODE, "one"),))
+        )
         (swap,) = [swap for proposed, swap in self.swaps if proposed == shard]
         self.host.on_swap_outcome(shard, swap, swap.proposed)
         async with asyncio.timeout(TIMEOUT_S):
@@ -93,11 +95,15 @@ async def test_a_recovery_by_force_that_the_disk_refuses_ends_the_node_and_chang
     async with disk(tmp_path) as (journal, index):
         site = Site(journal, index)
         recruit = Member(NODE, "one", Seq(9), Epoch(2))
-        site.host.on_row(FIRST, ShardRow(Epoch(3), 4, OTHER, (Member(OTHER, "two"), recruit)))
+        site.host.on_configuration(
+            FIRST, ShardConfiguration(Epoch(3), 4, OTHER, (Member(OTHER, "two"), recruit))
+        )
         recovery = Recovery(Epoch(4), NODE, "one", Seq(8), (GivenUp(OTHER, "two"),))
-        alone = ShardRow(Epoch(4), 4, NODE, (Member(NODE, "one"),), recoveries=(recovery,))
+        alone = ShardConfiguration(
+            Epoch(4), 4, NODE, (Member(NODE, "one"),), recoveries=(recovery,)
+        )
         with full_files():
-            site.host.on_row(FIRST, alone)
+            site.host.on_configuration(FIRST, alone)
         assert [type(failure) for failure in site.failures] == [IndexFailed]
         assert f"{tmp_path}/index/" in str(site.failures[0])
         assert site.swaps == [], "it would lead with rows that the next start does not find"
@@ -105,7 +111,7 @@ async def test_a_recovery_by_force_that_the_disk_refuses_ends_the_node_and_chang
         site.host.close()
     async with disk(tmp_path) as (journal, index):
         site = Site(journal, index)
-        site.host.on_row(FIRST, alone)
+        site.host.on_configuration(FIRST, alone)
         assert len(site.swaps) == 1, "with a disk that works it goes on where it was"
         kept = index.get(shard_state_key(FIRST))
         assert kept is not None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.unit.coordinator.cluster_records import CLUSTER, POOL, incarnation, node, row
+from tests.unit.coordinator.cluster_records import CLUSTER, POOL, configuration, incarnation, node
 
 from octad.coordinator.recovery.filling_anew import Obstacle
 from octad.coordinator.schema.node_report import NodeReport, VerifiedCopies
@@ -18,7 +18,7 @@ from octad.coordinator.schema.records import IdentityRecord, PoolRecord, StoreKe
 from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.interface import Compare, Listing, Operation, Outcome, Put, Revision
 from octad.sharding.ids import Epoch, NodeId, Seq, shard_id
-from octad.sharding.map.shard_map import FormerMember, ShardRow, encode_row
+from octad.sharding.map.shard_map import FormerMember, ShardConfiguration, encode_configuration
 from octad.storage_node.journal import set_aside
 from octad.storage_node.journal.disk import Disk
 from octad.storage_node.journal.record_format import Identity
@@ -88,12 +88,12 @@ async def store(tmp_path: Path) -> AsyncIterator[EmbeddedStore]:
 async def verified(store: EmbeddedStore, copies: int, *members: int, reported: int = 1) -> None:
     """The members of the shard now, and how many copies of it n1 says to be verified."""
     former = tuple(FormerMember(NodeId(n), incarnation(n), Seq(9)) for n in (2, 3))
-    now: ShardRow = row(*members, depth=0)
+    now: ShardConfiguration = configuration(*members, depth=0)
     if len(members) < 3:
         now = msgspec.structs.replace(now, last_full=former)
     led = {"0/0": VerifiedCopies(Epoch(reported), copies)}
     report = NodeReport(NodeId(1), "boot", led, {})
-    row_now = Put(KEYS.shard(SHARD), encode_row(now))
+    row_now = Put(KEYS.shard(SHARD), encode_configuration(now))
     await store.transact([], [row_now, Put(KEYS.report(NodeId(1)), msgspec.json.encode(report))])
 
 

@@ -25,7 +25,7 @@ from tests.unit.replication_host.test_restart_of_a_host import (
 
 from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, Seq
 from octad.sharding.limits import MIB
-from octad.sharding.map.shard_map import Member, ShardRow
+from octad.sharding.map.shard_map import Member, ShardConfiguration
 from octad.storage_node.index.index_format import IndexedPiece, encode_value
 from octad.storage_node.index.rows import ObjectRow
 from octad.storage_node.journal.journal_errors import CorruptRecord, JournalFull, SegmentNotReady
@@ -61,7 +61,7 @@ async def member(
         host = host_on(journal, index, cluster, elsewhere=Elsewhere(submit=lambda *_: None))
         host.recover()
         members = (Member(NODE, "one"), Member(OTHER, "two"))
-        host.on_row(FIRST, ShardRow(Epoch(3), 4, primary, members))
+        host.on_configuration(FIRST, ShardConfiguration(Epoch(3), 4, primary, members))
         yield host, cluster
         host.close()
 

@@ -81,9 +81,11 @@ async def test_a_list_ends_while_others_write_on_and_on(tmp_path: Path) -> None:
 
 def take_away(primary: NewPrimary) -> None:
     """Another primary is in the row."""
-    row = primary.rows[SHARD]
-    taken = msgspec.structs.replace(row, epoch=Epoch(row.epoch + 1), primary=OTHER)
-    primary.host.on_row(SHARD, taken)
+    configuration = primary.configurations[SHARD]
+    taken = msgspec.structs.replace(
+        configuration, epoch=Epoch(configuration.epoch + 1), primary=OTHER
+    )
+    primary.host.on_configuration(SHARD, taken)
 
 
 def end_lease(primary: NewPrimary) -> None:

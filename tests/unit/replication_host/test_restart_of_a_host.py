@@ -12,7 +12,7 @@ import pytest
 
 from octad.client.runtime.steady_clock import now
 from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, Seq, ShardId, shard_id, shard_name
-from octad.sharding.map.shard_map import GivenUp, Learner, Member, Recovery, ShardRow
+from octad.sharding.map.shard_map import GivenUp, Learner, Member, Recovery, ShardConfiguration
 from octad.storage_node.index.counted_index import CountedIndex
 from octad.storage_node.index.history_format import InstalledCopy, encode, installed_copy_key
 from octad.storage_node.index.index_format import (
@@ -69,11 +69,15 @@ class NoCluster:
     def strength(self, shard: ShardId) -> Strength | None:
         return None
 
-    def plan(self, shard: ShardId, row: ShardRow) -> Plan:
-        return Plan(tuple(member.node for member in row.members), row.primary, row.depth)
+    def plan(self, shard: ShardId, configuration: ShardConfiguration) -> Plan:
+        return Plan(
+            tuple(member.node for member in configuration.members),
+            configuration.primary,
+            configuration.depth,
+        )
 
     def choose_spare(
-        self, shard: ShardId, row: ShardRow, useless: Collection[NodeId]
+        self, shard: ShardId, configuration: ShardConfiguration, useless: Collection[NodeId]
     ) -> Learner | None:
         raise AssertionError("there are no rows")
 
@@ -247,8 +251,10 @@ async def test_a_log_that_cannot_be_begun_anew_for_want_of_room_stops_the_node(
         host = host_on(journal, index, cluster, failures.append)
         host.recover()
         monkeypatch.setattr(journal, "append", full)
-        learner = ShardRow(Epoch(3), 4, OTHER, (Member(OTHER, "two"),), (Learner(NODE, "one"),))
-        host.on_row(FIRST, learner)
+        learner = ShardConfiguration(
+            Epoch(3), 4, OTHER, (Member(OTHER, "two"),), (Learner(NODE, "one"),)
+        )
+        host.on_configuration(FIRST, learner)
         (joined,) = [each for each in cluster.sent if isinstance(each, Join)]
         start_of_log = SessionStart(FIRST, Epoch(3), joined.nonce, 1, Seq(8), Epoch(2))
         host.on_message(OTHER, start_of_log, memoryview(b""))
@@ -270,7 +276,7 @@ async def test_a_bug_in_one_replica_costs_neither_the_beats_nor_the_other_shards
         host.recover()
         members = (Member(OTHER, "two"), Member(NODE, "one"))
         for shard in (FIRST, SECOND):
-            host.on_row(shard, ShardRow(Epoch(3), 4, OTHER, members))
+            host.on_configuration(shard, ShardConfiguration(Epoch(3), 4, OTHER, members))
         monkeypatch.setattr(host.replicas[FIRST], "on_timer", bug)
         cluster.sent.clear()
         async with asyncio.timeout(5):
@@ -295,7 +301,7 @@ async def test_what_a_bug_left_half_done_is_never_acknowledged(
         host.recover()
         members = (Member(OTHER, "two"), Member(NODE, "one"))
         for shard in (FIRST, SECOND):
-            host.on_row(shard, ShardRow(Epoch(3), 4, OTHER, members))
+            host.on_configuration(shard, ShardConfiguration(Epoch(3), 4, OTHER, members))
         first, second = (prepare_of(shard, 1, 0) for shard in (FIRST, SECOND))
         with monkeypatch.context() as broken:
             broken.setattr(host.replicas[FIRST], "on_prepare", bug)
@@ -326,11 +332,13 @@ async def test_a_half_is_taken_up_once_the_whole_turns_out_to_have_been_split_be
         host = host_on(journal, index, elsewhere=Elsewhere(refetch=asked.append))
         host.recover()
         host.on_message(OTHER, Prepares([prepare_of(FIRST, 1, 0)]), memoryview(b""))
-        row = ShardRow(Epoch(3), 4, OTHER, (Member(OTHER, "two"), Member(NODE, "one")))
-        host.on_row(SECOND, row)
+        configuration = ShardConfiguration(
+            Epoch(3), 4, OTHER, (Member(OTHER, "two"), Member(NODE, "one"))
+        )
+        host.on_configuration(SECOND, configuration)
         assert SECOND not in host.replicas, "the empty replica may be of all of it"
-        host.on_row(FIRST, row)
-        assert host.replicas[SECOND].configuration == row
+        host.on_configuration(FIRST, configuration)
+        assert host.replicas[SECOND].configuration == configuration
         host.close()
 
 
@@ -340,11 +348,15 @@ async def test_who_is_put_in_charge_by_force_is_whole_after_a_crash_too(tmp_path
         host = host_on(journal, index, elsewhere=wanted)
         host.recover()
         recruit = Member(NODE, "one", Seq(9), Epoch(2))
-        host.on_row(FIRST, ShardRow(Epoch(3), 4, OTHER, (Member(OTHER, "two"), recruit)))
+        host.on_configuration(
+            FIRST, ShardConfiguration(Epoch(3), 4, OTHER, (Member(OTHER, "two"), recruit))
+        )
         assert host.replicas[FIRST].whole == 0
         recovery = Recovery(Epoch(4), NODE, "one", Seq(8), (GivenUp(OTHER, "two"),))
-        alone = ShardRow(Epoch(4), 4, NODE, (Member(NODE, "one"),), recoveries=(recovery,))
-        host.on_row(FIRST, alone)
+        alone = ShardConfiguration(
+            Epoch(4), 4, NODE, (Member(NODE, "one"),), recoveries=(recovery,)
+        )
+        host.on_configuration(FIRST, alone)
         kept = index.get(shard_state_key(FIRST))
         assert kept is not None
         assert decode_shard_state(kept).whole is None

@@ -12,15 +12,20 @@ from xxhash import xxh3_64_intdigest
 
 from octad.sharding.assignment.assignment import PlacementNode, first_assignment
 from octad.sharding.ids import Epoch, NodeId, PoolId, Seq, ShardId, shard_id
-from octad.sharding.map.compact_map import CorruptMap, UnencodableRow, decode_map, encode_map
+from octad.sharding.map.compact_map import (
+    CorruptMap,
+    UnencodableConfiguration,
+    decode_map,
+    encode_map,
+)
 from octad.sharding.map.shard_map import (
     FormerMember,
     Learner,
     Member,
     NewerFormat,
     Pool,
+    ShardConfiguration,
     ShardMap,
-    ShardRow,
 )
 
 GOLDEN = Path(__file__).parents[2] / "golden/sharding"
@@ -30,7 +35,7 @@ INCARNATIONS = st.text(max_size=20)
 
 
 @st.composite
-def rows(draw: st.DrawFn) -> ShardRow:
+def configurations(draw: st.DrawFn) -> ShardConfiguration:
     epoch = Epoch(draw(st.integers(0, 2**40)))
     nodes = draw(st.lists(NODES, min_size=1, max_size=7, unique=True))
     members = []
@@ -39,7 +44,7 @@ def rows(draw: st.DrawFn) -> ShardRow:
         base = draw(SEQS) if recruit else Seq(0)
         base_epoch = Epoch(draw(st.integers(0, epoch))) if recruit else Epoch(0)
         members.append(Member(node, draw(INCARNATIONS), base, base_epoch))
-    return ShardRow(
+    return ShardConfiguration(
         epoch,
         draw(st.integers(0, 18)),
         draw(st.sampled_from(nodes)),
@@ -51,13 +56,13 @@ def rows(draw: st.DrawFn) -> ShardRow:
 
 @st.composite
 def halves(
-    draw: st.DrawFn, pool: Pool, number: int, depth: int, known: dict[ShardId, ShardRow]
+    draw: st.DrawFn, pool: Pool, number: int, depth: int, known: dict[ShardId, ShardConfiguration]
 ) -> None:
     """A row, or none, and of its upper halves the same: as a pool is while it is split."""
     if not draw(st.booleans()):
         return
-    row = known[shard_id(pool.id, number)] = draw(rows())
-    for split in range(depth, min(row.depth, pool.depth + 2)):
+    configuration = known[shard_id(pool.id, number)] = draw(configurations())
+    for split in range(depth, min(configuration.depth, pool.depth + 2)):
         draw(halves(pool, number + (1 << split), split + 1, known))
 
 
@@ -65,7 +70,7 @@ def halves(
 def maps(draw: st.DrawFn) -> ShardMap:
     ids = draw(st.lists(st.integers(0, 2**31).map(PoolId), max_size=2, unique=True))
     pools = {id_: Pool(id_, draw(st.integers(1, 3)), draw(st.integers(0, 2))) for id_ in ids}
-    known: dict[ShardId, ShardRow] = {}
+    known: dict[ShardId, ShardConfiguration] = {}
     for pool in pools.values():
         for number in range(1 << pool.depth):
             draw(halves(pool, number, pool.depth, known))
@@ -78,18 +83,18 @@ def example() -> ShardMap:
     recruit = Member(NodeId(4), "disk-4", Seq(1000), Epoch(6))
     former = FormerMember(NodeId(3), "disk-3", Seq(998))
     small = {
-        0: ShardRow(Epoch(1), 1, NodeId(1), whole[:2]),
-        1: ShardRow(Epoch(300), 2, NodeId(2), whole[:2]),
+        0: ShardConfiguration(Epoch(1), 1, NodeId(1), whole[:2]),
+        1: ShardConfiguration(Epoch(300), 2, NodeId(2), whole[:2]),
     }
     large = {
-        0: ShardRow(Epoch(7), 2, NodeId(2), (*whole[:2], recruit), (), (former,)),
-        1: ShardRow(Epoch(2), 2, NodeId(3), whole, (Learner(NodeId(4), "disk-4"),)),
-        3: ShardRow(Epoch(1), 2, NodeId(1), whole),
+        0: ShardConfiguration(Epoch(7), 2, NodeId(2), (*whole[:2], recruit), (), (former,)),
+        1: ShardConfiguration(Epoch(2), 2, NodeId(3), whole, (Learner(NodeId(4), "disk-4"),)),
+        3: ShardConfiguration(Epoch(1), 2, NodeId(1), whole),
     }
     return ShardMap(
         {PoolId(0): Pool(PoolId(0), 2, 1), PoolId(1): Pool(PoolId(1), 3, 2)},
-        {shard_id(PoolId(0), n): row for n, row in small.items()}
-        | {shard_id(PoolId(1), n): row for n, row in large.items()},
+        {shard_id(PoolId(0), n): configuration for n, configuration in small.items()}
+        | {shard_id(PoolId(1), n): configuration for n, configuration in large.items()},
     )
 
 
@@ -98,7 +103,9 @@ def half_split() -> ShardMap:
     members = tuple(Member(NodeId(i), f"disk-{i}") for i in (1, 2))
     led = {0: (1, 1, 1), 1: (4, 3, 2), 3: (3, 3, 1), 7: (3, 3, 2)}
     known = {
-        shard_id(PoolId(0), number): ShardRow(Epoch(epoch), depth, NodeId(primary), members)
+        shard_id(PoolId(0), number): ShardConfiguration(
+            Epoch(epoch), depth, NodeId(primary), members
+        )
         for number, (epoch, depth, primary) in led.items()
     }
     return ShardMap({PoolId(0): Pool(PoolId(0), 2, 1)}, known)
@@ -121,7 +128,7 @@ def large(nodes: int, *, degraded: bool = False, moving: bool = False) -> ShardM
             former = (FormerMember(NodeId(0), f"{0:032x}", Seq(base - 3)),)
         if moving:
             learners = (Learner(NodeId((row[0] + 1) % nodes), "f" * 32),)
-        known[shard_id(pool.id, number)] = ShardRow(
+        known[shard_id(pool.id, number)] = ShardConfiguration(
             Epoch(5_001), 12, members[0].node, tuple(members), learners, former
         )
     return ShardMap({pool.id: pool}, known)
@@ -136,7 +143,8 @@ def test_every_map_comes_back_as_it_was(shard_map: ShardMap) -> None:
 def test_equal_maps_are_equal_bytes_whatever_the_order_of_their_rows() -> None:
     shard_map = example()
     turned = ShardMap(
-        dict(reversed(list(shard_map.pools.items()))), dict(reversed(list(shard_map.rows.items())))
+        dict(reversed(list(shard_map.pools.items()))),
+        dict(reversed(list(shard_map.configurations.items()))),
     )
     assert encode_map(turned) == encode_map(shard_map)
 
@@ -166,7 +174,11 @@ def test_the_bytes_in_the_documents_are_those_of_both_versions() -> None:
 def test_only_a_map_with_an_upper_half_needs_version_2() -> None:
     shard_map = half_split()
     assert encode_map(shard_map)[4] == 2
-    low = {shard: row for shard, row in shard_map.rows.items() if shard < 2}
+    low = {
+        shard: configuration
+        for shard, configuration in shard_map.configurations.items()
+        if shard < 2
+    }
     assert encode_map(ShardMap(shard_map.pools, low))[4] == 1
 
 
@@ -176,14 +188,14 @@ def test_while_a_pool_is_split_every_key_is_found_in_the_binary_form() -> None:
     for hash_ in range(16):
         shard = decoded.shard_of_hash(PoolId(0), hash_)
         assert shard == shard_map.shard_of_hash(PoolId(0), hash_)
-        assert decoded.rows.get(shard) == shard_map.rows.get(shard)
+        assert decoded.configurations.get(shard) == shard_map.configurations.get(shard)
     assert {decoded.shard_of_hash(PoolId(0), h) for h in (3, 7)} == {3, 7}
 
 
 def test_a_pool_of_4096_shards_that_is_half_split_fits_48_kib() -> None:
     whole = large(100)
     pool = whole.pools[PoolId(1)]
-    known = dict(whole.rows)
+    known = dict(whole.configurations)
     for number in range(0, 4096, 2):
         low = msgspec.structs.replace(
             known[shard_id(pool.id, number)], epoch=Epoch(5_002), depth=13
@@ -243,14 +255,16 @@ def test_bytes_that_are_no_map_are_refused_even_with_a_right_checksum(
 
 
 def test_rows_the_format_has_no_room_for_are_refused() -> None:
-    for row in (
-        ShardRow(Epoch(1), 0, NodeId(9), (Member(NodeId(1), "a"),)),
-        ShardRow(Epoch(1), 0, NodeId(1), ()),
-        ShardRow(Epoch(1), 0, NodeId(0), tuple(Member(NodeId(i), "a") for i in range(8))),
-        ShardRow(Epoch(1), 0, NodeId(1), (Member(NodeId(1), "a" * 256),)),
-        ShardRow(Epoch(1), 0, NodeId(1), (Member(NodeId(1), "a", Seq(1), Epoch(2)),)),
-        ShardRow(Epoch(1), 19, NodeId(1), (Member(NodeId(1), "a"),)),
+    for configuration in (
+        ShardConfiguration(Epoch(1), 0, NodeId(9), (Member(NodeId(1), "a"),)),
+        ShardConfiguration(Epoch(1), 0, NodeId(1), ()),
+        ShardConfiguration(Epoch(1), 0, NodeId(0), tuple(Member(NodeId(i), "a") for i in range(8))),
+        ShardConfiguration(Epoch(1), 0, NodeId(1), (Member(NodeId(1), "a" * 256),)),
+        ShardConfiguration(Epoch(1), 0, NodeId(1), (Member(NodeId(1), "a", Seq(1), Epoch(2)),)),
+        ShardConfiguration(Epoch(1), 19, NodeId(1), (Member(NodeId(1), "a"),)),
     ):
-        shard_map = ShardMap({PoolId(0): Pool(PoolId(0), 1, 0)}, {shard_id(PoolId(0), 0): row})
-        with pytest.raises(UnencodableRow):
+        shard_map = ShardMap(
+            {PoolId(0): Pool(PoolId(0), 1, 0)}, {shard_id(PoolId(0), 0): configuration}
+        )
+        with pytest.raises(UnencodableConfiguration):
             encode_map(shard_map)

@@ -9,14 +9,16 @@ from hypothesis import strategies as st
 from octad.sharding.hashing import bit_reversed, bit_reversed_range, shard_number
 from octad.sharding.ids import Epoch, NodeId, PoolId, number_of, shard_id
 from octad.sharding.map.pool_lookup import PoolLookup
-from octad.sharding.map.shard_map import Member, Pool, ShardMap, ShardRow
+from octad.sharding.map.shard_map import Member, Pool, ShardConfiguration, ShardMap
 from octad.sharding.map.splitting import (
     CannotSplit,
-    split_row,
+    split_configuration,
 )
 
 HASHES = st.integers(0, 2**64 - 1)
-ROW = ShardRow(Epoch(7), 4, NodeId(1), tuple(Member(NodeId(i), "disk") for i in (1, 2, 3)))
+CONFIGURATION = ShardConfiguration(
+    Epoch(7), 4, NodeId(1), tuple(Member(NodeId(i), "disk") for i in (1, 2, 3))
+)
 
 
 @given(hash_=HASHES, depth=st.integers(0, 17))
@@ -45,13 +47,18 @@ def test_a_shard_is_one_range_of_the_bit_reversed_order_and_its_halves_are_neigh
 
 def test_no_shard_splits_beyond_the_largest_depth() -> None:
     with pytest.raises(CannotSplit):
-        split_row(ShardRow(Epoch(1), 18, NodeId(1), ROW.members))
+        split_configuration(ShardConfiguration(Epoch(1), 18, NodeId(1), CONFIGURATION.members))
 
 
 def test_both_halves_start_where_their_origin_is_one_epoch_on() -> None:
-    low, high = split_row(ROW)
+    low, high = split_configuration(CONFIGURATION)
     assert low == high
-    assert (low.epoch, low.depth, low.members, low.primary) == (8, 5, ROW.members, ROW.primary)
+    assert (low.epoch, low.depth, low.members, low.primary) == (
+        8,
+        5,
+        CONFIGURATION.members,
+        CONFIGURATION.primary,
+    )
 
 
 POOL = PoolId(3)
@@ -65,11 +72,11 @@ def half_split(draw: st.DrawFn) -> ShardMap:
     for _ in range(draw(st.integers(0, 12))):
         number, own = leaves.pop(draw(st.integers(0, len(leaves) - 1)))
         leaves += [(number, own + 1), (number + (1 << own), own + 1)]
-    rows = {
-        shard_id(POOL, number): ShardRow(Epoch(1), own, NodeId(1), ROW.members)
+    configurations = {
+        shard_id(POOL, number): ShardConfiguration(Epoch(1), own, NodeId(1), CONFIGURATION.members)
         for number, own in leaves
     }
-    return ShardMap({POOL: Pool(POOL, 3, depth)}, rows)
+    return ShardMap({POOL: Pool(POOL, 3, depth)}, configurations)
 
 
 @given(half_split(), HASHES)
@@ -78,21 +85,21 @@ def test_while_a_pool_is_split_a_hash_belongs_to_the_one_row_that_covers_it(
 ) -> None:
     covering = [
         shard
-        for shard, row in shard_map.rows.items()
-        if shard_number(hash_, row.depth) == number_of(shard)
+        for shard, configuration in shard_map.configurations.items()
+        if shard_number(hash_, configuration.depth) == number_of(shard)
     ]
     assert [shard_map.shard_of_hash(POOL, hash_)] == covering
-    assert PoolLookup(shard_map, POOL).row(hash_) is shard_map.rows[covering[0]]
+    assert PoolLookup(shard_map, POOL).configuration(hash_) is shard_map.configurations[covering[0]]
 
 
 @given(half_split())
 def test_while_a_pool_is_split_its_shards_are_those_that_have_rows(shard_map: ShardMap) -> None:
     shards = list(shard_map.shards_of(POOL))
-    assert sorted(shards) == sorted(shard_map.rows)
+    assert sorted(shards) == sorted(shard_map.configurations)
 
 
 @given(HASHES, st.integers(0, 12))
 def test_a_pool_without_rows_is_looked_up_by_its_own_depth(hash_: int, depth: int) -> None:
     shard_map = ShardMap({POOL: Pool(POOL, 3, depth)}, {})
     assert shard_map.shard_of_hash(POOL, hash_) == shard_id(POOL, shard_number(hash_, depth))
-    assert PoolLookup(shard_map, POOL).row(hash_) is None
+    assert PoolLookup(shard_map, POOL).configuration(hash_) is None

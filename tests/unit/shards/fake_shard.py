@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import cast
 
 from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, ShardId, shard_id
-from octad.sharding.map.shard_map import Member, Pool, ShardMap, ShardRow
+from octad.sharding.map.shard_map import Member, Pool, ShardConfiguration, ShardMap
 from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.operations.index_changes import DeleteObject
 from octad.storage_node.replication.writes import Write
@@ -42,7 +42,7 @@ class FakeShard:
     """What it does with each try of a write is in `schedules`, by the write's metadata."""
 
     def __init__(self) -> None:
-        self.rows: dict[ShardId, ShardRow] = {}
+        self.configurations: dict[ShardId, ShardConfiguration] = {}
         self.log: list[bytes] = []  # The metadata of each write, in order.
         self.ids: set[bytes] = set()
         self.ages: list[float] = []
@@ -58,17 +58,19 @@ class FakeShard:
             cast(ShardService, None),
             cast(ShardServer, None),
             cast(Peers, self),
-            ShardMap({POOL: Pool(POOL, 3, 0)}, self.rows),
+            ShardMap({POOL: Pool(POOL, 3, 0)}, self.configurations),
         )
         self.move_to(NODES[0])
 
     def move_to(self, primary: NodeId) -> None:
         """Another row, of which the client is told."""
-        known = self.rows.get(SHARD)
+        known = self.configurations.get(SHARD)
         epoch = Epoch(known.epoch + 1 if known else 1)
         members = tuple(Member(node, "disk") for node in NODES)
-        self.rows[SHARD] = ShardRow(epoch=epoch, primary=primary, depth=0, members=members)
-        self.client.rows_changed(SHARD)
+        self.configurations[SHARD] = ShardConfiguration(
+            epoch=epoch, primary=primary, depth=0, members=members
+        )
+        self.client.configuration_changed(SHARD)
 
     # -- Peers ---------------------------------------------------------------------------------
 
@@ -114,7 +116,7 @@ class FakeShard:
     # -- the primary ---------------------------------------------------------------------------
 
     def _act(self, node: NodeId, message: messages.Propose, what: str) -> None:
-        if what == REFUSES or node != self.rows[SHARD].primary:
+        if what == REFUSES or node != self.configurations[SHARD].primary:
             raise RemoteError(node, messages.NOT_SERVED, what)
         if what == IS_CUT_OFF:
             raise PeerUnavailable(node, "it is away", sent=False)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, Seq, ShardId, shard_id
-from octad.sharding.map.shard_map import Member, Pool, ShardMap, ShardRow
+from octad.sharding.map.shard_map import Member, Pool, ShardConfiguration, ShardMap
 from octad.storage_node.index.index_format import IndexedObject, encode_value
 from octad.storage_node.index.rows import ObjectRow
 from octad.storage_node.journal.record_format import Location, SegmentId
@@ -44,8 +44,8 @@ class Pretence:
         self.asked: list[tuple[ShardId, ...]] = []
         self.before_answer: Callable[[], None] = lambda: None
         self.depths = dict.fromkeys(SHARDS, DEPTH)  # As the nodes know; the client's map is older.
-        rows = {
-            shard: ShardRow(
+        configurations = {
+            shard: ShardConfiguration(
                 epoch=Epoch(1),
                 depth=DEPTH,
                 primary=NODES[shard % 2],
@@ -58,7 +58,7 @@ class Pretence:
             cast(ShardService, None),
             cast(ShardServer, None),
             cast(Peers, self),
-            ShardMap({POOL: Pool(POOL, 1, DEPTH)}, rows),
+            ShardMap({POOL: Pool(POOL, 1, DEPTH)}, configurations),
         )
 
     async def call(

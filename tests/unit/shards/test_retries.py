@@ -199,10 +199,10 @@ async def test_a_request_waits_for_the_primarys_return_and_not_for_the_pause() -
 
 async def test_a_request_waits_for_a_shards_first_row() -> None:
     shard = FakeShard()
-    row = shard.rows.pop(SHARD)
+    configuration = shard.configurations.pop(SHARD)
     writing = asyncio.create_task(write(shard, b"A"))
     await asyncio.sleep(0.01)
-    shard.rows[SHARD] = row
+    shard.configurations[SHARD] = configuration
     await asyncio.wait_for(writing, 1.0)
 
 

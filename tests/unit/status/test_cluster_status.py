@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 import pytest
-from tests.unit.coordinator.cluster_records import CLUSTER, incarnation, node, row, view
+from tests.unit.coordinator.cluster_records import CLUSTER, configuration, incarnation, node, view
 
 from octad.client.cluster.status_document import (
     BadStatus,
@@ -30,7 +30,12 @@ from octad.sharding.map.shard_map import Member
 
 STORE = StoreStatus("embedded", ("http://127.0.0.1:9500",), 9)
 COORDINATOR = CoordinatorStatus("127.0.0.1:9400", "0.1.0", True, "127.0.0.1:9400")
-ROWS = [row(1, 2, 3), row(2, 3, 1), row(3, 1, 2), row(1, 3, 2)]
+CONFIGURATIONS = [
+    configuration(1, 2, 3),
+    configuration(2, 3, 1),
+    configuration(3, 1, 2),
+    configuration(1, 3, 2),
+]
 NODES = [node(number) for number in (1, 2, 3)]
 
 
@@ -59,7 +64,7 @@ def status(
 
 
 def test_all_is_well_when_every_member_is_live() -> None:
-    found = status(view(live=NODES, rows=ROWS))
+    found = status(view(live=NODES, configurations=CONFIGURATIONS))
     assert (found.state, found.problems) == ("healthy", ())
     assert found.pools[0].shards == {
         "ok": 4,
@@ -86,7 +91,7 @@ def test_a_dead_primary_makes_a_shard_unavailable_and_a_dead_member_blocks_its_w
     down: int, states: list[ShardState]
 ) -> None:
     live = [record for record in NODES if record.id != down]
-    seen = view(live=live, known=[down], rows=ROWS)
+    seen = view(live=live, known=[down], configurations=CONFIGURATIONS)
     assert [shard.state for shard in shard_statuses(seen)] == states
     found = status(seen)
     assert found.state == "degraded"
@@ -94,13 +99,17 @@ def test_a_dead_primary_makes_a_shard_unavailable_and_a_dead_member_blocks_its_w
 
 
 def test_why_a_node_cannot_start_is_a_problem() -> None:
-    seen = view(live=[record for record in NODES if record.id != 3], known=[3], rows=ROWS)
+    seen = view(
+        live=[record for record in NODES if record.id != 3],
+        known=[3],
+        configurations=CONFIGURATIONS,
+    )
     found = status(seen, failures={NodeId(3): NodeFailure("n3 cannot start: …", "replace it")})
     assert "n3 cannot start: …; replace it" in found.problems
 
 
 def test_a_node_that_was_removed_is_not_missed() -> None:
-    seen = view(live=NODES, known=[4, 5], rows=ROWS)
+    seen = view(live=NODES, known=[4, 5], configurations=CONFIGURATIONS)
     found = status(seen, removed=(NodeId(4),))
     assert found.problems == ("n5 is not live",)
     assert [node.name for node in found.nodes] == ["n1", "n2", "n3", "n5"]
@@ -108,14 +117,19 @@ def test_a_node_that_was_removed_is_not_missed() -> None:
 
 
 def test_a_node_that_was_removed_is_shown_while_it_is_live() -> None:
-    found = status(view(live=NODES, rows=ROWS), removed=(NodeId(2),))
+    found = status(view(live=NODES, configurations=CONFIGURATIONS), removed=(NodeId(2),))
     assert [node.name for node in found.nodes] == ["n1", "n2", "n3"]
 
 
 def test_a_shard_with_fewer_complete_members_than_its_pool_keeps_copies_is_degraded() -> None:
     recruit = Member(NodeId(3), incarnation(3), base=Seq(7), base_epoch=Epoch(1))
-    recruited = msgspec.structs.replace(row(1, 2), members=(*row(1, 2).members, recruit))
-    seen = view(live=NODES, rows=[row(1, 2, 3), row(1, 2), recruited, row(2)])
+    recruited = msgspec.structs.replace(
+        configuration(1, 2), members=(*configuration(1, 2).members, recruit)
+    )
+    seen = view(
+        live=NODES,
+        configurations=[configuration(1, 2, 3), configuration(1, 2), recruited, configuration(2)],
+    )
     assert [s.state for s in shard_statuses(seen)] == ["ok", "degraded", "degraded", "degraded"]
     found = status(seen)
     assert (found.pools[0].shards["ok"], found.pools[0].shards["degraded"]) == (1, 3)
@@ -125,17 +139,17 @@ def test_a_shard_with_fewer_complete_members_than_its_pool_keeps_copies_is_degra
 
 
 def test_a_shard_of_which_its_primary_has_verified_fewer_copies_is_degraded() -> None:
-    seen = view(live=NODES, rows=ROWS)
-    shards = list(seen.rows)
+    seen = view(live=NODES, configurations=CONFIGURATIONS)
+    shards = list(seen.configurations)
     verified = {shards[0]: 2, shards[1]: 3, shards[2]: None, shards[3]: 3}
     found = status(seen, copies=KnownCopies(verified, (), {}, 0, 0))
     assert (found.state, found.pools[0].shards["degraded"]) == ("degraded", 1)
 
 
 def test_a_node_whose_copies_are_not_what_their_primaries_have_is_named() -> None:
-    seen = view(live=NODES, rows=ROWS)
-    shards = tuple(list(seen.rows)[:2])
-    verified = dict.fromkeys(seen.rows, 3) | dict.fromkeys(shards, 2)
+    seen = view(live=NODES, configurations=CONFIGURATIONS)
+    shards = tuple(list(seen.configurations)[:2])
+    verified = dict.fromkeys(seen.configurations, 3) | dict.fromkeys(shards, 2)
     different = {NodeId(2): shards}
     found = status(seen, copies=KnownCopies(verified, (), {}, 0, 0, different=different))
     assert [each.different for each in found.nodes] == [(), ("0/0", "0/1"), ()]
@@ -147,7 +161,7 @@ def test_a_node_whose_copies_are_not_what_their_primaries_have_is_named() -> Non
 
 
 def test_a_node_whose_journal_is_damaged_and_one_in_its_place_are_named() -> None:
-    seen = view(live=NODES[:2], known=[3], rows=ROWS)
+    seen = view(live=NODES[:2], known=[3], configurations=CONFIGURATIONS)
     waits = KnownCopies({}, (), {}, 0, 0, anew_wait_for={NodeId(3): "n2 is filled first"})
     assert (
         "the journal of n3 is damaged, and it is not filled anew yet: octad doctor"
@@ -160,8 +174,12 @@ def test_a_node_whose_journal_is_damaged_and_one_in_its_place_are_named() -> Non
 
 
 def test_while_a_pool_is_split_every_shard_counts_once() -> None:
-    rows = [row(1, 2, 3, depth=3), *ROWS[1:], row(1, 2, 3, depth=3)]
-    seen = view(live=NODES, rows=rows)
+    configurations = [
+        configuration(1, 2, 3, depth=3),
+        *CONFIGURATIONS[1:],
+        configuration(1, 2, 3, depth=3),
+    ]
+    seen = view(live=NODES, configurations=configurations)
     assert [s.name for s in shard_statuses(seen)] == [f"0/{number}" for number in range(5)]
     found = status(seen)
     assert (found.state, found.pools[0].shards["ok"], found.pools[0].shards["forming"]) == (
@@ -170,14 +188,17 @@ def test_while_a_pool_is_split_every_shard_counts_once() -> None:
         0,
     )
     assert not_serving(seen) == []
-    half = status(view(live=NODES, rows=rows[:-1]))
+    half = status(view(live=NODES, configurations=configurations[:-1]))
     assert (half.state, half.pools[0].shards["forming"]) == ("forming", 1)
 
 
 def test_a_member_that_came_back_with_another_disk_counts_as_down() -> None:
     live = [node(1), node(2), node(3, disk=33)]
     assert [
-        s.state for s in shard_statuses(view(live=live, rows=[row(1, 2, 3), row(3, 1, 2)]))
+        s.state
+        for s in shard_statuses(
+            view(live=live, configurations=[configuration(1, 2, 3), configuration(3, 1, 2)])
+        )
     ] == [
         "writes-blocked",
         "unavailable",
@@ -191,7 +212,12 @@ def test_a_cluster_without_its_map_is_forming_and_says_how_many_nodes_it_waits_f
     assert (found.state, found.pools[0].nodes_missing) == ("forming", 2)
     assert found.problems == ("pool 0 waits for 2 more nodes to join",)
     assert status(view(live=NODES), nodes_expected=4).pools[0].nodes_missing == 1
-    assert status(view(live=NODES[:2], known=[3], rows=ROWS)).pools[0].nodes_missing == 0
+    assert (
+        status(view(live=NODES[:2], known=[3], configurations=CONFIGURATIONS))
+        .pools[0]
+        .nodes_missing
+        == 0
+    )
 
 
 def test_a_cluster_without_a_pool_is_forming() -> None:
@@ -200,24 +226,26 @@ def test_a_cluster_without_a_pool_is_forming() -> None:
 
 def view_without_pools() -> ClusterView:
     seen = view()
-    return ClusterView(seen.revision, {}, seen.identities, seen.nodes, seen.rows)
+    return ClusterView(seen.revision, {}, seen.identities, seen.nodes, seen.configurations)
 
 
 def test_a_node_that_went_shows_what_it_last_said_and_since_when_it_is_gone() -> None:
     departures = {NodeId(3): Departure(node(3, zone="rack-3"), 1_700_000_000_000)}
-    gone = status(view(live=NODES[:2], known=[3], rows=ROWS), departures).nodes[2]
+    gone = status(view(live=NODES[:2], known=[3], configurations=CONFIGURATIONS), departures).nodes[
+        2
+    ]
     assert (gone.live, gone.gone_since_ms) == (False, 1_700_000_000_000)
     assert (gone.s3_address, gone.zone) == ("127.0.0.1:9003", "rack-3")
 
 
 def test_a_node_that_nobody_saw_live_shows_only_its_identity() -> None:
-    gone = status(view(live=NODES[:2], known=[3], rows=ROWS)).nodes[2]
+    gone = status(view(live=NODES[:2], known=[3], configurations=CONFIGURATIONS)).nodes[2]
     assert (gone.live, gone.gone_since_ms, gone.rpc_address) == (False, None, None)
     assert gone.incarnation == incarnation(3)
 
 
 def test_different_versions_are_a_problem() -> None:
-    found = status(view(live=[*NODES[:2], node(3, version="0.2.0")], rows=ROWS))
+    found = status(view(live=[*NODES[:2], node(3, version="0.2.0")], configurations=CONFIGURATIONS))
     assert found.problems == ("nodes run different versions: 0.1.0, 0.2.0",)
     assert found.state == "degraded"
 
@@ -236,7 +264,7 @@ def test_copies_of_no_use_and_full_disks_are_named_with_what_to_do() -> None:
         read_only=frozenset({NodeId(3)}),
         indexes={NodeId(3): "rebuilding"},
     )
-    found = status(view(live=NODES, rows=ROWS), copies=copies)
+    found = status(view(live=NODES, configurations=CONFIGURATIONS), copies=copies)
     assert [each.void for each in found.nodes] == [names, (), ()]
     assert [each.failed for each in found.nodes] == [(), ("0/0",), ()]
     assert [each.read_only for each in found.nodes] == [False, False, True]
@@ -250,12 +278,14 @@ def test_copies_of_no_use_and_full_disks_are_named_with_what_to_do() -> None:
 
 
 def test_what_the_caller_knows_to_be_wrong_comes_first() -> None:
-    found = status(view(live=NODES, rows=ROWS), problems=("the store is silent",))
+    found = status(
+        view(live=NODES, configurations=CONFIGURATIONS), problems=("the store is silent",)
+    )
     assert (found.state, found.problems) == ("degraded", ("the store is silent",))
 
 
 def test_the_json_is_the_documented_one() -> None:
-    seen = view(live=NODES[:1], rows=[row(1, 2, 3, depth=0)], depth=0)
+    seen = view(live=NODES[:1], configurations=[configuration(1, 2, 3, depth=0)], depth=0)
     assert msgspec.json.encode(status(seen)) == (
         b'{"format":1,"cluster":"1a2b3c4d","state":"degraded",'
         b'"problems":["1 shard refuses writes: a member is down"],'
@@ -274,7 +304,7 @@ def test_the_json_is_the_documented_one() -> None:
 
 
 def test_a_reader_takes_its_own_document_and_one_with_more_fields_but_no_newer_format() -> None:
-    document = status(view(live=NODES, rows=ROWS))
+    document = status(view(live=NODES, configurations=CONFIGURATIONS))
     data = msgspec.json.encode(document)
     assert decode_status(data) == document
     assert decode_status(data[:-1] + b',"more":1}') == document

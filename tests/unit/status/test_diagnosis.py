@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import msgspec
-from tests.unit.coordinator.cluster_records import incarnation, node, row, view
+from tests.unit.coordinator.cluster_records import configuration, incarnation, node, view
 
 from octad.client.cluster.doctor_document import DoctorDocument, Finding, doctor_text, exit_code
 from octad.client.cluster.status_document import CopyingStatus
@@ -39,11 +39,11 @@ from octad.sharding.map.shard_map import FormerMember, Learner, Member
 
 SHARD = parse_shard_name("0/0")
 NODES = [node(number) for number in (1, 2, 3)]
-WELL = view(live=NODES, rows=[row(1, 2, 3, depth=0)], depth=0)
+WELL = view(live=NODES, configurations=[configuration(1, 2, 3, depth=0)], depth=0)
 
 
 def verified(seen: ClusterView, copies: int | None = 3, **fields: object) -> KnownCopies:
-    known = KnownCopies(dict.fromkeys(seen.rows, copies), (), {}, 0, 0)
+    known = KnownCopies(dict.fromkeys(seen.configurations, copies), (), {}, 0, 0)
     return KnownCopies(**{**{f: getattr(known, f) for f in known.__slots__}, **fields})
 
 
@@ -72,60 +72,67 @@ def test_a_silent_store_and_a_missing_leader_are_said() -> None:
 
 def test_a_lone_survivor_that_is_away_is_named_with_the_way_out() -> None:
     former = (FormerMember(NodeId(2), incarnation(2), Seq(9)),)
-    lone = msgspec.structs.replace(row(1, depth=0), last_full=former)
-    seen = view(live=NODES[1:], known=[1], rows=[lone], depth=0)
+    lone = msgspec.structs.replace(configuration(1, depth=0), last_full=former)
+    seen = view(live=NODES[1:], known=[1], configurations=[lone], depth=0)
     finding = diagnose(seen, None)["lone-survivor-away"]
     assert finding.urgency == "unavailable"
     assert "1 shard (0/0)" in finding.what
     assert "start n1" in finding.fix
     assert "octad shards recover" in finding.fix
-    nobody = view(live=NODES[2:], known=[1, 2], rows=[lone], depth=0)
+    nobody = view(live=NODES[2:], known=[1, 2], configurations=[lone], depth=0)
     assert "start n1" in diagnose(nobody, None)["no-copy"].fix
 
 
 def test_a_recruit_that_leads_has_everything() -> None:
     former = (FormerMember(NodeId(2), incarnation(2), Seq(9)),)
     leading = Member(NodeId(1), incarnation(1), Seq(15), Epoch(4))
-    lone = msgspec.structs.replace(row(1, depth=0), members=(leading,), last_full=former)
-    found = diagnose(view(live=NODES, known=[], rows=[lone], depth=0), None)
+    lone = msgspec.structs.replace(configuration(1, depth=0), members=(leading,), last_full=former)
+    found = diagnose(view(live=NODES, known=[], configurations=[lone], depth=0), None)
     assert found.keys().isdisjoint({"lone-survivor-away", "no-copy"})
-    away = diagnose(view(live=NODES[1:], known=[1], rows=[lone], depth=0), None)
+    away = diagnose(view(live=NODES[1:], known=[1], configurations=[lone], depth=0), None)
     assert "start n1" in away["lone-survivor-away"].fix
 
 
 def test_when_all_are_away_any_one_of_those_who_have_everything_would_do() -> None:
-    rows = [row(1, 2, 3, depth=0)]
-    found = diagnose(view(live=[], known=[1, 2, 3], rows=rows, depth=0), None)
+    configurations = [configuration(1, 2, 3, depth=0)]
+    found = diagnose(view(live=[], known=[1, 2, 3], configurations=configurations, depth=0), None)
     assert found["no-copy"].fix == "start one of n1 n2 n3 with the disk it had"
     former = (FormerMember(NodeId(3), incarnation(3), Seq(9)),)
-    left = [msgspec.structs.replace(row(1, 2, depth=0), last_full=former)]
-    finding = diagnose(view(live=NODES[2:], known=[1, 2], rows=left, depth=0), None)
+    left = [msgspec.structs.replace(configuration(1, 2, depth=0), last_full=former)]
+    finding = diagnose(view(live=NODES[2:], known=[1, 2], configurations=left, depth=0), None)
     survivors = finding["lone-survivor-away"]
     assert "only n1 n2, which are away, have all that was acknowledged" in survivors.what
     assert "start one of n1 n2; only if all are gone for good" in survivors.fix
 
 
 def test_a_takeover_is_waited_for() -> None:
-    seen = view(live=NODES[1:], known=[1], rows=[row(1, 2, 3, depth=0)], depth=0)
+    seen = view(
+        live=NODES[1:], known=[1], configurations=[configuration(1, 2, 3, depth=0)], depth=0
+    )
     found = diagnose(seen, None)
     assert found["no-primary"].urgency == "unavailable"
     assert "unverified" not in found, "it is said once"
 
 
 def test_the_next_loss_is_foreseen_and_comes_before_what_is_only_to_do() -> None:
-    rows = [msgspec.structs.replace(row(1, 2, 3, depth=0), members=row(1).members)]
-    seen = view(live=NODES, rows=rows, depth=0)
+    configurations = [
+        msgspec.structs.replace(configuration(1, 2, 3, depth=0), members=configuration(1).members)
+    ]
+    seen = view(live=NODES, configurations=configurations, depth=0)
     found = findings(Known(PlacementView(seen), copies=verified(seen, 1, missing=2)))
     assert [f.code for f in found] == ["last-copy", "copies-missing"]
     assert "keep n1 running" in found[0].fix
     assert exit_code(DoctorDocument(tuple(found), 0.0)) == 2
     assert "last-copy" not in diagnose(
-        view(live=NODES, rows=rows, depth=0, replicas=1), copies_known=verified(seen, 1)
+        view(live=NODES, configurations=configurations, depth=0, replicas=1),
+        copies_known=verified(seen, 1),
     )
 
 
 def test_a_node_that_is_away_is_named_with_since_when_and_what_it_held() -> None:
-    seen = view(live=NODES[:2], known=[3], rows=[row(1, 2, 3, depth=0)], depth=0)
+    seen = view(
+        live=NODES[:2], known=[3], configurations=[configuration(1, 2, 3, depth=0)], depth=0
+    )
     gone = {NodeId(3): Departure(node(3), 1_700_000_000_000)}
     finding = diagnose(seen, 2, departures=gone)["node-away"]
     assert finding.what == ("n3 is away since 2023-11-14 22:13:20Z: 1 shard (0/0) had copies there")
@@ -136,7 +143,9 @@ def test_a_node_that_is_away_is_named_with_since_when_and_what_it_held() -> None
 
 
 def test_of_a_node_that_cannot_start_its_supervisor_knows_why() -> None:
-    seen = view(live=NODES[:2], known=[3], rows=[row(1, 2, 3, depth=0)], depth=0)
+    seen = view(
+        live=NODES[:2], known=[3], configurations=[configuration(1, 2, 3, depth=0)], depth=0
+    )
     failures = {NodeId(3): NodeFailure("n3 cannot start: its disk fails", "replace it")}
     found = {each.code: each for each in findings(Known(PlacementView(seen), failures=failures))}
     assert found["node-failed"].what == "n3 cannot start: its disk fails"
@@ -145,8 +154,8 @@ def test_of_a_node_that_cannot_start_its_supervisor_knows_why() -> None:
 
 
 def test_too_few_nodes_to_take_a_missing_copy_is_said_with_who_is_drained() -> None:
-    short = row(1, 2, depth=0)
-    seen = view(live=NODES, rows=[short], depth=0)
+    short = configuration(1, 2, depth=0)
+    seen = view(live=NODES, configurations=[short], depth=0)
     assert "no-spare" not in diagnose(seen, 2)
     drained = Stored(NodeSettings(draining=True), Revision(1), b"")
     placement = PlacementView(seen, settings={NodeId(3): drained})
@@ -157,13 +166,13 @@ def test_too_few_nodes_to_take_a_missing_copy_is_said_with_who_is_drained() -> N
 
 def test_void_copies_are_said_with_how_their_disk_is_of_use_again() -> None:
     former = (FormerMember(NodeId(2), incarnation(2), Seq(9)),)
-    lone = msgspec.structs.replace(row(1, depth=0), last_full=former)
-    recovered = forced_recovery(lone, {NodeId(2): node(2)}).row
-    seen = view(live=NODES, rows=[recovered], depth=0)
+    lone = msgspec.structs.replace(configuration(1, depth=0), last_full=former)
+    recovered = forced_recovery(lone, {NodeId(2): node(2)}).configuration
+    seen = view(live=NODES, configurations=[recovered], depth=0)
     found = diagnose(seen, copies_known=known_copies(seen, {}, {}))
     assert "n1 has void copies of 1 shard (0/0)" in found["void-copies"].what
     assert "octad node drain n1" in found["void-copies"].fix
-    emptied = view(live=[node(1, disk=11), node(2)], rows=[recovered], depth=0)
+    emptied = view(live=[node(1, disk=11), node(2)], configurations=[recovered], depth=0)
     assert "void-copies" not in diagnose(emptied, copies_known=known_copies(emptied, {}, {}))
 
 
@@ -183,8 +192,10 @@ def test_a_replica_that_met_a_bug_is_named_and_is_the_most_urgent_where_nobody_e
     assert finding.urgency == "at-risk"
     assert "1 shard (0/0) met a bug on n1" in finding.what
     assert finding.fix.startswith("restart n1")
-    alone = msgspec.structs.replace(row(1, depth=0), members=row(1, depth=0).members[:1])
-    seen = view(live=NODES, rows=[alone], depth=0)
+    alone = msgspec.structs.replace(
+        configuration(1, depth=0), members=configuration(1, depth=0).members[:1]
+    )
+    seen = view(live=NODES, configurations=[alone], depth=0)
     known = known_copies(seen, {NodeId(1): report(failed=("0/0",))}, {})
     found = findings(Known(PlacementView(seen), copies=known))
     assert (found[0].code, found[0].urgency) == ("failed-copies", "unavailable")
@@ -212,7 +223,7 @@ def test_a_damaged_index_is_said_and_that_it_mends_itself() -> None:
     assert "n2" in finding.what
     assert "nothing is lost" in finding.what
     assert finding.fix.startswith("nothing")
-    away = view(live=NODES[:1], rows=[row(1, 2, 3, depth=0)], depth=0)
+    away = view(live=NODES[:1], configurations=[configuration(1, 2, 3, depth=0)], depth=0)
     starting = {NodeId(2): report(node=NodeId(2), boot="", index=INDEX_REBUILDING)}
     assert known_copies(away, starting, {}).indexes == {NodeId(2): INDEX_REBUILDING}
     assert known_copies(WELL, starting, {}).indexes == {}, "the node is there: it knows better"
@@ -237,7 +248,9 @@ def test_an_index_that_cannot_be_made_anew_is_said_with_the_way_out() -> None:
 
 
 def test_a_damaged_journal_is_said_with_what_is_in_the_way_of_filling_the_node_anew() -> None:
-    away = view(live=NODES[:2], known=[3], rows=[row(1, 2, 3, depth=0)], depth=0)
+    away = view(
+        live=NODES[:2], known=[3], configurations=[configuration(1, 2, 3, depth=0)], depth=0
+    )
     said = report(
         node=NodeId(3), boot="", anew_waits_for="n2 is filled anew first", index=INDEX_LOST
     )
@@ -259,7 +272,12 @@ def test_a_damaged_journal_is_said_with_what_is_in_the_way_of_filling_the_node_a
 
 
 def test_a_node_that_is_filled_in_the_place_of_another_is_nothing_to_do() -> None:
-    seen = view(live=[*NODES[:2], node(4)], known=[3], rows=[row(1, 2, depth=0)], depth=0)
+    seen = view(
+        live=[*NODES[:2], node(4)],
+        known=[3],
+        configurations=[configuration(1, 2, depth=0)],
+        depth=0,
+    )
     known = known_copies(seen, {NodeId(4): report(node=NodeId(4), in_place_of=NodeId(3))}, {})
     found = diagnose(seen, copies_known=known)
     assert "the journal of n3 was damaged: n4 is in its place" in found["filled-anew"].what
@@ -279,7 +297,11 @@ def test_of_a_full_disk_it_is_said_when_space_will_be_back() -> None:
 
 
 def test_damaged_records_full_disks_and_mixed_versions_are_said() -> None:
-    seen = view(live=[*NODES[:2], node(3, version="0.2.0")], rows=[row(1, 2, 3, depth=0)], depth=0)
+    seen = view(
+        live=[*NODES[:2], node(3, version="0.2.0")],
+        configurations=[configuration(1, 2, 3, depth=0)],
+        depth=0,
+    )
     usage = {
         NodeId(1): UsageRecord(NodeId(1), 1000, 80, {}),
         NodeId(2): UsageRecord(NodeId(2), 1000, 20, {}),
@@ -316,7 +338,12 @@ def test_only_what_is_lost_is_to_be_written_again() -> None:
 
 
 def test_one_copy_is_said_once_and_is_nothing_to_do() -> None:
-    seen = view(live=NODES, rows=[row(1, depth=1), row(2, depth=1)], replicas=1, depth=1)
+    seen = view(
+        live=NODES,
+        configurations=[configuration(1, depth=1), configuration(2, depth=1)],
+        replicas=1,
+        depth=1,
+    )
     found = diagnose(seen, 1)
     assert found.keys() == {"one-copy"}
     assert "octad-1x keeps 1 copy" in found["one-copy"].what
@@ -359,7 +386,13 @@ def test_a_report_counts_while_its_process_lives_and_for_the_present_epoch_alone
     assert copies(report()) == 3
     assert copies(report(boot="an earlier one")) is None
     assert copies(report(epoch=2)) is None
-    assert copies(report(), view(live=NODES[1:], rows=[row(1, 2, 3, depth=0)], depth=0)) is None
+    assert (
+        copies(
+            report(),
+            view(live=NODES[1:], configurations=[configuration(1, 2, 3, depth=0)], depth=0),
+        )
+        is None
+    )
     assert copies(report(node=NodeId(2))) is None, "it does not lead"
     damaged = known_copies(WELL, {NodeId(1): report(damaged_records=2)}, {}).damaged
     assert damaged == {NodeId(1): DiskDamage(left=2)}
@@ -394,8 +427,10 @@ def test_a_copy_that_differs_is_said_with_both_sides_and_what_comes_of_it() -> N
 
 def test_what_is_left_to_copy_is_known_only_when_every_size_is() -> None:
     recruit = Member(NodeId(3), incarnation(3), Seq(4), Epoch(1))
-    short = msgspec.structs.replace(row(1, 2, depth=0), members=(*row(1, 2).members, recruit))
-    seen = view(live=NODES, rows=[short], depth=0)
+    short = msgspec.structs.replace(
+        configuration(1, 2, depth=0), members=(*configuration(1, 2).members, recruit)
+    )
+    seen = view(live=NODES, configurations=[short], depth=0)
     copying = {"0/0": CopyReport(NodeId(1), 30, 100)}
     fetches = NodeReport(NodeId(3), "boot", {}, copying)
     known = known_copies(seen, {NodeId(3): fetches}, {})
@@ -407,8 +442,8 @@ def test_what_is_left_to_copy_is_known_only_when_every_size_is() -> None:
     assert copying_status(silent, None) == CopyingStatus(1, 1, 0, None, None)
     assert known_copies(seen, {}, {SHARD: 100}).bytes_left == 100
     learning = msgspec.structs.replace(
-        row(1, 2, 3, depth=0), learners=(Learner(NodeId(4), incarnation(4)),)
+        configuration(1, 2, 3, depth=0), learners=(Learner(NodeId(4), incarnation(4)),)
     )
-    moves = view(live=[*NODES, node(4)], rows=[learning], depth=0)
+    moves = view(live=[*NODES, node(4)], configurations=[learning], depth=0)
     known = known_copies(moves, {}, {SHARD: 100})
     assert (known.missing, known.bytes_left, len(known.copying)) == (0, 100, 1)

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.coordinator.cluster_records import (
     CLUSTER,
+    configuration,
     incarnation,
     join_request,
     node,
-    row,
 )
 from tests.unit.coordinator.running_coordinator import (
     KEYS,
@@ -37,7 +37,7 @@ from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.interface import Compare, LeaseId, Outcome, Put, StoreUnavailable
 from octad.coordinator.store.interface import Operation as StoreOperation
 from octad.sharding.ids import NodeId, PoolId
-from octad.sharding.map.shard_map import encode_row
+from octad.sharding.map.shard_map import encode_configuration
 from octad.storage_node.node.format_level import TooOld, say_level
 from octad.storage_node.operations import registry
 
@@ -275,7 +275,7 @@ async def test_a_node_waits_for_a_store_that_goes_away_before_it_has_said_what_i
 def test_a_store_that_is_made_anew_has_the_highest_level_that_anybody_knew() -> None:
     entries = {
         "pools/0": msgspec.json.encode(PoolRecord(PoolId(0), 1, 0)),
-        "shards/0/0": encode_row(row(1, depth=0)),
+        "shards/0/0": encode_configuration(configuration(1, depth=0)),
     }
     kept = [
         KeptCluster(

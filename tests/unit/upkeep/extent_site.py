@@ -12,7 +12,7 @@ from tests.unit.upkeep.test_dead_extents import named_in, pieces_in, queued_in
 from octad.client.runtime.steady_clock import now
 from octad.coordinator.store.interface import StoreUnavailable
 from octad.sharding.ids import Epoch, NodeId, PoolId, Seq, ShardId, shard_id
-from octad.sharding.map.shard_map import Member, Pool, ShardMap, ShardRow
+from octad.sharding.map.shard_map import Member, Pool, ShardConfiguration, ShardMap
 from octad.storage_node.index.index_format import encode_value, shard_state_key
 from octad.storage_node.journal.record_format import Location, SegmentId
 from octad.storage_node.journal.shard_state import ShardState
@@ -54,8 +54,8 @@ class ExtentSite:
         self.writer_answers = True
         self.failures: deque[int] = deque()
         self.store_answers = True
-        row = ShardRow(Epoch(1), 0, WRITER, (Member(WRITER, "incarnation"),))
-        self.map = ShardMap({POOL: Pool(POOL, 3, 0)}, {SHARD: row})
+        configuration = ShardConfiguration(Epoch(1), 0, WRITER, (Member(WRITER, "incarnation"),))
+        self.map = ShardMap({POOL: Pool(POOL, 3, 0)}, {SHARD: configuration})
         self._pin_s = pin_s
         self.full: set[NodeId] = set()
         self.oldest_read_s: dict[NodeId, float | None] = {WRITER: 0.0}  # Of each door.

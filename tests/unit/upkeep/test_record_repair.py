@@ -12,7 +12,7 @@ from tests.unit.journal.journal_site import SHARD
 from tests.unit.upkeep.test_compaction import fill, running_story, site_of
 
 from octad.sharding.ids import Epoch, NodeId, PoolId, Seq, ShardId, shard_id
-from octad.sharding.map.shard_map import Member, Pool, ShardMap, ShardRow
+from octad.sharding.map.shard_map import Member, Pool, ShardConfiguration, ShardMap
 from octad.storage_node.history.history_messages import ReadRecords
 from octad.storage_node.history.history_source import HistorySource
 from octad.storage_node.index.index_format import decode_object, object_key
@@ -35,7 +35,9 @@ VALUE = b"precious" * 100
 HERE, SPOILT, WHOLE = NodeId(1), NodeId(2), NodeId(3)
 POOL = PoolId(0)
 MEMBERS = tuple(Member(node, f"disk{node}", Seq(0)) for node in (HERE, SPOILT, WHOLE))
-MAP = ShardMap({POOL: Pool(POOL, 3, 0)}, {shard_id(POOL, 0): ShardRow(Epoch(1), 0, HERE, MEMBERS)})
+MAP = ShardMap(
+    {POOL: Pool(POOL, 3, 0)}, {shard_id(POOL, 0): ShardConfiguration(Epoch(1), 0, HERE, MEMBERS)}
+)
 
 Answer = Callable[[NodeId, ReadRecord], Awaitable[tuple[RecordRead, memoryview]]]
 
@@ -231,8 +233,8 @@ async def test_only_what_every_member_has_damaged_is_called_lost(
 
 
 async def test_the_only_copy_is_lost_when_it_is_damaged_but_not_when_the_disk_refuses_it() -> None:
-    row = ShardRow(Epoch(1), 0, HERE, MEMBERS[:1])
-    alone = ShardMap({POOL: Pool(POOL, 1, 0)}, {shard_id(POOL, 0): row})
+    configuration = ShardConfiguration(Epoch(1), 0, HERE, MEMBERS[:1])
+    alone = ShardMap({POOL: Pool(POOL, 1, 0)}, {shard_id(POOL, 0): configuration})
     async with running_story() as story:
         await with_value(story)
         story.disk.fail_when = refuse_reads

@@ -31,7 +31,7 @@ from octad.coordinator.recovery.create_cluster import new_join_token
 from octad.coordinator.schema.records import NodeRecord, StoreKeys
 from octad.coordinator.store.open_store import StoreAddress, open_store
 from octad.sharding.ids import NodeId, node_name
-from octad.sharding.map.shard_map import ShardRow, decode_row
+from octad.sharding.map.shard_map import ShardConfiguration, decode_configuration
 from octad.storage_node.cli.supervision import SUPERVISOR_VARIABLE
 
 STORE, COORDINATOR = "store", "coordinator"
@@ -151,10 +151,10 @@ class Cluster:
         await self.network.close()
         await self._reading.close()
 
-    async def rows(self) -> list[ShardRow]:
+    async def configurations(self) -> list[ShardConfiguration]:
         """The shard map, from the store itself. Raises StoreUnavailable."""
         found = await self._reading.range(self._keys.shards)
-        return [decode_row(entry.value) for entry in found.entries]
+        return [decode_configuration(entry.value) for entry in found.entries]
 
     async def live_disks(self) -> set[tuple[NodeId, str]]:
         """Node and incarnation of who is registered and runs: a registration outlives its process.
@@ -174,14 +174,16 @@ class Cluster:
 
     async def shards_below_strength(self) -> int:
         """Those without a full set of complete members on live disks."""
-        rows, disks = await self.rows(), await self.live_disks()
+        configurations, disks = await self.configurations(), await self.live_disks()
         return sum(
             not (
-                len(row.members) == self.shape.replicas
-                and not row.learners
-                and all(m.base == 0 and (m.node, m.incarnation) in disks for m in row.members)
+                len(configuration.members) == self.shape.replicas
+                and not configuration.learners
+                and all(
+                    m.base == 0 and (m.node, m.incarnation) in disks for m in configuration.members
+                )
             )
-            for row in rows
+            for configuration in configurations
         )
 
     # -- its processes -------------------------------------------------------------------------

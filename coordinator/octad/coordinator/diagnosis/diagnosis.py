@@ -32,7 +32,7 @@ from octad.coordinator.status.cluster_status import NO_FAILURES, NodeFailure
 from octad.coordinator.status.known_copies import NOTHING_KNOWN, KnownCopies
 from octad.sharding.ids import NodeId, ShardId, node_name, pool_of
 from octad.sharding.map.pool_names import pool_names
-from octad.sharding.map.shard_map import ShardRow
+from octad.sharding.map.shard_map import ShardConfiguration
 
 FREE_SHARE_MIN = 0.1  # Of a disk; below, it is time to act.
 FREE_SHARE_TINY = 0.03  # Below, writes are about to be refused.
@@ -116,12 +116,14 @@ def _without_primary(known: Known) -> Iterator[Finding]:
     waiting: list[ShardId] = []
     recoverable: dict[tuple[NodeId, ...], list[ShardId]] = defaultdict(list)
     orphaned: dict[tuple[NodeId, ...], list[ShardId]] = defaultdict(list)
-    for shard, row in sorted(view.cluster.rows.items()):
-        if is_orphaned(row, view.cluster.nodes):
-            full = tuple(sorted(member.node for member in complete_members(row)))
-            kind = recoverable if candidates(row, view.cluster.nodes) else orphaned
+    for shard, configuration in sorted(view.cluster.configurations.items()):
+        if is_orphaned(configuration, view.cluster.nodes):
+            full = tuple(sorted(member.node for member in complete_members(configuration)))
+            kind = recoverable if candidates(configuration, view.cluster.nodes) else orphaned
             kind[full].append(shard)
-        elif not is_live(view, row.primary, _incarnation(row, row.primary)):
+        elif not is_live(
+            view, configuration.primary, _incarnation(configuration, configuration.primary)
+        ):
             waiting.append(shard)
     for nodes, shards in orphaned.items():
         yield Finding(
@@ -154,10 +156,10 @@ def _last_copies(known: Known) -> Iterator[Finding]:
     """Shards that the next loss makes unavailable."""
     view = known.placement
     lonely: dict[NodeId, list[ShardId]] = defaultdict(list)
-    for shard, row in sorted(view.cluster.rows.items()):
+    for shard, configuration in sorted(view.cluster.configurations.items()):
         pool = view.cluster.pools.get(pool_of(shard))
         if pool is not None and pool.replicas > 1 and known.copies.verified.get(shard) == 1:
-            lonely[row.primary].append(shard)
+            lonely[configuration.primary].append(shard)
     for node, shards in sorted(lonely.items()):
         yield Finding(
             "last-copy",
@@ -172,12 +174,14 @@ def _unverified(known: Known) -> Iterator[Finding]:
     view = known.placement
     silent: dict[NodeId, list[ShardId]] = defaultdict(list)
     compared: list[ShardId] = []
-    for shard, row in sorted(view.cluster.rows.items()):
-        led = is_live(view, row.primary, _incarnation(row, row.primary))
+    for shard, configuration in sorted(view.cluster.configurations.items()):
+        led = is_live(
+            view, configuration.primary, _incarnation(configuration, configuration.primary)
+        )
         if shard in known.copies.compared:
             compared.append(shard)
         elif led and not known.copies.verified.get(shard):
-            silent[row.primary].append(shard)
+            silent[configuration.primary].append(shard)
     for node, shards in sorted(silent.items()):
         yield Finding(
             "unverified",
@@ -200,11 +204,11 @@ def _without_spare(known: Known) -> Iterator[Finding]:
     view = known.placement
     held: Counter[NodeId] = Counter()
     short: dict[int, list[ShardId]] = defaultdict(list)
-    for shard, row in sorted(view.cluster.rows.items()):
+    for shard, configuration in sorted(view.cluster.configurations.items()):
         pool = view.cluster.pools.get(pool_of(shard))
-        if pool is None or len(row.members) >= pool.replicas or row.learners:
+        if pool is None or len(configuration.members) >= pool.replicas or configuration.learners:
             continue
-        if choose_spare(view, shard, row, held) is None:
+        if choose_spare(view, shard, configuration, held) is None:
             short[pool.replicas].append(shard)
     usable = {node.id for node in view.usable_nodes()}
     drained = sorted(node for node in view.cluster.nodes if node not in usable)
@@ -258,9 +262,9 @@ def _not_started(known: Known) -> Iterator[Finding]:
 def _away(known: Known) -> Iterator[Finding]:
     view = known.placement
     holds: dict[NodeId, list[ShardId]] = defaultdict(list)
-    for shard, row in sorted(view.cluster.rows.items()):
-        disks = [(m.node, m.incarnation) for m in row.members]
-        disks += [(f.node, f.incarnation) for f in row.last_full]
+    for shard, configuration in sorted(view.cluster.configurations.items()):
+        disks = [(m.node, m.incarnation) for m in configuration.members]
+        disks += [(f.node, f.incarnation) for f in configuration.last_full]
         for node, disk in dict.fromkeys(disks):
             if not is_live(view, node, disk):
                 holds[node].append(shard)
@@ -283,10 +287,10 @@ def _away(known: Known) -> Iterator[Finding]:
 
 def _different(known: Known) -> Iterator[Finding]:
     """Either side may be the one that lacks rows; a damaged index is found by counting them."""
-    rows = known.placement.cluster.rows
+    configurations = known.placement.cluster.configurations
     for node, shards in sorted(known.copies.different.items()):
         name = node_name(node)
-        primaries = nodes_named(sorted({rows[shard].primary for shard in shards}))
+        primaries = nodes_named(sorted({configurations[shard].primary for shard in shards}))
         yield Finding(
             "different-copies",
             "at-risk",
@@ -313,10 +317,14 @@ def _void(known: Known) -> Iterator[Finding]:
 
 def _failed(known: Known) -> Iterator[Finding]:
     """Replicas that met a bug. Where no one else has everything, no one serves."""
-    rows = known.placement.cluster.rows
+    configurations = known.placement.cluster.configurations
     for node, shards in sorted(known.copies.failed.items()):
         name = node_name(node)
-        alone = [shard for shard in shards if shard in rows and _is_alone(rows[shard], node)]
+        alone = [
+            shard
+            for shard in shards
+            if shard in configurations and _is_alone(configurations[shard], node)
+        ]
         others = [shard for shard in shards if shard not in alone]
         if alone:
             yield _failed_copies("unavailable", name, alone, "and nobody else has all of it")
@@ -334,8 +342,8 @@ def _failed_copies(urgency: Urgency, name: str, shards: list[ShardId], so: str) 
     )
 
 
-def _is_alone(row: ShardRow, node: NodeId) -> bool:
-    return all(member.node == node for member in row.members if member.base == 0)
+def _is_alone(configuration: ShardConfiguration, node: NodeId) -> bool:
+    return all(member.node == node for member in configuration.members if member.base == 0)
 
 
 def _told_otherwise(known: Known) -> set[NodeId]:
@@ -484,6 +492,6 @@ def _stuck(what: str) -> Finding:
     return Finding("plan-refused", "to-do", what, fix)
 
 
-def _incarnation(row: ShardRow, node: NodeId) -> str:
-    member = row.member(node)
+def _incarnation(configuration: ShardConfiguration, node: NodeId) -> str:
+    member = configuration.member(node)
     return "" if member is None else member.incarnation

@@ -92,7 +92,7 @@ class ClusterMirror:
         if self._map_binary is None:
             view = self.view()
             pools = {p.id: Pool(p.id, p.replicas, p.depth) for p in view.pools.values()}
-            self._map_binary = encode_map(ShardMap(pools, view.rows))
+            self._map_binary = encode_map(ShardMap(pools, view.configurations))
         return self._map_binary
 
     def _changed(self, kind: str, key: str, entry: KeyValue | None) -> None:

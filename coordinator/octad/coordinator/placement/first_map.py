@@ -22,11 +22,11 @@ from octad.coordinator.store.interface import (
 from octad.sharding.assignment.assignment import PlacementNode, first_assignment
 from octad.sharding.ids import Epoch, NodeId, ShardId, shard_id
 from octad.sharding.limits import STORE_TRANSACTION_OPERATIONS_MAX
-from octad.sharding.map.shard_map import Member, ShardRow, encode_row
+from octad.sharding.map.shard_map import Member, ShardConfiguration, encode_configuration
 
 FIRST_EPOCH = Epoch(1)
 # One compare of each transaction is the fencing token.
-_ROWS_PER_TRANSACTION = STORE_TRANSACTION_OPERATIONS_MAX - 1
+_CONFIGURATIONS_PER_TRANSACTION = STORE_TRANSACTION_OPERATIONS_MAX - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +58,22 @@ def first_map(
     ]
     if not missing or nodes_missing(pool, nodes, 0):
         return []
-    rows = _rows(pool, nodes, missing)
+    configurations = _configurations(pool, nodes, missing)
     transactions = []
-    for start in range(0, len(rows), _ROWS_PER_TRANSACTION):
-        batch = rows[start : start + _ROWS_PER_TRANSACTION]
+    for start in range(0, len(configurations), _CONFIGURATIONS_PER_TRANSACTION):
+        batch = configurations[start : start + _CONFIGURATIONS_PER_TRANSACTION]
         absent = [ModRevisionIs(keys.shard(shard), Revision(0)) for shard, _ in batch]
-        puts = [Put(keys.shard(shard), encode_row(row)) for shard, row in batch]
+        puts = [
+            Put(keys.shard(shard), encode_configuration(configuration))
+            for shard, configuration in batch
+        ]
         transactions.append(Transaction([leadership, *absent], puts))
     return transactions
 
 
-def _rows(
+def _configurations(
     pool: PoolRecord, nodes: Sequence[NodeRecord], numbers: Sequence[int]
-) -> list[tuple[ShardId, ShardRow]]:
+) -> list[tuple[ShardId, ShardConfiguration]]:
     placed = [PlacementNode(node.id, node.weight, node.zone) for node in nodes]
     # A node without a zone is a failure domain of its own. Fewer domains than replicas is no reason
     # to refuse service: replicas share a zone only because they must.
@@ -86,7 +89,7 @@ def _rows(
     return [
         (
             shard_id(pool.id, number),
-            ShardRow(
+            ShardConfiguration(
                 epoch=FIRST_EPOCH,
                 depth=pool.depth,
                 primary=assignment[number][0],

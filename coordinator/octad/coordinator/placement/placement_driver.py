@@ -42,7 +42,7 @@ from octad.coordinator.store.interface import Compare, Delete, ModRevisionIs, Pu
 from octad.coordinator.store.interface import Operation as Change
 from octad.sharding.ids import NodeId, PoolId, ShardId, node_name, pool_of, shard_id, shard_name
 from octad.sharding.limits import STORE_TRANSACTION_OPERATIONS_MAX
-from octad.sharding.map.shard_map import ShardRow
+from octad.sharding.map.shard_map import ShardConfiguration
 
 RETRY_S = 30.0  # After a refusal, before the same is asked of the same shard again.
 REPAIR_AFTER_S = 10.0  # A primary recruits by itself within seconds; a plan is for when it cannot.
@@ -115,20 +115,20 @@ class PlacementDriver:
 
     def _is_over(self, view: PlacementView, shard: ShardId, now_s: float) -> bool:
         """Whether the plan is done, hopeless, or not wanted any more."""
-        plan, row = view.plans[shard].record, view.cluster.rows.get(shard)
-        if row is None:
+        plan, configuration = view.plans[shard].record, view.cluster.configurations.get(shard)
+        if configuration is None:
             return True
-        step = next_step(row, plan)
+        step = next_step(configuration, plan)
         if isinstance(step, Finished):
             return True
         if (
             isinstance(step, Refuse)
             or self._was_refused(view, shard)
-            or self._stalls(view, shard, row, now_s)
+            or self._stalls(view, shard, configuration, now_s)
         ):
             self._not_before[shard, plan.add.node if plan.add else None] = now_s + RETRY_S
             return True
-        return not self._is_wanted(view, shard, row, plan)
+        return not self._is_wanted(view, shard, configuration, plan)
 
     def _was_refused(self, view: PlacementView, shard: ShardId) -> bool:
         stored = view.progress.get(shard)
@@ -140,25 +140,31 @@ class PlacementDriver:
             self._reasons[f"shard {shard_name(shard)}: {who} refuses: {progress.reason}"] += 1
         return progress.state == "refused"
 
-    def _stalls(self, view: PlacementView, shard: ShardId, row: ShardRow, now_s: float) -> bool:
+    def _stalls(
+        self, view: PlacementView, shard: ShardId, configuration: ShardConfiguration, now_s: float
+    ) -> bool:
         progress = view.progress.get(shard)
         seen = (view.plans[shard].revision, progress.revision if progress else Revision(0))
         sign = self._signs.get(shard)
-        if sign is None or (sign.plan, sign.progress, sign.epoch) != (*seen, row.epoch):
-            self._signs[shard] = _Sign(*seen, row.epoch, now_s)
+        if sign is None or (sign.plan, sign.progress, sign.epoch) != (*seen, configuration.epoch):
+            self._signs[shard] = _Sign(*seen, configuration.epoch, now_s)
             return False
         return now_s - sign.since_s >= STALL_S
 
     def _is_wanted(
-        self, view: PlacementView, shard: ShardId, row: ShardRow, plan: ShardPlan
+        self,
+        view: PlacementView,
+        shard: ShardId,
+        configuration: ShardConfiguration,
+        plan: ShardPlan,
     ) -> bool:
-        arrived = plan.add is not None and row.member(plan.add.node) is not None
+        arrived = plan.add is not None and configuration.member(plan.add.node) is not None
         if plan.add is not None and not arrived:
             alive = is_live(view, plan.add.node, plan.add.incarnation)
             if not alive or view.settings_of(plan.add.node).removed:
                 return False
         if plan.reason == "repair":
-            return plan.add is None or arrived or len(row.members) < plan.replicas
+            return plan.add is None or arrived or len(configuration.members) < plan.replicas
         operation = view.operation.record if view.operation else None
         if operation is None or operation.state != "running":
             return arrived  # What has been copied is not thrown away.
@@ -183,12 +189,12 @@ class PlacementDriver:
                 yield shard, plan
         if operation is None or operation.state != "running":
             return
-        for shard, row in sorted(view.cluster.rows.items()):
-            if shard in view.plans or not self._needs_work(view, operation, shard, row):
+        for shard, configuration in sorted(view.cluster.configurations.items()):
+            if shard in view.plans or not self._needs_work(view, operation, shard, configuration):
                 continue
             if room.is_full:
                 return
-            wish = self._wish(view, operation, shard, row)
+            wish = self._wish(view, operation, shard, configuration)
             if isinstance(wish, Blocked):
                 self._note_blocked(wish)
             elif wish is not None and self._may_try(shard, wish) and room.take(shard, wish):
@@ -198,25 +204,33 @@ class PlacementDriver:
         self._reasons[f"shards wait: {wish.reason}"] += 1
 
     def _needs_work(
-        self, view: PlacementView, operation: PlacementOperation, shard: ShardId, row: ShardRow
+        self,
+        view: PlacementView,
+        operation: PlacementOperation,
+        shard: ShardId,
+        configuration: ShardConfiguration,
     ) -> bool:
         depth = operation.depths.get(str(pool_of(shard)))
-        if depth is not None and row.depth < depth:
+        if depth is not None and configuration.depth < depth:
             return True
         target = view.target_of(shard)
-        return target is not None and not reached(row, target)
+        return target is not None and not reached(configuration, target)
 
     def _wish(
-        self, view: PlacementView, operation: PlacementOperation, shard: ShardId, row: ShardRow
+        self,
+        view: PlacementView,
+        operation: PlacementOperation,
+        shard: ShardId,
+        configuration: ShardConfiguration,
     ) -> ShardPlan | Blocked | None:
         pool = view.cluster.pools.get(pool_of(shard))
-        if pool is None or len(row.members) != pool.replicas:
+        if pool is None or len(configuration.members) != pool.replicas:
             return None  # Repaired first.
         depth = operation.depths.get(str(pool.id))
         if depth is not None:
-            return depth_wish(view, row, pool.replicas, depth)
+            return depth_wish(view, configuration, pool.replicas, depth)
         target = view.target_of(shard)
-        return move_wish(view, row, target, pool.replicas) if target is not None else None
+        return move_wish(view, configuration, target, pool.replicas) if target is not None else None
 
     def _may_try(self, shard: ShardId, plan: ShardPlan) -> bool:
         return (shard, plan.add.node if plan.add else None) not in self._not_before
@@ -226,8 +240,9 @@ class PlacementDriver:
         pools, known = view.cluster.pools, self._short_since_s
         self._short_since_s = {
             shard: known.get(shard, now_s)
-            for shard, row in view.cluster.rows.items()
-            if (pool := pools.get(pool_of(shard))) is not None and len(row.members) < pool.replicas
+            for shard, configuration in view.cluster.configurations.items()
+            if (pool := pools.get(pool_of(shard))) is not None
+            and len(configuration.members) < pool.replicas
         }
         return {s for s, at in self._short_since_s.items() if now_s - at >= REPAIR_AFTER_S}
 
@@ -235,24 +250,26 @@ class PlacementDriver:
         stays_short = self._stays_short(view, now_s)
         wishes: list[tuple[int, ShardId, ShardPlan]] = []
         held: Counter[NodeId] | None = None
-        for shard, row in view.cluster.rows.items():
+        for shard, configuration in view.cluster.configurations.items():
             pool = view.cluster.pools.get(pool_of(shard))
-            if pool is None or shard in view.plans or len(row.members) == pool.replicas:
+            if pool is None or shard in view.plans or len(configuration.members) == pool.replicas:
                 continue
-            if len(row.members) < pool.replicas and shard not in stays_short:
+            if len(configuration.members) < pool.replicas and shard not in stays_short:
                 continue
             held = loads(view) if held is None else held
-            if len(row.members) > pool.replicas:
-                wish = surplus_wish(view, shard, row, pool.replicas, held)
+            if len(configuration.members) > pool.replicas:
+                wish = surplus_wish(view, shard, configuration, pool.replicas, held)
             else:
                 refused = {
                     node for at, node in self._not_before if at == shard and node is not None
                 }
-                wish = repair_wish(view, shard, row, pool.replicas, held, refused)
+                wish = repair_wish(view, shard, configuration, pool.replicas, held, refused)
             if isinstance(wish, Blocked):
                 self._note_blocked(wish)
             elif wish is not None and self._may_try(shard, wish):
-                alive = sum(1 for m in row.members if is_live(view, m.node, m.incarnation))
+                alive = sum(
+                    1 for m in configuration.members if is_live(view, m.node, m.incarnation)
+                )
                 wishes.append((alive, shard, wish))
                 if wish.add is not None:
                     held[wish.add.node] += 1
@@ -355,22 +372,26 @@ class _Room:
 
     def _busy(self, shard: ShardId, plan: ShardPlan) -> list[NodeId]:
         """Who sends and who receives a copy; no one where there is none, or it has arrived."""
-        row = self._view.cluster.rows.get(shard)
-        if plan.add is None or row is None or row.member(plan.add.node) is not None:
+        configuration = self._view.cluster.configurations.get(shard)
+        if (
+            plan.add is None
+            or configuration is None
+            or configuration.member(plan.add.node) is not None
+        ):
             return []
-        return [plan.add.node, row.primary]
+        return [plan.add.node, configuration.primary]
 
 
 def _is_complete(view: PlacementView, stored: Stored[PlacementOperation]) -> bool:
     """Whether every shard is where, and split as, the operation wants it."""
-    rows = view.cluster.rows
+    configurations = view.cluster.configurations
     for number, depth in stored.record.depths.items():
         for index in range(1 << depth):
-            row = rows.get(shard_id(PoolId(int(number)), index))
-            if row is None or row.depth < depth:
+            configuration = configurations.get(shard_id(PoolId(int(number)), index))
+            if configuration is None or configuration.depth < depth:
                 return False
     for shard in view.targets:
-        target, row = view.target_of(shard), rows.get(shard)
-        if target is None or row is None or not reached(row, target):
+        target, configuration = view.target_of(shard), configurations.get(shard)
+        if target is None or configuration is None or not reached(configuration, target):
             return False
     return True

@@ -14,7 +14,7 @@ from octad.coordinator.placement.placement_view import PlacementView, is_live
 from octad.coordinator.placement.spares import choose_replacement, choose_spare, choose_surplus
 from octad.coordinator.schema.placement_records import Replica, ShardPlan
 from octad.sharding.ids import NodeId, ShardId, node_name
-from octad.sharding.map.shard_map import ShardRow
+from octad.sharding.map.shard_map import ShardConfiguration
 
 NO_SPARE = "a copy is missing and no other node can take it; add a node"
 
@@ -29,52 +29,62 @@ class Blocked:
 Wish = ShardPlan | Blocked | None
 
 
-def reached(row: ShardRow, target: Sequence[NodeId]) -> bool:
-    """Whether `row` is what `target` (primary first) says."""
-    return row.primary == target[0] and {m.node for m in row.members} == set(target)
+def reached(configuration: ShardConfiguration, target: Sequence[NodeId]) -> bool:
+    """Whether `configuration` is what `target` (primary first) says."""
+    return configuration.primary == target[0] and {m.node for m in configuration.members} == set(
+        target
+    )
 
 
 def repair_wish(
     view: PlacementView,
     shard: ShardId,
-    row: ShardRow,
+    configuration: ShardConfiguration,
     replicas: int,
     held: Counter[NodeId],
     refused: Collection[NodeId],
 ) -> Wish:
     """For a row with too few members: one more."""
-    spare = choose_spare(view, shard, row, held, refused)
+    spare = choose_spare(view, shard, configuration, held, refused)
     if spare is None:
         return Blocked(NO_SPARE)
     return ShardPlan("repair", replicas, add=_replica(view, spare))
 
 
 def surplus_wish(
-    view: PlacementView, shard: ShardId, row: ShardRow, replicas: int, held: Counter[NodeId]
+    view: PlacementView,
+    shard: ShardId,
+    configuration: ShardConfiguration,
+    replicas: int,
+    held: Counter[NodeId],
 ) -> Wish:
     """For a row with too many members: one less, and not one that its target wants."""
-    weak = _weakness(view, row)
+    weak = _weakness(view, configuration)
     if weak is not None:
         return weak
     target = view.target_of(shard)
-    leaving = [m.node for m in row.members if target is not None and m.node not in target]
-    spared = [node for node in leaving if node != row.primary]
+    leaving = [m.node for m in configuration.members if target is not None and m.node not in target]
+    spared = [node for node in leaving if node != configuration.primary]
     if target is not None and leaving and not spared:
-        heir = target[0] if row.member(target[0]) is not None else None
-        heir = heir or next(node for node in target if row.member(node) is not None)
-        return ShardPlan("repair", replicas, primary=heir, remove=_member(row, row.primary))
-    gone = spared[0] if spared else choose_surplus(view, row, held)
-    return ShardPlan("repair", replicas, remove=_member(row, gone))
+        heir = target[0] if configuration.member(target[0]) is not None else None
+        heir = heir or next(node for node in target if configuration.member(node) is not None)
+        return ShardPlan(
+            "repair", replicas, primary=heir, remove=_member(configuration, configuration.primary)
+        )
+    gone = spared[0] if spared else choose_surplus(view, configuration, held)
+    return ShardPlan("repair", replicas, remove=_member(configuration, gone))
 
 
-def move_wish(view: PlacementView, row: ShardRow, target: Sequence[NodeId], replicas: int) -> Wish:
+def move_wish(
+    view: PlacementView, configuration: ShardConfiguration, target: Sequence[NodeId], replicas: int
+) -> Wish:
     """The next replacement, or hand-over, on the way to `target`; None once it is reached."""
-    if reached(row, target):
+    if reached(configuration, target):
         return None
-    weak = _weakness(view, row)
+    weak = _weakness(view, configuration)
     if weak is not None:
         return weak
-    members = [member.node for member in row.members]
+    members = [member.node for member in configuration.members]
     joining = [node for node in target if node not in members]
     leaving = [node for node in members if node not in target]
     if not joining:
@@ -82,33 +92,35 @@ def move_wish(view: PlacementView, row: ShardRow, target: Sequence[NodeId], repl
     present = [node for node in joining if node in view.cluster.nodes]
     if not present:
         return Blocked(f"{node_name(joining[0])} is not live; start it, or plan anew without it")
-    joins, leaves = choose_replacement(view, row, target, present, leaving)
+    joins, leaves = choose_replacement(view, configuration, target, present, leaving)
     after = [node for node in (*members, joins) if node != leaves]
     heir: NodeId | None = None
-    if target[0] in after and target[0] != row.primary:
+    if target[0] in after and target[0] != configuration.primary:
         heir = target[0]
-    elif leaves == row.primary:
+    elif leaves == configuration.primary:
         heir = next((node for node in target if node in after), after[0])
     return ShardPlan(
         "move",
         replicas,
         add=_replica(view, joins),
         primary=heir,
-        remove=_member(row, leaves),
+        remove=_member(configuration, leaves),
     )
 
 
-def depth_wish(view: PlacementView, row: ShardRow, replicas: int, depth: int) -> Wish:
+def depth_wish(
+    view: PlacementView, configuration: ShardConfiguration, replicas: int, depth: int
+) -> Wish:
     """The next split on the way to `depth`."""
-    if row.depth >= depth:
+    if configuration.depth >= depth:
         return None
-    weak = _weakness(view, row)
-    return weak or ShardPlan("split", replicas, depth=row.depth + 1)
+    weak = _weakness(view, configuration)
+    return weak or ShardPlan("split", replicas, depth=configuration.depth + 1)
 
 
-def _weakness(view: PlacementView, row: ShardRow) -> Blocked | None:
+def _weakness(view: PlacementView, configuration: ShardConfiguration) -> Blocked | None:
     """Why this shard had better be left alone for now."""
-    for member in row.members:
+    for member in configuration.members:
         if not is_live(view, member.node, member.incarnation):
             return Blocked(f"{node_name(member.node)}, which holds a copy, is not live")
         if member.base:
@@ -120,7 +132,7 @@ def _replica(view: PlacementView, node: NodeId) -> Replica:
     return Replica(node, view.cluster.nodes[node].incarnation)
 
 
-def _member(row: ShardRow, node: NodeId) -> Replica:
-    member = row.member(node)
+def _member(configuration: ShardConfiguration, node: NodeId) -> Replica:
+    member = configuration.member(node)
     assert member is not None
     return Replica(node, member.incarnation)

@@ -119,7 +119,7 @@ def _what(action: str, request: PlanRequest) -> str:
 
 def _with_targets(proposal: Proposal, request: PlanRequest, view: PlacementView) -> Proposal:
     after = with_settings(view, proposal.settings)
-    _check_rows(after)
+    _check_configurations(after)
     _check_presence(after)
     if not request.fewer_zones:
         _check_zones(view, after)
@@ -129,7 +129,7 @@ def _with_targets(proposal: Proposal, request: PlanRequest, view: PlacementView)
     received: Counter[NodeId] = Counter()
     given: Counter[NodeId] = Counter()
     for shard, target in targets.items():
-        members = [member.node for member in view.cluster.rows[shard].members]
+        members = [member.node for member in view.cluster.configurations[shard].members]
         received.update(node for node in target.new if node not in members)
         given.update(node for node in members if node not in target.new)
     sizes = _sizes(view, targets)
@@ -145,12 +145,14 @@ def with_settings(view: PlacementView, changed: Mapping[NodeId, NodeSettings]) -
 
 
 def _targets_of(pool: PoolRecord, view: PlacementView) -> dict[ShardId, ShardTarget]:
-    rows = view.cluster.rows
+    configurations = view.cluster.configurations
     old = []
     for number in range(1 << pool.depth):
-        row = rows[shard_id(pool.id, number)]
-        others = [member.node for member in row.members if member.node != row.primary]
-        old.append((row.primary, *others))
+        configuration = configurations[shard_id(pool.id, number)]
+        others = [
+            member.node for member in configuration.members if member.node != configuration.primary
+        ]
+        old.append((configuration.primary, *others))
     nodes = view.usable_nodes()
     domains = len({domain_of(view, node.id) for node in nodes})
     zones_min = max(1, min(domains, pool.replicas))
@@ -177,15 +179,15 @@ def _whole(
     return (before[0], *others[: replicas - 1])
 
 
-def _check_rows(view: PlacementView) -> None:
+def _check_configurations(view: PlacementView) -> None:
     for pool in view.cluster.pools.values():
-        if is_split_half_way(pool, view.cluster.rows):
+        if is_split_half_way(pool, view.cluster.configurations):
             raise PlanRefused(
                 "splitting",
                 f"pool {pool.id} is being split",
                 "wait for it, or let it go on: octad rebalance --resume",
             )
-        if len(shards_of(pool, view.cluster.rows)) < 1 << pool.depth:
+        if len(shards_of(pool, view.cluster.configurations)) < 1 << pool.depth:
             raise PlanRefused(
                 "forming", f"pool {pool.id} has no shard map yet", "wait until it has nodes enough"
             )
@@ -193,7 +195,11 @@ def _check_rows(view: PlacementView) -> None:
 
 def _check_presence(view: PlacementView) -> None:
     """A node that is away for a moment must not be planned away by the way."""
-    holders = {member.node for row in view.cluster.rows.values() for member in row.members}
+    holders = {
+        member.node
+        for configuration in view.cluster.configurations.values()
+        for member in configuration.members
+    }
     away = [
         node
         for node in sorted(holders - view.cluster.nodes.keys())
@@ -256,8 +262,8 @@ def _check_room(
 def _split(request: PlanRequest, view: PlacementView) -> Proposal:
     pool = checked_split(request, view)
     todo = [
-        shard for shard in shards_of(pool, view.cluster.rows)
-        if view.cluster.rows[shard].depth == pool.depth
+        shard for shard in shards_of(pool, view.cluster.configurations)
+        if view.cluster.configurations[shard].depth == pool.depth
     ]  # fmt: skip
     return Proposal(
         f"split pool {pool.id} into {2 << pool.depth} shards",

@@ -22,7 +22,7 @@ from octad.sharding.limits import (
     SHARD_DEPTH_DEFAULT,
     SHARD_DEPTH_MAX,
 )
-from octad.sharding.map.shard_map import ShardRow
+from octad.sharding.map.shard_map import ShardConfiguration
 
 SHARD_DEPTH_MIN = 0
 
@@ -171,8 +171,8 @@ def _nodes_in(zone: str, view: PlacementView) -> list[NodeId]:
 def _check_only_copies(nodes: list[NodeId], view: PlacementView) -> None:
     """What is nowhere else cannot be copied from a node that is not there."""
     lost: list[ShardId] = []
-    for shard, row in sorted(view.cluster.rows.items()):
-        holders = full_members(row)
+    for shard, configuration in sorted(view.cluster.configurations.items()):
+        holders = full_members(configuration)
         live = [m for m in holders if is_live(view, m.node, m.incarnation)]
         if not live and any(m.node in nodes for m in holders):
             lost.append(shard)
@@ -192,7 +192,11 @@ def checked_removal(request: PlanRequest, view: PlacementView) -> dict[NodeId, N
         raise PlanRefused("bad-request", "no node is named", "octad node remove n2")
     for node in nodes:
         name = node_name(node)
-        held = [shard for shard, row in view.cluster.rows.items() if node in _named_in(row)]
+        held = [
+            shard
+            for shard, configuration in view.cluster.configurations.items()
+            if node in _named_in(configuration)
+        ]
         if held:
             raise PlanRefused(
                 "holds-data",
@@ -216,10 +220,14 @@ def checked_removal(request: PlanRequest, view: PlacementView) -> dict[NodeId, N
     }
 
 
-def _named_in(row: ShardRow) -> set[NodeId]:
+def _named_in(configuration: ShardConfiguration) -> set[NodeId]:
     """Every node that the row still counts on, for whatever."""
-    former = {each.node for each in row.last_full}
-    return former | {each.node for each in row.members} | {each.node for each in row.learners}
+    former = {each.node for each in configuration.last_full}
+    return (
+        former
+        | {each.node for each in configuration.members}
+        | {each.node for each in configuration.learners}
+    )
 
 
 def _under_way(view: PlacementView) -> bool:
@@ -233,7 +241,7 @@ def checked_split(request: PlanRequest, view: PlacementView) -> PoolRecord:
         raise PlanRefused(
             "too-deep", f"pool {pool.id} has {1 << pool.depth} shards", "that is the most there are"
         )
-    if len(shards_of(pool, view.cluster.rows)) < 1 << pool.depth:
+    if len(shards_of(pool, view.cluster.configurations)) < 1 << pool.depth:
         raise PlanRefused(
             "forming", f"pool {pool.id} has no shard map yet", "wait until it has nodes enough"
         )

@@ -58,12 +58,12 @@ def _left(view: PlacementView) -> tuple[int, int | None, int]:
     copies = primaries = bytes_ = 0
     known = True
     for shard in view.targets:
-        row, target = view.cluster.rows.get(shard), view.target_of(shard)
-        if row is None or target is None:
+        configuration, target = view.cluster.configurations.get(shard), view.target_of(shard)
+        if configuration is None or target is None:
             continue
-        joining = sum(1 for node in target if row.member(node) is None)
+        joining = sum(1 for node in target if configuration.member(node) is None)
         copies += joining
-        primaries += row.primary != target[0]
+        primaries += configuration.primary != target[0]
         if joining:
             known = known and shard in sizes
             bytes_ += max(0, sizes.get(shard, 0) * joining - _copied(view, shard))
@@ -73,27 +73,27 @@ def _left(view: PlacementView) -> tuple[int, int | None, int]:
 def _copied(view: PlacementView, shard: ShardId) -> int:
     """What the copy under way has brought already."""
     plan, progress = view.plans.get(shard), view.progress.get(shard)
-    row = view.cluster.rows[shard]
+    configuration = view.cluster.configurations[shard]
     if plan is None or progress is None or progress.record.plan != plan.revision:
         return 0
     add = plan.record.add
-    return progress.record.bytes_done if add and row.member(add.node) is None else 0
+    return progress.record.bytes_done if add and configuration.member(add.node) is None else 0
 
 
 def _splits_left(view: PlacementView) -> int:
     depths = view.operation.record.depths if view.operation else {}
     return sum(
         1
-        for shard, row in view.cluster.rows.items()
-        if row.depth < depths.get(str(pool_of(shard)), 0)
+        for shard, configuration in view.cluster.configurations.items()
+        if configuration.depth < depths.get(str(pool_of(shard)), 0)
     )
 
 
 def _repairs_left(view: PlacementView) -> int:
     pools = view.cluster.pools
     return sum(
-        max(0, pools[pool_of(shard)].replicas - len(row.members))
-        for shard, row in view.cluster.rows.items()
+        max(0, pools[pool_of(shard)].replicas - len(configuration.members))
+        for shard, configuration in view.cluster.configurations.items()
         if pool_of(shard) in pools
     )
 
@@ -120,9 +120,9 @@ def placed_nodes(view: PlacementView) -> PlacedNodes:
     """Every node that joined, by what it holds."""
     held: Counter[NodeId] = Counter()
     led: Counter[NodeId] = Counter()
-    for row in view.cluster.rows.values():
-        held.update(member.node for member in row.members)
-        led[row.primary] += 1
+    for configuration in view.cluster.configurations.values():
+        held.update(member.node for member in configuration.members)
+        led[configuration.primary] += 1
     nodes = []
     for node in sorted(view.cluster.identities):
         record, settings, usage = (
@@ -161,7 +161,7 @@ def placed_pools(view: PlacementView) -> PlacedPools:
     sizes = view.shard_bytes()
     pools = []
     for pool in sorted(view.cluster.pools.values(), key=lambda pool: pool.id):
-        shards = shards_of(pool, view.cluster.rows)
+        shards = shards_of(pool, view.cluster.configurations)
         known = bool(shards) and all(shard in sizes for shard in shards)
         pools.append(
             PlacedPool(
@@ -170,7 +170,7 @@ def placed_pools(view: PlacementView) -> PlacedPools:
                 replicas=pool.replicas,
                 depth=pool.depth,
                 shards=len(shards),
-                splitting=is_split_half_way(pool, view.cluster.rows),
+                splitting=is_split_half_way(pool, view.cluster.configurations),
                 bytes=sum(sizes[shard] for shard in shards) if known else None,
             )
         )

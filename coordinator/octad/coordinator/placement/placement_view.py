@@ -23,7 +23,7 @@ from octad.coordinator.schema.records import NodeRecord, PoolRecord
 from octad.coordinator.store.interface import KeyValue, Revision
 from octad.sharding.assignment.assignment import PlacementNode
 from octad.sharding.ids import NodeId, PoolId, ShardId, number_of, pool_of, shard_id, shard_name
-from octad.sharding.map.shard_map import ShardRow
+from octad.sharding.map.shard_map import ShardConfiguration
 
 _Record = TypeVar("_Record")
 NO_SETTINGS = NodeSettings()
@@ -94,7 +94,7 @@ class PlacementView:
     def shard_bytes(self) -> dict[ShardId, int]:
         """How much one replica of each shard takes, as far as nodes report it."""
         sizes: dict[ShardId, int] = {}
-        by_name = {shard_name(shard): shard for shard in self.cluster.rows}
+        by_name = {shard_name(shard): shard for shard in self.cluster.configurations}
         for usage in self.usage.values():
             for name, size in usage.shards.items():
                 shard = by_name.get(name)
@@ -109,14 +109,22 @@ def is_live(view: PlacementView, node: NodeId, incarnation: str) -> bool:
     return record is not None and record.incarnation == incarnation
 
 
-def shards_of(pool: PoolRecord, rows: Mapping[ShardId, ShardRow]) -> list[ShardId]:
+def shards_of(
+    pool: PoolRecord, configurations: Mapping[ShardId, ShardConfiguration]
+) -> list[ShardId]:
     """The shards of `pool` that have a row, in order; while it is split also the upper halves."""
-    return sorted(shard for shard in rows if pool_of(shard) == pool.id)
+    return sorted(shard for shard in configurations if pool_of(shard) == pool.id)
 
 
-def is_split_half_way(pool: PoolRecord, rows: Mapping[ShardId, ShardRow]) -> bool:
+def is_split_half_way(
+    pool: PoolRecord, configurations: Mapping[ShardId, ShardConfiguration]
+) -> bool:
     """Whether some of the pool's shards were split already, and not all."""
-    return any(row.depth > pool.depth for shard, row in rows.items() if pool_of(shard) == pool.id)
+    return any(
+        configuration.depth > pool.depth
+        for shard, configuration in configurations.items()
+        if pool_of(shard) == pool.id
+    )
 
 
 def placement_view(

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from octad.coordinator.schema.placement_records import Replica, ShardPlan
 from octad.sharding.assignment.move_plan import Step
 from octad.sharding.ids import NodeId, node_name
-from octad.sharding.map.shard_map import Member, ShardRow
+from octad.sharding.map.shard_map import Member, ShardConfiguration
 
 
 @dataclass(frozen=True, slots=True)
-class ChangeRow:
+class ChangeConfiguration:
     """Swap the row: `step` is what happens to `node`."""
 
     step: Step
@@ -62,81 +62,90 @@ class Finished:
     """The row is what the plan wants; the coordinator takes the plan away."""
 
 
-NextStep = ChangeRow | DropLearner | SplitShard | Wait | Refuse | Finished
+NextStep = ChangeConfiguration | DropLearner | SplitShard | Wait | Refuse | Finished
 
 
-def next_step(row: ShardRow, plan: ShardPlan | None) -> NextStep:
-    """The step that brings `row` closer to `plan`; PROMOTE is due once the learner caught up."""
+def next_step(configuration: ShardConfiguration, plan: ShardPlan | None) -> NextStep:
+    """The step that brings `configuration` closer to `plan`.
+
+    PROMOTE is due once the learner has caught up.
+    """
     add = plan.add if plan is not None else None
-    for learner in row.learners:
+    for learner in configuration.learners:
         if add is None or (learner.node, learner.incarnation) != (add.node, add.incarnation):
             return DropLearner(learner.node)
     if plan is None:
         return Finished()
     return (
-        _addition(row, plan, plan.add)
-        or _hand_over(row, plan)
-        or _removal(row, plan, plan.remove)
-        or _split(row, plan)
+        _addition(configuration, plan, plan.add)
+        or _hand_over(configuration, plan)
+        or _removal(configuration, plan, plan.remove)
+        or _split(configuration, plan)
         or Finished()
     )
 
 
-def full_members(row: ShardRow) -> list[Member]:
+def full_members(configuration: ShardConfiguration) -> list[Member]:
     """Those that have all of history."""
-    return [member for member in row.members if member.base == 0]
+    return [member for member in configuration.members if member.base == 0]
 
 
-def _addition(row: ShardRow, plan: ShardPlan, add: Replica | None) -> NextStep | None:
+def _addition(
+    configuration: ShardConfiguration, plan: ShardPlan, add: Replica | None
+) -> NextStep | None:
     if add is None:
         return None
-    if row.has_given_up(add.node, add.incarnation):
+    if configuration.has_given_up(add.node, add.incarnation):
         return Refuse(
             f"the copy on {node_name(add.node)} was given up by a recovery: see octad doctor"
         )
-    member = row.member(add.node)
+    member = configuration.member(add.node)
     if member is not None and member.incarnation != add.incarnation:
         return Refuse(f"{node_name(add.node)} is a member with another disk")
     if member is not None:
         return Wait(f"{node_name(add.node)} still copies history") if member.base else None
-    if any(learner.node == add.node for learner in row.learners):
-        return ChangeRow(Step.PROMOTE, add.node, add.incarnation)
-    if len(row.members) > plan.replicas:
+    if any(learner.node == add.node for learner in configuration.learners):
+        return ChangeConfiguration(Step.PROMOTE, add.node, add.incarnation)
+    if len(configuration.members) > plan.replicas:
         return Refuse("the shard has more members than copies already")
-    return ChangeRow(Step.ADD_LEARNER, add.node, add.incarnation)
+    return ChangeConfiguration(Step.ADD_LEARNER, add.node, add.incarnation)
 
 
-def _hand_over(row: ShardRow, plan: ShardPlan) -> NextStep | None:
-    if plan.primary in (None, row.primary):
+def _hand_over(configuration: ShardConfiguration, plan: ShardPlan) -> NextStep | None:
+    if plan.primary in (None, configuration.primary):
         return None
     assert plan.primary is not None
-    member = row.member(plan.primary)
+    member = configuration.member(plan.primary)
     if member is None:
         return Refuse(f"{node_name(plan.primary)} is to lead and is no member")
     if member.base:
         return Wait(f"{node_name(plan.primary)} still copies history")
-    return ChangeRow(Step.HAND_OVER, plan.primary, member.incarnation)
+    return ChangeConfiguration(Step.HAND_OVER, plan.primary, member.incarnation)
 
 
-def _removal(row: ShardRow, plan: ShardPlan, remove: Replica | None) -> NextStep | None:
-    member = row.member(remove.node) if remove is not None else None
+def _removal(
+    configuration: ShardConfiguration, plan: ShardPlan, remove: Replica | None
+) -> NextStep | None:
+    member = configuration.member(remove.node) if remove is not None else None
     if remove is None or member is None or member.incarnation != remove.incarnation:
         return None
-    left = [other for other in full_members(row) if other.node != remove.node]
-    if len(left) < plan.replicas <= len(row.members) - 1:
+    left = [other for other in full_members(configuration) if other.node != remove.node]
+    if len(left) < plan.replicas <= len(configuration.members) - 1:
         return Wait("a recruit still copies history")
     if len(left) < plan.replicas:
         return Refuse(f"{len(left)} complete copies would be left of {plan.replicas}")
-    if row.primary == remove.node:
+    if configuration.primary == remove.node:
         return Refuse(f"{node_name(remove.node)} leads and nobody is named to follow")
-    return ChangeRow(Step.REMOVE, remove.node, remove.incarnation)
+    return ChangeConfiguration(Step.REMOVE, remove.node, remove.incarnation)
 
 
-def _split(row: ShardRow, plan: ShardPlan) -> NextStep | None:
-    if plan.depth is None or row.depth >= plan.depth:
+def _split(configuration: ShardConfiguration, plan: ShardPlan) -> NextStep | None:
+    if plan.depth is None or configuration.depth >= plan.depth:
         return None
-    if plan.depth != row.depth + 1:
-        return Refuse(f"a shard of depth {row.depth} is not split to {plan.depth} at once")
-    if len(full_members(row)) < len(row.members) or row.last_full:
+    if plan.depth != configuration.depth + 1:
+        return Refuse(
+            f"a shard of depth {configuration.depth} is not split to {plan.depth} at once"
+        )
+    if len(full_members(configuration)) < len(configuration.members) or configuration.last_full:
         return Wait("the shard is not at full strength")
     return SplitShard(plan.depth)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from octad.coordinator.placement.placement_view import PlacementView, is_live
 from octad.sharding.ids import NodeId, ShardId
-from octad.sharding.map.shard_map import ShardRow
+from octad.sharding.map.shard_map import ShardConfiguration
 
 Domain = tuple[str, int]
 
@@ -29,10 +29,14 @@ def domains_spanned(view: PlacementView, nodes: Iterable[NodeId]) -> int:
 
 def loads(view: PlacementView) -> Counter[NodeId]:
     """How many replicas every node holds, or is to be given by a plan."""
-    held = Counter(member.node for row in view.cluster.rows.values() for member in row.members)
+    held = Counter(
+        member.node
+        for configuration in view.cluster.configurations.values()
+        for member in configuration.members
+    )
     for shard, stored in view.plans.items():
-        add, row = stored.record.add, view.cluster.rows.get(shard)
-        if add is not None and (row is None or row.member(add.node) is None):
+        add, configuration = stored.record.add, view.cluster.configurations.get(shard)
+        if add is not None and (configuration is None or configuration.member(add.node) is None):
             held[add.node] += 1
     return held
 
@@ -40,7 +44,7 @@ def loads(view: PlacementView) -> Counter[NodeId]:
 def choose_spare(
     view: PlacementView,
     shard: ShardId,
-    row: ShardRow,
+    configuration: ShardConfiguration,
     held: Counter[NodeId],
     excluded: Collection[NodeId] = (),
 ) -> NodeId | None:
@@ -49,8 +53,10 @@ def choose_spare(
     First who still has the data (a removed member of the last full set on the same disk), then who
     is to get it anyway, then another failure domain, then the emptiest by weight.
     """
-    members = [member.node for member in row.members]
-    former = {each.node for each in row.last_full if is_live(view, each.node, each.incarnation)}
+    members = [member.node for member in configuration.members]
+    former = {
+        each.node for each in configuration.last_full if is_live(view, each.node, each.incarnation)
+    }
     target = view.target_of(shard) or ()
     weights = {node.id: node.weight for node in view.usable_nodes()}
     candidates = [
@@ -58,7 +64,7 @@ def choose_spare(
         for node in weights
         if node not in members
         and node not in excluded
-        and not row.has_given_up(node, view.cluster.nodes[node].incarnation)
+        and not configuration.has_given_up(node, view.cluster.nodes[node].incarnation)
     ]
 
     def rank(node: NodeId) -> tuple[bool, bool, int, float, NodeId]:
@@ -68,30 +74,32 @@ def choose_spare(
     return min(candidates, key=rank, default=None)
 
 
-def choose_surplus(view: PlacementView, row: ShardRow, held: Counter[NodeId]) -> NodeId:
+def choose_surplus(
+    view: PlacementView, configuration: ShardConfiguration, held: Counter[NodeId]
+) -> NodeId:
     """The member to let go where a row has one too many: never the primary."""
 
     def rank(node: NodeId) -> tuple[bool, int, int, int]:
-        rest = [member.node for member in row.members if member.node != node]
+        rest = [member.node for member in configuration.members if member.node != node]
         return view.may_hold_data(node), -domains_spanned(view, rest), -held[node], -node
 
-    return min((m.node for m in row.members if m.node != row.primary), key=rank)
+    return min((m.node for m in configuration.members if m.node != configuration.primary), key=rank)
 
 
 def choose_replacement(
     view: PlacementView,
-    row: ShardRow,
+    configuration: ShardConfiguration,
     target: Sequence[NodeId],
     joining: Sequence[NodeId],
     leaving: Sequence[NodeId],
 ) -> tuple[NodeId, NodeId]:
     """Who joins and who leaves next, so that the copies stay as far apart as they can."""
-    members = [member.node for member in row.members]
+    members = [member.node for member in configuration.members]
 
     def rank(pair: tuple[NodeId, NodeId]) -> tuple[int, bool, bool]:
         joins, leaves = pair
         after = [node for node in (*members, joins) if node != leaves]
-        without_heir = leaves == row.primary and target[0] not in after
+        without_heir = leaves == configuration.primary and target[0] not in after
         return -domains_spanned(view, after), without_heir, joins != target[0]
 
     return min(((joins, leaves) for joins in joining for leaves in leaving), key=rank)

@@ -31,7 +31,7 @@ from octad.coordinator.store.interface import (
     Revision,
 )
 from octad.sharding.ids import NodeId, ShardId, node_name, pool_of
-from octad.sharding.map.shard_map import ShardRow
+from octad.sharding.map.shard_map import ShardConfiguration
 
 Transaction = tuple[list[Compare], list[Operation]]
 
@@ -92,12 +92,18 @@ def obstacle(now: Seen, disk: OldDisk, *, runs: bool) -> Obstacle | None:
     """
     if not _knows_all(now.cluster, disk):
         return Obstacle("the configuration store does not know all of its shards")
-    void = [s for s, row in sorted(now.cluster.rows.items()) if row.has_given_up(*disk)]
+    void = [
+        s
+        for s, configuration in sorted(now.cluster.configurations.items())
+        if configuration.has_given_up(*disk)
+    ]
     if void:
         what = f"{named_shards(void)} recovered by force without this disk"
         return Obstacle(f"{what}: what was lost may still be here", passes=False)
     needed = [
-        shard for shard in sorted(now.cluster.rows) if _is_needed(now, shard, disk, runs=runs)
+        shard
+        for shard in sorted(now.cluster.configurations)
+        if _is_needed(now, shard, disk, runs=runs)
     ]
     if needed:
         enough = max(_copies_min(now, shard) for shard in needed)
@@ -117,17 +123,19 @@ def _knows_all(cluster: ClusterView, disk: OldDisk) -> bool:
         identity is not None
         and identity.incarnation == disk.incarnation
         and bool(cluster.pools)
-        and all(s in cluster.rows for pool in cluster.pools for s in shards.shards_of(pool))
+        and all(
+            s in cluster.configurations for pool in cluster.pools for s in shards.shards_of(pool)
+        )
     )
 
 
 def _is_needed(now: Seen, shard: ShardId, disk: OldDisk, *, runs: bool) -> bool:
     """Whether the disk has a part of the shard of which too few others have verified copies."""
-    row = now.cluster.rows[shard]
-    is_member = any((m.node, m.incarnation) == disk for m in row.members)
-    if not is_member and not any((f.node, f.incarnation) == disk for f in row.last_full):
+    configuration = now.cluster.configurations[shard]
+    is_member = any((m.node, m.incarnation) == disk for m in configuration.members)
+    if not is_member and not any((f.node, f.incarnation) == disk for f in configuration.last_full):
         return False
-    if row.primary == disk.node or (is_member and not runs):
+    if configuration.primary == disk.node or (is_member and not runs):
         return True
     return (now.copies.verified.get(shard) or 0) < _copies_min(now, shard)
 
@@ -135,7 +143,11 @@ def _is_needed(now: Seen, shard: ShardId, disk: OldDisk, *, runs: bool) -> bool:
 def _is_set_aside(now: Seen, turn: TurnRecord) -> bool:
     """Whether another node is in that one's place, and no row counts on its disk."""
     disk = turn.node, turn.incarnation
-    members = (member for row in now.cluster.rows.values() for member in row.members)
+    members = (
+        member
+        for configuration in now.cluster.configurations.values()
+        for member in configuration.members
+    )
     return turn.node in now.copies.replaced and disk not in {
         (member.node, member.incarnation) for member in members
     }
@@ -149,17 +161,19 @@ def is_over(now: Seen, old: NodeId) -> bool:
     """Whether every shard has all its copies, verified, and no row counts on `old` any more."""
     shards = now.cluster.shard_map()
     return all(
-        (row := now.cluster.rows.get(shard)) is not None
-        and not _names(row, old)
+        (configuration := now.cluster.configurations.get(shard)) is not None
+        and not _names(configuration, old)
         and (now.copies.verified.get(shard) or 0) >= pool.replicas
         for pool in now.cluster.pools.values()
         for shard in shards.shards_of(pool.id)
     )
 
 
-def _names(row: ShardRow, node: NodeId) -> bool:
-    nodes = {each.node for each in row.members} | {each.node for each in row.learners}
-    return node in nodes | {each.node for each in row.last_full}
+def _names(configuration: ShardConfiguration, node: NodeId) -> bool:
+    nodes = {each.node for each in configuration.members} | {
+        each.node for each in configuration.learners
+    }
+    return node in nodes | {each.node for each in configuration.last_full}
 
 
 # -- transactions ------------------------------------------------------------------------------

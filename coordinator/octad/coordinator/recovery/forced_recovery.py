@@ -29,8 +29,8 @@ from octad.sharding.map.shard_map import (
     GivenUp,
     Member,
     Recovery,
-    ShardRow,
-    decode_row,
+    ShardConfiguration,
+    decode_configuration,
 )
 
 Live = Mapping[NodeId, NodeRecord]
@@ -42,65 +42,73 @@ class CannotRecover(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ForcedRecovery:
-    """`chosen` leads `row`, which follows the present one; `gone` had what may be lost."""
+    """`chosen` leads `configuration`, the next one; `gone` had what may be lost."""
 
-    row: ShardRow
+    configuration: ShardConfiguration
     chosen: FormerMember
     gone: tuple[NodeId, ...]
     given_up: tuple[NodeId, ...]
 
 
-def complete_members(row: ShardRow) -> list[Member]:
+def complete_members(configuration: ShardConfiguration) -> list[Member]:
     """Those that have all of history, as the row says: a recruit leads only when it has (R11)."""
-    return [each for each in row.members if each.base == 0 or each.node == row.primary]
+    return [
+        each
+        for each in configuration.members
+        if each.base == 0 or each.node == configuration.primary
+    ]
 
 
-def is_orphaned(row: ShardRow, live: Live) -> bool:
+def is_orphaned(configuration: ShardConfiguration, live: Live) -> bool:
     """Whether no member that has all of history is there."""
-    return not any(_is_live(live, each.node, each.incarnation) for each in complete_members(row))
+    return not any(
+        _is_live(live, each.node, each.incarnation) for each in complete_members(configuration)
+    )
 
 
-def held_alone(rows: Mapping[ShardId, ShardRow], node: NodeId, incarnation: str) -> list[ShardId]:
+def held_alone(
+    configurations: Mapping[ShardId, ShardConfiguration], node: NodeId, incarnation: str
+) -> list[ShardId]:
     """The shards of which this disk has all of history, and no other one."""
     disk = {(node, incarnation)}
     return [
         shard
-        for shard, row in sorted(rows.items())
-        if {(each.node, each.incarnation) for each in complete_members(row)} == disk
+        for shard, configuration in sorted(configurations.items())
+        if {(each.node, each.incarnation) for each in complete_members(configuration)} == disk
     ]
 
 
-def candidates(row: ShardRow, live: Live) -> list[FormerMember]:
+def candidates(configuration: ShardConfiguration, live: Live) -> list[FormerMember]:
     """Former members whose disks are there, the most complete first."""
     former = [
         each
-        for each in row.last_full
+        for each in configuration.last_full
         if _is_live(live, each.node, each.incarnation)
-        and not row.has_given_up(each.node, each.incarnation)
+        and not configuration.has_given_up(each.node, each.incarnation)
     ]
     return sorted(former, key=lambda each: (-each.upto, each.node))
 
 
-def forced_recovery(row: ShardRow, live: Live) -> ForcedRecovery:
+def forced_recovery(configuration: ShardConfiguration, live: Live) -> ForcedRecovery:
     """The row that puts the most complete former member in charge; raises CannotRecover."""
-    if not is_orphaned(row, live):
+    if not is_orphaned(configuration, live):
         raise CannotRecover("a node that has all of it is live; let its members settle it")
-    full = [member.node for member in complete_members(row)]
-    former = candidates(row, live)
+    full = [member.node for member in complete_members(configuration)]
+    former = candidates(configuration, live)
     if not former:
         raise CannotRecover(
             f"no live node has an older copy; start {_named(full)}, or one of"
-            f" {_named(each.node for each in row.last_full)}"
-            if row.last_full
+            f" {_named(each.node for each in configuration.last_full)}"
+            if configuration.last_full
             else f"nobody else ever had a copy of it; start {_named(full)}"
         )
-    _check_needs_it(row, live, former[0])
-    return _forced(row, former[0], full)
+    _check_needs_it(configuration, live, former[0])
+    return _forced(configuration, former[0], full)
 
 
-def _check_needs_it(row: ShardRow, live: Live, best: FormerMember) -> None:
+def _check_needs_it(configuration: ShardConfiguration, live: Live, best: FormerMember) -> None:
     """A recruit that finds its history at a former member goes on by itself (rule R10)."""
-    for member in row.members:
+    for member in configuration.members:
         alive = _is_live(live, member.node, member.incarnation)
         if alive and 0 < member.base <= best.upto + 1 and member.node != best.node:
             raise CannotRecover(
@@ -109,23 +117,31 @@ def _check_needs_it(row: ShardRow, live: Live, best: FormerMember) -> None:
             )
 
 
-def _forced(row: ShardRow, chosen: FormerMember, full: list[NodeId]) -> ForcedRecovery:
-    epoch = Epoch(row.epoch + 1)
-    given_up = [GivenUp(m.node, m.incarnation) for m in row.members if m.node != chosen.node]
-    given_up += [GivenUp(x.node, x.incarnation) for x in row.learners if x.node != chosen.node]
+def _forced(
+    configuration: ShardConfiguration, chosen: FormerMember, full: list[NodeId]
+) -> ForcedRecovery:
+    epoch = Epoch(configuration.epoch + 1)
+    given_up = [
+        GivenUp(m.node, m.incarnation) for m in configuration.members if m.node != chosen.node
+    ]
+    given_up += [
+        GivenUp(x.node, x.incarnation) for x in configuration.learners if x.node != chosen.node
+    ]
     # No one has asked whoever is absent and knows more than the chosen one: he would mix in.
-    given_up += [GivenUp(f.node, f.incarnation) for f in row.last_full if f.upto > chosen.upto]
+    given_up += [
+        GivenUp(f.node, f.incarnation) for f in configuration.last_full if f.upto > chosen.upto
+    ]
     void = {gone.node for gone in given_up}
     recovery = Recovery(epoch, chosen.node, chosen.incarnation, chosen.upto, tuple(given_up))
-    others = [f for f in row.last_full if f.node != chosen.node and f.node not in void]
+    others = [f for f in configuration.last_full if f.node != chosen.node and f.node not in void]
     proposed = msgspec.structs.replace(
-        row,
+        configuration,
         epoch=epoch,
         primary=chosen.node,
         members=(Member(chosen.node, chosen.incarnation),),
         learners=(),
         last_full=tuple(others),
-        recoveries=(*row.recovered, recovery),
+        recoveries=(*configuration.recovered, recovery),
     )
     return ForcedRecovery(proposed, chosen, tuple(full), tuple(sorted(void)))
 
@@ -141,12 +157,15 @@ def recovery_transaction(
 
     The fences of absent members are rewritten: no swap of theirs that is under way can land.
     """
-    absent = [m.node for m in decode_row(entry.value).members if m.node not in live]
+    absent = [m.node for m in decode_configuration(entry.value).members if m.node not in live]
     compares: list[Compare] = [ModRevisionIs(entry.key, entry.mod_revision)]
     compares += [ModRevisionIs(keys.node(node), Revision(0)) for node in absent]
     fence = msgspec.json.encode(FenceRecord(boot, 0))
     operations: list[Operation] = [Put(keys.fence(node), fence) for node in absent]
-    return compares, [*operations, Put(entry.key, with_unknown_fields(entry.value, recovery.row))]
+    return compares, [
+        *operations,
+        Put(entry.key, with_unknown_fields(entry.value, recovery.configuration)),
+    ]
 
 
 def _is_live(live: Live, node: NodeId, incarnation: str) -> bool:

@@ -26,7 +26,7 @@ from octad.coordinator.schema.recovery_messages import (
 )
 from octad.coordinator.store.interface import ConfigStore
 from octad.sharding.ids import ShardId, node_name, parse_shard_name, shard_name
-from octad.sharding.map.shard_map import decode_row
+from octad.sharding.map.shard_map import decode_configuration
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +45,8 @@ class ShardRecovery:
         view = self._cluster.view()
         names = list(request.shards) or [
             shard_name(shard)
-            for shard, row in sorted(view.rows.items())
-            if is_orphaned(row, view.nodes)
+            for shard, configuration in sorted(view.configurations.items())
+            if is_orphaned(configuration, view.nodes)
         ]
         recovered: list[RecoveredShard] = []
         refused: list[NotRecovered] = []
@@ -63,7 +63,7 @@ class ShardRecovery:
         if entry is None:
             raise CannotRecover("there is no such shard")
         live = self._cluster.view().nodes
-        recovery = forced_recovery(decode_row(entry.value), live)
+        recovery = forced_recovery(decode_configuration(entry.value), live)
         if not dry_run:
             boot = f"recovery-{secrets.token_hex(4)}"
             transaction = recovery_transaction(self._keys, entry, recovery, live, boot)

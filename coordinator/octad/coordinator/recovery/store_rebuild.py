@@ -28,7 +28,7 @@ from octad.coordinator.schema.records import (
     StoreKeys,
 )
 from octad.sharding.ids import Epoch, NodeId, PoolId, ShardId, node_name, shard_id, shard_name
-from octad.sharding.map.shard_map import Pool, ShardMap, ShardRow, decode_row
+from octad.sharding.map.shard_map import Pool, ShardConfiguration, ShardMap, decode_configuration
 
 EPOCH_STEP = 1000
 BUCKET_ID_STEP = 1 << 16
@@ -68,10 +68,10 @@ class _Source:
 
 
 @dataclass(frozen=True, slots=True)
-class _KnownRow:
+class _KnownConfiguration:
     """The newest row of a shard, as it was written and by whom it is known."""
 
-    row: ShardRow
+    configuration: ShardConfiguration
     value: bytes
     source: str
 
@@ -89,13 +89,13 @@ def rebuild(
     sources = [*_sources(cluster, kept), *_backup_source(cluster, backup)]
     if not sources:
         raise RebuildRefused("nothing to rebuild from", "name nodes: --from-nodes, --node-data")
-    newest = _newest_rows(sources)
-    rows = {shard: known.row for shard, known in newest.items()}
+    newest = _newest_configurations(sources)
+    configurations = {shard: known.configuration for shard, known in newest.items()}
     freshest = max(sources, key=lambda source: source.seen)
     entries = {key: value for key, value in freshest.entries.items() if not key.startswith(_SHARDS)}
     if not trust_backup:
-        _check_everybody_heard(rows, entries, kept, without)
-    missing = _missing_shards(entries, rows)
+        _check_everybody_heard(configurations, entries, kept, without)
+    missing = _missing_shards(entries, configurations)
     if missing and not accept_loss:
         raise RebuildRefused(
             f"nobody who was asked knows shard {shard_name(missing[0])}"
@@ -104,12 +104,16 @@ def rebuild(
         )
     _go_forward(entries, kept, sources)
     for shard, known in newest.items():
-        raised = msgspec.structs.replace(known.row, epoch=Epoch(known.row.epoch + EPOCH_STEP))
-        entries[_row_key(shard)] = with_unknown_fields(known.value, raised)
+        raised = msgspec.structs.replace(
+            known.configuration, epoch=Epoch(known.configuration.epoch + EPOCH_STEP)
+        )
+        entries[_configuration_key(shard)] = with_unknown_fields(known.value, raised)
     notes = [f"buckets, keys and settings are those that {freshest.name} saw last"]
     if missing:
         notes.append(f"{len(missing)} shards begin anew, empty")
-    return Rebuilt(entries, len(rows), _newer_rows(rows, backup), tuple(notes))
+    return Rebuilt(
+        entries, len(configurations), _newer_configurations(configurations, backup), tuple(notes)
+    )
 
 
 def _sources(cluster: str, kept: Iterable[KeptCluster]) -> Iterable[_Source]:
@@ -139,34 +143,43 @@ def _backup_source(cluster: str, backup: StoreBackup | None) -> Iterable[_Source
     yield _Source("the backup", seen, backup.entries)
 
 
-def _newest_rows(sources: Sequence[_Source]) -> dict[ShardId, _KnownRow]:
-    newest: dict[ShardId, _KnownRow] = {}
+def _newest_configurations(sources: Sequence[_Source]) -> dict[ShardId, _KnownConfiguration]:
+    newest: dict[ShardId, _KnownConfiguration] = {}
     for source in sources:
         for key, value in source.entries.items():
             if not key.startswith(_SHARDS):
                 continue
-            shard, row = _shard_of(key), decode_row(value)
+            shard, configuration = _shard_of(key), decode_configuration(value)
             known = newest.get(shard)
-            if known is None or row.epoch > known.row.epoch:
-                newest[shard] = _KnownRow(row, value, source.name)
-            elif row.epoch == known.row.epoch and row != known.row:
+            if known is None or configuration.epoch > known.configuration.epoch:
+                newest[shard] = _KnownConfiguration(configuration, value, source.name)
+            elif (
+                configuration.epoch == known.configuration.epoch
+                and configuration != known.configuration
+            ):
                 raise RebuildRefused(
                     f"{known.source} and {source.name} know different rows of shard"
-                    f" {shard_name(shard)} at epoch {row.epoch}",
+                    f" {shard_name(shard)} at epoch {configuration.epoch}",
                     "leave out the one whose data is older; its name goes to --without",
                 )
     return dict(sorted(newest.items()))
 
 
 def _check_everybody_heard(
-    rows: Mapping[ShardId, ShardRow],
+    configurations: Mapping[ShardId, ShardConfiguration],
     entries: Mapping[str, bytes],
     kept: Sequence[KeptCluster],
     without: Collection[NodeId],
 ) -> None:
     """Who was not heard may know a newer row, and have acknowledged writes under it."""
-    named = {member.node for row in rows.values() for member in row.members}
-    named |= {former.node for row in rows.values() for former in row.last_full}
+    named = {
+        member.node for configuration in configurations.values() for member in configuration.members
+    }
+    named |= {
+        former.node
+        for configuration in configurations.values()
+        for former in configuration.last_full
+    }
     for key, value in entries.items():
         if key.startswith("identities/") and not _is_removed(key, entries):
             named.add(msgspec.json.decode(value, type=IdentityRecord).id)
@@ -186,7 +199,7 @@ def _is_removed(identity_key: str, entries: Mapping[str, bytes]) -> bool:
 
 
 def _missing_shards(
-    entries: Mapping[str, bytes], rows: Mapping[ShardId, ShardRow]
+    entries: Mapping[str, bytes], configurations: Mapping[ShardId, ShardConfiguration]
 ) -> list[ShardId]:
     pools = [
         msgspec.json.decode(value, type=PoolRecord)
@@ -197,8 +210,13 @@ def _missing_shards(
         raise RebuildRefused(
             "nobody who was asked knows the pools", "name a directory of a node that served"
         )
-    shard_map = ShardMap({p.id: Pool(p.id, p.replicas, p.depth) for p in pools}, rows)
-    return [shard for pool in pools for shard in shard_map.shards_of(pool.id) if shard not in rows]
+    shard_map = ShardMap({p.id: Pool(p.id, p.replicas, p.depth) for p in pools}, configurations)
+    return [
+        shard
+        for pool in pools
+        for shard in shard_map.shards_of(pool.id)
+        if shard not in configurations
+    ]
 
 
 def _go_forward(
@@ -232,11 +250,21 @@ def _numbers(sources: Iterable[_Source], key: str) -> list[int]:
     ]
 
 
-def _newer_rows(rows: Mapping[ShardId, ShardRow], backup: StoreBackup | None) -> int:
+def _newer_configurations(
+    configurations: Mapping[ShardId, ShardConfiguration], backup: StoreBackup | None
+) -> int:
     if backup is None:
         return 0
-    old = {_shard_of(k): decode_row(v) for k, v in backup.entries.items() if k.startswith(_SHARDS)}
-    return sum(1 for shard, row in rows.items() if shard not in old or row.epoch > old[shard].epoch)
+    old = {
+        _shard_of(k): decode_configuration(v)
+        for k, v in backup.entries.items()
+        if k.startswith(_SHARDS)
+    }
+    return sum(
+        1
+        for shard, configuration in configurations.items()
+        if shard not in old or configuration.epoch > old[shard].epoch
+    )
 
 
 def _shard_of(key: str) -> ShardId:
@@ -244,7 +272,7 @@ def _shard_of(key: str) -> ShardId:
     return shard_id(PoolId(int(pool)), int(number))
 
 
-def _row_key(shard: ShardId) -> str:
+def _configuration_key(shard: ShardId) -> str:
     return f"{_SHARDS}{shard_name(shard)}"
 
 

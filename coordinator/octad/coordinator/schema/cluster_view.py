@@ -11,7 +11,7 @@ import msgspec
 from octad.coordinator.schema.records import IdentityRecord, NodeRecord, PoolRecord, StoreKeys
 from octad.coordinator.store.interface import KeyValue, Revision
 from octad.sharding.ids import NodeId, PoolId, ShardId
-from octad.sharding.map.shard_map import Pool, ShardMap, ShardRow, decode_row
+from octad.sharding.map.shard_map import Pool, ShardConfiguration, ShardMap, decode_configuration
 
 _Record = TypeVar("_Record")
 
@@ -32,12 +32,12 @@ class ClusterView:
     pools: Mapping[PoolId, PoolRecord]
     identities: Mapping[NodeId, IdentityRecord]
     nodes: Mapping[NodeId, NodeRecord]
-    rows: Mapping[ShardId, ShardRow]
+    configurations: Mapping[ShardId, ShardConfiguration]
 
     def shard_map(self) -> ShardMap:
         """Which shards there are, also while a pool is split."""
         pools = {pool.id: Pool(pool.id, pool.replicas, pool.depth) for pool in self.pools.values()}
-        return ShardMap(pools, self.rows)
+        return ShardMap(pools, self.configurations)
 
 
 def cluster_view(keys: StoreKeys, revision: Revision, entries: Iterable[KeyValue]) -> ClusterView:
@@ -45,11 +45,11 @@ def cluster_view(keys: StoreKeys, revision: Revision, entries: Iterable[KeyValue
     pools: dict[PoolId, PoolRecord] = {}
     identities: dict[NodeId, IdentityRecord] = {}
     nodes: dict[NodeId, NodeRecord] = {}
-    rows: dict[ShardId, ShardRow] = {}
+    configurations: dict[ShardId, ShardConfiguration] = {}
     for entry in entries:
         if entry.key.startswith(keys.shards):
             try:
-                rows[keys.shard_of_key(entry.key)] = decode_row(entry.value)
+                configurations[keys.shard_of_key(entry.key)] = decode_configuration(entry.value)
             except ValueError as error:  # Also a newer format, and what msgspec refuses.
                 raise BadRecord(entry.key, str(error)) from error
         elif entry.key.startswith(keys.nodes):
@@ -61,7 +61,7 @@ def cluster_view(keys: StoreKeys, revision: Revision, entries: Iterable[KeyValue
         elif entry.key.startswith(keys.pools):
             pool = decode_record(entry, PoolRecord)
             pools[pool.id] = pool
-    return ClusterView(revision, pools, identities, nodes, rows)
+    return ClusterView(revision, pools, identities, nodes, configurations)
 
 
 def decode_record(entry: KeyValue, kind: type[_Record]) -> _Record:

@@ -382,7 +382,9 @@ class Coordinator:
             if not self._have_settled(view):
                 continue
             try:
-                transactions = first_map(self._keys, pool, nodes, view.rows.keys(), leadership)
+                transactions = first_map(
+                    self._keys, pool, nodes, view.configurations.keys(), leadership
+                )
             except ImpossibleAssignment as error:
                 return f"pool {pool.id} gets no shard map: {error}"
             for transaction in transactions:
@@ -396,7 +398,7 @@ class Coordinator:
 
     def _have_settled(self, view: ClusterView) -> bool:
         """Whether all expected nodes are here, or none has come for a while."""
-        if self.config.nodes_expected or view.rows:
+        if self.config.nodes_expected or view.configurations:
             return True
         loop = asyncio.get_running_loop()
         if view.nodes.keys() - self._nodes_seen:

@@ -12,7 +12,7 @@ from octad.coordinator.schema.cluster_view import ClusterView
 from octad.coordinator.schema.records import NodeRecord
 from octad.coordinator.status.cluster_status import shard_state
 from octad.sharding.ids import NodeId, ShardId, node_name, pool_of, shard_name
-from octad.sharding.map.shard_map import ShardRow
+from octad.sharding.map.shard_map import ShardConfiguration
 
 SHARDS_NAMED_MAX = 3
 
@@ -27,7 +27,7 @@ def not_serving(view: ClusterView) -> list[str]:
     for pool in view.pools.values():
         missing = 0
         for shard in shard_map.shards_of(pool.id):
-            state = shard_state(view.rows.get(shard), view.nodes, pool.replicas)
+            state = shard_state(view.configurations.get(shard), view.nodes, pool.replicas)
             missing += state == "forming"
             if state in ("writes-blocked", "unavailable"):
                 down.append(shard)
@@ -43,11 +43,11 @@ def may_not_go_down(view: ClusterView, node: NodeId) -> list[str]:
     if node not in view.identities:
         return [f"the cluster has no {node_name(node)}"]
     short = []
-    for shard, row in view.rows.items():
-        if row.member(node) is None:
+    for shard, configuration in view.configurations.items():
+        if configuration.member(node) is None:
             continue
         replicas = view.pools[pool_of(shard)].replicas
-        if len(_complete_and_live(row, view.nodes) - {node}) < copies_min(replicas):
+        if len(_complete_and_live(configuration, view.nodes) - {node}) < copies_min(replicas):
             short.append(shard)
     if not short:
         return []
@@ -59,10 +59,12 @@ def copies_min(replicas: int) -> int:
     return max(1, replicas - 1)
 
 
-def _complete_and_live(row: ShardRow, live: Mapping[NodeId, NodeRecord]) -> set[NodeId]:
+def _complete_and_live(
+    configuration: ShardConfiguration, live: Mapping[NodeId, NodeRecord]
+) -> set[NodeId]:
     return {
         member.node
-        for member in row.members
+        for member in configuration.members
         if not member.base
         and member.node in live
         and live[member.node].incarnation == member.incarnation

@@ -28,7 +28,7 @@ from octad.coordinator.schema.node_report import INDEX_LOST, INDEX_REBUILDING, I
 from octad.coordinator.schema.records import NodeRecord, PoolRecord
 from octad.coordinator.status.known_copies import NOTHING_KNOWN, KnownCopies, copying_status
 from octad.sharding.ids import NodeId, node_name, shard_name
-from octad.sharding.map.shard_map import Member, ShardMap, ShardRow
+from octad.sharding.map.shard_map import Member, ShardConfiguration, ShardMap
 
 SHARDS_NAMED_MAX = 3
 _INDEXES = {
@@ -101,14 +101,16 @@ def shard_statuses(view: ClusterView, copies: KnownCopies = NOTHING_KNOWN) -> li
     shard_map = view.shard_map()
     for pool in _sorted_pools(view):
         for shard in sorted(shard_map.shards_of(pool.id)):
-            row, verified = view.rows.get(shard), copies.verified.get(shard)
+            configuration, verified = view.configurations.get(shard), copies.verified.get(shard)
             statuses.append(
                 ShardStatus(
                     name=shard_name(shard),
-                    state=shard_state(row, view.nodes, pool.replicas, verified),
-                    epoch=row.epoch if row else 0,
-                    primary=node_name(row.primary) if row else "",
-                    members=tuple(node_name(m.node) for m in row.members) if row else (),
+                    state=shard_state(configuration, view.nodes, pool.replicas, verified),
+                    epoch=configuration.epoch if configuration else 0,
+                    primary=node_name(configuration.primary) if configuration else "",
+                    members=tuple(node_name(m.node) for m in configuration.members)
+                    if configuration
+                    else (),
                     verified=verified,
                 )
             )
@@ -116,7 +118,7 @@ def shard_statuses(view: ClusterView, copies: KnownCopies = NOTHING_KNOWN) -> li
 
 
 def shard_state(
-    row: ShardRow | None,
+    configuration: ShardConfiguration | None,
     live: Mapping[NodeId, NodeRecord],
     replicas: int,
     verified: int | None = None,
@@ -126,14 +128,14 @@ def shard_state(
     A recruit is a member that is not complete, so it is no copy yet. The primary may miss a member,
     and have fewer copies `verified`, before anybody else does.
     """
-    if row is None:
+    if configuration is None:
         return "forming"
-    down = {member.node for member in row.members if not _is_live(member, live)}
-    if row.primary in down:
+    down = {member.node for member in configuration.members if not _is_live(member, live)}
+    if configuration.primary in down:
         return "unavailable"
     if down:
         return "writes-blocked"
-    complete = sum(not member.base for member in row.members)
+    complete = sum(not member.base for member in configuration.members)
     if verified is not None:
         complete = min(complete, verified)
     return "degraded" if complete < replicas else "ok"
@@ -165,7 +167,9 @@ def _pool_status(
     counts: Counter[str] = Counter()
     for shard in shard_map.shards_of(pool.id):
         verified = copies.verified.get(shard)
-        shards[shard_state(view.rows.get(shard), view.nodes, pool.replicas, verified)] += 1
+        shards[
+            shard_state(view.configurations.get(shard), view.nodes, pool.replicas, verified)
+        ] += 1
         counts[UNVERIFIED if verified is None else str(verified)] += 1
     missing = nodes_missing(pool, list(view.nodes.values()), nodes_expected)
     return PoolStatus(
@@ -184,8 +188,12 @@ def _node_statuses(
     removed: Collection[NodeId],
     copies: KnownCopies,
 ) -> tuple[NodeStatus, ...]:
-    primaries = Counter(row.primary for row in view.rows.values())
-    members = Counter(member.node for row in view.rows.values() for member in row.members)
+    primaries = Counter(configuration.primary for configuration in view.configurations.values())
+    members = Counter(
+        member.node
+        for configuration in view.configurations.values()
+        for member in configuration.members
+    )
     statuses = []
     for id_ in sorted({*view.identities.keys() - removed, *view.nodes}):
         live = view.nodes.get(id_)

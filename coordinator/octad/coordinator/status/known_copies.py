@@ -83,7 +83,7 @@ def known_copies(
     copying = _copying(view, current)
     missing, bytes_left = _missing(view, copying, shard_bytes)
     return KnownCopies(
-        verified={shard: _verified(view, shard, current) for shard in view.rows},
+        verified={shard: _verified(view, shard, current) for shard in view.configurations},
         copying=copying,
         damaged={n: damage for n, said in current.items() if any(damage := _damage(said))},
         missing=missing,
@@ -95,7 +95,7 @@ def known_copies(
         different=_different(view, current),
         compared=frozenset(
             shard
-            for shard in view.rows
+            for shard in view.configurations
             if (said := _said(view, shard, current)) is not None and said.uncompared
         ),
         returning={
@@ -129,9 +129,9 @@ def _damage(said: NodeReport) -> DiskDamage:
 def _void(view: ClusterView, current: Reports) -> dict[NodeId, tuple[ShardId, ...]]:
     """By the rows, which know the disks that a recovery gave up, and by what nodes find."""
     void = {node: set(_shards(said.void)) for node, said in current.items() if said.void}
-    for shard, row in view.rows.items():
+    for shard, configuration in view.configurations.items():
         for node, record in view.nodes.items():
-            if row.recovered and row.has_given_up(node, record.incarnation):
+            if configuration.recovered and configuration.has_given_up(node, record.incarnation):
                 void.setdefault(node, set()).add(shard)
     return {node: tuple(sorted(shards)) for node, shards in void.items()}
 
@@ -147,15 +147,15 @@ def _verified(view: ClusterView, shard: ShardId, current: Reports) -> int | None
 
 def _said(view: ClusterView, shard: ShardId, current: Reports) -> VerifiedCopies | None:
     """By the primary, at the present epoch."""
-    row = view.rows[shard]
-    report = current.get(row.primary)
+    configuration = view.configurations[shard]
+    report = current.get(configuration.primary)
     said = None if report is None else report.led.get(shard_name(shard))
-    return said if said is not None and said.epoch == row.epoch else None
+    return said if said is not None and said.epoch == configuration.epoch else None
 
 
 def _different(view: ClusterView, current: Reports) -> dict[NodeId, tuple[ShardId, ...]]:
     different: dict[NodeId, list[ShardId]] = {}
-    for shard in sorted(view.rows):
+    for shard in sorted(view.configurations):
         said = _said(view, shard, current)
         for node in () if said is None else said.different:
             different.setdefault(node, []).append(shard)
@@ -165,9 +165,9 @@ def _different(view: ClusterView, current: Reports) -> dict[NodeId, tuple[ShardI
 def _copying(view: ClusterView, current: Reports) -> tuple[CopyUnderWay, ...]:
     """Copies of shards whose rows have the node as a recruit or learner."""
     copies: list[CopyUnderWay] = []
-    for shard, row in sorted(view.rows.items()):
-        nodes = [member.node for member in row.members if member.base]
-        nodes += [learner.node for learner in row.learners]
+    for shard, configuration in sorted(view.configurations.items()):
+        nodes = [member.node for member in configuration.members if member.base]
+        nodes += [learner.node for learner in configuration.learners]
         for node in nodes:
             report = current.get(node)
             said = None if report is None else report.copying.get(shard_name(shard))
@@ -189,9 +189,9 @@ def _missing(
     under_way = {copy.shard: copy for copy in copying}
     missing = left = 0
     known = True
-    for shard, row in view.rows.items():
+    for shard, configuration in view.configurations.items():
         pool = view.pools.get(pool_of(shard))
-        full = sum(member.base == 0 for member in row.members)
+        full = sum(member.base == 0 for member in configuration.members)
         lacking = max(0, pool.replicas - full) if pool is not None else 0
         missing += lacking
         copy = under_way.get(shard)

@@ -51,8 +51,8 @@ from octad.sharding.map.shard_map import (
     Member,
     NewerFormat,
     Pool,
+    ShardConfiguration,
     ShardMap,
-    ShardRow,
 )
 
 MAGIC = b"OCTM"
@@ -78,30 +78,42 @@ class CorruptMap(ValueError):
     """The bytes are not a whole shard map."""
 
 
-class UnencodableRow(ValueError):
+class UnencodableConfiguration(ValueError):
     """A row that the format has no room for; no protocol state needs one."""
 
 
 def encode_map(shard_map: ShardMap) -> bytes:
     """`shard_map` in its binary form."""
-    identities = sorted({each for row in shard_map.rows.values() for each in _identities(row)})
+    identities = sorted(
+        {
+            each
+            for configuration in shard_map.configurations.values()
+            for each in _identities(configuration)
+        }
+    )
     if len(identities) > NODE_ID_MAX:
-        raise UnencodableRow(f"{len(identities)} identities: at most {NODE_ID_MAX}")
+        raise UnencodableConfiguration(f"{len(identities)} identities: at most {NODE_ID_MAX}")
     width = 1 if len(identities) <= 256 else 2
     version = VERSION if _knows_upper_halves(shard_map) else VERSION_WITHOUT_HALVES
     out = bytearray(_HEADER.pack(MAGIC, version, width, len(identities)))
     for node, incarnation in identities:
         name = incarnation.encode()
         if len(name) > 255:
-            raise UnencodableRow(f"an incarnation of {len(name)} bytes: at most 255")
+            raise UnencodableConfiguration(f"an incarnation of {len(name)} bytes: at most 255")
         out += node.to_bytes(2, "little") + bytes([len(name)]) + name
     index = {each: i.to_bytes(width, "little") for i, each in enumerate(identities)}
     out += len(shard_map.pools).to_bytes(2, "little")
     for pool in sorted(shard_map.pools.values(), key=lambda each: each.id):
         out += _POOL.pack(pool.id, pool.replicas, pool.depth)
         for number in range(1 << pool.depth):
-            for row, depth in _rows(shard_map, pool.id, number, pool.depth, version):
-                out += b"\0" if row is None else _encode_row(row, depth, index)
+            for configuration, depth in _configurations(
+                shard_map, pool.id, number, pool.depth, version
+            ):
+                out += (
+                    b"\0"
+                    if configuration is None
+                    else _encode_configuration(configuration, depth, index)
+                )
     return bytes(out) + xxh3_64_intdigest(out).to_bytes(CHECKSUM_BYTES, "little")
 
 
@@ -109,64 +121,93 @@ def _knows_upper_halves(shard_map: ShardMap) -> bool:
     depths = {pool.id: pool.depth for pool in shard_map.pools.values()}
     return any(
         number_of(shard) >> depths.get(pool_of(shard), SHARD_NUMBER_BITS)
-        for shard in shard_map.rows
+        for shard in shard_map.configurations
     )
 
 
-def _rows(
+def _configurations(
     shard_map: ShardMap, pool: PoolId, number: int, depth: int, version: int
-) -> Iterator[tuple[ShardRow | None, int]]:
+) -> Iterator[tuple[ShardConfiguration | None, int]]:
     """A place's row and, from version 2 on, those of all its upper halves; each with its depth."""
-    row = shard_map.rows.get(shard_id(pool, number))
-    yield row, depth
-    if row is not None and version > VERSION_WITHOUT_HALVES:
-        for split in range(depth, row.depth):
-            yield from _rows(shard_map, pool, number + (1 << split), split + 1, version)
+    configuration = shard_map.configurations.get(shard_id(pool, number))
+    yield configuration, depth
+    if configuration is not None and version > VERSION_WITHOUT_HALVES:
+        for split in range(depth, configuration.depth):
+            yield from _configurations(shard_map, pool, number + (1 << split), split + 1, version)
 
 
-def _identities(row: ShardRow) -> list[Identity]:
-    holders: list[Member | Learner | FormerMember] = [*row.members, *row.learners, *row.last_full]
+def _identities(configuration: ShardConfiguration) -> list[Identity]:
+    holders: list[Member | Learner | FormerMember] = [
+        *configuration.members,
+        *configuration.learners,
+        *configuration.last_full,
+    ]
     return [(each.node, each.incarnation) for each in holders]
 
 
-def _encode_row(row: ShardRow, place_depth: int, index: dict[Identity, bytes]) -> bytes:
-    recruits = [place for place, each in enumerate(row.members) if each.base or each.base_epoch]
-    places = [place for place, each in enumerate(row.members) if each.node == row.primary]
-    if row.depth > SHARD_DEPTH_MAX:
-        raise UnencodableRow(f"a row of depth {row.depth}: at most {SHARD_DEPTH_MAX}")
-    if not 1 <= len(row.members) <= MEMBERS_MAX or len(places) != 1:
-        raise UnencodableRow(f"{len(row.members)} members, {len(places)} of them primary")
+def _encode_configuration(
+    configuration: ShardConfiguration, place_depth: int, index: dict[Identity, bytes]
+) -> bytes:
+    recruits = [
+        place for place, each in enumerate(configuration.members) if each.base or each.base_epoch
+    ]
+    places = [
+        place
+        for place, each in enumerate(configuration.members)
+        if each.node == configuration.primary
+    ]
+    if configuration.depth > SHARD_DEPTH_MAX:
+        raise UnencodableConfiguration(
+            f"a row of depth {configuration.depth}: at most {SHARD_DEPTH_MAX}"
+        )
+    if not 1 <= len(configuration.members) <= MEMBERS_MAX or len(places) != 1:
+        raise UnencodableConfiguration(
+            f"{len(configuration.members)} members, {len(places)} of them primary"
+        )
     if (
         len(recruits) > RECRUITS_MAX
-        or len(row.learners) > LEARNERS_MAX
-        or len(row.last_full) > FORMER_MAX
+        or len(configuration.learners) > LEARNERS_MAX
+        or len(configuration.last_full) > FORMER_MAX
     ):
-        raise UnencodableRow(
-            f"{len(recruits)} recruits, {len(row.learners)} learners, {len(row.last_full)} former"
-            f" members: at most {RECRUITS_MAX}, {LEARNERS_MAX} and {FORMER_MAX}"
+        raise UnencodableConfiguration(
+            f"{len(recruits)} recruits, {len(configuration.learners)} learners,"
+            f" {len(configuration.last_full)} former members:"
+            f" at most {RECRUITS_MAX}, {LEARNERS_MAX} and {FORMER_MAX}"
         )
-    states = bool(recruits or row.learners or row.last_full)
-    head = len(row.members) | places[0] << 3
-    head |= HAS_STATES * states | HAS_DEPTH * (row.depth != place_depth)
-    parts = [bytes([head]), _varint(row.epoch)]
-    if row.depth != place_depth:
-        parts.append(bytes([row.depth]))
-    parts += [index[each.node, each.incarnation] for each in row.members]
+    states = bool(recruits or configuration.learners or configuration.last_full)
+    head = len(configuration.members) | places[0] << 3
+    head |= HAS_STATES * states | HAS_DEPTH * (configuration.depth != place_depth)
+    parts = [bytes([head]), _varint(configuration.epoch)]
+    if configuration.depth != place_depth:
+        parts.append(bytes([configuration.depth]))
+    parts += [index[each.node, each.incarnation] for each in configuration.members]
     if states:
-        parts.append(_encode_states(row, recruits, index))
+        parts.append(_encode_states(configuration, recruits, index))
     return b"".join(parts)
 
 
-def _encode_states(row: ShardRow, recruits: list[int], index: dict[Identity, bytes]) -> bytes:
-    parts = [bytes([len(recruits) | len(row.learners) << 2 | len(row.last_full) << 5])]
+def _encode_states(
+    configuration: ShardConfiguration, recruits: list[int], index: dict[Identity, bytes]
+) -> bytes:
+    parts = [
+        bytes(
+            [len(recruits) | len(configuration.learners) << 2 | len(configuration.last_full) << 5]
+        )
+    ]
     for place in recruits:
-        member = row.members[place]
-        if member.base_epoch > row.epoch:
-            raise UnencodableRow(f"a recruit of epoch {member.base_epoch} in a row of {row.epoch}")
-        parts += [bytes([place]), _varint(member.base), _varint(row.epoch - member.base_epoch)]
-    parts += [index[each.node, each.incarnation] for each in row.learners]
-    reference = row.members[recruits[0]].base if recruits else 0
-    for former in row.last_full:
+        member = configuration.members[place]
+        if member.base_epoch > configuration.epoch:
+            raise UnencodableConfiguration(
+                f"a recruit of epoch {member.base_epoch} in a row of {configuration.epoch}"
+            )
+        parts += [
+            bytes([place]),
+            _varint(member.base),
+            _varint(configuration.epoch - member.base_epoch),
+        ]
+    parts += [index[each.node, each.incarnation] for each in configuration.learners]
+    reference = configuration.members[recruits[0]].base if recruits else 0
+    for former in configuration.last_full:
         distance = former.upto - reference
         zigzag = distance << 1 if distance >= 0 else (-distance << 1) - 1
         parts += [index[former.node, former.incarnation], _varint(zigzag)]
@@ -175,7 +216,7 @@ def _encode_states(row: ShardRow, recruits: list[int], index: dict[Identity, byt
 
 def _varint(number: int) -> bytes:
     if number < 0 or number >> 64:
-        raise UnencodableRow(f"{number} is no number of 64 bits")
+        raise UnencodableConfiguration(f"{number} is no number of 64 bits")
     out = bytearray()
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)
@@ -210,7 +251,7 @@ class _Reader:
         self.body = body
         self.at = 0
         self.version = 0
-        self.rows: dict[ShardId, ShardRow] = {}
+        self.configurations: dict[ShardId, ShardConfiguration] = {}
         self.identities: list[Identity] = []
         self.index: Callable[[], Identity] = self._narrow_index
 
@@ -230,18 +271,18 @@ class _Reader:
             pool = Pool(PoolId(id_), replicas, depth)
             pools[pool.id] = pool
             for number in range(1 << depth):
-                self._read_rows(pool.id, number, depth)
-        return ShardMap(pools, self.rows)
+                self._read_configurations(pool.id, number, depth)
+        return ShardMap(pools, self.configurations)
 
-    def _read_rows(self, pool: PoolId, number: int, depth: int) -> None:
+    def _read_configurations(self, pool: PoolId, number: int, depth: int) -> None:
         """The row of a place of this depth, and those of the halves that were split from it."""
-        row = self._row(depth)
-        if row is None:
+        configuration = self._configuration(depth)
+        if configuration is None:
             return
-        self.rows[shard_id(pool, number)] = row
+        self.configurations[shard_id(pool, number)] = configuration
         if self.version > VERSION_WITHOUT_HALVES:
-            for split in range(depth, row.depth):
-                self._read_rows(pool, number + (1 << split), split + 1)
+            for split in range(depth, configuration.depth):
+                self._read_configurations(pool, number + (1 << split), split + 1)
 
     def _identity(self) -> Identity:
         node, length = NodeId(self._u16()), self._byte()
@@ -251,7 +292,7 @@ class _Reader:
         self.at += length
         return node, name.decode()
 
-    def _row(self, place_depth: int) -> ShardRow | None:
+    def _configuration(self, place_depth: int) -> ShardConfiguration | None:
         head = self._byte()
         if not head:
             return None
@@ -266,7 +307,7 @@ class _Reader:
         if head & HAS_STATES:
             learners, former = self._states(epoch, members)
         primary = members[head >> 3 & 7].node
-        return ShardRow(epoch, depth, primary, tuple(members), learners, former)
+        return ShardConfiguration(epoch, depth, primary, tuple(members), learners, former)
 
     def _states(
         self, epoch: Epoch, members: list[Member]

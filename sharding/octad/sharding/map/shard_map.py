@@ -24,7 +24,7 @@ from octad.sharding.ids import (
     shard_id,
 )
 
-ROW_FORMAT_VERSION = 1
+CONFIGURATION_FORMAT_VERSION = 1
 
 
 class NewerFormat(ValueError):
@@ -87,7 +87,7 @@ class SplitPoint(msgspec.Struct, frozen=True):
     epoch: Epoch
 
 
-class ShardRow(msgspec.Struct, frozen=True):
+class ShardConfiguration(msgspec.Struct, frozen=True):
     """One shard's configuration at one epoch."""
 
     epoch: Epoch
@@ -96,7 +96,7 @@ class ShardRow(msgspec.Struct, frozen=True):
     members: tuple[Member, ...]
     learners: tuple[Learner, ...] = ()
     last_full: tuple[FormerMember, ...] = ()
-    version: int = ROW_FORMAT_VERSION
+    version: int = CONFIGURATION_FORMAT_VERSION
     splits: tuple[SplitPoint, ...] | msgspec.UnsetType = msgspec.UNSET
     recoveries: tuple[Recovery, ...] | msgspec.UnsetType = msgspec.UNSET  # Written when there are.
 
@@ -125,23 +125,24 @@ class ShardRow(msgspec.Struct, frozen=True):
         return None
 
 
-_row_encoder = msgspec.json.Encoder()
-_row_decoder = msgspec.json.Decoder(ShardRow)
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(ShardConfiguration)
 
 
-def encode_row(row: ShardRow) -> bytes:
-    """`row` as it is kept in the configuration store."""
-    return _row_encoder.encode(row)
+def encode_configuration(configuration: ShardConfiguration) -> bytes:
+    """`configuration` as it is kept in the configuration store."""
+    return _encoder.encode(configuration)
 
 
-def decode_row(data: bytes) -> ShardRow:
+def decode_configuration(data: bytes) -> ShardConfiguration:
     """The row in `data`; raises NewerFormat, or msgspec.ValidationError when it makes no sense."""
-    row = _row_decoder.decode(data)
-    if row.version > ROW_FORMAT_VERSION:
+    configuration = _decoder.decode(data)
+    if configuration.version > CONFIGURATION_FORMAT_VERSION:
         raise NewerFormat(
-            f"shard row of format {row.version}, this octad knows {ROW_FORMAT_VERSION}"
+            f"shard row of format {configuration.version},"
+            f" this octad knows {CONFIGURATION_FORMAT_VERSION}"
         )
-    return row
+    return configuration
 
 
 class Pool(msgspec.Struct, frozen=True):
@@ -160,7 +161,7 @@ class ShardMap:
     """
 
     pools: Mapping[PoolId, Pool]
-    rows: Mapping[ShardId, ShardRow]
+    configurations: Mapping[ShardId, ShardConfiguration]
 
     def shard_of(self, pool: PoolId, bucket: BucketId, key: bytes) -> ShardId:
         """The shard that holds `key`; raises KeyError for a pool that is not known."""
@@ -170,10 +171,10 @@ class ShardMap:
         """The shard of `pool` that `hash_` falls into."""
         depth = self.pools[pool].depth
         shard = ShardId(pool << SHARD_NUMBER_BITS | hash_ & ((1 << depth) - 1))
-        row = self.rows.get(shard)
-        if row is None or row.depth <= depth:
+        configuration = self.configurations.get(shard)
+        if configuration is None or configuration.depth <= depth:
             return shard
-        return self._split_shard_of(pool, hash_, depth, row)
+        return self._split_shard_of(pool, hash_, depth, configuration)
 
     def shards_of(self, pool: PoolId) -> Iterator[ShardId]:
         """The ids of all shards of `pool`, whether a row is known or not."""
@@ -181,19 +182,21 @@ class ShardMap:
         for number in range(1 << depth):
             yield from self._split_shards_of(pool, number, depth)
 
-    def _split_shard_of(self, pool: PoolId, hash_: int, depth: int, row: ShardRow) -> ShardId:
+    def _split_shard_of(
+        self, pool: PoolId, hash_: int, depth: int, configuration: ShardConfiguration
+    ) -> ShardId:
         """While a pool is split, each row says itself whether it was: see `splitting.py`."""
-        known: ShardRow | None = row
+        known: ShardConfiguration | None = configuration
         while known is not None and known.depth > depth:
             depth += 1
             shard = shard_id(pool, shard_number(hash_, depth))
-            known = self.rows.get(shard)
+            known = self.configurations.get(shard)
         return shard
 
     def _split_shards_of(self, pool: PoolId, number: int, depth: int) -> Iterator[ShardId]:
         shard = shard_id(pool, number)
-        row = self.rows.get(shard)
-        if row is None or row.depth <= depth:
+        configuration = self.configurations.get(shard)
+        if configuration is None or configuration.depth <= depth:
             yield shard
         else:
             yield from self._split_shards_of(pool, number, depth + 1)

@@ -10,7 +10,7 @@ import msgspec
 
 from octad.sharding.ids import Epoch
 from octad.sharding.limits import SHARD_DEPTH_DEFAULT, SHARD_DEPTH_MAX
-from octad.sharding.map.shard_map import ShardRow
+from octad.sharding.map.shard_map import ShardConfiguration
 
 # With so many, a node that holds one shard more than another is 3 % fuller.
 REPLICAS_PER_NODE_MIN = 30
@@ -20,11 +20,15 @@ class CannotSplit(ValueError):
     """The shards are as many as there may be."""
 
 
-def split_row(row: ShardRow) -> tuple[ShardRow, ShardRow]:
+def split_configuration(
+    configuration: ShardConfiguration,
+) -> tuple[ShardConfiguration, ShardConfiguration]:
     """What shard i's row becomes: the rows of i and of i + 2^depth, one epoch on."""
-    if row.depth >= SHARD_DEPTH_MAX:
-        raise CannotSplit(f"a depth of {row.depth} is the largest")
-    half = msgspec.structs.replace(row, epoch=Epoch(row.epoch + 1), depth=row.depth + 1)
+    if configuration.depth >= SHARD_DEPTH_MAX:
+        raise CannotSplit(f"a depth of {configuration.depth} is the largest")
+    half = msgspec.structs.replace(
+        configuration, epoch=Epoch(configuration.epoch + 1), depth=configuration.depth + 1
+    )
     return half, half
 
 

@@ -24,7 +24,7 @@ from octad.sharding.assignment.assignment import PlacementNode, Rows, assign, fi
 from octad.sharding.ids import Epoch, NodeId, PoolId, shard_id
 from octad.sharding.map.compact_map import decode_map, encode_map
 from octad.sharding.map.pool_lookup import PoolLookup
-from octad.sharding.map.shard_map import Member, Pool, ShardMap, ShardRow
+from octad.sharding.map.shard_map import Member, Pool, ShardConfiguration, ShardMap
 from octad.sharding.study import sharding_command
 from octad.sharding.study.rivals.mixing import mixed_all
 from octad.sharding.study.rivals.shard_table import ShardTable
@@ -76,8 +76,10 @@ def lookups() -> list[Figure]:
     shard_map = _map(first_assignment(_nodes(100), 3, 12), 12)
     lookup = PoolLookup(shard_map, POOL)
     hashes = mixed_all(np.arange(LOOKUPS, dtype=np.uint64), 1).tolist()
-    by_pool = _per_call_ns(lookup.row, hashes)
-    by_map = _per_call_ns(lambda h: shard_map.rows[shard_map.shard_of_hash(POOL, h)], hashes)
+    by_pool = _per_call_ns(lookup.configuration, hashes)
+    by_map = _per_call_ns(
+        lambda h: shard_map.configurations[shard_map.shard_of_hash(POOL, h)], hashes
+    )
     return [
         Figure("look-up, hash to row, PoolLookup", by_pool, "ns", 150),
         Figure("look-up, hash to row, ShardMap", by_map, "ns"),
@@ -143,7 +145,7 @@ def _nodes(count: int) -> list[PlacementNode]:
 
 def _map(rows: Rows, depth: int) -> ShardMap:
     known = {
-        shard_id(POOL, number): ShardRow(
+        shard_id(POOL, number): ShardConfiguration(
             Epoch(1), depth, row[0], tuple([Member(node, f"{node:032x}") for node in row])
         )
         for number, row in enumerate(rows)

@@ -43,7 +43,7 @@ from octad.coordinator.schema.records import StoreKeys
 from octad.coordinator.store.interface import ConfigStore, Put, StoreUnavailable
 from octad.coordinator.store.open_store import open_store
 from octad.sharding.ids import NodeId, ShardId, node_name
-from octad.sharding.map.shard_map import decode_row
+from octad.sharding.map.shard_map import decode_configuration
 from octad.storage_node.cli.node_options import (
     ADMIN_PORT_ABOVE_S3,
     AIOHTTP,
@@ -422,8 +422,10 @@ async def _held_alone(
         return None
     finally:
         await store.close()
-    rows = {keys.shard_of_key(entry.key): decode_row(entry.value) for entry in listing.entries}
-    return held_alone(rows, identity.node, identity.incarnation)
+    configurations = {
+        keys.shard_of_key(entry.key): decode_configuration(entry.value) for entry in listing.entries
+    }
+    return held_alone(configurations, identity.node, identity.incarnation)
 
 
 async def _join(config: NodeConfig, node: NodeId | None, incarnation: str) -> JoinAnswer:

@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 class Asker(Protocol):
     """Whoever asks other nodes' shards, and waits for one where it must."""
 
-    def rows_changed(self, shard: ShardId) -> None:
+    def configuration_changed(self, shard: ShardId) -> None:
         """The map has another row of `shard`."""
 
     def connected(self, node: NodeId) -> None:
@@ -58,20 +58,22 @@ class Replication:
         self._addresses: dict[NodeId, str] = {}
         self.peers = Peers(node, boot, this.config.token, this.config.tls)
         self.facts = ClusterFacts(this.keys, self.peers.heard_boot)
-        self.map = ShardMap(self.facts.pools, self.facts.rows)
-        self._rows = ConfigurationChanges(
+        self.map = ShardMap(self.facts.pools, self.facts.configurations)
+        self._configurations = ConfigurationChanges(
             node, boot, this.store, this.keys, this.mirror, self.facts
         )
         leases = PairLeases(node, int.from_bytes(this.boot, "big"), now())
         leases.dead = self.facts.dead
         table = ReplicaTable(
-            node, this.identity.incarnation, leases, self.facts, self._rows.refetch
+            node, this.identity.incarnation, leases, self.facts, self._configurations.refetch
         )
         self.counter = ShardCounter(journal, index, table.replicas, buckets.pool_of)
         self.copier = HistoryCopier(
             journal, index, self.peers.call, buckets.pool_of, self.counter.ask
         )
-        self.host = ShardHost(table, journal, index, self.peers, self._rows, self.copier, this.fail)
+        self.host = ShardHost(
+            table, journal, index, self.peers, self._configurations, self.copier, this.fail
+        )
         self.facts.tell(self.host)
         self.history = HistorySource(journal, index, table.replicas.get, buckets.pool_of)
         self.comparer = CopyComparer(self.host, self.counter, self.peers.call)
@@ -96,15 +98,15 @@ class Replication:
 
     async def act(self, cleanup: AsyncExitStack, asker: Asker) -> None:
         """The shards learn of their rows, and change them, from now on."""
-        cleanup.push_async_callback(self._rows.stop)
-        await self._rows.start(self.host, asker.rows_changed)
+        cleanup.push_async_callback(self._configurations.stop)
+        await self._configurations.start(self.host, asker.configuration_changed)
 
     def on_change(self, key: str, entry: KeyValue | None) -> None:
         """The mirror saw a key change; those of other kinds are passed over."""
         keys = self._this.keys
         self.facts.on_change(key, entry)
         if key.startswith(keys.shards):
-            self._rows.on_change(key, entry)
+            self._configurations.on_change(key, entry)
         elif key == keys.format_level:
             self._on_level(entry)
         elif entry is not None and key.startswith(keys.nodes):
@@ -124,25 +126,25 @@ class Replication:
 
     def is_ready(self) -> bool:
         """Whether every shard has a row, and those that this node is primary of are served."""
-        rows, pools = self.facts.rows, self.facts.pools
+        configurations, pools = self.facts.configurations, self.facts.pools
         if not pools:
             return False
         if self.succession.state:
             return True  # Others serve what it cannot read; alone, it refuses.
         for pool in pools:
             for shard in self.map.shards_of(pool):
-                row = rows.get(shard)
-                if row is None:
+                configuration = configurations.get(shard)
+                if configuration is None:
                     return False
-                if row.primary == self._this.id and not self.host.serves(shard):
+                if configuration.primary == self._this.id and not self.host.serves(shard):
                     return False
         return True
 
     def shard_counts(self) -> tuple[int, int]:
         """Of how many shards this node is a member, and how many it leads."""
-        node, rows = self._this.id, self.facts.rows.values()
-        members = sum(row.member(node) is not None for row in rows)
-        return members, sum(row.primary == node for row in rows)
+        node, configurations = self._this.id, self.facts.configurations.values()
+        members = sum(configuration.member(node) is not None for configuration in configurations)
+        return members, sum(configuration.primary == node for configuration in configurations)
 
 
 def _disconnected(node: NodeId) -> None:

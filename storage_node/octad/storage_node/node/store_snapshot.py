@@ -33,7 +33,7 @@ from octad.coordinator.schema.kept_cluster import (
 from octad.coordinator.schema.records import StoreKeys
 from octad.coordinator.store.interface import KeyValue
 from octad.coordinator.store.mirror import Mirror
-from octad.sharding.map.shard_map import decode_row
+from octad.sharding.map.shard_map import decode_configuration
 from octad.storage_node.journal.disk import Disk
 from octad.storage_node.journal.record_format import Identity
 
@@ -116,15 +116,15 @@ class StoreSnapshot:
         """Whether a row is to be kept: one of this node's shards, and newer than what is known."""
         if value is None:
             return False
-        row, known = decode_row(value), self._kept.get(name)
+        configuration, known = decode_configuration(value), self._kept.get(name)
         if known is not None and known.value is not None:
-            newest = decode_row(known.value).epoch
-            if row.epoch < newest:
+            newest = decode_configuration(known.value).epoch
+            if configuration.epoch < newest:
                 log.error("the store's row of %s is older than epoch %d", name, newest)
-            return row.epoch > newest
-        holders = {member.node for member in row.members}
-        holders |= {learner.node for learner in row.learners}
-        return self._identity.node in holders | {former.node for former in row.last_full}
+            return configuration.epoch > newest
+        holders = {member.node for member in configuration.members}
+        holders |= {learner.node for learner in configuration.learners}
+        return self._identity.node in holders | {former.node for former in configuration.last_full}
 
     def _has_pools(self) -> bool:
         return any(key.startswith(self._keys.pools) for key in self._mirror.entries)

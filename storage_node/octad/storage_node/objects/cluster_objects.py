@@ -16,7 +16,7 @@ from octad.sharding import limits
 from octad.sharding.hashing import object_hash
 from octad.sharding.ids import PoolId, ShardId
 from octad.sharding.map.pool_names import pool_names
-from octad.sharding.map.shard_map import Pool, ShardRow
+from octad.sharding.map.shard_map import Pool, ShardConfiguration
 from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow, UploadRow
 from octad.storage_node.memory.body_budget import BodyBudget
 from octad.storage_node.objects.extents import ExtentReader, ExtentsUnderWay, ExtentWriter
@@ -135,10 +135,12 @@ class ClusterObjects:
         """At every member: any may lead a moment later. Who becomes one later knows it by then."""
         message = messages.CloseBucket(bucket.id)
 
-        async def attempt(_: ShardRow | None, patience: Patience | None) -> None:
+        async def attempt(_: ShardConfiguration | None, patience: Patience | None) -> None:
             await self._buckets.refresh()  # Rows of before the bucket's state name others.
-            rows = self._rows_of(bucket.pool)
-            nodes = {member.node for row in rows for member in row.members}
+            configurations = self._configurations_of(bucket.pool)
+            nodes = {
+                member.node for configuration in configurations for member in configuration.members
+            }
             calls = (
                 self._client.call(n, message, b"", limits.CALL_TIMEOUT_S, LISTINGS) for n in nodes
             )
@@ -251,7 +253,9 @@ class ClusterObjects:
             return ListPage([], False)
 
         listing = KeyListing(self._client, bucket, query)
-        return await self._client.until_answered(None, lambda _row, _patience: listing.attempt())
+        return await self._client.until_answered(
+            None, lambda _configuration, _patience: listing.attempt()
+        )
 
     # -- uploads -------------------------------------------------------------------------------
 
@@ -337,7 +341,7 @@ class ClusterObjects:
         message = messages.ListUploads(bucket.pool, bucket.id, prefix, *after, limit)
 
         async def attempt(
-            _: ShardRow | None, patience: Patience | None
+            _: ShardConfiguration | None, patience: Patience | None
         ) -> list[tuple[bytes, bytes, UploadRow]]:
             try:
                 return await self._list_uploads_once(bucket.pool, message)
@@ -350,7 +354,7 @@ class ClusterObjects:
         self, pool: PoolId, message: messages.ListUploads
     ) -> list[tuple[bytes, bytes, UploadRow]]:
         call, timeout_s = self._client.call, limits.READ_TIMEOUT_S
-        nodes = {row.primary for row in self._rows_of(pool)}
+        nodes = {configuration.primary for configuration in self._configurations_of(pool)}
         calls = [call(node, message, b"", timeout_s, LISTINGS) for node in nodes]
         uploads: list[tuple[bytes, bytes, UploadRow]] = []
         coverage = Coverage()
@@ -358,7 +362,7 @@ class ClusterObjects:
             uploads += answer.uploads
             coverage.add(with_depths(self._client, answer))
         shards = self._client.map.shards_of(pool)
-        if missing := coverage.missing({s: self._client.row(s).depth for s in shards}):
+        if missing := coverage.missing({s: self._client.configuration(s).depth for s in shards}):
             raise CoverageError(f"{len(missing)} shards were not listed")
         return sorted(uploads, key=lambda upload: upload[:2])[: message.limit]
 
@@ -373,5 +377,5 @@ class ClusterObjects:
         except KeyError as error:
             raise Unavailable(f"pool {bucket.pool} is not known here yet") from error
 
-    def _rows_of(self, pool: PoolId) -> list[ShardRow]:
-        return [self._client.row(shard) for shard in self._client.map.shards_of(pool)]
+    def _configurations_of(self, pool: PoolId) -> list[ShardConfiguration]:
+        return [self._client.configuration(shard) for shard in self._client.map.shards_of(pool)]

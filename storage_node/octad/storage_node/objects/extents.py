@@ -238,8 +238,8 @@ class ExtentReader:
             await asyncio.gather(*(task for task, _, _ in reading), return_exceptions=True)
 
     async def _read_piece(self, shard: ShardId, extent: bytes, number: int) -> bytes | memoryview:
-        row = self._client.map.rows.get(shard)
-        if row is not None and row.member(self._client.node) is not None:
+        configuration = self._client.map.configurations.get(shard)
+        if configuration is not None and configuration.member(self._client.node) is not None:
             try:
                 return await self._service.read_piece(shard, extent, number)
             except Damaged:

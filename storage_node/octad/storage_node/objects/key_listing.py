@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from octad.sharding import limits
 from octad.sharding.ids import NodeId, ShardId
-from octad.sharding.map.shard_map import ShardRow
+from octad.sharding.map.shard_map import ShardConfiguration
 from octad.storage_node.index.index_format import decode_listed
 from octad.storage_node.shards import object_messages as messages
 from octad.storage_node.shards.listing_merge import Coverage, CoverageError, ListMerge, pages_share
@@ -58,15 +58,17 @@ class KeyListing:
             raise NotServed(f"listing {self._bucket.name}: {error}") from error
 
     async def _list_missing(self) -> None:
-        rows = self._rows()
+        configurations = self._configurations()
         wanted: dict[NodeId, list[ShardId]] = defaultdict(list)
-        for shard in self._coverage.missing(_depths(rows)):
-            wanted[rows[shard].primary].append(shard)
+        for shard in self._coverage.missing(_depths(configurations)):
+            wanted[configurations[shard].primary].append(shard)
         after, limit = self._query.after, self._query.limit
         # At first it is all that a node has, which takes no names.
         names = {n: tuple(shards) if self._parts else () for n, shards in wanted.items()}
         calls = [
-            self._ask(node, names[node], after, pages_share(limit, len(shards), len(rows)))
+            self._ask(
+                node, names[node], after, pages_share(limit, len(shards), len(configurations))
+            )
             for node, shards in wanted.items()
         ]
         answers = await asyncio.gather(*calls, return_exceptions=True)
@@ -79,7 +81,7 @@ class KeyListing:
                 self._parts.append(_Part(node, answer))
         if failure is not None:
             raise failure
-        if missing := self._coverage.missing(_depths(self._rows())):
+        if missing := self._coverage.missing(_depths(self._configurations())):
             raise NotServed(f"listing {self._bucket.name}: {len(missing)} shards are not served")
 
     async def _page(self) -> ListPage:
@@ -100,7 +102,7 @@ class KeyListing:
         """More of what the part covers, as it was then."""
         covered = part.first.covered
         shards = tuple(shard for shard, _ in covered)
-        share = pages_share(self._query.limit, len(covered), len(self._rows()))
+        share = pages_share(self._query.limit, len(covered), len(self._configurations()))
         answer = await self._ask(part.node, shards, after, share)
         if answer.covered != covered:
             raise CoverageError(f"the shards of n{part.node} changed meanwhile")
@@ -116,13 +118,15 @@ class KeyListing:
         answer, _ = await self._client.call(node, message, b"", limits.READ_TIMEOUT_S, LISTINGS)
         return answer
 
-    def _rows(self) -> dict[ShardId, ShardRow]:
+    def _configurations(self) -> dict[ShardId, ShardConfiguration]:
         client = self._client
-        return {shard: client.row(shard) for shard in client.map.shards_of(self._bucket.pool)}
+        return {
+            shard: client.configuration(shard) for shard in client.map.shards_of(self._bucket.pool)
+        }
 
 
-def _depths(rows: dict[ShardId, ShardRow]) -> dict[ShardId, int]:
-    return {shard: row.depth for shard, row in rows.items()}
+def _depths(configurations: dict[ShardId, ShardConfiguration]) -> dict[ShardId, int]:
+    return {shard: configuration.depth for shard, configuration in configurations.items()}
 
 
 def with_depths(
@@ -130,7 +134,7 @@ def with_depths(
 ) -> list[tuple[ShardId, int]]:
     """The shards that an answer covers. An older node does not say how deep they are."""
     shards = [shard for shard, _ in answer.covered]
-    depths = answer.depths or [client.row(shard).depth for shard in shards]
+    depths = answer.depths or [client.configuration(shard).depth for shard in shards]
     return list(zip(shards, depths, strict=True))
 
 

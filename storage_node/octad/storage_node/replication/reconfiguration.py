@@ -12,8 +12,14 @@ from collections.abc import Collection
 import msgspec
 
 from octad.sharding.ids import Epoch, NodeId, Seq
-from octad.sharding.map.shard_map import FormerMember, Learner, Member, ShardRow, SplitPoint
-from octad.sharding.map.splitting import split_row
+from octad.sharding.map.shard_map import (
+    FormerMember,
+    Learner,
+    Member,
+    ShardConfiguration,
+    SplitPoint,
+)
+from octad.sharding.map.splitting import split_configuration
 
 _replace = msgspec.structs.replace
 
@@ -26,14 +32,14 @@ class Plan(msgspec.Struct, frozen=True):
     depth: int  # More than it is: to be split, once everything else is as planned.
 
 
-def resumed(configuration: ShardRow) -> ShardRow:
+def resumed(configuration: ShardConfiguration) -> ShardConfiguration:
     """The primary that the configuration names begins a new epoch (rule R15)."""
     return _next(configuration)
 
 
 def without(
-    configuration: ShardRow, removed: Collection[NodeId], commit: Seq, replicas: int
-) -> ShardRow:
+    configuration: ShardConfiguration, removed: Collection[NodeId], commit: Seq, replicas: int
+) -> ShardConfiguration:
     """`removed` leave; those with all of history up to `commit` are remembered (R10, R13)."""
     former = {former.node: former for former in configuration.last_full}
     for member in configuration.members:
@@ -45,19 +51,19 @@ def without(
     )
 
 
-def without_former(configuration: ShardRow, replicas: int) -> ShardRow:
+def without_former(configuration: ShardConfiguration, replicas: int) -> ShardConfiguration:
     """`configuration`, where no one is remembered if it has full members enough (rule R13)."""
     if sum(member.base == 0 for member in configuration.members) < replicas:
         return configuration
     return _replace(configuration, last_full=())
 
 
-def at_strength(configuration: ShardRow) -> ShardRow:
+def at_strength(configuration: ShardConfiguration) -> ShardConfiguration:
     """No one is missed any more: full members are there without those who were."""
     return _next(configuration, last_full=())
 
 
-def taken_over(configuration: ShardRow, node: NodeId, commit: Seq) -> ShardRow:
+def taken_over(configuration: ShardConfiguration, node: NodeId, commit: Seq) -> ShardConfiguration:
     """`node` becomes primary and the old one leaves; no one is recruited (rule R11)."""
     former = {former.node: former for former in configuration.last_full}
     old = configuration.member(configuration.primary)
@@ -69,23 +75,23 @@ def taken_over(configuration: ShardRow, node: NodeId, commit: Seq) -> ShardRow:
     return _next(configuration, primary=node, members=members, last_full=tuple(former.values()))
 
 
-def with_recruit(configuration: ShardRow, recruit: Member) -> ShardRow:
+def with_recruit(configuration: ShardConfiguration, recruit: Member) -> ShardConfiguration:
     """`recruit` has to acknowledge all from its base on. What is given is already the next one."""
     learners = tuple(learner for learner in configuration.learners if learner.node != recruit.node)
     return _replace(configuration, members=(*configuration.members, recruit), learners=learners)
 
 
-def recruited(configuration: ShardRow, recruit: Member) -> ShardRow:
+def recruited(configuration: ShardConfiguration, recruit: Member) -> ShardConfiguration:
     """As `with_recruit`, as a change of its own."""
     return with_recruit(_next(configuration), recruit)
 
 
-def with_learner(configuration: ShardRow, learner: Learner) -> ShardRow:
+def with_learner(configuration: ShardConfiguration, learner: Learner) -> ShardConfiguration:
     """`learner` begins to copy (rule R12)."""
     return _next(configuration, learners=(*configuration.learners, learner))
 
 
-def without_learner(configuration: ShardRow, node: NodeId) -> ShardRow:
+def without_learner(configuration: ShardConfiguration, node: NodeId) -> ShardConfiguration:
     """`node` is gone, or not wanted any more."""
     return _next(
         configuration,
@@ -93,7 +99,7 @@ def without_learner(configuration: ShardRow, node: NodeId) -> ShardRow:
     )
 
 
-def promoted(configuration: ShardRow, node: NodeId, replicas: int) -> ShardRow:
+def promoted(configuration: ShardConfiguration, node: NodeId, replicas: int) -> ShardConfiguration:
     """The learner or recruit `node` is a full member from now on (rules R12, R13)."""
     members = [
         Member(member.node, member.incarnation) if member.node == node else member
@@ -110,17 +116,19 @@ def promoted(configuration: ShardRow, node: NodeId, replicas: int) -> ShardRow:
     return without_former(after, replicas)
 
 
-def handed_over(configuration: ShardRow, target: NodeId) -> ShardRow:
+def handed_over(configuration: ShardConfiguration, target: NodeId) -> ShardConfiguration:
     """`target` is the primary from now on (rule R17)."""
     return _next(configuration, primary=target)
 
 
-def split(configuration: ShardRow, point: SplitPoint) -> ShardRow:
+def split(configuration: ShardConfiguration, point: SplitPoint) -> ShardConfiguration:
     """The configuration of both halves (rule R18)."""
-    return _replace(split_row(configuration)[0], splits=(*configuration.split_points(), point))
+    return _replace(
+        split_configuration(configuration)[0], splits=(*configuration.split_points(), point)
+    )
 
 
-def is_at_full_strength(configuration: ShardRow, replicas: int) -> bool:
+def is_at_full_strength(configuration: ShardConfiguration, replicas: int) -> bool:
     """Whether no one is missed and no one copies: the shard may be split."""
     full = all(member.base == 0 for member in configuration.members)
     return (
@@ -131,7 +139,7 @@ def is_at_full_strength(configuration: ShardRow, replicas: int) -> bool:
     )
 
 
-def check_succession(old: ShardRow, new: ShardRow) -> None:
+def check_succession(old: ShardConfiguration, new: ShardConfiguration) -> None:
     """What must hold of every change, whoever proposes it."""
     assert new.epoch == old.epoch + 1
     if new.depth != old.depth:
@@ -151,5 +159,5 @@ def check_succession(old: ShardRow, new: ShardRow) -> None:
     assert primary.node in kept, "only a member of the old configuration can be primary"
 
 
-def _next(configuration: ShardRow, **changes: object) -> ShardRow:
+def _next(configuration: ShardConfiguration, **changes: object) -> ShardConfiguration:
     return _replace(configuration, epoch=Epoch(configuration.epoch + 1), **changes)

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import msgspec
 
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId, shard_name
-from octad.sharding.map.shard_map import ShardRow
+from octad.sharding.map.shard_map import ShardConfiguration
 from octad.storage_node.replication.shard_log import Entry, ShardLog
 
 # Each node with its session as a learner; 0 for a member.
@@ -58,8 +58,8 @@ class OutcomeUnknown(Exception):
 class Swap(msgspec.Struct, eq=False):
     """Compare-and-swap the shard's configuration from `expected` to `proposed` (rule R8)."""
 
-    expected: ShardRow
-    proposed: ShardRow
+    expected: ShardConfiguration
+    proposed: ShardConfiguration
     sibling: ShardId | None = None  # R18: write `proposed` there, too, where none may be yet.
 
 

@@ -9,10 +9,10 @@ from typing import TypeAlias
 import msgspec
 
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
-from octad.sharding.map.shard_map import Learner, Member, ShardRow
+from octad.sharding.map.shard_map import Learner, Member, ShardConfiguration
 
 # Of which shard, its configuration, and whom not to choose.
-ChooseSpare: TypeAlias = Callable[[ShardId, ShardRow, Collection[NodeId]], Learner | None]
+ChooseSpare: TypeAlias = Callable[[ShardId, ShardConfiguration, Collection[NodeId]], Learner | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +55,13 @@ class Place:
         self.shard = shard
         self.node = node
         self.incarnation = incarnation
-        self.configuration: ShardRow | None = None
+        self.configuration: ShardConfiguration | None = None
         self.epoch = Epoch(0)  # Of the configuration; 0: none is known.
         self.member: Member | None = None  # Our place in it, if it means this disk,
         self.learning = False  # or whether it has this disk as a learner.
         self.failed = False  # It met a bug: no part in anything until the node starts again.
 
-    def enter(self, configuration: ShardRow, *, void: bool) -> None:
+    def enter(self, configuration: ShardConfiguration, *, void: bool) -> None:
         """From now on it is the shard's; a void replica has no place in it (rule R19)."""
         self.configuration = configuration
         self.epoch = configuration.epoch

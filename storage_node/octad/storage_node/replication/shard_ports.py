@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from octad.sharding.ids import NodeId, Seq, ShardId
-from octad.sharding.map.shard_map import ShardRow
+from octad.sharding.map.shard_map import ShardConfiguration
 from octad.storage_node.replication.replica_actions import Swap
 
 
@@ -62,10 +62,12 @@ class Histories(Protocol):
 class ShardEvents(CopyTarget, Protocol):
     """What happens to a node's shards, as its other parts tell."""
 
-    def on_row(self, shard: ShardId, row: ShardRow) -> None:
+    def on_configuration(self, shard: ShardId, configuration: ShardConfiguration) -> None:
         """The configuration store has this row."""
 
-    def on_swap_outcome(self, shard: ShardId, swap: Swap, row: ShardRow) -> None:
+    def on_swap_outcome(
+        self, shard: ShardId, swap: Swap, configuration: ShardConfiguration
+    ) -> None:
         """What the store holds, now that `swap` has happened or can never happen."""
 
     def on_plan(self, shard: ShardId) -> None:

@@ -15,18 +15,18 @@ from collections.abc import Mapping
 from octad.client.runtime.steady_clock import now
 from octad.sharding import limits
 from octad.sharding.ids import NodeId, ShardId
-from octad.sharding.map.shard_map import ShardRow
+from octad.sharding.map.shard_map import ShardConfiguration
 from octad.storage_node.shards.object_store import NotServed, Unavailable
 
 RETRY_PAUSE_S_MIN = 0.02  # Between two tries; doubled up to the next line.
 RETRY_PAUSE_S_MAX = 0.25
 
 
-class RowWaiters:
+class ConfigurationWaiters:
     """Who waits for which shard's row to change; `None` stands for any shard's."""
 
-    def __init__(self, rows: Mapping[ShardId, ShardRow]) -> None:
-        self.rows = rows
+    def __init__(self, configurations: Mapping[ShardId, ShardConfiguration]) -> None:
+        self.configurations = configurations
         self._waiting: dict[ShardId | None, set[asyncio.Future[None]]] = {}
 
     def changed(self, shard: ShardId) -> None:
@@ -38,8 +38,8 @@ class RowWaiters:
     def connected(self, node: NodeId) -> None:
         """`node` can be asked again."""
         for shard in list(self._waiting):
-            row = None if shard is None else self.rows.get(shard)
-            if row is None or row.primary == node:
+            configuration = None if shard is None else self.configurations.get(shard)
+            if configuration is None or configuration.primary == node:
                 self._wake(shard)
 
     async def wait(self, shard: ShardId | None, timeout_s: float) -> bool:
@@ -69,7 +69,7 @@ class Patience:
 
     def __init__(
         self,
-        waiters: RowWaiters,
+        waiters: ConfigurationWaiters,
         shard: ShardId | None,
         started: float,
         known_age_s: float = 0.0,
@@ -94,7 +94,7 @@ class Patience:
         if self._made is None and not isinstance(error, NotServed):
             self._made = tried_at
 
-    async def pause(self, seen: ShardRow | None, error: Unavailable) -> None:
+    async def pause(self, seen: ShardConfiguration | None, error: Unavailable) -> None:
         """Returns when trying again makes sense; raises `error` when there is no time left.
 
         `seen` is the shard's row as the last try knew it.
@@ -103,7 +103,7 @@ class Patience:
         if left_s <= 0:
             raise error
         shard = self.shard
-        changed = shard is not None and self._waiters.rows.get(shard) is not seen
+        changed = shard is not None and self._waiters.configurations.get(shard) is not seen
         if not changed:
             jittered_s = self._pause_s * random.uniform(0.75, 1.0)
             changed = await self._waiters.wait(shard, min(jittered_s, left_s))

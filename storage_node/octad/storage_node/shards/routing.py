@@ -18,7 +18,7 @@ from octad.sharding import limits
 from octad.sharding.hashing import object_hash
 from octad.sharding.ids import NodeId, PoolId, ShardId, pool_of, shard_name
 from octad.sharding.limits import MIB
-from octad.sharding.map.shard_map import ShardMap, ShardRow
+from octad.sharding.map.shard_map import ShardConfiguration, ShardMap
 from octad.storage_node.index.index import IndexDamage
 from octad.storage_node.index.index_format import object_key, piece_key
 from octad.storage_node.journal.record_format import RECORD_KINDS, NewerRecord
@@ -55,7 +55,7 @@ from octad.storage_node.shards.object_store import (
     Unavailable,
 )
 from octad.storage_node.shards.request_places import hash_of_request
-from octad.storage_node.shards.retry import Patience, RowWaiters
+from octad.storage_node.shards.retry import ConfigurationWaiters, Patience
 from octad.storage_node.shards.shard_service import AskPrimary, ShardService
 
 PIECES_UNDER_WAY_BYTES: Final = 64 * MIB
@@ -79,7 +79,7 @@ LISTINGS: Final = -1
 
 Asked = TypeVar("Asked", bound=Request[Any])
 Result = TypeVar("Result")
-Attempt = Callable[[ShardRow | None, Patience | None], Awaitable[Result]]
+Attempt = Callable[[ShardConfiguration | None, Patience | None], Awaitable[Result]]
 """One try, at whom the row names; the first has a request's whole patience before it: None."""
 
 Place = Callable[[], int | None]
@@ -194,7 +194,8 @@ def _row_read_by(message: Message) -> bytes | None:
 class ShardClient:
     """Asks whoever answers for a shard. Raises the store's errors.
 
-    Tell `rows_changed` and `connected` what happens: they end waits that have become pointless.
+    Call `configuration_changed` and `connected` when that happens: they end waits that have become
+    pointless.
     """
 
     def __init__(
@@ -210,16 +211,16 @@ class ShardClient:
         self._service = service
         self._server = server
         self._peers = peers
-        self._waiters = RowWaiters(shard_map.rows)
+        self._waiters = ConfigurationWaiters(shard_map.configurations)
         self._primaries: dict[ShardId, NodeId] = {}
         self._pieces: dict[NodeId, ByteGate] = {}  # Under way to each node, this one among them.
         self._slow_until: dict[NodeId, float] = {}
 
     # -- what happens --------------------------------------------------------------------------
 
-    def rows_changed(self, shard: ShardId) -> None:
+    def configuration_changed(self, shard: ShardId) -> None:
         """The map has another row of `shard`. What was asked of its old primary is asked anew."""
-        primary = self.map.rows[shard].primary
+        primary = self.map.configurations[shard].primary
         before = self._primaries.get(shard, primary)
         self._primaries[shard] = primary
         if before not in (primary, self.node):
@@ -232,9 +233,9 @@ class ShardClient:
         self._slow_until.pop(node, None)
         self._waiters.connected(node)
 
-    def row(self, shard: ShardId) -> ShardRow:
+    def configuration(self, shard: ShardId) -> ShardConfiguration:
         """The shard's row; raises NotServed while there is none."""
-        return _known(self.map.rows.get(shard), shard)
+        return _known(self.map.configurations.get(shard), shard)
 
     def degraded(self, pool: PoolId, copies: int) -> Degraded | None:
         """What `Done.copies` of a shard of `pool` means."""
@@ -253,18 +254,20 @@ class ShardClient:
         except KeyError as error:
             raise Unavailable(f"pool {pool} is not known here yet") from error
         proposal = self._propose(shard, write)
-        row = self.map.rows.get(shard)
-        if row is None or len(write.data) <= limits.INLINE_BYTES_MAX:
+        configuration = self.map.configurations.get(shard)
+        if configuration is None or len(write.data) <= limits.INLINE_BYTES_MAX:
             return proposal
-        gate = self._pieces.setdefault(row.primary, ByteGate(0))
+        gate = self._pieces.setdefault(configuration.primary, ByteGate(0))
         nodes = self._peers.named + 1
         gate.resize(max(PIECES_UNDER_WAY_BYTES // nodes, 2 * limits.PIECE_BYTES_MAX))
         return gate.within(len(write.data), proposal)
 
     async def _propose(self, shard: ShardId, write: Write) -> int:
-        async def attempt(row: ShardRow | None, patience: Patience | None) -> int:
+        async def attempt(
+            configuration: ShardConfiguration | None, patience: Patience | None
+        ) -> int:
             at = _place(shard, patience)
-            known = _known(row, at)
+            known = _known(configuration, at)
             age_s, asked_in = write.age_s if patience is None else patience.age_s(), known.epoch
             if known.primary == self.node:
                 this = msgspec.structs.replace(write, age_s=age_s, asked_in=asked_in)
@@ -286,9 +289,11 @@ class ShardClient:
     ) -> int:
         """At the primary: carry out `message`; gives `Done.copies`."""
 
-        async def attempt(row: ShardRow | None, patience: Patience | None) -> int:
+        async def attempt(
+            configuration: ShardConfiguration | None, patience: Patience | None
+        ) -> int:
             at = _place(shard, patience)
-            known = _known(row, at)
+            known = _known(configuration, at)
             age_s = message.age_s if patience is None else patience.age_s()
             this = msgspec.structs.replace(message, shard=at, age_s=age_s, asked_in=known.epoch)
             timeout_s = _at_most(limits.CALL_TIMEOUT_S, patience)
@@ -301,11 +306,13 @@ class ShardClient:
     async def ask_primary(self, shard: ShardId, message: Request[Reply]) -> tuple[Reply, Buffer]:
         """The primary's answer, wherever it is; for reads only."""
 
-        async def attempt(row: ShardRow | None, patience: Patience | None) -> tuple[Reply, Buffer]:
+        async def attempt(
+            configuration: ShardConfiguration | None, patience: Patience | None
+        ) -> tuple[Reply, Buffer]:
             at = _place(shard, patience)
             this = message if at == shard else msgspec.structs.replace(message, shard=at)
             timeout_s = _at_most(limits.READ_TIMEOUT_S, patience)
-            return await self.call(_known(row, at).primary, this, b"", timeout_s, at)
+            return await self.call(_known(configuration, at).primary, this, b"", timeout_s, at)
 
         return await self.until_answered(shard, attempt, place=partial(hash_of_request, message))
 
@@ -316,15 +323,19 @@ class ShardClient:
         is a member, has been asked already and could not tell; it may be able to later.
         """
 
-        async def attempt(row: ShardRow | None, patience: Patience | None) -> tuple[Reply, Buffer]:
+        async def attempt(
+            configuration: ShardConfiguration | None, patience: Patience | None
+        ) -> tuple[Reply, Buffer]:
             at = _place(shard, patience)
             this = message if at == shard else msgspec.structs.replace(message, shard=at)
-            row = _known(row, at)
-            members = [member.node for member in row.members]
+            configuration = _known(configuration, at)
+            members = [member.node for member in configuration.members]
             if patience is None and self.node in members:
                 members.remove(self.node)
             moment, slow_until = now(), self._slow_until
-            members.sort(key=lambda n: (slow_until.get(n, 0.0) > moment, n != row.primary))
+            members.sort(
+                key=lambda n: (slow_until.get(n, 0.0) > moment, n != configuration.primary)
+            )
             return await self._ask_in_turn(at, members, this, patience)
 
         return await self.until_answered(shard, attempt, place=partial(hash_of_request, message))
@@ -342,30 +353,30 @@ class ShardClient:
         `age_s` is how old the request is already. `place` tells where it belongs when its shard
         has been split meanwhile; `patience.shard` is where a later try is made.
         """
-        rows = self.map.rows
+        configurations = self.map.configurations
         tried_at = now()
-        row = None if shard is None else rows.get(shard)
+        configuration = None if shard is None else configurations.get(shard)
         try:
-            return await attempt(row, None)
+            return await attempt(configuration, None)
         except Unavailable as error:
             failure = error
         patience = Patience(self._waiters, shard, tried_at, age_s)
         while True:
             patience.failed(failure, tried_at)
-            await patience.pause(row, failure)
+            await patience.pause(configuration, failure)
             tried_at = now()
             if shard is not None and place is not None:
                 patience.shard = shard = self._after_splits(shard, place)
-            row = None if shard is None else rows.get(shard)
+            configuration = None if shard is None else configurations.get(shard)
             try:
-                return await attempt(row, patience)
+                return await attempt(configuration, patience)
             except Unavailable as error:
                 failure = error
 
     def _after_splits(self, shard: ShardId, place: Place) -> ShardId:
         """`shard`, or the part of it that a request of this place is in by now (rule R18)."""
-        row = self.map.rows.get(shard)
-        hash_ = place() if row is not None and row.split_points() else None
+        configuration = self.map.configurations.get(shard)
+        hash_ = place() if configuration is not None and configuration.split_points() else None
         return shard if hash_ is None else self.map.shard_of_hash(pool_of(shard), hash_)
 
     # -- one try -------------------------------------------------------------------------------
@@ -430,10 +441,10 @@ def _place(shard: ShardId, patience: Patience | None) -> ShardId:
     return shard if patience is None or patience.shard is None else patience.shard
 
 
-def _known(row: ShardRow | None, shard: ShardId) -> ShardRow:
-    if row is None:
+def _known(configuration: ShardConfiguration | None, shard: ShardId) -> ShardConfiguration:
+    if configuration is None:
         raise NotServed(f"shard {shard_name(shard)} has no row yet: nodes are missing")
-    return row
+    return configuration
 
 
 def _at_most(timeout_s: float, patience: Patience | None) -> float:

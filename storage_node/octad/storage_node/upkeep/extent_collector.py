@@ -146,16 +146,24 @@ class ExtentCollector:
         """Whether its space is needed, and only readers may still want it."""
         if extent.length == NEVER_NAMED_BYTES or entry.pool not in self._client.map.pools:
             return False
-        row = self._client.map.rows.get(self._shard(entry, extent))
-        return row is not None and any(member.node in full for member in row.members)
+        configuration = self._client.map.configurations.get(self._shard(entry, extent))
+        return configuration is not None and any(
+            member.node in full for member in configuration.members
+        )
 
     def _bytes_here(self, entry: DeadExtents) -> int:
         """Of its extents, those that this node has."""
         if entry.pool not in self._client.map.pools:
             return 0
-        rows, node = self._client.map.rows, self._client.node
-        shards = [(extent, rows.get(self._shard(entry, extent))) for extent in entry.extents]
-        return sum(e.length for e, row in shards if row is not None and row.member(node))
+        configurations, node = self._client.map.configurations, self._client.node
+        shards = [
+            (extent, configurations.get(self._shard(entry, extent))) for extent in entry.extents
+        ]
+        return sum(
+            e.length
+            for e, configuration in shards
+            if configuration is not None and configuration.member(node)
+        )
 
     async def _look_at(self, entry: DeadExtents, over: float) -> None:
         if entry.pool not in self._client.map.pools:

@@ -161,11 +161,11 @@ class RecordRepair:
         hash_ = hash_of_row(key)
         others: dict[NodeId, None] = {}
         for pool in self._map.pools:
-            row = self._map.rows.get(self._map.shard_of_hash(pool, hash_))
-            if row is not None and row.member(self._node) is not None:
-                others.update(dict.fromkeys(member.node for member in row.members))
-                others.update(dict.fromkeys(learner.node for learner in row.learners))
-                others.update(dict.fromkeys(former.node for former in row.last_full))
+            configuration = self._map.configurations.get(self._map.shard_of_hash(pool, hash_))
+            if configuration is not None and configuration.member(self._node) is not None:
+                others.update(dict.fromkeys(member.node for member in configuration.members))
+                others.update(dict.fromkeys(learner.node for learner in configuration.learners))
+                others.update(dict.fromkeys(former.node for former in configuration.last_full))
         others.pop(self._node, None)
         return others
 

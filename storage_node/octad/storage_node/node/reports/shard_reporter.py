@@ -152,12 +152,16 @@ class ShardReporter:
         copies = self._copies()
         said: dict[ShardId, PlanProgress] = {}
         for shard, plan in self._facts.plans.items():
-            add, row, copy = plan.record.add, self._facts.rows.get(shard), copies.get(shard)
+            add, configuration, copy = (
+                plan.record.add,
+                self._facts.configurations.get(shard),
+                copies.get(shard),
+            )
             if add is not None and add.node == self._node and copy is not None:
                 done, total, _ = copy
                 said[shard] = PlanProgress(plan.revision, self._node, "copying", done, total)
-            elif row is not None and row.primary == self._node:
-                match next_step(row, plan.record):
+            elif configuration is not None and configuration.primary == self._node:
+                match next_step(configuration, plan.record):
                     case Refuse(reason=reason):
                         said[shard] = PlanProgress(
                             plan.revision, self._node, "refused", reason=reason

@@ -104,7 +104,11 @@ class UsageReporter:
         return rows[USAGE_COUNT_ROWS][0] if len(rows) > USAGE_COUNT_ROWS else None
 
     def _usage(self) -> UsageRecord:
-        held = [shard for shard, row in self._map.rows.items() if row.member(self._node)]
+        held = [
+            shard
+            for shard, configuration in self._map.configurations.items()
+            if configuration.member(self._node)
+        ]
         return UsageRecord(
             node=self._node,
             capacity_bytes=self._disk.capacity_bytes(self._directory),

@@ -175,10 +175,12 @@ class ActionPerformer:
 
     def _begin_copy(self, replica: ShardReplica, action: Copy) -> None:
         """The shard with the fewest copies goes first."""
-        shard, row = replica.shard, replica.configuration
-        assert row is not None
-        full = sum(member.base == 0 for member in row.members)
-        self._histories.begin(self._shards, shard, row.depth, action.start, action.sources, full)
+        shard, configuration = replica.shard, replica.configuration
+        assert configuration is not None
+        full = sum(member.base == 0 for member in configuration.members)
+        self._histories.begin(
+            self._shards, shard, configuration.depth, action.start, action.sources, full
+        )
 
     def _make_half(self, replica: ShardReplica, action: SplitLog) -> ShardReplica:
         """Rule R18: a record before any later one of either half; the states of both at once."""
@@ -197,8 +199,8 @@ class ActionPerformer:
         self._index.write([state_entry(replica, digests), state_entry(sibling, digests)])
         if self._recovering:
             return
-        row = self._table.row_of_half(action)
-        if row is None:
+        configuration = self._table.configuration_of_half(action)
+        if configuration is None:
             self._configurations.refetch(sibling.shard)
         else:
-            self._shards.on_row(sibling.shard, row)
+            self._shards.on_configuration(sibling.shard, configuration)

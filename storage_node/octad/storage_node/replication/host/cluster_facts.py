@@ -31,7 +31,7 @@ from octad.coordinator.schema.records import (
 )
 from octad.coordinator.store.interface import KeyValue, Revision
 from octad.sharding.ids import NodeId, PoolId, ShardId, pool_of
-from octad.sharding.map.shard_map import Learner, Pool, ShardRow
+from octad.sharding.map.shard_map import Learner, Pool, ShardConfiguration
 from octad.storage_node.replication.reconfiguration import Plan
 from octad.storage_node.replication.replica_state import Strength
 from octad.storage_node.replication.shard_ports import ShardEvents
@@ -57,7 +57,7 @@ class ClusterFacts:
         heard_boot: Callable[[NodeId], str | None],
     ) -> None:
         self.pools: dict[PoolId, Pool] = {}
-        self.rows: dict[ShardId, ShardRow] = {}  # The newest known.
+        self.configurations: dict[ShardId, ShardConfiguration] = {}  # The newest known.
         self.nodes: dict[NodeId, NodeRecord] = {}  # The live ones.
         self.plans: dict[ShardId, Stored[ShardPlan]] = {}
         self.incarnations: dict[NodeId, str] = {}
@@ -142,31 +142,31 @@ class ClusterFacts:
         pool = self._records.get(pool_of(shard))
         return None if pool is None else Strength(pool.replicas, pool.fewest_copies())
 
-    def plan(self, shard: ShardId, row: ShardRow) -> Plan:
+    def plan(self, shard: ShardId, configuration: ShardConfiguration) -> Plan:
         """What the row should become; without a plan, what it is, and no learners."""
-        members = [member.node for member in row.members]
-        now = Plan(tuple(members), row.primary, row.depth)
+        members = [member.node for member in configuration.members]
+        now = Plan(tuple(members), configuration.primary, configuration.depth)
         stored = self.plans.get(shard)
         if stored is None:
             return now
         plan = stored.record
-        depth = row.depth if plan.depth is None else plan.depth
+        depth = configuration.depth if plan.depth is None else plan.depth
         add, remove = plan.add, plan.remove
-        if add is not None and add.node not in members and self._may_join(row, add):
+        if add is not None and add.node not in members and self._may_join(configuration, add):
             members.append(add.node)
         if remove is not None and len(members) > plan.replicas:
-            leaving = row.member(remove.node)
+            leaving = configuration.member(remove.node)
             if leaving is not None and leaving.incarnation == remove.incarnation:
                 members.remove(remove.node)
-        primary = plan.primary if plan.primary in members else row.primary
+        primary = plan.primary if plan.primary in members else configuration.primary
         return Plan(tuple(members), primary, depth) if primary in members else now
 
-    def _may_join(self, row: ShardRow, replica: Replica) -> bool:
+    def _may_join(self, configuration: ShardConfiguration, replica: Replica) -> bool:
         is_live = self.incarnations.get(replica.node) == replica.incarnation
-        return is_live and not row.has_given_up(replica.node, replica.incarnation)
+        return is_live and not configuration.has_given_up(replica.node, replica.incarnation)
 
     def choose_spare(
-        self, shard: ShardId, row: ShardRow, useless: Collection[NodeId]
+        self, shard: ShardId, configuration: ShardConfiguration, useless: Collection[NodeId]
     ) -> Learner | None:
         """A live node that may take a missing member's place, and none of the `useless`."""
         now = time.monotonic()
@@ -174,7 +174,7 @@ class ClusterFacts:
         if now >= self._held_until:
             self._held, self._held_until = loads(view), now + LOADS_KEPT_S
         away = [node for node, record in self.nodes.items() if not self._is_here(record)]
-        chosen = choose_spare(view, shard, row, self._held, [*away, *useless])
+        chosen = choose_spare(view, shard, configuration, self._held, [*away, *useless])
         if chosen is None:
             return None
         self._held[chosen] += 1
@@ -185,5 +185,5 @@ class ClusterFacts:
         return self._heard_boot(record.id) == record.boot
 
     def _view(self) -> PlacementView:
-        cluster = ClusterView(Revision(0), self._records, {}, self.nodes, self.rows)
+        cluster = ClusterView(Revision(0), self._records, {}, self.nodes, self.configurations)
         return PlacementView(cluster, settings=self._settings, plans=self.plans)

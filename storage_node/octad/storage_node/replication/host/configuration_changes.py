@@ -35,7 +35,7 @@ from octad.coordinator.store.interface import (
 )
 from octad.coordinator.store.mirror import Mirror
 from octad.sharding.ids import NodeId, ShardId, node_name
-from octad.sharding.map.shard_map import ShardRow, decode_row
+from octad.sharding.map.shard_map import ShardConfiguration, decode_configuration
 from octad.storage_node.replication.host.cluster_facts import ClusterFacts
 from octad.storage_node.replication.replica_actions import Swap
 from octad.storage_node.replication.shard_ports import ShardEvents
@@ -63,7 +63,7 @@ class ConfigurationChanges:
         mirror: Mirror,
         facts: ClusterFacts,
     ) -> None:
-        self.rows = facts.rows
+        self.configurations = facts.configurations
         self._dead = facts.dead
         self._node = node
         self._boot = boot
@@ -72,7 +72,7 @@ class ConfigurationChanges:
         self._placement_keys = PlacementKeys(keys)
         self._mirror = mirror
         self._shards: ShardEvents | None = None
-        self._on_new_row: Callable[[ShardId], None] | None = None
+        self._on_new_configuration: Callable[[ShardId], None] | None = None
         self._fence_counter = 0
         self._wanted: dict[ShardId, Wanted] = {}
         self._refetched: set[ShardId] = set()
@@ -81,14 +81,16 @@ class ConfigurationChanges:
         self._tasks: list[asyncio.Task[None]] = []
         self._refetching: asyncio.Task[None] | None = None
 
-    async def start(self, shards: ShardEvents, on_new_row: Callable[[ShardId], None]) -> None:
+    async def start(
+        self, shards: ShardEvents, on_new_configuration: Callable[[ShardId], None]
+    ) -> None:
         """Fence off whatever an earlier boot had under way; then act on rows."""
-        self._shards, self._on_new_row = shards, on_new_row
-        for shard in self.rows:
-            on_new_row(shard)
+        self._shards, self._on_new_configuration = shards, on_new_configuration
+        for shard in self.configurations:
+            on_new_configuration(shard)
         await self._fence_until_done()
-        for shard, row in self.rows.items():
-            shards.on_row(shard, row)
+        for shard, configuration in self.configurations.items():
+            shards.on_configuration(shard, configuration)
         self._tasks.append(start_background(self._swap_for_ever(), "row changes"))
 
     async def stop(self) -> None:
@@ -104,15 +106,15 @@ class ConfigurationChanges:
         """The mirror saw a shard's row change."""
         if entry is None:
             return  # Rows are never deleted; a store that lost them is rebuilt from the nodes.
-        shard, row = self._keys.shard_of_key(key), decode_row(entry.value)
-        self._take(shard, row)
+        shard, configuration = self._keys.shard_of_key(key), decode_configuration(entry.value)
+        self._take(shard, configuration)
         if shard not in self._swapping and self._shards is not None:
-            self._shards.on_row(shard, row)
+            self._shards.on_configuration(shard, configuration)
 
-    def _take(self, shard: ShardId, row: ShardRow) -> None:
-        self.rows[shard] = row
-        if self._on_new_row is not None:
-            self._on_new_row(shard)
+    def _take(self, shard: ShardId, configuration: ShardConfiguration) -> None:
+        self.configurations[shard] = configuration
+        if self._on_new_configuration is not None:
+            self._on_new_configuration(shard)
 
     def refetch(self, shard: ShardId) -> None:
         """Somebody knows a newer row than the mirror has shown: read it, linearizably."""
@@ -129,8 +131,8 @@ class ConfigurationChanges:
                 log.warning("the configuration store: %s", error)
                 return  # Whoever speaks of that epoch will do so again.
             for shard in shards - self._swapping:
-                if self._shards is not None and shard in self.rows:
-                    self._shards.on_row(shard, self.rows[shard])
+                if self._shards is not None and shard in self.configurations:
+                    self._shards.on_configuration(shard, self.configurations[shard])
 
     # -- swaps ---------------------------------------------------------------------------------
 
@@ -190,7 +192,7 @@ class ConfigurationChanges:
         swaps: list[KeySwap] = []
         for shard, (swap, also) in batch.items():
             entry = self._mirror.entries.get(self._keys.shard(shard))
-            if entry is not None and decode_row(entry.value) == swap.expected:
+            if entry is not None and decode_configuration(entry.value) == swap.expected:
                 shards[entry.key] = shard
                 swaps.append(self._key_swap(shard, swap, entry, also))
         return [{shards[swap.key]: swap for swap in part} for part in batches([fence], swaps)]
@@ -217,17 +219,17 @@ class ConfigurationChanges:
         self._swapping.difference_update(batch)
         for shard, (swap, _) in batch.items():
             for written in (shard, swap.sibling):
-                known = None if written is None else self.rows.get(written)
+                known = None if written is None else self.configurations.get(written)
                 if written is not None and (known is None or known.epoch < swap.proposed.epoch):
                     self._take(written, swap.proposed)
-            self._shards.on_swap_outcome(shard, swap, self.rows[shard])
+            self._shards.on_swap_outcome(shard, swap, self.configurations[shard])
 
     def _tell_outcomes(self, batch: dict[ShardId, Wanted]) -> None:
         """None of these can happen any more, unless the refreshed mirror shows that it has."""
         assert self._shards is not None
         self._swapping.difference_update(batch)
         for shard, (swap, _) in batch.items():
-            self._shards.on_swap_outcome(shard, swap, self.rows[shard])
+            self._shards.on_swap_outcome(shard, swap, self.configurations[shard])
 
     async def _fence_until_done(self) -> None:
         while True:

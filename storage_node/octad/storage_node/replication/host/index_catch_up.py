@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from octad.sharding.ids import NodeId, ShardId, shard_name
-from octad.sharding.map.shard_map import Learner, ShardRow
+from octad.sharding.map.shard_map import Learner, ShardConfiguration
 from octad.storage_node.index.counted_index import CountedIndex, not_ahead
 from octad.storage_node.index.index_format import POSITION_KEY, encode_position
 from octad.storage_node.journal.disk import Disk
@@ -45,11 +45,11 @@ class _NoCluster:
     def strength(self, shard: ShardId) -> Strength | None:
         return None
 
-    def plan(self, shard: ShardId, row: ShardRow) -> Plan:
+    def plan(self, shard: ShardId, configuration: ShardConfiguration) -> Plan:
         raise AssertionError("there are no rows")
 
     def choose_spare(
-        self, shard: ShardId, row: ShardRow, useless: Collection[NodeId]
+        self, shard: ShardId, configuration: ShardConfiguration, useless: Collection[NodeId]
     ) -> Learner | None:
         raise AssertionError("there are no rows")
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from typing import Protocol
 
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
-from octad.sharding.map.shard_map import Learner, ShardRow
+from octad.sharding.map.shard_map import Learner, ShardConfiguration
 from octad.storage_node.replication.pair_leases import PairLeases
 from octad.storage_node.replication.reconfiguration import Plan
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
@@ -29,11 +29,11 @@ class ClusterPort(Protocol):
     def strength(self, shard: ShardId) -> Strength | None:
         """How many copies the shard's pool keeps; None while the pool is not known."""
 
-    def plan(self, shard: ShardId, row: ShardRow) -> Plan:
+    def plan(self, shard: ShardId, configuration: ShardConfiguration) -> Plan:
         """What the shard should become."""
 
     def choose_spare(
-        self, shard: ShardId, row: ShardRow, useless: Collection[NodeId]
+        self, shard: ShardId, configuration: ShardConfiguration, useless: Collection[NodeId]
     ) -> Learner | None:
         """A live node that may take a missing member's place, and none of the `useless`."""
 
@@ -56,7 +56,9 @@ class ReplicaTable:
         self._facts = facts
         self._on_refetch = on_refetch
         self.rowless = False  # The index is damaged, for whoever comes.
-        self._held: dict[ShardId, ShardRow] = {}  # Of halves of what is not split here yet.
+        self._held: dict[
+            ShardId, ShardConfiguration
+        ] = {}  # Of halves of what is not split here yet.
 
     def make(self, shard: ShardId, log: ShardLog) -> ShardReplica:
         """A replica that goes on with `log`."""
@@ -89,16 +91,16 @@ class ReplicaTable:
         self._on_refetch(whole)
         return None
 
-    def concerned(self, shard: ShardId, row: ShardRow) -> ShardReplica | None:
+    def concerned(self, shard: ShardId, configuration: ShardConfiguration) -> ShardReplica | None:
         """Whom a row is for; None when it names neither this node nor a shard that it has."""
         if shard not in self.replicas:
             whole = self._unsplit(shard)
             if whole is not None:
-                self._held[shard] = row
+                self._held[shard] = configuration
                 self._on_refetch(whole)
                 return None
-            learners = [learner.node for learner in row.learners]
-            if row.member(self.node) is None and self.node not in learners:
+            learners = [learner.node for learner in configuration.learners]
+            if configuration.member(self.node) is None and self.node not in learners:
                 return None
         return self.replica(shard)
 
@@ -110,24 +112,24 @@ class ReplicaTable:
             sibling.inherit(action)
         return sibling
 
-    def row_of_half(self, action: SplitLog) -> ShardRow | None:
+    def configuration_of_half(self, action: SplitLog) -> ShardConfiguration | None:
         """The newest row known of a half that has just been made."""
         held = self._held.pop(action.sibling, None)
         if held is not None:
             return held
         return None if action.swap is None else action.swap.proposed
 
-    def released(self) -> list[tuple[ShardId, ShardRow]]:
+    def released(self) -> list[tuple[ShardId, ShardConfiguration]]:
         """Rows that waited for a replica that turned out to be no part of theirs: it was empty."""
         shards = [shard for shard in self._held if self._unsplit(shard) is None]
         return [(shard, self._held.pop(shard)) for shard in shards]
 
-    def tell_facts(self, replica: ShardReplica, row: ShardRow) -> None:
-        """What the cluster wants of the shard, before the replica looks at `row`."""
+    def tell_facts(self, replica: ShardReplica, configuration: ShardConfiguration) -> None:
+        """What the cluster wants of the shard, before the replica looks at `configuration`."""
         strength = self._facts.strength(replica.shard)
         if strength is not None:
             replica.on_strength(strength)
-        plan = self._facts.plan(replica.shard, row)
+        plan = self._facts.plan(replica.shard, configuration)
         if plan != replica.reconfigurer.plan:
             replica.on_plan(plan)
 

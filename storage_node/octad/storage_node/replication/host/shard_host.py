@@ -17,7 +17,7 @@ from octad.client.runtime.steady_clock import now
 from octad.sharding import limits
 from octad.sharding.hashing import shard_number
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId, node_name, pool_of, shard_id, shard_name
-from octad.sharding.map.shard_map import ShardRow
+from octad.sharding.map.shard_map import ShardConfiguration
 from octad.storage_node.index.counted_index import CountedIndex
 from octad.storage_node.index.index_format import hash_of_row
 from octad.storage_node.journal.disk_reserve import FREEING_KINDS
@@ -132,30 +132,32 @@ class ShardHost:
 
     # -- the configuration store ---------------------------------------------------------------
 
-    def on_row(self, shard: ShardId, row: ShardRow) -> None:
+    def on_configuration(self, shard: ShardId, configuration: ShardConfiguration) -> None:
         """The configuration store has this row."""
-        replica = self._table.concerned(shard, row)
+        replica = self._table.concerned(shard, configuration)
         if replica is None:
             return
-        self._table.tell_facts(replica, row)
+        self._table.tell_facts(replica, configuration)
         was_void = replica.void
-        self._tell(replica, replica.on_configuration, row, now())
+        self._tell(replica, replica.on_configuration, configuration, now())
         if replica.void and not was_void:
-            recovery = row.recovered[-1]
+            recovery = configuration.recovered[-1]
             log.warning(
                 "shard %s was recovered with %s, complete up to seq %d, without this node: what is"
                 " here up to seq %d is void; octad doctor tells how it takes the shard again",
                 *(shard_name(shard), node_name(recovery.node), recovery.upto, replica.log.commit),
             )
         for half, held in self._table.released():
-            self.on_row(half, held)
+            self.on_configuration(half, held)
 
-    def on_swap_outcome(self, shard: ShardId, swap: Swap, row: ShardRow) -> None:
+    def on_swap_outcome(
+        self, shard: ShardId, swap: Swap, configuration: ShardConfiguration
+    ) -> None:
         """What the store holds, now that `swap` has happened or can never happen."""
         self.applier.apply_all()  # What the shard applies from now on comes after it.
         replica = self._table.replica(shard)
-        self._table.tell_facts(replica, row)
-        self._tell(replica, replica.on_swap_outcome, swap, row, now())
+        self._table.tell_facts(replica, configuration)
+        self._tell(replica, replica.on_swap_outcome, swap, configuration, now())
 
     def on_plan(self, shard: ShardId) -> None:
         """The plan of `shard` has changed: its primary need not wait for the next beat."""
@@ -322,9 +324,9 @@ class ShardHost:
             name = shard_name(replica.shard)
             raise WriteFailed(f"shard {name} does not have all of these rows any more")
 
-    def _require_room(self, row: ShardRow) -> None:
+    def _require_room(self, configuration: ShardConfiguration) -> None:
         """Raises JournalFull. What a member has no room for would hold up the shard."""
-        full = self.full_disks.first_of(member.node for member in row.members)
+        full = self.full_disks.first_of(member.node for member in configuration.members)
         if full is not None:
             raise JournalFull(f"the disk of {node_name(full)} is full: only deletes are taken")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from octad.sharding.ids import NodeId, Seq
 from octad.sharding.limits import MEMBER_STUCK_S, RESEND_S
-from octad.sharding.map.shard_map import ShardRow
+from octad.sharding.map.shard_map import ShardConfiguration
 from octad.storage_node.replication.replica.learner_sessions import LearnerSessions
 from octad.storage_node.replication.replica_actions import (
     Actions,
@@ -50,7 +50,7 @@ class Followers:
 
     # -- who they are --------------------------------------------------------------------------
 
-    def begin_epoch(self, configuration: ShardRow) -> None:
+    def begin_epoch(self, configuration: ShardConfiguration) -> None:
         """A new epoch: what earlier ones acknowledged counts no more (rule R2).
 
         A recruit has whatever is committed from its base on: while it was a member, nothing was
@@ -70,14 +70,14 @@ class Followers:
         self.match, self.targets = {}, ()
         self.sessions.end()
 
-    def begin_session(self, learner: NodeId, configuration: ShardRow) -> int:
+    def begin_session(self, learner: NodeId, configuration: ShardConfiguration) -> int:
         """Rule R12: the number of a new one."""
         session = self.sessions.begin(learner)
         self.whole.discard(learner)
         self._set_targets(configuration)
         return session
 
-    def _set_targets(self, configuration: ShardRow) -> None:
+    def _set_targets(self, configuration: ShardConfiguration) -> None:
         """Whom Prepares go to: members, and learners in a session."""
         members = [(node, 0) for node in self.place.other_members()]
         numbers = self.sessions.numbers

@@ -8,7 +8,7 @@ for a while, when the index is damaged (R20).
 from __future__ import annotations
 
 from octad.sharding.ids import Epoch, NodeId, Seq
-from octad.sharding.map.shard_map import ShardRow
+from octad.sharding.map.shard_map import ShardConfiguration
 from octad.storage_node.replication.replica_actions import (
     Actions,
     Copy,
@@ -144,7 +144,7 @@ class ShardHistory:
         as_of = self.log.applied if self.whole is None else self.whole
         return Seq(as_of) if as_of >= start else None
 
-    def learn_former(self, configuration: ShardRow) -> Actions:
+    def learn_former(self, configuration: ShardConfiguration) -> Actions:
         """A removed member had everything up to `upto`: that is committed, says the configuration.
 
         Also one that became full with a copy, and went down before it had applied what made it so.
@@ -158,7 +158,7 @@ class ShardHistory:
 
     # -- an operator's recovery ----------------------------------------------------------------
 
-    def learn_recoveries(self, configuration: ShardRow) -> None:
+    def learn_recoveries(self, configuration: ShardConfiguration) -> None:
         """Rule R19: a copy of before a recovery is good only as far as that recovery went.
 
         The replica that an operator has put in the place of lost members is whole from then on,
@@ -171,7 +171,7 @@ class ShardHistory:
         if not self.void:
             self.acted_epoch = configuration.epoch
 
-    def is_void_under(self, configuration: ShardRow) -> bool:
+    def is_void_under(self, configuration: ShardConfiguration) -> bool:
         """Whether it may show what a recovery has given up, as far as that is known (rule R19)."""
         void, whole = self.void, self.whole
         for recovery in configuration.recovered:
@@ -188,7 +188,7 @@ class ShardHistory:
         self.unflushed = False
         return flush
 
-    def _is_put_in_charge(self, configuration: ShardRow) -> bool:
+    def _is_put_in_charge(self, configuration: ShardConfiguration) -> bool:
         """Whether a recovery has once named this disk, which is a full primary now."""
         me = self.place.node
         member = configuration.member(me)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from octad.sharding.ids import NodeId
 from octad.sharding.limits import LEASE_S
-from octad.sharding.map.shard_map import Member, ShardRow
+from octad.sharding.map.shard_map import Member, ShardConfiguration
 from octad.storage_node.replication.pair_leases import PairLeases
 from octad.storage_node.replication.replica_state import Place
 
@@ -30,13 +30,13 @@ class ShardLeases:
 
     # -- what the others are told --------------------------------------------------------------
 
-    def lead(self, configuration: ShardRow) -> None:
+    def lead(self, configuration: ShardConfiguration) -> None:
         """We lead the epoch of `configuration`: its members and learners are asked for promises."""
         learners = [learner.node for learner in configuration.learners]
         others = [*self.place.other_members(), *learners]
         self.pairs.lead(self._shard, configuration.epoch, others)
 
-    def follow(self, configuration: ShardRow) -> None:
+    def follow(self, configuration: ShardConfiguration) -> None:
         """We promise the primary of `configuration` not to challenge it."""
         self.pairs.follow(self._shard, configuration.epoch, configuration.primary)
 
@@ -70,7 +70,7 @@ class ShardLeases:
                 return False
         return True
 
-    def may_read(self, configuration: ShardRow, now: float) -> bool:
+    def may_read(self, configuration: ShardConfiguration, now: float) -> bool:
         """Rule R6: whether the primary lets us read, by promises of all its other members."""
         others = [
             other.node for other in configuration.members if other.node != configuration.primary

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from octad.sharding.ids import NodeId, ShardId
 from octad.sharding.limits import SHARD_DEPTH_MAX
-from octad.sharding.map.shard_map import Learner, ShardRow, SplitPoint
+from octad.sharding.map.shard_map import Learner, ShardConfiguration, SplitPoint
 from octad.storage_node.replication import reconfiguration
 from octad.storage_node.replication.reconfiguration import Plan
 from octad.storage_node.replication.replica.pending_swap import PendingSwap
@@ -64,7 +64,9 @@ class Reconfigurer:
         self.spares = spares
         self.plan: Plan | None = None
         # Whether the configuration, as it was looked at, is what plan and strength ask for.
-        self.as_wanted: tuple[ShardRow | None, Plan | None, Strength | None, bool] = _NOT_LOOKED_AT
+        self.as_wanted: tuple[ShardConfiguration | None, Plan | None, Strength | None, bool] = (
+            _NOT_LOOKED_AT
+        )
 
     def on_plan(self, plan: Plan | None) -> None:
         """What the coordinator wants the shard to become; None: what it is."""
@@ -80,7 +82,7 @@ class Reconfigurer:
             return self.history.flush_due() + self.swaps.submit(resumed, now)
         return [] if self.is_at_rest(configuration, now) else self.look_after(configuration, now)
 
-    def look_after(self, configuration: ShardRow, now: float) -> Actions:
+    def look_after(self, configuration: ShardConfiguration, now: float) -> Actions:
         """All that a primary does from time to time."""
         primary = self.primary
         actions = primary.answer_joins() + primary.followers.resend(now)
@@ -95,7 +97,7 @@ class Reconfigurer:
             return actions + self.swaps.submit(swap, now)
         return actions
 
-    def is_at_rest(self, configuration: ShardRow, now: float) -> bool:
+    def is_at_rest(self, configuration: ShardConfiguration, now: float) -> bool:
         """Whether `look_after` would find nothing to do: most shards, most of the time."""
         log, followers = self.log, self.followers
         if log.commit < log.end or followers.progress or followers.copying:
@@ -114,7 +116,7 @@ class Reconfigurer:
         dead = self.leases.pairs.dead
         return not dead or all(member.node not in dead for member in configuration.members)
 
-    def _is_as_wanted(self, configuration: ShardRow) -> bool:
+    def _is_as_wanted(self, configuration: ShardConfiguration) -> bool:
         plan = self.plan
         if not reconfiguration.is_at_full_strength(configuration, self.primary.strength.replicas):
             return False
@@ -126,7 +128,7 @@ class Reconfigurer:
 
     # -- strength ------------------------------------------------------------------------------
 
-    def _removal(self, configuration: ShardRow, now: float) -> Swap | None:
+    def _removal(self, configuration: ShardConfiguration, now: float) -> Swap | None:
         """Rules R7, R10: silent or stuck members leave, and a spare comes in for one of them."""
         followers, leases = self.followers, self.leases
         unwanted = self._unwanted(configuration)
@@ -164,7 +166,7 @@ class Reconfigurer:
         urgent = stuck and self.log.has_requests_above(self.log.commit)
         return self.leases.grace_over(node, now, urgent=urgent)
 
-    def _recruitment(self, configuration: ShardRow, now: float) -> Swap | None:
+    def _recruitment(self, configuration: ShardConfiguration, now: float) -> Swap | None:
         """A shard that lacks a member takes a spare: its writes have full strength again."""
         if len(configuration.members) >= self.primary.strength.replicas:
             return None
@@ -175,7 +177,7 @@ class Reconfigurer:
             return None
         return Swap(configuration, reconfiguration.recruited(configuration, recruit))
 
-    def _forgetting(self, configuration: ShardRow) -> Swap | None:
+    def _forgetting(self, configuration: ShardConfiguration) -> Swap | None:
         """Rule R13, where a takeover left full members enough: a split waits for it."""
         if not configuration.last_full:
             return None
@@ -184,7 +186,7 @@ class Reconfigurer:
             return None
         return Swap(configuration, reconfiguration.at_strength(configuration))
 
-    def _promotion(self, configuration: ShardRow) -> Swap | None:
+    def _promotion(self, configuration: ShardConfiguration) -> Swap | None:
         """Rule R12: whoever has all of history, durably, in this session and epoch."""
         whole = self.followers.whole
         for member in configuration.members:
@@ -198,13 +200,13 @@ class Reconfigurer:
                 return self._promoted(configuration, learner.node)
         return None
 
-    def _promoted(self, configuration: ShardRow, node: NodeId) -> Swap:
+    def _promoted(self, configuration: ShardConfiguration, node: NodeId) -> Swap:
         replicas = self.primary.strength.replicas
         return Swap(configuration, reconfiguration.promoted(configuration, node, replicas))
 
     # -- plans ---------------------------------------------------------------------------------
 
-    def _unwanted(self, configuration: ShardRow) -> set[NodeId]:
+    def _unwanted(self, configuration: ShardConfiguration) -> set[NodeId]:
         """Members that the plan does without, once everyone it names is a full member."""
         plan = self.plan
         if plan is None or self.place.node not in plan.members:
@@ -213,12 +215,12 @@ class Reconfigurer:
             return set()
         return {member.node for member in configuration.members} - set(plan.members)
 
-    def _planned_are_full(self, configuration: ShardRow) -> bool:
+    def _planned_are_full(self, configuration: ShardConfiguration) -> bool:
         assert self.plan is not None
         full = {member.node for member in configuration.members if member.base == 0}
         return full.issuperset(self.plan.members)
 
-    def _planned(self, configuration: ShardRow, now: float) -> Swap | None:
+    def _planned(self, configuration: ShardConfiguration, now: float) -> Swap | None:
         """The plan's next step: learners, then the new primary, and at last a split."""
         plan = self.plan
         if plan is None:
@@ -232,7 +234,7 @@ class Reconfigurer:
         return self._handed_to([plan.primary], configuration, now)
 
     def _handed_to(
-        self, successors: list[NodeId], configuration: ShardRow, now: float
+        self, successors: list[NodeId], configuration: ShardConfiguration, now: float
     ) -> Swap | None:
         """Rule R17: to the first of `successors` that answers."""
         successors = [node for node in successors if self.leases.promised_by(node, now)]
@@ -241,12 +243,12 @@ class Reconfigurer:
         self.primary.drain.stop()
         return Swap(configuration, reconfiguration.handed_over(configuration, successors[0]))
 
-    def _readable(self, configuration: ShardRow) -> list[NodeId]:
+    def _readable(self, configuration: ShardConfiguration) -> list[NodeId]:
         """The other full members that can read what they have."""
         unreadable = self.followers.rowless | {self.place.node}
         return [m.node for m in configuration.members if m.base == 0 and m.node not in unreadable]
 
-    def _split(self, configuration: ShardRow, depth: int, now: float) -> Swap | None:
+    def _split(self, configuration: ShardConfiguration, depth: int, now: float) -> Swap | None:
         """Rule R18: nothing is under way and everybody is here: both halves begin the same."""
         if not configuration.depth < depth <= SHARD_DEPTH_MAX or self._unwanted(configuration):
             return None
@@ -262,7 +264,7 @@ class Reconfigurer:
         halves = reconfiguration.split(configuration, SplitPoint(self.log.commit, epoch))
         return Swap(configuration, halves, sibling)
 
-    def _learner_steps(self, configuration: ShardRow) -> Iterator[Swap]:
+    def _learner_steps(self, configuration: ShardConfiguration) -> Iterator[Swap]:
         assert self.plan is not None
         here = {member.node for member in configuration.members}
         learning = {learner.node for learner in configuration.learners}

@@ -32,7 +32,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
-from octad.sharding.map.shard_map import ShardRow
+from octad.sharding.map.shard_map import ShardConfiguration
 from octad.storage_node.replication.pair_leases import PairLeases
 from octad.storage_node.replication.reconfiguration import Plan
 from octad.storage_node.replication.replica.pending_swap import PendingSwap
@@ -106,7 +106,7 @@ class ShardReplica:
     # -- what the parts know -------------------------------------------------------------------
 
     @property
-    def configuration(self) -> ShardRow | None:
+    def configuration(self) -> ShardConfiguration | None:
         """As it is known here."""
         return self.place.configuration
 
@@ -191,7 +191,7 @@ class ShardReplica:
 
     # -- the configuration ---------------------------------------------------------------------
 
-    def on_configuration(self, configuration: ShardRow, now: float) -> Actions:
+    def on_configuration(self, configuration: ShardConfiguration, now: float) -> Actions:
         """The configuration store has this. Older ones than what is known change nothing."""
         if self.place.failed or configuration.epoch <= self.place.epoch:
             return []
@@ -205,7 +205,7 @@ class ShardReplica:
             else split + self._on_configuration(configuration, now)
         )
 
-    def _on_configuration(self, configuration: ShardRow, now: float) -> Actions:
+    def _on_configuration(self, configuration: ShardConfiguration, now: float) -> Actions:
         pending, primary, place = self.swaps.pending, self.primary, self.place
         won = pending is not None and configuration == pending.proposed
         goes_on = won and primary.leading and not primary.drain.stopped
@@ -227,7 +227,7 @@ class ShardReplica:
             actions += self.backup.begin_recruit(place.member)
         return [*actions, SendNack(configuration.primary, self.log.verified)]
 
-    def _enter(self, configuration: ShardRow, now: float) -> None:
+    def _enter(self, configuration: ShardConfiguration, now: float) -> None:
         known = self.place.configuration
         self.history.learn_recoveries(configuration)
         self.place.enter(configuration, void=self.history.void)
@@ -240,7 +240,7 @@ class ShardReplica:
             skipped=known is not None and configuration.epoch > known.epoch + 1,
         )
 
-    def on_swap_outcome(self, swap: Swap, configuration: ShardRow, now: float) -> Actions:
+    def on_swap_outcome(self, swap: Swap, configuration: ShardConfiguration, now: float) -> Actions:
         """What the store holds, now that `swap` has happened or can never happen (rule R8)."""
         place = self.place
         if place.failed:

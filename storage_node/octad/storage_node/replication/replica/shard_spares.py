@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 from octad.sharding.ids import NodeId, Seq
 from octad.sharding.limits import RESEND_S
-from octad.sharding.map.shard_map import Member, ShardRow
+from octad.sharding.map.shard_map import Member, ShardConfiguration
 from octad.storage_node.replication.replica.shard_leases import ShardLeases
 from octad.storage_node.replication.replica_state import ChooseSpare, Place
 from octad.storage_node.replication.shard_log import ShardLog
@@ -42,7 +42,9 @@ class Spares:
         self.not_before = now + RESEND_S
         return True
 
-    def note_removed(self, configuration: ShardRow, removed: set[NodeId], now: float) -> None:
+    def note_removed(
+        self, configuration: ShardConfiguration, removed: set[NodeId], now: float
+    ) -> None:
         """Who is there and does nothing for this shard would do nothing again, as a recruit.
 
         Unless it has another disk by now: then it was not this one's member any more. Or its
@@ -59,7 +61,7 @@ class Spares:
                 self.useless_until[member.node] = now + RECRUIT_AGAIN_S
 
     def recruit(
-        self, configuration: ShardRow, leaving: Collection[NodeId], now: float
+        self, configuration: ShardConfiguration, leaving: Collection[NodeId], now: float
     ) -> Member | None:
         """The commit point is frozen from here to the outcome: `base` follows it at once."""
         useless = [node for node, until in self.useless_until.items() if now < until]

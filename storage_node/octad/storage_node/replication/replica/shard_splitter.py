@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from octad.sharding.ids import Seq, ShardId, number_of, pool_of, shard_id
-from octad.sharding.map.shard_map import ShardRow, SplitPoint
+from octad.sharding.map.shard_map import ShardConfiguration, SplitPoint
 from octad.storage_node.replication.replica.pending_swap import PendingSwap
 from octad.storage_node.replication.replica.shard_history import ShardHistory
 from octad.storage_node.replication.replica_actions import Actions, SplitLog, commit_to
@@ -51,7 +51,7 @@ class Splitter:
         self.swaps = swaps
         self.depth: int | None = None  # None: as the first configuration.
         self.due = False  # Once everything committed is applied.
-        self.held: ShardRow | None = None  # One of greater depth: first the log is split.
+        self.held: ShardConfiguration | None = None  # One of greater depth: first the log is split.
 
     def may_contain(self, depth: int) -> bool:
         """Whether the log here is split to `depth` at most, or knows no configuration yet."""
@@ -73,7 +73,7 @@ class Splitter:
         """As the index or a record says."""
         self.depth = depth
 
-    def split_for(self, configuration: ShardRow) -> Actions:
+    def split_for(self, configuration: ShardConfiguration) -> Actions:
         """Bring the log to the depth of `configuration`, which is `held` until that is done.
 
         A void one has another log than those that were split.
