@@ -55,7 +55,8 @@ from octad.storage_node.rpc.peers import Peers
 from octad.storage_node.shards.bucket_directory import BucketDirectory
 from octad.storage_node.shards.object_messages import Done
 from octad.storage_node.shards.object_store import Bucket
-from octad.storage_node.shards.routing import ShardClient, ShardServer
+from octad.storage_node.shards.shard_client import ShardClient
+from octad.storage_node.shards.shard_server import ShardServer
 from octad.storage_node.shards.shard_service import ShardService
 
 POOL = Pool(PoolId(1), 2, 0)

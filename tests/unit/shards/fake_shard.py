@@ -19,7 +19,8 @@ from octad.storage_node.rpc.messages import Message
 from octad.storage_node.rpc.peers import Peers
 from octad.storage_node.rpc.rpc_errors import CallTimeout, PeerUnavailable, RemoteError
 from octad.storage_node.shards import object_messages as messages
-from octad.storage_node.shards.routing import ShardClient, ShardServer
+from octad.storage_node.shards.shard_client import ShardClient
+from octad.storage_node.shards.shard_server import ShardServer
 from octad.storage_node.shards.shard_service import ShardService
 
 HERE = NodeId(9)  # No member: everything it wants it has to ask for.

@@ -21,7 +21,8 @@ from octad.storage_node.rpc.messages import Message
 from octad.storage_node.rpc.peers import Peers
 from octad.storage_node.shards import object_messages as messages
 from octad.storage_node.shards.object_store import Bucket, ListPage, ListQuery, NotServed
-from octad.storage_node.shards.routing import ShardClient, ShardServer
+from octad.storage_node.shards.shard_client import ShardClient
+from octad.storage_node.shards.shard_server import ShardServer
 from octad.storage_node.shards.shard_service import ShardService
 
 HERE = NodeId(9)

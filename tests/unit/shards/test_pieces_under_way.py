@@ -8,7 +8,7 @@ import pytest
 from tests.unit.shards.fake_shard import NODES, POOL, FakeShard, a_write
 
 from octad.sharding.limits import MIB
-from octad.storage_node.shards.routing import PIECES_UNDER_WAY_BYTES
+from octad.storage_node.shards.shard_client import PIECES_UNDER_WAY_BYTES
 
 
 class ManyPieces(FakeShard):

@@ -27,7 +27,7 @@ from tests.unit.shards.fake_shard import (
 from octad.sharding import limits
 from octad.storage_node.rpc.rpc_errors import RemoteError
 from octad.storage_node.shards import object_messages as messages
-from octad.storage_node.shards import retry, routing
+from octad.storage_node.shards import retry, shard_client
 from octad.storage_node.shards.object_store import (
     Damaged,
     NoSuchUpload,
@@ -121,7 +121,7 @@ async def test_a_first_try_that_succeeds_makes_no_task_and_no_timer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shard = FakeShard()
-    monkeypatch.setattr(routing, "Patience", None)
+    monkeypatch.setattr(shard_client, "Patience", None)
     tasks = asyncio.all_tasks()
     loop = asyncio.get_running_loop()
     monkeypatch.setattr(loop, "call_at", None)
@@ -210,7 +210,7 @@ async def test_a_read_goes_on_at_another_member_and_remembers_who_was_silent() -
     shard = FakeShard()
     shard.silent.add(NODES[0])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(routing, "READ_ELSEWHERE_S", 0.05)
+        patch.setattr(shard_client, "READ_ELSEWHERE_S", 0.05)
         started = time.monotonic()
         _, piece = await shard.client.ask_members(SHARD, READ)
         assert time.monotonic() - started < 1.0

@@ -30,7 +30,7 @@ from octad.storage_node.replication.host.shard_host import ShardHost
 from octad.storage_node.replication.writes import ANY_EPOCH, Write
 from octad.storage_node.shards.bucket_directory import BucketDirectory
 from octad.storage_node.shards.object_messages import AbortParts, CompleteParts, Propose
-from octad.storage_node.shards.routing import ShardServer
+from octad.storage_node.shards.shard_server import ShardServer
 from octad.storage_node.shards.shard_service import ShardService
 
 BUCKET, KEY, UPLOAD = BucketId(1), b"key", bytes(16)

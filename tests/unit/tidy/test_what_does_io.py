@@ -62,7 +62,8 @@ storage_node.rpc: peer peer_calls peer_connection peer_dialer peer_tls peers ref
 storage_node.s3.handlers: bodies bucket_settings buckets copies dispatch multipart object_listings
     objects reads request_context s3_handler upload_listings
 storage_node.s3.http: arriving_body connections cut_short hot_connection server wire
-storage_node.shards: bucket_directory listed_shards retry routing running_reads shard_service
+storage_node.shards: bucket_directory listed_shards retry running_reads shard_client shard_server
+    shard_service
 storage_node.upkeep: compactor copy_comparer damaged_records door_reads engine_upkeep
     extent_collector extent_names extent_upkeep orphan_sweep record_repair scrubber shard_counter
 """

@@ -27,7 +27,7 @@ from octad.storage_node.shards.extent_messages import (
     WrittenFound,
 )
 from octad.storage_node.shards.object_store import Unavailable
-from octad.storage_node.shards.routing import ShardClient
+from octad.storage_node.shards.shard_client import ShardClient
 from octad.storage_node.upkeep.door_reads import DoorReads
 from octad.storage_node.upkeep.extent_collector import ExtentCollector
 from octad.storage_node.upkeep.extent_names import ExtentNames

@@ -14,7 +14,7 @@ from octad.storage_node.objects.extents import WRITES_AHEAD, ExtentsUnderWay, Ex
 from octad.storage_node.operations.index_changes import DropExtent, PutPiece
 from octad.storage_node.replication.writes import Write
 from octad.storage_node.shards.object_store import Bucket
-from octad.storage_node.shards.routing import ShardClient
+from octad.storage_node.shards.shard_client import ShardClient
 
 POOL = PoolId(1)
 BUCKET = Bucket("bucket", BucketId(5), POOL, "owner", 0)

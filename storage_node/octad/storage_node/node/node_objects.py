@@ -25,7 +25,8 @@ from octad.storage_node.node.this_node import ThisNode
 from octad.storage_node.objects.cluster_objects import ClusterObjects
 from octad.storage_node.replication.digest_messages import ReadDigests
 from octad.storage_node.shards.bucket_directory import BucketDirectory
-from octad.storage_node.shards.routing import ShardClient, ShardServer
+from octad.storage_node.shards.shard_client import ShardClient
+from octad.storage_node.shards.shard_server import ShardServer
 from octad.storage_node.shards.shard_service import ShardService
 from octad.storage_node.upkeep.damaged_records import DamageReport, RecordMender
 from octad.storage_node.upkeep.engine_upkeep import EngineUpkeep

@@ -3,7 +3,7 @@
 Writes go to the primary of the key's shard. Reads are answered here when this node is a member and
 the key is clean, otherwise by the primary, or by another member where the primary is away. Listings
 ask every primary and merge. What meets a node that is away or not serving yet is tried again until
-it is answered or the request's patience ends: `routing.py`.
+it is answered or the request's patience ends: `shards/shard_client.py`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ from octad.storage_node.shards.object_store import (
     Unavailable,
 )
 from octad.storage_node.shards.retry import Patience
-from octad.storage_node.shards.routing import LISTINGS, ShardClient
+from octad.storage_node.shards.shard_client import LISTINGS, ShardClient
 from octad.storage_node.shards.shard_service import AskPrimary, ShardService
 
 

@@ -27,7 +27,7 @@ from octad.storage_node.operations.index_changes import DropExtent, PutPiece
 from octad.storage_node.replication.writes import write_of
 from octad.storage_node.shards.object_messages import ReadPiece
 from octad.storage_node.shards.object_store import Bucket, Damaged, Degraded, StoreError
-from octad.storage_node.shards.routing import ShardClient
+from octad.storage_node.shards.shard_client import ShardClient
 from octad.storage_node.shards.shard_service import AskPrimary, ShardService
 
 GIVE_BACK_S_MAX = 1.0  # A request that failed waits for no longer than this for that.

@@ -24,7 +24,7 @@ from octad.storage_node.shards.object_store import (
     NotServed,
     Unavailable,
 )
-from octad.storage_node.shards.routing import LISTINGS, ShardClient
+from octad.storage_node.shards.shard_client import LISTINGS, ShardClient
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,24 @@ the epoch of the row by which this one goes (rule R3); 0 where the node asking i
 
 from __future__ import annotations
 
+from typing import Final
+
 from octad.sharding.ids import BucketId, Epoch, PoolId, ShardId
 from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
 from octad.storage_node.rpc.messages import Message, Request, message
+from octad.storage_node.shards.object_store import (
+    Damaged,
+    DiskFull,
+    InvalidPart,
+    NoSuchBucket,
+    NoSuchUpload,
+    NotServed,
+    OutcomeForgotten,
+    StoreError,
+    Unavailable,
+)
 
-# Codes of refusals; `routing.py` turns each into the exception of the same meaning.
+# Codes of refusals; `shard_client.py` turns each into the exception of the same meaning.
 UNAVAILABLE = "unavailable"
 NOT_SERVED = "not-served"
 OUTCOME_FORGOTTEN = "outcome-forgotten"
@@ -21,6 +34,18 @@ DISK_FULL = "disk-full"
 NO_SUCH_BUCKET = "no-such-bucket"
 NO_SUCH_UPLOAD = "no-such-upload"
 INVALID_PART = "invalid-part"
+
+ERRORS: Final[dict[str, type[StoreError]]] = {
+    UNAVAILABLE: Unavailable,
+    NOT_SERVED: NotServed,
+    OUTCOME_FORGOTTEN: OutcomeForgotten,
+    DAMAGED: Damaged,
+    DISK_FULL: DiskFull,
+    NO_SUCH_BUCKET: NoSuchBucket,
+    NO_SUCH_UPLOAD: NoSuchUpload,
+    INVALID_PART: InvalidPart,
+}
+CODES: Final = {error: code for code, error in ERRORS.items()}
 
 
 @message

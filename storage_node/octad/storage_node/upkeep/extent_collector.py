@@ -45,7 +45,7 @@ from octad.storage_node.operations.index_changes import (
 from octad.storage_node.replication.host.shard_host import ShardHost
 from octad.storage_node.replication.writes import write_of
 from octad.storage_node.shards.object_store import StoreError
-from octad.storage_node.shards.routing import ShardClient
+from octad.storage_node.shards.shard_client import ShardClient
 from octad.storage_node.upkeep.door_reads import DoorReads
 from octad.storage_node.upkeep.extent_names import ExtentNames
 

@@ -20,8 +20,9 @@ from octad.storage_node.shards.extent_messages import (
     WrittenFound,
 )
 from octad.storage_node.shards.object_store import Unavailable
-from octad.storage_node.shards.routing import ShardClient, ShardServer
 from octad.storage_node.shards.running_reads import RunningReads
+from octad.storage_node.shards.shard_client import ShardClient
+from octad.storage_node.shards.shard_server import ShardServer
 from octad.storage_node.upkeep.door_reads import DoorReads, Doors
 from octad.storage_node.upkeep.extent_collector import ExtentCollector, FullNodes
 from octad.storage_node.upkeep.extent_names import ExtentNames

@@ -43,7 +43,7 @@ from octad.storage_node.shards.extent_messages import (
     FindWritten,
 )
 from octad.storage_node.shards.object_store import StoreError
-from octad.storage_node.shards.routing import ShardClient
+from octad.storage_node.shards.shard_client import ShardClient
 
 ORPHAN_SWEEP_STEP_PIECES = 128
 ORPHAN_SWEEP_PAUSE_S = 0.25  # 500 MiB of pieces a second: 10 TiB in under six hours.

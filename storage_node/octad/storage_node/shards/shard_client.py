@@ -1,36 +1,26 @@
 """From a shard to the node that answers for it: here by a plain call, elsewhere by a message.
 
-The two ends of every object message are in this file, side by side: `ShardClient` asks, and
-`ShardServer` answers what others ask of this node. A client that meets a dead, moved, starting or
-refusing node tries again, with the same request id, until somebody answers or its patience ends.
+`shard_server.py` is the other end. A client that meets a dead, moved, starting or refusing node
+tries again, with the same request id, until a node answers or its patience ends.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
 from octad.client.runtime.steady_clock import now
 from octad.sharding import limits
-from octad.sharding.hashing import object_hash
 from octad.sharding.ids import NodeId, PoolId, ShardId, pool_of, shard_name
 from octad.sharding.limits import MIB
 from octad.sharding.map.shard_map import ShardConfiguration, ShardMap
 from octad.storage_node.index.index import IndexDamage
-from octad.storage_node.index.index_format import object_key, piece_key
-from octad.storage_node.journal.record_format import RECORD_KINDS, NewerRecord
 from octad.storage_node.memory.body_budget import ByteGate
-from octad.storage_node.operations.index_changes import (
-    AbortUpload,
-    CompleteUpload,
-)
-from octad.storage_node.replication.guards import Guard, abortion, completion
-from octad.storage_node.replication.writes import Write, received_write, write_of
-from octad.storage_node.rpc.messages import Message, Reply, Request, reply_to
-from octad.storage_node.rpc.peer import Answer
+from octad.storage_node.replication.writes import Write
+from octad.storage_node.rpc.messages import Reply, Request, reply_to
 from octad.storage_node.rpc.peer_connection import Buffer
 from octad.storage_node.rpc.peers import Peers
 from octad.storage_node.rpc.rpc_errors import (
@@ -44,151 +34,27 @@ from octad.storage_node.shards import object_messages as messages
 from octad.storage_node.shards.object_store import (
     Damaged,
     Degraded,
-    DiskFull,
-    InvalidPart,
-    ListQuery,
-    NoSuchBucket,
-    NoSuchUpload,
     NotServed,
-    OutcomeForgotten,
-    StoreError,
     Unavailable,
 )
 from octad.storage_node.shards.request_places import hash_of_request
 from octad.storage_node.shards.retry import ConfigurationWaiters, Patience
-from octad.storage_node.shards.shard_service import AskPrimary, ShardService
+from octad.storage_node.shards.shard_server import ShardServer
+from octad.storage_node.shards.shard_service import ShardService
 
 PIECES_UNDER_WAY_BYTES: Final = 64 * MIB
 READ_ELSEWHERE_S: Final = 0.5  # Of silence; then another member is asked, if there is one.
 SLOW_NODE_S: Final = 2.0  # How long a node that was silent is asked last.
 
-_ERRORS: dict[str, type[StoreError]] = {
-    messages.UNAVAILABLE: Unavailable,
-    messages.NOT_SERVED: NotServed,
-    messages.OUTCOME_FORGOTTEN: OutcomeForgotten,
-    messages.DAMAGED: Damaged,
-    messages.DISK_FULL: DiskFull,
-    messages.NO_SUCH_BUCKET: NoSuchBucket,
-    messages.NO_SUCH_UPLOAD: NoSuchUpload,
-    messages.INVALID_PART: InvalidPart,
-}
-_CODES = {error: code for code, error in _ERRORS.items()}
-
 # What a call is about that depends on all shards of a node; other calls name their shard.
 LISTINGS: Final = -1
 
-Asked = TypeVar("Asked", bound=Request[Any])
 Result = TypeVar("Result")
 Attempt = Callable[[ShardConfiguration | None, Patience | None], Awaitable[Result]]
 """One try, at whom the row names; the first has a request's whole patience before it: None."""
 
 Place = Callable[[], int | None]
 """The hash of what a request is about; None where it is about many things."""
-
-
-class ShardServer:
-    """Answers object messages; give `on_request` to the peers."""
-
-    def __init__(self, service: ShardService) -> None:
-        self._service = service
-        self._others: dict[type[Message], Callable[[Any], Awaitable[Answer]]] = {}
-        self.mend: Callable[[bytes], Awaitable[bool]] | None = None  # A row's damaged record.
-
-    def register(self, kind: type[Asked], answer: Callable[[Asked], Awaitable[Answer]]) -> None:
-        """Requests of this kind are answered elsewhere; `answer` may raise the store's errors."""
-        self._others[kind] = answer
-
-    async def on_request(self, sender: NodeId, message: Message, body: memoryview) -> Answer:
-        """The answer, or RpcRefusal with the code of the store error."""
-        try:
-            try:
-                return await self._answer(message, body)
-            except Damaged:
-                key = _row_read_by(message)
-                if key is None or self.mend is None or not await self.mend(key):
-                    raise
-                return await self._answer(message, body)
-        except (AskPrimary, IndexDamage, NewerRecord) as error:
-            raise RpcRefusal(messages.NOT_SERVED, f"not the one to ask: {error}") from error
-        except StoreError as error:
-            raise RpcRefusal(_CODES[type(error)], str(error)) from error
-
-    async def _answer(self, message: Message, body: memoryview) -> Answer:
-        service = self._service
-        match message:
-            case messages.Propose(kind=kind, metadata=metadata, request_id=request_id):
-                when = message.age_s, message.asked_in
-                write = received_write(RECORD_KINDS[kind], metadata, request_id, body, *when)
-                return messages.Done(await service.propose(message.shard, write)), b""
-            case messages.ReadObject(shard=shard, bucket=bucket, key=key, with_data=with_data):
-                what = shard, object_hash(bucket, key), bucket, key, with_data
-                try:
-                    found = service.read_object(*what)
-                except AskPrimary:
-                    found = await service.read_applied_object(*what)
-                if found is None:
-                    return messages.ObjectRead(None), b""
-                return messages.ObjectRead(found.row), found.data or b""
-            case messages.ReadPiece(shard=shard, extent=extent, number=number):
-                return messages.PieceRead(), await service.read_piece(shard, extent, number)
-            case messages.ListKeys(pool=pool, bucket=bucket):
-                query = ListQuery(message.prefix, message.delimiter, message.after, message.limit)
-                listed = await service.listed_shards(pool, message.shards)
-                page = service.list_keys(pool, bucket, query, listed)
-                return messages.KeysListed(*page, *listed.covered()), b""
-            case messages.CloseBucket(bucket=bucket):
-                await service.close_bucket(bucket)
-                return messages.Done(), b""
-            case _:
-                return await self._answer_upload(message)
-
-    async def _answer_upload(self, message: Message) -> Answer:
-        service = self._service
-        match message:
-            case messages.ReadUpload(shard=shard, bucket=bucket, key=key, upload=upload):
-                row = await service.read_upload(shard, bucket, key, upload)
-                return messages.UploadRead(row), b""
-            case messages.ListParts(shard=shard, bucket=bucket, key=key, upload=upload):
-                parts = await service.list_parts(
-                    shard, bucket, key, upload, message.after, message.limit
-                )
-                return messages.PartsListed(parts), b""
-            case messages.ListUploads(pool=pool, bucket=bucket, prefix=prefix, limit=limit):
-                after = (message.after_key, message.after_upload)
-                listed = await service.listed_shards(pool)
-                uploads = service.list_uploads(pool, bucket, prefix, after, limit, listed)
-                return messages.UploadsListed(uploads, *listed.covered()), b""
-            case messages.CompleteParts(bucket=bucket, key=key, upload=upload, row=row):
-                guard = completion(bucket, key, upload, row, message.parts)
-                return await self._end(message, CompleteUpload(bucket, key, upload, row, ()), guard)
-            case messages.AbortParts(bucket=bucket, key=key, upload=upload):
-                guard = abortion(bucket, key, upload)
-                return await self._end(message, AbortUpload(bucket, key, upload, ()), guard)
-            case _:
-                answer = self._others.get(type(message))
-                if answer is None:
-                    raise RpcRefusal(messages.UNAVAILABLE, f"no request: {type(message).__name__}")
-                return await answer(message)
-
-    async def _end(
-        self,
-        message: messages.CompleteParts | messages.AbortParts,
-        operation: CompleteUpload | AbortUpload,
-        guard: Guard,
-    ) -> Answer:
-        when = message.age_s, message.asked_in
-        write = write_of(operation, message.request_id, b"", *when, guard)
-        return messages.Done(await self._service.propose(message.shard, write)), b""
-
-
-def _row_read_by(message: Message) -> bytes | None:
-    """The index key of the row whose record a client's request reads."""
-    match message:
-        case messages.ReadObject(bucket=bucket, key=key):
-            return object_key(bucket, key)
-        case messages.ReadPiece(extent=extent, number=number):
-            return piece_key(extent, number)
-    return None  # A member that asks for a record to mend its own must not wait for ours.
 
 
 class ShardClient:
@@ -425,9 +291,9 @@ class ShardClient:
                 return reply_to(message, answer), data
             return await self._peers.call(node, message, body, timeout_s=timeout_s, about=about)
         except RpcRefusal as refusal:
-            raise _ERRORS.get(refusal.code, Unavailable)(refusal.text) from refusal
+            raise messages.ERRORS.get(refusal.code, Unavailable)(refusal.text) from refusal
         except RemoteError as error:
-            raise _ERRORS.get(error.code, Unavailable)(error.text) from error
+            raise messages.ERRORS.get(error.code, Unavailable)(error.text) from error
         except PeerUnavailable as error:
             raise (Unavailable if error.sent else NotServed)(str(error)) from error
         except CallTimeout as error:
