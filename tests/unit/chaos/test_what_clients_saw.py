@@ -11,21 +11,21 @@ from octad.chaos.check.stalls import Harm, measure_stalls
 from octad.chaos.check.verdict import check_history
 from octad.chaos.load.bodies import ForeignBytes, body_of, value_of
 from octad.chaos.load.history import (
+    ClientRequest,
     Invoked,
     Kind,
     Line,
-    Operation,
     Outcome,
     Returned,
+    client_requests,
     encode_line,
-    operations,
 )
 
 KEY = "small-1"
 
 
 class Told:
-    """A history, told operation by operation."""
+    """A history, told request by request."""
 
     def __init__(self) -> None:
         self.lines: list[Line] = []
@@ -55,8 +55,8 @@ class Told:
         self.lines.append(Invoked(number, begin, 1, node, kind, (KEY,), value))
         self.lines.append(Returned(number, end, outcome, status, seen or {}))
 
-    def history(self) -> list[Operation]:
-        return operations(self.lines)
+    def history(self) -> list[ClientRequest]:
+        return client_requests(self.lines)
 
 
 def test_an_acknowledged_write_that_is_gone_in_the_end_is_a_violation() -> None:
@@ -103,7 +103,7 @@ def test_bytes_that_nobody_wrote_are_a_violation() -> None:
 def test_a_request_without_an_answer_has_an_unknown_outcome() -> None:
     told = Told()
     told.put("v1", 0, 1)
-    assert [op.outcome for op in operations(told.lines[:1])] == [Outcome.UNKNOWN]
+    assert [op.outcome for op in client_requests(told.lines[:1])] == [Outcome.UNKNOWN]
 
 
 def test_a_wait_lasts_over_failures_to_the_next_success() -> None:

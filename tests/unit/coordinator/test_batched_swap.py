@@ -14,10 +14,10 @@ from octad.coordinator.placement.batched_swap import GuardLost, KeySwap, batches
 from octad.coordinator.store.interface import (
     Compare,
     ModRevisionIs,
-    Operation,
     Outcome,
     Put,
     Revision,
+    StoreOperation,
 )
 from octad.coordinator.store.transaction_rules import check_transaction
 
@@ -39,7 +39,9 @@ async def test_all_but_the_lost_ones_are_done_in_few_transactions(
             await store.transact([], [Put(swaps[position].key, b"theirs")])
         transact, count = store.transact, 0
 
-        async def counted(compares: Sequence[Compare], operations: Sequence[Operation]) -> Outcome:
+        async def counted(
+            compares: Sequence[Compare], operations: Sequence[StoreOperation]
+        ) -> Outcome:
             nonlocal count
             count += 1
             return await transact(compares, operations)

@@ -28,10 +28,10 @@ from octad.coordinator.store.interface import (
     Compare,
     Delete,
     EventBatch,
-    Operation,
     Outcome,
     Put,
     Revision,
+    StoreOperation,
 )
 from octad.sharding.ids import NodeId, PoolId
 from octad.storage_node.node.join_proof import saying_who_joins
@@ -176,7 +176,7 @@ async def test_a_disk_that_is_given_an_id_elsewhere_meanwhile_does_not_get_a_sec
         transact = store.transact
 
         async def overtaken(
-            compares: Sequence[Compare], operations: Sequence[Operation]
+            compares: Sequence[Compare], operations: Sequence[StoreOperation]
         ) -> Outcome:
             if any(step.key.startswith(KEYS.identities) for step in operations):
                 monkeypatch.setattr(store, "transact", transact)

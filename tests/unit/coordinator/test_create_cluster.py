@@ -27,9 +27,9 @@ from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.interface import (
     Compare,
     ConfigStore,
-    Operation,
     Outcome,
     Put,
+    StoreOperation,
     StoreUnavailable,
 )
 from octad.sharding.ids import PoolId
@@ -157,7 +157,7 @@ async def test_after_an_unknown_outcome_the_same_call_finishes(
     transact, answers_to_lose = store.transact, 2
 
     async def done_but_not_answered(
-        compares: Sequence[Compare], operations: Sequence[Operation]
+        compares: Sequence[Compare], operations: Sequence[StoreOperation]
     ) -> Outcome:
         nonlocal answers_to_lose
         outcome = await transact(compares, operations)

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from octad.sharding.ids import BucketId, Epoch, Seq, ShardId
 from octad.storage_node.history.history_messages import (
     HistoryRead,
+    HistoryRecord,
     HistoryRow,
     ReadHistory,
-    ReadRecord,
     ReadRecords,
     RecordsRead,
 )
@@ -37,7 +37,7 @@ epochs = st.integers(0, 2**63).map(Epoch)
 ids = st.lists(st.tuples(st.binary(min_size=16, max_size=16), seqs), max_size=3)
 rows = st.builds(HistoryRow, st.binary(max_size=40), epochs, seqs, st.integers(0, 2**24))
 records = st.builds(
-    ReadRecord,
+    HistoryRecord,
     st.integers(0, 255),
     st.sampled_from(list(RecordKind)),
     st.binary(min_size=16, max_size=16),

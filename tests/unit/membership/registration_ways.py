@@ -35,9 +35,9 @@ from octad.coordinator.store.interface import (
     KeyValue,
     LeaseId,
     Listing,
-    Operation,
     Outcome,
     Revision,
+    StoreOperation,
     StoreUnavailable,
 )
 
@@ -202,7 +202,7 @@ class Store:
         return await self._ask(lambda: self._world.keyspace.range(prefix, revision))
 
     async def transact(
-        self, compares: Sequence[Compare], operations: Sequence[Operation]
+        self, compares: Sequence[Compare], operations: Sequence[StoreOperation]
     ) -> Outcome:
         return await self._ask(lambda: self._world.transact(compares, operations))
 

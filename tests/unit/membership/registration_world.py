@@ -42,8 +42,8 @@ from octad.coordinator.store.interface import (
     KeyValue,
     LeaseExpired,
     LeaseId,
-    Operation,
     Outcome,
+    StoreOperation,
 )
 from octad.coordinator.store.keyspace import Keyspace
 
@@ -88,7 +88,9 @@ class World:
 
     # -- the store -----------------------------------------------------------------------------
 
-    def transact(self, compares: Sequence[Compare], operations: Sequence[Operation]) -> Outcome:
+    def transact(
+        self, compares: Sequence[Compare], operations: Sequence[StoreOperation]
+    ) -> Outcome:
         staging = self.keyspace.stage(self.leases.__contains__)
         outcome = staging.transact(compares, operations)
         for change in staging.changes:

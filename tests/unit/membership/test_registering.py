@@ -46,8 +46,8 @@ from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.interface import (
     Compare,
     Delete,
-    Operation,
     Outcome,
+    StoreOperation,
     StoreUnavailable,
 )
 
@@ -198,7 +198,7 @@ async def test_what_fails_leaves_an_instance_as_it_was(tmp_path: Path) -> None:
         silent = 0
 
         async def transact(
-            self, compares: Sequence[Compare], operations: Sequence[Operation]
+            self, compares: Sequence[Compare], operations: Sequence[StoreOperation]
         ) -> Outcome:
             outcome = await super().transact(compares, operations)
             if self.silent and any(o.key.startswith(KEYS.services) for o in operations):

@@ -19,7 +19,7 @@ from octad.client.membership.session import Session
 from octad.coordinator.membership import registrations, service_registry
 from octad.coordinator.membership.registrations import Seen
 from octad.coordinator.membership.service_registry import ServiceRegistry
-from octad.coordinator.store.interface import Operation, Put, Revision
+from octad.coordinator.store.interface import Put, Revision, StoreOperation
 
 SEEDS = 15
 SEEDS_FOR_A_MUTANT = 60
@@ -45,7 +45,9 @@ async def _withdraw_whenever(
     await _withdraw(registry, service, instance, uncounted)
 
 
-def _compares_nothing(seen: Seen, operations: Sequence[Operation], number: int | None) -> object:
+def _compares_nothing(
+    seen: Seen, operations: Sequence[StoreOperation], number: int | None
+) -> object:
     return dataclasses.replace(_change(seen, operations, number), compares=())
 
 

@@ -32,7 +32,7 @@ from octad.coordinator.membership import registrations, service_registry
 from octad.coordinator.membership.registrations import InstanceTaken
 from octad.coordinator.membership.service_registry import ServiceRegistry
 from octad.coordinator.store.embedded import EmbeddedStore
-from octad.coordinator.store.interface import Compare, LeaseId, Operation, Outcome, Put
+from octad.coordinator.store.interface import Compare, LeaseId, Outcome, Put, StoreOperation
 
 SERVICE_TOKEN = service_token(TOKEN)
 HERE, THERE = "10.0.0.5:80", "10.0.0.6:80"
@@ -180,7 +180,7 @@ class SlowStore(EmbeddedStore):
     let_go: asyncio.Event
 
     async def transact(
-        self, compares: Sequence[Compare], operations: Sequence[Operation]
+        self, compares: Sequence[Compare], operations: Sequence[StoreOperation]
     ) -> Outcome:
         if self.late and any(isinstance(o, Put) and self.late in o.value for o in operations):
             self.late = b""

@@ -35,7 +35,7 @@ from tests.unit.upkeep.test_compaction import running_story
 from tests.unit.upkeep.test_record_repair import KEY, damage, mender_at, with_value
 
 from octad.sharding.ids import Epoch, NodeId, Seq
-from octad.storage_node.history.history_messages import HistoryRow, ReadRecord, RecordsRead
+from octad.storage_node.history.history_messages import HistoryRecord, HistoryRow, RecordsRead
 from octad.storage_node.history.history_writer import BadHistory
 from octad.storage_node.index.counted_index import CountedIndex
 from octad.storage_node.index.index_format import object_key, shard_order_key
@@ -51,8 +51,7 @@ from octad.storage_node.replication.replication_messages import Prepare, Prepare
 from octad.storage_node.replication.shard_log import NO_REQUEST
 from octad.storage_node.rpc.messages import decode_message, encode_message
 from octad.storage_node.rpc.rpc_errors import RpcRefusal
-from octad.storage_node.shards.extent_messages import ReadRecord as ReadOne
-from octad.storage_node.shards.extent_messages import RecordRead
+from octad.storage_node.shards.extent_messages import ReadRecord, RecordRead
 from octad.storage_node.shards.object_messages import NOT_SERVED, Propose
 from octad.storage_node.upkeep.damaged_records import Outcome
 
@@ -154,7 +153,7 @@ async def test_a_journal_with_a_newer_kind_inside_an_entry_is_not_replayed_or_re
 async def test_a_record_of_a_newer_kind_does_not_come_with_a_copy_of_history() -> None:
     key = object_key(BUCKET, keys_of(BUCKET, 1)[0])
     row = HistoryRow(shard_order_key(bytes(8), key), Epoch(1), Seq(1), 100)
-    sent = RecordsRead(1, Seq(1), [ReadRecord(0, NEWER, NO_REQUEST, b"\x90", 0)])
+    sent = RecordsRead(1, Seq(1), [HistoryRecord(0, NEWER, NO_REQUEST, b"\x90", 0)])
     answer = decode_message(encode_message(sent))
     assert isinstance(answer, RecordsRead)
     async with told(0) as story:
@@ -173,7 +172,7 @@ async def test_another_members_record_of_a_newer_kind_mends_nothing(
         await with_value(story)
         damage(story)
 
-        async def answer(_node: NodeId, _message: ReadOne) -> tuple[RecordRead, memoryview]:
+        async def answer(_node: NodeId, _message: ReadRecord) -> tuple[RecordRead, memoryview]:
             return RecordRead(SHARD, NEWER, b"\x90", 0), memoryview(b"")
 
         mender = mender_at(story, answer)

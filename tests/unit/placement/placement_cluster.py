@@ -40,10 +40,10 @@ from octad.coordinator.store.interface import (
     KeyValue,
     LeaseId,
     ModRevisionIs,
-    Operation,
     Outcome,
     Put,
     Revision,
+    StoreOperation,
 )
 from octad.coordinator.store.keyspace import Keyspace
 from octad.coordinator.store.transaction_rules import check_transaction
@@ -122,7 +122,9 @@ class PlacementCluster:
 
     # -- the store -----------------------------------------------------------------------------
 
-    def transact(self, compares: Sequence[Compare], operations: Sequence[Operation]) -> Outcome:
+    def transact(
+        self, compares: Sequence[Compare], operations: Sequence[StoreOperation]
+    ) -> Outcome:
         check_transaction(compares, operations)
         staging = self.keyspace.stage(lambda _: True)
         outcome = staging.transact(compares, operations)

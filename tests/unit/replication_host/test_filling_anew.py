@@ -16,7 +16,14 @@ from octad.coordinator.schema.node_report import NodeReport, VerifiedCopies
 from octad.coordinator.schema.placement_records import NodeSettings, PlacementKeys
 from octad.coordinator.schema.records import IdentityRecord, PoolRecord, StoreKeys, TurnRecord
 from octad.coordinator.store.embedded import EmbeddedStore
-from octad.coordinator.store.interface import Compare, Listing, Operation, Outcome, Put, Revision
+from octad.coordinator.store.interface import (
+    Compare,
+    Listing,
+    Outcome,
+    Put,
+    Revision,
+    StoreOperation,
+)
 from octad.sharding.ids import Epoch, NodeId, Seq, shard_id
 from octad.sharding.map.shard_map import FormerMember, ShardConfiguration, encode_configuration
 from octad.storage_node.journal import set_aside
@@ -56,7 +63,7 @@ class Overtaken(EmbeddedStore):
         return await self._store.range(prefix, revision)
 
     async def transact(
-        self, compares: Sequence[Compare], operations: Sequence[Operation]
+        self, compares: Sequence[Compare], operations: Sequence[StoreOperation]
     ) -> Outcome:
         await self._count("write")
         return await self._store.transact(compares, operations)

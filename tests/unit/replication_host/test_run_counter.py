@@ -11,7 +11,7 @@ import pytest
 
 from octad.coordinator.schema.records import StoreKeys
 from octad.coordinator.store.embedded import EmbeddedStore
-from octad.coordinator.store.interface import Compare, Operation, Outcome, StoreUnavailable
+from octad.coordinator.store.interface import Compare, Outcome, StoreOperation, StoreUnavailable
 from octad.sharding.ids import NodeId
 from octad.storage_node.journal.data_directory import DataDirectory, RolledBack, new_incarnation
 from octad.storage_node.node import run_counter as disk_run
@@ -87,7 +87,7 @@ async def test_a_run_whose_number_may_be_in_the_store_takes_another_one(
     transact = store.transact
 
     async def happens_unheard(
-        compares: Sequence[Compare], operations: Sequence[Operation]
+        compares: Sequence[Compare], operations: Sequence[StoreOperation]
     ) -> Outcome:
         monkeypatch.setattr(store, "transact", transact)
         await transact(compares, operations)

@@ -34,8 +34,14 @@ from octad.coordinator.schema.placement_records import NodeSettings, PlacementKe
 from octad.coordinator.schema.records import FormatLevelRecord, NodeRecord, PoolRecord
 from octad.coordinator.server.coordinator import Coordinator
 from octad.coordinator.store.embedded import EmbeddedStore
-from octad.coordinator.store.interface import Compare, LeaseId, Outcome, Put, StoreUnavailable
-from octad.coordinator.store.interface import Operation as StoreOperation
+from octad.coordinator.store.interface import (
+    Compare,
+    LeaseId,
+    Outcome,
+    Put,
+    StoreOperation,
+    StoreUnavailable,
+)
 from octad.sharding.ids import NodeId, PoolId
 from octad.sharding.map.shard_map import encode_configuration
 from octad.storage_node.node.format_level import TooOld, say_level

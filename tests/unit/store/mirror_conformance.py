@@ -17,10 +17,10 @@ from octad.coordinator.store.interface import (
     KeyValue,
     LeaseId,
     Listing,
-    Operation,
     Outcome,
     Put,
     Revision,
+    StoreOperation,
     StoreUnavailable,
 )
 from octad.coordinator.store.mirror import Mirror
@@ -59,7 +59,7 @@ class CuttableStore:
         return await self._inner.get(key)
 
     async def transact(
-        self, compares: Sequence[Compare], operations: Sequence[Operation]
+        self, compares: Sequence[Compare], operations: Sequence[StoreOperation]
     ) -> Outcome:
         self._check()
         return await self._inner.transact(compares, operations)

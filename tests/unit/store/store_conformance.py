@@ -18,10 +18,10 @@ from octad.coordinator.store.interface import (
     LeaseExpired,
     ModRevisionIs,
     NoneNewer,
-    Operation,
     Outcome,
     Put,
     Revision,
+    StoreOperation,
     ValueIs,
 )
 from octad.coordinator.store.watching import watching
@@ -171,7 +171,7 @@ class StoreConformance:
     async def test_a_transaction_beyond_the_limits_is_a_mistake(self, store: ConfigStore) -> None:
         revision = await revision_of(store)
         too_many = STORE_TRANSACTION_OPERATIONS_MAX + 1
-        mistakes: list[list[Operation]] = [
+        mistakes: list[list[StoreOperation]] = [
             [Put(f"a/{number}", b"") for number in range(too_many)],
             [Put("a/1", bytes(STORE_TRANSACTION_BYTES_MAX))],
             [Put("a/1", b""), Delete("a/1")],

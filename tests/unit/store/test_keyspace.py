@@ -17,9 +17,9 @@ from octad.coordinator.store.interface import (
     LeaseId,
     ModRevisionIs,
     NoneNewer,
-    Operation,
     Put,
     Revision,
+    StoreOperation,
     ValueIs,
 )
 from octad.coordinator.store.keyspace import FIRST_REVISION, Keyspace
@@ -53,7 +53,7 @@ class Model:
     def __init__(self) -> None:
         self.states: list[State] = [{}]
 
-    def transact(self, compares: list[Compare], operations: list[Operation]) -> bool:
+    def transact(self, compares: list[Compare], operations: list[StoreOperation]) -> bool:
         before = self.states[-1]
         for compare in compares:
             entry = before.get(compare.key)
@@ -118,7 +118,7 @@ def check(keyspace: Keyspace, model: Model) -> None:
 @settings(max_examples=30, deadline=None)
 @given(batches)
 def test_every_revision_that_is_kept_reads_as_it_was_also_after_a_restart(
-    batches: list[list[tuple[list[Compare], list[Operation]]]],
+    batches: list[list[tuple[list[Compare], list[StoreOperation]]]],
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "store.db"

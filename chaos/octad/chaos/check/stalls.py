@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from octad.chaos.load.history import Invoked, Operation, Outcome
+from octad.chaos.load.history import ClientRequest, Invoked, Outcome
 from octad.chaos.load.workload import class_of
 
 NO_ANSWER = 0
@@ -56,21 +56,21 @@ class Stalls:
         return max(self.reads.values(), key=lambda stall: stall.seconds, default=NO_STALL)
 
 
-def measure_stalls(history: Iterable[Operation], harms: Sequence[Harm]) -> Stalls:
+def measure_stalls(history: Iterable[ClientRequest], harms: Sequence[Harm]) -> Stalls:
     """See the module. A LIST counts as a key of its own, `list`."""
     result = Stalls()
     begun: dict[int, tuple[float, Invoked]] = {}  # By client: since when it wants what.
-    for operation in history:
-        asked, answer = operation.asked, operation.answer
-        harmed = _was_harmed(operation, harms)
-        _count_error(operation, result.errors_of_harmed if harmed else result.errors)
+    for request in history:
+        asked, answer = request.asked, request.answer
+        harmed = _was_harmed(request, harms)
+        _count_error(request, result.errors_of_harmed if harmed else result.errors)
         if harmed or answer is None:
             begun.pop(asked.client, None)
             continue
         since, wanted = begun.pop(asked.client, (asked.at, asked))
         if (wanted.kind, wanted.keys) != (asked.kind, asked.keys):
             since = asked.at
-        if operation.outcome is not Outcome.OK:
+        if request.outcome is not Outcome.OK:
             begun[asked.client] = since, asked
         key = asked.keys[0] if len(asked.keys) == 1 else "list-"
         stalls = result.writes if asked.kind.is_write else result.reads
@@ -79,14 +79,14 @@ def measure_stalls(history: Iterable[Operation], harms: Sequence[Harm]) -> Stall
     return result
 
 
-def _was_harmed(operation: Operation, harms: Sequence[Harm]) -> bool:
-    begin = operation.asked.at
-    end = operation.answer.at if operation.answer is not None else float("inf")
-    node = operation.asked.node
+def _was_harmed(request: ClientRequest, harms: Sequence[Harm]) -> bool:
+    begin = request.asked.at
+    end = request.answer.at if request.answer is not None else float("inf")
+    node = request.asked.node
     return any(h.node == node and begin <= h.end and h.begin <= end for h in harms)
 
 
-def _count_error(operation: Operation, errors: Counter[tuple[str, int]]) -> None:
-    if operation.outcome is not Outcome.OK:
-        status = operation.answer.status if operation.answer is not None else NO_ANSWER
-        errors[str(operation.asked.kind), status] += 1
+def _count_error(request: ClientRequest, errors: Counter[tuple[str, int]]) -> None:
+    if request.outcome is not Outcome.OK:
+        status = request.answer.status if request.answer is not None else NO_ANSWER
+        errors[str(request.asked.kind), status] += 1

@@ -17,7 +17,7 @@ from octad.chaos.check.linearizability import (
     check,
     first_violation,
 )
-from octad.chaos.load.history import Kind, Operation, Outcome
+from octad.chaos.load.history import ClientRequest, Kind, Outcome
 
 STATES_MAX = 300_000
 STORY_LINES_MAX = 40
@@ -41,7 +41,7 @@ class Checked:
     undecided: tuple[str, ...]
 
 
-def check_history(history: Sequence[Operation]) -> Checked:
+def check_history(history: Sequence[ClientRequest]) -> Checked:
     """All keys, each by itself."""
     by_key = _by_key(history)
     violations = list(_wrong_bytes(history))
@@ -55,22 +55,22 @@ def check_history(history: Sequence[Operation]) -> Checked:
     return Checked(len(by_key), tuple(violations), tuple(undecided))
 
 
-def _by_key(history: Sequence[Operation]) -> dict[str, list[tuple[Done, Operation]]]:
-    by_key: defaultdict[str, list[tuple[Done, Operation]]] = defaultdict(list)
-    for operation in history:
-        for key in operation.asked.keys:
-            done = _done(operation, key)
+def _by_key(history: Sequence[ClientRequest]) -> dict[str, list[tuple[Done, ClientRequest]]]:
+    by_key: defaultdict[str, list[tuple[Done, ClientRequest]]] = defaultdict(list)
+    for request in history:
+        for key in request.asked.keys:
+            done = _done(request, key)
             if done is not None:
-                by_key[key].append((done, operation))
+                by_key[key].append((done, request))
     return by_key
 
 
-def _done(operation: Operation, key: str) -> Done | None:
-    """What an operation says about `key`; None for nothing at all."""
-    asked, answer = operation.asked, operation.answer
-    if operation.outcome is Outcome.FAILED:
+def _done(request: ClientRequest, key: str) -> Done | None:
+    """What a request says about `key`; None for nothing at all."""
+    asked, answer = request.asked, request.answer
+    if request.outcome is Outcome.FAILED:
         return None
-    if operation.outcome is Outcome.UNKNOWN or answer is None:
+    if request.outcome is Outcome.UNKNOWN or answer is None:
         if not asked.kind.is_write:
             return None
         return Done(asked.at, INFINITE, True, asked.value)
@@ -81,18 +81,18 @@ def _done(operation: Operation, key: str) -> Done | None:
     return Done(asked.at, answer.at, False, answer.seen[key])
 
 
-def _wrong_bytes(history: Sequence[Operation]) -> list[Violation]:
+def _wrong_bytes(history: Sequence[ClientRequest]) -> list[Violation]:
     violations = []
-    for operation in history:
-        asked, answer = operation.asked, operation.answer
+    for request in history:
+        asked, answer = request.asked, request.answer
         if answer is not None and not asked.kind.is_write and answer.outcome is Outcome.OK:
             for key in asked.keys:
                 if key not in answer.seen:
-                    violations.append(Violation("wrong bytes", key, _line(operation, key)))
+                    violations.append(Violation("wrong bytes", key, _line(request, key)))
     return violations
 
 
-def _story(key: str, of_key: list[tuple[Done, Operation]]) -> str:
+def _story(key: str, of_key: list[tuple[Done, ClientRequest]]) -> str:
     """The operations around the first one that cannot be explained."""
     culprit = first_violation([done for done, _ in of_key])
     in_order = sorted(of_key, key=lambda pair: pair[0].called)
@@ -104,14 +104,14 @@ def _story(key: str, of_key: list[tuple[Done, Operation]]) -> str:
         last = upto[-STORY_LINES_MAX // 2 :]
         in_order = [pair for pair in in_order if pair in related[-STORY_LINES_MAX:] or pair in last]
     lines = []
-    for done, operation in in_order[:STORY_LINES_MAX]:
+    for done, request in in_order[:STORY_LINES_MAX]:
         mark = "→ " if done is culprit else "  "
-        lines.append(mark + _line(operation, key))
+        lines.append(mark + _line(request, key))
     return "\n".join(lines)
 
 
-def _line(operation: Operation, key: str) -> str:
-    asked, answer = operation.asked, operation.answer
+def _line(request: ClientRequest, key: str) -> str:
+    asked, answer = request.asked, request.answer
     end = f"{answer.at:9.3f}" if answer is not None else "   never "
     what = f"{asked.kind} {asked.value}" if asked.kind is Kind.PUT else str(asked.kind)
     seen = ""
@@ -120,5 +120,5 @@ def _line(operation: Operation, key: str) -> str:
     error = f" {answer.status} {answer.error}" if answer is not None else ""
     return (
         f"#{asked.id:<6} {asked.at:9.3f} … {end} client {asked.client} at n{asked.node}: "
-        f"{what} {operation.outcome}{seen}{error}".rstrip()
+        f"{what} {request.outcome}{seen}{error}".rstrip()
     )

@@ -64,7 +64,7 @@ class Returned(msgspec.Struct, frozen=True, tag_field="type", tag="return", omit
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
+class ClientRequest:
     """A request and its answer, which is None while there is none."""
 
     asked: Invoked
@@ -84,7 +84,7 @@ def encode_line(line: Line) -> bytes:
     return _encode(line) + b"\n"
 
 
-def operations(lines: Iterable[Line]) -> list[Operation]:
+def client_requests(lines: Iterable[Line]) -> list[ClientRequest]:
     """Requests with their answers, in the order in which they were asked."""
     asked: dict[int, Invoked] = {}
     answers: dict[int, Returned] = {}
@@ -93,4 +93,4 @@ def operations(lines: Iterable[Line]) -> list[Operation]:
             asked[line.id] = line
         else:
             answers[line.id] = line
-    return [Operation(invoked, answers.get(number)) for number, invoked in asked.items()]
+    return [ClientRequest(invoked, answers.get(number)) for number, invoked in asked.items()]

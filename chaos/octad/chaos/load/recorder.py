@@ -8,14 +8,14 @@ from pathlib import Path
 from types import TracebackType
 
 from octad.chaos.load.history import (
+    ClientRequest,
     Invoked,
     Kind,
     Line,
-    Operation,
     Outcome,
     Returned,
+    client_requests,
     encode_line,
-    operations,
 )
 
 
@@ -70,8 +70,8 @@ class Recorder:
         at = self.now() if at is None else at
         self._write(Returned(asked.id, at, outcome, status, seen or {}, error))
 
-    def history(self) -> list[Operation]:
-        return operations(self._lines)
+    def history(self) -> list[ClientRequest]:
+        return client_requests(self._lines)
 
     def _write(self, line: Line) -> None:
         self._lines.append(line)

@@ -25,7 +25,7 @@ from octad.chaos.faults import disk_faults
 from octad.chaos.faults.faults import Fault, FaultKind
 from octad.chaos.faults.nemesis import Nemesis
 from octad.chaos.load.clients import BUCKET, TIMEOUT_S, Client
-from octad.chaos.load.history import Kind, Operation, Outcome
+from octad.chaos.load.history import ClientRequest, Kind, Outcome
 from octad.chaos.load.recorder import Recorder
 from octad.chaos.load.s3_requests import NO_ANSWER, Refused, S3Requests
 from octad.chaos.load.workload import CLASSES, Choice, Habit
@@ -162,7 +162,7 @@ class _Run:
 
     def _judge(
         self,
-        history: Sequence[Operation],
+        history: Sequence[ClientRequest],
         unsettled: Sequence[Violation],
         settled_s: float,
         took_s: float,
@@ -181,15 +181,15 @@ class _Run:
         )
 
 
-def _unread(history: Sequence[Operation]) -> list[Violation]:
+def _unread(history: Sequence[ClientRequest]) -> list[Violation]:
     """Final reads that were refused to the last: what was acknowledged must be there to be read."""
-    last: dict[tuple[int, tuple[str, ...]], Operation] = {
-        (operation.asked.client, operation.asked.keys): operation
-        for operation in history
-        if operation.asked.client > READER
+    last: dict[tuple[int, tuple[str, ...]], ClientRequest] = {
+        (request.asked.client, request.asked.keys): request
+        for request in history
+        if request.asked.client > READER
     }
     return [
-        Violation("not readable in the end", operation.asked.keys[0], str(operation.answer))
-        for operation in last.values()
-        if operation.outcome is not Outcome.OK
+        Violation("not readable in the end", request.asked.keys[0], str(request.answer))
+        for request in last.values()
+        if request.outcome is not Outcome.OK
     ]

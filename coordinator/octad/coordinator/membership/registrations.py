@@ -38,9 +38,9 @@ from octad.coordinator.store.interface import (
     Listing,
     ModRevisionIs,
     NoneNewer,
-    Operation,
     Put,
     Revision,
+    StoreOperation,
 )
 
 SERVICE_CLAIMS_MAX = 1_000  # Processes that had one name and may still live.
@@ -104,7 +104,7 @@ class Seen:
             raise LateWrite(f"write {number} of the session comes after its write {done}")
         return True
 
-    def change(self, operations: Sequence[Operation], number: int | None) -> Change:
+    def change(self, operations: Sequence[StoreOperation], number: int | None) -> Change:
         """`operations` as the session's write `number` (None: one of an older SDK, uncounted)."""
         record = msgspec.structs.replace(self._record, number=number or self._record.number)
         note = Put(self.place.session, msgspec.json.encode(record), self.place.lease)
@@ -129,7 +129,7 @@ class Change:
     """A transaction."""
 
     compares: Sequence[Compare]
-    operations: Sequence[Operation]
+    operations: Sequence[StoreOperation]
 
 
 def born(session: KeyValue | None) -> Revision:
@@ -158,7 +158,7 @@ def registering(seen: Seen, record: ServiceInstance, value: bytes, number: int |
             f"{len(others)} processes had instance {record.instance} of {record.service} before: "
             "wait until the time to live of some is over, and choose a shorter one"
         )
-    operations: list[Operation] = [Put(place.name, value, place.lease), Delete(own_claim)]
+    operations: list[StoreOperation] = [Put(place.name, value, place.lease), Delete(own_claim)]
     if holder is not None and holder.lease and held_at is not None:
         operations.append(Put(place.claim(holder.lease), holder.value, holder.lease))
     return seen.change(operations, number)
@@ -166,7 +166,7 @@ def registering(seen: Seen, record: ServiceInstance, value: bytes, number: int |
 
 def withdrawing(seen: Seen, number: int | None) -> Change:
     """The session lets go of the name; where it has no part in it, only the number is noted."""
-    operations: list[Operation] = [Delete(seen.place.claim(seen.place.lease))]
+    operations: list[StoreOperation] = [Delete(seen.place.claim(seen.place.lease))]
     if seen.is_listed:
         operations.append(Delete(seen.place.name))
     return seen.change(operations, number)

@@ -15,9 +15,9 @@ from octad.coordinator.schema.records import NodeRecord, PoolRecord, StoreKeys
 from octad.coordinator.store.interface import (
     Compare,
     ModRevisionIs,
-    Operation,
     Put,
     Revision,
+    StoreOperation,
 )
 from octad.sharding.assignment.assignment import PlacementNode, first_assignment
 from octad.sharding.ids import Epoch, NodeId, ShardId, shard_id
@@ -34,7 +34,7 @@ class Transaction:
     """Operations that happen together, if all compares hold."""
 
     compares: Sequence[Compare]
-    operations: Sequence[Operation]
+    operations: Sequence[StoreOperation]
 
 
 def nodes_missing(pool: PoolRecord, nodes: Sequence[NodeRecord], nodes_expected: int) -> int:

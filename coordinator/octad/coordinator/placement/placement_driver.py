@@ -39,7 +39,7 @@ from octad.coordinator.schema.placement_records import (
 )
 from octad.coordinator.schema.records import StoreKeys
 from octad.coordinator.store.interface import Compare, Delete, ModRevisionIs, Put, Revision
-from octad.coordinator.store.interface import Operation as Change
+from octad.coordinator.store.interface import StoreOperation as Change
 from octad.sharding.ids import NodeId, PoolId, ShardId, node_name, pool_of, shard_id, shard_name
 from octad.sharding.limits import STORE_TRANSACTION_OPERATIONS_MAX
 from octad.sharding.map.shard_map import ShardConfiguration

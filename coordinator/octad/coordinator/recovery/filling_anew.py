@@ -26,14 +26,14 @@ from octad.coordinator.store.interface import (
     Delete,
     KeyValue,
     ModRevisionIs,
-    Operation,
     Put,
     Revision,
+    StoreOperation,
 )
 from octad.sharding.ids import NodeId, ShardId, node_name, pool_of
 from octad.sharding.map.shard_map import ShardConfiguration
 
-Transaction = tuple[list[Compare], list[Operation]]
+Transaction = tuple[list[Compare], list[StoreOperation]]
 
 
 class OldDisk(NamedTuple):
@@ -215,7 +215,7 @@ def ending(keys: StoreKeys, now: Seen, disk: OldDisk) -> Transaction:
     key, known = PlacementKeys(keys).node_settings(disk.node), now.settings.get(disk.node)
     gone = msgspec.structs.replace(now.settings_of(disk.node), draining=True, removed=True)
     compares: list[Compare] = [ModRevisionIs(key, known.mod_revision if known else Revision(0))]
-    changes: list[Operation] = [Put(key, encode_record(gone, known.value if known else None))]
+    changes: list[StoreOperation] = [Put(key, encode_record(gone, known.value if known else None))]
     turn = giving_turn_back(keys, now, disk)
     if turn is None:
         return compares, changes

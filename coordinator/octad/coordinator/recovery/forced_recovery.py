@@ -19,9 +19,9 @@ from octad.coordinator.store.interface import (
     Compare,
     KeyValue,
     ModRevisionIs,
-    Operation,
     Put,
     Revision,
+    StoreOperation,
 )
 from octad.sharding.ids import Epoch, NodeId, ShardId, node_name
 from octad.sharding.map.shard_map import (
@@ -152,7 +152,7 @@ def recovery_transaction(
     recovery: ForcedRecovery,
     live: Live,
     boot: str,
-) -> tuple[list[Compare], list[Operation]]:
+) -> tuple[list[Compare], list[StoreOperation]]:
     """It fails when the row has changed, or one who is taken for gone has come back.
 
     The fences of absent members are rewritten: no swap of theirs that is under way can land.
@@ -161,7 +161,7 @@ def recovery_transaction(
     compares: list[Compare] = [ModRevisionIs(entry.key, entry.mod_revision)]
     compares += [ModRevisionIs(keys.node(node), Revision(0)) for node in absent]
     fence = msgspec.json.encode(FenceRecord(boot, 0))
-    operations: list[Operation] = [Put(keys.fence(node), fence) for node in absent]
+    operations: list[StoreOperation] = [Put(keys.fence(node), fence) for node in absent]
     return compares, [
         *operations,
         Put(entry.key, with_unknown_fields(entry.value, recovery.configuration)),

@@ -50,9 +50,9 @@ from octad.coordinator.store.interface import (
     ConfigStore,
     Delete,
     ModRevisionIs,
-    Operation,
     Put,
     Revision,
+    StoreOperation,
 )
 from octad.sharding.limits import STORE_TRANSACTION_BYTES_MAX, STORE_TRANSACTION_OPERATIONS_MAX
 
@@ -204,8 +204,8 @@ async def _register(store: ConfigStore, token: JoinToken) -> None:
         await asyncio.sleep(0)
 
 
-async def _do(store: ConfigStore, operations: Sequence[Operation]) -> None:
-    batch: list[Operation] = []
+async def _do(store: ConfigStore, operations: Sequence[StoreOperation]) -> None:
+    batch: list[StoreOperation] = []
     size = 0
     for operation in operations:
         length = len(operation.key) + (len(operation.value) if isinstance(operation, Put) else 0)

@@ -24,9 +24,9 @@ from octad.coordinator.store.interface import (
     LeaseExpired,
     LeaseId,
     Listing,
-    Operation,
     Outcome,
     Revision,
+    StoreOperation,
     StoreUnavailable,
 )
 from octad.coordinator.store.keyspace import Keyspace, Staging
@@ -101,7 +101,7 @@ class EmbeddedStore:
         return self._keyspace.get(key)
 
     async def transact(
-        self, compares: Sequence[Compare], operations: Sequence[Operation]
+        self, compares: Sequence[Compare], operations: Sequence[StoreOperation]
     ) -> Outcome:
         check_transaction(compares, operations)
         return await self._change(lambda staging, _: staging.transact(compares, operations))

@@ -37,10 +37,10 @@ from octad.coordinator.store.interface import (
     Listing,
     ModRevisionIs,
     NoneNewer,
-    Operation,
     Outcome,
     Put,
     Revision,
+    StoreOperation,
     StoreUnavailable,
 )
 from octad.coordinator.store.transaction_rules import check_transaction
@@ -95,7 +95,7 @@ class EtcdStore:
         return _entry(answer.kvs[0]) if answer.kvs else None
 
     async def transact(
-        self, compares: Sequence[Compare], operations: Sequence[Operation]
+        self, compares: Sequence[Compare], operations: Sequence[StoreOperation]
     ) -> Outcome:
         check_transaction(compares, operations)
         request = rpc.TxnRequest(
@@ -331,7 +331,7 @@ def _compare(compare: Compare) -> Message:
     )
 
 
-def _operation(operation: Operation) -> Message:
+def _operation(operation: StoreOperation) -> Message:
     key = operation.key.encode()
     if isinstance(operation, Put):
         put = rpc.PutRequest(key=key, value=operation.value, lease=operation.lease)

@@ -36,9 +36,9 @@ from octad.coordinator.store.interface import (
     LeaseExpired,
     LeaseId,
     Listing,
-    Operation,
     Outcome,
     Revision,
+    StoreOperation,
     StoreUnavailable,
 )
 from octad.coordinator.store.transaction_rules import check_transaction
@@ -79,7 +79,7 @@ class HttpStore:
         return await self._read("get", GetQuestion(key), answer_type)
 
     async def transact(
-        self, compares: Sequence[Compare], operations: Sequence[Operation]
+        self, compares: Sequence[Compare], operations: Sequence[StoreOperation]
     ) -> Outcome:
         check_transaction(compares, operations)
         return await self._call("transact", transact_question(compares, operations), Outcome)

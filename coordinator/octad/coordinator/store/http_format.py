@@ -22,9 +22,9 @@ from octad.coordinator.store.interface import (
     LeaseId,
     ModRevisionIs,
     NoneNewer,
-    Operation,
     Put,
     Revision,
+    StoreOperation,
     ValueIs,
 )
 
@@ -108,7 +108,7 @@ class WatchLine(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def transact_question(
-    compares: Sequence[Compare], operations: Sequence[Operation]
+    compares: Sequence[Compare], operations: Sequence[StoreOperation]
 ) -> TransactQuestion:
     """A transaction as it is sent."""
     return TransactQuestion(
@@ -129,7 +129,7 @@ def transact_question(
     )
 
 
-def transaction_of(question: TransactQuestion) -> tuple[list[Compare], list[Operation]]:
+def transaction_of(question: TransactQuestion) -> tuple[list[Compare], list[StoreOperation]]:
     """The inverse of `transact_question`."""
     compares: list[Compare] = [
         ValueIs(wire.key, wire.value)
@@ -137,7 +137,7 @@ def transaction_of(question: TransactQuestion) -> tuple[list[Compare], list[Oper
         else (NoneNewer if wire.none_newer else ModRevisionIs)(wire.key, wire.revision)
         for wire in question.compares
     ]
-    operations: list[Operation] = [
+    operations: list[StoreOperation] = [
         Delete(wire.key) if wire.value is None else Put(wire.key, wire.value, wire.lease)
         for wire in question.operations
     ]

@@ -91,7 +91,7 @@ class Delete:
 
 
 Compare = ModRevisionIs | ValueIs | NoneNewer
-Operation = Put | Delete
+StoreOperation = Put | Delete
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ class ConfigStore(Protocol):
         """One key, linearizable."""
 
     async def transact(
-        self, compares: Sequence[Compare], operations: Sequence[Operation]
+        self, compares: Sequence[Compare], operations: Sequence[StoreOperation]
     ) -> Outcome:
         """Do all `operations` if all `compares` hold, else nothing; up to 128 of each.
 

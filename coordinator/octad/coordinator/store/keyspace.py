@@ -26,10 +26,10 @@ from octad.coordinator.store.interface import (
     Listing,
     ModRevisionIs,
     NoneNewer,
-    Operation,
     Outcome,
     Put,
     Revision,
+    StoreOperation,
 )
 
 STORE_WATCH_EVENTS_MAX = 1000  # In one batch, but for the rest of its last revision.
@@ -178,7 +178,9 @@ class Staging:
     changes: list[Change] = field(default_factory=list)
     _staged: dict[str, KeyValue | None] = field(default_factory=dict)
 
-    def transact(self, compares: Sequence[Compare], operations: Sequence[Operation]) -> Outcome:
+    def transact(
+        self, compares: Sequence[Compare], operations: Sequence[StoreOperation]
+    ) -> Outcome:
         """All or nothing; raises LeaseExpired, then it was nothing."""
         if not all(self._holds(compare) for compare in compares):
             return Outcome(False, self.revision)
@@ -213,7 +215,7 @@ class Staging:
             return (entry.mod_revision if entry else 0) == compare.revision
         return entry is not None and entry.value == compare.value
 
-    def _change(self, operations: Sequence[Operation]) -> None:
+    def _change(self, operations: Sequence[StoreOperation]) -> None:
         revision = Revision(self.revision + 1)
         events = []
         for operation in operations:

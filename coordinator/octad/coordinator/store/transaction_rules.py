@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from octad.coordinator.store.interface import Compare, Operation, Put
+from octad.coordinator.store.interface import Compare, Put, StoreOperation
 from octad.sharding.limits import STORE_TRANSACTION_BYTES_MAX, STORE_TRANSACTION_OPERATIONS_MAX
 
 
-def check_transaction(compares: Sequence[Compare], operations: Sequence[Operation]) -> None:
+def check_transaction(compares: Sequence[Compare], operations: Sequence[StoreOperation]) -> None:
     """Raises ValueError: a caller's mistake, which no retry will mend."""
     if max(len(compares), len(operations)) > STORE_TRANSACTION_OPERATIONS_MAX:
         raise ValueError(

@@ -51,7 +51,7 @@ class ReadHistory(Request[HistoryRead], frozen=True, array_like=True, tag=64):
     rows_max: int
 
 
-class ReadRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class HistoryRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A record without its data."""
 
     number: int  # Among the rows asked for.
@@ -70,7 +70,7 @@ class RecordsRead(Message, frozen=True, array_like=True, tag=67):
 
     looked_at: int
     newest: Seq
-    records: list[ReadRecord]
+    records: list[HistoryRecord]
 
 
 @message

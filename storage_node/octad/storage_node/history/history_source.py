@@ -25,9 +25,9 @@ from octad.storage_node.history.history_messages import (
     DAMAGED,
     NO_HISTORY,
     HistoryRead,
+    HistoryRecord,
     HistoryRow,
     ReadHistory,
-    ReadRecord,
     ReadRecords,
     RecordsRead,
 )
@@ -98,7 +98,7 @@ class HistorySource:
         """As many of the records asked for as a message has room for. Raises RpcRefusal."""
         replica, newest = self._recent(asked.shard, asked.start)
         pool = pool_of(asked.shard)
-        records: list[ReadRecord] = []
+        records: list[HistoryRecord] = []
         body: list[memoryview] = []
         size = step = looked_at = 0
         for index_key, epoch, seq in asked.rows[:HISTORY_MESSAGE_RECORDS]:
@@ -178,6 +178,8 @@ async def _stays_damaged(_index_key: bytes) -> bool:
     return False
 
 
-def _without_data(number: int, location: Location, record: Record) -> ReadRecord:
+def _without_data(number: int, location: Location, record: Record) -> HistoryRecord:
     original = original_of(location, record)
-    return ReadRecord(number, original.kind, record.request_id, original.metadata, len(record.data))
+    return HistoryRecord(
+        number, original.kind, record.request_id, original.metadata, len(record.data)
+    )

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from octad.sharding.ids import BucketId, Epoch, PoolId, Seq, ShardId, pool_of
 from octad.sharding.limits import HISTORY_STEP_ROWS
-from octad.storage_node.history.history_messages import HistoryRead, HistoryRow, ReadRecord
+from octad.storage_node.history.history_messages import HistoryRead, HistoryRecord, HistoryRow
 from octad.storage_node.index.counted_index import CountedIndex
 from octad.storage_node.index.history_format import (
     HistoryCopied,
@@ -131,7 +131,7 @@ class HistoryWriter:
     # -- writing -------------------------------------------------------------------------------
 
     def append(
-        self, shard: ShardId, row: HistoryRow, record: ReadRecord, data: bytes | memoryview
+        self, shard: ShardId, row: HistoryRow, record: HistoryRecord, data: bytes | memoryview
     ) -> tuple[Position, HistoryRow, bytes]:
         """Journal a row's record; gives what `put` needs. Raises JournalFull, BadHistory."""
         index_key = decode_shard_order_key(row.order_key)

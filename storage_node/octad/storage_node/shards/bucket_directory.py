@@ -19,9 +19,9 @@ from octad.coordinator.store.interface import (
     Delete,
     KeyValue,
     ModRevisionIs,
-    Operation,
     Put,
     Revision,
+    StoreOperation,
     StoreUnavailable,
 )
 from octad.coordinator.store.mirror import Mirror
@@ -188,7 +188,7 @@ class BucketDirectory:
         except StoreUnavailable as error:
             raise Unavailable(f"the configuration store: {error}") from error
 
-    async def _transact(self, compares: list[Compare], operations: list[Operation]) -> bool:
+    async def _transact(self, compares: list[Compare], operations: list[StoreOperation]) -> bool:
         try:
             return (await self._store.transact(compares, operations)).succeeded
         except StoreUnavailable as error:
