@@ -187,9 +187,9 @@ _refuse = Backup.refuse
 
 
 def _acknowledge_the_end(backup: Backup) -> Actions:
-    whole = backup.history.whole is None
+    complete = backup.history.complete_to is None
     return [
-        SendAck(_configuration(backup).primary, backup.log.durable, backup.session.number, whole)
+        SendAck(_configuration(backup).primary, backup.log.durable, backup.session.number, complete)
     ]
 
 
@@ -248,12 +248,14 @@ def _recruit_in_takeover(replica: ShardReplica, now: float) -> Actions:
 _on_timer = ShardReplica.on_timer
 
 
-def _any_session(followers: Followers, sender: NodeId, upto: Seq, _: int, whole: bool) -> Actions:
+def _any_session(
+    followers: Followers, sender: NodeId, upto: Seq, _: int, complete: bool
+) -> Actions:
     acked = followers.sessions.acked
     if sender in followers.sessions.numbers:
         acked[sender] = max(acked[sender], upto)
-        if whole:
-            followers.has_become_whole(sender)
+        if complete:
+            followers.has_become_complete(sender)
     return []
 
 

@@ -25,7 +25,7 @@ def ask_for_copy(process: Process, shard: ShardId, copy: list[Any]) -> None:
     if not process.running or process.copies.get(shard) is not copy:
         return
     replica = process.replicas[shard]
-    if replica.whole is None and replica.history.wanted_start is None:
+    if replica.complete_to is None and replica.history.wanted_start is None:
         del process.copies[shard]
         return
     missing = [number for number in range(RANGES) if number not in copy[2]]
@@ -84,7 +84,7 @@ def take_copy(process: Process, replica: ShardReplica, message: tuple[Any, ...])
     newest = max(known for known, _ in copy[2].values())
     ids = [pair for _, pairs in copy[2].values() for pair in pairs]
     del process.copies[shard]
-    if replica.whole is not None:
+    if replica.complete_to is not None:
         index.copied_as_of = newest
     replica.log.requests.restore(ids, process.now())
     index.request_ids = replica.log.requests.pairs()

@@ -47,7 +47,7 @@ class ShardIndex:
     applied_epoch: Epoch = NO_EPOCH
     start: Seq = NOTHING
     start_epoch: Epoch = NO_EPOCH
-    whole: Seq | None = None
+    complete_to: Seq | None = None
     copied_as_of: Seq | None = None
     depth: int | None = None
     acted_epoch: Epoch = NO_EPOCH
@@ -87,7 +87,7 @@ class Disk:
         known = self.rows.get(key)
         if known is not None and known[0] > seq:
             return
-        if value is None and index.whole is None:
+        if value is None and index.complete_to is None:
             self.rows.pop(key, None)
         else:
             self.rows[key] = (seq, value)
@@ -148,7 +148,7 @@ class Disk:
         """Whether that entry survives whatever happens now."""
         flushed = self.flushed.get(shard)
         applied = flushed is not None and flushed.applied >= seq
-        if flushed is not None and applied and (flushed.whole is None or seq > flushed.start):
+        if flushed is not None and applied and (flushed.complete_to is None or seq > flushed.start):
             return True
         if flushed is not None and (flushed.copied_as_of or 0) >= seq:
             return True

@@ -88,7 +88,7 @@ class Process:
             log = ShardLog(index.applied, index.applied_epoch)
             replica = self._make(shard, log)
             replica.restore(
-                index.start, index.start_epoch, index.whole, index.copied_as_of, index.depth,
+                index.start, index.start_epoch, index.complete_to, index.copied_as_of, index.depth,
                 index.acted_epoch,
             )  # fmt: skip
             log.requests.restore(index.request_ids, self.now())
@@ -99,8 +99,8 @@ class Process:
                 self.save(replica)
             elif record.entry is None:
                 assert record.start is not None
-                start, epoch, whole, depth = record.start
-                actions = replica.recover_start(start, epoch, record.commit, whole, depth)
+                start, epoch, complete_to, depth = record.start
+                actions = replica.recover_start(start, epoch, record.commit, complete_to, depth)
                 self.perform(replica, actions)
                 self.save(replica)
             else:
@@ -294,8 +294,8 @@ class Process:
                 replica.on_prepare(sender, epoch, session, sent, previous_epoch, commit),
             )
         elif kind == "ack":
-            _, _, epoch, upto, session, whole = message
-            self.perform(replica, replica.on_ack(sender, epoch, upto, session, whole))
+            _, _, epoch, upto, session, complete = message
+            self.perform(replica, replica.on_ack(sender, epoch, upto, session, complete))
         elif kind == "commit":
             _, _, epoch, commit, commit_epoch = message
             self.perform(replica, replica.on_commit(sender, epoch, commit, commit_epoch))
@@ -332,7 +332,7 @@ class Process:
                                sent, action.previous_epoch, action.commit))  # fmt: skip
             elif isinstance(action, SendAck):
                 world.send(self.id, action.node, ("ack", shard, replica.epoch, action.upto,
-                           action.session, action.whole))  # fmt: skip
+                           action.session, action.complete))  # fmt: skip
             elif isinstance(action, Apply):
                 world.check_committed(self, replica, action.entries)
                 delay = 0.0 if world.random.random() < 0.7 else world.random.random() * 0.005
@@ -357,10 +357,12 @@ class Process:
             case SendSession(node=node):
                 world.send(self.id, node, ("session", shard, replica.epoch, action.nonce,
                            action.session, action.start, action.start_epoch))  # fmt: skip
-            case StartLog(start=start, start_epoch=epoch, commit=commit, whole=whole, depth=depth):
+            case StartLog(
+                start=start, start_epoch=epoch, commit=commit, complete_to=complete_to, depth=depth
+            ):
                 world.tell(f"n{self.id} starts its log of {shard} behind {start}")
                 self.save(replica)
-                self._append(Record(shard, commit, None, (start, epoch, whole, depth)))
+                self._append(Record(shard, commit, None, (start, epoch, complete_to, depth)))
             case SplitLog():
                 self._split(replica, action)
             case FlushIndex():
@@ -472,7 +474,7 @@ class Process:
         index, log = self.disk.shard(replica.shard), replica.log
         index.applied, index.applied_epoch = log.applied, log.applied_epoch
         index.start, index.start_epoch = log.start, log.start_epoch
-        index.whole, index.copied_as_of = replica.whole, replica.history.copied_as_of
+        index.complete_to, index.copied_as_of = replica.complete_to, replica.history.copied_as_of
         index.request_ids = log.requests.pairs()
         index.depth, index.acted_epoch = replica.depth, replica.history.acted_epoch
 

@@ -243,8 +243,10 @@ class World:
                 continue
             disk = self.disks[member.node]
             state = disk.flushed.get(shard)
-            whole = state is not None and (state.whole is None or state.copied_as_of is not None)
-            if disk.incarnation == member.incarnation and not whole:
+            complete = state is not None and (
+                state.complete_to is None or state.copied_as_of is not None
+            )
+            if disk.incarnation == member.incarnation and not complete:
                 self.fail(f"n{member.node} is a full member of {shard} and lacks history")
 
     def check_leases(self) -> None:

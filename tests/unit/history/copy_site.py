@@ -109,9 +109,11 @@ class Node:
             replica = self.replica(shard, ShardLog(state.applied, state.applied_epoch))
             copy = installed_copy(self.index, shard, state.start)
             as_of = state.copied_as_of
-            if copy is not None and state.whole is not None:
+            if copy is not None and state.complete_to is not None:
                 as_of = copy.as_of
-            replica.restore(state.start, state.start_epoch, state.whole, as_of, DEPTH, Epoch(1))
+            replica.restore(
+                state.start, state.start_epoch, state.complete_to, as_of, DEPTH, Epoch(1)
+            )
         for location, record in self.journal.replay(self.index.position()):
             self._replay(self.replica(record.shard), record)
             if record.kind is not RecordKind.LOG_START:
@@ -130,8 +132,10 @@ class Node:
 
     def _replay(self, replica: ShardReplica, record: Record) -> None:
         if record.kind is RecordKind.LOG_START:
-            whole = decode_log_start(bytes(record.metadata)).whole
-            for action in replica.recover_start(record.seq, record.epoch, record.commit, whole):
+            complete_to = decode_log_start(bytes(record.metadata)).complete_to
+            for action in replica.recover_start(
+                record.seq, record.epoch, record.commit, complete_to
+            ):
                 assert isinstance(action, Apply)
                 self._apply(replica, action.entries, told=False)
             self.index.write([state_entry(replica, self.index.digests)])
@@ -184,10 +188,10 @@ class Node:
         """What is behind `start` comes as entries, what is before has to be copied."""
         replica = self.replica(shard)
         log, commit = replica.log, replica.log.commit
-        whole = log.applied if replica.whole is None else replica.whole
-        replica.history.restarted(whole)
+        complete_to = log.applied if replica.complete_to is None else replica.complete_to
+        replica.history.restarted(complete_to)
         log.restart_at(start, epoch)
-        metadata, nobody = encode_operation(LogStart(whole)), bytes(16)
+        metadata, nobody = encode_operation(LogStart(complete_to)), bytes(16)
         kind = RecordKind.LOG_START
         self.journal.append(kind, shard, epoch, start, commit, nobody, metadata, b"")
         self.index.write([state_entry(replica, self.index.digests)])
@@ -198,7 +202,7 @@ class Node:
         changes = IndexChanges(self.index.get, self.index.digests)
         for entry in entries:
             assert entry.location is not None
-            if replica.whole is None:
+            if replica.complete_to is None:
                 changes.apply(
                     entry.operation, entry.location, replica.shard, entry.epoch, entry.seq
                 )
@@ -327,12 +331,12 @@ class Story:
         nodes = (self.source, receiver)
         self.counting = [asyncio.create_task(node.counter.run()) for node in nodes]
         replica = receiver.replica(SHARD)
-        if replica.whole is not None and replica.history.copied_as_of is None:
+        if replica.complete_to is not None and replica.history.copied_as_of is None:
             self.copier.begin(self, SHARD, DEPTH, replica.log.start, (SOURCE,))
 
     def wants_copy(self, shard: ShardId, start: Seq) -> bool:
         replica = self.receiver.replicas[shard]
-        return replica.whole is not None and replica.log.start == start
+        return replica.complete_to is not None and replica.log.start == start
 
     def on_copied(
         self, shard: ShardId, start: Seq, as_of: Seq, ids: list[tuple[bytes, Seq]]
@@ -385,7 +389,7 @@ class Story:
 
     async def copied(self) -> bool:
         """Until the receiver is whole; False when it crashed before."""
-        while self.receiver.replica(SHARD).whole is not None:
+        while self.receiver.replica(SHARD).complete_to is not None:
             if self.crashed.is_set():
                 return False
             self.happen()

@@ -93,7 +93,7 @@ async def test_a_source_that_lacks_a_row_never_yields_a_complete_copy_and_finds_
             while story.calls < calls + 20:  # It goes on trying.
                 await asyncio.sleep(0.001)
         replica = story.receiver.replica(SHARD)
-        assert (replica.whole, replica.history.copied_as_of) == (0, None)
+        assert (replica.complete_to, replica.history.copied_as_of) == (0, None)
         assert story.receiver.index.damage is None
 
 

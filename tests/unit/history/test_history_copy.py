@@ -90,7 +90,7 @@ async def finished(story: Story) -> tuple[Held, Held]:
     await story.settle(story.receiver)
     receiver = story.receiver
     receiver.commit(OTHER, Seq(9))
-    assert receiver.replica(SHARD).whole is None
+    assert receiver.replica(SHARD).complete_to is None
     story.copier.forget_marks(SHARD, receiver.replica(SHARD).log.applied)
     async with asyncio.timeout(10):
         while receiver.marks():
@@ -107,7 +107,7 @@ async def check_rebuilt(story: Story) -> None:
     await story.rebuild()
     again = story.receiver
     await story.settle(again)
-    assert again.replica(SHARD).whole is None
+    assert again.replica(SHARD).complete_to is None
     again.commit(OTHER, Seq(9))
     assert again.held() == held
     assert state_of(again) == state

@@ -22,7 +22,7 @@ def test_a_prepare_without_a_session_is_one_of_a_member() -> None:
 
 def test_an_acknowledgement_without_a_session_is_one_of_a_whole_member() -> None:
     read = msgspec.msgpack.decode(msgspec.msgpack.encode([SHARD, EPOCH, SEQ]), type=Ack)
-    assert read == Ack(SHARD, EPOCH, SEQ, session=0, whole=True)
+    assert read == Ack(SHARD, EPOCH, SEQ, session=0, complete=True)
 
 
 def test_a_shard_state_without_a_start_is_a_whole_one() -> None:

@@ -68,11 +68,11 @@ def test_r19_the_one_put_in_charge_commits_its_tail_in_an_epoch_of_its_own() -> 
 
 def test_r19_an_interrupted_copy_ends_where_an_operator_puts_it_in_charge() -> None:
     b = former_member(B, entries=2, commit=2)
-    b.history.whole, b.history.copied_as_of = Seq(2), None
+    b.history.complete_to, b.history.copied_as_of = Seq(2), None
     actions = b.on_configuration(recovered_configuration(2), 1.0)
     assert actions[0] == FlushIndex(), "what it has of the copy is shown from now on"
     proposed(actions)
-    assert b.whole is None
+    assert b.complete_to is None
     assert not b.void
 
 
@@ -95,12 +95,12 @@ def test_r19_a_former_member_no_further_than_the_recovery_may_come_back() -> Non
     assert not c.void, "what it learned since is of the new history"
 
 
-@pytest.mark.parametrize(("commit", "whole"), [(3, None), (2, Seq(0))])
+@pytest.mark.parametrize(("commit", "complete_to"), [(3, None), (2, Seq(0))])
 def test_r19_a_copy_that_may_show_what_was_given_up_takes_no_part(
-    commit: int, whole: Seq | None
+    commit: int, complete_to: Seq | None
 ) -> None:
     c = former_member(C, entries=3, commit=commit)
-    c.history.whole = whole
+    c.history.complete_to = complete_to
     after = recovered_configuration(2)
     recruit = Member(C, "disk3", Seq(3), Epoch(6))
     look = ShardConfiguration(
@@ -112,7 +112,7 @@ def test_r19_a_copy_that_may_show_what_was_given_up_takes_no_part(
     assert c.on_prepare(B, Epoch(7), 0, barrier(6, 3), Epoch(2), Seq(3)) == []
     assert c.on_timer(9.0) == []
     restarted = replica(C, 2)
-    restarted.restore(Seq(0), Epoch(0), whole, None, acted_epoch=Epoch(2))
+    restarted.restore(Seq(0), Epoch(0), complete_to, None, acted_epoch=Epoch(2))
     restarted.log.commit = restarted.log.end = restarted.log.applied = Seq(commit)
     restarted.on_configuration(look, 1.0)
     assert restarted.void, "also after a restart"

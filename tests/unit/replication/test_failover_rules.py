@@ -363,7 +363,7 @@ def test_r13_a_former_member_with_a_copy_that_it_had_not_caught_up_with_becomes_
     actions = here.on_configuration(left, 1.0)
     assert any(isinstance(action, Apply) for action in actions)
     here.on_applied(Seq(3), 1.0)
-    assert here.whole is None
+    assert here.complete_to is None
     assert here.source_as_of(Seq(2)) == 3
 
 
@@ -382,7 +382,7 @@ def test_r14_a_replica_that_was_whole_is_so_after_a_restart_without_another_entr
     here = replica(B, log=ShardLog(Seq(5), Epoch(2)))
     here.restore(Seq(5), Epoch(2), Seq(0), Seq(5), 0)
     assert here.recovered() == []
-    assert here.whole is None
+    assert here.complete_to is None
 
 
 def test_r14_another_incarnation_is_no_member() -> None:

@@ -159,7 +159,7 @@ def test_a_member_that_missed_the_split_had_everything_and_begins_there() -> Non
     assert (split_log.seq, split_log.epoch, split_log.depth) == (2, 3, 1)
     assert backup.epoch == 4
     half = sibling_of(backup, split_log)
-    assert (half.log.commit, half.log.end, half.whole) == (2, 2, None)
+    assert (half.log.commit, half.log.end, half.complete_to) == (2, 2, None)
 
 
 def test_who_was_no_member_of_the_split_keeps_what_is_committed_and_no_more() -> None:

@@ -115,7 +115,7 @@ async def test_a_recovery_by_force_that_the_disk_refuses_ends_the_node_and_chang
         assert len(site.swaps) == 1, "with a disk that works it goes on where it was"
         kept = index.get(shard_state_key(FIRST))
         assert kept is not None
-        assert decode_shard_state(kept).whole is None
+        assert decode_shard_state(kept).complete_to is None
         site.host.close()
 
 

@@ -136,17 +136,22 @@ async def test_where_the_log_of_one_half_begins_anew_says_nothing_of_the_other(
     index = rebuilt(tmp_path)
     state = state_of(index, FIRST)
     assert state is not None
-    assert (state.applied, state.start, state.whole) == (12, 5, 0)
+    assert (state.applied, state.start, state.complete_to) == (12, 5, 0)
     assert all(index.get(object_key(BUCKET, key)) is not None for key in keys[:7])
     half = state_of(index, SECOND)
     assert half is not None
-    assert (half.applied, half.start, half.whole) == (15, 15, 8)
+    assert (half.applied, half.start, half.complete_to) == (15, 15, 8)
     index.close()
 
 
 def begin_log(
-    journal: Journal, shard: ShardId, start_: int, epoch: Epoch, whole: int, depth: int = DEPTH
+    journal: Journal,
+    shard: ShardId,
+    start_: int,
+    epoch: Epoch,
+    complete_to: int,
+    depth: int = DEPTH,
 ) -> None:
-    metadata = encode_operation(LogStart(Seq(whole), depth))
-    place = shard, epoch, Seq(start_), Seq(whole)
+    metadata = encode_operation(LogStart(Seq(complete_to), depth))
+    place = shard, epoch, Seq(start_), Seq(complete_to)
     journal.append(RecordKind.LOG_START, *place, bytes(16), metadata, b"")

@@ -186,7 +186,7 @@ async def test_a_log_that_began_anew_is_known_after_a_second_crash_of_which_noth
             assert host.recover() == []
             replica = host.replicas[FIRST]
             assert (replica.log.start, replica.log.start_epoch, replica.log.end) == (8, EPOCH, 9)
-            assert (replica.whole, replica.depth) == (3, 4)
+            assert (replica.complete_to, replica.depth) == (3, 4)
             assert host.replicas[SECOND].log.applied == 1
             host.close()
 
@@ -210,7 +210,7 @@ async def test_a_copy_that_was_complete_and_is_caught_up_by_the_replay_makes_who
     async with disk(tmp_path) as (journal, index):
         host = host_on(journal, index)
         assert host.recover() == [FIRST]
-        assert host.replicas[FIRST].whole is None
+        assert host.replicas[FIRST].complete_to is None
         host.close()
 
 
@@ -234,7 +234,7 @@ async def test_a_copy_that_was_complete_is_in_the_state_though_no_entry_follows(
             assert host.recover() == complete
             kept = index.get(shard_state_key(FIRST))
             assert kept is not None
-            assert decode_shard_state(kept).whole is None
+            assert decode_shard_state(kept).complete_to is None
             assert host.replicas[FIRST].log.requests.find(request) == 4
             host.close()
 
@@ -351,7 +351,7 @@ async def test_who_is_put_in_charge_by_force_is_whole_after_a_crash_too(tmp_path
         host.on_configuration(
             FIRST, ShardConfiguration(Epoch(3), 4, OTHER, (Member(OTHER, "two"), recruit))
         )
-        assert host.replicas[FIRST].whole == 0
+        assert host.replicas[FIRST].complete_to == 0
         recovery = Recovery(Epoch(4), NODE, "one", Seq(8), (GivenUp(OTHER, "two"),))
         alone = ShardConfiguration(
             Epoch(4), 4, NODE, (Member(NODE, "one"),), recoveries=(recovery,)
@@ -359,7 +359,7 @@ async def test_who_is_put_in_charge_by_force_is_whole_after_a_crash_too(tmp_path
         host.on_configuration(FIRST, alone)
         kept = index.get(shard_state_key(FIRST))
         assert kept is not None
-        assert decode_shard_state(kept).whole is None
+        assert decode_shard_state(kept).complete_to is None
         host.close()
 
 

@@ -173,7 +173,7 @@ class Cluster:
         }
 
     async def shards_below_strength(self) -> int:
-        """Those without a full set of complete members on live disks."""
+        """Those without a full set of full members on live disks."""
         configurations, disks = await self.configurations(), await self.live_disks()
         return sum(
             not (

@@ -92,7 +92,7 @@ def _print_recovery(answer: RecoverAnswer) -> None:
         print(f"{refused.name}: not recovered: {refused.reason}")
     if not answer.recovered:
         if not answer.refused:
-            print("no shard needs it: each has a complete member that is live")
+            print("no shard needs it: each has a full member that is live")
         return
     given_up = sorted({node for shard in answer.recovered for node in shard.given_up})
     names = " ".join(given_up)

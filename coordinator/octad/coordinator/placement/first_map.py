@@ -1,7 +1,7 @@
 """The first shard map: what the coordinator's leader writes once enough nodes have joined.
 
 Rows are created at epoch 1 and never touched here again: from then on a row changes only by its own
-primary or a complete member. So every write compares that the row is absent, and, like all that the
+primary or a full member. So every write compares that the row is absent, and, like all that the
 leader writes, that it still leads (`leadership`, its fencing token). A leader that died half-way
 leaves some rows out; the next one creates exactly those.
 """

@@ -1,4 +1,4 @@
-"""A shard whose complete members are gone for good: which older copy takes their place.
+"""A shard whose full members are gone for good: which older copy takes their place.
 
 This is the only place where anybody but a shard's own members makes a row of it, and only because
 an operator says that no one is left to do so. Writes that were acknowledged by the lost members

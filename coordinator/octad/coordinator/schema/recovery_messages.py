@@ -1,4 +1,4 @@
-"""What is said over HTTP about recovering shards whose complete members are gone for good.
+"""What is said over HTTP about recovering shards whose full members are gone for good.
 
 `POST /cluster/v1/shards/recover` takes a `RecoverRequest` and answers a `RecoverAnswer`. What it
 means and costs: `docs/how-to/recover-a-shard.md`.

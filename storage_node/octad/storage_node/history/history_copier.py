@@ -108,13 +108,13 @@ class HistoryCopier:
         self._forgetting: set[asyncio.Task[None]] = set()
         self._pace = HistoryPace(lambda: journal.records_appended - journal.upkeep_appended)
 
-    def start(self, whole: Iterable[tuple[ShardId, Seq]]) -> None:
+    def start(self, complete: Iterable[tuple[ShardId, Seq]]) -> None:
         """The replay has ended, and these shards have turned out to be whole, applied up to there.
 
         Before, nothing may be copied.
         """
         self._writer.recovered()
-        for shard, applied in whole:
+        for shard, applied in complete:
             self.forget_marks(shard, applied)
 
     def begin(
@@ -149,7 +149,7 @@ class HistoryCopier:
             copy.task.cancel()
 
     def forget_marks(self, shard: ShardId, upto: Seq) -> None:
-        """The shard's replica is whole, and has applied `upto`."""
+        """The shard's replica is complete, and has applied `upto`."""
         task = asyncio.create_task(self._writer.forget_marks(shard, upto))
         self._forgetting.add(task)
         task.add_done_callback(self._forgetting.discard)

@@ -84,7 +84,7 @@ class HistoryWriter:
     def recovered(self) -> None:
         """Keep what copies of before have written, until they are finished."""
         for key, value in self._index.scan(SHARD_STATES, past(SHARD_STATES)):
-            if decode_shard_state(value).whole is not None:
+            if decode_shard_state(value).complete_to is not None:
                 self._protect(decode_shard_state_key(key))
 
     # -- comparing -----------------------------------------------------------------------------
@@ -207,7 +207,7 @@ class HistoryWriter:
         await self._flush_index()
 
     async def forget_marks(self, shard: ShardId, upto: Seq) -> None:
-        """The replica is whole and has applied `upto`: nothing older can come back."""
+        """The replica is complete and has applied `upto`: nothing older can come back."""
         keys: list[bytes] = []
         for number, (key, value) in enumerate(self._index.scan(*marks_range(shard))):
             if decode_mark(value).seq <= upto:

@@ -140,8 +140,8 @@ def write_retired(disk: Disk, directory: Path, retired: RetiredSegments) -> None
 def _encoded(shard: ShardId, state: ShardState) -> list[int | None]:
     """Of a shard whose log has all of history and was never split, three numbers."""
     fields: list[int | None] = [shard, state.applied, state.applied_epoch]
-    history: list[int | None] = [state.start, state.start_epoch, state.whole, state.copied_as_of]
-    rest = [*history, state.depth]
+    history: list[int | None] = [state.start, state.start_epoch]
+    rest = [*history, state.complete_to, state.copied_as_of, state.depth]
     return fields if rest == [0, 0, None, None, None] else fields + rest
 
 

@@ -23,7 +23,7 @@ class ShardState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     view_epoch: Epoch  # The highest epoch acted under: nothing older is listened to.
     start: Seq = Seq(0)  # The log here begins behind this entry, which is of `start_epoch`.
     start_epoch: Epoch = Epoch(0)
-    whole: Seq | None = None  # The rows have all of history up to here; None: up to `applied`.
+    complete_to: Seq | None = None  # The rows have all of history to here; None: to `applied`.
     copied_as_of: Seq | None = None  # Of a copy of history that is installed durably.
     depth: int | None = None  # The shard's, as far as the log here is split; None: never was.
     digest: ShardDigest | None = None  # Of the rows at `applied`; None: to be counted anew.

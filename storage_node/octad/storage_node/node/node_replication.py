@@ -84,9 +84,9 @@ class Replication:
         host, config = self.host, self._this.config
         cleanup.callback(host.close)
         self._index.before_flush = host.before_flush
-        whole = host.recover()
+        complete = host.recover()
         cleanup.push_async_callback(self.copier.close)
-        self.copier.start((shard, host.replicas[shard].log.applied) for shard in whole)
+        self.copier.start((shard, host.replicas[shard].log.applied) for shard in complete)
 
         def on_connected(node: NodeId, _boot: str) -> None:
             host.on_connected(node)

@@ -3,7 +3,7 @@
 Rows come from two sides: entries behind the log's start, in order, and copied ranges of any age.
 What makes both orders come out the same: the later seq wins, and what is deleted leaves a mark, so
 that a range copied later, but of an older age, does not bring the row back. Marks go when the
-replica is whole (`history/history_copier.py`).
+replica is complete (`history/history_copier.py`).
 """
 
 from __future__ import annotations

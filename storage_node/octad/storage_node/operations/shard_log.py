@@ -17,10 +17,10 @@ class Barrier(msgspec.Struct, frozen=True, array_like=True):
 class LogStart(msgspec.Struct, frozen=True, array_like=True):
     """The shard's log begins anew behind the record's seq: no entry of the log itself.
 
-    `whole`: the rows had all of history up to here.
+    `complete_to`: the rows had all of history up to here.
     """
 
-    whole: Seq
+    complete_to: Seq
     depth: int | None = None  # Of the shard whose log it is.
 
 

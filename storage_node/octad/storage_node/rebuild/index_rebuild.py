@@ -128,7 +128,7 @@ def rebuild(disk: Disk, journal: Path, identity: Identity | None, index: Counted
 def _forget_marks(index: CountedIndex, survey: Survey) -> None:
     """They said what is void until all records were read; now only missing history needs them."""
     for shard in survey.late:
-        if survey.state(shard).whole is None:
+        if survey.state(shard).complete_to is None:
             marks = [key for key, _ in index.scan(*marks_range(shard))]
             for first in range(0, len(marks), _BATCH_CHANGES):
                 index.write([], marks[first : first + _BATCH_CHANGES])

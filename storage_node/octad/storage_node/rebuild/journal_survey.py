@@ -56,7 +56,7 @@ class _Start(NamedTuple):
     seq: Seq
     epoch: Epoch
     commit: Seq
-    whole: Seq
+    complete_to: Seq
 
 
 class Survey:
@@ -77,7 +77,7 @@ class Survey:
         self.view_epochs: dict[ShardId, Epoch] = {}
         self._depths = {shard: each.depth for shard, each in states.items()}
         self.copied_to: dict[ShardId, SegmentId] = {}
-        self.late = {shard for shard, each in states.items() if each.start or each.whole}
+        self.late = {shard for shard, each in states.items() if each.start or each.complete_to}
 
     def see(self, location: Location, record: Record) -> None:
         if record.kind is RecordKind.SYNCED_MARK:
@@ -112,7 +112,7 @@ class Survey:
         shard = record.shard
         self.late.add(shard)
         started = decode_log_start(original.metadata)
-        start = _Start(record.seq, record.epoch, record.commit, started.whole)
+        start = _Start(record.seq, record.epoch, record.commit, started.complete_to)
         self._depths[shard] = started.depth
         self._starts.setdefault(shard, []).append(start)
         if record.kind is not RecordKind.COPY:
@@ -209,21 +209,22 @@ class Survey:
     def _with_history(self, shard: ShardId, state: ShardState) -> ShardState:
         """With what is known of where the log began, and of the history before."""
         noted = self._states.get(shard, _NO_STATE)
-        whole, installed = noted.whole, noted.copied_as_of
+        complete_to, installed = noted.complete_to, noted.copied_as_of
         start, start_epoch = noted.start, noted.start_epoch
         last = max(self._starts.get(shard, ()), default=None)
         if last is not None and (last.seq > start or shard not in self._states):
-            start, start_epoch, whole, installed = last.seq, last.epoch, last.whole, None
+            start, start_epoch = last.seq, last.epoch
+            complete_to, installed = last.complete_to, None
         copied = self._installed.get(shard)
-        if copied is not None and copied[0] == start and whole is not None:
+        if copied is not None and copied[0] == start and complete_to is not None:
             installed = copied[1]
         if installed is not None and installed <= state.applied:
-            whole = installed = None
+            complete_to = installed = None
         return msgspec.structs.replace(
             state,
             start=start,
             start_epoch=start_epoch,
-            whole=whole,
+            complete_to=complete_to,
             copied_as_of=installed,
             depth=self._depths.get(shard),
         )

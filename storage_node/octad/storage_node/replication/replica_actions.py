@@ -85,7 +85,7 @@ class SendAck(msgspec.Struct, frozen=True, gc=False):
     node: NodeId
     upto: Seq
     session: int
-    whole: bool  # The history before it is here, too.
+    complete: bool  # The history before it is here, too.
 
 
 class SendNack(msgspec.Struct, frozen=True, gc=False):
@@ -126,13 +126,13 @@ class SendSession(msgspec.Struct, frozen=True):
 class StartLog(msgspec.Struct, frozen=True):
     """Journal that the log begins anew behind `start`, before any Append that follows.
 
-    `commit`, `whole`: for the record, as they were before; `depth` as the shard is split now.
+    `commit`, `complete_to`: for the record, as they were before; `depth` as the shard is split now.
     """
 
     start: Seq
     start_epoch: Epoch
     commit: Seq
-    whole: Seq
+    complete_to: Seq
     depth: int | None = None
 
 
@@ -147,7 +147,7 @@ class SplitLog(msgspec.Struct, frozen=True):
     seq: Seq  # Everything up to here is committed and applied.
     epoch: Epoch  # Of the entry at `seq`.
     log: ShardLog  # The sibling's.
-    whole: Seq | None
+    complete_to: Seq | None
     copied_as_of: Seq | None
     acted_epoch: Epoch  # The highest under which the log was changed (R19).
     swap: Swap | None  # Ours, when that made the split: the sibling leads by it, too.

@@ -37,7 +37,7 @@ class Ack(msgspec.Struct, frozen=True, array_like=True, gc=False):
     epoch: Epoch
     upto: Seq
     session: int = 0
-    whole: bool = True  # The history before it is here, too.
+    complete: bool = True  # The history before it is here, too.
 
 
 @message

@@ -56,7 +56,7 @@ class Histories(Protocol):
         """End its copy, if there is one."""
 
     def forget_marks(self, shard: ShardId, upto: Seq) -> None:
-        """The shard's replica is whole, and has applied `upto`."""
+        """The shard's replica is complete, and has applied `upto`."""
 
 
 class ShardEvents(CopyTarget, Protocol):

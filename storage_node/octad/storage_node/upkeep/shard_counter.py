@@ -114,7 +114,7 @@ class ShardCounter:
         if found is Found.VOID:
             return
         self.counts[shard] += 1
-        if found is Found.NOW_KNOWN and replica.whole is None:
+        if found is Found.NOW_KNOWN and replica.complete_to is None:
             keep_state(self._index, replica)
 
     async def _step(self, count: Count, end: bytes) -> None:
@@ -176,7 +176,7 @@ class ShardCounter:
         for shard, replica in self._replicas.items():
             if replica.depth is None:
                 continue
-            unknown = replica.whole is None and digests.now(shard) is None
+            unknown = replica.complete_to is None and digests.now(shard) is None
             if unknown and self._failed_at.get(shard, before) <= before:
                 soon.append((shard, COUNT_SHARE_SOON))
             elif self._counted_at.get(shard, before) <= before:
@@ -203,7 +203,7 @@ class ShardCounter:
         """Void, partial and failed copies are compared with no one's."""
         digests, replica = self._index.digests, self._replicas[shard]
         counts = self.counts[shard]
-        if replica.whole is not None or replica.rowless or replica.void or replica.failed:
+        if replica.complete_to is not None or replica.rowless or replica.void or replica.failed:
             return DigestRead(shard, digests.seq(shard), None, counts)
         digest = digests.at(shard, seq)
         if digest is None:

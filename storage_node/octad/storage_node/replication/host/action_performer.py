@@ -82,7 +82,7 @@ class ActionPerformer:
             self.request_ids,
             self.perform,
             self._make_half,
-            self.whole,
+            self.on_complete,
             self.index_failed,
         )
         performers: list[tuple[type[Action], Callable[[ShardReplica, Any], None]]] = [
@@ -97,7 +97,7 @@ class ActionPerformer:
         ]
         self._performers = defaultdict(lambda: self._perform_rare, performers)
         self._recovering = True
-        self._became_whole: list[ShardId] = []  # During the recovery.
+        self._became_complete: list[ShardId] = []  # During the recovery.
 
     def recovered(self, replicas: list[ShardReplica]) -> None:
         """The replay has ended."""
@@ -107,7 +107,7 @@ class ActionPerformer:
     def end_recovery(self) -> list[ShardId]:
         """All that follows from the replay is done; gives the shards that became whole in it."""
         self._recovering = False
-        return self._became_whole
+        return self._became_complete
 
     def close(self) -> None:
         """Fail what waits; nothing is performed any more."""
@@ -133,10 +133,10 @@ class ActionPerformer:
         if self._leases.beat_soon:
             self._beats.send_news()
 
-    def whole(self, shard: ShardId, applied: Seq) -> None:
+    def on_complete(self, shard: ShardId, applied: Seq) -> None:
         """Its replica has all of history now. No one copies yet while the node recovers."""
         if self._recovering:
-            self._became_whole.append(shard)
+            self._became_complete.append(shard)
         else:
             self._histories.forget_marks(shard, applied)
 

@@ -258,8 +258,8 @@ def change(swap: Swap) -> str:
     done += [f"{node_name(node)} comes in" for node in sorted(now - was)]
     done += [f"{node_name(node)} learns" for node in sorted(learners - was - now)]
     lacking = {member.node for member in before.members if member.base}
-    whole = {member.node for member in after.members if not member.base}
-    done += [f"{node_name(node)} has all of history" for node in sorted(lacking & whole)]
+    complete = {member.node for member in after.members if not member.base}
+    done += [f"{node_name(node)} has all of history" for node in sorted(lacking & complete)]
     if swap.sibling is not None:
         done.append("a split")
     if before.primary != after.primary:

@@ -47,7 +47,7 @@ class IndexApplier:
         request_ids: RequestIds,
         perform: Callable[[ShardReplica, Actions], None],
         make_half: Callable[[ShardReplica, SplitLog], ShardReplica],
-        on_whole: Callable[[ShardId, Seq], None],
+        on_complete: Callable[[ShardId, Seq], None],
         on_failed: Callable[[Exception], None],
     ) -> None:
         self._index = index
@@ -55,7 +55,7 @@ class IndexApplier:
         self._request_ids = request_ids
         self._perform = perform
         self._make_half = make_half
-        self._on_whole = on_whole
+        self._on_complete = on_complete
         self._on_failed = on_failed
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[Entry, tuple[asyncio.Future[None], float]] = {}
@@ -174,10 +174,10 @@ class IndexApplier:
             self._add_rows(index_changes, replica, entries)
             self._request_ids.note(replica.shard, entries)
             history = replica.history
-            lacked = history.whole is not None
+            lacked = history.complete_to is not None
             actions = replica.on_applied(entries[-1].seq, moment)
-            if lacked and history.whole is None:
-                self._on_whole(replica.shard, entries[-1].seq)
+            if lacked and history.complete_to is None:
+                self._on_complete(replica.shard, entries[-1].seq)
             if actions:
                 wishes.append((replica, actions))
                 # The state of a shard that is split goes with that of its other half.
@@ -230,11 +230,11 @@ def add_entries(
     changes: IndexChanges, replica: ShardReplica, entries: tuple[Entry, ...], stored: Stored
 ) -> None:
     """What `entries` do to the rows of the replica's shard, of which there may be gaps before."""
-    shard, whole = replica.shard, replica.history.whole is None
+    shard, complete = replica.shard, replica.history.complete_to is None
     for entry in entries:
         location, epoch, seq = entry.location, entry.epoch, entry.seq
         assert location is not None
-        if whole:
+        if complete:
             changes.apply(entry.operation, location, shard, epoch, seq)
         else:
             add_behind_copy(changes, shard, entry.operation, location, epoch, seq, stored)
@@ -253,10 +253,10 @@ def state_entry(replica: ShardReplica, digests: ShardDigests) -> tuple[bytes, by
         history.acted_epoch,
         kept.start,
         kept.start_epoch,
-        history.whole,
+        history.complete_to,
         history.copied_as_of,
         replica.splitter.depth,
-        digest if history.whole is None else None,
+        digest if history.complete_to is None else None,
     )
     return shard_state_key(replica.shard), encode_value(state)
 

@@ -56,7 +56,7 @@ class LogWriter:
             action.start,
             action.commit,
             NO_REQUEST,
-            encode_operation(LogStart(action.whole, action.depth)),
+            encode_operation(LogStart(action.complete_to, action.depth)),
             b"",
         )
         self._journal.upkeep_appended += 1

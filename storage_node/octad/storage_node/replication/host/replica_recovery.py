@@ -62,7 +62,7 @@ def recover_states(
     table: ReplicaTable, index: CountedIndex, request_ids: RequestIds, now: float
 ) -> list[ShardId]:
     """The replicas that the index knows; gives those whose copy of history was just complete."""
-    whole: list[ShardId] = []
+    complete: list[ShardId] = []
     copied: list[ShardReplica] = []
     for key, value in index.scan(SHARD_STATES, past(SHARD_STATES)):
         shard, state = decode_shard_state_key(key), decode_shard_state(value)
@@ -70,7 +70,7 @@ def recover_states(
         replica.restore(
             state.start,
             state.start_epoch,
-            state.whole,
+            state.complete_to,
             state.copied_as_of,
             state.depth,
             state.view_epoch,
@@ -80,10 +80,10 @@ def recover_states(
             request_ids.note_copied(shard, copy.request_ids)
             replica.on_copied(copy.start, copy.as_of, list(copy.request_ids), now)
             copied.append(replica)
-            whole += [shard] if replica.whole is None else []
+            complete += [shard] if replica.complete_to is None else []
     if copied:  # No entry may follow, and the journal may not say it for ever.
         index.write([state_entry(replica, index.digests) for replica in copied])
-    return whole
+    return complete
 
 
 def replay(
@@ -104,7 +104,7 @@ def replay(
         if record.kind is RecordKind.LOG_START:
             started = decode_log_start(record.metadata)
             actions = replica.recover_start(
-                record.seq, record.epoch, record.commit, started.whole, started.depth
+                record.seq, record.epoch, record.commit, started.complete_to, started.depth
             )
             perform(replica, actions)
             # Before a position behind the record is written for what another shard has applied.

@@ -79,8 +79,8 @@ class ReplicationReceiver:
             for ack in message.acks:
                 if (replica := self._replicas.get(ack.shard)) is not None:
                     on_ack = replica.on_ack
-                    upto, session, whole = ack.upto, ack.session, ack.whole
-                    self._tell(replica, on_ack, sender, ack.epoch, upto, session, whole)
+                    upto, session, complete = ack.upto, ack.session, ack.complete
+                    self._tell(replica, on_ack, sender, ack.epoch, upto, session, complete)
         else:
             self._on_rare_message(sender, message)
 

@@ -129,7 +129,7 @@ class ReplicationSender:
         """A later one of the same tick says all that an earlier one did."""
         acks = self._acks.setdefault(action.node, {})
         acks[replica.shard] = Ack(
-            replica.shard, replica.epoch, action.upto, action.session, action.whole
+            replica.shard, replica.epoch, action.upto, action.session, action.complete
         )
         self._plan()
 

@@ -101,7 +101,7 @@ class ShardHost:
         Returns the shards that turned out to have all of history: a copy had just been finished.
         """
         performer = self._performer
-        whole = recover_states(self._table, self.index, self._request_ids, now())
+        complete = recover_states(self._table, self.index, self._request_ids, now())
         replay(self._table, self.journal, self.index, self._request_ids, self._replay, now())
         replicas = list(self.replicas.values())
         performer.recovered(replicas)
@@ -109,10 +109,10 @@ class ShardHost:
         for replica in replicas:
             self._perform(replica, replica.recovered())
         self.applier.apply_all()
-        whole += performer.end_recovery()
+        complete += performer.end_recovery()
         self._sweep_overdue()
         self._tick()
-        return whole
+        return complete
 
     def _replay(self, replica: ShardReplica, actions: list[Action]) -> None:
         """Before the next record is looked at."""
@@ -268,8 +268,8 @@ class ShardHost:
         self._request_ids.note_copied(shard, request_ids)
         actions = replica.on_copied(start, as_of, request_ids, now())
         keep_state(self.index, replica)
-        if replica.whole is None:
-            self._performer.whole(shard, replica.log.applied)
+        if replica.complete_to is None:
+            self._performer.on_complete(shard, replica.log.applied)
         self._perform(replica, actions)
 
     def use_level(self, level: int) -> None:

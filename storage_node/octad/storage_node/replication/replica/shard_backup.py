@@ -158,7 +158,7 @@ class Backup:
         configuration, log, history = self.place.configuration, self.log, self.history
         assert configuration is not None
         upto = Seq(min(log.verified, log.durable))
-        readable = history.whole is None and not history.rowless
+        readable = history.complete_to is None and not history.rowless
         return [SendAck(configuration.primary, upto, self.session.number, readable)]
 
     def on_own_disk(self, seq: Seq) -> Actions:
@@ -222,12 +222,12 @@ class Backup:
             return []
         self.history.copied(as_of)
         self.log.requests.restore(request_ids, now)
-        return self.check_whole()
+        return self.check_complete()
 
-    def check_whole(self) -> Actions:
+    def check_complete(self) -> Actions:
         """The primary waits for the ack that says so (rule R12)."""
         if (
-            not self.history.becomes_whole()
+            not self.history.becomes_complete()
             or self.place.configuration is None
             or self.place.is_primary()
         ):
@@ -252,7 +252,7 @@ class Backup:
             or configuration.primary == self.place.node
         ):
             return False
-        if self.history.whole is not None or self.history.rowless:
+        if self.history.complete_to is not None or self.history.rowless:
             return False
         return self.leases.may_read(configuration, now)
 
@@ -290,7 +290,7 @@ class Backup:
         return []
 
     def may_take_over(self, now: float) -> bool:
-        """Rule R11: a complete member, after the grace.
+        """Rule R11: a full member, after the grace.
 
         The first of the successors goes first: two who want the same delay each other.
         """

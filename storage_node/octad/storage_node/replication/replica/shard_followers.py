@@ -26,6 +26,7 @@ class Followers:
     """Owns what each member and learner has acknowledged in this epoch. See the module."""
 
     __slots__ = (
+        "complete",
         "copying",
         "log",
         "match",
@@ -34,7 +35,6 @@ class Followers:
         "rowless",
         "sessions",
         "targets",
-        "whole",
     )
 
     def __init__(self, place: Place, log: ShardLog) -> None:
@@ -43,7 +43,7 @@ class Followers:
         self.sessions = LearnerSessions()
         self.match: dict[NodeId, Seq] = {}  # What each member has durable, this node included.
         self.targets: Targets = ()  # Whom to send Prepares.
-        self.whole: set[NodeId] = set()  # Recruits and learners with all of history.
+        self.complete: set[NodeId] = set()  # Recruits and learners with all of history.
         self.rowless: set[NodeId] = set()  # Full members that cannot read their rows.
         self.copying: set[NodeId] = set()  # Those that do not have all of history yet.
         self.progress: dict[NodeId, tuple[Seq, float, float]] = {}  # Acked, since, send again at.
@@ -60,7 +60,7 @@ class Followers:
         commit = self.log.commit
         self.match = {m.node: Seq(max(commit, m.base - 1)) for m in configuration.members}
         self.match[self.place.node] = self.log.durable
-        self.whole.clear()
+        self.complete.clear()
         self.rowless.clear()  # Each acknowledges the barrier, and says so again.
         self.progress.clear()
         self._set_targets(configuration)
@@ -73,7 +73,7 @@ class Followers:
     def begin_session(self, learner: NodeId, configuration: ShardConfiguration) -> int:
         """Rule R12: the number of a new one."""
         session = self.sessions.begin(learner)
-        self.whole.discard(learner)
+        self.complete.discard(learner)
         self._set_targets(configuration)
         return session
 
@@ -83,37 +83,37 @@ class Followers:
         numbers = self.sessions.numbers
         self.targets = (*members, *numbers.items())
         partial = {member.node for member in configuration.members if member.base}
-        self.copying = (partial | numbers.keys()) - self.whole
+        self.copying = (partial | numbers.keys()) - self.complete
 
     # -- what they have ------------------------------------------------------------------------
 
-    def has_more(self, member: NodeId, upto: Seq, whole: bool) -> bool:
+    def has_more(self, member: NodeId, upto: Seq, complete: bool) -> bool:
         """An ack of `member`: whether it has more than it was known to have."""
         known = self.match.get(member)
         if known is None:
             return False
-        if not whole and member not in self.copying:
+        if not complete and member not in self.copying:
             self.rowless.add(member)
-        elif whole:
+        elif complete:
             self.rowless.discard(member)
             if member in self.copying:
-                self.has_become_whole(member)
+                self.has_become_complete(member)
         if upto > known:
             self.match[member] = upto
             return True
         return False
 
-    def on_learner_ack(self, learner: NodeId, upto: Seq, session: int, whole: bool) -> Actions:
+    def on_learner_ack(self, learner: NodeId, upto: Seq, session: int, complete: bool) -> Actions:
         """It counts in the present session alone; who is in another one learns of it."""
         if not self.sessions.acknowledged(learner, upto, session):
             return [self.session_of(learner, 0)]
-        if whole:
-            self.has_become_whole(learner)
+        if complete:
+            self.has_become_complete(learner)
         return []
 
-    def has_become_whole(self, node: NodeId) -> None:
+    def has_become_complete(self, node: NodeId) -> None:
         """A recruit or learner has all of history: it may become a full member."""
-        self.whole.add(node)
+        self.complete.add(node)
         self.copying.discard(node)
 
     def we_have(self, durable: Seq) -> None:

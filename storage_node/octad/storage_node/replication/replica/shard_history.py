@@ -25,6 +25,7 @@ class ShardHistory:
 
     __slots__ = (
         "acted_epoch",
+        "complete_to",
         "copied_as_of",
         "log",
         "place",
@@ -32,13 +33,12 @@ class ShardHistory:
         "unflushed",
         "void",
         "wanted_start",
-        "whole",
     )
 
     def __init__(self, place: Place, log: ShardLog) -> None:
         self.place = place
         self.log = log
-        self.whole: Seq | None = None  # The index has all up to here; None: up to `applied`.
+        self.complete_to: Seq | None = None  # The index has all up to here; None: up to `applied`.
         self.copied_as_of: Seq | None = None  # Of the copy that is installed.
         self.wanted_start: tuple[Seq, Epoch] | None = None  # Once everything committed is applied.
         self.acted_epoch = Epoch(0)  # The highest before this one under which the log was changed.
@@ -48,17 +48,20 @@ class ShardHistory:
         # reads, lists, challenges, becomes full or is a source until the node starts again.
         self.rowless = False
 
-    def restore(self, whole: Seq | None, copied_as_of: Seq | None, acted_epoch: Epoch) -> None:
+    def restore(
+        self, complete_to: Seq | None, copied_as_of: Seq | None, acted_epoch: Epoch
+    ) -> None:
         """As the index says, or as the replica was that this one is a half of."""
-        self.whole, self.copied_as_of, self.acted_epoch = whole, copied_as_of, acted_epoch
+        self.complete_to, self.copied_as_of = complete_to, copied_as_of
+        self.acted_epoch = acted_epoch
 
     def acted_in(self, epoch: Epoch) -> None:
         """A record of `epoch` is in the journal."""
         self.acted_epoch = max(self.acted_epoch, epoch)
 
-    def restarted(self, whole: Seq) -> None:
-        """A record says that the log began anew, when the index had all up to `whole`."""
-        self.whole, self.copied_as_of = whole, None
+    def restarted(self, complete_to: Seq) -> None:
+        """A record says that the log began anew, when the index had all up to `complete_to`."""
+        self.complete_to, self.copied_as_of = complete_to, None
 
     def lose_rows(self) -> None:
         """The index is damaged (rule R20)."""
@@ -83,19 +86,19 @@ class ShardHistory:
         start, epoch = self.wanted_start
         self.wanted_start = None
         assert start >= log.commit, "a new member starts behind everything committed"
-        if self.whole is None:
-            self.whole = log.applied
+        if self.complete_to is None:
+            self.complete_to = log.applied
         committed = log.commit
         log.restart_at(start, epoch)
         self.copied_as_of = None
-        return [StartLog(start, epoch, committed, self.whole, depth)]
+        return [StartLog(start, epoch, committed, self.complete_to, depth)]
 
     # -- history that others have --------------------------------------------------------------
 
     def copy_again(self) -> Actions:
         """From the primary, or from whoever was complete up to our base (rule R10)."""
         member, configuration = self.place.member, self.place.configuration
-        if member is None or member.base == 0 or self.whole is None or configuration is None:
+        if member is None or member.base == 0 or self.complete_to is None or configuration is None:
             return []
         if self.copied_as_of is not None:
             return []
@@ -112,7 +115,7 @@ class ShardHistory:
             not self.place.failed
             and not self.rowless
             and start == self.log.start
-            and self.whole is not None
+            and self.complete_to is not None
             and self.wanted_start is None
         )
 
@@ -121,16 +124,16 @@ class ShardHistory:
         assert as_of >= self.log.start
         self.copied_as_of = as_of
 
-    def becomes_whole(self) -> bool:
-        """The copy mixes rows of different ages: it is whole once our log has passed them all."""
+    def becomes_complete(self) -> bool:
+        """The copy mixes rows of different ages: complete once our log has passed them."""
         if self.copied_as_of is None or self.log.applied < self.copied_as_of:
             return False
-        self.copied_as_of = self.whole = None
+        self.copied_as_of = self.complete_to = None
         return True
 
     def is_complete(self) -> bool:
         """Whether our index and log together have all of history: rule R11's guard."""
-        if self.whole is None:
+        if self.complete_to is None:
             return True
         return self.copied_as_of is not None and self.copied_as_of <= self.log.durable
 
@@ -141,7 +144,7 @@ class ShardHistory:
         """
         if self.void or self.place.failed or self.rowless:
             return None
-        as_of = self.log.applied if self.whole is None else self.whole
+        as_of = self.log.applied if self.complete_to is None else self.complete_to
         return Seq(as_of) if as_of >= start else None
 
     def learn_former(self, configuration: ShardConfiguration) -> Actions:
@@ -161,25 +164,25 @@ class ShardHistory:
     def learn_recoveries(self, configuration: ShardConfiguration) -> None:
         """Rule R19: a copy of before a recovery is good only as far as that recovery went.
 
-        The replica that an operator has put in the place of lost members is whole from then on,
+        The replica that an operator has put in the place of lost members is complete from then on,
         whatever a copy that was under way has left.
         """
         self.void = self.is_void_under(configuration)
         if self._is_put_in_charge(configuration):
-            self.unflushed |= self.whole is not None
-            self.whole = self.copied_as_of = self.wanted_start = None
+            self.unflushed |= self.complete_to is not None
+            self.complete_to = self.copied_as_of = self.wanted_start = None
         if not self.void:
             self.acted_epoch = configuration.epoch
 
     def is_void_under(self, configuration: ShardConfiguration) -> bool:
         """Whether it may show what a recovery has given up, as far as that is known (rule R19)."""
-        void, whole = self.void, self.whole
+        void, complete_to = self.void, self.complete_to
         for recovery in configuration.recovered:
             if self._is_us(recovery.node, recovery.incarnation):
                 if self._is_put_in_charge(configuration):
-                    void, whole = False, None  # By an earlier one: now it is all there is.
+                    void, complete_to = False, None  # By an earlier one: now it is all there is.
             elif self.acted_epoch < recovery.epoch:
-                void = void or self.log.commit > recovery.upto or whole is not None
+                void = void or self.log.commit > recovery.upto or complete_to is not None
         return void
 
     def flush_due(self) -> Actions:

@@ -258,13 +258,15 @@ class Primary:
 
     # -- acknowledgements ----------------------------------------------------------------------
 
-    def on_ack(self, sender: NodeId, epoch: Epoch, upto: Seq, session: int, whole: bool) -> Actions:
+    def on_ack(
+        self, sender: NodeId, epoch: Epoch, upto: Seq, session: int, complete: bool
+    ) -> Actions:
         """`sender` has everything up to `upto` durable (rule R2)."""
         if not self.leads(epoch):
             return []
         if session:
-            return self.followers.on_learner_ack(sender, upto, session, whole)
-        return self.advance() if self.followers.has_more(sender, upto, whole) else []
+            return self.followers.on_learner_ack(sender, upto, session, complete)
+        return self.advance() if self.followers.has_more(sender, upto, complete) else []
 
     def on_nack(self, sender: NodeId, epoch: Epoch) -> Actions:
         """`sender` misses something, or has just come back: send the tail again."""

@@ -188,15 +188,15 @@ class Reconfigurer:
 
     def _promotion(self, configuration: ShardConfiguration) -> Swap | None:
         """Rule R12: whoever has all of history, durably, in this session and epoch."""
-        whole = self.followers.whole
+        complete = self.followers.complete
         for member in configuration.members:
-            ours = member.node == self.place.node and self.history.whole is None
-            if member.base and (member.node in whole or ours):
+            ours = member.node == self.place.node and self.history.complete_to is None
+            if member.base and (member.node in complete or ours):
                 return self._promoted(configuration, member.node)
         acked = self.followers.sessions.acked
         for learner in configuration.learners:
             caught_up = acked.get(learner.node, -1) >= self.log.commit
-            if caught_up and learner.node in whole:
+            if caught_up and learner.node in complete:
                 return self._promoted(configuration, learner.node)
         return None
 

@@ -44,7 +44,7 @@ class Replay:
         log.note_committed(committed)
 
     def recover_start(
-        self, start: Seq, epoch: Epoch, committed: Seq, whole: Seq, depth: int | None = None
+        self, start: Seq, epoch: Epoch, committed: Seq, complete_to: Seq, depth: int | None = None
     ) -> Actions:
         """A record that `StartLog` wrote. Perform the actions before the next record.
 
@@ -62,7 +62,7 @@ class Replay:
         newly = log.uncommit()
         actions = commit_to(log, newly)
         self.applied_ids += log.applied_to(newly)
-        self.history.restarted(whole)
+        self.history.restarted(complete_to)
         self.splitter.restore(depth)
         log.restart_at(start, epoch)
         return actions
@@ -77,7 +77,7 @@ class Replay:
         log = self.log
         assert self.missing_before is None, f"what precedes seq {self.missing_before} is missing"
         log.replayed()
-        self.history.becomes_whole()  # It may have been when it stopped, and no entry may follow.
+        self.history.becomes_complete()  # It may have when it stopped, and no entry may follow.
         return commit_to(log, log.uncommit())
 
     def take_applied_ids(self) -> list[bytes]:

@@ -123,9 +123,9 @@ class ShardReplica:
         return self.primary.leading
 
     @property
-    def whole(self) -> Seq | None:
+    def complete_to(self) -> Seq | None:
         """Up to where the index has all of history; None: up to `applied`."""
-        return self.history.whole
+        return self.history.complete_to
 
     @property
     def rowless(self) -> bool:
@@ -153,14 +153,14 @@ class ShardReplica:
         self,
         start: Seq,
         start_epoch: Epoch,
-        whole: Seq | None,
+        complete_to: Seq | None,
         copied_as_of: Seq | None,
         depth: int | None = None,
         acted_epoch: Epoch = NEVER_ACTED,
     ) -> None:
         """What the index says of this replica, before its journal is replayed."""
         self.log.restore(start, start_epoch)
-        self.history.restore(whole, copied_as_of, acted_epoch)
+        self.history.restore(complete_to, copied_as_of, acted_epoch)
         self.splitter.restore(depth)
 
     def inherit(self, split: SplitLog) -> None:
@@ -172,10 +172,10 @@ class ShardReplica:
         self.replay.recover(entry, committed)
 
     def recover_start(
-        self, start: Seq, epoch: Epoch, committed: Seq, whole: Seq, depth: int | None = None
+        self, start: Seq, epoch: Epoch, committed: Seq, complete_to: Seq, depth: int | None = None
     ) -> Actions:
         """Replay a record that `StartLog` wrote. Perform the actions before the next record."""
-        return self.replay.recover_start(start, epoch, committed, whole, depth)
+        return self.replay.recover_start(start, epoch, committed, complete_to, depth)
 
     def recover_split(self, depth: int, seq: Seq) -> Actions:
         """Replay a record that `SplitLog` wrote. Perform the actions before the next record."""
@@ -399,7 +399,7 @@ class ShardReplica:
             return started + self._on_held_configuration(now)
         if splitter.due:
             return splitter.split_if_due() + self._on_held_configuration(now)
-        return self.backup.check_whole() if history.copied_as_of is not None else []
+        return self.backup.check_complete() if history.copied_as_of is not None else []
 
     def _on_held_configuration(self, now: float) -> Actions:
         held = self.splitter.held

@@ -66,7 +66,7 @@ class Splitter:
     def inherit(self, split: SplitLog) -> None:
         """This replica is the second half; it has been made with the log of `split`."""
         self.depth = split.depth
-        self.history.restore(split.whole, split.copied_as_of, split.acted_epoch)
+        self.history.restore(split.complete_to, split.copied_as_of, split.acted_epoch)
         self.swaps.inherit(split.swap)
 
     def restore(self, depth: int | None) -> None:
@@ -126,7 +126,7 @@ class Splitter:
                 log.applied,
                 log.applied_epoch,
                 log.half(),
-                history.whole,
+                history.complete_to,
                 history.copied_as_of,
                 history.acted_epoch,
                 ours,
