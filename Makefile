@@ -82,7 +82,7 @@ $(server): pyproject.toml | .venv/bin/pip
 $(everything): pyproject.toml | .venv/bin/pip
 	@echo "installing octad and its development tools into .venv"
 	@$(pip) --editable '.[server,study,dev]'
-	@.venv/bin/python tools/mend_scripts.py .venv/bin
+	@.venv/bin/python tools/fix_shebangs.py .venv/bin
 	@touch $@ $(server)
 
 .venv/bin/pip:

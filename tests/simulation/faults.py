@@ -190,10 +190,10 @@ class Faults:
     def _cut(self, links: set[tuple[NodeId, NodeId]]) -> None:
         self.world.tell("cut: " + ", ".join(f"n{a}→n{b}" for a, b in sorted(links)))
         self.world.cuts |= links
-        self._for_a_while(lambda: self._mend(links))
+        self._for_a_while(lambda: self._heal(links))
 
-    def _mend(self, links: set[tuple[NodeId, NodeId]]) -> None:
-        self.world.tell("mended: " + ", ".join(f"n{a}→n{b}" for a, b in sorted(links)))
+    def _heal(self, links: set[tuple[NodeId, NodeId]]) -> None:
+        self.world.tell("healed: " + ", ".join(f"n{a}→n{b}" for a, b in sorted(links)))
         self.world.cuts -= links
 
     def cut_from_store(self) -> None:

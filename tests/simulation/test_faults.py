@@ -19,7 +19,7 @@ def test_damage_in_a_copy_that_nobody_needs_does_not_keep_a_node_from_being_empt
     stage.world.disks[C].rows[KEY] = Seq(1), "old" + FLIPPED
     assert faults._others_are_whole(B), "A has all of it"
     stage.world.disks[A].flip(KEY)
-    assert not faults._others_are_whole(B), "only B can mend A's"
+    assert not faults._others_are_whole(B), "only B can repair A's"
 
 
 def test_the_last_copy_that_a_crash_would_leave_is_not_damaged() -> None:

@@ -181,7 +181,7 @@ def promise_of_a_challenger() -> None:
     stage.world.store.late, stage.world.store.late_s = 1.0, (0.7, 0.71)
     stage.cut_from_store(A)
     stage.until(lambda: stage.replica(B).swaps.pending is not None, "B challenges")
-    stage.mend((A, B))
+    stage.heal((A, B))
     stage.until(lambda: stage.configuration().primary == B, "B has taken over")
     stage.run(0.02)
     done = stage.write(B, "v2")
@@ -217,7 +217,7 @@ def attempt_of_an_earlier_term() -> None:
     stage.cut((A, B), (A, C))
     stage.until(lambda: refused.returned != INFINITE, "B has taken over, and answers")
     assert refused.refused, "v2 does not stand"
-    stage.mend((A, B), (A, C))
+    stage.heal((A, B), (A, C))
     stage.plan(Plan((A, B, C), A, DEPTH))
     stage.until(lambda: stage.replica(A).serves(), "A is primary again")
     stage.written(A, "v2")
@@ -277,7 +277,7 @@ def read_over_two_epochs() -> None:
     began, replica = stage.world.time, stage.replica(B)
     ticket = replica.begin_read(INDEX_KEYS[KEY], stage.process(B).now())
     value = stage.process(B).disk.rows[KEY][1]
-    stage.mend((A, B), (B, C))
+    stage.heal((A, B), (B, C))
     stage.world.store.cut.clear()
     stage.until(lambda: stage.is_full(B), "B is a full member again")
     stage.run(1.0)
@@ -326,7 +326,7 @@ def tail_kept_under_a_new_start() -> None:
     stage.until(lambda: stage.configuration().member(B) is None, "C is alone")
     stage.until(lambda: retried.returned != INFINITE, "the retry is answered")
     assert retried.refused, "C never had v2"
-    stage.mend((B, C), (B, D))
+    stage.heal((B, C), (B, D))
     stage.world.store.cut.clear()
     stage.world.alive = {B}
     stage.until(lambda: stage.is_full(B), "B is back")
@@ -354,7 +354,7 @@ def promise_for_the_other_half() -> None:
         replica = stage.process(node).replicas[shard]
         replica.on_timer = lambda now: []  # type: ignore[method-assign]  # Slow: only B acts.
     stage.until(lambda: stage.configuration(HALF).primary == B, "B takes over one half")
-    stage.mend((A, B), (A, C))
+    stage.heal((A, B), (A, C))
     stage.run(0.6)
     assert stage.replica(A).has_lease(stage.process(A).now()), "A leads the other half"
     stage.written(B, "v2", HALF_KEY)
@@ -397,7 +397,7 @@ def f5_beats_of_another_epoch() -> None:
     stage.replica(B).on_timer = lambda now: []  # type: ignore[method-assign]  # No challenge.
     stage.until(lambda: stage.configuration().member(B) is None, "A removes B")
     stage.written(A, "v2")
-    stage.mend((A, B), (B, C))
+    stage.heal((A, B), (B, C))
     stage.until(lambda: stage.configuration().member(B) is not None, "A recruits B")
     for _ in range(50):
         stage.run(0.02)
@@ -417,7 +417,7 @@ def split_after_a_recovery_by_force() -> None:
     for node in (B, C):
         stage.world.crash(node)
         stage.world.wipe(node)
-    stage.mend((A, B), (A, C))
+    stage.heal((A, B), (A, C))
     stage.world.store.cut.clear()
     stage.world.operator.recover(SHARD)
     stage.until(lambda: stage.replica(A).serves(), "A is in charge")

@@ -17,7 +17,7 @@ from tools.engine.bench_site import IN_FLIGHT, SMALL, closed, opened, put_all, r
 from octad.sharding.limits import MIB
 from octad.storage_node.journal.record_format import SegmentId
 from octad.storage_node.journal.segment_file import segments_in
-from octad.storage_node.upkeep.damaged_records import RecordMender, no_repair
+from octad.storage_node.upkeep.damaged_records import DamagedRecords, no_repair
 from octad.storage_node.upkeep.engine_upkeep import EngineUpkeep
 
 OBJECTS = 120_000
@@ -40,8 +40,8 @@ async def space_back(directory: Path, _options: argparse.Namespace) -> None:
         if number % IN_FLIGHT == 0:
             await site.settled()
     await site.settled()
-    mender = RecordMender(site.journal, site.index, site._is_dirty, no_repair)
-    upkeep = EngineUpkeep(site.journal, site.index, site._is_dirty, mender)
+    damaged = DamagedRecords(site.journal, site.index, site._is_dirty, no_repair)
+    upkeep = EngineUpkeep(site.journal, site.index, site._is_dirty, damaged)
     task = asyncio.create_task(upkeep.run())
     await _until_gone(site, held, upkeep)
     await _as_fast_as_can_be(site)

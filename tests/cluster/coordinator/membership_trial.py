@@ -289,7 +289,7 @@ class Trial:
 
         def end() -> None:
             for link in links:
-                link.mend()
+                link.heal()
 
         await self._during(rng, f"{what}, {'silently' if silently else 'at once'}", begin, end)
 

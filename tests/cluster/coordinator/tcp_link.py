@@ -38,7 +38,7 @@ class TcpLink:
         for writer in list(self._writers):
             writer.transport.abort()
 
-    def mend(self) -> None:
+    def heal(self) -> None:
         """What was held back arrives now."""
         self._refuses = False
         self._last_word = None

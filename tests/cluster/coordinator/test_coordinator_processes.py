@@ -166,7 +166,7 @@ async def test_a_start_in_which_etcd_falls_silent_goes_on_once_it_answers(
         link.silence_after(b"octad/")
         waiting = start("--join-token", token_text, ready=False, etcd_url=f"http://{link.address}")
         await until(lambda: "DEADLINE_EXCEEDED" in waiting.output(), "it says what it waits for")
-        link.mend()
+        link.heal()
         await asyncio.to_thread(waiting.wait_until_ready)
     async with store_of(etcd, decode_join_token(token_text)) as store:
         await forget_clusters(store)

@@ -102,7 +102,7 @@ async def test_a_watcher_that_can_go_nowhere_is_told_how_old_its_view_is(
             assert (old.reset, old.events) == (False, ())
             assert old.age_s >= OLD_S
             await put(store, token, "a")
-            link.mend()
+            link.heal()
             seen: list[EventsDocument] = []
             async with asyncio.timeout(15):
                 async for document in documents:

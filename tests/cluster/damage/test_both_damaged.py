@@ -26,7 +26,7 @@ COLD, COLD_OBJECTS = "cold", 800
 
 
 class BothDamaged(Disks):
-    """Disks that damage whatever would mend the other."""
+    """Disks that damage whatever would repair the other."""
 
     def damage_journal(self, place: int) -> None:
         """A block in the middle of what is written."""

@@ -144,7 +144,7 @@ def test_make_run_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
         tree.kill()
 
 
-# Bad input: one line that says what is wrong and how to mend it.
+# Bad input: one line that says what is wrong and how to fix it.
 
 
 def test_a_port_in_use_is_named(refused: Refused, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A node of `octad dev` that cannot start or go on: the others serve, and it is told what mends it.
+"""A node of `octad dev` that cannot start or go on: the others serve, and it is told what fixes it.
 
 The errors are the kernel's own: reading /proc/self/mem from its beginning is an EIO, and a process
 that may not make files larger cannot write its journal.

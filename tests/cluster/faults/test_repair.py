@@ -1,4 +1,4 @@
-"""Damage on one node is mended from another: at once where it is read, else by the scrubber."""
+"""Damage on one node is repaired from another: at once where it is read, else by the scrubber."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.harness.s3_clients import s3_client
 pytestmark = pytest.mark.cluster
 
 MIB = 1024 * 1024
-BUCKET = "mended"
+BUCKET = "repaired"
 BODIES = {"early": b"early " * 50, "large": os.urandom(8 * MIB), "late": b"late " * 50}
 SCRUBBED_S_MAX = 20.0
 
@@ -26,7 +26,7 @@ def named(record: OnDisk) -> str:
     return f"{record.segment} is damaged at offset {record.offset}"
 
 
-def test_damage_is_mended_where_it_is_read_and_where_it_is_not(
+def test_damage_is_repaired_where_it_is_read_and_where_it_is_not(
     start_cluster: StartCluster,
 ) -> None:
     cluster = start_cluster()
@@ -56,7 +56,9 @@ def test_damage_is_mended_where_it_is_read_and_where_it_is_not(
     with s3_client(cluster) as client:
         for key, content in BODIES.items():
             assert client.get_object(Bucket=BUCKET, Key=key)["Body"].read() == content
-    assert log_of(cluster).count("a read met damage") == 2, "what was mended is read from its copy"
+    assert log_of(cluster).count("a read met damage") == 2, (
+        "what was repaired is read from its copy"
+    )
 
 
 def test_what_every_member_has_damaged_is_never_served(start_cluster: StartCluster) -> None:
@@ -75,5 +77,5 @@ def test_what_every_member_has_damaged_is_never_served(start_cluster: StartClust
         with s3_client(cluster, node) as client, pytest.raises(client.exceptions.ClientError):
             client.get_object(Bucket=BUCKET, Key="late")
         log = (cluster.data / f"n{node + 1}.log").read_text()
-        assert "lost: every copy of object b'late' in bucket mended is damaged" in log
+        assert "lost: every copy of object b'late' in bucket repaired is damaged" in log
         assert "Traceback" not in log, log

@@ -119,7 +119,7 @@ class Stage:
         for a, b in links:
             self.world.cuts |= {(a, b), (b, a)}
 
-    def mend(self, *links: tuple[NodeId, NodeId]) -> None:
+    def heal(self, *links: tuple[NodeId, NodeId]) -> None:
         for a, b in links:
             self.world.cuts -= {(a, b), (b, a)}
 

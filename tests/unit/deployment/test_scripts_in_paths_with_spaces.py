@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tools.mend_scripts import main
+from tools.fix_shebangs import main
 
 
 def script_as_pip_writes_it(directory: Path, interpreter: Path) -> Path:

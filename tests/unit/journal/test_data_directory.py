@@ -101,7 +101,7 @@ def test_a_directory_with_other_files_is_refused_and_untouched(tmp_path: Path) -
 
 
 def test_any_bit_that_flips_in_the_superblock_is_damage_and_nothing_else(tmp_path: Path) -> None:
-    """Its fields say who the node is: nobody is to be told to mend a join token for that."""
+    """Its fields say who the node is: no one is to be told to fix a join token for that."""
     path = initialized(tmp_path) / "superblock.json"
     with closing(DataDirectory.open(tmp_path, CLUSTER)) as directory:
         directory.begin_run(0)
@@ -118,7 +118,7 @@ def test_any_bit_that_flips_in_the_superblock_is_damage_and_nothing_else(tmp_pat
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
-def test_a_damaged_superblock_is_mended_from_its_copy(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_superblock_is_repaired_from_its_copy(tmp_path: Path, damage: str) -> None:
     path = initialized(tmp_path) / "superblock.json"
     (tmp_path / "journal").mkdir()
     with closing(DataDirectory.open(tmp_path, CLUSTER)) as directory:

@@ -302,7 +302,7 @@ async def test_the_end_of_a_replay_is_where_position_goes_on(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("at", "said"), [(12, "format version 2"), (13, "its kind 99")])
-async def test_what_a_newer_octad_wrote_is_neither_torn_nor_for_others_to_mend(
+async def test_what_a_newer_octad_wrote_is_neither_torn_nor_for_others_to_repair(
     tmp_path: Path, at: int, said: str
 ) -> None:
     directory, locations = await crashed(tmp_path, [[b"kept"], [b"newer"]])

@@ -54,7 +54,7 @@ def test_where_nobody_knows_the_doctor_is_asked() -> None:
     assert "octad doctor tells" in damaged(DAMAGE, known=False).what
 
 
-def test_what_can_be_mended_in_place_is() -> None:
+def test_what_can_be_repaired_in_place_is() -> None:
     assert "octad index rebuild" in damaged(IndexBehind(DATA, "entries of shard 0/1")).fix
 
 

@@ -32,7 +32,7 @@ from tests.unit.replication_host.test_restart_of_a_host import (
     start,
 )
 from tests.unit.upkeep.test_compaction import running_story
-from tests.unit.upkeep.test_record_repair import KEY, damage, mender_at, with_value
+from tests.unit.upkeep.test_record_repair import KEY, damage, records_at, with_value
 
 from octad.sharding.ids import Epoch, NodeId, Seq
 from octad.storage_node.history.history_messages import HistoryRecord, HistoryRow, RecordsRead
@@ -165,7 +165,7 @@ async def test_a_record_of_a_newer_kind_does_not_come_with_a_copy_of_history() -
         assert story.receiver.journal.position() == position
 
 
-async def test_another_members_record_of_a_newer_kind_mends_nothing(
+async def test_another_members_record_of_a_newer_kind_repairs_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with running_story() as story:
@@ -175,9 +175,9 @@ async def test_another_members_record_of_a_newer_kind_mends_nothing(
         async def answer(_node: NodeId, _message: ReadRecord) -> tuple[RecordRead, memoryview]:
             return RecordRead(SHARD, NEWER, b"\x90", 0), memoryview(b"")
 
-        mender = mender_at(story, answer)
-        assert await mender.look_at(KEY) is Outcome.LEFT
-        assert mender.report().lost == 0
+        damaged = records_at(story, answer)
+        assert await damaged.look_at(KEY) is Outcome.LEFT
+        assert damaged.report().lost == 0
         assert f"is of kind {NEWER}, which a newer octad wrote: upgrade this node" in caplog.text
 
 

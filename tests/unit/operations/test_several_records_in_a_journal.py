@@ -24,7 +24,7 @@ from octad.storage_node.journal.journal_errors import CorruptRecord
 from octad.storage_node.journal.record_format import RecordKind, SegmentId
 from octad.storage_node.journal.segment_file import segment_path
 from octad.storage_node.operations.index_changes import Operation, encode_operation
-from octad.storage_node.upkeep.damaged_records import DamageReport, RecordMender
+from octad.storage_node.upkeep.damaged_records import DamagedRecords, DamageReport
 from octad.storage_node.upkeep.record_repair import Repaired
 from octad.storage_node.upkeep.scrubber import Scrubber
 
@@ -136,13 +136,13 @@ async def test_the_scrubber_finds_each_damaged_record_and_another_members_takes_
         def never(_shard: ShardId, _key: bytes) -> bool:
             return False
 
-        mender = RecordMender(site_of(story).journal, story.index, never, fetch)
-        scrubber = Scrubber(site_of(story).journal, story.index, mender)
+        damaged_records = DamagedRecords(site_of(story).journal, story.index, never, fetch)
+        scrubber = Scrubber(site_of(story).journal, story.index, damaged_records)
         while scrubber._segment():
             await scrubber.read_on()
         assert asked == [(note_key(BUCKET, name), 1, 1) for name in damaged]
         count = len(damaged)
-        assert mender.report() == DamageReport(found=count, repaired=count)
+        assert damaged_records.report() == DamageReport(found=count, repaired=count)
         assert {name: text(story, name) for name in NAMES} == TEXTS
         story.check()
         story.index.flush()

@@ -115,7 +115,7 @@ def test_r20_a_recruit_goes_on_copying_when_its_index_is_another_one() -> None:
         ),
         "gone",
     )
-    stage.mend((D, A), (D, B), (D, C))
+    stage.heal((D, A), (D, B), (D, C))
     stage.until(lambda: SHARD in stage.process(D).replicas, "D is a recruit")
     stage.process(D).lose_rows()
     stage.run(2.0)

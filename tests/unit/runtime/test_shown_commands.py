@@ -84,7 +84,7 @@ def test_the_rebuild_of_an_index_names_its_directory(fix: str) -> None:
     assert words_behind(fix, "octad index rebuild") == [str(DATA)]
 
 
-def test_the_permission_to_mend_is_for_that_directory() -> None:
+def test_the_permission_to_repair_is_for_that_directory() -> None:
     told = explained(DATA, PermissionError(errno.EACCES, "no"))
     assert isinstance(told, NoPermission)
     assert words_behind(told.fix, "chown -R $(id -u)") == [str(DATA)]

@@ -214,7 +214,7 @@ def test_a_node_that_refuses_writes_is_said_before_one_that_soon_will() -> None:
     assert "octad node drain n1" in found[0].fix
 
 
-def test_a_damaged_index_is_said_and_that_it_mends_itself() -> None:
+def test_a_damaged_index_is_said_and_that_it_repairs_itself() -> None:
     known = known_copies(WELL, {NodeId(2): report(node=NodeId(2), index=INDEX_REBUILDING)}, {})
     (finding,) = [
         f for f in findings(Known(PlacementView(WELL), copies=known)) if "index" in f.what

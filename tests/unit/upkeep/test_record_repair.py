@@ -27,7 +27,7 @@ from octad.storage_node.rpc.messages import Message, Reply, Request, reply_to
 from octad.storage_node.rpc.rpc_errors import RpcRefusal
 from octad.storage_node.shards.extent_messages import ReadRecord, RecordRead
 from octad.storage_node.shards.object_store import Damaged, Unavailable
-from octad.storage_node.upkeep.damaged_records import DamageReport, Outcome, RecordMender
+from octad.storage_node.upkeep.damaged_records import DamagedRecords, DamageReport, Outcome
 from octad.storage_node.upkeep.record_repair import RecordRepair
 
 KEY = object_key(BUCKET, b"a")
@@ -67,14 +67,14 @@ def repair_at(story: EngineStory, answer: Answer, shard_map: ShardMap = MAP) -> 
     return RecordRepair(HERE, site_of(story).journal, story.index, shard_map, call)
 
 
-def mender_at(
+def records_at(
     story: EngineStory,
     answer: Answer,
     is_dirty: Callable[[ShardId, bytes], bool] = never,
     shard_map: ShardMap = MAP,
-) -> RecordMender:
+) -> DamagedRecords:
     fetch = repair_at(story, answer, shard_map).fetch
-    return RecordMender(site_of(story).journal, story.index, is_dirty, fetch)
+    return DamagedRecords(site_of(story).journal, story.index, is_dirty, fetch)
 
 
 async def members(story: EngineStory) -> Answer:
@@ -103,34 +103,34 @@ async def test_a_read_that_meets_damage_finds_the_record_whole_again() -> None:
         await with_value(story)
         answer = await members(story)
         damage(story)
-        mender = mender_at(story, answer)
-        assert await mender.mend(KEY)
+        damaged = records_at(story, answer)
+        assert await damaged.repair(KEY)
         assert site_of(story).get(b"a") == VALUE
-        assert mender.report() == DamageReport(found=1, repaired=1)
-        assert await mender.look_at(KEY) is Outcome.SOUND, "it is whole: nothing to do"
-        assert mender.report() == DamageReport(found=1, repaired=1)
+        assert damaged.report() == DamageReport(found=1, repaired=1)
+        assert await damaged.look_at(KEY) is Outcome.SOUND, "it is whole: nothing to do"
+        assert damaged.report() == DamageReport(found=1, repaired=1)
         story.index.flush()
         await story.crash(power_cut=True, rebuild=False)
         assert site_of(story).get(b"a") == VALUE
 
 
-async def test_many_reads_that_meet_the_same_damage_mend_it_once() -> None:
+async def test_many_reads_that_meet_the_same_damage_repair_it_once() -> None:
     async with running_story() as story:
         await with_value(story)
         answer = await members(story)
         damage(story)
-        mender = mender_at(story, answer)
-        assert all(await asyncio.gather(*[mender.mend(KEY) for _ in range(5)]))
-        assert mender.report() == DamageReport(found=1, repaired=1)
+        damaged = records_at(story, answer)
+        assert all(await asyncio.gather(*[damaged.repair(KEY) for _ in range(5)]))
+        assert damaged.report() == DamageReport(found=1, repaired=1)
 
 
 async def test_without_another_copy_it_stays_damaged_and_is_never_served() -> None:
     async with running_story() as story:
         await with_value(story)
         damage(story)
-        mender = mender_at(story, nobody)
-        assert not await mender.mend(KEY)
-        assert mender.report() == DamageReport(found=1, left=1), "nobody has said that it is lost"
+        damaged = records_at(story, nobody)
+        assert not await damaged.repair(KEY)
+        assert damaged.report() == DamageReport(found=1, left=1), "nobody has said that it is lost"
         with pytest.raises(CorruptRecord):
             site_of(story).get(b"a")
 
@@ -145,7 +145,7 @@ async def test_a_copy_that_was_altered_on_its_way_is_not_taken() -> None:
             found, data = await answer(node, message)
             return found, memoryview(b"P" + bytes(data)[1:])
 
-        assert not await mender_at(story, altered).mend(KEY)
+        assert not await records_at(story, altered).repair(KEY)
 
 
 async def test_nothing_is_appended_while_an_entry_for_the_row_is_prepared() -> None:
@@ -155,8 +155,10 @@ async def test_nothing_is_appended_while_an_entry_for_the_row_is_prepared() -> N
         answer = await members(story)
         damage(story)
         before = site_of(story).journal.position()
-        mender = mender_at(story, answer, is_dirty=lambda shard, key: (shard, key) == (SHARD, KEY))
-        assert not await mender.mend(KEY)
+        damaged = records_at(
+            story, answer, is_dirty=lambda shard, key: (shard, key) == (SHARD, KEY)
+        )
+        assert not await damaged.repair(KEY)
         assert site_of(story).journal.position() == before
 
 
@@ -171,13 +173,13 @@ async def test_a_row_that_has_changed_while_the_copy_was_fetched_is_left_alone()
             await site_of(story).settled()
             return await answer(node, message)
 
-        mender = mender_at(story, slow)
-        assert await mender.mend(KEY), "what is there now can be read"
+        damaged = records_at(story, slow)
+        assert await damaged.repair(KEY), "what is there now can be read"
         assert site_of(story).get(b"a") == b"newer"
-        assert mender.report() == DamageReport(found=1)
+        assert damaged.report() == DamageReport(found=1)
 
 
-async def test_what_no_member_could_be_asked_for_is_mended_when_one_is_back() -> None:
+async def test_what_no_member_could_be_asked_for_is_repaired_when_one_is_back() -> None:
     async with running_story() as story:
         await with_value(story)
         answer = await members(story)
@@ -187,13 +189,13 @@ async def test_what_no_member_could_be_asked_for_is_mended_when_one_is_back() ->
         async def at_times(node: NodeId, message: ReadRecord) -> tuple[RecordRead, memoryview]:
             return await (nobody if away else answer)(node, message)
 
-        mender = mender_at(story, at_times)
-        assert not await mender.mend(KEY)
-        await mender.mend_left()
-        assert mender.report() == DamageReport(found=1, left=1), "found once, however often tried"
+        damaged = records_at(story, at_times)
+        assert not await damaged.repair(KEY)
+        await damaged.repair_left()
+        assert damaged.report() == DamageReport(found=1, left=1), "found once, however often tried"
         away = False
-        await mender.mend_left()
-        assert mender.report() == DamageReport(found=1, repaired=1)
+        await damaged.repair_left()
+        assert damaged.report() == DamageReport(found=1, repaired=1)
         assert site_of(story).get(b"a") == VALUE
 
 
@@ -201,12 +203,12 @@ async def test_what_was_damaged_and_is_overwritten_is_not_left() -> None:
     async with running_story() as story:
         await with_value(story)
         damage(story)
-        mender = mender_at(story, nobody)
-        assert not await mender.mend(KEY)
+        damaged = records_at(story, nobody)
+        assert not await damaged.repair(KEY)
         story.change(b"a", b"newer")
         await site_of(story).settled()
-        await mender.mend_left()
-        assert mender.report() == DamageReport(found=1)
+        await damaged.repair_left()
+        assert damaged.report() == DamageReport(found=1)
 
 
 async def test_only_what_every_member_has_damaged_is_called_lost(
@@ -222,13 +224,13 @@ async def test_only_what_every_member_has_damaged_is_called_lost(
         async def one_is_away(node: NodeId, _message: ReadRecord) -> tuple[RecordRead, memoryview]:
             raise Damaged("here too") if node == SPOILT else Unavailable("away")
 
-        mender = mender_at(story, one_is_away)
-        assert not await mender.mend(KEY)
-        assert mender.report() == DamageReport(found=1, left=1)
+        damaged = records_at(story, one_is_away)
+        assert not await damaged.repair(KEY)
+        assert damaged.report() == DamageReport(found=1, left=1)
         assert "lost" not in caplog.text
-        mender = mender_at(story, spoilt)
-        assert not await mender.mend(KEY)
-        assert mender.report() == DamageReport(found=1, left=1, lost=1)
+        damaged = records_at(story, spoilt)
+        assert not await damaged.repair(KEY)
+        assert damaged.report() == DamageReport(found=1, left=1, lost=1)
         assert "lost: every copy of object b'a' in bucket 1 is damaged" in caplog.text
 
 
@@ -238,27 +240,27 @@ async def test_the_only_copy_is_lost_when_it_is_damaged_but_not_when_the_disk_re
     async with running_story() as story:
         await with_value(story)
         story.disk.fail_when = refuse_reads
-        mender = mender_at(story, nobody, shard_map=alone)
-        assert not await mender.mend(KEY)
-        assert mender.report() == DamageReport(found=1, left=1)
+        damaged = records_at(story, nobody, shard_map=alone)
+        assert not await damaged.repair(KEY)
+        assert damaged.report() == DamageReport(found=1, left=1)
         story.disk.fail_when = None
-        await mender.mend_left()
-        assert mender.report() == DamageReport(found=1, passed=1)
+        await damaged.repair_left()
+        assert damaged.report() == DamageReport(found=1, passed=1)
         damage(story)
-        assert not await mender.mend(KEY)
-        assert mender.report() == DamageReport(found=2, passed=1, left=1, lost=1)
+        assert not await damaged.repair(KEY)
+        assert damaged.report() == DamageReport(found=2, passed=1, left=1, lost=1)
 
 
 async def test_a_read_error_that_passes_is_counted_and_nothing_else() -> None:
     async with running_story() as story:
         await with_value(story)
-        mender = mender_at(story, nobody)
+        damaged = records_at(story, nobody)
         story.disk.fail_when = refuse_reads
         with pytest.raises(UnreadableRecord):
             site_of(story).get(b"a")
         story.disk.fail_when = None
-        assert await mender.mend(KEY)
-        assert mender.report() == DamageReport(passed=1)
+        assert await damaged.repair(KEY)
+        assert damaged.report() == DamageReport(passed=1)
 
 
 async def test_a_member_whose_disk_refuses_to_read_does_not_call_its_copy_damaged() -> None:
@@ -316,7 +318,7 @@ async def test_who_copies_history_gets_what_was_damaged_here() -> None:
         damage(story)
         with pytest.raises(RpcRefusal, match="is damaged at offset"):
             await source.read_records(asked)
-        source.mend = mender_at(story, answer).mend
+        source.repair = records_at(story, answer).repair
         read, body = await source.read_records(asked)
         assert (read.looked_at, bytes(body[0])) == (1, VALUE)
         assert site.get(b"a") == VALUE

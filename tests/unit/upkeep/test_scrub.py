@@ -18,7 +18,7 @@ from octad.storage_node.journal.journal_errors import CorruptRecord
 from octad.storage_node.journal.record_format import RECORDS_OFFSET, RecordKind, SegmentId
 from octad.storage_node.journal.segment_file import segment_path
 from octad.storage_node.operations.index_changes import encode_operation, put_object
-from octad.storage_node.upkeep.damaged_records import DamageReport, RecordMender, no_repair
+from octad.storage_node.upkeep.damaged_records import DamagedRecords, DamageReport, no_repair
 from octad.storage_node.upkeep.record_repair import Repair, Repaired
 from octad.storage_node.upkeep.scrubber import Scrubber
 
@@ -27,12 +27,12 @@ def scrubber_of(
     story: EngineStory, repair: Repair = no_repair, period_s: float = SCRUB_PERIOD_S
 ) -> Scrubber:
     journal = site_of(story).journal
-    mender = RecordMender(journal, story.index, lambda _shard, _key: False, repair)
-    return Scrubber(journal, story.index, mender, period_s)
+    damaged = DamagedRecords(journal, story.index, lambda _shard, _key: False, repair)
+    return Scrubber(journal, story.index, damaged, period_s)
 
 
 def found(scrubber: Scrubber) -> DamageReport:
-    return scrubber._mender.report()
+    return scrubber._damaged_records.report()
 
 
 async def a_round(scrubber: Scrubber) -> None:
@@ -180,7 +180,7 @@ async def test_a_spot_that_the_disk_refuses_hides_nothing_but_what_lies_there() 
         scrubber = scrubber_of(story)
         await a_round(scrubber)
         assert found(scrubber) == DamageReport(found=1, left=1)
-        assert list(scrubber._mender._left) == [object_key(BUCKET, b"b")]
+        assert list(scrubber._damaged_records._left) == [object_key(BUCKET, b"b")]
 
 
 async def test_a_node_that_is_alone_serves_no_wrong_bytes() -> None:

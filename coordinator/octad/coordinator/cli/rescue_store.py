@@ -77,7 +77,7 @@ async def _of_dev(data: Path, token: JoinToken) -> RescueStore:
         ) from error
     except StoreFileUnusable as error:
         raise CommandError(
-            str(error), "use the octad that wrote it, or mend its permissions"
+            str(error), "use the octad that wrote it, or fix its permissions"
         ) from error
 
 

@@ -93,7 +93,7 @@ def _store(known: Known) -> Iterator[Finding]:
             "at-risk",
             f"the configuration store has not answered for {shown_time(known.store_age_s)}: nodes"
             " serve on, but nobody can take a dead node's place; what follows is as old",
-            "start the store, or mend the network to it (octad status shows where it is)",
+            "start the store, or repair the network to it (octad status shows where it is)",
         )
 
 
@@ -421,7 +421,7 @@ def _damaged(known: Known) -> Iterator[Finding]:
                 "at-risk",
                 f"{counted(damage.left, 'record')} on the disk of {name} cannot be read, and no"
                 " whole copy has come so far: nothing is known to be lost",
-                "start the nodes that are away: it is tried again every minute, and mended by"
+                "start the nodes that are away: it is tried again every minute, and repaired by"
                 f" itself; {replace}",
             )
         if damage.repaired or damage.passed:

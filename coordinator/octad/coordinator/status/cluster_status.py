@@ -41,7 +41,7 @@ NO_FAILURES: Mapping[NodeId, NodeFailure] = {}
 
 @dataclass(frozen=True, slots=True)
 class NodeFailure:
-    """Why a node does not run, and what mends it: a supervisor's word, who starts it again."""
+    """Why a node does not run, and what fixes it: a supervisor's word, who starts it again."""
 
     what: str
     fix: str

@@ -2,7 +2,7 @@
 
 etcd3's client is not used: it knows one endpoint, hands errors to watch callbacks as if they were
 answers, and sends call credentials that gRPC refuses on plain connections. Calls run in gRPC's own
-threads and come back to the loop; a connection that failed is dropped by its owner, never mended.
+threads and come back to the loop; a connection that failed is dropped by its owner, never repaired.
 """
 
 from __future__ import annotations

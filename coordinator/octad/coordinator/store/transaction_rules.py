@@ -9,7 +9,7 @@ from octad.sharding.limits import STORE_TRANSACTION_BYTES_MAX, STORE_TRANSACTION
 
 
 def check_transaction(compares: Sequence[Compare], operations: Sequence[StoreOperation]) -> None:
-    """Raises ValueError: a caller's mistake, which no retry will mend."""
+    """Raises ValueError: a caller's mistake, which no retry will cure."""
     if max(len(compares), len(operations)) > STORE_TRANSACTION_OPERATIONS_MAX:
         raise ValueError(
             f"{len(compares)} compares and {len(operations)} operations: "

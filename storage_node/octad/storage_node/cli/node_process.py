@@ -314,7 +314,7 @@ async def _start(
             joined = await _join(config, node_id, incarnation)
     identity = known or directory.initialize(config.token.cluster, joined.node, incarnation)
     _report(options, ID_WORD + b"%d\n" % identity.node)
-    await _mend_index(config, identity, joined, directory.path)
+    await _repair_index(config, identity, joined, directory.path)
     try:
         node = Node(config, identity, joined, directory)
         await node.start(cleanup)
@@ -348,7 +348,7 @@ class _IndexUnusable(Exception):
     """It is marked as damaged now."""
 
 
-async def _mend_index(
+async def _repair_index(
     config: NodeConfig, identity: Identity, joined: JoinAnswer, data: Path
 ) -> None:
     """Have another index in the place of one that is known to be damaged, however long it takes."""

@@ -10,5 +10,5 @@ REPORT_VARIABLE = "OCTAD_REPORT_FD"  # The node writes the words below to this d
 ID_WORD = b"node "  # which id it has (b"node 4\n"), before anybody else learns of its process,
 READY_WORD = b"ready\n"  # it serves,
 DRAINED_WORD = b"drained\n"  # it has finished its clients' requests, as the signal below asks,
-FAILED_WORD = b"failed "  # what is wrong and what mends it, as JSON: b'failed ["…","…"]\n'.
+FAILED_WORD = b"failed "  # what is wrong and what fixes it, as JSON: b'failed ["…","…"]\n'.
 DRAIN_SIGNAL = signal.SIGUSR1

@@ -150,7 +150,7 @@ class DevDirectory:
             return None
         except OSError as error:
             raise CommandError(
-                f"cannot read {file}: {error.strerror}", "mend its permissions, or its disk"
+                f"cannot read {file}: {error.strerror}", "fix its permissions, or its disk"
             ) from error
         try:
             version = msgspec.json.decode(data, type=dict[str, msgspec.Raw])["format"]

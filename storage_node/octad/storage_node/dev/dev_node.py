@@ -5,7 +5,7 @@ with an id that no one ever had. Only the process itself says which id it has, s
 node is ever declared dead when it ends.
 
 A node that cannot start is tried again for ever, less and less often: it comes back by itself once
-what was wrong with it is mended. Why it does not run is in `failures` meanwhile.
+what was wrong with it is fixed. Why it does not run is in `failures` meanwhile.
 """
 
 from __future__ import annotations

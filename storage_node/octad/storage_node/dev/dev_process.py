@@ -244,7 +244,7 @@ async def _open_embedded(data: Path) -> EmbeddedStore:
         ) from error
     except StoreFileUnusable as error:
         raise CommandError(
-            str(error), "use the octad that wrote it, or mend its permissions or its disk"
+            str(error), "use the octad that wrote it, or fix its permissions or its disk"
         ) from error
 
 

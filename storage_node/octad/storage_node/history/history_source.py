@@ -65,7 +65,7 @@ class HistorySource:
         self._index = index
         self._replica_of = replica_of
         self._pool_of_bucket = pool_of_bucket
-        self.mend: Callable[[bytes], Awaitable[bool]] = _stays_damaged  # The record of a row.
+        self.repair: Callable[[bytes], Awaitable[bool]] = _stays_damaged  # The record of a row.
 
     async def answer(self, asked: ReadHistory | ReadRecords) -> Answer:
         """To either request of history."""
@@ -150,18 +150,18 @@ class HistorySource:
         return None if value is None else decode_ordered(value)
 
     async def _read(self, index_key: bytes, row: Ordered) -> tuple[Ordered, Record]:
-        """The record, and the row as it is when that had to be mended. Raises RpcRefusal(DAMAGED).
+        """The record, and the row if that had to be repaired. Raises RpcRefusal(DAMAGED).
 
         No one else may have all of history: what is damaged here must not keep it from others.
         """
         try:
             return row, await self._read_at(row.location)
         except CorruptRecord as damage:
-            mended = self._stored(index_key) if await self.mend(index_key) else None
-            if mended is None or (mended.epoch, mended.seq) != (row.epoch, row.seq):
+            repaired = self._stored(index_key) if await self.repair(index_key) else None
+            if repaired is None or (repaired.epoch, repaired.seq) != (row.epoch, row.seq):
                 raise RpcRefusal(DAMAGED, str(damage)) from damage
         try:
-            return mended, await self._read_at(mended.location)
+            return repaired, await self._read_at(repaired.location)
         except CorruptRecord as damage:
             raise RpcRefusal(DAMAGED, str(damage)) from damage
 

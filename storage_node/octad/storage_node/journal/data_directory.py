@@ -151,7 +151,7 @@ class DataDirectory:
                 superblock = _checked_superblock(disk, path, cluster, node)
                 _check_original(disk, path, lock)
                 if superblock is not None:
-                    _mend_superblock(disk, path, superblock)
+                    _repair_superblock(disk, path, superblock)
                 if superblock is not None and set_aside.is_decided(path, superblock.incarnation):
                     incarnation = superblock.incarnation
                     set_aside.carry_out(disk, path, incarnation, SUPERBLOCK_NAME, _HARMLESS)
@@ -254,7 +254,7 @@ def _whole_copy(disk: Disk, path: Path) -> Superblock | None:
         return None
 
 
-def _mend_superblock(disk: Disk, path: Path, known: Superblock) -> None:
+def _repair_superblock(disk: Disk, path: Path, known: Superblock) -> None:
     """`known` is the copy where the file itself is damaged or gone: put it there."""
     content = _content(disk, path / SUPERBLOCK_NAME)
     try:

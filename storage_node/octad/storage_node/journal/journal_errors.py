@@ -10,10 +10,10 @@ from octad.client.runtime.shown_command import shown_command
 class JournalDamage(Exception):
     """Base of what makes a journal unreadable from some place on.
 
-    `fix` mends the directory itself; where there is none, other copies have to.
+    `fix` repairs the directory itself; where there is none, other copies have to.
     """
 
-    others_may_fill = True  # The node anew, where nothing mends it here.
+    others_may_fill = True  # The node anew, where nothing repairs it here.
 
     def __init__(self, what: str, fix: str = "") -> None:
         super().__init__(f"{what}; {fix}" if fix else what)

@@ -28,7 +28,7 @@ from octad.storage_node.shards.bucket_directory import BucketDirectory
 from octad.storage_node.shards.shard_client import ShardClient
 from octad.storage_node.shards.shard_server import ShardServer
 from octad.storage_node.shards.shard_service import ShardService
-from octad.storage_node.upkeep.damaged_records import DamageReport, RecordMender
+from octad.storage_node.upkeep.damaged_records import DamagedRecords, DamageReport
 from octad.storage_node.upkeep.engine_upkeep import EngineUpkeep
 from octad.storage_node.upkeep.extent_upkeep import WAITS_VARIABLE, ExtentUpkeep, waits_of
 from octad.storage_node.upkeep.record_repair import RecordRepair
@@ -62,10 +62,14 @@ class Objects:
         this, replication, buckets = self._this, self._replication, self._buckets
         journal, index, host = self._engine.journal, self._engine.index, replication.host
         repair = RecordRepair(this.id, journal, index, replication.map, self.client.call)
-        mender = RecordMender(journal, index, host.is_dirty, repair.fetch, buckets.name_of)
-        self.server.mend = replication.history.mend = mender.mend
+        damaged_records = DamagedRecords(
+            journal, index, host.is_dirty, repair.fetch, buckets.name_of
+        )
+        self.server.repair = replication.history.repair = damaged_records.repair
         waits = waits_of(os.environ.get(WAITS_VARIABLE))
-        self.engine_upkeep = EngineUpkeep(journal, index, host.is_dirty, mender, waits.reader_pin_s)
+        self.engine_upkeep = EngineUpkeep(
+            journal, index, host.is_dirty, damaged_records, waits.reader_pin_s
+        )
         self.extent_upkeep = ExtentUpkeep(
             host,
             index,

@@ -269,7 +269,7 @@ class ShardClient:
         raise failure
 
     async def ask_all(self, shard: ShardId, message: Request[Reply]) -> tuple[Reply, Buffer]:
-        """This node's answer, which met damage and may have mended it, or another member's."""
+        """This node's answer, which met damage and may have repaired it, or another member's."""
         try:
             return await self.call(self.node, message, b"", limits.READ_TIMEOUT_S)
         except (Unavailable, Damaged):

@@ -29,7 +29,7 @@ class ShardServer:
     def __init__(self, service: ShardService) -> None:
         self._service = service
         self._others: dict[type[Message], Callable[[Any], Awaitable[Answer]]] = {}
-        self.mend: Callable[[bytes], Awaitable[bool]] | None = None  # A row's damaged record.
+        self.repair: Callable[[bytes], Awaitable[bool]] | None = None  # A row's damaged record.
 
     def register(self, kind: type[Asked], answer: Callable[[Asked], Awaitable[Answer]]) -> None:
         """Requests of this kind are answered elsewhere; `answer` may raise the store's errors."""
@@ -42,7 +42,7 @@ class ShardServer:
                 return await self._answer(message, body)
             except Damaged:
                 key = _row_read_by(message)
-                if key is None or self.mend is None or not await self.mend(key):
+                if key is None or self.repair is None or not await self.repair(key):
                     raise
                 return await self._answer(message, body)
         except (AskPrimary, IndexDamage, NewerRecord) as error:
@@ -125,4 +125,4 @@ def _row_read_by(message: Message) -> bytes | None:
             return object_key(bucket, key)
         case messages.ReadPiece(extent=extent, number=number):
             return piece_key(extent, number)
-    return None  # A member that asks for a record to mend its own must not wait for ours.
+    return None  # A member that asks for a record to repair its own must not wait for ours.

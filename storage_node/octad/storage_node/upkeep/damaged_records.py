@@ -37,7 +37,7 @@ from octad.storage_node.upkeep.record_repair import (
     replace_record,
 )
 
-MEND_AGAIN_S = 60.0  # From one try to the next, while no member has a whole copy.
+REPAIR_AGAIN_S = 60.0  # From one try to the next, while no member has a whole copy.
 DAMAGED_RECORDS_KEPT_MAX = 10_000  # To be tried again; a disk with more is to be replaced.
 
 log = logging.getLogger(__name__)
@@ -71,8 +71,8 @@ async def no_repair(_key: bytes, _epoch: Epoch, _seq: Seq) -> Repaired | None:
     return None
 
 
-class RecordMender:
-    """See the module. One row at a time: a second reader of the same damage finds it mended."""
+class DamagedRecords:
+    """See the module. One row at a time: a second reader of the same damage finds it repaired."""
 
     def __init__(
         self,
@@ -94,15 +94,15 @@ class RecordMender:
     async def run(self) -> None:
         """Try again what is left, for ever."""
         while True:
-            await asyncio.sleep(MEND_AGAIN_S)
-            await self.mend_left()
+            await asyncio.sleep(REPAIR_AGAIN_S)
+            await self.repair_left()
 
-    async def mend_left(self) -> None:
-        """Try everything again that could not be mended so far."""
+    async def repair_left(self) -> None:
+        """Try everything again that could not be repaired so far."""
         for key in list(self._left):
             await self.look_at(key)
 
-    async def mend(self, key: bytes) -> bool:
+    async def repair(self, key: bytes) -> bool:
         """For a read that met damage at the row `key`; False: it stays damaged."""
         return await self.look_at(key, self._index.get(key)) is not Outcome.LEFT
 
@@ -115,7 +115,7 @@ class RecordMender:
         return DamageReport(self._found, self._passed, self._repaired, len(self._left), lost)
 
     async def look_at(self, key: bytes, failed: bytes | None = None) -> Outcome:
-        """Read the record of the row at `key`, and mend it if that fails.
+        """Read the record of the row at `key`, and repair it if that fails.
 
         `failed`: the row's value with which somebody has just failed to read it.
         """
@@ -129,12 +129,12 @@ class RecordMender:
                 await asyncio.to_thread(self._journal.read, row.location)
             except CorruptRecord as error:
                 met = "damaged" if failed is None else "a read met damage"
-                return await self._mend(key, stored, row, error, met)
+                return await self._repair(key, stored, row, error, met)
             known = self._left.pop(key, None)
             self._passed += stored == failed if known is None else known.location == row.location
             return Outcome.SOUND
 
-    async def _mend(
+    async def _repair(
         self, key: bytes, stored: bytes, row: Ordered, error: CorruptRecord, met: str
     ) -> Outcome:
         left = self._left.get(key)

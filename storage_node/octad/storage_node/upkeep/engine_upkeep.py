@@ -19,7 +19,7 @@ from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.journal_errors import CorruptRecord
 from octad.storage_node.journal.record_format import offset_of, segment_of
 from octad.storage_node.upkeep.compactor import Compactor
-from octad.storage_node.upkeep.damaged_records import DamageReport, RecordMender
+from octad.storage_node.upkeep.damaged_records import DamagedRecords, DamageReport
 from octad.storage_node.upkeep.scrubber import Scrubber
 
 # What a restart may have to replay, at most: bytes of journal that the flushed index does not show.
@@ -52,19 +52,22 @@ class EngineUpkeep:
         journal: Journal,
         index: CountedIndex,
         is_dirty: Callable[[ShardId, bytes], bool],
-        mender: RecordMender,
+        damaged_records: DamagedRecords,
         reader_pin_s: float = READER_PIN_S,
     ) -> None:
         self._journal = journal
         self._index = index
-        self._mender = mender
-        self.scrubber = Scrubber(journal, index, mender)
+        self._damaged_records = damaged_records
+        self.scrubber = Scrubber(journal, index, damaged_records)
         self.compactor = Compactor(journal, index, is_dirty, self._damaged, reader_pin_s)
 
     async def run(self) -> None:
         """All of it, until cancelled. A failure of the journal ends it: the node goes down then."""
         await asyncio.gather(
-            self._flush_in_time(), self.compactor.run(), self.scrubber.run(), self._mender.run()
+            self._flush_in_time(),
+            self.compactor.run(),
+            self.scrubber.run(),
+            self._damaged_records.run(),
         )
 
     def report(self) -> EngineReport:
@@ -78,7 +81,7 @@ class EngineUpkeep:
             freed_bytes=compactor.freed_bytes,
             scrubbed_bytes=scrubber.bytes_read,
             scrub_rounds=scrubber.state.rounds,
-            damage=self._mender.report(),
+            damage=self._damaged_records.report(),
         )
 
     async def _flush_in_time(self) -> None:

@@ -3,7 +3,7 @@
 A round goes through all ended segments, oldest first, at the rate that ends it in time; how far it
 is stands in the index and survives restarts. What cannot be read is *quarantined*: it is logged
 with file and offset, never served (reads check the same checksum) and its segment not given up. The
-rows that point there are handed to the mender, one by one (`damaged_records.py`).
+rows that point there are handed to `DamagedRecords`, one by one (`damaged_records.py`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from octad.storage_node.journal.record_format import (
     segment_of,
 )
 from octad.storage_node.journal.segment_file import SegmentFile, next_whole_record, open_segment
-from octad.storage_node.upkeep.damaged_records import Outcome, RecordMender
+from octad.storage_node.upkeep.damaged_records import DamagedRecords, Outcome
 
 SCRUB_STEP_BYTES = 256 * KIB
 SCRUB_BYTES_PER_S_MIN = 256 * KIB
@@ -54,12 +54,12 @@ class Scrubber:
         self,
         journal: Journal,
         index: CountedIndex,
-        mender: RecordMender,
+        damaged_records: DamagedRecords,
         period_s: float = SCRUB_PERIOD_S,
     ) -> None:
         self._journal = journal
         self._index = index
-        self._mender = mender
+        self._damaged_records = damaged_records
         self._period_s = period_s
         self._waits_log = SeldomLog(log)
         stored = index.get(SCRUBBED_KEY)
@@ -137,11 +137,11 @@ class Scrubber:
         """What begins in [start, end) of `segment` may be damaged: see to what is needed of it."""
         log.error("quarantined: %s", error)
         outcomes = [
-            await self._mender.look_at(key)
+            await self._damaged_records.look_at(key)
             for key in await asyncio.to_thread(_rows_in, self._index, segment, start, end)
         ]
         if isinstance(error, UnreadableRecord) and set(outcomes) == {Outcome.SOUND}:
-            self._mender.note_passed()
+            self._damaged_records.note_passed()
 
 
 def _read(file: SegmentFile, start: int, end: int) -> tuple[int, CorruptRecord | None]:

@@ -1,6 +1,6 @@
 """Makes an environment's scripts run where its path has a space in it, or is very long.
 
-    .venv/bin/python tools/mend_scripts.py .venv/bin
+    .venv/bin/python tools/fix_shebangs.py .venv/bin
 
 pip writes `#!/the path/.venv/bin/python` into scripts that a package brings ready-made, awscli's
 `aws` for one, and the kernel ends the interpreter's name at the first space. As pip does for the
@@ -16,8 +16,8 @@ from pathlib import Path
 SHEBANG_BYTES_MAX = 127  # What every kernel and shell reads.
 
 
-def mend(script: Path) -> bool:
-    """Whether it had to be mended."""
+def fix(script: Path) -> bool:
+    """Whether it had to be fixed."""
     first, newline, rest = script.read_bytes().partition(b"\n")
     interpreter = first.removeprefix(b"#!").decode("utf-8", "replace")
     if not (first.startswith(b"#!/") and newline and Path(interpreter).is_file()):
@@ -32,7 +32,7 @@ def mend(script: Path) -> bool:
 def main(directory: Path) -> None:
     for script in sorted(directory.iterdir()):
         if script.is_file() and not script.is_symlink():
-            mend(script)
+            fix(script)
 
 
 if __name__ == "__main__":
