@@ -296,7 +296,7 @@ class Faults:
         self._set_plan(shard, Plan(tuple(members), world.random.choice(members), depth))
 
     def split(self) -> None:
-        """A shard in two, with whoever is in its row now."""
+        """A shard in two, with whoever is in its configuration now."""
         world = self.world
         shard = world.random.choice(list(world.store.configurations))
         configuration = world.store.configurations[shard]

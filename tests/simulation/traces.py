@@ -441,7 +441,7 @@ TRACES = {
     "the read lease is not derived": f6_read_lease_outlives_its_source,
     "beats without epochs": f5_beats_of_another_epoch,
     "no lease from proposed members": f7_swap_that_adds_a_member,
-    "no wait after a new row": f8_challenge_after_a_hand_over,
+    "no wait after a new configuration": f8_challenge_after_a_hand_over,
     "a learner without sessions": f13_acknowledgement_of_an_earlier_session,
     "no barrier": f16_stale_tail_after_two_takeovers,
     "commit under a swap": commit_under_a_swap,

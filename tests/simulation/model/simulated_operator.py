@@ -76,7 +76,7 @@ class Operator:
         return disk.damaged is None and not disk.has_flips() and not swaps
 
     def _has(self, member: Member) -> bool:
-        """Whether the disk that the row means is where it should be."""
+        """Whether the disk that the configuration means is where it should be."""
         disk = self.world.disks[member.node]
         return disk.incarnation == member.incarnation and member.node not in self.away
 
@@ -153,7 +153,7 @@ class Operator:
         }
 
     def recover(self, shard: ShardId) -> None:
-        """As the coordinator's transaction: the row, and the fences of all who are absent."""
+        """As the coordinator's transaction: the configuration, and the fences of the absent."""
         world, store = self.world, self.world.store
         configuration = store.configurations[shard]
         live = self._records(lambda node: world.running[node] is not None)

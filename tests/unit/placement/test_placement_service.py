@@ -49,7 +49,7 @@ TOKEN_TEXT = encode_join_token(TOKEN)
 
 
 def stepped(configuration: ShardConfiguration, plan: ShardPlan | None) -> ShardConfiguration | None:
-    """The row after the next step, as a primary would swap it in."""
+    """The configuration after the next step, as a primary would swap it in."""
     changed: dict[str, object]
     match next_step(configuration, plan):
         case ChangeConfiguration(step=Step.ADD_LEARNER, node=node, incarnation=disk):

@@ -174,7 +174,7 @@ async def taking_over(
 async def started(
     directory: Path, acknowledged: Sequence[Operation]
 ) -> AsyncIterator[tuple[NewPrimary, Bucket]]:
-    """The store's row names it, which it has not heard yet."""
+    """The store's configuration names it, which it has not heard yet."""
     async with disk(directory) as (journal, _):
         start(journal)
         for number, operation in enumerate(acknowledged, 1):

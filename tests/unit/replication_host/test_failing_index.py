@@ -89,7 +89,7 @@ def test_a_write_or_flush_that_failed_is_the_last(tmp_path: Path) -> None:
     index.close()
 
 
-async def test_a_recovery_by_force_that_the_disk_refuses_ends_the_node_and_changes_no_row(
+async def test_a_recovery_by_force_that_the_disk_refuses_ends_the_node_and_changes_nothing(
     tmp_path: Path,
 ) -> None:
     async with disk(tmp_path) as (journal, index):

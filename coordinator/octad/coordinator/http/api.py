@@ -161,7 +161,7 @@ OPERATIONS = (
         "map",
         "GET",
         MAP_PATH,
-        "Pools, live nodes and shard rows. ETag; with If-None-Match and wait: a long poll.",
+        "Pools, live nodes and shard configurations. ETag; If-None-Match and wait: a long poll.",
         MapDocument,
         query=(_WAIT, _MIN_REVISION),
         other_types=(MAP_BINARY_TYPE,),

@@ -77,7 +77,7 @@ def choose_spare(
 def choose_surplus(
     view: PlacementView, configuration: ShardConfiguration, held: Counter[NodeId]
 ) -> NodeId:
-    """The member to let go where a row has one too many: never the primary."""
+    """The member to let go where a configuration has one too many: never the primary."""
 
     def rank(node: NodeId) -> tuple[bool, int, int, int]:
         rest = [member.node for member in configuration.members if member.node != node]

@@ -26,7 +26,7 @@ class BadRecord(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ClusterView:
-    """`nodes` are the live ones, `identities` all that ever joined; a missing row is absent."""
+    """`nodes` are the live ones, `identities` all that ever joined; what is missing is absent."""
 
     revision: Revision
     pools: Mapping[PoolId, PoolRecord]

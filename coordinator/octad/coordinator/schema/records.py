@@ -155,7 +155,7 @@ class StoreKeys:
         return f"{self.shards}{pool_of(shard)}/{number_of(shard)}"
 
     def shard_of_key(self, key: str) -> ShardId:
-        """The shard whose row is kept under `key`."""
+        """The shard whose configuration is kept under `key`."""
         pool, number = key.removeprefix(self.shards).split("/")
         return shard_id(PoolId(int(pool)), int(number))
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from octad.sharding.ids import Epoch, NodeId, ShardId
 
-COMPARE_PERIOD_S = 60.0  # From one comparison of a copy to the next, unless its row changes.
+COMPARE_PERIOD_S = 60.0  # From one comparison of a copy to the next, unless membership changes.
 
 
 class Led(NamedTuple):

@@ -20,10 +20,10 @@ class Configurations(Protocol):
     """What a node's shards ask of the configuration store; the answers are ShardEvents."""
 
     def submit(self, shard: ShardId, swap: Swap) -> None:
-        """A replica proposes a change of its row."""
+        """A replica proposes a change of its configuration."""
 
     def refetch(self, shard: ShardId) -> None:
-        """Somebody knows a newer row than this node: read it."""
+        """Somebody knows a newer configuration than this node: read it."""
 
 
 class CopyTarget(Protocol):
@@ -63,7 +63,7 @@ class ShardEvents(CopyTarget, Protocol):
     """What happens to a node's shards, as its other parts tell."""
 
     def on_configuration(self, shard: ShardId, configuration: ShardConfiguration) -> None:
-        """The configuration store has this row."""
+        """The configuration store has this configuration."""
 
     def on_swap_outcome(
         self, shard: ShardId, swap: Swap, configuration: ShardConfiguration

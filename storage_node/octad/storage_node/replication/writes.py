@@ -40,7 +40,7 @@ class Write(msgspec.Struct, frozen=True, eq=False, gc=False):
     request_id: bytes
     data: bytes | memoryview = b""
     age_s: float = 0.0  # How long before this try the first was made that may have taken effect.
-    asked_in: Epoch = ANY_EPOCH  # Of the row by which this try was sent to the primary (rule R3).
+    asked_in: Epoch = ANY_EPOCH  # Of the configuration by which this try was sent (rule R3).
     guard: Guard | None = None
 
     @property

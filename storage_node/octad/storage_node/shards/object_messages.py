@@ -3,7 +3,8 @@
 Requests name what they are about; the node asked finds the shard itself and refuses (codes below)
 when it is not the one to answer. Every try of a change carries the same request id; `age_s` says
 how long before this one the first was made that may have taken effect (rule R16), and `asked_in` is
-the epoch of the row by which this one goes (rule R3); 0 where the node asking is too old to say.
+the epoch of the configuration by which this one goes (rule R3); 0 where the node asking is too old
+to say.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ LISTINGS: Final = -1
 
 Result = TypeVar("Result")
 Attempt = Callable[[ShardConfiguration | None, Patience | None], Awaitable[Result]]
-"""One try, at whom the row names; the first has a request's whole patience before it: None."""
+"""One try, at a node that the configuration names; the first has no Patience yet."""
 
 Place = Callable[[], int | None]
 """The hash of what a request is about; None where it is about many things."""
@@ -85,7 +85,7 @@ class ShardClient:
     # -- what happens --------------------------------------------------------------------------
 
     def configuration_changed(self, shard: ShardId) -> None:
-        """The map has another row of `shard`. What was asked of its old primary is asked anew."""
+        """`shard` has a new configuration. What was asked of its old primary is asked anew."""
         primary = self.map.configurations[shard].primary
         before = self._primaries.get(shard, primary)
         self._primaries[shard] = primary
@@ -100,7 +100,7 @@ class ShardClient:
         self._waiters.connected(node)
 
     def configuration(self, shard: ShardId) -> ShardConfiguration:
-        """The shard's row; raises NotServed while there is none."""
+        """The shard's configuration; raises NotServed while there is none."""
         return _known(self.map.configurations.get(shard), shard)
 
     def degraded(self, pool: PoolId, copies: int) -> Degraded | None:
@@ -215,9 +215,9 @@ class ShardClient:
     ) -> Result:
         """What the first `attempt` gives that does not raise Unavailable, within the patience.
 
-        Between two tries it waits for a change of the shard's row, or of any where `shard` is None.
-        `age_s` is how old the request is already. `place` tells where it belongs when its shard
-        has been split meanwhile; `patience.shard` is where a later try is made.
+        Between two tries it waits for a change of the shard's configuration, or of any where
+        `shard` is None. `age_s` is how old the request is already. `place` tells where it belongs
+        when its shard has been split meanwhile; `patience.shard` is where a later try is made.
         """
         configurations = self.map.configurations
         tried_at = now()
@@ -309,7 +309,7 @@ def _place(shard: ShardId, patience: Patience | None) -> ShardId:
 
 def _known(configuration: ShardConfiguration | None, shard: ShardId) -> ShardConfiguration:
     if configuration is None:
-        raise NotServed(f"shard {shard_name(shard)} has no row yet: nodes are missing")
+        raise NotServed(f"shard {shard_name(shard)} has no configuration yet: nodes are missing")
     return configuration
 
 

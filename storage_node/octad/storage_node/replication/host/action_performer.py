@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 
 
 class ActionPerformer:
-    """See the module. `shards` learns of rows that a split made known, and of finished copies."""
+    """See the module. `shards` learns of configurations that a split revealed, and of copies."""
 
     def __init__(
         self,

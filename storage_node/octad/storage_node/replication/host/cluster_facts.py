@@ -143,7 +143,7 @@ class ClusterFacts:
         return None if pool is None else Strength(pool.replicas, pool.fewest_copies())
 
     def plan(self, shard: ShardId, configuration: ShardConfiguration) -> Plan:
-        """What the row should become; without a plan, what it is, and no learners."""
+        """What the configuration should become; without a plan, what it is, and no learners."""
         members = [member.node for member in configuration.members]
         now = Plan(tuple(members), configuration.primary, configuration.depth)
         stored = self.plans.get(shard)

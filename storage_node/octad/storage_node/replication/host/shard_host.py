@@ -133,7 +133,7 @@ class ShardHost:
     # -- the configuration store ---------------------------------------------------------------
 
     def on_configuration(self, shard: ShardId, configuration: ShardConfiguration) -> None:
-        """The configuration store has this row."""
+        """The configuration store has this configuration."""
         replica = self._table.concerned(shard, configuration)
         if replica is None:
             return

@@ -31,7 +31,7 @@ from octad.storage_node.replication.replica_actions import (
 from octad.storage_node.replication.replica_state import Place, ReadTicket
 from octad.storage_node.replication.shard_log import Entry, ShardLog
 
-TAKEOVER_STAGGER_S = 0.3  # By place in the row: a tick, and a swap in the store.
+TAKEOVER_STAGGER_S = 0.3  # By place in the configuration: a tick, and a swap in the store.
 
 SentEntry: TypeAlias = tuple[Epoch, Seq, RecordKind, bytes, bytes, bytes | memoryview]
 
