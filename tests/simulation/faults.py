@@ -143,7 +143,7 @@ class Faults:
     def _others_are_whole(self, node: NodeId) -> bool:
         """Whether each shard has a full member besides `node` that can read all of it.
 
-        Damage in other copies does not count: nobody repairs one that is void, or that a node kept
+        Damage in other copies does not count: no one repairs one that is void, or that a node kept
         of a shard which moved away, and an operator who waits for that would wait for ever.
         """
         world = self.world

@@ -130,7 +130,7 @@ class Operator:
         return given_up or any(replica.void for replica in process.replicas.values())
 
     def _empty_one_of(self, nodes: list[NodeId]) -> None:
-        """It is a new node then. Not while it has what nobody else has."""
+        """It is a new node then. Not while it has what no one else has."""
         for process in self.world.processes():
             process.disk.flush()  # Nodes do now and then: what was repaired is so for good.
         for node in nodes:

@@ -2,7 +2,7 @@
 
 A transaction takes a while to arrive and its answer a while to come back; each may be lost, and the
 transaction may land long after its sender has given up. Configurations are kept as bytes: who runs
-a newer version writes a field into them that nobody else knows, and nobody may lose it.
+a newer version writes a field into them that no one else knows, and no one may lose it.
 """
 
 from __future__ import annotations
@@ -136,10 +136,10 @@ class Store:
             return
         process.when_awake(then)
 
-    # -- what everybody sees -------------------------------------------------------------------
+    # -- what everyone sees -------------------------------------------------------------------
 
     def create(self, shard: ShardId, configuration: ShardConfiguration) -> None:
-        """As the coordinator does, before there is anybody to hear of it."""
+        """As the coordinator does, before there is anyone to hear of it."""
         self.configurations[shard], self.stored[shard] = (
             configuration,
             encode_configuration(configuration),

@@ -223,7 +223,7 @@ async def test_an_address_that_the_asking_node_does_not_have_stays_another_s(
             await register(store, msgspec.structs.replace(node(1), s3_address=here))
             with pytest.raises(JoinRefused, match="n1 is live at"):
                 await coordinator.join(join_request(2, s3_address=here))
-        with pytest.raises(JoinRefused, match="n1 is live at"):  # Nobody answers there.
+        with pytest.raises(JoinRefused, match="n1 is live at"):  # No one answers there.
             await coordinator.join(join_request(2, rpc_address=node(1).rpc_address))
         assert await store.get(KEYS.node(NodeId(1))) is not None
 

@@ -1,4 +1,4 @@
-"""An operator puts an older copy in charge only where nobody complete is left to object."""
+"""An operator puts an older copy in charge only where no one complete is left to object."""
 
 from __future__ import annotations
 

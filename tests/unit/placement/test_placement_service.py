@@ -218,7 +218,7 @@ async def test_a_node_at_an_address_that_nobody_can_reach_gets_no_data(
         await start_node(here.store, here.coordinator, 5, "127.0.0.1:1", "127.0.0.1:2")
         await until(lambda: len(here.coordinator.status().nodes) == 5, "n5 is seen")
         assert await here.octad("node", "add", "n5") == 1
-        assert "nobody answers at 127.0.0.1:1, where n5 says it is; start it with --advertise" in (
+        assert "no one answers at 127.0.0.1:1, where n5 says it is; start it with --advertise" in (
             capfd.readouterr().err
         )
 

@@ -141,14 +141,14 @@ def test_two_configurations_of_one_epoch_are_not_chosen_between() -> None:
 
 def test_a_shard_that_nobody_knows_is_never_made_anew_by_the_way() -> None:
     lost = kept(1, {0: at(4, 1)}, 9, pools__0=b'{"id":0,"replicas":2,"depth":1}')
-    with pytest.raises(RebuildRefused, match="nobody who was asked knows shard 0/1"):
+    with pytest.raises(RebuildRefused, match="no one who was asked knows shard 0/1"):
         rebuild(CLUSTER, [lost], None)
     assert rebuild(CLUSTER, [lost], None, accept_loss=True).shards == 1
 
 
 def test_the_lost_upper_half_of_a_shard_that_was_split_is_missed_as_well() -> None:
     half = encode_configuration(split_configuration(configuration(1, depth=0))[0])
-    with pytest.raises(RebuildRefused, match="nobody who was asked knows shard 0/1"):
+    with pytest.raises(RebuildRefused, match="no one who was asked knows shard 0/1"):
         rebuild(CLUSTER, [kept(1, {0: half}, 9)], None)
     assert rebuild(CLUSTER, [kept(1, {0: half, 1: half}, 9)], None).shards == 2
 

@@ -1,4 +1,4 @@
-"""A replica that met a bug takes no part in anything, and costs its shard as little as can be."""
+"""A replica that hit a bug takes no part in anything, and costs its shard as little as can be."""
 
 from __future__ import annotations
 

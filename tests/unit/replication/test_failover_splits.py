@@ -113,7 +113,7 @@ def test_a_shard_is_not_split_when_somebody_is_missed_or_silent() -> None:
     missed.on_strength(Strength(2, 1))
     assert proposed(missed.on_timer(1.0)).proposed.last_full == ()
     assert missed.swaps.pending is not None
-    assert missed.swaps.pending.sibling is None, "first of all nobody is missed any more"
+    assert missed.swaps.pending.sibling is None, "first of all no one is missed any more"
 
 
 def test_the_primary_of_the_split_leads_both_halves_behind_the_same_entry() -> None:

@@ -119,7 +119,7 @@ def test_the_rows_as_prepared_are_those_of_an_index_that_has_applied_all(
             opened = upload_key(BUCKET, key, upload)
             assert rows.get(opened) == later.get(opened)
             if opened not in later:
-                continue  # Its parts are nobody's.
+                continue  # Its parts are no one's.
             prefix, mark = parts_prefix(BUCKET, key, upload), parts_in_flight(BUCKET, key, upload)
             found = rows.under(prefix, mark)
             for number in NUMBERS:

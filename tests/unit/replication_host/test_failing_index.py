@@ -142,7 +142,7 @@ async def test_after_entries_that_could_not_be_applied_no_later_ones_are(
             assert index.get(shard_state_key(shard)) == applied[shard]
         site.host.close()
         for outcome in (unapplied, later):
-            assert outcome.exception() is not None, "nobody may be told that it is done"
+            assert outcome.exception() is not None, "no one may be told that it is done"
         assert index.get(shard_state_key(FIRST)) == applied[FIRST]
     async with disk(tmp_path) as (journal, index):
         host = host_on(journal, index)

@@ -190,7 +190,7 @@ def test_a_replica_that_met_a_bug_is_named_and_is_the_most_urgent_where_nobody_e
     known = known_copies(WELL, {NodeId(1): report(failed=("0/0",))}, {})
     finding = diagnose(WELL, copies_known=known)["failed-copies"]
     assert finding.urgency == "at-risk"
-    assert "1 shard (0/0) met a bug on n1" in finding.what
+    assert "1 shard (0/0) hit a bug on n1" in finding.what
     assert finding.fix.startswith("restart n1")
     alone = msgspec.structs.replace(
         configuration(1, depth=0), members=configuration(1, depth=0).members[:1]

@@ -1,7 +1,7 @@
 """In each room a few modules do I/O, named here; all others take values and give values.
 
 Who is not named must reach neither clock nor socket, file, thread or random source, not even
-through what it imports: so a new module decides, until somebody writes it down here.
+through what it imports: so a new module decides, until someone writes it down here.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def add_rescue_verbs(parser: argparse.ArgumentParser) -> None:
             help="nodes that are given up: what only they acknowledged is lost",
         )
         verb.add_argument(
-            "--accept-loss", action="store_true", help="begin shards that nobody knows anew, empty"
+            "--accept-loss", action="store_true", help="begin shards that no one knows anew, empty"
         )
         verb.add_argument(
             "--force", action="store_true", help="replace what the store holds of the cluster"

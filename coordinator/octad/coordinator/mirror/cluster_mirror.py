@@ -1,4 +1,4 @@
-"""The cluster as the coordinator's mirror shows it, decoded when somebody asks."""
+"""The cluster as the coordinator's mirror shows it, decoded when someone asks."""
 
 from __future__ import annotations
 

@@ -4,8 +4,8 @@
 
 Each step is one compare-and-swap of the configuration, made by the primary under the rules of
 `docs/reference/replication.md` (R9, R10, R12, R17, R18); after a hand-over the new primary goes on.
-Since nothing but the configuration says how far a plan is, whoever looks, whenever, finds the same
-next step.
+Since nothing but the configuration says how far a plan is, anyone who looks, at any time, finds the
+same next step.
 
 A learner lives only as long as the plan that names it: where no plan does, it is let go. So a plan
 is taken back by deleting it, at any time, and what is left is a configuration like any other.
@@ -136,7 +136,7 @@ def _removal(
     if len(left) < plan.replicas:
         return Refuse(f"{len(left)} complete copies would be left of {plan.replicas}")
     if configuration.primary == remove.node:
-        return Refuse(f"{node_name(remove.node)} leads and nobody is named to follow")
+        return Refuse(f"{node_name(remove.node)} leads and no one is named to follow")
     return ChangeConfiguration(Step.REMOVE, remove.node, remove.incarnation)
 
 

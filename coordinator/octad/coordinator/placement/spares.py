@@ -1,6 +1,6 @@
 """Which node takes a copy that is missing, and which copy goes where there is one too many.
 
-Also for primaries, who recruit a spare in the same swap that removes a silent member: everybody who
+Also for primaries, who recruit a spare in the same swap that removes a silent member: everyone who
 asks with the same view gets the same answer.
 """
 

@@ -1,6 +1,6 @@
 """A shard whose full members are gone for good: which older copy takes their place.
 
-This is the only place where anybody but a shard's own members makes a configuration of it, and only
+This is the only place where anyone but a shard's own members makes a configuration of it, and only
 because an operator says that no one is left to do so. Writes that were acknowledged by the lost
 members alone are lost with them. Rule R19 of `docs/reference/replication.md`. Nothing is read or
 written here.
@@ -100,7 +100,7 @@ def forced_recovery(configuration: ShardConfiguration, live: Live) -> ForcedReco
             f"no live node has an older copy; start {_named(full)}, or one of"
             f" {_named(each.node for each in configuration.last_full)}"
             if configuration.last_full
-            else f"nobody else ever had a copy of it; start {_named(full)}"
+            else f"no one else ever had a copy of it; start {_named(full)}"
         )
     _check_needs_it(configuration, live, former[0])
     return _forced(configuration, former[0], full)

@@ -1,6 +1,6 @@
 """What a lost configuration store should hold: put together from nodes' kept files and a backup.
 
-- **Configurations: the highest epoch that anybody knows wins**, shard by shard. A node may have
+- **Configurations: the highest epoch that anyone knows wins**, shard by shard. A node may have
   gone on long after a backup was made, and what it acknowledged since is in no one else's
   configurations. So every node that any configuration names must be heard, or be given up by name.
 - **No epoch is used twice**: each configuration goes in with its epoch raised by `EPOCH_STEP`,
@@ -60,7 +60,7 @@ class Rebuilt:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Somebody who knew the store at some time."""
+    """Someone who knew the store at some time."""
 
     name: str
     seen: tuple[int, int]
@@ -98,7 +98,7 @@ def rebuild(
     missing = _missing_shards(entries, configurations)
     if missing and not accept_loss:
         raise RebuildRefused(
-            f"nobody who was asked knows shard {shard_name(missing[0])}"
+            f"no one who was asked knows shard {shard_name(missing[0])}"
             + (f" and {len(missing) - 1} more" if len(missing) > 1 else ""),
             "name its nodes' directories, too; --accept-loss begins such shards anew, empty",
         )
@@ -209,7 +209,7 @@ def _missing_shards(
     ]
     if not pools:
         raise RebuildRefused(
-            "nobody who was asked knows the pools", "name a directory of a node that served"
+            "no one who was asked knows the pools", "name a directory of a node that served"
         )
     shard_map = ShardMap({p.id: Pool(p.id, p.replicas, p.depth) for p in pools}, configurations)
     return [

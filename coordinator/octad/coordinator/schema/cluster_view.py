@@ -17,7 +17,7 @@ _Record = TypeVar("_Record")
 
 
 class BadRecord(Exception):
-    """A value in the store is not what its key promises: somebody else wrote there."""
+    """A value in the store is not what its key promises: someone else wrote there."""
 
     def __init__(self, key: str, why: str) -> None:
         super().__init__(f"the configuration store's key {key} makes no sense: {why}")

@@ -105,7 +105,7 @@ class AccessKeyRecord(msgspec.Struct, frozen=True):
 class LeaderRecord(msgspec.Struct, frozen=True):
     """`leader`: held under its lease; its mod revision is the fencing token of all it writes."""
 
-    instance: str  # Of one election won: whoever finds its own here has won.
+    instance: str  # Of one election won: the one that finds its own here has won.
     address: str  # host:port of the coordinator's HTTP.
     version: str
 

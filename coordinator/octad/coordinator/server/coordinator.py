@@ -208,7 +208,7 @@ class Coordinator:
         raise StoreUnavailable("too many nodes join at the same time")
 
     async def _withdraw_previous(self, request: JoinRequest) -> bool:
-        """Whoever was at the RPC address before is gone: its lease need not end by itself."""
+        """The former process at the RPC address is gone: its lease need not end by itself."""
         nodes = self._cluster.view().nodes.values()
         before = [record for record in nodes if record.rpc_address == request.rpc_address]
         if not before or not await is_there(request):
@@ -224,7 +224,7 @@ class Coordinator:
     async def _record(
         self, admission: Admission, request: JoinRequest, last: KeyValue | None, last_node: NodeId
     ) -> bool:
-        """Hand out a new id, unless somebody else was given one meanwhile."""
+        """Hand out a new id, unless someone else was given one meanwhile."""
         identity = IdentityRecord(admission.node, request.incarnation)
         key = self._keys.identity(admission.node)
         outcome = await self._store.transact(

@@ -48,7 +48,7 @@ class CoordinatorMetrics(Collector):
         self._seconds_sum[route] += seconds
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
-        """The text and its content type: OpenMetrics for whoever accepts it."""
+        """The text and its content type: OpenMetrics for clients that accept it."""
         return exposition(self._registry, accept)
 
     def collect(self) -> Iterator[Metric]:
@@ -71,7 +71,7 @@ class CoordinatorMetrics(Collector):
 
 
 def exposition(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
-    """What `registry` has, and its content type: OpenMetrics for whoever accepts it."""
+    """What `registry` has, and its content type: OpenMetrics for clients that accept it."""
     encode, content_type = choose_encoder(accept)
     return encode(registry), content_type
 

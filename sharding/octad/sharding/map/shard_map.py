@@ -2,7 +2,7 @@
 
 A shard's configuration lives under its own key in the configuration store, as JSON, and changes
 only by compare-and-swap with `epoch + 1` (rules in `docs/reference/replication.md`). Configurations
-are immutable values here; whoever changes one makes a new one.
+are immutable values here; to change one is to make a new one.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ class GivenUp(msgspec.Struct, frozen=True):
 class Recovery(msgspec.Struct, frozen=True):
     """An operator put `node`, complete up to `upto`, in the place of members gone for good.
 
-    What was committed behind `upto` before `epoch` may be lost: whoever has it can not take part.
+    What was committed behind `upto` before `epoch` may be lost: a node that has it cannot take
+    part.
     """
 
     epoch: Epoch

@@ -174,7 +174,7 @@ def _config(options: NodeOptions) -> NodeConfig:
         raise CommandError(str(error), "correct --listen", 2) from error
     if listen.is_wildcard and options.advertise is None:
         raise CommandError(
-            f"nobody can connect to {listen.host}",
+            f"no one can connect to {listen.host}",
             "say with --advertise what name or address others reach this machine by",
             2,
         )

@@ -188,7 +188,7 @@ class HistoryCopier:
         if self._copies.get(copy.shard) is copy:
             del self._copies[copy.shard]
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("the copy of shard %s met a bug", name_of(copy.shard), exc_info=error)
+            log.error("the copy of shard %s hit a bug", name_of(copy.shard), exc_info=error)
         if self._copies:
             self._start_next()
 
@@ -219,7 +219,7 @@ class HistoryCopier:
                 pause = min(2 * pause, HISTORY_RETRY_S_MAX)
 
     async def _begin_again(self, copy: _Copy, source: NodeId, why: Incomplete) -> None:
-        """Compare every row once more; from the second time on, somebody's index is damaged."""
+        """Compare every row once more; from the second time on, someone's index is damaged."""
         shard = name_of(copy.shard)
         log.error("the copy of shard %s is not what %s has: %s", shard, node_name(source), why)
         copy.cursor, copy.bytes_done = copy.begin, 0

@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 class Asker(Protocol):
-    """Whoever asks other nodes' shards, and waits for one where it must."""
+    """What asks other nodes' shards, and waits for one where it must."""
 
     def configuration_changed(self, shard: ShardId) -> None:
         """The map has another configuration of `shard`."""

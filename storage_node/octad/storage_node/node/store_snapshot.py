@@ -135,7 +135,7 @@ class StoreSnapshot:
             try:
                 await asyncio.to_thread(self._append, batch)
             except OSError as error:
-                log.error("%s is not kept up any more: %s", self._path, error)
+                log.error("%s is no longer updated: %s", self._path, error)
                 self._failed = True
 
     def _append(self, batch: list[bytes]) -> None:
@@ -145,7 +145,7 @@ class StoreSnapshot:
         self._end += len(data)
 
     def _open(self) -> int:
-        """Read what is kept, make the file good; gives where it ends."""
+        """Read what is kept, make the file good; returns where it ends."""
         header = KeptHeader(self._identity.cluster, self._identity.node, self._identity.incarnation)
         data = self._read()
         try:

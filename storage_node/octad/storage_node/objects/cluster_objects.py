@@ -95,7 +95,7 @@ class ClusterObjects:
         except BucketNotEmpty:  # So its deletion will not end, and the bucket stays.
             raise BucketAlreadyExists(owner) from None
         except NoSuchBucket:
-            pass  # Whoever began it was faster.
+            pass  # Another caller was faster.
         return await self._buckets.create(name, owner, pool, location, strict=strict)
 
     async def _pool_called(self, name: str) -> PoolId:

@@ -45,7 +45,7 @@ _under_way: set[asyncio.Task[int]] = set()
 
 
 def _ended(writing: asyncio.Task[int]) -> None:
-    """Whoever waits for it is told; an error that no one waits for is none."""
+    """The waiting caller is told; an error that no one waits for is none."""
     _under_way.discard(writing)
     if not writing.cancelled():
         writing.exception()

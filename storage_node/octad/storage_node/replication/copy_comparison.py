@@ -1,7 +1,7 @@
 """Which members of a shard certainly have what its primary has: the last comparison of each.
 
-A comparison holds for one epoch: whoever becomes a member, or the primary, is compared anew. What
-differs is compared no sooner again than what does not; both sides count their rows meanwhile.
+A comparison holds for one epoch: a node that becomes a member, or the primary, is compared anew.
+What differs is compared no sooner again than what does not; both sides count their rows meanwhile.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Guards: what a write asks of the rows it concerns, decided where the write is ordered.
 
-A guard is a pure function of the rows as they are prepared. It gives the operation as it is to be
+A guard is a pure function of the rows as they are prepared. It returns the operation as it is to be
 ordered, effects and no condition, or a refusal (rule R21).
 """
 

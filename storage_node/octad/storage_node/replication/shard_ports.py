@@ -23,11 +23,11 @@ class Configurations(Protocol):
         """A replica proposes a change of its configuration."""
 
     def refetch(self, shard: ShardId) -> None:
-        """Somebody knows a newer configuration than this node: read it."""
+        """Someone knows a newer configuration than this node: read it."""
 
 
 class CopyTarget(Protocol):
-    """Whoever wants copies of history, and learns that they are there."""
+    """What asks for copies of history, and learns that they are there."""
 
     def wants_copy(self, shard: ShardId, start: Seq) -> bool:
         """Whether history up to `start` is still missing here."""

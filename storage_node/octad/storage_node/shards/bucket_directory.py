@@ -164,7 +164,7 @@ class BucketDirectory:
     async def remove(self, bucket: Bucket, since: Revision) -> bool:
         """The end of a deletion; False: it was not being deleted all the time since then.
 
-        Raises NoSuchBucket when somebody else was first.
+        Raises NoSuchBucket when someone else was first.
         """
         key = (await self._entry_of(bucket)).key
         return await self._transact([ModRevisionIs(key, since)], [Delete(key)])

@@ -102,7 +102,7 @@ class ListMerge(Generic[Name]):
 
 
 class CoverageError(Exception):
-    """Something was listed twice, or changed meanwhile: somebody's map is old. Begin anew."""
+    """Something was listed twice, or changed meanwhile: someone's map is old. Begin anew."""
 
 
 class Coverage:

@@ -80,7 +80,7 @@ class Unavailable(StoreError):
 
 
 class NotServed(Unavailable):
-    """Whoever was asked is not the one to ask, or cannot be reached: this try did nothing."""
+    """The node that was asked is not the one to ask, or cannot be reached: this try did nothing."""
 
 
 class OutcomeForgotten(StoreError):

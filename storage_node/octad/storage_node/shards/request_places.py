@@ -1,6 +1,6 @@
 """Where a request belongs: the hash of the key, or of the extent, that it is about.
 
-While a pool is split, whoever asks may know of it later than whoever is asked. So a shard checks
+While a pool is split, the asking node may know of it later than the asked one. So a shard checks
 whether a request's key is in it, and who is refused finds the shard anew (rule R18).
 """
 

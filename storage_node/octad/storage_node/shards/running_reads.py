@@ -20,7 +20,7 @@ SHARED_S: Final = 0.02
 
 
 class Asking:
-    """Reads that have not got their rows yet; whoever makes one holds this meanwhile."""
+    """Reads that have not got their rows yet; each holds this meanwhile."""
 
     __slots__ = ("__weakref__", "began")
 

@@ -58,7 +58,7 @@ Place = Callable[[], int | None]
 
 
 class ShardClient:
-    """Asks whoever answers for a shard. Raises the store's errors.
+    """Asks the node that answers for a shard. Raises the store's errors.
 
     Call `configuration_changed` and `connected` when that happens: they end waits that have become
     pointless.
@@ -110,7 +110,7 @@ class ShardClient:
     # -- requests that are tried again ---------------------------------------------------------
 
     def propose(self, pool: PoolId, write: Write) -> Coroutine[None, None, int]:
-        """At the primary of its shard: order and commit a write; gives `Done.copies`.
+        """At the primary of its shard: order and commit a write; returns `Done.copies`.
 
         Much data waits here until there is less under way to that node: the bound is the primary's,
         whose memory it takes, and no part of a budget here.
@@ -153,7 +153,7 @@ class ShardClient:
     async def change_upload(
         self, shard: ShardId, message: messages.CompleteParts | messages.AbortParts
     ) -> int:
-        """At the primary: carry out `message`; gives `Done.copies`."""
+        """At the primary: carry out `message`; returns `Done.copies`."""
 
         async def attempt(
             configuration: ShardConfiguration | None, patience: Patience | None
@@ -213,7 +213,7 @@ class ShardClient:
         age_s: float = 0.0,
         place: Place | None = None,
     ) -> Result:
-        """What the first `attempt` gives that does not raise Unavailable, within the patience.
+        """The result of the first `attempt` that does not raise Unavailable, within the patience.
 
         Between two tries it waits for a change of the shard's configuration, or of any where
         `shard` is None. `age_s` is how old the request is already. `place` tells where it belongs

@@ -24,7 +24,7 @@ Asked = TypeVar("Asked", bound=Request[Any])
 
 
 class ShardServer:
-    """Answers object messages; give `on_request` to the peers."""
+    """Answers object messages; pass `on_request` to the peers."""
 
     def __init__(self, service: ShardService) -> None:
         self._service = service

@@ -107,7 +107,7 @@ class ShardService:
         kind = declared(operation)
         if kind.proposer is Proposer.UPKEEP:
             await self._order(shard, write)
-            return 0  # Whoever gives space back asks again, and does not ask for copies.
+            return 0  # What frees space asks again, and does not ask for copies.
         if kind.bucket_of is None:
             raise ValueError(f"a {type(operation).__name__} is of no bucket")
         bucket = kind.bucket_of(operation)

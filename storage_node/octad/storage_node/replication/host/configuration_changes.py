@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 
 
 class FenceLost(Exception):
-    """Somebody else has written this node's fence key, or a restored store has lost it."""
+    """Someone else has written this node's fence key, or a restored store has lost it."""
 
 
 class ConfigurationChanges:
@@ -117,7 +117,7 @@ class ConfigurationChanges:
             self._on_new_configuration(shard)
 
     def refetch(self, shard: ShardId) -> None:
-        """Somebody knows a newer configuration than the mirror has shown: read it, linearizably."""
+        """Someone knows a newer configuration than the mirror has shown: read it, linearizably."""
         self._refetched.add(shard)
         if self._refetching is None or self._refetching.done():
             self._refetching = start_background(self._refetch(), "refetch")
@@ -129,7 +129,7 @@ class ConfigurationChanges:
                 await self._mirror.refresh()
             except StoreUnavailable as error:
                 log.warning("the configuration store: %s", error)
-                return  # Whoever speaks of that epoch will do so again.
+                return  # The node that spoke of that epoch will do so again.
             for shard in shards - self._swapping:
                 if self._shards is not None and shard in self.configurations:
                     self._shards.on_configuration(shard, self.configurations[shard])
@@ -139,7 +139,7 @@ class ConfigurationChanges:
     def submit(self, shard: ShardId, swap: Swap) -> None:
         """A replica proposes a change of its configuration; the host is told the outcome.
 
-        Whoever leaves because its process is recorded as dead: no other may have begun since.
+        A node that leaves because its process is recorded as dead: no other may have begun since.
         """
         staying = {member.node for member in swap.proposed.members}
         leaving = [m.node for m in swap.expected.members if m.node not in staying]

@@ -1,6 +1,6 @@
 """What is committed goes to the index: one batch a tick, with the states that say how far it goes.
 
-Whoever waits for a write is answered only after its changes are in the index, so that whoever is
+A waiting write is answered only after its changes are in the index, so that a client that is
 told of a write also reads it. At a backup, where no one waits, a batch gathers for some
 milliseconds. An entry is never applied before it is durable here: a learner hears of commit points
 that its own disk has not reached.
@@ -90,7 +90,7 @@ class IndexApplier:
         return future
 
     def fail_overdue(self) -> None:
-        """Whoever has waited too long is told that the outcome is unknown."""
+        """Callers that have waited too long learn that the outcome is unknown."""
         moment = self._loop.time()
         overdue = [entry for entry, (_, deadline) in self._waiting.items() if deadline < moment]
         self.fail(overdue, "not all members answered in time")
@@ -193,7 +193,7 @@ class IndexApplier:
         for replica, actions in wishes:
             self._perform(replica, actions)
         for replica in changed:
-            if replica.primary.leading:  # Whoever is told of the commit point has clean keys.
+            if replica.primary.leading:  # Everyone who learns of the commit point has clean keys.
                 self._perform(replica, replica.announcement())
 
     def _add_rows(

@@ -76,7 +76,7 @@ class _Durable:
 
 
 class CatchUp:
-    """`read_on`, in a thread if it is much, then `complete`; again until that gives True."""
+    """`read_on`, in a thread if it is much, then `complete`; again until that returns True."""
 
     def __init__(self, node: NodeId, journal: Journal, index: CountedIndex) -> None:
         self.index = index

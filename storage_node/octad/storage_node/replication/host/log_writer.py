@@ -28,7 +28,7 @@ class LogWriter:
         self._unsettled: deque[Entry] = deque()
 
     def append(self, replica: ShardReplica, action: Append) -> None:
-        """The entry has its place from now on; `durable` gives it when it is synced."""
+        """The entry has its place from now on; `durable` returns it when it is synced."""
         entry, operation = action.entry, action.entry.operation
         appended = self._journal.append(
             entry.kind,

@@ -45,7 +45,7 @@ class NodeBeats:
             self._outbox.send(node, said)
 
     def send_news(self) -> None:
-        """A lease begins when somebody is told of a change, not at the next beat."""
+        """A lease begins when someone is told of a change, not at the next beat."""
         if self._leases.beat_soon and not self._planned:
             self._planned = True
             self._loop.call_soon(self.send)
@@ -57,7 +57,7 @@ class NodeBeats:
         self.send_news()
 
     def on_answer(self, sender: NodeId, answer: BeatAnswer) -> None:
-        """Take what it gives; it may ask for a beat with a list."""
+        """Take what it holds; it may ask for a beat with a list."""
         if self._leases.on_answer(sender, answer, now()):
             beat = self._leases.beat(sender, now())
             is_full = self._leases.node in self.disks.now

@@ -56,7 +56,7 @@ class ReplicaTable:
         self.leases = leases
         self._facts = facts
         self._on_refetch = on_refetch
-        self.rowless = False  # The index is damaged, for whoever comes.
+        self.rowless = False  # The index is damaged, for any replica that comes.
         self._held: dict[
             ShardId, ShardConfiguration
         ] = {}  # Of halves of what is not split here yet.

@@ -194,12 +194,12 @@ class ShardHost:
             self._fail_replica(replica)
 
     def _fail_replica(self, replica: ShardReplica) -> None:
-        """One replica met a bug: the beats, and with them all other shards, must not.
+        """One replica hit a bug: the beats, and with them all other shards, must not.
 
         What it decided may have been done in part: its log may be ahead of the journal.
         """
         name = shard_name(replica.shard)
-        log.exception("shard %s met a bug: this node takes no part in it until it restarts", name)
+        log.exception("shard %s hit a bug: this node takes no part in it until it restarts", name)
         try:
             self._histories.cancel(replica.shard)
             self._perform(replica, replica.fail())
@@ -416,5 +416,5 @@ class ShardHost:
         return [shard for shard, replica in self.replicas.items() if replica.void]
 
     def failed_copies(self) -> list[ShardId]:
-        """Shards whose replica here met a bug."""
+        """Shards whose replica here hit a bug."""
         return [shard for shard, replica in self.replicas.items() if replica.failed]

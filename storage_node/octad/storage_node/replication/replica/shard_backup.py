@@ -70,7 +70,7 @@ class Backup:
         self.session = OwnSession(leases.pairs.boot)
         self.tail: tuple[Seq, Seq] = (log.commit, log.end)  # What is not committed,
         self.tail_since = 0.0  # unchanged since.
-        self.quiet_until = 0.0  # No sooner may anybody challenge the primary.
+        self.quiet_until = 0.0  # No sooner may anyone challenge the primary.
 
     # -- what a primary says -------------------------------------------------------------------
 
