@@ -128,7 +128,7 @@ class EventHistory:
 
 
 def public_value(value: bytes) -> msgspec.Raw:
-    """`value` as one line of JSON; what someone else wrote and is none becomes a string."""
+    """`value` as one line of JSON; anything else, written by others, becomes a string."""
     try:
         msgspec.json.decode(value, type=msgspec.Raw)
     except msgspec.DecodeError:

@@ -84,7 +84,7 @@ class _Copy:
         return self.sources[self.tried % len(self.sources)]
 
     def bytes_total(self) -> int | None:
-        """Hashes are spread evenly: what was seen of their range tells the rest."""
+        """Hashes are spread evenly: the part seen so far predicts the rest."""
         begin, end, at = (_as_number(key) for key in (self.begin, self.end, self.cursor))
         return self.bytes_done * (end - begin) // (at - begin) if at > begin else None
 
@@ -109,7 +109,7 @@ class HistoryCopier:
         self._pace = HistoryPace(lambda: journal.records_appended - journal.upkeep_appended)
 
     def start(self, complete: Iterable[tuple[ShardId, Seq]]) -> None:
-        """The replay has ended, and these shards have turned out to be whole, applied up to there.
+        """The replay has ended, and these shards are complete, applied up to there.
 
         Before, nothing may be copied.
         """
@@ -339,5 +339,5 @@ def _in_messages(rows: list[HistoryRow]) -> deque[list[HistoryRow]]:
 
 
 def _as_number(order_key: bytes) -> int:
-    """Where in the order of shards, on a scale of 2^72."""
+    """The place in the order of shards, on a scale of 2^72."""
     return int.from_bytes(order_key[:9].ljust(9, b"\x00"), "big")

@@ -68,7 +68,7 @@ class HistorySource:
         self.repair: Callable[[bytes], Awaitable[bool]] = _stays_damaged  # The record of a row.
 
     async def answer(self, asked: ReadHistory | ReadRecords) -> Answer:
-        """To either request of history."""
+        """Answers either request for history."""
         if isinstance(asked, ReadHistory):
             return await self.read_history(asked), b""
         return await self.read_records(asked)
@@ -174,7 +174,7 @@ class HistorySource:
 
 
 async def _stays_damaged(_index_key: bytes) -> bool:
-    """Of a node that is alone."""
+    """For a node that is alone."""
     return False
 
 

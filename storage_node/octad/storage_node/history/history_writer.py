@@ -65,7 +65,7 @@ class BadHistory(Exception):
 
 
 class HistoryWriter:
-    """See the module. Tell it when the journal is replayed, with the states of shards written."""
+    """See the module. Notify it when the journal is replayed, with the states of shards written."""
 
     def __init__(
         self,

@@ -24,7 +24,7 @@ class Led(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """Of the copies that were heard."""
+    """The verdict on the copies that were heard."""
 
     equal: int
     unknown: int  # Not compared yet.
@@ -45,7 +45,7 @@ class CopyComparison:
         self._known: dict[ShardId, dict[NodeId, _Comparison]] = {}
 
     def due(self, led: Iterable[Led], now: float) -> dict[NodeId, list[ShardId]]:
-        """Whom to ask about which shards. What is not in `led` any more is forgotten."""
+        """Which nodes to ask about which shards. What has left `led` is forgotten."""
         due: defaultdict[NodeId, list[ShardId]] = defaultdict(list)
         known: dict[ShardId, dict[NodeId, _Comparison]] = {}
         for shard, epoch, heard in led:

@@ -39,14 +39,14 @@ class RefusalCode(IntEnum):
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """A guard's no."""
+    """What a guard answers to refuse a write."""
 
     code: int  # A `RefusalCode`, or one that a newer octad knows.
     text: str
 
 
 class GuardRefuses(Exception):
-    """What is prepared is not as the write wants it: the answer waits for that (rule R21)."""
+    """What is prepared does not allow the write: the answer waits for that (rule R21)."""
 
     def __init__(self, refusal: Refusal, ticket: ReadTicket) -> None:
         super().__init__(refusal.text)
@@ -71,7 +71,8 @@ def completion(
 ) -> Guard:
     """Exactly these parts, by number and ETag, stand; what they consist of becomes the object.
 
-    Of no parts there is none: so a completion that is known to be wrong is refused for good.
+    An empty list of parts makes no object: so a completion that is known to be wrong is refused for
+    good.
     """
 
     def decide(rows: PreparedRows) -> Operation | Refusal:

@@ -87,7 +87,7 @@ def received_write(
     age_s: float,
     asked_in: Epoch,
 ) -> Write:
-    """At the primary, as another node sent it. Raises ValueError where it is none of a client."""
+    """At the primary, as another node sent it. Raises ValueError if no client can write it."""
     operation = decode_operation(kind, metadata)
     if declared(operation).proposer is Proposer.PRIMARY:
         raise ValueError(f"a {type(operation).__name__} is not for a client to propose")

@@ -88,7 +88,7 @@ def decode_message(data: bytes | memoryview) -> Message:
 
 @message
 class Ping(Message, frozen=True, tag=1):
-    """Is anyone there? Sent by a connection that has heard nothing for a while."""
+    """Asks whether the peer is there. Sent by a connection that has heard nothing for a while."""
 
     urgent: ClassVar[bool] = True
 

@@ -51,7 +51,7 @@ CODES: Final = {error: code for code, error in ERRORS.items()}
 
 @message
 class Done(Message, frozen=True, array_like=True, tag=33):
-    """It is committed, on so many members; 0: on as many as the pool keeps."""
+    """It is committed, on this many members; 0: on as many as the pool keeps."""
 
     copies: int = 0
 

@@ -52,7 +52,7 @@ class BucketAlreadyExists(StoreError):
 
 
 class NoSuchPool(StoreError):
-    """No pool is called so; `names` are those that there are."""
+    """There is no pool of that name; `names` are the existing ones."""
 
     def __init__(self, asked: str, names: Sequence[str]) -> None:
         super().__init__(f"there is no pool {asked!r}: the pools are {', '.join(names)}")
@@ -84,12 +84,12 @@ class NotServed(Unavailable):
 
 
 class OutcomeForgotten(StoreError):
-    """Whether an earlier try took effect no one can say any more: this one was neither carried out
+    """No one can say any more whether an earlier try took effect: this one was neither carried out
     nor refused."""
 
 
 class Damaged(StoreError):
-    """The bytes fail their checksum here; they are reported and never served."""
+    """The bytes here fail their checksum; they are reported and never served."""
 
 
 class DiskFull(StoreError):
@@ -98,7 +98,7 @@ class DiskFull(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class Degraded:
-    """What a write is told that fewer members have than its pool keeps."""
+    """Reported with a write that fewer members have than its pool keeps."""
 
     copies: int
     replicas: int
@@ -152,7 +152,7 @@ class BodyWriter(Protocol):
         """
 
     def filled(self, count: int) -> None:
-        """So many bytes at the start of the last `space` are the body's next ones."""
+        """The first bytes of the last `space`, this many, are the next of the body."""
 
     @property
     def is_wanted(self) -> bool:
@@ -165,7 +165,7 @@ class BodyWriter(Protocol):
         """All bytes are durable on every member: the extents that hold them, in order."""
 
     def degraded(self) -> Degraded | None:
-        """Of the bytes that have the fewest copies, once they are finished."""
+        """For the bytes with the fewest copies, once they are finished."""
 
     async def abandon(self) -> None:
         """The client went away or its body was bad: nothing will name these bytes."""

@@ -23,14 +23,14 @@ RETRY_PAUSE_S_MAX = 0.25
 
 
 class ConfigurationWaiters:
-    """Who waits for which shard's configuration to change; `None` stands for any shard's."""
+    """Waiters for a change of a shard's configuration; `None` stands for any shard."""
 
     def __init__(self, configurations: Mapping[ShardId, ShardConfiguration]) -> None:
         self.configurations = configurations
         self._waiting: dict[ShardId | None, set[asyncio.Future[None]]] = {}
 
     def changed(self, shard: ShardId) -> None:
-        """The configuration of `shard` is another one than before."""
+        """The configuration of `shard` has changed."""
         if self._waiting:
             self._wake(shard)
             self._wake(None)
@@ -62,7 +62,7 @@ class ConfigurationWaiters:
 
 
 class Patience:
-    """That of one request, made when its first try has failed.
+    """How long one request keeps trying; made when its first try has failed.
 
     `started` is when that try was made, `known_age_s` how old the request was then.
     """
@@ -86,7 +86,7 @@ class Patience:
         return max(self._ends - now(), RETRY_PAUSE_S_MIN)
 
     def age_s(self) -> float:
-        """Of the request, for the next try; 0 where no earlier one can have had an effect."""
+        """The request's age for the next try; 0 if no earlier one can have had an effect."""
         return 0.0 if self._made is None else now() - self._made
 
     def failed(self, error: Unavailable, tried_at: float) -> None:

@@ -59,6 +59,6 @@ class RunningReads:
         self._held[began, next(self._numbers)] = extent
 
     def oldest_s(self) -> float:
-        """The age of the oldest that runs; 0 where none does."""
+        """The age of the oldest running read; 0 when there is none."""
         began = min((began for began, _ in self._held), default=None)
         return 0.0 if began is None else self._clock() - began

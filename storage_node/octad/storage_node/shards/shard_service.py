@@ -100,8 +100,8 @@ class ShardService:
     async def propose(self, shard: ShardId, write: Write) -> int:
         """Order the write, as its guard decides if it has one; wait until it is applied.
 
-        Returns on how many members it is; 0: on as many as the pool keeps. A request that was first
-        made `age_s` ago and ordered then is not ordered again. Raises what a refusal means.
+        Returns the number of members that have it; 0: as many as the pool keeps. A request that was
+        first made `age_s` ago and ordered then is not ordered again. Raises what a refusal means.
         """
         operation = write.operation
         kind = declared(operation)
@@ -218,7 +218,7 @@ class ShardService:
         return copies
 
     def _is_absent(self, shard: ShardId, operation: DeleteObject, hash_: int) -> bool:
-        """Certainly so: this node serves the shard and nothing is under way for the key."""
+        """For certain: this node serves the shard and nothing is under way for the key."""
         key = object_key(operation.bucket, operation.key)
         self._require_covered(shard, hash_)
         return self._host.settled(shard, key) and self._index.get(key) is None
@@ -235,7 +235,7 @@ class ShardService:
         return decode_upload(value).row
 
     def _require_covered(self, shard: ShardId, hash_: int) -> None:
-        """Nothing is said or done in `shard` about a key that a split has put elsewhere (R18)."""
+        """Refuses any key that a split has moved out of `shard` (R18)."""
         if not self._host.covers(shard, hash_):
             raise NotServed(f"shard {shard_name(shard)} does not have this key any more")
 

@@ -1,4 +1,4 @@
-"""What a node answers to those who look after it, on a port of its own: S3 owns every path of its.
+"""What a node answers to its operators, on a separate port: on the S3 port every path is S3's.
 
     GET  /metrics        Prometheus format
     GET  /healthz        200 while the process lives

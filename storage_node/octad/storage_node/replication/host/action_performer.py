@@ -105,7 +105,7 @@ class ActionPerformer:
         self.applier.recovered()
 
     def end_recovery(self) -> list[ShardId]:
-        """All that follows from the replay is done; returns the shards that became whole in it."""
+        """All that follows from the replay is done; returns the shards it made complete."""
         self._recovering = False
         return self._became_complete
 

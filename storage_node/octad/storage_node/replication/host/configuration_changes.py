@@ -94,7 +94,7 @@ class ConfigurationChanges:
         self._tasks.append(start_background(self._swap_for_ever(), "configuration changes"))
 
     async def stop(self) -> None:
-        """Nothing is swapped any more."""
+        """No more swaps from now on."""
         for task in self._tasks:
             await stop_background(task)
         if self._refetching is not None:

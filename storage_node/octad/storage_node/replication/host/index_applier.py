@@ -96,14 +96,14 @@ class IndexApplier:
         self.fail(overdue, "not all members answered in time")
 
     def fail(self, entries: list[Entry], why: str) -> None:
-        """Whether they are committed is no longer this node's to say."""
+        """This node can no longer say whether they are committed."""
         for entry in entries:
             waiter = self._waiting.pop(entry, None)
             if waiter is not None and not waiter[0].done():
                 waiter[0].set_exception(WriteFailed(why))
 
     async def applied(self) -> None:
-        """Returns when the index has changed the next time, or after a short while."""
+        """Returns when the index next changes, or after a short while."""
         if self._next_applied is None or self._next_applied.done():
             self._next_applied = self._loop.create_future()
         await asyncio.wait([self._next_applied], timeout=limits.WRITE_TIMEOUT_SWEEP_S)
@@ -153,7 +153,7 @@ class IndexApplier:
         self._apply(applying)
 
     def _apply(self, applying: list[tuple[ShardReplica, tuple[Entry, ...]]]) -> None:
-        """Or none of it, and then nothing any more: later entries would hide that these lack."""
+        """All or nothing; after a failure nothing more, since later entries would hide the gap."""
         if self._failed:
             return
         try:
@@ -199,7 +199,7 @@ class IndexApplier:
     def _add_rows(
         self, changes: IndexChanges, replica: ShardReplica, entries: tuple[Entry, ...]
     ) -> None:
-        """Of a damaged index nothing is asked: the journal has the entries for the next one."""
+        """A damaged index is not touched: the journal has the entries for the next one."""
         for entry in entries:
             entry.data = None  # The journal has it; the entry waits for all that came before it.
         if self._index.damage is not None and not self._recovering:

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 class _NoCluster:
-    """Nothing is known of the cluster: no one acts here."""
+    """Knows nothing of the cluster: nothing acts on it here."""
 
     def __init__(self) -> None:
         self.incarnations: dict[NodeId, str] = {}

@@ -83,7 +83,7 @@ class LogWriter:
             yield replica, entry
 
     def recovered(self, entries: list[Entry]) -> None:
-        """A replay has ended; these it did not settle."""
+        """A replay has ended; it did not settle these."""
         self._unsettled.extend(sorted(entries, key=_place))
 
     def replay_from(self) -> Position:

@@ -51,7 +51,7 @@ class NodeBeats:
             self._loop.call_soon(self.send)
 
     def on_beat(self, sender: NodeId, beat: Beat) -> None:
-        """Promise and grant, at once."""
+        """Answer at once with a promise and a grant."""
         self.disks.note(sender, beat.disk_full, now())
         self._outbox.send(sender, self._leases.on_beat(sender, beat, now()))
         self.send_news()

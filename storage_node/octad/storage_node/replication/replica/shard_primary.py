@@ -84,7 +84,7 @@ class Primary:
         self.drain = Drain(log)
         self.strength = strength
         self.leading = False  # Primary of the configuration's epoch, by a swap of our own.
-        self.term = Epoch(0)  # In which epoch we began to lead, last time.
+        self.term = Epoch(0)  # The epoch in which we last began to lead.
         self.barrier = Seq(0)  # Serving needs commit >= barrier.
         self.announced = log.applied  # Highest commit point told to everyone.
 
