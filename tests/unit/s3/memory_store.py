@@ -127,6 +127,8 @@ class MemoryStore:
         self.buckets[name] = bucket
         return bucket
 
+    keeps_extras = True
+
     async def get_bucket(self, name: str) -> Bucket:
         if name not in self.buckets:
             raise NoSuchBucket

@@ -27,6 +27,8 @@ from octad.storage_node.operations.index_changes import (
     PutPart,
     PutPiece,
     QueueExtents,
+    complete_upload,
+    create_upload,
     put_object,
 )
 
@@ -106,7 +108,7 @@ class ExtentScript:
         elif kind == 3:
             self.write(key, b"" if parts is None else upload, count)  # The client breaks off.
         elif kind == 4 and parts is None:
-            self.do(CreateUpload(BUCKET, key, upload, UploadRow(0, "")))
+            self.do(create_upload(BUCKET, key, upload, UploadRow(0, "")))
         elif kind in (5, 6, 7) and parts is not None:
             extents = self.write(key, upload, 1 + count % 2)
             self.do(PutPart(BUCKET, key, upload, count, PartRow(1, "", 0, extents=extents)))
@@ -114,7 +116,7 @@ class ExtentScript:
             chosen = sorted(parts)[: max(1, count)]
             whole = tuple(each for number in chosen for each in parts[number])
             row = ObjectRow(1, "", 0, extents=whole)
-            self.do(CompleteUpload(BUCKET, key, upload, row, tuple(parts)))
+            self.do(complete_upload(BUCKET, key, upload, row, tuple(parts)))
         elif kind == 9 and parts is not None:
             self.do(AbortUpload(BUCKET, key, upload, tuple(parts)))
         return self.operations[first:]

@@ -7,6 +7,8 @@ metadata of the journal record that made it, and as the index's value. Byte layo
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from octad.sharding.limits import EXTENT_BYTES_MAX
@@ -24,6 +26,15 @@ class ExtentRef(msgspec.Struct, frozen=True, array_like=True, weakref=True):
 NEVER_NAMED_BYTES = EXTENT_BYTES_MAX + 1
 
 
+class ObjectExtras(msgspec.Struct, frozen=True, array_like=True):
+    """What few objects have. A row has it only where every node knows it (`EXTRAS_LEVEL`)."""
+
+    tags: dict[str, str] = {}
+    acl: str = ""  # "": private; "public-read": anyone may read it.
+    part_checksums: tuple[str, ...] = ()  # Base64, of each part, by the checksum of the object.
+    appends: int = 0  # How often bytes were appended to it.
+
+
 class ObjectRow(msgspec.Struct, frozen=True, array_like=True):
     """One object: its metadata, and its extents when its bytes are not in its own record."""
 
@@ -34,6 +45,7 @@ class ObjectRow(msgspec.Struct, frozen=True, array_like=True):
     checksums: dict[str, str] = {}  # Algorithm ("CRC32") to base64 value, "-N" when composite.
     extents: tuple[ExtentRef, ...] = ()
     part_sizes: tuple[int, ...] = ()  # Of a multipart object, for ?partNumber; else empty.
+    extras: ObjectExtras | None = None
 
 
 class UploadRow(msgspec.Struct, frozen=True, array_like=True):
@@ -44,6 +56,7 @@ class UploadRow(msgspec.Struct, frozen=True, array_like=True):
     headers: dict[str, str] = {}
     checksum_algorithm: str = ""  # "" when the client named none.
     checksum_type: str = ""  # "COMPOSITE" or "FULL_OBJECT".
+    extras: ObjectExtras | None = None
 
 
 class PartRow(msgspec.Struct, frozen=True, array_like=True):
@@ -54,3 +67,19 @@ class PartRow(msgspec.Struct, frozen=True, array_like=True):
     modified_ms: int
     checksums: dict[str, str] = {}
     extents: tuple[ExtentRef, ...] = ()
+
+
+_MSGPACK: Final = msgspec.msgpack.Encoder()
+_ARRAY_OF_FEWER: Final = {bytes([0x90 + n]): bytes([0x90 + n - 1]) for n in range(1, 16)}
+
+
+def encode_row(row: ObjectRow | UploadRow) -> msgspec.Raw:
+    """The bytes by which `row` travels and is kept, and which no one who passes it on changes.
+
+    Without extras they are those of an octad that knows no extras: a row has one form, and older
+    nodes keep it, too.
+    """
+    encoded = _MSGPACK.encode(row)
+    if row.extras is None:
+        encoded = _ARRAY_OF_FEWER[encoded[:1]] + encoded[1:-1]
+    return msgspec.Raw(encoded)

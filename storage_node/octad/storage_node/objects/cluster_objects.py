@@ -22,9 +22,9 @@ from octad.storage_node.memory.body_budget import BodyBudget
 from octad.storage_node.objects.extents import ExtentReader, ExtentsUnderWay, ExtentWriter
 from octad.storage_node.objects.key_listing import KeyListing, with_depths
 from octad.storage_node.operations.index_changes import (
-    CreateUpload,
     DeleteObject,
     PutPart,
+    create_upload,
     put_object,
 )
 from octad.storage_node.replication.writes import write_of
@@ -76,6 +76,11 @@ class ClusterObjects:
         self._reader = ExtentReader(client, service)
         self.under_way = ExtentsUnderWay()
         self.reads = service.reads
+
+    @property
+    def keeps_extras(self) -> bool:
+        """Whether every node of the cluster knows `ObjectExtras`."""
+        return self._service.keeps_extras
 
     # -- buckets -------------------------------------------------------------------------------
 
@@ -269,7 +274,7 @@ class ClusterObjects:
         age_s: float = 0.0,
     ) -> Degraded | None:
         """Open a multipart upload."""
-        opened = CreateUpload(bucket.id, key, upload_id, row)
+        opened = create_upload(bucket.id, key, upload_id, row)
         write = write_of(opened, request_id, b"", age_s)
         copies = await self._client.propose(bucket.pool, write)
         return self._client.degraded(bucket.pool, copies)

@@ -22,9 +22,9 @@ from octad.storage_node.index.index_format import (
 from octad.storage_node.index.rows import ObjectRow, PartRow
 from octad.storage_node.operations.index_changes import (
     AbortUpload,
-    CompleteUpload,
     Operation,
     PutPart,
+    complete_upload,
     parts_in_flight,
 )
 from octad.storage_node.replication.prepared_rows import PreparedRows
@@ -94,7 +94,7 @@ def completion(
             extents=tuple(extent for part in chosen for extent in part.extents),
             part_sizes=tuple(part.size for part in chosen),
         )
-        return CompleteUpload(bucket, key, upload, whole, tuple(standing))
+        return complete_upload(bucket, key, upload, whole, tuple(standing))
 
     return decide
 

@@ -174,6 +174,10 @@ class BodyWriter(Protocol):
 class ObjectStore(Protocol):
     """Buckets, objects and uploads, as S3 means them."""
 
+    @property
+    def keeps_extras(self) -> bool:
+        """Whether rows may have `ObjectExtras`: every node of the cluster knows them."""
+
     async def create_bucket(
         self, name: str, owner: str, location: str = "", *, strict: bool = False
     ) -> Bucket:

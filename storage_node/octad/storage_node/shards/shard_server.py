@@ -10,7 +10,11 @@ from octad.sharding.ids import NodeId
 from octad.storage_node.index.index import IndexDamage
 from octad.storage_node.index.index_format import object_key, piece_key
 from octad.storage_node.journal.record_format import RECORD_KINDS, NewerRecord
-from octad.storage_node.operations.index_changes import AbortUpload, CompleteUpload
+from octad.storage_node.operations.index_changes import (
+    AbortUpload,
+    CompleteUpload,
+    complete_upload,
+)
 from octad.storage_node.replication.guards import Guard, abortion, completion
 from octad.storage_node.replication.writes import received_write, write_of
 from octad.storage_node.rpc.messages import Message, Request
@@ -97,7 +101,8 @@ class ShardServer:
                 return messages.UploadsListed(uploads, *listed.covered()), b""
             case messages.CompleteParts(bucket=bucket, key=key, upload=upload, row=row):
                 guard = completion(bucket, key, upload, row, message.parts)
-                return await self._end(message, CompleteUpload(bucket, key, upload, row, ()), guard)
+                ending = complete_upload(bucket, key, upload, row, ())
+                return await self._end(message, ending, guard)
             case messages.AbortParts(bucket=bucket, key=key, upload=upload):
                 guard = abortion(bucket, key, upload)
                 return await self._end(message, AbortUpload(bucket, key, upload, ()), guard)

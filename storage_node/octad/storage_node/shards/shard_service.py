@@ -44,7 +44,7 @@ from octad.storage_node.operations.index_changes import (
     PutPart,
 )
 from octad.storage_node.operations.kind import Proposer
-from octad.storage_node.operations.registry import bucket_written_by, declared
+from octad.storage_node.operations.registry import EXTRAS_LEVEL, bucket_written_by, declared
 from octad.storage_node.replication.guards import GuardRefuses, RefusalCode
 from octad.storage_node.replication.host.index_applier import WriteFailed
 from octad.storage_node.replication.host.shard_host import ShardHost
@@ -94,6 +94,11 @@ class ShardService:
         self._buckets = buckets
         self._pools = pools
         self.reads = RunningReads()  # Of this node's front door, by rows that were read here.
+
+    @property
+    def keeps_extras(self) -> bool:
+        """Whether every node of the cluster knows `ObjectExtras`: from then on for good."""
+        return self._host.level >= EXTRAS_LEVEL
 
     # -- writes --------------------------------------------------------------------------------
 

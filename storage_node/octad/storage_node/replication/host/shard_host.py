@@ -91,7 +91,8 @@ class ShardHost:
         self._inbox = ReplicationReceiver(table, journal, self._beats, self._tell)
         self._sweep: asyncio.TimerHandle | None = None
         self._beating: asyncio.TimerHandle | None = None
-        self.kinds_too_new = kinds_above(1)  # Of records: see `use_level`.
+        self.level = 1  # Of formats: see `use_level`.
+        self.kinds_too_new = kinds_above(self.level)  # Of records.
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -274,7 +275,8 @@ class ShardHost:
 
     def use_level(self, level: int) -> None:
         """Every node of the cluster knows this format level, for good: its kinds may be ordered."""
-        self.kinds_too_new &= kinds_above(level)
+        self.level = max(self.level, level)
+        self.kinds_too_new = kinds_above(self.level)
 
     # -- clients -------------------------------------------------------------------------------
 
