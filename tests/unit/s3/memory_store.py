@@ -10,9 +10,11 @@ import itertools
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from octad.sharding.ids import BucketId, PoolId
 from octad.sharding.limits import EXTENT_BYTES_MAX, INLINE_BYTES_MAX, PART_BYTES_MIN
-from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow, UploadRow
+from octad.storage_node.index.rows import ExtentRef, ExtrasChange, ObjectRow, PartRow, UploadRow
 from octad.storage_node.shards.object_store import (
     Bucket,
     BucketAlreadyExists,
@@ -24,6 +26,7 @@ from octad.storage_node.shards.object_store import (
     ListPage,
     ListQuery,
     NoSuchBucket,
+    NoSuchKey,
     NoSuchPool,
     NoSuchUpload,
     PartTooSmall,
@@ -168,6 +171,23 @@ class MemoryStore:
         self.fail_if_told()
         stored = self.objects.get((bucket.id, key))
         return None if stored is None else stored.row
+
+    async def change_extras(
+        self,
+        bucket: Bucket,
+        key: bytes,
+        change: ExtrasChange,
+        request_id: bytes,
+        age_s: float = 0.0,
+    ) -> Degraded | None:
+        self.fail_if_told()
+        stored = self.objects.get((bucket.id, key))
+        if stored is None:
+            raise NoSuchKey(key.hex())
+        if self._is_new(request_id, age_s):
+            row = msgspec.structs.replace(stored.row, extras=change.of(stored.row.extras))
+            self.objects[bucket.id, key] = StoredObject(row, stored.data)
+        return self.degraded
 
     async def read_extents(
         self, bucket: Bucket, extents: Sequence[ExtentRef], start: int, end: int

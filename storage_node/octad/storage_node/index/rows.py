@@ -35,6 +35,30 @@ class ObjectExtras(msgspec.Struct, frozen=True, array_like=True):
     appends: int = 0  # How often bytes were appended to it.
 
 
+class ExtrasChange(msgspec.Struct, frozen=True, array_like=True):
+    """Other extras for an object that stands; what is None stays as it is."""
+
+    tags: dict[str, str] | None = None
+    acl: str | None = None
+
+    def of(self, extras: ObjectExtras | None) -> ObjectExtras | None:
+        """What becomes of `extras`."""
+        changed = extras or _NO_EXTRAS
+        if self.tags is not None:
+            changed = msgspec.structs.replace(changed, tags=self.tags)
+        if self.acl is not None:
+            changed = msgspec.structs.replace(changed, acl=self.acl)
+        return some_extras(changed)
+
+
+_NO_EXTRAS: Final = ObjectExtras()
+
+
+def some_extras(extras: ObjectExtras) -> ObjectExtras | None:
+    """`extras` where they say anything: else a row has none."""
+    return None if extras == _NO_EXTRAS else extras
+
+
 class ObjectRow(msgspec.Struct, frozen=True, array_like=True):
     """One object: its metadata, and its extents when its bytes are not in its own record."""
 

@@ -17,7 +17,7 @@ from octad.sharding.hashing import object_hash
 from octad.sharding.ids import PoolId, ShardId
 from octad.sharding.map.pool_names import pool_names
 from octad.sharding.map.shard_map import Pool, ShardConfiguration
-from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow, UploadRow
+from octad.storage_node.index.rows import ExtentRef, ExtrasChange, ObjectRow, PartRow, UploadRow
 from octad.storage_node.memory.body_budget import BodyBudget
 from octad.storage_node.objects.extents import ExtentReader, ExtentsUnderWay, ExtentWriter
 from octad.storage_node.objects.key_listing import KeyListing, with_depths
@@ -235,6 +235,20 @@ class ClusterObjects:
         copies = await self._client.propose(bucket.pool, write)
         return self._client.degraded(bucket.pool, copies)
 
+    async def change_extras(
+        self,
+        bucket: Bucket,
+        key: bytes,
+        change: ExtrasChange,
+        request_id: bytes,
+        age_s: float = 0.0,
+    ) -> Degraded | None:
+        """Raises NoSuchKey."""
+        shard = self._shard(bucket, key)
+        message = messages.ChangeExtras(shard, bucket.id, key, change, request_id, age_s)
+        copies = await self._client.change(shard, message)
+        return self._client.degraded(bucket.pool, copies)
+
     def new_body(
         self, bucket: Bucket, key: bytes, size: int, upload_id: bytes = b""
     ) -> ExtentWriter:
@@ -327,7 +341,7 @@ class ClusterObjects:
         message = messages.CompleteParts(
             shard, bucket.id, key, upload_id, row, chosen, request_id, age_s
         )
-        copies = await self._client.change_upload(shard, message)
+        copies = await self._client.change(shard, message)
         return self._client.degraded(bucket.pool, copies)
 
     async def abort_upload(
@@ -336,7 +350,7 @@ class ClusterObjects:
         """Raises NoSuchUpload."""
         shard = self._shard(bucket, key)
         message = messages.AbortParts(shard, bucket.id, key, upload_id, request_id, age_s)
-        copies = await self._client.change_upload(shard, message)
+        copies = await self._client.change(shard, message)
         return self._client.degraded(bucket.pool, copies)
 
     async def list_uploads(

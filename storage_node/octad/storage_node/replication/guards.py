@@ -14,18 +14,21 @@ import msgspec
 
 from octad.sharding.ids import BucketId
 from octad.storage_node.index.index_format import (
+    decode_object,
     decode_part,
     decode_part_key,
+    object_key,
     parts_prefix,
     upload_key,
 )
-from octad.storage_node.index.rows import ObjectRow, PartRow
+from octad.storage_node.index.rows import ExtrasChange, ObjectRow, PartRow
 from octad.storage_node.operations.index_changes import (
     AbortUpload,
     Operation,
     PutPart,
     complete_upload,
     parts_in_flight,
+    put_object,
 )
 from octad.storage_node.replication.prepared_rows import PreparedRows
 from octad.storage_node.replication.replica_state import ReadTicket
@@ -36,6 +39,7 @@ class RefusalCode(IntEnum):
 
     NO_SUCH_UPLOAD = 1
     INVALID_PART = 2
+    NO_SUCH_KEY = 3
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -107,6 +111,20 @@ def abortion(bucket: BucketId, key: bytes, upload: bytes) -> Guard:
         if closed is not None:
             return closed
         return AbortUpload(bucket, key, upload, tuple(_parts(rows, bucket, key, upload)))
+
+    return decide
+
+
+def change_of_extras(bucket: BucketId, key: bytes, change: ExtrasChange) -> Guard:
+    """The object stands. It is put once more, with the bytes that it has and other extras."""
+
+    def decide(rows: PreparedRows) -> Operation | Refusal:
+        value = rows.get(object_key(bucket, key))
+        if value is None:
+            return Refusal(RefusalCode.NO_SUCH_KEY, "no object")
+        row = decode_object(value).row
+        changed = msgspec.structs.replace(row, extras=change.of(row.extras))
+        return put_object(bucket, key, changed)
 
     return decide
 

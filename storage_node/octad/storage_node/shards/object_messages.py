@@ -12,13 +12,14 @@ from __future__ import annotations
 from typing import Final
 
 from octad.sharding.ids import BucketId, Epoch, PoolId, ShardId
-from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
+from octad.storage_node.index.rows import ExtrasChange, ObjectRow, PartRow, UploadRow
 from octad.storage_node.rpc.messages import Message, Request, message
 from octad.storage_node.shards.object_store import (
     Damaged,
     DiskFull,
     InvalidPart,
     NoSuchBucket,
+    NoSuchKey,
     NoSuchUpload,
     NotServed,
     OutcomeForgotten,
@@ -35,6 +36,7 @@ DISK_FULL = "disk-full"
 NO_SUCH_BUCKET = "no-such-bucket"
 NO_SUCH_UPLOAD = "no-such-upload"
 INVALID_PART = "invalid-part"
+NO_SUCH_KEY = "no-such-key"
 
 ERRORS: Final[dict[str, type[StoreError]]] = {
     UNAVAILABLE: Unavailable,
@@ -45,6 +47,7 @@ ERRORS: Final[dict[str, type[StoreError]]] = {
     NO_SUCH_BUCKET: NoSuchBucket,
     NO_SUCH_UPLOAD: NoSuchUpload,
     INVALID_PART: InvalidPart,
+    NO_SUCH_KEY: NoSuchKey,
 }
 CODES: Final = {error: code for code, error in ERRORS.items()}
 
@@ -219,6 +222,19 @@ class AbortParts(Request[Done], frozen=True, array_like=True, tag=48):
     bucket: BucketId
     key: bytes
     upload: bytes
+    request_id: bytes
+    age_s: float = 0.0
+    asked_in: Epoch = Epoch(0)
+
+
+@message
+class ChangeExtras(Request[Done], frozen=True, array_like=True, tag=50):
+    """To the primary: give an object other extras. Every node of the cluster knows them."""
+
+    shard: ShardId
+    bucket: BucketId
+    key: bytes
+    change: ExtrasChange
     request_id: bytes
     age_s: float = 0.0
     asked_in: Epoch = Epoch(0)

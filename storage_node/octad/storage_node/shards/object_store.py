@@ -19,7 +19,7 @@ import msgspec
 
 from octad.sharding.ids import BucketId, PoolId
 from octad.storage_node.index.index_format import ListedRow
-from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow, UploadRow
+from octad.storage_node.index.rows import ExtentRef, ExtrasChange, ObjectRow, PartRow, UploadRow
 
 
 class Bucket(msgspec.Struct, frozen=True):
@@ -69,6 +69,10 @@ class NoSuchUpload(StoreError):
 
 class InvalidPart(StoreError):
     """CompleteMultipartUpload named a part that was not uploaded, or with another ETag."""
+
+
+class NoSuchKey(StoreError):
+    """There is no object to change."""
 
 
 class PartTooSmall(StoreError):
@@ -218,6 +222,19 @@ class ObjectStore(Protocol):
         """Deleting an absent key is a success that writes nothing."""
 
     async def list_keys(self, bucket: Bucket, query: ListQuery) -> ListPage: ...
+
+    async def change_extras(
+        self,
+        bucket: Bucket,
+        key: bytes,
+        change: ExtrasChange,
+        request_id: bytes,
+        age_s: float = 0.0,
+    ) -> Degraded | None:
+        """In one step, all else of the object stays as it is; raises NoSuchKey.
+
+        Only where the store keeps extras.
+        """
 
     def new_body(self, bucket: Bucket, key: bytes, size: int, upload_id: bytes = b"") -> BodyWriter:
         """For an object of `size` bytes at `key`, or for a part of the upload."""

@@ -11,6 +11,7 @@ from octad.storage_node.index.index_format import extent_hash
 from octad.storage_node.rpc.messages import Message
 from octad.storage_node.shards.object_messages import (
     AbortParts,
+    ChangeExtras,
     CompleteParts,
     ListParts,
     ReadObject,
@@ -24,6 +25,13 @@ def hash_of_request(message: Message) -> int | None:
     match message:
         case ReadPiece(extent=extent):
             return extent_hash(extent)
-        case ReadObject() | ReadUpload() | ListParts() | CompleteParts() | AbortParts():
+        case (
+            ReadObject()
+            | ReadUpload()
+            | ListParts()
+            | CompleteParts()
+            | AbortParts()
+            | ChangeExtras()
+        ):
             return object_hash(message.bucket, message.key)
     return None

@@ -150,8 +150,10 @@ class ShardClient:
 
         return await self.until_answered(shard, attempt, write.age_s, lambda: write.hash)
 
-    async def change_upload(
-        self, shard: ShardId, message: messages.CompleteParts | messages.AbortParts
+    async def change(
+        self,
+        shard: ShardId,
+        message: messages.CompleteParts | messages.AbortParts | messages.ChangeExtras,
     ) -> int:
         """At the primary: carry out `message`; returns `Done.copies`."""
 

@@ -48,6 +48,7 @@ from octad.storage_node.replication.replica_actions import (
     Swap,
 )
 from octad.storage_node.replication.replica_state import ReadTicket
+from octad.storage_node.replication.shard_log import Entry
 from octad.storage_node.replication.shard_ports import Configurations, Histories
 from octad.storage_node.replication.writes import Write
 from octad.storage_node.rpc.messages import Message
@@ -403,6 +404,11 @@ class ShardHost:
     def settled(self, shard: ShardId, index_key: bytes) -> bool:
         """Whether this node serves the shard and nothing prepared touches `index_key`."""
         return self.serves(shard) and index_key not in self.replicas[shard].log.dirty
+
+    def newest(self, shard: ShardId, index_key: bytes) -> Entry | None:
+        """The last entry of `shard` that touches `index_key` and is not applied here, if any."""
+        replica = self.replicas.get(shard)
+        return None if replica is None else replica.log.newest(index_key)
 
     def copies_heard(self) -> list[tuple[ShardId, Epoch, list[NodeId]]]:
         """Of every shard that this node leads: who has a copy of it, and was heard just now."""
