@@ -164,7 +164,6 @@ def test_a_conditional_write_is_501_and_writes_nothing(
 @pytest.mark.parametrize(
     "settings",
     [
-        {"Tagging": "a=b"},
         {"ServerSideEncryption": "AES256"},
         {"StorageClass": "GLACIER"},
         {"ACL": "public-read"},

@@ -75,6 +75,9 @@ def refusal(method: str, path: str, headers: dict[str, str] | None = None) -> S3
         ("DELETE", "/bucket/key", "DeleteObject"),
         ("GET", "/bucket/key?acl", "GetObjectAcl"),
         ("GET", "/bucket/key?tagging", "GetObjectTagging"),
+        ("PUT", "/bucket/key?tagging", "PutObjectTagging"),
+        ("DELETE", "/bucket/key?tagging&versionId=null", "DeleteObjectTagging"),
+        ("GET", "/bucket/key?attributes", "GetObjectAttributes"),
         ("POST", "/bucket/key?uploads", "CreateMultipartUpload"),
         ("PUT", "/bucket/key?partNumber=1&uploadId=u", "UploadPart"),
         ("GET", "/bucket/key?uploadId=u&max-parts=1", "ListParts"),
@@ -122,11 +125,11 @@ BUCKET_SUB_RESOURCES = [
 OBJECT_SUB_RESOURCES = [
     "acl",
     "attributes",
+    "tagging&x=1",
     "legal-hold",
     "restore",
     "retention",
     "select",
-    "tagging",
     "torrent",
     "append",
     "renameObject",
@@ -159,7 +162,6 @@ def test_no_sub_resource_of_an_object_is_written_silently(method: str, name: str
         "/bucket?acl&policy",
         "/bucket?versionId=null",
         "/bucket?policyStatus&utm_source=mail",
-        "/bucket/key?attributes",
         "/bucket/key?cors",
         "/bucket/key?uploadId=u&partNumber=1",
     ],
@@ -227,7 +229,6 @@ def test_a_condition_on_a_write_is_never_ignored(method: str, path: str, name: s
     [
         ("x-amz-server-side-encryption", "AES256"),
         ("x-amz-server-side-encryption-customer-key", "k"),
-        ("x-amz-tagging", "a=b"),
         ("x-amz-object-lock-mode", "GOVERNANCE"),
         ("x-amz-grant-read", "id=x"),
         ("x-amz-acl", "public-read"),
@@ -265,6 +266,15 @@ def test_a_header_that_says_that_nothing_is_set_asks_for_nothing(name: str, valu
     assert routed("PUT", "/bucket/key", {name: value}) is S3Operation.PUT_OBJECT
 
 
+def test_tags_are_taken_where_they_are_kept_and_nowhere_else() -> None:
+    tags = {"x-amz-tagging": "a=b"}
+    for method, path in (("PUT", "/bucket/key"), ("POST", "/bucket/key?uploads")):
+        routed(method, path, tags)
+    routed("PUT", "/bucket/key", {**tags, "x-amz-copy-source": "bucket/other"})
+    for method, path in (("PUT", "/bucket"), ("PUT", "/bucket/key?partNumber=1&uploadId=u")):
+        assert refusal(method, path, tags).fields["Header"] == "x-amz-tagging"
+
+
 def test_a_header_that_nobody_knows_is_served_and_told_of() -> None:
     headers = {"x-amz-api-version": "2006-03-01", "x-amz-anything": "1", "x-amz-date": "d"}
     for method in ("GET", "PUT", "DELETE"):
@@ -300,7 +310,7 @@ def test_a_read_that_expects_encryption_is_refused() -> None:
 def test_a_header_in_the_query_of_a_presigned_url_counts_as_a_header() -> None:
     query, headers = with_hoisted_headers({"X-Amz-Meta-A": "1", "x-id": "PutObject"}, {"host": "h"})
     assert (query, headers) == ({}, {"host": "h", "x-amz-meta-a": "1"})
-    assert refusal("PUT", "/bucket/key?x-amz-tagging=a").fields["Header"] == "x-amz-tagging"
+    assert refusal("PUT", "/bucket/key?x-amz-mfa=a").fields["Header"] == "x-amz-mfa"
 
 
 def test_a_header_and_a_query_that_disagree_are_refused() -> None:

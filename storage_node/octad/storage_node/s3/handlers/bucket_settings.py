@@ -10,15 +10,11 @@ from octad.storage_node.s3.handlers.request_context import RequestContext
 from octad.storage_node.s3.protocol.answers import Answer, xml_answer
 from octad.storage_node.s3.protocol.requests.s3_operations import S3Operation
 from octad.storage_node.s3.protocol.xml.documents import (
-    DECLARATION,
-    NAMESPACE,
     Owner,
     access_control_policy_xml,
     location_constraint_xml,
     versioning_configuration_xml,
 )
-
-_NO_TAGS = f'{DECLARATION}<Tagging xmlns="{NAMESPACE}"><TagSet></TagSet></Tagging>'.encode()
 
 _NOT_CONFIGURED = {
     S3Operation.GET_BUCKET_POLICY: "NoSuchBucketPolicy",
@@ -54,14 +50,6 @@ async def get_object_acl(context: RequestContext) -> Answer:
     if await context.store.get_row(bucket, context.key) is None:
         raise S3Error("NoSuchKey")
     return xml_answer(access_control_policy_xml(Owner(bucket.owner, bucket.owner)))
-
-
-async def get_object_tagging(context: RequestContext) -> Answer:
-    """An object without tags has an empty set, where a bucket has none: S3 differs so."""
-    bucket = await context.bucket()
-    if await context.store.get_row(bucket, context.key) is None:
-        raise S3Error("NoSuchKey")
-    return xml_answer(_NO_TAGS)
 
 
 async def get_configuration(context: RequestContext) -> Answer:

@@ -30,6 +30,7 @@ async def put_object(context: RequestContext) -> Answer:
     headers = stored_headers(context.headers)
     plan = plan_payload(context.headers, context.signature, PUT_BYTES_MAX)
     bucket = await context.bucket()
+    extras = context.new_extras()
     algorithms = (plan.claimed_algorithm or DEFAULT_ALGORITHM,)
     received = await receive(context, plan, bucket, algorithms, inline_bytes_max=INLINE_BYTES_MAX)
     row = ObjectRow(
@@ -39,6 +40,7 @@ async def put_object(context: RequestContext) -> Answer:
         headers=headers,
         checksums=received.checksums,
         extents=received.extents,
+        extras=extras,
     )
     write_id = context.write_id(row.etag, str(row.size))
     degraded = await context.store.put_object(bucket, context.key, row, received.data, *write_id)

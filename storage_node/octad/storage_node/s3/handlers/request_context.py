@@ -6,12 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from octad.client.s3.errors import S3Error
+from octad.storage_node.index.rows import ObjectExtras, some_extras
 from octad.storage_node.memory.body_budget import BodyBudget
 from octad.storage_node.s3.handlers.request import Body
 from octad.storage_node.s3.protocol.requests.attempts import sdk_age_s, sdk_request_id
 from octad.storage_node.s3.protocol.requests.names import check_owner_name
 from octad.storage_node.s3.protocol.requests.s3_operations import S3Operation
 from octad.storage_node.s3.protocol.signatures.sigv4_verify import Authenticated
+from octad.storage_node.s3.protocol.tags import TAGGING_HEADER, tags_in_header
 from octad.storage_node.shards.object_store import Bucket, ObjectStore
 
 
@@ -84,6 +86,25 @@ class RequestContext:
             check_owner_name(expected)
         if bucket.owner != self.owner or expected not in (None, bucket.owner):
             raise S3Error("AccessDenied")
+
+    def new_extras(self) -> ObjectExtras | None:
+        """What an object that the request makes has beside what most have; raises S3Error."""
+        tagging = self.headers.get(TAGGING_HEADER)
+        if not tagging:
+            return None
+        extras = some_extras(ObjectExtras(tags_in_header(tagging)))
+        if extras is not None:
+            self.require_extras()
+        return extras
+
+    def require_extras(self) -> None:
+        """Raises ServiceUnavailable while the cluster is being upgraded: older nodes lose them."""
+        if not self.store.keeps_extras:
+            raise S3Error(
+                "ServiceUnavailable",
+                "Tags of objects can be kept once every node of the cluster knows them: upgrade "
+                "those that octad status shows with an older version.",
+            )
 
     async def invite_body(self) -> None:
         """All that can be checked without the body is checked: let the client send it."""

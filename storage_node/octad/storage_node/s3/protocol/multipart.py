@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from octad.client.s3.checksums import (
     COMPOSITE,
     DEFAULT_ALGORITHM,
@@ -20,7 +22,7 @@ from octad.client.s3.checksums import (
 )
 from octad.client.s3.errors import S3Error
 from octad.sharding.limits import OBJECT_BYTES_MAX, PART_BYTES_MIN
-from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
+from octad.storage_node.index.rows import ObjectExtras, ObjectRow, PartRow, UploadRow, some_extras
 from octad.storage_node.s3.protocol.object_headers import checksum_type
 from octad.storage_node.s3.protocol.xml.requests import RequestedPart
 
@@ -90,15 +92,25 @@ def completed_row(
     size = sum(row.size for row in parts)
     if size > OBJECT_BYTES_MAX:
         raise S3Error("EntityTooLarge")
+    checksums = _object_checksums(upload, parts)
     return ObjectRow(
         size=size,
         etag=multipart_etag([row.etag for row in parts]),
         modified_ms=now_ms,
         headers=upload.headers,
-        checksums=_object_checksums(upload, parts),
+        checksums=checksums,
         extents=tuple(extent for row in parts for extent in row.extents),
         part_sizes=tuple(row.size for row in parts),
+        extras=_extras(upload, checksums, parts),
     )
+
+
+def _extras(
+    upload: UploadRow, checksums: Mapping[str, str], parts: Sequence[PartRow]
+) -> ObjectExtras | None:
+    extras = upload.extras or ObjectExtras()
+    of_parts = tuple(row.checksums[algorithm] for algorithm in checksums for row in parts)
+    return some_extras(msgspec.structs.replace(extras, part_checksums=of_parts))
 
 
 def is_completed(row: ObjectRow, requested: Sequence[RequestedPart]) -> bool:

@@ -18,6 +18,7 @@ from octad.storage_node.s3.protocol.requests.parameters import SUB_RESOURCES, ch
 from octad.storage_node.s3.protocol.requests.request_headers import check_headers
 from octad.storage_node.s3.protocol.requests.s3_operations import S3Operation
 from octad.storage_node.s3.protocol.signatures.sigv2_url import PARAMETERS
+from octad.storage_node.s3.protocol.tags import TAGGING_HEADER
 
 _EMPTY: Final = frozenset[str]()
 _READS: Final = ("GET", "HEAD")
@@ -69,16 +70,19 @@ _OBJECT_RULES: Final[Mapping[str, tuple[_Rule, ...]]] = {
     "GET": (
         _rule(S3Operation.LIST_PARTS, "uploadId"),
         _rule(S3Operation.GET_OBJECT_ACL, "acl", "versionId"),
+        _rule(S3Operation.GET_OBJECT_ATTRIBUTES, "attributes", "versionId"),
         _rule(S3Operation.GET_OBJECT_TAGGING, "tagging", "versionId"),
         _rule(S3Operation.GET_OBJECT, "", "partNumber versionId"),
     ),
     "HEAD": (_rule(S3Operation.HEAD_OBJECT, "", "partNumber versionId"),),
     "PUT": (
         _rule(S3Operation.UPLOAD_PART, "partNumber uploadId"),
+        _rule(S3Operation.PUT_OBJECT_TAGGING, "tagging", "versionId"),
         _rule(S3Operation.PUT_OBJECT),
     ),
     "DELETE": (
         _rule(S3Operation.ABORT_MULTIPART_UPLOAD, "uploadId"),
+        _rule(S3Operation.DELETE_OBJECT_TAGGING, "tagging", "versionId"),
         _rule(S3Operation.DELETE_OBJECT, "", "versionId"),
     ),
     "POST": (
@@ -93,6 +97,12 @@ _COPYING: Final = {
     S3Operation.UPLOAD_PART: S3Operation.UPLOAD_PART_COPY,
 }
 _COPY_OPERATIONS: Final = frozenset(_COPYING.values())
+# Headers that change what a write means, and the writes that know what to do with them.
+_KNOWN_TO: Final[Mapping[S3Operation, tuple[str, ...]]] = {
+    S3Operation.PUT_OBJECT: (TAGGING_HEADER,),
+    S3Operation.COPY_OBJECT: (TAGGING_HEADER,),
+    S3Operation.CREATE_MULTIPART_UPLOAD: (TAGGING_HEADER,),
+}
 
 # What clients add to any query: a hint for humans, and the signature of a presigned URL.
 _NEUTRAL_PARAMETERS: Final = frozenset(
@@ -152,6 +162,7 @@ def route(
         headers,
         writes=method not in _READS,
         copies=operation in _COPY_OPERATIONS,
+        known=_KNOWN_TO.get(operation, ()),
     )
     if bucket:
         check_bucket_name(bucket)

@@ -1,0 +1,1 @@
+"""What is set on a bucket or an object that stands, and shown."""
