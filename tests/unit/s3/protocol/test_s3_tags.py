@@ -9,7 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octad.client.s3.errors import S3Error
-from octad.storage_node.s3.protocol.tags import TAGS_MAX, checked_tags, copies_tags, tags_in_header
+from octad.storage_node.s3.protocol.requests.tags import (
+    TAGS_MAX,
+    checked_tags,
+    copies_tags,
+    tags_in_header,
+)
 
 TEXTS = st.text(st.characters(categories=["L", "N", "Z"], include_characters="+-=._:/@"))
 NAMES = TEXTS.filter(lambda text: 1 <= len(text) <= 128 and not text.lower().startswith("aws:"))

@@ -11,7 +11,6 @@ from octad.storage_node.s3.handlers import buckets, copies, multipart, objects, 
 from octad.storage_node.s3.handlers import object_listings as listings
 from octad.storage_node.s3.handlers import upload_listings as upload_listing
 from octad.storage_node.s3.handlers.request_context import RequestContext
-from octad.storage_node.s3.handlers.settings import object_tags
 from octad.storage_node.s3.protocol.answers import Answer
 from octad.storage_node.s3.protocol.requests.s3_operations import S3Operation
 
@@ -44,9 +43,9 @@ HANDLERS: Final[Mapping[S3Operation, Handler]] = MappingProxyType(
         S3Operation.DELETE_OBJECT: objects.delete_object,
         S3Operation.GET_OBJECT_ACL: probes.get_object_acl,
         S3Operation.GET_OBJECT_ATTRIBUTES: reads.get_object_attributes,
-        S3Operation.GET_OBJECT_TAGGING: object_tags.get_object_tagging,
-        S3Operation.PUT_OBJECT_TAGGING: object_tags.put_object_tagging,
-        S3Operation.DELETE_OBJECT_TAGGING: object_tags.delete_object_tagging,
+        S3Operation.GET_OBJECT_TAGGING: objects.get_object_tagging,
+        S3Operation.PUT_OBJECT_TAGGING: objects.put_object_tagging,
+        S3Operation.DELETE_OBJECT_TAGGING: objects.delete_object_tagging,
         S3Operation.CREATE_MULTIPART_UPLOAD: multipart.create_upload,
         S3Operation.UPLOAD_PART: multipart.upload_part,
         S3Operation.UPLOAD_PART_COPY: copies.upload_part_copy,

@@ -16,7 +16,10 @@ from octad.storage_node.s3.protocol.conditions import (
     read_conditions,
 )
 from octad.storage_node.s3.protocol.listing_requests import parse_object_parts
-from octad.storage_node.s3.protocol.object_attributes import asked_attributes
+from octad.storage_node.s3.protocol.object_attributes import (
+    asked_attributes,
+    object_attributes_xml,
+)
 from octad.storage_node.s3.protocol.object_headers import (
     checksum_lines,
     object_lines,
@@ -26,7 +29,6 @@ from octad.storage_node.s3.protocol.object_headers import (
 )
 from octad.storage_node.s3.protocol.ranges import parse_part_number, parse_range, part_range
 from octad.storage_node.s3.protocol.requests.request_headers import response_overrides
-from octad.storage_node.s3.protocol.xml.attributes import object_attributes_xml
 from octad.storage_node.shards.object_store import Bucket
 
 

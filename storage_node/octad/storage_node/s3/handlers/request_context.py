@@ -12,8 +12,8 @@ from octad.storage_node.s3.handlers.request import Body
 from octad.storage_node.s3.protocol.requests.attempts import sdk_age_s, sdk_request_id
 from octad.storage_node.s3.protocol.requests.names import check_owner_name
 from octad.storage_node.s3.protocol.requests.s3_operations import S3Operation
+from octad.storage_node.s3.protocol.requests.tags import TAGGING_HEADER, tags_in_header
 from octad.storage_node.s3.protocol.signatures.sigv4_verify import Authenticated
-from octad.storage_node.s3.protocol.tags import TAGGING_HEADER, tags_in_header
 from octad.storage_node.shards.object_store import Bucket, ObjectStore
 
 

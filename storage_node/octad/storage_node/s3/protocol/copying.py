@@ -11,8 +11,8 @@ from octad.storage_node.index.rows import ExtrasChange, ObjectExtras, ObjectRow
 from octad.storage_node.s3.protocol.requests.names import check_bucket_name, check_key
 from octad.storage_node.s3.protocol.requests.parameters import check_version
 from octad.storage_node.s3.protocol.requests.request_headers import stored_headers
+from octad.storage_node.s3.protocol.requests.tags import copies_tags
 from octad.storage_node.s3.protocol.requests.targets import percent_decoded
-from octad.storage_node.s3.protocol.tags import copies_tags
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from octad.storage_node.s3.protocol.requests.names import check_bucket_name, che
 from octad.storage_node.s3.protocol.requests.parameters import SUB_RESOURCES, check_version
 from octad.storage_node.s3.protocol.requests.request_headers import check_headers
 from octad.storage_node.s3.protocol.requests.s3_operations import S3Operation
+from octad.storage_node.s3.protocol.requests.tags import TAGGING_HEADER
 from octad.storage_node.s3.protocol.signatures.sigv2_url import PARAMETERS
-from octad.storage_node.s3.protocol.tags import TAGGING_HEADER
 
 _EMPTY: Final = frozenset[str]()
 _READS: Final = ("GET", "HEAD")

@@ -1,1 +1,0 @@
-"""What is set on a bucket or an object that stands, and shown."""
