@@ -14,7 +14,7 @@ from tests.unit.engine.engine_site import BUCKET
 
 from octad.sharding.ids import Seq
 from octad.sharding.limits import MIB
-from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow, UploadRow
+from octad.storage_node.index.rows import ExtentRef, ObjectExtras, ObjectRow, PartRow, UploadRow
 from octad.storage_node.operations.index_changes import (
     AbortUpload,
     CompleteUpload,
@@ -39,7 +39,7 @@ PIECES = 2  # Of every extent.
 Extents = tuple[ExtentRef, ...]
 Step = tuple[int, int, int, int]
 STEPS = st.lists(
-    st.tuples(st.integers(0, 9), st.integers(0, 2), st.integers(0, 2), st.integers(0, 2)),
+    st.tuples(st.integers(0, 10), st.integers(0, 2), st.integers(0, 2), st.integers(0, 2)),
     max_size=60,
 )
 
@@ -119,6 +119,9 @@ class ExtentScript:
             self.do(complete_upload(BUCKET, key, upload, row, tuple(parts)))
         elif kind == 9 and parts is not None:
             self.do(AbortUpload(BUCKET, key, upload, tuple(parts)))
+        elif kind == 10 and key in self.oracle.objects:
+            kept, extras = self.oracle.objects[key], ObjectExtras({"count": str(count)})
+            self.do(put_object(BUCKET, key, ObjectRow(1, "", 0, extents=kept, extras=extras)))
         return self.operations[first:]
 
     def write(self, key: bytes, upload: bytes, count: int) -> Extents:
