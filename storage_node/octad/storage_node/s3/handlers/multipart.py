@@ -18,6 +18,7 @@ from octad.storage_node.s3.protocol.answers import Answer, xml_answer
 from octad.storage_node.s3.protocol.listing_requests import parse_list_parts
 from octad.storage_node.s3.protocol.multipart import (
     check_completion,
+    check_that_checksums_are_stated,
     completed_row,
     is_completed,
     new_upload_id,
@@ -207,6 +208,7 @@ async def _complete(
             await _refuse_for_good(context, bucket, upload_id, write_id)
         raise
     check_completion(context.headers, row)
+    check_that_checksums_are_stated(upload, requested)
     if not context.store.keeps_extras:
         row = msgspec.structs.replace(row, extras=upload.extras)
     degraded = await context.store.complete_upload(

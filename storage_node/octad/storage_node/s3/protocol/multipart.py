@@ -84,7 +84,6 @@ def completed_row(
     now_ms: int,
 ) -> ObjectRow:
     """The object made of the `requested` parts, in their order; raises what is wrong with them."""
-    _check_that_checksums_are_stated(upload, requested)
     parts = [_matching_part(upload_id, part, stored.get(part.number)) for part in requested]
     for part, row in zip(requested[:-1], parts, strict=False):
         if row.size < PART_BYTES_MIN:
@@ -123,7 +122,8 @@ def is_completed(row: ObjectRow, requested: Sequence[RequestedPart]) -> bool:
         return False
 
 
-def _check_that_checksums_are_stated(upload: UploadRow, requested: Sequence[RequestedPart]) -> None:
+def check_that_checksums_are_stated(upload: UploadRow, requested: Sequence[RequestedPart]) -> None:
+    """Raises InvalidRequest where a part lacks the one that the object's is made of."""
     algorithm = upload.checksum_algorithm
     if upload.checksum_type != COMPOSITE:
         return
