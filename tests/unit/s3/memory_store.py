@@ -7,11 +7,12 @@ appear only once their writer has finished; `open_bodies` and `extents` show wha
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
+from octad.coordinator.schema.bucket_settings import CLOSED, BucketSettings
 from octad.sharding.ids import BucketId, PoolId
 from octad.sharding.limits import EXTENT_BYTES_MAX, INLINE_BYTES_MAX, PART_BYTES_MIN
 from octad.storage_node.index.rows import ExtentRef, ExtrasChange, ObjectRow, PartRow, UploadRow
@@ -118,7 +119,13 @@ class MemoryStore:
         return ExtentRef(extent, len(data))
 
     async def create_bucket(
-        self, name: str, owner: str, location: str = "", *, strict: bool = False
+        self,
+        name: str,
+        owner: str,
+        location: str = "",
+        *,
+        strict: bool = False,
+        settings: BucketSettings = CLOSED,
     ) -> Bucket:
         if location not in ("", *POOLS):
             raise NoSuchPool(location, list(POOLS))
@@ -126,7 +133,16 @@ class MemoryStore:
             raise BucketAlreadyExists(self.buckets[name].owner)
         pool = POOLS.get(location, PoolId(0))
         number = BucketId(next(self._numbers))
-        bucket = Bucket(name, number, pool, owner, _CREATED_MS, strict=strict, location=location)
+        bucket = Bucket(
+            name,
+            number,
+            pool,
+            owner,
+            _CREATED_MS,
+            strict=strict,
+            location=location,
+            **msgspec.structs.asdict(settings),
+        )
         self.buckets[name] = bucket
         return bucket
 
@@ -136,6 +152,13 @@ class MemoryStore:
         if name not in self.buckets:
             raise NoSuchBucket
         return self.buckets[name]
+
+    async def change_bucket(
+        self, bucket: Bucket, change: Callable[[BucketSettings], Mapping[str, object]]
+    ) -> Bucket:
+        changed = msgspec.structs.replace(bucket, **change(self.buckets[bucket.name]))
+        self.buckets[bucket.name] = changed
+        return changed
 
     async def list_buckets(self, owner: str) -> list[Bucket]:
         return [

@@ -59,8 +59,11 @@ storage_node.replication.host: action_performer cluster_facts configuration_chan
     index_catch_up log_writer node_beats replica_recovery replication_receiver replication_sender
     request_ids shard_host
 storage_node.rpc: peer peer_calls peer_connection peer_dialer peer_tls peers refusal_log
-storage_node.s3.handlers: bodies bucket_settings buckets copies dispatch multipart object_listings
-    objects reads request_context s3_handler upload_listings
+storage_node.s3.answering: dispatch s3_handler
+storage_node.s3.handlers: authorization bodies buckets copies multipart object_listings objects
+    reads request_context upload_listings
+storage_node.s3.handlers.forms: form_upload
+storage_node.s3.handlers.settings: access_lists bucket_settings public_access
 storage_node.s3.http: arriving_body connections cut_short hot_connection server wire
 storage_node.shards: bucket_directory listed_shards retry running_reads shard_client shard_server
     shard_service

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from octad.coordinator.schema.bucket_settings import BucketSettings
 from octad.coordinator.store.interface import LeaseId, Revision
 from octad.sharding.ids import BucketId, NodeId, PoolId, ShardId, number_of, pool_of, shard_id
 
@@ -80,7 +81,7 @@ class FormatLevelRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     known: dict[NodeId, int] = {}  # The highest that each node has said it knows; else 1.
 
 
-class BucketRecord(msgspec.Struct, frozen=True):
+class BucketRecord(BucketSettings, frozen=True):
     """`buckets/<name>`."""
 
     name: str

@@ -11,7 +11,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
+from octad.coordinator.schema.bucket_settings import CLOSED, BucketSettings
 from octad.sharding import limits
 from octad.sharding.hashing import object_hash
 from octad.sharding.ids import PoolId, ShardId
@@ -85,12 +87,21 @@ class ClusterObjects:
     # -- buckets -------------------------------------------------------------------------------
 
     async def create_bucket(
-        self, name: str, owner: str, location: str = "", *, strict: bool = False
+        self,
+        name: str,
+        owner: str,
+        location: str = "",
+        *,
+        strict: bool = False,
+        settings: BucketSettings = CLOSED,
     ) -> Bucket:
         """Raises BucketAlreadyExists, NoSuchPool. A half-done deletion is finished first."""
         pool = await self._pool_called(location) if location else min(self._pools)
+        create = partial(
+            self._buckets.create, name, owner, pool, location, strict=strict, settings=settings
+        )
         try:
-            return await self._buckets.create(name, owner, pool, location, strict=strict)
+            return await create()
         except BucketAlreadyExists:
             half_deleted = self._buckets.deleting(name)
             if half_deleted is None or half_deleted.owner != owner:
@@ -101,7 +112,7 @@ class ClusterObjects:
             raise BucketAlreadyExists(owner) from None
         except NoSuchBucket:
             pass  # Another caller was faster.
-        return await self._buckets.create(name, owner, pool, location, strict=strict)
+        return await create()
 
     async def _pool_called(self, name: str) -> PoolId:
         """Raises NoSuchPool only after asking the store itself."""
@@ -116,6 +127,12 @@ class ClusterObjects:
     async def get_bucket(self, name: str) -> Bucket:
         """Raises NoSuchBucket."""
         return self._buckets.cached(name) or await self._buckets.get(name)
+
+    async def change_bucket(
+        self, bucket: Bucket, change: Callable[[BucketSettings], Mapping[str, object]]
+    ) -> Bucket:
+        """Raises NoSuchBucket, and what `change` raises."""
+        return await self._buckets.change(bucket, change)
 
     async def list_buckets(self, owner: str) -> list[Bucket]:
         """All buckets of `owner`, by name."""

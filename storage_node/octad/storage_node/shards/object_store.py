@@ -11,18 +11,19 @@ once. `age_s` is how long ago the first of them may have been made; 0 where this
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
 
+from octad.coordinator.schema.bucket_settings import CLOSED, BucketSettings
 from octad.sharding.ids import BucketId, PoolId
 from octad.storage_node.index.index_format import ListedRow
 from octad.storage_node.index.rows import ExtentRef, ExtrasChange, ObjectRow, PartRow, UploadRow
 
 
-class Bucket(msgspec.Struct, frozen=True):
+class Bucket(BucketSettings, frozen=True):
     """A bucket as the configuration store has it. A name made again gets a new id."""
 
     name: str
@@ -183,9 +184,24 @@ class ObjectStore(Protocol):
         """Whether rows may have `ObjectExtras`: every node of the cluster knows them."""
 
     async def create_bucket(
-        self, name: str, owner: str, location: str = "", *, strict: bool = False
+        self,
+        name: str,
+        owner: str,
+        location: str = "",
+        *,
+        strict: bool = False,
+        settings: BucketSettings = CLOSED,
     ) -> Bucket:
         """In the pool called `location`, else in the first; raises NoSuchPool."""
+
+    async def change_bucket(
+        self, bucket: Bucket, change: Callable[[BucketSettings], Mapping[str, object]]
+    ) -> Bucket:
+        """Give that very bucket the fields of its settings that `change` says, in one step.
+
+        `change` is called with the settings that stand, maybe several times. Raises what it raises,
+        and NoSuchBucket.
+        """
 
     async def get_bucket(self, name: str) -> Bucket:
         """From the cache when it is there; raises NoSuchBucket after asking the store itself."""

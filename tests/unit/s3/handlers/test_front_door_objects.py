@@ -166,7 +166,6 @@ def test_a_conditional_write_is_501_and_writes_nothing(
     [
         {"ServerSideEncryption": "AES256"},
         {"StorageClass": "GLACIER"},
-        {"ACL": "public-read"},
         {"ObjectLockMode": "GOVERNANCE"},
         {"WebsiteRedirectLocation": "/"},
         {"WriteOffsetBytes": 0},

@@ -49,6 +49,9 @@ def refusal(method: str, path: str, headers: dict[str, str] | None = None) -> S3
         ("GET", "/bucket?versioning", "GetBucketVersioning"),
         ("GET", "/bucket?acl", "GetBucketAcl"),
         ("GET", "/bucket?policy", "GetBucketPolicy"),
+        ("GET", "/bucket?policyStatus", "GetBucketPolicyStatus"),
+        ("GET", "/bucket?ownershipControls", "GetBucketOwnershipControls"),
+        ("GET", "/bucket?publicAccessBlock", "GetPublicAccessBlock"),
         ("GET", "/bucket?tagging", "GetBucketTagging"),
         ("GET", "/bucket?object-lock", "GetObjectLockConfiguration"),
         ("GET", "/bucket?cors", "GetBucketCors"),
@@ -141,15 +144,34 @@ OBJECT_SUB_RESOURCES = [
 ]
 
 
+WRITTEN_SETTINGS = {
+    ("PUT", "acl"): "PutBucketAcl",
+    ("PUT", "cors"): "PutBucketCors",
+    ("PUT", "ownershipControls"): "PutBucketOwnershipControls",
+    ("PUT", "publicAccessBlock"): "PutPublicAccessBlock",
+    ("PUT", "tagging"): "PutBucketTagging",
+    ("DELETE", "cors"): "DeleteBucketCors",
+    ("DELETE", "ownershipControls"): "DeleteBucketOwnershipControls",
+    ("DELETE", "publicAccessBlock"): "DeletePublicAccessBlock",
+    ("DELETE", "tagging"): "DeleteBucketTagging",
+}
+
+
 @pytest.mark.parametrize("name", BUCKET_SUB_RESOURCES)
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "POST"])
 def test_no_sub_resource_of_a_bucket_is_written_silently(method: str, name: str) -> None:
-    assert refusal(method, f"/bucket?{name}").code == "NotImplemented"
+    if (method, name) in WRITTEN_SETTINGS:
+        assert routed(method, f"/bucket?{name}").value == WRITTEN_SETTINGS[method, name]
+    else:
+        assert refusal(method, f"/bucket?{name}").code == "NotImplemented"
 
 
 @pytest.mark.parametrize("name", OBJECT_SUB_RESOURCES)
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 def test_no_sub_resource_of_an_object_is_written_silently(method: str, name: str) -> None:
+    if (method, name) == ("PUT", "acl"):
+        assert routed(method, f"/bucket/key?{name}") is S3Operation.PUT_OBJECT_ACL
+        return
     expected = "InvalidArgument" if method == "DELETE" and "version" in name else "NotImplemented"
     assert refusal(method, f"/bucket/key?{name}").code == expected
 
@@ -158,10 +180,10 @@ def test_no_sub_resource_of_an_object_is_written_silently(method: str, name: str
     "path",
     [
         "/?policy",
-        "/bucket?policyStatus",
+        "/bucket?replication",
         "/bucket?acl&policy",
         "/bucket?versionId=null",
-        "/bucket?policyStatus&utm_source=mail",
+        "/bucket?replication&utm_source=mail",
         "/bucket/key?cors",
         "/bucket/key?uploadId=u&partNumber=1",
     ],
@@ -210,8 +232,8 @@ def test_a_method_that_means_nothing_there_is_405(method: str, path: str) -> Non
     assert refusal(method, path).http_status == 405
 
 
-def test_an_html_form_upload_is_501_until_there_is_one() -> None:
-    assert refusal("POST", "/bucket").http_status == 501
+def test_a_post_to_a_bucket_is_a_form() -> None:
+    assert routed("POST", "/bucket") is S3Operation.POST_OBJECT
 
 
 @pytest.mark.parametrize("name", ["if-match", "if-none-match", "if-unmodified-since"])
@@ -231,7 +253,6 @@ def test_a_condition_on_a_write_is_never_ignored(method: str, path: str, name: s
         ("x-amz-server-side-encryption-customer-key", "k"),
         ("x-amz-object-lock-mode", "GOVERNANCE"),
         ("x-amz-grant-read", "id=x"),
-        ("x-amz-acl", "public-read"),
         ("x-amz-storage-class", "GLACIER"),
         ("x-amz-website-redirect-location", "/"),
         ("x-amz-write-offset-bytes", "5"),
@@ -248,6 +269,12 @@ def test_a_header_that_changes_a_write_is_never_ignored(name: str, value: str) -
     refused = refusal("PUT", "/bucket/key", {name: value})
     assert (refused.http_status, refused.fields["Header"]) == (501, name)
     assert name in refused.message
+
+
+@pytest.mark.parametrize("path", ["/bucket/key?partNumber=1&uploadId=u", "/bucket?cors"])
+def test_an_access_list_is_refused_where_nothing_would_keep_it(path: str) -> None:
+    refused = refusal("PUT", path, {"x-amz-acl": "public-read"})
+    assert (refused.http_status, refused.fields["Header"]) == (501, "x-amz-acl")
 
 
 @pytest.mark.parametrize("value", ["", "false", "False", "OFF", " off "])

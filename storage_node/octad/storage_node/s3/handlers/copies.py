@@ -34,7 +34,7 @@ from octad.storage_node.shards.object_store import Bucket, StoredObject
 async def copy_object(context: RequestContext) -> Answer:
     """The source's bytes under another key, with its metadata or with the request's."""
     bucket = await context.bucket()
-    extras = context.new_extras()
+    extras = context.new_extras(bucket)
     source = parse_copy_source(context.headers["x-amz-copy-source"])
     onto_itself = (source.bucket, source.key) == (bucket.name, context.key)
     if onto_itself and changes_nothing(context.headers):
@@ -113,9 +113,10 @@ async def upload_part_copy(context: RequestContext) -> Answer:
 async def _source(context: RequestContext) -> tuple[Bucket, StoredObject]:
     """The source, if the asker may read it and it is as the request's conditions want it."""
     source = parse_copy_source(context.headers["x-amz-copy-source"])
-    bucket = await context.store.get_bucket(source.bucket)
-    context.check_owner(bucket, "x-amz-source-expected-bucket-owner")
+    bucket = context.found_source
+    assert bucket is not None, "no one has been authorized"
     stored = await context.store.get_object(bucket, source.key)
+    context.check_object(bucket, None if stored is None else stored.row)
     if stored is None:
         raise S3Error("NoSuchKey", fields={"Key": source.key.decode()})
     conditions = read_conditions(context.headers, COPY_SOURCE_PREFIX)

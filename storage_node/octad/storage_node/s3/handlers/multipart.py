@@ -63,7 +63,7 @@ async def create_upload(context: RequestContext) -> Answer:
     algorithm, kind = requested_algorithm(context.headers)
     headers = stored_headers(context.headers)
     bucket = await context.bucket()
-    extras = context.new_extras()
+    extras = context.new_extras(bucket)
     request_id, age_s = context.write_id(*(f"{name}={headers[name]}" for name in sorted(headers)))
     unique = unique_of_upload(request_id)
     upload_id = new_upload_id(context.now_ms, unique)

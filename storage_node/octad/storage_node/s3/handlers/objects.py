@@ -33,7 +33,7 @@ async def put_object(context: RequestContext) -> Answer:
     headers = stored_headers(context.headers)
     plan = plan_payload(context.headers, context.signature, PUT_BYTES_MAX)
     bucket = await context.bucket()
-    extras = context.new_extras()
+    extras = context.new_extras(bucket)
     algorithms = (plan.claimed_algorithm or DEFAULT_ALGORITHM,)
     received = await receive(context, plan, bucket, algorithms, inline_bytes_max=INLINE_BYTES_MAX)
     row = ObjectRow(

@@ -20,6 +20,8 @@ METADATA_BYTES_MAX: Final = 2 * KIB
 
 METADATA_PREFIX: Final = "x-amz-meta-"
 STRICT: Final = "x-octad-strict"
+ACL_HEADER: Final = "x-amz-acl"
+OWNERSHIP_HEADER: Final = "x-amz-object-ownership"
 DEFAULT_CONTENT_TYPE: Final = "binary/octet-stream"
 
 _STORED: Final = (
@@ -154,7 +156,7 @@ def check_headers(
             continue
         elif name in _NOT_HONOURED or name.startswith(_CHANGING_FAMILIES):
             refused = writes or name.startswith(_ENCRYPTION)
-            if refused and _asks(value) and value not in _NOT_HONOURED.get(name, ()):
+            if refused and asks(value) and value not in _NOT_HONOURED.get(name, ()):
                 raise _not_implemented(name)
         else:
             unknown.append(name)
@@ -178,7 +180,7 @@ def _names_that_matter(names: tuple[str, ...], copies: bool) -> tuple[str, ...]:
     )
 
 
-def _asks(value: str) -> bool:
+def asks(value: str) -> bool:
     """Whether a header's value asks for anything, and does not just say that nothing is set."""
     return value.strip().lower() not in _NOTHING_SET
 

@@ -1,4 +1,4 @@
-"""Tags of objects: which there may be, and how a request's header names them."""
+"""Tags of objects and buckets: which there may be, and how a request's header names them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from octad.client.s3.errors import S3Error
 TAGGING_HEADER: Final = "x-amz-tagging"
 DIRECTIVE_HEADER: Final = "x-amz-tagging-directive"
 TAGS_MAX: Final = 10
+BUCKET_TAGS_MAX: Final = 50
 _NAME_CHARACTERS_MAX: Final = 128
 _VALUE_CHARACTERS_MAX: Final = 256
 _PUNCTUATION: Final = frozenset("+-=._:/@")
 _RESERVED: Final = "aws:"
 
 
-def checked_tags(tags: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """By name, in the order of names; raises InvalidTag."""
+def checked_tags(tags: Iterable[tuple[str, str]], tags_max: int = TAGS_MAX) -> dict[str, str]:
+    """By name, in the order of names; raises InvalidTag, also for more than `tags_max`."""
     checked: dict[str, str] = {}
     for name, value in tags:
         if not 1 <= len(name) <= _NAME_CHARACTERS_MAX or not _is_allowed(name):
@@ -31,8 +32,9 @@ def checked_tags(tags: Iterable[tuple[str, str]]) -> dict[str, str]:
         if name in checked:
             raise S3Error("InvalidTag", "Cannot provide multiple Tags with the same key")
         checked[name] = value
-    if len(checked) > TAGS_MAX:
-        raise S3Error("InvalidTag", f"Object tags cannot be greater than {TAGS_MAX}")
+    if len(checked) > tags_max:
+        kind = "Object" if tags_max == TAGS_MAX else "Bucket"
+        raise S3Error("InvalidTag", f"{kind} tags cannot be greater than {tags_max}")
     return dict(sorted(checked.items()))
 
 
