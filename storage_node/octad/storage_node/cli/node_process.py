@@ -110,6 +110,7 @@ class NodeOptions:
     body_budget_mib: int
     sigv2_urls: bool
     domains: tuple[str, ...]
+    blocks_public: bool
     advertise: str | None
     coordinator: str
     join_token: str | None
@@ -187,6 +188,7 @@ def _config(options: NodeOptions) -> NodeConfig:
         body_budget_bytes=body_budget_bytes(options.body_budget_mib),
         sigv2_urls=options.sigv2_urls,
         domains=options.domains,
+        blocks_public=options.blocks_public,
         advertise_host=options.advertise or listen.host,
         coordinator_urls=options.coordinator,
         token=token,

@@ -1,4 +1,4 @@
-"""Access lists, ownership, what is blocked: what is stored is kept to, and what is shown is true."""
+"""Access lists, ownership, blocks: what is stored is kept to, and what is shown is true."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ GRANTS = {
     "private": [FULL],
     "bucket-owner-full-control": [FULL],
     "bucket-owner-read": [FULL],
-    "public-read": [FULL, read_by(ALL_USERS)],
-    "authenticated-read": [FULL, read_by(MEMBERS)],
+    "public-read": [read_by(ALL_USERS), FULL],
+    "authenticated-read": [read_by(MEMBERS), FULL],
 }
 
 
@@ -61,7 +61,7 @@ def test_a_canned_list_is_kept_shown_and_kept_to(
     site: FrontDoorSite, s3: S3Client, opened: str, acl: Any
 ) -> None:
     anybody, member = acl == "public-read", acl in ("public-read", "authenticated-read")
-    part = {"Bucket": opened, "Key": "many"}
+    part: Any = {"Bucket": opened, "Key": "many"}
     s3.put_bucket_acl(Bucket=opened, ACL=acl)
     s3.put_object(Bucket=opened, Key="put", Body=b"data", ACL=acl)
     s3.put_object(Bucket=opened, Key="changed", Body=b"data")
@@ -97,13 +97,14 @@ def test_a_list_changes_nothing_else_of_its_object(
     large = bytes(PART_BYTES_MIN)
     s3.put_object(Bucket=opened, Key="large", Body=large, Metadata={"a": "b"})
     before = s3.get_object(Bucket=opened, Key="large")
-    for acl, anybody in (("public-read", True), ("private", False), ("private", False)):
-        s3.put_object_acl(Bucket=opened, Key="large", ACL=acl)  # type: ignore[arg-type]
+    lists: Any = (("public-read", True), ("private", False), ("private", False))
+    for acl, anybody in lists:
+        s3.put_object_acl(Bucket=opened, Key="large", ACL=acl)
         assert is_read_by_anybody(site, opened, "large") == anybody
     after = s3.get_object(Bucket=opened, Key="large")
     assert after["Body"].read() == large
     for name in ("ETag", "LastModified", "Metadata", "ContentLength"):
-        assert after[name] == before[name]  # type: ignore[literal-required]
+        assert after[name] == before[name]
     assert code_of(s3.put_object_acl, Bucket=opened, Key="absent", ACL="public-read") == "NoSuchKey"
 
 

@@ -125,7 +125,7 @@ class S3Handler:
 
     async def _finished(self, request: Request, operation: str, answer: Answer) -> Answer:
         """Refusals too: a page may read what its browser lets it."""
-        if "origin" in request.headers:
+        if "origin" in request.headers and request.method != "OPTIONS":
             rules = await self._cors_rules(request)
             answer.head += cors_lines(rules, request.method, request.headers)
         return self._counted(operation, answer)

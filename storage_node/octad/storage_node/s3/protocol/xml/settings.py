@@ -41,13 +41,13 @@ _RULE: Final = {
 
 def access_control_policy_xml(owner: Owner, acl: str) -> bytes:
     """`AccessControlPolicy` of what belongs to `owner`, with the canned list that counts."""
-    grants = _grant(
+    group = _GROUPS.get(acl)
+    grants = "" if group is None else _grant("Group", f"<URI>{group}</URI>", "READ")
+    grants += _grant(
         "CanonicalUser",
         f"<ID>{escape(owner.id)}</ID><DisplayName>{escape(owner.display_name)}</DisplayName>",
         "FULL_CONTROL",
     )
-    if acl in _GROUPS:
-        grants += _grant("Group", f"<URI>{_GROUPS[acl]}</URI>", "READ")
     return _document(
         "AccessControlPolicy",
         f"<Owner><ID>{escape(owner.id)}</ID>"
