@@ -94,7 +94,6 @@ class PartRow(msgspec.Struct, frozen=True, array_like=True):
 
 
 _MSGPACK: Final = msgspec.msgpack.Encoder()
-_ARRAY_OF_FEWER: Final = {bytes([0x90 + n]): bytes([0x90 + n - 1]) for n in range(1, 16)}
 
 
 def encode_row(row: ObjectRow | UploadRow) -> msgspec.Raw:
@@ -103,7 +102,6 @@ def encode_row(row: ObjectRow | UploadRow) -> msgspec.Raw:
     Without extras they are those of an octad that knows no extras: a row has one form, and older
     nodes keep it, too.
     """
-    encoded = _MSGPACK.encode(row)
-    if row.extras is None:
-        encoded = _ARRAY_OF_FEWER[encoded[:1]] + encoded[1:-1]
-    return msgspec.Raw(encoded)
+    if row.extras is not None:
+        return msgspec.Raw(_MSGPACK.encode(row))
+    return msgspec.Raw(_MSGPACK.encode(msgspec.structs.astuple(row)[:-1]))
