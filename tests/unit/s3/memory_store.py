@@ -205,9 +205,10 @@ class MemoryStore:
     ) -> Degraded | None:
         self.fail_if_told()
         stored = self.objects.get((bucket.id, key))
-        if stored is None:
+        if stored is None and request_id not in self.request_ids:
             raise NoSuchKey(key.hex())
         if self._is_new(request_id, age_s):
+            assert stored is not None
             row = msgspec.structs.replace(stored.row, extras=change.of(stored.row.extras))
             self.objects[bucket.id, key] = StoredObject(row, stored.data)
         return self.degraded
