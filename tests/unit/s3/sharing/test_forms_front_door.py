@@ -228,6 +228,14 @@ def test_no_field_starts_a_header_of_its_own(
     assert site.keys(bucket) == []
 
 
+def test_a_form_may_carry_tags(site: FrontDoorSite, s3: S3Client, bucket: str) -> None:
+    tagging = "<Tagging><TagSet><Tag><Key>a b</Key><Value>ü</Value></Tag></TagSet></Tagging>"
+    answer = posted(site, bucket, signed(site, bucket, {"key": "key", "tagging": tagging}))
+    assert answer.status == 204
+    tags = s3.get_object_tagging(Bucket=bucket, Key="key")["TagSet"]
+    assert tags == [{"Key": "a b", "Value": "ü"}]
+
+
 def test_checksums_in_fields_are_verified(site: FrontDoorSite, bucket: str) -> None:
     for data, status in ((b"data", 204), (b"other", 400)):
         fields = {"key": "key", "x-amz-checksum-sha256": checksum_of("SHA256", data)}

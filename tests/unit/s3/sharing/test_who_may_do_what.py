@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -248,8 +247,7 @@ def test_an_answer_that_no_one_looked_at_is_never_sent(
     from octad.storage_node.s3.handlers.request_context import RequestContext
 
     name = made(site, OPEN, "")
-    unchecked: Callable[..., None] = lambda *_: None  # noqa: E731
-    monkeypatch.setattr(RequestContext, "check_object", unchecked)
+    monkeypatch.setattr(RequestContext, "readable", lambda _, __, row: row)
     assert site.request("GET", f"/{name}/key", credentials=None).status == 403
     assert site.request("GET", f"/{name}/key", credentials=BOB).status == 403
     assert site.request("GET", f"/{name}/key").status == 200
@@ -268,6 +266,22 @@ def test_credentials_that_are_no_good_are_not_passed_over_for_a_public_object(
     header = {"authorization": "Basic YTpi"}
     answer = site.request("GET", f"/{name}/key", credentials=None, unsigned_headers=header)
     assert answer.status in (400, 403)
+
+
+def test_tags_are_told_to_the_owner_alone(site: FrontDoorSite) -> None:
+    name = made(site, OPEN, "public-read")
+    site.request(
+        "PUT", f"/{name}/key", headers={"x-amz-acl": "public-read", "x-amz-tagging": "a=b"}
+    )
+    assert site.request("HEAD", f"/{name}/key").headers["x-amz-tagging-count"] == "1"
+    for asker in (BOB, None):
+        headers = site.request("GET", f"/{name}/key", credentials=asker).headers
+        assert "x-amz-tagging-count" not in headers
+    site.run(site.store.create_bucket(target := f"bobs-{next(numbers)}", "bob"))
+    source = {"x-amz-copy-source": f"{name}/key"}
+    site.request("PUT", f"/{target}/copy", headers=source, credentials=BOB)
+    copy = site.store.objects[site.store.buckets[target].id, b"copy"]
+    assert copy.row.extras is None
 
 
 def test_nobody_chooses_the_headers_of_an_answer_to_nobody(site: FrontDoorSite) -> None:

@@ -116,15 +116,15 @@ async def _source(context: RequestContext) -> tuple[Bucket, StoredObject]:
     bucket = context.found_source
     assert bucket is not None, "no one has been authorized"
     stored = await context.store.get_object(bucket, source.key)
-    context.check_object(bucket, None if stored is None else stored.row)
-    if stored is None:
+    row = context.readable(bucket, None if stored is None else stored.row)
+    if stored is None or row is None:
         raise S3Error("NoSuchKey", fields={"Key": source.key.decode()})
     conditions = read_conditions(context.headers, COPY_SOURCE_PREFIX)
     if conditions is not None:
         failed = conditions.failed(stored.row.etag, stored.row.modified_ms, context.now_ms)
         if failed is not None:
             raise precondition_failed(COPY_SOURCE_PREFIX + failed)
-    return bucket, stored
+    return bucket, StoredObject(row, stored.data)
 
 
 async def _pieces(

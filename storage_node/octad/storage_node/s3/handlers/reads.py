@@ -46,10 +46,9 @@ async def get_object(context: RequestContext) -> Answer:
     """The object, or the range or part of it that was asked for."""
     bucket = await context.bucket()
     stored = await context.store.get_object(bucket, context.key)
-    context.check_object(bucket, None if stored is None else stored.row)
-    if stored is None:
+    row = context.readable(bucket, None if stored is None else stored.row)
+    if stored is None or row is None:
         raise _no_such_key(context)
-    row = stored.row
     unmodified = _not_modified(context, row)
     if unmodified is not None:
         return unmodified
@@ -65,8 +64,7 @@ async def get_object(context: RequestContext) -> Answer:
 async def head_object(context: RequestContext) -> Answer:
     """What GET would answer, without the bytes."""
     bucket = await context.bucket()
-    row = await context.store.get_row(bucket, context.key)
-    context.check_object(bucket, row)
+    row = context.readable(bucket, await context.store.get_row(bucket, context.key))
     if row is None:
         raise _no_such_key(context)
     unmodified = _not_modified(context, row)

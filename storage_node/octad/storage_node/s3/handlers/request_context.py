@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
+
 from octad.client.s3.errors import S3Error
 from octad.coordinator.schema.bucket_settings import PRIVATE, BucketSettings
 from octad.storage_node.index.rows import ObjectExtras, ObjectRow, some_extras
@@ -46,7 +48,7 @@ class RequestContext:
     found_bucket: Bucket | None = None
     found_source: Bucket | None = None  # Of what is copied.
     form: Form | None = None  # Where the request is one.
-    object_decides: bool = False  # No answer before `check_object` has seen what is read.
+    object_decides: bool = False  # No answer before `readable` has seen what is read.
 
     def take_memory_now(self, size: int) -> bool:
         """`take_memory` where no one has to wait; else nothing has happened."""
@@ -99,17 +101,19 @@ class RequestContext:
             self.require_extras()
         return extras
 
-    def check_object(self, bucket: Bucket, row: ObjectRow | None) -> None:
-        """To be called with each object that is read, before anything of it is told.
+    def readable(self, bucket: Bucket, row: ObjectRow | None) -> ObjectRow | None:
+        """An object that is read, as its reader may see it: what few objects have is its owner's.
 
         Raises AccessDenied where its access list does not let the sender read it. That there is no
         such object is told to whoever may list the bucket.
         """
-        if bucket.owner != self.owner or self.owner == ANONYMOUS:
-            acl = bucket.acl if row is None else acl_of(row)
-            if not lets_read(bucket, acl, self.owner):
-                raise S3Error("AccessDenied")
-            self.object_decides = False
+        if bucket.owner == self.owner and self.owner != ANONYMOUS:
+            return row
+        acl = bucket.acl if row is None else acl_of(row)
+        if not lets_read(bucket, acl, self.owner):
+            raise S3Error("AccessDenied")
+        self.object_decides = False
+        return None if row is None else msgspec.structs.replace(row, extras=None)
 
     def require_extras(self) -> None:
         """Raises ServiceUnavailable while the cluster is being upgraded: older nodes lose them."""
