@@ -42,7 +42,7 @@ coordinator.store: embedded etcd etcd_connection etcd_watch http_client http_ser
 sharding.study: bench compare regenerate sharding_command simulate
 sharding.study.model: comparison
 sharding.study.report: html_page plots tables
-storage_node.cli: index_command journal_command node_command node_process parent_death
+storage_node.cli: index_command journal_command node_command node_config node_process parent_death
 storage_node.dev: death_record dev_command dev_copies dev_directory dev_former_run dev_node
     dev_process
 storage_node.history: copy_check history_copier history_pace history_source history_writer

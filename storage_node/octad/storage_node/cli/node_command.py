@@ -170,7 +170,8 @@ def run(arguments: argparse.Namespace) -> int:
             "see: octad node --help",
             2,
         )
-    from octad.storage_node.cli.node_process import NodeOptions, run_node
+    from octad.storage_node.cli.node_config import NodeOptions
+    from octad.storage_node.cli.node_process import run_node
 
     keep_files_private()
     supervisor, report = os.environ.get(SUPERVISOR_VARIABLE), os.environ.get(REPORT_VARIABLE)
