@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from octad.client.s3.sigv4 import UNSIGNED_PAYLOAD, Credentials, presign_query, sign_request
-from octad.storage_node.s3.protocol.signatures.sigv4_verify import Authenticated, verify_request
+from octad.client.s3.sigv4_verify import Authenticated, verify_request
 
 # The user of Amazon's published examples, and their moment.
 CREDENTIALS = Credentials("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")

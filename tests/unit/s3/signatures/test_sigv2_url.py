@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from octad.client.s3.errors import S3Error
 from octad.client.s3.sigv4 import PayloadMode
+from octad.client.s3.sigv4_verify import Authenticated, verify_request
 from octad.storage_node.s3.protocol.signatures.sigv2_url import is_sigv2_url, verify_sigv2_url
-from octad.storage_node.s3.protocol.signatures.sigv4_verify import Authenticated, verify_request
 
 KEY, SECRET = "AKIDEXAMPLE", "a secret"
 NOW = 1_800_000_000.0

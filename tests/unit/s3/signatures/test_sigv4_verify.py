@@ -23,7 +23,7 @@ from octad.client.s3.sigv4 import (
     signing_key,
     string_to_sign,
 )
-from octad.storage_node.s3.protocol.signatures.sigv4_verify import SigV4Error, verify_request
+from octad.client.s3.sigv4_verify import SigV4Error, verify_request
 
 CONTENT_SHA256 = (
     EMPTY_SHA256,

@@ -7,14 +7,14 @@ from typing import Final
 
 from octad.client.s3.errors import S3Error
 from octad.client.s3.sigv4 import UNSIGNED_PAYLOAD, PayloadMode, SignatureSeed, split_query
-from octad.storage_node.s3.protocol.access import ANONYMOUS
-from octad.storage_node.s3.protocol.requests.request_headers import as_signed
-from octad.storage_node.s3.protocol.signatures.sigv2_url import is_sigv2_url, verify_sigv2_url
-from octad.storage_node.s3.protocol.signatures.sigv4_verify import (
+from octad.client.s3.sigv4_verify import (
     Authenticated,
     query_text,
     verify_request,
 )
+from octad.storage_node.s3.protocol.access import ANONYMOUS
+from octad.storage_node.s3.protocol.requests.request_headers import as_signed
+from octad.storage_node.s3.protocol.signatures.sigv2_url import is_sigv2_url, verify_sigv2_url
 
 UNSIGNED: Final = Authenticated(
     "", PayloadMode.UNSIGNED, UNSIGNED_PAYLOAD, SignatureSeed("", b"", "", ""), presigned=False

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from octad.client.s3.errors import S3Error
+from octad.client.s3.sigv4_verify import Authenticated
 from octad.coordinator.schema.bucket_settings import PRIVATE, BucketSettings
 from octad.storage_node.index.rows import ObjectExtras, ObjectRow, some_extras
 from octad.storage_node.memory.body_budget import BodyBudget
@@ -17,7 +18,6 @@ from octad.storage_node.s3.protocol.requests.attempts import sdk_age_s, sdk_requ
 from octad.storage_node.s3.protocol.requests.request_headers import ACL_HEADER
 from octad.storage_node.s3.protocol.requests.s3_operations import S3Operation
 from octad.storage_node.s3.protocol.requests.tags import TAGGING_HEADER, tags_in_header
-from octad.storage_node.s3.protocol.signatures.sigv4_verify import Authenticated
 from octad.storage_node.shards.object_store import Bucket, ObjectStore
 
 

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from octad.client.s3.checksums import DEFAULT_ALGORITHM, claimed_checksum, parse_content_md5
 from octad.client.s3.errors import S3Error
+from octad.client.s3.sigv4_verify import refuse_two_mechanisms
 from octad.sharding.limits import BODY_STEP_S, KIB, PUT_BYTES_MAX
 from octad.storage_node.index.rows import ObjectRow
 from octad.storage_node.memory.body_pace import BodyPace
@@ -47,7 +48,6 @@ from octad.storage_node.s3.protocol.requests.request_headers import (
     stored_headers,
 )
 from octad.storage_node.s3.protocol.requests.tags import TAGGING_HEADER
-from octad.storage_node.s3.protocol.signatures.sigv4_verify import refuse_two_mechanisms
 from octad.storage_node.s3.protocol.xml.documents import CONTENT_TYPE, post_response_xml
 from octad.storage_node.s3.protocol.xml.requests import read_tagging
 

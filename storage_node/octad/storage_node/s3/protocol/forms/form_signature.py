@@ -18,10 +18,10 @@ from octad.client.s3.sigv4 import (
     signature_of,
     signing_key,
 )
+from octad.client.s3.sigv4_verify import CLOCK_SKEW_S_MAX, Authenticated
 from octad.sharding.limits import PRESIGN_EXPIRY_S_MAX
 from octad.sharding.map.pool_names import POOL_NAME_PREFIX
 from octad.storage_node.s3.protocol.forms.post_policy import POLICY_FIELD, SIGNATURE_FIELD
-from octad.storage_node.s3.protocol.signatures.sigv4_verify import CLOCK_SKEW_S_MAX, Authenticated
 
 _FIELDS: Final = ("x-amz-algorithm", "x-amz-credential", "x-amz-date", SIGNATURE_FIELD)
 _SIGV2_FIELDS: Final = ("awsaccesskeyid", "signature")

@@ -27,7 +27,7 @@ from octad.client.s3.checksums import (
     verify_content_md5,
 )
 from octad.client.s3.errors import S3Error
-from octad.storage_node.s3.protocol.signatures.sigv4_verify import Authenticated
+from octad.client.s3.sigv4_verify import Authenticated
 
 ObjectBytes = bytes | memoryview
 

@@ -29,14 +29,14 @@ from octad.client.s3.sigv4 import (
     split_query,
     wire_bytes,
 )
-from octad.sharding.limits import PRESIGN_EXPIRY_S_MAX
-from octad.storage_node.s3.protocol.signatures.sigv4_verify import (
+from octad.client.s3.sigv4_verify import (
     Authenticated,
     SigV4Error,
     payload_mode_of,
     query_text,
     refuse_two_mechanisms,
 )
+from octad.sharding.limits import PRESIGN_EXPIRY_S_MAX
 
 ACCESS_KEY: Final = "AWSAccessKeyId"
 _MECHANISM: Final = (ACCESS_KEY, "Signature", "Expires")
