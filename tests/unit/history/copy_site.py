@@ -445,4 +445,5 @@ def state_of(node: Node) -> ShardState:
     value = node.index.get(shard_state_key(SHARD))
     assert value is not None
     state = decode_shard_state(value)
-    return msgspec.structs.replace(state, view_epoch=Epoch(1), depth=DEPTH, digest=None)
+    unknown = {"digest": None, "usage_known": False}
+    return msgspec.structs.replace(state, view_epoch=Epoch(1), depth=DEPTH, **unknown)

@@ -98,6 +98,10 @@ async def finished(story: Story) -> tuple[Held, Held]:
     for node in (receiver, story.source):
         node.check()
     assert receiver.index.digests.now(SHARD) == story.source.index.digests.now(SHARD) is not None
+    mine, theirs = (node.index.digests.usages.of(SHARD) for node in (receiver, story.source))
+    assert {each: entry for each, entry in mine.items() if any(entry)} == {
+        each: entry for each, entry in theirs.items() if any(entry)
+    }
     return receiver.held(SHARD), story.source.held(SHARD)
 
 

@@ -183,7 +183,7 @@ def test_a_piece_that_was_written_with_fewer_fields_is_the_same_row() -> None:
 def test_the_bytes_of_digests_are_those_on_record() -> None:
     lines = [row_hash(key, encode_value(row)).to_bytes(8, "big") for key, row in ROWS.items()]
     state = ShardState(SEQ, EPOCH, Epoch(3), digest=ShardDigest(FORMAT, 7, 0x0123456789ABCDEF))
-    lines.append(encode_value(state))
+    lines.append(encode_value(msgspec.structs.astuple(state)[:9]))  # It has grown since.
     assert "".join(line.hex() + "\n" for line in lines) == GOLDEN.read_text()
     assert decode_shard_state(lines[-1]) == state
 

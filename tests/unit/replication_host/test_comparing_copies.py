@@ -139,7 +139,7 @@ async def test_what_cannot_be_compared_now_is_not_verified_yet() -> None:
     site.failure = PeerUnavailable(SECOND, "away", sent=False)
     assert (await site.verified())[shard_name(ONE)] == unknown
     site.digests.split(ONE, TWO)  # It had no rows: what they amount to is known.
-    site.digests.change(ONE, b"n\x00\x00\x00\x01key", None, b"\x94\x93\x01\x02\x03\x01\x01\x90")
+    site.digests.change(ONE, b"n\x00\x00\x00\x01key", None, b"\x94\x93\x01\x02\x03\x01\x01\x91\x05")
     site.digests.split(ONE, TWO)
     asked = len(site.asked)
     assert (await site.verified())[shard_name(ONE)] == VerifiedCopies(EPOCH, 0, 2)

@@ -17,16 +17,21 @@ from tests.unit.replication_host.test_restart_of_a_host import (
 )
 
 from octad.sharding.hashing import bit_reversed, object_hash
-from octad.sharding.ids import BucketId, PoolId, Seq, ShardId, shard_id
+from octad.sharding.ids import BucketId, PoolId, Seq, ShardId, number_of, shard_id
+from octad.storage_node.index.bucket_usage import total
 from octad.storage_node.index.counted_index import CountedIndex
 from octad.storage_node.index.index import IndexDamage
 from octad.storage_node.index.index_format import (
+    BUCKET_USAGES,
+    decode_object_key,
     decode_shard_state,
     encode_value,
     object_key,
+    objects_range,
     shard_order_key,
     shard_state_key,
 )
+from octad.storage_node.index.key_ranges import past
 from octad.storage_node.index.rows import ObjectRow
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.record_format import RecordKind
@@ -92,15 +97,28 @@ def rows_of(index: CountedIndex, shard: ShardId) -> int:
     return digest.rows
 
 
+def usage_of(index: CountedIndex, *shards: ShardId) -> tuple[int, int]:
+    return total(index.digests.usages.of(shard) for shard in shards)[BUCKET]
+
+
+def objects_in(index: CountedIndex, shard: ShardId) -> int:
+    """The naive count, of one half at depth 4."""
+    keys = (decode_object_key(key) for key, _ in index.scan(*objects_range(BUCKET)))
+    return sum(object_hash(*key) & 15 == number_of(shard) for key in keys)
+
+
 async def test_both_halves_of_a_split_are_counted_and_kept(tmp_path: Path) -> None:
     await written(tmp_path, split=True)
     async with disk(tmp_path) as (journal, index):
         host = host_on(journal, index)
         host.recover()
         assert index.digests.now(FIRST) is index.digests.now(SECOND) is None
+        assert usage_of(index, FIRST, SECOND) == (OBJECTS, OBJECTS * (OBJECTS + 1) // 2)
         await until_known(index, counter_of(journal, index, host), FIRST, SECOND)
         assert rows_of(index, FIRST) + rows_of(index, SECOND) == OBJECTS + 9
         assert rows_of(index, OTHER_POOL) == 9
+        assert usage_of(index, FIRST, SECOND) == (OBJECTS, OBJECTS * (OBJECTS + 1) // 2)
+        assert usage_of(index, FIRST)[0] == objects_in(index, FIRST)
         known = {shard: index.digests.now(shard) for shard in (FIRST, SECOND, OTHER_POOL)}
         host.close()
     async with disk(tmp_path) as (_, index):
@@ -119,16 +137,20 @@ async def test_what_an_older_octad_has_written_is_counted_and_kept(tmp_path: Pat
         stored = index.get(shard_state_key(FIRST))
         assert stored is not None
         older = msgspec.structs.astuple(decode_shard_state(stored))[:8]
-        index.write([(shard_state_key(FIRST), encode_value(older))])
+        usage = [key for key, _ in index.scan(BUCKET_USAGES, past(BUCKET_USAGES))]
+        index.write([(shard_state_key(FIRST), encode_value(older))], usage)
     async with disk(tmp_path) as (journal, index):
         host = host_on(journal, index)
         host.recover()
         assert index.digests.now(FIRST) is None
         await until_known(index, counter_of(journal, index, host), FIRST)
         assert index.digests.now(FIRST) == known
+        assert index.digests.usage_known(FIRST)
         host.close()
     async with disk(tmp_path) as (_, index):
         assert index.digests.now(FIRST) == known
+        assert index.digests.usage_known(FIRST)
+        assert usage_of(index, FIRST) == (OBJECTS, OBJECTS * (OBJECTS + 1) // 2)
 
 
 @pytest.mark.parametrize("table", ["n", "h"])

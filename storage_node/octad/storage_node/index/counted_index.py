@@ -1,5 +1,5 @@
 """The index of rows: with them, each batch carries what they leave alive of every segment, and what
-all rows of each shard amount to, which every change of a row reports to `digests`.
+all rows of each shard and bucket amount to, which every change of a row reports to `digests`.
 
 So the counts are exact after any crash, and a restart reads one small entry a segment.
 """
@@ -12,6 +12,7 @@ from typing import Protocol
 
 from octad.storage_node.index.index import NOTHING_READ, Index
 from octad.storage_node.index.index_format import (
+    BUCKET_USAGES,
     POSITION_KEY,
     ROW_TABLES,
     SEGMENT_USES,
@@ -45,9 +46,10 @@ class CountedIndex(Index):
     def _begin(self) -> None:
         super()._begin()
         self.ledger = SpaceLedger(self.scan(SEGMENT_USES, past(SEGMENT_USES)))
+        states = self.scan(SHARD_STATES, past(SHARD_STATES))
         self.digests = ShardDigests(
-            (decode_shard_state_key(key), decode_shard_state(value))
-            for key, value in self.scan(SHARD_STATES, past(SHARD_STATES))
+            ((decode_shard_state_key(key), decode_shard_state(value)) for key, value in states),
+            self.scan(BUCKET_USAGES, past(BUCKET_USAGES)),
         )
         self.before_flush: Callable[[], None] = _nothing
         self._journal: Written | None = None
@@ -96,7 +98,8 @@ class CountedIndex(Index):
                 place = not_ahead(decode_position(puts[-1][1]), journal)
                 puts = [*puts[:-1], (POSITION_KEY, encode_position(place))]
         ledger.count(puts, deletes, self.get, before)
-        super().write([*ledger.entries(), *puts], deletes)
+        usages, gone = self.digests.usages.take_changes()
+        super().write([*ledger.entries(), *usages, *puts], [*deletes, *gone] if gone else deletes)
 
 
 def _nothing() -> None:

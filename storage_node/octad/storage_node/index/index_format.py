@@ -15,6 +15,7 @@ The first byte of a key names its table. Numbers in keys are big-endian, so that
     r      number u64                                               ids of requests lately applied
     c      a name of what works through the journal                 position u64, or its own
     t      shard id u64 ‖ key of table n, u, p or e                 DeletionMark
+    b      shard id u64 ‖ bucket id u32                             BucketUsage
 
 - An escaped key writes each 0x00 as 0x00 0xFF and ends with 0x00 0x01: it keeps the order of keys
   and is no prefix of another.
@@ -52,6 +53,7 @@ SHARD_STATES = b"s"
 SHARD_STATES_START, SHARD_STATES_END = b"s", b"t"
 POSITION_KEY = b"m"
 SEGMENT_USES = b"g"
+BUCKET_USAGES = b"b"
 REQUEST_IDS = b"r"  # Values: `replication/host/request_ids.py`.
 SCRUBBED_KEY = b"cscrub"  # Up to where this round has read, and when the round began.
 
@@ -180,6 +182,28 @@ class Ordered(msgspec.Struct, frozen=True, array_like=True, gc=False):
     seq: Seq
 
 
+class BucketUsage(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a bucket has in one shard. Written in one batch with the rows that it counts."""
+
+    objects: int
+    bytes: int  # With those of parts of uploads that are open.
+
+
+class SizedRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """As much of the row of an object or part as a quota is about."""
+
+    size: int
+
+
+class Sized(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An `IndexedObject` or `IndexedPart` as it is counted."""
+
+    location: msgspec.Raw
+    epoch: Epoch
+    seq: Seq
+    row: SizedRow
+
+
 class ScrubState(msgspec.Struct, frozen=True, array_like=True):
     """How far a round of scrubbing has come."""
 
@@ -215,6 +239,8 @@ decode_piece = msgspec.msgpack.Decoder(IndexedPiece).decode
 decode_dead_extents = msgspec.msgpack.Decoder(DeadExtents).decode
 decode_shard_state = msgspec.msgpack.Decoder(ShardState).decode
 decode_segment_use = msgspec.msgpack.Decoder(SegmentUse).decode
+decode_bucket_usage = msgspec.msgpack.Decoder(BucketUsage).decode
+decode_sized = msgspec.msgpack.Decoder(Sized).decode
 decode_located = msgspec.msgpack.Decoder(Located).decode
 decode_ordered = msgspec.msgpack.Decoder(Ordered).decode
 decode_scrub_state = msgspec.msgpack.Decoder(ScrubState).decode
@@ -342,6 +368,19 @@ def decode_segment_use_key(index_key: bytes) -> SegmentId:
     return SegmentId(int.from_bytes(index_key[1:], "big"))
 
 
+def bucket_usage_key(shard: ShardId, bucket: BucketId) -> bytes:
+    """Of table `b`."""
+    return (
+        BUCKET_USAGES + shard.to_bytes(_SHARD_BYTES, "big") + bucket.to_bytes(_BUCKET_BYTES, "big")
+    )
+
+
+def decode_bucket_usage_key(index_key: bytes) -> tuple[ShardId, BucketId]:
+    """The inverse of `bucket_usage_key`."""
+    shard, bucket = index_key[1 : 1 + _SHARD_BYTES], index_key[1 + _SHARD_BYTES :]
+    return ShardId(int.from_bytes(shard, "big")), BucketId(int.from_bytes(bucket, "big"))
+
+
 def request_ids_key(number: int) -> bytes:
     """Of table `r`."""
     return REQUEST_IDS + number.to_bytes(8, "big")
@@ -392,8 +431,13 @@ class RowTable(NamedTuple):
     decode: Callable[[bytes], msgspec.Struct] | None = None
 
 
-def _bucket_in_key(index_key: bytes, _value: bytes) -> BucketId:
+def bucket_in_key(index_key: bytes) -> BucketId:
+    """That a key of table n, u or p names."""
     return BucketId(int.from_bytes(index_key[1:_KEY_START], "big"))
+
+
+def _bucket_in_key(index_key: bytes, _value: bytes) -> BucketId:
+    return bucket_in_key(index_key)
 
 
 def _hash_of_upload(index_key: bytes) -> int:

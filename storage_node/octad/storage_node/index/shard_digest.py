@@ -9,7 +9,8 @@ changes moves it by what that row alone amounts to, whatever the order.
     compared  with that of another node, at the same seq alone
 
 Where it is not known, because an older octad changed the rows, the shard was split or the index was
-made anew, it is gathered what the rows change by, until they are counted.
+made anew, it is gathered what the rows change by, until they are counted. What each bucket has of
+the rows (`bucket_usage.py`) is kept, changed and counted along with it.
 """
 
 from __future__ import annotations
@@ -21,10 +22,13 @@ from collections.abc import Iterable
 from xxhash import xxh3_64_intdigest
 
 from octad.sharding.hashing import bit_reversed
-from octad.sharding.ids import Seq, ShardId
+from octad.sharding.ids import BucketId, Seq, ShardId
+from octad.storage_node.index.bucket_usage import BucketUsages, Entry, added, usage_of_row
 from octad.storage_node.index.index_format import (
     ROW_TABLES,
+    bucket_in_key,
     decode_encoded_location,
+    decode_sized,
     encode_value,
     hash_of_row,
     shard_order_key,
@@ -60,38 +64,44 @@ class Count:
     What changes behind `cursor`, where the rows are counted already, is added at once.
     """
 
-    __slots__ = ("cursor", "rows", "shard", "xor")
+    __slots__ = ("cursor", "rows", "shard", "usage", "xor")
 
     def __init__(self, shard: ShardId, begin: bytes) -> None:
         self.shard = shard
         self.cursor = begin
         self.rows = 0
         self.xor = 0
+        self.usage: dict[BucketId, Entry] = {}
 
     def add(self, key: bytes, value: bytes) -> None:
         """A row that lies at or behind the cursor, which is moved past it before anything else."""
-        self.rows += 1
-        self.xor ^= row_hash(key, value)
+        self._add(key, 1, row_hash(key, value), *usage_of_row(key, value))
 
-    def changed(self, key: bytes, rows: int, xor: int) -> None:
-        """The row at `key` has changed the digest by so much."""
+    def changed(self, key: bytes, rows: int, xor: int, objects: int, size: int) -> None:
+        """The row at `key` has changed the digest and its bucket's usage by so much."""
         if shard_order_key(bit_reversed(hash_of_row(key)), key) < self.cursor:
-            self.rows += rows
-            self.xor ^= xor
+            self._add(key, rows, xor, objects, size)
+
+    def _add(self, key: bytes, rows: int, xor: int, objects: int, size: int) -> None:
+        self.rows += rows
+        self.xor ^= xor
+        if objects or size:
+            added(self.usage, bucket_in_key(key), objects, size)
 
 
 class _Tally:
     """A shard's digest: that of some moment, if it is known, and what has changed since then."""
 
-    __slots__ = ("base", "count", "is_wrong", "recent", "rows", "seq", "xor")
+    __slots__ = ("base", "count", "is_wrong", "recent", "rows", "seq", "usage_known", "xor")
 
-    def __init__(self, seq: Seq, base: tuple[int, int] | None) -> None:
+    def __init__(self, seq: Seq, base: tuple[int, int] | None, *, usage_known: bool) -> None:
         self.seq = seq
         self.base = base
         self.rows = 0
         self.xor = 0
         self.recent: deque[tuple[Seq, int, int]] = deque(maxlen=RECENT_MAX)
         self.count: Count | None = None
+        self.usage_known = usage_known
         self.is_wrong = False  # The rows are not what they should be; what those are no one asks.
 
     def digest(self, rows: int, xor: int) -> ShardDigest | None:
@@ -106,25 +116,40 @@ _NOTHING = (0, 0)
 
 
 class ShardDigests:
-    """Those of all shards of a node. A shard without a state has no rows yet."""
+    """Those of all shards of a node, from their states and the entries of table `b`.
 
-    def __init__(self, states: Iterable[tuple[ShardId, ShardState]] = ()) -> None:
-        self._tallies = {shard: _Tally(state.applied, _base_of(state)) for shard, state in states}
+    A shard without a state has no rows yet.
+    """
+
+    def __init__(
+        self,
+        states: Iterable[tuple[ShardId, ShardState]] = (),
+        usages: Iterable[tuple[bytes, bytes]] = (),
+    ) -> None:
+        self._tallies = {
+            shard: _Tally(state.applied, _base_of(state), usage_known=state.usage_known)
+            for shard, state in states
+        }
+        self.usages = BucketUsages(usages)
 
     # -- rows change ---------------------------------------------------------------------------
 
     def change(self, shard: ShardId, key: bytes, before: bytes | None, after: bytes | None) -> None:
         """The row at `key` is about to become `after`; None: there is none."""
         tally = self._tallies.get(shard) or self._of(shard)
-        rows = xor = 0
+        rows = xor = objects = size = 0
         if after is not None:
             rows, xor = 1, row_hash(key, after)
+            objects, size = usage_of_row(key, after)
         if before is not None:
             rows, xor = rows - 1, xor ^ row_hash(key, before)
+            objects_before, size_before = usage_of_row(key, before)
+            objects, size = objects - objects_before, size - size_before
         tally.rows += rows
         tally.xor ^= xor
+        self.usages.change(shard, key, objects, size)
         if tally.count is not None:
-            tally.count.changed(key, rows, xor)
+            tally.count.changed(key, rows, xor, objects, size)
 
     def put_object(
         self, shard: ShardId, seq: Seq, key: bytes, before: bytes | None, after: bytes
@@ -133,17 +158,18 @@ class ShardDigests:
         tally = self._tallies.get(shard) or self._of(shard)
         end = 1 + len(decode_encoded_location(after).location)
         xor = xxh3_64_intdigest(after[end:] + key)
-        rows = 1
+        rows, size = 1, decode_sized(after).row.size
         if before is not None:
             end = 1 + len(decode_encoded_location(before).location)
             xor ^= xxh3_64_intdigest(before[end:] + key)
-            rows = 0
+            rows, size = 0, size - decode_sized(before).row.size
         tally.seq = seq
         tally.rows += rows
         tally.xor ^= xor
         tally.recent.append((seq, tally.rows, tally.xor))
+        self.usages.change(shard, key, rows, size)
         if tally.count is not None:
-            tally.count.changed(key, rows, xor)
+            tally.count.changed(key, rows, xor, rows, size)
 
     def reach(self, shard: ShardId, seq: Seq) -> None:
         """The entry at `seq` has changed all that it changes."""
@@ -170,8 +196,10 @@ class ShardDigests:
         """No one knows how the rows of `shard` are shared out, unless there are none."""
         tally = self._of(shard)
         empty = tally.digest(tally.rows, tally.xor) == ShardDigest(FORMAT, *_NOTHING)
+        base, known = (_NOTHING, tally.usage_known) if empty else (None, False)
         for half in (shard, sibling):
-            self._tallies[half] = _Tally(tally.seq, _NOTHING if empty else None)
+            self._tallies[half] = _Tally(tally.seq, base, usage_known=known)
+        self.usages.split(shard, sibling)
 
     # -- asking --------------------------------------------------------------------------------
 
@@ -183,6 +211,10 @@ class ShardDigests:
         """None: not known until the rows are counted."""
         tally = self._of(shard)
         return tally.digest(tally.rows, tally.xor)
+
+    def usage_known(self, shard: ShardId) -> bool:
+        """Whether what buckets have here is what the rows come to; else they are to be counted."""
+        return self._of(shard).usage_known
 
     def at(self, shard: ShardId, seq: Seq) -> ShardDigest | None:
         """As it was at `seq`; None also where that is not remembered, or still to come."""
@@ -207,6 +239,8 @@ class ShardDigests:
         if tally.count is not count:
             return Found.VOID
         tally.count = None
+        self.usages.replace(count.shard, count.usage)
+        tally.usage_known = True
         kept = tally.digest(tally.rows, tally.xor)
         if kept == ShardDigest(FORMAT, count.rows, count.xor):
             return Found.EQUAL
@@ -219,7 +253,7 @@ class ShardDigests:
     def _of(self, shard: ShardId) -> _Tally:
         tally = self._tallies.get(shard)
         if tally is None:
-            tally = self._tallies[shard] = _Tally(Seq(0), _NOTHING)
+            tally = self._tallies[shard] = _Tally(Seq(0), _NOTHING, usage_known=True)
         return tally
 
 

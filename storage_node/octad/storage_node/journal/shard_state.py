@@ -27,3 +27,4 @@ class ShardState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     copied_as_of: Seq | None = None  # Of a copy of history that is installed durably.
     depth: int | None = None  # The shard's, as far as the log here is split; None: never was.
     digest: ShardDigest | None = None  # Of the rows at `applied`; None: to be counted anew.
+    usage_known: bool = False  # What buckets have here (table `b`) is what the rows come to.

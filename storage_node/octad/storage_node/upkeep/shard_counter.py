@@ -106,7 +106,7 @@ class ShardCounter:
             await asyncio.sleep((time.perf_counter() - began) * (1 / share - 1))
         if digests is not self._index.digests:
             return  # Of an index that was damaged: this one was made in its place.
-        kept = digests.now(shard)
+        kept, usage_known = digests.now(shard), digests.usage_known(shard)
         found = digests.counted(count)
         if found is Found.DIFFERENT:
             why = f"shard {shard_name(shard)} has {count.rows} rows and should have {kept}"
@@ -114,7 +114,7 @@ class ShardCounter:
         if found is Found.VOID:
             return
         self.counts[shard] += 1
-        if found is Found.NOW_KNOWN and replica.complete_to is None:
+        if (found is Found.NOW_KNOWN or not usage_known) and replica.complete_to is None:
             keep_state(self._index, replica)
 
     async def _step(self, count: Count, end: bytes) -> None:
@@ -176,7 +176,8 @@ class ShardCounter:
         for shard, replica in self._replicas.items():
             if replica.depth is None:
                 continue
-            unknown = replica.complete_to is None and digests.now(shard) is None
+            known = digests.now(shard) is not None and digests.usage_known(shard)
+            unknown = replica.complete_to is None and not known
             if unknown and self._failed_at.get(shard, before) <= before:
                 soon.append((shard, COUNT_SHARE_SOON))
             elif self._counted_at.get(shard, before) <= before:

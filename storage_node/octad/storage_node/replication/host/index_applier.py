@@ -257,6 +257,7 @@ def state_entry(replica: ShardReplica, digests: ShardDigests) -> tuple[bytes, by
         history.copied_as_of,
         replica.splitter.depth,
         digest if history.complete_to is None else None,
+        digests.usage_known(replica.shard),
     )
     return shard_state_key(replica.shard), encode_value(state)
 
