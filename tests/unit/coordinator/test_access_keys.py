@@ -31,7 +31,7 @@ def test_the_record_is_byte_exact() -> None:
     assert msgspec.json.encode(record()) == (
         b'{"access_key":"octad",'
         b'"secret_encrypted":"AAECAwQFBgcICQoLe+5LWCVm2r1TmSVveVMQkr6nIMKx0z5PeHxorQ==",'
-        b'"owner":"root","disabled":false}'
+        b'"owner":"root","disabled":false,"admin":false}'
     )
 
 

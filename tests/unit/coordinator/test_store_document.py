@@ -17,6 +17,7 @@ from octad.coordinator.schema.records import (
     CLUSTERS,
     AccessKeyRecord,
     BucketRecord,
+    BucketUsageRecord,
     DeathRecord,
     FenceRecord,
     FormatLevelRecord,
@@ -29,7 +30,7 @@ from octad.coordinator.schema.records import (
     TurnRecord,
 )
 from octad.coordinator.store.interface import LeaseId
-from octad.sharding.ids import NodeId, PoolId, shard_id
+from octad.sharding.ids import BucketId, NodeId, PoolId, shard_id
 from octad.sharding.map.shard_map import decode_configuration, encode_configuration
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "reference" / "configuration-store.md"
@@ -64,6 +65,7 @@ WRITTEN_AGAIN: dict[str, Callable[[bytes], bytes]] = {
     ),
     KEYS.bucket("photos"): again(BucketRecord),
     KEYS.last_bucket_id: again(int),
+    KEYS.usage(BucketId(7)): again(BucketUsageRecord),
     KEYS.access_key("octad"): again(AccessKeyRecord),
 }
 EXAMPLES = dict(EXAMPLE.findall(DOCUMENT.read_text()))
@@ -90,7 +92,12 @@ def test_the_key_of_a_shard_leads_back_to_it() -> None:
     assert KEYS.shard_of_key(KEYS.shard(shard)) == shard
 
 
+def test_the_key_of_a_usage_leads_back_to_its_bucket() -> None:
+    assert KEYS.bucket_of_usage(KEYS.usage(BucketId(7))) == 7
+
+
 def test_the_encrypted_secret_is_the_one_described() -> None:
     token = JoinToken("1a2b3c4d", bytes(range(32)))
-    record = access_key_record(token, "octad", "octad-secret", "root", bytes(range(12)))
+    nonce = bytes(range(12))
+    record = access_key_record(token, "octad", "octad-secret", "root", nonce, admin=True)
     assert msgspec.json.encode(record).decode() == EXAMPLES[KEYS.access_key("octad")]

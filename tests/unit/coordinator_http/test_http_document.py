@@ -21,6 +21,15 @@ from octad.client.cluster.service_records import (
 )
 from octad.client.cluster.status_document import ClusterStatus, ShardStatus
 from octad.client.membership.event_document import EventsDocument
+from octad.client.s3.owners import canonical_id
+from octad.coordinator.schema.admin_messages import (
+    BucketDocument,
+    CreateKeyRequest,
+    KeyDocument,
+    QuotaRequest,
+    seal_new_secret,
+    unseal_new_secret,
+)
 from octad.coordinator.schema.join_messages import JoinRequest, RefusalMessage
 from octad.coordinator.schema.recovery_messages import RecoverAnswer, RecoverRequest
 from octad.coordinator.store.open_store import StoreAddress
@@ -33,6 +42,10 @@ EXAMPLES: list[str] = [
 ]
 KINDS: list[type] = [
     RefusalMessage,
+    CreateKeyRequest,
+    KeyDocument,
+    QuotaRequest,
+    BucketDocument,
     JoinRequest,
     StoreAddress,
     SessionRequest,
@@ -54,6 +67,14 @@ KINDS: list[type] = [
 @pytest.mark.parametrize(("text", "kind"), list(zip(EXAMPLES, KINDS, strict=True)))
 def test_an_example_is_read_and_written_again_as_it_stands(text: str, kind: type) -> None:
     assert msgspec.json.encode(msgspec.json.decode(text, type=kind)).decode() == text
+
+
+def test_the_sealed_secret_is_the_one_described() -> None:
+    sealed = seal_new_secret("octad-secret", "ALICEKEY", "alice-secret", bytes(range(12)))
+    assert f'"secret_sealed":"{sealed}"' in DOCUMENT.read_text()
+    assert unseal_new_secret("octad-secret", "ALICEKEY", sealed) == "alice-secret"
+    owner_id = canonical_id("1a2b3c4d", "alice")
+    assert f'"owner_id":"{owner_id}"' in DOCUMENT.read_text()
 
 
 def test_the_signature_is_the_one_described() -> None:

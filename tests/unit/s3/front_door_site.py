@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 REGION = "eu-test-1"
+CLUSTER = "1a2b3c4d"
 ALICE = Credentials("ALICEACCESSKEY", "alice's secret")
 BOB = Credentials("BOBACCESSKEY", "bob's secret")
 _OWNERS = {ALICE.access_key: (ALICE.secret_key, "alice"), BOB.access_key: (BOB.secret_key, "bob")}
@@ -79,6 +80,7 @@ class FrontDoorSite:
             region,
             lambda: next(numbers).to_bytes(16, "big"),
             self.budget,
+            cluster=CLUSTER,
             all_through_aiohttp=all_through_aiohttp,
             connections_max=connections_max,
             sigv2_urls=sigv2_urls,

@@ -165,6 +165,12 @@ class MemoryStore:
             self.buckets[name] for name in sorted(self.buckets) if self.buckets[name].owner == owner
         ]
 
+    def used_bytes(self, bucket: Bucket) -> int:
+        sizes = [each.row.size for (of, _), each in self.objects.items() if of == bucket.id]
+        for (of, _, _), upload in self.uploads.items():
+            sizes += [part.size for part in upload.parts.values() if of == bucket.id]
+        return sum(sizes)
+
     async def delete_bucket(self, bucket: Bucket) -> None:
         if any(bucket_id == bucket.id for bucket_id, _ in self.objects):
             raise BucketNotEmpty

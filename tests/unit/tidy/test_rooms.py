@@ -14,7 +14,7 @@ ROOMS = {
     ],
     "octad.client": ["", "s3", "runtime.logs", "runtime", "cluster", "membership", "cli"],
     "octad.coordinator": [
-        "", "store", "schema", "mirror", "membership", "placement", "status", "recovery",
+        "", "store", "schema", "admin", "mirror", "membership", "placement", "status", "recovery",
         "diagnosis", "server", "http", "cli",
     ],
     "octad.storage_node": [

@@ -27,10 +27,12 @@ client.membership: registering session watching
 client.runtime: background_task change_signal connection_room http_listener listener open_files
     private_files steady_clock
 client.runtime.logs: log_file log_lines seldom_log
-coordinator.cli: coordinator_command coordinator_process node_verbs plan_client plan_report
-    plan_verbs pool_command rebalance_command rescue_store rescue_verbs shards_command
+coordinator.cli: admin_client bucket_command coordinator_command coordinator_process key_command
+    node_verbs plan_client plan_report plan_verbs pool_command rebalance_command rescue_store
+    rescue_verbs shards_command
 coordinator.diagnosis: store_versions
-coordinator.http: http_answers http_reads http_service http_watches http_writes placement_routes
+coordinator.http: admin_routes http_answers http_reads http_service http_watches http_writes
+    placement_routes
 coordinator.membership: join_client reachability_check relisting service_registry
 coordinator.mirror: cluster_feed cluster_mirror leadership
 coordinator.placement: placement
@@ -52,7 +54,8 @@ storage_node.journal: commit_thread data_directory disk disk_room journal journa
 storage_node.memory: body_budget heap
 storage_node.node: format_level index_succession join_proof membership node node_doors node_engine
     node_failures node_objects node_replication run_counter store_snapshot this_node
-storage_node.node.reports: admin_listener node_metrics shard_reporter usage_reporter
+storage_node.node.reports: admin_listener bucket_usage_reporter node_metrics shard_reporter
+    usage_reporter
 storage_node.objects: cluster_objects extents key_listing
 storage_node.rebuild: filling_anew index_rebuild index_rebuild_process index_repair
 storage_node.replication.host: action_performer cluster_facts configuration_changes index_applier

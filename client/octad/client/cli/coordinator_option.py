@@ -15,6 +15,7 @@ DEV_FILE = "dev.json"  # What `octad dev` says of itself, in its data directory.
 DEV_COORDINATOR_FIELD = "coordinator"
 DEV_CLUSTER_FILE = "cluster.json"  # Readable by its owner only.
 DEV_TOKEN_FIELD = "join_token"
+DEV_ACCESS_KEY_FIELDS = ("access_key", "secret_key")
 DEV_ETCD_FIELD = "etcd"
 DEV_STORE_FILE = "store.sqlite"  # The configuration store, where `octad dev` uses no etcd.
 DEV_STORE_FIELD = "store_url"  # Of what runs: where that store answers.
@@ -49,6 +50,13 @@ def coordinator_url(arguments: argparse.Namespace) -> str:
 def dev_join_token(arguments: argparse.Namespace) -> str | None:
     """The join token of the `octad dev` whose data is here, if there is one."""
     return _field(arguments.data / DEV_CLUSTER_FILE, DEV_TOKEN_FIELD, "--token TOKEN")
+
+
+def dev_access_key(arguments: argparse.Namespace) -> tuple[str, str] | None:
+    """The first access key of the `octad dev` whose data is here, and its secret."""
+    file, fix = arguments.data / DEV_CLUSTER_FILE, "name an admin's in the environment"
+    access_key, secret_key = (_field(file, name, fix) for name in DEV_ACCESS_KEY_FIELDS)
+    return None if access_key is None or secret_key is None else (access_key, secret_key)
 
 
 def _field(file: Path, name: str, option: str) -> str | None:

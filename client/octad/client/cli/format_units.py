@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from fractions import Fraction
+
+_SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,9})?) ?(?:([kmgtp])(i?b)?|b)?", re.ASCII)
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -23,6 +27,19 @@ def shown_bytes(size: int | None) -> str:
     while amount >= 1024 and unit < len(_UNITS) - 1:
         amount, unit = amount / 1024, unit + 1
     return f"{size} B" if unit == 0 else f"{amount:.1f} {_UNITS[unit]}"
+
+
+def parse_bytes(text: str) -> int | None:
+    """The inverse, as people type it: `10GiB`, `500 MB`, `1.5T`, `0`; None for what is no size.
+
+    KB, MB… are powers of 1000, all others of 1024.
+    """
+    found = _SIZE.fullmatch(text.strip().lower())
+    if found is None:
+        return None
+    number, letter, base = found.groups()
+    power = 1 + "kmgtp".index(letter) if letter else 0
+    return int(Fraction(number) * (1000 if base == "b" else 1024) ** power)
 
 
 def shown_time(seconds: float | None) -> str:

@@ -199,6 +199,7 @@ S3_ERRORS: Final[Mapping[str, tuple[int, str]]] = MappingProxyType(
             412,
             "At least one of the pre-conditions you specified did not hold",
         ),
+        "QuotaExceeded": (403, "The bucket's quota does not allow so many bytes more."),
         "ReplicationConfigurationNotFoundError": (
             404,
             "The replication configuration was not found",

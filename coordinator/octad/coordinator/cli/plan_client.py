@@ -42,7 +42,7 @@ class PlanClient:
     """`token` is needed for requests only, not for looking."""
 
     def __init__(self, urls: str, token: JoinToken | None) -> None:
-        self._hosts = [_host_of(url.strip()) for url in urls.split(",")]
+        self._hosts = [host_of(url.strip()) for url in urls.split(",")]
         self._token = token
 
     def get(self, path: str, kind: type[_Message]) -> _Message:
@@ -50,7 +50,7 @@ class PlanClient:
         host, status, body, _ = self._send("GET", path, b"", {})
         if status != http.client.OK:
             raise _refused(host, status, body)
-        return _decoded(host, body, kind)
+        return decoded(host, body, kind)
 
     def status(self) -> PlanStatus:
         return self.get(PLAN_STATUS_PATH, PlanStatus)
@@ -71,8 +71,8 @@ class PlanClient:
         for _ in range(SIGN_TRIES_MAX):
             host, status, body = self._post(self._token, path, request, signer)
             if status == http.client.OK:
-                return _decoded(host, body, kind)
-            refusal = _refusal(host, status, body)
+                return decoded(host, body, kind)
+            refusal = refusal_of(host, status, body)
             if refusal.audience is None or refusal.now_ms is None:
                 break
             signer.learn(refusal.audience, refusal.now_ms, heard)
@@ -88,7 +88,7 @@ class PlanClient:
         try:
             verify_answer(token.key_for(AUTH_PURPOSE), authorization, status, answer, mac)
         except NotAuthentic as error:
-            _refusal(host, status, answer)  # A coordinator's, of another cluster.
+            refusal_of(host, status, answer)  # A coordinator's, of another cluster.
             raise CommandError(
                 f"{host} does not know the secret of this join token",
                 "give the join token of the cluster that it serves, or correct --coordinator",
@@ -129,7 +129,8 @@ def client_of(arguments: argparse.Namespace) -> PlanClient:
     return PlanClient(coordinator_url(arguments), token)
 
 
-def _host_of(url: str) -> tuple[str, int]:
+def host_of(url: str) -> tuple[str, int]:
+    """Host and port of a coordinator's URL; raises CommandError."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port or DEFAULT_COORDINATOR_PORT
@@ -140,14 +141,16 @@ def _host_of(url: str) -> tuple[str, int]:
     return host, port
 
 
-def _decoded(host: str, body: bytes, kind: type[_Message]) -> _Message:
+def decoded(host: str, body: bytes, kind: type[_Message]) -> _Message:
+    """The answer of `host`; raises CommandError."""
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.DecodeError as error:
         raise not_a_coordinator(f"http://{host}", str(error)) from error
 
 
-def _refusal(host: str, status: int, body: bytes) -> RefusalMessage:
+def refusal_of(host: str, status: int, body: bytes) -> RefusalMessage:
+    """Why `host` refuses; raises CommandError where it is no coordinator."""
     try:
         return msgspec.json.decode(body, type=RefusalMessage)
     except msgspec.DecodeError as error:
@@ -156,6 +159,6 @@ def _refusal(host: str, status: int, body: bytes) -> RefusalMessage:
 
 def _refused(host: str, status: int, body: bytes) -> CommandError:
     """A refusal says the way out itself, behind its last semicolon."""
-    reason = _refusal(host, status, body).reason
+    reason = refusal_of(host, status, body).reason
     what, separator, fix = reason.rpartition("; ")
     return CommandError(what, fix) if separator else CommandError(reason, f"ask {host} again")

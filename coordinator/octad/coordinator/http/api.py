@@ -37,6 +37,17 @@ from octad.client.cluster.service_records import (
 )
 from octad.client.cluster.status_document import STATUS_PATH, ClusterStatus
 from octad.client.membership.event_document import EVENTS_PATH, SSE_TYPE, EventsDocument
+from octad.coordinator.schema.admin_messages import (
+    ADMIN_BUCKETS_PATH,
+    ADMIN_KEY_PATH,
+    ADMIN_KEYS_PATH,
+    BucketDocument,
+    BucketsDocument,
+    CreateKeyRequest,
+    KeyDocument,
+    KeysDocument,
+    QuotaRequest,
+)
 from octad.coordinator.schema.join_messages import (
     AUTH_PURPOSE,
     JOIN_PATH,
@@ -81,7 +92,10 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """`answer`: the JSON it returns, None for text. `purpose`: the key that must have signed it."""
+    """`answer`: the JSON it returns, None for text. `purpose`: the key that must have signed it.
+
+    `for_admins`: an admin's access key must have.
+    """
 
     name: str
     method: Method
@@ -93,6 +107,7 @@ class Endpoint:
     query: tuple[Query, ...] = ()
     other_types: tuple[str, ...] = ()  # Further media types, by Accept.
     refusals: tuple[int, ...] = field(default=())
+    for_admins: bool = False
 
 
 _WAIT = Query("wait", "number", "seconds to wait for something new, up to 60")
@@ -107,6 +122,20 @@ def _view(name: str, path: str, summary: str, answer: type) -> Endpoint:
     """What is shown as the coordinator knows it, and as new as is asked for."""
     query = (_MIN_REVISION,)
     return Endpoint(name, "GET", path, summary, answer, query=query, refusals=(400, 503))
+
+
+def _admin(
+    name: str,
+    method: Method,
+    path: str,
+    summary: str,
+    answer: type,
+    body: type | None = None,
+    refusals: tuple[int, ...] = (),
+) -> Endpoint:
+    """What only an admin may see or have done."""
+    refused = (403, 503, *refusals)
+    return Endpoint(name, method, path, summary, answer, body, for_admins=True, refusals=refused)
 
 
 OPERATIONS = (
@@ -139,6 +168,42 @@ OPERATIONS = (
         RecoverRequest,
         AUTH_PURPOSE,
         refusals=(400, 503),
+    ),
+    _admin("admin-keys", "GET", ADMIN_KEYS_PATH, "All access keys, by owner.", KeysDocument),
+    _admin(
+        "admin-create-key",
+        "PUT",
+        ADMIN_KEY_PATH,
+        "Make an access key of an owner.",
+        KeyDocument,
+        CreateKeyRequest,
+        (400, 409),
+    ),
+    _admin(
+        "admin-disable-key",
+        "POST",
+        f"{ADMIN_KEY_PATH}/disable",
+        "Let an access key open nothing any more.",
+        KeyDocument,
+        refusals=(404, 409),
+    ),
+    _admin(
+        "admin-remove-key",
+        "DELETE",
+        ADMIN_KEY_PATH,
+        "Remove an access key.",
+        dict,
+        refusals=(404, 409),
+    ),
+    _admin("admin-buckets", "GET", ADMIN_BUCKETS_PATH, "All buckets, by name.", BucketsDocument),
+    _admin(
+        "admin-set-quota",
+        "PUT",
+        f"{ADMIN_BUCKETS_PATH}/{{bucket}}/quota",
+        "Say how many bytes a bucket may take.",
+        BucketDocument,
+        QuotaRequest,
+        (400, 404),
     ),
     _view("plan", PLAN_PATH, "What shards are to become.", PlanDocument),
     _view("plan-status", PLAN_STATUS_PATH, "How far placement is.", PlanStatus),

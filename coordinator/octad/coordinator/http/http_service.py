@@ -1,9 +1,11 @@
 """The coordinator over HTTP, under /cluster/v1/: everyone reads, holders of a key write.
 
 Default deny: whatever is not a GET or HEAD must be signed with the key for its purpose
-(`internal_auth`), whether the path exists or not, before anything looks at it. Answers to signed
-requests are signed. What there is stands in `http/api.py`, what a request means in `coordinator.py`
-and its parts. All of it, with examples: `docs/reference/coordinator-http.md`.
+(`internal_auth`), whether the path exists or not, before anything looks at it; under
+/cluster/v1/admin/ that is an admin's access key, for reads, too (`admin_routes.py`). Answers to
+requests signed with the cluster's key are signed. What there is stands in `http/api.py`, what a
+request means in `coordinator.py` and its parts. All of it, with examples:
+`docs/reference/coordinator-http.md`.
 """
 
 from __future__ import annotations
@@ -35,6 +37,9 @@ from octad.client.cluster.service_records import (
 from octad.client.runtime.http_listener import HttpListener
 from octad.client.runtime.open_files import open_files_limit
 from octad.client.runtime.steady_clock import SteadyClock
+from octad.coordinator.admin.admin_refusal import AdminRefused
+from octad.coordinator.admin.admin_signature import NotAdmin
+from octad.coordinator.http.admin_routes import AdminRoutes, is_for_admins
 from octad.coordinator.http.api import HEALTH_PATH, OPENAPI_PATH, OPERATIONS
 from octad.coordinator.http.http_answers import BadParameter, json_answer
 from octad.coordinator.http.http_reads import HttpReads, NotReady
@@ -109,6 +114,7 @@ class HttpService:
         self._registration_key = self._token.key_for(REGISTRATION_PURPOSE)
         self._clock = SteadyClock()
         self._window = new_replay_window()
+        self._admin = AdminRoutes(coordinator)
         self._watches = HttpWatches(coordinator.feed, watchers_max_of(connections_max))
         self._metrics = CoordinatorMetrics(
             lambda: coordinator_gauges(coordinator), lambda: self._watches.watchers
@@ -127,6 +133,7 @@ class HttpService:
             **HttpReads(self._coordinator, self._metrics).by_name,
             **HttpWrites(self._coordinator).by_name,
             **PlacementRoutes(self._coordinator).by_name,
+            **self._admin.by_name,
             "events": self._watches.events,
         }
         assert set(handlers) == {operation.name for operation in OPERATIONS}, "`api.py` says all"
@@ -157,6 +164,8 @@ class HttpService:
         return guard
 
     async def _respond(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if is_for_admins(request):
+            return await self._respond_to_admin(request, handler)
         if request.method in ("GET", "HEAD"):
             return await self._answer(request, handler)
         authorization = request.headers.get(AUTHORIZATION_HEADER)
@@ -170,6 +179,29 @@ class HttpService:
                 key, authorization, response.status, response.body
             )
         return response
+
+    async def _respond_to_admin(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            refusal = await self._authenticate_admin(request)
+            return refusal if refusal is not None else await self._answer(request, handler)
+        finally:
+            self._admin.answered(request)
+
+    async def _authenticate_admin(self, request: web.Request) -> web.Response | None:
+        """The refusal, or None for what an admin has signed."""
+        try:
+            async with asyncio.timeout(_BODY_TIMEOUT_S):
+                body = await request.read()
+            await self._admin.authenticate(request, body, self._clock.now_ms() / 1000)
+        except NotAdmin as error:
+            return self._refusal(403, error.code, str(error))
+        except (StoreUnavailable, BadRecord) as error:
+            return self._refusal(503, "store-unavailable", str(error), passes=True)
+        except TimeoutError:
+            return self._refusal(408, "too-slow", "the body did not arrive in time")
+        except web.HTTPRequestEntityTooLarge:
+            return self._refusal(413, "too-large", f"at most {REQUEST_BYTES_MAX} bytes")
+        return None
 
     def _key_of(self, request: web.Request) -> bytes:
         """By where it goes, so that a service's key opens nothing else."""
@@ -233,6 +265,8 @@ class HttpService:
             if not self._coordinator.has_started and request.path not in _ALWAYS:
                 raise NotReady("it is starting: it has not read the configuration store yet")
             return await _in_time(request, handler)
+        except AdminRefused as error:
+            return self._refusal(error.status, error.code, str(error))
         except JoinRefused as error:
             return self._refusal(409, error.code, error.reason, passes=error.passes)
         except InstancesLost as error:

@@ -8,6 +8,7 @@ from typing import Any  # An OpenAPI document is JSON of any shape.
 import msgspec
 
 from octad.client.cluster.internal_auth import SCHEME
+from octad.client.s3.sigv4 import ALGORITHM
 from octad.coordinator.http.api import OPERATIONS, Endpoint
 from octad.coordinator.schema.join_messages import RefusalMessage
 
@@ -15,12 +16,15 @@ _MEANINGS = {
     304: "unchanged",
     400: "not understood",
     401: "not signed with the cluster's key",
+    403: "not signed by the access key of an admin",
+    404: "there is none",
     409: "refused; the reason says why and what would do",
     410: "the session has ended, or has lost what the answer names: register again",
     412: "it may not go down now",
     503: "the configuration store does not answer, or what is asked for is not so",
 }
 _SECURITY = "cluster-key"
+_ADMIN_SECURITY = "admin-access-key"
 
 
 def openapi_document(version: str) -> dict[str, Any]:
@@ -42,7 +46,8 @@ def openapi_document(version: str) -> dict[str, Any]:
         "components": {
             "schemas": components,
             "securitySchemes": {
-                _SECURITY: {"type": "apiKey", "in": "header", "name": "Authorization"}
+                name: {"type": "apiKey", "in": "header", "name": "Authorization"}
+                for name in (_SECURITY, _ADMIN_SECURITY)
             },
         },
     }
@@ -63,6 +68,9 @@ def _operation(operation: Endpoint) -> dict[str, Any]:
     if operation.purpose is not None:
         described["security"] = [{_SECURITY: []}]
         described["description"] = f"Signed ({SCHEME}) with the key for {operation.purpose!r}."
+    if operation.for_admins:
+        described["security"] = [{_ADMIN_SECURITY: []}]
+        described["description"] = f"Signed ({ALGORITHM}) with an admin's access key."
     return described
 
 

@@ -116,14 +116,17 @@ async def create_cluster(
 async def ensure_access_key(
     store: ConfigStore, token: JoinToken, access_key: str, secret_key: str
 ) -> None:
-    """Returns once the root owner has `access_key` with this secret. A disabled one stays so."""
+    """Returns once the root owner has `access_key` with this secret, an admin's.
+
+    A disabled one stays so.
+    """
     key = StoreKeys(token.cluster).access_key(access_key)
     for _ in range(_ATTEMPTS):
         present = await store.get(key)
         if present is not None and _is_settled(token, present, secret_key):
             return
         nonce = secrets.token_bytes(NONCE_BYTES)
-        record = access_key_record(token, access_key, secret_key, ROOT_OWNER, nonce)
+        record = access_key_record(token, access_key, secret_key, ROOT_OWNER, nonce, admin=True)
         value = with_unknown_fields(present.value if present else b"{}", record)
         outcome = await store.transact([_unchanged(key, present)], [Put(key, value)])
         if outcome.succeeded:
@@ -131,10 +134,29 @@ async def ensure_access_key(
     raise StoreUnavailable(f"access key {access_key} keeps being changed by someone else")
 
 
+async def mark_first_admin(store: ConfigStore, cluster: str, leadership: ModRevisionIs) -> None:
+    """The root owner's keys of a cluster that no key is an admin's of become admins'.
+
+    An octad that knew of no admins has made it. Raises StoreUnavailable, BadRecord.
+    """
+    listing = await store.range(StoreKeys(cluster).access_keys)
+    records = [(entry, decode_record(entry, AccessKeyRecord)) for entry in listing.entries]
+    if any(record.admin for _, record in records):
+        return
+    for entry, record in records:
+        if record.owner == ROOT_OWNER:
+            marked = msgspec.structs.replace(record, admin=True)
+            value = with_unknown_fields(entry.value, marked)
+            await store.transact(
+                [leadership, _unchanged(entry.key, entry)], [Put(entry.key, value)]
+            )
+
+
 def _is_settled(token: JoinToken, entry: KeyValue, secret_key: str) -> bool:
     record = decode_record(entry, AccessKeyRecord)
     try:
-        return record.disabled or secret_of(token, record) == secret_key
+        same = record.admin and secret_of(token, record) == secret_key
+        return record.disabled or same
     except DoesNotOpen:
         return False
 

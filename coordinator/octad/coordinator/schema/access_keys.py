@@ -32,11 +32,17 @@ def check_credentials(access_key: str, secret: str) -> None:
 
 
 def access_key_record(
-    token: JoinToken, access_key: str, secret: str, owner: str, nonce: bytes
+    token: JoinToken,
+    access_key: str,
+    secret: str,
+    owner: str,
+    nonce: bytes,
+    *,
+    admin: bool = False,
 ) -> AccessKeyRecord:
     """The record that keeps `secret`; `nonce` as in `sealing`."""
     sealed = seal(token.key_for(PURPOSE), secret.encode(), access_key.encode(), nonce)
-    return AccessKeyRecord(access_key, sealed, owner)
+    return AccessKeyRecord(access_key, sealed, owner, admin=admin)
 
 
 def secret_of(token: JoinToken, record: AccessKeyRecord) -> str:

@@ -15,6 +15,7 @@ from octad.sharding.ids import NodeId
 __all__ = [
     "AUTH_PURPOSE",
     "JOIN_PATH",
+    "REGION",
     "SEAL_PURPOSE",
     "JoinMessage",
     "JoinRequest",
@@ -23,6 +24,7 @@ __all__ = [
 
 JOIN_PATH = "/cluster/v1/join"
 AUTH_PURPOSE = "coordinator-http"
+REGION = "us-east-1"  # What S3 clients sign for unless told otherwise.
 SEAL_PURPOSE = "join-answer"
 
 

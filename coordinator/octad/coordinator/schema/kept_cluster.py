@@ -41,6 +41,7 @@ _NOT_KEPT = (
     "operation",
     "targets/",
     "usage/",
+    "bucket-usage/",
     "reports/",
     "deaths/",
     "filled-anew",

@@ -92,6 +92,14 @@ class BucketRecord(BucketSettings, frozen=True):
     state: str = "active"
     strict: bool = False  # Writes are refused while a copy is missing.
     location: str = ""  # What its maker asked for, a pool's name; "": nothing in particular.
+    quota_bytes: int | None = None  # It takes no more than that; None: what there is room for.
+
+
+class BucketUsageRecord(msgspec.Struct, frozen=True):
+    """`bucket-usage/<id>`: what the bucket took when it was last added up; one copy of each."""
+
+    objects: int
+    bytes: int  # With the parts of uploads that are open.
 
 
 class AccessKeyRecord(msgspec.Struct, frozen=True):
@@ -101,6 +109,7 @@ class AccessKeyRecord(msgspec.Struct, frozen=True):
     secret_encrypted: str
     owner: str
     disabled: bool = False
+    admin: bool = False  # It may sign requests to the admin API.
 
 
 class LeaderRecord(msgspec.Struct, frozen=True):
@@ -128,6 +137,7 @@ class StoreKeys:
         self.pools = f"{self.prefix}pools/"
         self.shards = f"{self.prefix}shards/"
         self.buckets = f"{self.prefix}buckets/"
+        self.usages = f"{self.prefix}bucket-usage/"
         self.access_keys = f"{self.prefix}keys/"
         self.fences = f"{self.prefix}fence/"
         self.deaths = f"{self.prefix}deaths/"
@@ -174,6 +184,13 @@ class StoreKeys:
 
     def bucket(self, name: str) -> str:
         return f"{self.buckets}{name}"
+
+    def usage(self, bucket: BucketId) -> str:
+        return f"{self.usages}{bucket}"
+
+    def bucket_of_usage(self, key: str) -> BucketId:
+        """The bucket whose usage is kept under `key`."""
+        return BucketId(int(key.removeprefix(self.usages)))
 
     def service(self, service: str, instance: str) -> str:
         return f"{self.services}{service}/{instance}"

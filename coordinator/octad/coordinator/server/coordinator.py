@@ -43,9 +43,10 @@ from octad.coordinator.mirror.cluster_mirror import ClusterMirror
 from octad.coordinator.mirror.leadership import Leadership
 from octad.coordinator.placement.first_map import first_map, nodes_missing
 from octad.coordinator.placement.placement import Placement
+from octad.coordinator.recovery.create_cluster import mark_first_admin
 from octad.coordinator.recovery.shard_recovery import ShardRecovery
 from octad.coordinator.schema.cluster_view import BadRecord, ClusterView, decode_record
-from octad.coordinator.schema.join_messages import JoinRequest
+from octad.coordinator.schema.join_messages import REGION, JoinRequest
 from octad.coordinator.schema.placement_records import PlacementKeys
 from octad.coordinator.schema.records import IdentityRecord, LeaderRecord, NodeRecord, StoreKeys
 from octad.coordinator.server.format_levels import FormatLevels
@@ -72,8 +73,6 @@ from octad.coordinator.store.open_store import StoreAddress
 from octad.sharding.assignment.assignment import ImpossibleAssignment
 from octad.sharding.ids import NodeId
 
-# What S3 clients sign for unless told otherwise.
-REGION = "us-east-1"
 _JOIN_ATTEMPTS = 10
 _RETRY_S = 0.5
 # A mirror that could not be confirmed for longer shows the past.
@@ -124,33 +123,34 @@ class Coordinator:
     ) -> None:
         self.config = config
         self._failures = failures
-        self._store = store
-        self._keys = StoreKeys(config.token.cluster)
+        self.store = store
+        self.keys = StoreKeys(config.token.cluster)
         self.changed = ChangeSignal()  # Of anything that `status` or the map shows.
-        self._mirror = Mirror(store, self._keys.prefix, mirrored(self._keys))
-        self.feed = ClusterFeed(store, self._keys, self._mirror)
+        self._mirror = Mirror(store, self.keys.prefix, mirrored(self.keys))
+        self.feed = ClusterFeed(store, self.keys, self._mirror)
         self._mirror.follow(self.feed)
-        self.registry = ServiceRegistry(store, self._keys, config.token)
+        self.registry = ServiceRegistry(store, self.keys, config.token)
         self._relisting = Relisting(
-            self._mirror, self._keys, self.registry, lambda: self.feed.history.entries
+            self._mirror, self.keys, self.registry, lambda: self.feed.history.entries
         )
         self._wake = asyncio.Event()
-        self._cluster = ClusterMirror(self._mirror, self._keys, self._on_change)
+        self._cluster = ClusterMirror(self._mirror, self.keys, self._on_change)
         self._leadership = Leadership(
             store,
             self._mirror,
-            self._keys.leader,
+            self.keys.leader,
             config.address,
             config.version,
             self._on_change,
         )
-        self.placement = Placement(store, self._keys, self._mirror, self._cluster, self._leadership)
-        self.levels = FormatLevels(store, self._keys, self._mirror, self.placement, self._wake.set)
-        self.reports = CopyReports(self._mirror, self._keys, self.placement.view)
-        self.recovery = ShardRecovery(store, self._keys, self._cluster)
+        self.placement = Placement(store, self.keys, self._mirror, self._cluster, self._leadership)
+        self.levels = FormatLevels(store, self.keys, self._mirror, self.placement, self._wake.set)
+        self.reports = CopyReports(self._mirror, self.keys, self.placement.view)
+        self.recovery = ShardRecovery(store, self.keys, self._cluster)
         self._store_versions = StoreVersions(store)
         self._problem: str | None = None  # Why the leader cannot do its duty, for people.
         self._duties: asyncio.Task[None] | None = None
+        self._marked_under: ModRevisionIs | None = None
         self._nodes_seen: frozenset[NodeId] = frozenset()
         self._nodes_came_at = 0.0
 
@@ -186,7 +186,7 @@ class Coordinator:
         """Let a node in; raises JoinRefused, StoreUnavailable, BadRecord."""
         for _ in range(_JOIN_ATTEMPTS):
             # In this order: whoever was given an id before `last` was read is in the view.
-            last = await self._store.get(self._keys.last_node_id)
+            last = await self.store.get(self.keys.last_node_id)
             await self._cluster.refresh()
             last_node = NodeId(decode_record(last, int) if last else 0)
             try:
@@ -214,10 +214,10 @@ class Coordinator:
         if not before or not await is_there(request):
             return False
         for record in before:
-            entry = await self._store.get(self._keys.node(record.id))
+            entry = await self.store.get(self.keys.node(record.id))
             if entry is not None and decode_record(entry, NodeRecord) == record:
                 unchanged = ModRevisionIs(entry.key, entry.mod_revision)
-                await self._store.transact([unchanged], [Delete(entry.key)])
+                await self.store.transact([unchanged], [Delete(entry.key)])
                 log.info("node n%d is gone: a new one is at %s", record.id, record.rpc_address)
         return True
 
@@ -226,15 +226,15 @@ class Coordinator:
     ) -> bool:
         """Hand out a new id, unless someone else was given one meanwhile."""
         identity = IdentityRecord(admission.node, request.incarnation)
-        key = self._keys.identity(admission.node)
-        outcome = await self._store.transact(
+        key = self.keys.identity(admission.node)
+        outcome = await self.store.transact(
             [
-                ModRevisionIs(self._keys.last_node_id, last.mod_revision if last else Revision(0)),
+                ModRevisionIs(self.keys.last_node_id, last.mod_revision if last else Revision(0)),
                 ModRevisionIs(key, Revision(0)),
             ],
             [
                 Put(key, msgspec.json.encode(identity)),
-                Put(self._keys.last_node_id, msgspec.json.encode(max(last_node, admission.node))),
+                Put(self.keys.last_node_id, msgspec.json.encode(max(last_node, admission.node))),
             ],
         )
         return outcome.succeeded
@@ -257,7 +257,7 @@ class Coordinator:
         placement = self.placement.view()
         view = placement.cluster
         copies = self.reports.copies()
-        leader = self._mirror.entries.get(self._keys.leader)
+        leader = self._mirror.entries.get(self.keys.leader)
         endpoints = tuple(shown_endpoint(url) for url in self.config.store_address.endpoints)
         return cluster_status(
             self.config.token.cluster,
@@ -297,7 +297,7 @@ class Coordinator:
                 self._cluster.departures(),
                 copies,
                 self.reports.whole_in_s(copies),
-                self._keys.leader in self._mirror.entries,
+                self.keys.leader in self._mirror.entries,
                 min(self.age_s, 1e9),
                 self._store_versions.by_endpoint,
                 (*((self._problem,) if self._problem else ()), *problems),
@@ -366,11 +366,18 @@ class Coordinator:
                 self._problem = await self._create_maps(token) if token else None
                 if token:
                     await self.levels.raise_level(token)
+                    await self._mark_first_admin(token)
             except (StoreUnavailable, BadRecord) as error:
                 log.warning("the leader's duties wait: %s", error)
                 self._problem = str(error)
                 await asyncio.sleep(_RETRY_S)
                 self._wake.set()
+
+    async def _mark_first_admin(self, leadership: ModRevisionIs) -> None:
+        """Once for each time that it is elected."""
+        if self._marked_under != leadership:
+            await mark_first_admin(self.store, self.config.token.cluster, leadership)
+            self._marked_under = leadership
 
     async def _create_maps(self, leadership: ModRevisionIs) -> str | None:
         """Create the shard configurations that are missing; the reason if that is impossible."""
@@ -383,12 +390,12 @@ class Coordinator:
                 continue
             try:
                 transactions = first_map(
-                    self._keys, pool, nodes, view.configurations.keys(), leadership
+                    self.keys, pool, nodes, view.configurations.keys(), leadership
                 )
             except ImpossibleAssignment as error:
                 return f"pool {pool.id} gets no shard map: {error}"
             for transaction in transactions:
-                outcome = await self._store.transact(transaction.compares, transaction.operations)
+                outcome = await self.store.transact(transaction.compares, transaction.operations)
                 if not outcome.succeeded:
                     await self._look_again()
                     return None

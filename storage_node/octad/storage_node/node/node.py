@@ -142,6 +142,8 @@ class Node:
         self._replication.on_change(key, entry)
         if key.startswith(self._this.keys.buckets):
             self._buckets.on_change(key, entry)
+        elif key.startswith(self._this.keys.usages):
+            self._buckets.on_usage(key, entry)
         self._doors.on_change(key, entry)
 
     def _not_ready(self) -> str | None:

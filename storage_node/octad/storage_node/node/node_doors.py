@@ -8,13 +8,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
-import msgspec
-
 from octad.client.runtime.address import Address
-from octad.coordinator.schema.access_keys import secret_of
 from octad.coordinator.schema.bucket_settings import CLOSED, OPEN
-from octad.coordinator.schema.records import AccessKeyRecord
 from octad.coordinator.store.interface import KeyValue
+from octad.storage_node.node.known_keys import KnownKeys
 from octad.storage_node.node.node_engine import Engine
 from octad.storage_node.node.node_objects import Objects
 from octad.storage_node.node.node_replication import Replication
@@ -43,14 +40,15 @@ class Doors:
         kept: Callable[[], Awaitable[bytes]],
     ) -> None:
         self._this = this
-        self._secrets: dict[str, tuple[str, str]] = {}
         config = this.config
+        self._known = KnownKeys(config.token)
         self._front = FrontDoor(
             objects.store,
-            self._secrets.get,
+            self._known.secrets.get,
             this.region,
             this.next_request_id,
             objects.budget,
+            cluster=config.token.cluster,
             all_through_aiohttp=config.all_through_aiohttp,
             sigv2_urls=config.sigv2_urls,
             domains=config.domains,
@@ -88,12 +86,4 @@ class Doors:
         """The mirror saw a key change; those of other kinds are passed over."""
         keys = self._this.keys
         if key.startswith(keys.access_keys):
-            self._on_access_key(key.removeprefix(keys.access_keys), entry)
-
-    def _on_access_key(self, access_key: str, entry: KeyValue | None) -> None:
-        self._secrets.pop(access_key, None)
-        if entry is not None:
-            record = msgspec.json.decode(entry.value, type=AccessKeyRecord)
-            if not record.disabled:
-                secret = secret_of(self._this.config.token, record)
-                self._secrets[access_key] = (secret, record.owner)
+            self._known.on_change(key.removeprefix(keys.access_keys), entry)

@@ -20,6 +20,8 @@ from octad.storage_node.history.history_messages import ReadHistory, ReadRecords
 from octad.storage_node.memory.body_budget import BodyBudget
 from octad.storage_node.node.node_engine import Engine
 from octad.storage_node.node.node_replication import Replication
+from octad.storage_node.node.reports.bucket_usage_messages import ReadBucketUsage
+from octad.storage_node.node.reports.bucket_usage_reporter import BucketUsageReporter
 from octad.storage_node.node.reports.usage_reporter import UsageReporter
 from octad.storage_node.node.this_node import ThisNode
 from octad.storage_node.objects.cluster_objects import ClusterObjects
@@ -84,6 +86,16 @@ class Objects:
             self._full_nodes,
             waits,
         )
+        self._bucket_usage = BucketUsageReporter(
+            this.store,
+            this.keys,
+            this.mirror,
+            host,
+            replication.map,
+            buckets,
+            replication.peers.call,
+        )
+        self.server.register(ReadBucketUsage, self._bucket_usage.answer)
         self._usage = UsageReporter(
             this.id,
             this.store,
@@ -101,7 +113,12 @@ class Objects:
 
     def upkeep(self) -> list[Coroutine[object, object, None]]:
         """What is to run beside the requests, for ever; an index that is damaged ends it."""
-        return [self.engine_upkeep.run(), self.extent_upkeep.run(), self._usage.run()]
+        return [
+            self.engine_upkeep.run(),
+            self.extent_upkeep.run(),
+            self._usage.run(),
+            self._bucket_usage.run(),
+        ]
 
     def _is_removed(self, node: NodeId) -> bool:
         """Whether an operator has said that `node` is gone for good."""

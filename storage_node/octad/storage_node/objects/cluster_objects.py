@@ -138,6 +138,10 @@ class ClusterObjects:
         """All buckets of `owner`, by name."""
         return await self._buckets.refreshed_of_owner(owner)
 
+    def used_bytes(self, bucket: Bucket) -> int:
+        """As added up some seconds ago."""
+        return self._buckets.used_bytes(bucket.id)
+
     async def delete_bucket(self, bucket: Bucket) -> None:
         """Close it on every node, see that it is empty, remove it. Raises BucketNotEmpty."""
         is_removed = False

@@ -14,7 +14,7 @@ import msgspec
 
 from octad.client.cluster.kept_fields import with_unknown_fields
 from octad.coordinator.schema.bucket_settings import CLOSED, BucketSettings
-from octad.coordinator.schema.records import BucketRecord, StoreKeys
+from octad.coordinator.schema.records import BucketRecord, BucketUsageRecord, StoreKeys
 from octad.coordinator.store.interface import (
     Compare,
     ConfigStore,
@@ -37,11 +37,12 @@ from octad.storage_node.shards.object_store import (
 
 ACTIVE, DELETING = "active", "deleting"
 _decode = msgspec.json.Decoder(BucketRecord).decode
+_decode_usage = msgspec.json.Decoder(BucketUsageRecord).decode
 _encode = msgspec.json.Encoder().encode
 
 
 class BucketDirectory:
-    """Feed it the mirror's events under `buckets/`."""
+    """Feed it the mirror's events under `buckets/` and `bucket-usage/`."""
 
     def __init__(self, store: ConfigStore, keys: StoreKeys, mirror: Mirror) -> None:
         self._store = store
@@ -49,6 +50,7 @@ class BucketDirectory:
         self._mirror = mirror
         self._by_name: dict[str, Bucket] = {}
         self._by_id: dict[BucketId, Bucket] = {}
+        self.usages: dict[BucketId, BucketUsageRecord] = {}  # As last added up.
 
     def on_change(self, key: str, entry: KeyValue | None) -> None:
         """The mirror saw `key` under `buckets/` change."""
@@ -59,6 +61,22 @@ class BucketDirectory:
         if entry is not None:
             bucket = _bucket(_decode(entry.value))
             self._by_name[name] = self._by_id[bucket.id] = bucket
+
+    def on_usage(self, key: str, entry: KeyValue | None) -> None:
+        """The mirror saw `key` under `bucket-usage/` change."""
+        bucket = self._keys.bucket_of_usage(key)
+        self.usages.pop(bucket, None)
+        if entry is not None:
+            self.usages[bucket] = _decode_usage(entry.value)
+
+    def used_bytes(self, bucket: BucketId) -> int:
+        """What it took when it was last added up."""
+        usage = self.usages.get(bucket)
+        return 0 if usage is None else usage.bytes
+
+    def limited(self) -> set[BucketId]:
+        """The buckets that have a quota."""
+        return {each.id for each in self._by_id.values() if each.quota_bytes is not None}
 
     def cached(self, name: str) -> Bucket | None:
         """The bucket if the cache has it and it takes keys."""

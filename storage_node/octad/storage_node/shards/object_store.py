@@ -34,6 +34,7 @@ class Bucket(BucketSettings, frozen=True):
     state: str = "active"  # Or "deleting": refuses new keys.
     strict: bool = False  # Refuses writes while a copy is missing.
     location: str = ""  # The name of its pool, if its maker named one.
+    quota_bytes: int | None = None  # It takes no more than that.
 
 
 class StoreError(Exception):
@@ -208,6 +209,9 @@ class ObjectStore(Protocol):
 
     async def list_buckets(self, owner: str) -> list[Bucket]:
         """All buckets of `owner`, by name."""
+
+    def used_bytes(self, bucket: Bucket) -> int:
+        """What its objects and the parts of its uploads take, as added up some seconds ago."""
 
     async def delete_bucket(self, bucket: Bucket) -> None:
         """Raises BucketNotEmpty."""

@@ -7,8 +7,9 @@ from xml.etree import ElementTree
 
 import pytest
 from botocore.exceptions import ClientError
-from tests.unit.s3.front_door_site import BOB, REGION, FrontDoorSite
+from tests.unit.s3.front_door_site import BOB, CLUSTER, REGION, FrontDoorSite
 
+from octad.client.s3.owners import canonical_id
 from octad.storage_node.s3.protocol.requests.s3_operations import S3Operation
 from octad.storage_node.s3.protocol.xml.documents import NAMESPACE
 
@@ -127,7 +128,7 @@ def test_everybody_lists_his_own_buckets_page_by_page(site: FrontDoorSite) -> No
         ["bobs-1", "bobs-2"],
         ["bobs-3"],
     ]
-    assert bob.list_buckets()["Owner"]["ID"] == "bob"
+    assert bob.list_buckets()["Owner"]["ID"] == canonical_id(CLUSTER, "bob")
     assert len(bob.list_buckets()["Buckets"]) == 4
 
 
@@ -157,9 +158,10 @@ def test_versioning_was_never_enabled(s3: S3Client, bucket: str) -> None:
 def test_the_owner_may_do_everything_and_nobody_else_anything(s3: S3Client, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="key", Body=b"x")
     for acl in (s3.get_bucket_acl(Bucket=bucket), s3.get_object_acl(Bucket=bucket, Key="key")):
-        assert acl["Owner"]["ID"] == "alice"
+        owner = canonical_id(CLUSTER, "alice")
+        assert acl["Owner"]["ID"] == owner
         (grant,) = acl["Grants"]
-        assert (grant["Grantee"]["ID"], grant["Permission"]) == ("alice", "FULL_CONTROL")
+        assert (grant["Grantee"]["ID"], grant["Permission"]) == (owner, "FULL_CONTROL")
 
 
 def test_an_object_has_no_tags(site: FrontDoorSite, s3: S3Client, bucket: str) -> None:

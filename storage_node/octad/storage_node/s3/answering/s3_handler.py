@@ -52,6 +52,7 @@ class S3Handler:
     """Answers S3 requests from `store`, to those whose secret `secret_of` knows.
 
     Under `domains` the host may name the bucket. Buckets are made with the settings `new_buckets`.
+    Owners have their ids in `cluster`.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class S3Handler:
         sigv2_urls: bool,
         domains: tuple[str, ...],
         new_buckets: BucketSettings,
+        cluster: str,
     ) -> None:
         self._store = store
         self._secret_of = secret_of
@@ -74,6 +76,7 @@ class S3Handler:
         self._domains = domains
         self._new_buckets = new_buckets
         self._forms = FormReader(secret_of)
+        self._cluster = cluster
         self.next_request_id = next_request_id
         self.requests: Counter[tuple[str, int]] = Counter()  # By operation and status.
         self.unknown_headers = UnknownHeaders()
@@ -188,6 +191,7 @@ class S3Handler:
             next_request_id=self.next_request_id,
             now_ms=int(now_s * 1000),
             owner=owner,
+            cluster=self._cluster,
             signature=signature,
             operation=operation,
             path=path,

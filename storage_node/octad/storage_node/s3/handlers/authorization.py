@@ -60,7 +60,7 @@ async def _admit_to(
     expected = context.headers.get(expectation)
     if expected is not None:
         check_owner_name(expected)
-        if expected != bucket.owner:
+        if expected not in (bucket.owner, context.shown(bucket.owner).id):
             raise S3Error("AccessDenied")
     if bucket.owner == asker and asker != ANONYMOUS:
         return bucket

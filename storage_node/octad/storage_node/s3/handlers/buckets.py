@@ -13,7 +13,7 @@ from octad.storage_node.s3.protocol.answers import Answer, xml_answer
 from octad.storage_node.s3.protocol.listing_requests import encode_token, parse_list_buckets
 from octad.storage_node.s3.protocol.requests.locations import FIRST_REGION, check_location
 from octad.storage_node.s3.protocol.requests.request_headers import wants_strict
-from octad.storage_node.s3.protocol.xml.documents import BucketEntry, Owner, list_buckets_xml
+from octad.storage_node.s3.protocol.xml.documents import BucketEntry, list_buckets_xml
 from octad.storage_node.s3.protocol.xml.requests import read_create_bucket_configuration
 from octad.storage_node.shards.object_store import BucketAlreadyExists, NoSuchBucket, NoSuchPool
 
@@ -30,7 +30,7 @@ async def list_buckets(context: RequestContext) -> Answer:
     more = len(found) > len(page)
     return xml_answer(
         list_buckets_xml(
-            Owner(context.owner, context.owner),
+            context.shown(context.owner),
             page,
             prefix=listing.prefix,
             continuation_token=encode_token(page[-1].name.encode()) if more else None,

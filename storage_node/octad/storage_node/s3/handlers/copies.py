@@ -43,6 +43,7 @@ async def copy_object(context: RequestContext) -> Answer:
     row = stored.row
     if row.size > PUT_BYTES_MAX:
         raise _too_large_to_copy()
+    context.check_quota(bucket, row.size)
     headers = copied_headers(context.headers, row)
     extras = copied_extras(context.headers, extras, row)
     algorithms = (copy_algorithm(context.headers, row),)
@@ -90,6 +91,7 @@ async def upload_part_copy(context: RequestContext) -> Answer:
         start, end = parse_copy_range(copy_range, stored.row.size)
     if end - start > PUT_BYTES_MAX:
         raise _too_large_to_copy()
+    context.check_quota(bucket, end - start)
     pieces = _pieces(context, source_bucket, stored, start, end)
     received = await take_in(
         context,

@@ -36,7 +36,6 @@ from octad.storage_node.s3.protocol.requests.payload import plan_payload
 from octad.storage_node.s3.protocol.requests.request_headers import stored_headers
 from octad.storage_node.s3.protocol.xml.documents import (
     ListParts,
-    Owner,
     PartEntry,
     complete_multipart_upload_xml,
     initiate_multipart_upload_xml,
@@ -97,6 +96,7 @@ async def upload_part(context: RequestContext) -> Answer:
     upload_id = parse_upload_id(context.query["uploadId"])
     plan = plan_payload(context.headers, context.signature, PUT_BYTES_MAX)
     bucket = await context.bucket()
+    context.check_quota(bucket, plan.length)
     upload = await context.store.get_upload(bucket, context.key, upload_id)
     algorithms = part_algorithms(upload, plan.claimed_algorithm)
     received = await receive(
@@ -127,7 +127,7 @@ async def list_parts(context: RequestContext) -> Answer:
                 bucket=bucket.name,
                 key=context.key,
                 upload_id=upload_id.hex(),
-                owner=Owner(upload.owner, upload.owner),
+                owner=context.shown(upload.owner),
                 part_number_marker=listing.after,
                 max_parts=listing.max_parts,
                 is_truncated=len(found) > len(shown),

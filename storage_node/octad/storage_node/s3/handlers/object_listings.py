@@ -20,7 +20,6 @@ from octad.storage_node.s3.protocol.xml.documents import (
     ListObjectsV1,
     ListObjectsV2,
     ObjectEntry,
-    Owner,
     list_object_versions_xml,
     list_objects_v1_xml,
     list_objects_v2_xml,
@@ -37,11 +36,18 @@ async def list_objects(context: RequestContext) -> Answer:
     page = await _page(context, bucket, listing)
     # Without a delimiter the client takes the last key for it, as it always did on S3.
     shows_marker = page.truncated and bool(listing.delimiter)
-    return xml_answer(list_objects_v1_xml(_shown(bucket, listing, page, shows_marker=shows_marker)))
+    return xml_answer(
+        list_objects_v1_xml(_shown(context, bucket, listing, page, shows_marker=shows_marker))
+    )
 
 
 def _shown(
-    bucket: Bucket, listing: ObjectListing, page: ListPage, *, shows_marker: bool
+    context: RequestContext,
+    bucket: Bucket,
+    listing: ObjectListing,
+    page: ListPage,
+    *,
+    shows_marker: bool,
 ) -> ListObjectsV1:
     return ListObjectsV1(
         bucket=bucket.name,
@@ -53,7 +59,7 @@ def _shown(
         delimiter=listing.delimiter,
         marker=listing.marker,
         next_marker=page.entries[-1][0] if shows_marker else b"",
-        owner=Owner(bucket.owner, bucket.owner),
+        owner=context.shown(bucket.owner),
         url_encoding=listing.url_encoding,
     )
 
@@ -65,7 +71,8 @@ async def list_object_versions(context: RequestContext) -> Answer:
     page = await _page(context, bucket, listing)
     return xml_answer(
         list_object_versions_xml(
-            _shown(bucket, listing, page, shows_marker=page.truncated), listing.version_marker
+            _shown(context, bucket, listing, page, shows_marker=page.truncated),
+            listing.version_marker,
         )
     )
 
@@ -90,7 +97,7 @@ async def list_objects_v2(context: RequestContext) -> Answer:
                 next_continuation_token=(
                     encode_token(page.entries[-1][0]) if page.truncated else None
                 ),
-                owner=Owner(bucket.owner, bucket.owner) if listing.fetch_owner else None,
+                owner=context.shown(bucket.owner) if listing.fetch_owner else None,
                 url_encoding=listing.url_encoding,
             )
         )

@@ -34,6 +34,7 @@ async def put_object(context: RequestContext) -> Answer:
     plan = plan_payload(context.headers, context.signature, PUT_BYTES_MAX)
     bucket = await context.bucket()
     extras = context.new_extras(bucket)
+    context.check_quota(bucket, plan.length)
     algorithms = (plan.claimed_algorithm or DEFAULT_ALGORITHM,)
     received = await receive(context, plan, bucket, algorithms, inline_bytes_max=INLINE_BYTES_MAX)
     row = ObjectRow(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from octad.client.s3.errors import S3Error
+from octad.client.s3.owners import canonical_id
 from octad.client.s3.sigv4_verify import Authenticated
 from octad.coordinator.schema.bucket_settings import PRIVATE, BucketSettings
 from octad.storage_node.index.rows import ObjectExtras, ObjectRow, some_extras
@@ -18,6 +19,7 @@ from octad.storage_node.s3.protocol.requests.attempts import sdk_age_s, sdk_requ
 from octad.storage_node.s3.protocol.requests.request_headers import ACL_HEADER
 from octad.storage_node.s3.protocol.requests.s3_operations import S3Operation
 from octad.storage_node.s3.protocol.requests.tags import TAGGING_HEADER, tags_in_header
+from octad.storage_node.s3.protocol.xml.documents import Owner
 from octad.storage_node.shards.object_store import Bucket, ObjectStore
 
 
@@ -34,6 +36,7 @@ class RequestContext:
     next_request_id: Callable[[], bytes]  # For a request that writes more than once.
     now_ms: int
     owner: str  # Whose access key signed it; ANONYMOUS where none did.
+    cluster: str
     signature: Authenticated
     operation: S3Operation
     path: str  # Raw, as on the wire.
@@ -123,6 +126,16 @@ class RequestContext:
                 "Tags and access lists of objects can be kept once every node knows them: upgrade "
                 "those that octad status shows with an older version.",
             )
+
+    def shown(self, owner: str) -> Owner:
+        """An owner, as documents name one."""
+        return Owner(canonical_id(self.cluster, owner), owner)
+
+    def check_quota(self, bucket: Bucket, size: int) -> None:
+        """`size` more bytes must not exceed the bucket's quota; asked before they are read."""
+        quota = bucket.quota_bytes
+        if quota is not None and self.store.used_bytes(bucket) + size > quota:
+            raise S3Error("QuotaExceeded", fields={"BucketName": bucket.name})
 
     async def invite_body(self) -> None:
         """All that can be checked without the body is checked: let the client send it."""

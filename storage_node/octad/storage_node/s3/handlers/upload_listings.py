@@ -15,7 +15,6 @@ from octad.storage_node.s3.protocol.listing_requests import (
 from octad.storage_node.s3.protocol.multipart import parse_upload_id
 from octad.storage_node.s3.protocol.xml.documents import (
     ListMultipartUploads,
-    Owner,
     UploadEntry,
     list_multipart_uploads_xml,
 )
@@ -39,7 +38,7 @@ async def list_uploads(context: RequestContext) -> Answer:
         list_multipart_uploads_xml(
             ListMultipartUploads(
                 bucket=bucket.name,
-                owner=Owner(bucket.owner, bucket.owner),
+                owner=context.shown(bucket.owner),
                 max_uploads=listing.max_uploads,
                 is_truncated=truncated,
                 uploads=[_entry(key, upload_id, row) for key, upload_id, row in page if row],

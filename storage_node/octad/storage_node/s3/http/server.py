@@ -59,6 +59,7 @@ class FrontDoor:
         next_request_id: Callable[[], bytes],
         budget: BodyBudget,
         *,
+        cluster: str,
         all_through_aiohttp: bool = False,
         sigv2_urls: bool = True,
         domains: tuple[str, ...] = (),
@@ -74,6 +75,7 @@ class FrontDoor:
             sigv2_urls=sigv2_urls,
             domains=domains,
             new_buckets=new_buckets,
+            cluster=cluster,
         )
         self._all_through_aiohttp = all_through_aiohttp
         self._connections_max = connections_max

@@ -147,6 +147,7 @@ async def post_object(context: RequestContext) -> Answer:
     bucket = await context.bucket()
     extras = context.new_extras(bucket)
     plan = PlannedPayload(form.decoder, md5, claim)
+    context.check_quota(bucket, plan.length)  # With the line behind the file, of some bytes.
     algorithms = (plan.claimed_algorithm or DEFAULT_ALGORITHM,)
     received = await receive_file(context, form.source, plan, bucket, algorithms)
     row = ObjectRow(

@@ -13,7 +13,6 @@ from octad.storage_node.s3.protocol.access import acl_that_counts, acl_to_store
 from octad.storage_node.s3.protocol.answers import Answer, xml_answer
 from octad.storage_node.s3.protocol.object_headers import degraded_line
 from octad.storage_node.s3.protocol.requests.request_headers import ACL_HEADER
-from octad.storage_node.s3.protocol.xml.documents import Owner
 from octad.storage_node.s3.protocol.xml.settings import (
     access_control_policy_xml,
     read_access_control_policy,
@@ -24,7 +23,7 @@ from octad.storage_node.shards.object_store import Bucket
 async def get_bucket_acl(context: RequestContext) -> Answer:
     """The bucket's."""
     bucket = await context.bucket()
-    return _shown(bucket, bucket.acl)
+    return _shown(context, bucket, bucket.acl)
 
 
 async def put_bucket_acl(context: RequestContext) -> Answer:
@@ -45,11 +44,11 @@ async def get_object_acl(context: RequestContext) -> Answer:
     row = await context.store.get_row(bucket, context.key)
     if row is None:
         raise S3Error("NoSuchKey", fields={"Key": context.key.decode()})
-    return _shown(bucket, acl_of(row))
+    return _shown(context, bucket, acl_of(row))
 
 
-def _shown(bucket: Bucket, acl: str) -> Answer:
-    owner = Owner(bucket.owner, bucket.owner)
+def _shown(context: RequestContext, bucket: Bucket, acl: str) -> Answer:
+    owner = context.shown(bucket.owner)
     return xml_answer(access_control_policy_xml(owner, acl_that_counts(bucket, acl)))
 
 
@@ -66,7 +65,7 @@ async def _asked(context: RequestContext, bucket: Bucket) -> str:
             "InvalidRequest",
             "An access list is asked for with the header x-amz-acl, or with a document.",
         )
-    return read_access_control_policy(document, Owner(bucket.owner, bucket.owner))
+    return read_access_control_policy(document, context.shown(bucket.owner))
 
 
 async def put_object_acl(context: RequestContext) -> Answer:

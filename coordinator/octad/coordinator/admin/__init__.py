@@ -1,0 +1,1 @@
+"""What admins change with a signed request: access keys of owners, and quotas of buckets."""

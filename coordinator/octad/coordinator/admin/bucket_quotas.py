@@ -1,0 +1,76 @@
+"""What buckets take and may take: the sums that nodes report, and quotas, which nodes enforce."""
+
+from __future__ import annotations
+
+import logging
+
+import msgspec
+
+from octad.client.cluster.kept_fields import with_unknown_fields
+from octad.coordinator.admin.admin_refusal import AdminRefused
+from octad.coordinator.admin.admin_signature import Signer
+from octad.coordinator.schema.admin_messages import BucketDocument, BucketsDocument, QuotaRequest
+from octad.coordinator.schema.cluster_view import decode_record
+from octad.coordinator.schema.records import BucketRecord, BucketUsageRecord, StoreKeys
+from octad.coordinator.store.interface import (
+    ConfigStore,
+    KeyValue,
+    ModRevisionIs,
+    Put,
+    StoreUnavailable,
+)
+
+QUOTA_BYTES_MAX = 1 << 60  # More than any disk; what counts in doubles still tells it apart.
+_ATTEMPTS = 5
+
+log = logging.getLogger(__name__)
+
+
+class BucketQuotas:
+    """See the module. All raise StoreUnavailable, BadRecord, and AdminRefused with the reason."""
+
+    def __init__(self, store: ConfigStore, keys: StoreKeys) -> None:
+        self._store = store
+        self._keys = keys
+
+    async def all_buckets(self) -> BucketsDocument:
+        """All buckets that can be used, by name."""
+        buckets = await self._store.range(self._keys.buckets)
+        usages = {each.key: each for each in (await self._store.range(self._keys.usages)).entries}
+        records = [decode_record(entry, BucketRecord) for entry in buckets.entries]
+        return BucketsDocument(
+            tuple(
+                _document(record, usages.get(self._keys.usage(record.id)))
+                for record in records
+                if record.state == "active"
+            )
+        )
+
+    async def set_quota(self, name: str, wanted: QuotaRequest, admin: Signer) -> BucketDocument:
+        """Nodes enforce it as soon as they hear of it, which takes a second or two."""
+        quota = wanted.quota_bytes
+        if quota is not None and not 0 <= quota <= QUOTA_BYTES_MAX:
+            raise AdminRefused(
+                400, "bad-quota", f"a quota is 0 to {QUOTA_BYTES_MAX} bytes, or none"
+            )
+        for _ in range(_ATTEMPTS):
+            entry = await self._store.get(self._keys.bucket(name))
+            record = None if entry is None else decode_record(entry, BucketRecord)
+            if entry is None or record is None or record.state != "active":
+                raise AdminRefused(404, "no-such-bucket", f"there is no bucket {name}")
+            record = msgspec.structs.replace(record, quota_bytes=quota)
+            outcome = await self._store.transact(
+                [ModRevisionIs(entry.key, entry.mod_revision)],
+                [Put(entry.key, with_unknown_fields(entry.value, record))],
+            )
+            if outcome.succeeded:
+                log.info("%s set the quota of bucket %s to %s", admin.access_key, name, quota)
+                return _document(record, await self._store.get(self._keys.usage(record.id)))
+        raise StoreUnavailable(f"bucket {name} keeps being changed by somebody else")
+
+
+def _document(record: BucketRecord, usage: KeyValue | None) -> BucketDocument:
+    used = BucketUsageRecord(0, 0) if usage is None else decode_record(usage, BucketUsageRecord)
+    return BucketDocument(
+        record.name, record.owner, record.pool, used.objects, used.bytes, record.quota_bytes
+    )

@@ -1,0 +1,103 @@
+"""`octad bucket ls|quota`: what buckets take, and how much they may; asked with an admin's key.
+
+Exit codes: 0 done, 1 refused or not reachable, 2 no admin's key is known, or no size.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from octad.client.cli.coordinator_option import add_coordinator_options
+
+if TYPE_CHECKING:
+    from octad.coordinator.cli.admin_client import AdminClient
+
+HELP = "list buckets with what they take, or say how much one may take"
+_NO_QUOTA = "none"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    ls = verbs.add_parser("ls", help="list the buckets: owner, objects, bytes, quota")
+    quota = verbs.add_parser("quota", help="let a bucket take so much and no more")
+    quota.add_argument("bucket", metavar="NAME", help="the bucket")
+    quota.add_argument("size", metavar="SIZE", help=f"as in 500MB, 10GiB or 0; or {_NO_QUOTA}")
+    for verb in (ls, quota):
+        add_coordinator_options(verb)
+        verb.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from octad.coordinator.cli.admin_client import admin_client
+
+    if arguments.verb == "quota":
+        quota_bytes = _size_of(arguments.size)
+        _set_quota(admin_client(arguments), arguments, quota_bytes)
+    else:
+        _list(admin_client(arguments), as_json=arguments.json)
+    return 0
+
+
+def _size_of(text: str) -> int | None:
+    from octad.client.cli.format_units import parse_bytes
+    from octad.client.runtime.command import CommandError
+
+    if text.lower() == _NO_QUOTA:
+        return None
+    size = parse_bytes(text)
+    if size is None:
+        raise CommandError(
+            f"{text!r} is no size", f"give it as in 500MB or 10GiB, or {_NO_QUOTA}", 2
+        )
+    return size
+
+
+def _set_quota(client: AdminClient, arguments: argparse.Namespace, quota_bytes: int | None) -> None:
+    from urllib.parse import quote
+
+    import msgspec
+
+    from octad.client.cli.format_units import shown_bytes
+    from octad.coordinator.schema.admin_messages import (
+        ADMIN_BUCKETS_PATH,
+        BucketDocument,
+        QuotaRequest,
+    )
+
+    path = f"{ADMIN_BUCKETS_PATH}/{quote(arguments.bucket, safe='')}/quota"
+    bucket = client.ask("PUT", path, BucketDocument, QuotaRequest(quota_bytes))
+    if arguments.json:
+        print(msgspec.json.encode(bucket).decode())
+    elif quota_bytes is None:
+        print(f"bucket {bucket.name} has no quota; it takes {shown_bytes(bucket.bytes)}")
+    else:
+        print(
+            f"bucket {bucket.name} may take {shown_bytes(quota_bytes)};"
+            f" it takes {shown_bytes(bucket.bytes)}"
+        )
+
+
+def _list(client: AdminClient, *, as_json: bool) -> None:
+    import msgspec
+
+    from octad.client.cli.format_units import shown_bytes
+    from octad.client.cli.status_table import columns
+    from octad.coordinator.schema.admin_messages import ADMIN_BUCKETS_PATH, BucketsDocument
+
+    document = client.ask("GET", ADMIN_BUCKETS_PATH, BucketsDocument)
+    if as_json:
+        print(msgspec.json.encode(document).decode())
+        return
+    rows = [
+        (
+            bucket.name,
+            bucket.owner,
+            str(bucket.pool),
+            str(bucket.objects),
+            shown_bytes(bucket.bytes),
+            "-" if bucket.quota_bytes is None else shown_bytes(bucket.quota_bytes),
+        )
+        for bucket in document.buckets
+    ]
+    print("\n".join(columns([("BUCKET", "OWNER", "POOL", "OBJECTS", "BYTES", "QUOTA"), *rows])))

@@ -1,0 +1,37 @@
+"""The access keys that this node takes, as the store has them: what is not sure opens nothing."""
+
+from __future__ import annotations
+
+import logging
+
+import msgspec
+
+from octad.client.cluster.join_token import JoinToken
+from octad.coordinator.schema.access_keys import secret_of
+from octad.coordinator.schema.records import AccessKeyRecord
+from octad.coordinator.schema.sealing import DoesNotOpen
+from octad.coordinator.store.interface import KeyValue
+
+log = logging.getLogger(__name__)
+
+
+class KnownKeys:
+    """Feed it what the mirror sees below `keys/`. `secrets`: (secret, owner) of each valid key."""
+
+    def __init__(self, token: JoinToken) -> None:
+        self._token = token
+        self.secrets: dict[str, tuple[str, str]] = {}
+
+    def on_change(self, access_key: str, entry: KeyValue | None) -> None:
+        """A key whose record is disabled, another's, damaged or sealed by others opens nothing."""
+        self.secrets.pop(access_key, None)
+        if entry is None:
+            return
+        try:
+            record = msgspec.json.decode(entry.value, type=AccessKeyRecord)
+            if record.access_key != access_key:
+                raise DoesNotOpen("it is the record of another key")
+            if not record.disabled:
+                self.secrets[access_key] = (secret_of(self._token, record), record.owner)
+        except (msgspec.DecodeError, DoesNotOpen, UnicodeDecodeError) as error:
+            log.error("access key %s is refused: %s", access_key, error)
