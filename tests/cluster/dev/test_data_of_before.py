@@ -7,19 +7,23 @@ ten deleted, an upload completed and one left open; then `octad dev` was stopped
 from __future__ import annotations
 
 import hashlib
+import json
+import subprocess
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
 from tests.cluster.dev.test_one_copy import doctor_of_a_well_cluster
-from tests.harness.cluster_process import DevCluster
-from tests.harness.s3_clients import s3_client
+from tests.harness.cluster_process import OCTAD, DevCluster
+from tests.harness.s3_clients import environment_of_others, s3_client
 
 pytestmark = pytest.mark.cluster
 
 ARCHIVE = Path(__file__).parents[2] / "golden" / "data_directory" / "three-nodes-v1.tar.xz"
 BUCKET = "before"
 SIZES = {"empty": 0, "inline": 100_000, "extent": 300_000, "two pieces/ü": 1_500_000}
+COUNTED_S_MAX = 60.0  # Of 256 shards, beside whatever else the machine does.
 FIRST_PART_BYTES = 5 * 1024 * 1024
 
 
@@ -67,3 +71,20 @@ def all_is_there(cluster: DevCluster) -> None:
         done = client.get_object(Bucket=BUCKET, Key="open upload")["Body"].read()
         assert done == body("part 7", 1000)
     doctor_of_a_well_cluster(cluster)
+    sizes = [len(content) for content in expected.values()] + [len(done)]
+    wait_until_counted(cluster, len(sizes), sum(sizes))
+
+
+def wait_until_counted(cluster: DevCluster, objects: int, size: int) -> None:
+    """What no octad has counted until now is, as it is for an admin."""
+    deadline = time.monotonic() + COUNTED_S_MAX
+    while True:
+        command: list[str | Path] = [OCTAD, "bucket", "ls", "--json", "--data", cluster.data]
+        said = subprocess.run(
+            command, capture_output=True, timeout=20, check=True, env=environment_of_others()
+        )
+        found = {each["name"]: each for each in json.loads(said.stdout)["buckets"]}[BUCKET]
+        if (found["objects"], found["bytes"]) == (objects, size):
+            return
+        assert time.monotonic() < deadline, (found, objects, size)
+        time.sleep(0.2)
