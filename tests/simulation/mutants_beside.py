@@ -103,6 +103,22 @@ def _list_without_lease(primary: Primary, epoch: Epoch, now: float) -> ReadTicke
 _begin_list = Primary.begin_list
 
 
+def _holds_all_that_changes(leases: PairLeases, now: float) -> bool:
+    blocked, leases._blocked = leases._blocked, {}
+    try:
+        return _holds_all(leases, now)
+    finally:
+        leases._blocked = blocked
+
+
+def _holds_what_it_led_before(leases: PairLeases, now: float) -> bool:
+    led = [peer for peer in leases._peers.values() if peer.led]
+    return not leases._blocked and all(now < peer.promised_until for peer in led)
+
+
+_holds_all = PairLeases.holds_all
+
+
 def _cut_off_at_the_damage(disk: Disk) -> bool:
     if disk.damaged in disk.journal:
         del disk.journal[disk.journal.index(disk.damaged) :]
@@ -176,6 +192,12 @@ MUTANTS_BESIDE: dict[str, list[Patch]] = {
         (ShardReplica, "read_holds", _yes),
     ],
     "a list behind the commit point": [(Primary, "shows", _yes)],
+    "shards are listed together that a swap may change": [
+        (PairLeases, "holds_all", _holds_all_that_changes),
+    ],
+    "shards are listed together that were not promised yet": [
+        (PairLeases, "holds_all", _holds_what_it_led_before),
+    ],
     "damage is taken for a torn tail": [(Disk, "is_whole", _cut_off_at_the_damage)],
     "damaged bytes are served": [(Disk, "is_flipped", _no)],
     "a failed sync is passed over": [(Process, "_synced", _synced_all_the_same)],

@@ -68,6 +68,7 @@ class World:
         self.committed: dict[tuple[ShardId, Seq], tuple[Epoch, bytes]] = {}
         self.committed_upto: dict[ShardId, Seq] = {}  # By a primary: it may have answered.
         self.epochs: dict[tuple[Process, ShardId], Epoch] = {}
+        self.led: dict[Process, tuple[int, dict[ShardId, Epoch]]] = {}  # At which tick.
         self.clients = Clients(self)
         self.operator = Operator(self)
         for number in range(shards):
@@ -255,6 +256,7 @@ class World:
         for process in self.running.values():
             if process is None:
                 continue
+            self._check_led_together(process)
             for replica in process.replicas.values():
                 if replica.leading and replica.configuration is not None:
                     step = 1 << replica.configuration.depth
@@ -269,6 +271,22 @@ class World:
                 ]
                 if len(names) > 1:
                     self.fail(f"{names} all have a valid primary lease of hash {hash_}")
+
+    def _check_led_together(self, process: Process) -> None:
+        """What a node says of all the shards that it leads at once is so of each (rule R3)."""
+        leases, now = process.leases, process.now()
+        led = [each for each in process.replicas.values() if each.leading]
+        epochs = {replica.shard: replica.epoch for replica in led}
+        tick, known = self.led.get(process, (leases.tick, epochs))
+        if tick == leases.tick and known != epochs:
+            self.fail(f"n{process.id} leads {epochs}, and has not noticed that it was {known}")
+        self.led[process] = leases.tick, epochs
+        if leases.holds_all(now):
+            for replica in led:
+                past_barrier = replica.log.commit >= replica.primary.barrier
+                may_list = replica.begin_list(replica.epoch, now) is not None
+                if past_barrier and not replica.rowless and not may_list:
+                    self.fail(f"n{process.id} lists shard {replica.shard} only with all the others")
 
     def tell(self, what: str) -> None:
         self.story.append(f"{self.time:9.4f} {what}")

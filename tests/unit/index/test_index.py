@@ -148,6 +148,18 @@ def test_a_seek_goes_on_within_the_range(
     assert [key for key, _ in backwards] == [k for k in reversed(in_range) if k <= to]
 
 
+def test_a_cursor_ends_at_its_bound_although_no_one_else_keeps_that(tmp_path: Path) -> None:
+    index = Index(tmp_path)
+    index.write([(b"n%03d" % number, b"%d" % number) for number in range(100)])
+    for _ in range(50):
+        cursor = index.cursor(bytes(bytearray(b"n050")))
+        others = [b"n%03d" % number for number in range(100)]  # Where the bound would have lain.
+        read = [(key, cursor.value()) for key in cursor.keys_from(b"n040")]
+        assert read == [(b"n%03d" % number, b"%d" % number) for number in range(40, 50)]
+        assert list(cursor.keys_from(b"n048")) == others[48:50]
+    index.close()
+
+
 def test_a_scan_does_not_see_what_is_written_after_it_was_made(tmp_path: Path) -> None:
     index = Index(tmp_path / "index")
     index.write([(b"a", b"old"), (b"c", b"")])

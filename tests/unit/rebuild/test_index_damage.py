@@ -51,7 +51,7 @@ READS: dict[str, Read] = {
     "a short scan": lambda index: [
         list(index.scan(key(number), key(number + 3))) for number in range(0, ROWS, 3)
     ],
-    "entries": lambda index: list(index.entries(b"k", b"l")),
+    "a cursor": lambda index: list(index.cursor(b"l").keys_from(b"k")),
     "gets": lambda index: [index.get(key(number)) for number in range(ROWS)],
 }
 

@@ -22,14 +22,17 @@ from tests.unit.replication_host.new_primary import (
 )
 from tests.unit.replication_host.test_restart_of_a_host import OTHER
 
-from octad.sharding.ids import Epoch, Seq
+from octad.sharding.ids import Epoch, Seq, shard_id
 from octad.storage_node.index.rows import ObjectRow
 from octad.storage_node.operations.index_changes import (
     put_object,
 )
+from octad.storage_node.replication.pair_leases import digest_of_pairs
+from octad.storage_node.replication.writes import write_of
 from octad.storage_node.rpc.rpc_errors import RpcRefusal
 from octad.storage_node.shards import object_messages as messages
 
+OTHER_SHARD = shard_id(POOL.id, 1)
 LIST_KEYS = messages.ListKeys(POOL.id, BUCKET, b"", b"", b"", 1000)
 LIST_UPLOADS = messages.ListUploads(POOL.id, BUCKET, b"", b"", b"", 1000)
 LIST_PARTS = messages.ListParts(SHARD, BUCKET, KEY, UPLOAD, 0, 1000)
@@ -108,3 +111,60 @@ async def test_who_loses_a_shard_while_a_list_of_it_waits_does_not_answer_for_it
         assert keys.covered == uploads.covered == []
         assert isinstance(parts, RpcRefusal)
         assert parts.code == messages.NOT_SERVED
+
+
+async def list_by_digest(primary: NewPrimary, digest: int) -> messages.KeysListed:
+    listed = await primary.ask(msgspec.structs.replace(LIST_KEYS, digest=digest))
+    assert isinstance(listed, messages.KeysListed)
+    return listed
+
+
+async def test_shards_are_named_unless_they_are_what_the_request_takes_them_for(
+    tmp_path: Path,
+) -> None:
+    async with taking_over(tmp_path, [OBJECT]) as (primary, _):
+        primary.last_ack()
+        led = [(SHARD, primary.replica.epoch)]
+        for pairs in ([], [(SHARD, Epoch(led[0][1] - 1))], [*led, (OTHER_SHARD, Epoch(1))]):
+            named = await list_by_digest(primary, digest_of_pairs(pairs))
+            assert (named.as_known, named.covered, named.depths) == (False, led, (0,))
+        known = await list_by_digest(primary, digest_of_pairs(led))
+        assert (known.as_known, known.covered, known.depths) == (True, [], ())
+        assert [key for key, _ in known.entries] == [KEY]
+
+
+def lose_rows(primary: NewPrimary) -> None:
+    """The index is damaged, and so is that of the other one, to which it would hand over."""
+    primary.replica.primary.followers.rowless.add(OTHER)
+    primary.host.lose_rows()
+
+
+@pytest.mark.parametrize("lose", [take_away, end_lease, lose_rows])
+async def test_who_lists_all_its_shards_together_loses_one_all_the_same(
+    tmp_path: Path, lose: Callable[[NewPrimary], None]
+) -> None:
+    async with taking_over(tmp_path, [OBJECT]) as (primary, _):
+        primary.last_ack()
+        digest = digest_of_pairs([(SHARD, primary.replica.epoch)])
+        assert (await list_by_digest(primary, digest)).as_known
+        lose(primary)
+        lost = await list_by_digest(primary, digest)
+        assert (lost.as_known, lost.covered, lost.entries) == (False, [], [])
+
+
+async def test_a_list_of_all_shards_together_waits_for_what_is_committed_and_not_shown(
+    tmp_path: Path,
+) -> None:
+    async with taking_over(tmp_path, []) as (primary, _):
+        primary.last_ack()
+        digest = digest_of_pairs([(SHARD, primary.replica.epoch)])
+        assert (await list_by_digest(primary, digest)).entries == []
+        put = primary.host.propose(SHARD, write_of(OBJECT, b"a request's id.."))
+        while primary.replica.log.durable < primary.replica.log.end:
+            await asyncio.sleep(0.001)
+        primary.last_ack()  # Committed, and applied at the loop's next turn.
+        assert not put.done()
+        listed = await list_by_digest(primary, digest)
+        assert listed.as_known
+        assert [key for key, _ in listed.entries] == [KEY]
+        await put

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 
 import pytest
@@ -18,24 +19,40 @@ from octad.storage_node.shards.object_store import ListQuery
 
 BUCKET, OTHER = BucketId(7), BucketId(8)
 DEPTH = 3
+PREFIXES = 1001
 
 names = st.text("a/b\x7fé", min_size=1, max_size=6).map(str.encode)
 short = st.text("a/bé", max_size=2).map(str.encode)
 
 
 class Rows:
-    """Sorted entries, scanned as an index is."""
+    """Sorted entries, read as an index is."""
 
     def __init__(self, keys: set[bytes]) -> None:
         rows = [(object_key(BUCKET, key), key) for key in keys]
         self.rows = sorted([*rows, (object_key(OTHER, b"a"), b""), (b"m", b"")])
         self.seen = 0
 
-    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
-        for row in self.rows:
-            if start <= row[0] < end:
-                self.seen += 1
-                yield row
+    def cursor(self, end: bytes) -> Cursor:
+        return Cursor(self, end)
+
+
+class Cursor:
+    def __init__(self, rows: Rows, end: bytes) -> None:
+        self.rows = rows
+        self.end = end
+        self.last = b""
+
+    def value(self) -> bytes:
+        return self.last
+
+    def keys_from(self, start: bytes) -> Iterator[bytes]:
+        rows = self.rows.rows
+        for key, self.last in rows[bisect_left(rows, (start, b"")) :]:
+            if key >= self.end:
+                return
+            self.rows.seen += 1
+            yield key
 
 
 def expected(keys: set[bytes], query: ListQuery, served: set[int]) -> list[ListEntry]:
@@ -58,17 +75,19 @@ def expected(keys: set[bytes], query: ListQuery, served: set[int]) -> list[ListE
     short,
     st.sampled_from([b"", b"/", b"b", b"/b"]),
     st.integers(1, 9),
+    st.integers(1, 20),
 )
 def test_all_pages_together_are_what_the_node_serves(
-    keys: set[bytes], served: set[int], prefix: bytes, delimiter: bytes, limit: int
+    keys: set[bytes], served: set[int], prefix: bytes, delimiter: bytes, limit: int, prefixes: int
 ) -> None:
     rows = Rows(keys)
     listed: list[ListEntry] = []
     after, complete = b"", False
     while not complete:
         query = ListQuery(prefix, delimiter, after, limit)
-        entries, after, complete = scan_keys(rows.scan, BUCKET, query, DEPTH, served)
-        assert len(entries) <= limit
+        entries, after, complete = scan_keys(rows.cursor, BUCKET, query, prefixes, DEPTH, served)
+        assert sum(value is not None for _, value in entries) <= limit
+        assert sum(value is None for _, value in entries) <= prefixes
         listed += entries
     assert listed == expected(keys, ListQuery(prefix, delimiter, b"", limit), served)
 
@@ -79,7 +98,7 @@ def test_a_listing_can_begin_anywhere(keys: set[bytes], after: bytes, delimiter:
         after = common_prefix(after, b"", delimiter) or after
     query = ListQuery(b"", delimiter, after, 1000)
     served = {1, 2, 5}
-    entries, _, complete = scan_keys(Rows(keys).scan, BUCKET, query, DEPTH, served)
+    entries, _, complete = scan_keys(Rows(keys).cursor, BUCKET, query, PREFIXES, DEPTH, served)
     assert complete
     assert entries == expected(keys, query, served)
 
@@ -94,7 +113,7 @@ def test_a_step_over_keys_of_other_nodes_ends_and_says_how_far_it_came(
     after, complete, steps = b"", False, 0
     while not complete:
         query = ListQuery(b"", delimiter, after, 5)
-        entries, after, complete = scan_keys(rows.scan, BUCKET, query, DEPTH, set())
+        entries, after, complete = scan_keys(rows.cursor, BUCKET, query, PREFIXES, DEPTH, set())
         assert entries == []
         steps += 1
     assert steps == 10
@@ -104,7 +123,7 @@ def test_a_full_prefix_is_sought_past_and_not_read() -> None:
     keys = {b"p/%05d" % number for number in range(3000)} | {b"q", b"r/1"}
     rows = Rows(keys)
     query = ListQuery(b"", b"/", b"", 1000)
-    entries, _, complete = scan_keys(rows.scan, BUCKET, query, DEPTH, set(range(8)))
+    entries, _, complete = scan_keys(rows.cursor, BUCKET, query, PREFIXES, DEPTH, set(range(8)))
     assert complete
     assert [key for key, _ in entries] == [b"p/", b"q", b"r/"]
     assert rows.seen < 50
@@ -113,6 +132,6 @@ def test_a_full_prefix_is_sought_past_and_not_read() -> None:
 def test_a_scan_ends_behind_its_prefix() -> None:
     rows = Rows({b"a%03d" % number for number in range(50)} | {b"b%03d" % n for n in range(50)})
     query = ListQuery(b"a", b"", b"", 1000)
-    entries, _, complete = scan_keys(rows.scan, BUCKET, query, DEPTH, set(range(8)))
+    entries, _, complete = scan_keys(rows.cursor, BUCKET, query, PREFIXES, DEPTH, set(range(8)))
     assert complete
     assert (len(entries), rows.seen) == (50, 50)

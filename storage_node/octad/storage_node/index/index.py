@@ -95,6 +95,34 @@ class IndexDamage(Exception):
     """
 
 
+class Cursor:
+    """Keys up to `end`, in order, from wherever they are asked for; values only of those wanted.
+
+    It sees the index as it was when it was made, and costs half of what a `Scan` does.
+    """
+
+    __slots__ = ("_index", "_iterator", "_options", "value")
+
+    def __init__(self, index: Index, database: Rdict, end: bytes) -> None:
+        self._index = index
+        self._options = ReadOptions()  # Kept: RocksDB reads the bound where it lies, in there.
+        self._options.set_iterate_upper_bound(end)
+        self._iterator = iterator = database.iter(self._options)
+        self.value: Callable[[], bytes] = iterator.value  # Of the key that came last.
+
+    def keys_from(self, start: bytes) -> Iterator[bytes]:
+        """Raises IndexDamage where the index cannot be read on: an iterator just ends there."""
+        index, iterator = self._index, self._iterator
+        iterator.seek(start)
+        key_here, step = iterator.key, iterator.next
+        while (key := key_here()) is not None:
+            yield key
+            if index.damage is not None:
+                raise IndexDamage(index.damage)
+            step()
+        index.require_end(iterator)
+
+
 class Scan:
     """Entries of a range in order: iterate, or `seek` to leave out a stretch.
 
@@ -257,14 +285,9 @@ class Index:
         self._scans.add(scan)
         return scan
 
-    def entries(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """A scan for a loop that nothing interrupts, which lets go of it at its end: half the CPU.
-
-        The index cannot be closed meanwhile. Raises IndexDamage.
-        """
-        options = ReadOptions()
-        options.set_iterate_upper_bound(end)
-        return self.walk(start, options)
+    def cursor(self, end: bytes) -> Cursor:
+        """For a loop that nothing interrupts: the index cannot be closed before it is let go."""
+        return Cursor(self, self._database, end)
 
     def walk(
         self, key: bytes | None, options: ReadOptions, *, reverse: bool = False
@@ -288,6 +311,10 @@ class Index:
             if self._database is not database:
                 raise IndexDamage("the index was given up while it was read")
             step()
+        self.require_end(iterator)
+
+    def require_end(self, iterator: RdictIter) -> None:
+        """Raises IndexDamage where `iterator` has ended because it cannot go on."""
         try:
             iterator.status()
         except Exception as error:  # rocksdict raises plain Exception for everything

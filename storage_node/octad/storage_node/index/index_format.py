@@ -110,6 +110,26 @@ class ListedObject(msgspec.Struct, frozen=True, array_like=True, gc=False):
     row: ListedRow
 
 
+class RowExtents(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """As much of an object's row as says where its bytes are, if not in its record."""
+
+    size: int
+    etag: msgspec.Raw
+    modified_ms: int
+    headers: msgspec.Raw = msgspec.Raw(b"\x80")
+    checksums: msgspec.Raw = msgspec.Raw(b"\x80")
+    extents: tuple[ExtentRef, ...] = ()
+
+
+class ObjectExtents(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An `IndexedObject` as whoever replaces or deletes it reads it."""
+
+    location: msgspec.Raw
+    epoch: Epoch
+    seq: Seq
+    row: RowExtents
+
+
 class IndexedUpload(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An open multipart upload."""
 
@@ -232,6 +252,7 @@ class PartKey(NamedTuple):
 _encoder = msgspec.msgpack.Encoder()
 encode_value = _encoder.encode
 decode_object = msgspec.msgpack.Decoder(IndexedObject).decode
+decode_object_extents = msgspec.msgpack.Decoder(ObjectExtents).decode
 decode_listed = msgspec.msgpack.Decoder(ListedObject).decode
 decode_upload = msgspec.msgpack.Decoder(IndexedUpload).decode
 decode_part = msgspec.msgpack.Decoder(IndexedPart).decode

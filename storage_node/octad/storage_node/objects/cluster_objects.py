@@ -22,7 +22,7 @@ from octad.sharding.map.shard_map import Pool, ShardConfiguration
 from octad.storage_node.index.rows import ExtentRef, ExtrasChange, ObjectRow, PartRow, UploadRow
 from octad.storage_node.memory.body_budget import BodyBudget
 from octad.storage_node.objects.extents import ExtentReader, ExtentsUnderWay, ExtentWriter
-from octad.storage_node.objects.key_listing import KeyListing, with_depths
+from octad.storage_node.objects.key_listing import KeyListing, PoolCoverage
 from octad.storage_node.operations.index_changes import (
     DeleteObject,
     PutPart,
@@ -32,10 +32,7 @@ from octad.storage_node.operations.index_changes import (
 from octad.storage_node.replication.writes import write_of
 from octad.storage_node.shards import object_messages as messages
 from octad.storage_node.shards.bucket_directory import ACTIVE, DELETING, BucketDirectory
-from octad.storage_node.shards.listing_merge import (
-    Coverage,
-    CoverageError,
-)
+from octad.storage_node.shards.listing_merge import CoverageError
 from octad.storage_node.shards.object_store import (
     Bucket,
     BucketAlreadyExists,
@@ -163,7 +160,7 @@ class ClusterObjects:
 
         async def attempt(_: ShardConfiguration | None, patience: Patience | None) -> None:
             await self._buckets.refresh()  # Rows of before the bucket's state name others.
-            configurations = self._configurations_of(bucket.pool)
+            configurations = self._client.view(bucket.pool).configurations.values()
             nodes = {
                 member.node for configuration in configurations for member in configuration.members
             }
@@ -394,15 +391,14 @@ class ClusterObjects:
         self, pool: PoolId, message: messages.ListUploads
     ) -> list[tuple[bytes, bytes, UploadRow]]:
         call, timeout_s = self._client.call, limits.READ_TIMEOUT_S
-        nodes = {configuration.primary for configuration in self._configurations_of(pool)}
+        nodes = self._client.view(pool).led
         calls = [call(node, message, b"", timeout_s, LISTINGS) for node in nodes]
         uploads: list[tuple[bytes, bytes, UploadRow]] = []
-        coverage = Coverage()
+        coverage = PoolCoverage(self._client, pool)
         for answer, _ in await asyncio.gather(*calls):
             uploads += answer.uploads
-            coverage.add(with_depths(self._client, answer))
-        shards = self._client.map.shards_of(pool)
-        if missing := coverage.missing({s: self._client.configuration(s).depth for s in shards}):
+            coverage.add(answer)
+        if missing := coverage.missing():
             raise CoverageError(f"{len(missing)} shards were not listed")
         return sorted(uploads, key=lambda upload: upload[:2])[: message.limit]
 
@@ -416,6 +412,3 @@ class ClusterObjects:
             return self._client.map.shard_of_hash(bucket.pool, hash_)
         except KeyError as error:
             raise Unavailable(f"pool {bucket.pool} is not known here yet") from error
-
-    def _configurations_of(self, pool: PoolId) -> list[ShardConfiguration]:
-        return [self._client.configuration(shard) for shard in self._client.map.shards_of(pool)]

@@ -20,6 +20,9 @@ import struct
 from collections import deque
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
+from functools import reduce
+from itertools import starmap
+from operator import xor
 
 from xxhash import xxh3_64_intdigest
 
@@ -154,6 +157,11 @@ class PairLeases:
                 peer.followed[shard] = epoch
                 peer.followed_digest ^= pair_digest(shard, epoch)
 
+    @property
+    def tick(self) -> int:
+        """While it stays the same, so does what is led and followed, and in which epochs."""
+        return self._tick
+
     # -- beats ---------------------------------------------------------------------------------
 
     def beats(self, now: float) -> list[tuple[NodeId, Beat]]:
@@ -266,6 +274,20 @@ class PairLeases:
         listed = peer.listed_until.get(shard)
         return listed is not None and listed[0] == peer.led[shard] and now < listed[1]
 
+    def holds_all(self, now: float) -> bool:
+        """Whether all that is led here is promised by everyone in it, and nothing is to change.
+
+        It takes a step for each other node, not for each shard. False says no more than that each
+        shard has to be looked at by itself.
+        """
+        if self._blocked:
+            return False
+        return all(
+            now < peer.promised_until and peer.led_tick <= peer.promised_tick
+            for peer in self._peers.values()
+            if peer.led
+        )
+
     def may_read(
         self,
         shard: ShardId,
@@ -351,6 +373,11 @@ class PairLeases:
 def pair_digest(shard: ShardId, epoch: Epoch) -> int:
     """What (shard, epoch) adds to a digest."""
     return number_digest(shard, epoch)
+
+
+def digest_of_pairs(pairs: Iterable[tuple[ShardId, Epoch]]) -> int:
+    """What stands for all of these, in any order, and for no others."""
+    return reduce(xor, starmap(pair_digest, pairs), 0)
 
 
 def number_digest(first: int, second: int) -> int:

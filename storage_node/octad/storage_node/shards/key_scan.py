@@ -1,12 +1,15 @@
 """One node's part of a listing: what of the index, in order of names, is in the shards it serves.
 
 Nearly all of a listing's time is spent here, once for every key that the node holds, its own or
-not. So a row is handed on as the index has it, and only what gets on the page is decoded.
+not. So of a row that is not its own only the key is read, and of its own only what gets on the page
+is decoded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterator
+from itertools import islice
+from typing import Protocol
 
 from octad.sharding.hashing import placed_hash
 from octad.sharding.ids import BucketId
@@ -18,41 +21,58 @@ from octad.storage_node.shards.object_store import ListQuery
 PASSED_OVER_MAX = 12  # Keys under a common prefix; seeking past it costs as much as these.
 SCAN_KEYS_MAX = 20_000  # A listing step looks at no more, so that other requests get their turn.
 
-Scan = Callable[[bytes, bytes], Iterable[tuple[bytes, bytes]]]
+
+class Cursor(Protocol):
+    """The index's rows, up to where it was made for."""
+
+    @property
+    def value(self) -> Callable[[], bytes]:
+        """Gives the value of the key that came last."""
+
+    def keys_from(self, start: bytes) -> Iterator[bytes]:
+        """In order; begun anew by every call."""
 
 
 def scan_keys(
-    scan: Scan, bucket: BucketId, query: ListQuery, depth: int, served: Container[int]
+    cursor_to: Callable[[bytes], Cursor],
+    bucket: BucketId,
+    query: ListQuery,
+    prefixes: int,
+    depth: int,
+    served: Container[int],
 ) -> tuple[list[ListEntry], bytes, bool]:
-    """(entries, complete up to, nothing is left). `scan` returns the index's entries of a range."""
+    """(entries, complete up to, nothing is left). `cursor_to` is of the index, up to a key.
+
+    `prefixes`: as many common prefixes are worth as much as the query's limit of keys.
+    """
     start = first_candidate(query.prefix, query.delimiter, query.after)
     if start is None:
         return [], b"", True
     beyond = past(query.prefix)
-    end = objects_range(bucket)[1] if beyond is None else object_key(bucket, beyond)
+    cursor = cursor_to(objects_range(bucket)[1] if beyond is None else object_key(bucket, beyond))
     position = object_key(bucket, start)
     if query.delimiter:
-        return _rolled_up(scan, position, end, bucket, query, depth, served)
+        return _rolled_up(cursor, position, bucket, query, prefixes, depth, served)
     mask = (1 << depth) - 1
     entries: list[ListEntry] = []
-    append, limit = entries.append, query.limit
-    for looked_at, (index_key, value) in enumerate(scan(position, end), 1):
+    append, limit, value = entries.append, query.limit, cursor.value
+    keys, name = cursor.keys_from(position), b""
+    for index_key in islice(keys, SCAN_KEYS_MAX):
         name = index_key[1:]
         if placed_hash(name) & mask in served:
-            append((name[OBJECT_NAME_START:], value))
+            append((name[OBJECT_NAME_START:], value()))
             if len(entries) >= limit:
                 return entries, entries[-1][0], False
-        if looked_at >= SCAN_KEYS_MAX:
-            return entries, name[OBJECT_NAME_START:], False
-    return entries, b"", True
+    nothing_left = next(keys, None) is None
+    return entries, b"" if nothing_left else name[OBJECT_NAME_START:], nothing_left
 
 
 def _rolled_up(
-    scan: Scan,
+    cursor: Cursor,
     position: bytes,
-    end: bytes,
     bucket: BucketId,
     query: ListQuery,
+    prefixes: int,
     depth: int,
     served: Container[int],
 ) -> tuple[list[ListEntry], bytes, bool]:
@@ -60,10 +80,11 @@ def _rolled_up(
     mask = (1 << depth) - 1
     entries: list[ListEntry] = []
     looked_at = 0
+    room = query.limit * prefixes
     while True:
         rolled_up: bytes | None = None
         passed_over = 0
-        for index_key, value in scan(position, end):
+        for index_key in cursor.keys_from(position):
             name = index_key[1:]
             key = name[OBJECT_NAME_START:]
             if rolled_up is not None and key.startswith(rolled_up):
@@ -75,8 +96,9 @@ def _rolled_up(
             if placed_hash(name) & mask in served:
                 rolled_up = common_prefix(key, query.prefix, query.delimiter)
                 passed_over = 0
-                entries.append((key, value) if rolled_up is None else (rolled_up, None))
-                if len(entries) >= query.limit:
+                entries.append((key, cursor.value()) if rolled_up is None else (rolled_up, None))
+                room -= prefixes if rolled_up is None else query.limit
+                if room <= 0:
                     return entries, entries[-1][0], False
             if looked_at >= SCAN_KEYS_MAX:
                 return entries, key, False

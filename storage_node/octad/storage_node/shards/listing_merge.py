@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import ceil, sqrt
 from operator import itemgetter
 from typing import Generic, TypeVar
 
@@ -39,8 +40,12 @@ def first_candidate(prefix: bytes, delimiter: bytes, after: bytes) -> bytes | No
 
 
 def pages_share(limit: int, shards: int, of_all: int) -> int:
-    """How many entries to ask of `shards` of them for a page of `limit`, with some to spare."""
-    return -(-(limit + 1) * 5 * shards // (4 * of_all)) + 8
+    """How many keys to ask of `shards` of them, for a page of `limit` to need no second round.
+
+    They are spread evenly, by hash. One page in a thousand lacks some.
+    """
+    page, share = limit + 1, shards / of_all
+    return min(page, ceil(page * share + 3.5 * sqrt(page * share * (1 - share))) + 1)
 
 
 @dataclass(slots=True)

@@ -106,7 +106,8 @@ class ReadPiece(Request[PieceRead], frozen=True, array_like=True, tag=36):
 class KeysListed(Message, frozen=True, array_like=True, tag=39):
     """Entries in byte order and, for each shard that they cover, its epoch and its depth.
 
-    They are all there are up to `frontier`, or all there are when `complete`.
+    They are all there are up to `frontier`, or all there are when `complete`. `as_known`: the
+    shards covered are those that the request's digest stands for, and are not named once more.
     """
 
     entries: list[tuple[bytes, bytes | None]]  # Key and `IndexedObject`, or prefix and None.
@@ -114,13 +115,16 @@ class KeysListed(Message, frozen=True, array_like=True, tag=39):
     complete: bool
     covered: list[tuple[ShardId, Epoch]]
     depths: tuple[int, ...] = ()
+    as_known: bool = False
 
 
 @message
 class ListKeys(Request[KeysListed], frozen=True, array_like=True, tag=38):
     """To every primary of a pool: keys of `bucket` in the shards that you are primary of.
 
-    `shards`: in these of them alone, where any are named.
+    `shards`: in these of them alone, where any are named. `prefixes`: as many common prefixes are
+    worth `limit` keys; 0: no more than `limit` are. `digest`: of the shards that you are primary of
+    and their epochs, as they are known where it comes from; 0: it does not say.
     """
 
     pool: PoolId
@@ -130,6 +134,8 @@ class ListKeys(Request[KeysListed], frozen=True, array_like=True, tag=38):
     after: bytes
     limit: int
     shards: tuple[ShardId, ...] = ()
+    prefixes: int = 0
+    digest: int = 0
 
 
 @message

@@ -37,6 +37,7 @@ from octad.storage_node.shards.object_store import (
     NotServed,
     Unavailable,
 )
+from octad.storage_node.shards.pool_view import PoolView
 from octad.storage_node.shards.request_places import hash_of_request
 from octad.storage_node.shards.retry import ConfigurationWaiters, Patience
 from octad.storage_node.shards.shard_server import ShardServer
@@ -78,6 +79,7 @@ class ShardClient:
         self._server = server
         self._peers = peers
         self._waiters = ConfigurationWaiters(shard_map.configurations)
+        self._views: dict[PoolId, PoolView] = {}
         self._primaries: dict[ShardId, NodeId] = {}
         self._pieces: dict[NodeId, ByteGate] = {}  # Under way to each node, this one among them.
         self._slow_until: dict[NodeId, float] = {}
@@ -89,6 +91,7 @@ class ShardClient:
         primary = self.map.configurations[shard].primary
         before = self._primaries.get(shard, primary)
         self._primaries[shard] = primary
+        self._views.pop(pool_of(shard), None)
         if before not in (primary, self.node):
             self._peers.give_up(before, shard)
             self._peers.give_up(before, LISTINGS)
@@ -102,6 +105,16 @@ class ShardClient:
     def configuration(self, shard: ShardId) -> ShardConfiguration:
         """The shard's configuration; raises NotServed while there is none."""
         return _known(self.map.configurations.get(shard), shard)
+
+    def view(self, pool: PoolId) -> PoolView:
+        """Who leads what of `pool`; raises Unavailable while that, or a part, is not known here."""
+        view, known = self._views.get(pool), self.map.pools.get(pool)
+        if known is None:
+            raise Unavailable(f"pool {pool} is not known here yet")
+        if view is None or view.pool is not known:
+            shards = {shard: self.configuration(shard) for shard in self.map.shards_of(pool)}
+            view = self._views[pool] = PoolView.of(known, shards)
+        return view
 
     def degraded(self, pool: PoolId, copies: int) -> Degraded | None:
         """What `Done.copies` of a shard of `pool` means."""

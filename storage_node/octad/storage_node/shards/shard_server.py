@@ -75,8 +75,11 @@ class ShardServer:
             case messages.ListKeys(pool=pool, bucket=bucket):
                 query = ListQuery(message.prefix, message.delimiter, message.after, message.limit)
                 listed = await service.listed_shards(pool, message.shards)
-                page = service.list_keys(pool, bucket, query, listed)
-                return messages.KeysListed(*page, *listed.covered()), b""
+                page = service.list_keys(bucket, query, message.prefixes or message.limit, listed)
+                covered, depths, digest = listed.covered()
+                if digest and digest == message.digest:
+                    return messages.KeysListed(*page, [], (), as_known=True), b""
+                return messages.KeysListed(*page, covered, depths), b""
             case messages.ChangeExtras(shard=shard, bucket=bucket, key=key, change=change):
                 of = message.request_id, message.age_s, message.asked_in
                 copies = await service.change_extras(shard, bucket, key, change, *of)
@@ -101,8 +104,9 @@ class ShardServer:
             case messages.ListUploads(pool=pool, bucket=bucket, prefix=prefix, limit=limit):
                 after = (message.after_key, message.after_upload)
                 listed = await service.listed_shards(pool)
-                uploads = service.list_uploads(pool, bucket, prefix, after, limit, listed)
-                return messages.UploadsListed(uploads, *listed.covered()), b""
+                uploads = service.list_uploads(bucket, prefix, after, limit, listed)
+                covered, depths, _ = listed.covered()
+                return messages.UploadsListed(uploads, covered, depths), b""
             case messages.CompleteParts(bucket=bucket, key=key, upload=upload):
                 guard = completion(bucket, key, upload, message.row, message.parts)
                 ending = complete_upload(bucket, key, upload, message.row, ())

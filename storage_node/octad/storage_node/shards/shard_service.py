@@ -57,7 +57,7 @@ from octad.storage_node.replication.replica_actions import AlreadyRefused, Outco
 from octad.storage_node.replication.writes import Write, write_of
 from octad.storage_node.shards.bucket_directory import BucketDirectory
 from octad.storage_node.shards.key_scan import scan_keys
-from octad.storage_node.shards.listed_shards import ListedShards
+from octad.storage_node.shards.listed_shards import ListedShards, PoolsLed
 from octad.storage_node.shards.listing_merge import ListEntry
 from octad.storage_node.shards.object_store import (
     Damaged,
@@ -99,6 +99,7 @@ class ShardService:
         self._journal = journal
         self._buckets = buckets
         self._pools = pools
+        self._led = PoolsLed(host)
         self.reads = RunningReads()  # Of this node's front door, by rows that were read here.
 
     @property
@@ -267,8 +268,10 @@ class ShardService:
     def _is_absent(self, shard: ShardId, operation: DeleteObject, hash_: int) -> bool:
         """For certain: this node serves the shard and nothing is under way for the key."""
         key = object_key(operation.bucket, operation.key)
+        if not self._host.settled(shard, key) or self._index.get(key) is not None:
+            return False
         self._require_covered(shard, hash_)
-        return self._host.settled(shard, key) and self._index.get(key) is None
+        return True
 
     async def _require_upload(
         self, shard: ShardId, bucket: BucketId, key: bytes, upload: bytes
@@ -374,16 +377,15 @@ class ShardService:
 
     async def listed_shards(self, pool: PoolId, among: Collection[ShardId] = ()) -> ListedShards:
         """What this node may list of `pool` now, or of these shards of it: read it at once."""
-        listed = ListedShards(self._host, pool, among)
+        listed = ListedShards(self._host, self._led, pool, among)
         await listed.until_shown()
         return listed
 
     def list_keys(
-        self, pool: PoolId, bucket: BucketId, query: ListQuery, listed: ListedShards
+        self, bucket: BucketId, query: ListQuery, prefixes: int, listed: ListedShards
     ) -> tuple[list[ListEntry], bytes, bool]:
         """Of the shards in `listed`: (entries, complete up to, nothing is left)."""
-        depth, numbers = listed.places(self._pools[pool].depth)
-        return scan_keys(self._index.entries, bucket, query, depth, numbers)
+        return scan_keys(self._index.cursor, bucket, query, prefixes, *listed.places())
 
     async def read_upload(
         self, shard: ShardId, bucket: BucketId, key: bytes, upload: bytes
@@ -415,7 +417,6 @@ class ShardService:
 
     def list_uploads(
         self,
-        pool: PoolId,
         bucket: BucketId,
         prefix: bytes,
         after: tuple[bytes, bytes],
@@ -423,7 +424,7 @@ class ShardService:
         listed: ListedShards,
     ) -> list[tuple[bytes, bytes, UploadRow]]:
         """Open uploads past (key, upload id) in the shards in `listed`."""
-        depth, numbers = listed.places(self._pools[pool].depth)
+        depth, numbers = listed.places()
         _, end = uploads_range(bucket)
         start = upload_key(bucket, max(after[0], prefix), bytes(UPLOAD_ID_BYTES))
         uploads: list[tuple[bytes, bytes, UploadRow]] = []

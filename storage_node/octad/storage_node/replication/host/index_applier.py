@@ -108,6 +108,10 @@ class IndexApplier:
             self._next_applied = self._loop.create_future()
         await asyncio.wait([self._next_applied], timeout=limits.WRITE_TIMEOUT_SWEEP_S)
 
+    def behind(self) -> set[ShardReplica]:
+        """Whose rows do not show yet all that is committed: what lies here, between the two."""
+        return {replica for replica, _ in (*self._applying, *self._later)}
+
     # -- entries -------------------------------------------------------------------------------
 
     def recovered(self) -> None:

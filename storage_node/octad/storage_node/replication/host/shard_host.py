@@ -389,6 +389,13 @@ class ShardHost:
         """After it was read, before it is answered."""
         return self.replicas[shard].read_holds(ticket, now())
 
+    def holds_all(self, moment: float) -> bool:
+        """Whether this node has a lease of every shard that it leads, and can read its rows.
+
+        False says no more than that each shard has to be looked at by itself.
+        """
+        return not self._table.rowless and self.leases.holds_all(moment)
+
     def is_dirty(self, shard: ShardId, index_key: bytes) -> bool:
         """Whether an entry that touches the row `index_key` is prepared and not applied.
 

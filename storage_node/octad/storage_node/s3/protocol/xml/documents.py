@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
@@ -48,7 +49,7 @@ _CARE_IN_URL: Final = bytes(
 )
 
 
-class ObjectEntry(msgspec.Struct, frozen=True):
+class ObjectEntry(msgspec.Struct, frozen=True, gc=False):
     """One object of a listing. A Struct, because a page makes a thousand of them."""
 
     key: bytes
@@ -477,16 +478,15 @@ def _contents(
     keys = _texts([entry.key for entry in objects], url_encoding)
     return [
         f"<{name}><Key>{key}</Key>{version}<LastModified>{iso_date(entry.modified_ms)}</LastModified>"
-        f"<ETag>&quot;{entry.etag}&quot;</ETag>{_entry_checksum(entry)}"
+        f"<ETag>&quot;{entry.etag}&quot;</ETag>"
+        f"{_entry_checksum(entry.checksum_algorithm, entry.checksum_type)}"
         f"<Size>{entry.size}</Size>{who}<StorageClass>STANDARD</StorageClass></{name}>"
         for key, entry in zip(keys, objects, strict=True)
     ]
 
 
-def _entry_checksum(entry: ObjectEntry) -> str:
-    if not entry.checksum_algorithm:
+@lru_cache(64)  # There are a few of each, and a thousand objects on a page.
+def _entry_checksum(algorithm: str, type_: str) -> str:
+    if not algorithm:
         return ""
-    return (
-        f"<ChecksumAlgorithm>{entry.checksum_algorithm}</ChecksumAlgorithm>"
-        f"<ChecksumType>{entry.checksum_type}</ChecksumType>"
-    )
+    return f"<ChecksumAlgorithm>{algorithm}</ChecksumAlgorithm><ChecksumType>{type_}</ChecksumType>"
