@@ -151,18 +151,20 @@ class ShardDigests:
         if tally.count is not None:
             tally.count.changed(key, rows, xor, objects, size)
 
-    def put_object(
-        self, shard: ShardId, seq: Seq, key: bytes, before: bytes | None, after: bytes
+    def change_object(
+        self, shard: ShardId, seq: Seq, key: bytes, before: bytes | None, after: bytes | None
     ) -> None:
         """`change` and `reach` of by far the most entries, spelled out."""
         tally = self._tallies.get(shard) or self._of(shard)
-        end = 1 + len(decode_encoded_location(after).location)
-        xor = xxh3_64_intdigest(after[end:] + key)
-        rows, size = 1, decode_sized(after).row.size
+        rows = xor = size = 0
+        if after is not None:
+            end = 1 + len(decode_encoded_location(after).location)
+            xor = xxh3_64_intdigest(after[end:] + key)
+            rows, size = 1, decode_sized(after).row.size
         if before is not None:
             end = 1 + len(decode_encoded_location(before).location)
             xor ^= xxh3_64_intdigest(before[end:] + key)
-            rows, size = 0, size - decode_sized(before).row.size
+            rows, size = rows - 1, size - decode_sized(before).row.size
         tally.seq = seq
         tally.rows += rows
         tally.xor ^= xor

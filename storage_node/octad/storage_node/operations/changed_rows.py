@@ -15,7 +15,7 @@ from octad.storage_node.index.index_format import (
     ROW_TABLES,
     DeadExtents,
     dead_key,
-    decode_object,
+    decode_object_extents,
     decode_part,
     encode_value,
     shard_order_key,
@@ -60,8 +60,9 @@ class ChangedRows:
         value = self._now(index_key)
         if value is None:
             return ()
-        decode = decode_object if index_key[0] == OBJECTS[0] else decode_part
-        return decode(value).row.extents
+        if index_key[0] == OBJECTS[0]:
+            return decode_object_extents(value).row.extents
+        return decode_part(value).row.extents
 
     def queue(
         self,

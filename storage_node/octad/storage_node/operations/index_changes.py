@@ -18,7 +18,7 @@ from octad.sharding.hashing import bit_reversed, object_hash, placed_hash
 from octad.sharding.ids import Epoch, Seq, ShardId
 from octad.storage_node.index.index_format import (
     EncodedRow,
-    decode_object,
+    decode_object_extents,
     encode_value,
     object_key,
     shard_order_key,
@@ -104,14 +104,14 @@ def hashes_of(operation: Operation) -> Sequence[int]:
 
 def hash_of_operation(operation: Operation) -> int:
     """Of an operation that is proposed; of several, the first. A Barrier has no place."""
-    if type(operation) is PutObject:  # By far the most, so it is spelled out.
+    if type(operation) is PutObject or type(operation) is DeleteObject:  # By far the most.
         return object_hash(operation.bucket, operation.key)
     return hashes_of(operation)[0]
 
 
 def touched(operation: Operation) -> tuple[bytes, ...]:
     """The index keys whose committed state is not the last word while `operation` is pending."""
-    if type(operation) is PutObject:  # By far the most, so it is spelled out.
+    if type(operation) is PutObject or type(operation) is DeleteObject:  # By far the most.
         return (object_key(operation.bucket, operation.key),)
     if isinstance(operation, Several):
         return tuple([key for each in operations_in(operation) for key in touched(each)])
@@ -130,26 +130,29 @@ class IndexChanges(ChangedRows):
         self, operation: Operation, location: Location, shard: ShardId, epoch: Epoch, seq: Seq
     ) -> None:
         """Add what `operation`, whose record lies at `location`, does to the index."""
-        if type(operation) is not PutObject:
+        if type(operation) is PutObject:  # These two are by far the most: they are spelled out.
+            value = encode_value(EncodedRow(location, epoch, seq, operation.encoded_row))
+        elif type(operation) is DeleteObject:
+            value = None
+        else:
             self._apply_other(operation, location, shard, epoch, seq)
             self.reach(shard, seq)
             return
-        # By far the most, so it is spelled out.
-        index_key = object_key(operation.bucket, operation.key)
+        bucket, key = operation.bucket, operation.key
+        index_key = object_key(bucket, key)
         changes = self.changes
         if index_key in changes:
             before = changes[index_key]
         else:
             before = self.before[index_key] = self._stored(index_key)
-        row = operation.encoded_row
-        changes[index_key] = value = encode_value(EncodedRow(location, epoch, seq, row))
+        changes[index_key] = value
         if self._digests is not None:
-            self._digests.put_object(shard, seq, index_key, before, value)
-        if before is None:  # Else the row has its place in the shard's order already.
+            self._digests.change_object(shard, seq, index_key, before, value)
+        if value is None or before is None:  # Else it has its place in the shard's order already.
             order = bit_reversed(placed_hash(index_key[1:]))
-            changes[shard_order_key(order, index_key)] = b""
-        elif freed := decode_object(before).row.extents:
-            bucket, key, named = operation.bucket, operation.key, operation.row.extents
+            changes[shard_order_key(order, index_key)] = None if value is None else b""
+        if before is not None and (freed := decode_object_extents(before).row.extents):
+            named = operation.row.extents if type(operation) is PutObject else ()
             self.queue(bucket, key, b"", shard, seq, freed, named)
 
     def _apply_other(

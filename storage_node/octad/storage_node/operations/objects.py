@@ -9,8 +9,7 @@ from octad.sharding.ids import BucketId
 from octad.storage_node.index.index_format import object_key
 from octad.storage_node.index.rows import ObjectRow, encode_row
 from octad.storage_node.journal.record_format import RecordKind
-from octad.storage_node.operations.changed_rows import ChangedRows
-from octad.storage_node.operations.kind import Kind, Place, Proposer, Room
+from octad.storage_node.operations.kind import Kind, Proposer, Room
 
 decode_object_row = msgspec.msgpack.Decoder(ObjectRow).decode
 
@@ -46,7 +45,7 @@ def _hash(operation: PutObject | DeleteObject) -> int:
     return object_hash(operation.bucket, operation.key)
 
 
-def _row_key(operation: PutObject | DeleteObject) -> bytes:
+def _row_key(operation: PutObject) -> bytes:
     return object_key(operation.bucket, operation.key)
 
 
@@ -58,14 +57,7 @@ def _bucket(operation: PutObject | DeleteObject) -> BucketId:
     return operation.bucket
 
 
-def _delete(changes: ChangedRows, gone: DeleteObject, place: Place) -> None:
-    index_key = object_key(gone.bucket, gone.key)
-    freed = changes.extents_at(index_key)
-    changes.delete(place.shard, _hash(gone), index_key)
-    changes.queue(gone.bucket, gone.key, b"", place.shard, place.seq, freed)
-
-
-KINDS = (
+KINDS = (  # By far the most entries: `IndexChanges.apply` spells out what they do.
     Kind(
         record=RecordKind.PUT_OBJECT,
         struct=PutObject,
@@ -74,7 +66,6 @@ KINDS = (
         bucket_of=_bucket,
         touched=_touched,
         row_key=_row_key,
-        # By far the most entries: `IndexChanges.apply` spells out what it does.
     ),
     Kind(
         record=RecordKind.DELETE_OBJECT,
@@ -85,6 +76,5 @@ KINDS = (
         hash_of=_hash,
         bucket_of=_bucket,
         touched=_touched,
-        apply=_delete,
     ),
 )

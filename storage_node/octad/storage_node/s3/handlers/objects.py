@@ -25,7 +25,7 @@ from octad.storage_node.s3.protocol.xml.tagging import tagging_xml
 from octad.storage_node.shards.object_store import Bucket, Degraded, StoreError
 
 # A thousand deletions at once would crowd out everybody else's writes.
-_DELETIONS_AT_ONCE = 64
+_DELETIONS_AT_ONCE = 256
 
 
 async def put_object(context: RequestContext) -> Answer:
