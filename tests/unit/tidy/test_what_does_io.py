@@ -42,9 +42,10 @@ coordinator.store: embedded etcd etcd_connection etcd_watch http_client http_ser
 sharding.study: bench compare regenerate sharding_command simulate
 sharding.study.model: comparison
 sharding.study.report: html_page plots tables
-storage_node.cli: index_command journal_command node_command node_process parent_death
-storage_node.dev: death_record dev_command dev_copies dev_directory dev_former_run dev_node
-    dev_process
+storage_node.cli: index_command journal_command node_certificates node_command node_process
+    parent_death
+storage_node.dev: death_record dev_command dev_copies dev_directory dev_former_run dev_greeting
+    dev_node dev_options dev_process
 storage_node.history: copy_check history_copier history_pace history_source history_writer
 storage_node.index: counted_index index
 storage_node.journal: commit_thread data_directory disk disk_room journal journal_recovery
@@ -61,7 +62,8 @@ storage_node.replication.host: action_performer cluster_facts configuration_chan
 storage_node.rpc: peer peer_calls peer_connection peer_dialer peer_tls peers refusal_log
 storage_node.s3.handlers: bodies bucket_settings buckets copies dispatch multipart object_listings
     objects reads request_context s3_handler upload_listings
-storage_node.s3.http: arriving_body connections cut_short hot_connection server wire
+storage_node.s3.http: arriving_body certificate connections cut_short hot_connection server
+    tls_transport wire
 storage_node.shards: bucket_directory listed_shards retry running_reads shard_client shard_server
     shard_service
 storage_node.upkeep: compactor copy_comparer damaged_records door_reads engine_upkeep

@@ -17,8 +17,12 @@ HOT, AIOHTTP = FRONT_DOORS = ("hot", "aiohttp")
 
 
 def s3_domains(given: Sequence[str]) -> tuple[str, ...]:
-    """What `--s3-domain` means; raises CommandError for what is no name of a host."""
-    domains = tuple(domain.lower().removeprefix("*.") for domain in given)
+    """What `--s3-domain` means, longest first: what is under one of them is not under another.
+
+    Raises CommandError for what is no name of a host.
+    """
+    named = (domain.lower().removeprefix("*.") for domain in given)
+    domains = tuple(sorted(named, key=len, reverse=True))
     for domain in domains:
         if _DOMAIN.fullmatch(domain) is None:
             raise CommandError(

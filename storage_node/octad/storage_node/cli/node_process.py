@@ -44,6 +44,11 @@ from octad.coordinator.store.interface import ConfigStore, Put, StoreUnavailable
 from octad.coordinator.store.open_store import open_store
 from octad.sharding.ids import NodeId, ShardId, node_name
 from octad.sharding.map.shard_map import decode_configuration
+from octad.storage_node.cli.node_certificates import (
+    peer_contexts,
+    reload_on_hangup,
+    s3_certificate,
+)
 from octad.storage_node.cli.node_options import (
     ADMIN_PORT_ABOVE_S3,
     AIOHTTP,
@@ -84,7 +89,6 @@ from octad.storage_node.node.this_node import NodeConfig
 from octad.storage_node.operations.registry import FORMAT_LEVEL
 from octad.storage_node.rebuild import index_repair
 from octad.storage_node.rebuild.filling_anew import BeginsAnew, FillingAnew
-from octad.storage_node.rpc.peer_tls import TlsContexts, TlsFiles
 
 LOOPBACK = "127.0.0.1"
 JOIN_RETRY_S = 0.25
@@ -115,6 +119,8 @@ class NodeOptions:
     join_token: str | None
     zone: str
     weight: float
+    s3_tls_cert: Path | None
+    s3_tls_key: Path | None
     tls_cert: Path | None
     tls_key: Path | None
     tls_ca: Path | None
@@ -192,7 +198,8 @@ def _config(options: NodeOptions) -> NodeConfig:
         token=token,
         zone=options.zone,
         weight=options.weight,
-        tls=_tls(options),
+        certificate=s3_certificate(options.s3_tls_cert, options.s3_tls_key),
+        tls=peer_contexts(options.tls_cert, options.tls_key, options.tls_ca),
         nodes_on_disk=options.nodes_on_disk,
     )
 
@@ -208,26 +215,6 @@ def _all_through_aiohttp(front_door: str) -> bool:
     return front_door == AIOHTTP
 
 
-def _tls(options: NodeOptions) -> TlsContexts | None:
-    certificate, key, authority = options.tls_cert, options.tls_key, options.tls_ca
-    if certificate is None and key is None and authority is None:
-        return None
-    if certificate is None or key is None or authority is None:
-        raise CommandError(
-            "TLS between nodes needs a certificate, its key and the authority that signed it",
-            "give --tls-cert, --tls-key and --tls-ca, or none of them",
-            2,
-        )
-    try:
-        return TlsContexts(TlsFiles(certificate, key, authority))
-    except OSError as error:
-        raise CommandError(
-            f"TLS between nodes cannot use {certificate}, {key} and {authority}: {error}",
-            "give PEM files: a certificate, its key without a password, the authority",
-            2,
-        ) from error
-
-
 def _admin_address(options: NodeOptions, listen: Address) -> Address:
     if options.admin_listen is None:
         return Address(LOOPBACK, listen.port + ADMIN_PORT_ABOVE_S3)
@@ -239,6 +226,8 @@ def _admin_address(options: NodeOptions, listen: Address) -> Address:
 
 async def _run(options: NodeOptions, config: NodeConfig, *, polls: bool) -> int:
     stop = _stop_signal(options.supervisor_pid if polls else None)
+    if config.certificate is not None:
+        reload_on_hangup(config.certificate)
     failure: CommandError | None = None
     try:
         async with AsyncExitStack() as cleanup:

@@ -53,6 +53,7 @@ class Doors:
             all_through_aiohttp=config.all_through_aiohttp,
             sigv2_urls=config.sigv2_urls,
             domains=config.domains,
+            certificate=config.certificate,
             connections_max=connections_max,
         )
         metrics = NodeMetrics(
@@ -62,6 +63,7 @@ class Doors:
             engine_report,
             replication.shard_counts,
             objects.budget,
+            config.certificate,
         )
         self._admin = AdminListener(config.token, metrics, not_ready, kept)
 

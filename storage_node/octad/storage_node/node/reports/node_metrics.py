@@ -19,6 +19,7 @@ from octad.coordinator.server.metrics import exposition, gauge
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.memory.body_budget import BodyBudget
 from octad.storage_node.rpc.peers import Peers
+from octad.storage_node.s3.http.certificate import Certificate
 from octad.storage_node.s3.http.server import FrontDoor
 from octad.storage_node.upkeep.engine_upkeep import EngineReport
 
@@ -34,6 +35,7 @@ class NodeMetrics(Collector):
         engine: Callable[[], EngineReport | None],
         shards: Callable[[], tuple[int, int]],
         bodies: BodyBudget,
+        certificate: Certificate | None,
     ) -> None:
         self._door = door
         self._journal = journal
@@ -41,6 +43,7 @@ class NodeMetrics(Collector):
         self._engine = engine
         self._shards = shards
         self._bodies = bodies
+        self._certificate = certificate
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -66,6 +69,12 @@ class NodeMetrics(Collector):
             "Headers x-amz-* that mean nothing here, of requests that were served.",
             value=self._door.unknown_headers.count,
         )
+        if self._certificate is not None:
+            yield gauge(
+                "octad_s3_certificate_end_seconds",
+                "When the certificate ends, as a time of Unix.",
+                self._certificate.not_after.timestamp(),
+            )
         members, primaries = self._shards()
         yield gauge("octad_node_replicas", "Shards that the node is a member of.", members)
         yield gauge("octad_node_primaries", "Shards that the node leads.", primaries)

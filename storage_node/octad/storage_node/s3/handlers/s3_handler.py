@@ -56,6 +56,7 @@ class S3Handler:
         *,
         sigv2_urls: bool,
         domains: tuple[str, ...],
+        scheme: str,
     ) -> None:
         self._store = store
         self._secret_of = secret_of
@@ -63,6 +64,7 @@ class S3Handler:
         self._budget = budget
         self._sigv2_urls = sigv2_urls
         self._domains = domains
+        self._scheme = scheme
         self.next_request_id = next_request_id
         self.requests: Counter[tuple[str, int]] = Counter()  # By operation and status.
         self.unknown_headers = UnknownHeaders()
@@ -142,6 +144,7 @@ class S3Handler:
             owner=owner,
             signature=signature,
             operation=operation,
+            scheme=self._scheme,
             path=path,
             headers=headers,
             query=query,

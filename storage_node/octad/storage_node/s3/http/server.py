@@ -26,6 +26,7 @@ from octad.storage_node.s3.handlers.authentication import SecretOf
 from octad.storage_node.s3.handlers.request import Request, expects_continue
 from octad.storage_node.s3.handlers.s3_handler import S3Handler
 from octad.storage_node.s3.handlers.unknown_headers import UnknownHeaders
+from octad.storage_node.s3.http.certificate import Certificate
 from octad.storage_node.s3.http.connections import (
     IDLE_S_MAX,
     SENT_CLOSE,
@@ -36,6 +37,7 @@ from octad.storage_node.s3.http.connections import (
     Listener,
 )
 from octad.storage_node.s3.http.hot_connection import HotListener
+from octad.storage_node.s3.http.tls_transport import TlsListener
 from octad.storage_node.s3.http.wire import write_answer
 from octad.storage_node.s3.protocol.answers import connection_line
 from octad.storage_node.s3.protocol.requests.request_headers import header_values
@@ -48,7 +50,10 @@ _CANCEL_S: Final = 0.05
 
 
 class FrontDoor:
-    """Answers S3 requests from `store`, to those whose secret `secret_of` knows."""
+    """Answers S3 requests from `store`, to those whose secret `secret_of` knows.
+
+    With a `certificate` it speaks TLS, and nothing else.
+    """
 
     def __init__(
         self,
@@ -61,6 +66,7 @@ class FrontDoor:
         all_through_aiohttp: bool = False,
         sigv2_urls: bool = True,
         domains: tuple[str, ...] = (),
+        certificate: Certificate | None = None,
         connections_max: int = CLIENT_CONNECTIONS_MAX,
     ) -> None:
         self._answerer = S3Handler(
@@ -71,8 +77,10 @@ class FrontDoor:
             budget,
             sigv2_urls=sigv2_urls,
             domains=domains,
+            scheme="http" if certificate is None else "https",
         )
         self._all_through_aiohttp = all_through_aiohttp
+        self._certificate = certificate
         self._connections_max = connections_max
         self._listener: Listener | None = None
         self._hot: HotListener | None = None
@@ -111,8 +119,11 @@ class FrontDoor:
             self._listener.direct if direct else self._hot.connections,
             self._turn_away,
         )
+        new: Callable[[], asyncio.BaseProtocol] = self._room
+        if self._certificate is not None:
+            new = TlsListener(self._certificate, self._room, self._listener.refusal)
         self._server = await loop.create_server(
-            self._room, host, port, backlog=_BACKLOG, reuse_address=True
+            new, host, port, backlog=_BACKLOG, reuse_address=True
         )
         self._look()
 
