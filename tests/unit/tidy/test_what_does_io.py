@@ -62,8 +62,8 @@ storage_node.replication.host: action_performer cluster_facts configuration_chan
 storage_node.rpc: peer peer_calls peer_connection peer_dialer peer_tls peers refusal_log
 storage_node.s3.handlers: bodies bucket_settings buckets copies dispatch multipart object_listings
     objects reads request_context s3_handler upload_listings
-storage_node.s3.http: arriving_body certificate connections cut_short hot_connection server
-    tls_transport wire
+storage_node.s3.http: access_log arriving_body certificate connections cut_short door_figures
+    hot_connection server tls_transport wire
 storage_node.shards: bucket_directory listed_shards retry running_reads shard_client shard_server
     shard_service
 storage_node.upkeep: compactor copy_comparer damaged_records door_reads engine_upkeep

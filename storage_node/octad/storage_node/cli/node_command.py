@@ -82,6 +82,12 @@ def _add_front_door(parser: argparse.ArgumentParser) -> None:
         help="refuse presigned URLs of signature version 2, which boto3 and awscli 1 make",
     )
     parser.add_argument(
+        "--s3-access-log",
+        metavar="FILE",
+        type=Path,
+        help="a line of JSON for each request, in FILE and up to three before it: 64 MiB at most",
+    )
+    parser.add_argument(
         "--body-budget",
         metavar="MIB",
         type=int,
@@ -187,6 +193,7 @@ def run(arguments: argparse.Namespace) -> int:
             join_token=arguments.join_token,
             zone=arguments.zone,
             weight=arguments.weight,
+            access_log=arguments.s3_access_log,
             s3_tls_cert=arguments.s3_tls_cert,
             s3_tls_key=arguments.s3_tls_key,
             tls_cert=arguments.tls_cert,

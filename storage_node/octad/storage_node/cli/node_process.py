@@ -54,6 +54,7 @@ from octad.storage_node.cli.node_options import (
     AIOHTTP,
     FRONT_DOORS,
     RPC_PORT_ABOVE_S3,
+    access_log,
     body_budget_bytes,
 )
 from octad.storage_node.cli.parent_death import kill_with_parent
@@ -119,6 +120,7 @@ class NodeOptions:
     join_token: str | None
     zone: str
     weight: float
+    access_log: Path | None
     s3_tls_cert: Path | None
     s3_tls_key: Path | None
     tls_cert: Path | None
@@ -198,6 +200,7 @@ def _config(options: NodeOptions) -> NodeConfig:
         token=token,
         zone=options.zone,
         weight=options.weight,
+        access_log=access_log(options.access_log),
         certificate=s3_certificate(options.s3_tls_cert, options.s3_tls_key),
         tls=peer_contexts(options.tls_cert, options.tls_key, options.tls_ca),
         nodes_on_disk=options.nodes_on_disk,

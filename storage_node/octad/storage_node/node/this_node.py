@@ -45,6 +45,7 @@ class NodeConfig:
     token: JoinToken
     zone: str
     weight: float
+    access_log: Path | None  # Of S3 requests.
     certificate: Certificate | None  # For S3 clients; None: without TLS.
     tls: TlsContexts | None  # Between nodes.
     nodes_on_disk: int  # How many share the disk, this one included.

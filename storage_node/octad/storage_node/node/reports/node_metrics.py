@@ -10,7 +10,11 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
@@ -20,6 +24,7 @@ from octad.storage_node.journal.journal import Journal
 from octad.storage_node.memory.body_budget import BodyBudget
 from octad.storage_node.rpc.peers import Peers
 from octad.storage_node.s3.http.certificate import Certificate
+from octad.storage_node.s3.http.door_figures import DoorFigures
 from octad.storage_node.s3.http.server import FrontDoor
 from octad.storage_node.upkeep.engine_upkeep import EngineReport
 
@@ -64,6 +69,7 @@ class NodeMetrics(Collector):
         for (operation, code), count in self._door.requests.items():
             requests.add_metric([operation, str(code)], count)
         yield requests
+        yield from _of_requests(self._door.figures)
         yield CounterMetricFamily(
             "octad_s3_unknown_headers",
             "Headers x-amz-* that mean nothing here, of requests that were served.",
@@ -88,6 +94,10 @@ class NodeMetrics(Collector):
             "Appended since the start.",
             value=self._journal.records_appended,
         )
+        syncs = HistogramMetricFamily("octad_journal_sync_seconds", "Until a batch was durable.")
+        times = self._journal.sync_times
+        syncs.add_metric([], times.cumulative(), times.sum_s)
+        yield syncs
         room = self._door.room
         if room is not None:
             yield from _of_room(room)
@@ -105,6 +115,36 @@ class NodeMetrics(Collector):
         for reason, count in peers.refusals.items():
             refusals.add_metric([reason.value], count)
         yield refusals
+
+
+def _of_requests(figures: DoorFigures) -> Iterator[Metric]:
+    yield gauge("octad_s3_requests_in_flight", "Requests being answered.", figures.in_flight)
+    counters = {
+        "octad_s3_received_bytes": (
+            "Of bodies, of requests that are over.",
+            figures.received_bytes,
+        ),
+        "octad_s3_sent_bytes": ("Of bodies, of answers that are over.", figures.sent_bytes),
+    }
+    if figures.log is not None:
+        counters["octad_s3_access_log_left_out"] = (
+            "Requests that the access log had no room for.",
+            figures.log.left_out,
+        )
+    for name, (meaning, value) in counters.items():
+        yield CounterMetricFamily(name, meaning, value=value)
+    whole = HistogramMetricFamily(
+        "octad_s3_request_seconds", "Until all of the answer was written.", labels=["operation"]
+    )
+    first_byte = HistogramMetricFamily(
+        "octad_s3_first_byte_seconds", "Until the answer began.", labels=["operation"]
+    )
+    for operation, times in figures.times.items():
+        whole.add_metric([operation], times.whole.cumulative(), times.whole.sum_s)
+        begun = times.first_byte
+        first_byte.add_metric([operation], begun.cumulative(), begun.sum_s)
+    yield whole
+    yield first_byte
 
 
 def _of_room(room: ConnectionRoom) -> Iterator[Metric]:

@@ -71,20 +71,18 @@ class S3Handler:
 
     async def answer(self, request: Request, request_id: bytes) -> Answer:
         """Raises only ConnectionError: the client is gone."""
-        operation = "none"
         context: RequestContext | None = None
         try:
             context = self._admit(request, request_id)
-            operation = context.operation.value
             answer = await HANDLERS[context.operation](context)
-            self.requests[operation, answer.status] += 1
+            self.requests[request.operation, answer.status] += 1
             return answer
         except S3Error as error:
             refusal = error
             if context is None:
                 word = word_to_stranger(request.method, request.target, request.headers)
                 if isinstance(word, Answer):
-                    self.requests[operation, word.status] += 1
+                    self.requests[request.operation, word.status] += 1
                     return word
                 refusal = word or error
         except StoreError as error:
@@ -103,7 +101,7 @@ class S3Handler:
         finally:
             if context is not None and context.memory_bytes:
                 context.give_memory_back()
-        self.requests[operation, refusal.http_status] += 1
+        self.requests[request.operation, refusal.http_status] += 1
         path = request.target.partition("?")[0]
         return error_answer(refusal, resource=path, request_id=request_id.hex())
 
@@ -125,12 +123,14 @@ class S3Handler:
             sigv2_urls=self._sigv2_urls,
             host_bucket=host_bucket,
         )
+        request.key_id = signature.access_key
         query = parse_query(raw_query)
         if signature.sigv2:
             query = without_sigv2(query)
         query, headers = with_hoisted_headers(query, headers)
         bucket, key = split_path(path, host_bucket)
         operation, unknown = route(method, bucket, key, query, headers)
+        request.operation, request.bucket = operation.value, bucket
         if unknown:
             self.unknown_headers.add(unknown)
         return RequestContext(

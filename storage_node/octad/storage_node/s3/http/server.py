@@ -36,10 +36,11 @@ from octad.storage_node.s3.http.connections import (
     HttpWire,
     Listener,
 )
+from octad.storage_node.s3.http.door_figures import DoorFigures
 from octad.storage_node.s3.http.hot_connection import HotListener
 from octad.storage_node.s3.http.tls_transport import TlsListener
 from octad.storage_node.s3.http.wire import write_answer
-from octad.storage_node.s3.protocol.answers import connection_line
+from octad.storage_node.s3.protocol.answers import Answer, connection_line
 from octad.storage_node.s3.protocol.requests.request_headers import header_values
 from octad.storage_node.shards.object_store import ObjectStore
 
@@ -79,6 +80,7 @@ class FrontDoor:
             domains=domains,
             scheme="http" if certificate is None else "https",
         )
+        self.figures = DoorFigures()
         self._all_through_aiohttp = all_through_aiohttp
         self._certificate = certificate
         self._connections_max = connections_max
@@ -110,7 +112,9 @@ class FrontDoor:
         loop = asyncio.get_running_loop()
         answerer = self._answerer
         self._listener = Listener(self._handle, answerer.next_request_id)
-        self._hot = HotListener(answerer.answer, answerer.next_request_id, self._listener.guest_of)
+        self._hot = HotListener(
+            answerer.answer, answerer.next_request_id, self._listener.guest_of, self.figures
+        )
         direct = self._all_through_aiohttp
         self._room = ConnectionRoom(
             self._connections_max,
@@ -197,16 +201,34 @@ class FrontDoor:
 
     async def _answer(self, http: web.BaseRequest) -> bool:
         """Whether the connection goes on: only when the request's body is out of it."""
+        began_ns = answered_ns = time.monotonic_ns()
         request_id = self._answerer.next_request_id()
         body = HttpBody(http)
         headers = header_values(http.raw_headers)
         persistent = http.version >= (1, 1)
         awaited = expects_continue(headers, persistent=persistent)
         request = Request(http.method, http.raw_path, headers, body, awaited)
-        answer = await self._answerer.answer(request, request_id)
+        answer: Answer | None = None
+        self.figures.in_flight += 1
+        try:
+            answer = await self._answerer.answer(request, request_id)
+            answered_ns = time.monotonic_ns()
+            return await self._write(http, request, body, answer, request_id)
+        finally:
+            self.figures.ended(request_id, request, answer, body.received, began_ns, answered_ns)
+
+    async def _write(
+        self,
+        http: web.BaseRequest,
+        request: Request,
+        body: HttpBody,
+        answer: Answer,
+        request_id: bytes,
+    ) -> bool:
+        """The same; see `_answer`."""
         complete = http.content.is_eof()
         # A client that was answered instead of invited might take our answer for the next one, too.
-        told = body.invited or not awaited
+        told = body.invited or not request.expects_continue
         ended = cast(Connection, http.protocol).sends_nothing_more
         keep = complete and told and http.keep_alive and not ended and not self._stopping
         await write_answer(
@@ -215,7 +237,7 @@ class FrontDoor:
             answer,
             request_id=request_id.hex(),
             date=http_date(int(time.time()) * 1000),
-            connection=connection_line(keep=keep, persistent=persistent),
+            connection=connection_line(keep=keep, persistent=http.version >= (1, 1)),
         )
         if keep and not http.content.at_eof():
             http.content.read_nowait()  # It is not wanted, and would hold up what comes after it.
