@@ -75,12 +75,12 @@ class NodeMetrics(Collector):
             "Headers x-amz-* that mean nothing here, of requests that were served.",
             value=self._door.unknown_headers.count,
         )
+        ends = GaugeMetricFamily(
+            "octad_s3_certificate_end_seconds", "When the certificate ends, as a time of Unix."
+        )
         if self._certificate is not None:
-            yield gauge(
-                "octad_s3_certificate_end_seconds",
-                "When the certificate ends, as a time of Unix.",
-                self._certificate.not_after.timestamp(),
-            )
+            ends.add_metric([], self._certificate.not_after.timestamp())
+        yield ends
         members, primaries = self._shards()
         yield gauge("octad_node_replicas", "Shards that the node is a member of.", members)
         yield gauge("octad_node_primaries", "Shards that the node leads.", primaries)
@@ -125,12 +125,11 @@ def _of_requests(figures: DoorFigures) -> Iterator[Metric]:
             figures.received_bytes,
         ),
         "octad_s3_sent_bytes": ("Of bodies, of answers that are over.", figures.sent_bytes),
-    }
-    if figures.log is not None:
-        counters["octad_s3_access_log_left_out"] = (
+        "octad_s3_access_log_left_out": (
             "Requests that the access log had no room for.",
-            figures.log.left_out,
-        )
+            figures.log.left_out if figures.log is not None else 0,
+        ),
+    }
     for name, (meaning, value) in counters.items():
         yield CounterMetricFamily(name, meaning, value=value)
     whole = HistogramMetricFamily(
