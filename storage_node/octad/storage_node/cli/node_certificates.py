@@ -66,6 +66,6 @@ def reload_on_hangup(certificate: Certificate) -> None:
         except (OSError, ValueError) as error:
             log.error("%s is not used, what was read before stays: %s", certificate, error)
         else:
-            log.warning("%s is used from now on, until %s", certificate, certificate.not_after)
+            log.info("%s is used from now on, until %s", certificate, certificate.not_after)
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
