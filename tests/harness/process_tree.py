@@ -75,7 +75,7 @@ class ProcessTree:
         return left
 
     def kill(self) -> None:
-        """SIGKILL all of it, parents before children so that nobody is started again."""
+        """SIGKILL all of it, parents before children so that no one is started again."""
         while pids := self.pids():
             for pid in pids:
                 try:

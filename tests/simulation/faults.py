@@ -143,7 +143,7 @@ class Faults:
     def _others_are_whole(self, node: NodeId) -> bool:
         """Whether each shard has a full member besides `node` that can read all of it.
 
-        Damage in other copies does not count: nobody repairs one that is void, or that a node kept
+        Damage in other copies does not count: no one repairs one that is void, or that a node kept
         of a shard which moved away, and an operator who waits for that would wait for ever.
         """
         world = self.world
@@ -296,7 +296,7 @@ class Faults:
         self._set_plan(shard, Plan(tuple(members), world.random.choice(members), depth))
 
     def split(self) -> None:
-        """A shard in two, with whoever is in its row now."""
+        """A shard in two, with whoever is in its configuration now."""
         world = self.world
         shard = world.random.choice(list(world.store.configurations))
         configuration = world.store.configurations[shard]

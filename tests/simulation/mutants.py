@@ -314,7 +314,7 @@ MUTANTS: dict[str, list[Patch]] = {
     "the read lease is not derived": [(PairLeases, "_remaining", _full_lease_passed_on)],
     "beats without epochs": [(pair_leases, "pair_digest", _digest_without_epoch)],
     "no wait after a boot": [(PairLeases, "grace_end", _grace(boot=False, row=False))],
-    "no wait after a new row": [(PairLeases, "grace_end", _grace(row=False))],
+    "no wait after a new configuration": [(PairLeases, "grace_end", _grace(row=False))],
     "a challenge without grace": [(PairLeases, "grace_end", _grace(promise=False, row=False))],
     "a removal does not wait for the read lease": [
         (PairLeases, "grace_end", _grace(grant=False, row=False))

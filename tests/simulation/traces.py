@@ -136,14 +136,14 @@ def f16_stale_tail_after_two_takeovers() -> None:
     stage = Stage(nodes=4)
     stage.written(A, "v1")
     stage.cut((A, C))
-    stage.write(A, "v2")  # Its front door dies with A: nobody retries it.
+    stage.write(A, "v2")  # Its front door dies with A: no one retries it.
     stage.run(0.02)
     retried = stage.write(D, "v3", "v2")
     stage.run(0.05)
     assert stage.replica(B).log.end > stage.replica(C).log.end, "B has A's tail, C has not"
     stage.world.crash(A)
     stage.process(B).paused_until = stage.world.time + 2.2
-    stage.world.alive.clear()  # Nobody is recruited.
+    stage.world.alive.clear()  # No one is recruited.
     stage.run(2.9)
     assert stage.world.store.configurations[SHARD].primary == C, "C has taken over"
     stage.run(0.6)
@@ -314,7 +314,7 @@ def tail_kept_under_a_new_start() -> None:
     stage = Stage(nodes=4)
     stage.written(A, "v1")
     stage.cut((A, C))
-    stage.write(A, "v2")  # Its front door dies with A: nobody retries it.
+    stage.write(A, "v2")  # Its front door dies with A: no one retries it.
     stage.run(0.02)
     retried = stage.write(D, "v3", "v2")
     stage.run(0.05)
@@ -347,7 +347,7 @@ def promise_for_the_other_half() -> None:
     stage.until(lambda: HALF in stage.process(B).replicas, "the shard is split")
     stage.run(1.0)
     assert stage.read(A, HALF_KEY, HALF) is not None, "A serves both halves"
-    stage.world.alive.clear()  # Nobody is recruited.
+    stage.world.alive.clear()  # No one is recruited.
     stage.cut_from_store(A)
     stage.cut((A, B), (A, C))
     for node, shard in ((A, SHARD), (A, HALF), (B, SHARD), (C, SHARD), (C, HALF)):
@@ -441,7 +441,7 @@ TRACES = {
     "the read lease is not derived": f6_read_lease_outlives_its_source,
     "beats without epochs": f5_beats_of_another_epoch,
     "no lease from proposed members": f7_swap_that_adds_a_member,
-    "no wait after a new row": f8_challenge_after_a_hand_over,
+    "no wait after a new configuration": f8_challenge_after_a_hand_over,
     "a learner without sessions": f13_acknowledgement_of_an_earlier_session,
     "no barrier": f16_stale_tail_after_two_takeovers,
     "commit under a swap": commit_under_a_swap,

@@ -85,7 +85,7 @@ async def measure(directory: Path, instances: int, seconds: float) -> Figures:
 
 
 async def failover(site: Site) -> Figures:
-    """One of nine nodes' rows change hands: once unhindered, once with some lost to others."""
+    """The shards of one of nine nodes change hands: unhindered, then with some lost to others."""
     store, keys = site.store, site.keys
     fence = keys.fence(NodeId(1))
     outcome = await store.transact([], [Put(fence, json.dumps({"counter": 1}).encode())])
@@ -98,7 +98,9 @@ async def failover(site: Site) -> Figures:
         swaps = [KeySwap(row.key, row.mod_revision, row.value) for row in rows]
         begun = time.perf_counter()
         refused = await swap_all(store, [guard], swaps)
-        figures[f"failover of {FAILOVER_ROWS} rows, {name}, s"] = time.perf_counter() - begun
+        figures[f"failover of {FAILOVER_ROWS} configurations, {name}, s"] = (
+            time.perf_counter() - begun
+        )
         assert len(refused) == lost, refused
     return figures
 

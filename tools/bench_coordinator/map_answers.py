@@ -27,7 +27,7 @@ class MapFigures:
 
 
 async def wait_for_map(site: Site) -> None:
-    """Returns once the coordinator has made all rows and shows them."""
+    """Returns once the coordinator has made all configurations and shows them."""
     async with aiohttp.ClientSession() as session:
         while True:
             async with session.get(site.url + MAP_PATH) as response:

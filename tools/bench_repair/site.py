@@ -33,7 +33,7 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True)
 class Strength:
-    """How far the shards are, by their rows: who is a full member holds all of history, verified.
+    """How far the shards are, by configuration: a full member holds all of history, verified.
 
     `members` counts members of any kind on the disks that live now.
     """

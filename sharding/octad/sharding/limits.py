@@ -50,7 +50,7 @@ JOURNAL_OPEN_FILES_MAX: Final = 256  # For reading; fewer where the limit of ope
 DISK_FREE_BYTES_MIN: Final = 256 * MIB  # Two segments, and the index's next flush and compaction.
 
 
-# Connections from whoever comes; the limit of open files may allow fewer: `open_file_shares.py`.
+# Connections from any client; the limit of open files may allow fewer: `open_file_shares.py`.
 CLIENT_CONNECTIONS_MAX: Final = 8192  # Of S3: heads of strangers then take 256 MiB at most.
 ADMIN_CONNECTIONS_MAX: Final = 32
 TURNED_AWAY_MAX: Final = 32  # Of each listener: connections beyond its room that are told so.
@@ -64,7 +64,7 @@ STORE_TRANSACTION_BYTES_MAX: Final = MIB
 
 # Connections between nodes. A beat is a node's own tick, so that its own pauses count as one.
 RPC_BEAT_S: Final = 0.25
-RPC_PING_BEATS: Final = 3  # Silent beats before it asks whether anybody is there.
+RPC_PING_BEATS: Final = 3  # Silent beats before it asks whether anyone is there.
 RPC_SUSPECT_BEATS: Final = 5  # Two of them unanswered: calls to it fail at once.
 RPC_SILENT_BEATS_MAX: Final = 8  # Two seconds: a frozen or cut-off peer is let go.
 RPC_UNSEEN_S_MAX: Final = 4.0  # A process that did not run for so long trusts no old bytes.

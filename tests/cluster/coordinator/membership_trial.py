@@ -1,6 +1,6 @@
 """Three etcd, two coordinators behind links, instances in processes, watchers: all to be hit.
 
-Coordinators reach etcd, and everybody reaches the coordinators, through links of the trial's own.
+Coordinators reach etcd, and everyone reaches the coordinators, through links of the trial's own.
 What is checked at the end is read from etcd itself, past all of them (`membership_check.py`).
 """
 

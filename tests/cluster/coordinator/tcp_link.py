@@ -25,7 +25,7 @@ class TcpLink:
         self.address = ""
 
     def silence(self) -> None:
-        """Nothing passes any more and nobody is told, as when a switch has died."""
+        """Nothing passes any more and no one is told, as when a switch has died."""
         self._open.clear()
 
     def silence_after(self, word: bytes) -> None:
@@ -45,7 +45,7 @@ class TcpLink:
         self._open.set()
 
     def begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Somebody has connected."""
+        """Someone has connected."""
         if self._closed:  # Accepted as the link ended: no task of it would be waited for.
             writer.transport.abort()
             return

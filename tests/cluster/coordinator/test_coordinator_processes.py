@@ -57,7 +57,9 @@ async def test_the_leader_is_killed_and_another_makes_the_map_once(
         await until(lambda: second.status().state == "healthy", "the second made the map")
         rows = (await store.range(StoreKeys(token.cluster).shards)).entries
         assert len(rows) == 256
-        assert all(row.create_revision == row.mod_revision for row in rows), "no row written twice"
+        assert all(row.create_revision == row.mod_revision for row in rows), (
+            "no configuration written twice"
+        )
         restarted = start("--join-token", token_text)
         await until(lambda: restarted.status().state == "healthy", "the restarted one knows it all")
         assert not restarted.status().coordinator.leading

@@ -204,4 +204,4 @@ async def test_nobody_takes_a_name_to_another_address_while_somebody_lives_who_h
                     await attacker.register(here("10.0.0.6:80"))
             await pair.stays(lambda: listed_at() == [ADDRESS], 1.0)
         await until(lambda: victim.state("web", "a") == "listed", "it is there again")
-        await until(lambda: listed_at() == [ADDRESS], "and everybody sees it")
+        await until(lambda: listed_at() == [ADDRESS], "and everyone sees it")

@@ -131,10 +131,10 @@ async def test_a_lost_store_is_rebuilt_from_what_the_nodes_kept(
         for key, configuration in before.items()
     )
     await served(etcd, store, tmp_path / "second.log")
-    assert await configurations_in(store) == after, "no coordinator made a row anew"
+    assert await configurations_in(store) == after, "no coordinator made a configuration anew"
 
 
-async def test_rows_that_went_on_after_the_backup_are_not_taken_back_by_it(
+async def test_configurations_that_went_on_after_the_backup_are_not_taken_back_by_it(
     etcd: EtcdMember, store: ConfigStore, tmp_path: Path
 ) -> None:
     await served(etcd, store, tmp_path / "first.log")
@@ -153,7 +153,7 @@ async def test_rows_that_went_on_after_the_backup_are_not_taken_back_by_it(
     code, said = await octad(etcd, "restore", backup, "--node-data", *directories)
     assert (code, "replace what is there with --force" in said) == (1, True), said
     code, said = await octad(etcd, "restore", backup, "--node-data", *directories, "--force")
-    assert (code, "1 rows are newer than the backup's" in said) == (0, True), said
+    assert (code, "1 configurations are newer than the backup's" in said) == (0, True), said
     restored = (await configurations_in(store))[key]
     assert (restored.primary, restored.epoch) == (heir, newer.epoch + EPOCH_STEP)
     await served(etcd, store, tmp_path / "second.log")

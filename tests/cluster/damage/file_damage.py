@@ -51,7 +51,7 @@ class Damage:
         return f"node {self.place} {self.when}, {where}{more}"
 
     def may_keep_it_down(self) -> bool:
-        """Whether the node may need somebody to start again: what the journal is made for."""
+        """Whether the node may need someone to start again: what the journal is made for."""
         return self.room != "index"
 
 

@@ -69,7 +69,7 @@ def test_a_replica_that_met_a_bug_is_named_until_its_node_restarts(
     until(lambda: of_no_use(cluster, "n1", "failed") == 1, "n1 says that a replica failed")
     assert f"n1 failed in 1 shard ({SHARD}): restart it" in cluster.octad("status")[1]
     code, said = cluster.octad("doctor")
-    assert (code, f"1 shard ({SHARD}) met a bug on n1" in said) == (2, True), said
+    assert (code, f"1 shard ({SHARD}) hit a bug on n1" in said) == (2, True), said
     assert "restart n1" in said
     until(lambda: cluster.put(1, KEYS) == {200}, "n2 goes on alone in that shard")
     assert "a planted bug" in first.log.read_text()
@@ -79,5 +79,5 @@ def test_a_replica_that_met_a_bug_is_named_until_its_node_restarts(
     first.start()
     first.wait_for("n1 is ready", times=3)
     until(lambda: full_strength(cluster), "n1 has caught up")
-    until(lambda: "met a bug" not in cluster.octad("doctor")[1], "there is no failed replica")
+    until(lambda: "hit a bug" not in cluster.octad("doctor")[1], "there is no failed replica")
     assert cluster.get(0, KEYS[:20]) == [key.encode() for key in KEYS[:20]]

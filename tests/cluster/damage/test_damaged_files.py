@@ -1,4 +1,4 @@
-"""Disks damage a node's files, one after another, while clients use all nodes: nobody sees it.
+"""Disks damage a node's files, one after another, while clients use all nodes: no one sees it.
 
 The seed of what failed is in its message: OCTAD_TEST_SEED=N makes the same damages again.
 """
@@ -84,7 +84,7 @@ class Disks:
         assert self._restarts() - restarts <= RESTARTS_MAX * len(places) or not all(back.values())
 
     def _damage(self, damage: Damage, place: int) -> bool:
-        """Once the node serves again, maybe as a new one; False where that needs somebody."""
+        """Once the node serves again, maybe as a new one; False where that needs someone."""
         before = len(self.said(place))
         if damage.when == "running":
             self.story.append(f"{damage}: {do(damage, self.data(place))}")

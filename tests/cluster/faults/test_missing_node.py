@@ -1,5 +1,5 @@
 """A node is frozen or killed under writes: all of them are acknowledged, what was stays, and keys
-that nobody was writing are read from the other nodes all the while.
+that no one was writing are read from the other nodes all the while.
 """
 
 from __future__ import annotations

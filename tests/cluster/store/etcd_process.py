@@ -32,7 +32,7 @@ def etcd_binary() -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listened on just now."""
+    """Ports that no one listened on just now."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports: list[int] = [each.getsockname()[1] for each in sockets]
     for each in sockets:

@@ -120,7 +120,7 @@ class Witness:
                 await asyncio.sleep(0.01)
 
     async def check(self) -> None:
-        """Once nothing is written any more: nobody has missed anything."""
+        """Once nothing is written any more: no one has missed anything."""
         async with asyncio.timeout(RECOVERED_S_MAX):
             await _until_available(self.mirror.refresh)
             listing = await _until_available(lambda: self._writer.range(self._prefix))
@@ -230,7 +230,7 @@ async def test_a_frozen_server_is_noticed_and_nothing_is_missed_after_it_thaws(
             victim.signal(signal.SIGCONT)
             await witness.until_written(20)
             if isinstance(victim, HostedStore):
-                await store.keep_alive(lease)  # Nobody could renew it meanwhile.
+                await store.keep_alive(lease)  # No one could renew it meanwhile.
 
     await asyncio.gather(*(freeze_and_thaw(site) for site in sites.values()))
 

@@ -58,7 +58,7 @@ class Clients(FrontDoors):
     lists: int = 0
     appends: int = 0
     impatient: bool = False  # Whether some try again,
-    hasty: bool = False  # before anybody can have answered.
+    hasty: bool = False  # before anyone can have answered.
     sdk_retries: int = 0
     tried_elsewhere: set[int] = field(default_factory=set)  # The ids of what is in the history.
     last: Invocation | None = None  # For those who tell what its next attempt is.
@@ -264,7 +264,7 @@ class Clients(FrontDoors):
         world.after(delay, self._try_elsewhere, invocation)
 
     def check_not_refused(self, entry: Entry) -> None:
-        """What a primary commits has been refused to nobody."""
+        """What a primary commits has been refused to no one."""
         executed = entry.kind is not RecordKind.REFUSED
         if executed and entry.request_id in self.refused_for_good:
             self.world.fail(f"request {entry.request_id.hex()} was refused, and is committed")
@@ -311,7 +311,7 @@ def pieces(
     What a recovery met under way may have happened before it, after it, or both: so it may have,
     and nothing is concluded from its answer. What is refused in the end may have happened before,
     and have been lost with its request id. What was answered before, with an earlier attempt still
-    lying somewhere, may happen after it: nobody remembers the answer.
+    lying somewhere, may happen after it: no one remembers the answer.
     """
     borders = [(-INFINITE, None), *cuts, (INFINITE, None)]
     for (begin, at_first), (end, _) in pairwise(borders):

@@ -73,7 +73,7 @@ class NewerPut(PutObject, frozen=True, array_like=True):
 
 
 def route(configurations: Mapping[ShardId, ShardConfiguration], key: bytes) -> ShardId | None:
-    """The shard of `key` as far as these rows tell; None when its half's row is not known yet."""
+    """The shard of `key` by these configurations; None while its half's is not known yet."""
     depth = DEPTH
     while True:
         shard = shard_id(PoolId(0), key_hash(key) & ((1 << depth) - 1))
@@ -104,7 +104,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One of a request, by the row that its front door had then."""
+    """One of a request, by the configuration that its front door had then."""
 
     request: Request
     number: int

@@ -83,7 +83,7 @@ class Process:
     # -- life ----------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Replay, then fence, then read the rows: never from a cache (rules R8, R14)."""
+        """Replay, then fence, then read the configurations: never from a cache (rules R8, R14)."""
         for shard, index in self.disk.index.items():
             log = ShardLog(index.applied, index.applied_epoch)
             replica = self._make(shard, log)
@@ -124,7 +124,7 @@ class Process:
         self.list_rows()
 
     def list_rows(self) -> None:
-        """All rows as they are."""
+        """All configurations as they are."""
         for shard, configuration in list(self.world.store.configurations.items()):
             self.see_configuration(shard, configuration)
 

@@ -76,7 +76,7 @@ class Operator:
         return disk.damaged is None and not disk.has_flips() and not swaps
 
     def _has(self, member: Member) -> bool:
-        """Whether the disk that the row means is where it should be."""
+        """Whether the disk that the configuration means is where it should be."""
         disk = self.world.disks[member.node]
         return disk.incarnation == member.incarnation and member.node not in self.away
 
@@ -130,7 +130,7 @@ class Operator:
         return given_up or any(replica.void for replica in process.replicas.values())
 
     def _empty_one_of(self, nodes: list[NodeId]) -> None:
-        """It is a new node then. Not while it has what nobody else has."""
+        """It is a new node then. Not while it has what no one else has."""
         for process in self.world.processes():
             process.disk.flush()  # Nodes do now and then: what was repaired is so for good.
         for node in nodes:
@@ -153,7 +153,7 @@ class Operator:
         }
 
     def recover(self, shard: ShardId) -> None:
-        """As the coordinator's transaction: the row, and the fences of all who are absent."""
+        """As the coordinator's transaction: the configuration, and the fences of the absent."""
         world, store = self.world, self.world.store
         configuration = store.configurations[shard]
         live = self._records(lambda node: world.running[node] is not None)

@@ -1,8 +1,8 @@
-"""The configuration store: rows that change by compare-and-swap under a fence, slowly or late.
+"""The configuration store: values change by compare-and-swap under a fence, slowly or late.
 
 A transaction takes a while to arrive and its answer a while to come back; each may be lost, and the
-transaction may land long after its sender has given up. Rows are kept as bytes: who runs a newer
-version writes a field into them that nobody else knows, and nobody may lose it.
+transaction may land long after its sender has given up. Configurations are kept as bytes: who runs
+a newer version writes a field into them that no one else knows, and no one may lose it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Store:
         self.late = 0.0  # Probability that a transaction lands late.
         self.late_s = (0.0, 6.0)  # How late.
         self.lagging = 0.0  # Probability that a watch event comes late.
-        self.lossy = 0.0  # Probability that one is lost: the watcher lists all rows again later.
+        self.lossy = 0.0  # Probability that one is lost: the watcher lists all again later.
         self.slow_s = 0.0  # How long everything takes at most, beyond the usual.
 
     def reachable(self, process: Process) -> bool:
@@ -136,10 +136,10 @@ class Store:
             return
         process.when_awake(then)
 
-    # -- what everybody sees -------------------------------------------------------------------
+    # -- what everyone sees -------------------------------------------------------------------
 
     def create(self, shard: ShardId, configuration: ShardConfiguration) -> None:
-        """As the coordinator does, before there is anybody to hear of it."""
+        """As the coordinator does, before there is anyone to hear of it."""
         self.configurations[shard], self.stored[shard] = (
             configuration,
             encode_configuration(configuration),
@@ -153,7 +153,7 @@ class Store:
         *,
         forced: bool = False,
     ) -> None:
-        """The row is written; watchers hear of it sooner or later, or of a later one."""
+        """The configuration is written; watchers hear of it sooner or later, or of a later one."""
         before = self.configurations.get(shard)
         if before is not None and not forced:
             self.world.check_promoted(shard, before, configuration)
@@ -200,7 +200,7 @@ class Store:
 
 
 def show(configuration: ShardConfiguration) -> str:
-    """A row in a line of the story."""
+    """A configuration in a line of the story."""
     members = ",".join(
         f"n{member.node}" + (f"+{member.base}" if member.base else "")
         for member in configuration.members

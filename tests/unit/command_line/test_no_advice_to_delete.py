@@ -1,4 +1,4 @@
-"""No message has anybody delete data that is whole: what cannot be used is moved aside."""
+"""No message has anyone delete data that is whole: what cannot be used is moved aside."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 PARTS = ("sharding", "client", "coordinator", "storage_node", "chaos", "deploy")
-# What a user asks for by these words; nobody is told to.
+# What a user asks for by these words; no one is told to.
 ASKED_FOR = {
     "--fresh",  # The option's own name,
     "delete what DIR holds first",  # and what it does.

@@ -34,7 +34,7 @@ n2    down   ?               ?               -       ?        56          256
 
 pool 0: 2 copies, 256 shards: 200 writes-blocked, 56 unavailable
 store: embedded at http://127.0.0.1:9500, revision 42
-coordinator: 127.0.0.1:9400, version 0.1.0; leader: nobody
+coordinator: 127.0.0.1:9400, version 0.1.0; leader: no one
 """
 
 

@@ -33,7 +33,7 @@ def node(number: int, *, zone: str = "", version: str = "0.1.0", disk: int = 0) 
 
 
 def configuration(*members: int, depth: int = 2) -> ShardConfiguration:
-    """A row whose first member is the primary."""
+    """A configuration whose first member is the primary."""
     return ShardConfiguration(
         Epoch(1),
         depth,
@@ -50,7 +50,7 @@ def view(
     replicas: int = 3,
     depth: int = 2,
 ) -> ClusterView:
-    """`known` nodes have joined at some time; row i is that of shard i."""
+    """`known` nodes have joined at some time; configuration i is that of shard i."""
     nodes = {record.id: record for record in live}
     identities = {id_: IdentityRecord(id_, record.incarnation) for id_, record in nodes.items()}
     identities |= {NodeId(n): IdentityRecord(NodeId(n), incarnation(n)) for n in known}

@@ -106,7 +106,9 @@ async def test_a_leader_whose_key_was_taken_away_gives_up_and_is_elected_anew(
         assert await store.get(KEYS.leader) is not None
 
 
-async def test_rows_that_stand_are_not_touched_when_nodes_come_and_go(tmp_path: Path) -> None:
+async def test_configurations_that_stand_are_not_touched_when_nodes_come_and_go(
+    tmp_path: Path,
+) -> None:
     async with open_cluster(tmp_path) as store, running(store) as (coordinator, _):
         for number in (1, 2, 3, 4):
             await coordinator.join(join_request(number))
@@ -221,7 +223,7 @@ async def test_an_address_that_the_asking_node_does_not_have_stays_another_s(
             await register(store, msgspec.structs.replace(node(1), s3_address=here))
             with pytest.raises(JoinRefused, match="n1 is live at"):
                 await coordinator.join(join_request(2, s3_address=here))
-        with pytest.raises(JoinRefused, match="n1 is live at"):  # Nobody answers there.
+        with pytest.raises(JoinRefused, match="n1 is live at"):  # No one answers there.
             await coordinator.join(join_request(2, rpc_address=node(1).rpc_address))
         assert await store.get(KEYS.node(NodeId(1))) is not None
 

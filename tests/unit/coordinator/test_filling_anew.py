@@ -98,7 +98,7 @@ def test_another_disk_of_the_same_node_is_not_meant() -> None:
     assert "does not know" in found.why
 
 
-def test_a_store_that_lost_its_rows_knows_of_no_copies() -> None:
+def test_a_store_that_lost_its_configurations_knows_of_no_copies() -> None:
     known = now(without_n2(1, 3), 2)
     cluster = known.cluster
     for lost in (
@@ -151,7 +151,7 @@ def test_a_place_that_is_being_filled_does_not_hold_up_the_next_damaged_disk() -
     assert obstacle(seen, OLD, runs=False) is not None
 
 
-def test_it_is_over_when_all_copies_are_verified_and_no_row_names_the_old_node() -> None:
+def test_it_is_over_when_all_copies_are_verified_and_no_configuration_names_the_old_node() -> None:
     assert is_over(now(configuration(1, 3, 4, depth=0), 3), OLD.node)
     assert not is_over(now(configuration(1, 3, 4, depth=0), 2), OLD.node)
     assert not is_over(now(without_n2(1, 3, 4), 3), OLD.node)

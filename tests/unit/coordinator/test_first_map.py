@@ -30,7 +30,9 @@ def configurations_of(transactions: list[Transaction]) -> dict[ShardId, ShardCon
 
 @pytest.mark.parametrize("replicas", [2, 3])
 @pytest.mark.parametrize("depth", [0, 3, 8])
-def test_every_shard_gets_a_row_at_epoch_1_on_distinct_nodes(replicas: int, depth: int) -> None:
+def test_every_shard_gets_a_configuration_at_epoch_1_on_distinct_nodes(
+    replicas: int, depth: int
+) -> None:
     configurations = configurations_of(
         first_map(KEYS, PoolRecord(POOL, replicas, depth), NODES, (), LEADERSHIP)
     )
@@ -53,7 +55,9 @@ def test_no_map_is_made_while_there_are_fewer_nodes_than_replicas() -> None:
     assert nodes_missing(pool, NODES, 2) == 0
 
 
-def test_every_transaction_compares_the_fencing_token_and_the_absence_of_each_row() -> None:
+def test_every_transaction_compares_the_fencing_token_and_the_absence_of_each_configuration() -> (
+    None
+):
     transactions = first_map(KEYS, PoolRecord(POOL, 3, 8), NODES, (), LEADERSHIP)
     for transaction in transactions:
         absent = [ModRevisionIs(operation.key, Revision(0)) for operation in transaction.operations]

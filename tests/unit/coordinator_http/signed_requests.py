@@ -1,4 +1,4 @@
-"""Signed requests of somebody who holds a key, to be sent, kept or changed as a test likes."""
+"""Signed requests of someone who holds a key, to be sent, kept or changed as a test likes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What everybody may read: described by OpenAPI, polled, measured, and honest about its age."""
+"""What everyone may read: described by OpenAPI, polled, measured, and honest about its age."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The coordinator's HTTP: everybody reads, only holders of the token write, answers are signed."""
+"""The coordinator's HTTP: everyone reads, only holders of the token write, answers are signed."""
 
 from __future__ import annotations
 

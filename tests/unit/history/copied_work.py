@@ -14,12 +14,12 @@ from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
 from octad.storage_node.journal.several_records import Several
 from octad.storage_node.operations.index_changes import (
     AbortUpload,
-    CompleteUpload,
-    CreateUpload,
     DeleteObject,
     Operation,
     PutPart,
     PutPiece,
+    complete_upload,
+    create_upload,
     encode_operation,
     kind_of,
     put_object,
@@ -105,7 +105,7 @@ class RandomWork:
             self.made += 1
             upload = self.made.to_bytes(16, "big")
             self.uploads[upload] = (bucket, key, set())
-            return CreateUpload(bucket, key, upload, UploadRow(0, "")), b""
+            return create_upload(bucket, key, upload, UploadRow(0, "")), b""
         upload, (bucket, key, parts) = rng.choice(list(self.uploads.items()))
         if chance < 0.92:
             parts.add(number := rng.randint(1, 4))
@@ -113,5 +113,5 @@ class RandomWork:
         del self.uploads[upload]
         if chance < 0.97:
             row = ObjectRow(0, "", 0)
-            return CompleteUpload(bucket, key, upload, row, tuple(sorted(parts))), b""
+            return complete_upload(bucket, key, upload, row, tuple(sorted(parts))), b""
         return AbortUpload(bucket, key, upload, tuple(sorted(parts))), b""

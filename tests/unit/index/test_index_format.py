@@ -12,14 +12,21 @@ from octad.sharding.hashing import bit_reversed, object_hash, shard_number
 from octad.sharding.ids import BucketId, Epoch, PoolId, Seq, ShardId, shard_id
 from octad.storage_node.index import index_format
 from octad.storage_node.index.index_format import (
-    IndexedObject,
+    EncodedRow,
     IndexedPart,
-    IndexedUpload,
     encode_value,
 )
-from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow, UploadRow
+from octad.storage_node.index.rows import (
+    ExtentRef,
+    ObjectExtras,
+    ObjectRow,
+    PartRow,
+    UploadRow,
+    encode_row,
+)
 from octad.storage_node.journal.record_format import Location, Position, SegmentId
 from octad.storage_node.journal.shard_state import ShardState
+from octad.storage_node.operations.objects import decode_object_row
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "index"
 BUCKETS = st.integers(0, 2**32 - 2).map(BucketId)
@@ -104,9 +111,9 @@ def test_the_bytes_of_keys_and_values_are_those_on_record() -> None:
     part_row = PartRow(67108864, "1" * 32, 1700000000000, {}, EXTENTS)
     lines = [
         index_format.object_key(bucket, key),
-        encode_value(IndexedObject(LOCATION, epoch, seq, row)),
+        encode_value(EncodedRow(LOCATION, epoch, seq, encode_row(row))),
         index_format.upload_key(bucket, key, upload),
-        encode_value(IndexedUpload(LOCATION, epoch, seq, upload_row)),
+        encode_value(EncodedRow(LOCATION, epoch, seq, encode_row(upload_row))),
         index_format.part_key(bucket, key, upload, 10000),
         encode_value(IndexedPart(LOCATION, epoch, seq, part_row)),
         index_format.piece_key(extent, 63),
@@ -131,3 +138,31 @@ def test_values_of_the_first_format_can_be_read() -> None:
     assert index_format.decode_part(bytes.fromhex(lines[5])).row.extents == EXTENTS
     assert index_format.decode_piece(bytes.fromhex(lines[7])).location == LOCATION
     assert index_format.decode_shard_state(bytes.fromhex(lines[10])).view_epoch == 3
+
+
+class RowOfBefore(msgspec.Struct, array_like=True):
+    """An `ObjectRow` as an octad reads and writes it that knows no extras."""
+
+    size: int
+    etag: str
+    modified_ms: int
+    headers: dict[str, str] = {}
+    checksums: dict[str, str] = {}
+    extents: tuple[ExtentRef, ...] = ()
+    part_sizes: tuple[int, ...] = ()
+
+
+def test_an_octad_that_knows_no_extras_keeps_a_row_without_them_byte_by_byte() -> None:
+    row = ObjectRow(5, "etag", 1, {"a": "b"}, {"CRC32": "x"}, EXTENTS, (5,))
+    sent = bytes(encode_row(row))
+    assert msgspec.msgpack.encode(msgspec.msgpack.decode(sent, type=RowOfBefore)) == sent
+    assert decode_object_row(sent) == row
+
+
+def test_the_bytes_of_extras_are_those_on_record() -> None:
+    extras = ObjectExtras({"team": "ü", "b": ""}, "public-read", ("AAAAAA==", "AAAAAQ=="), 3)
+    row, upload = ObjectRow(5, "e", 1, extras=extras), UploadRow(1, "root", extras=extras)
+    lines = [bytes(encode_row(row)), bytes(encode_row(upload))]
+    assert "".join(line.hex() + "\n" for line in lines) == (GOLDEN / "extras-v1.hex").read_text()
+    assert decode_object_row(lines[0]) == row
+    assert msgspec.msgpack.decode(lines[1], type=UploadRow) == upload

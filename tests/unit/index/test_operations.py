@@ -17,13 +17,13 @@ from octad.storage_node.index.index_format import (
 from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow, UploadRow
 from octad.storage_node.journal.record_format import Location, RecordKind, SegmentId
 from octad.storage_node.operations.index_changes import (
-    CreateUpload,
     DeleteObject,
     IndexChanges,
     Operation,
     PutObject,
     PutPart,
     PutPiece,
+    create_upload,
     decode_operation,
     encode_operation,
     put_object,
@@ -45,7 +45,7 @@ def changes_of(operation: Operation) -> dict[bytes, bytes | None]:
     "operation",
     [
         put_object(BUCKET, KEY, ROW),
-        CreateUpload(BUCKET, KEY, ID, UploadRow(1, "owner")),
+        create_upload(BUCKET, KEY, ID, UploadRow(1, "owner")),
         PutPart(BUCKET, KEY, ID, 3, PartRow(5, "0" * 32, 17)),
         PutPiece(ID, 2, BUCKET, KEY),
     ],

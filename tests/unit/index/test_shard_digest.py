@@ -15,10 +15,9 @@ from tests.unit.history.copied_work import DEPTH, SHARD, RandomWork
 from octad.sharding.ids import BucketId, Epoch, PoolId, Seq, ShardId
 from octad.storage_node.index.index_format import (
     ROW_TABLES,
-    IndexedObject,
+    EncodedRow,
     IndexedPart,
     IndexedPiece,
-    IndexedUpload,
     decode_shard_order_key,
     decode_shard_state,
     encode_value,
@@ -28,7 +27,7 @@ from octad.storage_node.index.index_format import (
     shard_order_range,
     upload_key,
 )
-from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow, UploadRow
+from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow, UploadRow, encode_row
 from octad.storage_node.index.shard_digest import (
     FORMAT,
     RECENT_MAX,
@@ -48,12 +47,15 @@ BUCKET, KEY, UPLOAD, EXTENT = BucketId(5), b"a\x00b", bytes(range(16)), bytes(ra
 EPOCH, SEQ = Epoch(2), Seq(9)
 SIBLING = ShardId(SHARD + 1)
 EXTENTS = (ExtentRef(EXTENT, 67108864),)
-Row: TypeAlias = IndexedObject | IndexedUpload | IndexedPart | IndexedPiece
+Row: TypeAlias = EncodedRow | IndexedPart | IndexedPiece
 ROWS: dict[bytes, Row] = {
-    object_key(BUCKET, KEY): IndexedObject(
-        HERE, EPOCH, SEQ, ObjectRow(5, "0" * 32, 1700000000000, {"content-type": "text/plain"})
+    object_key(BUCKET, KEY): EncodedRow(
+        HERE,
+        EPOCH,
+        SEQ,
+        encode_row(ObjectRow(5, "0" * 32, 1700000000000, {"content-type": "text/plain"})),
     ),
-    upload_key(BUCKET, KEY, UPLOAD): IndexedUpload(HERE, EPOCH, SEQ, UploadRow(1, "root")),
+    upload_key(BUCKET, KEY, UPLOAD): EncodedRow(HERE, EPOCH, SEQ, encode_row(UploadRow(1, "root"))),
     part_key(BUCKET, KEY, UPLOAD, 3): IndexedPart(
         HERE, EPOCH, SEQ, PartRow(67108864, "1" * 32, 1, {}, EXTENTS)
     ),

@@ -80,7 +80,7 @@ class _Instant(selectors.SelectSelector):
         self._loop = loop
 
     def select(self, timeout: float | None = None) -> list[Any]:
-        assert timeout is not None, "everybody waits for nothing"
+        assert timeout is not None, "everyone waits for nothing"
         self._loop.advance(timeout)
         return super().select(0)
 

@@ -3,14 +3,14 @@
 What runs is what ships: the SDK's sessions with their calls, and the coordinators' registry. Only
 the way between them, the store's leases and time are simulated. A coordinator that is frozen goes
 on with all it was asked when it thaws, however late, whoever has given up: that is harsher than the
-real one, which drops what nobody waits for. (Renewals are dropped here, too: a late one makes a
+real one, which drops what no one waits for. (Renewals are dropped here, too: a late one makes a
 dead process live for another time to live, and does no other harm.)
 
 Checked at every change of the store:
 
 - a session changes nothing of an instance while its process takes it for settled;
-- a name has one address for as long as anybody lives who had it and has not let go;
-- nobody takes a name from a younger process.
+- a name has one address for as long as anyone lives who had it and has not let go;
+- no one takes a name from a younger process.
 
 And when faults have ended: the newest process at the address is listed as it believes itself to be,
 the others know that they are superseded, and of those that died nothing is left.
@@ -51,7 +51,7 @@ TTL_S = 4.0
 FAULTS_S = 60.0
 CALM_S = 2 * TTL_S + 8.0  # The longest freeze, a time to live, and what retries take.
 SERVICE = "web"
-# One name that several want, of them one at another address; one that nobody else wants.
+# One name that several want, of them one at another address; one that no one else wants.
 SHARED, OWN = ("a", "10.0.0.5:80"), ("b", "10.0.0.5:81")
 RIVAL = ("a", "10.0.0.6:80")
 
@@ -162,7 +162,7 @@ class World:
         parts = self.parts.setdefault(name, {})
         others = {at for lease, at in parts.items() if lease != entry.lease} - {record.address}
         if others:
-            self.fail(f"{name} moves to {record.address} while somebody of {others} lives")
+            self.fail(f"{name} moves to {record.address} while someone of {others} lives")
         parts[entry.lease] = record.address
         if old is not None and old.lease != entry.lease:
             self.takeovers += 1
@@ -171,7 +171,7 @@ class World:
 
     def _age(self, lease: LeaseId) -> int:
         owner = self.owners.get(lease)
-        assert owner is not None, "nobody registers with a session that it does not know"
+        assert owner is not None, "no one registers with a session that it does not know"
         return owner.born
 
     def _let_go(self, writer: LeaseId, by_key: dict[str, KeyValue | None]) -> None:

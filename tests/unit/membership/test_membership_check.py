@@ -21,7 +21,7 @@ HISTORY = [
     Stored(2, "b", b"1"),
     Stored(3, "a", b"2"),
     Stored(4, "b", None),
-    Stored(5, "a", b"2"),  # Registered again: nobody is told.
+    Stored(5, "a", b"2"),  # Registered again: no one is told.
     Stored(6, "b", None),  # Not there any more.
     Stored(7, "a", None),
     Stored(8, "a", b"2"),

@@ -85,14 +85,14 @@ MUTANTS: dict[str, list[Patch]] = {
     ],
     "the last one to write is listed": [(registrations, "born", lambda _: Revision(1))],
     "another session's age is forgotten": [(registrations, "age", lambda record, began: began)],
-    "a free name goes to nobody": [(ServiceRegistry, "relist", _goes_to_nobody)],
+    "a free name goes to no one": [(ServiceRegistry, "relist", _goes_to_nobody)],
     "what failed is not written again": [(Session, "register", _register_and_forget)],
 }
 
 
 def test_every_live_instance_is_listed_and_nothing_late_changes_that() -> None:
     worlds = [run_seed(seed) for seed in range(SEEDS)]
-    assert sum(world.late for world in worlds) > 10 * SEEDS, "carried out, and nobody waited"
+    assert sum(world.late for world in worlds) > 10 * SEEDS, "carried out, and no one waited"
     assert sum(world.takeovers for world in worlds) > 2 * SEEDS
 
 

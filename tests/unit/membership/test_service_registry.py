@@ -169,7 +169,7 @@ async def test_a_name_is_not_taken_to_another_address_by_way_of_its_own(
         assert await shown(store) == instance()
         await caller.delete(victim, 3)
         await caller.put((await caller.open()).session, 1, instance(THERE))
-        assert await shown(store) == instance(THERE), "everybody had let go"
+        assert await shown(store) == instance(THERE), "everyone had let go"
 
 
 class SlowStore(EmbeddedStore):

@@ -304,7 +304,7 @@ async def test_events_of_one_revision_share_a_token_that_moves_on_with_the_last(
         running(store) as (coordinator, url),
         aclosing(watch("web", coordinator=url)) as events,
     ):
-        await until(lambda: coordinator.is_leading, "nobody else writes")
+        await until(lambda: coordinator.is_leading, "no one else writes")
         start = await anext(events)
         revision = await put(store, "a", "b")
         first, second = await anext(events), await anext(events)

@@ -37,7 +37,7 @@ def test_whatever_is_taken_fits_and_is_granted_in_the_order_in_which_it_was_aske
     for what, number in history:
         if what == "want":
             if share.take(number):
-                assert not waiting, "nobody passes who waits"
+                assert not waiting, "no one passes who waits"
                 taken.append(number)
             else:
                 waiting.append(share.wait(number))

@@ -11,7 +11,8 @@ from tests.unit.rpc.peer_certificates import Authority
 
 from octad.client.cluster.join_token import JoinToken, encode_join_token
 from octad.client.runtime.command import CommandError
-from octad.storage_node.cli import node_command, node_process
+from octad.storage_node.cli import node_command, node_config, node_process
+from octad.storage_node.cli.node_config import NodeOptions
 from octad.storage_node.node.this_node import NodeConfig
 
 TOKEN = encode_join_token(JoinToken("00c0ffee", bytes(32)))
@@ -23,8 +24,8 @@ def config_of(monkeypatch: pytest.MonkeyPatch, *options: str | Path) -> NodeConf
     node_command.add_arguments(parser)
     taken: list[NodeConfig] = []
 
-    def run_node(read: node_process.NodeOptions) -> int:
-        taken.append(node_process._config(read))
+    def run_node(read: NodeOptions) -> int:
+        taken.append(node_config.config_of(read))
         return 0
 
     monkeypatch.setattr(node_process, "run_node", run_node)

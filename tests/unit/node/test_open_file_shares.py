@@ -19,7 +19,7 @@ from octad.storage_node.node.open_file_shares import open_file_shares
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "reference" / "limits.md"
 _OTHER_NODES = 64
-_BESIDE = 40  # What a node has open that nobody asks anything of, counted at one.
+_BESIDE = 40  # What a node has open that no one asks anything of, counted at one.
 
 
 @given(st.integers(OPEN_FILES_MIN, sys.maxsize))

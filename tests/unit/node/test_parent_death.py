@@ -29,7 +29,7 @@ def test_a_busy_process_ends_when_its_parent_is_killed() -> None:
         assert supervisor.stdout is not None
         supervisor.stdout.readline()
         os.kill(supervisor.pid, signal.SIGKILL)
-        assert supervisor.stdout.read() == b"", "nobody has the other end of it any more"
+        assert supervisor.stdout.read() == b"", "no one has the other end of it any more"
 
 
 def test_a_parent_that_is_gone_already_is_noticed() -> None:

@@ -22,14 +22,14 @@ from octad.storage_node.journal.disk import Disk
 from octad.storage_node.journal.record_format import Location, Position, SegmentId
 from octad.storage_node.node.reports.usage_reporter import UsageReporter
 from octad.storage_node.operations.index_changes import (
-    CompleteUpload,
-    CreateUpload,
     DeleteObject,
     IndexChanges,
     Operation,
     PutObject,
     PutPart,
     PutPiece,
+    complete_upload,
+    create_upload,
     put_object,
 )
 
@@ -125,7 +125,7 @@ async def test_every_row_counts_once_in_the_shard_that_holds_it(node: Reporting)
         extent = bytes([bucket]) * 16
         node.apply(PutPiece(extent, 0, bucket, b"large"), 5000)
         expected[shard_of(bucket, extent_hash(extent))] += 5000
-        node.apply(CreateUpload(bucket, b"a\x00b", UPLOAD, UploadRow(0, "me")), 70)
+        node.apply(create_upload(bucket, b"a\x00b", UPLOAD, UploadRow(0, "me")), 70)
         node.apply(PutPart(bucket, b"a\x00b", UPLOAD, 1, PartRow(1, "etag", 0)), 80)
         expected[shard_of(bucket, object_hash(bucket, b"a\x00b"))] += 150
     assert (await node.reported()).shards == expected
@@ -135,12 +135,12 @@ async def test_what_is_overwritten_deleted_or_ended_counts_no_more(node: Reporti
     node.apply(put(TRIPLE, b"key"), 100)
     node.apply(put(TRIPLE, b"key"), 30)
     node.apply(put(TRIPLE, b"gone"), 100)
-    node.apply(CreateUpload(TRIPLE, b"up", UPLOAD, UploadRow(0, "me")), 50)
+    node.apply(create_upload(TRIPLE, b"up", UPLOAD, UploadRow(0, "me")), 50)
     node.apply(PutPart(TRIPLE, b"up", UPLOAD, 1, PartRow(1, "etag", 0)), 60)
     assert sum((await node.reported()).shards.values()) == 240
     node.apply(DeleteObject(TRIPLE, b"gone"), 10)
     row = ObjectRow(1, "etag", 0)
-    node.apply(CompleteUpload(TRIPLE, b"up", UPLOAD, row, (1,)), 7)
+    node.apply(complete_upload(TRIPLE, b"up", UPLOAD, row, (1,)), 7)
     assert sum((await node.reported()).shards.values()) == 37
 
 

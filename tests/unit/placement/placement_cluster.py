@@ -1,7 +1,7 @@
 """A cluster without data or clocks: a store in memory, primaries that obey plans, and faults.
 
-Every change of a row is checked as it happens: one replica of a shard at a time, never fewer
-copies than there were because of a plan, never two on one node. `tick` lets time pass.
+Every change of a configuration is checked as it happens: one replica of a shard at a time, never
+fewer copies than there were because of a plan, never two on one node. `tick` lets time pass.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class PlacementCluster:
         self.now_s = 0.0
         self.moves: Counter[NodeId] = Counter()  # Copies received.
         self.splits = 0
-        self.zones_min = 1  # Every row at strength must span as many.
+        self.zones_min = 1  # Every configuration at strength must span as many.
         self.configurations_changed = 0
         self.copying_max = 0
         self.plans_max = 0

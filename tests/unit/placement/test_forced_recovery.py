@@ -1,4 +1,4 @@
-"""An operator puts an older copy in charge only where nobody complete is left to object."""
+"""An operator puts an older copy in charge only where no one complete is left to object."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_everybody_who_may_show_what_is_given_up_can_not_take_part_any_more() ->
         forced_recovery(again, live(4))
 
 
-def test_a_row_without_recoveries_is_written_as_before() -> None:
+def test_a_configuration_without_recoveries_is_written_as_before() -> None:
     before = lone(former(2, 90))
     assert b"recoveries" not in encode_configuration(before)
     after = forced_recovery(before, live(2)).configuration
@@ -142,7 +142,9 @@ def test_the_transaction_fences_the_absent_and_keeps_what_it_does_not_know() -> 
     assert decode_configuration(written.value) == recovery.configuration
     assert b'"newer":1' in written.value
     assert msgspec.json.decode(fence.value, type=FenceRecord).boot == "recovery-1"
-    assert not keyspace.stage(lambda _: True).transact(*transaction).succeeded, "the row differs"
+    assert not keyspace.stage(lambda _: True).transact(*transaction).succeeded, (
+        "the configuration differs"
+    )
 
 
 def test_nothing_happens_when_the_one_who_was_gone_comes_back_meanwhile() -> None:

@@ -54,7 +54,7 @@ def test_adding_a_node_moves_as_much_as_was_promised_and_no_more(replicas: int) 
     assert max(cluster.led().values()) - min(cluster.led().values()) <= 1
 
 
-def test_a_drained_node_is_named_by_no_row_in_the_end() -> None:
+def test_a_drained_node_is_named_by_no_configuration_in_the_end() -> None:
     cluster = five()
     promised = cluster.ask("drain", "n2")
     assert promised.moves == cluster.held()[2]
@@ -175,7 +175,7 @@ def test_a_plan_decided_before_a_stop_is_not_written_after_it() -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_revert_leads_back_to_the_rows_and_settings_of_before(seed: int) -> None:
+def test_revert_leads_back_to_the_configurations_and_settings_of_before(seed: int) -> None:
     cluster = five(seed=seed, faults=UNRULY)
     before = {
         s: {m.node for m in configuration.members}

@@ -86,7 +86,7 @@ def test_a_node_that_is_away_is_not_planned_away_by_the_way(cluster: PlacementCl
 
 
 def lapse(cluster: PlacementCluster, node: int) -> None:
-    """Its lease ends, and nobody has done anything about it yet."""
+    """Its lease ends, and no one has done anything about it yet."""
     cluster.transact([], [Delete(KEYS.node(NodeId(node)))])
 
 

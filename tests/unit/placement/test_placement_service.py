@@ -49,7 +49,7 @@ TOKEN_TEXT = encode_join_token(TOKEN)
 
 
 def stepped(configuration: ShardConfiguration, plan: ShardPlan | None) -> ShardConfiguration | None:
-    """The row after the next step, as a primary would swap it in."""
+    """The configuration after the next step, as a primary would swap it in."""
     changed: dict[str, object]
     match next_step(configuration, plan):
         case ChangeConfiguration(step=Step.ADD_LEARNER, node=node, incarnation=disk):
@@ -218,7 +218,7 @@ async def test_a_node_at_an_address_that_nobody_can_reach_gets_no_data(
         await start_node(here.store, here.coordinator, 5, "127.0.0.1:1", "127.0.0.1:2")
         await until(lambda: len(here.coordinator.status().nodes) == 5, "n5 is seen")
         assert await here.octad("node", "add", "n5") == 1
-        assert "nobody answers at 127.0.0.1:1, where n5 says it is; start it with --advertise" in (
+        assert "no one answers at 127.0.0.1:1, where n5 says it is; start it with --advertise" in (
             capfd.readouterr().err
         )
 

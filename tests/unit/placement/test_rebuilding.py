@@ -1,4 +1,4 @@
-"""The store lost, or restored from an old backup: nodes' own rows win, and nothing goes back."""
+"""The store lost, or restored from an old backup: what nodes know wins, and nothing goes back."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def identity(number: int) -> bytes:
 
 
 def kept(number: int, rows: dict[int, bytes], revision: int, **others: bytes) -> KeptCluster:
-    """What node `number` knows; the pool has one shard for each row, at least one."""
+    """What node `number` knows; the pool has one shard for each configuration, at least one."""
     entries = {f"shards/0/{n}": value for n, value in rows.items()}
     entries["pools/0"] = msgspec.json.encode(PoolRecord(PoolId(0), 2, 0))
     entries |= {key.replace("__", "/").replace("_", "-"): value for key, value in others.items()}
@@ -106,7 +106,7 @@ def test_the_highest_epoch_wins_and_goes_in_beyond_every_epoch_that_was_used() -
     assert [member.node for member in configuration_in(rebuilt.entries).members] == [2]
 
 
-def test_after_an_old_backup_the_nodes_rows_win() -> None:
+def test_after_an_old_backup_the_nodes_configurations_win() -> None:
     old = {"pools/0": b'{"id":0,"replicas":2,"depth":0}', "shards/0/0": at(5, 1, 2)}
     rebuilt = rebuild(CLUSTER, [kept(1, {0: at(5, 1, 2)}, 9), kept(2, {0: at(6, 2, 1)}, 9)],
                       backup_of(old))  # fmt: skip
@@ -134,26 +134,26 @@ def test_a_backup_is_trusted_only_when_that_is_said() -> None:
     assert configuration_in(rebuilt.entries).epoch == 5 + EPOCH_STEP
 
 
-def test_two_rows_of_one_epoch_are_not_chosen_between() -> None:
-    with pytest.raises(RebuildRefused, match="different rows of shard 0/0 at epoch 4"):
+def test_two_configurations_of_one_epoch_are_not_chosen_between() -> None:
+    with pytest.raises(RebuildRefused, match="different configurations of shard 0/0 at epoch 4"):
         rebuild(CLUSTER, [kept(1, {0: at(4, 1)}, 9), kept(2, {0: at(4, 2)}, 9)], None)
 
 
 def test_a_shard_that_nobody_knows_is_never_made_anew_by_the_way() -> None:
     lost = kept(1, {0: at(4, 1)}, 9, pools__0=b'{"id":0,"replicas":2,"depth":1}')
-    with pytest.raises(RebuildRefused, match="nobody who was asked knows shard 0/1"):
+    with pytest.raises(RebuildRefused, match="no one who was asked knows shard 0/1"):
         rebuild(CLUSTER, [lost], None)
     assert rebuild(CLUSTER, [lost], None, accept_loss=True).shards == 1
 
 
 def test_the_lost_upper_half_of_a_shard_that_was_split_is_missed_as_well() -> None:
     half = encode_configuration(split_configuration(configuration(1, depth=0))[0])
-    with pytest.raises(RebuildRefused, match="nobody who was asked knows shard 0/1"):
+    with pytest.raises(RebuildRefused, match="no one who was asked knows shard 0/1"):
         rebuild(CLUSTER, [kept(1, {0: half}, 9)], None)
     assert rebuild(CLUSTER, [kept(1, {0: half, 1: half}, 9)], None).shards == 2
 
 
-def test_what_a_newer_octad_has_put_into_a_row_stays_there() -> None:
+def test_what_a_newer_octad_has_put_into_a_configuration_stays_there() -> None:
     newer = at(4, 1)[:-1] + b',"tint":"blue"}'
     rebuilt = rebuild(CLUSTER, [kept(1, {0: newer}, 9)], None).entries["shards/0/0"]
     assert msgspec.json.decode(rebuilt)["tint"] == "blue"
@@ -336,7 +336,7 @@ async def test_a_store_that_a_coordinator_leads_on_is_not_filled(tmp_path: Path)
             await check_may_fill(store, TOKEN, force=True)
 
 
-async def test_the_keeper_follows_rows_and_deletions_and_survives_a_torn_end(
+async def test_the_snapshot_follows_configurations_and_deletions_and_survives_a_torn_end(
     tmp_path: Path,
 ) -> None:
     directory = tmp_path / "n1"

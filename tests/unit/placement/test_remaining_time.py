@@ -58,7 +58,7 @@ def test_the_slower_of_bytes_and_steps_says_when_it_ends() -> None:
 def test_the_wait_before_the_work_began_is_not_held_against_it() -> None:
     remaining = RemainingTime()
     for moment in range(10):
-        assert remaining.seconds(1_000, float(moment)) is None, "nobody works yet"
+        assert remaining.seconds(1_000, float(moment)) is None, "no one works yet"
     assert remaining.seconds(900, 10.0) is None, "one second says little"
     assert remaining.seconds(600, 13.0) == pytest.approx(6.0)
 

@@ -1,4 +1,4 @@
-"""A replica that met a bug takes no part in anything, and costs its shard as little as can be."""
+"""A replica that hit a bug takes no part in anything, and costs its shard as little as can be."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_failed_primary_serves_nothing_and_lets_go_of_those_who_wait() -> None
     assert primary.on_timer(60.0) == []
 
 
-def test_a_failed_member_promises_acknowledges_and_challenges_nothing_whatever_the_row() -> None:
+def test_a_failed_member_promises_acknowledges_and_challenges_nothing_at_all() -> None:
     primary = leader((A, B))
     backup = follower(B, primary)
     actions = prepare(backup, 2, 2, 1, 0)

@@ -142,7 +142,7 @@ def test_r19_a_void_copy_has_no_part_in_a_later_split() -> None:
     assert c.configuration == later
 
 
-def test_r19_no_change_of_a_row_takes_back_in_what_was_given_up() -> None:
+def test_r19_no_change_of_a_configuration_takes_back_in_what_was_given_up() -> None:
     after = recovered_configuration(2)
     back = ShardConfiguration(
         Epoch(6), 0, B, (*after.members, Member(A, "disk1", Seq(9))), recoveries=after.recoveries

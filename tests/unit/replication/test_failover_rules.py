@@ -176,10 +176,12 @@ def test_r7_a_node_that_was_heard_since_the_boot_is_removed_after_the_grace_alon
     assert proposed(primary.on_timer(4.0)).proposed.members == (Member(A, "disk1"),)
 
 
-def test_r7_a_node_that_is_heard_for_the_first_time_has_a_grace_to_learn_its_rows() -> None:
+def test_r7_a_node_that_is_heard_for_the_first_time_has_a_grace_to_learn_its_configurations() -> (
+    None
+):
     primary, other = leader((A, B)), replica(B)
     keep_beating(primary, 8.0)
-    other.leases.pairs.lead(SHARD, Epoch(9), [A])  # It speaks, and knows nothing of our row yet.
+    other.leases.pairs.lead(SHARD, Epoch(9), [A])  # It speaks, and knows nothing of ours yet.
     primary.leases.pairs.on_beat(B, other.leases.pairs.beat(A, 8.0), 8.0)
     for moment in (8.25, 8.0 + GRACE_S):
         keep_beating(primary, moment)
@@ -391,7 +393,7 @@ def test_r14_another_incarnation_is_no_member() -> None:
     assert prepare(wiped, 3, 3, 1, 0) == []
 
 
-def test_r15_the_primary_of_the_row_leads_only_after_a_swap_of_its_own() -> None:
+def test_r15_the_primary_of_the_configuration_leads_only_after_a_swap_of_its_own() -> None:
     primary = replica(A)
     swap = proposed(primary.on_configuration(configuration(5), 0.0))
     assert not primary.leading

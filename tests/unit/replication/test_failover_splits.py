@@ -113,7 +113,7 @@ def test_a_shard_is_not_split_when_somebody_is_missed_or_silent() -> None:
     missed.on_strength(Strength(2, 1))
     assert proposed(missed.on_timer(1.0)).proposed.last_full == ()
     assert missed.swaps.pending is not None
-    assert missed.swaps.pending.sibling is None, "first of all nobody is missed any more"
+    assert missed.swaps.pending.sibling is None, "first of all no one is missed any more"
 
 
 def test_the_primary_of_the_split_leads_both_halves_behind_the_same_entry() -> None:
@@ -154,7 +154,7 @@ def test_a_member_that_missed_the_split_had_everything_and_begins_there() -> Non
     backup = with_two_entries(commit=1)
     held = backup.on_configuration(deeper(4, (2, 3)), 1.0)
     assert [type(action) for action in held] == [Apply]
-    assert backup.epoch == 3, "the row is held until the log is split"
+    assert backup.epoch == 3, "the configuration is held until the log is split"
     split_log = split_of(backup.on_applied(Seq(2), 1.0))
     assert (split_log.seq, split_log.epoch, split_log.depth) == (2, 3, 1)
     assert backup.epoch == 4
@@ -253,7 +253,7 @@ def test_what_a_shard_was_a_part_of() -> None:
     ]
 
 
-def test_a_split_changes_nothing_else_of_a_row() -> None:
+def test_a_split_changes_nothing_else_of_a_configuration() -> None:
     before = configuration(3)
     after = split(before, SplitPoint(Seq(2), Epoch(3)))
     check_succession(before, after)
@@ -264,7 +264,7 @@ def test_a_split_changes_nothing_else_of_a_row() -> None:
         check_succession(after, forgotten)
 
 
-def test_only_rows_that_were_split_say_so() -> None:
+def test_only_shards_that_were_split_say_so() -> None:
     assert b"splits" not in encode_configuration(configuration(3))
     after = split(configuration(3), SplitPoint(Seq(2), Epoch(3)))
     assert decode_configuration(encode_configuration(after)) == after

@@ -19,6 +19,8 @@ from octad.storage_node.operations.index_changes import (
     Operation,
     PutPart,
     Refused,
+    complete_upload,
+    create_upload,
     encode_operation,
     kind_of,
     parts_in_flight,
@@ -55,10 +57,10 @@ def operation_of(what: int, key: bytes, upload: bytes, number: int) -> Operation
     operations: list[Operation] = [
         put_object(BUCKET, key, ObjectRow(what, "etag", 0, extents=extents)),
         DeleteObject(BUCKET, key),
-        CreateUpload(BUCKET, key, upload, UploadRow(0, "owner")),
+        create_upload(BUCKET, key, upload, UploadRow(0, "owner")),
         PutPart(BUCKET, key, upload, number, PartRow(number, "etag", 0, extents=extents)),
         PutPart(BUCKET, key, upload, number, PartRow(number, "other", 0)),
-        CompleteUpload(BUCKET, key, upload, ObjectRow(3, "whole", 0, extents=extents), NUMBERS),
+        complete_upload(BUCKET, key, upload, ObjectRow(3, "whole", 0, extents=extents), NUMBERS),
         AbortUpload(BUCKET, key, upload, NUMBERS),
         Refused(BUCKET, key, 1),
         Barrier(),
@@ -119,7 +121,7 @@ def test_the_rows_as_prepared_are_those_of_an_index_that_has_applied_all(
             opened = upload_key(BUCKET, key, upload)
             assert rows.get(opened) == later.get(opened)
             if opened not in later:
-                continue  # Its parts are nobody's.
+                continue  # Its parts are no one's.
             prefix, mark = parts_prefix(BUCKET, key, upload), parts_in_flight(BUCKET, key, upload)
             found = rows.under(prefix, mark)
             for number in NUMBERS:

@@ -21,10 +21,10 @@ from octad.sharding.ids import BucketId, Epoch, Seq
 from octad.sharding.limits import LEASE_S, SDK_RETRY_AGE_S
 from octad.storage_node.index.rows import UploadRow
 from octad.storage_node.operations.index_changes import (
-    CreateUpload,
     DeleteObject,
     Operation,
     Refused,
+    create_upload,
     touched,
 )
 from octad.storage_node.replication.guards import GuardRefuses, Refusal
@@ -109,7 +109,7 @@ def test_r21_a_refusal_waits_for_what_it_was_decided_on() -> None:
 
 def test_r21_a_refusal_waits_for_the_newest_entry_of_any_row_that_it_saw() -> None:
     primary = led()
-    opened = [CreateUpload(BUCKET, b"key", bytes([n]) * 16, UploadRow(1, "")) for n in (1, 2)]
+    opened = [create_upload(BUCKET, b"key", bytes([n]) * 16, UploadRow(1, "")) for n in (1, 2)]
     keys = [touched(operation)[0] for operation in opened]
     for number, operation in enumerate(opened, 1):
         primary.propose(write_of(operation, number.to_bytes(16, "big")))

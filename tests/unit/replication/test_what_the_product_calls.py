@@ -1,4 +1,4 @@
-"""What only the simulation calls protects nobody: the product has to reach it, too.
+"""What only the simulation calls protects no one: the product has to reach it, too.
 
 By names alone, from the code around the replication core through what that calls in it. So a name
 that means two things may hide one of them, but nothing that is called is ever reported.

@@ -37,9 +37,9 @@ from octad.storage_node.journal.journal import Journal
 from octad.storage_node.memory.body_budget import BodyBudget
 from octad.storage_node.objects.cluster_objects import ClusterObjects
 from octad.storage_node.operations.index_changes import (
-    CreateUpload,
     Operation,
     PutPart,
+    create_upload,
     encode_operation,
     kind_of,
     put_object,
@@ -65,7 +65,7 @@ KEYS = StoreKeys("cafe0123")
 TIMEOUT_S = 20.0
 BUCKET, KEY, UPLOAD = BucketId(1), b"key", b"an upload's id.."
 OBJECT = put_object(BUCKET, KEY, ObjectRow(0, "etag", 0))
-OPEN_UPLOAD = CreateUpload(BUCKET, KEY, UPLOAD, UploadRow(1, "owner"))
+OPEN_UPLOAD = create_upload(BUCKET, KEY, UPLOAD, UploadRow(1, "owner"))
 PART = PutPart(BUCKET, KEY, UPLOAD, 1, PartRow(1, "etag", 0))
 
 
@@ -174,7 +174,7 @@ async def taking_over(
 async def started(
     directory: Path, acknowledged: Sequence[Operation]
 ) -> AsyncIterator[tuple[NewPrimary, Bucket]]:
-    """The store's row names it, which it has not heard yet."""
+    """The store's configuration names it, which it has not heard yet."""
     async with disk(directory) as (journal, _):
         start(journal)
         for number, operation in enumerate(acknowledged, 1):

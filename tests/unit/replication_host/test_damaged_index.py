@@ -99,7 +99,7 @@ async def test_what_is_committed_meanwhile_is_in_the_new_index_and_after_a_resta
             put(site, FIRST, 2, "refused")
         for outcome in under_way:
             await outcome  # Its member has it durable, so it is committed.
-        assert site.host.replicas[FIRST].log.applied == 4, "nobody waits for the index"
+        assert site.host.replicas[FIRST].log.applied == 4, "no one waits for the index"
         with pytest.raises(IndexDamage):
             index.get(b"x")
         assert not site.host.go_on_with(successor), "it has not all that is applied"

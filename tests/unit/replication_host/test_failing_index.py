@@ -89,7 +89,7 @@ def test_a_write_or_flush_that_failed_is_the_last(tmp_path: Path) -> None:
     index.close()
 
 
-async def test_a_recovery_by_force_that_the_disk_refuses_ends_the_node_and_changes_no_row(
+async def test_a_recovery_by_force_that_the_disk_refuses_ends_the_node_and_changes_nothing(
     tmp_path: Path,
 ) -> None:
     async with disk(tmp_path) as (journal, index):
@@ -142,7 +142,7 @@ async def test_after_entries_that_could_not_be_applied_no_later_ones_are(
             assert index.get(shard_state_key(shard)) == applied[shard]
         site.host.close()
         for outcome in (unapplied, later):
-            assert outcome.exception() is not None, "nobody may be told that it is done"
+            assert outcome.exception() is not None, "no one may be told that it is done"
         assert index.get(shard_state_key(FIRST)) == applied[FIRST]
     async with disk(tmp_path) as (journal, index):
         host = host_on(journal, index)

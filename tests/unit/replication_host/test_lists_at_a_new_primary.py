@@ -80,7 +80,7 @@ async def test_a_list_ends_while_others_write_on_and_on(tmp_path: Path) -> None:
 
 
 def take_away(primary: NewPrimary) -> None:
-    """Another primary is in the row."""
+    """Another primary is in the configuration."""
     configuration = primary.configurations[SHARD]
     taken = msgspec.structs.replace(
         configuration, epoch=Epoch(configuration.epoch + 1), primary=OTHER

@@ -87,7 +87,7 @@ class NoCluster:
 
 
 def not_yet(*_: object) -> None:
-    raise AssertionError("a node that recovers neither copies nor changes rows")
+    raise AssertionError("a node that recovers neither copies nor changes configurations")
 
 
 @dataclass

@@ -44,7 +44,7 @@ def test_a_newer_node_fills_in_fields_that_were_not_sent() -> None:
     [
         b"",
         b"\x90",
-        msgspec.msgpack.encode([125, 1]),  # A tag nobody has.
+        msgspec.msgpack.encode([125, 1]),  # A tag no one has.
         msgspec.msgpack.encode([126]),
         msgspec.msgpack.encode([126, "seven"]),
         msgspec.msgpack.encode({"number": 7}),

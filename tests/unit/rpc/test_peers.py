@@ -214,7 +214,7 @@ async def test_a_message_of_a_newer_node_is_refused_and_the_connection_stays(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = pair
-    newer = b"\x91\x7d"  # A tag that nobody here has.
+    newer = b"\x91\x7d"  # A tag that no one here has.
     with monkeypatch.context() as patch:
         patch.setattr("octad.storage_node.rpc.peer_connection.encode_message", lambda _: newer)
         one.peers.send(TWO, Note(1))
@@ -421,7 +421,7 @@ async def test_a_bug_in_the_connection_handlers_is_logged_and_ends_nothing(
 
     one.peers.handle(replace(one.handlers, on_connected=bug, on_disconnected=bug))
     two.peers._open[ONE].connection.drop()
-    await until(lambda: "the loss of n2 met a bug" in caplog.text)
+    await until(lambda: "the loss of n2 hit a bug" in caplog.text)
     await until(lambda: one.peers.connected(TWO) and two.peers.connected(ONE))
-    assert "the connection with n2 met a bug" in caplog.text
+    assert "the connection with n2 hit a bug" in caplog.text
     assert await ask(one, TWO, Note(1)) == (Note(1), b"")

@@ -63,15 +63,15 @@ def test_a_traceback_counts_with_its_line_and_another_bug_is_another_kind(log: L
         try:
             raise ValueError(number)
         except ValueError:
-            log.logger.exception("a message from %s met a bug", "n2")
+            log.logger.exception("a message from %s hit a bug", "n2")
     assert log.text.getvalue().count("Traceback") == LINES_MAX
     try:
         raise ValueError("elsewhere")
     except ValueError:
-        log.logger.exception("a message from %s met a bug", "n2")
+        log.logger.exception("a message from %s hit a bug", "n2")
     assert log.lines()[-1] == "ValueError: elsewhere"
     log.logger.error("the store: %s", OSError("full"))
-    log.logger.error("a request of %s met a bug", "n2", exc_info=RuntimeError("not raised"))
+    log.logger.error("a request of %s hit a bug", "n2", exc_info=RuntimeError("not raised"))
     assert log.lines()[-1] == "RuntimeError: not raised"
 
 

@@ -1,4 +1,4 @@
-"""Who goes when there is no room, against an oracle that sorts everybody each time."""
+"""Who goes when there is no room, against an oracle that sorts everyone each time."""
 
 from __future__ import annotations
 

@@ -7,12 +7,15 @@ appear only once their writer has finished; `open_bodies` and `extents` show wha
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
+from octad.coordinator.schema.bucket_settings import CLOSED, BucketSettings
 from octad.sharding.ids import BucketId, PoolId
 from octad.sharding.limits import EXTENT_BYTES_MAX, INLINE_BYTES_MAX, PART_BYTES_MIN
-from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow, UploadRow
+from octad.storage_node.index.rows import ExtentRef, ExtrasChange, ObjectRow, PartRow, UploadRow
 from octad.storage_node.shards.object_store import (
     Bucket,
     BucketAlreadyExists,
@@ -24,6 +27,7 @@ from octad.storage_node.shards.object_store import (
     ListPage,
     ListQuery,
     NoSuchBucket,
+    NoSuchKey,
     NoSuchPool,
     NoSuchUpload,
     PartTooSmall,
@@ -115,7 +119,13 @@ class MemoryStore:
         return ExtentRef(extent, len(data))
 
     async def create_bucket(
-        self, name: str, owner: str, location: str = "", *, strict: bool = False
+        self,
+        name: str,
+        owner: str,
+        location: str = "",
+        *,
+        strict: bool = False,
+        settings: BucketSettings = CLOSED,
     ) -> Bucket:
         if location not in ("", *POOLS):
             raise NoSuchPool(location, list(POOLS))
@@ -123,14 +133,32 @@ class MemoryStore:
             raise BucketAlreadyExists(self.buckets[name].owner)
         pool = POOLS.get(location, PoolId(0))
         number = BucketId(next(self._numbers))
-        bucket = Bucket(name, number, pool, owner, _CREATED_MS, strict=strict, location=location)
+        bucket = Bucket(
+            name,
+            number,
+            pool,
+            owner,
+            _CREATED_MS,
+            strict=strict,
+            location=location,
+            **msgspec.structs.asdict(settings),
+        )
         self.buckets[name] = bucket
         return bucket
+
+    keeps_extras = True
 
     async def get_bucket(self, name: str) -> Bucket:
         if name not in self.buckets:
             raise NoSuchBucket
         return self.buckets[name]
+
+    async def change_bucket(
+        self, bucket: Bucket, change: Callable[[BucketSettings], Mapping[str, object]]
+    ) -> Bucket:
+        changed = msgspec.structs.replace(bucket, **change(self.buckets[bucket.name]))
+        self.buckets[bucket.name] = changed
+        return changed
 
     async def list_buckets(self, owner: str) -> list[Bucket]:
         return [
@@ -166,6 +194,24 @@ class MemoryStore:
         self.fail_if_told()
         stored = self.objects.get((bucket.id, key))
         return None if stored is None else stored.row
+
+    async def change_extras(
+        self,
+        bucket: Bucket,
+        key: bytes,
+        change: ExtrasChange,
+        request_id: bytes,
+        age_s: float = 0.0,
+    ) -> Degraded | None:
+        self.fail_if_told()
+        stored = self.objects.get((bucket.id, key))
+        if stored is None and request_id not in self.request_ids:
+            raise NoSuchKey(key.hex())
+        if self._is_new(request_id, age_s):
+            assert stored is not None
+            row = msgspec.structs.replace(stored.row, extras=change.of(stored.row.extras))
+            self.objects[bucket.id, key] = StoredObject(row, stored.data)
+        return self.degraded
 
     async def read_extents(
         self, bucket: Bucket, extents: Sequence[ExtentRef], start: int, end: int

@@ -58,7 +58,7 @@ def configurations(draw: st.DrawFn) -> ShardConfiguration:
 def halves(
     draw: st.DrawFn, pool: Pool, number: int, depth: int, known: dict[ShardId, ShardConfiguration]
 ) -> None:
-    """A row, or none, and of its upper halves the same: as a pool is while it is split."""
+    """A configuration, or none, and the same for its upper halves, as while a pool is split."""
     if not draw(st.booleans()):
         return
     configuration = known[shard_id(pool.id, number)] = draw(configurations())
@@ -78,7 +78,7 @@ def maps(draw: st.DrawFn) -> ShardMap:
 
 
 def example() -> ShardMap:
-    """One of everything: two pools, a missing row, a recruit, a learner, a former member."""
+    """One of everything: two pools, a missing shard, a recruit, a learner, a former member."""
     whole = tuple(Member(NodeId(i), f"disk-{i}") for i in (1, 2, 3))
     recruit = Member(NodeId(4), "disk-4", Seq(1000), Epoch(6))
     former = FormerMember(NodeId(3), "disk-3", Seq(998))
@@ -112,7 +112,7 @@ def half_split() -> ShardMap:
 
 
 def large(nodes: int, *, degraded: bool = False, moving: bool = False) -> ShardMap:
-    """4,096 shards with three replicas; optionally node 0 lost, or a learner in every row."""
+    """4,096 shards with three replicas; optionally node 0 lost, or a learner in every shard."""
     pool = Pool(PoolId(1), 3, 12)
     assigned = first_assignment([PlacementNode(NodeId(i)) for i in range(nodes)], 3, 12)
     known = {}
@@ -140,7 +140,7 @@ def test_every_map_comes_back_as_it_was(shard_map: ShardMap) -> None:
     assert decode_map(encode_map(shard_map)) == shard_map
 
 
-def test_equal_maps_are_equal_bytes_whatever_the_order_of_their_rows() -> None:
+def test_equal_maps_are_equal_bytes_whatever_the_order_of_their_shards() -> None:
     shard_map = example()
     turned = ShardMap(
         dict(reversed(list(shard_map.pools.items()))),
@@ -254,7 +254,7 @@ def test_bytes_that_are_no_map_are_refused_even_with_a_right_checksum(
         assert decode_map(encode_map(decoded)) == decoded
 
 
-def test_rows_the_format_has_no_room_for_are_refused() -> None:
+def test_configurations_the_format_has_no_room_for_are_refused() -> None:
     for configuration in (
         ShardConfiguration(Epoch(1), 0, NodeId(9), (Member(NodeId(1), "a"),)),
         ShardConfiguration(Epoch(1), 0, NodeId(1), ()),

@@ -1,4 +1,4 @@
-"""The hard cases of the assignment: rows so full that nobody may take a replica directly."""
+"""The hard cases of the assignment: rows so full that no one may take a replica directly."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ POOL = PoolId(3)
 
 @st.composite
 def half_split(draw: st.DrawFn) -> ShardMap:
-    """A pool some of whose shards have been split, once or twice; all rows are there."""
+    """A pool some of whose shards have been split, once or twice; all configurations are there."""
     depth = draw(st.integers(0, 4))
     leaves = [(number, depth) for number in range(1 << depth)]
     for _ in range(draw(st.integers(0, 12))):
@@ -80,7 +80,7 @@ def half_split(draw: st.DrawFn) -> ShardMap:
 
 
 @given(half_split(), HASHES)
-def test_while_a_pool_is_split_a_hash_belongs_to_the_one_row_that_covers_it(
+def test_while_a_pool_is_split_a_hash_belongs_to_the_one_shard_that_covers_it(
     shard_map: ShardMap, hash_: int
 ) -> None:
     covering = [
@@ -93,13 +93,17 @@ def test_while_a_pool_is_split_a_hash_belongs_to_the_one_row_that_covers_it(
 
 
 @given(half_split())
-def test_while_a_pool_is_split_its_shards_are_those_that_have_rows(shard_map: ShardMap) -> None:
+def test_while_a_pool_is_split_its_shards_are_those_that_are_configured(
+    shard_map: ShardMap,
+) -> None:
     shards = list(shard_map.shards_of(POOL))
     assert sorted(shards) == sorted(shard_map.configurations)
 
 
 @given(HASHES, st.integers(0, 12))
-def test_a_pool_without_rows_is_looked_up_by_its_own_depth(hash_: int, depth: int) -> None:
+def test_a_pool_without_configurations_is_looked_up_by_its_own_depth(
+    hash_: int, depth: int
+) -> None:
     shard_map = ShardMap({POOL: Pool(POOL, 3, depth)}, {})
     assert shard_map.shard_of_hash(POOL, hash_) == shard_id(POOL, shard_number(hash_, depth))
     assert PoolLookup(shard_map, POOL).configuration(hash_) is None

@@ -64,7 +64,7 @@ class FakeShard:
         self.move_to(NODES[0])
 
     def move_to(self, primary: NodeId) -> None:
-        """Another row, of which the client is told."""
+        """Another configuration, of which the client is told."""
         known = self.configurations.get(SHARD)
         epoch = Epoch(known.epoch + 1 if known else 1)
         members = tuple(Member(node, "disk") for node in NODES)

@@ -117,7 +117,7 @@ def test_every_shard_must_be_listed_exactly_once() -> None:
 def test_a_shard_is_listed_when_both_its_halves_are_though_the_map_knows_of_none() -> None:
     coverage, old_map = Coverage(), {ShardId(0): 1, ShardId(1): 1}
     coverage.add([(ShardId(0), 2), (ShardId(1), 1)])
-    assert coverage.missing(old_map) == [0], "half of it may be served by nobody yet"
+    assert coverage.missing(old_map) == [0], "half of it may be served by no one yet"
     coverage.add([(ShardId(2), 2)])
     assert coverage.missing(old_map) == []
 

@@ -1,4 +1,4 @@
-"""A listing ends although one shard or another is served by nobody for a moment, all the time."""
+"""A listing ends although one shard or another is served by no one for a moment, all the time."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Pretence:
 
     def __init__(self, keys: list[bytes]) -> None:
         self.keys = sorted(keys)
-        self.away: set[ShardId] = set()  # Served by nobody.
+        self.away: set[ShardId] = set()  # Served by no one.
         self.asked: list[tuple[ShardId, ...]] = []
         self.before_answer: Callable[[], None] = lambda: None
         self.depths = dict.fromkeys(SHARDS, DEPTH)  # As the nodes know; the client's map is older.

@@ -102,7 +102,7 @@ async def test_the_age_counts_from_the_first_try_that_may_have_had_an_effect() -
     assert 0 < shard.ages[-1] <= time.monotonic() - started
 
 
-async def test_each_try_of_a_change_names_the_epoch_of_the_row_that_it_goes_by() -> None:
+async def test_each_try_of_a_change_names_the_epoch_of_the_configuration_that_it_goes_by() -> None:
     shard = FakeShard()
     shard.schedules[b"A"] = schedule_of([DIES_BEFORE, REFUSES])
     await write(shard, b"A")
@@ -171,7 +171,7 @@ async def test_a_write_at_a_silent_primary_goes_to_its_successor_as_soon_as_ther
     assert shard.log == [b"A"]
 
 
-async def test_a_request_waits_for_the_row_and_not_for_the_pause() -> None:
+async def test_a_request_waits_for_the_configuration_and_not_for_the_pause() -> None:
     shard = FakeShard()
     shard.schedules[b"A"] = schedule_of([REFUSES])
     with pytest.MonkeyPatch.context() as patch:
@@ -197,7 +197,7 @@ async def test_a_request_waits_for_the_primarys_return_and_not_for_the_pause() -
         await asyncio.wait_for(writing, 1.0)
 
 
-async def test_a_request_waits_for_a_shards_first_row() -> None:
+async def test_a_request_waits_for_a_shards_first_configuration() -> None:
     shard = FakeShard()
     configuration = shard.configurations.pop(SHARD)
     writing = asyncio.create_task(write(shard, b"A"))

@@ -18,10 +18,10 @@ from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.record_format import Location, SegmentId
 from octad.storage_node.operations.index_changes import (
-    CreateUpload,
     DeleteObject,
     Operation,
     PutPart,
+    create_upload,
     encode_operation,
     kind_of,
     put_object,
@@ -121,7 +121,7 @@ async def test_what_may_be_refused_is_ordered_only_under_the_primary_that_was_as
 async def test_what_is_never_refused_is_ordered_by_any_primary() -> None:
     assert await ordered_in(put_object(BUCKET, KEY, ObjectRow(0, "", 0))) == [ANY_EPOCH]
     assert await ordered_in(DeleteObject(BUCKET, KEY)) == [ANY_EPOCH]
-    upload = CreateUpload(BUCKET, KEY, UPLOAD, UploadRow(0, "owner"))
+    upload = create_upload(BUCKET, KEY, UPLOAD, UploadRow(0, "owner"))
     assert await ordered_in(upload) == [ANY_EPOCH]
 
 

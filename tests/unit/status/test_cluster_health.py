@@ -59,7 +59,7 @@ def test_a_node_that_the_cluster_does_not_have_is_told_so(number: int) -> None:
     ]
 
 
-def test_rows_that_are_missing_are_counted() -> None:
+def test_missing_configurations_are_counted() -> None:
     assert not_serving(view(live=FOUR, configurations=CONFIGURATIONS[:3])) == [
-        "pool 0: 1 shards have no row yet"
+        "pool 0: 1 shards have no configuration yet"
     ]

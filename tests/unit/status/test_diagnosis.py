@@ -176,7 +176,7 @@ def test_void_copies_are_said_with_how_their_disk_is_of_use_again() -> None:
     assert "void-copies" not in diagnose(emptied, copies_known=known_copies(emptied, {}, {}))
 
 
-def test_a_copy_that_only_its_node_finds_void_is_said_like_one_that_the_row_gave_up() -> None:
+def test_a_copy_that_only_its_node_finds_void_is_said_like_one_that_a_recovery_gave_up() -> None:
     known = known_copies(WELL, {NodeId(1): report(void=("0/0",))}, {})
     assert (
         "n1 has void copies of 1 shard (0/0)"
@@ -190,7 +190,7 @@ def test_a_replica_that_met_a_bug_is_named_and_is_the_most_urgent_where_nobody_e
     known = known_copies(WELL, {NodeId(1): report(failed=("0/0",))}, {})
     finding = diagnose(WELL, copies_known=known)["failed-copies"]
     assert finding.urgency == "at-risk"
-    assert "1 shard (0/0) met a bug on n1" in finding.what
+    assert "1 shard (0/0) hit a bug on n1" in finding.what
     assert finding.fix.startswith("restart n1")
     alone = msgspec.structs.replace(
         configuration(1, depth=0), members=configuration(1, depth=0).members[:1]

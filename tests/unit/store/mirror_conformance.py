@@ -100,7 +100,7 @@ async def entries_of(store: ConfigStore, prefix: str) -> dict[str, KeyValue]:
 
 
 class BusyStore(CuttableStore):
-    """Between any two of its reads somebody changes one key of each kind, in one transaction."""
+    """Between any two of its reads someone changes one key of each kind, in one transaction."""
 
     def __init__(self, inner: ConfigStore) -> None:
         super().__init__(inner)

@@ -1,7 +1,7 @@
 """In each room a few modules do I/O, named here; all others take values and give values.
 
 Who is not named must reach neither clock nor socket, file, thread or random source, not even
-through what it imports: so a new module decides, until somebody writes it down here.
+through what it imports: so a new module decides, until someone writes it down here.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ coordinator.store: embedded etcd etcd_connection etcd_watch http_client http_ser
 sharding.study: bench compare regenerate sharding_command simulate
 sharding.study.model: comparison
 sharding.study.report: html_page plots tables
-storage_node.cli: index_command journal_command node_certificates node_command node_process
-    parent_death
+storage_node.cli: index_command journal_command node_certificates node_command node_config
+    node_process parent_death
 storage_node.dev: death_record dev_command dev_copies dev_directory dev_former_run dev_greeting
     dev_node dev_options dev_process
 storage_node.history: copy_check history_copier history_pace history_source history_writer
@@ -60,8 +60,11 @@ storage_node.replication.host: action_performer cluster_facts configuration_chan
     index_catch_up log_writer node_beats replica_recovery replication_receiver replication_sender
     request_ids shard_host
 storage_node.rpc: peer peer_calls peer_connection peer_dialer peer_tls peers refusal_log
-storage_node.s3.handlers: bodies bucket_settings buckets copies dispatch multipart object_listings
-    objects reads request_context s3_handler upload_listings
+storage_node.s3.answering: dispatch s3_handler
+storage_node.s3.handlers: authorization bodies buckets copies multipart object_listings objects
+    reads request_context upload_listings
+storage_node.s3.handlers.forms: form_upload
+storage_node.s3.handlers.settings: access_lists bucket_settings public_access
 storage_node.s3.http: access_log arriving_body certificate connections cut_short door_figures
     hot_connection server tls_transport wire
 storage_node.shards: bucket_directory listed_shards retry running_reads shard_client shard_server

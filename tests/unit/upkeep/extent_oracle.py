@@ -14,7 +14,7 @@ from tests.unit.engine.engine_site import BUCKET
 
 from octad.sharding.ids import Seq
 from octad.sharding.limits import MIB
-from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow, UploadRow
+from octad.storage_node.index.rows import ExtentRef, ObjectExtras, ObjectRow, PartRow, UploadRow
 from octad.storage_node.operations.index_changes import (
     AbortUpload,
     CompleteUpload,
@@ -27,6 +27,8 @@ from octad.storage_node.operations.index_changes import (
     PutPart,
     PutPiece,
     QueueExtents,
+    complete_upload,
+    create_upload,
     put_object,
 )
 
@@ -37,7 +39,7 @@ PIECES = 2  # Of every extent.
 Extents = tuple[ExtentRef, ...]
 Step = tuple[int, int, int, int]
 STEPS = st.lists(
-    st.tuples(st.integers(0, 9), st.integers(0, 2), st.integers(0, 2), st.integers(0, 2)),
+    st.tuples(st.integers(0, 10), st.integers(0, 2), st.integers(0, 2), st.integers(0, 2)),
     max_size=60,
 )
 
@@ -106,7 +108,7 @@ class ExtentScript:
         elif kind == 3:
             self.write(key, b"" if parts is None else upload, count)  # The client breaks off.
         elif kind == 4 and parts is None:
-            self.do(CreateUpload(BUCKET, key, upload, UploadRow(0, "")))
+            self.do(create_upload(BUCKET, key, upload, UploadRow(0, "")))
         elif kind in (5, 6, 7) and parts is not None:
             extents = self.write(key, upload, 1 + count % 2)
             self.do(PutPart(BUCKET, key, upload, count, PartRow(1, "", 0, extents=extents)))
@@ -114,9 +116,12 @@ class ExtentScript:
             chosen = sorted(parts)[: max(1, count)]
             whole = tuple(each for number in chosen for each in parts[number])
             row = ObjectRow(1, "", 0, extents=whole)
-            self.do(CompleteUpload(BUCKET, key, upload, row, tuple(parts)))
+            self.do(complete_upload(BUCKET, key, upload, row, tuple(parts)))
         elif kind == 9 and parts is not None:
             self.do(AbortUpload(BUCKET, key, upload, tuple(parts)))
+        elif kind == 10 and key in self.oracle.objects:
+            kept, extras = self.oracle.objects[key], ObjectExtras({"count": str(count)})
+            self.do(put_object(BUCKET, key, ObjectRow(1, "", 0, extents=kept, extras=extras)))
         return self.operations[first:]
 
     def write(self, key: bytes, upload: bytes, count: int) -> Extents:

@@ -242,7 +242,7 @@ async def test_on_a_full_disk_what_nobody_reads_goes_at_once() -> None:
     site = on_a_full_disk()
     site.full = set()
     await site.collect()
-    assert site.oracle.pieces, "at leisure everybody has the pin"
+    assert site.oracle.pieces, "at leisure everyone has the pin"
     assert site.collector.waiting() == (PIECES * MIB, FULL_PIN_ROUND_S)
     site.full = {WRITER}
     await site.collect()

@@ -79,7 +79,7 @@ class ExtentStory(EngineStory):
 
     def clients_work(self) -> None:
         rng = self.rng
-        step = (rng.randint(0, 9), rng.randint(0, 2), rng.randint(0, 2), rng.randint(0, 2))
+        step = (rng.randint(0, 10), rng.randint(0, 2), rng.randint(0, 2), rng.randint(0, 2))
         for operation in self.script.step(step):
             self.write(operation)
 

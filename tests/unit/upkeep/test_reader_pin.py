@@ -30,7 +30,7 @@ class Violation(AssertionError):
 
 @dataclass
 class Clock:
-    """Of one machine: it drifts and began anywhere; nobody sets it."""
+    """Of one machine: it drifts and began anywhere; no one sets it."""
 
     world: World
     offset: float
@@ -134,7 +134,7 @@ class World:
         read.asking = None
 
     def round(self) -> None:
-        """What the collector does: note who has died, ask, and take what nobody reads."""
+        """What the collector does: note who has died, ask, and take what no one reads."""
         listed = self.primary()
         for number, door in self.doors.items():
             asked = self.primary()

@@ -130,7 +130,7 @@ async def test_without_another_copy_it_stays_damaged_and_is_never_served() -> No
         damage(story)
         damaged = records_at(story, nobody)
         assert not await damaged.repair(KEY)
-        assert damaged.report() == DamageReport(found=1, left=1), "nobody has said that it is lost"
+        assert damaged.report() == DamageReport(found=1, left=1), "no one has said that it is lost"
         with pytest.raises(CorruptRecord):
             site_of(story).get(b"a")
 

@@ -24,7 +24,7 @@ class FaultKind(StrEnum):
     CUT_PAIR = "cut-pair"  # Nothing passes between a node and another one, either way.
     CUT_ONE_WAY = "cut-one-way"  # Nothing passes from a node to another one.
     ISOLATE = "isolate"  # Nothing passes between a node and all the others; the store stays.
-    CUT_OFF = "cut-off"  # Nothing passes between a node and anybody, the store included.
+    CUT_OFF = "cut-off"  # Nothing passes between a node and anyone, the store included.
     CUT_FROM_STORE = "cut-from-store"  # A node hears nothing of the store, nor the store of it.
     RESET = "reset"  # All connections of a node with the others are cut once; new ones come.
     DELAY = "delay"  # Whatever a node sends to the others is late.

@@ -14,7 +14,7 @@ from octad.sharding.ids import NodeId, node_name
 
 DELAY_S = 0.2
 FOREVER = float("inf")
-# Whoever talks to any other node is owed an answer during these.
+# A client of any other node is owed an answer during these.
 _HARMLESS = frozenset({FaultKind.RESET, FaultKind.DELAY})
 
 log = logging.getLogger(__name__)

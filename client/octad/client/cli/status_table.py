@@ -28,7 +28,7 @@ def status_table(status: ClusterStatus) -> str:
     lines.extend(_copying_lines(status.copying))
     store, coordinator = status.store, status.coordinator
     endpoints = ", ".join(store.endpoints)
-    leader = coordinator.leader_address or "nobody"
+    leader = coordinator.leader_address or "no one"
     lines.append(f"store: {store.kind} at {endpoints}, revision {store.revision}")
     lines.append(
         f"coordinator: {coordinator.address}, version {coordinator.version}; leader: {leader}"
@@ -70,7 +70,7 @@ def _copying_lines(copying: CopyingStatus) -> list[str]:
     """Nothing on a healthy cluster."""
     if not copying.missing and not copying.under_way:
         return []
-    waiting = f" ({copying.waiting} wait for somebody who has them)" if copying.waiting else ""
+    waiting = f" ({copying.waiting} wait for someone who has them)" if copying.waiting else ""
     left, whole_in = shown_bytes(copying.bytes_left), shown_time(copying.whole_in_s)
     counts = f"{copying.missing} missing, {copying.under_way} under way{waiting}"
     return [f"copies: {counts}, {left} left, whole in: {whole_in}"]

@@ -177,13 +177,13 @@ class Coordinators:
             return response.status, answer
 
     async def who_answers(self, url: str) -> str:
-        """Of somebody at `url` who is no coordinator."""
+        """Of someone at `url` who is no coordinator."""
         if await is_etcd_at(self.session(), url):
             return f"it {IS_ETCD}"
         return "it did not answer like a coordinator"
 
     async def _stranger(self, url: str, answer: bytes) -> str:
-        """What is known of somebody who does not hold our key."""
+        """What is known of someone who does not hold our key."""
         assert self._token is not None
         try:
             cluster = msgspec.json.decode(answer, type=RefusalMessage).cluster

@@ -1,6 +1,6 @@
 """A record that is written again keeps what a newer octad has put into it.
 
-Readers pass over fields that they do not know; whoever writes a record back must not drop them.
+Readers pass over fields that they do not know; one that writes a record back must not drop them.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class RequestSigner:
     def learn(self, audience: str, now_ms: int, heard: list[str]) -> None:
         """From a refusal whose signature was good.
 
-        `heard`: who refused this very request so far, the latest last. Whoever is heard again did
+        `heard`: who refused this very request so far, the latest last. One that is heard again did
         so in another one's place: a proxy chooses, so we may only guess. One that goes round comes
         to the one heard longest ago; any other one may come to all.
         """

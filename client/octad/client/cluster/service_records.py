@@ -155,7 +155,7 @@ def _check_address(text: str) -> None:
         raise BadRegistration(f"address: {error}") from error
     if address.port == 0 or address.is_wildcard:
         raise BadRegistration(
-            f"address {text}: nobody can connect to it; give a host and a port that others reach"
+            f"address {text}: no one can connect to it; give a host and a port that others reach"
         )
 
 

@@ -2,7 +2,7 @@
 
     octad1s-<cluster id>-<key, 32 bytes in unpadded URL-safe base64>-<4 hex digits of a checksum>
 
-Whoever holds it can register and withdraw services, and nothing else. `octad service token` makes
+Its holders can register and withdraw services, and nothing else. `octad service token` makes
 it from the join token; where one is asked for, the join token itself will do as well.
 """
 

@@ -58,7 +58,7 @@ class PoolStatus(msgspec.Struct, frozen=True):
 
 
 class ShardStatus(msgspec.Struct, frozen=True):
-    """One shard. `primary` and `members` are empty while it has no row."""
+    """One shard. `primary` and `members` are empty while it has no configuration."""
 
     name: str
     state: ShardState

@@ -24,7 +24,7 @@ import msgspec
 
 EVENTS_PATH = "/cluster/v1/events"
 SSE_TYPE = "text/event-stream"
-# What anybody may watch, by the beginnings of keys. Access keys, fences and the like stay out.
+# What anyone may watch, by the beginnings of keys. Access keys, fences and the like stay out.
 PUBLIC_KINDS = ("nodes/", "services/", "shards/", "pools/", "plans/", "leader")
 LAST_EVENT_ID_HEADER = "Last-Event-ID"
 SSE_LINE_BYTES_MAX = 256 * 1024 * 1024  # A reset is one line.

@@ -203,7 +203,7 @@ async def _stream(
 
 
 def _reason(refusal: bytes) -> str:
-    """What a coordinator says, or what somebody else says instead."""
+    """What a coordinator says, or what someone else says instead."""
     try:
         return msgspec.json.decode(refusal, type=RefusalMessage).reason
     except msgspec.DecodeError:

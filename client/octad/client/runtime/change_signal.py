@@ -1,4 +1,4 @@
-"""Wakes everybody who waits for a change, at the cost of one future however many they are."""
+"""Wakes everyone who waits for a change, at the cost of one future however many they are."""
 
 from __future__ import annotations
 

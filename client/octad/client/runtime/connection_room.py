@@ -33,7 +33,7 @@ class Occupant(Idling, Protocol):
 class ConnectionRoom:
     """A protocol factory for `create_server`: `new` makes a protocol while there is room.
 
-    `present` are the listener's connections as they come and go. `refusal` gives the answer to
+    `present` are the listener's connections as they come and go. `refusal` returns the answer to
     whoever is turned away, out of the first bytes that it has sent. `whose` names them in the log.
     """
 
@@ -83,7 +83,7 @@ class ConnectionRoom:
 
 
 class _TurnedAway(asyncio.Protocol):
-    """Somebody for whom there is no room: told so, and given time to read it."""
+    """Someone for whom there is no room: told so, and given time to read it."""
 
     def __init__(self, room: ConnectionRoom) -> None:
         self._room = room

@@ -1,4 +1,4 @@
-"""An aiohttp application on a port, with bounds on what whoever reaches the port can take of it.
+"""An aiohttp application on a port, with bounds on what anyone who reaches the port can take of it.
 
 Of connections there are so many and no more (`connection_room.py`). One that has no whole request,
 and one that does not read its answer, are closed after a while; a head has a largest size. Bodies
@@ -53,7 +53,7 @@ class HttpListener:
         self._looking: asyncio.TimerHandle | None = None
 
     async def start(self, host: str, port: int) -> int:
-        """Listen, and give the port (for port 0); raises OSError where it cannot be had."""
+        """Listen, and return the port (for port 0); raises OSError where it cannot be had."""
         room = await self._new_room()
         try:
             self._server = await asyncio.get_running_loop().create_server(room, host, port)

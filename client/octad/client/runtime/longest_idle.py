@@ -1,7 +1,7 @@
 """Which of many connections goes when there is no room: the one without a request for longest.
 
 Nothing is kept for each request. Only when one must go are all of them looked at, and the order
-that was found serves until it is used up: whoever has had a request since then is passed over, and
+that was found serves until it is used up: one that has had a request since then is passed over, and
 no one can have become idle earlier than those it holds.
 """
 

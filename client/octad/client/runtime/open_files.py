@@ -19,7 +19,7 @@ _NONE_LEFT = (errno.EMFILE, errno.ENFILE)
 
 
 def take_open_files() -> int:
-    """Raise the limit as far as it goes, and give it; raises CommandError where it is too low."""
+    """Raise the limit as far as it goes, and return it; raises CommandError where it is too low."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     for wanted in (hard, _MACOS_MAX):
         if _number(wanted) > _number(soft):

@@ -20,7 +20,7 @@ def keep_files_private() -> None:
 
 
 def close_to_others(directory: Path) -> None:
-    """The same for what is there already, made by an earlier octad or put there by somebody.
+    """The same for what is there already, made by an earlier octad or put there by someone.
 
     What is another user's (the root of a volume, say) stays open and is logged: it is no reason not
     to serve.

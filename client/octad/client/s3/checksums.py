@@ -16,9 +16,12 @@ import zlib
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hmac import compare_digest
 from types import MappingProxyType
 from typing import Final, Protocol
+
+from xxhash import xxh3_64, xxh3_128, xxh64
 
 from octad.client.s3.errors import S3Error
 
@@ -27,18 +30,24 @@ try:
 except ImportError:
     crt = None
 
-ALGORITHMS: Final = ("CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256")
 COMPOSITE: Final = "COMPOSITE"
 FULL_OBJECT: Final = "FULL_OBJECT"
 
 _DIGEST_BYTES: Final = MappingProxyType(
-    {"CRC32": 4, "CRC32C": 4, "CRC64NVME": 8, "SHA1": 20, "SHA256": 32}
+    {
+        "CRC32": 4,
+        "CRC32C": 4,
+        "CRC64NVME": 8,
+        "SHA1": 20,
+        "SHA256": 32,
+        "SHA512": 64,
+        "MD5": 16,
+        "XXHASH64": 8,
+        "XXHASH3": 8,
+        "XXHASH128": 16,
+    }
 )
-# A CRC64 is never composed, and a SHA of the whole does not follow from those of the parts.
-_FORBIDDEN_TYPES: Final = MappingProxyType(
-    {"CRC64NVME": COMPOSITE, "SHA1": FULL_OBJECT, "SHA256": FULL_OBJECT}
-)
-_MD5_BYTES: Final = 16
+ALGORITHMS: Final = tuple(_DIGEST_BYTES)
 _HEADER_PREFIX: Final = "x-amz-checksum-"
 _HEADER_ALGORITHMS: Final = MappingProxyType(
     {_HEADER_PREFIX + algorithm.lower(): algorithm for algorithm in ALGORITHMS}
@@ -120,6 +129,21 @@ def _combine_functions() -> Mapping[str, CombineFunction]:
     }
 
 
+# All that are no CRCs: of the whole, none of them follows from those of the parts.
+_HASHES: Final[Mapping[str, Callable[[], Checksum]]] = MappingProxyType(
+    {
+        "SHA1": partial(hashlib.sha1, usedforsecurity=False),
+        "SHA256": hashlib.sha256,
+        "SHA512": hashlib.sha512,
+        "MD5": partial(hashlib.md5, usedforsecurity=False),
+        "XXHASH64": xxh64,
+        "XXHASH3": xxh3_64,
+        "XXHASH128": xxh3_128,
+    }
+)
+_FORBIDDEN_TYPES: Final = MappingProxyType(
+    {"CRC64NVME": COMPOSITE, **dict.fromkeys(_HASHES, FULL_OBJECT)}
+)
 _CRCS: Final = _crc_functions()
 _COMBINERS: Final = _combine_functions()
 # What an object gets whose client named no checksum: S3's own choice, where it can be had.
@@ -135,10 +159,8 @@ def new_checksum(algorithm: str) -> Checksum:
     """An empty checksum; raises ChecksumUnavailable."""
     if (crc := _CRCS.get(algorithm)) is not None:
         return _Crc(crc, _DIGEST_BYTES[algorithm])
-    if algorithm == "SHA256":
-        return hashlib.sha256()
-    if algorithm == "SHA1":
-        return hashlib.sha1(usedforsecurity=False)
+    if (new_hash := _HASHES.get(algorithm)) is not None:
+        return new_hash()
     assert algorithm in _DIGEST_BYTES, f"{algorithm} was never offered"
     raise ChecksumUnavailable(algorithm)
 
@@ -270,7 +292,7 @@ def multipart_etag(part_etags: Sequence[str]) -> str:
 
 def parse_content_md5(value: str) -> bytes:
     """The digest in a `Content-MD5` header; raises InvalidDigest."""
-    digest = _decoded(value, _MD5_BYTES)
+    digest = decode_digest("MD5", value)
     if digest is None:
         raise S3Error("InvalidDigest")
     return digest

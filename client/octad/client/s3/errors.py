@@ -30,6 +30,7 @@ class S3Error(Exception):
 # code: (HTTP status, message when no one knows better).
 S3_ERRORS: Final[Mapping[str, tuple[int, str]]] = MappingProxyType(
     {
+        "AccessControlListNotSupported": (400, "The bucket does not allow ACLs"),
         "AccessDenied": (403, "Access Denied"),
         "AccessForbidden": (403, "CORSResponse: CORS is not enabled for this bucket."),
         "AuthorizationHeaderMalformed": (
@@ -75,6 +76,14 @@ S3_ERRORS: Final[Mapping[str, tuple[int, str]]] = MappingProxyType(
             "The AWS Access Key Id you provided does not exist in our records.",
         ),
         "InvalidArgument": (400, "Invalid Argument"),
+        "InvalidBucketAclWithBlockPublicAccessError": (
+            400,
+            "Bucket cannot have public ACLs set with BlockPublicAccess enabled",
+        ),
+        "InvalidBucketAclWithObjectOwnership": (
+            400,
+            "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting",
+        ),
         "InvalidBucketName": (400, "The specified bucket is not valid."),
         "InvalidBucketOwnerAWSAccountID": (
             400,
@@ -102,12 +111,21 @@ S3_ERRORS: Final[Mapping[str, tuple[int, str]]] = MappingProxyType(
             400,
             "The list of parts was not in ascending order. Parts must be ordered by part number.",
         ),
+        "InvalidPolicyDocument": (400, "Invalid Policy: Invalid JSON."),
         "InvalidRange": (416, "The requested range is not satisfiable"),
         "InvalidRequest": (400, "Invalid Request"),
         "InvalidStorageClass": (400, "The storage class you specified is not valid"),
+        "InvalidTag": (400, "The tag provided was not a valid tag."),
         "InvalidToken": (400, "The provided token is malformed or otherwise invalid."),
         "InvalidURI": (400, "Couldn't parse the specified URI."),
         "KeyTooLongError": (400, "Your key is too long"),
+        "MalformedACLError": (
+            400,
+            (
+                "The XML you provided was not well-formed or did not validate against our "
+                "published schema"
+            ),
+        ),
         "MalformedPOSTRequest": (
             400,
             "The body of your POST request is not well-formed multipart/form-data.",
@@ -125,6 +143,10 @@ S3_ERRORS: Final[Mapping[str, tuple[int, str]]] = MappingProxyType(
                 "The XML you provided was not well-formed or did not validate against our "
                 "published schema"
             ),
+        ),
+        "MaxPostPreDataLengthExceededError": (
+            400,
+            "Your POST request fields preceding the upload file were too large.",
         ),
         "MaxMessageLengthExceeded": (400, "Your request was too big."),
         "MetadataTooLarge": (400, "Your metadata headers exceed the maximum allowed metadata size"),
@@ -211,6 +233,7 @@ S3_ERRORS: Final[Mapping[str, tuple[int, str]]] = MappingProxyType(
         "SlowDown": (503, "Please reduce your request rate."),
         "TooManyBuckets": (400, "You have attempted to create more buckets than allowed"),
         "TooManyParts": (400, "You have attempted to upload more parts than allowed"),
+        "UnexpectedContent": (400, "This request does not support content"),
         "XAmzContentChecksumMismatch": (
             400,
             "The provided 'x-amz-checksum' header does not match what was computed.",

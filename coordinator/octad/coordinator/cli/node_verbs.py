@@ -33,7 +33,7 @@ def add_node_verbs(parser: argparse.ArgumentParser) -> None:
 
 
 def run_node_verb(arguments: argparse.Namespace) -> int:
-    """Exit codes: 0 done, 1 refused or not reachable, 3 stopped by somebody meanwhile."""
+    """Exit codes: 0 done, 1 refused or not reachable, 3 stopped by someone meanwhile."""
     if arguments.verb == "ls":
         from octad.coordinator.cli.plan_client import client_of
         from octad.coordinator.cli.plan_report import print_nodes

@@ -46,7 +46,7 @@ class PlanClient:
         self._token = token
 
     def get(self, path: str, kind: type[_Message]) -> _Message:
-        """What everybody may see; raises CommandError."""
+        """What everyone may see; raises CommandError."""
         host, status, body, _ = self._send("GET", path, b"", {})
         if status != http.client.OK:
             raise _refused(host, status, body)

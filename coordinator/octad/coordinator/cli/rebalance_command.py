@@ -1,6 +1,6 @@
 """`octad rebalance`: give every node its share again, or steer what is under way.
 
-Exit codes: 0 done, 1 refused or not reachable, 3 stopped by somebody meanwhile.
+Exit codes: 0 done, 1 refused or not reachable, 3 stopped by someone meanwhile.
 """
 
 from __future__ import annotations

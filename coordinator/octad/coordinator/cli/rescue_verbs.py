@@ -26,8 +26,10 @@ def add_rescue_verbs(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=False)
     verbs.add_parser("new-token", help="print a join token for a cluster yet to be made")
     backup = verbs.add_parser("backup", help="save what the store holds of the cluster")
-    restore = verbs.add_parser("restore", help="fill a store from a backup and the nodes' rows")
-    rebuild = verbs.add_parser("rebuild", help="fill a store from the nodes' rows alone")
+    restore = verbs.add_parser(
+        "restore", help="fill a store from a backup and the nodes' configurations"
+    )
+    rebuild = verbs.add_parser("rebuild", help="fill a store from the nodes' configurations alone")
     for verb in (backup, restore):
         verb.add_argument("file", metavar="FILE", type=Path)
     for verb in (backup, restore, rebuild):
@@ -65,7 +67,7 @@ def add_rescue_verbs(parser: argparse.ArgumentParser) -> None:
             help="nodes that are given up: what only they acknowledged is lost",
         )
         verb.add_argument(
-            "--accept-loss", action="store_true", help="begin shards that nobody knows anew, empty"
+            "--accept-loss", action="store_true", help="begin shards that no one knows anew, empty"
         )
         verb.add_argument(
             "--force", action="store_true", help="replace what the store holds of the cluster"
@@ -74,7 +76,7 @@ def add_rescue_verbs(parser: argparse.ArgumentParser) -> None:
     restore.add_argument(
         "--trust-backup",
         action="store_true",
-        help="no shard's row has changed since the backup was made: ask no node",
+        help="no shard's configuration has changed since the backup was made: ask no node",
     )
 
 
@@ -155,7 +157,7 @@ async def _rebuild(opened: RescueStore, token: JoinToken, arguments: argparse.Na
         await fill(opened.store, token, rebuilt)
     would = "would hold" if arguments.dry_run else "holds"
     print(f"the store {would} {len(rebuilt.entries)} keys, {rebuilt.shards} shards;"
-          f" {rebuilt.newer_than_backup} rows are newer than the backup's")  # fmt: skip
+          f" {rebuilt.newer_than_backup} configurations are newer than the backup's")  # fmt: skip
     for note in rebuilt.notes:
         print(f"  {note}")
     if not arguments.dry_run:

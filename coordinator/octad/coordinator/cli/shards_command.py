@@ -1,6 +1,6 @@
 """`octad shards ls|split|recover`: every shard and where it is; twice as many; forced recovery.
 
-Exit codes: 0 done, 1 refused or not reachable, 3 stopped by somebody meanwhile.
+Exit codes: 0 done, 1 refused or not reachable, 3 stopped by someone meanwhile.
 """
 
 from __future__ import annotations

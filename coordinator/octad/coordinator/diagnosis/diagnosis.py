@@ -92,7 +92,7 @@ def _store(known: Known) -> Iterator[Finding]:
             "store-silent",
             "at-risk",
             f"the configuration store has not answered for {shown_time(known.store_age_s)}: nodes"
-            " serve on, but nobody can take a dead node's place; what follows is as old",
+            " serve on, but no one can take a dead node's place; what follows is as old",
             "start the store, or repair the network to it (octad status shows where it is)",
         )
 
@@ -195,7 +195,7 @@ def _unverified(known: Known) -> Iterator[Finding]:
             "comparing",
             "note",
             f"the copies of {named(compared)} are being compared, as after every start: so long"
-            " nobody counts them as verified",
+            " no one counts them as verified",
             "nothing: it takes seconds, after a split or an upgrade until all rows were counted",
         )
 
@@ -236,7 +236,7 @@ def _being_copied(known: Known) -> Iterator[Finding]:
 
 
 def _one_copy(known: Known) -> Iterator[Finding]:
-    """Said once, whatever there is of it: somebody chose it, and may have forgotten."""
+    """Said once, whatever there is of it: someone chose it, and may have forgotten."""
     pools = known.placement.cluster.pools.values()
     names = pool_names(pools)
     single = [names[pool.id] for pool in pools if pool.replicas == 1]
@@ -316,7 +316,7 @@ def _void(known: Known) -> Iterator[Finding]:
 
 
 def _failed(known: Known) -> Iterator[Finding]:
-    """Replicas that met a bug. Where no one else has everything, no one serves."""
+    """Replicas that hit a bug. Where no one else has everything, no one serves."""
     configurations = known.placement.cluster.configurations
     for node, shards in sorted(known.copies.failed.items()):
         name = node_name(node)
@@ -327,7 +327,7 @@ def _failed(known: Known) -> Iterator[Finding]:
         ]
         others = [shard for shard in shards if shard not in alone]
         if alone:
-            yield _failed_copies("unavailable", name, alone, "and nobody else has all of it")
+            yield _failed_copies("unavailable", name, alone, "and no one else has all of it")
         if others:
             yield _failed_copies("at-risk", name, others, "and others do without it")
 
@@ -336,7 +336,7 @@ def _failed_copies(urgency: Urgency, name: str, shards: list[ShardId], so: str) 
     return Finding(
         "failed-copies",
         urgency,
-        f"{named(shards)} met a bug on {name}: it takes no part there, {so}",
+        f"{named(shards)} hit a bug on {name}: it takes no part there, {so}",
         f"restart {name}: what is on its disk stays good; its log says what the bug was ('met a"
         " bug'): please report it",
     )

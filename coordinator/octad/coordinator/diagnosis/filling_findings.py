@@ -21,7 +21,7 @@ def journal_findings(copies: KnownCopies, told_otherwise: Collection[NodeId]) ->
             "at-risk",
             f"the {what} of {node_name(node)} {are} damaged; the others fill it anew by themselves,"
             f" but for this: {waits_for}",
-            "start the nodes that are away, and see to what is in the way; a shard that nobody has"
+            "start the nodes that are away, and see to what is in the way; a shard that no one has"
             " a complete copy of: octad shards recover --all (says first what would be lost)",
         )
     for old, node in sorted(copies.replaced.items()):

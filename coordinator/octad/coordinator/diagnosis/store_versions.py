@@ -28,6 +28,6 @@ class StoreVersions:
 
     async def _run(self) -> None:
         while True:
-            # Whoever does not answer now is what it was.
+            # A node that does not answer now is what it was.
             self.by_endpoint = {**self.by_endpoint, **await self._store.versions()}
             await asyncio.sleep(_EVERY_S)

@@ -1,6 +1,6 @@
 """What the coordinator answers over HTTP: one table, from which routes and OpenAPI are made.
 
-Whoever adds an endpoint adds a line here and a handler under its name; neither can be forgotten,
+To add an endpoint, add a line here and a handler under its name; neither can be forgotten,
 since the service does not start when the two differ.
 """
 
@@ -81,7 +81,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """`answer`: the JSON it gives, None for text. `purpose`: the key that must have signed it."""
+    """`answer`: the JSON it returns, None for text. `purpose`: the key that must have signed it."""
 
     name: str
     method: Method
@@ -161,7 +161,7 @@ OPERATIONS = (
         "map",
         "GET",
         MAP_PATH,
-        "Pools, live nodes and shard rows. ETag; with If-None-Match and wait: a long poll.",
+        "Pools, live nodes and shard configurations. ETag; If-None-Match and wait: a long poll.",
         MapDocument,
         query=(_WAIT, _MIN_REVISION),
         other_types=(MAP_BINARY_TYPE,),

@@ -1,4 +1,4 @@
-"""What everybody may read of a coordinator: handlers that translate, one for each GET in `api.py`.
+"""What everyone may read of a coordinator: handlers that translate, one for each GET in `api.py`.
 
 While the configuration store is away they go on answering with the last they know, and say how old
 that is.

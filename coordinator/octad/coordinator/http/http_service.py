@@ -1,4 +1,4 @@
-"""The coordinator over HTTP, under /cluster/v1/: everybody reads, holders of a key write.
+"""The coordinator over HTTP, under /cluster/v1/: everyone reads, holders of a key write.
 
 Default deny: whatever is not a GET or HEAD must be signed with the key for its purpose
 (`internal_auth`), whether the path exists or not, before anything looks at it. Answers to signed
@@ -90,7 +90,7 @@ _REFUSALS: dict[type[Exception], tuple[int, str, bool]] = {
 
 
 class _HasLeft(Exception):
-    """Whoever sent the request has closed the connection."""
+    """The client that sent the request has closed the connection."""
 
 
 class HttpService:
@@ -205,7 +205,7 @@ class HttpService:
         except TimeoutError:
             return self._refusal(408, "too-slow", "the body did not arrive in time")
         except _HasLeft:
-            return self._refusal(408, "too-slow", "nobody waits for the answer any more")
+            return self._refusal(408, "too-slow", "no one waits for the answer any more")
         except web.HTTPRequestEntityTooLarge:
             return self._refusal(413, "too-large", f"at most {REQUEST_BYTES_MAX} bytes")
         return None

@@ -97,7 +97,7 @@ class HttpWatches:
 
 
 def watchers_max_of(connections_max: int) -> int:
-    """A watcher's request has no end, so watchers leave some connections to everybody else."""
+    """A watcher's request has no end, so watchers leave some connections to everyone else."""
     return min(WATCHERS_MAX, connections_max * 3 // 4)
 
 

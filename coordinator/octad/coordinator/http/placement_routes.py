@@ -1,4 +1,4 @@
-"""Placement over HTTP: `GET /cluster/v1/plan/…` for everybody, `POST` for holders of the token.
+"""Placement over HTTP: `GET /cluster/v1/plan/…` for everyone, `POST` for holders of the token.
 
 The service's guard has checked the signature of every POST before a handler here sees it.
 """

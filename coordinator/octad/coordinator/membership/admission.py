@@ -85,7 +85,7 @@ def _check_addresses(request: JoinRequest, nodes: Iterable[NodeRecord]) -> None:
         if address.port == 0 or address.is_wildcard:
             raise JoinRefused(
                 "bad-address",
-                f"{role} address {text}: nobody can connect to it; advertise a host and a port",
+                f"{role} address {text}: no one can connect to it; advertise a host and a port",
             )
     if request.rpc_address == request.s3_address:
         raise JoinRefused("bad-address", f"RPC and S3 have the same address {request.s3_address}")

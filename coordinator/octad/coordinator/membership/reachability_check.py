@@ -45,7 +45,7 @@ async def _connect(role: str, text: str, from_where: str) -> None:
         why = f"no answer in {CONNECT_S_MAX:.0f} s" if isinstance(error, TimeoutError) else error
         raise JoinRefused(
             "unreachable",
-            f"nobody can reach this node at its {role} address {text}: {why}, tried by the "
+            f"no one can reach this node at its {role} address {text}: {why}, tried by the "
             f"coordinator {from_where}; advertise the address that others see, or open the port",
         ) from error
     writer.close()

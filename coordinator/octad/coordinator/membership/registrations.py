@@ -5,7 +5,7 @@ write of a session carries a number that grows, and compares and advances that r
 coordinator carries out late, or twice, changes nothing. A session that has ended has no record and
 no lease, so what comes later still has nothing to hang on.
 
-`services/<service>/<instance>` is what everybody sees, under the lease of the session that holds
+`services/<service>/<instance>` is what everyone sees, under the lease of the session that holds
 the name. Who held it before and still lives is *superseded*: `claims/<service>/<instance>/…` keeps
 what it would show, under its own lease. The rules:
 
@@ -200,7 +200,7 @@ def renewed(
     """Of the names that a session renews: which it has lost, and where it is superseded.
 
     `claims` are its own, by name, and `holders` the sessions of the leases that `names` hang on. A
-    name is lost where the session has neither it nor a claim, or where somebody has it from whom it
+    name is lost where the session has neither it nor a claim, or where someone has it from whom it
     takes it when it registers again.
     """
     lost, superseded = list[str](), list[str]()

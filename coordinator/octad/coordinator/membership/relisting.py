@@ -17,7 +17,7 @@ from octad.coordinator.schema.records import StoreKeys
 from octad.coordinator.store.interface import StoreUnavailable
 from octad.coordinator.store.mirror import Mirror
 
-LOOK_S = 0.5  # While somebody is superseded, which is seldom.
+LOOK_S = 0.5  # While someone is superseded, which is seldom.
 _AT_ONCE = 16  # A process that ends may have had many names.
 
 log = logging.getLogger(__name__)
@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 class Relisting:
     """Use: `start()` once the mirror has started, `await stop()`.
 
-    `listed` gives the names (`services/…`) that are taken. They may be those of a moment ago: then
-    the transaction finds that out.
+    `listed` returns the names (`services/…`) that are taken. They may be those of a moment ago:
+    then the transaction finds that out.
     """
 
     def __init__(
@@ -66,6 +66,6 @@ class Relisting:
             log.info("who is superseded at %s waits: %s", name, error)
 
     def _claimed(self) -> set[str]:
-        """The names that somebody is superseded at."""
+        """The names that someone is superseded at."""
         claims = self._mirror.of(self._kind)
         return {key.removeprefix(self._kind).rpartition("/")[0] for key in claims}

@@ -1,6 +1,6 @@
 """Registrations of services, as keys under leases of the configuration store.
 
-A session is a lease: whoever renews it keeps all instances alive that were registered with it, and
+A session is a lease: renewing it keeps all instances alive that were registered with it, and
 any coordinator can renew it, since nothing of it is kept here. What it is called is its secret: who
 can name it may write for it. What a write comes to is decided in `membership/registrations.py`.
 """
@@ -148,7 +148,7 @@ class ServiceRegistry:
             if seen.name is not None and not seen.is_listed and not seen.has_claim:
                 raise OtherSession(f"instance {instance} of {service} is another session's")
             return
-        raise StoreUnavailable(f"{place.name} keeps being changed by somebody else")
+        raise StoreUnavailable(f"{place.name} keeps being changed by someone else")
 
     async def relist(self, name: str) -> None:
         """If no one has `service/instance`, the newest of the superseded has it from now on."""
@@ -205,7 +205,7 @@ class ServiceRegistry:
             if revision is not None:
                 listed = any(operation.key == place.name for operation in change.operations)
                 return self._answer(lease, revision, listed=listed)
-        raise StoreUnavailable(f"{place.name} keeps being changed by somebody else")
+        raise StoreUnavailable(f"{place.name} keeps being changed by someone else")
 
     async def _see(self, place: Place) -> Seen:
         session, name, claims = await asyncio.gather(
@@ -219,7 +219,7 @@ class ServiceRegistry:
         return Seen(place, session, name, holder, claims)
 
     async def _carry_out(self, seen: Seen, change: Change) -> Revision | None:
-        """The revision; None when somebody was faster: look again. Raises SessionGone."""
+        """The revision; None when someone was faster: look again. Raises SessionGone."""
         try:
             outcome = await self._store.transact(change.compares, change.operations)
         except LeaseExpired as error:

@@ -100,7 +100,7 @@ class ClusterFeed:
         self._aging: asyncio.TimerHandle | None = None
         self._proved: dict[str, Revision] = {}  # By kind: it is shown as it was then.
         self._proving = asyncio.Lock()
-        self._wanted: Listing | None = None  # What the state must show before anybody is served.
+        self._wanted: Listing | None = None  # What the state must show before anyone is served.
         self._caught_up = asyncio.Event()
         self._encoded: dict[tuple[str, Position | None, Position, int], bytes] = {}
 

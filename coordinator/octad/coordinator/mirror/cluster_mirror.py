@@ -1,4 +1,4 @@
-"""The cluster as the coordinator's mirror shows it, decoded when somebody asks."""
+"""The cluster as the coordinator's mirror shows it, decoded when someone asks."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class ClusterMirror:
         return ".".join(str(self._changed_at[kind]) for kind in parts)
 
     def map_document(self) -> bytes:
-        """Pools, live nodes and shard rows, in JSON, with the values as the store has them."""
+        """Pools, live nodes and shard configurations as JSON, each value as the store has it."""
         if self._map is None:
             document = {
                 "format": MAP_FORMAT_VERSION,
@@ -88,7 +88,7 @@ class ClusterMirror:
         return self._map
 
     def map_binary(self) -> bytes:
-        """Pools and shard rows in the compact form; raises BadRecord."""
+        """Pools and shard configurations in the compact form; raises BadRecord."""
         if self._map_binary is None:
             view = self.view()
             pools = {p.id: Pool(p.id, p.replicas, p.depth) for p in view.pools.values()}

@@ -3,7 +3,7 @@
     restart(listing) -> the state as of one revision; nothing before it is known
     take(batch)      -> the state moves on, the changes are kept for those who come back
 
-A watcher's position is the revision up to which it has seen everything. `since` gives what came
+A watcher's position is the revision up to which it has seen everything. `since` returns what came
 after it, or None when that is no longer kept: it has to start over from `state`. Changes of one
 revision are never parted, so no position falls between them.
 """
@@ -128,7 +128,7 @@ class EventHistory:
 
 
 def public_value(value: bytes) -> msgspec.Raw:
-    """`value` as one line of JSON; what somebody else wrote and is none becomes a string."""
+    """`value` as one line of JSON; anything else, written by others, becomes a string."""
     try:
         msgspec.json.decode(value, type=msgspec.Raw)
     except msgspec.DecodeError:

@@ -2,7 +2,7 @@
 
 The key's mod revision is the leader's fencing token: it is compared in every write the leader
 makes, so one that was replaced without knowing it (a pause, a cut network) writes nothing. The
-lease only decides when somebody else may try; nothing relies on its timing.
+lease only decides when someone else may try; nothing relies on its timing.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Leadership:
             self._task = None
 
     async def confirm(self) -> bool:
-        """Whether this one still leads, asked of the store; gives up the token if not."""
+        """Whether this one still leads, asked of the store; returns up the token if not."""
         token = self.token
         if token is None:
             return False

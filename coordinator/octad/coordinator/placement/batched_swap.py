@@ -1,4 +1,4 @@
-"""Many keys changed by compare-and-swap, in few transactions: a node's worth of shards at once.
+"""Many keys changed by compare-and-swap, in few transactions: all shards of a node at once.
 
 A transaction takes 128 comparisons and as many operations, and is all or nothing. So a batch that
 loses is split in two and tried again: what no one else changed gets through, at the cost of about
@@ -38,7 +38,7 @@ class KeySwap:
 
 
 class GuardLost(Exception):
-    """A guard does not hold any more: whoever asked may not write. Some swaps may have happened."""
+    """A guard does not hold any more: the caller may not write. Some swaps may have happened."""
 
 
 async def swap_all(
@@ -59,7 +59,7 @@ async def swap_all(
         if outcome.succeeded:
             continue
         if guards and not (await store.transact(guards, [])).succeeded:
-            raise GuardLost("somebody else has taken over")
+            raise GuardLost("someone else has taken over")
         if len(batch) == 1:
             lost.append(batch[0])
         else:

@@ -1,9 +1,9 @@
 """The first shard map: what the coordinator's leader writes once enough nodes have joined.
 
-Rows are created at epoch 1 and never touched here again: from then on a row changes only by its own
-primary or a full member. So every write compares that the row is absent, and, like all that the
-leader writes, that it still leads (`leadership`, its fencing token). A leader that died half-way
-leaves some rows out; the next one creates exactly those.
+Configurations are created at epoch 1 and never touched here again: from then on a configuration
+changes only by its own primary or a full member. So every write compares that the configuration is
+absent, and, like all that the leader writes, that it still leads (`leadership`, its fencing token).
+A leader that died half-way leaves some configurations out; the next one creates exactly those.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def first_map(
     existing: Collection[ShardId],
     leadership: ModRevisionIs,
 ) -> list[Transaction]:
-    """What creates the rows of `pool` that are not among `existing`, on the live `nodes`.
+    """What creates the configurations of `pool` that are not among `existing`, on the live `nodes`.
 
     Nothing while there are fewer nodes than replicas. Raises ImpossibleAssignment.
     """

@@ -1,4 +1,4 @@
-"""Placement in a coordinator: everybody answers and takes requests, the leader writes plans.
+"""Placement in a coordinator: everyone answers and takes requests, the leader writes plans.
 
 It keeps the store's records about placement in memory and lets `PlacementDriver` decide after every
 change. It holds nothing that the store does not, so it may be killed at any time.
@@ -217,7 +217,7 @@ class Placement:
                 if not await _can_connect(address):
                     raise PlanRefused(
                         "unreachable",
-                        f"nobody answers at {address}, where {node_name(record.id)} says it is",
+                        f"no one answers at {address}, where {node_name(record.id)} says it is",
                         "start it with --advertise HOST as others reach it, and open its ports",
                     )
 

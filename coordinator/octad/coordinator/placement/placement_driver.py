@@ -1,12 +1,13 @@
 """What the leader writes about placement: plans for shards, one replica of a shard at a time.
 
-It compares what is (rows) with what is wanted (the operation's targets, and full strength
+It compares what is (configurations) with what is wanted (the operation's targets, and full strength
 everywhere) and lets a few shards at a time take their next step. Everything that must outlive a
 leader is in the store; in memory are only pauses before something is tried again. So a leader may
 die between any two transactions and the next one goes on.
 
-It never touches a row: the shard's primary does, step by step (`plan_steps.py`). Every transaction
-compares the leader's fencing token, and those for an operation compare that it is still wanted.
+It never touches a configuration: the shard's primary does, step by step (`plan_steps.py`). Every
+transaction compares the leader's fencing token, and those for an operation compare that it is still
+wanted.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class PlacementDriver:
         self._not_before: dict[tuple[ShardId, NodeId | None], float] = {}
         self._signs: dict[ShardId, _Sign] = {}
         self._garbage_since_s: dict[str, float] = {}
-        self._short_since_s: dict[ShardId, float] = {}  # Rows with fewer members than copies.
+        self._short_since_s: dict[ShardId, float] = {}  # With fewer members than copies.
         self._reasons: Counter[str] = Counter()
 
     def decide(
@@ -236,7 +237,7 @@ class PlacementDriver:
         return (shard, plan.add.node if plan.add else None) not in self._not_before
 
     def _stays_short(self, view: PlacementView, now_s: float) -> set[ShardId]:
-        """Rows that their primaries have had time to fill up, and did not."""
+        """Configurations that their primaries have had time to fill up, and did not."""
         pools, known = view.cluster.pools, self._short_since_s
         self._short_since_s = {
             shard: known.get(shard, now_s)

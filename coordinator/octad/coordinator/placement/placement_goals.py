@@ -1,7 +1,7 @@
 """What one shard needs next: a copy more, a copy less, a move towards its target, or a split.
 
 A wish is one replacement at most, so no two replicas of a shard are ever under way at once; the
-next one is made when the row shows that this one has ended.
+next one is made when the configuration shows that this one has ended.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def repair_wish(
     held: Counter[NodeId],
     refused: Collection[NodeId],
 ) -> Wish:
-    """For a row with too few members: one more."""
+    """For a configuration with too few members: one more."""
     spare = choose_spare(view, shard, configuration, held, refused)
     if spare is None:
         return Blocked(NO_SPARE)
@@ -58,7 +58,7 @@ def surplus_wish(
     replicas: int,
     held: Counter[NodeId],
 ) -> Wish:
-    """For a row with too many members: one less, and not one that its target wants."""
+    """For a configuration with too many members: one less, and not one that its target wants."""
     weak = _weakness(view, configuration)
     if weak is not None:
         return weak

@@ -1,7 +1,8 @@
 """What an operator's request comes to: settings, targets, moves and bytes, or a refusal.
 
-Nothing is written here. A proposal is made from the rows as they are, so that its number of moves
-is the minimum from there; whoever carries it out checks that nothing else began meanwhile.
+Nothing is written here. A proposal is made from the configurations as they are, so that its number
+of moves is the minimum from there; the one who carries it out checks that nothing else began
+meanwhile.
 """
 
 from __future__ import annotations

@@ -221,7 +221,7 @@ def checked_removal(request: PlanRequest, view: PlacementView) -> dict[NodeId, N
 
 
 def _named_in(configuration: ShardConfiguration) -> set[NodeId]:
-    """Every node that the row still counts on, for whatever."""
+    """Every node that the configuration names in any role."""
     former = {each.node for each in configuration.last_full}
     return (
         former

@@ -85,7 +85,7 @@ class PlacementView:
         return [self.placement_node(nodes[n]) for n in sorted(nodes) if self.may_hold_data(n)]
 
     def target_of(self, shard: ShardId) -> tuple[NodeId, ...] | None:
-        """The row that the operation wants, primary first; None where it wants nothing."""
+        """The replicas that the operation wants, primary first; None where it wants nothing."""
         target = self.targets.get(shard)
         if target is None or self.operation is None:
             return None
@@ -112,7 +112,7 @@ def is_live(view: PlacementView, node: NodeId, incarnation: str) -> bool:
 def shards_of(
     pool: PoolRecord, configurations: Mapping[ShardId, ShardConfiguration]
 ) -> list[ShardId]:
-    """The shards of `pool` that have a row, in order; while it is split also the upper halves."""
+    """The configured shards of `pool`, in order; while it is split also the upper halves."""
     return sorted(shard for shard in configurations if pool_of(shard) == pool.id)
 
 

@@ -1,13 +1,14 @@
-"""What a shard's primary does next about its plan: a pure function of the row and the plan.
+"""What a shard's primary does next about its plan: a pure function of configuration and plan.
 
     add learner -> (copy) -> learner becomes member -> primary hands over -> old member leaves
 
-Each step is one compare-and-swap of the row, made by the primary under the rules of
+Each step is one compare-and-swap of the configuration, made by the primary under the rules of
 `docs/reference/replication.md` (R9, R10, R12, R17, R18); after a hand-over the new primary goes on.
-Since nothing but the row says how far a plan is, whoever looks, whenever, finds the same next step.
+Since nothing but the configuration says how far a plan is, anyone who looks, at any time, finds the
+same next step.
 
 A learner lives only as long as the plan that names it: where no plan does, it is let go. So a plan
-is taken back by deleting it, at any time, and what is left is a row like any other.
+is taken back by deleting it, at any time, and what is left is a configuration like any other.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from octad.sharding.map.shard_map import Member, ShardConfiguration
 
 @dataclass(frozen=True, slots=True)
 class ChangeConfiguration:
-    """Swap the row: `step` is what happens to `node`."""
+    """Swap the configuration: `step` is what happens to `node`."""
 
     step: Step
     node: NodeId
@@ -31,7 +32,7 @@ class ChangeConfiguration:
 
 @dataclass(frozen=True, slots=True)
 class DropLearner:
-    """Swap the row: `node` is no learner any more."""
+    """Swap the configuration: `node` is no learner any more."""
 
     node: NodeId
 
@@ -59,7 +60,7 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The row is what the plan wants; the coordinator takes the plan away."""
+    """The configuration is what the plan wants; the coordinator takes the plan away."""
 
 
 NextStep = ChangeConfiguration | DropLearner | SplitShard | Wait | Refuse | Finished
@@ -135,7 +136,7 @@ def _removal(
     if len(left) < plan.replicas:
         return Refuse(f"{len(left)} complete copies would be left of {plan.replicas}")
     if configuration.primary == remove.node:
-        return Refuse(f"{node_name(remove.node)} leads and nobody is named to follow")
+        return Refuse(f"{node_name(remove.node)} leads and no one is named to follow")
     return ChangeConfiguration(Step.REMOVE, remove.node, remove.incarnation)
 
 

@@ -1,6 +1,6 @@
 """Which node takes a copy that is missing, and which copy goes where there is one too many.
 
-Also for primaries, who recruit a spare in the same swap that removes a silent member: everybody who
+Also for primaries, who recruit a spare in the same swap that removes a silent member: everyone who
 asks with the same view gets the same answer.
 """
 
@@ -77,7 +77,7 @@ def choose_spare(
 def choose_surplus(
     view: PlacementView, configuration: ShardConfiguration, held: Counter[NodeId]
 ) -> NodeId:
-    """The member to let go where a row has one too many: never the primary."""
+    """The member to let go where a configuration has one too many: never the primary."""
 
     def rank(node: NodeId) -> tuple[bool, int, int, int]:
         rest = [member.node for member in configuration.members if member.node != node]

@@ -128,7 +128,7 @@ async def ensure_access_key(
         outcome = await store.transact([_unchanged(key, present)], [Put(key, value)])
         if outcome.succeeded:
             return
-    raise StoreUnavailable(f"access key {access_key} keeps being changed by somebody else")
+    raise StoreUnavailable(f"access key {access_key} keeps being changed by someone else")
 
 
 def _is_settled(token: JoinToken, entry: KeyValue, secret_key: str) -> bool:

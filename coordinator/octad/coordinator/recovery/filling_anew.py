@@ -2,9 +2,10 @@
 
 What it has is set aside, not deleted, and a node without data comes in its place. That may begin
 when every shard that the disk has a part of has enough other copies that are verified; it has ended
-when every shard of the cluster has all of its copies verified and no row names the old disk. One
-node at a time is set aside: the next may be while the place of the first is still being filled,
-which else waits for a copy on the next, and that for its turn. Nothing is read or written here.
+when every shard of the cluster has all of its copies verified and no configuration names the old
+disk. One node at a time is set aside: the next may be while the place of the first is still being
+filled, which else waits for a copy on the next, and that for its turn. Nothing is read or written
+here.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def obstacle(now: Seen, disk: OldDisk, *, runs: bool) -> Obstacle | None:
     """What the cluster has against setting aside what `disk` holds.
 
     A node that `runs` has told the primaries that its copies do not count. One that does not may
-    still be counted where a row has it as a member, from before its end.
+    still be counted where a configuration has it as a member, from before its end.
     """
     if not _knows_all(now.cluster, disk):
         return Obstacle("the configuration store does not know all of its shards")
@@ -141,7 +142,7 @@ def _is_needed(now: Seen, shard: ShardId, disk: OldDisk, *, runs: bool) -> bool:
 
 
 def _is_set_aside(now: Seen, turn: TurnRecord) -> bool:
-    """Whether another node is in that one's place, and no row counts on its disk."""
+    """Whether another node is in that one's place, and no configuration counts on its disk."""
     disk = turn.node, turn.incarnation
     members = (
         member
@@ -158,7 +159,7 @@ def _copies_min(now: Seen, shard: ShardId) -> int:
 
 
 def is_over(now: Seen, old: NodeId) -> bool:
-    """Whether every shard has all its copies, verified, and no row counts on `old` any more."""
+    """Whether every shard has all its copies, verified, and no configuration counts on `old`."""
     shards = now.cluster.shard_map()
     return all(
         (configuration := now.cluster.configurations.get(shard)) is not None

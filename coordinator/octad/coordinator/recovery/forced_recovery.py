@@ -1,9 +1,9 @@
 """A shard whose full members are gone for good: which older copy takes their place.
 
-This is the only place where anybody but a shard's own members makes a row of it, and only because
-an operator says that no one is left to do so. Writes that were acknowledged by the lost members
-alone are lost with them. Rule R19 of `docs/reference/replication.md`. Nothing is read or written
-here.
+This is the only place where anyone but a shard's own members makes a configuration of it, and only
+because an operator says that no one is left to do so. Writes that were acknowledged by the lost
+members alone are lost with them. Rule R19 of `docs/reference/replication.md`. Nothing is read or
+written here.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class ForcedRecovery:
 
 
 def complete_members(configuration: ShardConfiguration) -> list[Member]:
-    """Those that have all of history, as the row says: a recruit leads only when it has (R11)."""
+    """Full members by the configuration: a recruit leads only once it has all of history (R11)."""
     return [
         each
         for each in configuration.members
@@ -90,7 +90,7 @@ def candidates(configuration: ShardConfiguration, live: Live) -> list[FormerMemb
 
 
 def forced_recovery(configuration: ShardConfiguration, live: Live) -> ForcedRecovery:
-    """The row that puts the most complete former member in charge; raises CannotRecover."""
+    """Puts the former member with the most history in charge; raises CannotRecover."""
     if not is_orphaned(configuration, live):
         raise CannotRecover("a node that has all of it is live; let its members settle it")
     full = [member.node for member in complete_members(configuration)]
@@ -100,7 +100,7 @@ def forced_recovery(configuration: ShardConfiguration, live: Live) -> ForcedReco
             f"no live node has an older copy; start {_named(full)}, or one of"
             f" {_named(each.node for each in configuration.last_full)}"
             if configuration.last_full
-            else f"nobody else ever had a copy of it; start {_named(full)}"
+            else f"no one else ever had a copy of it; start {_named(full)}"
         )
     _check_needs_it(configuration, live, former[0])
     return _forced(configuration, former[0], full)
@@ -153,7 +153,7 @@ def recovery_transaction(
     live: Live,
     boot: str,
 ) -> tuple[list[Compare], list[StoreOperation]]:
-    """It fails when the row has changed, or one who is taken for gone has come back.
+    """It fails when the configuration has changed, or one who is taken for gone has come back.
 
     The fences of absent members are rewritten: no swap of theirs that is under way can land.
     """

@@ -1,7 +1,7 @@
 """Carries out what an operator wants of shards whose members are gone for good.
 
 Any coordinator does it: each shard is one transaction that compares everything it is decided from.
-Every row that is changed, and what that may lose, is logged.
+Every configuration that is changed, and what that may lose, is logged.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class ShardRecovery:
             transaction = recovery_transaction(self._keys, entry, recovery, live, boot)
             outcome = await self._store.transact(*transaction)
             if not outcome.succeeded:
-                raise CannotRecover("its row or the nodes have just changed; look again")
+                raise CannotRecover("its configuration or the nodes have just changed; look again")
             log.warning(
                 "shard %s is recovered by force: %s leads, complete up to seq %d; gone: %s",
                 shard_name(shard),

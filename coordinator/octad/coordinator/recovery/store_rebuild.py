@@ -1,10 +1,10 @@
 """What a lost configuration store should hold: put together from nodes' kept files and a backup.
 
-- **Rows: the highest epoch that anybody knows wins**, shard by shard. A node may have gone on long
-  after a backup was made, and what it acknowledged since is in no one else's rows. So every node
-  that any row names must be heard, or be given up by name.
-- **No epoch is used twice**: each row goes in with its epoch raised by `EPOCH_STEP`, beyond
-  anything that a node which was not heard can know. Should it return, it is older.
+- **Configurations: the highest epoch that anyone knows wins**, shard by shard. A node may have
+  gone on long after a backup was made, and what it acknowledged since is in no one else's
+  configurations. So every node that any configuration names must be heard, or be given up by name.
+- **No epoch is used twice**: each configuration goes in with its epoch raised by `EPOCH_STEP`,
+  beyond anything that a node which was not heard can know. Should it return, it is older.
 - **Everything else** (pools, buckets, keys, settings) is taken as a whole from whoever saw the
   newest of it, so that nothing deleted comes back. Numbers that are given out once go forward, too.
 
@@ -54,13 +54,13 @@ class Rebuilt:
 
     entries: Mapping[str, bytes]
     shards: int
-    newer_than_backup: int  # Rows that nodes knew better.
+    newer_than_backup: int  # Configurations that nodes knew better.
     notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Somebody who knew the store at some time."""
+    """Someone who knew the store at some time."""
 
     name: str
     seen: tuple[int, int]
@@ -69,7 +69,7 @@ class _Source:
 
 @dataclass(frozen=True, slots=True)
 class _KnownConfiguration:
-    """The newest row of a shard, as it was written and by whom it is known."""
+    """The newest configuration of a shard, as it was written and by whom it is known."""
 
     configuration: ShardConfiguration
     value: bytes
@@ -85,7 +85,7 @@ def rebuild(
     trust_backup: bool = False,
     accept_loss: bool = False,
 ) -> Rebuilt:
-    """Put it together; raises RebuildRefused. `trust_backup`: its rows are known to be newest."""
+    """Put it together; raises RebuildRefused. `trust_backup`: no node knows anything newer."""
     sources = [*_sources(cluster, kept), *_backup_source(cluster, backup)]
     if not sources:
         raise RebuildRefused("nothing to rebuild from", "name nodes: --from-nodes, --node-data")
@@ -98,7 +98,7 @@ def rebuild(
     missing = _missing_shards(entries, configurations)
     if missing and not accept_loss:
         raise RebuildRefused(
-            f"nobody who was asked knows shard {shard_name(missing[0])}"
+            f"no one who was asked knows shard {shard_name(missing[0])}"
             + (f" and {len(missing) - 1} more" if len(missing) > 1 else ""),
             "name its nodes' directories, too; --accept-loss begins such shards anew, empty",
         )
@@ -158,7 +158,7 @@ def _newest_configurations(sources: Sequence[_Source]) -> dict[ShardId, _KnownCo
                 and configuration != known.configuration
             ):
                 raise RebuildRefused(
-                    f"{known.source} and {source.name} know different rows of shard"
+                    f"{known.source} and {source.name} know different configurations of shard"
                     f" {shard_name(shard)} at epoch {configuration.epoch}",
                     "leave out the one whose data is older; its name goes to --without",
                 )
@@ -171,7 +171,7 @@ def _check_everybody_heard(
     kept: Sequence[KeptCluster],
     without: Collection[NodeId],
 ) -> None:
-    """Who was not heard may know a newer row, and have acknowledged writes under it."""
+    """Who was not heard may know a newer configuration, and have acknowledged writes under it."""
     named = {
         member.node for configuration in configurations.values() for member in configuration.members
     }
@@ -187,7 +187,8 @@ def _check_everybody_heard(
     if unheard:
         names = " ".join(node_name(node) for node in unheard)
         raise RebuildRefused(
-            f"{names} {'was' if len(unheard) == 1 else 'were'} not heard, and may know newer rows",
+            f"{names} {'was' if len(unheard) == 1 else 'were'} not heard,"
+            " and may know newer configurations",
             f"name them with --from-nodes or --node-data, or give them up: --without {names}"
             " (what only they acknowledged is lost then)",
         )
@@ -208,7 +209,7 @@ def _missing_shards(
     ]
     if not pools:
         raise RebuildRefused(
-            "nobody who was asked knows the pools", "name a directory of a node that served"
+            "no one who was asked knows the pools", "name a directory of a node that served"
         )
     shard_map = ShardMap({p.id: Pool(p.id, p.replicas, p.depth) for p in pools}, configurations)
     return [

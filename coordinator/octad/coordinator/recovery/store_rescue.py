@@ -1,7 +1,8 @@
 """Backup, restore and rebuilding of the configuration store: does what the core decides.
 
 A store is filled so that no one acts on half of it: pools, without which no coordinator makes a
-shard's first row, and the list of clusters go in last; where something is replaced they go first.
+shard's first configuration, and the list of clusters go in last; where something is replaced they
+go first.
 """
 
 from __future__ import annotations

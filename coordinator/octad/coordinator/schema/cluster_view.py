@@ -17,7 +17,7 @@ _Record = TypeVar("_Record")
 
 
 class BadRecord(Exception):
-    """A value in the store is not what its key promises: somebody else wrote there."""
+    """A value in the store is not what its key promises: someone else wrote there."""
 
     def __init__(self, key: str, why: str) -> None:
         super().__init__(f"the configuration store's key {key} makes no sense: {why}")
@@ -26,7 +26,7 @@ class BadRecord(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ClusterView:
-    """`nodes` are the live ones, `identities` all that ever joined; a missing row is absent."""
+    """`nodes` are the live ones, `identities` all that ever joined; what is missing is absent."""
 
     revision: Revision
     pools: Mapping[PoolId, PoolRecord]

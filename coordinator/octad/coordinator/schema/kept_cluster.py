@@ -8,8 +8,8 @@ became. An entry replaces earlier ones of its key. A file that ends in the middl
 cut off by a crash: what is before that counts. An entry of the empty key only says how new the
 file is: a rewriting puts one in for the deletions it drops.
 
-Kept are the rows of shards that the node ever held a part of, and everything of the cluster that is
-not a process's own (`is_kept`).
+Kept are the configurations of shards that the node ever held a part of, and everything of the
+cluster that is not a process's own (`is_kept`).
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ INDEX_LOST: Final = "lost"  # Damaged, and so is the journal that it would be ma
 class CopyReport(msgspec.Struct, frozen=True):
     """A copy of a shard's history that the node is fetching."""
 
-    source: NodeId | None  # None: it waits for somebody who has it.
+    source: NodeId | None  # None: it waits for someone who has it.
     bytes_done: int
     bytes_total: int | None  # None: not known yet.
 
@@ -46,7 +46,7 @@ class NodeReport(msgspec.Struct, frozen=True):
     copying: dict[str, CopyReport]
     damaged_records: int = 0  # On this node's disk, of which no whole copy has come so far.
     void: tuple[str, ...] = ()  # Shards that an operator recovered without what is here.
-    failed: tuple[str, ...] = ()  # Shards whose replica here met a bug since the start.
+    failed: tuple[str, ...] = ()  # Shards whose replica here hit a bug since the start.
     read_only: bool = False  # The disk is full: only what gives space back is taken.
     index: str = ""  # INDEX_REBUILDING, _WAITING, _LOST; empty: nothing is wrong with it.
     returning_bytes: int = 0  # Of a full disk: what was deleted and comes back by itself,

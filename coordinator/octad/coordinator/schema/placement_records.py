@@ -90,7 +90,7 @@ class PlacementOperation(msgspec.Struct, frozen=True):
 
 
 class ShardTarget(msgspec.Struct, frozen=True, array_like=True):
-    """Rows as nodes, primaries first: what the shard was, and what it should become."""
+    """Configurations as nodes, primaries first: what the shard was, and what it should become."""
 
     old: tuple[NodeId, ...]
     new: tuple[NodeId, ...]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from octad.coordinator.schema.bucket_settings import BucketSettings
 from octad.coordinator.store.interface import LeaseId, Revision
 from octad.sharding.ids import BucketId, NodeId, PoolId, ShardId, number_of, pool_of, shard_id
 
@@ -81,7 +82,7 @@ class FormatLevelRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     known: dict[NodeId, int] = {}  # The highest that each node has said it knows; else 1.
 
 
-class BucketRecord(msgspec.Struct, frozen=True):
+class BucketRecord(BucketSettings, frozen=True):
     """`buckets/<name>`."""
 
     name: str
@@ -106,7 +107,7 @@ class AccessKeyRecord(msgspec.Struct, frozen=True):
 class LeaderRecord(msgspec.Struct, frozen=True):
     """`leader`: held under its lease; its mod revision is the fencing token of all it writes."""
 
-    instance: str  # Of one election won: whoever finds its own here has won.
+    instance: str  # Of one election won: the one that finds its own here has won.
     address: str  # host:port of the coordinator's HTTP.
     version: str
 
@@ -156,7 +157,7 @@ class StoreKeys:
         return f"{self.shards}{pool_of(shard)}/{number_of(shard)}"
 
     def shard_of_key(self, key: str) -> ShardId:
-        """The shard whose row is kept under `key`."""
+        """The shard whose configuration is kept under `key`."""
         pool, number = key.removeprefix(self.shards).split("/")
         return shard_id(PoolId(int(pool)), int(number))
 

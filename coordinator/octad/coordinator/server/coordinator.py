@@ -1,9 +1,9 @@
 """The coordinator: lets nodes join, makes the first shard map, tells how the cluster is.
 
 Any number of them run on one configuration store and all answer; one leads, and only that one
-creates shard rows. It holds nothing that the store does not, so it may be killed at any time. Rows
-that stand are never its business: they change by their own members' hand, but for those that an
-operator recovers by force (`shard_recovery.py`).
+creates shard configurations. It holds nothing that the store does not, so it may be killed at any
+time. Configurations that stand are never its business: they change by their own members' hand, but
+for those that an operator recovers by force (`shard_recovery.py`).
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ class Coordinator:
         raise StoreUnavailable("too many nodes join at the same time")
 
     async def _withdraw_previous(self, request: JoinRequest) -> bool:
-        """Whoever was at the RPC address before is gone: its lease need not end by itself."""
+        """The former process at the RPC address is gone: its lease need not end by itself."""
         nodes = self._cluster.view().nodes.values()
         before = [record for record in nodes if record.rpc_address == request.rpc_address]
         if not before or not await is_there(request):
@@ -224,7 +224,7 @@ class Coordinator:
     async def _record(
         self, admission: Admission, request: JoinRequest, last: KeyValue | None, last_node: NodeId
     ) -> bool:
-        """Hand out a new id, unless somebody else was given one meanwhile."""
+        """Hand out a new id, unless someone else was given one meanwhile."""
         identity = IdentityRecord(admission.node, request.incarnation)
         key = self._keys.identity(admission.node)
         outcome = await self._store.transact(
@@ -373,7 +373,7 @@ class Coordinator:
                 self._wake.set()
 
     async def _create_maps(self, leadership: ModRevisionIs) -> str | None:
-        """Create the shard rows that are missing; the reason if that is impossible."""
+        """Create the shard configurations that are missing; the reason if that is impossible."""
         view = self._cluster.view()
         nodes = self.placement.nodes_for_map()
         for pool in view.pools.values():
@@ -410,7 +410,7 @@ class Coordinator:
         return remaining_s <= 0
 
     async def _look_again(self) -> None:
-        """A write was refused: either another one leads, or rows stood that were not seen yet."""
+        """A write was refused: another coordinator leads, or something changed unseen."""
         if await self._leadership.confirm():
             await self._cluster.refresh()
             self._wake.set()

@@ -42,7 +42,7 @@ class CoordinatorMetrics(Collector):
         self._times[route].add(round(seconds * 1e9))
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
-        """The text and its content type: OpenMetrics for whoever accepts it."""
+        """The text and its content type: OpenMetrics for clients that accept it."""
         return exposition(self._registry, accept)
 
     def collect(self) -> Iterator[Metric]:
@@ -65,7 +65,7 @@ class CoordinatorMetrics(Collector):
 
 
 def exposition(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
-    """What `registry` has, and its content type: OpenMetrics for whoever accepts it."""
+    """What `registry` has, and its content type: OpenMetrics for clients that accept it."""
     encode, content_type = choose_encoder(accept)
     return encode(registry), content_type
 

@@ -1,4 +1,4 @@
-"""Is the cluster serving, and may a node go down now? Judged from rows and leases, for operators.
+"""Is the cluster serving, and may a node go down now? For operators, by configurations and leases.
 
 It answers a question of the moment; nothing is reserved by asking. What is safe during a failure is
 decided by the shards' members themselves.
@@ -32,7 +32,7 @@ def not_serving(view: ClusterView) -> list[str]:
             if state in ("writes-blocked", "unavailable"):
                 down.append(shard)
         if missing:
-            reasons.append(f"pool {pool.id}: {missing} shards have no row yet")
+            reasons.append(f"pool {pool.id}: {missing} shards have no configuration yet")
     if down:
         reasons.append(f"{named_shards(down)}: a member is down")
     return reasons

@@ -126,7 +126,7 @@ def shard_state(
     """What a client may expect of a shard. A member on a wiped disk is as good as down.
 
     A recruit is a member that is not complete, so it is no copy yet. The primary may miss a member,
-    and have fewer copies `verified`, before anybody else does.
+    and have fewer copies `verified`, before anyone else does.
     """
     if configuration is None:
         return "forming"

@@ -57,7 +57,7 @@ class CopyReports:
         return self._remaining.seconds(float(left), time.monotonic())
 
     def _on_change(self, _key: str, _entry: KeyValue | None) -> None:
-        """Also a sample for the pace, whether anybody asks or not."""
+        """Also a sample for the pace, whether anyone asks or not."""
         self._reports = None
         now = time.monotonic()
         if now - self._sampled_at < SAMPLE_S_MIN:

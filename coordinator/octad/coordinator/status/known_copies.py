@@ -48,7 +48,7 @@ class DiskDamage(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class KnownCopies:
-    """`verified` has every shard with a row. `missing`: copies that pools lack, verified or not."""
+    """`verified` has every configured shard. `missing`: copies that pools lack, verified or not."""
 
     verified: Mapping[ShardId, int | None]
     copying: tuple[CopyUnderWay, ...]
@@ -127,7 +127,7 @@ def _damage(said: NodeReport) -> DiskDamage:
 
 
 def _void(view: ClusterView, current: Reports) -> dict[NodeId, tuple[ShardId, ...]]:
-    """By the rows, which know the disks that a recovery gave up, and by what nodes find."""
+    """By the configurations, which name the disks a recovery gave up, and by what nodes find."""
     void = {node: set(_shards(said.void)) for node, said in current.items() if said.void}
     for shard, configuration in view.configurations.items():
         for node, record in view.nodes.items():
@@ -163,7 +163,7 @@ def _different(view: ClusterView, current: Reports) -> dict[NodeId, tuple[ShardI
 
 
 def _copying(view: ClusterView, current: Reports) -> tuple[CopyUnderWay, ...]:
-    """Copies of shards whose rows have the node as a recruit or learner."""
+    """Copies of shards whose configurations have the node as a recruit or learner."""
     copies: list[CopyUnderWay] = []
     for shard, configuration in sorted(view.configurations.items()):
         nodes = [member.node for member in configuration.members if member.base]
@@ -185,7 +185,7 @@ def _copying(view: ClusterView, current: Reports) -> tuple[CopyUnderWay, ...]:
 def _missing(
     view: ClusterView, copying: tuple[CopyUnderWay, ...], shard_bytes: Mapping[ShardId, int]
 ) -> tuple[int, int | None]:
-    """Copies that pools lack by their rows, and the bytes that have to travel."""
+    """Copies that pools lack by their configurations, and the bytes that have to travel."""
     under_way = {copy.shard: copy for copy in copying}
     missing = left = 0
     known = True

@@ -66,7 +66,7 @@ class EtcdStore:
         cert_file: str | None = None,
         key_file: str | None = None,
     ) -> None:
-        """Raises ValueError for a URL that is none."""
+        """Raises ValueError for a malformed URL."""
         self._endpoints = [Endpoint.parse(url) for url in urls]
         if not self._endpoints:
             raise ValueError("no endpoint of etcd is named")

@@ -57,7 +57,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class HttpFace:
-    """Serves `store` to whoever holds `key` (`JoinToken.key_for(PURPOSE)`)."""
+    """Serves `store` to holders of `key` (`JoinToken.key_for(PURPOSE)`)."""
 
     def __init__(self, store: ConfigStore, key: bytes) -> None:
         self._store = store

@@ -1,7 +1,7 @@
 """When leases end: a table of deadlines on a monotonic clock that the caller reads.
 
 A store that was itself paused (a suspended machine, a debugger) cannot know who renewed meanwhile:
-the pause is added to every deadline, so that it looks like no time to anybody.
+the pause is added to every deadline, so that it looks like no time to anyone.
 """
 
 from __future__ import annotations

@@ -40,10 +40,10 @@ logger = logging.getLogger(__name__)
 
 
 class Follower(Protocol):
-    """Whoever has to see each change, and may want to know what led to what is here."""
+    """Those who have to see each change, and may want to know what led to it."""
 
     async def on_gap(self) -> Revision:
-        """Begin anew; gives the revision from which on it is told, if not the mirror's own.
+        """Begin anew; returns the revision from which on it is told, if not the mirror's own.
 
         At the start, and when what happened meanwhile is not known. May raise StoreUnavailable: it
         is called again.

@@ -46,7 +46,7 @@ def place_leftovers(state: PlacementState, shards: Sequence[int]) -> None:
 def _place_alike(
     state: PlacementState, rest: ReplicaSet, before: ReplicaSet, shards: list[int]
 ) -> int:
-    """Fill one hole of each of `shards`, whose rows and old rows are the same; gives how many."""
+    """Fill one hole of each of `shards`, whose rows and old rows are the same; returns how many."""
     done = 0
     while done < len(shards):
         placed = 0

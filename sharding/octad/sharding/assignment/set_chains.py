@@ -112,7 +112,7 @@ def carry_out(
     path: Path,
     shards: Sequence[int],
 ) -> int:
-    """Fill the holes of some of `shards` along `path`; gives how many."""
+    """Fill the holes of some of `shards` along `path`; returns how many."""
     links: list[tuple[int, int, list[int]]] = []
     for link, taker in path[1:]:
         assert link is not None

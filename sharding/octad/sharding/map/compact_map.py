@@ -5,21 +5,21 @@ below 64 KiB while shards move or nodes are down. Little-endian; a varint is LEB
 
     map      := "OCTM" | version u8 | width u8 | identities | pools | xxh3_64 of all before: u64
     identities := count u16 | count x (node u16 | length u8 | incarnation, UTF-8)
-    pools    := count u16 | count x (id u32 | replicas u8 | depth u8 | 2^depth rows)
-    rows     := row | in version 2, where the row is deeper than its place: the upper half's rows
-                of each split that made it so, the first split's first
-    row      := 0                                    when no row is known
+    pools    := count u16 | count x (id u32 | replicas u8 | depth u8 | 2^depth places)
+    place    := shard | in version 2, where the shard is deeper than its place: the place of the
+                upper half of each split that made it so, the first split's first
+    shard    := 0                                    when no configuration is known
               | head u8 | epoch varint | [depth u8] | members | [states]
     head     := bits 0-2 number of members, 3-5 the primary's place among them,
-                6 states follow, 7 the row's depth differs from its place's and follows
+                6 states follow, 7 the shard's depth differs from its place's and follows
     members  := an index into the identities each, in `width` bytes (1 or 2)
     states   := counts u8 (bits 0-1 recruits, 2-4 learners, 5-7 former members)
               | recruits x (place u8 | base varint | epoch - base_epoch varint)
               | learners x index | former members x (index | zigzag(upto - reference) varint)
 
-The place of a pool's own row has the pool's depth, that of the upper half of a split one more than
-what was split. A map that knows no upper half, as all do but while a pool is split, is written in
-version 1, which has no room for any.
+The place of one of a pool's own shards has the pool's depth, that of the upper half of a split one
+more than what was split. A map that knows no upper half, as all do but while a pool is split, is
+written in version 1, which has no room for any.
 
 The reference is the first recruit's base, or 0: a removed member is complete up to about there.
 Identities and pools come in ascending order, so equal maps are equal bytes. The format is explained
@@ -79,7 +79,7 @@ class CorruptMap(ValueError):
 
 
 class UnencodableConfiguration(ValueError):
-    """A row that the format has no room for; no protocol state needs one."""
+    """A configuration that the format has no room for; no protocol state needs one."""
 
 
 def encode_map(shard_map: ShardMap) -> bytes:
@@ -128,7 +128,7 @@ def _knows_upper_halves(shard_map: ShardMap) -> bool:
 def _configurations(
     shard_map: ShardMap, pool: PoolId, number: int, depth: int, version: int
 ) -> Iterator[tuple[ShardConfiguration | None, int]]:
-    """A place's row and, from version 2 on, those of all its upper halves; each with its depth."""
+    """The configuration at a place and, from version 2 on, all its upper halves, with depths."""
     configuration = shard_map.configurations.get(shard_id(pool, number))
     yield configuration, depth
     if configuration is not None and version > VERSION_WITHOUT_HALVES:
@@ -158,7 +158,7 @@ def _encode_configuration(
     ]
     if configuration.depth > SHARD_DEPTH_MAX:
         raise UnencodableConfiguration(
-            f"a row of depth {configuration.depth}: at most {SHARD_DEPTH_MAX}"
+            f"a configuration of depth {configuration.depth}: at most {SHARD_DEPTH_MAX}"
         )
     if not 1 <= len(configuration.members) <= MEMBERS_MAX or len(places) != 1:
         raise UnencodableConfiguration(
@@ -198,7 +198,7 @@ def _encode_states(
         member = configuration.members[place]
         if member.base_epoch > configuration.epoch:
             raise UnencodableConfiguration(
-                f"a recruit of epoch {member.base_epoch} in a row of {configuration.epoch}"
+                f"a recruit of epoch {member.base_epoch} in epoch {configuration.epoch}"
             )
         parts += [
             bytes([place]),
@@ -275,7 +275,7 @@ class _Reader:
         return ShardMap(pools, self.configurations)
 
     def _read_configurations(self, pool: PoolId, number: int, depth: int) -> None:
-        """The row of a place of this depth, and those of the halves that were split from it."""
+        """The configuration at a place of this depth, and those of the halves split from it."""
         configuration = self._configuration(depth)
         if configuration is None:
             return
@@ -299,7 +299,7 @@ class _Reader:
         epoch = Epoch(self._varint())
         depth = self._byte() if head & HAS_DEPTH else place_depth
         if depth > SHARD_DEPTH_MAX:
-            raise CorruptMap(f"a row of depth {depth}")
+            raise CorruptMap(f"a configuration of depth {depth}")
         holders = [self.index() for _ in range(head & 7)]
         members = [Member(node, incarnation) for node, incarnation in holders]
         learners: tuple[Learner, ...] = ()

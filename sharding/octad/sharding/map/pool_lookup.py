@@ -1,7 +1,8 @@
 """Look-ups in one pool as fast as Python allows: one mask, one list index.
 
 Built once for every version of the map. `ShardMap` answers the same questions for any pool, and
-keeps answering while rows change; this is for those who look up millions of keys in one map.
+keeps answering while configurations change; this is for those who look up millions of keys in one
+map.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from octad.sharding.map.shard_map import ShardConfiguration, ShardMap
 
 
 class PoolLookup:
-    """The rows of one pool by shard number; None where no row is known."""
+    """The configurations of one pool by shard number; None where no configuration is known."""
 
     __slots__ = ("configurations", "mask")
 
@@ -32,5 +33,5 @@ class PoolLookup:
         self.mask = len(self.configurations) - 1
 
     def configuration(self, hash_: int) -> ShardConfiguration | None:
-        """The row of the shard that `hash_` falls into."""
+        """The configuration of the shard that `hash_` falls into."""
         return self.configurations[hash_ & self.mask]

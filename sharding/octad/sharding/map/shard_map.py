@@ -1,8 +1,8 @@
 """The shard map: every shard's epoch, primary and replicas. Nothing else says where data is.
 
-A shard's row lives under its own key in the configuration store, as JSON, and changes only by
-compare-and-swap with `epoch + 1` (rules in `docs/reference/replication.md`). Rows are immutable
-values here; whoever changes one makes a new one.
+A shard's configuration lives under its own key in the configuration store, as JSON, and changes
+only by compare-and-swap with `epoch + 1` (rules in `docs/reference/replication.md`). Configurations
+are immutable values here; to change one is to make a new one.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ class GivenUp(msgspec.Struct, frozen=True):
 class Recovery(msgspec.Struct, frozen=True):
     """An operator put `node`, complete up to `upto`, in the place of members gone for good.
 
-    What was committed behind `upto` before `epoch` may be lost: whoever has it can not take part.
+    What was committed behind `upto` before `epoch` may be lost: a node that has it cannot take
+    part.
     """
 
     epoch: Epoch
@@ -135,11 +136,11 @@ def encode_configuration(configuration: ShardConfiguration) -> bytes:
 
 
 def decode_configuration(data: bytes) -> ShardConfiguration:
-    """The row in `data`; raises NewerFormat, or msgspec.ValidationError when it makes no sense."""
+    """The configuration in `data`; raises NewerFormat or msgspec.ValidationError."""
     configuration = _decoder.decode(data)
     if configuration.version > CONFIGURATION_FORMAT_VERSION:
         raise NewerFormat(
-            f"shard row of format {configuration.version},"
+            f"shard configuration of format {configuration.version},"
             f" this octad knows {CONFIGURATION_FORMAT_VERSION}"
         )
     return configuration
@@ -155,9 +156,10 @@ class Pool(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class ShardMap:
-    """All rows of all pools as one node knows them. Missing rows are simply absent.
+    """All configurations of all pools as one node knows them; what is missing is absent.
 
-    A row may be deeper than its pool: the pool is being split, and that shard was already.
+    A configuration may be deeper than its pool: the pool is being split, and that shard was
+    already.
     """
 
     pools: Mapping[PoolId, Pool]
@@ -177,7 +179,7 @@ class ShardMap:
         return self._split_shard_of(pool, hash_, depth, configuration)
 
     def shards_of(self, pool: PoolId) -> Iterator[ShardId]:
-        """The ids of all shards of `pool`, whether a row is known or not."""
+        """The ids of all shards of `pool`, whether a configuration is known or not."""
         depth = self.pools[pool].depth
         for number in range(1 << depth):
             yield from self._split_shards_of(pool, number, depth)
@@ -185,7 +187,7 @@ class ShardMap:
     def _split_shard_of(
         self, pool: PoolId, hash_: int, depth: int, configuration: ShardConfiguration
     ) -> ShardId:
-        """While a pool is split, each row says itself whether it was: see `splitting.py`."""
+        """While a pool is split, each configuration says whether its shard was: `splitting.py`."""
         known: ShardConfiguration | None = configuration
         while known is not None and known.depth > depth:
             depth += 1

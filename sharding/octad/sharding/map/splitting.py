@@ -23,7 +23,7 @@ class CannotSplit(ValueError):
 def split_configuration(
     configuration: ShardConfiguration,
 ) -> tuple[ShardConfiguration, ShardConfiguration]:
-    """What shard i's row becomes: the rows of i and of i + 2^depth, one epoch on."""
+    """What shard i's configuration becomes: those of i and of i + 2^depth, one epoch on."""
     if configuration.depth >= SHARD_DEPTH_MAX:
         raise CannotSplit(f"a depth of {configuration.depth} is the largest")
     half = msgspec.structs.replace(

@@ -81,6 +81,7 @@ def _add_front_door(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="refuse presigned URLs of signature version 2, which boto3 and awscli 1 make",
     )
+    add_block_public_argument(parser, "")
     parser.add_argument(
         "--s3-access-log",
         metavar="FILE",
@@ -165,6 +166,17 @@ def add_domain_argument(parser: argparse.ArgumentParser, default: str) -> None:
     )
 
 
+def add_block_public_argument(parser: argparse.ArgumentParser, whose: str) -> None:
+    """`--s3-block-public`; `whose` is added to what the help says of it."""
+    parser.add_argument(
+        "--s3-block-public",
+        choices=("on", "off"),
+        default="on",
+        help="whether access lists of buckets that are made here mean nothing until somebody lifts "
+        f"that for a bucket (octad bucket public, or S3){whose} (default: on)",
+    )
+
+
 def run(arguments: argparse.Namespace) -> int:
     if arguments.verb is not None:
         return run_node_verb(arguments)
@@ -174,7 +186,8 @@ def run(arguments: argparse.Namespace) -> int:
             "see: octad node --help",
             2,
         )
-    from octad.storage_node.cli.node_process import NodeOptions, run_node
+    from octad.storage_node.cli.node_config import NodeOptions
+    from octad.storage_node.cli.node_process import run_node
 
     keep_files_private()
     supervisor, report = os.environ.get(SUPERVISOR_VARIABLE), os.environ.get(REPORT_VARIABLE)
@@ -188,6 +201,7 @@ def run(arguments: argparse.Namespace) -> int:
             body_budget_mib=arguments.body_budget,
             sigv2_urls=not arguments.no_s3_sigv2,
             domains=s3_domains(arguments.s3_domain),
+            blocks_public=arguments.s3_block_public == "on",
             advertise=arguments.advertise,
             coordinator=arguments.coordinator,
             join_token=arguments.join_token,

@@ -13,7 +13,6 @@ import signal
 import socket
 import sys
 from contextlib import AsyncExitStack, ExitStack, closing, suppress
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,7 @@ from typing import Any
 import msgspec
 import uvloop
 
-from octad.client.cluster.join_token import BadJoinToken, decode_join_token
-from octad.client.runtime.address import Address, BadAddress, parse_address
+from octad.client.runtime.address import Address
 from octad.client.runtime.command import CommandError
 from octad.client.runtime.listener import listen_on
 from octad.client.runtime.logs.log_lines import set_up_logging
@@ -44,19 +42,8 @@ from octad.coordinator.store.interface import ConfigStore, Put, StoreUnavailable
 from octad.coordinator.store.open_store import open_store
 from octad.sharding.ids import NodeId, ShardId, node_name
 from octad.sharding.map.shard_map import decode_configuration
-from octad.storage_node.cli.node_certificates import (
-    peer_contexts,
-    reload_on_hangup,
-    s3_certificate,
-)
-from octad.storage_node.cli.node_options import (
-    ADMIN_PORT_ABOVE_S3,
-    AIOHTTP,
-    FRONT_DOORS,
-    RPC_PORT_ABOVE_S3,
-    access_log,
-    body_budget_bytes,
-)
+from octad.storage_node.cli.node_certificates import reload_on_hangup
+from octad.storage_node.cli.node_config import NodeOptions, config_of
 from octad.storage_node.cli.parent_death import kill_with_parent
 from octad.storage_node.cli.supervision import (
     DRAIN_SIGNAL,
@@ -91,45 +78,12 @@ from octad.storage_node.operations.registry import FORMAT_LEVEL
 from octad.storage_node.rebuild import index_repair
 from octad.storage_node.rebuild.filling_anew import BeginsAnew, FillingAnew
 
-LOOPBACK = "127.0.0.1"
 JOIN_RETRY_S = 0.25
 SUPERVISOR_POLL_S = 0.5
 UPGRADE = "install the octad that the other nodes run, or a newer one, and start it again"
 STORE_S_MAX = 5.0  # To ask who else has copies, before a start that failed is told of.
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class NodeOptions:
-    """As typed. `supervisor_pid`: stop when this process is no longer the parent.
-
-    `report_descriptor`: where to say that the node serves, is drained, or why it ends.
-    """
-
-    data: Path
-    listen: str
-    rpc_port: int | None
-    admin_listen: str | None
-    front_door: str
-    body_budget_mib: int
-    sigv2_urls: bool
-    domains: tuple[str, ...]
-    advertise: str | None
-    coordinator: str
-    join_token: str | None
-    zone: str
-    weight: float
-    access_log: Path | None
-    s3_tls_cert: Path | None
-    s3_tls_key: Path | None
-    tls_cert: Path | None
-    tls_key: Path | None
-    tls_ca: Path | None
-    wanted_id: NodeId | None
-    nodes_on_disk: int
-    supervisor_pid: int | None
-    report_descriptor: int | None
 
 
 def run_node(options: NodeOptions) -> int:
@@ -143,7 +97,7 @@ def run_node(options: NodeOptions) -> int:
         except ProcessLookupError:
             return 0
     try:
-        config = _config(options)
+        config = config_of(options)
         take_open_files()
         return _run_to_end(options, config, polls=polls)
     except CommandError as error:
@@ -164,67 +118,6 @@ def _run_to_end(options: NodeOptions, config: NodeConfig, *, polls: bool) -> int
         raise CommandError(error.what, error.fix) from error
     except OSError as error:
         raise cannot_start(None, config.data, error) from error
-
-
-def _config(options: NodeOptions) -> NodeConfig:
-    if options.join_token is None:
-        raise CommandError(
-            "a node needs the cluster's join token",
-            "give --join-token or OCTAD_JOIN_TOKEN as the first coordinator printed it",
-            2,
-        )
-    try:
-        token = decode_join_token(options.join_token)
-        listen = parse_address(options.listen)
-    except BadJoinToken as error:
-        raise CommandError(str(error), "give --join-token as it was printed", 2) from error
-    except BadAddress as error:
-        raise CommandError(str(error), "correct --listen", 2) from error
-    if listen.is_wildcard and options.advertise is None:
-        raise CommandError(
-            f"nobody can connect to {listen.host}",
-            "say with --advertise what name or address others reach this machine by",
-            2,
-        )
-    return NodeConfig(
-        data=options.data,
-        listen=listen,
-        rpc_port=options.rpc_port or listen.port + RPC_PORT_ABOVE_S3,
-        admin=_admin_address(options, listen),
-        all_through_aiohttp=_all_through_aiohttp(options.front_door),
-        body_budget_bytes=body_budget_bytes(options.body_budget_mib),
-        sigv2_urls=options.sigv2_urls,
-        domains=options.domains,
-        advertise_host=options.advertise or listen.host,
-        coordinator_urls=options.coordinator,
-        token=token,
-        zone=options.zone,
-        weight=options.weight,
-        access_log=access_log(options.access_log),
-        certificate=s3_certificate(options.s3_tls_cert, options.s3_tls_key),
-        tls=peer_contexts(options.tls_cert, options.tls_key, options.tls_ca),
-        nodes_on_disk=options.nodes_on_disk,
-    )
-
-
-def _all_through_aiohttp(front_door: str) -> bool:
-    """From the environment it comes unchecked."""
-    if front_door not in FRONT_DOORS:
-        raise CommandError(
-            f"there is no front door {front_door!r}",
-            f"set OCTAD_FRONT_DOOR to {' or '.join(FRONT_DOORS)}",
-            2,
-        )
-    return front_door == AIOHTTP
-
-
-def _admin_address(options: NodeOptions, listen: Address) -> Address:
-    if options.admin_listen is None:
-        return Address(LOOPBACK, listen.port + ADMIN_PORT_ABOVE_S3)
-    try:
-        return parse_address(options.admin_listen)
-    except BadAddress as error:
-        raise CommandError(str(error), "correct --admin-listen", 2) from error
 
 
 async def _run(options: NodeOptions, config: NodeConfig, *, polls: bool) -> int:

@@ -7,7 +7,7 @@ import signal
 SUPERVISOR_VARIABLE = "OCTAD_SUPERVISOR_PID"  # The node stops when this process is gone.
 ON_DISK_VARIABLE = "OCTAD_NODES_ON_DISK"  # How many nodes share the disk, this one included.
 REPORT_VARIABLE = "OCTAD_REPORT_FD"  # The node writes the words below to this descriptor:
-ID_WORD = b"node "  # which id it has (b"node 4\n"), before anybody else learns of its process,
+ID_WORD = b"node "  # which id it has (b"node 4\n"), before anyone else learns of its process,
 READY_WORD = b"ready\n"  # it serves,
 DRAINED_WORD = b"drained\n"  # it has finished its clients' requests, as the signal below asks,
 FAILED_WORD = b"failed "  # what is wrong and what fixes it, as JSON: b'failed ["…","…"]\n'.

@@ -12,7 +12,7 @@ from pathlib import Path
 from octad.client.runtime.command import CommandError
 from octad.client.runtime.private_files import keep_files_private
 from octad.sharding.limits import REPLICAS_ALLOWED
-from octad.storage_node.cli.node_command import add_domain_argument
+from octad.storage_node.cli.node_command import add_block_public_argument, add_domain_argument
 from octad.storage_node.cli.node_options import body_budget_bytes, s3_domains
 
 HELP = "run a whole cluster on this machine"
@@ -67,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-s3-sigv2", action="store_true", help="of each node: see octad node --help"
     )
+    add_block_public_argument(parser, ", of each node")
     parser.add_argument(
         "--etcd", metavar="URL[,URL...]", help="use this etcd instead of the embedded store"
     )
@@ -89,6 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
         node_arguments += ["--body-budget", str(arguments.body_budget)]
     if arguments.no_s3_sigv2:
         node_arguments.append("--no-s3-sigv2")
+    node_arguments += ["--s3-block-public", arguments.s3_block_public]
     keep_files_private()
     return run_dev(
         DevOptions(

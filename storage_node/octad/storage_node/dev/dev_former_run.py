@@ -25,7 +25,7 @@ _LOCK_BYTES_MAX = 64
 def wait_for_former_nodes(data: Path) -> bool:
     """Returns once no one has a node's directory; whether one of them was left by a killed process.
 
-    Raises CommandError with whoever has one and does not end.
+    Raises CommandError that names the process which has one and does not end.
     """
     was_killed = False
     deadline = time.monotonic() + END_S_MAX

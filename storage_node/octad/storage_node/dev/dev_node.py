@@ -233,7 +233,7 @@ class NodeProcess:
                 await self._around.died(self._process_id)
             return self._ended_with or self._unexplained(self._process)
         finally:
-            self._drained.set()  # Whoever waits for it need not any more.
+            self._drained.set()  # No one need wait for it any more.
             loop.remove_reader(said)
             os.close(said)
             self.on_change()
@@ -272,13 +272,13 @@ class NodeProcess:
             asyncio.get_running_loop().remove_reader(said)
 
     def _unexplained(self, process: asyncio.subprocess.Process) -> NodeFailure:
-        """Of a process that was killed, or met a bug."""
+        """Of a process that was killed, or hit a bug."""
         code = process.returncode or 0
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
         return NodeFailure(f"{self.name} {how}", f"see {self.log}")
 
     def _remember(self, node: NodeId) -> None:
-        """Whoever is here now; says so where it is not who was here, or should be."""
+        """The node that is here now; logs it where that is not the former or expected one."""
         former = self._cluster.node_ids[self._number - 1]
         if node == former:
             return

@@ -98,7 +98,7 @@ def run_dev(options: DevOptions) -> int:
 
 
 def _share_cores() -> None:
-    """From now on, in the nodes too, whoever is woken waits until the one who runs rests: sched(7).
+    """From now on, in the nodes too, a woken process waits until the running one rests: sched(7).
 
     On few cores the nodes would else interrupt each other at every message: a fifth of a PUT's CPU.
     """

@@ -86,7 +86,7 @@ class CopyCheck:
                 await asyncio.sleep(COUNT_POLL_S)
 
     async def count_both(self, shard: ShardId, source: NodeId) -> None:
-        """One of them is wrong: whose rows are not what was kept of them learns of it."""
+        """One of them is wrong: the one whose rows differ from its stored digest finds out."""
         self._ask_count([shard])
         await self._ask(shard, source, count=True)
 

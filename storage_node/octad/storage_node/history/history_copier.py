@@ -84,7 +84,7 @@ class _Copy:
         return self.sources[self.tried % len(self.sources)]
 
     def bytes_total(self) -> int | None:
-        """Hashes are spread evenly: what was seen of their range tells the rest."""
+        """Hashes are spread evenly: the part seen so far predicts the rest."""
         begin, end, at = (_as_number(key) for key in (self.begin, self.end, self.cursor))
         return self.bytes_done * (end - begin) // (at - begin) if at > begin else None
 
@@ -109,7 +109,7 @@ class HistoryCopier:
         self._pace = HistoryPace(lambda: journal.records_appended - journal.upkeep_appended)
 
     def start(self, complete: Iterable[tuple[ShardId, Seq]]) -> None:
-        """The replay has ended, and these shards have turned out to be whole, applied up to there.
+        """The replay has ended, and these shards are complete, applied up to there.
 
         Before, nothing may be copied.
         """
@@ -188,7 +188,7 @@ class HistoryCopier:
         if self._copies.get(copy.shard) is copy:
             del self._copies[copy.shard]
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("the copy of shard %s met a bug", name_of(copy.shard), exc_info=error)
+            log.error("the copy of shard %s hit a bug", name_of(copy.shard), exc_info=error)
         if self._copies:
             self._start_next()
 
@@ -219,7 +219,7 @@ class HistoryCopier:
                 pause = min(2 * pause, HISTORY_RETRY_S_MAX)
 
     async def _begin_again(self, copy: _Copy, source: NodeId, why: Incomplete) -> None:
-        """Compare every row once more; from the second time on, somebody's index is damaged."""
+        """Compare every row once more; from the second time on, someone's index is damaged."""
         shard = name_of(copy.shard)
         log.error("the copy of shard %s is not what %s has: %s", shard, node_name(source), why)
         copy.cursor, copy.bytes_done = copy.begin, 0
@@ -339,5 +339,5 @@ def _in_messages(rows: list[HistoryRow]) -> deque[list[HistoryRow]]:
 
 
 def _as_number(order_key: bytes) -> int:
-    """Where in the order of shards, on a scale of 2^72."""
+    """The place in the order of shards, on a scale of 2^72."""
     return int.from_bytes(order_key[:9].ljust(9, b"\x00"), "big")

@@ -65,7 +65,7 @@ class HistoryRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class RecordsRead(Message, frozen=True, array_like=True, tag=67):
     """Of the first `looked_at` rows asked for: those that still are so. Their data is the body.
 
-    Rows that are not are of a later entry by now, but of none behind `newest`.
+    Other rows have a later entry by now, but none behind `newest`.
     """
 
     looked_at: int

@@ -2,7 +2,7 @@
 
 It reads a few rows at a time and lets others run in between. A page need not be of one moment: how
 recent it is at least is asked before its first row is read, and how recent at most after the last.
-What has changed in between reaches whoever copies through its own log of the shard.
+What has changed in between reaches the copying node through its own log of the shard.
 
 It does not know who copies, and why. Rules: `docs/reference/history-copy.md`.
 """
@@ -52,7 +52,7 @@ _PASSED_MAX = 16 * HISTORY_PAGE_ROWS  # Rows of other pools that a page may pass
 
 
 class HistorySource:
-    """See the module. `pool_of_bucket` gives None for a bucket that is not known here (any more)"""
+    """See the module. `pool_of_bucket` returns None for a bucket that is not known here."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class HistorySource:
         self.repair: Callable[[bytes], Awaitable[bool]] = _stays_damaged  # The record of a row.
 
     async def answer(self, asked: ReadHistory | ReadRecords) -> Answer:
-        """To either request of history."""
+        """Answers either request for history."""
         if isinstance(asked, ReadHistory):
             return await self.read_history(asked), b""
         return await self.read_records(asked)
@@ -174,7 +174,7 @@ class HistorySource:
 
 
 async def _stays_damaged(_index_key: bytes) -> bool:
-    """Of a node that is alone."""
+    """For a node that is alone."""
     return False
 
 

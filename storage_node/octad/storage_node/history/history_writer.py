@@ -65,7 +65,7 @@ class BadHistory(Exception):
 
 
 class HistoryWriter:
-    """See the module. Tell it when the journal is replayed, with the states of shards written."""
+    """See the module. Notify it when the journal is replayed, with the states of shards written."""
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class HistoryWriter:
     def append(
         self, shard: ShardId, row: HistoryRow, record: HistoryRecord, data: bytes | memoryview
     ) -> tuple[Position, HistoryRow, bytes]:
-        """Journal a row's record; gives what `put` needs. Raises JournalFull, BadHistory."""
+        """Journal a row's record; returns what `put` needs. Raises JournalFull, BadHistory."""
         index_key = decode_shard_order_key(row.order_key)
         try:
             operation = decode_operation(record.kind, record.metadata)
@@ -220,7 +220,7 @@ class HistoryWriter:
             self._index.write([], keys)
 
     async def _flush_index(self) -> None:
-        """What the index has now is durable; whoever waits meanwhile shares the next flush."""
+        """What the index has now is durable; callers that wait meanwhile share the next flush."""
         wanted = self._flushes_begun + 1
         loop = asyncio.get_running_loop()
         async with self._flushing:

@@ -1,5 +1,5 @@
 """The index of rows: with them, each batch carries what they leave alive of every segment, and what
-all rows of each shard amount to, which whoever changes rows tells `digests`.
+all rows of each shard amount to, which every change of a row reports to `digests`.
 
 So the counts are exact after any crash, and a restart reads one small entry a segment.
 """

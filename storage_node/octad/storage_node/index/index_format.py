@@ -80,8 +80,8 @@ class IndexedObject(msgspec.Struct, frozen=True, array_like=True, gc=False):
     row: ObjectRow
 
 
-class EncodedObject(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """An `IndexedObject` whose row is encoded already."""
+class EncodedRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An `IndexedObject` or `IndexedUpload` whose row is encoded already, by `encode_row`."""
 
     location: Location
     epoch: Epoch
@@ -413,7 +413,7 @@ ROW_TABLES: dict[int, RowTable] = {
         RowTable(
             OBJECTS, "an object", lambda key: object_hash(*decode_object_key(key)), _bucket_in_key
         ),
-        RowTable(UPLOADS, "an upload", _hash_of_upload, _bucket_in_key, decode_upload),
+        RowTable(UPLOADS, "an upload", _hash_of_upload, _bucket_in_key),
         RowTable(PARTS, "a part of an upload", _hash_of_part, _bucket_in_key, decode_part),
         RowTable(
             PIECES,

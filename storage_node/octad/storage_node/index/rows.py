@@ -7,6 +7,8 @@ metadata of the journal record that made it, and as the index's value. Byte layo
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from octad.sharding.limits import EXTENT_BYTES_MAX
@@ -20,8 +22,41 @@ class ExtentRef(msgspec.Struct, frozen=True, array_like=True, weakref=True):
 
 
 # The length, in the queue, of an extent that no row named: no other has it. Who wrote it may have a
-# request on its way that names it yet, so it waits for the whole pin, whoever reads.
+# request on its way that names it yet, so it waits for the whole pin, no matter who reads.
 NEVER_NAMED_BYTES = EXTENT_BYTES_MAX + 1
+
+
+class ObjectExtras(msgspec.Struct, frozen=True, array_like=True):
+    """What few objects have. A row has it only where every node knows it (`EXTRAS_LEVEL`)."""
+
+    tags: dict[str, str] = {}
+    acl: str = ""  # "": private; "public-read": anyone may read it.
+    part_checksums: tuple[str, ...] = ()  # Base64, of each part, by the checksum of the object.
+    appends: int = 0  # How often bytes were appended to it.
+
+
+class ExtrasChange(msgspec.Struct, frozen=True, array_like=True):
+    """Other extras for an object that stands; what is None stays as it is."""
+
+    tags: dict[str, str] | None = None
+    acl: str | None = None
+
+    def of(self, extras: ObjectExtras | None) -> ObjectExtras | None:
+        """What becomes of `extras`."""
+        changed = extras or _NO_EXTRAS
+        if self.tags is not None:
+            changed = msgspec.structs.replace(changed, tags=self.tags)
+        if self.acl is not None:
+            changed = msgspec.structs.replace(changed, acl=self.acl)
+        return some_extras(changed)
+
+
+_NO_EXTRAS: Final = ObjectExtras()
+
+
+def some_extras(extras: ObjectExtras) -> ObjectExtras | None:
+    """`extras` where they say anything: else a row has none."""
+    return None if extras == _NO_EXTRAS else extras
 
 
 class ObjectRow(msgspec.Struct, frozen=True, array_like=True):
@@ -34,6 +69,7 @@ class ObjectRow(msgspec.Struct, frozen=True, array_like=True):
     checksums: dict[str, str] = {}  # Algorithm ("CRC32") to base64 value, "-N" when composite.
     extents: tuple[ExtentRef, ...] = ()
     part_sizes: tuple[int, ...] = ()  # Of a multipart object, for ?partNumber; else empty.
+    extras: ObjectExtras | None = None
 
 
 class UploadRow(msgspec.Struct, frozen=True, array_like=True):
@@ -44,6 +80,7 @@ class UploadRow(msgspec.Struct, frozen=True, array_like=True):
     headers: dict[str, str] = {}
     checksum_algorithm: str = ""  # "" when the client named none.
     checksum_type: str = ""  # "COMPOSITE" or "FULL_OBJECT".
+    extras: ObjectExtras | None = None
 
 
 class PartRow(msgspec.Struct, frozen=True, array_like=True):
@@ -54,3 +91,17 @@ class PartRow(msgspec.Struct, frozen=True, array_like=True):
     modified_ms: int
     checksums: dict[str, str] = {}
     extents: tuple[ExtentRef, ...] = ()
+
+
+_MSGPACK: Final = msgspec.msgpack.Encoder()
+
+
+def encode_row(row: ObjectRow | UploadRow) -> msgspec.Raw:
+    """The bytes by which `row` travels and is kept, and which no one who passes it on changes.
+
+    Without extras they are those of an octad that knows no extras: a row has one form, and older
+    nodes keep it, too.
+    """
+    if row.extras is not None:
+        return msgspec.Raw(_MSGPACK.encode(row))
+    return msgspec.Raw(_MSGPACK.encode(msgspec.structs.astuple(row)[:-1]))

@@ -31,8 +31,8 @@ from octad.storage_node.index.index_format import (
 )
 from octad.storage_node.journal.shard_state import ShardDigest, ShardState
 
-# Goes up with each change of `row_hash`. An ObjectRow that gets another field is one: an object
-# that an older octad completed lacks it, so objects have to be decoded like other rows then.
+# Goes up with each change of `row_hash`. Another field of an ObjectRow or UploadRow is none: those
+# rows are passed on as they were encoded, and where it says nothing, are encoded without it.
 FORMAT = 1
 RECENT_MAX = 64  # Entries of a shard whose digests are remembered: the time of some messages.
 

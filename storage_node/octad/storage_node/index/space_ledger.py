@@ -77,7 +77,7 @@ class SpaceLedger:
         self._use(segment).end = end
 
     def drop(self, segment: SegmentId) -> bytes:
-        """Nothing in `segment` is needed any more; gives the entry to delete."""
+        """Nothing in `segment` is needed any more; returns the entry to delete."""
         del self.segments[segment]
         self._changed.discard(segment)
         return segment_use_key(segment)

@@ -140,7 +140,7 @@ class DataDirectory:
     def open(
         cls, path: Path, cluster: str, node: NodeId | None = None, disk: Disk | None = None
     ) -> DataDirectory:
-        """Lock `path`, made when absent, for `node` (None: whoever it belongs to) of `cluster`."""
+        """Lock `path`, made when absent, for `node` (None: any) of `cluster`."""
         disk = disk or Disk()
         try:
             if LOCK_NAME not in _names(disk, path):  # What is refused is left as it was.
@@ -216,7 +216,7 @@ class DataDirectory:
         self._superblock = superblock
 
     def close(self) -> None:
-        """Unlock, and say that whoever copies it from now on gets all of it."""
+        """Unlock, and note that copies made from now on get all of it."""
         try:
             with suppress(OSError):  # Where no one can say so, copies are refused: that is safe.
                 self._disk.truncate(self._lock, 0)

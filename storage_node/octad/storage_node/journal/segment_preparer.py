@@ -145,7 +145,7 @@ class SegmentPreparer:
                 )
             except FileNotFoundError:
                 if spare is None:
-                    raise  # Else somebody has removed the file: another will do.
+                    raise  # Else someone has removed the file: another will do.
             except OSError as error:
                 if not none_left(error) or self._closing:
                     raise

@@ -28,7 +28,7 @@ class ByteGate:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether somebody waits."""
+        """Whether someone waits."""
         return bool(self._futures)
 
     async def take(self, size: int) -> None:

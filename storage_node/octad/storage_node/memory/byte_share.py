@@ -2,7 +2,7 @@
 
     take ──> taken ──give_back──> …          take ──no room──> wait ──room──> taken
 
-Whoever waits is passed by no one, so a large wish is granted in its turn; who shall not wait behind
+A waiter is passed by no one, so a large wish is granted in its turn; who shall not wait behind
 large ones needs a share of his own. This file decides who has what; it wakes no one.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 
 class Wish:
-    """Bytes that somebody waits for. Each is another, whatever its size."""
+    """Bytes that someone waits for. Each is another, whatever its size."""
 
     __slots__ = ("size",)
 
@@ -43,7 +43,7 @@ class ByteShare:
         return True
 
     def wait(self, size: int) -> Wish:
-        """After `take` said no: a place behind everybody who waits."""
+        """After `take` said no: a place behind everyone who waits."""
         wish = Wish(size)
         self._wishes.append(wish)
         self.waiting += size
@@ -51,7 +51,7 @@ class ByteShare:
 
     def give_back(self, size: int) -> Sequence[Wish]:
         """The wishes that are granted by that; their bytes are taken."""
-        assert size <= self.used, "nobody gives back what he does not have"
+        assert size <= self.used, "no one gives back what he does not have"
         self.used -= size
         return self._grant() if self._wishes else _NOBODY
 

@@ -1,7 +1,7 @@
 """While an empty node joins, it says at its RPC address which disk is there.
 
 The last process at that address may have died with its own disk, and stays registered until its
-lease ends. Only one process has an address, so whoever reads this there knows that it is gone
+lease ends. Only one process has an address, so a reader of this there knows that it is gone
 (`octad.coordinator.membership.reachability_check`).
 """
 
@@ -17,7 +17,7 @@ from octad.coordinator.schema.join_messages import join_proof
 
 @asynccontextmanager
 async def saying_who_joins(listener: socket.socket, incarnation: str) -> AsyncIterator[None]:
-    """To everybody who connects to `listener`, which is closed in the end."""
+    """To everyone who connects to `listener`, which is closed in the end."""
 
     async def say(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(join_proof(incarnation))

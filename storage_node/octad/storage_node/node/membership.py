@@ -98,7 +98,7 @@ class Membership:
             )
             if outcome.succeeded:
                 return
-        raise StoreUnavailable(f"{self._key} keeps being changed by somebody else")
+        raise StoreUnavailable(f"{self._key} keeps being changed by someone else")
 
     def _check_own(self, known: KeyValue | None) -> None:
         """Raises RegisteredElsewhere unless this disk wrote it, from this address."""

@@ -1,6 +1,6 @@
 """One storage node: its assemblies put together, started in order and stopped in reverse.
 
-    admin ─ engine ─ shards (replay), other nodes ─ mirror ─ registration ─ rows ─ clients ─ upkeep
+    admin ─ engine ─ shards (replay), other nodes ─ mirror ─ registration ─ map ─ clients ─ upkeep
 
 What each part does is in its own file; this one only knows which needs which.
 """
@@ -91,7 +91,7 @@ class Node:
         this.run(replication.succession.anew.end())
 
     async def ready(self) -> None:
-        """Returns once every shard has a row and those that this node is primary of are served."""
+        """Returns once every shard is configured and those that this node leads are served."""
         while not self._replication.is_ready():
             await asyncio.sleep(READY_POLL_S)
 

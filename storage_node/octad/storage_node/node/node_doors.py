@@ -13,6 +13,7 @@ import msgspec
 
 from octad.client.runtime.address import Address
 from octad.coordinator.schema.access_keys import secret_of
+from octad.coordinator.schema.bucket_settings import CLOSED, OPEN
 from octad.coordinator.schema.records import AccessKeyRecord
 from octad.coordinator.store.interface import KeyValue
 from octad.storage_node.node.node_engine import Engine
@@ -57,6 +58,7 @@ class Doors:
             sigv2_urls=config.sigv2_urls,
             domains=config.domains,
             certificate=config.certificate,
+            new_buckets=CLOSED if config.blocks_public else OPEN,
             connections_max=connections_max,
         )
         metrics = NodeMetrics(

@@ -1,6 +1,6 @@
 """What a node says when it cannot start or go on: the cause, what it means for data, the command.
 
-Nothing is decided or read here. No sentence has anybody delete what is whole: a directory that the
+Nothing is decided or read here. No sentence has anyone delete what is whole: a directory that the
 node cannot use is moved aside, and the node then comes back as a new one, which the others fill.
 """
 

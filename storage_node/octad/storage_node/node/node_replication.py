@@ -1,7 +1,7 @@
 """A node's replication: its shards, the other nodes, what the store says of both, and copies.
 
-peers ── messages ──> host <── rows, plans, deaths ── rows, facts <── mirror of the store
-                       │ └── swaps ──> rows ──> store
+peers ── messages ──> host <── configurations, plans, deaths ── changes, facts <── mirror
+                       │ └── swaps ──> changes ──> store
                        └── copies ──> copier ──> peers
 """
 
@@ -39,17 +39,17 @@ log = logging.getLogger(__name__)
 
 
 class Asker(Protocol):
-    """Whoever asks other nodes' shards, and waits for one where it must."""
+    """What asks other nodes' shards, and waits for one where it must."""
 
     def configuration_changed(self, shard: ShardId) -> None:
-        """The map has another row of `shard`."""
+        """The map has another configuration of `shard`."""
 
     def connected(self, node: NodeId) -> None:
         """`node` can be asked again."""
 
 
 class Replication:
-    """See the module. `start` it after the engine, `act` on rows once the mirror has listed."""
+    """See the module. `start` it after the engine, `act` once the mirror has listed."""
 
     def __init__(self, this: ThisNode, engine: Engine, buckets: BucketDirectory) -> None:
         self._this = this
@@ -97,7 +97,7 @@ class Replication:
         await self.peers.listen(config.listen.host, config.rpc_port)
 
     async def act(self, cleanup: AsyncExitStack, asker: Asker) -> None:
-        """The shards learn of their rows, and change them, from now on."""
+        """The shards learn of their configurations, and change them, from now on."""
         cleanup.push_async_callback(self._configurations.stop)
         await self._configurations.start(self.host, asker.configuration_changed)
 
@@ -125,7 +125,7 @@ class Replication:
             self.peers.set_addresses(self._addresses)
 
     def is_ready(self) -> bool:
-        """Whether every shard has a row, and those that this node is primary of are served."""
+        """Whether every shard is configured, and those that this node leads are served."""
         configurations, pools = self.facts.configurations, self.facts.pools
         if not pools:
             return False

@@ -1,13 +1,13 @@
 """Keeps on the node's own disk what it knows of the cluster, in case the store is ever lost.
 
-Rows of shards that it holds or held, and pools, buckets and keys, go to `cluster.kept`, whose
-format is `coordinator/schema/kept_cluster.py`; `octad coordinator rebuild` reads it. Changes that
-come together share a write and a sync, in a thread; a file with many outdated entries is written
-anew when it is opened.
+Configurations of shards that it holds or held, and pools, buckets and keys, go to `cluster.kept`,
+whose format is `coordinator/schema/kept_cluster.py`; `octad coordinator rebuild` reads it. Changes
+that come together share a write and a sync, in a thread; a file with many outdated entries is
+written anew when it is opened.
 
-A store that lost its data must not take these with it: a row never gives way to one of a lower
-epoch, and nothing is forgotten while the store has no pools. A disk that refuses the file is logged
-and does not stop the node: its journal will, if need be.
+A store that lost its data must not take these with it: a configuration never gives way to one of a
+lower epoch, and nothing is forgotten while the store has no pools. A disk that refuses the file is
+logged and does not stop the node: its journal will, if need be.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class StoreSnapshot:
             self._kept[name] = change
         self._waiting.append(encode_entry(change))
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._write(), name="row keeper")
+            self._task = asyncio.create_task(self._write(), name="configuration keeper")
 
     async def synced(self) -> None:
         """Returns once everything noted so far is on stable storage."""
@@ -113,14 +113,14 @@ class StoreSnapshot:
         self._disk.close(self._file)
 
     def _concerns(self, name: str, value: bytes | None) -> bool:
-        """Whether a row is to be kept: one of this node's shards, and newer than what is known."""
+        """Whether to keep a configuration: of this node's shards, and newer than the known."""
         if value is None:
             return False
         configuration, known = decode_configuration(value), self._kept.get(name)
         if known is not None and known.value is not None:
             newest = decode_configuration(known.value).epoch
             if configuration.epoch < newest:
-                log.error("the store's row of %s is older than epoch %d", name, newest)
+                log.error("the store's configuration of %s is older than epoch %d", name, newest)
             return configuration.epoch > newest
         holders = {member.node for member in configuration.members}
         holders |= {learner.node for learner in configuration.learners}
@@ -135,7 +135,7 @@ class StoreSnapshot:
             try:
                 await asyncio.to_thread(self._append, batch)
             except OSError as error:
-                log.error("%s is not kept up any more: %s", self._path, error)
+                log.error("%s is no longer updated: %s", self._path, error)
                 self._failed = True
 
     def _append(self, batch: list[bytes]) -> None:
@@ -145,7 +145,7 @@ class StoreSnapshot:
         self._end += len(data)
 
     def _open(self) -> int:
-        """Read what is kept, make the file good; gives where it ends."""
+        """Read what is kept, make the file good; returns where it ends."""
         header = KeptHeader(self._identity.cluster, self._identity.node, self._identity.incarnation)
         data = self._read()
         try:

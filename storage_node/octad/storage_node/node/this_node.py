@@ -40,6 +40,7 @@ class NodeConfig:
     body_budget_bytes: int
     sigv2_urls: bool
     domains: tuple[str, ...]
+    blocks_public: bool  # Nothing in a new bucket is for the public before somebody says so.
     advertise_host: str
     coordinator_urls: str
     token: JoinToken

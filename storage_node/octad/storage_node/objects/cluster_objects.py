@@ -11,20 +11,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
+from octad.coordinator.schema.bucket_settings import CLOSED, BucketSettings
 from octad.sharding import limits
 from octad.sharding.hashing import object_hash
 from octad.sharding.ids import PoolId, ShardId
 from octad.sharding.map.pool_names import pool_names
 from octad.sharding.map.shard_map import Pool, ShardConfiguration
-from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow, UploadRow
+from octad.storage_node.index.rows import ExtentRef, ExtrasChange, ObjectRow, PartRow, UploadRow
 from octad.storage_node.memory.body_budget import BodyBudget
 from octad.storage_node.objects.extents import ExtentReader, ExtentsUnderWay, ExtentWriter
 from octad.storage_node.objects.key_listing import KeyListing, with_depths
 from octad.storage_node.operations.index_changes import (
-    CreateUpload,
     DeleteObject,
     PutPart,
+    create_upload,
     put_object,
 )
 from octad.storage_node.replication.writes import write_of
@@ -77,15 +79,29 @@ class ClusterObjects:
         self.under_way = ExtentsUnderWay()
         self.reads = service.reads
 
+    @property
+    def keeps_extras(self) -> bool:
+        """Whether every node of the cluster knows `ObjectExtras`."""
+        return self._service.keeps_extras
+
     # -- buckets -------------------------------------------------------------------------------
 
     async def create_bucket(
-        self, name: str, owner: str, location: str = "", *, strict: bool = False
+        self,
+        name: str,
+        owner: str,
+        location: str = "",
+        *,
+        strict: bool = False,
+        settings: BucketSettings = CLOSED,
     ) -> Bucket:
         """Raises BucketAlreadyExists, NoSuchPool. A half-done deletion is finished first."""
         pool = await self._pool_called(location) if location else min(self._pools)
+        create = partial(
+            self._buckets.create, name, owner, pool, location, strict=strict, settings=settings
+        )
         try:
-            return await self._buckets.create(name, owner, pool, location, strict=strict)
+            return await create()
         except BucketAlreadyExists:
             half_deleted = self._buckets.deleting(name)
             if half_deleted is None or half_deleted.owner != owner:
@@ -95,8 +111,8 @@ class ClusterObjects:
         except BucketNotEmpty:  # So its deletion will not end, and the bucket stays.
             raise BucketAlreadyExists(owner) from None
         except NoSuchBucket:
-            pass  # Whoever began it was faster.
-        return await self._buckets.create(name, owner, pool, location, strict=strict)
+            pass  # Another caller was faster.
+        return await create()
 
     async def _pool_called(self, name: str) -> PoolId:
         """Raises NoSuchPool only after asking the store itself."""
@@ -111,6 +127,12 @@ class ClusterObjects:
     async def get_bucket(self, name: str) -> Bucket:
         """Raises NoSuchBucket."""
         return self._buckets.cached(name) or await self._buckets.get(name)
+
+    async def change_bucket(
+        self, bucket: Bucket, change: Callable[[BucketSettings], Mapping[str, object]]
+    ) -> Bucket:
+        """Raises NoSuchBucket, and what `change` raises."""
+        return await self._buckets.change(bucket, change)
 
     async def list_buckets(self, owner: str) -> list[Bucket]:
         """All buckets of `owner`, by name."""
@@ -230,6 +252,20 @@ class ClusterObjects:
         copies = await self._client.propose(bucket.pool, write)
         return self._client.degraded(bucket.pool, copies)
 
+    async def change_extras(
+        self,
+        bucket: Bucket,
+        key: bytes,
+        change: ExtrasChange,
+        request_id: bytes,
+        age_s: float = 0.0,
+    ) -> Degraded | None:
+        """Raises NoSuchKey."""
+        shard = self._shard(bucket, key)
+        message = messages.ChangeExtras(shard, bucket.id, key, change, request_id, age_s)
+        copies = await self._client.change(shard, message)
+        return self._client.degraded(bucket.pool, copies)
+
     def new_body(
         self, bucket: Bucket, key: bytes, size: int, upload_id: bytes = b""
     ) -> ExtentWriter:
@@ -269,7 +305,7 @@ class ClusterObjects:
         age_s: float = 0.0,
     ) -> Degraded | None:
         """Open a multipart upload."""
-        opened = CreateUpload(bucket.id, key, upload_id, row)
+        opened = create_upload(bucket.id, key, upload_id, row)
         write = write_of(opened, request_id, b"", age_s)
         copies = await self._client.propose(bucket.pool, write)
         return self._client.degraded(bucket.pool, copies)
@@ -322,7 +358,7 @@ class ClusterObjects:
         message = messages.CompleteParts(
             shard, bucket.id, key, upload_id, row, chosen, request_id, age_s
         )
-        copies = await self._client.change_upload(shard, message)
+        copies = await self._client.change(shard, message)
         return self._client.degraded(bucket.pool, copies)
 
     async def abort_upload(
@@ -331,7 +367,7 @@ class ClusterObjects:
         """Raises NoSuchUpload."""
         shard = self._shard(bucket, key)
         message = messages.AbortParts(shard, bucket.id, key, upload_id, request_id, age_s)
-        copies = await self._client.change_upload(shard, message)
+        copies = await self._client.change(shard, message)
         return self._client.degraded(bucket.pool, copies)
 
     async def list_uploads(

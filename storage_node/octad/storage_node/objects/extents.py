@@ -45,7 +45,7 @@ _under_way: set[asyncio.Task[int]] = set()
 
 
 def _ended(writing: asyncio.Task[int]) -> None:
-    """Whoever waits for it is told; an error that no one waits for is none."""
+    """The waiting caller sees it; an error that no one waits for is dropped."""
     _under_way.discard(writing)
     if not writing.cancelled():
         writing.exception()
@@ -93,7 +93,7 @@ class ExtentWriter:
         return self._piece[self._filled :]
 
     def filled(self, count: int) -> None:
-        """So many bytes at the start of the last `space` are the body's next ones."""
+        """The first bytes of the last `space`, this many, are the next of the body."""
         assert self._piece is not None
         self._filled += count
         if self._filled == len(self._piece):

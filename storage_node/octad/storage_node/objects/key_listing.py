@@ -36,7 +36,7 @@ class _Part:
 
 
 class KeyListing:
-    """See the module. `attempt` until it gives the page."""
+    """See the module. `attempt` until it returns the page."""
 
     def __init__(self, client: ShardClient, bucket: Bucket, query: ListQuery) -> None:
         self._client = client

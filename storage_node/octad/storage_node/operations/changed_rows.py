@@ -27,7 +27,8 @@ from octad.storage_node.index.shard_digest import ShardDigests
 class ChangedRows:
     """See the module: later changes of the same key win.
 
-    `stored` gives what the index has before all of them. `digests` learn of every row that changes.
+    `stored` returns what the index has before all of them. `digests` learn of every row that
+    changes.
     """
 
     __slots__ = ("_digests", "_stored", "before", "changes")

@@ -17,7 +17,7 @@ import msgspec
 from octad.sharding.hashing import bit_reversed, object_hash, placed_hash
 from octad.sharding.ids import Epoch, Seq, ShardId
 from octad.storage_node.index.index_format import (
-    EncodedObject,
+    EncodedRow,
     decode_object,
     encode_value,
     object_key,
@@ -49,6 +49,8 @@ from octad.storage_node.operations.uploads import (
     CompleteUpload,
     CreateUpload,
     PutPart,
+    complete_upload,
+    create_upload,
     parts_in_flight,
 )
 
@@ -69,6 +71,8 @@ __all__ = [
     "PutPiece",
     "QueueExtents",
     "Refused",
+    "complete_upload",
+    "create_upload",
     "decode_log_split",
     "decode_log_start",
     "decode_object_row",
@@ -138,7 +142,7 @@ class IndexChanges(ChangedRows):
         else:
             before = self.before[index_key] = self._stored(index_key)
         row = operation.encoded_row
-        changes[index_key] = value = encode_value(EncodedObject(location, epoch, seq, row))
+        changes[index_key] = value = encode_value(EncodedRow(location, epoch, seq, row))
         if self._digests is not None:
             self._digests.put_object(shard, seq, index_key, before, value)
         if before is None:  # Else the row has its place in the shard's order already.

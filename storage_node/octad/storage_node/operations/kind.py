@@ -1,6 +1,6 @@
 """How a kind of record is declared: all that the rest of the node has to know of it.
 
-A file of this package declares a few kinds and is named in `registry.py`. From there everybody
+A file of this package declares a few kinds and is named in `registry.py`. From there everyone
 learns of them: who decodes and applies entries, who copies, compacts and rebuilds, who repairs and
 counts rows, who makes room for records, and who decides which may be proposed.
 """
@@ -35,8 +35,8 @@ class Proposer(enum.Enum):
     """Who may ask a shard's primary for an entry of the kind, by its metadata."""
 
     CLIENT = "a front door, for a client"
-    UPKEEP = "whoever gives space back: it is asked for again until it is done"
-    PRIMARY = "nobody: the primary makes it itself"
+    UPKEEP = "what frees space: it is asked for again until it is done"
+    PRIMARY = "no one: the primary makes it itself"
 
 
 class Room(enum.Enum):
@@ -58,7 +58,7 @@ class Place(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Kind:
-    """A kind of record. Functions take what `struct` decodes to, and give the same everywhere.
+    """A kind of record. Functions take what `struct` decodes to, and return the same everywhere.
 
     Its request id stands in the record's header. Of an entry of several records
     (`several_records.py`), whose `struct` is a `Several`, all but the first four fields follow from

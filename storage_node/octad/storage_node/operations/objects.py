@@ -6,8 +6,8 @@ import msgspec
 
 from octad.sharding.hashing import object_hash
 from octad.sharding.ids import BucketId
-from octad.storage_node.index.index_format import encode_value, object_key
-from octad.storage_node.index.rows import ObjectRow
+from octad.storage_node.index.index_format import object_key
+from octad.storage_node.index.rows import ObjectRow, encode_row
 from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.operations.changed_rows import ChangedRows
 from octad.storage_node.operations.kind import Kind, Place, Proposer, Room
@@ -39,7 +39,7 @@ class DeleteObject(msgspec.Struct, frozen=True, array_like=True):
 
 def put_object(bucket: BucketId, key: bytes, row: ObjectRow) -> PutObject:
     """The operation that makes `row` the object at `key`."""
-    return PutObject(bucket, key, msgspec.Raw(encode_value(row)))
+    return PutObject(bucket, key, encode_row(row))
 
 
 def _hash(operation: PutObject | DeleteObject) -> int:

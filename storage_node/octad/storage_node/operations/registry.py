@@ -39,9 +39,10 @@ _DECLARED = (
     *shard_log.KINDS,
     *copied_history.KINDS,
 )
-# The highest that this octad knows. It goes up by one with the first kind of a release; so whoever
-# knows a level knows all below it.
-FORMAT_LEVEL = 2
+# The highest that this octad knows. It goes up by one with the first kind of a release, or field of
+# a row that an older octad would lose; so whoever knows a level knows all below it.
+FORMAT_LEVEL = 3
+EXTRAS_LEVEL = 3  # Rows may have extras.
 
 KINDS: dict[int, Kind] = {}
 OF_STRUCT: dict[type[msgspec.Struct], Kind] = {}

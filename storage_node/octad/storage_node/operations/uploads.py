@@ -9,27 +9,33 @@ import msgspec
 from octad.sharding.hashing import object_hash
 from octad.sharding.ids import BucketId
 from octad.storage_node.index.index_format import (
-    IndexedObject,
+    EncodedRow,
     IndexedPart,
-    IndexedUpload,
     encode_value,
     object_key,
     part_key,
     upload_key,
 )
-from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow, UploadRow
+from octad.storage_node.index.rows import (
+    ExtentRef,
+    ObjectRow,
+    PartRow,
+    UploadRow,
+    encode_row,
+)
 from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.operations.changed_rows import ChangedRows
 from octad.storage_node.operations.kind import Kind, Place, Proposer, Room
+from octad.storage_node.operations.objects import decode_object_row
 
 
 class CreateUpload(msgspec.Struct, frozen=True, array_like=True):
-    """Open a multipart upload."""
+    """Open a multipart upload. Made by `create_upload`; its row stays as it was encoded."""
 
     bucket: BucketId
     key: bytes
     upload: bytes
-    row: UploadRow
+    encoded_row: msgspec.Raw
 
 
 class PutPart(msgspec.Struct, frozen=True, array_like=True):
@@ -43,13 +49,20 @@ class PutPart(msgspec.Struct, frozen=True, array_like=True):
 
 
 class CompleteUpload(msgspec.Struct, frozen=True, array_like=True):
-    """Make `row` the object at `key`, end the upload. `parts` are all that stood."""
+    """Make `row` the object at `key`, end the upload. `parts` are all that stood.
+
+    Made by `complete_upload`; its row stays as it was encoded.
+    """
 
     bucket: BucketId
     key: bytes
     upload: bytes
-    row: ObjectRow
+    encoded_row: msgspec.Raw
     parts: tuple[int, ...]
+
+    @property
+    def row(self) -> ObjectRow:
+        return decode_object_row(self.encoded_row)
 
 
 class AbortUpload(msgspec.Struct, frozen=True, array_like=True):
@@ -59,6 +72,18 @@ class AbortUpload(msgspec.Struct, frozen=True, array_like=True):
     key: bytes
     upload: bytes
     parts: tuple[int, ...]
+
+
+def create_upload(bucket: BucketId, key: bytes, upload: bytes, row: UploadRow) -> CreateUpload:
+    """The operation that opens an upload of what `row` says."""
+    return CreateUpload(bucket, key, upload, encode_row(row))
+
+
+def complete_upload(
+    bucket: BucketId, key: bytes, upload: bytes, row: ObjectRow, parts: tuple[int, ...]
+) -> CompleteUpload:
+    """The operation that makes `row` of an upload's parts."""
+    return CompleteUpload(bucket, key, upload, encode_row(row), parts)
 
 
 _OfUpload: TypeAlias = CreateUpload | PutPart | CompleteUpload | AbortUpload
@@ -94,7 +119,7 @@ def _as_abort(complete: CompleteUpload) -> AbortUpload:
 
 
 def _create(changes: ChangedRows, create: CreateUpload, place: Place) -> None:
-    upload = IndexedUpload(place.location, place.epoch, place.seq, create.row)
+    upload = EncodedRow(place.location, place.epoch, place.seq, create.encoded_row)
     changes.put(place.shard, _hash(create), _upload_key(create), encode_value(upload))
 
 
@@ -110,7 +135,7 @@ def _put_part(changes: ChangedRows, put: PutPart, place: Place) -> None:
 def _complete(changes: ChangedRows, complete: CompleteUpload, place: Place) -> None:
     index_key = _completed_key(complete)
     freed = changes.extents_at(index_key) + _end(changes, complete, place)
-    row = IndexedObject(place.location, place.epoch, place.seq, complete.row)
+    row = EncodedRow(place.location, place.epoch, place.seq, complete.encoded_row)
     changes.put(place.shard, _hash(complete), index_key, encode_value(row))
     of = complete.bucket, complete.key, b"", place.shard, place.seq
     changes.queue(*of, freed, complete.row.extents)

@@ -49,7 +49,7 @@ class RebuildFailed(Exception):
 
 
 class RebuildDelayed(Exception):
-    """None could be made now: no room for it, the process was killed, or it met a bug."""
+    """None could be made now: no room for it, the process was killed, or it hit a bug."""
 
 
 class Round(msgspec.Struct):
@@ -174,7 +174,7 @@ def _unused(data: Path) -> Path:
 async def _lead(
     process: asyncio.subprocess.Process, durable_to: Callable[[], Position] | None
 ) -> int | None:
-    """Round after round; gives how many records were read, or None when it has ended early."""
+    """Round after round; returns how many records were read, or None when it has ended early."""
     assert process.stdin is not None
     assert process.stdout is not None
     records = 0

@@ -248,7 +248,7 @@ class Survey:
 
 
 class Rebuilder:
-    """The second reading. `stored` gives what an index key has by now."""
+    """The second reading. `stored` returns what an index key has by now."""
 
     def __init__(self, survey: Survey, stored: Callable[[bytes], bytes | None]) -> None:
         self._survey = survey

@@ -1,7 +1,7 @@
 """Which members of a shard certainly have what its primary has: the last comparison of each.
 
-A comparison holds for one epoch: whoever becomes a member, or the primary, is compared anew. What
-differs is compared no sooner again than what does not; both sides count their rows meanwhile.
+A comparison holds for one epoch: a node that becomes a member, or the primary, is compared anew.
+What differs is compared no sooner again than what does not; both sides count their rows meanwhile.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from octad.sharding.ids import Epoch, NodeId, ShardId
 
-COMPARE_PERIOD_S = 60.0  # From one comparison of a copy to the next, unless its row changes.
+COMPARE_PERIOD_S = 60.0  # From one comparison of a copy to the next, unless membership changes.
 
 
 class Led(NamedTuple):
@@ -24,7 +24,7 @@ class Led(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """Of the copies that were heard."""
+    """The verdict on the copies that were heard."""
 
     equal: int
     unknown: int  # Not compared yet.
@@ -45,7 +45,7 @@ class CopyComparison:
         self._known: dict[ShardId, dict[NodeId, _Comparison]] = {}
 
     def due(self, led: Iterable[Led], now: float) -> dict[NodeId, list[ShardId]]:
-        """Whom to ask about which shards. What is not in `led` any more is forgotten."""
+        """Which nodes to ask about which shards. What has left `led` is forgotten."""
         due: defaultdict[NodeId, list[ShardId]] = defaultdict(list)
         known: dict[ShardId, dict[NodeId, _Comparison]] = {}
         for shard, epoch, heard in led:

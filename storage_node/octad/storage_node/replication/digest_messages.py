@@ -29,8 +29,8 @@ class DigestsRead(Message, frozen=True, array_like=True, tag=69):
 class ReadDigests(Request[DigestsRead], frozen=True, array_like=True, tag=68):
     """The digest of each shard at the seq that comes with it.
 
-    Whoever is not that far waits for it a little; where it cannot be said, that of the present is.
-    `count`: count their rows anew, before any other's.
+    A node that is not that far waits for it a little; where it cannot be said, that of the present
+    is. `count`: count their rows anew, before any other's.
     """
 
     shards: list[tuple[ShardId, Seq]]

@@ -1,6 +1,6 @@
 """Guards: what a write asks of the rows it concerns, decided where the write is ordered.
 
-A guard is a pure function of the rows as they are prepared. It gives the operation as it is to be
+A guard is a pure function of the rows as they are prepared. It returns the operation as it is to be
 ordered, effects and no condition, or a refusal (rule R21).
 """
 
@@ -14,18 +14,21 @@ import msgspec
 
 from octad.sharding.ids import BucketId
 from octad.storage_node.index.index_format import (
+    decode_object,
     decode_part,
     decode_part_key,
+    object_key,
     parts_prefix,
     upload_key,
 )
-from octad.storage_node.index.rows import ObjectRow, PartRow
+from octad.storage_node.index.rows import ExtrasChange, ObjectRow, PartRow
 from octad.storage_node.operations.index_changes import (
     AbortUpload,
-    CompleteUpload,
     Operation,
     PutPart,
+    complete_upload,
     parts_in_flight,
+    put_object,
 )
 from octad.storage_node.replication.prepared_rows import PreparedRows
 from octad.storage_node.replication.replica_state import ReadTicket
@@ -36,17 +39,18 @@ class RefusalCode(IntEnum):
 
     NO_SUCH_UPLOAD = 1
     INVALID_PART = 2
+    NO_SUCH_KEY = 3
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """A guard's no."""
+    """What a guard answers to refuse a write."""
 
     code: int  # A `RefusalCode`, or one that a newer octad knows.
     text: str
 
 
 class GuardRefuses(Exception):
-    """What is prepared is not as the write wants it: the answer waits for that (rule R21)."""
+    """What is prepared does not allow the write: the answer waits for that (rule R21)."""
 
     def __init__(self, refusal: Refusal, ticket: ReadTicket) -> None:
         super().__init__(refusal.text)
@@ -71,7 +75,8 @@ def completion(
 ) -> Guard:
     """Exactly these parts, by number and ETag, stand; what they consist of becomes the object.
 
-    Of no parts there is none: so a completion that is known to be wrong is refused for good.
+    An empty list of parts makes no object: so a completion that is known to be wrong is refused for
+    good.
     """
 
     def decide(rows: PreparedRows) -> Operation | Refusal:
@@ -93,7 +98,7 @@ def completion(
             extents=tuple(extent for part in chosen for extent in part.extents),
             part_sizes=tuple(part.size for part in chosen),
         )
-        return CompleteUpload(bucket, key, upload, whole, tuple(standing))
+        return complete_upload(bucket, key, upload, whole, tuple(standing))
 
     return decide
 
@@ -106,6 +111,20 @@ def abortion(bucket: BucketId, key: bytes, upload: bytes) -> Guard:
         if closed is not None:
             return closed
         return AbortUpload(bucket, key, upload, tuple(_parts(rows, bucket, key, upload)))
+
+    return decide
+
+
+def change_of_extras(bucket: BucketId, key: bytes, change: ExtrasChange) -> Guard:
+    """The object stands. It is put once more, with the bytes that it has and other extras."""
+
+    def decide(rows: PreparedRows) -> Operation | Refusal:
+        value = rows.get(object_key(bucket, key))
+        if value is None:
+            return Refusal(RefusalCode.NO_SUCH_KEY, "no object")
+        row = decode_object(value).row
+        changed = msgspec.structs.replace(row, extras=change.of(row.extras))
+        return put_object(bucket, key, changed)
 
     return decide
 

@@ -216,7 +216,7 @@ class PairLeases:
         return tuple(remaining) if has_reader else ()
 
     def on_answer(self, sender: NodeId, answer: BeatAnswer, now: float) -> bool:
-        """Take what it gives; True: send another beat at once, with the list it asks for."""
+        """Take what it holds; True: send another beat at once, with the list it asks for."""
         peer = self._peers.get(sender)
         if peer is None or answer.boot != self.boot:
             return False  # To a beat of an earlier boot, whose numbers say nothing here.
@@ -298,7 +298,7 @@ class PairLeases:
 
         `learned_at` is when we learned the present one.
 
-        A node that was paused itself has heard nothing of anybody: it listens first. No one waits
+        A node that was paused itself has heard nothing of anyone: it listens first. No one waits
         for a process that is recorded as dead: the swap compares that no other has begun since. Who
         hears only few of the others may be the one that is cut off: it lets them go first. Who has
         not been heard since our boot may be starting, as we were, unless it is `urgent`.

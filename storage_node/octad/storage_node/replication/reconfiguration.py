@@ -140,7 +140,7 @@ def is_at_full_strength(configuration: ShardConfiguration, replicas: int) -> boo
 
 
 def check_succession(old: ShardConfiguration, new: ShardConfiguration) -> None:
-    """What must hold of every change, whoever proposes it."""
+    """What must hold of every change, no matter who proposes it."""
     assert new.epoch == old.epoch + 1
     if new.depth != old.depth:
         assert new == split(old, new.split_points()[-1]), "a split changes nothing else"

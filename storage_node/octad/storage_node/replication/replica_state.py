@@ -59,7 +59,7 @@ class Place:
         self.epoch = Epoch(0)  # Of the configuration; 0: none is known.
         self.member: Member | None = None  # Our place in it, if it means this disk,
         self.learning = False  # or whether it has this disk as a learner.
-        self.failed = False  # It met a bug: no part in anything until the node starts again.
+        self.failed = False  # It hit a bug: no part in anything until the node starts again.
 
     def enter(self, configuration: ShardConfiguration, *, void: bool) -> None:
         """From now on it is the shard's; a void replica has no place in it (rule R19)."""

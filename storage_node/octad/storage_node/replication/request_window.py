@@ -105,7 +105,7 @@ class RequestWindow:
         return age_s <= REQUEST_IDS_S and now - age_s >= self.complete_since
 
     def applied(self, request_ids: Iterable[bytes], now: float) -> list[tuple[bytes, Outcome]]:
-        """These are applied at `now`; gives those that are dropped for it."""
+        """These are applied at `now`; returns those that are dropped for it."""
         times, outcomes = self._times, self._outcomes
         for request_id in request_ids:
             if request_id in outcomes:

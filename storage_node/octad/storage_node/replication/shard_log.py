@@ -151,7 +151,7 @@ class ShardLog:
         return True
 
     def commit_to(self, seq: Seq) -> tuple[Entry, ...]:
-        """Everything up to `seq` is committed; gives what newly is, in order."""
+        """Everything up to `seq` is committed; returns what newly is, in order."""
         previous, self.commit = self.commit, seq
         first = previous - self.applied
         entries = self.entries
@@ -183,7 +183,7 @@ class ShardLog:
         return (entries[index] for index in range(max(seq - self.applied, 0), len(entries)))
 
     def has_requests_above(self, seq: Seq) -> bool:
-        """Whether somebody waits for what is behind `seq`: not all of it are barriers."""
+        """Whether someone waits for what is behind `seq`: not all of it are barriers."""
         return any(request_ids_of(entry.operation, entry.request_id) for entry in self.above(seq))
 
     def at(self, seq: Seq) -> Entry:
@@ -232,7 +232,7 @@ class ShardLog:
         self.commit = max(self.commit, min(commit, self.end))
 
     def uncommit(self) -> Seq:
-        """What is committed and not applied is to be committed once more; gives up to where."""
+        """What is committed and not applied is to be committed once more; returns up to where."""
         newly, self.commit = self.commit, self.applied
         return newly
 

@@ -20,14 +20,14 @@ class Configurations(Protocol):
     """What a node's shards ask of the configuration store; the answers are ShardEvents."""
 
     def submit(self, shard: ShardId, swap: Swap) -> None:
-        """A replica proposes a change of its row."""
+        """A replica proposes a change of its configuration."""
 
     def refetch(self, shard: ShardId) -> None:
-        """Somebody knows a newer row than this node: read it."""
+        """Someone knows a newer configuration than this node: read it."""
 
 
 class CopyTarget(Protocol):
-    """Whoever wants copies of history, and learns that they are there."""
+    """What asks for copies of history, and learns that they are there."""
 
     def wants_copy(self, shard: ShardId, start: Seq) -> bool:
         """Whether history up to `start` is still missing here."""
@@ -63,7 +63,7 @@ class ShardEvents(CopyTarget, Protocol):
     """What happens to a node's shards, as its other parts tell."""
 
     def on_configuration(self, shard: ShardId, configuration: ShardConfiguration) -> None:
-        """The configuration store has this row."""
+        """The configuration store has this configuration."""
 
     def on_swap_outcome(
         self, shard: ShardId, swap: Swap, configuration: ShardConfiguration

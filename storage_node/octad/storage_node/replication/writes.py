@@ -40,7 +40,7 @@ class Write(msgspec.Struct, frozen=True, eq=False, gc=False):
     request_id: bytes
     data: bytes | memoryview = b""
     age_s: float = 0.0  # How long before this try the first was made that may have taken effect.
-    asked_in: Epoch = ANY_EPOCH  # Of the row by which this try was sent to the primary (rule R3).
+    asked_in: Epoch = ANY_EPOCH  # Of the configuration by which this try was sent (rule R3).
     guard: Guard | None = None
 
     @property
@@ -87,7 +87,7 @@ def received_write(
     age_s: float,
     asked_in: Epoch,
 ) -> Write:
-    """At the primary, as another node sent it. Raises ValueError where it is none of a client."""
+    """At the primary, as another node sent it. Raises ValueError if no client can write it."""
     operation = decode_operation(kind, metadata)
     if declared(operation).proposer is Proposer.PRIMARY:
         raise ValueError(f"a {type(operation).__name__} is not for a client to propose")

@@ -88,7 +88,7 @@ def decode_message(data: bytes | memoryview) -> Message:
 
 @message
 class Ping(Message, frozen=True, tag=1):
-    """Is anybody there? Sent by a connection that has heard nothing for a while."""
+    """Asks whether the peer is there. Sent by a connection that has heard nothing for a while."""
 
     urgent: ClassVar[bool] = True
 
@@ -102,7 +102,7 @@ class Pong(Message, frozen=True, tag=2):
 
 @message
 class Failure(Message, frozen=True, tag=3):
-    """The answer to a request that was refused, or met a bug: see RemoteError."""
+    """The answer to a request that was refused, or hit a bug: see RemoteError."""
 
     code: str
     text: str

@@ -73,7 +73,7 @@ class OutgoingFrames:
             kind, call_id, message, body, since = frame
             self.bytes -= len(message) + len(body)
             if kind == REQUEST and now - since > RPC_WAITING_S_MAX:
-                continue  # Whoever called has given up, or will.
+                continue  # The caller has given up, or will.
             head = self._seal(kind, call_id, message, body)
             taken.append(head)
             if body:

@@ -54,7 +54,7 @@ OnRequest = Callable[[NodeId, Message, memoryview], Answer | Awaitable[Answer]]
 
 
 class Call(Protocol):
-    """Asks a node, and gives its answer: `Peers.call`, `ShardClient.call`."""
+    """Asks a node, and returns its answer: `Peers.call`, `ShardClient.call`."""
 
     def __call__(
         self, node: NodeId, message: Request[Reply], body: bytes, timeout_s: float, /
@@ -79,7 +79,7 @@ OnDisconnected = Callable[[NodeId], None]
 class PeerHandlers:
     """Who takes what peers send, and the answers that are still being worked on.
 
-    `on_request` gives its answer; or, where it has to wait, a future of it; or a coroutine, which
+    `on_request` returns its answer; or, where it has to wait, a future of it; or a coroutine, which
     costs a task. It refuses by raising RpcRefusal. A body it is given stays valid as long as it is
     held. Whatever else a handler raises is logged, and ends nothing but that message.
     """
@@ -166,7 +166,7 @@ class Peer:
         except BadMessage as error:
             self._count_bad_message(error)
         except Exception:
-            logger.exception("a message from %s met a bug", node_name(self.node))
+            logger.exception("a message from %s hit a bug", node_name(self.node))
 
     def _on_answer(self, frame: Frame) -> None:
         result: tuple[Message, memoryview] | Exception
@@ -238,7 +238,7 @@ class Peer:
             self._count_bad_message(error)
             self._fail(call_id, BAD_MESSAGE, str(error))
         else:
-            logger.error("a request of %s met a bug", node_name(self.node), exc_info=error)
+            logger.error("a request of %s hit a bug", node_name(self.node), exc_info=error)
             self._fail(call_id, INTERNAL, f"{type(error).__name__} (see that node's log)")
 
     def _fail(self, call_id: int, code: str, text: str) -> None:

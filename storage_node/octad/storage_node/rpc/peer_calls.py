@@ -62,7 +62,7 @@ class PeerCalls:
         return True
 
     def give_up(self, about: int) -> None:
-        """Whoever waits for an answer `about` this waits in vain."""
+        """Calls that wait for an answer `about` this wait in vain."""
         for call_id, waiting in list(self._waiting.items()):
             if waiting[3] == about:
                 moved = PeerUnavailable(self._node, "it is not the one to ask any more", sent=True)

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class PeerDialer:
-    """`new_connection` gives a protocol that is ready to shake hands with `node`."""
+    """`new_connection` returns a protocol that is ready to shake hands with `node`."""
 
     def __init__(
         self, node: NodeId, address: str, new_connection: Callable[[NodeId], PeerConnection]
@@ -33,7 +33,7 @@ class PeerDialer:
         self._task = self._loop.create_task(self._keep_connected())
 
     def stop(self) -> asyncio.Task[None]:
-        """Ends the connection and the dialing; await what it gives to see it over."""
+        """Ends the connection and the dialing; await what it returns to see it over."""
         self._task.cancel()
         if self._connection is not None:
             self._connection.drop()

@@ -59,7 +59,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True):
 
 @dataclass(frozen=True, slots=True)
 class PeerSession:
-    """What a finished handshake gives: who is there, and the keys of both directions."""
+    """What a finished handshake yields: who is there, and the keys of both directions."""
 
     node: NodeId
     boot: str
@@ -100,7 +100,7 @@ class Handshake:
         return self._buffer[self._have : self._need]
 
     def received(self, count: int) -> bytes:
-        """Take `count` more bytes; gives what to send now. Raises PeerRefused."""
+        """Take `count` more bytes; returns what to send now. Raises PeerRefused."""
         assert self.session is None, "the handshake is over"
         self._have += count
         if self._have < self._need:
@@ -228,7 +228,7 @@ def _refuse(reason: Refusal, text: str) -> PeerRefused:
 
 
 def _refused_by_peer(payload: bytes) -> PeerRefused:
-    """The other side's refusal. Anybody may have sent it: only known reasons are repeated."""
+    """The other side's refusal. Anyone may have sent it: only known reasons are repeated."""
     try:
         reason = Refusal(payload.decode())
     except ValueError:

@@ -57,7 +57,7 @@ class Peers:
         self._dialers: dict[NodeId, PeerDialer] = {}
         self._named: set[NodeId] = set()
         self._connections: set[PeerConnection] = set()  # Also those that still shake hands.
-        # Who dialed, and still shakes hands; whoever has done so for longest comes first.
+        # Who dialed, and still shakes hands; the one that has done so for longest comes first.
         self._strangers: dict[PeerConnection, None] = {}
         self._open: dict[NodeId, Peer] = {}
         self._refusals = RefusalLog()
@@ -92,7 +92,7 @@ class Peers:
         return actual
 
     def set_addresses(self, addresses: Mapping[NodeId, str]) -> None:
-        """Everybody in the cluster (host:port): dials higher ids, drops who is no longer named."""
+        """Everyone in the cluster (host:port): dials higher ids, drops who is no longer named."""
         for node in self._named - addresses.keys():
             self._stop_dialing(node)
             if peer := self._open.get(node):
@@ -141,7 +141,7 @@ class Peers:
         """The answer; raises PeerUnavailable, CallTimeout or RemoteError. `about`: see `give_up`.
 
         PeerUnavailable at once when the node is not connected, does not answer our Pings, or has
-        too much waiting for it: whoever calls a dead node does not wait for it.
+        too much waiting for it: calls to a dead node do not wait for it.
         """
         peer = self._open.get(node)
         if peer is None:
@@ -192,7 +192,7 @@ class Peers:
 
     def on_open(self, connection: PeerConnection, session: PeerSession) -> Callable[[Frame], None]:
         """The latest connection of a pair counts: the other end may not know of an older one."""
-        assert self._handlers is not None, "nobody takes what comes in"
+        assert self._handlers is not None, "no one takes what comes in"
         node = session.node
         if older := self._open.get(node):
             older.connection.drop()
@@ -205,7 +205,7 @@ class Peers:
         try:
             self._handlers.on_connected(node, session.boot)
         except Exception:
-            logger.exception("the connection with %s met a bug", node_name(node))
+            logger.exception("the connection with %s hit a bug", node_name(node))
         return peer.on_frame
 
     def on_lost(self, connection: PeerConnection, refused: PeerRefused | None) -> None:
@@ -221,7 +221,7 @@ class Peers:
         try:
             self._handlers.on_disconnected(node)
         except Exception:
-            logger.exception("the loss of %s met a bug", node_name(node))
+            logger.exception("the loss of %s hit a bug", node_name(node))
 
     def _new_connection(self, wanted: NodeId | None) -> PeerConnection:
         own = Hello(self._cluster, self._node, self._boot, os.urandom(NONCE_BYTES))

@@ -8,10 +8,12 @@ does not exist, so that a bucket is usable everywhere as soon as it is made.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from octad.client.cluster.kept_fields import with_unknown_fields
+from octad.coordinator.schema.bucket_settings import CLOSED, BucketSettings
 from octad.coordinator.schema.records import BucketRecord, StoreKeys
 from octad.coordinator.store.interface import (
     Compare,
@@ -122,14 +124,31 @@ class BucketDirectory:
         return bucket if bucket is not None and bucket.state == DELETING else None
 
     async def create(
-        self, name: str, owner: str, pool: PoolId, location: str, *, strict: bool
+        self,
+        name: str,
+        owner: str,
+        pool: PoolId,
+        location: str,
+        *,
+        strict: bool,
+        settings: BucketSettings = CLOSED,
     ) -> Bucket:
         """Raises BucketAlreadyExists."""
         while True:
             counter = await self._call_get(self._keys.last_bucket_id)
             number = BucketId((int(counter.value) if counter else 0) + 1)
             now_ms = int(time.time() * 1000)
-            record = BucketRecord(name, number, pool, owner, now_ms, ACTIVE, strict, location)
+            record = BucketRecord(
+                name,
+                number,
+                pool,
+                owner,
+                now_ms,
+                ACTIVE,
+                strict,
+                location,
+                **msgspec.structs.asdict(settings),
+            )
             created = await self._transact(
                 [
                     ModRevisionIs(self._keys.bucket(name), Revision(0)),
@@ -161,10 +180,25 @@ class BucketDirectory:
                 [ModRevisionIs(entry.key, entry.mod_revision)], [Put(entry.key, value)]
             )
 
+    async def change(
+        self, bucket: Bucket, change: Callable[[BucketSettings], Mapping[str, object]]
+    ) -> Bucket:
+        """See `ObjectStore.change_bucket`. This node shows the change when it returns."""
+        while True:
+            entry = await self._entry_of(bucket)
+            record = _decode(entry.value)
+            record = msgspec.structs.replace(record, **change(record))
+            value = with_unknown_fields(entry.value, record)
+            if await self._transact(
+                [ModRevisionIs(entry.key, entry.mod_revision)], [Put(entry.key, value)]
+            ):
+                await self.refresh()
+                return _bucket(record)
+
     async def remove(self, bucket: Bucket, since: Revision) -> bool:
         """The end of a deletion; False: it was not being deleted all the time since then.
 
-        Raises NoSuchBucket when somebody else was first.
+        Raises NoSuchBucket when someone else was first.
         """
         key = (await self._entry_of(bucket)).key
         return await self._transact([ModRevisionIs(key, since)], [Delete(key)])
@@ -196,13 +230,4 @@ class BucketDirectory:
 
 
 def _bucket(record: BucketRecord) -> Bucket:
-    return Bucket(
-        record.name,
-        record.id,
-        record.pool,
-        record.owner,
-        record.created_ms,
-        record.state,
-        record.strict,
-        record.location,
-    )
+    return Bucket(**msgspec.structs.asdict(record))

@@ -24,7 +24,7 @@ Scan = Callable[[bytes, bytes], Iterable[tuple[bytes, bytes]]]
 def scan_keys(
     scan: Scan, bucket: BucketId, query: ListQuery, depth: int, served: Container[int]
 ) -> tuple[list[ListEntry], bytes, bool]:
-    """(entries, complete up to, nothing is left). `scan` gives the index's entries of a range."""
+    """(entries, complete up to, nothing is left). `scan` returns the index's entries of a range."""
     start = first_candidate(query.prefix, query.delimiter, query.after)
     if start is None:
         return [], b"", True

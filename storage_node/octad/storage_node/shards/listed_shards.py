@@ -35,7 +35,7 @@ class ListedShards:
                 self._listed.append((replica, ticket))
 
     async def until_shown(self) -> None:
-        """Without those that this node leads no more."""
+        """Leaves out those that this node no longer leads."""
         while not all(replica.shows(ticket) for replica, ticket in self._listed):
             await self._applier.applied()
             self._listed = self._held()

@@ -72,7 +72,7 @@ class ListMerge(Generic[Name]):
         }
 
     def answer(self, answers: Mapping[Name, tuple[Sequence[ListEntry], bytes, bool]]) -> None:
-        """What each source asked has past its frontier: (entries, new frontier, is that all)."""
+        """What a source has past its frontier: (entries, new frontier, whether that is all)."""
         for name, (entries, frontier, complete) in answers.items():
             source = self._sources[name]
             source.waiting.extend(entries)
@@ -84,7 +84,7 @@ class ListMerge(Generic[Name]):
         return self._entries[: self._limit], len(self._entries) > self._limit
 
     def _merge(self) -> None:
-        """Take every entry that no source could still bring a lesser one than."""
+        """Take every entry below which no source can still bring one."""
         incomplete = [source.frontier for source in self._sources.values() if not source.complete]
         ready: list[ListEntry] = []
         for source in self._sources.values():
@@ -102,7 +102,7 @@ class ListMerge(Generic[Name]):
 
 
 class CoverageError(Exception):
-    """Something was listed twice, or changed meanwhile: somebody's map is old. Begin anew."""
+    """Something was listed twice, or changed meanwhile: someone's map is old. Begin anew."""
 
 
 class Coverage:
@@ -122,7 +122,7 @@ class Coverage:
             self._depths[shard] = depth
 
     def missing(self, depths: Mapping[ShardId, int]) -> list[ShardId]:
-        """Of a pool's shards with their depths: those not listed wholly. Raises CoverageError."""
+        """The pool's shards, with depths, that are not fully listed. Raises CoverageError."""
         if not self._depths or self._depths == depths:
             return [] if self._depths else list(depths)
         deepest = max(*self._depths.values(), *depths.values())
@@ -141,5 +141,5 @@ class Coverage:
 
 
 def _numbers(shard: ShardId, depth: int, deepest: int) -> range:
-    """Of the parts that `shard` has once the pool is split so deep."""
+    """The parts that `shard` has once the pool is split to that depth."""
     return range(number_of(shard), 1 << deepest, 1 << depth)

@@ -3,7 +3,8 @@
 Requests name what they are about; the node asked finds the shard itself and refuses (codes below)
 when it is not the one to answer. Every try of a change carries the same request id; `age_s` says
 how long before this one the first was made that may have taken effect (rule R16), and `asked_in` is
-the epoch of the row by which this one goes (rule R3); 0 where the node asking is too old to say.
+the epoch of the configuration by which this one goes (rule R3); 0 where the node asking is too old
+to say.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from __future__ import annotations
 from typing import Final
 
 from octad.sharding.ids import BucketId, Epoch, PoolId, ShardId
-from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
+from octad.storage_node.index.rows import ExtrasChange, ObjectRow, PartRow, UploadRow
 from octad.storage_node.rpc.messages import Message, Request, message
 from octad.storage_node.shards.object_store import (
     Damaged,
     DiskFull,
     InvalidPart,
     NoSuchBucket,
+    NoSuchKey,
     NoSuchUpload,
     NotServed,
     OutcomeForgotten,
@@ -34,6 +36,7 @@ DISK_FULL = "disk-full"
 NO_SUCH_BUCKET = "no-such-bucket"
 NO_SUCH_UPLOAD = "no-such-upload"
 INVALID_PART = "invalid-part"
+NO_SUCH_KEY = "no-such-key"
 
 ERRORS: Final[dict[str, type[StoreError]]] = {
     UNAVAILABLE: Unavailable,
@@ -44,13 +47,14 @@ ERRORS: Final[dict[str, type[StoreError]]] = {
     NO_SUCH_BUCKET: NoSuchBucket,
     NO_SUCH_UPLOAD: NoSuchUpload,
     INVALID_PART: InvalidPart,
+    NO_SUCH_KEY: NoSuchKey,
 }
 CODES: Final = {error: code for code, error in ERRORS.items()}
 
 
 @message
 class Done(Message, frozen=True, array_like=True, tag=33):
-    """It is committed, on so many members; 0: on as many as the pool keeps."""
+    """It is committed, on this many members; 0: on as many as the pool keeps."""
 
     copies: int = 0
 
@@ -218,6 +222,19 @@ class AbortParts(Request[Done], frozen=True, array_like=True, tag=48):
     bucket: BucketId
     key: bytes
     upload: bytes
+    request_id: bytes
+    age_s: float = 0.0
+    asked_in: Epoch = Epoch(0)
+
+
+@message
+class ChangeExtras(Request[Done], frozen=True, array_like=True, tag=50):
+    """To the primary: give an object other extras. Every node of the cluster knows them."""
+
+    shard: ShardId
+    bucket: BucketId
+    key: bytes
+    change: ExtrasChange
     request_id: bytes
     age_s: float = 0.0
     asked_in: Epoch = Epoch(0)

@@ -11,18 +11,19 @@ once. `age_s` is how long ago the first of them may have been made; 0 where this
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
 
+from octad.coordinator.schema.bucket_settings import CLOSED, BucketSettings
 from octad.sharding.ids import BucketId, PoolId
 from octad.storage_node.index.index_format import ListedRow
-from octad.storage_node.index.rows import ExtentRef, ObjectRow, PartRow, UploadRow
+from octad.storage_node.index.rows import ExtentRef, ExtrasChange, ObjectRow, PartRow, UploadRow
 
 
-class Bucket(msgspec.Struct, frozen=True):
+class Bucket(BucketSettings, frozen=True):
     """A bucket as the configuration store has it. A name made again gets a new id."""
 
     name: str
@@ -52,7 +53,7 @@ class BucketAlreadyExists(StoreError):
 
 
 class NoSuchPool(StoreError):
-    """No pool is called so; `names` are those that there are."""
+    """There is no pool of that name; `names` are the existing ones."""
 
     def __init__(self, asked: str, names: Sequence[str]) -> None:
         super().__init__(f"there is no pool {asked!r}: the pools are {', '.join(names)}")
@@ -71,6 +72,10 @@ class InvalidPart(StoreError):
     """CompleteMultipartUpload named a part that was not uploaded, or with another ETag."""
 
 
+class NoSuchKey(StoreError):
+    """There is no object to change."""
+
+
 class PartTooSmall(StoreError):
     """A part other than the last is below S3's minimum."""
 
@@ -80,16 +85,16 @@ class Unavailable(StoreError):
 
 
 class NotServed(Unavailable):
-    """Whoever was asked is not the one to ask, or cannot be reached: this try did nothing."""
+    """The node that was asked is not the one to ask, or cannot be reached: this try did nothing."""
 
 
 class OutcomeForgotten(StoreError):
-    """Whether an earlier try took effect no one can say any more: this one was neither carried out
+    """No one can say any more whether an earlier try took effect: this one was neither carried out
     nor refused."""
 
 
 class Damaged(StoreError):
-    """The bytes fail their checksum here; they are reported and never served."""
+    """The bytes here fail their checksum; they are reported and never served."""
 
 
 class DiskFull(StoreError):
@@ -98,7 +103,7 @@ class DiskFull(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class Degraded:
-    """What a write is told that fewer members have than its pool keeps."""
+    """Reported with a write that fewer members have than its pool keeps."""
 
     copies: int
     replicas: int
@@ -152,7 +157,7 @@ class BodyWriter(Protocol):
         """
 
     def filled(self, count: int) -> None:
-        """So many bytes at the start of the last `space` are the body's next ones."""
+        """The first bytes of the last `space`, this many, are the next of the body."""
 
     @property
     def is_wanted(self) -> bool:
@@ -165,7 +170,7 @@ class BodyWriter(Protocol):
         """All bytes are durable on every member: the extents that hold them, in order."""
 
     def degraded(self) -> Degraded | None:
-        """Of the bytes that have the fewest copies, once they are finished."""
+        """For the bytes with the fewest copies, once they are finished."""
 
     async def abandon(self) -> None:
         """The client went away or its body was bad: nothing will name these bytes."""
@@ -174,10 +179,29 @@ class BodyWriter(Protocol):
 class ObjectStore(Protocol):
     """Buckets, objects and uploads, as S3 means them."""
 
+    @property
+    def keeps_extras(self) -> bool:
+        """Whether rows may have `ObjectExtras`: every node of the cluster knows them."""
+
     async def create_bucket(
-        self, name: str, owner: str, location: str = "", *, strict: bool = False
+        self,
+        name: str,
+        owner: str,
+        location: str = "",
+        *,
+        strict: bool = False,
+        settings: BucketSettings = CLOSED,
     ) -> Bucket:
         """In the pool called `location`, else in the first; raises NoSuchPool."""
+
+    async def change_bucket(
+        self, bucket: Bucket, change: Callable[[BucketSettings], Mapping[str, object]]
+    ) -> Bucket:
+        """Give that very bucket the fields of its settings that `change` says, in one step.
+
+        `change` is called with the settings that stand, maybe several times. Raises what it raises,
+        and NoSuchBucket.
+        """
 
     async def get_bucket(self, name: str) -> Bucket:
         """From the cache when it is there; raises NoSuchBucket after asking the store itself."""
@@ -214,6 +238,19 @@ class ObjectStore(Protocol):
         """Deleting an absent key is a success that writes nothing."""
 
     async def list_keys(self, bucket: Bucket, query: ListQuery) -> ListPage: ...
+
+    async def change_extras(
+        self,
+        bucket: Bucket,
+        key: bytes,
+        change: ExtrasChange,
+        request_id: bytes,
+        age_s: float = 0.0,
+    ) -> Degraded | None:
+        """In one step, all else of the object stays as it is; raises NoSuchKey.
+
+        Only where the store keeps extras.
+        """
 
     def new_body(self, bucket: Bucket, key: bytes, size: int, upload_id: bytes = b"") -> BodyWriter:
         """For an object of `size` bytes at `key`, or for a part of the upload."""

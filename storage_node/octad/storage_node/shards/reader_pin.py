@@ -1,6 +1,6 @@
 """How long what died waits for those who may still read it: who began before it died must be over.
 
-At leisure everybody has the *pin* for it, and no one is asked. Where a disk is full, every node's
+At leisure everyone has the *pin* for it, and no one is asked. Where a disk is full, every node's
 front door is asked for the age of its oldest read: `heard` takes the answer. All times are of this
 node's clock, which counts suspension; of another's only an age is used, stretched by what the two
 clocks may differ in. A door that says at some moment after `asked` that its oldest read is `age`

@@ -1,6 +1,6 @@
 """Where a request belongs: the hash of the key, or of the extent, that it is about.
 
-While a pool is split, whoever asks may know of it later than whoever is asked. So a shard checks
+While a pool is split, the asking node may know of it later than the asked one. So a shard checks
 whether a request's key is in it, and who is refused finds the shard anew (rule R18).
 """
 
@@ -11,6 +11,7 @@ from octad.storage_node.index.index_format import extent_hash
 from octad.storage_node.rpc.messages import Message
 from octad.storage_node.shards.object_messages import (
     AbortParts,
+    ChangeExtras,
     CompleteParts,
     ListParts,
     ReadObject,
@@ -24,6 +25,13 @@ def hash_of_request(message: Message) -> int | None:
     match message:
         case ReadPiece(extent=extent):
             return extent_hash(extent)
-        case ReadObject() | ReadUpload() | ListParts() | CompleteParts() | AbortParts():
+        case (
+            ReadObject()
+            | ReadUpload()
+            | ListParts()
+            | CompleteParts()
+            | AbortParts()
+            | ChangeExtras()
+        ):
             return object_hash(message.bucket, message.key)
     return None

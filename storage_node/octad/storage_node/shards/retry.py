@@ -1,9 +1,9 @@
 """How long a request goes on trying, and what it waits for between two tries.
 
-A shard that has lost its primary answers again as soon as its row names another one, so whoever
-waits is woken by the change of that row, or when the primary is connected again; else it tries
-after a pause that grows. Nothing here is made, and no timer set, for a request whose first try
-succeeds.
+A shard that has lost its primary answers again as soon as its configuration names another one, so
+whoever waits is woken by the change of that configuration, or when the primary is connected again;
+else it tries after a pause that grows. Nothing here is made, and no timer set, for a request whose
+first try succeeds.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ RETRY_PAUSE_S_MAX = 0.25
 
 
 class ConfigurationWaiters:
-    """Who waits for which shard's row to change; `None` stands for any shard's."""
+    """Waiters for a change of a shard's configuration; `None` stands for any shard."""
 
     def __init__(self, configurations: Mapping[ShardId, ShardConfiguration]) -> None:
         self.configurations = configurations
         self._waiting: dict[ShardId | None, set[asyncio.Future[None]]] = {}
 
     def changed(self, shard: ShardId) -> None:
-        """The row of `shard` is another one than before."""
+        """The configuration of `shard` has changed."""
         if self._waiting:
             self._wake(shard)
             self._wake(None)
@@ -62,7 +62,7 @@ class ConfigurationWaiters:
 
 
 class Patience:
-    """That of one request, made when its first try has failed.
+    """How long one request keeps trying; made when its first try has failed.
 
     `started` is when that try was made, `known_age_s` how old the request was then.
     """
@@ -86,7 +86,7 @@ class Patience:
         return max(self._ends - now(), RETRY_PAUSE_S_MIN)
 
     def age_s(self) -> float:
-        """Of the request, for the next try; 0 where no earlier one can have had an effect."""
+        """The request's age for the next try; 0 if no earlier one can have had an effect."""
         return 0.0 if self._made is None else now() - self._made
 
     def failed(self, error: Unavailable, tried_at: float) -> None:
@@ -97,7 +97,7 @@ class Patience:
     async def pause(self, seen: ShardConfiguration | None, error: Unavailable) -> None:
         """Returns when trying again makes sense; raises `error` when there is no time left.
 
-        `seen` is the shard's row as the last try knew it.
+        `seen` is the shard's configuration as the last try knew it.
         """
         left_s = self._ends - now()
         if left_s <= 0:

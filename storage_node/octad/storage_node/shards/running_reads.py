@@ -20,7 +20,7 @@ SHARED_S: Final = 0.02
 
 
 class Asking:
-    """Reads that have not got their rows yet; whoever makes one holds this meanwhile."""
+    """Reads that have not got their rows yet; each holds this meanwhile."""
 
     __slots__ = ("__weakref__", "began")
 
@@ -59,6 +59,6 @@ class RunningReads:
         self._held[began, next(self._numbers)] = extent
 
     def oldest_s(self) -> float:
-        """The age of the oldest that runs; 0 where none does."""
+        """The age of the oldest running read; 0 when there is none."""
         began = min((began for began, _ in self._held), default=None)
         return 0.0 if began is None else self._clock() - began

@@ -51,14 +51,14 @@ LISTINGS: Final = -1
 
 Result = TypeVar("Result")
 Attempt = Callable[[ShardConfiguration | None, Patience | None], Awaitable[Result]]
-"""One try, at whom the row names; the first has a request's whole patience before it: None."""
+"""One try, at a node that the configuration names; the first has no Patience yet."""
 
 Place = Callable[[], int | None]
 """The hash of what a request is about; None where it is about many things."""
 
 
 class ShardClient:
-    """Asks whoever answers for a shard. Raises the store's errors.
+    """Asks the node that answers for a shard. Raises the store's errors.
 
     Call `configuration_changed` and `connected` when that happens: they end waits that have become
     pointless.
@@ -85,7 +85,7 @@ class ShardClient:
     # -- what happens --------------------------------------------------------------------------
 
     def configuration_changed(self, shard: ShardId) -> None:
-        """The map has another row of `shard`. What was asked of its old primary is asked anew."""
+        """`shard` has a new configuration. What was asked of its old primary is asked anew."""
         primary = self.map.configurations[shard].primary
         before = self._primaries.get(shard, primary)
         self._primaries[shard] = primary
@@ -100,7 +100,7 @@ class ShardClient:
         self._waiters.connected(node)
 
     def configuration(self, shard: ShardId) -> ShardConfiguration:
-        """The shard's row; raises NotServed while there is none."""
+        """The shard's configuration; raises NotServed while there is none."""
         return _known(self.map.configurations.get(shard), shard)
 
     def degraded(self, pool: PoolId, copies: int) -> Degraded | None:
@@ -110,7 +110,7 @@ class ShardClient:
     # -- requests that are tried again ---------------------------------------------------------
 
     def propose(self, pool: PoolId, write: Write) -> Coroutine[None, None, int]:
-        """At the primary of its shard: order and commit a write; gives `Done.copies`.
+        """At the primary of its shard: order and commit a write; returns `Done.copies`.
 
         Much data waits here until there is less under way to that node: the bound is the primary's,
         whose memory it takes, and no part of a budget here.
@@ -150,10 +150,12 @@ class ShardClient:
 
         return await self.until_answered(shard, attempt, write.age_s, lambda: write.hash)
 
-    async def change_upload(
-        self, shard: ShardId, message: messages.CompleteParts | messages.AbortParts
+    async def change(
+        self,
+        shard: ShardId,
+        message: messages.CompleteParts | messages.AbortParts | messages.ChangeExtras,
     ) -> int:
-        """At the primary: carry out `message`; gives `Done.copies`."""
+        """At the primary: carry out `message`; returns `Done.copies`."""
 
         async def attempt(
             configuration: ShardConfiguration | None, patience: Patience | None
@@ -213,11 +215,11 @@ class ShardClient:
         age_s: float = 0.0,
         place: Place | None = None,
     ) -> Result:
-        """What the first `attempt` gives that does not raise Unavailable, within the patience.
+        """The result of the first `attempt` that does not raise Unavailable, within the patience.
 
-        Between two tries it waits for a change of the shard's row, or of any where `shard` is None.
-        `age_s` is how old the request is already. `place` tells where it belongs when its shard
-        has been split meanwhile; `patience.shard` is where a later try is made.
+        Between two tries it waits for a change of the shard's configuration, or of any where
+        `shard` is None. `age_s` is how old the request is already. `place` tells where it belongs
+        when its shard has been split meanwhile; `patience.shard` is where a later try is made.
         """
         configurations = self.map.configurations
         tried_at = now()
@@ -309,7 +311,7 @@ def _place(shard: ShardId, patience: Patience | None) -> ShardId:
 
 def _known(configuration: ShardConfiguration | None, shard: ShardId) -> ShardConfiguration:
     if configuration is None:
-        raise NotServed(f"shard {shard_name(shard)} has no row yet: nodes are missing")
+        raise NotServed(f"shard {shard_name(shard)} has no configuration yet: nodes are missing")
     return configuration
 
 

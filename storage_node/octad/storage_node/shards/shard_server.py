@@ -10,7 +10,11 @@ from octad.sharding.ids import NodeId
 from octad.storage_node.index.index import IndexDamage
 from octad.storage_node.index.index_format import object_key, piece_key
 from octad.storage_node.journal.record_format import RECORD_KINDS, NewerRecord
-from octad.storage_node.operations.index_changes import AbortUpload, CompleteUpload
+from octad.storage_node.operations.index_changes import (
+    AbortUpload,
+    CompleteUpload,
+    complete_upload,
+)
 from octad.storage_node.replication.guards import Guard, abortion, completion
 from octad.storage_node.replication.writes import received_write, write_of
 from octad.storage_node.rpc.messages import Message, Request
@@ -24,7 +28,7 @@ Asked = TypeVar("Asked", bound=Request[Any])
 
 
 class ShardServer:
-    """Answers object messages; give `on_request` to the peers."""
+    """Answers object messages; pass `on_request` to the peers."""
 
     def __init__(self, service: ShardService) -> None:
         self._service = service
@@ -73,6 +77,10 @@ class ShardServer:
                 listed = await service.listed_shards(pool, message.shards)
                 page = service.list_keys(pool, bucket, query, listed)
                 return messages.KeysListed(*page, *listed.covered()), b""
+            case messages.ChangeExtras(shard=shard, bucket=bucket, key=key, change=change):
+                of = message.request_id, message.age_s, message.asked_in
+                copies = await service.change_extras(shard, bucket, key, change, *of)
+                return messages.Done(copies), b""
             case messages.CloseBucket(bucket=bucket):
                 await service.close_bucket(bucket)
                 return messages.Done(), b""
@@ -95,9 +103,10 @@ class ShardServer:
                 listed = await service.listed_shards(pool)
                 uploads = service.list_uploads(pool, bucket, prefix, after, limit, listed)
                 return messages.UploadsListed(uploads, *listed.covered()), b""
-            case messages.CompleteParts(bucket=bucket, key=key, upload=upload, row=row):
-                guard = completion(bucket, key, upload, row, message.parts)
-                return await self._end(message, CompleteUpload(bucket, key, upload, row, ()), guard)
+            case messages.CompleteParts(bucket=bucket, key=key, upload=upload):
+                guard = completion(bucket, key, upload, message.row, message.parts)
+                ending = complete_upload(bucket, key, upload, message.row, ())
+                return await self._end(message, ending, guard)
             case messages.AbortParts(bucket=bucket, key=key, upload=upload):
                 guard = abortion(bucket, key, upload)
                 return await self._end(message, AbortUpload(bucket, key, upload, ()), guard)
@@ -121,8 +130,8 @@ class ShardServer:
 def _row_read_by(message: Message) -> bytes | None:
     """The index key of the row whose record a client's request reads."""
     match message:
-        case messages.ReadObject(bucket=bucket, key=key):
-            return object_key(bucket, key)
+        case messages.ReadObject() | messages.ChangeExtras():
+            return object_key(message.bucket, message.key)
         case messages.ReadPiece(extent=extent, number=number):
             return piece_key(extent, number)
     return None  # A member that asks for a record to repair its own must not wait for ours.

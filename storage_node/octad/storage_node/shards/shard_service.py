@@ -12,9 +12,11 @@ import logging
 from collections.abc import Collection
 from contextlib import suppress
 
+import msgspec
+
 from octad.sharding import limits
 from octad.sharding.hashing import object_hash, shard_number
-from octad.sharding.ids import BucketId, PoolId, ShardId, pool_of, shard_name
+from octad.sharding.ids import BucketId, Epoch, PoolId, ShardId, pool_of, shard_name
 from octad.sharding.map.shard_map import Pool
 from octad.storage_node.index.index import Index, IndexDamage
 from octad.storage_node.index.index_format import (
@@ -34,22 +36,25 @@ from octad.storage_node.index.index_format import (
     uploads_range,
 )
 from octad.storage_node.index.key_ranges import past
-from octad.storage_node.index.rows import PartRow, UploadRow
+from octad.storage_node.index.rows import ExtrasChange, ObjectRow, PartRow, UploadRow
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.journal_errors import CorruptRecord, JournalFull, SegmentNotReady
 from octad.storage_node.journal.record_format import Location
 from octad.storage_node.operations.index_changes import (
     AbortUpload,
     DeleteObject,
+    PutObject,
     PutPart,
+    put_object,
+    touched,
 )
 from octad.storage_node.operations.kind import Proposer
-from octad.storage_node.operations.registry import bucket_written_by, declared
-from octad.storage_node.replication.guards import GuardRefuses, RefusalCode
+from octad.storage_node.operations.registry import EXTRAS_LEVEL, bucket_written_by, declared
+from octad.storage_node.replication.guards import GuardRefuses, RefusalCode, change_of_extras
 from octad.storage_node.replication.host.index_applier import WriteFailed
 from octad.storage_node.replication.host.shard_host import ShardHost
 from octad.storage_node.replication.replica_actions import AlreadyRefused, OutcomeUnknown
-from octad.storage_node.replication.writes import Write
+from octad.storage_node.replication.writes import Write, write_of
 from octad.storage_node.shards.bucket_directory import BucketDirectory
 from octad.storage_node.shards.key_scan import scan_keys
 from octad.storage_node.shards.listed_shards import ListedShards
@@ -59,6 +64,7 @@ from octad.storage_node.shards.object_store import (
     DiskFull,
     InvalidPart,
     ListQuery,
+    NoSuchKey,
     NoSuchUpload,
     NotServed,
     OutcomeForgotten,
@@ -95,19 +101,42 @@ class ShardService:
         self._pools = pools
         self.reads = RunningReads()  # Of this node's front door, by rows that were read here.
 
+    @property
+    def keeps_extras(self) -> bool:
+        """Whether every node of the cluster knows `ObjectExtras`: from then on for good."""
+        return self._host.level >= EXTRAS_LEVEL
+
     # -- writes --------------------------------------------------------------------------------
 
-    async def propose(self, shard: ShardId, write: Write) -> int:
+    async def change_extras(
+        self,
+        shard: ShardId,
+        bucket: BucketId,
+        key: bytes,
+        change: ExtrasChange,
+        request_id: bytes,
+        age_s: float,
+        asked_in: Epoch,
+    ) -> int:
+        """`propose` of the object that stands, with other extras; raises NoSuchKey."""
+        unknown = put_object(bucket, key, ObjectRow(0, "", 0))  # The guard knows better.
+        guard = change_of_extras(bucket, key, change)
+        write = write_of(unknown, request_id, b"", age_s, asked_in, guard)
+        return await self.propose(shard, write, keeps_bytes=True)
+
+    async def propose(self, shard: ShardId, write: Write, *, keeps_bytes: bool = False) -> int:
         """Order the write, as its guard decides if it has one; wait until it is applied.
 
-        Returns on how many members it is; 0: on as many as the pool keeps. A request that was first
-        made `age_s` ago and ordered then is not ordered again. Raises what a refusal means.
+        `keeps_bytes`: it is of an object, whose bytes stay those that its record has.
+
+        Returns the number of members that have it; 0: as many as the pool keeps. A request that was
+        first made `age_s` ago and ordered then is not ordered again. Raises what a refusal means.
         """
         operation = write.operation
         kind = declared(operation)
         if kind.proposer is Proposer.UPKEEP:
             await self._order(shard, write)
-            return 0  # Whoever gives space back asks again, and does not ask for copies.
+            return 0  # What frees space asks again, and does not ask for copies.
         if kind.bucket_of is None:
             raise ValueError(f"a {type(operation).__name__} is of no bucket")
         bucket = kind.bucket_of(operation)
@@ -122,8 +151,26 @@ class ShardService:
             await self._buckets.require_active(bucket)
         if self._copies(shard) and self._buckets.is_strict(bucket):
             raise NotServed(f"shard {shard_name(shard)} lacks a copy, and the bucket is strict")
+        if keeps_bytes:
+            data = await self._bytes_in_record(shard, touched(operation)[0])
+            write = msgspec.structs.replace(write, data=data)
         await self._order(shard, write)
         return self._acknowledged(shard, bucket)
+
+    async def _bytes_in_record(self, shard: ShardId, index_key: bytes) -> bytes | memoryview:
+        """Those of the object as it is prepared: nothing is waited for between this and an order.
+
+        Where others change it all the time, those of an entry that is not applied yet.
+        """
+        give_up = asyncio.get_running_loop().time() + limits.WRITE_TIMEOUT_S
+        while (newest := self._host.newest(shard, index_key)) is not None:
+            if type(newest.operation) is PutObject and newest.data is not None:
+                return newest.data
+            if asyncio.get_running_loop().time() > give_up:
+                raise NotServed(f"shard {shard_name(shard)} cannot settle this key now")
+            await self._host.applier.applied()
+        stored = self._stored_object(index_key, with_data=True)
+        return b"" if stored is None or stored.data is None else stored.data
 
     async def close_bucket(self, bucket: BucketId) -> None:
         """Refuse new keys of `bucket` from now on, and see in the index what is in flight for it.
@@ -218,7 +265,7 @@ class ShardService:
         return copies
 
     def _is_absent(self, shard: ShardId, operation: DeleteObject, hash_: int) -> bool:
-        """Certainly so: this node serves the shard and nothing is under way for the key."""
+        """For certain: this node serves the shard and nothing is under way for the key."""
         key = object_key(operation.bucket, operation.key)
         self._require_covered(shard, hash_)
         return self._host.settled(shard, key) and self._index.get(key) is None
@@ -235,7 +282,7 @@ class ShardService:
         return decode_upload(value).row
 
     def _require_covered(self, shard: ShardId, hash_: int) -> None:
-        """Nothing is said or done in `shard` about a key that a split has put elsewhere (R18)."""
+        """Refuses any key that a split has moved out of `shard` (R18)."""
         if not self._host.covers(shard, hash_):
             raise NotServed(f"shard {shard_name(shard)} does not have this key any more")
 
@@ -396,6 +443,7 @@ class ShardService:
 _REFUSALS: dict[int, type[StoreError]] = {
     RefusalCode.NO_SUCH_UPLOAD: NoSuchUpload,
     RefusalCode.INVALID_PART: InvalidPart,
+    RefusalCode.NO_SUCH_KEY: NoSuchKey,
 }
 
 

@@ -187,7 +187,7 @@ class Compactor:
         return time < self._hurried_until
 
     async def _copy_all(self, segment: SegmentId, step_s: float | None) -> int | None:
-        """Copy what of `segment` is needed; gives the bytes, None when some had to be left."""
+        """Copy what of `segment` is needed; returns the bytes, None when some had to be left."""
         end = self._index.ledger.segments[segment].end
         journal = self._journal
         copied = 0

@@ -1,7 +1,8 @@
 """Compares the copies of the shards that this node leads with its own, and says how many are good.
 
-Soon after a row has changed, then once a minute, one message a peer for many shards. Where a copy
-differs at the same seq, both nodes count their rows: whose index is damaged finds it then.
+Soon after a configuration has changed, then once a minute, one message a peer for many shards.
+Where a copy differs at the same seq, both nodes count their rows: whose index is damaged finds it
+then.
 """
 
 from __future__ import annotations

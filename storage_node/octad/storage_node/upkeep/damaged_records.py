@@ -117,7 +117,7 @@ class DamagedRecords:
     async def look_at(self, key: bytes, failed: bytes | None = None) -> Outcome:
         """Read the record of the row at `key`, and repair it if that fails.
 
-        `failed`: the row's value with which somebody has just failed to read it.
+        `failed`: the row's value with which someone has just failed to read it.
         """
         async with self._one_at_a_time:
             stored = self._index.get(key)
@@ -172,7 +172,7 @@ class DamagedRecords:
             return False
 
     def _shown(self, key: bytes, stored: bytes) -> str:
-        """`object b'a/b' in bucket photos`: what somebody would have to write again."""
+        """`object b'a/b' in bucket photos`: what someone would have to write again."""
         if key[:1] == OBJECTS:
             bucket, name = decode_object_key(key)
             return f"object {name!r} in bucket {self._bucket_name(bucket)}"

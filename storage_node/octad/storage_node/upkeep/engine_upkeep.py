@@ -1,6 +1,6 @@
 """What the engine does for itself while it serves: flush the index, give space back, scrub.
 
-Each runs for ever beside the requests, in small steps. `report` gives the figures that people and
+Each runs for ever beside the requests, in small steps. `report` returns the figures that people and
 metrics ask for.
 """
 

@@ -4,7 +4,7 @@
       ─ DROP_EXTENT in each extent's shard, committed ─ FORGET_EXTENTS in the key's shard
 
 Every step may be done again: dropping what is gone and forgetting what is forgotten change nothing.
-So nothing needs to be remembered over a crash or a failover, and whoever is primary goes on.
+So nothing needs to be remembered over a crash or a failover, and the next primary goes on.
 
 The *pin* is for readers that read the row before it went. An entry's age is not written anywhere:
 this node remembers how far each shard's rows were some time ago, by its monotonic clock, and takes
@@ -132,7 +132,7 @@ class ExtentCollector:
     def waiting(self) -> tuple[int, float]:
         """Bytes of extents here that are in the queue, by the last round; for how long at most.
 
-        On a full disk, that is: whoever is not full has not asked who reads.
+        On a full disk, that is: a node that is not full has not asked who reads.
         """
         return self._waiting
 

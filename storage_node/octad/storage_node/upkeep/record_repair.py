@@ -59,7 +59,7 @@ class Repaired(msgspec.Struct, frozen=True):
 
 
 class RecordLost(Exception):
-    """Everybody who may have the record was asked, and has a damaged one."""
+    """Everyone who may have the record was asked, and has a damaged one."""
 
 
 # Brings the record of (index key, epoch, seq) from another member; None when no one who can be

@@ -16,7 +16,7 @@ _ROUND_S = 5.0  # Until compaction has seen it, and the first file is gone.
 
 
 class Returning(NamedTuple):
-    """So many bytes come back within so many seconds."""
+    """How many bytes come back, within how many seconds."""
 
     size: int
     within_s: float

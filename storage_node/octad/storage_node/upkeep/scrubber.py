@@ -79,7 +79,7 @@ class Scrubber:
                 await asyncio.sleep(_IDLE_S)
 
     async def read_on(self) -> float:
-        """Read and verify one step; gives how long to pause before the next."""
+        """Read and verify one step; returns how long to pause before the next."""
         segment = self._segment()
         use = self._index.ledger.segments.get(segment)
         if use is None or not use.end:
@@ -145,7 +145,7 @@ class Scrubber:
 
 
 def _read(file: SegmentFile, start: int, end: int) -> tuple[int, CorruptRecord | None]:
-    """Verify about a step's worth of records: where to go on, and the first bad one."""
+    """Verify about one step of records: where to go on, and the first bad one."""
     at = start
     try:
         for location, _record in file.records(start, end):

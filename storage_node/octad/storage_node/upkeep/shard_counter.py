@@ -3,7 +3,7 @@
 So after each start, and within each period, every block of the index that has rows is read, and a
 row that has gone, or is not what was written, is noticed while good copies exist: the index is
 damaged then. A shard whose digest is not known is counted sooner, and before all others one that
-somebody asks for. Each goes row by row in the order in which others copy it, in steps beside the
+someone asks for. Each goes row by row in the order in which others copy it, in steps beside the
 requests.
 """
 

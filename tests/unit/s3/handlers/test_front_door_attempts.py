@@ -55,6 +55,21 @@ def test_a_delete_tried_again_after_a_put_deletes_nothing(client: Client) -> Non
     assert client.body() == b"B"
 
 
+def test_tags_put_again_after_other_tags_do_not_come_back(client: Client) -> None:
+    def tags(value: str) -> bytes:
+        tag = f"<Tag><Key>a</Key><Value>{value}</Value></Tag>"
+        return f"<Tagging><TagSet>{tag}</TagSet></Tagging>".encode()
+
+    client.other("PUT", body=b"A")
+    assert client.attempt(1, "PUT", "tagging", tags("1")).status == 200
+    client.other("PUT", "tagging", tags("2"))
+    assert client.attempt(2, "PUT", "tagging", tags("1")).status == 200
+    assert b"<Value>2</Value>" in client.other("GET", "tagging").body
+    client.other("DELETE")
+    assert client.attempt(3, "PUT", "tagging", tags("1")).status == 200
+    assert client.attempt(3, "PUT", "tagging", tags("3")).code == "NoSuchKey"
+
+
 def test_another_body_is_another_write(client: Client) -> None:
     client.attempt(1, "PUT", body=b"A")
     client.attempt(2, "PUT", body=b"not A")

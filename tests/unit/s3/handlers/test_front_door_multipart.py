@@ -107,6 +107,19 @@ def test_a_checksum_sent_at_the_end_is_of_the_object(s3: S3Client, bucket: str) 
     assert done["ChecksumCRC32"] == value
 
 
+def test_a_wrong_checksum_of_the_whole_comes_before_a_missing_one_of_a_part(
+    s3: S3Client, bucket: str
+) -> None:
+    upload = begun(s3, bucket, ChecksumAlgorithm="SHA256")
+    named: Any = {"Parts": sent(s3, upload, [b"only"], ChecksumAlgorithm="SHA256")}
+    del named["Parts"][0]["ChecksumSHA256"]
+    stated: Any
+    for stated, code in (({"ChecksumSHA256": "bad"}, "BadDigest"), ({}, "InvalidRequest")):
+        with pytest.raises(ClientError) as refused:
+            s3.complete_multipart_upload(**upload, MultipartUpload=named, **stated)
+        assert code_of(refused) == code
+
+
 @pytest.mark.parametrize(
     ("algorithm", "kind"), [("CRC64NVME", "COMPOSITE"), ("SHA1", "FULL_OBJECT")]
 )

@@ -164,10 +164,8 @@ def test_a_conditional_write_is_501_and_writes_nothing(
 @pytest.mark.parametrize(
     "settings",
     [
-        {"Tagging": "a=b"},
         {"ServerSideEncryption": "AES256"},
         {"StorageClass": "GLACIER"},
-        {"ACL": "public-read"},
         {"ObjectLockMode": "GOVERNANCE"},
         {"WebsiteRedirectLocation": "/"},
         {"WriteOffsetBytes": 0},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.unit.s3.front_door_site import FrontDoorSite
-from tests.unit.s3.http.test_front_door_connections import wait_until
+from tests.unit.s3.http.test_front_door_connections import IMPOSTOR, wait_until
 from tests.unit.s3.raw_connection import Wire
 
 from octad.sharding.limits import MIB
@@ -50,7 +50,7 @@ def test_times_and_bytes_are_counted_by_operation(site: FrontDoorSite, bucket: s
     assert site.request("HEAD", f"/{bucket}/large").status == 200
     assert count.added() == {"GetObject": 2, "HeadObject": 1, "sent": len(BODY) + 5}
     count = Count(site)
-    refused = site.request("GET", f"/{bucket}/small", credentials=None)
+    refused = site.request("GET", f"/{bucket}/small", credentials=IMPOSTOR)
     assert count.added() == {"none": 1, "sent": len(refused.body)}
 
 

@@ -66,14 +66,16 @@ def test_a_preflight_that_asks_for_nothing_is_told_what_it_lacks(
     assert (answer.status, answer.code) == (400, "BadRequest")
 
 
-def test_a_form_is_told_that_there_are_none(site: FrontDoorSite, bucket: str) -> None:
+def test_a_post_without_a_form_or_a_signature_is_refused(site: FrontDoorSite, bucket: str) -> None:
     form = {"content-type": "multipart/form-data; boundary=x"}
-    answer = asked(site, "POST", f"/{bucket}", form, b"--x\r\n")
-    assert (answer.status, answer.code) == (501, "NotImplemented")
-    assert "form" in answer.element("Message")
-    other = asked(site, "POST", f"/{bucket}", {"content-type": "text/plain"}, b"x")
-    assert other.code == "AccessDenied"
+    assert asked(site, "POST", f"/{bucket}", {"content-type": "text/plain"}, b"x").code == (
+        "AccessDenied"
+    )
     assert asked(site, "POST", f"/{bucket}?delete", form, b"x").code == "AccessDenied"
+    signed = site.request("POST", f"/{bucket}", body=b"x")
+    assert (signed.status, signed.code) == (412, "PreconditionFailed")
+    both = site.request("POST", f"/{bucket}", headers=form, body=b"--x\r\n")
+    assert (both.status, both.code) == (400, "InvalidArgument")
 
 
 def test_tls_on_the_plain_port_is_answered_at_once_and_in_words(

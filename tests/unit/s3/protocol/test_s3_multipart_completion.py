@@ -14,6 +14,7 @@ from octad.sharding.limits import PART_BYTES_MIN
 from octad.storage_node.index.rows import ExtentRef, PartRow, UploadRow
 from octad.storage_node.s3.protocol.multipart import (
     check_completion,
+    check_that_checksums_are_stated,
     completed_row,
     is_completed,
     new_upload_id,
@@ -122,11 +123,11 @@ def test_completing_again_is_recognised_by_the_same_parts() -> None:
 
 
 def test_a_composite_checksum_needs_that_of_every_part() -> None:
-    stored = {1: part(HEAD, "SHA256"), 2: part(TAIL, "SHA256")}
-    parts = requested(stored)
+    parts = requested({1: part(HEAD, "SHA256"), 2: part(TAIL, "SHA256")})
+    check_that_checksums_are_stated(upload("SHA256", "COMPOSITE"), parts)
     parts[1] = RequestedPart(2, parts[1].etag)
     with pytest.raises(S3Error, match="It was missing for part 2 in the request") as found:
-        completed_row(UPLOAD_ID, upload("SHA256", "COMPOSITE"), parts, stored, NOW_MS)
+        check_that_checksums_are_stated(upload("SHA256", "COMPOSITE"), parts)
     assert found.value.code == "InvalidRequest"
 
 
@@ -134,6 +135,7 @@ def test_a_full_object_checksum_needs_none_of_any_part() -> None:
     stored = {1: part(TAIL, "CRC32")}
     parts = [RequestedPart(1, stored[1].etag)]
     assert completed_row(UPLOAD_ID, upload("CRC32", "FULL_OBJECT"), parts, stored, NOW_MS)
+    check_that_checksums_are_stated(upload("CRC32", "FULL_OBJECT"), parts)
     assert part_algorithms(upload("CRC32", "FULL_OBJECT"), None) == ("CRC32",)
 
 

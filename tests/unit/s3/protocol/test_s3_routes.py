@@ -49,6 +49,9 @@ def refusal(method: str, path: str, headers: dict[str, str] | None = None) -> S3
         ("GET", "/bucket?versioning", "GetBucketVersioning"),
         ("GET", "/bucket?acl", "GetBucketAcl"),
         ("GET", "/bucket?policy", "GetBucketPolicy"),
+        ("GET", "/bucket?policyStatus", "GetBucketPolicyStatus"),
+        ("GET", "/bucket?ownershipControls", "GetBucketOwnershipControls"),
+        ("GET", "/bucket?publicAccessBlock", "GetPublicAccessBlock"),
         ("GET", "/bucket?tagging", "GetBucketTagging"),
         ("GET", "/bucket?object-lock", "GetObjectLockConfiguration"),
         ("GET", "/bucket?cors", "GetBucketCors"),
@@ -75,6 +78,9 @@ def refusal(method: str, path: str, headers: dict[str, str] | None = None) -> S3
         ("DELETE", "/bucket/key", "DeleteObject"),
         ("GET", "/bucket/key?acl", "GetObjectAcl"),
         ("GET", "/bucket/key?tagging", "GetObjectTagging"),
+        ("PUT", "/bucket/key?tagging", "PutObjectTagging"),
+        ("DELETE", "/bucket/key?tagging&versionId=null", "DeleteObjectTagging"),
+        ("GET", "/bucket/key?attributes", "GetObjectAttributes"),
         ("POST", "/bucket/key?uploads", "CreateMultipartUpload"),
         ("PUT", "/bucket/key?partNumber=1&uploadId=u", "UploadPart"),
         ("GET", "/bucket/key?uploadId=u&max-parts=1", "ListParts"),
@@ -122,11 +128,11 @@ BUCKET_SUB_RESOURCES = [
 OBJECT_SUB_RESOURCES = [
     "acl",
     "attributes",
+    "tagging&x=1",
     "legal-hold",
     "restore",
     "retention",
     "select",
-    "tagging",
     "torrent",
     "append",
     "renameObject",
@@ -138,15 +144,34 @@ OBJECT_SUB_RESOURCES = [
 ]
 
 
+WRITTEN_SETTINGS = {
+    ("PUT", "acl"): "PutBucketAcl",
+    ("PUT", "cors"): "PutBucketCors",
+    ("PUT", "ownershipControls"): "PutBucketOwnershipControls",
+    ("PUT", "publicAccessBlock"): "PutPublicAccessBlock",
+    ("PUT", "tagging"): "PutBucketTagging",
+    ("DELETE", "cors"): "DeleteBucketCors",
+    ("DELETE", "ownershipControls"): "DeleteBucketOwnershipControls",
+    ("DELETE", "publicAccessBlock"): "DeletePublicAccessBlock",
+    ("DELETE", "tagging"): "DeleteBucketTagging",
+}
+
+
 @pytest.mark.parametrize("name", BUCKET_SUB_RESOURCES)
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "POST"])
 def test_no_sub_resource_of_a_bucket_is_written_silently(method: str, name: str) -> None:
-    assert refusal(method, f"/bucket?{name}").code == "NotImplemented"
+    if (method, name) in WRITTEN_SETTINGS:
+        assert routed(method, f"/bucket?{name}").value == WRITTEN_SETTINGS[method, name]
+    else:
+        assert refusal(method, f"/bucket?{name}").code == "NotImplemented"
 
 
 @pytest.mark.parametrize("name", OBJECT_SUB_RESOURCES)
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 def test_no_sub_resource_of_an_object_is_written_silently(method: str, name: str) -> None:
+    if (method, name) == ("PUT", "acl"):
+        assert routed(method, f"/bucket/key?{name}") is S3Operation.PUT_OBJECT_ACL
+        return
     expected = "InvalidArgument" if method == "DELETE" and "version" in name else "NotImplemented"
     assert refusal(method, f"/bucket/key?{name}").code == expected
 
@@ -155,11 +180,10 @@ def test_no_sub_resource_of_an_object_is_written_silently(method: str, name: str
     "path",
     [
         "/?policy",
-        "/bucket?policyStatus",
+        "/bucket?replication",
         "/bucket?acl&policy",
         "/bucket?versionId=null",
-        "/bucket?policyStatus&utm_source=mail",
-        "/bucket/key?attributes",
+        "/bucket?replication&utm_source=mail",
         "/bucket/key?cors",
         "/bucket/key?uploadId=u&partNumber=1",
     ],
@@ -208,8 +232,8 @@ def test_a_method_that_means_nothing_there_is_405(method: str, path: str) -> Non
     assert refusal(method, path).http_status == 405
 
 
-def test_an_html_form_upload_is_501_until_there_is_one() -> None:
-    assert refusal("POST", "/bucket").http_status == 501
+def test_a_post_to_a_bucket_is_a_form() -> None:
+    assert routed("POST", "/bucket") is S3Operation.POST_OBJECT
 
 
 @pytest.mark.parametrize("name", ["if-match", "if-none-match", "if-unmodified-since"])
@@ -227,10 +251,8 @@ def test_a_condition_on_a_write_is_never_ignored(method: str, path: str, name: s
     [
         ("x-amz-server-side-encryption", "AES256"),
         ("x-amz-server-side-encryption-customer-key", "k"),
-        ("x-amz-tagging", "a=b"),
         ("x-amz-object-lock-mode", "GOVERNANCE"),
         ("x-amz-grant-read", "id=x"),
-        ("x-amz-acl", "public-read"),
         ("x-amz-storage-class", "GLACIER"),
         ("x-amz-website-redirect-location", "/"),
         ("x-amz-write-offset-bytes", "5"),
@@ -249,6 +271,12 @@ def test_a_header_that_changes_a_write_is_never_ignored(name: str, value: str) -
     assert name in refused.message
 
 
+@pytest.mark.parametrize("path", ["/bucket/key?partNumber=1&uploadId=u", "/bucket?cors"])
+def test_an_access_list_is_refused_where_nothing_would_keep_it(path: str) -> None:
+    refused = refusal("PUT", path, {"x-amz-acl": "public-read"})
+    assert (refused.http_status, refused.fields["Header"]) == (501, "x-amz-acl")
+
+
 @pytest.mark.parametrize("value", ["", "false", "False", "OFF", " off "])
 @pytest.mark.parametrize(
     "name",
@@ -263,6 +291,15 @@ def test_a_header_that_changes_a_write_is_never_ignored(name: str, value: str) -
 )
 def test_a_header_that_says_that_nothing_is_set_asks_for_nothing(name: str, value: str) -> None:
     assert routed("PUT", "/bucket/key", {name: value}) is S3Operation.PUT_OBJECT
+
+
+def test_tags_are_taken_where_they_are_kept_and_nowhere_else() -> None:
+    tags = {"x-amz-tagging": "a=b"}
+    for method, path in (("PUT", "/bucket/key"), ("POST", "/bucket/key?uploads")):
+        routed(method, path, tags)
+    routed("PUT", "/bucket/key", {**tags, "x-amz-copy-source": "bucket/other"})
+    for method, path in (("PUT", "/bucket"), ("PUT", "/bucket/key?partNumber=1&uploadId=u")):
+        assert refusal(method, path, tags).fields["Header"] == "x-amz-tagging"
 
 
 def test_a_header_that_nobody_knows_is_served_and_told_of() -> None:
@@ -300,7 +337,7 @@ def test_a_read_that_expects_encryption_is_refused() -> None:
 def test_a_header_in_the_query_of_a_presigned_url_counts_as_a_header() -> None:
     query, headers = with_hoisted_headers({"X-Amz-Meta-A": "1", "x-id": "PutObject"}, {"host": "h"})
     assert (query, headers) == ({}, {"host": "h", "x-amz-meta-a": "1"})
-    assert refusal("PUT", "/bucket/key?x-amz-tagging=a").fields["Header"] == "x-amz-tagging"
+    assert refusal("PUT", "/bucket/key?x-amz-mfa=a").fields["Header"] == "x-amz-mfa"
 
 
 def test_a_header_and_a_query_that_disagree_are_refused() -> None:

@@ -30,7 +30,6 @@ from octad.storage_node.s3.protocol.xml.documents import (
     Owner,
     PartEntry,
     UploadEntry,
-    access_control_policy_xml,
     complete_multipart_upload_xml,
     copy_object_xml,
     copy_part_xml,
@@ -399,15 +398,6 @@ def test_the_location_of_a_bucket(region: str, expected: str | None) -> None:
     root = ElementTree.fromstring(location_constraint_xml(region))
     assert root.tag == f"{{{NAMESPACE}}}LocationConstraint"
     assert root.text == expected
-
-
-def test_an_owner_may_do_everything_with_what_is_his() -> None:
-    answer = parsed("GetBucketAcl", access_control_policy_xml(OWNER))
-    owner = {"ID": "id&1", "DisplayName": "<name>"}
-    assert answer == {
-        "Owner": owner,
-        "Grants": [{"Grantee": {**owner, "Type": "CanonicalUser"}, "Permission": "FULL_CONTROL"}],
-    }
 
 
 def test_a_bucket_that_never_had_versioning_says_nothing_about_it() -> None:

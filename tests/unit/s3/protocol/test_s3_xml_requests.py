@@ -21,9 +21,15 @@ from octad.storage_node.s3.protocol.xml.requests import (
     read_complete_multipart_upload,
     read_create_bucket_configuration,
     read_delete,
+    read_tagging,
 )
 
-READERS = (read_complete_multipart_upload, read_delete, read_create_bucket_configuration)
+READERS = (
+    read_complete_multipart_upload,
+    read_delete,
+    read_create_bucket_configuration,
+    read_tagging,
+)
 DELETE_A = b"<Delete><Object><Key>a</Key></Object></Delete>"
 
 
@@ -119,6 +125,34 @@ def test_the_location_of_a_new_bucket() -> None:
     assert read_create_bucket_configuration(body) == "eu-west-1"
     assert read_create_bucket_configuration(b"") == ""
     assert read_create_bucket_configuration(b"<CreateBucketConfiguration/>") == ""
+
+
+def test_the_tags_of_an_object() -> None:
+    tags = [{"Key": " a&b", "Value": ""}, {"Key": " a&b", "Value": "ü"}]
+    body = serialized("PutObjectTagging", Bucket="b", Key="k", Tagging={"TagSet": tags})
+    assert read_tagging(body) == [(" a&b", ""), (" a&b", "ü")]
+    assert read_tagging(b"<Tagging><TagSet/></Tagging>") == []
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        "",
+        "<Tag><Key>a</Key><Value>b</Value></Tag>",
+        "<TagSet/><TagSet/>",
+        "<TagSet><TagSet/></TagSet>",
+        "<TagSet><Key>a</Key></TagSet>",
+        "<TagSet><Tag><Key>a</Key></Tag></TagSet>",
+        "<TagSet><Tag><Value>a</Value></Tag></TagSet>",
+        "<TagSet><Tag><Key>a</Key><Key>b</Key><Value>c</Value></Tag></TagSet>",
+        "<TagSet><Tag><Key>a</Key><Value>b</Value><More>c</More></Tag></TagSet>",
+        "<TagSet><Tag><Tag><Key>a</Key><Value>b</Value></Tag></Tag></TagSet>",
+        "<TagSet>text</TagSet>",
+        "<TagSet/><Tag><Key>a</Key><Value>b</Value></Tag>",
+    ],
+)
+def test_tags_have_one_shape(inside: str) -> None:
+    assert code_of(read_tagging, f"<Tagging>{inside}</Tagging>".encode()) == "MalformedXML"
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from typing import BinaryIO, Final
 
 from octad.sharding.limits import MIB
 
-LOG_FILE_VARIABLE = "OCTAD_LOG_FILE"  # Whoever starts a process with such a file names it here.
+LOG_FILE_VARIABLE = "OCTAD_LOG_FILE"  # The starter of a process with such a file names it here.
 LOG_FILES_MAX: Final = 4
 # All of them fill half of the 64 MiB a node may log: the rest is for what a flood of 100 MiB/s
 # writes between two looks, and for the two MiB of RocksDB.

@@ -3,7 +3,7 @@
     {"time":"2027-01-15T08:00:00.123Z","level":"warning","logger":"octad.…","message":"…"}
 
 `exception` holds a traceback, where there is one. Lines of one kind are limited (`log_limit.py`),
-so a log stays readable and small whatever repeats itself, or whoever provokes it.
+so a log stays readable and small whatever repeats itself and whoever provokes it.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def set_up_logging(level: int = logging.INFO) -> None:
     handler.setFormatter(JsonFormatter() if wanted == "json" else logging.Formatter(_TEXT_FORMAT))
     logging.basicConfig(level=level, handlers=[handler])
     sys.unraisablehook = _log_unraisable
-    # Whoever sends something else than HTTP is told so; a traceback of it is no one's business.
+    # A client that sends something else than HTTP is told so; no traceback is needed.
     logging.getLogger("aiohttp.server").addFilter(_is_no_bad_request)
     file = os.environ.get(LOG_FILE_VARIABLE)
     if file is not None:

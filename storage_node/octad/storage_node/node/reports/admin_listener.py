@@ -1,11 +1,11 @@
-"""What a node answers to those who look after it, on a port of its own: S3 owns every path of its.
+"""What a node answers to its operators, on a separate port: on the S3 port every path is S3's.
 
     GET  /metrics        Prometheus format
     GET  /healthz        200 while the process lives
     GET  /readyz         200 while it serves, else 503 with the reason
     POST /node/v1/kept   what it keeps of the cluster's configuration; signed with the cluster's key
 
-The first three are open to whoever reaches the port, so it is on loopback unless told otherwise.
+The first three are open to anyone who reaches the port, so it is on loopback by default.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 
 class AdminListener:
-    """`not_ready` gives a reason or None; `kept` the bytes of the node's kept file."""
+    """`not_ready` returns a reason or None; `kept` the bytes of the node's kept file."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class AdminListener:
         self._listener: HttpListener | None = None
 
     async def start(self, address: Address) -> int:
-        """Listen, and give the port (for port 0); raises OSError where it cannot be had."""
+        """Listen, and return the port (for port 0); raises OSError where it cannot be had."""
         application = web.Application(client_max_size=BODY_BYTES_MAX)
         application.router.add_get("/metrics", self._answer_metrics)
         application.router.add_get("/healthz", self._answer_health)

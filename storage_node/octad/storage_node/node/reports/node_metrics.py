@@ -1,4 +1,4 @@
-"""A node's metrics: plain numbers that its parts count anyway, read when somebody asks for them.
+"""A node's metrics: plain numbers that its parts count anyway, read when someone asks for them.
 
 Names begin with `octad_`, units are base units, and no label has more values than there are kinds
 of things: never a key, a bucket or another node.

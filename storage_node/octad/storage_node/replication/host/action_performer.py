@@ -2,7 +2,7 @@
 
     Append, StartLog, SplitLog ─ `log_writer.py`       Send… ─ `replication_sender.py`
     Apply, FlushIndex ─ `index_applier.py`             Copy ─ those who copy history
-    SubmitSwap, Refetch ─ the configuration store         Abandon ─ whoever waits is told
+    SubmitSwap, Refetch ─ the configuration store         Abandon ─ callers are told
 
 It decides nothing. A disk that fails is the end of the node: the replica is ahead of it then.
 """
@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 
 
 class ActionPerformer:
-    """See the module. `shards` learns of rows that a split made known, and of finished copies."""
+    """See the module. `shards` learns of configurations that a split revealed, and of copies."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class ActionPerformer:
         self.applier.recovered()
 
     def end_recovery(self) -> list[ShardId]:
-        """All that follows from the replay is done; gives the shards that became whole in it."""
+        """All that follows from the replay is done; returns the shards it made complete."""
         self._recovering = False
         return self._became_complete
 

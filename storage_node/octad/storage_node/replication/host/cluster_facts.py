@@ -40,7 +40,7 @@ LOADS_KEPT_S = 1.0  # Counting every row for each of many spares would take long
 
 
 class _IsFull(msgspec.Struct):
-    """All of a NodeReport that is asked for here."""
+    """The fields of a NodeReport that are needed here."""
 
     read_only: bool = False
 
@@ -49,7 +49,7 @@ _decode_is_full = msgspec.json.Decoder(_IsFull).decode
 
 
 class ClusterFacts:
-    """See the module. Feed it the mirror's changes, and `tell` the shards what is news to them."""
+    """See the module. Feed it the mirror's changes; it will `tell` the shards what is new."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class ClusterFacts:
         self._held_until = 0.0
 
     def tell(self, shards: ShardEvents) -> None:
-        """From now on of plans that change, and of processes that are known to have ended."""
+        """From now on, report plans that change and processes that are known to have ended."""
         self._shards = shards
 
     def on_change(self, key: str, entry: KeyValue | None) -> None:
@@ -143,7 +143,7 @@ class ClusterFacts:
         return None if pool is None else Strength(pool.replicas, pool.fewest_copies())
 
     def plan(self, shard: ShardId, configuration: ShardConfiguration) -> Plan:
-        """What the row should become; without a plan, what it is, and no learners."""
+        """What the configuration should become; without a plan, what it is, and no learners."""
         members = [member.node for member in configuration.members]
         now = Plan(tuple(members), configuration.primary, configuration.depth)
         stored = self.plans.get(shard)
@@ -181,7 +181,7 @@ class ClusterFacts:
         return Learner(chosen, self.incarnations[chosen])
 
     def _is_here(self, record: NodeRecord) -> bool:
-        """Not only registered: that very process has been heard just now."""
+        """Not just registered: that very process was heard a moment ago."""
         return self._heard_boot(record.id) == record.boot
 
     def _view(self) -> PlacementView:

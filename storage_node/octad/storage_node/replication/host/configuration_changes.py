@@ -1,10 +1,10 @@
-"""Changing shards' rows: the swaps that the replicas propose, many in one transaction.
+"""Changing shards' configurations: the swaps that the replicas propose, many in one transaction.
 
 Every swap also compares this node's fence key, which each boot and each unknown outcome rewrites,
 so that a transaction that was under way before can not land after it (rules R8, R15 in
-`docs/reference/replication.md`); where there is a plan, it compares that, too. Rows that the
-mirror shows are passed on to the shard host at once, but for those of a swap under way: they wait
-until its outcome is known for certain.
+`docs/reference/replication.md`); where there is a plan, it compares that, too. Configurations that
+the mirror shows are passed on to the shard host at once, but for those of a swap under way: they
+wait until its outcome is known for certain.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ log = logging.getLogger(__name__)
 
 
 class FenceLost(Exception):
-    """Somebody else has written this node's fence key, or a restored store has lost it."""
+    """Someone else has written this node's fence key, or a restored store has lost it."""
 
 
 class ConfigurationChanges:
-    """The shards' Configurations. Give the mirror's shard rows to `on_change`, and `start` it."""
+    """Implements `Configurations`. Pass the mirror's changes to `on_change`, and `start` it."""
 
     def __init__(
         self,
@@ -84,28 +84,28 @@ class ConfigurationChanges:
     async def start(
         self, shards: ShardEvents, on_new_configuration: Callable[[ShardId], None]
     ) -> None:
-        """Fence off whatever an earlier boot had under way; then act on rows."""
+        """Fence off whatever an earlier boot had under way; then act on configurations."""
         self._shards, self._on_new_configuration = shards, on_new_configuration
         for shard in self.configurations:
             on_new_configuration(shard)
         await self._fence_until_done()
         for shard, configuration in self.configurations.items():
             shards.on_configuration(shard, configuration)
-        self._tasks.append(start_background(self._swap_for_ever(), "row changes"))
+        self._tasks.append(start_background(self._swap_for_ever(), "configuration changes"))
 
     async def stop(self) -> None:
-        """Nothing is swapped any more."""
+        """No more swaps from now on."""
         for task in self._tasks:
             await stop_background(task)
         if self._refetching is not None:
             await stop_background(self._refetching)
 
-    # -- rows ----------------------------------------------------------------------------------
+    # -- configurations ------------------------------------------------------------------------
 
     def on_change(self, key: str, entry: KeyValue | None) -> None:
-        """The mirror saw a shard's row change."""
+        """The mirror saw a shard's configuration change."""
         if entry is None:
-            return  # Rows are never deleted; a store that lost them is rebuilt from the nodes.
+            return  # It is never deleted; a store that lost it is rebuilt from the nodes.
         shard, configuration = self._keys.shard_of_key(key), decode_configuration(entry.value)
         self._take(shard, configuration)
         if shard not in self._swapping and self._shards is not None:
@@ -117,7 +117,7 @@ class ConfigurationChanges:
             self._on_new_configuration(shard)
 
     def refetch(self, shard: ShardId) -> None:
-        """Somebody knows a newer row than the mirror has shown: read it, linearizably."""
+        """Someone knows a newer configuration than the mirror has shown: read it, linearizably."""
         self._refetched.add(shard)
         if self._refetching is None or self._refetching.done():
             self._refetching = start_background(self._refetch(), "refetch")
@@ -129,7 +129,7 @@ class ConfigurationChanges:
                 await self._mirror.refresh()
             except StoreUnavailable as error:
                 log.warning("the configuration store: %s", error)
-                return  # Whoever speaks of that epoch will do so again.
+                return  # The node that spoke of that epoch will do so again.
             for shard in shards - self._swapping:
                 if self._shards is not None and shard in self.configurations:
                     self._shards.on_configuration(shard, self.configurations[shard])
@@ -137,9 +137,9 @@ class ConfigurationChanges:
     # -- swaps ---------------------------------------------------------------------------------
 
     def submit(self, shard: ShardId, swap: Swap) -> None:
-        """A replica proposes a change of its row; the host is told the outcome.
+        """A replica proposes a change of its configuration; the host is told the outcome.
 
-        Whoever leaves because its process is recorded as dead: no other may have begun since.
+        A node that leaves because its process is recorded as dead: no other may have begun since.
         """
         staying = {member.node for member in swap.proposed.members}
         leaving = [m.node for m in swap.expected.members if m.node not in staying]
@@ -157,7 +157,7 @@ class ConfigurationChanges:
                 try:
                     await self._swap(batch)
                 except (StoreUnavailable, FenceLost) as error:
-                    log.warning("changing the rows of %d shards: %s", len(batch), error)
+                    log.warning("changing the configurations of %d shards: %s", len(batch), error)
                     await self._fence_until_done()  # Whatever was under way can not land now.
                     self._tell_outcomes(batch)
 
@@ -200,7 +200,7 @@ class ConfigurationChanges:
     def _key_swap(
         self, shard: ShardId, swap: Swap, entry: KeyValue, also: tuple[Compare, ...]
     ) -> KeySwap:
-        """A split writes the row of the second half, too, where none may be yet (rule R18)."""
+        """A split also writes the second half's configuration, which must not exist yet (R18)."""
         plan = self._mirror.entries.get(self._placement_keys.plan(shard))
         if plan is not None:
             also = (*also, ModRevisionIs(plan.key, plan.mod_revision))

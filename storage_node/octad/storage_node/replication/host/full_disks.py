@@ -20,7 +20,7 @@ class FullDisks:
         self._last: dict[NodeId, float] = {}
 
     def note(self, node: NodeId, is_full: bool, moment: float) -> None:
-        """What `node` says; one that is not heard any more stays what it was."""
+        """Record what `node` says; one that is no longer heard keeps its last state."""
         if is_full:
             self.now.add(node)
             self._last[node] = moment

@@ -1,6 +1,6 @@
 """What is committed goes to the index: one batch a tick, with the states that say how far it goes.
 
-Whoever waits for a write is answered only after its changes are in the index, so that whoever is
+A waiting write is answered only after its changes are in the index, so that a client that is
 told of a write also reads it. At a backup, where no one waits, a batch gathers for some
 milliseconds. An entry is never applied before it is durable here: a learner hears of commit points
 that its own disk has not reached.
@@ -90,20 +90,20 @@ class IndexApplier:
         return future
 
     def fail_overdue(self) -> None:
-        """Whoever has waited too long is told that the outcome is unknown."""
+        """Callers that have waited too long learn that the outcome is unknown."""
         moment = self._loop.time()
         overdue = [entry for entry, (_, deadline) in self._waiting.items() if deadline < moment]
         self.fail(overdue, "not all members answered in time")
 
     def fail(self, entries: list[Entry], why: str) -> None:
-        """Whether they are committed is no longer this node's to say."""
+        """This node can no longer say whether they are committed."""
         for entry in entries:
             waiter = self._waiting.pop(entry, None)
             if waiter is not None and not waiter[0].done():
                 waiter[0].set_exception(WriteFailed(why))
 
     async def applied(self) -> None:
-        """Returns when the index has changed the next time, or after a short while."""
+        """Returns when the index next changes, or after a short while."""
         if self._next_applied is None or self._next_applied.done():
             self._next_applied = self._loop.create_future()
         await asyncio.wait([self._next_applied], timeout=limits.WRITE_TIMEOUT_SWEEP_S)
@@ -153,7 +153,7 @@ class IndexApplier:
         self._apply(applying)
 
     def _apply(self, applying: list[tuple[ShardReplica, tuple[Entry, ...]]]) -> None:
-        """Or none of it, and then nothing any more: later entries would hide that these lack."""
+        """All or nothing; after a failure nothing more, since later entries would hide the gap."""
         if self._failed:
             return
         try:
@@ -193,13 +193,13 @@ class IndexApplier:
         for replica, actions in wishes:
             self._perform(replica, actions)
         for replica in changed:
-            if replica.primary.leading:  # Whoever is told of the commit point has clean keys.
+            if replica.primary.leading:  # Everyone who learns of the commit point has clean keys.
                 self._perform(replica, replica.announcement())
 
     def _add_rows(
         self, changes: IndexChanges, replica: ShardReplica, entries: tuple[Entry, ...]
     ) -> None:
-        """Of a damaged index nothing is asked: the journal has the entries for the next one."""
+        """A damaged index is not touched: the journal has the entries for the next one."""
         for entry in entries:
             entry.data = None  # The journal has it; the entry waits for all that came before it.
         if self._index.damage is not None and not self._recovering:

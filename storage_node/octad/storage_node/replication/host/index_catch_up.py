@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 class _NoCluster:
-    """Nothing is known of the cluster: no one acts here."""
+    """Knows nothing of the cluster: nothing acts on it here."""
 
     def __init__(self) -> None:
         self.incarnations: dict[NodeId, str] = {}
@@ -76,7 +76,7 @@ class _Durable:
 
 
 class CatchUp:
-    """`read_on`, in a thread if it is much, then `complete`; again until that gives True."""
+    """`read_on`, in a thread if it is much, then `complete`; again until that returns True."""
 
     def __init__(self, node: NodeId, journal: Journal, index: CountedIndex) -> None:
         self.index = index

@@ -28,7 +28,7 @@ class LogWriter:
         self._unsettled: deque[Entry] = deque()
 
     def append(self, replica: ShardReplica, action: Append) -> None:
-        """The entry has its place from now on; `durable` gives it when it is synced."""
+        """The entry has its place from now on; `durable` returns it when it is synced."""
         entry, operation = action.entry, action.entry.operation
         appended = self._journal.append(
             entry.kind,
@@ -83,7 +83,7 @@ class LogWriter:
             yield replica, entry
 
     def recovered(self, entries: list[Entry]) -> None:
-        """A replay has ended; these it did not settle."""
+        """A replay has ended; it did not settle these."""
         self._unsettled.extend(sorted(entries, key=_place))
 
     def replay_from(self) -> Position:

@@ -45,19 +45,19 @@ class NodeBeats:
             self._outbox.send(node, said)
 
     def send_news(self) -> None:
-        """A lease begins when somebody is told of a change, not at the next beat."""
+        """A lease begins when someone is told of a change, not at the next beat."""
         if self._leases.beat_soon and not self._planned:
             self._planned = True
             self._loop.call_soon(self.send)
 
     def on_beat(self, sender: NodeId, beat: Beat) -> None:
-        """Promise and grant, at once."""
+        """Answer at once with a promise and a grant."""
         self.disks.note(sender, beat.disk_full, now())
         self._outbox.send(sender, self._leases.on_beat(sender, beat, now()))
         self.send_news()
 
     def on_answer(self, sender: NodeId, answer: BeatAnswer) -> None:
-        """Take what it gives; it may ask for a beat with a list."""
+        """Take what it holds; it may ask for a beat with a list."""
         if self._leases.on_answer(sender, answer, now()):
             beat = self._leases.beat(sender, now())
             is_full = self._leases.node in self.disks.now

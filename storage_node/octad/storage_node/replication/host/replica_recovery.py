@@ -61,7 +61,7 @@ class Replayed(Protocol):
 def recover_states(
     table: ReplicaTable, index: CountedIndex, request_ids: RequestIds, now: float
 ) -> list[ShardId]:
-    """The replicas that the index knows; gives those whose copy of history was just complete."""
+    """The replicas that the index knows; returns those whose copy of history was just complete."""
     complete: list[ShardId] = []
     copied: list[ShardReplica] = []
     for key, value in index.scan(SHARD_STATES, past(SHARD_STATES)):

@@ -1,7 +1,8 @@
 """Which replicas a node has: made when they are first spoken of, or by splitting another.
 
 A half of a split shard is made from the replica of the whole, if there is one here: else it would
-be a member without the data (rule R18). Until then its rows wait, and messages for it are dropped.
+be a member without the data (rule R18). Until then its configurations wait, and messages for it are
+dropped.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class ReplicaTable:
         self.leases = leases
         self._facts = facts
         self._on_refetch = on_refetch
-        self.rowless = False  # The index is damaged, for whoever comes.
+        self.rowless = False  # The index is damaged, for any replica that comes.
         self._held: dict[
             ShardId, ShardConfiguration
         ] = {}  # Of halves of what is not split here yet.
@@ -67,7 +68,7 @@ class ReplicaTable:
             self.node,
             self._incarnation,
             self.leases,
-            Strength(1, 1),  # The pool's, as soon as there is a row.
+            Strength(1, 1),  # The pool's, as soon as there is a configuration.
             self._facts.choose_spare,
             log,
             self._facts.incarnations,
@@ -92,7 +93,7 @@ class ReplicaTable:
         return None
 
     def concerned(self, shard: ShardId, configuration: ShardConfiguration) -> ShardReplica | None:
-        """Whom a row is for; None when it names neither this node nor a shard that it has."""
+        """Which replica it is for; None if it names neither this node nor a shard that is here."""
         if shard not in self.replicas:
             whole = self._unsplit(shard)
             if whole is not None:
@@ -113,14 +114,14 @@ class ReplicaTable:
         return sibling
 
     def configuration_of_half(self, action: SplitLog) -> ShardConfiguration | None:
-        """The newest row known of a half that has just been made."""
+        """The newest configuration known of a half that has just been made."""
         held = self._held.pop(action.sibling, None)
         if held is not None:
             return held
         return None if action.swap is None else action.swap.proposed
 
     def released(self) -> list[tuple[ShardId, ShardConfiguration]]:
-        """Rows that waited for a replica that turned out to be no part of theirs: it was empty."""
+        """Configurations that waited for a replica which was empty, and so no part of theirs."""
         shards = [shard for shard in self._held if self._unsplit(shard) is None]
         return [(shard, self._held.pop(shard)) for shard in shards]
 

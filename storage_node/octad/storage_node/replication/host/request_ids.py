@@ -51,7 +51,7 @@ class RequestIds:
         self._pieces: dict[int, float] = {}  # number -> when it was written, or found.
 
     def load(self) -> Position | None:
-        """Read what is kept; gives the position from which a replay has to read for the rest."""
+        """Read what is kept; returns the position from which a replay has to read for the rest."""
         replay_from: Position | None = None
         for key, value in self._index.scan(REQUEST_IDS, past(REQUEST_IDS)):
             number = int.from_bytes(key[1:], "big")

@@ -48,6 +48,7 @@ from octad.storage_node.replication.replica_actions import (
     Swap,
 )
 from octad.storage_node.replication.replica_state import ReadTicket
+from octad.storage_node.replication.shard_log import Entry
 from octad.storage_node.replication.shard_ports import Configurations, Histories
 from octad.storage_node.replication.writes import Write
 from octad.storage_node.rpc.messages import Message
@@ -91,7 +92,8 @@ class ShardHost:
         self._inbox = ReplicationReceiver(table, journal, self._beats, self._tell)
         self._sweep: asyncio.TimerHandle | None = None
         self._beating: asyncio.TimerHandle | None = None
-        self.kinds_too_new = kinds_above(1)  # Of records: see `use_level`.
+        self.level = 1  # Of formats: see `use_level`.
+        self.kinds_too_new = kinds_above(self.level)  # Of records.
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -133,7 +135,7 @@ class ShardHost:
     # -- the configuration store ---------------------------------------------------------------
 
     def on_configuration(self, shard: ShardId, configuration: ShardConfiguration) -> None:
-        """The configuration store has this row."""
+        """The configuration store has this configuration."""
         replica = self._table.concerned(shard, configuration)
         if replica is None:
             return
@@ -194,12 +196,12 @@ class ShardHost:
             self._fail_replica(replica)
 
     def _fail_replica(self, replica: ShardReplica) -> None:
-        """One replica met a bug: the beats, and with them all other shards, must not.
+        """One replica hit a bug: the beats, and with them all other shards, must not.
 
         What it decided may have been done in part: its log may be ahead of the journal.
         """
         name = shard_name(replica.shard)
-        log.exception("shard %s met a bug: this node takes no part in it until it restarts", name)
+        log.exception("shard %s hit a bug: this node takes no part in it until it restarts", name)
         try:
             self._histories.cancel(replica.shard)
             self._perform(replica, replica.fail())
@@ -274,7 +276,8 @@ class ShardHost:
 
     def use_level(self, level: int) -> None:
         """Every node of the cluster knows this format level, for good: its kinds may be ordered."""
-        self.kinds_too_new &= kinds_above(level)
+        self.level = max(self.level, level)
+        self.kinds_too_new = kinds_above(self.level)
 
     # -- clients -------------------------------------------------------------------------------
 
@@ -402,6 +405,11 @@ class ShardHost:
         """Whether this node serves the shard and nothing prepared touches `index_key`."""
         return self.serves(shard) and index_key not in self.replicas[shard].log.dirty
 
+    def newest(self, shard: ShardId, index_key: bytes) -> Entry | None:
+        """The last entry of `shard` that touches `index_key` and is not applied here, if any."""
+        replica = self.replicas.get(shard)
+        return None if replica is None else replica.log.newest(index_key)
+
     def copies_heard(self) -> list[tuple[ShardId, Epoch, list[NodeId]]]:
         """Of every shard that this node leads: who has a copy of it, and was heard just now."""
         moment = now()
@@ -416,5 +424,5 @@ class ShardHost:
         return [shard for shard, replica in self.replicas.items() if replica.void]
 
     def failed_copies(self) -> list[ShardId]:
-        """Shards whose replica here met a bug."""
+        """Shards whose replica here hit a bug."""
         return [shard for shard, replica in self.replicas.items() if replica.failed]

@@ -31,7 +31,7 @@ from octad.storage_node.replication.replica_actions import (
 from octad.storage_node.replication.replica_state import Place, ReadTicket
 from octad.storage_node.replication.shard_log import Entry, ShardLog
 
-TAKEOVER_STAGGER_S = 0.3  # By place in the row: a tick, and a swap in the store.
+TAKEOVER_STAGGER_S = 0.3  # By place in the configuration: a tick, and a swap in the store.
 
 SentEntry: TypeAlias = tuple[Epoch, Seq, RecordKind, bytes, bytes, bytes | memoryview]
 
@@ -70,7 +70,7 @@ class Backup:
         self.session = OwnSession(leases.pairs.boot)
         self.tail: tuple[Seq, Seq] = (log.commit, log.end)  # What is not committed,
         self.tail_since = 0.0  # unchanged since.
-        self.quiet_until = 0.0  # No sooner may anybody challenge the primary.
+        self.quiet_until = 0.0  # No sooner may anyone challenge the primary.
 
     # -- what a primary says -------------------------------------------------------------------
 
@@ -137,8 +137,8 @@ class Backup:
     def on_commit(self, sender: NodeId, epoch: Epoch, commit: Seq, commit_epoch: Epoch) -> Actions:
         """The primary's commit point; the epoch of its entry verifies our log (rule R1).
 
-        One that is new and verifies nothing more comes of acknowledgements, ours among them. One
-        that is known already is sent again because an acknowledgement is missing.
+        A new one that verifies nothing more is the result of acknowledgements, ours among them. A
+        known one is sent again because an acknowledgement is missing.
         """
         refusal = self.refuse(sender, epoch)
         if refusal is not None:
@@ -274,7 +274,7 @@ class Backup:
         return self.swaps.submit(Swap(configuration, taken), now)
 
     def is_at_rest_behind(self, primary: NodeId, now: float) -> bool:
-        """Whether nothing is to be asked, and the grace cannot be over: it only ever ends later."""
+        """Whether there is nothing to ask for and the grace is not over: it only moves later."""
         log = self.log
         quiet = now < self.quiet_until and primary not in self.leases.pairs.dead
         return quiet and log.commit == log.end

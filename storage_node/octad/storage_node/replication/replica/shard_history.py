@@ -96,7 +96,7 @@ class ShardHistory:
     # -- history that others have --------------------------------------------------------------
 
     def copy_again(self) -> Actions:
-        """From the primary, or from whoever was complete up to our base (rule R10)."""
+        """From the primary, or from any node that was complete up to our base (rule R10)."""
         member, configuration = self.place.member, self.place.configuration
         if member is None or member.base == 0 or self.complete_to is None or configuration is None:
             return []

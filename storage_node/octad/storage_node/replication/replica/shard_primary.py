@@ -84,7 +84,7 @@ class Primary:
         self.drain = Drain(log)
         self.strength = strength
         self.leading = False  # Primary of the configuration's epoch, by a swap of our own.
-        self.term = Epoch(0)  # In which epoch we began to lead, last time.
+        self.term = Epoch(0)  # The epoch in which we last began to lead.
         self.barrier = Seq(0)  # Serving needs commit >= barrier.
         self.announced = log.applied  # Highest commit point told to everyone.
 
@@ -109,7 +109,7 @@ class Primary:
         return actions + self.advance()
 
     def step_down(self) -> Actions:
-        """Whoever waits for what is not committed hears no outcome from us."""
+        """Callers that wait for what is not committed hear no outcome from us."""
         abandoned = tuple(self.log.above(self.log.commit)) if self.leading else ()
         self.leading = False
         self.drain.end()
@@ -184,7 +184,7 @@ class Primary:
             raise OutcomeUnknown(shard_name(self.place.shard))
 
     def _require_new(self, request_id: bytes, *, refused_again: bool = False) -> int:
-        """Raises AlreadyOrdered, or AlreadyRefused unless it is to be refused again: gives why."""
+        """Raises AlreadyOrdered or AlreadyRefused; returns why it is to be refused again, if so."""
         self.require_serving()
         requests = self.log.requests
         known = requests.find(request_id)

@@ -161,7 +161,7 @@ class Reconfigurer:
         return Swap(configuration, proposed)
 
     def _may_remove(self, node: NodeId, now: float) -> bool:
-        """Rule R7. Whoever may be starting is waited for, but not for long while a client waits."""
+        """Rule R7: wait for a node that may be starting, but not for long while a client waits."""
         stuck = self.followers.is_stuck(node, now)
         urgent = stuck and self.log.has_requests_above(self.log.commit)
         return self.leases.grace_over(node, now, urgent=urgent)
@@ -187,7 +187,7 @@ class Reconfigurer:
         return Swap(configuration, reconfiguration.at_strength(configuration))
 
     def _promotion(self, configuration: ShardConfiguration) -> Swap | None:
-        """Rule R12: whoever has all of history, durably, in this session and epoch."""
+        """Rule R12: a node that has all of history, durably, in this session and epoch."""
         complete = self.followers.complete
         for member in configuration.members:
             ours = member.node == self.place.node and self.history.complete_to is None
@@ -249,7 +249,7 @@ class Reconfigurer:
         return [m.node for m in configuration.members if m.base == 0 and m.node not in unreadable]
 
     def _split(self, configuration: ShardConfiguration, depth: int, now: float) -> Swap | None:
-        """Rule R18: nothing is under way and everybody is here: both halves begin the same."""
+        """Rule R18: nothing is under way and everyone is here: both halves begin the same."""
         if not configuration.depth < depth <= SHARD_DEPTH_MAX or self._unwanted(configuration):
             return None
         if not reconfiguration.is_at_full_strength(configuration, self.primary.strength.replicas):

@@ -81,6 +81,6 @@ class Replay:
         return commit_to(log, log.uncommit())
 
     def take_applied_ids(self) -> list[bytes]:
-        """For the window, once: whoever applies next knows the time."""
+        """For the window, once: the caller that applies next knows the time."""
         found, self.applied_ids = self.applied_ids, []
         return found

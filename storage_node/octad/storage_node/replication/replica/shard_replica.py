@@ -2,9 +2,9 @@
 
     primary:  propose ─ Append, SendPrepare to all ─ on_durable, on_ack ─ all have it ─ Apply
     backup:   on_prepare ─ Append ─ on_durable ─ SendAck … commit point learned ─ Apply
-    anybody:  on_timer ─ SubmitSwap(of the configuration) ─ on_swap_outcome, or on_configuration
+    anyone:  on_timer ─ SubmitSwap(of the configuration) ─ on_swap_outcome, or on_configuration
 
-Feed it events (methods named `on_…`, and `propose`); each gives the actions for the shell to
+Feed it events (methods named `on_…`, and `propose`); each returns the actions for the shell to
 perform, in order. Time arrives in the event. The numbered rules are in
 `docs/reference/replication.md`. It is made of parts; each owns some state, which no other writes,
 and has the transitions of that state:
@@ -139,7 +139,7 @@ class ShardReplica:
 
     @property
     def failed(self) -> bool:
-        """Whether it met a bug."""
+        """Whether it hit a bug."""
         return self.place.failed
 
     @property

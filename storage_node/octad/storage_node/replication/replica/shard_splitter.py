@@ -2,7 +2,7 @@
 
 Rule R18 of `docs/reference/replication.md`. The primary drains the shard and one transaction writes
 both configurations (`shard_reconfigurer.py`). Each says behind which entry each split of its
-ancestors was. So whoever sees one that is deeper than its log, however late and whoever it is by
+ancestors was. So whoever sees one that is deeper than its log, however late and by whomever
 then, splits its own log before it looks at anything else in it:
 
     its log has that entry     it was a member: all of the log up to there is committed, and is

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from octad.client.s3.errors import S3Error
+from octad.client.s3.sigv4 import UNSIGNED_PAYLOAD, PayloadMode, SignatureSeed, split_query
+from octad.storage_node.s3.protocol.access import ANONYMOUS
 from octad.storage_node.s3.protocol.requests.request_headers import as_signed
 from octad.storage_node.s3.protocol.signatures.sigv2_url import is_sigv2_url, verify_sigv2_url
-from octad.storage_node.s3.protocol.signatures.sigv4_verify import Authenticated, verify_request
+from octad.storage_node.s3.protocol.signatures.sigv4_verify import (
+    Authenticated,
+    query_text,
+    verify_request,
+)
+
+UNSIGNED: Final = Authenticated(
+    "", PayloadMode.UNSIGNED, UNSIGNED_PAYLOAD, SignatureSeed("", b"", "", ""), presigned=False
+)
+
+_SIGV2_NAMES: Final = ("awsaccesskeyid", "signature")
 
 SecretOf = Callable[[str], tuple[str, str] | None]
 """(secret, owner) of an access key, or None where there is no such key or it is disabled."""
@@ -27,15 +40,14 @@ def authenticate(
 ) -> tuple[Authenticated, str]:
     """The verified signature and the owner it speaks for; raises S3Error for anybody else.
 
+    Whoever shows no credentials at all is ANONYMOUS: what that one may do is decided elsewhere.
+
     `sigv2_urls`: presigned URLs of the old version are good, too. Where the host names the bucket
     (`host_bucket`), that is part of what they sign.
     """
-
-    def secret(access_key: str) -> str | None:
-        found = secret_of(access_key)
-        return None if found is None else found[0]
-
-    signed = as_signed(headers)
+    if "authorization" not in headers and not shows_credentials(query):
+        return UNSIGNED, ANONYMOUS
+    signed, secret = as_signed(headers), secret_in(secret_of)
     if query and sigv2_urls and is_sigv2_url(query):
         authenticated = verify_sigv2_url(
             method,
@@ -50,7 +62,33 @@ def authenticate(
         authenticated = verify_request(
             method, path, query, signed, now=now_s, region=region, secret_of=secret
         )
-    found = secret_of(authenticated.access_key)
+    return authenticated, owner_of(authenticated, secret_of)
+
+
+def secret_in(secret_of: SecretOf) -> Callable[[str], str | None]:
+    """The secrets alone."""
+
+    def secret(access_key: str) -> str | None:
+        found = secret_of(access_key)
+        return None if found is None else found[0]
+
+    return secret
+
+
+def owner_of(signature: Authenticated, secret_of: SecretOf) -> str:
+    """Whom a verified signature speaks for."""
+    found = secret_of(signature.access_key)
     if found is None:  # Revoked this very moment.
         raise S3Error("InvalidAccessKeyId")
-    return authenticated, found[1]
+    return found[1]
+
+
+def shows_credentials(query: str) -> bool:
+    """Whether anything of a query is part of a signature, good or bad, of either version.
+
+    By decoded names, in any case: nothing that looks like one is passed over.
+    """
+    return bool(query) and any(
+        (name := query_text(raw).lower()).startswith("x-amz-") or name in _SIGV2_NAMES
+        for raw, _ in split_query(query)
+    )

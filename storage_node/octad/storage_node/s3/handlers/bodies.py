@@ -17,7 +17,7 @@ from typing import Final, Protocol
 import msgspec
 
 from octad.client.s3.errors import S3Error
-from octad.sharding.limits import BODY_STEP_S, KIB, XML_BODY_BYTES_MAX
+from octad.sharding.limits import BODY_STEP_S, INLINE_BYTES_MAX, KIB, XML_BODY_BYTES_MAX
 from octad.storage_node.index.rows import ExtentRef
 from octad.storage_node.memory.body_pace import BodyPace
 from octad.storage_node.memory.unwritten_memory import unwritten
@@ -86,6 +86,21 @@ async def receive(
         return Received(verified.etag, verified.checksums, data, ())
     await context.invite_body()
     return await _write(context, context.body, plan, bucket, algorithms, upload_id)
+
+
+async def receive_file(
+    context: RequestContext,
+    source: ByteSource,
+    plan: PlannedPayload,
+    bucket: Bucket,
+    algorithms: Sequence[str],
+) -> Received:
+    """The file of a form, of whose size no one knows more than that it is at most the plan's."""
+    if plan.length <= INLINE_BYTES_MAX:
+        await context.take_memory(plan.length)
+        data, verified = await _collect(context, source, PayloadReader(plan, algorithms))
+        return Received(verified.etag, verified.checksums, data, ())
+    return await _write(context, source, plan, bucket, algorithms, b"")
 
 
 async def take_in(
@@ -183,12 +198,17 @@ async def _store(
         if count:
             taken = 0
             for piece in await _feed(reader, space[:count].toreadonly()):
+                stored += len(piece)
+                while len(piece) > len(room) - taken:  # Some of it came with the step before.
+                    some = len(room) - taken
+                    room[taken:] = piece[:some]
+                    body.filled(len(room))
+                    piece, room, taken = piece[some:], await body.space(), 0
                 if not plan.is_plain:
                     room[taken : taken + len(piece)] = piece
                 taken += len(piece)
             if room:  # None is asked for what is only framing, behind the last byte of the object.
                 body.filled(taken)
-            stored += taken
         whole = count == size or not source.left
         in_the_way = not whole and body.is_wanted and not body.make_way()
         if pace.is_over(count, whole=whole, in_the_way=in_the_way):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from octad.client.s3.errors import S3Error
+from octad.coordinator.schema.bucket_settings import BucketSettings
 from octad.storage_node.s3.handlers.bodies import read_document
 from octad.storage_node.s3.handlers.request_context import RequestContext
+from octad.storage_node.s3.protocol.access import new_bucket_settings
 from octad.storage_node.s3.protocol.answers import Answer, xml_answer
 from octad.storage_node.s3.protocol.listing_requests import encode_token, parse_list_buckets
 from octad.storage_node.s3.protocol.requests.locations import FIRST_REGION, check_location
@@ -40,9 +44,11 @@ async def create_bucket(context: RequestContext) -> Answer:
     check_location(location, context.region)
     if location == context.region:
         location = ""
+    usual = context.new_buckets
+    settings = msgspec.structs.replace(usual, **new_bucket_settings(context.headers, usual))
     strict = wants_strict(context.headers)
     try:
-        await _create(context, location, strict=strict)
+        await _create(context, location, settings, strict=strict)
     except NoSuchPool as error:
         fields = {"LocationConstraint": location}
         raise S3Error("InvalidLocationConstraint", f"{error}.", fields=fields) from error
@@ -52,16 +58,18 @@ async def create_bucket(context: RequestContext) -> Answer:
     return Answer(200, f"Location: /{context.bucket_name}\r\n")
 
 
-async def _create(context: RequestContext, location: str, *, strict: bool) -> None:
+async def _create(
+    context: RequestContext, location: str, settings: BucketSettings, *, strict: bool
+) -> None:
     try:
         await context.store.create_bucket(
-            context.bucket_name, context.owner, location, strict=strict
+            context.bucket_name, context.owner, location, strict=strict, settings=settings
         )
     except BucketAlreadyExists as error:
         fields = {"BucketName": context.bucket_name}
         if error.owner != context.owner:
             raise S3Error("BucketAlreadyExists", fields=fields) from error
-        elsewhere = location != (await context.bucket()).location
+        elsewhere = location != (await context.store.get_bucket(context.bucket_name)).location
         if context.region != FIRST_REGION or elsewhere:
             raise S3Error("BucketAlreadyOwnedByYou", fields=fields) from error
 

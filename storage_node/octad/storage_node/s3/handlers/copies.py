@@ -17,6 +17,7 @@ from octad.storage_node.s3.protocol.conditions import (
 )
 from octad.storage_node.s3.protocol.copying import (
     changes_nothing,
+    copied_extras,
     copied_headers,
     copy_algorithm,
     parse_copy_source,
@@ -33,6 +34,7 @@ from octad.storage_node.shards.object_store import Bucket, StoredObject
 async def copy_object(context: RequestContext) -> Answer:
     """The source's bytes under another key, with its metadata or with the request's."""
     bucket = await context.bucket()
+    extras = context.new_extras(bucket)
     source = parse_copy_source(context.headers["x-amz-copy-source"])
     onto_itself = (source.bucket, source.key) == (bucket.name, context.key)
     if onto_itself and changes_nothing(context.headers):
@@ -42,6 +44,7 @@ async def copy_object(context: RequestContext) -> Answer:
     if row.size > PUT_BYTES_MAX:
         raise _too_large_to_copy()
     headers = copied_headers(context.headers, row)
+    extras = copied_extras(context.headers, extras, row)
     algorithms = (copy_algorithm(context.headers, row),)
     pieces = _pieces(context, source_bucket, stored, 0, row.size)
     received = await take_in(
@@ -59,6 +62,7 @@ async def copy_object(context: RequestContext) -> Answer:
         headers=headers,
         checksums=received.checksums,
         extents=received.extents,
+        extras=extras,
     )
     write_id = context.write_id(copy.etag, str(copy.size))
     degraded = await context.store.put_object(bucket, context.key, copy, received.data, *write_id)
@@ -109,17 +113,18 @@ async def upload_part_copy(context: RequestContext) -> Answer:
 async def _source(context: RequestContext) -> tuple[Bucket, StoredObject]:
     """The source, if the asker may read it and it is as the request's conditions want it."""
     source = parse_copy_source(context.headers["x-amz-copy-source"])
-    bucket = await context.store.get_bucket(source.bucket)
-    context.check_owner(bucket, "x-amz-source-expected-bucket-owner")
+    bucket = context.found_source
+    assert bucket is not None, "no one has been authorized"
     stored = await context.store.get_object(bucket, source.key)
-    if stored is None:
+    row = context.readable(bucket, None if stored is None else stored.row)
+    if stored is None or row is None:
         raise S3Error("NoSuchKey", fields={"Key": source.key.decode()})
     conditions = read_conditions(context.headers, COPY_SOURCE_PREFIX)
     if conditions is not None:
         failed = conditions.failed(stored.row.etag, stored.row.modified_ms, context.now_ms)
         if failed is not None:
             raise precondition_failed(COPY_SOURCE_PREFIX + failed)
-    return bucket, stored
+    return bucket, StoredObject(row, stored.data)
 
 
 async def _pieces(

@@ -6,6 +6,8 @@ import hashlib
 from contextlib import suppress
 from typing import Final
 
+import msgspec
+
 from octad.client.s3.checksums import multipart_etag, requested_algorithm
 from octad.client.s3.errors import S3Error
 from octad.sharding.limits import LIST_KEYS_MAX, PUT_BYTES_MAX
@@ -16,6 +18,7 @@ from octad.storage_node.s3.protocol.answers import Answer, xml_answer
 from octad.storage_node.s3.protocol.listing_requests import parse_list_parts
 from octad.storage_node.s3.protocol.multipart import (
     check_completion,
+    check_that_checksums_are_stated,
     completed_row,
     is_completed,
     new_upload_id,
@@ -60,10 +63,11 @@ async def create_upload(context: RequestContext) -> Answer:
     algorithm, kind = requested_algorithm(context.headers)
     headers = stored_headers(context.headers)
     bucket = await context.bucket()
+    extras = context.new_extras(bucket)
     request_id, age_s = context.write_id(*(f"{name}={headers[name]}" for name in sorted(headers)))
     unique = unique_of_upload(request_id)
     upload_id = new_upload_id(context.now_ms, unique)
-    row = UploadRow(context.now_ms, context.owner, headers, algorithm, kind)
+    row = UploadRow(context.now_ms, context.owner, headers, algorithm, kind, extras)
     degraded = await context.store.create_upload(
         bucket, context.key, upload_id, row, request_id, age_s
     )
@@ -204,6 +208,9 @@ async def _complete(
             await _refuse_for_good(context, bucket, upload_id, write_id)
         raise
     check_completion(context.headers, row)
+    check_that_checksums_are_stated(upload, requested)
+    if not context.store.keeps_extras:
+        row = msgspec.structs.replace(row, extras=upload.extras)
     degraded = await context.store.complete_upload(
         bucket, context.key, upload_id, row, _chosen(requested), *write_id
     )

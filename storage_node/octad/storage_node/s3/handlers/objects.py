@@ -1,13 +1,14 @@
-"""Writing objects: PUT, DELETE, and the deletion of many."""
+"""Writing objects: PUT, DELETE, the deletion of many; and tags of those that stand."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 
 from octad.client.s3.checksums import DEFAULT_ALGORITHM, claimed_checksum
 from octad.client.s3.errors import S3Error
 from octad.sharding.limits import INLINE_BYTES_MAX, PUT_BYTES_MAX
-from octad.storage_node.index.rows import ObjectRow
+from octad.storage_node.index.rows import ExtrasChange, ObjectRow
 from octad.storage_node.s3.handlers.bodies import read_document, receive
 from octad.storage_node.s3.handlers.request_context import RequestContext
 from octad.storage_node.s3.protocol.answers import Answer, xml_answer
@@ -16,9 +17,11 @@ from octad.storage_node.s3.protocol.requests.names import check_key
 from octad.storage_node.s3.protocol.requests.parameters import check_version
 from octad.storage_node.s3.protocol.requests.payload import plan_payload
 from octad.storage_node.s3.protocol.requests.request_headers import stored_headers
+from octad.storage_node.s3.protocol.requests.tags import checked_tags
 from octad.storage_node.s3.protocol.store_errors import s3_error_of
 from octad.storage_node.s3.protocol.xml.documents import DeleteFailure, delete_result_xml
-from octad.storage_node.s3.protocol.xml.requests import DeleteTarget, read_delete
+from octad.storage_node.s3.protocol.xml.requests import DeleteTarget, read_delete, read_tagging
+from octad.storage_node.s3.protocol.xml.tagging import tagging_xml
 from octad.storage_node.shards.object_store import Bucket, Degraded, StoreError
 
 # A thousand deletions at once would crowd out everybody else's writes.
@@ -30,6 +33,7 @@ async def put_object(context: RequestContext) -> Answer:
     headers = stored_headers(context.headers)
     plan = plan_payload(context.headers, context.signature, PUT_BYTES_MAX)
     bucket = await context.bucket()
+    extras = context.new_extras(bucket)
     algorithms = (plan.claimed_algorithm or DEFAULT_ALGORITHM,)
     received = await receive(context, plan, bucket, algorithms, inline_bytes_max=INLINE_BYTES_MAX)
     row = ObjectRow(
@@ -39,6 +43,7 @@ async def put_object(context: RequestContext) -> Answer:
         headers=headers,
         checksums=received.checksums,
         extents=received.extents,
+        extras=extras,
     )
     write_id = context.write_id(row.etag, str(row.size))
     degraded = await context.store.put_object(bucket, context.key, row, received.data, *write_id)
@@ -94,3 +99,34 @@ async def _delete_one(
         refusal = s3_error_of(error)
         return DeleteFailure(target.key, refusal.code, refusal.message, target.version_id)
     return None
+
+
+async def get_object_tagging(context: RequestContext) -> Answer:
+    """An object without tags has an empty set, where a bucket has none: S3 differs so."""
+    bucket = await context.bucket()
+    row = await context.store.get_row(bucket, context.key)
+    if row is None:
+        raise S3Error("NoSuchKey", fields={"Key": context.key.decode()})
+    return xml_answer(tagging_xml({} if row.extras is None else row.extras.tags))
+
+
+async def put_object_tagging(context: RequestContext) -> Answer:
+    """These are its tags, and no others."""
+    bucket = await context.bucket()
+    document = await read_document(context)
+    written = hashlib.sha256(document).hexdigest()
+    tags = checked_tags(read_tagging(document))
+    return Answer(200, await _change_tags(context, bucket, tags, written))
+
+
+async def delete_object_tagging(context: RequestContext) -> Answer:
+    """It has no tags."""
+    return Answer(204, await _change_tags(context, await context.bucket(), {}))
+
+
+async def _change_tags(
+    context: RequestContext, bucket: Bucket, tags: dict[str, str], *written: str
+) -> str:
+    context.require_extras()
+    change, write_id = ExtrasChange(tags=tags), context.write_id(*written)
+    return degraded_line(await context.store.change_extras(bucket, context.key, change, *write_id))

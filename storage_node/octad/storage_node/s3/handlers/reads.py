@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import msgspec
 
-from octad.client.s3.checksums import COMPOSITE
 from octad.client.s3.errors import S3Error
+from octad.client.s3.http_dates import http_date
 from octad.storage_node.index.rows import ObjectRow
 from octad.storage_node.s3.handlers.request_context import RequestContext
-from octad.storage_node.s3.protocol.answers import Answer
+from octad.storage_node.s3.protocol.answers import Answer, xml_answer
 from octad.storage_node.s3.protocol.conditions import (
     NOT_MODIFIED_CONDITIONS,
     precondition_failed,
     range_applies,
     read_conditions,
 )
+from octad.storage_node.s3.protocol.listing_requests import parse_object_parts
+from octad.storage_node.s3.protocol.object_attributes import (
+    asked_attributes,
+    object_attributes_xml,
+)
 from octad.storage_node.s3.protocol.object_headers import (
     checksum_lines,
-    checksum_type,
     object_lines,
+    part_checksum_lines,
     unmodified_lines,
     wants_checksums,
 )
@@ -34,15 +39,16 @@ class _Selection(msgspec.Struct, frozen=True):
     end: int
     status: int = 200
     lines: str = ""
+    part: int = 0  # Its number, where one was asked for.
 
 
 async def get_object(context: RequestContext) -> Answer:
     """The object, or the range or part of it that was asked for."""
     bucket = await context.bucket()
     stored = await context.store.get_object(bucket, context.key)
-    if stored is None:
+    row = context.readable(bucket, None if stored is None else stored.row)
+    if stored is None or row is None:
         raise _no_such_key(context)
-    row = stored.row
     unmodified = _not_modified(context, row)
     if unmodified is not None:
         return unmodified
@@ -58,7 +64,7 @@ async def get_object(context: RequestContext) -> Answer:
 async def head_object(context: RequestContext) -> Answer:
     """What GET would answer, without the bytes."""
     bucket = await context.bucket()
-    row = await context.store.get_row(bucket, context.key)
+    row = context.readable(bucket, await context.store.get_row(bucket, context.key))
     if row is None:
         raise _no_such_key(context)
     unmodified = _not_modified(context, row)
@@ -70,6 +76,19 @@ async def head_object(context: RequestContext) -> Answer:
         _head(context, row, selection),
         length=selection.end - selection.start,
     )
+
+
+async def get_object_attributes(context: RequestContext) -> Answer:
+    """What was asked for of all that is known of the object but its bytes."""
+    asked = asked_attributes(context.headers)
+    listing = parse_object_parts(context.headers)
+    bucket = await context.bucket()
+    row = await context.store.get_row(bucket, context.key)
+    if row is None:
+        raise _no_such_key(context)
+    answer = xml_answer(object_attributes_xml(row, asked, listing))
+    answer.head += f"Last-Modified: {http_date(row.modified_ms)}\r\n"
+    return answer
 
 
 async def _streamed(
@@ -88,14 +107,12 @@ async def _streamed(
 def _head(context: RequestContext, row: ObjectRow, selection: _Selection) -> str:
     overrides = response_overrides(context.query) if context.query else {}
     head = object_lines(row, overrides) + selection.lines
-    # A checksum is of the whole object: beside a part of it, a client would compare it with that.
-    # One that is made of those of its parts is not even that of an only part.
-    if (
-        wants_checksums(context.headers)
-        and selection.end - selection.start == row.size
-        and not ("partNumber" in context.query and checksum_type(row.checksums) == COMPOSITE)
-    ):
-        head += checksum_lines(row.checksums)
+    if wants_checksums(context.headers):
+        if selection.part:
+            head += part_checksum_lines(row, selection.part)
+        elif selection.end - selection.start == row.size:
+            # Beside a range of the object, a client would compare its checksum with that.
+            head += checksum_lines(row.checksums)
     return head
 
 
@@ -108,11 +125,12 @@ def _selection(context: RequestContext, row: ObjectRow) -> _Selection:
                 "InvalidRequest",
                 "Cannot specify both Range header and partNumber query parameter",
             )
-        start, end = part_range(parse_part_number(part_text), row.part_sizes, row.size)
+        number = parse_part_number(part_text)
+        start, end = part_range(number, row.part_sizes, row.size)
         parts = f"x-amz-mp-parts-count: {len(row.part_sizes)}\r\n" if row.part_sizes else ""
         # An empty part has no first byte for Content-Range to name.
         content_range = _content_range(start, end, row.size) if start < end else ""
-        return _Selection(start, end, 206 if start < end else 200, content_range + parts)
+        return _Selection(start, end, 206 if start < end else 200, content_range + parts, number)
     if range_header is not None and range_applies(context.headers, row.etag, row.modified_ms):
         found = parse_range(range_header, row.size)
         if found is not None:

@@ -10,6 +10,8 @@ from typing import Final, Protocol
 
 import msgspec
 
+from octad.storage_node.s3.protocol.forms.form_parts import FileDecoder
+
 CONTINUE_EXPECTED: Final = "100-continue"
 
 
@@ -80,3 +82,35 @@ class HeldBody:
         space[: len(piece)] = piece
         self._at += len(piece)
         return len(piece)
+
+
+class RestOfForm:
+    """The bytes of a form's body from its file on: a `ByteSource`."""
+
+    def __init__(self, body: Body, came: bytes, left: int) -> None:
+        self._body = body
+        self._came = came
+        self._left = left
+
+    @property
+    def left(self) -> int:
+        """Of those that the request announced."""
+        return self._left if self._came or self._body.left else 0
+
+    async def read_into(self, space: memoryview, wait_s: float) -> int:
+        """What came with the fields first."""
+        if self._came:
+            count = min(len(space), len(self._came))
+            space[:count], self._came = self._came[:count], self._came[count:]
+        else:
+            count = await self._body.read_into(space, wait_s)
+        self._left -= count
+        return count
+
+
+class Form(msgspec.Struct, frozen=True):
+    """A form whose fields have been read, and whose sender is known."""
+
+    fields: Mapping[str, str]  # By lower-case name.
+    source: RestOfForm
+    decoder: FileDecoder  # Of the file.

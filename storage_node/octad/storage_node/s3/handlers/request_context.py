@@ -5,19 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
+
 from octad.client.s3.errors import S3Error
+from octad.coordinator.schema.bucket_settings import PRIVATE, BucketSettings
+from octad.storage_node.index.rows import ObjectExtras, ObjectRow, some_extras
 from octad.storage_node.memory.body_budget import BodyBudget
-from octad.storage_node.s3.handlers.request import Body
+from octad.storage_node.s3.handlers.request import Body, Form
+from octad.storage_node.s3.protocol.access import ANONYMOUS, acl_to_store, lets_read
 from octad.storage_node.s3.protocol.requests.attempts import sdk_age_s, sdk_request_id
-from octad.storage_node.s3.protocol.requests.names import check_owner_name
+from octad.storage_node.s3.protocol.requests.request_headers import ACL_HEADER
 from octad.storage_node.s3.protocol.requests.s3_operations import S3Operation
+from octad.storage_node.s3.protocol.requests.tags import TAGGING_HEADER, tags_in_header
 from octad.storage_node.s3.protocol.signatures.sigv4_verify import Authenticated
 from octad.storage_node.shards.object_store import Bucket, ObjectStore
 
 
 @dataclass(slots=True)
 class RequestContext:
-    """An authenticated request. Handlers take one and return its answer."""
+    """A request whose sender is known, or known to be anonymous. Handlers take one and return its
+    answer."""
 
     body: Body
     budget: BodyBudget
@@ -26,7 +33,7 @@ class RequestContext:
     request_id: bytes
     next_request_id: Callable[[], bytes]  # For a request that writes more than once.
     now_ms: int
-    owner: str  # Whose access key signed it.
+    owner: str  # Whose access key signed it; ANONYMOUS where none did.
     signature: Authenticated
     operation: S3Operation
     scheme: str  # Of the client's URL, as far as we know: "http" or "https".
@@ -36,7 +43,13 @@ class RequestContext:
     bucket_name: str
     key: bytes
     body_awaited: bool  # The client waits for our word before it sends the body.
+    new_buckets: BucketSettings  # What buckets are made with.
     memory_bytes: int = 0  # Taken for its body, until it is answered.
+    # What `authorize` has found.
+    found_bucket: Bucket | None = None
+    found_source: Bucket | None = None  # Of what is copied.
+    form: Form | None = None  # Where the request is one.
+    object_decides: bool = False  # No answer before `readable` has seen what is read.
 
     def take_memory_now(self, size: int) -> bool:
         """`take_memory` where no one has to wait; else nothing has happened."""
@@ -73,21 +86,52 @@ class RequestContext:
         return request_id, sdk_age_s(self.headers)
 
     async def bucket(self) -> Bucket:
-        """The bucket that the request names, if its sender may use it."""
-        bucket = await self.store.get_bucket(self.bucket_name)
-        self.check_owner(bucket, "x-amz-expected-bucket-owner")
-        return bucket
+        """The bucket that the request names; its sender may have what the request asks for."""
+        assert self.found_bucket is not None, "no one has been authorized"
+        return self.found_bucket
 
-    def check_owner(self, bucket: Bucket, expectation: str) -> None:
-        """Only its owner may use a bucket; header `expectation` may insist on an owner."""
-        expected = self.headers.get(expectation)
-        if expected is not None:
-            check_owner_name(expected)
-        if bucket.owner != self.owner or expected not in (None, bucket.owner):
+    def new_extras(self, bucket: Bucket) -> ObjectExtras | None:
+        """What an object that the request makes has beside what most have; raises S3Error."""
+        asked, tagging = self.headers.get(ACL_HEADER), self.headers.get(TAGGING_HEADER)
+        if not asked and not tagging:
+            return None
+        acl = acl_to_store(asked or "", bucket)
+        tags = tags_in_header(tagging) if tagging else {}
+        extras = some_extras(ObjectExtras(tags, "" if acl == PRIVATE else acl))
+        if extras is not None:
+            self.require_extras()
+        return extras
+
+    def readable(self, bucket: Bucket, row: ObjectRow | None) -> ObjectRow | None:
+        """An object that is read, as its reader may see it: what few objects have is its owner's.
+
+        Raises AccessDenied where its access list does not let the sender read it. That there is no
+        such object is told to whoever may list the bucket.
+        """
+        if bucket.owner == self.owner and self.owner != ANONYMOUS:
+            return row
+        acl = bucket.acl if row is None else acl_of(row)
+        if not lets_read(bucket, acl, self.owner):
             raise S3Error("AccessDenied")
+        self.object_decides = False
+        return None if row is None else msgspec.structs.replace(row, extras=None)
+
+    def require_extras(self) -> None:
+        """Raises ServiceUnavailable while the cluster is being upgraded: older nodes lose them."""
+        if not self.store.keeps_extras:
+            raise S3Error(
+                "ServiceUnavailable",
+                "Tags and access lists of objects can be kept once every node knows them: upgrade "
+                "those that octad status shows with an older version.",
+            )
 
     async def invite_body(self) -> None:
         """All that can be checked without the body is checked: let the client send it."""
         if self.body_awaited:
             self.body_awaited = False
             await self.body.invite()
+
+
+def acl_of(row: ObjectRow) -> str:
+    """The access list of an object."""
+    return PRIVATE if row.extras is None else row.extras.acl or PRIVATE

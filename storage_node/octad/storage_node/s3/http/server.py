@@ -20,11 +20,12 @@ from aiohttp import web
 
 from octad.client.runtime.connection_room import ConnectionRoom
 from octad.client.s3.http_dates import http_date
+from octad.coordinator.schema.bucket_settings import CLOSED, BucketSettings
 from octad.sharding.limits import CLIENT_CONNECTIONS_MAX
 from octad.storage_node.memory.body_budget import BodyBudget
+from octad.storage_node.s3.answering.s3_handler import S3Handler
 from octad.storage_node.s3.handlers.authentication import SecretOf
 from octad.storage_node.s3.handlers.request import Request, expects_continue
-from octad.storage_node.s3.handlers.s3_handler import S3Handler
 from octad.storage_node.s3.handlers.unknown_headers import UnknownHeaders
 from octad.storage_node.s3.http.certificate import Certificate
 from octad.storage_node.s3.http.connections import (
@@ -68,6 +69,7 @@ class FrontDoor:
         sigv2_urls: bool = True,
         domains: tuple[str, ...] = (),
         certificate: Certificate | None = None,
+        new_buckets: BucketSettings = CLOSED,
         connections_max: int = CLIENT_CONNECTIONS_MAX,
     ) -> None:
         self._answerer = S3Handler(
@@ -79,6 +81,7 @@ class FrontDoor:
             sigv2_urls=sigv2_urls,
             domains=domains,
             scheme="http" if certificate is None else "https",
+            new_buckets=new_buckets,
         )
         self.figures = DoorFigures()
         self._all_through_aiohttp = all_through_aiohttp

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from octad.client.s3.checksums import ALGORITHMS, DEFAULT_ALGORITHM
 from octad.client.s3.errors import S3Error
-from octad.storage_node.index.rows import ObjectRow
+from octad.storage_node.index.rows import ExtrasChange, ObjectExtras, ObjectRow
 from octad.storage_node.s3.protocol.requests.names import check_bucket_name, check_key
 from octad.storage_node.s3.protocol.requests.parameters import check_version
 from octad.storage_node.s3.protocol.requests.request_headers import stored_headers
+from octad.storage_node.s3.protocol.requests.tags import copies_tags
 from octad.storage_node.s3.protocol.requests.targets import percent_decoded
 
 
@@ -63,15 +64,22 @@ def changes_nothing(headers: Mapping[str, str]) -> bool:
     S3 takes a storage class or tags that are named for a change, also where they are as before.
     """
     return not (
-        replaces_metadata(headers)
-        or headers.get("x-amz-storage-class")
-        or headers.get("x-amz-tagging-directive", "").upper() == "REPLACE"
+        replaces_metadata(headers) or headers.get("x-amz-storage-class") or not copies_tags(headers)
     )
 
 
 def copied_headers(headers: Mapping[str, str], source: ObjectRow) -> dict[str, str]:
     """The headers that the copy is stored with."""
     return stored_headers(headers) if replaces_metadata(headers) else source.headers
+
+
+def copied_extras(
+    headers: Mapping[str, str], asked: ObjectExtras | None, source: ObjectRow
+) -> ObjectExtras | None:
+    """Those that the request asks for, with the tags of the source where it is to keep them."""
+    if not copies_tags(headers):
+        return asked
+    return ExtrasChange(tags={} if source.extras is None else source.extras.tags).of(asked)
 
 
 def refuse_copy_onto_itself() -> S3Error:

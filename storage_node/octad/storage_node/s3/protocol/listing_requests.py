@@ -60,7 +60,7 @@ class UploadListing:
 
 @dataclass(frozen=True, slots=True)
 class PartListing:
-    """ListParts as asked for."""
+    """Parts as asked for, of an upload or of an object."""
 
     after: int
     max_parts: int
@@ -143,6 +143,14 @@ def parse_list_parts(query: Mapping[str, str]) -> PartListing:
     return PartListing(
         after=min(_count(query, "part-number-marker", 0), PART_NUMBER_MAX),
         max_parts=min(_count(query, "max-parts", LIST_KEYS_MAX), LIST_KEYS_MAX),
+    )
+
+
+def parse_object_parts(headers: Mapping[str, str]) -> PartListing:
+    """The parts that GetObjectAttributes is to tell, which says so in headers."""
+    return PartListing(
+        after=min(_count(headers, "x-amz-part-number-marker", 0), PART_NUMBER_MAX),
+        max_parts=min(_count(headers, "x-amz-max-parts", LIST_KEYS_MAX), LIST_KEYS_MAX),
     )
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from octad.client.s3.checksums import (
     COMPOSITE,
     DEFAULT_ALGORITHM,
@@ -20,7 +22,7 @@ from octad.client.s3.checksums import (
 )
 from octad.client.s3.errors import S3Error
 from octad.sharding.limits import OBJECT_BYTES_MAX, PART_BYTES_MIN
-from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
+from octad.storage_node.index.rows import ObjectExtras, ObjectRow, PartRow, UploadRow, some_extras
 from octad.storage_node.s3.protocol.object_headers import checksum_type
 from octad.storage_node.s3.protocol.xml.requests import RequestedPart
 
@@ -82,7 +84,6 @@ def completed_row(
     now_ms: int,
 ) -> ObjectRow:
     """The object made of the `requested` parts, in their order; raises what is wrong with them."""
-    _check_that_checksums_are_stated(upload, requested)
     parts = [_matching_part(upload_id, part, stored.get(part.number)) for part in requested]
     for part, row in zip(requested[:-1], parts, strict=False):
         if row.size < PART_BYTES_MIN:
@@ -90,15 +91,25 @@ def completed_row(
     size = sum(row.size for row in parts)
     if size > OBJECT_BYTES_MAX:
         raise S3Error("EntityTooLarge")
+    checksums = _object_checksums(upload, parts)
     return ObjectRow(
         size=size,
         etag=multipart_etag([row.etag for row in parts]),
         modified_ms=now_ms,
         headers=upload.headers,
-        checksums=_object_checksums(upload, parts),
+        checksums=checksums,
         extents=tuple(extent for row in parts for extent in row.extents),
         part_sizes=tuple(row.size for row in parts),
+        extras=_extras(upload, checksums, parts),
     )
+
+
+def _extras(
+    upload: UploadRow, checksums: Mapping[str, str], parts: Sequence[PartRow]
+) -> ObjectExtras | None:
+    extras = upload.extras or ObjectExtras()
+    of_parts = tuple(row.checksums[algorithm] for algorithm in checksums for row in parts)
+    return some_extras(msgspec.structs.replace(extras, part_checksums=of_parts))
 
 
 def is_completed(row: ObjectRow, requested: Sequence[RequestedPart]) -> bool:
@@ -111,7 +122,8 @@ def is_completed(row: ObjectRow, requested: Sequence[RequestedPart]) -> bool:
         return False
 
 
-def _check_that_checksums_are_stated(upload: UploadRow, requested: Sequence[RequestedPart]) -> None:
+def check_that_checksums_are_stated(upload: UploadRow, requested: Sequence[RequestedPart]) -> None:
+    """Raises InvalidRequest where a part lacks the one that the object's is made of."""
     algorithm = upload.checksum_algorithm
     if upload.checksum_type != COMPOSITE:
         return

@@ -22,6 +22,8 @@ def object_lines(row: ObjectRow, overrides: Mapping[str, str]) -> str:
     kept = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     if not kept.isascii():
         kept = header_lines({name: ascii_value(value) for name, value in headers.items()})
+    if row.extras is not None and row.extras.tags:
+        kept += f"x-amz-tagging-count: {len(row.extras.tags)}\r\n"
     return f"{_validator_lines(row)}Accept-Ranges: bytes\r\n{content_type}{kept}"
 
 
@@ -52,12 +54,27 @@ def degraded_line(*writes: Degraded | None) -> str:
 
 def checksum_lines(checksums: Mapping[str, str]) -> str:
     """The stored checksums as header lines, with their type."""
+    return _checksum_lines(checksums, checksum_type(checksums))
+
+
+def part_checksum_lines(row: ObjectRow, number: int) -> str:
+    """Those of part `number` of the object, with the type of the object's own."""
+    if not row.part_sizes:
+        return checksum_lines(row.checksums)  # Put whole: it is its own only part.
+    of_parts = () if row.extras is None else row.extras.part_checksums
+    if not of_parts:
+        return ""  # Completed by an octad that did not keep them.
+    checksums = dict.fromkeys(row.checksums, of_parts[number - 1])
+    return _checksum_lines(checksums, checksum_type(row.checksums))
+
+
+def _checksum_lines(checksums: Mapping[str, str], kind: str) -> str:
     if not checksums:
         return ""
     lines = "".join(
         [f"x-amz-checksum-{name.lower()}: {value}\r\n" for name, value in checksums.items()]
     )
-    return f"{lines}x-amz-checksum-type: {checksum_type(checksums)}\r\n"
+    return f"{lines}x-amz-checksum-type: {kind}\r\n"
 
 
 def checksum_type(checksums: Mapping[str, str]) -> str:

@@ -90,14 +90,15 @@ def plan_copy(length: int) -> PlannedPayload:
 class PayloadReader:
     """Decodes a body and hashes it on the way: all the work of it that takes time."""
 
-    __slots__ = ("_checksums", "_decoder", "_md5", "_plan")
+    __slots__ = ("_checksums", "_decoder", "_md5", "_plan", "_shows_md5")
 
     def __init__(self, plan: PlannedPayload, algorithms: Sequence[str]) -> None:
         """`algorithms`: the checksums that the result shall have."""
         self._plan = plan
         self._decoder = plan.decoder
         self._md5 = hashlib.md5(usedforsecurity=False)
-        self._checksums = {algorithm: new_checksum(algorithm) for algorithm in algorithms}
+        self._checksums = {name: new_checksum(name) for name in algorithms if name != "MD5"}
+        self._shows_md5 = "MD5" in algorithms  # Which is made of every body.
 
     def feed(self, wire: ObjectBytes) -> Sequence[ObjectBytes]:
         """The object's bytes in `wire`; they are not verified before `finish`."""
@@ -117,6 +118,8 @@ class PayloadReader:
         if plan.content_md5 is not None:
             verify_content_md5(plan.content_md5, md5)
         digests = {name: checksum.digest() for name, checksum in self._checksums.items()}
+        if self._shows_md5:
+            digests["MD5"] = md5
         if plan.claim is not None:
             claim = plan.claim
             if not claim.value:

@@ -6,7 +6,7 @@ their writer had in mind.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -20,6 +20,8 @@ METADATA_BYTES_MAX: Final = 2 * KIB
 
 METADATA_PREFIX: Final = "x-amz-meta-"
 STRICT: Final = "x-octad-strict"
+ACL_HEADER: Final = "x-amz-acl"
+OWNERSHIP_HEADER: Final = "x-amz-object-ownership"
 DEFAULT_CONTENT_TYPE: Final = "binary/octet-stream"
 
 _STORED: Final = (
@@ -58,12 +60,15 @@ _HONOURED: Final = frozenset(
         "x-amz-decoded-content-length",
         "x-amz-expected-bucket-owner",
         "x-amz-metadata-directive",  # Of a copy; it means nothing to any other write.
+        "x-amz-max-parts",
         "x-amz-mp-object-size",
         "x-amz-object-annotation-directive",  # There are no annotations.
+        "x-amz-object-attributes",
+        "x-amz-part-number-marker",
         "x-amz-request-payer",
         "x-amz-sdk-checksum-algorithm",
         "x-amz-source-expected-bucket-owner",
-        "x-amz-tagging-directive",  # There are no tags: either directive leaves the copy without.
+        "x-amz-tagging-directive",  # Of a copy; it means nothing to any other write.
         "x-amz-trailer",
         "x-amz-user-agent",
     }
@@ -133,10 +138,13 @@ def as_signed(headers: Mapping[str, str]) -> Mapping[str, str]:
     return {name: text_of(value) for name, value in headers.items()}
 
 
-def check_headers(headers: Mapping[str, str], *, writes: bool, copies: bool) -> Sequence[str]:
+def check_headers(
+    headers: Mapping[str, str], *, writes: bool, copies: bool, known: Collection[str] = ()
+) -> Sequence[str]:
     """The `x-amz-*` headers that no one here knows; raises NotImplemented as told above.
 
-    A read is refused only where it expects an encryption that nothing here has.
+    `known` are those that the operation itself looks at. A read is refused only where it expects an
+    encryption that nothing here has.
     """
     unknown: list[str] = []
     for name in _names_that_matter(tuple(headers), copies):
@@ -144,9 +152,11 @@ def check_headers(headers: Mapping[str, str], *, writes: bool, copies: bool) -> 
         if name == "x-amz-security-token":
             if value:
                 raise S3Error("InvalidToken")
+        elif name in known:
+            continue
         elif name in _NOT_HONOURED or name.startswith(_CHANGING_FAMILIES):
             refused = writes or name.startswith(_ENCRYPTION)
-            if refused and _asks(value) and value not in _NOT_HONOURED.get(name, ()):
+            if refused and asks(value) and value not in _NOT_HONOURED.get(name, ()):
                 raise _not_implemented(name)
         else:
             unknown.append(name)
@@ -170,7 +180,7 @@ def _names_that_matter(names: tuple[str, ...], copies: bool) -> tuple[str, ...]:
     )
 
 
-def _asks(value: str) -> bool:
+def asks(value: str) -> bool:
     """Whether a header's value asks for anything, and does not just say that nothing is set."""
     return value.strip().lower() not in _NOTHING_SET
 

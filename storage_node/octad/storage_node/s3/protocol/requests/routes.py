@@ -15,8 +15,13 @@ from typing import Final
 from octad.client.s3.errors import S3Error
 from octad.storage_node.s3.protocol.requests.names import check_bucket_name, check_key
 from octad.storage_node.s3.protocol.requests.parameters import SUB_RESOURCES, check_version
-from octad.storage_node.s3.protocol.requests.request_headers import check_headers
+from octad.storage_node.s3.protocol.requests.request_headers import (
+    ACL_HEADER,
+    OWNERSHIP_HEADER,
+    check_headers,
+)
 from octad.storage_node.s3.protocol.requests.s3_operations import S3Operation
+from octad.storage_node.s3.protocol.requests.tags import TAGGING_HEADER
 from octad.storage_node.s3.protocol.signatures.sigv2_url import PARAMETERS
 
 _EMPTY: Final = frozenset[str]()
@@ -51,7 +56,10 @@ _BUCKET_RULES: Final[Mapping[str, tuple[_Rule, ...]]] = {
         _rule(S3Operation.GET_BUCKET_LOCATION, "location"),
         _rule(S3Operation.GET_BUCKET_VERSIONING, "versioning"),
         _rule(S3Operation.GET_BUCKET_ACL, "acl"),
+        _rule(S3Operation.GET_BUCKET_OWNERSHIP_CONTROLS, "ownershipControls"),
+        _rule(S3Operation.GET_PUBLIC_ACCESS_BLOCK, "publicAccessBlock"),
         _rule(S3Operation.GET_BUCKET_POLICY, "policy"),
+        _rule(S3Operation.GET_BUCKET_POLICY_STATUS, "policyStatus"),
         _rule(S3Operation.GET_BUCKET_TAGGING, "tagging"),
         _rule(S3Operation.GET_OBJECT_LOCK_CONFIGURATION, "object-lock"),
         _rule(S3Operation.GET_BUCKET_CORS, "cors"),
@@ -60,25 +68,42 @@ _BUCKET_RULES: Final[Mapping[str, tuple[_Rule, ...]]] = {
         _rule(S3Operation.LIST_OBJECTS),
     ),
     "HEAD": (_rule(S3Operation.HEAD_BUCKET),),
-    "PUT": (_rule(S3Operation.CREATE_BUCKET),),
-    "DELETE": (_rule(S3Operation.DELETE_BUCKET),),
-    "POST": (_rule(S3Operation.DELETE_OBJECTS, "delete"),),
+    "PUT": (
+        _rule(S3Operation.PUT_BUCKET_ACL, "acl"),
+        _rule(S3Operation.PUT_BUCKET_OWNERSHIP_CONTROLS, "ownershipControls"),
+        _rule(S3Operation.PUT_PUBLIC_ACCESS_BLOCK, "publicAccessBlock"),
+        _rule(S3Operation.PUT_BUCKET_TAGGING, "tagging"),
+        _rule(S3Operation.PUT_BUCKET_CORS, "cors"),
+        _rule(S3Operation.CREATE_BUCKET),
+    ),
+    "DELETE": (
+        _rule(S3Operation.DELETE_BUCKET_OWNERSHIP_CONTROLS, "ownershipControls"),
+        _rule(S3Operation.DELETE_PUBLIC_ACCESS_BLOCK, "publicAccessBlock"),
+        _rule(S3Operation.DELETE_BUCKET_TAGGING, "tagging"),
+        _rule(S3Operation.DELETE_BUCKET_CORS, "cors"),
+        _rule(S3Operation.DELETE_BUCKET),
+    ),
+    "POST": (_rule(S3Operation.DELETE_OBJECTS, "delete"), _rule(S3Operation.POST_OBJECT)),
 }
 
 _OBJECT_RULES: Final[Mapping[str, tuple[_Rule, ...]]] = {
     "GET": (
         _rule(S3Operation.LIST_PARTS, "uploadId"),
         _rule(S3Operation.GET_OBJECT_ACL, "acl", "versionId"),
+        _rule(S3Operation.GET_OBJECT_ATTRIBUTES, "attributes", "versionId"),
         _rule(S3Operation.GET_OBJECT_TAGGING, "tagging", "versionId"),
         _rule(S3Operation.GET_OBJECT, "", "partNumber versionId"),
     ),
     "HEAD": (_rule(S3Operation.HEAD_OBJECT, "", "partNumber versionId"),),
     "PUT": (
         _rule(S3Operation.UPLOAD_PART, "partNumber uploadId"),
+        _rule(S3Operation.PUT_OBJECT_TAGGING, "tagging", "versionId"),
+        _rule(S3Operation.PUT_OBJECT_ACL, "acl", "versionId"),
         _rule(S3Operation.PUT_OBJECT),
     ),
     "DELETE": (
         _rule(S3Operation.ABORT_MULTIPART_UPLOAD, "uploadId"),
+        _rule(S3Operation.DELETE_OBJECT_TAGGING, "tagging", "versionId"),
         _rule(S3Operation.DELETE_OBJECT, "", "versionId"),
     ),
     "POST": (
@@ -93,6 +118,15 @@ _COPYING: Final = {
     S3Operation.UPLOAD_PART: S3Operation.UPLOAD_PART_COPY,
 }
 _COPY_OPERATIONS: Final = frozenset(_COPYING.values())
+# Headers that change what a write means, and the writes that know what to do with them.
+_KNOWN_TO: Final[Mapping[S3Operation, tuple[str, ...]]] = {
+    S3Operation.CREATE_BUCKET: (ACL_HEADER, OWNERSHIP_HEADER),
+    S3Operation.PUT_BUCKET_ACL: (ACL_HEADER,),
+    S3Operation.PUT_OBJECT_ACL: (ACL_HEADER,),
+    S3Operation.PUT_OBJECT: (ACL_HEADER, TAGGING_HEADER),
+    S3Operation.COPY_OBJECT: (ACL_HEADER, TAGGING_HEADER),
+    S3Operation.CREATE_MULTIPART_UPLOAD: (ACL_HEADER, TAGGING_HEADER),
+}
 
 # What clients add to any query: a hint for humans, and the signature of a presigned URL.
 _NEUTRAL_PARAMETERS: Final = frozenset(
@@ -152,6 +186,7 @@ def route(
         headers,
         writes=method not in _READS,
         copies=operation in _COPY_OPERATIONS,
+        known=_KNOWN_TO.get(operation, ()),
     )
     if bucket:
         check_bucket_name(bucket)

@@ -27,7 +27,6 @@ NAMESPACE: Final = "http://s3.amazonaws.com/doc/2006-03-01/"
 CONTENT_TYPE: Final = "application/xml"
 DECLARATION: Final = '<?xml version="1.0" encoding="UTF-8"?>\n'
 NULL_VERSION: Final = "null"  # Of every object of a bucket that never had versions.
-_SCHEMA_INSTANCE: Final = "http://www.w3.org/2001/XMLSchema-instance"
 
 _ESCAPES: Final = {
     "&": "&amp;",
@@ -380,23 +379,18 @@ def delete_result_xml(deleted: Sequence[DeleteTarget], failures: Sequence[Delete
     return _document("DeleteResult", gone + errors)
 
 
+def post_response_xml(location: str, bucket: str, key: bytes, etag: str) -> bytes:
+    """`PostResponse`, for a form that asks for one."""
+    return _document(
+        "PostResponse",
+        f"<Location>{escape(location)}</Location><Bucket>{escape(bucket)}</Bucket>"
+        f"<Key>{_key(key)}</Key>{_etag(etag)}",
+    )
+
+
 def location_constraint_xml(region: str) -> bytes:
     """`LocationConstraint`: empty for S3's first region, which has no name there."""
     return _document("LocationConstraint", "" if region == "us-east-1" else escape(region))
-
-
-def access_control_policy_xml(owner: Owner) -> bytes:
-    """`AccessControlPolicy` of everything here: its owner may do all, no one else anything."""
-    grantee = (
-        f'<Grantee xmlns:xsi="{_SCHEMA_INSTANCE}" xsi:type="CanonicalUser">'
-        f"<ID>{escape(owner.id)}</ID>"
-        f"<DisplayName>{escape(owner.display_name)}</DisplayName></Grantee>"
-    )
-    return _document(
-        "AccessControlPolicy",
-        f"{_owner('Owner', owner)}<AccessControlList><Grant>{grantee}"
-        "<Permission>FULL_CONTROL</Permission></Grant></AccessControlList>",
-    )
 
 
 def versioning_configuration_xml() -> bytes:

@@ -1,7 +1,8 @@
 """The XML bodies that S3's clients send, read without trust.
 
 Every such body is a root with plain elements and, at most, one kind of repeated row of plain
-elements. That shape is all this reader takes. It keeps the text of known elements only, so memory
+elements, right under the root or under the one element that holds them. That shape is all this
+reader takes. It keeps the text of known elements only, so memory
 stays near the size of the body, and it refuses with MalformedXML: a document type declaration
 (entity bombs and reads of local files start there), nesting that no S3 body has, an element that
 the schema does not have (an ignored condition would make a conditional delete unconditional), more
@@ -20,6 +21,7 @@ from octad.client.s3.errors import S3Error
 from octad.sharding.limits import PART_NUMBER_MAX, XML_BODY_BYTES_MAX
 
 DELETE_KEYS_MAX: Final = 1000
+TAG_ROWS_MAX: Final = 1000  # However many of them may stand.
 
 _PART_CHECKSUMS: Final = {f"Checksum{algorithm}": algorithm for algorithm in ALGORITHMS}
 _NAMESPACE_SEPARATOR: Final = " "
@@ -62,6 +64,7 @@ class _Schema:
     row: str = ""  # The repeated element under the root, "" for none.
     row_elements: frozenset[str] = frozenset()
     rows_max: int = 0
+    holder: str = ""  # The element under the root that has the rows, "" where that does.
 
 
 _COMPLETE: Final = _Schema(
@@ -77,6 +80,14 @@ _DELETE: Final = _Schema(
     row="Object",
     row_elements=frozenset({"Key", "VersionId", "ETag", "LastModifiedTime", "Size"}),
     rows_max=DELETE_KEYS_MAX,
+)
+_TAGGING: Final = _Schema(
+    root="Tagging",
+    elements=frozenset(),
+    row="Tag",
+    row_elements=frozenset({"Key", "Value"}),
+    rows_max=TAG_ROWS_MAX,
+    holder="TagSet",
 )
 _CREATE_BUCKET: Final = _Schema(
     root="CreateBucketConfiguration", elements=frozenset({"LocationConstraint"})
@@ -111,6 +122,14 @@ def read_create_bucket_configuration(body: bytes) -> str:
     if not body:
         return ""
     return _read(body, _CREATE_BUCKET).elements.get("LocationConstraint", "").strip()
+
+
+def read_tagging(body: bytes) -> list[tuple[str, str]]:
+    """The tags of a `Tagging`, as they stand there: name and value of each."""
+    document = _read(body, _TAGGING)
+    if not document.has_holder or any(len(row) != 2 for row in document.rows):
+        raise S3Error("MalformedXML")
+    return [(row["Key"], row["Value"]) for row in document.rows]
 
 
 def _part(row: dict[str, str]) -> RequestedPart:
@@ -163,7 +182,7 @@ class _Document:
     """The values of one body; its handlers are called by the parser, in document order.
 
         root ── plain element ── text
-          └──── row ── plain element ── text
+          └──── (holder ──) row ── plain element ── text
 
     Nothing is deeper, so depth is a small number and never a stack.
     """
@@ -171,7 +190,9 @@ class _Document:
     def __init__(self, schema: _Schema) -> None:
         self.elements: dict[str, str] = {}
         self.rows: list[dict[str, str]] = []
+        self.has_holder = False
         self._schema = schema
+        self._row_depth = 2 if schema.holder else 1
         self._depth = 0
         self._into: dict[str, str] | None = None  # Where the open plain element's text belongs.
         self._text: list[str] = []
@@ -192,12 +213,15 @@ class _Document:
         elif self._row is not None:
             known = name in schema.row_elements and name not in self._row
             self._into = self._row
-        elif name == schema.row:
+        elif self._depth < self._row_depth and name == schema.holder:
+            known = not self.has_holder
+            self.has_holder = True
+        elif self._depth == self._row_depth and name == schema.row:
             known = len(self.rows) < schema.rows_max
             self._row = {}
             self.rows.append(self._row)
         else:
-            known = name in schema.elements and name not in self.elements
+            known = self._depth == 1 and name in schema.elements and name not in self.elements
             self._into = self.elements
         if not known:
             raise S3Error("MalformedXML")
@@ -215,5 +239,5 @@ class _Document:
             self._into[qualified.rpartition(_NAMESPACE_SEPARATOR)[2]] = "".join(self._text)
             self._text.clear()
             self._into = None
-        elif self._depth == 1:
+        elif self._depth == self._row_depth:
             self._row = None

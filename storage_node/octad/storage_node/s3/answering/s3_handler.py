@@ -1,7 +1,8 @@
 """From a request to its answer: the one place where both ways into the node meet.
 
 `S3Handler.answer` authenticates a request before anything else of it is looked at (default deny;
-not even the existence of a bucket shows to a stranger), finds the operation and calls its handler.
+not even the existence of a bucket shows to a stranger), finds the operation, authorizes its sender
+and calls its handler.
 
 Promises: every request gets an answer. What a client gets wrong is an S3Error, what storage refuses
 a StoreError; anything else is our bug, is logged with its traceback and answered with 500.
@@ -12,21 +13,28 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from octad.client.s3.errors import S3Error
+from octad.coordinator.schema.bucket_settings import BucketSettings, CorsRule
 from octad.storage_node.memory.body_budget import BodyBudget
+from octad.storage_node.s3.answering.dispatch import HANDLERS
 from octad.storage_node.s3.handlers.authentication import SecretOf, authenticate
-from octad.storage_node.s3.handlers.dispatch import HANDLERS
+from octad.storage_node.s3.handlers.authorization import authorize
+from octad.storage_node.s3.handlers.forms.form_upload import FormReader
 from octad.storage_node.s3.handlers.request import Request
 from octad.storage_node.s3.handlers.request_context import RequestContext
 from octad.storage_node.s3.handlers.unknown_headers import UnknownHeaders
+from octad.storage_node.s3.protocol.access import ANONYMOUS
 from octad.storage_node.s3.protocol.answers import Answer, error_answer
+from octad.storage_node.s3.protocol.cors import cors_lines, preflight_lines
+from octad.storage_node.s3.protocol.requests.names import is_bucket_name
 from octad.storage_node.s3.protocol.requests.routes import (
     route,
     with_hoisted_headers,
     without_sigv2,
 )
+from octad.storage_node.s3.protocol.requests.s3_operations import S3Operation
 from octad.storage_node.s3.protocol.requests.targets import (
     bucket_of_host,
     parse_query,
@@ -34,7 +42,7 @@ from octad.storage_node.s3.protocol.requests.targets import (
     split_target,
 )
 from octad.storage_node.s3.protocol.store_errors import s3_error_of
-from octad.storage_node.s3.protocol.strangers import word_to_stranger
+from octad.storage_node.s3.protocol.strangers import browser_page, is_browser_at_root
 from octad.storage_node.shards.object_store import DiskFull, ObjectStore, StoreError
 
 _logger = logging.getLogger("octad.front_door")
@@ -43,7 +51,7 @@ _logger = logging.getLogger("octad.front_door")
 class S3Handler:
     """Answers S3 requests from `store`, to those whose secret `secret_of` knows.
 
-    Under `domains` the host may name the bucket.
+    Under `domains` the host may name the bucket. Buckets are made with the settings `new_buckets`.
     """
 
     def __init__(
@@ -57,6 +65,7 @@ class S3Handler:
         sigv2_urls: bool,
         domains: tuple[str, ...],
         scheme: str,
+        new_buckets: BucketSettings,
     ) -> None:
         self._store = store
         self._secret_of = secret_of
@@ -65,26 +74,33 @@ class S3Handler:
         self._sigv2_urls = sigv2_urls
         self._domains = domains
         self._scheme = scheme
+        self._new_buckets = new_buckets
+        self._forms = FormReader(secret_of)
         self.next_request_id = next_request_id
         self.requests: Counter[tuple[str, int]] = Counter()  # By operation and status.
         self.unknown_headers = UnknownHeaders()
 
     async def answer(self, request: Request, request_id: bytes) -> Answer:
         """Raises only ConnectionError: the client is gone."""
+        operation = "none"
         context: RequestContext | None = None
         try:
+            if request.method == "OPTIONS":
+                return self._counted(operation, await self._preflight(request))
             context = self._admit(request, request_id)
+            operation = context.operation.value
+            if context.operation is S3Operation.POST_OBJECT:
+                await self._forms.read(context)
+            await authorize(context)
             answer = await HANDLERS[context.operation](context)
-            self.requests[request.operation, answer.status] += 1
-            return answer
+            if context.object_decides:
+                raise S3Error("AccessDenied")  # No one looked whether it is open to the sender.
+            return await self._finished(request, operation, answer)
         except S3Error as error:
             refusal = error
-            if context is None:
-                word = word_to_stranger(request.method, request.target, request.headers)
-                if isinstance(word, Answer):
-                    self.requests[request.operation, word.status] += 1
-                    return word
-                refusal = word or error
+            is_stranger = context is None or context.owner == ANONYMOUS
+            if is_stranger and is_browser_at_root(request.method, request.target, request.headers):
+                return self._counted(operation, browser_page())
         except StoreError as error:
             upload_id = context.query.get("uploadId", "") if context is not None else ""
             refusal = s3_error_of(error, upload_id)
@@ -101,16 +117,45 @@ class S3Handler:
         finally:
             if context is not None and context.memory_bytes:
                 context.give_memory_back()
-        self.requests[request.operation, refusal.http_status] += 1
         path = request.target.partition("?")[0]
-        return error_answer(refusal, resource=path, request_id=request_id.hex())
+        answer = error_answer(refusal, resource=path, request_id=request_id.hex())
+        return await self._finished(request, operation, answer)
+
+    def _counted(self, operation: str, answer: Answer) -> Answer:
+        self.requests[operation, answer.status] += 1
+        return answer
+
+    async def _finished(self, request: Request, operation: str, answer: Answer) -> Answer:
+        """Refusals too: a page may read what its browser lets it."""
+        if "origin" in request.headers and request.method != "OPTIONS":
+            rules = await self._cors_rules(request)
+            answer.head += cors_lines(rules, request.method, request.headers)
+        return self._counted(operation, answer)
+
+    async def _preflight(self, request: Request) -> Answer:
+        """Without credentials, which no browser sends with it; buckets without rules, and names
+        without a bucket, are refused alike."""
+        path = request.target.partition("?")[0]
+        rules = await self._cors_rules(request)
+        return Answer(200, preflight_lines(rules, path, request.headers))
+
+    async def _cors_rules(self, request: Request) -> tuple[CorsRule, ...]:
+        """Of the bucket that the request names; none where it names none."""
+        try:
+            path, _ = split_target(request.target)
+            name, _ = split_path(path, self._host_bucket(request.headers))
+            return (await self._store.get_bucket(name)).cors if is_bucket_name(name) else ()
+        except (S3Error, StoreError):
+            return ()
+
+    def _host_bucket(self, headers: Mapping[str, str]) -> str:
+        return bucket_of_host(headers.get("host", ""), self._domains) if self._domains else ""
 
     def _admit(self, request: Request, request_id: bytes) -> RequestContext:
-        """From what was sent to an authenticated request with one operation; raises S3Error."""
+        """From what was sent to a request of a known sender with one operation; raises S3Error."""
         method, headers = request.method, request.headers
         path, raw_query = split_target(request.target)
-        domains = self._domains
-        host_bucket = bucket_of_host(headers.get("host", ""), domains) if domains else ""
+        host_bucket = self._host_bucket(headers)
         now_s = time.time()
         signature, owner = authenticate(
             method,
@@ -124,14 +169,19 @@ class S3Handler:
             host_bucket=host_bucket,
         )
         request.key_id = signature.access_key
-        query = parse_query(raw_query)
-        if signature.sigv2:
-            query = without_sigv2(query)
-        query, headers = with_hoisted_headers(query, headers)
-        bucket, key = split_path(path, host_bucket)
-        operation, unknown = route(method, bucket, key, query, headers)
+        try:
+            query = parse_query(raw_query)
+            if signature.sigv2:
+                query = without_sigv2(query)
+            query, headers = with_hoisted_headers(query, headers)
+            bucket, key = split_path(path, host_bucket)
+            operation, unknown = route(method, bucket, key, query, headers)
+        except S3Error:
+            if owner == ANONYMOUS:
+                raise S3Error("AccessDenied") from None  # What is served here is no stranger's.
+            raise
         request.operation, request.bucket = operation.value, bucket
-        if unknown:
+        if unknown and owner != ANONYMOUS:
             self.unknown_headers.add(unknown)
         return RequestContext(
             body=request.body,
@@ -151,4 +201,5 @@ class S3Handler:
             bucket_name=bucket,
             key=key,
             body_awaited=request.expects_continue,
+            new_buckets=self._new_buckets,
         )

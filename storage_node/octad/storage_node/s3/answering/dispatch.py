@@ -6,11 +6,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from octad.storage_node.s3.handlers import bucket_settings as probes
 from octad.storage_node.s3.handlers import buckets, copies, multipart, objects, reads
 from octad.storage_node.s3.handlers import object_listings as listings
 from octad.storage_node.s3.handlers import upload_listings as upload_listing
+from octad.storage_node.s3.handlers.forms import form_upload
 from octad.storage_node.s3.handlers.request_context import RequestContext
+from octad.storage_node.s3.handlers.settings import access_lists, public_access
+from octad.storage_node.s3.handlers.settings import bucket_settings as probes
 from octad.storage_node.s3.protocol.answers import Answer
 from octad.storage_node.s3.protocol.requests.s3_operations import S3Operation
 
@@ -29,20 +31,37 @@ HANDLERS: Final[Mapping[S3Operation, Handler]] = MappingProxyType(
         S3Operation.LIST_MULTIPART_UPLOADS: upload_listing.list_uploads,
         S3Operation.DELETE_OBJECTS: objects.delete_objects,
         S3Operation.GET_BUCKET_VERSIONING: probes.get_bucket_versioning,
-        S3Operation.GET_BUCKET_ACL: probes.get_bucket_acl,
+        S3Operation.GET_BUCKET_ACL: access_lists.get_bucket_acl,
+        S3Operation.PUT_BUCKET_ACL: access_lists.put_bucket_acl,
+        S3Operation.GET_BUCKET_OWNERSHIP_CONTROLS: public_access.get_ownership_controls,
+        S3Operation.PUT_BUCKET_OWNERSHIP_CONTROLS: public_access.put_ownership_controls,
+        S3Operation.DELETE_BUCKET_OWNERSHIP_CONTROLS: public_access.delete_ownership_controls,
+        S3Operation.GET_PUBLIC_ACCESS_BLOCK: public_access.get_public_access_block,
+        S3Operation.PUT_PUBLIC_ACCESS_BLOCK: public_access.put_public_access_block,
+        S3Operation.DELETE_PUBLIC_ACCESS_BLOCK: public_access.delete_public_access_block,
         S3Operation.GET_BUCKET_POLICY: probes.get_configuration,
-        S3Operation.GET_BUCKET_TAGGING: probes.get_configuration,
+        S3Operation.GET_BUCKET_POLICY_STATUS: public_access.get_policy_status,
+        S3Operation.GET_BUCKET_TAGGING: probes.get_bucket_tagging,
+        S3Operation.PUT_BUCKET_TAGGING: probes.put_bucket_tagging,
+        S3Operation.DELETE_BUCKET_TAGGING: probes.delete_bucket_tagging,
         S3Operation.GET_OBJECT_LOCK_CONFIGURATION: probes.get_configuration,
-        S3Operation.GET_BUCKET_CORS: probes.get_configuration,
+        S3Operation.GET_BUCKET_CORS: probes.get_bucket_cors,
+        S3Operation.PUT_BUCKET_CORS: probes.put_bucket_cors,
+        S3Operation.DELETE_BUCKET_CORS: probes.delete_bucket_cors,
         S3Operation.GET_BUCKET_ENCRYPTION: probes.get_configuration,
         S3Operation.GET_BUCKET_LIFECYCLE: probes.get_configuration,
         S3Operation.PUT_OBJECT: objects.put_object,
+        S3Operation.POST_OBJECT: form_upload.post_object,
         S3Operation.COPY_OBJECT: copies.copy_object,
         S3Operation.GET_OBJECT: reads.get_object,
         S3Operation.HEAD_OBJECT: reads.head_object,
         S3Operation.DELETE_OBJECT: objects.delete_object,
-        S3Operation.GET_OBJECT_ACL: probes.get_object_acl,
-        S3Operation.GET_OBJECT_TAGGING: probes.get_object_tagging,
+        S3Operation.GET_OBJECT_ACL: access_lists.get_object_acl,
+        S3Operation.PUT_OBJECT_ACL: access_lists.put_object_acl,
+        S3Operation.GET_OBJECT_ATTRIBUTES: reads.get_object_attributes,
+        S3Operation.GET_OBJECT_TAGGING: objects.get_object_tagging,
+        S3Operation.PUT_OBJECT_TAGGING: objects.put_object_tagging,
+        S3Operation.DELETE_OBJECT_TAGGING: objects.delete_object_tagging,
         S3Operation.CREATE_MULTIPART_UPLOAD: multipart.create_upload,
         S3Operation.UPLOAD_PART: multipart.upload_part,
         S3Operation.UPLOAD_PART_COPY: copies.upload_part_copy,

@@ -1,0 +1,57 @@
+"""What the owner of a bucket has set of it, as its record has it: who may read, tags, CORS.
+
+A record that says nothing of these is closed: access lists mean nothing, and everything public is
+blocked. So are buckets of before there were any settings. Words that this octad does not know (of a
+newer one) never open anything: whoever decides compares with those that it knows.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+PRIVATE: Final = "private"
+PUBLIC_READ: Final = "public-read"
+AUTHENTICATED_READ: Final = "authenticated-read"
+
+OWNER_ENFORCED: Final = "BucketOwnerEnforced"
+OWNERSHIPS: Final = (OWNER_ENFORCED, "BucketOwnerPreferred", "ObjectWriter")
+
+
+class PublicAccessBlock(msgspec.Struct, frozen=True):
+    """What of public access is refused, whatever access lists say."""
+
+    block_acls: bool = False  # No list that opens anything may be set.
+    ignore_acls: bool = False  # Those that stand open nothing.
+    block_policy: bool = False  # There are no policies: these two are kept for when there are.
+    restrict_buckets: bool = False
+
+
+ALL_BLOCKED: Final = PublicAccessBlock(True, True, True, True)
+
+
+class CorsRule(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Which pages of other origins may use the bucket from a browser, and how."""
+
+    origins: tuple[str, ...]  # Each with at most one `*`.
+    methods: tuple[str, ...]
+    headers: tuple[str, ...] = ()  # Each with at most one `*`.
+    exposed: tuple[str, ...] = ()
+    max_age_s: int | None = None
+    id: str = ""
+
+
+class BucketSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Fields of a bucket's record. Each stands there by itself, so that none gets lost with another
+    when an older octad writes the record anew."""
+
+    acl: str = PRIVATE
+    ownership: str = OWNER_ENFORCED  # "": no ownership controls, so access lists count.
+    public_access: PublicAccessBlock | None = ALL_BLOCKED  # None: nothing is blocked.
+    tags: dict[str, str] = {}
+    cors: tuple[CorsRule, ...] = ()
+
+
+CLOSED: Final = BucketSettings()
+OPEN: Final = BucketSettings(ownership="", public_access=None)

@@ -1,0 +1,76 @@
+"""Who may do what, decided for every request in this one place, before anything is done for it.
+
+A bucket's owner may do everything with it; others only what its access lists let them read. Whose
+object it is shows only where its row is read, so reads by others are let by here and held there
+(`RequestContext.readable`): an answer that nobody checked is never sent.
+
+Whoever comes without credentials is refused in the same words whether the bucket exists or not.
+"""
+
+from __future__ import annotations
+
+from octad.client.s3.errors import S3Error
+from octad.storage_node.s3.handlers.request_context import RequestContext
+from octad.storage_node.s3.protocol.access import ANONYMOUS, others_may_ask
+from octad.storage_node.s3.protocol.copying import parse_copy_source
+from octad.storage_node.s3.protocol.requests.names import check_owner_name
+from octad.storage_node.s3.protocol.requests.parameters import OVERRIDES
+from octad.storage_node.s3.protocol.requests.s3_operations import S3Operation
+from octad.storage_node.shards.object_store import Bucket, NoSuchBucket
+
+COPY_SOURCE = "x-amz-copy-source"
+
+
+async def authorize(context: RequestContext) -> None:
+    """Returns if the sender of the request may have it, and leaves its buckets in the context.
+
+    Raises S3Error for anybody else, and NoSuchBucket.
+    """
+    operation = context.operation
+    if operation is S3Operation.LIST_BUCKETS or operation is S3Operation.CREATE_BUCKET:
+        if context.owner == ANONYMOUS:
+            raise S3Error("AccessDenied")
+        return
+    context.found_bucket = await _admit_to(
+        context, context.bucket_name, operation, "x-amz-expected-bucket-owner"
+    )
+    if operation is S3Operation.COPY_OBJECT or operation is S3Operation.UPLOAD_PART_COPY:
+        context.found_source = await _admit_to(
+            context,
+            parse_copy_source(context.headers[COPY_SOURCE]).bucket,
+            S3Operation.GET_OBJECT,
+            "x-amz-source-expected-bucket-owner",
+        )
+
+
+async def _admit_to(
+    context: RequestContext, name: str, operation: S3Operation, expectation: str
+) -> Bucket:
+    """The bucket, if the sender may have `operation` there; header `expectation` may name an owner.
+
+    Where that is for the object to say, the context is left waiting for `readable`.
+    """
+    asker = context.owner
+    try:
+        bucket = await context.store.get_bucket(name)
+    except NoSuchBucket:
+        if asker == ANONYMOUS:
+            raise S3Error("AccessDenied") from None
+        raise
+    expected = context.headers.get(expectation)
+    if expected is not None:
+        check_owner_name(expected)
+        if expected != bucket.owner:
+            raise S3Error("AccessDenied")
+    if bucket.owner == asker and asker != ANONYMOUS:
+        return bucket
+    allowed = others_may_ask(operation, bucket, asker)
+    if allowed is False:
+        raise S3Error("AccessDenied")
+    if asker == ANONYMOUS and not OVERRIDES.keys().isdisjoint(context.query):
+        raise S3Error(
+            "InvalidRequest",
+            "Request specific response headers cannot be used for anonymous GET requests.",
+        )
+    context.object_decides = allowed is None
+    return bucket

@@ -1,0 +1,1 @@
+"""Uploads that a browser sends as an HTML form."""

@@ -1,0 +1,241 @@
+"""PostObject: an object that a browser sends as a form, with a policy that its signer gave it.
+
+A form says who sends it in its own fields, so these are read before anything is known of its
+sender: at most 20 KiB, of a bounded number of forms at a time. Its file is taken in like the body
+of any PUT.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import quote, urlencode, urlsplit
+
+from octad.client.s3.checksums import DEFAULT_ALGORITHM, claimed_checksum, parse_content_md5
+from octad.client.s3.errors import S3Error
+from octad.sharding.limits import BODY_STEP_S, KIB, PUT_BYTES_MAX
+from octad.storage_node.index.rows import ObjectRow
+from octad.storage_node.memory.body_pace import BodyPace
+from octad.storage_node.s3.handlers.authentication import SecretOf, owner_of, secret_in
+from octad.storage_node.s3.handlers.bodies import receive_file
+from octad.storage_node.s3.handlers.request import Form, RestOfForm
+from octad.storage_node.s3.handlers.request_context import RequestContext
+from octad.storage_node.s3.protocol.access import ANONYMOUS
+from octad.storage_node.s3.protocol.answers import Answer
+from octad.storage_node.s3.protocol.forms.form_parts import (
+    FIELDS_BYTES_MAX,
+    FileDecoder,
+    FormHead,
+    boundary_of,
+    is_form,
+    read_form_head,
+)
+from octad.storage_node.s3.protocol.forms.form_signature import verify_form
+from octad.storage_node.s3.protocol.forms.post_policy import (
+    BUCKET_FIELD,
+    POLICY_FIELD,
+    PostPolicy,
+    read_policy,
+)
+from octad.storage_node.s3.protocol.object_headers import checksum_lines, degraded_line
+from octad.storage_node.s3.protocol.requests.names import check_key
+from octad.storage_node.s3.protocol.requests.payload import PlannedPayload
+from octad.storage_node.s3.protocol.requests.request_headers import (
+    ACL_HEADER,
+    check_headers,
+    stored_headers,
+)
+from octad.storage_node.s3.protocol.requests.tags import TAGGING_HEADER
+from octad.storage_node.s3.protocol.signatures.sigv4_verify import refuse_two_mechanisms
+from octad.storage_node.s3.protocol.xml.documents import CONTENT_TYPE, post_response_xml
+from octad.storage_node.s3.protocol.xml.requests import read_tagging
+
+_STEP_BYTES: Final = 4 * KIB
+FORMS_AT_ONCE: Final = 256  # Whose fields are being read; some MiB, also where strangers send them.
+_BESIDE_THE_FILE_MAX: Final = FIELDS_BYTES_MAX + 4 * KIB
+_HEADER_NAME: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_FILENAME: Final = "${filename}"
+_IN_URLS: Final = "%!#$&'()*+,/:;=?@[]~"
+_STATUS_FIELD: Final = "success_action_status"
+_REDIRECT_FIELDS: Final = ("success_action_redirect", "redirect")
+# Fields that are headers of the object, or of the request.
+_HEADERS: Final = (
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-md5",
+    "content-type",
+    "expires",
+)
+# Of those that begin like headers: they say who signed the form.
+_OF_THE_SIGNATURE: Final = ("x-amz-algorithm", "x-amz-credential", "x-amz-date", "x-amz-signature")
+
+
+class FormReader:
+    """Reads forms up to their files. Few at a time, for no one knows who sends them."""
+
+    def __init__(self, secret_of: SecretOf) -> None:
+        self._secret_of = secret_of
+        self._reading = 0
+
+    async def read(self, context: RequestContext) -> None:
+        """Make the request one of whoever signed the form.
+
+        Raises S3Error where no one did, or where the signer's policy does not allow it.
+        """
+        content_type = context.headers.get("content-type", "")
+        if not is_form(content_type):
+            raise _no_form() if context.owner != ANONYMOUS else S3Error("AccessDenied")
+        if context.owner != ANONYMOUS:
+            refuse_two_mechanisms()
+        boundary = boundary_of(content_type)
+        left = _content_length(context.headers)
+        came, head = await self._head(context, boundary, left)
+        context.signature = verify_form(
+            head.fields,
+            now_s=context.now_ms / 1000,
+            region=context.region,
+            secret_of=secret_in(self._secret_of),
+        )
+        context.owner = owner_of(context.signature, self._secret_of)
+        fields, policy = _allowed(context, head)
+        context.key = fields["key"].encode()
+        context.headers = _as_headers(context, fields)
+        left -= head.size
+        context.form = Form(
+            fields,
+            RestOfForm(context.body, came[head.size :], left),
+            FileDecoder(boundary, left, policy.size_min, policy.size_max),
+        )
+
+    async def _head(
+        self, context: RequestContext, boundary: bytes, length: int
+    ) -> tuple[bytes, FormHead]:
+        """All that has been read, and what its beginning says."""
+        if self._reading >= FORMS_AT_ONCE:
+            raise S3Error("SlowDown")
+        self._reading += 1
+        try:
+            await context.invite_body()
+            came, pace = b"", BodyPace()
+            while (head := read_form_head(came, boundary)) is None:
+                wanted = min(length - len(came), _STEP_BYTES)
+                if not wanted or not context.body.left:
+                    raise S3Error("MalformedPOSTRequest")
+                space = memoryview(bytearray(wanted))
+                count = await context.body.read_into(space, BODY_STEP_S)
+                came += bytes(space[:count])
+                in_the_way = self._reading >= FORMS_AT_ONCE
+                if pace.is_over(count, whole=count == wanted, in_the_way=in_the_way):
+                    raise S3Error("RequestTimeout")
+            return came, head
+        finally:
+            self._reading -= 1
+
+
+async def post_object(context: RequestContext) -> Answer:
+    """Store the form's file; nothing of it stays unless all of it came and the policy held."""
+    form = context.form
+    assert form is not None, "its fields are read before its sender is known"
+    headers = stored_headers(context.headers)
+    claim = claimed_checksum(context.headers)
+    content_md5 = context.headers.get("content-md5")
+    md5 = None if content_md5 is None else parse_content_md5(content_md5)
+    bucket = await context.bucket()
+    extras = context.new_extras(bucket)
+    plan = PlannedPayload(form.decoder, md5, claim)
+    algorithms = (plan.claimed_algorithm or DEFAULT_ALGORITHM,)
+    received = await receive_file(context, form.source, plan, bucket, algorithms)
+    row = ObjectRow(
+        size=form.decoder.size,
+        etag=received.etag,
+        modified_ms=context.now_ms,
+        headers=headers,
+        checksums=received.checksums,
+        extents=received.extents,
+        extras=extras,
+    )
+    write_id = context.write_id(row.etag, str(row.size))
+    degraded = await context.store.put_object(bucket, context.key, row, received.data, *write_id)
+    answer = _answer(context, form.fields, row)
+    answer.head += checksum_lines(row.checksums) + degraded_line(received.degraded, degraded)
+    return answer
+
+
+def _answer(context: RequestContext, fields: Mapping[str, str], row: ObjectRow) -> Answer:
+    """What the form asks to be answered with: a redirection, or a status."""
+    key = quote(context.key, safe="/")
+    location = (
+        f"{context.scheme}://{context.headers.get('host', '')}{context.path.rstrip('/')}/{key}"
+    )
+    lines = f'ETag: "{row.etag}"\r\n'
+    for name in _REDIRECT_FIELDS:
+        target = urlsplit(fields.get(name, ""))
+        if target.scheme in ("http", "https") and target.netloc:
+            said = {"bucket": context.bucket_name, "key": context.key, "etag": f'"{row.etag}"'}
+            query = "&".join(part for part in (target.query, urlencode(said)) if part)
+            url = target._replace(query=query).geturl()
+            return Answer(303, f"{lines}Location: {quote(url, safe=_IN_URLS)}\r\n")
+    lines += f"Location: {location}\r\n"
+    status = fields.get(_STATUS_FIELD, "")
+    if status == "201":
+        document = post_response_xml(location, context.bucket_name, context.key, row.etag)
+        return Answer(201, f"Content-Type: {CONTENT_TYPE}\r\n{lines}", document)
+    return Answer(200 if status == "200" else 204, lines)
+
+
+def _allowed(context: RequestContext, head: FormHead) -> tuple[Mapping[str, str], PostPolicy]:
+    """The fields as they are meant, and the policy that allows them."""
+    fields = dict(head.fields)
+    policy = read_policy(fields[POLICY_FIELD])
+    if not fields.get("key"):
+        raise S3Error("InvalidArgument", "Bucket POST must contain a field named 'key'.")
+    fields["key"] = fields["key"].replace(_FILENAME, head.filename)
+    if fields.setdefault(BUCKET_FIELD, context.bucket_name) != context.bucket_name:
+        raise S3Error("AccessDenied", "The form names another bucket than the request.")
+    policy.check(fields, context.now_ms / 1000)
+    check_key(fields["key"].encode())
+    return fields, policy
+
+
+def _as_headers(context: RequestContext, fields: Mapping[str, str]) -> dict[str, str]:
+    """The headers that a PUT of the same would have; raises S3Error for what is not honoured."""
+    headers = {"host": context.headers.get("host", "")}
+    for name, value in fields.items():
+        if name == "acl":
+            name = ACL_HEADER
+        elif name == "tagging":
+            name, value = TAGGING_HEADER, urlencode(read_tagging(value.encode()))
+        elif name in _OF_THE_SIGNATURE or not (name in _HEADERS or name.startswith("x-amz-")):
+            continue
+        if _HEADER_NAME.fullmatch(name) is None or _CONTROL.search(value) is not None:
+            raise S3Error(
+                "InvalidArgument",
+                "A form field has characters that no header can have.",
+                fields={"ArgumentName": name},
+            )
+        headers[name] = value.encode().decode("latin-1")
+    check_headers(headers, writes=True, copies=False, known=(ACL_HEADER, TAGGING_HEADER))
+    return headers
+
+
+def _no_form() -> S3Error:
+    return S3Error(
+        "PreconditionFailed",
+        fields={"Condition": "Bucket POST must be of the enclosure-type multipart/form-data"},
+    )
+
+
+def _content_length(headers: Mapping[str, str]) -> int:
+    length = headers.get("content-length")
+    if length is None:
+        raise S3Error("MissingContentLength")
+    if not (length.isascii() and length.isdecimal()):
+        raise S3Error("BadRequest")
+    if int(length[:16]) > PUT_BYTES_MAX + _BESIDE_THE_FILE_MAX:
+        fields = {"ProposedSize": length, "MaxSizeAllowed": str(PUT_BYTES_MAX)}
+        raise S3Error("EntityTooLarge", fields=fields)
+    return int(length)
