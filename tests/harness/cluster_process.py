@@ -55,6 +55,7 @@ class DevCluster:
         self.tree: ProcessTree | None = None
         self._log_start = 0
         self.coordinator = ""
+        self.authority = ""  # The file that clients trust, with TLS.
         self.nodes: list[RunningNode] = []
 
     def command(self) -> list[str | Path]:
@@ -112,8 +113,8 @@ class DevCluster:
             self.kill()
 
     def endpoint(self, node: int = 0) -> str:
-        """Where clients reach a node: http://host:port."""
-        return f"http://{self.nodes[node].s3}"
+        """Where clients reach a node: http://host:port, or https where it has TLS."""
+        return f"{'https' if self.authority else 'http'}://{self.nodes[node].s3}"
 
     def pids(self) -> list[int]:
         """All of its processes, the supervisor first."""
@@ -130,6 +131,7 @@ class DevCluster:
         if state["supervisor_pid"] != self.tree.pid:
             return False
         self.coordinator = state["coordinator"]
+        self.authority = state["authority"]
         self.nodes = [
             RunningNode(node["id"], node["pid"], node["s3"], node["rpc"]) for node in state["nodes"]
         ]

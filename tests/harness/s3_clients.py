@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 @contextmanager
 def s3_client(cluster: DevCluster, node: int = 0) -> Iterator[S3Client]:
     """A client of one node of `cluster`."""
-    with client_of(cluster.endpoint(node), cluster.access_key, cluster.secret_key) as client:
+    keys = cluster.access_key, cluster.secret_key
+    with client_of(cluster.endpoint(node), *keys, cluster.authority) as client:
         yield client
 
 
 @contextmanager
-def client_of(endpoint: str, access_key: str, secret_key: str) -> Iterator[S3Client]:
+def client_of(
+    endpoint: str, access_key: str, secret_key: str, authority: str = ""
+) -> Iterator[S3Client]:
     """A client that reports a failure instead of trying again."""
     client = boto3.client(
         "s3",
@@ -32,6 +35,7 @@ def client_of(endpoint: str, access_key: str, secret_key: str) -> Iterator[S3Cli
         aws_access_key_id=access_key,
         aws_secret_access_key=secret_key,
         region_name="us-east-1",
+        verify=authority or None,
         config=Config(
             signature_version="s3v4",  # Its presigned URLs would have the old version else.
             retries={"total_max_attempts": 1},
@@ -73,6 +77,7 @@ def aws_environment(cluster: DevCluster) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": cluster.secret_key,
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_ENDPOINT_URL": cluster.endpoint(),
+        **({"AWS_CA_BUNDLE": cluster.authority} if cluster.authority else {}),
         "AWS_CONFIG_FILE": "/dev/null",
         "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
         "AWS_EC2_METADATA_DISABLED": "true",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import signal
@@ -102,6 +103,7 @@ def machines(etcd: EtcdMember, tmp_path: Path) -> Iterator[Machines]:
                 *(OCTAD, "node", "--data", tmp_path / f"node-{number + 1}"),
                 *("--listen", f"127.0.0.1:{first + number}", "--zone", f"rack-{number + 1}"),
                 *("--coordinator", f"http://{address}", "--join-token", token[1]),
+                *("--s3-access-log", tmp_path / f"access-{number + 1}.json"),
             )
             started.append(Part(node, tmp_path / f"node-{number + 1}.log"))
             started[-1].start()
@@ -134,6 +136,8 @@ def test_nodes_started_one_by_one_are_a_cluster(machines: Machines) -> None:
     assert "healthy" in status.log_tail()
 
     assert machines.nodes[1].stop() == 0
+    lines = machines.nodes[1].log.with_name("access-2.json").read_text().splitlines()
+    assert [json.loads(line)["operation"] for line in lines] == ["GetObject"], "all is written"
     with machines.client(0) as client:
         assert put_status(client, "machines", "b", b"without it") == 200
         assert client.get_object(Bucket="machines", Key="a")["Body"].read() == b"one by one"

@@ -1,4 +1,4 @@
-"""`octad node`: TLS between nodes needs all three files, and files that are usable."""
+"""`octad node`: TLS, between nodes or for S3, needs all of its files, and usable ones."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 from tests.unit.rpc.peer_certificates import Authority
 
 from octad.client.cluster.join_token import JoinToken, encode_join_token
@@ -65,3 +66,37 @@ def test_a_file_that_is_not_there_is_an_error(
     options = ("--tls-cert", missing, "--tls-key", missing, "--tls-ca", missing)
     with pytest.raises(CommandError, match=r"cannot use .*missing\.pem"):
         config_of(monkeypatch, *options)
+
+
+def test_a_certificate_and_its_key_give_tls_for_s3(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    files = Authority(tmp_path).files_for("node")
+    pair = ("--s3-tls-cert", files.certificate, "--s3-tls-key", files.key)
+    assert config_of(monkeypatch, *pair).certificate is not None
+    assert config_of(monkeypatch).certificate is None
+    for option in (pair[:2], pair[2:]):
+        with pytest.raises(CommandError, match="needs a certificate and its key"):
+            config_of(monkeypatch, *option)
+
+
+@pytest.mark.parametrize("what", ["absent", "no PEM", "another's key", "key with a password"])
+def test_a_pair_that_s3_cannot_use_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, what: str
+) -> None:
+    authority = Authority(tmp_path)
+    files, other = authority.files_for("node"), authority.files_for("other")
+    key = files.key
+    if what == "absent":
+        key.unlink()
+    elif what == "no PEM":
+        key.write_bytes(b"no PEM")
+    elif what == "another's key":
+        key = other.key
+    else:
+        private = serialization.load_pem_private_key(key.read_bytes(), None)
+        secret = serialization.BestAvailableEncryption(b"secret")
+        pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+        key.write_bytes(private.private_bytes(pem, pkcs8, secret))
+    with pytest.raises(CommandError, match="TLS for S3 cannot use"):
+        config_of(monkeypatch, "--s3-tls-cert", files.certificate, "--s3-tls-key", key)

@@ -13,7 +13,8 @@ import pytest
 from octad.client.runtime.command import CommandError
 from octad.storage_node.dev.dev_copies import way_to_more_copies
 from octad.storage_node.dev.dev_directory import DevCluster, DevDirectory
-from octad.storage_node.dev.dev_process import DevOptions, _greeting
+from octad.storage_node.dev.dev_greeting import greeting
+from octad.storage_node.dev.dev_options import DevOptions
 from octad.storage_node.index.index import IndexDamaged
 from octad.storage_node.journal.data_directory import NoPermission, explained
 from octad.storage_node.journal.journal_errors import IndexBehind
@@ -31,8 +32,10 @@ def cluster(nodes: int = 3, replicas: int = 3) -> DevCluster:
     return DevCluster(1, "token", "key", "secret", nodes, replicas, (), 1, 2, ports)
 
 
-def options(nodes: int | None = None, replicas: int | None = None) -> DevOptions:
-    return DevOptions(DATA, nodes, replicas, 9000, None, None, (), False, ())
+def options(
+    nodes: int | None = None, replicas: int | None = None, *, tls: bool = False
+) -> DevOptions:
+    return DevOptions(DATA, nodes, replicas, 9000, None, None, (), False, tls, (), ())
 
 
 def words_behind(text: str, first: str) -> list[str]:
@@ -43,15 +46,27 @@ def words_behind(text: str, first: str) -> list[str]:
 
 
 def test_the_banners_command_names_the_data_directory() -> None:
-    told = _greeting(options(), cluster(), URL, 1.0, SERVING)
+    told = greeting(options(), cluster(), URL, 1.0, SERVING)
     assert words_behind(told, "status       ")[1:] == ["status", "--data", str(DATA)]
 
 
 def test_the_line_for_every_client_says_the_region_in_both_names() -> None:
-    told = _greeting(options(), cluster(), URL, 1.0, SERVING)
+    told = greeting(options(), cluster(), URL, 1.0, SERVING)
     export = words_behind(told, "  export ")
     # SDKs of other languages read the first, awscli and boto3 the second.
     assert {"AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1"} <= set(export)
+
+
+def test_with_tls_every_printed_client_is_told_what_to_trust() -> None:
+    told = greeting(options(tls=True), cluster(), URL, 1.0, SERVING)
+    authority = str(DATA / "ca.pem")
+    assert {f"AWS_CA_BUNDLE={authority}", "AWS_ENDPOINT_URL=https://127.0.0.1:9000"} <= set(
+        words_behind(told, "  export ")
+    )
+    assert words_behind(told, "--ca-cert")[0] == authority
+    assert words_behind(told, "curl --cacert")[0].rstrip(";") == authority
+    assert f'verify="{authority}")' in told
+    assert "http://127.0.0.1:9000" not in told
 
 
 def test_the_way_to_more_copies_is_shown_to_who_gave_it_nodes() -> None:
@@ -59,11 +74,11 @@ def test_the_way_to_more_copies_is_shown_to_who_gave_it_nodes() -> None:
     create = words_behind(told, "octad pool create")
     assert create == ["--replicas", "3", "--data", str(DATA)]
     assert way_to_more_copies(cluster(), "octad", DATA) == []
-    grown = _greeting(options(nodes=3), cluster(replicas=1), URL, 1.0, SERVING)
+    grown = greeting(options(nodes=3), cluster(replicas=1), URL, 1.0, SERVING)
     assert "keeps 1 copy: a bucket never changes its pool" in grown
     for same in (options(), options(nodes=3, replicas=1)):
-        greeting = _greeting(same, cluster(replicas=1), URL, 1.0, SERVING)
-        assert "a bucket never changes its pool" not in greeting
+        told = greeting(same, cluster(replicas=1), URL, 1.0, SERVING)
+        assert "a bucket never changes its pool" not in told
 
 
 def test_other_copies_than_the_cluster_keeps_are_another_pools_matter(tmp_path: Path) -> None:

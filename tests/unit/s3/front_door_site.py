@@ -8,11 +8,15 @@ from __future__ import annotations
 import asyncio
 import http.client
 import itertools
+import socket
+import ssl
 import threading
 import time
 from collections.abc import Coroutine, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from xml.etree import ElementTree
@@ -24,7 +28,9 @@ from tests.unit.s3.memory_store import MemoryStore
 from octad.client.s3.sigv4 import UNSIGNED_PAYLOAD, Credentials, sign_request
 from octad.sharding.limits import CLIENT_CONNECTIONS_MAX
 from octad.storage_node.cli.node_command import BODY_BUDGET_BYTES
+from octad.storage_node.dev.dev_certificate import issue
 from octad.storage_node.memory.body_budget import BodyBudget
+from octad.storage_node.s3.http.certificate import Certificate
 from octad.storage_node.s3.http.server import FrontDoor
 
 if TYPE_CHECKING:
@@ -57,6 +63,37 @@ class RawAnswer:
         return ElementTree.fromstring(self.body).findtext(name, "")
 
 
+@dataclass(frozen=True)
+class TlsFiles:
+    """Of a new certificate, in `directory`, for 127.0.0.1 and `domains`."""
+
+    directory: Path
+    domains: tuple[str, ...] = ("localhost",)
+
+    def __post_init__(self) -> None:
+        self.renew()
+
+    @property
+    def pair(self) -> Path:
+        return self.directory / "pair.pem"
+
+    @property
+    def authority(self) -> Path:
+        return self.directory / "ca.pem"
+
+    @property
+    def trusting(self) -> ssl.SSLContext:
+        """What a client needs; it does not forgive what OpenSSL can find fault with."""
+        context = ssl.create_default_context(cafile=self.authority)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        return context
+
+    def renew(self) -> None:
+        issued = issue(self.domains, datetime.now(UTC))
+        self.pair.write_bytes(issued.pair)
+        self.authority.write_bytes(issued.authority)
+
+
 class FrontDoorSite:
     """The front door, its store, and clients of it."""
 
@@ -68,8 +105,11 @@ class FrontDoorSite:
         connections_max: int = CLIENT_CONNECTIONS_MAX,
         sigv2_urls: bool = True,
         domains: tuple[str, ...] = (),
+        tls: TlsFiles | None = None,
     ) -> None:
         self.region = region
+        self.tls = tls
+        self.certificate = None if tls is None else Certificate(tls.pair, tls.pair)
         self.all_through_aiohttp = all_through_aiohttp
         self.store = MemoryStore()
         numbers = itertools.count(1)
@@ -85,6 +125,7 @@ class FrontDoorSite:
             connections_max=connections_max,
             sigv2_urls=sigv2_urls,
             domains=domains,
+            certificate=self.certificate,
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="front door")
@@ -130,6 +171,17 @@ class FrontDoorSite:
     def host(self) -> str:
         return f"127.0.0.1:{self.door.port}"
 
+    @property
+    def url(self) -> str:
+        return f"{'http' if self.tls is None else 'https'}://{self.host}"
+
+    def connect(self) -> socket.socket:
+        """Without TLS, or with it when its handshake is over."""
+        plain = socket.create_connection(("127.0.0.1", self.door.port), timeout=10)
+        if self.tls is None:
+            return plain
+        return self.tls.trusting.wrap_socket(plain, server_hostname="127.0.0.1")
+
     def client(
         self,
         credentials: Credentials = ALICE,
@@ -141,7 +193,8 @@ class FrontDoorSite:
         """A boto3 client that never tries twice."""
         client = boto3.client(
             "s3",
-            endpoint_url=f"http://{host or self.host}",
+            endpoint_url=self.url.replace(self.host, host or self.host),
+            verify=None if self.tls is None else str(self.tls.authority),
             region_name=region or self.region,
             aws_access_key_id=credentials.access_key,
             aws_secret_access_key=credentials.secret_key,
@@ -185,6 +238,7 @@ class FrontDoorSite:
     def raw(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> RawAnswer:
         """One request, exactly as given."""
         connection = http.client.HTTPConnection(self.host, timeout=10)
+        connection.sock = self.connect()
         try:
             connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
             for name, value in headers.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 
@@ -39,7 +40,7 @@ class Wire:
 
     def __init__(self, site: FrontDoorSite) -> None:
         self._site = site
-        self.socket = socket.create_connection(("127.0.0.1", site.door.port), timeout=10)
+        self.socket = site.connect()
         self._received = bytearray()
 
     def send_head(
@@ -67,6 +68,11 @@ class Wire:
         body = bytes(self._received[:length])
         del self._received[:length]
         return body
+
+    def send_nothing_more(self) -> None:
+        """The answers are still read; inside TLS, too, which Python would forget with its own."""
+        with socket.socket(fileno=os.dup(self.socket.fileno())) as same:
+            same.shutdown(socket.SHUT_WR)
 
     def is_closed(self) -> bool:
         """Whether the server closes the connection now."""

@@ -297,7 +297,8 @@ def test_the_json_is_the_documented_one() -> None:
         b'"nodes":[{"name":"n1","live":true,"gone_since_ms":null,"incarnation":"incarnation-1",'
         b'"rpc_address":"127.0.0.1:7001","s3_address":"127.0.0.1:9001","zone":"","weight":1.0,'
         b'"version":"0.1.0","primary_of":1,"member_of":1,"admin_address":null,'
-        b'"void":[],"failed":[],"read_only":false,"index":"","different":[]}],'
+        b'"void":[],"failed":[],"read_only":false,"index":"","different":[],'
+        b'"s3_tls":false}],'
         b'"copies":{"unverified":1},"copying":{"missing":0,"under_way":0,"waiting":0,'
         b'"bytes_left":0,"whole_in_s":null}}'
     )

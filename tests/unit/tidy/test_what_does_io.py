@@ -44,9 +44,10 @@ coordinator.store: embedded etcd etcd_connection etcd_watch http_client http_ser
 sharding.study: bench compare regenerate sharding_command simulate
 sharding.study.model: comparison
 sharding.study.report: html_page plots tables
-storage_node.cli: index_command journal_command node_command node_config node_process parent_death
-storage_node.dev: death_record dev_command dev_copies dev_directory dev_former_run dev_node
-    dev_process
+storage_node.cli: index_command journal_command node_certificates node_command node_config
+    node_process parent_death
+storage_node.dev: death_record dev_command dev_copies dev_directory dev_former_run dev_greeting
+    dev_node dev_options dev_process
 storage_node.history: copy_check history_copier history_pace history_source history_writer
 storage_node.index: counted_index index
 storage_node.journal: commit_thread data_directory disk disk_room journal journal_recovery
@@ -67,7 +68,8 @@ storage_node.s3.handlers: authorization bodies buckets copies multipart object_l
     reads request_context upload_listings
 storage_node.s3.handlers.forms: form_upload
 storage_node.s3.handlers.settings: access_lists bucket_settings public_access
-storage_node.s3.http: arriving_body connections cut_short hot_connection server wire
+storage_node.s3.http: access_log arriving_body certificate connections cut_short door_figures
+    hot_connection server tls_transport wire
 storage_node.shards: bucket_directory listed_shards retry running_reads shard_client shard_server
     shard_service
 storage_node.upkeep: compactor copy_comparer damaged_records door_reads engine_upkeep

@@ -13,7 +13,7 @@ from tests.unit.tidy.code_base import modules, product, tree_of
 
 # Called by libraries, by their names; and what waits for its user.
 BY_LIBRARIES = {
-    "buffer_updated", "get_buffer", "handle_error", "on_header", "on_headers_complete", "on_url",
+    "handle_error", "on_header", "on_headers_complete", "on_url",
 }  # fmt: skip
 FOR_THE_SDK = {"ChunkedEncoder", "encoded_length", "presign_url"}
 FOR_CHAOS_TESTS = {"longest_read", "longest_write"}

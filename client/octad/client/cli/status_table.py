@@ -40,7 +40,7 @@ def _node_row(node: NodeStatus) -> tuple[str, ...]:
     return (
         node.name,
         "live" if node.live else "down",
-        node.s3_address or "?",
+        f"https://{node.s3_address}" if node.s3_tls else node.s3_address or "?",
         node.rpc_address or "?",
         node.zone or "-",
         node.version or "?",

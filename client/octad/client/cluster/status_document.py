@@ -43,6 +43,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     read_only: bool = False  # Its disk is full.
     index: str = ""  # "rebuilding", "waiting", "lost": what comes of a damaged one; or empty.
     different: tuple[str, ...] = ()  # Shards of which it has other rows than their primary.
+    s3_tls: bool = False  # S3 clients reach it with https.
 
 
 class PoolStatus(msgspec.Struct, frozen=True):

@@ -29,6 +29,7 @@ class NodeRecord(msgspec.Struct, frozen=True):
     boot: str
     admin_address: str = ""  # host:port of its metrics; often one that only its machine reaches
     format_level: int = 1  # The highest that it knows.
+    s3_tls: bool = False  # Its clients speak TLS.
 
 
 class IdentityRecord(msgspec.Struct, frozen=True):

@@ -6,8 +6,7 @@ kinds of things: never a node, an instance or a key.
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -20,7 +19,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+from octad.client.runtime.time_histogram import TimeHistogram
 
 Gauges = Callable[[], Iterator[Metric]]
 
@@ -32,8 +31,7 @@ class CoordinatorMetrics(Collector):
         self._gauges = gauges
         self._watchers = watchers
         self._requests: Counter[tuple[str, str]] = Counter()
-        self._seconds: dict[str, list[int]] = {}
-        self._seconds_sum: dict[str, float] = {}
+        self._times: defaultdict[str, TimeHistogram] = defaultdict(TimeHistogram)
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -41,11 +39,7 @@ class CoordinatorMetrics(Collector):
     def count_request(self, route: str, status: int, seconds: float) -> None:
         """One answer; `route` is the path's pattern."""
         self._requests[route, str(status)] += 1
-        if route not in self._seconds:
-            self._seconds[route] = [0] * (len(BUCKETS_S) + 1)
-            self._seconds_sum[route] = 0.0
-        self._seconds[route][bisect_left(BUCKETS_S, seconds)] += 1
-        self._seconds_sum[route] += seconds
+        self._times[route].add(round(seconds * 1e9))
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """The text and its content type: OpenMetrics for clients that accept it."""
@@ -65,8 +59,8 @@ class CoordinatorMetrics(Collector):
             "Until the answer; streams: until they end.",
             labels=["route"],
         )
-        for route, counts in self._seconds.items():
-            seconds.add_metric([route], _cumulative(counts), self._seconds_sum[route])
+        for route, times in self._times.items():
+            seconds.add_metric([route], times.cumulative(), times.sum_s)
         yield seconds
 
 
@@ -78,11 +72,3 @@ def exposition(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
 
 def gauge(name: str, meaning: str, value: float) -> GaugeMetricFamily:
     return GaugeMetricFamily(name, meaning, value=value)
-
-
-def _cumulative(counts: list[int]) -> list[tuple[str, float]]:
-    total, buckets = 0, list[tuple[str, float]]()
-    for bound, count in zip((*map(str, BUCKETS_S), "+Inf"), counts, strict=True):
-        total += count
-        buckets.append((bound, total))
-    return buckets

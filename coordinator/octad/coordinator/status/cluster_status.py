@@ -219,6 +219,7 @@ def _node_statuses(
                 read_only=id_ in copies.read_only,
                 index=copies.indexes.get(id_, ""),
                 different=tuple(map(shard_name, copies.different.get(id_, ()))),
+                s3_tls=record.s3_tls if record else False,
             )
         )
     return tuple(statuses)

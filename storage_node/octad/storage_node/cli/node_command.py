@@ -83,6 +83,12 @@ def _add_front_door(parser: argparse.ArgumentParser) -> None:
     )
     add_block_public_argument(parser, "")
     parser.add_argument(
+        "--s3-access-log",
+        metavar="FILE",
+        type=Path,
+        help="a line of JSON for each request, in FILE and up to three before it: 64 MiB at most",
+    )
+    parser.add_argument(
         "--body-budget",
         metavar="MIB",
         type=int,
@@ -126,6 +132,16 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_tls(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--s3-tls-cert",
+        metavar="FILE",
+        type=Path,
+        help="answer S3 with TLS (https) alone: the certificate and what leads to its authority "
+        "(PEM); read again at SIGHUP",
+    )
+    parser.add_argument(
+        "--s3-tls-key", metavar="FILE", type=Path, help="its key, without a password"
+    )
     parser.add_argument(
         "--tls-cert",
         metavar="FILE",
@@ -191,6 +207,9 @@ def run(arguments: argparse.Namespace) -> int:
             join_token=arguments.join_token,
             zone=arguments.zone,
             weight=arguments.weight,
+            access_log=arguments.s3_access_log,
+            s3_tls_cert=arguments.s3_tls_cert,
+            s3_tls_key=arguments.s3_tls_key,
             tls_cert=arguments.tls_cert,
             tls_key=arguments.tls_key,
             tls_ca=arguments.tls_ca,

@@ -9,15 +9,16 @@ from octad.client.cluster.join_token import BadJoinToken, decode_join_token
 from octad.client.runtime.address import Address, BadAddress, parse_address
 from octad.client.runtime.command import CommandError
 from octad.sharding.ids import NodeId
+from octad.storage_node.cli.node_certificates import peer_contexts, s3_certificate
 from octad.storage_node.cli.node_options import (
     ADMIN_PORT_ABOVE_S3,
     AIOHTTP,
     FRONT_DOORS,
     RPC_PORT_ABOVE_S3,
+    access_log,
     body_budget_bytes,
 )
 from octad.storage_node.node.this_node import NodeConfig
-from octad.storage_node.rpc.peer_tls import TlsContexts, TlsFiles
 
 LOOPBACK = "127.0.0.1"
 
@@ -43,6 +44,9 @@ class NodeOptions:
     join_token: str | None
     zone: str
     weight: float
+    access_log: Path | None
+    s3_tls_cert: Path | None
+    s3_tls_key: Path | None
     tls_cert: Path | None
     tls_key: Path | None
     tls_ca: Path | None
@@ -88,7 +92,9 @@ def config_of(options: NodeOptions) -> NodeConfig:
         token=token,
         zone=options.zone,
         weight=options.weight,
-        tls=_tls(options),
+        access_log=access_log(options.access_log),
+        certificate=s3_certificate(options.s3_tls_cert, options.s3_tls_key),
+        tls=peer_contexts(options.tls_cert, options.tls_key, options.tls_ca),
         nodes_on_disk=options.nodes_on_disk,
     )
 
@@ -102,26 +108,6 @@ def _all_through_aiohttp(front_door: str) -> bool:
             2,
         )
     return front_door == AIOHTTP
-
-
-def _tls(options: NodeOptions) -> TlsContexts | None:
-    certificate, key, authority = options.tls_cert, options.tls_key, options.tls_ca
-    if certificate is None and key is None and authority is None:
-        return None
-    if certificate is None or key is None or authority is None:
-        raise CommandError(
-            "TLS between nodes needs a certificate, its key and the authority that signed it",
-            "give --tls-cert, --tls-key and --tls-ca, or none of them",
-            2,
-        )
-    try:
-        return TlsContexts(TlsFiles(certificate, key, authority))
-    except OSError as error:
-        raise CommandError(
-            f"TLS between nodes cannot use {certificate}, {key} and {authority}: {error}",
-            "give PEM files: a certificate, its key without a password, the authority",
-            2,
-        ) from error
 
 
 def _admin_address(options: NodeOptions, listen: Address) -> Address:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from octad.client.runtime.command import CommandError
@@ -17,8 +18,12 @@ HOT, AIOHTTP = FRONT_DOORS = ("hot", "aiohttp")
 
 
 def s3_domains(given: Sequence[str]) -> tuple[str, ...]:
-    """What `--s3-domain` means; raises CommandError for what is no name of a host."""
-    domains = tuple(domain.lower().removeprefix("*.") for domain in given)
+    """What `--s3-domain` means, longest first: what is under one of them is not under another.
+
+    Raises CommandError for what is no name of a host.
+    """
+    named = (domain.lower().removeprefix("*.") for domain in given)
+    domains = tuple(sorted(named, key=len, reverse=True))
     for domain in domains:
         if _DOMAIN.fullmatch(domain) is None:
             raise CommandError(
@@ -36,3 +41,17 @@ def body_budget_bytes(mib: int) -> int:
             2,
         )
     return mib * MIB
+
+
+def access_log(file: Path | None) -> Path | None:
+    """What `--s3-access-log` means; raises CommandError where nothing can be written there."""
+    if file is not None:
+        try:
+            file.open("ab").close()
+        except OSError as error:
+            raise CommandError(
+                f"no access log can be written to {file}: {error.strerror}",
+                "give --s3-access-log a file that the node may write, in a directory that is there",
+                2,
+            ) from error
+    return file

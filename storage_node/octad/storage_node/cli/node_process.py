@@ -42,6 +42,7 @@ from octad.coordinator.store.interface import ConfigStore, Put, StoreUnavailable
 from octad.coordinator.store.open_store import open_store
 from octad.sharding.ids import NodeId, ShardId, node_name
 from octad.sharding.map.shard_map import decode_configuration
+from octad.storage_node.cli.node_certificates import reload_on_hangup
 from octad.storage_node.cli.node_config import NodeOptions, config_of
 from octad.storage_node.cli.parent_death import kill_with_parent
 from octad.storage_node.cli.supervision import (
@@ -121,6 +122,8 @@ def _run_to_end(options: NodeOptions, config: NodeConfig, *, polls: bool) -> int
 
 async def _run(options: NodeOptions, config: NodeConfig, *, polls: bool) -> int:
     stop = _stop_signal(options.supervisor_pid if polls else None)
+    if config.certificate is not None:
+        reload_on_hangup(config.certificate)
     failure: CommandError | None = None
     try:
         async with AsyncExitStack() as cleanup:

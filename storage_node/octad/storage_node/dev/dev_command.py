@@ -17,6 +17,7 @@ from octad.storage_node.cli.node_options import body_budget_bytes, s3_domains
 
 HELP = "run a whole cluster on this machine"
 _DOMAIN = "localhost"  # Every name under it is this machine (RFC 6761).
+_TLS_DOMAIN = "s3.localhost"  # OpenSSL believes no certificate of "*.localhost".
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +59,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_domain_argument(parser, f" (default: {_DOMAIN}, so http://BUCKET.{_DOMAIN}:9000)")
     parser.add_argument(
+        "--tls",
+        action="store_true",
+        help="S3 with TLS (https), and an authority for clients to trust that is good for this "
+        "machine's own names alone",
+    )
+    parser.add_argument(
         "--no-s3-sigv2", action="store_true", help="of each node: see octad node --help"
     )
     add_block_public_argument(parser, ", of each node")
@@ -74,14 +81,13 @@ def run(arguments: argparse.Namespace) -> int:
             "give both --access-key and --secret-key, or neither",
             2,
         )
-    from octad.storage_node.dev.dev_process import DevOptions, run_dev
+    from octad.storage_node.dev.dev_options import DevOptions
+    from octad.storage_node.dev.dev_process import run_dev
 
     node_arguments: list[str] = []
     if arguments.body_budget is not None:
         body_budget_bytes(arguments.body_budget)
         node_arguments += ["--body-budget", str(arguments.body_budget)]
-    for domain in s3_domains(arguments.s3_domain or [_DOMAIN]):
-        node_arguments += ["--s3-domain", domain]
     if arguments.no_s3_sigv2:
         node_arguments.append("--no-s3-sigv2")
     node_arguments += ["--s3-block-public", arguments.s3_block_public]
@@ -96,6 +102,13 @@ def run(arguments: argparse.Namespace) -> int:
             secret_key=arguments.secret_key,
             etcd=tuple(arguments.etcd.split(",")) if arguments.etcd else (),
             fresh=arguments.fresh,
-            node_arguments=tuple(node_arguments),
+            tls=arguments.tls,
+            domains=s3_domains(arguments.s3_domain or _domains(tls=arguments.tls)),
+            more=tuple(node_arguments),
         )
     )
+
+
+def _domains(*, tls: bool) -> list[str]:
+    """Where nothing was said of them."""
+    return [_TLS_DOMAIN, _DOMAIN] if tls else [_DOMAIN]

@@ -4,6 +4,8 @@ cluster.json   the cluster: join token, keys, shape, ports (readable by its owne
 store.sqlite   the embedded configuration store
 n1, n2, …      one directory a node
 n1.log, …      what its process printed, and n1.log.1 to 3 before that
+s3-tls.pem     with --tls: the key and certificate that the nodes show S3 clients
+ca.pem         with --tls: who signed it, for clients to trust
 dev.json       what runs now: process ids and addresses; there only while it runs
 LOCK           held by the running supervisor
 """
@@ -17,6 +19,7 @@ import shutil
 import socket
 from collections.abc import Collection, Sequence
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -27,6 +30,7 @@ from octad.client.runtime.command import CommandError
 from octad.client.runtime.private_files import close_to_others
 from octad.client.runtime.shown_command import shown_path
 from octad.coordinator.recovery.create_cluster import new_access_key, new_join_token
+from octad.storage_node.dev.dev_certificate import issue, kept
 from octad.storage_node.journal.data_directory import (
     SUPERBLOCK_NAME,
     DataDirectoryError,
@@ -37,6 +41,8 @@ FORMAT_VERSION = 1
 CLUSTER_FILE = "cluster.json"
 RUNNING_FILE = "dev.json"
 LOCK_FILE = "LOCK"
+PAIR_FILE = "s3-tls.pem"
+AUTHORITY_FILE = "ca.pem"
 NODES_DEFAULT = 3
 REPLICAS_DEFAULT = 3
 NODES_MIN = 1
@@ -77,6 +83,7 @@ class RunningDev(msgspec.Struct):
     store_url: str  # Of the embedded store; else empty.
     access_key: str
     nodes: list[RunningDevNode]
+    authority: str = ""  # The file of who signed the S3 certificate; without TLS empty.
 
 
 class DevDirectory:
@@ -133,6 +140,20 @@ class DevDirectory:
     def holds_data(self) -> bool:
         """Whether a node ever ran here."""
         return any(self.path.glob(f"n*/{SUPERBLOCK_NAME}"))
+
+    def keep_certificate(self, domains: Sequence[str], now: datetime) -> None:
+        """That of an earlier run while it is good for `domains`, or a new one."""
+        file = self.path / PAIR_FILE
+        try:
+            before = file.read_bytes() if file.exists() else b""
+            certificate = kept(before, domains, now) or issue(domains, now)
+            self._write(PAIR_FILE, certificate.pair.rstrip())
+            self._write(AUTHORITY_FILE, certificate.authority.rstrip())
+        except OSError as error:
+            raise CommandError(
+                f"cannot keep a certificate in {file}: {error.strerror}; no data is concerned",
+                "mend its permissions, or its disk",
+            ) from error
 
     def write_cluster(self, cluster: DevCluster) -> None:
         """Keep it for the next run."""

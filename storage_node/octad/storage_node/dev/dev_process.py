@@ -16,20 +16,18 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 import uvloop
 
 from octad.client.cli.coordinator_option import DEV_STORE_FILE
-from octad.client.cli.format_units import counted, shown_copies
 from octad.client.cluster.join_token import JoinToken, decode_join_token
 from octad.client.runtime.command import CommandError
 from octad.client.runtime.listener import listen_on
 from octad.client.runtime.logs.log_lines import set_up_logging
 from octad.client.runtime.open_files import take_open_files
-from octad.client.runtime.shown_command import shown_command
 from octad.coordinator.http.http_service import HttpService
 from octad.coordinator.recovery.create_cluster import (
     FIRST_POOL,
@@ -55,10 +53,8 @@ from octad.coordinator.store.sqlite_log import (
 from octad.sharding.ids import NodeId, shard_id
 from octad.sharding.limits import SHARD_DEPTH_DEFAULT
 from octad.storage_node.dev.death_record import record_death
-from octad.storage_node.dev.dev_copies import copies_line, way_to_more_copies
 from octad.storage_node.dev.dev_directory import (
     CLUSTER_FILE,
-    REPLICAS_DEFAULT,
     RUNNING_FILE,
     DevCluster,
     DevDirectory,
@@ -68,28 +64,15 @@ from octad.storage_node.dev.dev_directory import (
     free_ports,
 )
 from octad.storage_node.dev.dev_former_run import wait_for_former_nodes
+from octad.storage_node.dev.dev_greeting import greeting
 from octad.storage_node.dev.dev_node import HOST, NodeProcess, Surroundings
+from octad.storage_node.dev.dev_options import DevOptions
 
 PORT_MAX = 65_535
 START_S_MAX = 60.0
 PORT_S_MAX = 2.0
 POLL_S = 0.02
 FIRST_SHARD = shard_id(FIRST_POOL, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class DevOptions:
-    """As typed; None where nothing was said."""
-
-    data: Path
-    nodes: int | None
-    replicas: int | None
-    s3_port: int
-    access_key: str | None
-    secret_key: str | None
-    etcd: tuple[str, ...]
-    fresh: bool
-    node_arguments: tuple[str, ...]  # For each `octad node`.
 
 
 def run_dev(options: DevOptions) -> int:
@@ -105,6 +88,8 @@ def run_dev(options: DevOptions) -> int:
         _check_ports(options.s3_port, options.nodes or 1, was_killed=was_killed)
         cluster = directory.cluster(options.nodes, options.replicas, keys, options.etcd)
         _check_ports(options.s3_port, cluster.nodes, was_killed=was_killed)
+        if options.tls:
+            directory.keep_certificate(options.domains, datetime.now(UTC))
         _share_cores()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_run(options, directory, cluster))
@@ -169,7 +154,7 @@ async def _run(options: DevOptions, directory: DevDirectory, cluster: DevCluster
         directory.write_cluster(cluster)
         around = _surroundings(store, StoreKeys(token.cluster), progress)
         url = await _start_coordinator(cleanup, store, address, token, cluster, around.failures)
-        more = options.node_arguments
+        more = options.node_arguments()
         nodes = [
             NodeProcess(number, directory, cluster, options.s3_port, url, around, more)
             for number in range(1, cluster.nodes + 1)
@@ -183,13 +168,13 @@ async def _run(options: DevOptions, directory: DevDirectory, cluster: DevCluster
 
         def write_running() -> None:
             try:
-                _write_running(directory, cluster, address, url, nodes)
+                _write_running(options, directory, cluster, address, url, nodes)
             except OSError as error:
                 around.say(f"{directory.path / RUNNING_FILE} is as before: {error}")
 
         write_running()
         took = time.monotonic() - started
-        print(_greeting(options, cluster, url, took, nodes), flush=True)
+        print(greeting(options, cluster, url, took, nodes), flush=True)
         for node in nodes:
             node.on_change = write_running
             node.on_failure = lambda failure: around.say(f"{failure.what}; {failure.fix}")
@@ -403,6 +388,7 @@ def _check_failures(nodes: list[NodeProcess]) -> None:
 
 
 def _write_running(
+    options: DevOptions,
     directory: DevDirectory,
     cluster: DevCluster,
     store: StoreAddress,
@@ -416,6 +402,7 @@ def _write_running(
             store=",".join(cluster.etcd) or "embedded",
             store_url=store.endpoints[0] if store.kind == "http" else "",
             access_key=cluster.access_key,
+            authority=str(options.authority) if options.tls else "",
             nodes=[
                 RunningDevNode(node.id, node.pid, node.s3, f"{HOST}:{node.rpc_port}")
                 for node in nodes
@@ -435,60 +422,3 @@ def _stop_signal() -> asyncio.Future[None]:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
     return stop
-
-
-def _greeting(
-    options: DevOptions, cluster: DevCluster, url: str, took_s: float, nodes: list[NodeProcess]
-) -> str:
-    first, last = options.s3_port, options.s3_port + cluster.nodes - 1
-    serving = [node for node in nodes if node.ready]
-    endpoint = f"http://{serving[0].s3}"
-    ports = f" (any port from {first} to {last}: every node serves everything)"
-    octad = sys.argv[0] if Path(sys.argv[0]).name == "octad" else "octad"
-    status = shown_command(octad, "status", "--data", options.data)
-    more: list[str] = []
-    if options.nodes and not options.replicas and cluster.nodes >= REPLICAS_DEFAULT:
-        more = way_to_more_copies(cluster, octad, options.data)
-    return f"""\
-octad {version("octad")} is ready: {_shown_count(nodes)}, {shown_copies(cluster.replicas)} \
-of everything ({took_s:.1f} s)
-{_missing(nodes)}
-  S3           {endpoint}{ports if last > first else ""}
-  access key   {cluster.access_key}
-  secret key   {cluster.secret_key}
-  data         {options.data}
-{copies_line(cluster)}  status       {status}   (coordinator: {url})
-
-for every client:
-  export AWS_ACCESS_KEY_ID={cluster.access_key} AWS_SECRET_ACCESS_KEY={cluster.secret_key} \
-AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1 AWS_ENDPOINT_URL={endpoint}
-
-awscli:
-  aws s3 mb s3://demo && aws s3 sync ./some-directory s3://demo
-
-boto3:
-  s3 = boto3.client("s3", endpoint_url="{endpoint}", region_name="us-east-1",
-                    aws_access_key_id="{cluster.access_key}",
-                    aws_secret_access_key="{cluster.secret_key}")
-
-rclone:
-  rclone --s3-provider Other --s3-env-auth --s3-endpoint {endpoint} ls :s3:demo
-
-{"".join(f"{line}{chr(10)}" for line in more)}Ctrl-C stops it; the data stays."""
-
-
-def _shown_count(nodes: list[NodeProcess]) -> str:
-    serving = sum(node.ready for node in nodes)
-    if serving == len(nodes):
-        return counted(serving, "node")
-    return f"{serving} of {counted(len(nodes), 'node')}"
-
-
-def _missing(nodes: list[NodeProcess]) -> str:
-    """Two lines for each node that does not serve."""
-    said = ""
-    for node in nodes:
-        if not node.ready:
-            failure = node.failure or NodeFailure(f"{node.name} starts yet", f"see {node.log}")
-            said += f"\n  {failure.what}\n    {failure.fix}; it is tried again by itself\n"
-    return said

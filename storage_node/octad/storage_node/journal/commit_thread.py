@@ -8,11 +8,13 @@ may have dropped dirty pages, so trying again would report as durable what is lo
 from __future__ import annotations
 
 import threading
+import time
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
 
+from octad.client.runtime.time_histogram import TimeHistogram
 from octad.storage_node.journal.record_format import Position
 from octad.storage_node.journal.segment_file import SegmentFile
 from octad.storage_node.journal.segment_preparer import SegmentPreparer
@@ -39,11 +41,13 @@ class CommitThread:
         preparer: SegmentPreparer,
         on_synced: Callable[[Batch], None],
         on_failed: Callable[[Exception], None],
+        sync_times: TimeHistogram,
     ) -> None:
         self._loop = loop
         self._preparer = preparer
         self._on_synced = on_synced
         self._on_failed = on_failed
+        self._sync_times = sync_times
         self._batches: SimpleQueue[Batch | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="octad-journal", daemon=True)
         self._thread.start()
@@ -67,7 +71,9 @@ class CommitThread:
                     file = batch.file
                     self._preparer.settle(file)
                 file.write(batch.buffers, batch.offset, cached=not batch.bulk)
+                began_ns = time.monotonic_ns()
                 file.sync()
+                self._sync_times.add(time.monotonic_ns() - began_ns)
                 self._loop.call_soon_threadsafe(self._on_synced, batch)
                 del batch  # It may be the last for hours, and has up to 64 MiB of pieces.
         except Exception as error:  # A bug must stop the journal as loudly as a disk does.

@@ -20,6 +20,7 @@ from pathlib import Path
 import msgspec
 
 from octad.client.runtime.open_files import none_left
+from octad.client.runtime.time_histogram import TimeHistogram
 from octad.sharding.ids import Epoch, Seq, ShardId
 from octad.sharding.limits import (
     INLINE_BYTES_MAX,
@@ -134,6 +135,7 @@ class Journal:
         self.records_appended = 0
         self.upkeep_appended = 0  # Of these, what no client waits for; told by who appends it.
         self.batches_synced = 0
+        self.sync_times = TimeHistogram()  # How long the disk took to make a batch durable.
 
     @classmethod
     def open(
@@ -181,7 +183,8 @@ class Journal:
         first = create_segment(disk, directory, segment, self._identity, length, spare)
         self._preparer = SegmentPreparer(disk, directory, self._identity, length)
         self._committer = CommitThread(
-            self._loop, self._preparer, self._batch_synced, self._batch_failed
+            *(self._loop, self._preparer, self._batch_synced, self._batch_failed),
+            self.sync_times,
         )
         self._enter(first)
         self._started = True

@@ -119,6 +119,7 @@ class Node:
             boot=self._this.boot.hex(),
             admin_address=str(admin),
             format_level=FORMAT_LEVEL,
+            s3_tls=config.certificate is not None,
         )
 
     def _reporter(self) -> ShardReporter:

@@ -5,6 +5,7 @@ The door for other nodes is the replication's, since shards are most of what the
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
@@ -18,6 +19,7 @@ from octad.storage_node.node.node_replication import Replication
 from octad.storage_node.node.reports.admin_listener import AdminListener
 from octad.storage_node.node.reports.node_metrics import NodeMetrics
 from octad.storage_node.node.this_node import ThisNode
+from octad.storage_node.s3.http.access_log import AccessLog
 from octad.storage_node.s3.http.server import FrontDoor
 from octad.storage_node.upkeep.engine_upkeep import EngineReport
 
@@ -40,6 +42,7 @@ class Doors:
         kept: Callable[[], Awaitable[bytes]],
     ) -> None:
         self._this = this
+        self._log: AccessLog | None = None
         config = this.config
         self._known = KnownKeys(config.token)
         self._front = FrontDoor(
@@ -52,6 +55,7 @@ class Doors:
             all_through_aiohttp=config.all_through_aiohttp,
             sigv2_urls=config.sigv2_urls,
             domains=config.domains,
+            certificate=config.certificate,
             new_buckets=CLOSED if config.blocks_public else OPEN,
             connections_max=connections_max,
         )
@@ -62,6 +66,7 @@ class Doors:
             engine_report,
             replication.shard_counts,
             objects.budget,
+            config.certificate,
         )
         self._admin = AdminListener(config.token, metrics, not_ready, kept)
 
@@ -74,13 +79,17 @@ class Doors:
         return Address(config.advertise_host if wildcard else config.admin.host, port)
 
     async def start(self) -> None:
-        """Take clients in; raises OSError where the address cannot be had."""
+        """Take clients in; raises OSError where the address or the access log cannot be had."""
+        if self._this.config.access_log is not None:
+            self._log = self._front.figures.log = AccessLog(self._this.config.access_log)
         listen = self._this.config.listen
         await self._front.start(listen.host, listen.port)
 
     async def stop(self) -> None:
         """Finish the clients' requests and take no more."""
         await self._front.stop(STOP_GRACE_S)
+        if self._log is not None:
+            await asyncio.to_thread(self._log.close)
 
     def on_change(self, key: str, entry: KeyValue | None) -> None:
         """The mirror saw a key change; those of other kinds are passed over."""

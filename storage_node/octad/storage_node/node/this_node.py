@@ -21,6 +21,7 @@ from octad.sharding.ids import node_name
 from octad.storage_node.journal.data_directory import DataDirectory
 from octad.storage_node.journal.record_format import Identity
 from octad.storage_node.rpc.peer_tls import TlsContexts
+from octad.storage_node.s3.http.certificate import Certificate
 
 BOOT_BYTES = 8
 
@@ -45,6 +46,8 @@ class NodeConfig:
     token: JoinToken
     zone: str
     weight: float
+    access_log: Path | None  # Of S3 requests.
+    certificate: Certificate | None  # For S3 clients; None: without TLS.
     tls: TlsContexts | None  # Between nodes.
     nodes_on_disk: int  # How many share the disk, this one included.
 

@@ -11,6 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 from tests.unit.s3.front_door_site import FrontDoorSite
 
+from octad.storage_node.cli.node_options import s3_domains
 from octad.storage_node.s3.protocol.requests.targets import bucket_of_host
 
 
@@ -59,6 +60,12 @@ def every_name_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_host_under_a_domain_is_a_bucket(host: str, bucket: str) -> None:
     assert bucket_of_host(host, ("localhost", "s3.example.org")) == bucket
     assert bucket_of_host(host, ()) == ""
+
+
+def test_a_domain_under_another_is_no_bucket() -> None:
+    domains = s3_domains(["localhost", "s3.localhost"])
+    names = {"photos.s3.localhost": "photos", "s3.localhost:9000": "", "photos.localhost": "photos"}
+    assert {host: bucket_of_host(host, domains) for host in names} == names
 
 
 def test_boto3_finds_by_host_what_it_put_by_path(site: FrontDoorSite, bucket: str) -> None:

@@ -13,6 +13,7 @@ from octad.storage_node.s3.http.connections import (
     Connection,
     Host,
 )
+from octad.storage_node.s3.http.door_figures import DoorFigures
 from octad.storage_node.s3.http.hot_connection import (
     HotConnection,
     HotListener,
@@ -104,7 +105,7 @@ class Site:
     body_wanted: bool = True
 
     def __post_init__(self) -> None:
-        self.door = HotListener(self.answer, lambda: bytes(16), self.guest_of)
+        self.door = HotListener(self.answer, lambda: bytes(16), self.guest_of, DoorFigures())
         self.connection = self.door()
         self.connection.connection_made(self.transport)
         self.transport.connection = self.connection

@@ -95,9 +95,10 @@ def test_tls_on_the_plain_port_is_answered_at_once_and_in_words(
     assert len([line for line in caplog.messages if "TLS" in line]) <= 1
 
 
-def test_a_client_of_tls_fails_at_once(site: FrontDoorSite) -> None:
+def test_a_client_of_tls_fails_at_once_on_a_plain_port() -> None:
     context = ssl.create_default_context()
     with (
+        FrontDoorSite() as site,
         socket.create_connection(("127.0.0.1", site.door.port), timeout=5) as plain,
         pytest.raises(ssl.SSLError, match=r"WRONG_VERSION|record layer|HTTP_REQ"),
         context.wrap_socket(plain, server_hostname="localhost"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable
 from io import BytesIO
@@ -192,7 +191,7 @@ def test_a_client_that_expects_to_wait_and_does_not_is_served_all_the_same(
 def half_closed(client: Wire, *requests: bytes) -> Wire:
     """`client` after it has sent these and ended its side."""
     client.socket.sendall(b"".join(requests))
-    client.socket.shutdown(socket.SHUT_WR)
+    client.send_nothing_more()
     return client
 
 

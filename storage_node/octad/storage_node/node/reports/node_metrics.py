@@ -10,7 +10,11 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
@@ -19,6 +23,8 @@ from octad.coordinator.server.metrics import exposition, gauge
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.memory.body_budget import BodyBudget
 from octad.storage_node.rpc.peers import Peers
+from octad.storage_node.s3.http.certificate import Certificate
+from octad.storage_node.s3.http.door_figures import DoorFigures
 from octad.storage_node.s3.http.server import FrontDoor
 from octad.storage_node.upkeep.engine_upkeep import EngineReport
 
@@ -34,6 +40,7 @@ class NodeMetrics(Collector):
         engine: Callable[[], EngineReport | None],
         shards: Callable[[], tuple[int, int]],
         bodies: BodyBudget,
+        certificate: Certificate | None,
     ) -> None:
         self._door = door
         self._journal = journal
@@ -41,6 +48,7 @@ class NodeMetrics(Collector):
         self._engine = engine
         self._shards = shards
         self._bodies = bodies
+        self._certificate = certificate
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -61,11 +69,18 @@ class NodeMetrics(Collector):
         for (operation, code), count in self._door.requests.items():
             requests.add_metric([operation, str(code)], count)
         yield requests
+        yield from _of_requests(self._door.figures)
         yield CounterMetricFamily(
             "octad_s3_unknown_headers",
             "Headers x-amz-* that mean nothing here, of requests that were served.",
             value=self._door.unknown_headers.count,
         )
+        ends = GaugeMetricFamily(
+            "octad_s3_certificate_end_seconds", "When the certificate ends, as a time of Unix."
+        )
+        if self._certificate is not None:
+            ends.add_metric([], self._certificate.not_after.timestamp())
+        yield ends
         members, primaries = self._shards()
         yield gauge("octad_node_replicas", "Shards that the node is a member of.", members)
         yield gauge("octad_node_primaries", "Shards that the node leads.", primaries)
@@ -79,6 +94,10 @@ class NodeMetrics(Collector):
             "Appended since the start.",
             value=self._journal.records_appended,
         )
+        syncs = HistogramMetricFamily("octad_journal_sync_seconds", "Until a batch was durable.")
+        times = self._journal.sync_times
+        syncs.add_metric([], times.cumulative(), times.sum_s)
+        yield syncs
         room = self._door.room
         if room is not None:
             yield from _of_room(room)
@@ -96,6 +115,35 @@ class NodeMetrics(Collector):
         for reason, count in peers.refusals.items():
             refusals.add_metric([reason.value], count)
         yield refusals
+
+
+def _of_requests(figures: DoorFigures) -> Iterator[Metric]:
+    yield gauge("octad_s3_requests_in_flight", "Requests being answered.", figures.in_flight)
+    counters = {
+        "octad_s3_received_bytes": (
+            "Of bodies, of requests that are over.",
+            figures.received_bytes,
+        ),
+        "octad_s3_sent_bytes": ("Of bodies, of answers that are over.", figures.sent_bytes),
+        "octad_s3_access_log_left_out": (
+            "Requests that the access log had no room for.",
+            figures.log.left_out if figures.log is not None else 0,
+        ),
+    }
+    for name, (meaning, value) in counters.items():
+        yield CounterMetricFamily(name, meaning, value=value)
+    whole = HistogramMetricFamily(
+        "octad_s3_request_seconds", "Until all of the answer was written.", labels=["operation"]
+    )
+    first_byte = HistogramMetricFamily(
+        "octad_s3_first_byte_seconds", "Until the answer began.", labels=["operation"]
+    )
+    for operation, times in figures.times.items():
+        whole.add_metric([operation], times.whole.cumulative(), times.whole.sum_s)
+        begun = times.first_byte
+        first_byte.add_metric([operation], begun.cumulative(), begun.sum_s)
+    yield whole
+    yield first_byte
 
 
 def _of_room(room: ConnectionRoom) -> Iterator[Metric]:

@@ -65,6 +65,7 @@ class S3Handler:
         *,
         sigv2_urls: bool,
         domains: tuple[str, ...],
+        scheme: str,
         new_buckets: BucketSettings,
         cluster: str,
     ) -> None:
@@ -74,6 +75,7 @@ class S3Handler:
         self._budget = budget
         self._sigv2_urls = sigv2_urls
         self._domains = domains
+        self._scheme = scheme
         self._new_buckets = new_buckets
         self._forms = FormReader(secret_of)
         self._cluster = cluster
@@ -169,6 +171,7 @@ class S3Handler:
             sigv2_urls=self._sigv2_urls,
             host_bucket=host_bucket,
         )
+        request.key_id = signature.access_key
         try:
             query = parse_query(raw_query)
             if signature.sigv2:
@@ -180,6 +183,7 @@ class S3Handler:
             if owner == ANONYMOUS:
                 raise S3Error("AccessDenied") from None  # What is served here is no stranger's.
             raise
+        request.operation, request.bucket = operation.value, bucket
         if unknown and owner != ANONYMOUS:
             self.unknown_headers.add(unknown)
         return RequestContext(
@@ -194,6 +198,7 @@ class S3Handler:
             cluster=self._cluster,
             signature=signature,
             operation=operation,
+            scheme=self._scheme,
             path=path,
             headers=headers,
             query=query,

@@ -156,7 +156,7 @@ async def complete_upload(context: RequestContext) -> Answer:
     except NoSuchUpload:
         # The first answer may have been lost: the same request again is the same success.
         row = await _completed_before(context, bucket, upload_id, requested, write_id)
-    location = f"http://{context.headers.get('host', '')}{context.path}"
+    location = f"{context.scheme}://{context.headers.get('host', '')}{context.path}"
     answer = xml_answer(
         complete_multipart_upload_xml(
             location=location,

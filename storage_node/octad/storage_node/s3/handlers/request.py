@@ -40,14 +40,17 @@ class Body(Protocol):
         """
 
 
-class Request(msgspec.Struct, frozen=True):
-    """What a client sent, as it sent it."""
+class Request(msgspec.Struct):
+    """What a client sent, as it sent it; and what was found out about it on the way."""
 
     method: str
     target: str
     headers: dict[str, str]  # Lower-case names; values as Latin-1 of their bytes.
     body: Body
     expects_continue: bool = False  # The client sends its body only when it is told to.
+    key_id: str = ""  # The access key that has signed it, once that is known to be true.
+    operation: str = "none"  # S3's name; "none": refused before it was known.
+    bucket: str = ""
 
 
 def expects_continue(headers: Mapping[str, str], *, persistent: bool) -> bool:

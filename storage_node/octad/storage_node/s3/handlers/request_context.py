@@ -39,6 +39,7 @@ class RequestContext:
     cluster: str
     signature: Authenticated
     operation: S3Operation
+    scheme: str  # Of the client's URL, as far as we know: "http" or "https".
     path: str  # Raw, as on the wire.
     headers: dict[str, str]  # Lower-case names; values as Latin-1 of their bytes.
     query: dict[str, str]  # Decoded, without what says nothing about the operation.

@@ -107,12 +107,13 @@ class HttpWire:
 class HttpBody:
     """A `Body` that aiohttp reads from the connection."""
 
-    __slots__ = ("_http", "held", "invited")
+    __slots__ = ("_http", "held", "invited", "received")
 
     def __init__(self, http: web.BaseRequest) -> None:
         self._http = http
         self.held: bytes | None = None
         self.invited = False
+        self.received = 0  # Bytes that were read.
 
     async def invite(self) -> None:
         """Let a client that waits send its body."""
@@ -138,6 +139,8 @@ class HttpBody:
             raise S3Error("IncompleteBody") from None
         except TimeoutError:
             pass
+        finally:
+            self.received += count
         return count
 
 

@@ -13,6 +13,7 @@ import socket
 import termios
 from typing import Final
 
+HELD_BYTES: Final = "held_bytes"  # What a transport of ours calls what is no longer in its socket.
 _TCP_INFO: Final = getattr(socket, "TCP_INFO", None)  # Its first byte is the connection's state.
 _CLOSE_WAIT: Final = 8  # The other side has closed its end.
 
@@ -26,4 +27,4 @@ def is_cut_short(transport: asyncio.Transport, left: int) -> bool:
         return False
     there = array.array("i", [0])
     fcntl.ioctl(connection.fileno(), termios.FIONREAD, there)
-    return there[0] < left
+    return there[0] + int(transport.get_extra_info(HELD_BYTES, 0)) < left

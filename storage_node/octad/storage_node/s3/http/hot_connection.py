@@ -33,6 +33,7 @@ from octad.storage_node.s3.http.connections import (
     Host,
 )
 from octad.storage_node.s3.http.cut_short import is_cut_short
+from octad.storage_node.s3.http.door_figures import DoorFigures
 from octad.storage_node.s3.http.request_head import (
     HEAD_BYTES_MAX,
     HEAD_END,
@@ -57,6 +58,7 @@ class HotListener:
     answer: Callable[[Request, bytes], Awaitable[Answer]]
     next_request_id: Callable[[], bytes]
     new_guest: Callable[[Host], Connection]
+    figures: DoorFigures
     connections: set[HotConnection] = field(default_factory=set)
     stopping: bool = False
     scratch: memoryview = field(default_factory=lambda: memoryview(bytearray(SCRATCH_BYTES)))
@@ -215,19 +217,27 @@ class HotConnection(asyncio.BufferedProtocol):
         self, head: RequestHead, body: HeldBody | ArrivingBody, arriving: ArrivingBody | None
     ) -> None:
         self._body = arriving
-        self._task = self._loop.create_task(self._answer(head, body, arriving))
+        self._task = self._loop.create_task(self._answer(head, body, arriving, time.monotonic_ns()))
         if self._held or arriving is not None:
             self._limit_reading()
 
     async def _answer(
-        self, head: RequestHead, body: HeldBody | ArrivingBody, arriving: ArrivingBody | None
+        self,
+        head: RequestHead,
+        body: HeldBody | ArrivingBody,
+        arriving: ArrivingBody | None,
+        began_ns: int,
     ) -> None:
-        door = self._door
+        door, figures = self._door, self._door.figures
+        figures.in_flight += 1
         request_id = door.next_request_id()
+        request = Request(head.method, head.target, head.headers, body, head.expects_continue)
+        answer: Answer | None = None
+        answered_ns = began_ns
         written = keep = False
         try:
-            request = Request(head.method, head.target, head.headers, body, head.expects_continue)
             answer = await door.answer(request, request_id)
+            answered_ns = time.monotonic_ns()
             last = self._ended and not self._held
             keep = head.keep_alive and not last and not door.stopping
             if arriving is not None:
@@ -248,8 +258,12 @@ class HotConnection(asyncio.BufferedProtocol):
             raise
         finally:
             self._task = self._body = None
-            if arriving is not None and arriving.may_be_passed:
-                self._skipped = arriving.left
+            received = head.body_bytes
+            if arriving is not None:
+                received -= arriving.left
+                if arriving.may_be_passed:
+                    self._skipped = arriving.left
+            figures.ended(request_id, request, answer, received, began_ns, answered_ns)
             self._go_on(keep=keep and written)
 
     def _go_on(self, *, keep: bool) -> None:

@@ -27,6 +27,7 @@ from octad.storage_node.s3.answering.s3_handler import S3Handler
 from octad.storage_node.s3.handlers.authentication import SecretOf
 from octad.storage_node.s3.handlers.request import Request, expects_continue
 from octad.storage_node.s3.handlers.unknown_headers import UnknownHeaders
+from octad.storage_node.s3.http.certificate import Certificate
 from octad.storage_node.s3.http.connections import (
     IDLE_S_MAX,
     SENT_CLOSE,
@@ -36,9 +37,11 @@ from octad.storage_node.s3.http.connections import (
     HttpWire,
     Listener,
 )
+from octad.storage_node.s3.http.door_figures import DoorFigures
 from octad.storage_node.s3.http.hot_connection import HotListener
+from octad.storage_node.s3.http.tls_transport import TlsListener
 from octad.storage_node.s3.http.wire import write_answer
-from octad.storage_node.s3.protocol.answers import connection_line
+from octad.storage_node.s3.protocol.answers import Answer, connection_line
 from octad.storage_node.s3.protocol.requests.request_headers import header_values
 from octad.storage_node.shards.object_store import ObjectStore
 
@@ -49,7 +52,10 @@ _CANCEL_S: Final = 0.05
 
 
 class FrontDoor:
-    """Answers S3 requests from `store`, to those whose secret `secret_of` knows."""
+    """Answers S3 requests from `store`, to those whose secret `secret_of` knows.
+
+    With a `certificate` it speaks TLS, and nothing else.
+    """
 
     def __init__(
         self,
@@ -63,6 +69,7 @@ class FrontDoor:
         all_through_aiohttp: bool = False,
         sigv2_urls: bool = True,
         domains: tuple[str, ...] = (),
+        certificate: Certificate | None = None,
         new_buckets: BucketSettings = CLOSED,
         connections_max: int = CLIENT_CONNECTIONS_MAX,
     ) -> None:
@@ -74,10 +81,13 @@ class FrontDoor:
             budget,
             sigv2_urls=sigv2_urls,
             domains=domains,
+            scheme="http" if certificate is None else "https",
             new_buckets=new_buckets,
             cluster=cluster,
         )
+        self.figures = DoorFigures()
         self._all_through_aiohttp = all_through_aiohttp
+        self._certificate = certificate
         self._connections_max = connections_max
         self._listener: Listener | None = None
         self._hot: HotListener | None = None
@@ -107,7 +117,9 @@ class FrontDoor:
         loop = asyncio.get_running_loop()
         answerer = self._answerer
         self._listener = Listener(self._handle, answerer.next_request_id)
-        self._hot = HotListener(answerer.answer, answerer.next_request_id, self._listener.guest_of)
+        self._hot = HotListener(
+            answerer.answer, answerer.next_request_id, self._listener.guest_of, self.figures
+        )
         direct = self._all_through_aiohttp
         self._room = ConnectionRoom(
             self._connections_max,
@@ -116,8 +128,11 @@ class FrontDoor:
             self._listener.direct if direct else self._hot.connections,
             self._turn_away,
         )
+        new: Callable[[], asyncio.BaseProtocol] = self._room
+        if self._certificate is not None:
+            new = TlsListener(self._certificate, self._room, self._listener.refusal)
         self._server = await loop.create_server(
-            self._room, host, port, backlog=_BACKLOG, reuse_address=True
+            new, host, port, backlog=_BACKLOG, reuse_address=True
         )
         self._look()
 
@@ -191,16 +206,34 @@ class FrontDoor:
 
     async def _answer(self, http: web.BaseRequest) -> bool:
         """Whether the connection goes on: only when the request's body is out of it."""
+        began_ns = answered_ns = time.monotonic_ns()
         request_id = self._answerer.next_request_id()
         body = HttpBody(http)
         headers = header_values(http.raw_headers)
         persistent = http.version >= (1, 1)
         awaited = expects_continue(headers, persistent=persistent)
         request = Request(http.method, http.raw_path, headers, body, awaited)
-        answer = await self._answerer.answer(request, request_id)
+        answer: Answer | None = None
+        self.figures.in_flight += 1
+        try:
+            answer = await self._answerer.answer(request, request_id)
+            answered_ns = time.monotonic_ns()
+            return await self._write(http, request, body, answer, request_id)
+        finally:
+            self.figures.ended(request_id, request, answer, body.received, began_ns, answered_ns)
+
+    async def _write(
+        self,
+        http: web.BaseRequest,
+        request: Request,
+        body: HttpBody,
+        answer: Answer,
+        request_id: bytes,
+    ) -> bool:
+        """The same; see `_answer`."""
         complete = http.content.is_eof()
         # A client that was answered instead of invited might take our answer for the next one, too.
-        told = body.invited or not awaited
+        told = body.invited or not request.expects_continue
         ended = cast(Connection, http.protocol).sends_nothing_more
         keep = complete and told and http.keep_alive and not ended and not self._stopping
         await write_answer(
@@ -209,7 +242,7 @@ class FrontDoor:
             answer,
             request_id=request_id.hex(),
             date=http_date(int(time.time()) * 1000),
-            connection=connection_line(keep=keep, persistent=persistent),
+            connection=connection_line(keep=keep, persistent=http.version >= (1, 1)),
         )
         if keep and not http.content.at_eof():
             http.content.read_nowait()  # It is not wanted, and would hold up what comes after it.

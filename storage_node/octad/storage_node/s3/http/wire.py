@@ -47,6 +47,7 @@ async def write_answer(
         transport.write(head)
     elif answer.stream is None and len(answer.body) <= _JOINED_BYTES_MAX:
         transport.write(head + answer.body)  # One packet where it fits, one system call.
+        answer.sent = answer.length
     else:
         transport.write(head)
         await _write_body(wire, answer, request_id)
@@ -64,10 +65,10 @@ def open_transport(wire: Wire) -> asyncio.Transport:
 
 async def _write_body(wire: Wire, answer: Answer, request_id: str) -> None:
     try:
-        await _write(wire, answer.body)
+        await _write(wire, answer, answer.body)
         if answer.stream is not None:
             async for data in answer.stream:
-                await _write(wire, data)
+                await _write(wire, answer, data)
     except ConnectionError:
         raise
     except Exception as error:
@@ -77,10 +78,12 @@ async def _write_body(wire: Wire, answer: Answer, request_id: str) -> None:
         raise ConnectionResetError("answer broken off") from error
 
 
-async def _write(wire: Wire, data: bytes | memoryview) -> None:
+async def _write(wire: Wire, answer: Answer, data: bytes | memoryview) -> None:
     view = memoryview(data)
     for start in range(0, len(view), _WRITE_BYTES_MAX):
-        open_transport(wire).write(view[start : start + _WRITE_BYTES_MAX])
+        piece = view[start : start + _WRITE_BYTES_MAX]
+        open_transport(wire).write(piece)
+        answer.sent += len(piece)
         if wire.writing_paused:
             await _drain(wire)
 

@@ -30,7 +30,7 @@ _XML_HEAD: Final = f"Content-Type: {CONTENT_TYPE}\r\n"
 class Answer:
     """What goes back: a status, header lines, and a body that is at hand or comes as a stream."""
 
-    __slots__ = ("body", "head", "length", "status", "stream")
+    __slots__ = ("body", "head", "length", "sent", "status", "stream")
 
     def __init__(
         self,
@@ -46,6 +46,7 @@ class Answer:
         self.body = body
         self.length = len(body) if length is None else length  # Of the body, sent or not.
         self.stream = stream
+        self.sent = 0  # Bytes of the body that were written, so far.
 
 
 def xml_answer(document: bytes) -> Answer:

@@ -169,7 +169,9 @@ async def post_object(context: RequestContext) -> Answer:
 def _answer(context: RequestContext, fields: Mapping[str, str], row: ObjectRow) -> Answer:
     """What the form asks to be answered with: a redirection, or a status."""
     key = quote(context.key, safe="/")
-    location = f"http://{context.headers.get('host', '')}{context.path.rstrip('/')}/{key}"
+    location = (
+        f"{context.scheme}://{context.headers.get('host', '')}{context.path.rstrip('/')}/{key}"
+    )
     lines = f'ETag: "{row.etag}"\r\n'
     for name in _REDIRECT_FIELDS:
         target = urlsplit(fields.get(name, ""))

@@ -48,6 +48,8 @@ def bucket_of_host(host: str, domains: tuple[str, ...]) -> str:
     for domain in domains:
         if domain in lowered:
             name = _PORT.sub("", lowered).removesuffix(".")
+            if name == domain:
+                return ""  # Though it may be under another of them.
             bucket = name.removesuffix(f".{domain}")
             if bucket != name:
                 return bucket
