@@ -67,6 +67,7 @@ class FrontDoorSite:
         connections_max: int = CLIENT_CONNECTIONS_MAX,
         sigv2_urls: bool = True,
         domains: tuple[str, ...] = (),
+        strict_aws: bool = False,
     ) -> None:
         self.region = region
         self.all_through_aiohttp = all_through_aiohttp
@@ -83,6 +84,7 @@ class FrontDoorSite:
             connections_max=connections_max,
             sigv2_urls=sigv2_urls,
             domains=domains,
+            strict_aws=strict_aws,
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="front door")

@@ -55,6 +55,7 @@ class Doors:
             sigv2_urls=config.sigv2_urls,
             domains=config.domains,
             new_buckets=CLOSED if config.blocks_public else OPEN,
+            strict_aws=config.strict_aws,
             connections_max=connections_max,
         )
         metrics = NodeMetrics(

@@ -63,6 +63,7 @@ class FrontDoor:
         sigv2_urls: bool = True,
         domains: tuple[str, ...] = (),
         new_buckets: BucketSettings = CLOSED,
+        strict_aws: bool = False,
         connections_max: int = CLIENT_CONNECTIONS_MAX,
     ) -> None:
         self._answerer = S3Handler(
@@ -74,6 +75,7 @@ class FrontDoor:
             sigv2_urls=sigv2_urls,
             domains=domains,
             new_buckets=new_buckets,
+            strict_aws=strict_aws,
         )
         self._all_through_aiohttp = all_through_aiohttp
         self._connections_max = connections_max
