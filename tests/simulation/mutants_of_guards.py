@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.simulation.model.simulated_front_doors import INDEX_KEYS, FrontDoors, Stored
+from tests.simulation.model.simulated_front_doors import (
+    INDEX_KEYS,
+    FrontDoors,
+    Request,
+    Stored,
+)
 from tests.simulation.model.simulated_node import Process
 from tests.simulation.mutants_beside import Patch
 
+from octad.chaos.check.linearizability import ANY
 from octad.sharding.ids import Epoch, Seq
 from octad.storage_node.replication.guards import GuardRefuses, Refusal
 from octad.storage_node.replication.prepared_rows import PreparedRows
@@ -107,7 +113,32 @@ _guards: dict[tuple[int, bytes], Any] = {}
 _apply = Process._apply
 
 
+def _attempt_after_a_look(doors: FrontDoors, request: Request) -> None:
+    """The door reads what stands, decides, and sends a write without a condition."""
+    if request.kind != "write" or request.condition == ANY:
+        _attempt(doors, request)
+        return
+
+    def decide(outcome: str, found: Any) -> None:
+        if outcome == "done" and found != request.condition:
+            doors._finish(request, "refused", None)
+        elif outcome == "done":
+            request.condition = ANY
+            _attempt(doors, request)
+        else:
+            doors._finish(request, "unknown", None)
+
+    front, when = request.front, (request.began, request.started)
+    number = doors.world.next_number()
+    look = Request(number, front, request.key, "read", None, ANY, *when, decide, request.request_id)
+    _attempt(doors, look)
+
+
+_attempt = FrontDoors.attempt
+
+
 MUTANTS_OF_GUARDS: dict[str, list[Patch]] = {
+    "a condition is decided at the front door": [(FrontDoors, "attempt", _attempt_after_a_look)],
     "rows are read before the turn of the guard": [(FrontDoors, "_serve", _serve_in_two_steps)],
     "a guard sees what is committed alone": [(PreparedRows, "get", _committed_row)],
     "a guard comes before the request's own memory": [

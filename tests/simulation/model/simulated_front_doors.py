@@ -27,6 +27,7 @@ from octad.storage_node.index.index_format import (
 )
 from octad.storage_node.index.rows import ObjectRow
 from octad.storage_node.journal.record_format import Location, RecordKind, SegmentId
+from octad.storage_node.operations.conditions import ANY_ETAG, Condition
 from octad.storage_node.operations.index_changes import (
     DeleteObject,
     Operation,
@@ -35,7 +36,7 @@ from octad.storage_node.operations.index_changes import (
     kind_of,
     put_object,
 )
-from octad.storage_node.replication.guards import Guard, GuardRefuses, Refusal
+from octad.storage_node.replication.guards import Guard, GuardRefuses, Refusal, conditional
 from octad.storage_node.replication.prepared_rows import PreparedRows
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import (
@@ -61,7 +62,7 @@ DEPTH_MAX = 3
 KEYS = tuple(bytes([number]) for number in range(1 << DEPTH_MAX))
 LOGS = frozenset(KEYS[-2:])  # Written by appends alone.
 INDEX_KEYS = {key: object_key(BUCKET, key) for key in KEYS}
-CONDITION_FAILED = 200  # The code of the refusals here.
+OFFSET_TAKEN = 200  # The code of an append's refusal.
 _KEYS = {index_key: key for key, index_key in INDEX_KEYS.items()}
 _NOWHERE = Location(SegmentId(0), 0, 0)
 
@@ -440,28 +441,29 @@ def _write_of(request: Request, asked_in: Epoch) -> Write:
     sent: Operation = operation
     if isinstance(operation, PutObject) and request.front.newer:
         sent = NewerPut(operation.bucket, operation.key, operation.encoded_row)
-    guard = None
-    if request.kind == "append" or request.condition != ANY:
-        guard = _guard(request, operation)
+    guard: Guard | None = None
+    if request.kind == "append":
+        guard = _append(request)
+    elif request.condition is None:
+        guard = conditional(Condition(none_match=(ANY_ETAG,)), operation)
+    elif request.condition != ANY:
+        guard = conditional(Condition(match=(request.condition,)), operation)
     age_s = SDK_RETRY_AGE_S if request.sdk_attempt > 1 else 0.0
     kind, hash_ = kind_of(operation), key_hash(request.key)
     encoded = encode_operation(sent), hash_, request.request_id, b""
     return Write(kind, operation, *encoded, age_s, asked_in, guard)
 
 
-def _guard(request: Request, operation: Operation) -> Guard:
-    """What the request asks of its key; an append becomes the whole log."""
+def _append(request: Request) -> Guard:
+    """It becomes the whole log, if the offset is the one that is asked for."""
 
     def decide(rows: PreparedRows) -> Operation | Refusal:
         stored = rows.get(INDEX_KEYS[request.key])
         standing = None if stored is None else decode_object(stored).row.etag
-        found = items(standing) if request.kind == "append" else standing
-        if request.condition not in (ANY, found):
-            return Refusal(CONDITION_FAILED, str(found))
-        if request.kind == "append":
-            assert request.value is not None
-            return _operation(request.key, appended(standing, request.value))
-        return operation
+        if request.condition not in (ANY, items(standing)):
+            return Refusal(OFFSET_TAKEN, "")
+        assert request.value is not None
+        return _operation(request.key, appended(standing, request.value))
 
     return decide
 

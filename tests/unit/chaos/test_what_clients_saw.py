@@ -11,6 +11,7 @@ from octad.chaos.check.stalls import Harm, measure_stalls
 from octad.chaos.check.verdict import check_history
 from octad.chaos.load.bodies import ForeignBytes, body_of, value_of
 from octad.chaos.load.history import (
+    ANY,
     ClientRequest,
     Invoked,
     Kind,
@@ -33,6 +34,9 @@ class Told:
     def put(self, value: str, begin: float, end: float, outcome: Outcome = Outcome.OK) -> None:
         self._add(Kind.PUT, begin, end, outcome, value=value)
 
+    def put_if(self, stands: str | None, value: str, at: tuple[float, float], status: int) -> None:
+        self._add(Kind.PUT, *at, Outcome.OK, value=value, status=status, if_match=stands)
+
     def get(self, seen: str | None, begin: float, end: float) -> None:
         self._add(Kind.GET, begin, end, Outcome.OK, seen={KEY: seen})
 
@@ -50,9 +54,10 @@ class Told:
         seen: dict[str, str | None] | None = None,
         status: int = 200,
         node: int = 1,
+        if_match: str | None = ANY,
     ) -> None:
         number = len(self.lines) // 2 + 1
-        self.lines.append(Invoked(number, begin, 1, node, kind, (KEY,), value))
+        self.lines.append(Invoked(number, begin, 1, node, kind, (KEY,), value, if_match))
         self.lines.append(Returned(number, end, outcome, status, seen or {}))
 
     def history(self) -> list[ClientRequest]:
@@ -68,6 +73,31 @@ def test_an_acknowledged_write_that_is_gone_in_the_end_is_a_violation() -> None:
     (violation,) = check_history(told.history()).violations
     assert (violation.what, violation.key) == ("not linearizable", KEY)
     assert "→ #3" in violation.story
+
+
+@pytest.mark.parametrize(
+    ("stands", "status", "allowed"),
+    [("v1", 200, True), ("v1", 412, False), ("v0", 412, True), ("v0", 200, False),
+     (None, 412, True), (None, 200, False)],
+)  # fmt: skip
+def test_a_condition_is_met_and_refused_by_what_stands_alone(
+    stands: str | None, status: int, allowed: bool
+) -> None:
+    told = Told()
+    told.put("v1", 0, 1)
+    told.put_if(stands, "v2", (2, 3), status)
+    told.get("v2" if status == 200 else "v1", 4, 5)
+    violations = check_history(told.history()).violations
+    assert (violations == ()) == allowed
+
+
+def test_an_update_that_two_made_of_the_same_value_is_a_lost_one() -> None:
+    told = Told()
+    told.put("v1", 0, 1)
+    told.put_if("v1", "v2", (2, 4), 200)
+    told.put_if("v1", "v3", (2, 4), 200)
+    (violation,) = check_history(told.history()).violations
+    assert "if v1" in violation.story
 
 
 def test_a_write_without_an_answer_may_or_may_not_be_there() -> None:

@@ -27,3 +27,10 @@ def test_a_node_has_the_domains_that_it_is_given_and_takes_old_links_unless_told
     assert (plain.domains, plain.sigv2_urls) == ((), True)
     told = config_of(monkeypatch, "--s3-domain", "a.b", "--s3-domain", "c", "--no-s3-sigv2")
     assert (told.domains, told.sigv2_urls) == (("a.b", "c"), False)
+
+
+def test_a_node_takes_more_conditions_than_aws_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert not config_of(monkeypatch).strict_aws
+    assert config_of(monkeypatch, "--s3-strict-aws").strict_aws

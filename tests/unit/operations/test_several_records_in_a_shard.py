@@ -54,6 +54,7 @@ from octad.storage_node.index.shard_sizes import ShardSizes
 from octad.storage_node.journal.disk import Disk
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.record_format import Identity
+from octad.storage_node.operations.conditions import Version
 from octad.storage_node.operations.index_changes import Operation
 from octad.storage_node.rebuild.index_rebuild import rebuild
 from octad.storage_node.replication.host.index_applier import WriteFailed
@@ -153,7 +154,7 @@ class Pair:
         here = self.primary.host
         return here.serves(shard) and len({logs[0].end, *(log.applied for log in logs)}) == 1
 
-    def propose(self, shard: ShardId, operation: Operation, data: bytes) -> asyncio.Future[None]:
+    def propose(self, shard: ShardId, operation: Operation, data: bytes) -> asyncio.Future[Version]:
         return self.primary.host.propose(shard, write_of(operation, NO_REQUEST, data))
 
     async def split(self) -> None:

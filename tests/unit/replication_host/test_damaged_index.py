@@ -29,6 +29,7 @@ from octad.storage_node.index.index_format import (
 from octad.storage_node.index.rows import ObjectRow
 from octad.storage_node.journal.disk import Disk
 from octad.storage_node.journal.journal import Journal
+from octad.storage_node.operations.conditions import Version
 from octad.storage_node.operations.index_changes import put_object
 from octad.storage_node.rebuild import index_repair
 from octad.storage_node.rebuild.index_rebuild import IndexRebuild
@@ -51,7 +52,7 @@ def key_in(shard: ShardId, nth: int) -> bytes:
     raise AssertionError(nth)
 
 
-def put(site: Site, shard: ShardId, nth: int, etag: str) -> asyncio.Future[None]:
+def put(site: Site, shard: ShardId, nth: int, etag: str) -> asyncio.Future[Version]:
     operation = put_object(BUCKET, key_in(shard, nth), ObjectRow(1, etag, 0))
     request = f"{shard % 100:03}{etag:>13}".encode()
     return site.host.propose(shard, write_of(operation, request, b"x"))

@@ -25,6 +25,7 @@ from octad.storage_node.index.counted_index import CountedIndex
 from octad.storage_node.index.index import Index, IndexFailed
 from octad.storage_node.index.index_format import decode_shard_state, shard_state_key
 from octad.storage_node.journal.journal import Journal
+from octad.storage_node.operations.conditions import Version
 from octad.storage_node.operations.index_changes import DeleteObject
 from octad.storage_node.replication.replica_actions import Swap
 from octad.storage_node.replication.writes import write_of
@@ -68,7 +69,7 @@ class Site:
             while not self.host.serves(shard):
                 await asyncio.sleep(0.01)
 
-    def write(self, shard: ShardId, number: int) -> asyncio.Future[None]:
+    def write(self, shard: ShardId, number: int) -> asyncio.Future[Version]:
         operation = DeleteObject(BucketId(1), b"key")
         request = bytes([number]) * 16
         return self.host.propose(shard, write_of(operation, request))

@@ -106,6 +106,7 @@ class FrontDoorSite:
         sigv2_urls: bool = True,
         domains: tuple[str, ...] = (),
         tls: TlsFiles | None = None,
+        strict_aws: bool = False,
     ) -> None:
         self.region = region
         self.tls = tls
@@ -126,6 +127,7 @@ class FrontDoorSite:
             sigv2_urls=sigv2_urls,
             domains=domains,
             certificate=self.certificate,
+            strict_aws=strict_aws,
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="front door")

@@ -13,9 +13,13 @@ from dataclasses import dataclass, field
 import msgspec
 
 from octad.coordinator.schema.bucket_settings import CLOSED, BucketSettings
-from octad.sharding.ids import BucketId, PoolId
+from octad.sharding.ids import BucketId, Epoch, PoolId, Seq
 from octad.sharding.limits import EXTENT_BYTES_MAX, INLINE_BYTES_MAX, PART_BYTES_MIN
+from octad.storage_node.index.index_format import IndexedObject
 from octad.storage_node.index.rows import ExtentRef, ExtrasChange, ObjectRow, PartRow, UploadRow
+from octad.storage_node.journal.record_format import Location, SegmentId
+from octad.storage_node.operations.conditions import Condition
+from octad.storage_node.replication.guards import RefusalCode, unmet
 from octad.storage_node.shards.object_store import (
     Bucket,
     BucketAlreadyExists,
@@ -33,9 +37,12 @@ from octad.storage_node.shards.object_store import (
     PartTooSmall,
     StoredObject,
     StoreError,
+    Written,
 )
+from octad.storage_node.shards.refusals import store_error
 
 _PIECE_BYTES = 1024 * 1024
+_NOWHERE = Location(SegmentId(0), 0, 0)
 POOLS = {"octad-3x": PoolId(0), "octad-2x": PoolId(1)}
 _CREATED_MS = 1_700_000_000_000
 
@@ -43,6 +50,7 @@ _CREATED_MS = 1_700_000_000_000
 @dataclass(slots=True)
 class _Upload:
     row: UploadRow
+    seq: Seq
     parts: dict[int, PartRow] = field(default_factory=dict)
 
 
@@ -55,6 +63,7 @@ class MemoryBody:
         self._extent_bytes_max = extent_bytes_max
         self._data = bytearray()
         self._space = memoryview(b"")
+        self._finished: tuple[ExtentRef, ...] = ()
         self.largest_write = 0
         store.open_bodies.add(self)
 
@@ -79,16 +88,19 @@ class MemoryBody:
     async def finish(self) -> tuple[ExtentRef, ...]:
         self._store.open_bodies.remove(self)
         step = self._extent_bytes_max
-        return tuple(
+        self._finished = tuple(
             self._store.add_extent(bytes(self._data[start : start + step]))
             for start in range(0, len(self._data), step)
         )
+        return self._finished
 
     def degraded(self) -> Degraded | None:
         return None
 
     async def abandon(self) -> None:
         self._store.open_bodies.discard(self)
+        for extent in self._finished:
+            del self._store.extents[extent.id]
 
 
 class MemoryStore:
@@ -184,17 +196,22 @@ class MemoryStore:
         data: bytes | memoryview,
         request_id: bytes,
         age_s: float = 0.0,
-    ) -> Degraded | None:
+        condition: Condition | None = None,
+    ) -> Written:
         self.fail_if_told()
         assert len(data) == (0 if row.extents else row.size)
         assert len(data) <= INLINE_BYTES_MAX
         if self._is_new(request_id, age_s):
-            self.objects[bucket.id, key] = StoredObject(row, None if row.extents else bytes(data))
-        return self.degraded
+            self._require(condition, bucket, key)
+            self._put(bucket, key, row, None if row.extents else bytes(data))
+        return self._written(bucket, key)
 
     async def get_object(self, bucket: Bucket, key: bytes) -> StoredObject | None:
         self.fail_if_told()
         return self.objects.get((bucket.id, key))
+
+    async def head_object(self, bucket: Bucket, key: bytes) -> StoredObject | None:
+        return await self.get_object(bucket, key)
 
     async def get_row(self, bucket: Bucket, key: bytes) -> ObjectRow | None:
         self.fail_if_told()
@@ -231,10 +248,16 @@ class MemoryStore:
             yield memoryview(data)[piece : min(piece + _PIECE_BYTES, end)]
 
     async def delete_object(
-        self, bucket: Bucket, key: bytes, request_id: bytes, age_s: float = 0.0
+        self,
+        bucket: Bucket,
+        key: bytes,
+        request_id: bytes,
+        age_s: float = 0.0,
+        condition: Condition | None = None,
     ) -> Degraded | None:
         self.fail_if_told()
         if self._is_new(request_id, age_s):
+            self._require(condition, bucket, key)
             self.objects.pop((bucket.id, key), None)
         return self.degraded
 
@@ -273,7 +296,7 @@ class MemoryStore:
         age_s: float = 0.0,
     ) -> Degraded | None:
         if self._is_new(request_id, age_s):
-            self.uploads[bucket.id, key, upload_id] = _Upload(row)
+            self.uploads[bucket.id, key, upload_id] = _Upload(row, self._next_seq())
         return self.degraded
 
     async def get_upload(self, bucket: Bucket, key: bytes, upload_id: bytes) -> UploadRow:
@@ -309,11 +332,12 @@ class MemoryStore:
         parts: Sequence[CompletedPart],
         request_id: bytes,
         age_s: float = 0.0,
-    ) -> Degraded | None:
+        condition: Condition | None = None,
+    ) -> Written:
         self.fail_if_told()
         if request_id in self.request_ids:
             assert age_s, "two writes with one id"
-            return self.degraded
+            return self._written(bucket, key)
         upload = self._upload(bucket, key, upload_id)
         if not parts:
             self.refused.append(request_id)
@@ -327,10 +351,16 @@ class MemoryStore:
         # A part sent again with the same bytes has the same ETag and other extents.
         if row.extents != tuple(extent for part in rows for extent in part.extents):
             raise InvalidPart
+        self._require(condition, bucket, key)
+        standing = self.objects.get((bucket.id, key))
+        names_version = condition is not None and condition.version is not None
+        overtaken = standing is not None and standing.version[1] > upload.seq
+        if condition is not None and overtaken and not names_version:
+            raise store_error(RefusalCode.OVERTAKEN)
         self._is_new(request_id, age_s)
         del self.uploads[bucket.id, key, upload_id]
-        self.objects[bucket.id, key] = StoredObject(row, None if row.extents else b"")
-        return self.degraded
+        self._put(bucket, key, row, None if row.extents else b"")
+        return self._written(bucket, key)
 
     async def abort_upload(
         self, bucket: Bucket, key: bytes, upload_id: bytes, request_id: bytes, age_s: float = 0.0
@@ -351,6 +381,26 @@ class MemoryStore:
             if bucket_id == bucket.id and key.startswith(prefix) and (key, upload_id) > after
         ]
         return found[:limit]
+
+    def _next_seq(self) -> Seq:
+        return Seq(next(self._numbers))
+
+    def _put(self, bucket: Bucket, key: bytes, row: ObjectRow, data: bytes | None) -> None:
+        self.objects[bucket.id, key] = StoredObject(row, data, (Epoch(1), self._next_seq()))
+
+    def _written(self, bucket: Bucket, key: bytes) -> Written:
+        return Written(self.objects[bucket.id, key].version, self.degraded)
+
+    def _require(self, condition: Condition | None, bucket: Bucket, key: bytes) -> None:
+        if condition is None:
+            return
+        stored = self.objects.get((bucket.id, key))
+        standing = None
+        if stored is not None:
+            standing = IndexedObject(_NOWHERE, *stored.version, stored.row)
+        code = unmet(condition, standing)
+        if code is not None:
+            raise store_error(code)
 
     def _upload(self, bucket: Bucket, key: bytes, upload_id: bytes) -> _Upload:
         upload = self.uploads.get((bucket.id, key, upload_id))

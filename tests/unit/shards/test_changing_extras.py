@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from tests.unit.replication_host.new_primary import KEY, NewPrimary, taking_over
@@ -16,12 +16,21 @@ from octad.storage_node.index.index_format import DEAD_EXTENTS, SHARD_ORDER
 from octad.storage_node.index.rows import ExtentRef, ExtrasChange, ObjectExtras, ObjectRow
 from octad.storage_node.operations.index_changes import Refused
 from octad.storage_node.operations.registry import EXTRAS_LEVEL
-from octad.storage_node.shards.object_store import Bucket, Degraded, NoSuchKey, StoredObject
+from octad.storage_node.shards.object_store import (
+    Bucket,
+    Degraded,
+    NoSuchKey,
+    StoredObject,
+    Written,
+)
 
 FIRST, SECOND, THIRD = (bytes([number]) * 16 for number in (201, 202, 203))
 ROW = ObjectRow(5, "etag", 17, {"content-type": "text/plain"})
 EXTENTS = (ExtentRef(bytes(16), 300_000),)
 TAGGED = ObjectExtras({"a": "1"})
+
+
+Answered = TypeVar("Answered")
 
 
 class Site:
@@ -33,7 +42,7 @@ class Site:
 
     def put(
         self, row: ObjectRow, data: bytes = b"", request: bytes = FIRST
-    ) -> asyncio.Task[Degraded | None]:
+    ) -> asyncio.Task[Written]:
         return began(self.primary.store.put_object(self.bucket, KEY, row, data, request))
 
     def change(
@@ -65,7 +74,7 @@ class Site:
         return [key for key, _ in self.primary.host.index.scan(table, bytes([table[0] + 1]))]
 
 
-def began(asked: Coroutine[Any, Any, Degraded | None]) -> asyncio.Task[Degraded | None]:
+def began(asked: Coroutine[Any, Any, Answered]) -> asyncio.Task[Answered]:
     return asyncio.create_task(asked)
 
 

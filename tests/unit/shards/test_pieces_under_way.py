@@ -8,6 +8,7 @@ import pytest
 from tests.unit.shards.fake_shard import NODES, POOL, FakeShard, a_write
 
 from octad.sharding.limits import MIB
+from octad.storage_node.shards.object_messages import Done
 from octad.storage_node.shards.shard_client import PIECES_UNDER_WAY_BYTES
 
 
@@ -18,7 +19,7 @@ class ManyPieces(FakeShard):
         super().__init__()
         self.named = named
 
-    def write(self, number: int, size: int) -> asyncio.Task[int]:
+    def write(self, number: int, size: int) -> asyncio.Task[Done]:
         write = a_write(b"%d" % number, bytes(size), 0.0)
         return asyncio.create_task(self.client.propose(POOL, write))
 

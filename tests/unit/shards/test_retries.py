@@ -48,7 +48,8 @@ def _short_pauses() -> Iterator[None]:
 
 
 async def write(shard: FakeShard, what: bytes, age_s: float = 0.0) -> int:
-    return await shard.client.propose(POOL, a_write(what, b"data", age_s))
+    done = await shard.client.propose(POOL, a_write(what, b"data", age_s))
+    return done.copies
 
 
 @settings(max_examples=150, deadline=None)

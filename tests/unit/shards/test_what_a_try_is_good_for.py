@@ -17,6 +17,7 @@ from octad.storage_node.index.index_format import (
 from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.record_format import Location, SegmentId
+from octad.storage_node.operations.conditions import Condition, Version, encode_condition
 from octad.storage_node.operations.index_changes import (
     DeleteObject,
     Operation,
@@ -28,8 +29,15 @@ from octad.storage_node.operations.index_changes import (
 )
 from octad.storage_node.replication.host.shard_host import ShardHost
 from octad.storage_node.replication.writes import ANY_EPOCH, Write
+from octad.storage_node.rpc.messages import Request, encode_message
 from octad.storage_node.shards.bucket_directory import BucketDirectory
-from octad.storage_node.shards.object_messages import AbortParts, CompleteParts, Propose
+from octad.storage_node.shards.object_messages import (
+    AbortParts,
+    ChangeIf,
+    CompleteParts,
+    Done,
+    Propose,
+)
 from octad.storage_node.shards.shard_server import ShardServer
 from octad.storage_node.shards.shard_service import ShardService
 
@@ -55,10 +63,10 @@ class Host:
     def settled(self, shard: ShardId, index_key: bytes) -> bool:
         return True
 
-    def propose(self, shard: ShardId, write: Write) -> asyncio.Future[None]:
+    def propose(self, shard: ShardId, write: Write) -> asyncio.Future[Version]:
         self.asked_in.append(write.asked_in if write.guard is not None else ANY_EPOCH)
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        done.set_result(None)
+        done: asyncio.Future[Version] = asyncio.get_running_loop().create_future()
+        done.set_result((Epoch(1), Seq(1)))
         return done
 
 
@@ -96,11 +104,15 @@ def service_of(host: Host) -> ShardService:
     )
 
 
-async def ordered_in(operation: Operation, age_s: float = 0.0) -> list[Epoch]:
+async def ordered_in(
+    operation: Operation, age_s: float = 0.0, condition: Condition | None = None
+) -> list[Epoch]:
     host = Host()
     service = service_of(host)
     kind, encoded = kind_of(operation), encode_operation(operation)
-    message = Propose(SHARD, kind, bytes(16), encoded, age_s, ASKED_IN)
+    message: Request[Done] = Propose(SHARD, kind, bytes(16), encoded, age_s, ASKED_IN)
+    if condition is not None:
+        message = ChangeIf(encode_condition(condition), encode_message(message))
     await ShardServer(service).on_request(HERE, message, memoryview(b""))
     return host.asked_in
 
@@ -116,6 +128,10 @@ async def test_what_may_be_refused_is_ordered_only_under_the_primary_that_was_as
         await server.on_request(HERE, message, memoryview(b""))
     assert host.asked_in == [ASKED_IN, ASKED_IN]
     assert await ordered_in(PutPart(BUCKET, KEY, UPLOAD, 1, PartRow(0, "", 0))) == [ASKED_IN]
+    condition = Condition(none_match=("*",))
+    put, gone = put_object(BUCKET, KEY, ObjectRow(0, "", 0)), DeleteObject(BUCKET, KEY)
+    assert await ordered_in(put, condition=condition) == [ASKED_IN]
+    assert await ordered_in(gone, condition=condition) == [ASKED_IN]
 
 
 async def test_what_is_never_refused_is_ordered_by_any_primary() -> None:
@@ -128,4 +144,6 @@ async def test_what_is_never_refused_is_ordered_by_any_primary() -> None:
 async def test_a_deletion_of_what_is_absent_is_passed_over_by_its_first_try_alone() -> None:
     absent = DeleteObject(BUCKET, b"absent")
     assert await ordered_in(absent) == []
+    if_there = Condition(match=("*",))
+    assert await ordered_in(absent, condition=if_there) == [ASKED_IN], "its guard decides"
     assert await ordered_in(absent, 1.0) == [ANY_EPOCH], "an earlier try may come late"

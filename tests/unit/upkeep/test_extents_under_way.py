@@ -17,6 +17,7 @@ from octad.storage_node.memory.body_budget import BodyBudget
 from octad.storage_node.objects.extents import ExtentsUnderWay, ExtentWriter
 from octad.storage_node.operations.index_changes import DropExtent, PutPiece
 from octad.storage_node.replication.writes import Write
+from octad.storage_node.shards.object_messages import Done
 from octad.storage_node.shards.object_store import Bucket, Unavailable
 from octad.storage_node.shards.shard_client import ShardClient
 
@@ -37,15 +38,16 @@ class Site:
         self.drops: list[DropExtent] = []
         self.refuses = False
 
-    async def propose(self, _pool: PoolId, write: Write) -> None:
+    async def propose(self, _pool: PoolId, write: Write) -> Done:
         if self.refuses:
             raise Unavailable("away")
         operation = write.operation
         if isinstance(operation, DropExtent):
             self.drops.append(operation)
-            return
+            return Done()
         assert isinstance(operation, PutPiece)
         self.pieces.append(operation)
+        return Done()
 
     def writer(self, size: int) -> ExtentWriter:
         client = cast("ShardClient", self)

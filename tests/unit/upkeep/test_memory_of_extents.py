@@ -13,6 +13,7 @@ from octad.storage_node.memory.body_budget import BodyBudget
 from octad.storage_node.objects.extents import WRITES_AHEAD, ExtentsUnderWay, ExtentWriter
 from octad.storage_node.operations.index_changes import DropExtent, PutPiece
 from octad.storage_node.replication.writes import Write
+from octad.storage_node.shards.object_messages import Done
 from octad.storage_node.shards.object_store import Bucket
 from octad.storage_node.shards.shard_client import ShardClient
 
@@ -30,14 +31,14 @@ class Site:
         self.durable = asyncio.Event()
         self.budget = BodyBudget(BODY_BUDGET_BYTES_MIN)
 
-    async def propose(self, _pool: PoolId, write: Write) -> int:
+    async def propose(self, _pool: PoolId, write: Write) -> Done:
         await self.durable.wait()
         operation = write.operation
         if isinstance(operation, DropExtent):
-            return 0
+            return Done()
         assert isinstance(operation, PutPiece)
         self.pieces[operation.extent, operation.number] = bytes(write.data)
-        return 0
+        return Done()
 
     def degraded(self, _pool: PoolId, _copies: int) -> None:
         return None

@@ -20,9 +20,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from octad.chaos.load.history import ANY as ANY
+
 INFINITE = float("inf")
 STATES_MAX = 100_000  # A history that is harder is not decided; sound ones take hundreds.
-ANY = "*"  # As `if_match`: unconditional.
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from octad.chaos.check.linearizability import (
     check,
     first_violation,
 )
-from octad.chaos.load.history import ClientRequest, Kind, Outcome
+from octad.chaos.load.history import ANY, NOT_MET, ClientRequest, Kind, Outcome
 
 STATES_MAX = 300_000
 STORY_LINES_MAX = 40
@@ -73,9 +73,10 @@ def _done(request: ClientRequest, key: str) -> Done | None:
     if request.outcome is Outcome.UNKNOWN or answer is None:
         if not asked.kind.is_write:
             return None
-        return Done(asked.at, INFINITE, True, asked.value)
+        return Done(asked.at, INFINITE, True, asked.value, asked.if_match)
     if asked.kind.is_write:
-        return Done(asked.at, answer.at, True, asked.value)
+        refused = answer.status in NOT_MET
+        return Done(asked.at, answer.at, True, asked.value, asked.if_match, refused)
     if key not in answer.seen:
         return None  # Wrong bytes, which are a violation by themselves.
     return Done(asked.at, answer.at, False, answer.seen[key])
@@ -114,6 +115,8 @@ def _line(request: ClientRequest, key: str) -> str:
     asked, answer = request.asked, request.answer
     end = f"{answer.at:9.3f}" if answer is not None else "   never "
     what = f"{asked.kind} {asked.value}" if asked.kind is Kind.PUT else str(asked.kind)
+    if asked.if_match != ANY:
+        what += f" if {asked.if_match}"
     seen = ""
     if answer is not None and not asked.kind.is_write:
         seen = f" saw {answer.seen.get(key, 'foreign bytes')}"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from octad.chaos.load.bodies import ForeignBytes, body_of, etag_of, etag_of_parts, value_of
-from octad.chaos.load.history import Kind, Outcome
+from octad.chaos.load.history import ANY, NOT_MET, Kind, Outcome
 from octad.chaos.load.recorder import Recorder
 from octad.chaos.load.s3_requests import NO_ANSWER, Refused, S3Requests
 from octad.chaos.load.workload import CLASSES, Choice, Habit, KeyClass, all_keys, choose
@@ -23,6 +23,7 @@ READ_ALL_S_MAX = 30.0
 TIMEOUT_S = 40.0  # Longer than a node's own patience, so that it is the node who gives up.
 THREADED_BYTES = 256 * 1024
 NOT_FOUND = 404
+CONDITIONAL = 0.4  # Of the PUTs of a key of which the client knows what stood there.
 
 _A = TypeVar("_A", bytes, list[bytes])
 
@@ -50,6 +51,7 @@ class Client:
         self._habit = habit
         self._classes = classes
         self._written = 0
+        self._seen: dict[str, str | None] = {}  # Of keys that are put at once: what stood last.
         self._stopping = False
 
     def stop(self) -> None:
@@ -94,19 +96,25 @@ class Client:
 
     async def _put(self, choice: Choice) -> bool:
         key, recorder = choice.keys[0], self._recorder
-        value = self._next_value()
-        body = body_of(value, choice.key_class.size)
+        value, size = self._next_value(), choice.key_class.size
+        body = body_of(value, size)
         self._values[await _computed(etag_of, body)] = value
-        asked = recorder.invoke(self._number, self._node, Kind.PUT, choice.keys, value)
+        if_match = self._seen.pop(key, ANY) if self._draw() < CONDITIONAL else ANY
+        condition = {} if if_match == ANY else await _computed_condition(if_match, size)
+        asked = recorder.invoke(self._number, self._node, Kind.PUT, choice.keys, value, if_match)
         try:
-            await self._requests.put(BUCKET, key, body)
+            await self._requests.put(BUCKET, key, body, condition)
         except Refused as error:
+            if condition and error.status in NOT_MET:
+                recorder.answer(asked, Outcome.OK, error.status)
+                return True
             recorder.answer(asked, _outcome_of(error), error.status, error=error.code)
             return False
         except NO_ANSWER as error:
             recorder.answer(asked, Outcome.UNKNOWN, error=repr(error))
             return False
         recorder.answer(asked, Outcome.OK, 200)
+        self._seen[key] = value
         return True
 
     async def _upload(self, choice: Choice) -> bool:
@@ -154,6 +162,7 @@ class Client:
             body = await self._requests.get(BUCKET, key)
         except Refused as error:
             if error.status == NOT_FOUND:
+                self._saw(choice, None)
                 recorder.answer(asked, Outcome.OK, error.status, {key: None})
                 return True
             recorder.answer(asked, Outcome.FAILED, error.status, error=error.code)
@@ -163,9 +172,9 @@ class Client:
             return False
         returned = recorder.now()
         try:
-            recorder.answer(
-                asked, Outcome.OK, 200, {key: await _computed(value_of, body)}, returned
-            )
+            value = await _computed(value_of, body)
+            self._saw(choice, value)
+            recorder.answer(asked, Outcome.OK, 200, {key: value}, returned)
         except ForeignBytes as error:
             recorder.answer(asked, Outcome.OK, 200, error=str(error))
         return True
@@ -189,6 +198,10 @@ class Client:
         recorder.answer(asked, Outcome.OK, 200, seen)
         return True
 
+    def _saw(self, choice: Choice, value: str | None) -> None:
+        if len(choice.key_class.part_sizes) == 1:
+            self._seen[choice.keys[0]] = value
+
     def _next_value(self) -> str:
         self._written += 1
         return f"v{self._number}.{self._written}"
@@ -205,6 +218,13 @@ def _parts_of(body: bytes, sizes: Sequence[int]) -> list[bytes]:
         parts.append(body[start : start + size])
         start += size
     return parts
+
+
+async def _computed_condition(if_match: str | None, size: int) -> dict[str, str]:
+    """The header that says what has to stand at the key."""
+    if if_match is None:
+        return {"if-none-match": "*"}
+    return {"if-match": await _computed(etag_of, body_of(if_match, size))}
 
 
 async def _computed(of: Callable[[_A], str], data: _A) -> str:

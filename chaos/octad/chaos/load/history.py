@@ -15,6 +15,9 @@ from enum import StrEnum
 
 import msgspec
 
+ANY = "*"  # As `if_match`: unconditional.
+NOT_MET = (404, 412)  # The statuses of a write whose condition did not hold.
+
 
 class Kind(StrEnum):
     """What a client did. A multipart upload counts as the PUT that its completion is."""
@@ -38,7 +41,10 @@ class Outcome(StrEnum):
 
 
 class Invoked(msgspec.Struct, frozen=True, tag_field="type", tag="invoke", omit_defaults=True):
-    """A request is about to be sent. `value` names what a PUT writes; None for a DELETE."""
+    """A request is about to be sent. `value` names what a PUT writes; None for a DELETE.
+
+    `if_match` is its condition: the value that has to stand, None: nothing.
+    """
 
     id: int
     at: float
@@ -47,12 +53,14 @@ class Invoked(msgspec.Struct, frozen=True, tag_field="type", tag="invoke", omit_
     kind: Kind
     keys: tuple[str, ...]
     value: str | None = None
+    if_match: str | None = ANY
 
 
 class Returned(msgspec.Struct, frozen=True, tag_field="type", tag="return", omit_defaults=True):
     """Its answer, or what came instead of one. `seen` is what a GET or LIST showed of its keys.
 
-    `status` is 0 where there was no answer. `error` is for people.
+    That a write's condition does not hold is an answer, and OK. `status` is 0 where there was none.
+    `error` is for people.
     """
 
     id: int

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 
 from octad.chaos.load.history import (
+    ANY,
     ClientRequest,
     Invoked,
     Kind,
@@ -49,10 +50,11 @@ class Recorder:
         kind: Kind,
         keys: tuple[str, ...],
         value: str | None = None,
+        if_match: str | None = ANY,
     ) -> Invoked:
         """Just before the request is sent."""
         number = next(self._numbers)
-        line = Invoked(number, self.now(), client, node, kind, keys, value)
+        line = Invoked(number, self.now(), client, node, kind, keys, value, if_match)
         self._write(line)
         return line
 

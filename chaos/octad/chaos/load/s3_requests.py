@@ -9,7 +9,8 @@ from __future__ import annotations
 import io
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -22,6 +23,7 @@ REGION = "us-east-1"
 PIECEWISE_BYTES = 512 * KIB
 NO_ANSWER = (aiohttp.ClientError, OSError, TimeoutError)
 _S3 = {"s3": NAMESPACE}
+_NO_CONDITION: Mapping[str, str] = MappingProxyType({})
 
 
 class Refused(Exception):
@@ -50,8 +52,11 @@ class S3Requests:
     async def make_bucket(self, bucket: str) -> None:
         await self._ask("PUT", f"/{bucket}")
 
-    async def put(self, bucket: str, key: str, body: bytes) -> None:
-        await self._ask("PUT", f"/{bucket}/{key}", body=body)
+    async def put(
+        self, bucket: str, key: str, body: bytes, condition: Mapping[str, str] = _NO_CONDITION
+    ) -> None:
+        """`condition` is a header."""
+        await self._ask("PUT", f"/{bucket}/{key}", body=body, condition=condition)
 
     async def get(self, bucket: str, key: str) -> bytes:
         return await self._ask("GET", f"/{bucket}/{key}")
@@ -95,8 +100,9 @@ class S3Requests:
         path: str,
         query: str = "",
         body: bytes = b"",
+        condition: Mapping[str, str] = _NO_CONDITION,
     ) -> bytes:
-        signed = {"host": self._host}
+        signed = {"host": self._host, **condition}
         added, _ = sign_request(
             method=method,
             path=path,

@@ -89,6 +89,11 @@ def _add_front_door(parser: argparse.ArgumentParser) -> None:
         help="a line of JSON for each request, in FILE and up to three before it: 64 MiB at most",
     )
     parser.add_argument(
+        "--s3-strict-aws",
+        action="store_true",
+        help="refuse with 501 the conditions on writes that octad takes and AWS does not",
+    )
+    parser.add_argument(
         "--body-budget",
         metavar="MIB",
         type=int,
@@ -202,6 +207,7 @@ def run(arguments: argparse.Namespace) -> int:
             sigv2_urls=not arguments.no_s3_sigv2,
             domains=s3_domains(arguments.s3_domain),
             blocks_public=arguments.s3_block_public == "on",
+            strict_aws=arguments.s3_strict_aws,
             advertise=arguments.advertise,
             coordinator=arguments.coordinator,
             join_token=arguments.join_token,

@@ -39,6 +39,7 @@ class NodeOptions:
     sigv2_urls: bool
     domains: tuple[str, ...]
     blocks_public: bool
+    strict_aws: bool
     advertise: str | None
     coordinator: str
     join_token: str | None
@@ -87,6 +88,7 @@ def config_of(options: NodeOptions) -> NodeConfig:
         sigv2_urls=options.sigv2_urls,
         domains=options.domains,
         blocks_public=options.blocks_public,
+        strict_aws=options.strict_aws,
         advertise_host=options.advertise or listen.host,
         coordinator_urls=options.coordinator,
         token=token,

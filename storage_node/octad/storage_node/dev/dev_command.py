@@ -68,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-s3-sigv2", action="store_true", help="of each node: see octad node --help"
     )
     add_block_public_argument(parser, ", of each node")
+    parser.add_argument("--s3-strict-aws", action="store_true", help="of each node, as well")
     parser.add_argument(
         "--etcd", metavar="URL[,URL...]", help="use this etcd instead of the embedded store"
     )
@@ -91,6 +92,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.no_s3_sigv2:
         node_arguments.append("--no-s3-sigv2")
     node_arguments += ["--s3-block-public", arguments.s3_block_public]
+    if arguments.s3_strict_aws:
+        node_arguments.append("--s3-strict-aws")
     keep_files_private()
     return run_dev(
         DevOptions(

@@ -57,6 +57,7 @@ class Doors:
             domains=config.domains,
             certificate=config.certificate,
             new_buckets=CLOSED if config.blocks_public else OPEN,
+            strict_aws=config.strict_aws,
             connections_max=connections_max,
         )
         metrics = NodeMetrics(

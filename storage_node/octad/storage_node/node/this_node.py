@@ -41,6 +41,7 @@ class NodeConfig:
     sigv2_urls: bool
     domains: tuple[str, ...]
     blocks_public: bool  # Nothing in a new bucket is for the public before somebody says so.
+    strict_aws: bool  # No condition on a write that AWS does not take.
     advertise_host: str
     coordinator_urls: str
     token: JoinToken

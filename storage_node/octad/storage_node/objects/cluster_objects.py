@@ -23,6 +23,7 @@ from octad.storage_node.index.rows import ExtentRef, ExtrasChange, ObjectRow, Pa
 from octad.storage_node.memory.body_budget import BodyBudget
 from octad.storage_node.objects.extents import ExtentReader, ExtentsUnderWay, ExtentWriter
 from octad.storage_node.objects.key_listing import KeyListing, PoolCoverage
+from octad.storage_node.operations.conditions import Condition
 from octad.storage_node.operations.index_changes import (
     DeleteObject,
     PutPart,
@@ -38,6 +39,7 @@ from octad.storage_node.shards.object_store import (
     BucketAlreadyExists,
     BucketNotEmpty,
     CompletedPart,
+    ConditionsNotKnown,
     Damaged,
     Degraded,
     ListPage,
@@ -48,6 +50,7 @@ from octad.storage_node.shards.object_store import (
     NotServed,
     StoredObject,
     Unavailable,
+    Written,
 )
 from octad.storage_node.shards.retry import Patience
 from octad.storage_node.shards.shard_client import LISTINGS, ShardClient
@@ -188,11 +191,19 @@ class ClusterObjects:
         data: bytes | memoryview,
         request_id: bytes,
         age_s: float = 0.0,
-    ) -> Degraded | None:
+        condition: Condition | None = None,
+    ) -> Written:
         """Make `row` the object at `key`."""
-        write = write_of(put_object(bucket.id, key, row), request_id, data, age_s)
-        copies = await self._client.propose(bucket.pool, write)
-        return self._client.degraded(bucket.pool, copies)
+        if condition is not None:
+            self._require_conditions()
+        put = put_object(bucket.id, key, row)
+        write = write_of(put, request_id, data, age_s, condition=condition)
+        done = await self._client.propose(bucket.pool, write)
+        return Written((done.epoch, done.seq), self._client.degraded(bucket.pool, done.copies))
+
+    def _require_conditions(self) -> None:
+        if not self._service.knows_conditions:
+            raise ConditionsNotKnown
 
     async def get_object(self, bucket: Bucket, key: bytes) -> StoredObject | None:
         """The object, with its bytes when they are in its record."""
@@ -207,14 +218,18 @@ class ClusterObjects:
             self.reads.hold(stored.row.extents[0], asking)
         return stored
 
-    async def get_row(self, bucket: Bucket, key: bytes) -> ObjectRow | None:
-        """The object's metadata."""
+    async def head_object(self, bucket: Bucket, key: bytes) -> StoredObject | None:
+        """The object without its bytes."""
         hash_ = object_hash(bucket.id, key)
         shard = self._shard_of(bucket, hash_)
         try:
-            found = self._service.read_object(shard, hash_, bucket.id, key, False)
+            return self._service.read_object(shard, hash_, bucket.id, key, False)
         except (AskPrimary, Damaged) as error:
-            found = await self._read_elsewhere(shard, hash_, bucket, key, False, error)
+            return await self._read_elsewhere(shard, hash_, bucket, key, False, error)
+
+    async def get_row(self, bucket: Bucket, key: bytes) -> ObjectRow | None:
+        """The object's metadata."""
+        found = await self.head_object(bucket, key)
         return None if found is None else found.row
 
     async def _read_elsewhere(
@@ -237,7 +252,7 @@ class ClusterObjects:
         if answer.row is None:
             return None
         in_record = with_data and not answer.row.extents
-        return StoredObject(answer.row, memoryview(body) if in_record else None)
+        return StoredObject(answer.row, memoryview(body) if in_record else None, answer.version)
 
     def read_extents(
         self, bucket: Bucket, extents: Sequence[ExtentRef], start: int, end: int
@@ -246,12 +261,20 @@ class ClusterObjects:
         return self._reader.read(bucket, extents, start, end)
 
     async def delete_object(
-        self, bucket: Bucket, key: bytes, request_id: bytes, age_s: float = 0.0
+        self,
+        bucket: Bucket,
+        key: bytes,
+        request_id: bytes,
+        age_s: float = 0.0,
+        condition: Condition | None = None,
     ) -> Degraded | None:
         """Deleting an absent key is a success that writes nothing."""
-        write = write_of(DeleteObject(bucket.id, key), request_id, b"", age_s)
-        copies = await self._client.propose(bucket.pool, write)
-        return self._client.degraded(bucket.pool, copies)
+        if condition is not None:
+            self._require_conditions()
+        gone = DeleteObject(bucket.id, key)
+        write = write_of(gone, request_id, b"", age_s, condition=condition)
+        done = await self._client.propose(bucket.pool, write)
+        return self._client.degraded(bucket.pool, done.copies)
 
     async def change_extras(
         self,
@@ -264,8 +287,8 @@ class ClusterObjects:
         """Raises NoSuchKey."""
         shard = self._shard(bucket, key)
         message = messages.ChangeExtras(shard, bucket.id, key, change, request_id, age_s)
-        copies = await self._client.change(shard, message)
-        return self._client.degraded(bucket.pool, copies)
+        done = await self._client.change(shard, message)
+        return self._client.degraded(bucket.pool, done.copies)
 
     def new_body(
         self, bucket: Bucket, key: bytes, size: int, upload_id: bytes = b""
@@ -308,8 +331,8 @@ class ClusterObjects:
         """Open a multipart upload."""
         opened = create_upload(bucket.id, key, upload_id, row)
         write = write_of(opened, request_id, b"", age_s)
-        copies = await self._client.propose(bucket.pool, write)
-        return self._client.degraded(bucket.pool, copies)
+        done = await self._client.propose(bucket.pool, write)
+        return self._client.degraded(bucket.pool, done.copies)
 
     async def get_upload(self, bucket: Bucket, key: bytes, upload_id: bytes) -> UploadRow:
         """Raises NoSuchUpload."""
@@ -331,8 +354,8 @@ class ClusterObjects:
         """Raises NoSuchUpload."""
         part = PutPart(bucket.id, key, upload_id, number, row)
         write = write_of(part, request_id, b"", age_s)
-        copies = await self._client.propose(bucket.pool, write)
-        return self._client.degraded(bucket.pool, copies)
+        done = await self._client.propose(bucket.pool, write)
+        return self._client.degraded(bucket.pool, done.copies)
 
     async def list_parts(
         self, bucket: Bucket, key: bytes, upload_id: bytes, after: int, limit: int
@@ -352,15 +375,18 @@ class ClusterObjects:
         parts: Sequence[CompletedPart],
         request_id: bytes,
         age_s: float = 0.0,
-    ) -> Degraded | None:
+        condition: Condition | None = None,
+    ) -> Written:
         """Raises NoSuchUpload or InvalidPart; nothing has changed then."""
+        if condition is not None:
+            self._require_conditions()
         shard = self._shard(bucket, key)
         chosen = [(part.number, part.etag) for part in parts]
         message = messages.CompleteParts(
             shard, bucket.id, key, upload_id, row, chosen, request_id, age_s
         )
-        copies = await self._client.change(shard, message)
-        return self._client.degraded(bucket.pool, copies)
+        done = await self._client.change(shard, message, condition)
+        return Written((done.epoch, done.seq), self._client.degraded(bucket.pool, done.copies))
 
     async def abort_upload(
         self, bucket: Bucket, key: bytes, upload_id: bytes, request_id: bytes, age_s: float = 0.0
@@ -368,8 +394,8 @@ class ClusterObjects:
         """Raises NoSuchUpload."""
         shard = self._shard(bucket, key)
         message = messages.AbortParts(shard, bucket.id, key, upload_id, request_id, age_s)
-        copies = await self._client.change(shard, message)
-        return self._client.degraded(bucket.pool, copies)
+        done = await self._client.change(shard, message)
+        return self._client.degraded(bucket.pool, done.copies)
 
     async def list_uploads(
         self, bucket: Bucket, prefix: bytes, after: tuple[bytes, bytes], limit: int

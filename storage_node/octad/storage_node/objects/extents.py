@@ -183,7 +183,7 @@ class ExtentWriter:
     async def _propose(self, operation: PutPiece, piece: memoryview) -> int:
         write = write_of(operation, self._next_request_id(), piece.toreadonly())
         try:
-            return await self._client.propose(self._bucket.pool, write)
+            return (await self._client.propose(self._bucket.pool, write)).copies
         finally:
             self._gate.give_back(len(piece))
 

@@ -22,6 +22,7 @@ from octad.storage_node.journal.record_format import (
 )
 from octad.storage_node.journal.several_records import Several, request_ids
 from octad.storage_node.operations import (
+    conditions,
     copied_history,
     dead_extents,
     extent_pieces,
@@ -43,6 +44,7 @@ _DECLARED = (
 # a row that an older octad would lose; so whoever knows a level knows all below it.
 FORMAT_LEVEL = 3
 EXTRAS_LEVEL = 3  # Rows may have extras.
+assert conditions.LEVEL <= FORMAT_LEVEL
 
 KINDS: dict[int, Kind] = {}
 OF_STRUCT: dict[type[msgspec.Struct], Kind] = {}

@@ -14,7 +14,9 @@ import msgspec
 
 from octad.sharding.ids import BucketId
 from octad.storage_node.index.index_format import (
+    IndexedObject,
     decode_object,
+    decode_ordered,
     decode_part,
     decode_part_key,
     object_key,
@@ -22,9 +24,12 @@ from octad.storage_node.index.index_format import (
     upload_key,
 )
 from octad.storage_node.index.rows import ExtrasChange, ObjectRow, PartRow
+from octad.storage_node.operations.conditions import ANY_ETAG, Condition, Version
 from octad.storage_node.operations.index_changes import (
     AbortUpload,
+    DeleteObject,
     Operation,
+    PutObject,
     PutPart,
     complete_upload,
     parts_in_flight,
@@ -40,6 +45,12 @@ class RefusalCode(IntEnum):
     NO_SUCH_UPLOAD = 1
     INVALID_PART = 2
     NO_SUCH_KEY = 3
+    IF_MATCH = 4
+    IF_NONE_MATCH = 5
+    IF_VERSION = 6
+    IF_SIZE = 7
+    IF_MODIFIED = 8
+    OVERTAKEN = 9
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -70,13 +81,48 @@ def part_of_open_upload(part: PutPart) -> Guard:
     return decide
 
 
+def unmet(condition: Condition, standing: IndexedObject | None) -> RefusalCode | None:
+    """Which part of `condition` the object does not meet; None: it does all of it."""
+    if standing is None:
+        if condition.or_absent or condition == Condition(none_match=condition.none_match):
+            return None
+        return RefusalCode.NO_SUCH_KEY
+    row = standing.row
+    if condition.match and not _names(condition.match, row.etag):
+        return RefusalCode.IF_MATCH
+    if _names(condition.none_match, row.etag):
+        return RefusalCode.IF_NONE_MATCH
+    if condition.version not in (None, (standing.epoch, standing.seq)):
+        return RefusalCode.IF_VERSION
+    if condition.size not in (None, row.size):
+        return RefusalCode.IF_SIZE
+    if condition.modified_s not in (None, row.modified_ms // 1000):
+        return RefusalCode.IF_MODIFIED
+    return None
+
+
+def conditional(condition: Condition, operation: PutObject | DeleteObject) -> Guard:
+    """The object that stands meets the condition."""
+
+    def decide(rows: PreparedRows) -> Operation | Refusal:
+        return _unmet(rows, operation.bucket, operation.key, condition) or operation
+
+    return decide
+
+
 def completion(
-    bucket: BucketId, key: bytes, upload: bytes, row: ObjectRow, parts: Sequence[tuple[int, str]]
+    bucket: BucketId,
+    key: bytes,
+    upload: bytes,
+    row: ObjectRow,
+    parts: Sequence[tuple[int, str]],
+    condition: Condition | None = None,
 ) -> Guard:
     """Exactly these parts, by number and ETag, stand; what they consist of becomes the object.
 
     An empty list of parts makes no object: so a completion that is known to be wrong is refused for
-    good.
+    good. Under a condition it may not replace an object that is younger than the upload, either:
+    whoever began that had not seen it. One that names the object's version has.
     """
 
     def decide(rows: PreparedRows) -> Operation | Refusal:
@@ -92,6 +138,10 @@ def completion(
             if part is None or part.etag != etag:
                 return Refusal(RefusalCode.INVALID_PART, f"part {number}")
             chosen.append(part)
+        if condition is not None:
+            refusal = _unmet(rows, bucket, key, condition, upload)
+            if refusal is not None:
+                return refusal
         whole = msgspec.structs.replace(
             row,
             size=sum(part.size for part in chosen),
@@ -127,6 +177,28 @@ def change_of_extras(bucket: BucketId, key: bytes, change: ExtrasChange) -> Guar
         return put_object(bucket, key, changed)
 
     return decide
+
+
+def _unmet(
+    rows: PreparedRows, bucket: BucketId, key: bytes, condition: Condition, upload: bytes = b""
+) -> Refusal | None:
+    stored = rows.get(object_key(bucket, key))
+    code = unmet(condition, None if stored is None else decode_object(stored))
+    if code is None and upload and stored is not None and condition.version is None:
+        begun = rows.get(upload_key(bucket, key, upload))
+        assert begun is not None, "an upload that is closed is refused before"
+        if _version(stored) > _version(begun):
+            code = RefusalCode.OVERTAKEN
+    return None if code is None else Refusal(code, code.name)
+
+
+def _version(row: bytes) -> Version:
+    ordered = decode_ordered(row)
+    return ordered.epoch, ordered.seq
+
+
+def _names(etags: Sequence[str], etag: str) -> bool:
+    return etag in etags or ANY_ETAG in etags
 
 
 def _is_closed(rows: PreparedRows, bucket: BucketId, key: bytes, upload: bytes) -> Refusal | None:

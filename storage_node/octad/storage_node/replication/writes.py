@@ -14,8 +14,11 @@ import msgspec
 from octad.sharding.ids import Epoch
 from octad.sharding.limits import SDK_RETRY_AGE_S
 from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.operations.conditions import Condition
 from octad.storage_node.operations.index_changes import (
+    DeleteObject,
     Operation,
+    PutObject,
     PutPart,
     Refused,
     decode_operation,
@@ -25,7 +28,12 @@ from octad.storage_node.operations.index_changes import (
 )
 from octad.storage_node.operations.kind import Proposer
 from octad.storage_node.operations.registry import declared
-from octad.storage_node.replication.guards import Guard, Refusal, part_of_open_upload
+from octad.storage_node.replication.guards import (
+    Guard,
+    Refusal,
+    conditional,
+    part_of_open_upload,
+)
 
 ANY_EPOCH = Epoch(0)  # Before all: of a try that may be executed whenever it was made.
 
@@ -42,6 +50,7 @@ class Write(msgspec.Struct, frozen=True, eq=False, gc=False):
     age_s: float = 0.0  # How long before this try the first was made that may have taken effect.
     asked_in: Epoch = ANY_EPOCH  # Of the configuration by which this try was sent (rule R3).
     guard: Guard | None = None
+    condition: Condition | None = None  # That its guard decides on, for its way to the primary.
 
     @property
     def may_be_elsewhere(self) -> bool:
@@ -72,11 +81,14 @@ def write_of(
     age_s: float = 0.0,
     asked_in: Epoch = ANY_EPOCH,
     guard: Guard | None = None,
+    condition: Condition | None = None,
 ) -> Write:
-    """The write of `operation`, or of what `guard` makes of it."""
+    """The write of `operation`, or of what `guard` makes of it, or only under `condition`."""
     metadata, hash_ = encode_operation(operation), hash_of_operation(operation)
-    kind, guard = kind_of(operation), guard or _own_guard(operation)
-    return Write(kind, operation, metadata, hash_, request_id, data, age_s, asked_in, guard)
+    kind, guard = kind_of(operation), guard or _own_guard(operation, condition)
+    return Write(
+        kind, operation, metadata, hash_, request_id, data, age_s, asked_in, guard, condition
+    )
 
 
 def received_write(
@@ -86,14 +98,21 @@ def received_write(
     data: memoryview,
     age_s: float,
     asked_in: Epoch,
+    condition: Condition | None = None,
 ) -> Write:
     """At the primary, as another node sent it. Raises ValueError if no client can write it."""
     operation = decode_operation(kind, metadata)
     if declared(operation).proposer is Proposer.PRIMARY:
         raise ValueError(f"a {type(operation).__name__} is not for a client to propose")
-    hash_, guard = hash_of_operation(operation), _own_guard(operation)
-    return Write(kind, operation, metadata, hash_, request_id, data, age_s, asked_in, guard)
+    hash_, guard = hash_of_operation(operation), _own_guard(operation, condition)
+    return Write(
+        kind, operation, metadata, hash_, request_id, data, age_s, asked_in, guard, condition
+    )
 
 
-def _own_guard(operation: Operation) -> Guard | None:
+def _own_guard(operation: Operation, condition: Condition | None) -> Guard | None:
+    if condition is not None:
+        if not isinstance(operation, PutObject | DeleteObject):
+            raise ValueError(f"a {type(operation).__name__} takes no condition")
+        return conditional(condition, operation)
     return part_of_open_upload(operation) if type(operation) is PutPart else None

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from octad.sharding.ids import BucketId, Epoch, PoolId, ShardId
+from octad.sharding.ids import BucketId, Epoch, PoolId, Seq, ShardId
 from octad.storage_node.index.rows import ExtrasChange, ObjectRow, PartRow, UploadRow
+from octad.storage_node.operations.conditions import NO_VERSION, Version
 from octad.storage_node.rpc.messages import Message, Request, message
 from octad.storage_node.shards.object_store import (
     Damaged,
@@ -23,8 +24,10 @@ from octad.storage_node.shards.object_store import (
     NoSuchUpload,
     NotServed,
     OutcomeForgotten,
+    PreconditionFailed,
     StoreError,
     Unavailable,
+    UploadOvertaken,
 )
 
 # Codes of refusals; `shard_client.py` turns each into the exception of the same meaning.
@@ -37,6 +40,8 @@ NO_SUCH_BUCKET = "no-such-bucket"
 NO_SUCH_UPLOAD = "no-such-upload"
 INVALID_PART = "invalid-part"
 NO_SUCH_KEY = "no-such-key"
+PRECONDITION_FAILED = "precondition-failed"
+UPLOAD_OVERTAKEN = "upload-overtaken"
 
 ERRORS: Final[dict[str, type[StoreError]]] = {
     UNAVAILABLE: Unavailable,
@@ -48,15 +53,22 @@ ERRORS: Final[dict[str, type[StoreError]]] = {
     NO_SUCH_UPLOAD: NoSuchUpload,
     INVALID_PART: InvalidPart,
     NO_SUCH_KEY: NoSuchKey,
+    PRECONDITION_FAILED: PreconditionFailed,
+    UPLOAD_OVERTAKEN: UploadOvertaken,
 }
 CODES: Final = {error: code for code, error in ERRORS.items()}
 
 
 @message
 class Done(Message, frozen=True, array_like=True, tag=33):
-    """It is committed, on this many members; 0: on as many as the pool keeps."""
+    """It is committed, on so many members; 0: on as many as the pool keeps.
+
+    As which entry: epoch 0 where nobody can say in which it was.
+    """
 
     copies: int = 0
+    epoch: Epoch = Epoch(0)
+    seq: Seq = Seq(0)
 
 
 @message
@@ -76,6 +88,7 @@ class ObjectRead(Message, frozen=True, array_like=True, tag=35):
     """The committed row, if any; the body has its bytes when they are in its record."""
 
     row: ObjectRow | None
+    version: Version = NO_VERSION
 
 
 @message
@@ -244,3 +257,15 @@ class ChangeExtras(Request[Done], frozen=True, array_like=True, tag=50):
     request_id: bytes
     age_s: float = 0.0
     asked_in: Epoch = Epoch(0)
+
+
+@message
+class ChangeIf(Request[Done], frozen=True, array_like=True, tag=49):
+    """To the primary: carry out `change`, a Propose or CompleteParts, if the object is so.
+
+    A message of its own, which a node that knows no conditions refuses; so is a condition of which
+    a node does not know all. `condition` is encoded, `change` a message.
+    """
+
+    condition: bytes
+    change: bytes

@@ -7,6 +7,9 @@ Every method that changes something returns only after the change is durable on 
 shard, and says so where these are fewer than the pool keeps; one that raises `Unavailable` has an
 unknown outcome: it will be seen everywhere or nowhere. Tries with the same request id take effect
 once. `age_s` is how long ago the first of them may have been made; 0 where this is the first.
+
+A write with a condition is carried out only where the object meets it at that moment; it raises one
+of `CONDITION_REFUSALS`, and then no try of it is ever carried out, or ConditionsNotKnown.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from octad.coordinator.schema.bucket_settings import CLOSED, BucketSettings
 from octad.sharding.ids import BucketId, PoolId
 from octad.storage_node.index.index_format import ListedRow
 from octad.storage_node.index.rows import ExtentRef, ExtrasChange, ObjectRow, PartRow, UploadRow
+from octad.storage_node.operations.conditions import NO_VERSION, Condition, Version
 
 
 class Bucket(BucketSettings, frozen=True):
@@ -74,7 +78,23 @@ class InvalidPart(StoreError):
 
 
 class NoSuchKey(StoreError):
-    """There is no object to change."""
+    """There is no object to change, or none where a condition wants one to be."""
+
+
+class PreconditionFailed(StoreError):
+    """The object that stands does not meet the condition that the text names."""
+
+
+class UploadOvertaken(StoreError):
+    """A conditional CompleteMultipartUpload would replace what was put after the upload began."""
+
+
+class ConditionsNotKnown(StoreError):
+    """Some node of the cluster does not know conditions yet."""
+
+
+# Of a condition: the write was not carried out, and never will be.
+CONDITION_REFUSALS = (NoSuchKey, PreconditionFailed, UploadOvertaken)
 
 
 class PartTooSmall(StoreError):
@@ -115,6 +135,14 @@ class StoredObject(msgspec.Struct, frozen=True):
 
     row: ObjectRow
     data: bytes | memoryview | None
+    version: Version = NO_VERSION
+
+
+class Written(msgspec.Struct, frozen=True):
+    """An object that was put: as which version, which a retry may not be able to tell."""
+
+    version: Version
+    degraded: Degraded | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,10 +252,14 @@ class ObjectStore(Protocol):
         data: bytes | memoryview,
         request_id: bytes,
         age_s: float = 0.0,
-    ) -> Degraded | None:
+        condition: Condition | None = None,
+    ) -> Written:
         """`data` holds all bytes when `row.extents` is empty, and is empty otherwise."""
 
     async def get_object(self, bucket: Bucket, key: bytes) -> StoredObject | None: ...
+
+    async def head_object(self, bucket: Bucket, key: bytes) -> StoredObject | None:
+        """Without its bytes."""
 
     async def get_row(self, bucket: Bucket, key: bytes) -> ObjectRow | None: ...
 
@@ -237,7 +269,12 @@ class ObjectStore(Protocol):
         """Bytes [start, end) of the concatenated extents; raises Damaged or Unavailable."""
 
     async def delete_object(
-        self, bucket: Bucket, key: bytes, request_id: bytes, age_s: float = 0.0
+        self,
+        bucket: Bucket,
+        key: bytes,
+        request_id: bytes,
+        age_s: float = 0.0,
+        condition: Condition | None = None,
     ) -> Degraded | None:
         """Deleting an absent key is a success that writes nothing."""
 
@@ -298,7 +335,8 @@ class ObjectStore(Protocol):
         parts: Sequence[CompletedPart],
         request_id: bytes,
         age_s: float = 0.0,
-    ) -> Degraded | None:
+        condition: Condition | None = None,
+    ) -> Written:
         """In one step: check that exactly these parts stand, make `row` the object, end the upload.
 
         Raises NoSuchUpload or InvalidPart, this also without parts; nothing has changed then and

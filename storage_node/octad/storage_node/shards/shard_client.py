@@ -19,8 +19,9 @@ from octad.sharding.limits import MIB
 from octad.sharding.map.shard_map import ShardConfiguration, ShardMap
 from octad.storage_node.index.index import IndexDamage
 from octad.storage_node.memory.body_budget import ByteGate
+from octad.storage_node.operations.conditions import Condition, encode_condition
 from octad.storage_node.replication.writes import Write
-from octad.storage_node.rpc.messages import Reply, Request, reply_to
+from octad.storage_node.rpc.messages import Reply, Request, encode_message, reply_to
 from octad.storage_node.rpc.peer_connection import Buffer
 from octad.storage_node.rpc.peers import Peers
 from octad.storage_node.rpc.rpc_errors import (
@@ -122,8 +123,8 @@ class ShardClient:
 
     # -- requests that are tried again ---------------------------------------------------------
 
-    def propose(self, pool: PoolId, write: Write) -> Coroutine[None, None, int]:
-        """At the primary of its shard: order and commit a write; returns `Done.copies`.
+    def propose(self, pool: PoolId, write: Write) -> Coroutine[None, None, messages.Done]:
+        """At the primary of its shard: order and commit a write.
 
         Much data waits here until there is less under way to that node: the bound is the primary's,
         whose memory it takes, and no part of a budget here.
@@ -141,10 +142,10 @@ class ShardClient:
         gate.resize(max(PIECES_UNDER_WAY_BYTES // nodes, 2 * limits.PIECE_BYTES_MAX))
         return gate.within(len(write.data), proposal)
 
-    async def _propose(self, shard: ShardId, write: Write) -> int:
+    async def _propose(self, shard: ShardId, write: Write) -> messages.Done:
         async def attempt(
             configuration: ShardConfiguration | None, patience: Patience | None
-        ) -> int:
+        ) -> messages.Done:
             at = _place(shard, patience)
             known = _known(configuration, at)
             age_s, asked_in = write.age_s if patience is None else patience.age_s(), known.epoch
@@ -154,12 +155,14 @@ class ShardClient:
                     return await self._service.propose(at, this)
                 except IndexDamage as damage:  # Nothing is ordered before it is looked at.
                     raise NotServed(str(damage)) from damage
-            message = messages.Propose(
+            message: Request[messages.Done] = messages.Propose(
                 at, write.kind, write.request_id, write.metadata, age_s, asked_in
             )
+            if write.condition is not None:
+                message = _change_if(write.condition, message)
             timeout_s = _at_most(limits.CALL_TIMEOUT_S, patience)
             answer, _ = await self.call(known.primary, message, write.data, timeout_s, at)
-            return answer.copies
+            return answer
 
         return await self.until_answered(shard, attempt, write.age_s, lambda: write.hash)
 
@@ -167,19 +170,21 @@ class ShardClient:
         self,
         shard: ShardId,
         message: messages.CompleteParts | messages.AbortParts | messages.ChangeExtras,
-    ) -> int:
-        """At the primary: carry out `message`; returns `Done.copies`."""
+        condition: Condition | None = None,
+    ) -> messages.Done:
+        """At the primary: carry out `message`, under `condition` if there is one."""
 
         async def attempt(
             configuration: ShardConfiguration | None, patience: Patience | None
-        ) -> int:
+        ) -> messages.Done:
             at = _place(shard, patience)
             known = _known(configuration, at)
             age_s = message.age_s if patience is None else patience.age_s()
             this = msgspec.structs.replace(message, shard=at, age_s=age_s, asked_in=known.epoch)
             timeout_s = _at_most(limits.CALL_TIMEOUT_S, patience)
-            answer, _ = await self.call(known.primary, this, b"", timeout_s, at)
-            return answer.copies
+            change = this if condition is None else _change_if(condition, this)
+            answer, _ = await self.call(known.primary, change, b"", timeout_s, at)
+            return answer
 
         place = partial(hash_of_request, message)
         return await self.until_answered(shard, attempt, message.age_s, place)
@@ -316,6 +321,10 @@ class ShardClient:
             raise Unavailable(str(error)) from error
         except RpcError as error:
             raise Unavailable(str(error)) from error
+
+
+def _change_if(condition: Condition, change: Request[messages.Done]) -> messages.ChangeIf:
+    return messages.ChangeIf(encode_condition(condition), encode_message(change))
 
 
 def _place(shard: ShardId, patience: Patience | None) -> ShardId:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+import msgspec
+
 from octad.sharding.hashing import object_hash
 from octad.sharding.ids import NodeId
 from octad.storage_node.index.index import IndexDamage
 from octad.storage_node.index.index_format import object_key, piece_key
 from octad.storage_node.journal.record_format import RECORD_KINDS, NewerRecord
+from octad.storage_node.operations.conditions import Condition, decode_condition
 from octad.storage_node.operations.index_changes import (
     AbortUpload,
     CompleteUpload,
@@ -17,7 +20,7 @@ from octad.storage_node.operations.index_changes import (
 )
 from octad.storage_node.replication.guards import Guard, abortion, completion
 from octad.storage_node.replication.writes import received_write, write_of
-from octad.storage_node.rpc.messages import Message, Request
+from octad.storage_node.rpc.messages import Message, Request, decode_message
 from octad.storage_node.rpc.peer import Answer
 from octad.storage_node.rpc.rpc_errors import RpcRefusal
 from octad.storage_node.shards import object_messages as messages
@@ -54,13 +57,17 @@ class ShardServer:
         except StoreError as error:
             raise RpcRefusal(messages.CODES[type(error)], str(error)) from error
 
-    async def _answer(self, message: Message, body: memoryview) -> Answer:
+    async def _answer(
+        self, message: Message, body: memoryview, condition: Condition | None = None
+    ) -> Answer:
         service = self._service
         match message:
             case messages.Propose(kind=kind, metadata=metadata, request_id=request_id):
                 when = message.age_s, message.asked_in
-                write = received_write(RECORD_KINDS[kind], metadata, request_id, body, *when)
-                return messages.Done(await service.propose(message.shard, write)), b""
+                write = received_write(
+                    RECORD_KINDS[kind], metadata, request_id, body, *when, condition
+                )
+                return await service.propose(message.shard, write), b""
             case messages.ReadObject(shard=shard, bucket=bucket, key=key, with_data=with_data):
                 what = shard, object_hash(bucket, key), bucket, key, with_data
                 try:
@@ -69,7 +76,7 @@ class ShardServer:
                     found = await service.read_applied_object(*what)
                 if found is None:
                     return messages.ObjectRead(None), b""
-                return messages.ObjectRead(found.row), found.data or b""
+                return messages.ObjectRead(found.row, found.version), found.data or b""
             case messages.ReadPiece(shard=shard, extent=extent, number=number):
                 return messages.PieceRead(), await service.read_piece(shard, extent, number)
             case messages.ListKeys(pool=pool, bucket=bucket):
@@ -82,15 +89,27 @@ class ShardServer:
                 return messages.KeysListed(*page, covered, depths), b""
             case messages.ChangeExtras(shard=shard, bucket=bucket, key=key, change=change):
                 of = message.request_id, message.age_s, message.asked_in
-                copies = await service.change_extras(shard, bucket, key, change, *of)
-                return messages.Done(copies), b""
+                return await service.change_extras(shard, bucket, key, change, *of), b""
+            case messages.ChangeIf():
+                return await self._answer_if(message, body)
             case messages.CloseBucket(bucket=bucket):
                 await service.close_bucket(bucket)
                 return messages.Done(), b""
             case _:
-                return await self._answer_upload(message)
+                return await self._answer_upload(message, condition)
 
-    async def _answer_upload(self, message: Message) -> Answer:
+    async def _answer_if(self, message: messages.ChangeIf, body: memoryview) -> Answer:
+        change = decode_message(message.change)
+        if not isinstance(change, messages.Propose | messages.CompleteParts):
+            raise RpcRefusal(messages.UNAVAILABLE, f"no change: {type(change).__name__}")
+        try:
+            condition = decode_condition(message.condition)
+        except msgspec.DecodeError as error:
+            reason = f"a condition of which this node does not know all: {error}"
+            raise RpcRefusal(messages.NOT_SERVED, reason) from error
+        return await self._answer(change, body, condition)
+
+    async def _answer_upload(self, message: Message, condition: Condition | None) -> Answer:
         service = self._service
         match message:
             case messages.ReadUpload(shard=shard, bucket=bucket, key=key, upload=upload):
@@ -108,7 +127,7 @@ class ShardServer:
                 covered, depths, _ = listed.covered()
                 return messages.UploadsListed(uploads, covered, depths), b""
             case messages.CompleteParts(bucket=bucket, key=key, upload=upload):
-                guard = completion(bucket, key, upload, message.row, message.parts)
+                guard = completion(bucket, key, upload, message.row, message.parts, condition)
                 ending = complete_upload(bucket, key, upload, message.row, ())
                 return await self._end(message, ending, guard)
             case messages.AbortParts(bucket=bucket, key=key, upload=upload):
@@ -128,7 +147,7 @@ class ShardServer:
     ) -> Answer:
         when = message.age_s, message.asked_in
         write = write_of(operation, message.request_id, b"", *when, guard)
-        return messages.Done(await self._service.propose(message.shard, write)), b""
+        return await self._service.propose(message.shard, write), b""
 
 
 def _row_read_by(message: Message) -> bytes | None:

@@ -16,13 +16,14 @@ import msgspec
 
 from octad.sharding import limits
 from octad.sharding.hashing import object_hash, shard_number
-from octad.sharding.ids import BucketId, Epoch, PoolId, ShardId, pool_of, shard_name
+from octad.sharding.ids import BucketId, Epoch, PoolId, Seq, ShardId, pool_of, shard_name
 from octad.sharding.map.shard_map import Pool
 from octad.storage_node.index.index import Index, IndexDamage
 from octad.storage_node.index.index_format import (
     UPLOAD_ID_BYTES,
     IndexedObject,
     decode_object,
+    decode_ordered,
     decode_part,
     decode_part_key,
     decode_piece,
@@ -40,9 +41,13 @@ from octad.storage_node.index.rows import ExtrasChange, ObjectRow, PartRow, Uplo
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.journal_errors import CorruptRecord, JournalFull, SegmentNotReady
 from octad.storage_node.journal.record_format import Location
+from octad.storage_node.operations import conditions
+from octad.storage_node.operations.conditions import Version
 from octad.storage_node.operations.index_changes import (
     AbortUpload,
+    CompleteUpload,
     DeleteObject,
+    Operation,
     PutObject,
     PutPart,
     put_object,
@@ -50,7 +55,7 @@ from octad.storage_node.operations.index_changes import (
 )
 from octad.storage_node.operations.kind import Proposer
 from octad.storage_node.operations.registry import EXTRAS_LEVEL, bucket_written_by, declared
-from octad.storage_node.replication.guards import GuardRefuses, RefusalCode, change_of_extras
+from octad.storage_node.replication.guards import GuardRefuses, change_of_extras
 from octad.storage_node.replication.host.index_applier import WriteFailed
 from octad.storage_node.replication.host.shard_host import ShardHost
 from octad.storage_node.replication.replica_actions import AlreadyRefused, OutcomeUnknown
@@ -59,19 +64,18 @@ from octad.storage_node.shards.bucket_directory import BucketDirectory
 from octad.storage_node.shards.key_scan import scan_keys
 from octad.storage_node.shards.listed_shards import ListedShards, PoolsLed
 from octad.storage_node.shards.listing_merge import ListEntry
+from octad.storage_node.shards.object_messages import Done
 from octad.storage_node.shards.object_store import (
     Damaged,
     DiskFull,
-    InvalidPart,
     ListQuery,
-    NoSuchKey,
     NoSuchUpload,
     NotServed,
     OutcomeForgotten,
     StoredObject,
-    StoreError,
     Unavailable,
 )
+from octad.storage_node.shards.refusals import store_error
 from octad.storage_node.shards.running_reads import RunningReads
 
 log = logging.getLogger(__name__)
@@ -118,34 +122,37 @@ class ShardService:
         request_id: bytes,
         age_s: float,
         asked_in: Epoch,
-    ) -> int:
+    ) -> Done:
         """`propose` of the object that stands, with other extras; raises NoSuchKey."""
         unknown = put_object(bucket, key, ObjectRow(0, "", 0))  # The guard knows better.
         guard = change_of_extras(bucket, key, change)
         write = write_of(unknown, request_id, b"", age_s, asked_in, guard)
         return await self.propose(shard, write, keeps_bytes=True)
 
-    async def propose(self, shard: ShardId, write: Write, *, keeps_bytes: bool = False) -> int:
+    async def propose(self, shard: ShardId, write: Write, *, keeps_bytes: bool = False) -> Done:
         """Order the write, as its guard decides if it has one; wait until it is applied.
 
         `keeps_bytes`: it is of an object, whose bytes stay those that its record has.
 
-        Returns the number of members that have it; 0: as many as the pool keeps. A request that was
-        first made `age_s` ago and ordered then is not ordered again. Raises what a refusal means.
+        A request that was first made `age_s` ago and ordered then is not ordered again. Raises what
+        a refusal means.
         """
         operation = write.operation
         kind = declared(operation)
         if kind.proposer is Proposer.UPKEEP:
             await self._order(shard, write)
-            return 0  # What frees space asks again, and does not ask for copies.
+            return Done()  # What frees space asks again, and does not ask for copies.
         if kind.bucket_of is None:
             raise ValueError(f"a {type(operation).__name__} is of no bucket")
         bucket = kind.bucket_of(operation)
-        if write.age_s and await self._was_made(shard, write.request_id, write.age_s):
-            return self._acknowledged(shard, bucket)
+        if write.age_s:
+            made = await self._was_made(shard, write.request_id, write.age_s)
+            if made is not None:
+                return self._acknowledged(shard, bucket, write, made)
         if isinstance(operation, DeleteObject):
-            if not write.age_s and self._is_absent(shard, operation, write.hash):
-                return 0  # No other try of it is anywhere, to delete what is put here later.
+            unguarded = write.guard is None
+            if unguarded and not write.age_s and self._is_absent(shard, operation, write.hash):
+                return Done()  # No other try of it is anywhere, to delete what is put here later.
         elif isinstance(operation, _OF_OPEN_UPLOADS):
             pass  # An open upload keeps its bucket, or ends with it.
         elif not self._buckets.is_active(bucket):
@@ -155,8 +162,8 @@ class ShardService:
         if keeps_bytes:
             data = await self._bytes_in_record(shard, touched(operation)[0])
             write = msgspec.structs.replace(write, data=data)
-        await self._order(shard, write)
-        return self._acknowledged(shard, bucket)
+        version = await self._order(shard, write)
+        return self._acknowledged(shard, bucket, write, version)
 
     async def _bytes_in_record(self, shard: ShardId, index_key: bytes) -> bytes | memoryview:
         """Those of the object as it is prepared: nothing is waited for between this and an order.
@@ -192,33 +199,32 @@ class ShardService:
                 raise Unavailable(f"writes to bucket {bucket} are still under way")
             await self._host.applier.applied()
 
-    async def _order(self, shard: ShardId, write: Write) -> None:
+    async def _order(self, shard: ShardId, write: Write) -> Version:
         self._require_covered(shard, write.hash)
         try:
             committed = self._host.propose(shard, write)
         except GuardRefuses as no:
-            await self._refuse(shard, write, no)
-            return
+            return await self._refuse(shard, write, no)
         except WriteFailed as error:
             raise NotServed(str(error)) from error
         except AlreadyRefused as error:
-            raise _refusal(error.code) from error
+            raise store_error(error.code) from error
         except SegmentNotReady as error:
             raise NotServed(str(error)) from error
         except JournalFull as error:
             raise DiskFull(str(error)) from error
-        await self._outcome(committed)
+        return await self._outcome(committed)
 
-    async def _outcome(self, committed: asyncio.Future[None]) -> None:
+    async def _outcome(self, committed: asyncio.Future[Version]) -> Version:
         try:
-            await committed
+            return await committed
         except WriteFailed as error:
             raise Unavailable(str(error)) from error
         except AlreadyRefused as error:
-            raise _refusal(error.code) from error
+            raise store_error(error.code) from error
 
-    async def _was_made(self, shard: ShardId, request_id: bytes, age_s: float) -> bool:
-        """Whether an earlier try of the request was ordered; then its outcome is the answer (R16).
+    async def _was_made(self, shard: ShardId, request_id: bytes, age_s: float) -> Version | None:
+        """The outcome of an earlier try of the request, if one was ordered: the answer (R16).
 
         It comes before any guard, for which that try may have changed what is seen.
         """
@@ -228,12 +234,9 @@ class ShardService:
             raise NotServed(str(error)) from error
         except OutcomeUnknown as error:
             raise OutcomeForgotten(str(error)) from error
-        if committed is None:
-            return False
-        await self._outcome(committed)
-        return True
+        return None if committed is None else await self._outcome(committed)
 
-    async def _refuse(self, shard: ShardId, write: Write, no: GuardRefuses) -> None:
+    async def _refuse(self, shard: ShardId, write: Write, no: GuardRefuses) -> Version:
         """Raises what the refusal means, once all that it saw is committed (rules R3, R21).
 
         Unless another try has been ordered meanwhile: then that is the answer.
@@ -245,9 +248,16 @@ class ShardService:
             except WriteFailed as error:  # It may be undone yet; this try has done nothing.
                 raise NotServed(str(error)) from error
         if self._host.refuse(shard, write.request_id, no.ticket, no.refusal.code):
-            raise _refusal(no.refusal.code, no.refusal.text) from no
-        if not await self._was_made(shard, write.request_id, 0.0):
+            raise store_error(no.refusal.code, no.refusal.text) from no
+        made = await self._was_made(shard, write.request_id, 0.0)
+        if made is None:
             raise NotServed(f"shard {shard_name(shard)} is moving") from no
+        return made
+
+    @property
+    def knows_conditions(self) -> bool:
+        """Whether every node of the cluster does."""
+        return self._host.level >= conditions.LEVEL
 
     def _copies(self, shard: ShardId) -> int:
         """How many members have what is committed; 0: as many as the pool keeps."""
@@ -258,12 +268,23 @@ class ShardService:
         copies = len(configuration.members)
         return copies if copies < self._pools[pool_of(shard)].replicas else 0
 
-    def _acknowledged(self, shard: ShardId, bucket: BucketId) -> int:
-        """`_copies`; a strict bucket's write that has lost one meanwhile is not acknowledged."""
+    def _acknowledged(
+        self, shard: ShardId, bucket: BucketId, write: Write, version: Version
+    ) -> Done:
+        """A strict bucket's write that has lost a copy meanwhile is not acknowledged."""
         copies = self._copies(shard)
         if copies and self._buckets.is_strict(bucket):
             raise Unavailable(f"shard {shard_name(shard)} lacks a copy, and the bucket is strict")
-        return copies
+        epoch, seq = version
+        return Done(copies, epoch or self._epoch_of(write.operation, seq), seq)
+
+    def _epoch_of(self, operation: Operation, seq: Seq) -> Epoch:
+        """In which `seq` was ordered, which the object still shows if it is that one; else 0."""
+        if not isinstance(operation, PutObject | CompleteUpload):
+            return Epoch(0)
+        stored = self._index.get(object_key(operation.bucket, operation.key))
+        ordered = None if stored is None else decode_ordered(stored)
+        return ordered.epoch if ordered is not None and ordered.seq == seq else Epoch(0)
 
     def _is_absent(self, shard: ShardId, operation: DeleteObject, hash_: int) -> bool:
         """For certain: this node serves the shard and nothing is under way for the key."""
@@ -332,9 +353,10 @@ class ShardService:
         if value is None:
             return None
         indexed: IndexedObject = decode_object(value)
-        if not with_data or indexed.row.extents or indexed.row.size == 0:
-            return StoredObject(indexed.row, None if indexed.row.extents else b"")
-        return StoredObject(indexed.row, self._read(indexed.location))
+        row, version = indexed.row, (indexed.epoch, indexed.seq)
+        if not with_data or row.extents or row.size == 0:
+            return StoredObject(row, None if row.extents else b"", version)
+        return StoredObject(row, self._read(indexed.location), version)
 
     def find_piece(self, shard: ShardId, extent: bytes, number: int) -> Location:
         """Where a piece lies here. Pieces never change, so one that is there is the right one."""
@@ -439,15 +461,3 @@ class ShardService:
                 if len(uploads) >= limit:
                     break
         return uploads
-
-
-_REFUSALS: dict[int, type[StoreError]] = {
-    RefusalCode.NO_SUCH_UPLOAD: NoSuchUpload,
-    RefusalCode.INVALID_PART: InvalidPart,
-    RefusalCode.NO_SUCH_KEY: NoSuchKey,
-}
-
-
-def _refusal(code: int, text: str = "it was refused before") -> StoreError:
-    known = _REFUSALS.get(code)
-    return OutcomeForgotten(f"it was refused before, code {code}") if known is None else known(text)

@@ -150,17 +150,6 @@ def test_a_key_of_more_than_1024_bytes_is_refused(s3: S3Client, bucket: str) -> 
     assert code_of(refused) == (400, "KeyTooLongError")
 
 
-@pytest.mark.parametrize("header", ["IfMatch", "IfNoneMatch"])
-def test_a_conditional_write_is_501_and_writes_nothing(
-    site: FrontDoorSite, s3: S3Client, bucket: str, header: str
-) -> None:
-    condition: dict[str, Any] = {header: "*"}
-    with pytest.raises(ClientError) as refused:
-        s3.put_object(Bucket=bucket, Key="key", Body=b"x", **condition)
-    assert code_of(refused) == (501, "NotImplemented")
-    assert site.keys(bucket) == []
-
-
 @pytest.mark.parametrize(
     "settings",
     [
@@ -286,7 +275,7 @@ def test_quietly_deleting_many_names_failures_only(
     answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": named, "Quiet": True})
     assert "Deleted" not in answer
     assert [(e["Key"], e["Code"]) for e in answer["Errors"]] == [
-        ("b", "NotImplemented"),
+        ("b", "PreconditionFailed"),
         ("c", "InvalidArgument"),
     ]
     assert site.keys(bucket) == [b"b"]

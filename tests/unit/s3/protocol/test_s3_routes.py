@@ -236,14 +236,38 @@ def test_a_post_to_a_bucket_is_a_form() -> None:
     assert routed("POST", "/bucket") is S3Operation.POST_OBJECT
 
 
-@pytest.mark.parametrize("name", ["if-match", "if-none-match", "if-unmodified-since"])
 @pytest.mark.parametrize(
-    ("method", "path"),
-    [("PUT", "/bucket/key"), ("DELETE", "/bucket/key"), ("POST", "/bucket/key?uploadId=u")],
+    ("method", "path", "names"),
+    [
+        ("PUT", "/bucket/key", "If-Modified-Since If-Unmodified-Since x-amz-if-match-size"),
+        ("DELETE", "/bucket/key", "If-Unmodified-Since"),
+        ("POST", "/bucket/key?uploadId=u", "If-Unmodified-Since x-amz-if-match-size"),
+        ("PUT", "/bucket/key?partNumber=1&uploadId=u", "If-Match If-None-Match x-octad-if-version"),
+        ("POST", "/bucket/key?uploads", "If-None-Match"),
+        ("DELETE", "/bucket/key?uploadId=u", "If-Match x-amz-if-match-last-modified-time"),
+        ("PUT", "/bucket", "If-None-Match x-octad-if-version"),
+    ],
 )
-def test_a_condition_on_a_write_is_never_ignored(method: str, path: str, name: str) -> None:
-    refused = refusal(method, path, {name: "*"})
-    assert (refused.http_status, refused.fields["Header"]) == (501, name.title())
+def test_a_condition_on_a_write_that_takes_none_is_never_ignored(
+    method: str, path: str, names: str
+) -> None:
+    for name in names.split():
+        refused = refusal(method, path, {name.lower(): "*"})
+        assert (refused.http_status, refused.fields["Header"]) == (501, name)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers"),
+    [
+        ("PUT", "/bucket/key", "if-match if-none-match x-octad-if-version"),
+        ("POST", "/bucket/key?uploadId=u", "if-match if-none-match x-octad-if-version"),
+        ("DELETE", "/bucket/key", "if-match x-amz-if-match-size x-amz-if-match-last-modified-time"),
+    ],
+)
+def test_a_condition_is_taken_by_what_makes_or_deletes_an_object(
+    method: str, path: str, headers: str
+) -> None:
+    routed(method, path, dict.fromkeys(headers.split(), "1"))
 
 
 @pytest.mark.parametrize(

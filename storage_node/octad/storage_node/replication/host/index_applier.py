@@ -25,6 +25,7 @@ from octad.storage_node.index.index_format import (
 from octad.storage_node.index.shard_digest import ShardDigests
 from octad.storage_node.journal.record_format import Position
 from octad.storage_node.journal.shard_state import ShardState
+from octad.storage_node.operations.conditions import Version
 from octad.storage_node.operations.index_behind_copy import Stored, add_behind_copy
 from octad.storage_node.operations.index_changes import IndexChanges, Refused
 from octad.storage_node.replication.host.request_ids import RequestIds
@@ -58,7 +59,7 @@ class IndexApplier:
         self._on_complete = on_complete
         self._on_failed = on_failed
         self._loop = asyncio.get_running_loop()
-        self._waiting: dict[Entry, tuple[asyncio.Future[None], float]] = {}
+        self._waiting: dict[Entry, tuple[asyncio.Future[Version], float]] = {}
         self._applying: list[tuple[ShardReplica, tuple[Entry, ...]]] = []
         self._later: list[tuple[ShardReplica, tuple[Entry, ...]]] = []  # No one waits.
         self._apply_planned = False
@@ -77,15 +78,15 @@ class IndexApplier:
 
     # -- those who wait ------------------------------------------------------------------------
 
-    def wait_for(self, entry: Entry) -> asyncio.Future[None]:
-        """Ends when `entry` is committed and in the index.
+    def wait_for(self, entry: Entry) -> asyncio.Future[Version]:
+        """Ends when `entry` is committed and in the index; gives its version.
 
         Raises WriteFailed, and AlreadyRefused when that is what the entry says.
         """
         known = self._waiting.get(entry)
         if known is not None:
             return asyncio.shield(known[0])
-        future: asyncio.Future[None] = self._loop.create_future()
+        future: asyncio.Future[Version] = self._loop.create_future()
         self._waiting[entry] = (future, self._loop.time() + limits.WRITE_TIMEOUT_S)
         return future
 
@@ -225,7 +226,7 @@ class IndexApplier:
                         if type(operation) is Refused:
                             waiter[0].set_exception(AlreadyRefused(operation.code))
                         else:
-                            waiter[0].set_result(None)
+                            waiter[0].set_result((entry.epoch, entry.seq))
         if self._next_applied is not None and not self._next_applied.done():
             self._next_applied.set_result(None)
 

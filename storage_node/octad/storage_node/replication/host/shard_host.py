@@ -25,6 +25,7 @@ from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.journal_errors import JournalFull
 from octad.storage_node.journal.record_format import Position, RecordKind
 from octad.storage_node.journal.several_records import Several
+from octad.storage_node.operations.conditions import Version
 from octad.storage_node.operations.index_changes import hashes_of
 from octad.storage_node.operations.registry import kinds_above
 from octad.storage_node.replication.host.action_performer import ActionPerformer
@@ -281,8 +282,8 @@ class ShardHost:
 
     # -- clients -------------------------------------------------------------------------------
 
-    def propose(self, shard: ShardId, write: Write) -> asyncio.Future[None]:
-        """Order a write; the future ends when it is committed and in the index.
+    def propose(self, shard: ShardId, write: Write) -> asyncio.Future[Version]:
+        """Order a write; the future ends when it is committed and in the index: as that version.
 
         Raises at once, and nothing has happened: GuardRefuses or AlreadyRefused; JournalFull; or
         WriteFailed when this node is not serving the shard, or began to after this try was made for
@@ -335,7 +336,7 @@ class ShardHost:
 
     def made_before(
         self, shard: ShardId, request_id: bytes, age_s: float
-    ) -> asyncio.Future[None] | None:
+    ) -> asyncio.Future[Version] | None:
         """The outcome of a request first made `age_s` ago; None: it was not ordered (rule R16).
 
         Raises WriteFailed when this node does not serve the shard, or OutcomeUnknown.
@@ -351,17 +352,18 @@ class ShardHost:
             return self._outcome_of(known)
         return None
 
-    def _outcome_of(self, known: AlreadyOrdered) -> asyncio.Future[None]:
+    def _outcome_of(self, known: AlreadyOrdered) -> asyncio.Future[Version]:
+        """Of one that is applied, the epoch is not remembered: 0."""
         if known.entry is not None:
             return self.applier.wait_for(known.entry)
-        done: asyncio.Future[None] = self._loop.create_future()
+        done: asyncio.Future[Version] = self._loop.create_future()
         if known.refusal:
             done.set_exception(AlreadyRefused(known.refusal))
         else:
-            done.set_result(None)
+            done.set_result((Epoch(0), known.seq))
         return done
 
-    def reason_of(self, shard: ShardId, ticket: ReadTicket) -> asyncio.Future[None] | None:
+    def reason_of(self, shard: ShardId, ticket: ReadTicket) -> asyncio.Future[Version] | None:
         """Ends when all that a refusal saw is committed; None: it is."""
         log, newest = self.replicas[shard].log, ticket.wait_for
         return self.applier.wait_for(log.at(newest)) if newest > log.commit else None

@@ -68,6 +68,7 @@ class S3Handler:
         scheme: str,
         new_buckets: BucketSettings,
         cluster: str,
+        strict_aws: bool,
     ) -> None:
         self._store = store
         self._secret_of = secret_of
@@ -79,6 +80,7 @@ class S3Handler:
         self._new_buckets = new_buckets
         self._forms = FormReader(secret_of)
         self._cluster = cluster
+        self._strict_aws = strict_aws
         self.next_request_id = next_request_id
         self.requests: Counter[tuple[str, int]] = Counter()  # By operation and status.
         self.unknown_headers = UnknownHeaders()
@@ -106,7 +108,8 @@ class S3Handler:
                 return self._counted(operation, browser_page())
         except StoreError as error:
             upload_id = context.query.get("uploadId", "") if context is not None else ""
-            refusal = s3_error_of(error, upload_id)
+            key = context.key.decode() if context is not None else ""
+            refusal = s3_error_of(error, upload_id, key)
             # A full disk is in the status; a line for each request would fill it further.
             if refusal.http_status >= 500 and not isinstance(error, DiskFull):
                 _logger.warning(
@@ -206,4 +209,5 @@ class S3Handler:
             key=key,
             body_awaited=request.expects_continue,
             new_buckets=self._new_buckets,
+            strict_aws=self._strict_aws,
         )

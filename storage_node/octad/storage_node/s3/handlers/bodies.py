@@ -53,7 +53,8 @@ class Received(msgspec.Struct, frozen=True):
     checksums: dict[str, str]
     data: ObjectBytes
     extents: tuple[ExtentRef, ...]
-    degraded: Degraded | None = None  # Of what is stored already.
+    degraded: Degraded | None = None  # Of what is stored already,
+    body: BodyWriter | None = None  # by this.
 
 
 async def read_document(context: RequestContext, *, checksum_is_of_body: bool = True) -> bytes:
@@ -181,7 +182,13 @@ async def _write(
     except BaseException:
         await body.abandon()
         raise
-    return Received(verified.etag, verified.checksums, b"", extents, body.degraded())
+    return Received(verified.etag, verified.checksums, b"", extents, body.degraded(), body)
+
+
+async def give_back(received: Received) -> None:
+    """Its write is refused, for good: nothing will name the bytes."""
+    if received.body is not None:
+        await received.body.abandon()
 
 
 async def _store(

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from octad.client.s3.errors import S3Error
 from octad.sharding.limits import INLINE_BYTES_MAX, PUT_BYTES_MAX
 from octad.storage_node.index.rows import ObjectRow, PartRow
-from octad.storage_node.s3.handlers.bodies import take_in
+from octad.storage_node.s3.handlers.bodies import give_back, take_in
 from octad.storage_node.s3.handlers.request_context import RequestContext
 from octad.storage_node.s3.protocol.answers import Answer, xml_answer
 from octad.storage_node.s3.protocol.conditions import (
@@ -24,11 +24,16 @@ from octad.storage_node.s3.protocol.copying import (
     refuse_copy_onto_itself,
 )
 from octad.storage_node.s3.protocol.multipart import parse_upload_id, part_algorithms
-from octad.storage_node.s3.protocol.object_headers import checksum_type, degraded_line
+from octad.storage_node.s3.protocol.object_headers import (
+    checksum_type,
+    degraded_line,
+    written_lines,
+)
 from octad.storage_node.s3.protocol.ranges import parse_copy_range, parse_part_number
 from octad.storage_node.s3.protocol.requests.payload import plan_copy
+from octad.storage_node.s3.protocol.write_conditions import put_condition
 from octad.storage_node.s3.protocol.xml.documents import copy_object_xml, copy_part_xml
-from octad.storage_node.shards.object_store import Bucket, StoredObject
+from octad.storage_node.shards.object_store import CONDITION_REFUSALS, Bucket, StoredObject
 
 
 async def copy_object(context: RequestContext) -> Answer:
@@ -39,6 +44,7 @@ async def copy_object(context: RequestContext) -> Answer:
     onto_itself = (source.bucket, source.key) == (bucket.name, context.key)
     if onto_itself and changes_nothing(context.headers):
         raise refuse_copy_onto_itself()
+    condition = put_condition(context.headers, bucket.id, strict=context.strict_aws)
     source_bucket, stored = await _source(context)
     row = stored.row
     if row.size > PUT_BYTES_MAX:
@@ -66,7 +72,12 @@ async def copy_object(context: RequestContext) -> Answer:
         extras=extras,
     )
     write_id = context.write_id(copy.etag, str(copy.size))
-    degraded = await context.store.put_object(bucket, context.key, copy, received.data, *write_id)
+    what = bucket, context.key, copy, received.data
+    try:
+        written = await context.store.put_object(*what, *write_id, condition)
+    except CONDITION_REFUSALS:
+        await give_back(received)
+        raise
     answer = xml_answer(
         copy_object_xml(
             etag=copy.etag,
@@ -75,7 +86,7 @@ async def copy_object(context: RequestContext) -> Answer:
             checksum_type=checksum_type(copy.checksums),
         )
     )
-    answer.head += degraded_line(received.degraded, degraded)
+    answer.head += written_lines(bucket.id, written, received.degraded)
     return answer
 
 

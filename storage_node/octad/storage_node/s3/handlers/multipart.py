@@ -12,6 +12,7 @@ from octad.client.s3.checksums import multipart_etag, requested_algorithm
 from octad.client.s3.errors import S3Error
 from octad.sharding.limits import LIST_KEYS_MAX, PUT_BYTES_MAX
 from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
+from octad.storage_node.operations.conditions import Condition
 from octad.storage_node.s3.handlers.bodies import read_document, receive
 from octad.storage_node.s3.handlers.request_context import RequestContext
 from octad.storage_node.s3.protocol.answers import Answer, xml_answer
@@ -30,10 +31,12 @@ from octad.storage_node.s3.protocol.object_headers import (
     checksum_lines,
     checksum_type,
     degraded_line,
+    written_lines,
 )
 from octad.storage_node.s3.protocol.ranges import parse_part_number
 from octad.storage_node.s3.protocol.requests.payload import plan_payload
 from octad.storage_node.s3.protocol.requests.request_headers import stored_headers
+from octad.storage_node.s3.protocol.write_conditions import put_condition
 from octad.storage_node.s3.protocol.xml.documents import (
     ListParts,
     PartEntry,
@@ -48,9 +51,9 @@ from octad.storage_node.s3.protocol.xml.requests import (
 from octad.storage_node.shards.object_store import (
     Bucket,
     CompletedPart,
-    Degraded,
     InvalidPart,
     NoSuchUpload,
+    Written,
 )
 
 # Nodes' clocks and those of their clients agree better than this.
@@ -150,12 +153,12 @@ async def complete_upload(context: RequestContext) -> Answer:
     document = await read_document(context, checksum_is_of_body=False)
     requested = read_complete_multipart_upload(document)
     write_id = context.write_id(hashlib.sha256(document).hexdigest())
-    degraded = None
+    condition = put_condition(context.headers, bucket.id, strict=context.strict_aws)
     try:
-        row, degraded = await _complete(context, bucket, upload_id, requested, write_id)
+        row, written = await _complete(context, bucket, upload_id, requested, write_id, condition)
     except NoSuchUpload:
         # The first answer may have been lost: the same request again is the same success.
-        row = await _completed_before(context, bucket, upload_id, requested, write_id)
+        row, written = await _completed_before(context, bucket, upload_id, requested, write_id)
     location = f"{context.scheme}://{context.headers.get('host', '')}{context.path}"
     answer = xml_answer(
         complete_multipart_upload_xml(
@@ -167,7 +170,7 @@ async def complete_upload(context: RequestContext) -> Answer:
             checksum_type=checksum_type(row.checksums),
         )
     )
-    answer.head += degraded_line(degraded)
+    answer.head += written_lines(bucket.id, written)
     return answer
 
 
@@ -177,19 +180,19 @@ async def _completed_before(
     upload_id: bytes,
     requested: tuple[RequestedPart, ...],
     write_id: tuple[bytes, float],
-) -> ObjectRow:
+) -> tuple[ObjectRow, Written]:
     """The object that an earlier try of this request made; raises NoSuchUpload if none did."""
-    present = await context.store.get_row(bucket, context.key)
-    if present is not None and is_completed(present, requested):
-        return present
+    present = await context.store.head_object(bucket, context.key)
+    if present is not None and is_completed(present.row, requested):
+        return present.row, Written(present.version, None)
     if not write_id[1]:
         raise NoSuchUpload(upload_id.hex())
     # Somebody has replaced or deleted it meanwhile, but that the upload was completed stays true.
     row = ObjectRow(0, multipart_etag([part.etag for part in requested]), context.now_ms)
-    await context.store.complete_upload(
+    written = await context.store.complete_upload(
         bucket, context.key, upload_id, row, _chosen(requested), *write_id
     )
-    return row
+    return row, written
 
 
 async def _complete(
@@ -198,7 +201,8 @@ async def _complete(
     upload_id: bytes,
     requested: tuple[RequestedPart, ...],
     write_id: tuple[bytes, float],
-) -> tuple[ObjectRow, Degraded | None]:
+    condition: Condition | None,
+) -> tuple[ObjectRow, Written]:
     upload = await context.store.get_upload(bucket, context.key, upload_id)
     stored = await _all_parts(context, bucket, upload_id)
     try:
@@ -211,10 +215,10 @@ async def _complete(
     check_that_checksums_are_stated(upload, requested)
     if not context.store.keeps_extras:
         row = msgspec.structs.replace(row, extras=upload.extras)
-    degraded = await context.store.complete_upload(
-        bucket, context.key, upload_id, row, _chosen(requested), *write_id
+    written = await context.store.complete_upload(
+        bucket, context.key, upload_id, row, _chosen(requested), *write_id, condition
     )
-    return row, degraded
+    return row, written
 
 
 async def _refuse_for_good(

@@ -9,20 +9,38 @@ from octad.client.s3.checksums import DEFAULT_ALGORITHM, claimed_checksum
 from octad.client.s3.errors import S3Error
 from octad.sharding.limits import INLINE_BYTES_MAX, PUT_BYTES_MAX
 from octad.storage_node.index.rows import ExtrasChange, ObjectRow
-from octad.storage_node.s3.handlers.bodies import read_document, receive
+from octad.storage_node.s3.handlers.bodies import give_back, read_document, receive
 from octad.storage_node.s3.handlers.request_context import RequestContext
 from octad.storage_node.s3.protocol.answers import Answer, xml_answer
-from octad.storage_node.s3.protocol.object_headers import checksum_lines, degraded_line
+from octad.storage_node.s3.protocol.object_headers import (
+    checksum_lines,
+    degraded_line,
+    written_lines,
+)
 from octad.storage_node.s3.protocol.requests.names import check_key
 from octad.storage_node.s3.protocol.requests.parameters import check_version
 from octad.storage_node.s3.protocol.requests.payload import plan_payload
-from octad.storage_node.s3.protocol.requests.request_headers import stored_headers
+from octad.storage_node.s3.protocol.requests.request_headers import (
+    DELETE_CONDITIONS,
+    PUT_CONDITIONS,
+    stored_headers,
+)
 from octad.storage_node.s3.protocol.requests.tags import checked_tags
 from octad.storage_node.s3.protocol.store_errors import s3_error_of
+from octad.storage_node.s3.protocol.write_conditions import (
+    delete_condition,
+    put_condition,
+    target_condition,
+)
 from octad.storage_node.s3.protocol.xml.documents import DeleteFailure, delete_result_xml
 from octad.storage_node.s3.protocol.xml.requests import DeleteTarget, read_delete, read_tagging
 from octad.storage_node.s3.protocol.xml.tagging import tagging_xml
-from octad.storage_node.shards.object_store import Bucket, Degraded, StoreError
+from octad.storage_node.shards.object_store import (
+    CONDITION_REFUSALS,
+    Bucket,
+    Degraded,
+    StoreError,
+)
 
 # A thousand deletions at once would crowd out everybody else's writes.
 _DELETIONS_AT_ONCE = 256
@@ -30,32 +48,44 @@ _DELETIONS_AT_ONCE = 256
 
 async def put_object(context: RequestContext) -> Answer:
     """Store the body under the key; all of it is verified before anything becomes visible."""
-    headers = stored_headers(context.headers)
-    plan = plan_payload(context.headers, context.signature, PUT_BYTES_MAX)
+    headers, condition = context.headers, None
+    kept = stored_headers(headers)
+    plan = plan_payload(headers, context.signature, PUT_BYTES_MAX)
     bucket = await context.bucket()
     extras = context.new_extras(bucket)
     context.check_quota(bucket, plan.length)
+    if not PUT_CONDITIONS.isdisjoint(headers):
+        condition = put_condition(headers, bucket.id, strict=context.strict_aws)
     algorithms = (plan.claimed_algorithm or DEFAULT_ALGORITHM,)
     received = await receive(context, plan, bucket, algorithms, inline_bytes_max=INLINE_BYTES_MAX)
     row = ObjectRow(
         size=plan.length,
         etag=received.etag,
         modified_ms=context.now_ms,
-        headers=headers,
+        headers=kept,
         checksums=received.checksums,
         extents=received.extents,
         extras=extras,
     )
     write_id = context.write_id(row.etag, str(row.size))
-    degraded = await context.store.put_object(bucket, context.key, row, received.data, *write_id)
+    what = bucket, context.key, row, received.data
+    try:
+        written = await context.store.put_object(*what, *write_id, condition)
+    except CONDITION_REFUSALS:
+        await give_back(received)
+        raise
     head = f'ETag: "{row.etag}"\r\n{checksum_lines(row.checksums)}'
-    return Answer(200, head + degraded_line(received.degraded, degraded))
+    return Answer(200, head + written_lines(bucket.id, written, received.degraded))
 
 
 async def delete_object(context: RequestContext) -> Answer:
     """Remove the object; that it was not there is no error."""
     bucket = await context.bucket()
-    degraded = await context.store.delete_object(bucket, context.key, *context.write_id())
+    headers, condition = context.headers, None
+    if not DELETE_CONDITIONS.isdisjoint(headers):
+        condition = delete_condition(headers, bucket.id, strict=context.strict_aws)
+    write_id = context.write_id()
+    degraded = await context.store.delete_object(bucket, context.key, *write_id, condition)
     return Answer(204, degraded_line(degraded))
 
 
@@ -90,10 +120,10 @@ async def _delete_one(
         check_key(target.key)
         if target.version_id:
             check_version(target.version_id)
-        if target.etag or target.last_modified or target.size:
-            raise S3Error("NotImplemented")  # Never without the condition that it came with.
+        condition = target_condition(target, bucket.id, strict=context.strict_aws)
         write_id = context.write_id(target.key.hex(), one_of_many=True)
-        degraded.append(await context.store.delete_object(bucket, target.key, *write_id))
+        store = context.store
+        degraded.append(await store.delete_object(bucket, target.key, *write_id, condition))
     except S3Error as error:
         return DeleteFailure(target.key, error.code, error.message, target.version_id)
     except StoreError as error:

@@ -25,6 +25,7 @@ from octad.storage_node.s3.protocol.object_headers import (
     object_lines,
     part_checksum_lines,
     unmodified_lines,
+    validator_lines,
     wants_checksums,
 )
 from octad.storage_node.s3.protocol.ranges import parse_part_number, parse_range, part_range
@@ -49,11 +50,12 @@ async def get_object(context: RequestContext) -> Answer:
     row = context.readable(bucket, None if stored is None else stored.row)
     if stored is None or row is None:
         raise _no_such_key(context)
-    unmodified = _not_modified(context, row)
+    validators = validator_lines(bucket.id, stored)
+    unmodified = _not_modified(context, row, validators)
     if unmodified is not None:
         return unmodified
     selection = _selection(context, row)
-    head = _head(context, row, selection)
+    head = validators + _head(context, row, selection)
     if stored.data is not None:
         whole = selection.end - selection.start == row.size
         data = stored.data if whole else memoryview(stored.data)[selection.start : selection.end]
@@ -64,16 +66,18 @@ async def get_object(context: RequestContext) -> Answer:
 async def head_object(context: RequestContext) -> Answer:
     """What GET would answer, without the bytes."""
     bucket = await context.bucket()
-    row = context.readable(bucket, await context.store.get_row(bucket, context.key))
-    if row is None:
+    stored = await context.store.head_object(bucket, context.key)
+    row = context.readable(bucket, None if stored is None else stored.row)
+    if stored is None or row is None:
         raise _no_such_key(context)
-    unmodified = _not_modified(context, row)
+    validators = validator_lines(bucket.id, stored)
+    unmodified = _not_modified(context, row, validators)
     if unmodified is not None:
         return unmodified
     selection = _selection(context, row)
     return Answer(
         selection.status,
-        _head(context, row, selection),
+        validators + _head(context, row, selection),
         length=selection.end - selection.start,
     )
 
@@ -142,7 +146,7 @@ def _content_range(start: int, end: int, size: int) -> str:
     return f"Content-Range: bytes {start}-{end - 1}/{size}\r\n"
 
 
-def _not_modified(context: RequestContext, row: ObjectRow) -> Answer | None:
+def _not_modified(context: RequestContext, row: ObjectRow, validators: str) -> Answer | None:
     conditions = read_conditions(context.headers)
     if conditions is None:
         return None
@@ -150,7 +154,7 @@ def _not_modified(context: RequestContext, row: ObjectRow) -> Answer | None:
     if failed is None:
         return None
     if failed in NOT_MODIFIED_CONDITIONS:
-        return Answer(304, unmodified_lines(row, response_overrides(context.query)))
+        return Answer(304, validators + unmodified_lines(row, response_overrides(context.query)))
     raise precondition_failed(failed)
 
 

@@ -47,6 +47,7 @@ class RequestContext:
     key: bytes
     body_awaited: bool  # The client waits for our word before it sends the body.
     new_buckets: BucketSettings  # What buckets are made with.
+    strict_aws: bool  # No condition that AWS does not take.
     memory_bytes: int = 0  # Taken for its body, until it is answered.
     # What `authorize` has found.
     found_bucket: Bucket | None = None

@@ -71,6 +71,7 @@ class FrontDoor:
         domains: tuple[str, ...] = (),
         certificate: Certificate | None = None,
         new_buckets: BucketSettings = CLOSED,
+        strict_aws: bool = False,
         connections_max: int = CLIENT_CONNECTIONS_MAX,
     ) -> None:
         self._answerer = S3Handler(
@@ -84,6 +85,7 @@ class FrontDoor:
             scheme="http" if certificate is None else "https",
             new_buckets=new_buckets,
             cluster=cluster,
+            strict_aws=strict_aws,
         )
         self.figures = DoorFigures()
         self._all_through_aiohttp = all_through_aiohttp

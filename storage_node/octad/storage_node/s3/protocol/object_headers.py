@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from octad.client.s3.http_dates import http_date
+from octad.sharding.ids import BucketId
 from octad.storage_node.index.rows import ObjectRow
 from octad.storage_node.s3.protocol.answers import header_lines
 from octad.storage_node.s3.protocol.requests.header_text import ascii_value
 from octad.storage_node.s3.protocol.requests.request_headers import DEFAULT_CONTENT_TYPE
-from octad.storage_node.shards.object_store import Degraded
+from octad.storage_node.shards.object_store import Degraded, StoredObject, Written
 
+VERSION = "x-octad-version"
 _CHECKSUM_WANTED = "enabled"
 _FRESHNESS = ("cache-control", "expires")
 
 
 def object_lines(row: ObjectRow, overrides: Mapping[str, str]) -> str:
-    """Header lines of a GET or HEAD of the object, without its length or range."""
+    """Header lines of a GET or HEAD of the object, without its validators, length or range."""
     headers = {**row.headers, **overrides} if overrides else row.headers
     content_type = "" if "content-type" in headers else f"Content-Type: {DEFAULT_CONTENT_TYPE}\r\n"
     kept = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
@@ -24,20 +26,21 @@ def object_lines(row: ObjectRow, overrides: Mapping[str, str]) -> str:
         kept = header_lines({name: ascii_value(value) for name, value in headers.items()})
     if row.extras is not None and row.extras.tags:
         kept += f"x-amz-tagging-count: {len(row.extras.tags)}\r\n"
-    return f"{_validator_lines(row)}Accept-Ranges: bytes\r\n{content_type}{kept}"
+    return f"Accept-Ranges: bytes\r\n{content_type}{kept}"
 
 
 def unmodified_lines(row: ObjectRow, overrides: Mapping[str, str]) -> str:
-    """All that a 304 carries (RFC 9110 §15.4.5): what a copy is compared with, and how long it is
-    fresh.
-    """
+    """What a 304 carries beside the validators (RFC 9110 §15.4.5): how long a copy is fresh."""
     headers = {**row.headers, **overrides}
     kept = {name: ascii_value(headers[name]) for name in _FRESHNESS if name in headers}
-    return _validator_lines(row) + header_lines(kept)
+    return header_lines(kept)
 
 
-def _validator_lines(row: ObjectRow) -> str:
-    return f'ETag: "{row.etag}"\r\nLast-Modified: {http_date(row.modified_ms)}\r\n'
+def validator_lines(bucket: BucketId, stored: StoredObject) -> str:
+    """What tells the object that was read from another one at its key."""
+    row, (epoch, seq) = stored.row, stored.version
+    version = f"{VERSION}: {bucket:x}-{epoch:x}-{seq:x}\r\n" if epoch else ""
+    return f'{version}ETag: "{row.etag}"\r\nLast-Modified: {http_date(row.modified_ms)}\r\n'
 
 
 def degraded_line(*writes: Degraded | None) -> str:
@@ -50,6 +53,18 @@ def degraded_line(*writes: Degraded | None) -> str:
         return ""
     weakest = min(degraded, key=lambda write: write.copies)
     return f"x-octad-degraded: copies={weakest.copies}/{weakest.replicas}\r\n"
+
+
+def written_lines(bucket: BucketId, written: Written, stored: Degraded | None = None) -> str:
+    """What is told of an object that was put; `stored`: of its bytes, where these are extents.
+
+    Nobody may be able to say which version it is.
+    """
+    epoch, seq = written.version
+    line = f"{VERSION}: {bucket:x}-{epoch:x}-{seq:x}\r\n" if epoch else ""
+    if stored is None and written.degraded is None:
+        return line
+    return line + degraded_line(stored, written.degraded)
 
 
 def checksum_lines(checksums: Mapping[str, str]) -> str:

@@ -8,9 +8,11 @@ all of them retry; by then the request has been retried here for as long as that
 from __future__ import annotations
 
 from octad.client.s3.errors import S3Error
+from octad.storage_node.s3.protocol.conditions import precondition_failed
 from octad.storage_node.shards.object_store import (
     BucketAlreadyExists,
     BucketNotEmpty,
+    ConditionsNotKnown,
     DiskFull,
     InvalidPart,
     NoSuchBucket,
@@ -19,17 +21,20 @@ from octad.storage_node.shards.object_store import (
     NotServed,
     OutcomeForgotten,
     PartTooSmall,
+    PreconditionFailed,
     StoreError,
     Unavailable,
+    UploadOvertaken,
 )
 
 _CODES: dict[type[StoreError], str] = {
     NoSuchBucket: "NoSuchBucket",
     BucketAlreadyExists: "BucketAlreadyExists",
     BucketNotEmpty: "BucketNotEmpty",
-    NoSuchKey: "NoSuchKey",
     NoSuchUpload: "NoSuchUpload",
     InvalidPart: "InvalidPart",
+    NoSuchKey: "NoSuchKey",
+    UploadOvertaken: "ConditionalRequestConflict",
     PartTooSmall: "EntityTooSmall",
     Unavailable: "ServiceUnavailable",
     NotServed: "ServiceUnavailable",
@@ -42,13 +47,25 @@ _FORGOTTEN = (
 )
 
 
-def s3_error_of(error: StoreError, upload_id: str = "") -> S3Error:
+_NOT_KNOWN = (
+    "A header you provided implies functionality that is not implemented: conditions on writes, "
+    "before every node of the cluster is upgraded"
+)
+
+
+def s3_error_of(error: StoreError, upload_id: str = "", key: str = "") -> S3Error:
     """The refusal for `error`: InternalError for damaged bytes and whatever has no own code.
 
-    `upload_id` is the one that the request names.
+    `upload_id` and `key` are those that the request names.
     """
     if isinstance(error, OutcomeForgotten):
         return S3Error("ServiceUnavailable", _FORGOTTEN)
+    if isinstance(error, PreconditionFailed):
+        return precondition_failed(str(error))
+    if isinstance(error, ConditionsNotKnown):
+        return S3Error("NotImplemented", _NOT_KNOWN)
     is_of_upload = upload_id and isinstance(error, NoSuchUpload | InvalidPart)
     fields = {"UploadId": upload_id} if is_of_upload else {}
+    if key and isinstance(error, NoSuchKey):
+        fields = {"Key": key}
     return S3Error(_CODES.get(type(error), "InternalError"), fields=fields)

@@ -39,7 +39,7 @@ from octad.storage_node.s3.protocol.forms.post_policy import (
     PostPolicy,
     read_policy,
 )
-from octad.storage_node.s3.protocol.object_headers import checksum_lines, degraded_line
+from octad.storage_node.s3.protocol.object_headers import checksum_lines, written_lines
 from octad.storage_node.s3.protocol.requests.names import check_key
 from octad.storage_node.s3.protocol.requests.payload import PlannedPayload
 from octad.storage_node.s3.protocol.requests.request_headers import (
@@ -160,9 +160,10 @@ async def post_object(context: RequestContext) -> Answer:
         extras=extras,
     )
     write_id = context.write_id(row.etag, str(row.size))
-    degraded = await context.store.put_object(bucket, context.key, row, received.data, *write_id)
+    written = await context.store.put_object(bucket, context.key, row, received.data, *write_id)
     answer = _answer(context, form.fields, row)
-    answer.head += checksum_lines(row.checksums) + degraded_line(received.degraded, degraded)
+    answer.head += checksum_lines(row.checksums)
+    answer.head += written_lines(bucket.id, written, received.degraded)
     return answer
 
 

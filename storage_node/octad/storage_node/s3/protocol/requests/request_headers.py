@@ -109,9 +109,18 @@ _NAMES_CACHED_MAX: Final = 256  # Each with the names of one head at most.
 _NOTHING_SET: Final = frozenset({"", "false", "off"})
 _PROTOCOL_PREFIX: Final = "x-amz-"
 _CHECKSUM_PREFIX: Final = "x-amz-checksum-"
+IF_MATCH: Final = "if-match"
+IF_NONE_MATCH: Final = "if-none-match"
+IF_VERSION: Final = "x-octad-if-version"
+IF_SIZE: Final = "x-amz-if-match-size"
+IF_MODIFIED: Final = "x-amz-if-match-last-modified-time"
+# Of writes that make an object, and of those that delete one. On any other write, 501.
+PUT_CONDITIONS: Final = frozenset({IF_MATCH, IF_NONE_MATCH, IF_VERSION})
+DELETE_CONDITIONS: Final = PUT_CONDITIONS | {IF_SIZE, IF_MODIFIED}
 _WRITE_CONDITIONS: Final = (
-    "if-match",
-    "if-none-match",
+    IF_MATCH,
+    IF_NONE_MATCH,
+    IF_VERSION,
     "if-modified-since",
     "if-unmodified-since",
 )
@@ -157,13 +166,13 @@ def check_headers(
         elif name in _NOT_HONOURED or name.startswith(_CHANGING_FAMILIES):
             refused = writes or name.startswith(_ENCRYPTION)
             if refused and asks(value) and value not in _NOT_HONOURED.get(name, ()):
-                raise _not_implemented(name)
+                raise not_implemented(name)
         else:
             unknown.append(name)
     if writes:
         for name in _WRITE_CONDITIONS:
-            if name in headers:
-                raise _not_implemented(name.title())
+            if name in headers and name not in known:
+                raise not_implemented(name)
     return unknown
 
 
@@ -185,7 +194,10 @@ def asks(value: str) -> bool:
     return value.strip().lower() not in _NOTHING_SET
 
 
-def _not_implemented(name: str) -> S3Error:
+def not_implemented(name: str) -> S3Error:
+    """The refusal that names the header, as S3 writes it: `If-Match`, `x-amz-acl`."""
+    if not name.startswith("x-"):
+        name = name.title()
     return S3Error(
         "NotImplemented",
         f"A header you provided implies functionality that is not implemented: {name}",

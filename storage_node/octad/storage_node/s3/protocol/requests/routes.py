@@ -17,7 +17,9 @@ from octad.storage_node.s3.protocol.requests.names import check_bucket_name, che
 from octad.storage_node.s3.protocol.requests.parameters import SUB_RESOURCES, check_version
 from octad.storage_node.s3.protocol.requests.request_headers import (
     ACL_HEADER,
+    DELETE_CONDITIONS,
     OWNERSHIP_HEADER,
+    PUT_CONDITIONS,
     check_headers,
 )
 from octad.storage_node.s3.protocol.requests.s3_operations import S3Operation
@@ -123,8 +125,10 @@ _KNOWN_TO: Final[Mapping[S3Operation, tuple[str, ...]]] = {
     S3Operation.CREATE_BUCKET: (ACL_HEADER, OWNERSHIP_HEADER),
     S3Operation.PUT_BUCKET_ACL: (ACL_HEADER,),
     S3Operation.PUT_OBJECT_ACL: (ACL_HEADER,),
-    S3Operation.PUT_OBJECT: (ACL_HEADER, TAGGING_HEADER),
-    S3Operation.COPY_OBJECT: (ACL_HEADER, TAGGING_HEADER),
+    S3Operation.PUT_OBJECT: (ACL_HEADER, TAGGING_HEADER, *PUT_CONDITIONS),
+    S3Operation.COPY_OBJECT: (ACL_HEADER, TAGGING_HEADER, *PUT_CONDITIONS),
+    S3Operation.COMPLETE_MULTIPART_UPLOAD: tuple(PUT_CONDITIONS),
+    S3Operation.DELETE_OBJECT: tuple(DELETE_CONDITIONS),
     S3Operation.CREATE_MULTIPART_UPLOAD: (ACL_HEADER, TAGGING_HEADER),
 }
 

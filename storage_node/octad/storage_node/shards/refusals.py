@@ -1,0 +1,37 @@
+"""What the refusals of guards are in the store's words."""
+
+from __future__ import annotations
+
+from octad.storage_node.replication.guards import RefusalCode
+from octad.storage_node.shards.object_store import (
+    InvalidPart,
+    NoSuchKey,
+    NoSuchUpload,
+    OutcomeForgotten,
+    PreconditionFailed,
+    StoreError,
+    UploadOvertaken,
+)
+
+_KINDS: dict[int, type[StoreError]] = {
+    RefusalCode.NO_SUCH_UPLOAD: NoSuchUpload,
+    RefusalCode.INVALID_PART: InvalidPart,
+    RefusalCode.NO_SUCH_KEY: NoSuchKey,
+    RefusalCode.OVERTAKEN: UploadOvertaken,
+}
+_CONDITIONS: dict[int, str] = {
+    RefusalCode.IF_MATCH: "If-Match",
+    RefusalCode.IF_NONE_MATCH: "If-None-Match",
+    RefusalCode.IF_VERSION: "x-octad-if-version",
+    RefusalCode.IF_SIZE: "x-amz-if-match-size",
+    RefusalCode.IF_MODIFIED: "x-amz-if-match-last-modified-time",
+}
+
+
+def store_error(code: int, text: str = "it was refused before") -> StoreError:
+    """For a `RefusalCode`, or for one that a newer octad knows."""
+    condition = _CONDITIONS.get(code)
+    if condition is not None:
+        return PreconditionFailed(condition)
+    kind = _KINDS.get(code)
+    return OutcomeForgotten(f"it was refused before, code {code}") if kind is None else kind(text)
