@@ -14,7 +14,7 @@ from octad.sharding.ids import BucketId
 from octad.storage_node.index.index_format import object_key
 from octad.storage_node.shards import key_scan
 from octad.storage_node.shards.key_scan import scan_keys
-from octad.storage_node.shards.listing_merge import ListEntry, common_prefix
+from octad.storage_node.shards.listing.listing_merge import ListEntry, common_prefix
 from octad.storage_node.shards.object_store import ListQuery
 
 BUCKET, OTHER = BucketId(7), BucketId(8)

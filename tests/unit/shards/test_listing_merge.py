@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from octad.sharding.ids import NodeId, ShardId
 from octad.storage_node.index.key_ranges import past
-from octad.storage_node.shards.listing_merge import (
+from octad.storage_node.shards.listing.listing_merge import (
     Coverage,
     CoverageError,
     ListEntry,

@@ -26,7 +26,7 @@ from octad.storage_node.rpc.messages import Message
 from octad.storage_node.rpc.peers import Peers
 from octad.storage_node.shards import object_messages as messages
 from octad.storage_node.shards.key_scan import scan_keys
-from octad.storage_node.shards.listed_shards import ListedShards, PoolsLed
+from octad.storage_node.shards.listing.listed_shards import ListedShards, PoolsLed
 from octad.storage_node.shards.object_store import Bucket, ListPage, ListQuery, NotServed
 from octad.storage_node.shards.shard_client import ShardClient
 from octad.storage_node.shards.shard_server import ShardServer

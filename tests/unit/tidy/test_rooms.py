@@ -20,7 +20,8 @@ ROOMS = {
     "octad.storage_node": [
         "", "memory", "rpc", "journal", "index", "operations", "replication",
         "replication.replica", "history", "replication.host",
-        "shards", "objects", "upkeep", "rebuild", "s3.protocol.xml", "s3.protocol.signatures",
+        "shards.listing", "shards", "objects", "upkeep", "rebuild", "s3.protocol.xml",
+        "s3.protocol.signatures",
         "s3.protocol.requests", "s3.protocol.forms", "s3.protocol", "s3.handlers",
         "s3.handlers.settings", "s3.handlers.forms", "s3.answering", "s3.http", "s3",
         "node.reports", "node", "cli", "dev",

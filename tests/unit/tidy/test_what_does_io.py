@@ -70,8 +70,8 @@ storage_node.s3.handlers.forms: form_upload
 storage_node.s3.handlers.settings: access_lists bucket_settings public_access
 storage_node.s3.http: access_log arriving_body certificate connections cut_short door_figures
     hot_connection server tls_transport wire
-storage_node.shards: bucket_directory listed_shards retry running_reads shard_client shard_server
-    shard_service
+storage_node.shards: bucket_directory retry running_reads shard_client shard_server shard_service
+storage_node.shards.listing: listed_shards
 storage_node.upkeep: compactor copy_comparer damaged_records door_reads engine_upkeep
     extent_collector extent_names extent_upkeep orphan_sweep record_repair scrubber shard_counter
 """

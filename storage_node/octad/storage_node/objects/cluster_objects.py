@@ -33,7 +33,7 @@ from octad.storage_node.operations.index_changes import (
 from octad.storage_node.replication.writes import write_of
 from octad.storage_node.shards import object_messages as messages
 from octad.storage_node.shards.bucket_directory import ACTIVE, DELETING, BucketDirectory
-from octad.storage_node.shards.listing_merge import CoverageError
+from octad.storage_node.shards.listing.listing_merge import CoverageError
 from octad.storage_node.shards.object_store import (
     Bucket,
     BucketAlreadyExists,

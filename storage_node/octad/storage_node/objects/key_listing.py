@@ -18,7 +18,13 @@ from octad.sharding import limits
 from octad.sharding.ids import NodeId, PoolId, ShardId
 from octad.storage_node.index.index_format import decode_listed
 from octad.storage_node.shards import object_messages as messages
-from octad.storage_node.shards.listing_merge import Coverage, CoverageError, ListMerge, pages_share
+from octad.storage_node.shards.listing.listing_merge import (
+    Coverage,
+    CoverageError,
+    ListMerge,
+    pages_share,
+)
+from octad.storage_node.shards.listing.pool_view import PoolView
 from octad.storage_node.shards.object_store import (
     Bucket,
     ListPage,
@@ -26,7 +32,6 @@ from octad.storage_node.shards.object_store import (
     NotServed,
     Unavailable,
 )
-from octad.storage_node.shards.pool_view import PoolView
 from octad.storage_node.shards.shard_client import LISTINGS, ShardClient
 
 

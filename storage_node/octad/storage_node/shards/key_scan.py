@@ -15,7 +15,11 @@ from octad.sharding.hashing import placed_hash
 from octad.sharding.ids import BucketId
 from octad.storage_node.index.index_format import OBJECT_NAME_START, object_key, objects_range
 from octad.storage_node.index.key_ranges import past
-from octad.storage_node.shards.listing_merge import ListEntry, common_prefix, first_candidate
+from octad.storage_node.shards.listing.listing_merge import (
+    ListEntry,
+    common_prefix,
+    first_candidate,
+)
 from octad.storage_node.shards.object_store import ListQuery
 
 PASSED_OVER_MAX = 12  # Keys under a common prefix; seeking past it costs as much as these.

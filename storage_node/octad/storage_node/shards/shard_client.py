@@ -32,13 +32,13 @@ from octad.storage_node.rpc.rpc_errors import (
     RpcRefusal,
 )
 from octad.storage_node.shards import object_messages as messages
+from octad.storage_node.shards.listing.pool_view import PoolView
 from octad.storage_node.shards.object_store import (
     Damaged,
     Degraded,
     NotServed,
     Unavailable,
 )
-from octad.storage_node.shards.pool_view import PoolView
 from octad.storage_node.shards.request_places import hash_of_request
 from octad.storage_node.shards.retry import ConfigurationWaiters, Patience
 from octad.storage_node.shards.shard_server import ShardServer

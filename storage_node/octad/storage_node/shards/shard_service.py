@@ -62,8 +62,8 @@ from octad.storage_node.replication.replica_actions import AlreadyRefused, Outco
 from octad.storage_node.replication.writes import Write, write_of
 from octad.storage_node.shards.bucket_directory import BucketDirectory
 from octad.storage_node.shards.key_scan import scan_keys
-from octad.storage_node.shards.listed_shards import ListedShards, PoolsLed
-from octad.storage_node.shards.listing_merge import ListEntry
+from octad.storage_node.shards.listing.listed_shards import ListedShards, PoolsLed
+from octad.storage_node.shards.listing.listing_merge import ListEntry
 from octad.storage_node.shards.object_messages import Done
 from octad.storage_node.shards.object_store import (
     Damaged,

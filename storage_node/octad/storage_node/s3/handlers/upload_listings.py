@@ -18,7 +18,7 @@ from octad.storage_node.s3.protocol.xml.documents import (
     UploadEntry,
     list_multipart_uploads_xml,
 )
-from octad.storage_node.shards.listing_merge import common_prefix
+from octad.storage_node.shards.listing.listing_merge import common_prefix
 from octad.storage_node.shards.object_store import Bucket
 
 # (key, upload id, row), or (common prefix, b"", None).

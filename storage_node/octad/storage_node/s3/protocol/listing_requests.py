@@ -19,7 +19,7 @@ from octad.client.s3.errors import S3Error
 from octad.sharding.limits import LIST_KEYS_MAX, PART_NUMBER_MAX
 from octad.storage_node.index.key_ranges import past
 from octad.storage_node.s3.protocol.requests.parameters import check_version
-from octad.storage_node.shards.listing_merge import common_prefix
+from octad.storage_node.shards.listing.listing_merge import common_prefix
 
 BUCKETS_MAX: Final = 10_000  # ListBuckets' own limit on `max-buckets`.
 
