@@ -1,9 +1,4 @@
-"""A command that is started, waited for, frozen, killed, and started again as it was.
-
-Every process that it starts is known by an environment variable with a value of its own, so that
-children in sessions of their own and orphans of a killed parent are found too. Needs Linux's
-`/proc`.
-"""
+"""A command that is started, waited for, frozen, killed, and started again as it was."""
 
 from __future__ import annotations
 
@@ -11,13 +6,10 @@ import os
 import signal
 import subprocess
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-MARKER = "OCTAD_PROCESS_TREE"
 POLL_S = 0.02
 TAIL_LINES = 60
 
@@ -39,9 +31,8 @@ class ClusterProcess:
     ) -> None:
         self.command = command
         self.log = log
-        self._environment = environment
+        self._environment = {**(os.environ if environment is None else environment)}
         self._directory = directory
-        self._mark = uuid.uuid4().hex
         self._log_start = 0
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -63,29 +54,17 @@ class ClusterProcess:
         """It must not run; gives itself."""
         assert not self.runs, f"{self.log.stem} runs already"
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
-        given = os.environ if self._environment is None else self._environment
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
                 [str(word) for word in self.command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**given, MARKER: self._mark},
+                env=self._environment,
                 cwd=self._directory,
                 start_new_session=True,  # Ctrl-C is for this program alone.
             )
         return self
-
-    def pids(self) -> list[int]:
-        """All of its processes that run (zombies do not), itself first, then the oldest."""
-        mark, running = f"{MARKER}={self._mark}".encode(), []
-        for directory in Path("/proc").glob("[0-9]*"):
-            try:
-                if mark in (directory / "environ").read_bytes().split(b"\0"):
-                    running.append(int(directory.name))
-            except (FileNotFoundError, ProcessLookupError, PermissionError):
-                continue  # Gone meanwhile, or another user's: none of ours.
-        return sorted(running, key=lambda pid: (pid != self.pid, pid))
 
     def signal(self, number: signal.Signals) -> None:
         """To the command alone; nothing when it does not run."""
@@ -99,17 +78,11 @@ class ClusterProcess:
         self.signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """SIGKILL for all of it, frozen or not, parents first so that no one is started again."""
-        if self._process is None:
-            return
-        self._process.kill()
-        while pids := self.pids():
-            for pid in pids:
-                with suppress(ProcessLookupError):  # It ended by itself.
-                    os.kill(pid, signal.SIGKILL)
-            time.sleep(POLL_S)
-        self._process.wait()
-        self._process = None
+        """SIGKILL for the command, frozen or not; nothing when it does not run."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
 
     def said(self) -> str:
         """What it has printed since it was started last."""
