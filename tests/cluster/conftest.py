@@ -62,14 +62,13 @@ def refused(tmp_path: Path) -> Refused:
     log = tmp_path / "refused.log"
 
     def run(*arguments: str | Path) -> str:
-        begun = log.stat().st_size if log.exists() else 0
-        tree = ProcessTree([OCTAD, *arguments], log)
+        tree = ProcessTree([OCTAD, *arguments], log).start()
         try:
             code = tree.wait(REFUSED_S_MAX)
             left = tree.wait_until_gone(timeout_s=1.0)
         finally:
             tree.kill()
-        said = log.read_bytes()[begun:].decode()
+        said = tree.said()
         assert code != 0, said
         assert not left, f"processes left: {left}\n{said}"
         assert "Traceback" not in said, said

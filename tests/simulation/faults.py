@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
+from tests.simulation.model.node_disk import is_damaged, key_hash
 from tests.simulation.model.simulated_copies import is_readable
-from tests.simulation.model.simulated_disk import is_damaged, key_hash
 from tests.simulation.model.simulated_front_doors import DEPTH_MAX, KEYS, route
 from tests.simulation.model.simulated_node import Process
 from tests.simulation.model.world import World

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tests.simulation.model.simulated_disk import Disk, ShardIndex
+from tests.simulation.model.node_disk import NodeDisk, ShardIndex
 from tests.simulation.model.simulated_node import Process
 from tests.simulation.model.simulated_store import Store
 from tests.simulation.mutants_beside import MUTANTS_BESIDE, Patch
@@ -271,7 +271,9 @@ def _restart_keeping_the_tail(log: ShardLog, start: Seq, epoch: Epoch) -> None:
 _restart_at = ShardLog.restart_at
 
 
-def _put_without_marks(disk: Disk, _: ShardIndex, key: bytes, seq: Seq, value: str | None) -> None:
+def _put_without_marks(
+    disk: NodeDisk, _: ShardIndex, key: bytes, seq: Seq, value: str | None
+) -> None:
     known = disk.rows.get(key)
     if known is None or known[0] <= seq:
         if value is None:
@@ -335,7 +337,7 @@ MUTANTS: dict[str, list[Patch]] = {
     "a recruit in the takeover": [(ShardReplica, "on_timer", _recruit_in_takeover)],
     "a learner without sessions": [(Followers, "on_learner_ack", _any_session)],
     "a snapshot keeps the tail": [(ShardLog, "restart_at", _restart_keeping_the_tail)],
-    "a copy without marks of deletions": [(Disk, "put", _put_without_marks)],
+    "a copy without marks of deletions": [(NodeDisk, "put", _put_without_marks)],
     "no request ids": [(RequestWindow, "find", lambda self, request_id: None)],
     "request ids are not copied": [(RequestWindow, "restore", lambda *_: None)],
     "refusals are forgotten": [(RequestWindow, "was_refused", lambda *_: False)],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.simulation.model.simulated_disk import Disk, ShardIndex, key_hash
+from tests.simulation.model.node_disk import NodeDisk, ShardIndex, key_hash
 from tests.simulation.model.simulated_node import Process
 
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
@@ -119,21 +119,19 @@ def _holds_what_it_led_before(leases: PairLeases, now: float) -> bool:
 _holds_all = PairLeases.holds_all
 
 
-def _cut_off_at_the_damage(disk: Disk) -> bool:
+def _cut_off_at_the_damage(disk: NodeDisk) -> bool:
     if disk.damaged in disk.journal:
-        del disk.journal[disk.journal.index(disk.damaged) :]
-        disk.synced = len(disk.journal)
+        disk.end_at(disk.journal.index(disk.damaged))
     disk.damaged = None
     return True
 
 
-def _synced_all_the_same(process: Process, last: Any, told: list[Any]) -> None:
+def _synced_all_the_same(process: Process, begun: int, told: list[Any]) -> None:
     """The kernel has dropped what it could not write, and says so once."""
-    disk = process.disk
-    if disk.failing and last in disk.journal[disk.synced :]:
-        del disk.journal[disk.synced : disk.journal.index(last) + 1]
-    disk.failing = False
-    _synced(process, last, told)
+    if process.disk.failing:
+        process.disk.end_at(process.disk.synced)
+    process.disk.failing = False
+    _synced(process, begun, told)
 
 
 _synced = Process._synced
@@ -198,8 +196,8 @@ MUTANTS_BESIDE: dict[str, list[Patch]] = {
     "shards are listed together that were not promised yet": [
         (PairLeases, "holds_all", _holds_what_it_led_before),
     ],
-    "damage is taken for a torn tail": [(Disk, "is_whole", _cut_off_at_the_damage)],
-    "damaged bytes are served": [(Disk, "is_flipped", _no)],
+    "damage is taken for a torn tail": [(NodeDisk, "is_whole", _cut_off_at_the_damage)],
+    "damaged bytes are served": [(NodeDisk, "is_flipped", _no)],
     "a failed sync is passed over": [(Process, "_synced", _synced_all_the_same)],
     "split with a tail": [
         (Drain, "drained", _yes),

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from random import Random
 
 from tests.simulation.faults import Faults
-from tests.simulation.model.simulated_disk import Row
+from tests.simulation.model.node_disk import Row
 from tests.simulation.model.simulated_front_doors import DEPTH, PATIENCE_S
 from tests.simulation.model.world import World
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.simulation.faults import Faults
+from tests.simulation.model.node_disk import FLIPPED
 from tests.simulation.model.simulated_clients import pieces
-from tests.simulation.model.simulated_disk import FLIPPED
 from tests.simulation.model.stage import KEY, A, B, C, Stage
 
 from octad.chaos.check.linearizability import Done, Verdict, check

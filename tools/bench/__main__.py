@@ -14,10 +14,12 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from tests.harness.cluster_process import ClusterFailed, DevCluster
+from tests.harness.cluster_process import DevCluster
 from tools.bench import machine, reference
 from tools.bench.load import REPOSITORY, Cell, Load, LoadFailed, build
 from tools.bench.report import MIB, Run, as_json, as_table
+
+from octad.chaos.cluster.process import ProcessFailed
 
 SMALL, LARGE = 4096, 8 * MIB
 CONNECTIONS = (1, 16, 64)
@@ -38,7 +40,7 @@ def main() -> int:
         binary = build()
         with tempfile.TemporaryDirectory(prefix="bench-", dir=parent) as directory:
             run, cells = _measure(binary, Path(directory), options.seconds)
-    except (LoadFailed, ClusterFailed) as failure:
+    except (LoadFailed, ProcessFailed) as failure:
         print(f"octad bench: {failure}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

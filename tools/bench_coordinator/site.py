@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+from tests.cluster.coordinator.coordinator_site import CoordinatorProcess
 from tests.cluster.store.etcd_process import make_etcd
-from tests.harness.cluster_process import free_port_block
-from tests.harness.process_tree import ProcessTree
 
 from octad.client.cluster.join_token import JoinToken, encode_join_token
 from octad.coordinator.recovery.create_cluster import create_cluster, new_join_token
@@ -24,7 +22,6 @@ from octad.sharding.ids import NodeId
 DEPTH = 12
 REPLICAS = 3
 NODES = 9
-READY_LINE = "coordinator of cluster"
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -56,8 +53,15 @@ async def open_site(directory: Path) -> AsyncIterator[Site]:
         try:
             await create_cluster(store, token, REPLICAS, DEPTH, "octad", "octad-secret")
             await _register_nodes(store, StoreKeys(token.cluster))
-            async with _coordinator(directory, etcd.url, token) as (url, pid):
-                yield Site(token, StoreKeys(token.cluster), store, url, pid)
+            options = ["--join-token", encode_join_token(token), "--nodes-expected", str(NODES)]
+            coordinator = CoordinatorProcess(etcd.url, directory / "coordinator.log", options)
+            coordinator.start()
+            try:
+                coordinator.wait_until_ready()
+                keys = StoreKeys(token.cluster)
+                yield Site(token, keys, store, coordinator.url, coordinator.pid)
+            finally:
+                coordinator.kill()
         finally:
             await store.close()
     finally:
@@ -77,22 +81,3 @@ async def _register_nodes(store: ConfigStore, keys: StoreKeys) -> None:
             boot="boot",
         )
         await store.transact([], [Put(keys.node(record.id), msgspec.json.encode(record))])
-
-
-@asynccontextmanager
-async def _coordinator(
-    directory: Path, etcd_url: str, token: JoinToken
-) -> AsyncIterator[tuple[str, int]]:
-    address = f"127.0.0.1:{free_port_block(1)}"
-    command = [sys.executable, "-m", "octad", "coordinator", "--etcd", etcd_url]
-    environment = {**os.environ, "OCTAD_JOIN_TOKEN": encode_join_token(token)}
-    options = ["--listen", address, "--nodes-expected", str(NODES)]
-    log = directory / "coordinator.log"
-    tree = ProcessTree([*command, *options], log, environment=environment)
-    try:
-        while READY_LINE not in log.read_text():
-            if tree.process.poll() is not None:
-                raise RuntimeError(tree.log_tail())
-        yield f"http://{address}", tree.pid
-    finally:
-        tree.kill()

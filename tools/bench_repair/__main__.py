@@ -29,7 +29,7 @@ from types import FrameType
 from tools.bench.load import REPOSITORY, Load, LoadFailed, build
 from tools.bench.machine import commit, machine
 from tools.bench_repair.reference import Objects, Reference, measure
-from tools.bench_repair.site import ACCESS_KEY, SECRET_KEY, Site, cpu_s
+from tools.bench_repair.site import NODES, Site, cpu_s
 
 from octad.client.cluster.status_document import STATUS_PATH, CopyingStatus, decode_status
 
@@ -101,8 +101,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 async def _measure(binary: Path, directory: Path, objects: Objects, rounds: int) -> None:
     site = Site(directory)
     repairs: list[Repair] = []
+    await site.start()
     try:
-        await site.start()
         await asyncio.to_thread(_fill, binary, site, objects)
         print(f"\n{_named(objects)}, {objects.bytes / MB:,.0f} MB", flush=True)
         for _ in range(rounds):
@@ -132,13 +132,14 @@ async def _repair(site: Site, repair: Repair) -> None:
 
 def _fill(binary: Path, site: Site, objects: Objects) -> None:
     pids = ",".join(map(str, site.node_pids))
-    load = Load(binary, ",".join(site.endpoints), ACCESS_KEY, SECRET_KEY, pids, 60.0)
+    keys = (site.credentials.access_key, site.credentials.secret_key)
+    load = Load(binary, ",".join(site.endpoints), *keys, pids, 60.0)
     load.make_bucket()
     load.fill("o_", objects.count, objects.size)
 
 
 async def _ready(site: Site, repair: Repair, began: float) -> None:
-    await site.last_is_ready()
+    await site.node_is_ready(NODES)
     repair.ready_s = time.monotonic() - began
 
 
@@ -160,7 +161,7 @@ async def _whole(site: Site, repair: Repair, began: float) -> None:
 
 async def _ask(site: Site, repair: Repair, began: float) -> None:
     """What `octad status` would have said meanwhile."""
-    url = f"http://{site.coordinator_address}{STATUS_PATH}"
+    url = f"{site.coordinator_url}{STATUS_PATH}"
     while True:
         with contextlib.suppress(OSError):
             status = await asyncio.to_thread(_read, url)

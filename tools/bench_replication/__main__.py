@@ -14,10 +14,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.harness.cluster_process import ClusterFailed, DevCluster
+from tests.harness.cluster_process import DevCluster
 from tools.bench import machine
 from tools.bench.load import REPOSITORY, Cell, Load, LoadFailed, build
 from tools.bench.one_copy import OneCopyCluster
+
+from octad.chaos.cluster.process import ProcessFailed
 
 SIZE, CONNECTIONS, KEYS = 4096, 64, 4000
 STORED = ("-prefix", "k_", "-n", str(KEYS))
@@ -45,7 +47,7 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="bench-", dir=parent) as directory:
             found = _measure(Path(directory), options.seconds, options.rounds)
-    except (LoadFailed, ClusterFailed) as failure:
+    except (LoadFailed, ProcessFailed) as failure:
         print(f"octad bench-replication: {failure}", file=sys.stderr)
         return 1
     print("| 4 KiB, 64 connections | one copy, CPU µs | three copies | difference | limit |")

@@ -35,7 +35,7 @@ class Figure:
 
 
 def figures(directory: Path, seconds: float) -> Iterator[Figure]:
-    """Each operation for `seconds`, one after the other. Raises LoadFailed, ClusterFailed."""
+    """Each operation for `seconds`, one after the other. Raises LoadFailed, ProcessFailed."""
     binary = build()
     cluster = OneCopyCluster(directory, nodes=1)
     try:

@@ -29,11 +29,11 @@ def start(etcd: EtcdMember, tmp_path: Path) -> Iterator[Start]:
     def start(*options: str, ready: bool = True, etcd_url: str | None = None) -> CoordinatorProcess:
         log = tmp_path / f"coordinator-{len(started)}.log"
         process = CoordinatorProcess(etcd_url or etcd.url, log, options)
-        started.append(process)
+        started.append(process.start())
         if ready:
             process.wait_until_ready()
         return process
 
     yield start
     for process in started:
-        process.tree.kill()
+        process.kill()

@@ -13,9 +13,10 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import msgspec
-from tests.cluster.store.etcd_process import EtcdMember, free_ports
+from tests.cluster.store.etcd_process import EtcdMember
 from tests.harness.process_tree import ProcessTree
 
+from octad.chaos.cluster.free_ports import free_port
 from octad.client.cluster.join_token import JoinToken
 from octad.client.cluster.status_document import STATUS_PATH, ClusterStatus, decode_status
 from octad.client.runtime.listener import listen_on
@@ -32,31 +33,24 @@ WAIT_S = 15.0
 Start = Callable[..., "CoordinatorProcess"]
 
 
-class CoordinatorProcess:
+class CoordinatorProcess(ProcessTree):
     """`octad coordinator` on a port of its own, or at the `address` of one that has ended."""
 
     def __init__(
         self, etcd_url: str, log: Path, options: Sequence[str], address: str | None = None
     ) -> None:
-        self.address = address or f"127.0.0.1:{free_ports(1)[0]}"
+        self.address = address or f"127.0.0.1:{free_port()}"
         self.url = f"http://{self.address}"
         command = [*OCTAD, "coordinator", "--etcd", etcd_url, "--listen", self.address]
         command += ["--nodes-expected", "3"]
-        self.tree = ProcessTree([*command, *options], log)
-
-    def output(self) -> str:
-        return self.tree.log.read_text(errors="replace")
+        super().__init__([*command, *options], log)
 
     def wait_until_ready(self) -> None:
-        deadline = time.monotonic() + WAIT_S
-        while "coordinator of cluster" not in self.output():
-            assert self.tree.process.poll() is None, self.output()
-            assert time.monotonic() < deadline, self.output()
-            time.sleep(0.02)
+        self.wait_until_it_says("coordinator of cluster", WAIT_S)
 
     def printed(self, what: str) -> str:
-        found = re.search(rf"^  {what}  (\S+)$", self.output(), re.MULTILINE)
-        assert found is not None, self.output()
+        found = re.search(rf"^  {what}  (\S+)$", self.said(), re.MULTILINE)
+        assert found is not None, self.said()
         return found[1]
 
     def status(self) -> ClusterStatus:

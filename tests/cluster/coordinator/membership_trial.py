@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -69,7 +68,7 @@ class Worker:
 
     task: Task
     log: Path
-    tree: ProcessTree
+    process: ProcessTree
 
     def acknowledged(self) -> list[Acknowledged]:
         told = []
@@ -195,8 +194,8 @@ class Trial:
         await self._of_etcd(
             rng,
             f"{member.url} is frozen",
-            lambda: member.signal(signal.SIGSTOP),
-            lambda: member.signal(signal.SIGCONT),
+            member.freeze,
+            member.thaw,
         )
         freeze = self.etcd_faults[-1]
         self.etcd_freezes.append(Span(freeze.begun_at, freeze.ended_at + ETCD_REVOKES_S))
@@ -213,16 +212,16 @@ class Trial:
             )
             await asyncio.to_thread(coordinator.process.wait_until_ready)
 
-        await self._during(rng, f"coordinator {number} is killed", process.tree.kill, back)
+        await self._during(rng, f"coordinator {number} is killed", process.kill, back)
 
     async def coordinator_is_frozen(self, rng: random.Random) -> None:
         number = rng.randrange(len(self.coordinators))
-        process = self.coordinators[number].process.tree.process
+        process = self.coordinators[number].process
         await self._during(
             rng,
             f"coordinator {number} is frozen",
-            lambda: process.send_signal(signal.SIGSTOP),
-            lambda: process.send_signal(signal.SIGCONT),
+            process.freeze,
+            process.thaw,
         )
 
     async def coordinator_loses_etcd(self, rng: random.Random) -> None:
@@ -237,22 +236,22 @@ class Trial:
     async def worker_is_killed(self, rng: random.Random) -> None:
         worker = rng.choice(self.workers)
         self._tell(f"{worker.log.stem} is killed")
-        await asyncio.to_thread(worker.tree.kill)
+        await asyncio.to_thread(worker.process.kill)
         death = Death(frozenset(worker.task.names), time.monotonic())
         self.deaths.append(death)
         # Now and then before its time to live is over.
         await asyncio.sleep(rng.choice((0.5, TTL_S + 3.0)))
         death.replaced_at = time.monotonic()
-        worker.tree = worker_process(worker.task, worker.log)
+        worker.process = worker_process(worker.task, worker.log)
 
     async def worker_is_frozen(self, rng: random.Random) -> None:
         worker = rng.choice(self.workers)
-        process = worker.tree.process
+        process = worker.process
         await self._during(
             rng,
             f"{worker.log.stem} is frozen",
-            lambda: process.send_signal(signal.SIGSTOP),
-            lambda: process.send_signal(signal.SIGCONT),
+            process.freeze,
+            process.thaw,
         )
 
     def pairs_of_faults(self, rng: random.Random) -> list[tuple[Fault, Fault]]:
@@ -320,7 +319,8 @@ def _seen(event: ServiceEvent) -> Seen:
 
 def worker_process(task: Task, log: Path) -> ProcessTree:
     module = "tests.cluster.coordinator.membership_worker"
-    return ProcessTree([sys.executable, "-m", module, msgspec.json.encode(task).decode()], log)
+    command = [sys.executable, "-m", module, msgspec.json.encode(task).decode()]
+    return ProcessTree(command, log).start()
 
 
 def coordinator_process(
@@ -328,16 +328,16 @@ def coordinator_process(
 ) -> CoordinatorProcess:
     urls = ",".join(f"http://{link.address}" for link in etcd)
     options = [] if token_text is None else ["--join-token", token_text]
-    return CoordinatorProcess(urls, log, options, address)
+    return CoordinatorProcess(urls, log, options, address).start()
 
 
 def _kill_process(coordinator: Coordinator) -> None:
-    coordinator.process.tree.kill()
+    coordinator.process.kill()
 
 
 def _kill_workers(made: Trial) -> None:
     for worker in made.workers:
-        worker.tree.kill()
+        worker.process.kill()
 
 
 @asynccontextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 import struct
 from itertools import product
@@ -40,17 +39,17 @@ async def test_clients_that_go_while_the_coordinator_is_frozen_leave_no_tracebac
             if request != HALF:
                 for client in clients:
                     client.recv(1)
-            coordinator.tree.process.send_signal(signal.SIGSTOP)
+            coordinator.freeze()
             clients += [ask(coordinator.address, request) for _ in range(3)]
             for client in clients:
                 if reset:
                     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
                 client.close()
-            coordinator.tree.process.send_signal(signal.SIGCONT)
+            coordinator.thaw()
             await until(
                 lambda: "octad_watchers 0.0" in coordinator.metrics(), "all of them are gone"
             )
-        assert "Traceback" not in coordinator.output(), coordinator.output()
+        assert "Traceback" not in coordinator.said(), coordinator.said()
     finally:
         token = decode_join_token(coordinator.printed("join token"))
         async with store_of(etcd, token) as store:

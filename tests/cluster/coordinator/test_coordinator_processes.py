@@ -42,14 +42,14 @@ async def test_the_leader_is_killed_and_another_makes_the_map_once(
     token_text = first.printed("join token")
     token = decode_join_token(token_text)
     second = start("--join-token", token_text)
-    assert "join token " not in second.output(), "secrets are shown once"
+    assert "join token " not in second.said(), "secrets are shown once"
     await until(lambda: first.status().coordinator.leading, "the first leads")
     assert not second.status().coordinator.leading
     async with store_of(etcd, token) as store:
         urls = f"{first.url},{second.url}"
         for number in (1, 2):
             await join_and_register(store, urls, token, number)
-        first.tree.kill()
+        first.kill()
         killed_at = time.monotonic()
         await until(lambda: second.status().coordinator.leading, "the second leads")
         assert time.monotonic() - killed_at <= SUCCESSION_S_MAX
@@ -75,14 +75,14 @@ async def test_a_frozen_leader_that_wakes_up_after_its_succession_writes_nothing
     token = decode_join_token(token_text)
     await until(lambda: first.status().coordinator.leading, "the first leads")
     second = start("--join-token", token_text)
-    first.tree.process.send_signal(signal.SIGSTOP)
+    first.freeze()
     frozen_at = time.monotonic()
     async with store_of(etcd, token) as store:
         await until(lambda: second.status().coordinator.leading, "the second leads")
         assert time.monotonic() - frozen_at <= SUCCESSION_S_MAX
         for number in (1, 2, 3):
             await join_and_register(store, second.url, token, number)
-        first.tree.process.send_signal(signal.SIGCONT)
+        first.thaw()
         await until(lambda: second.status().state == "healthy", "the map stands")
         await until(lambda: first.status().state == "healthy", "the first sees it")
         assert not first.status().coordinator.leading
@@ -99,9 +99,9 @@ async def test_a_signal_stops_it_cleanly_and_lets_go_of_the_lead(
     process = start()
     token = decode_join_token(process.printed("join token"))
     await until(lambda: process.status().coordinator.leading, "it leads")
-    process.tree.process.send_signal(number)
-    assert process.tree.wait(5) == 0
-    assert "Traceback" not in process.output()
+    process.signal(number)
+    assert process.wait(5) == 0
+    assert "Traceback" not in process.said()
     async with store_of(etcd, token) as store:
         assert await store.get(StoreKeys(token.cluster).leader) is None
         await forget_clusters(store)
@@ -123,10 +123,10 @@ async def test_a_start_that_must_fail_says_why_in_one_line_and_writes_nothing(
         ]
         for options, reason in cases:
             failing = start(*options, ready=False)
-            assert failing.tree.wait(WAIT_S) == 1, failing.output()
-            assert failing.output().startswith("octad: ")
-            assert reason in failing.output()
-            assert failing.output().count("\n") == 1, failing.output()
+            assert failing.wait(WAIT_S) == 1, failing.said()
+            assert failing.said().startswith("octad: ")
+            assert reason in failing.said()
+            assert failing.said().count("\n") == 1, failing.said()
         assert await store.range("octad/") == before
         await forget_clusters(store)
 
@@ -136,24 +136,24 @@ async def test_a_start_while_etcd_is_silent_waits_for_it_and_says_so(
 ) -> None:
     first = start()
     token_text = first.printed("join token")
-    etcd.signal(signal.SIGSTOP)
+    etcd.freeze()
     try:
         waiting = start("--join-token", token_text, ready=False)
         said = f"waiting for etcd at {etcd.url}, which does not answer"
-        await until(lambda: said in waiting.output(), "it says so")
+        await until(lambda: said in waiting.said(), "it says so")
         assert waiting.get("/healthz") == (200, b"ok\n")
         status, answer = waiting.get(SERVICES_PATH)
         assert (status, json.loads(answer)["code"]) == (503, "not-ready")
         for verb in ("status", "watch"):
             command = ProcessTree(
                 [*OCTAD, verb, "--coordinator", waiting.url], tmp_path / f"{verb}.log"
-            )
+            ).start()
             assert command.wait(WAIT_S) == 1
-            assert "it has not read the configuration store yet" in command.log.read_text()
-            assert "{" not in command.log.read_text(), "people are told, not programs"
-        assert waiting.tree.process.poll() is None
+            assert "it has not read the configuration store yet" in command.said()
+            assert "{" not in command.said(), "people are told, not programs"
+        assert waiting.runs
     finally:
-        etcd.signal(signal.SIGCONT)
+        etcd.thaw()
     await asyncio.to_thread(waiting.wait_until_ready)
     assert waiting.get(SERVICES_PATH)[0] == 200
     async with store_of(etcd, decode_join_token(token_text)) as store:
@@ -167,7 +167,7 @@ async def test_a_start_in_which_etcd_falls_silent_goes_on_once_it_answers(
     async with tcp_link(etcd.url.removeprefix("http://")) as link:
         link.silence_after(b"octad/")
         waiting = start("--join-token", token_text, ready=False, etcd_url=f"http://{link.address}")
-        await until(lambda: "DEADLINE_EXCEEDED" in waiting.output(), "it says what it waits for")
+        await until(lambda: "DEADLINE_EXCEEDED" in waiting.said(), "it says what it waits for")
         link.heal()
         await asyncio.to_thread(waiting.wait_until_ready)
     async with store_of(etcd, decode_join_token(token_text)) as store:
@@ -180,9 +180,9 @@ async def test_the_status_command_shows_what_the_coordinator_says(
     process = start()
     token = decode_join_token(process.printed("join token"))
     command = [*OCTAD, "status", "--json", "--coordinator", process.url]
-    status = ProcessTree(command, tmp_path / "status.json")
+    status = ProcessTree(command, tmp_path / "status.json").start()
     assert status.wait(WAIT_S) == 3
-    document = json.loads(status.log.read_text())
+    document = json.loads(status.said())
     assert (document["cluster"], document["state"]) == (token.cluster, "forming")
     assert document["store"]["endpoints"] == [etcd.url]
     async with store_of(etcd, token) as store:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import time
 import urllib.request
 from pathlib import Path
@@ -43,12 +44,12 @@ def service(log: Path, token: str, urls: str, address: str) -> ProcessTree:
     environment = {**os.environ, "OCTAD_SERVICE_TOKEN": token, "OCTAD_LOG": "json"}
     return ProcessTree(
         [*OCTAD, "service", "register", "web", *options], log, environment=environment
-    )
+    ).start()
 
 
 def seen(watching: ProcessTree) -> list[str]:
     """What `octad watch --json` has shown, but for its first reset."""
-    documents = [json.loads(line) for line in watching.log.read_text().splitlines()]
+    documents = [json.loads(line) for line in watching.said().splitlines()]
     assert all(not document["reset"] for document in documents[1:]), documents
     events = [event for document in documents[1:] for event in document["events"]]
     return [f"{event['type']} {event['key'].rpartition('/')[2]}" for event in events]
@@ -69,13 +70,14 @@ async def test_instances_stay_and_watchers_see_all_once_while_store_and_coordina
 
     try:
         watch = [*OCTAD, "watch", "service", "web", "--json", "--coordinator"]
-        watching = run(ProcessTree([*watch, first.url + "," + second.url], tmp_path / "watch"))
-        await until(lambda: watching.log.read_text() != "", "it watches")
+        watch.append(first.url + "," + second.url)
+        watching = run(ProcessTree(watch, tmp_path / "watch").start())
+        await until(lambda: watching.said() != "", "it watches")
         one = run(service(tmp_path / "one", token_text, urls, "127.0.0.1:81"))
         two = run(service(tmp_path / "two", token_text, urls, "127.0.0.1:82"))
         await until(lambda: len(seen(watching)) == 2, "both joined")
 
-        first.tree.kill()
+        first.kill()
         etcd.kill()
         await asyncio.sleep(3)
         _, headers = get(second, MAP_PATH)
@@ -89,11 +91,11 @@ async def test_instances_stay_and_watchers_see_all_once_while_store_and_coordina
         killed_at = time.monotonic()
         await until(lambda: seen(watching)[2:] == ["leave 127.0.0.1:82"], "its leave is seen")
         assert time.monotonic() - killed_at <= TTL_S + LEAVE_LATE_S_MAX
-        one.process.terminate()
+        one.signal(signal.SIGTERM)
         assert one.wait(WAIT_S) == 0
         await until(lambda: seen(watching)[3:] == ["leave 127.0.0.1:81"], "at once", 2.0)
         assert sorted(seen(watching)[:2]) == ["join 127.0.0.1:81", "join 127.0.0.1:82"]
-        warnings = [json.loads(line) for line in one.log.read_text().splitlines()[1:-1]]
+        warnings = [json.loads(line) for line in one.said().splitlines()[1:-1]]
         assert all(warning["logger"].startswith("octad.") for warning in warnings)
     finally:
         for tree in trees:
@@ -111,7 +113,7 @@ async def test_the_command_registers_lists_and_refuses_a_taken_name(
     assert only.startswith("octad1s-")
     one = service(tmp_path / "one", only, coordinator.url, "127.0.0.1:81")
     try:
-        await until(lambda: "is registered" in one.log.read_text(), "it is there")
+        await until(lambda: "is registered" in one.said(), "it is there")
         listed = run_octad(tmp_path, "service", "ls", "--coordinator", coordinator.url)
         assert "127.0.0.1:81" in listed
         taken = ["--addr", "127.0.0.1:82", "--instance", "127.0.0.1:81", "--token", only]
@@ -131,6 +133,6 @@ async def test_the_command_registers_lists_and_refuses_a_taken_name(
 
 
 def run_octad(directory: Path, *words: str, code: int = 0) -> str:
-    tree = ProcessTree([*OCTAD, *words], directory / f"octad-{time.monotonic_ns()}")
-    assert tree.wait(WAIT_S) == code, tree.log_tail()
-    return tree.log.read_text()
+    tree = ProcessTree([*OCTAD, *words], directory / f"octad-{time.monotonic_ns()}").start()
+    assert tree.wait(WAIT_S) == code, tree.said()
+    return tree.said()

@@ -53,11 +53,11 @@ class Pair:
 
     @contextmanager
     def first_frozen(self) -> Iterator[None]:
-        self.first.tree.process.send_signal(signal.SIGSTOP)
+        self.first.freeze()
         try:
             yield
         finally:
-            self.first.tree.process.send_signal(signal.SIGCONT)
+            self.first.thaw()
 
     async def stays(self, what: Callable[[], bool], seconds: float) -> None:
         """Looks all the time: it must never be otherwise, even for a moment."""
@@ -148,7 +148,7 @@ def serving(pair: Pair, log: Path, version: str, ttl_s: float) -> ProcessTree:
         [*OCTAD, "service", "register", "web", *options, "--coordinator", pair.urls],
         log,
         environment={**os.environ, "OCTAD_SERVICE_TOKEN": pair.token},
-    )
+    ).start()
 
 
 async def test_of_two_processes_at_one_address_the_newest_is_listed_and_then_the_other_again(
@@ -172,14 +172,14 @@ async def test_of_two_processes_at_one_address_the_newest_is_listed_and_then_the
         await is_listed("1")
         new = begin("2", 60.0)
         await is_listed("2")
-        new.process.terminate()
+        new.signal(signal.SIGTERM)
         assert new.wait(WAIT_S) == 0
         await is_listed("1")
         crashing = begin("3", 2.0)
         await is_listed("3")
         crashing.kill()
         await is_listed("1")
-        assert old.process.poll() is None
+        assert old.runs
     finally:
         for tree in trees:
             tree.kill()

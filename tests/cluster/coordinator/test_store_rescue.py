@@ -66,7 +66,7 @@ async def served(etcd: EtcdMember, store: ConfigStore, log: Path) -> None:
         etcd.url, log, ["--join-token", TOKEN_TEXT, "--create", "--nodes-expected", "3"]
     )
     try:
-        process.wait_until_ready()
+        process.start().wait_until_ready()
         for number in NUMBERS:
             record = node(number)
             identity = IdentityRecord(record.id, record.incarnation)
@@ -78,10 +78,9 @@ async def served(etcd: EtcdMember, store: ConfigStore, log: Path) -> None:
                 ],
             )
         await until(lambda: process.status().state == "healthy", "it is healthy")
-        process.tree.process.terminate()
-        assert process.tree.wait(15) == 0
+        assert process.stop(15) == 0
     finally:
-        process.tree.kill()
+        process.kill()
 
 
 async def kept_by_nodes(store: ConfigStore, directory: Path) -> list[Path]:
@@ -166,7 +165,7 @@ async def test_nothing_is_filled_in_under_a_running_coordinator(
         etcd.url, tmp_path / "log", ["--join-token", TOKEN_TEXT, "--create"]
     )
     try:
-        process.wait_until_ready()
+        process.start().wait_until_ready()
         await until(lambda: process.status().coordinator.leading, "it leads")
         code, said = await octad(etcd, "backup", tmp_path / "backup")
         assert code == 0, said
@@ -174,4 +173,4 @@ async def test_nothing_is_filled_in_under_a_running_coordinator(
         code, said = await octad(etcd, *restore)
         assert (code, "stop all coordinators of the cluster first" in said) == (1, True), said
     finally:
-        process.tree.kill()
+        process.kill()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 
 import pytest
@@ -64,21 +63,21 @@ async def test_a_change_while_etcd_is_silent_is_told_that_it_is_the_store(
     try:
         async with open_session(coordinator.url, service_token(token)) as session:
             await session.register(WEB)
-            etcd.signal(signal.SIGSTOP)
+            etcd.freeze()
             with pytest.raises(CoordinatorsUnreachable, match="configuration store has not"):
                 await session.withdraw("web", "a")
-            etcd.signal(signal.SIGCONT)
+            etcd.thaw()
     finally:
-        etcd.signal(signal.SIGCONT)
+        etcd.thaw()
         async with store_of(etcd, token) as store:
             await forget_clusters(store)
 
 
 def failed(directory: Path, *words: str | Path) -> str:
     """What a command says that must fail."""
-    tree = ProcessTree([*OCTAD, *words], directory / "output")
+    tree = ProcessTree([*OCTAD, *words], directory / "output").start()
     try:
-        assert tree.wait(WAIT_S) in (1, 2), tree.log_tail()
+        assert tree.wait(WAIT_S) in (1, 2), tree.said()
     finally:
         tree.kill()
-    return tree.log.read_text()
+    return tree.said()

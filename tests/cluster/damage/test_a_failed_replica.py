@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.cluster.deployment.test_real_machines import ACCESS_KEY, SECRET_KEY
+from tests.cluster.deployment.test_real_machines import ACCESS_KEY, SECRET_KEY, WAIT_S
 from tests.cluster.faults.test_recover_shard import (
     BUCKET,
     TwoNodes,
@@ -59,10 +59,10 @@ def test_a_replica_that_met_a_bug_is_named_until_its_node_restarts(
     with client_of(f"http://127.0.0.1:{cluster.first}", ACCESS_KEY, SECRET_KEY) as client:
         client.create_bucket(Bucket=BUCKET)
     first = cluster.nodes[0]
-    assert first.stop() == 0
+    assert first.stop(WAIT_S) == 0
     first.command = (sys.executable, program, trigger, *first.command[1:])
     first.start()
-    first.wait_for("n1 is ready", times=2)
+    first.wait_until_it_says("n1 is ready", WAIT_S)
     until(lambda: full_strength(cluster), "nothing is wrong yet")
 
     trigger.touch()
@@ -72,12 +72,12 @@ def test_a_replica_that_met_a_bug_is_named_until_its_node_restarts(
     assert (code, f"1 shard ({SHARD}) hit a bug on n1" in said) == (2, True), said
     assert "restart n1" in said
     until(lambda: cluster.put(1, KEYS) == {200}, "n2 goes on alone in that shard")
-    assert "a planted bug" in first.log.read_text()
+    assert "a planted bug" in first.said()
 
     trigger.unlink()
-    assert first.stop() == 0
+    assert first.stop(WAIT_S) == 0
     first.start()
-    first.wait_for("n1 is ready", times=3)
+    first.wait_until_it_says("n1 is ready", WAIT_S)
     until(lambda: full_strength(cluster), "n1 has caught up")
     until(lambda: "hit a bug" not in cluster.octad("doctor")[1], "there is no failed replica")
     assert cluster.get(0, KEYS[:20]) == [key.encode() for key in KEYS[:20]]

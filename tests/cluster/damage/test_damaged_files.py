@@ -195,7 +195,7 @@ class Disks:
         self.load.check()
 
     def _kill_rebuild(self) -> None:
-        for pid in [] if self._rebuild_killed or self.cluster.tree is None else self.cluster.pids():
+        for pid in [] if self._rebuild_killed else self.cluster.pids():
             with suppress(FileNotFoundError, ProcessLookupError):
                 if b"index_rebuild_process" in Path(f"/proc/{pid}/cmdline").read_bytes():
                     os.kill(pid, signal.SIGKILL)

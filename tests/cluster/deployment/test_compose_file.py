@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -79,7 +80,7 @@ class ComposedCluster:
         environment |= self.services[name].get("environment", {})
         self.running[name] = ProcessTree(
             [*program, *words], self.directory / f"{name}.log", environment=environment
-        )
+        ).start()
 
     def start_haproxy(self) -> None:
         text = self.placed(HAPROXY_FILE.read_text()).replace(
@@ -88,7 +89,8 @@ class ComposedCluster:
         placed = self.directory / "haproxy.cfg"
         placed.write_text(text)
         command: list[str | Path] = [tool("haproxy"), "-db", "-f", placed]
-        self.running["haproxy"] = ProcessTree(command, self.directory / "haproxy.log")
+        log = self.directory / "haproxy.log"
+        self.running["haproxy"] = ProcessTree(command, log).start()
 
     def is_healthy(self, name: str) -> bool:
         """What the container's health check would say."""
@@ -102,8 +104,8 @@ class ComposedCluster:
         for name in names:
             while not self.is_healthy(name):
                 tree = self.running[name]
-                assert tree.process.poll() is None, f"{name} ended:\n{tree.log_tail()}"
-                assert time.monotonic() < deadline, f"{name} is not healthy:\n{tree.log_tail()}"
+                assert tree.runs, f"{name} ended:\n{tree.said()}"
+                assert time.monotonic() < deadline, f"{name} is not healthy:\n{tree.said()}"
                 time.sleep(0.2)
 
     def kill(self) -> None:
@@ -165,13 +167,13 @@ def test_behind_haproxy_a_stopped_node_is_missed_by_no_client(composed: Composed
     health = f"http://{composed.addresses['haproxy']}:8404/"
     deadline = time.monotonic() + START_S_MAX
     while not answers(health):
-        assert time.monotonic() < deadline, composed.running["haproxy"].log_tail()
+        assert time.monotonic() < deadline, composed.running["haproxy"].said()
         time.sleep(0.1)
     with client_of(url_of(composed, "haproxy", 9000), ACCESS_KEY, SECRET_KEY) as client:
         client.create_bucket(Bucket="in-front")
         for number in range(10):
             client.put_object(Bucket="in-front", Key=f"{number}", Body=b"before")
-        composed.running["node2"].process.terminate()
+        composed.running["node2"].signal(signal.SIGTERM)
         assert composed.running["node2"].wait(30) == 0
         for number in range(20):
             client.put_object(Bucket="in-front", Key=f"{number}", Body=b"after")
@@ -211,7 +213,7 @@ def test_a_coordinator_that_is_lost_is_missed_by_nobody(composed: ComposedCluste
 
 
 def test_a_stopped_node_is_seen_by_its_health_check(composed: ComposedCluster) -> None:
-    composed.running["node5"].process.terminate()
+    composed.running["node5"].signal(signal.SIGTERM)
     assert composed.running["node5"].wait(30) == 0
     assert not composed.is_healthy("node5")
     composed.start("node5")

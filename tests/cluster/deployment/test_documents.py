@@ -20,10 +20,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.harness.cluster_process import free_ports
 from tests.harness.process_tree import ProcessTree
 from tests.harness.s3_clients import environment_of_others
 
+from octad.chaos.cluster.free_ports import free_port
 from octad.storage_node.cli.node_options import ADMIN_PORT_ABOVE_S3, RPC_PORT_ABOVE_S3
 
 pytestmark = pytest.mark.cluster
@@ -95,7 +95,7 @@ def test_every_command_of_a_document_works(document: str, tmp_path: Path) -> Non
             pytest.skip(f"{program} is not installed: apt-get install {program}")
     named = {0, 1, 2, *map(offset_of, PORT.findall(text))}
     beside = {offset + above for offset in named for above in ABOVE_S3}
-    first_port = free_ports(named | beside)
+    first_port = free_port(named | beside)
     script = tmp_path / "document.sh"
     script.write_text(script_of(text, first_port))
     environment = {
@@ -114,8 +114,8 @@ def test_every_command_of_a_document_works(document: str, tmp_path: Path) -> Non
     }
     tree = ProcessTree(
         ["bash", script], tmp_path / "log", environment=environment, directory=directory
-    )
+    ).start()
     try:
-        assert tree.wait(DOCUMENT_S_MAX) == 0, tree.log_tail()
+        assert tree.wait(DOCUMENT_S_MAX) == 0, tree.said()
     finally:
         tree.kill()

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +15,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.cluster.store.etcd_process import EtcdMember
-from tests.harness.cluster_process import OCTAD, free_port_block, free_ports
-from tests.harness.process_tree import POLL_S, ProcessTree
+from tests.harness.cluster_process import OCTAD
+from tests.harness.process_tree import ProcessTree
 from tests.harness.s3_clients import client_of, put_status
 
+from octad.chaos.cluster.free_ports import free_port
 from octad.client.cluster.join_token import JoinToken, encode_join_token
 
 if TYPE_CHECKING:
@@ -32,45 +32,13 @@ ACCESS_KEY, SECRET_KEY = "octad-machines", "octad-machines-secret"
 
 
 @dataclass(slots=True)
-class Part:
-    """One process of the cluster, which can be started again as it was."""
-
-    command: Sequence[str | Path]
-    log: Path
-    tree: ProcessTree | None = None
-
-    def start(self) -> None:
-        self.tree = ProcessTree(self.command, self.log)
-
-    def wait_for(self, text: str, times: int = 1) -> None:
-        """It has printed `text`, over all of its runs."""
-        assert self.tree is not None
-        deadline = time.monotonic() + WAIT_S
-        while self.log.read_text().count(text) < times:
-            assert self.tree.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < deadline, self.log.read_text()
-            time.sleep(POLL_S)
-
-    def stop(self) -> int:
-        """Ask it to stop; gives its exit code."""
-        assert self.tree is not None
-        self.tree.process.send_signal(signal.SIGTERM)
-        return self.tree.wait(WAIT_S)
-
-    def kill(self) -> None:
-        if self.tree is not None:
-            self.tree.kill()
-            self.tree = None
-
-
-@dataclass(slots=True)
 class Machines:
     """A coordinator and three nodes."""
 
-    coordinator: Part
+    coordinator: ProcessTree
     coordinator_url: str
     token: str
-    nodes: list[Part]
+    nodes: list[ProcessTree]
     endpoints: list[str]
 
     @contextmanager
@@ -87,17 +55,17 @@ class Machines:
 
 @pytest.fixture
 def machines(etcd: EtcdMember, tmp_path: Path) -> Iterator[Machines]:
-    address = f"127.0.0.1:{free_port_block(1)}"
+    address = f"127.0.0.1:{free_port()}"
     keys = ("--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY)
     command = (OCTAD, "coordinator", "--etcd", etcd.url, "--listen", address, *keys)
-    coordinator = Part(command, tmp_path / "coordinator.log")
+    coordinator = ProcessTree(command, tmp_path / "coordinator.log")
     started = [coordinator]
     try:
         coordinator.start()
-        coordinator.wait_for("is ready at")
-        token = re.search(r"^ +join token +(\S+)$", coordinator.log.read_text(), re.MULTILINE)
-        assert token is not None, coordinator.log.read_text()
-        first = free_ports((0, 1, 2, 1000, 1001, 1002, 2000, 2001, 2002))
+        coordinator.wait_until_it_says("is ready at", WAIT_S)
+        token = re.search(r"^ +join token +(\S+)$", coordinator.said(), re.MULTILINE)
+        assert token is not None, coordinator.said()
+        first = free_port((0, 1, 2, 1000, 1001, 1002, 2000, 2001, 2002))
         for number in range(3):
             node: tuple[str | Path, ...] = (
                 *(OCTAD, "node", "--data", tmp_path / f"node-{number + 1}"),
@@ -105,10 +73,9 @@ def machines(etcd: EtcdMember, tmp_path: Path) -> Iterator[Machines]:
                 *("--coordinator", f"http://{address}", "--join-token", token[1]),
                 *("--s3-access-log", tmp_path / f"access-{number + 1}.json"),
             )
-            started.append(Part(node, tmp_path / f"node-{number + 1}.log"))
-            started[-1].start()
+            started.append(ProcessTree(node, tmp_path / f"node-{number + 1}.log").start())
         for part in started[1:]:
-            part.wait_for("is ready")
+            part.wait_until_it_says("is ready", WAIT_S)
         endpoints = [f"http://127.0.0.1:{first + number}" for number in range(3)]
         yield Machines(coordinator, f"http://{address}", token[1], started[1:], endpoints)
     finally:
@@ -131,18 +98,18 @@ def test_nodes_started_one_by_one_are_a_cluster(machines: Machines) -> None:
     status = ProcessTree(
         [OCTAD, "status", "--coordinator", machines.coordinator_url],
         machines.coordinator.log.with_name("status.log"),
-    )
-    assert status.wait(WAIT_S) == 0, status.log_tail()
-    assert "healthy" in status.log_tail()
+    ).start()
+    assert status.wait(WAIT_S) == 0, status.said()
+    assert "healthy" in status.said()
 
-    assert machines.nodes[1].stop() == 0
+    assert machines.nodes[1].stop(WAIT_S) == 0
     lines = machines.nodes[1].log.with_name("access-2.json").read_text().splitlines()
     assert [json.loads(line)["operation"] for line in lines] == ["GetObject"], "all is written"
     with machines.client(0) as client:
         assert put_status(client, "machines", "b", b"without it") == 200
         assert client.get_object(Bucket="machines", Key="a")["Body"].read() == b"one by one"
     machines.nodes[1].start()
-    machines.nodes[1].wait_for("is ready", times=2)
+    machines.nodes[1].wait_until_it_says("is ready", WAIT_S)
     with machines.client(1) as client:
         assert client.get_object(Bucket="machines", Key="b")["Body"].read() == b"without it"
         assert put_status(client, "machines", "b", b"with it") == 200
@@ -155,7 +122,7 @@ def test_data_flows_without_the_coordinator_and_etcd(machines: Machines, etcd: E
         client.put_object(Bucket="machines", Key="before", Body=b"all up")
     machines.expect("before", b"all up")  # Every node has heard of the bucket.
     machines.coordinator.kill()
-    etcd.signal(signal.SIGSTOP)
+    etcd.freeze()
     try:
         for node in range(3):
             with machines.client(node) as client:
@@ -165,7 +132,7 @@ def test_data_flows_without_the_coordinator_and_etcd(machines: Machines, etcd: E
                 assert set(statuses) == {200}
         machines.expect("0-0", b"alone")
     finally:
-        etcd.signal(signal.SIGCONT)
+        etcd.thaw()
 
 
 def test_a_lost_etcd_is_filled_again_from_what_running_nodes_keep(
@@ -175,7 +142,7 @@ def test_a_lost_etcd_is_filled_again_from_what_running_nodes_keep(
         client.create_bucket(Bucket="machines")
         client.put_object(Bucket="machines", Key="a", Body=b"kept")
     machines.expect("a", b"kept")
-    assert machines.coordinator.stop() == 0
+    assert machines.coordinator.stop(WAIT_S) == 0
     etcd.kill()
     shutil.rmtree(tmp_path / "etcd" / "m0")
     etcd.start()
@@ -196,7 +163,7 @@ def test_a_lost_etcd_is_filled_again_from_what_running_nodes_keep(
         node.kill()
         node.start()
     for node in machines.nodes:
-        node.wait_for("is ready", times=2)
+        node.wait_until_it_says("is ready", WAIT_S)
     machines.expect("a", b"kept")
     with machines.client(2) as client:
         assert put_status(client, "machines", "b", b"and on") == 200

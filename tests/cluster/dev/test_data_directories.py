@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.harness.cluster_process import OCTAD, DevCluster, Refused, StartCluster, free_port_block
+from tests.harness.cluster_process import OCTAD, DevCluster, Refused, StartCluster
 from tests.harness.s3_clients import put_status, s3_client
 
+from octad.chaos.cluster.free_ports import free_port
 from octad.client.cluster.join_token import encode_join_token
 from octad.coordinator.recovery.create_cluster import new_join_token
 from octad.coordinator.schema.records import CLUSTERS, StoreKeys
@@ -141,7 +142,7 @@ def test_a_node_with_another_clusters_token_is_refused(
     cluster.stop()
     token = encode_join_token(new_join_token())
     node = cluster.data / "n1"
-    listen = f"127.0.0.1:{free_port_block(1)}"
+    listen = f"127.0.0.1:{free_port()}"
     line = refused("node", "--data", node, "--listen", listen, "--join-token", token)
     assert str(node) in line
     assert "belongs to cluster" in line

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 from tests.cluster.store.etcd_process import EtcdMember
-from tests.harness.cluster_process import OCTAD, DevCluster, Refused, StartCluster, free_port_block
+from tests.harness.cluster_process import OCTAD, DevCluster, Refused, StartCluster
 from tests.harness.process_tree import ProcessTree
 from tests.harness.s3_clients import s3_client
+
+from octad.chaos.cluster.free_ports import free_port
 
 pytestmark = pytest.mark.cluster
 
@@ -28,11 +30,9 @@ def test_a_signal_stops_every_process_with_exit_code_0(
     start_cluster: StartCluster, ctrl_c: bool
 ) -> None:
     cluster = start_cluster()
-    tree = cluster.tree
-    assert tree is not None
     if ctrl_c:
-        tree.signal_all(signal.SIGINT)
-        cluster.expect_clean_end(tree)
+        cluster.tree.signal_all(signal.SIGINT)
+        cluster.expect_clean_end()
     else:
         cluster.stop()
 
@@ -57,13 +57,12 @@ def test_a_request_in_flight_is_finished_before_the_cluster_stops(
     connection.endheaders(body[:50_000])
     time.sleep(0.2)  # The node has read the head and a part of the body by now.
 
-    assert cluster.tree is not None
-    cluster.tree.process.send_signal(signal.SIGTERM)
+    cluster.tree.signal(signal.SIGTERM)
     time.sleep(0.3)  # It is stopping by now, and must wait for us.
     connection.send(body[50_000:])
     assert connection.getresponse().status == http.client.OK
     connection.close()
-    cluster.expect_clean_end(cluster.tree)
+    cluster.expect_clean_end()
 
 
 def test_acknowledged_objects_are_there_after_a_clean_stop(start_cluster: StartCluster) -> None:
@@ -126,15 +125,13 @@ def test_every_node_serves_from_the_moment_that_ready_is_printed(
 
 
 def test_make_run_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
-    port = free_port_block(3)
+    port = free_port(range(3))
     arguments = f"--data {tmp_path / 'data'} --s3-port {port}"
-    tree = ProcessTree(["make", "run", f"ARGS={arguments}"], tmp_path / "log", directory=REPOSITORY)
+    make = ["make", "run", f"ARGS={arguments}"]
+    tree = ProcessTree(make, tmp_path / "log", directory=REPOSITORY).start()
     try:
-        deadline = time.monotonic() + 60
-        while "ready" not in tree.log_tail() and tree.process.poll() is None:
-            assert time.monotonic() < deadline, tree.log_tail()
-            time.sleep(0.05)
-        said = tree.log_tail()
+        tree.wait_until_it_says("ready", 60)
+        said = tree.said()
         assert f"http://127.0.0.1:{port}" in said
         assert all(tool in said for tool in ("boto3", "aws", "rclone")), said
         tree.signal_all(signal.SIGINT)
@@ -148,7 +145,7 @@ def test_make_run_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
 
 
 def test_a_port_in_use_is_named(refused: Refused, tmp_path: Path) -> None:
-    port = free_port_block(3)
+    port = free_port(range(3))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", port + 1))
         taken.listen()
@@ -186,7 +183,7 @@ def test_a_directory_that_may_not_be_written_is_named(refused: Refused, tmp_path
     else:
         tmp_path.chmod(0o500)
         data = tmp_path / "data"
-    line = refused("dev", "--data", data, "--s3-port", str(free_port_block(3)))
+    line = refused("dev", "--data", data, "--s3-port", str(free_port(range(3))))
     assert str(data) in line
 
 
@@ -196,7 +193,7 @@ def test_a_file_where_the_data_should_be_is_named(
 ) -> None:
     file = tmp_path / "file"
     file.write_text("mine")
-    line = refused("dev", "--data", file / below, "--s3-port", str(free_port_block(3)))
+    line = refused("dev", "--data", file / below, "--s3-port", str(free_port(range(3))))
     assert f"{file} is a file, not a directory" in line
     assert "--data" in line
 
@@ -208,7 +205,7 @@ def test_nothing_is_left_in_a_directory_that_is_somebody_elses(
     data = tmp_path / "holiday"
     data.mkdir(0o755)
     (data / "beach.jpg").write_text("mine")
-    refused("dev", "--data", data, "--s3-port", str(free_port_block(3)), *options)
+    refused("dev", "--data", data, "--s3-port", str(free_port(range(3))), *options)
     assert [path.name for path in data.iterdir()] == ["beach.jpg"]
     assert stat.S_IMODE(data.stat().st_mode) == 0o755
 
@@ -236,7 +233,7 @@ def test_a_disk_that_is_mounted_read_only_is_named(refused: Refused, tmp_path: P
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "ro,size=2m", "tmpfs", disk], check=True)
     try:
-        line = refused("dev", "--data", disk / "data", "--s3-port", str(free_port_block(3)))
+        line = refused("dev", "--data", disk / "data", "--s3-port", str(free_port(range(3))))
     finally:
         subprocess.run(["umount", "--lazy", disk], check=True)
     assert str(disk) in line
@@ -250,7 +247,7 @@ def test_a_full_disk_is_named_at_start(refused: Refused, tmp_path: Path) -> None
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], check=True)
     try:
-        line = refused("dev", "--data", disk / "data", "--s3-port", str(free_port_block(3)))
+        line = refused("dev", "--data", disk / "data", "--s3-port", str(free_port(range(3))))
     finally:
         subprocess.run(["umount", "--lazy", disk], check=True)
     assert str(disk) in line
@@ -258,7 +255,7 @@ def test_a_full_disk_is_named_at_start(refused: Refused, tmp_path: Path) -> None
 
 
 def test_an_etcd_that_is_not_there_is_named(refused: Refused, tmp_path: Path) -> None:
-    port = free_port_block(4)
+    port = free_port(range(4))
     url = f"http://127.0.0.1:{port + 3}"
     line = refused("dev", "--data", tmp_path / "data", "--s3-port", str(port), "--etcd", url)
     assert url.removeprefix("http://") in line
@@ -269,7 +266,7 @@ def test_a_second_cluster_on_the_same_data_is_refused(
     refused: Refused, start_cluster: StartCluster
 ) -> None:
     cluster = start_cluster()
-    line = refused("dev", "--data", cluster.data, "--s3-port", str(free_port_block(3)))
+    line = refused("dev", "--data", cluster.data, "--s3-port", str(free_port(range(3))))
     assert str(cluster.data) in line
     with s3_client(cluster) as client:
         client.list_buckets()

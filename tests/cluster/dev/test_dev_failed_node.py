@@ -23,9 +23,10 @@ from tests.cluster.dev.test_data_directories import (
     restart,
     start_without,
 )
-from tests.harness.cluster_process import OCTAD, DevCluster, Refused, StartCluster, free_port_block
+from tests.harness.cluster_process import OCTAD, DevCluster, Refused, StartCluster
 from tests.harness.s3_clients import put_status, s3_client
 
+from octad.chaos.cluster.free_ports import free_port
 from octad.client.cluster.status_document import decode_status
 
 pytestmark = pytest.mark.cluster
@@ -105,7 +106,7 @@ def test_a_directory_that_cannot_be_read_is_told_in_a_sentence(
         make_unreadable(lock)
     assert "n1: this node cannot start: the disk" in refused(*restart(cluster))
     token = json.loads((cluster.data / "cluster.json").read_bytes())["join_token"]
-    listen = f"127.0.0.1:{free_port_block(1)}"
+    listen = f"127.0.0.1:{free_port()}"
     node = refused("node", "--data", locks[1].parent, "--listen", listen, "--join-token", token)
     assert said in node
 

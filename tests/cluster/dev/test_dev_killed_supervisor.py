@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tests.harness.cluster_process import DevCluster, StartCluster
+from tests.harness.process_tree import ProcessTree
 from tests.harness.s3_clients import s3_client
 
 pytestmark = pytest.mark.cluster
@@ -44,8 +45,7 @@ def test_a_new_supervisor_starts_at_once_on_what_a_killed_one_has_left(
         while len(acknowledged) < WRITES_MIN:
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        tree, cluster.tree = cluster.tree, None
-        assert tree is not None
+        tree, cluster.tree = cluster.tree, ProcessTree((), cluster.log)
         os.kill(cluster.nodes[0].pid, signal.SIGSTOP)  # It can neither hear of it nor stop.
         os.kill(tree.pid, signal.SIGKILL)
         try:

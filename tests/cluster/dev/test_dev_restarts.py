@@ -119,7 +119,7 @@ def operator_of(cluster: DevCluster) -> Operator:
 def change_shape(operator: Operator, tmp_path: Path) -> None:
     register: list[str | Path] = [OCTAD, "service", "register", "web", "--addr", "127.0.0.1:8080"]
     register += ["--data", operator.cluster.data]
-    service = ProcessTree(register, tmp_path / "service.log")
+    service = ProcessTree(register, tmp_path / "service.log").start()
     try:
         operator.done.add("service register")
         operator.until(lambda: "web" in operator.on_data("service ls"), "the service is there")

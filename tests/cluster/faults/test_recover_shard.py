@@ -12,10 +12,13 @@ from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
-from tests.cluster.deployment.test_real_machines import ACCESS_KEY, SECRET_KEY, Part
+from tests.cluster.deployment.test_real_machines import ACCESS_KEY, SECRET_KEY
 from tests.cluster.store.etcd_process import EtcdMember
-from tests.harness.cluster_process import OCTAD, free_port_block, free_ports
+from tests.harness.cluster_process import OCTAD
+from tests.harness.process_tree import ProcessTree
 from tests.harness.s3_clients import client_of, put_status
+
+from octad.chaos.cluster.free_ports import free_port
 
 pytestmark = [pytest.mark.cluster, pytest.mark.etcd]
 
@@ -31,19 +34,19 @@ class TwoNodes:
 
     def __init__(self, etcd: EtcdMember, directory: Path) -> None:
         self.directory = directory
-        self.url = f"http://127.0.0.1:{free_port_block(1)}"
+        self.url = f"http://127.0.0.1:{free_port()}"
         keys = ("--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY)
         listen = ("--listen", self.url.removeprefix("http://"), "--replicas", "2")
         command = (OCTAD, "coordinator", "--etcd", etcd.url, *listen, "--nodes-expected", "2")
-        self.coordinator = Part((*command, *keys), directory / "coordinator.log")
-        self.first = free_ports(base + node for base in (0, 1000, 2000) for node in range(3))
-        self.nodes: list[Part] = []
+        self.coordinator = ProcessTree((*command, *keys), directory / "coordinator.log")
+        self.first = free_port(base + node for base in (0, 1000, 2000) for node in range(3))
+        self.nodes: list[ProcessTree] = []
         self.token = ""
 
     def start(self) -> None:
         self.coordinator.start()
-        self.coordinator.wait_for("is ready at")
-        log = self.coordinator.log.read_text()
+        self.coordinator.wait_until_it_says("is ready at", WAIT_S)
+        log = self.coordinator.said()
         token = re.search(r"^ +join token +(\S+)$", log, re.MULTILINE)
         assert token is not None, log
         self.token = token[1]
@@ -53,11 +56,11 @@ class TwoNodes:
                 *("--listen", f"127.0.0.1:{self.first + number}", "--id", str(number + 1)),
                 *("--coordinator", self.url, "--join-token", self.token),
             )
-            self.nodes.append(Part(node, self.directory / f"node-{number + 1}.log"))
+            self.nodes.append(ProcessTree(node, self.directory / f"node-{number + 1}.log"))
         for part in self.nodes[:2]:
             part.start()
         for part in self.nodes[:2]:
-            part.wait_for("is ready")
+            part.wait_until_it_says("is ready", WAIT_S)
 
     def data(self, number: int) -> Path:
         return self.directory / f"node-{number + 1}"
@@ -138,12 +141,12 @@ def test_an_older_copy_takes_the_place_of_a_lone_survivor_that_is_gone(
     assert cluster.put(1, ["later"]) == {200}
 
     cluster.nodes[0].start()
-    cluster.nodes[0].wait_for("n1 is ready", times=2)
+    cluster.nodes[0].wait_until_it_says("n1 is ready", WAIT_S)
     assert cluster.get(0, [*EARLIER, *ALONE]) == [
         *(key.encode() for key in EARLIER),
         *([404] * len(ALONE)),
     ]
-    assert "is void" in cluster.nodes[0].log.read_text()
+    assert "is void" in cluster.nodes[0].said()
     code, said = cluster.octad("doctor")
     assert (code, "n1 has void copies" in said) == (2, True), said
     until(lambda: of_no_use(cluster, "n1", "void") == SHARDS, "n1 finds its copies void")

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
-import socket
 import ssl
-import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from tests.harness.process_tree import ProcessTree
+
+from octad.chaos.cluster.free_ports import free_port
 
 READY_S_MAX = 30.0
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -31,16 +30,7 @@ def etcd_binary() -> str:
     return found
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that no one listened on just now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports: list[int] = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
-class EtcdMember:
+class EtcdMember(ProcessTree):
     """One etcd process with a data directory of its own."""
 
     def __init__(
@@ -53,9 +43,8 @@ class EtcdMember:
         scheme: str = "http",
     ) -> None:
         self.url = f"{scheme}://127.0.0.1:{ports[0]}"
-        self._log = directory / f"{name}.log"
         peer_url = f"http://127.0.0.1:{ports[1]}"
-        self._command = [
+        command = [
             etcd_binary(),
             f"--name={name}",
             f"--data-dir={directory / name}",
@@ -66,28 +55,10 @@ class EtcdMember:
             f"--initial-cluster={cluster}",
             *options,
         ]
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+        super().__init__(command, directory / f"{name}.log")
 
     def wait_until_ready(self) -> None:
-        deadline = time.monotonic() + READY_S_MAX
-        while not self._is_healthy():
-            if time.monotonic() > deadline:
-                pytest.fail(f"etcd did not start:\n{self._log.read_text()[-3000:]}")
-            time.sleep(0.05)
-
-    def signal(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        self.wait_until(self._is_healthy, "become healthy", READY_S_MAX)
 
     def version(self) -> str:
         with urllib.request.urlopen(f"{self.url}/version", timeout=5) as answer:
@@ -105,8 +76,8 @@ class EtcdMember:
 def make_etcd(directory: Path, members: int = 1) -> list[EtcdMember]:
     """The members of a cluster, not yet started."""
     directory.mkdir()
-    ports = free_ports(2 * members)
-    pairs = list(zip(ports[::2], ports[1::2], strict=True))
+    first = free_port(range(2 * members))
+    pairs = [(first + 2 * number, first + 2 * number + 1) for number in range(members)]
     cluster = ",".join(
         f"m{number}=http://127.0.0.1:{peer}" for number, (_, peer) in enumerate(pairs)
     )

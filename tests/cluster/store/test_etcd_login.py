@@ -14,9 +14,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from tests.cluster.store.etcd_process import EtcdMember, free_ports
+from tests.cluster.store.etcd_process import EtcdMember
 from tests.unit.store.store_site import put
 
+from octad.chaos.cluster.free_ports import free_port
 from octad.coordinator.store.etcd import EtcdStore
 from octad.coordinator.store.etcd_connection import rpc
 from octad.coordinator.store.interface import Revision, StoreUnavailable
@@ -76,11 +77,11 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def member(directory: Path) -> Iterator[EtcdMember]:
     cert_file, key_file = _make_certificate(directory)
-    ports = free_ports(2)
+    port = free_port(range(2))
     member = EtcdMember(
         "m0",
-        (ports[0], ports[1]),
-        f"m0=http://127.0.0.1:{ports[1]}",
+        (port, port + 1),
+        f"m0=http://127.0.0.1:{port + 1}",
         directory,
         [f"--cert-file={cert_file}", f"--key-file={key_file}"],
         scheme="https",

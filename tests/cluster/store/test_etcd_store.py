@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from tests.cluster.store.etcd_process import EtcdMember, free_ports, make_etcd
+from tests.cluster.store.etcd_process import EtcdMember, make_etcd
 from tests.cluster.store.etcd_site import EtcdSite
 from tests.unit.store.mirror_conformance import MirrorConformance
 from tests.unit.store.store_conformance import StoreConformance
 from tests.unit.store.store_site import put, until
 
+from octad.chaos.cluster.free_ports import free_port
 from octad.coordinator.store.etcd import EtcdStore
 from octad.coordinator.store.interface import Revision, StoreUnavailable
 from octad.coordinator.store.watching import watching
@@ -80,7 +81,7 @@ async def test_closing_leaves_no_thread_and_no_descriptor(site: EtcdSite) -> Non
 
 
 async def test_an_endpoint_that_is_down_is_passed_over(site: EtcdSite) -> None:
-    nobody = f"http://127.0.0.1:{free_ports(1)[0]}"
+    nobody = f"http://127.0.0.1:{free_port()}"
     for urls in ([nobody, site.members[0].url], [nobody, nobody, site.members[0].url]):
         store = EtcdStore(urls)
         assert await store.get("a/1") is None
@@ -91,7 +92,7 @@ async def test_an_endpoint_that_is_down_is_passed_over(site: EtcdSite) -> None:
 
 
 async def test_nobody_there_is_told_soon(site: EtcdSite) -> None:
-    store = EtcdStore([f"http://127.0.0.1:{free_ports(1)[0]}"])
+    store = EtcdStore([f"http://127.0.0.1:{free_port()}"])
     async with asyncio.timeout(2.0):
         with pytest.raises(StoreUnavailable, match="etcd at"):
             await store.get("a/1")

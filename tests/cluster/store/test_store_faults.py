@@ -7,17 +7,17 @@ live through it; afterwards the three must agree with the store.
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import pytest
-from tests.cluster.store.etcd_process import EtcdMember, free_ports, make_etcd
+from tests.cluster.store.etcd_process import EtcdMember, make_etcd
 from tests.cluster.store.etcd_site import leader_of
 from tests.cluster.store.hosted_store import KEY, HostedStore
 
+from octad.chaos.cluster.free_ports import free_port
 from octad.coordinator.store.etcd import EtcdStore
 from octad.coordinator.store.http_client import HttpStore
 from octad.coordinator.store.interface import (
@@ -42,15 +42,7 @@ LEASE_S = 5.0
 PAUSE_BETWEEN_PUTS_S = 0.01
 
 
-class Member(Protocol):
-    """A process of a store."""
-
-    url: str
-
-    def start(self) -> None: ...
-    def wait_until_ready(self) -> None: ...
-    def signal(self, number: signal.Signals) -> None: ...
-    def kill(self) -> None: ...
+Member = EtcdMember | HostedStore  # A process of a store.
 
 
 class FaultySite:
@@ -164,7 +156,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Sequ
     """An embedded store in a process, one etcd, and a cluster of three."""
     directory = tmp_path_factory.mktemp("faults")
     servers: dict[str, Sequence[Member]] = {
-        "embedded": [HostedStore(directory, free_ports(1)[0])],
+        "embedded": [HostedStore(directory, free_port())],
         "etcd": make_etcd(directory / "etcd"),
         "etcd cluster": make_etcd(directory / "cluster", members=3),
     }
@@ -218,7 +210,7 @@ async def test_a_frozen_server_is_noticed_and_nothing_is_missed_after_it_thaws(
         lease = await store.grant_lease(LEASE_S)
         async with witness_of(site, "frozen/") as witness:
             victim = await site.victim()
-            victim.signal(signal.SIGSTOP)
+            victim.freeze()
             frozen_at = time.monotonic()
             if len(site.members) > 1:
                 await witness.until_written(20)
@@ -227,7 +219,7 @@ async def test_a_frozen_server_is_noticed_and_nothing_is_missed_after_it_thaws(
             await asyncio.sleep(frozen_at + FROZEN_S - time.monotonic())
             if len(site.members) == 1:
                 assert witness.mirror.last_confirmed < frozen_at + 1
-            victim.signal(signal.SIGCONT)
+            victim.thaw()
             await witness.until_written(20)
             if isinstance(victim, HostedStore):
                 await store.keep_alive(lease)  # No one could renew it meanwhile.

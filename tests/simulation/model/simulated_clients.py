@@ -13,7 +13,7 @@ from itertools import pairwise
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation.model.simulated_disk import key_hash
+from tests.simulation.model.node_disk import key_hash
 from tests.simulation.model.simulated_front_doors import KEYS, LOGS, FrontDoors, Request
 
 from octad.chaos.check.linearizability import ANY, INFINITE, Done, Verdict, check, items

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation.model.simulated_disk import FLIPPED, Row, key_hash
+from tests.simulation.model.node_disk import FLIPPED, Row, key_hash
 
 from octad.sharding.ids import NodeId, ShardId
 from octad.storage_node.replication.replica.shard_replica import ShardReplica

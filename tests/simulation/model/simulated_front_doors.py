@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from tests.simulation.model.node_disk import FLIPPED, key_hash
 from tests.simulation.model.simulated_copies import is_readable
-from tests.simulation.model.simulated_disk import FLIPPED, key_hash
 
 from octad.chaos.check.linearizability import ANY, appended, items
 from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, ShardId, shard_id

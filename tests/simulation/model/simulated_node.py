@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
+from tests.simulation.model.node_disk import NodeDisk, Record
 from tests.simulation.model.simulated_copies import (
     ask_for_copy,
     serve_copy,
@@ -15,7 +16,6 @@ from tests.simulation.model.simulated_copies import (
     take_copy,
     take_repair,
 )
-from tests.simulation.model.simulated_disk import Disk, Record
 
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
 from octad.sharding.map.shard_map import Learner, ShardConfiguration
@@ -54,7 +54,7 @@ TIMER_S = 0.25
 class Process:
     """See the module."""
 
-    def __init__(self, world: World, node: NodeId, disk: Disk, boot: int) -> None:
+    def __init__(self, world: World, node: NodeId, disk: NodeDisk, boot: int) -> None:
         self.world = world
         self.id = node
         self.disk = disk
@@ -416,26 +416,22 @@ class Process:
     # -- the disk ------------------------------------------------------------------------------
 
     def _append(self, record: Record) -> None:
-        self.disk.journal.append(record)
+        self.disk.append(record)
         if not self._syncing:
             self._syncing = True
             self._begin_sync()
 
     def _begin_sync(self) -> None:
         delay = (0.0002 + self.world.random.random() * 0.001) * self.disk.slow
-        last = self.disk.journal[-1] if self.disk.journal else None
+        begun = self.disk.begin_sync()
         unsynced, self._unsynced = self._unsynced, []
-        self.world.after(delay, self.when_awake, self._synced, last, unsynced)
+        self.world.after(delay, self.when_awake, self._synced, begun, unsynced)
 
-    def _synced(self, last: Record | None, told: list[tuple[ShardReplica, Entry]]) -> None:
-        disk = self.disk
-        if disk.failing:
+    def _synced(self, begun: int, told: list[tuple[ShardReplica, Entry]]) -> None:
+        if self.disk.failing:
             self.world.sync_failed(self.id)
             return
-        for position in range(len(disk.journal) - 1, disk.synced - 1, -1):
-            if disk.journal[position] is last:
-                disk.synced = position + 1
-                break
+        self.disk.end_sync(begun)
         self._syncing = False
         for replica, entry in told:
             self.perform(replica, replica.on_durable(entry))

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING
 
-from tests.simulation.model.simulated_disk import key_hash
+from tests.simulation.model.node_disk import key_hash
 from tests.simulation.model.simulated_front_doors import KEYS
 
 from octad.coordinator.recovery.forced_recovery import (

@@ -10,8 +10,8 @@ from collections import Counter
 from random import Random
 from typing import Any
 
+from tests.simulation.model.node_disk import NodeDisk
 from tests.simulation.model.simulated_clients import Clients
-from tests.simulation.model.simulated_disk import Disk
 from tests.simulation.model.simulated_front_doors import DEPTH, KEYS
 from tests.simulation.model.simulated_node import Process
 from tests.simulation.model.simulated_operator import Operator
@@ -53,7 +53,7 @@ class World:
             )
             for node in self.nodes
         }
-        self.disks = {node: Disk(f"n{node}/1") for node in self.nodes}
+        self.disks = {node: NodeDisk(f"n{node}/1", self.random) for node in self.nodes}
         self.registered = {node: self.disks[node].incarnation for node in self.nodes}
         self.alive = set(self.nodes)
         self.running: dict[NodeId, Process | None] = dict.fromkeys(self.nodes)
@@ -156,7 +156,7 @@ class World:
         self.tell(f"n{node} crashes")
         process.running = False
         self.running[node] = None
-        self.disks[node].crash(self.random)
+        self.disks[node].crash()
         self.after(self.random.random(), self._notice_death, node)
 
     def is_newer(self, node: NodeId) -> bool:
@@ -182,7 +182,7 @@ class World:
         """Only of a node that is down."""
         number = int(self.disks[node].incarnation.split("/")[1]) + 1
         self.tell(f"n{node} is wiped")
-        self.disks[node] = Disk(f"n{node}/{number}")
+        self.disks[node] = NodeDisk(f"n{node}/{number}", self.random)
 
     # -- invariants ----------------------------------------------------------------------------
 

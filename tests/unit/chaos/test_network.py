@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from collections.abc import AsyncIterator
 
 import pytest
 
+from octad.chaos.cluster.free_ports import free_port
 from octad.chaos.cluster.network import Network
 from octad.chaos.cluster.socket_owners import owner_of
 from octad.client.runtime.address import Address
 
 HERE, THERE = "127.0.1.77", "127.0.2.77"
 SOON_S, NOT_SOON_S = 2.0, 0.15
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HERE, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Echo(asyncio.Protocol):
@@ -61,7 +54,7 @@ class Line:
 
 @pytest.fixture
 async def line() -> AsyncIterator[Line]:
-    port, received = free_port(), bytearray()
+    port, received = free_port([0], [HERE]), bytearray()
 
     def make_echo() -> Echo:
         echo = Echo()

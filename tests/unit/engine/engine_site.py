@@ -10,9 +10,9 @@ from functools import reduce
 from operator import xor
 from pathlib import Path
 
+from tests.harness.simulated_disk import SimulatedDisk
 from tests.unit.index.twin_index import TwinIndex
 from tests.unit.journal.journal_site import IDENTITY, REQUEST_ID, SHARD
-from tests.unit.journal.simulated_disk import SimulatedDisk
 
 from octad.sharding.ids import BucketId, Epoch, Seq, ShardId
 from octad.sharding.limits import KIB

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import errno
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import TypeVar
 
 import pytest
@@ -122,7 +122,7 @@ async def meet_an_error(call: str, number: int, time: int) -> None:
     story = EngineStory(random.Random(time))
     await story.start()
     try:
-        story.disk.fail_when = failing(call, number, [time])
+        story.disk.fail_at(call, time, number)
         await live(story, 60)
         await story.crash(power_cut=True)
         assert story.site is not None
@@ -131,14 +131,6 @@ async def meet_an_error(call: str, number: int, time: int) -> None:
         story.check()
     finally:
         await story.close()
-
-
-def failing(call: str, number: int, left: list[int]) -> Callable[[str], int | None]:
-    def fail(made: str) -> int | None:
-        left[0] -= made == call
-        return number if made == call and left[0] == 0 else None
-
-    return fail
 
 
 class Engine(RuleBasedStateMachine):

@@ -10,6 +10,7 @@ from operator import xor
 from pathlib import Path
 
 import msgspec
+from tests.harness.simulated_disk import SimulatedDisk
 from tests.unit.history.copied_work import (
     DEPTH,
     SHARD,
@@ -18,7 +19,6 @@ from tests.unit.history.copied_work import (
     pool_of_bucket,
 )
 from tests.unit.index.twin_index import TwinIndex
-from tests.unit.journal.simulated_disk import SimulatedDisk
 
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
 from octad.sharding.limits import KIB

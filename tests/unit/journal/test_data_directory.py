@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.unit.journal.disk_twin import DiskTwin
+from tests.harness.watched_disk import WatchedDisk
 
 from octad.sharding.ids import NodeId
 from octad.storage_node.journal import data_directory
@@ -42,7 +42,7 @@ def test_a_new_directory_gets_an_identity_and_keeps_it(tmp_path: Path) -> None:
 
 
 def test_the_superblock_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    disk = DiskTwin()
+    disk = WatchedDisk()
     directory = DataDirectory.open(tmp_path, CLUSTER, disk=disk)
     before = len(disk.calls)
     directory.initialize(CLUSTER, NODE, INCARNATION)
@@ -143,7 +143,7 @@ def test_a_damaged_superblock_is_repaired_from_its_copy(tmp_path: Path, damage: 
 def test_the_copy_is_never_older_than_the_superblock(tmp_path: Path) -> None:
     path = initialized(tmp_path)
     for time in (1, 2):
-        disk = DiskTwin()
+        disk = WatchedDisk()
         directory = DataDirectory.open(path, CLUSTER, disk=disk)
         disk.fail_at("rename", time, errno.EIO)
         with closing(directory), pytest.raises(OSError, match="Input/output"):
@@ -220,7 +220,7 @@ def test_a_copy_of_a_stopped_nodes_directory_is_as_good_as_it(tmp_path: Path) ->
 def test_each_run_has_a_number_that_is_on_the_disk_before_it_is_used(tmp_path: Path) -> None:
     initialized(tmp_path)
     for number in (1, 2, 3):
-        disk = DiskTwin()
+        disk = WatchedDisk()
         directory = DataDirectory.open(tmp_path, CLUSTER, disk=disk)
         before = len(disk.calls)
         directory.begin_run(number - 1)
@@ -376,7 +376,7 @@ def test_a_directory_that_cannot_be_written_says_why(
             raise OSError(number, "no")
 
     with pytest.raises(expected, match=tmp_path.name) as caught:
-        DataDirectory.open(tmp_path, CLUSTER, disk=DiskTwin(fail))
+        DataDirectory.open(tmp_path, CLUSTER, disk=WatchedDisk(fail))
     assert caught.value.fix
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from tests.unit.journal.disk_twin import DiskTwin
+from tests.harness.watched_disk import WatchedDisk
 from tests.unit.journal.journal_site import (
     BEGINNING,
     IDENTITY,
@@ -46,7 +46,7 @@ async def test_what_was_appended_can_be_read_once_it_is_durable(tmp_path: Path) 
 
 
 async def test_a_tick_of_appends_is_one_write_and_one_sync(tmp_path: Path) -> None:
-    disk = DiskTwin()
+    disk = WatchedDisk()
     async with running_journal(tmp_path, disk) as site:
         await site.batch([b"warm up"])
         writes, syncs = disk.count(WRITE), disk.count(SYNC)
@@ -55,7 +55,7 @@ async def test_a_tick_of_appends_is_one_write_and_one_sync(tmp_path: Path) -> No
 
 
 async def test_appends_of_many_ticks_during_one_sync_share_the_next(tmp_path: Path) -> None:
-    disk = DiskTwin()
+    disk = WatchedDisk()
     async with running_journal(tmp_path, disk) as site:
         await site.batch([b"warm up"])
         syncs = disk.count(SYNC)
@@ -69,7 +69,7 @@ async def test_appends_of_many_ticks_during_one_sync_share_the_next(tmp_path: Pa
 
 
 async def test_nothing_is_durable_before_its_sync_has_returned(tmp_path: Path) -> None:
-    disk = DiskTwin()
+    disk = WatchedDisk()
     async with running_journal(tmp_path, disk) as site:
         await site.batch([b"warm up"])
         told = list(site.durable)
@@ -84,7 +84,7 @@ async def test_nothing_is_durable_before_its_sync_has_returned(tmp_path: Path) -
 
 
 async def test_a_new_journal_asks_the_disk_for_these_things_in_this_order(tmp_path: Path) -> None:
-    disk = DiskTwin()
+    disk = WatchedDisk()
     directory = tmp_path / "journal"
     async with running_journal(directory, disk) as site:
         await site.batch([b"one"])
@@ -120,7 +120,7 @@ async def test_records_go_on_in_the_next_segment_when_one_is_full(tmp_path: Path
 
 
 async def test_bulk_writers_wait_while_much_is_pending(tmp_path: Path) -> None:
-    disk = DiskTwin()
+    disk = WatchedDisk()
     async with running_journal(tmp_path, disk) as site:
         await site.journal.wait_for_room()
         with disk.slow():
@@ -134,7 +134,7 @@ async def test_bulk_writers_wait_while_much_is_pending(tmp_path: Path) -> None:
 
 
 async def test_large_bodies_do_not_stay_in_memory_and_small_ones_do(tmp_path: Path) -> None:
-    disk = DiskTwin()
+    disk = WatchedDisk()
     async with running_journal(tmp_path, disk) as site:
         small = await site.batch([b"x" * 4096] * 500)
         assert disk.uncached_writes == 0
@@ -171,7 +171,7 @@ async def test_a_system_that_cannot_write_past_its_cache_writes_through_it(
 async def test_a_failed_write_or_sync_ends_the_journal_and_is_not_tried_again(
     tmp_path: Path, failing: str, number: int
 ) -> None:
-    disk = DiskTwin()
+    disk = WatchedDisk()
     async with running_journal(tmp_path, disk) as site:
         await site.batch([b"kept"])
 
@@ -200,7 +200,7 @@ async def test_a_disk_without_room_for_the_next_segment_refuses_and_recovers(
         if call == "preallocate" and "0000000002" in file:
             raise OSError(errno.ENOSPC, "no space left")
 
-    disk = DiskTwin(fail)
+    disk = WatchedDisk(fail)
     async with running_journal(tmp_path, disk) as site:
         for _ in range(7):
             await site.batch([bytes(8 * MIB)])
@@ -251,7 +251,7 @@ async def test_segments_of_another_node_are_refused(tmp_path: Path) -> None:
 
 
 async def test_an_idle_journal_writes_its_mark_once_and_then_nothing(tmp_path: Path) -> None:
-    disk = DiskTwin()
+    disk = WatchedDisk()
     async with running_journal(tmp_path, disk) as site:
         await site.batch([b"last"])
         position = site.journal.position()

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.unit.journal.disk_twin import DiskTwin
+from tests.harness.watched_disk import WatchedDisk
 from tests.unit.journal.journal_site import (
     BEGINNING,
     IDENTITY,
@@ -225,11 +225,11 @@ async def test_an_object_that_holds_a_journal_is_no_journal(tmp_path: Path) -> N
 
 async def test_a_disk_that_cannot_read_the_tail_does_not_lose_it(tmp_path: Path) -> None:
     directory, locations = await crashed(tmp_path, [[b"one"], [b"two"]])
-    disk = DiskTwin()
+    disk = WatchedDisk()
     start = end_of(locations[0][0])
     list(Journal.open(directory, IDENTITY, disk).replay(start))
     for failing in range(1, disk.count("read") + 1):
-        again = DiskTwin()
+        again = WatchedDisk()
         again.fail_at("read", failing, errno.EIO)
         with pytest.raises(UnreadableRecord):
             list(Journal.open(directory, IDENTITY, again).replay(start))

@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from tests.harness.watched_disk import WatchedDisk
 from tests.unit.engine.engine_site import EngineStory
-from tests.unit.journal.disk_twin import DiskTwin
 from tests.unit.journal.journal_site import IDENTITY, JournalSite
 from tests.unit.upkeep.test_compaction import fill, running_story, site_of
 from tests.unit.upkeep.test_scrub import found, scrubber_of
@@ -27,7 +27,7 @@ SEGMENT_BYTES = RECORDS_OFFSET + 16 * KIB
 SOME = bytes(10 * KIB)  # One record a segment.
 
 
-class NoFileLeft(DiskTwin):
+class NoFileLeft(WatchedDisk):
     """While `left` is 0 no file is opened; otherwise so many more."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class NoFileLeft(DiskTwin):
         self.left -= 1
 
 
-def journal_on(disk: DiskTwin, directory: Path, open_files_max: int = 8) -> JournalSite:
+def journal_on(disk: WatchedDisk, directory: Path, open_files_max: int = 8) -> JournalSite:
     journal = Journal.open(directory, IDENTITY, disk, SEGMENT_BYTES, open_files_max)
     assert list(journal.replay(journal.position())) == []
     return JournalSite(journal)
@@ -94,7 +94,7 @@ async def test_a_read_for_which_there_is_no_file_at_all_is_no_damage(tmp_path: P
 
 
 async def test_the_journal_keeps_no_more_files_open_than_it_may(tmp_path: Path) -> None:
-    site = journal_on(DiskTwin(), tmp_path, open_files_max=3)
+    site = journal_on(WatchedDisk(), tmp_path, open_files_max=3)
     places = await filled(site, 8)
     for place in places:
         site.journal.read(place)

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.unit.journal.disk_twin import DiskTwin
+from tests.harness.watched_disk import WatchedDisk
 
 from octad.sharding.ids import NodeId
 from octad.storage_node.journal import set_aside
@@ -52,7 +52,7 @@ def start(data: Path, disk: Disk | None = None) -> bool:
 def test_the_superblock_goes_last_when_all_else_is_durable(tmp_path: Path) -> None:
     node_at(tmp_path)
     set_aside.decide(Disk(), tmp_path, INCARNATION)
-    disk = DiskTwin()
+    disk = WatchedDisk()
     assert start(tmp_path, disk)
     moves = [call for call in disk.calls if call.startswith(("rename", "sync_directory"))]
     here, there = tmp_path.name, f"set-aside-{INCARNATION}"
@@ -74,7 +74,7 @@ def test_a_crash_at_any_step_is_finished_by_the_next_start(
 ) -> None:
     node_at(tmp_path)
     set_aside.decide(Disk(), tmp_path, INCARNATION)
-    disk = DiskTwin()
+    disk = WatchedDisk()
     disk.fail_at(call, time, errno.EIO)
     with suppress(OSError):
         start(tmp_path, disk)
@@ -85,7 +85,7 @@ def test_a_crash_at_any_step_is_finished_by_the_next_start(
 
 def test_until_it_is_decided_nothing_is_moved(tmp_path: Path) -> None:
     node_at(tmp_path)
-    disk = DiskTwin()
+    disk = WatchedDisk()
     disk.fail_at("sync_directory", 1, errno.EIO)
     with pytest.raises(OSError, match="Input/output"):
         set_aside.decide(disk, tmp_path, INCARNATION)

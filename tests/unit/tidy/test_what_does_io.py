@@ -17,7 +17,7 @@ OUTSIDE = {
 
 DOES_IO = """
 chaos: __main__
-chaos.cluster: cluster control_processes network process socket_owners
+chaos.cluster: cluster control_processes free_ports network process socket_owners
 chaos.faults: disk_faults nemesis
 chaos.load: clients recorder s3_requests
 chaos.run: chaos_command run

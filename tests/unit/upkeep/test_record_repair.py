@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -94,8 +95,9 @@ async def nobody(_node: NodeId, _message: ReadRecord) -> tuple[RecordRead, memor
     raise Unavailable("away")
 
 
-def refuse_reads(call: str) -> int | None:
-    return errno.EIO if call == "read" else None
+def refuse_reads(call: str, _file: str) -> None:
+    if call == "read":
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 async def test_a_read_that_meets_damage_finds_the_record_whole_again() -> None:

@@ -4,6 +4,7 @@
     store         listens on 127.0.1.201, is reached on 127.0.2.201
     coordinator   listens on 127.0.1.202
 
+Where nothing is to come between them, each is reached where it listens.
 Clients talk to a node's own S3 address. No one restarts what dies but who asks for it here.
 """
 
@@ -11,9 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import shutil
-import socket
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,6 +21,7 @@ from typing import Literal
 import msgspec
 
 from octad.chaos.cluster.control_processes import READY
+from octad.chaos.cluster.free_ports import free_port
 from octad.chaos.cluster.network import UNKNOWN, Network
 from octad.chaos.cluster.process import ClusterProcess, ProcessFailed
 from octad.chaos.cluster.socket_owners import owner_of
@@ -35,11 +36,13 @@ from octad.sharding.map.shard_map import ShardConfiguration, decode_configuratio
 from octad.storage_node.cli.supervision import SUPERVISOR_VARIABLE
 
 STORE, COORDINATOR = "store", "coordinator"
+OCTAD = (sys.executable, "-m", "octad")
+CONTROL = (sys.executable, "-m", "octad.chaos.cluster.control_processes")
 START_S_MAX = 40.0
 S3_PORT, RPC_PORT, ADMIN_PORT, STORE_PORT, COORDINATOR_PORT, ETCD_PEER_PORT = range(
     6
 )  # After the first.
-STORE_HOST, STORE_PROXY_HOST, COORDINATOR_HOST = "127.0.1.201", "127.0.2.201", "127.0.1.202"
+STORE_NUMBER, STORE_HOST, COORDINATOR_HOST = 201, "127.0.1.201", "127.0.1.202"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class Shape:
     nodes: int = 3
     replicas: int = 3
     etcd: str | None = None
+    proxies: bool = True
 
 
 class Cluster:
@@ -59,7 +63,9 @@ class Cluster:
         self.shape = shape
         self.credentials = Credentials("octad-chaos", "octad-chaos-secret")
         self.token = new_join_token()
-        self._first_port = _free_ports(shape.nodes)
+        hosts = [STORE_HOST, self._reached_at(STORE_NUMBER), COORDINATOR_HOST]
+        hosts += [at for n in self.numbers for at in (f"127.0.1.{n}", self._reached_at(n))]
+        self._first_port = free_port(range(ETCD_PEER_PORT + 1), hosts)
         self.network = Network(self._name_of)
         self._wiped: set[int] = set()
         self.store = self._store_process()
@@ -95,27 +101,30 @@ class Cluster:
             raise
 
     async def _start(self) -> None:
-        await self.network.add(
-            STORE, self._address(STORE_PROXY_HOST, STORE_PORT), self._store_address
-        )
-        for number in self.numbers:
-            for port in (RPC_PORT, S3_PORT):  # The latter for who looks whether it answers.
-                await self.network.add(
-                    node_name(NodeId(number)),
-                    self._address(f"127.0.2.{number}", port),
-                    self._address(f"127.0.1.{number}", port),
-                )
+        if self.shape.proxies:
+            await self._add_proxies()
         await self.start_store()
         await self.start_coordinator()
         for process in self.nodes.values():
             process.start()
-        for process in self.nodes.values():
-            await process.wait_until_it_says(READY, START_S_MAX)
+        for number in self.numbers:
+            await self.node_is_ready(number)
+
+    async def _add_proxies(self) -> None:
+        at = self._address(self._reached_at(STORE_NUMBER), STORE_PORT)
+        await self.network.add(STORE, at, self._store_address)
+        for number in self.numbers:
+            for port in (RPC_PORT, S3_PORT):  # The latter for who looks whether it answers.
+                await self.network.add(
+                    node_name(NodeId(number)),
+                    self._address(self._reached_at(number), port),
+                    self._address(f"127.0.1.{number}", port),
+                )
 
     async def start_store(self) -> None:
         self.store.start()
         says = "ready to serve client requests" if self.shape.etcd else READY
-        await self.store.wait_until_it_says(says, START_S_MAX)
+        await self._until_it_says(self.store, says)
 
     async def start_coordinator(self) -> None:
         """It gives up where the store does not answer; then it is started again."""
@@ -123,7 +132,7 @@ class Cluster:
             self.coordinator.kill()
             self.coordinator.start()
             try:
-                await self.coordinator.wait_until_it_says(READY, START_S_MAX)
+                await self._until_it_says(self.coordinator, READY)
                 return
             except ProcessFailed:
                 if attempt == 9:
@@ -132,9 +141,12 @@ class Cluster:
 
     async def start_node(self, number: int) -> None:
         """Returns once it serves; raises ProcessFailed."""
-        process = self.nodes[number]
-        process.start()
-        await process.wait_until_it_says(READY, START_S_MAX)
+        self.nodes[number].start()
+        await self.node_is_ready(number)
+
+    async def node_is_ready(self, number: int) -> None:
+        """Returns once it serves; raises ProcessFailed."""
+        await self._until_it_says(self.nodes[number], READY)
 
     def wipe(self, number: int) -> None:
         """A dead node's data is gone; what starts there next is a new node."""
@@ -164,7 +176,7 @@ class Cluster:
         found = await self._reading.range(self._keys.nodes)
         records = [msgspec.json.decode(entry.value, type=NodeRecord) for entry in found.entries]
         running = {
-            str(self._address(f"127.0.2.{number}", RPC_PORT))
+            str(self._address(self._reached_at(number), RPC_PORT))
             for number, process in self.nodes.items()
             if process.pid
         }
@@ -188,6 +200,10 @@ class Cluster:
 
     # -- its processes -------------------------------------------------------------------------
 
+    async def _until_it_says(self, process: ClusterProcess, text: str) -> None:
+        """While the network passes on what it says to the others; raises ProcessFailed."""
+        await asyncio.to_thread(process.wait_until_it_says, text, START_S_MAX)
+
     def _name_of(self, local: Address, remote: Address) -> str:
         processes = {node_name(NodeId(number)): p.pid for number, p in self.nodes.items() if p.pid}
         if self.coordinator.pid:
@@ -202,27 +218,31 @@ class Cluster:
     def _store_address(self) -> Address:
         return self._address(STORE_HOST, STORE_PORT)
 
+    def _reached_at(self, number: int) -> str:
+        """By the other processes."""
+        return f"127.0.{2 if self.shape.proxies else 1}.{number}"
+
     def _address(self, host: str, port: int) -> Address:
         return Address(host, self._first_port + port)
 
     def _environment(self) -> dict[str, str]:
         return {
+            **os.environ,
             "OCTAD_JOIN_TOKEN": encode_join_token(self.token),
             "OCTAD_ACCESS_KEY": self.credentials.access_key,
             "OCTAD_SECRET_KEY": self.credentials.secret_key,
             SUPERVISOR_VARIABLE: str(os.getpid()),
         }
 
+    def _process(self, name: str, *command: str) -> ClusterProcess:
+        log = self.directory / f"{name}.log"
+        return ClusterProcess(command, log, environment=self._environment())
+
     def _store_process(self) -> ClusterProcess:
-        log = self.directory / "store.log"
-        listen = str(self._store_address)
-        if self.shape.etcd is None:
-            file = str(self.directory / "store.sqlite")
-            command = ["-m", "octad.chaos.cluster.control_processes", "store", file, listen]
-            return ClusterProcess(STORE, command, log, self._environment())
-        return ClusterProcess(
-            STORE, self._etcd_command(self.shape.etcd), log, {}, interpreter=False
-        )
+        if self.shape.etcd is not None:
+            return self._process(STORE, *self._etcd_command(self.shape.etcd))
+        file = str(self.directory / "store.sqlite")
+        return self._process(STORE, *CONTROL, "store", file, str(self._store_address))
 
     def _etcd_command(self, etcd: str) -> list[str]:
         client = f"http://{self._store_address}"
@@ -239,47 +259,20 @@ class Cluster:
         ]
 
     def _coordinator_process(self) -> ClusterProcess:
-        command = [
-            *("-m", "octad.chaos.cluster.control_processes", "coordinator", self._store_kind),
-            f"http://{self._address(STORE_PROXY_HOST, STORE_PORT)}",
+        return self._process(
+            *(COORDINATOR, *CONTROL, "coordinator", self._store_kind),
+            f"http://{self._address(self._reached_at(STORE_NUMBER), STORE_PORT)}",
             str(self._address(COORDINATOR_HOST, COORDINATOR_PORT)),
             *(str(self.shape.replicas), str(self.shape.nodes)),
-        ]
-        log = self.directory / "coordinator.log"
-        return ClusterProcess(COORDINATOR, command, log, self._environment())
+        )
 
     def _node_process(self, number: int) -> ClusterProcess:
-        name = node_name(NodeId(number))
-        command = [
-            *("-m", "octad", "node", "--data", str(self.data(number))),
+        return self._process(
+            *(node_name(NodeId(number)), *OCTAD, "node", "--data", str(self.data(number))),
             *("--listen", str(self._address(f"127.0.1.{number}", S3_PORT))),
             *("--rpc-port", str(self._first_port + RPC_PORT)),
             *("--admin-listen", str(self._address(f"127.0.1.{number}", ADMIN_PORT))),
-            *("--advertise", f"127.0.2.{number}", "--zone", f"zone-{number}"),
+            *("--advertise", self._reached_at(number), "--zone", f"zone-{number}"),
             *("--coordinator", self.coordinator_url),
-        ]
-        if number not in self._wiped:
-            command += ["--id", str(number)]
-        return ClusterProcess(name, command, self.directory / f"{name}.log", self._environment())
-
-
-def _free_ports(nodes: int) -> int:
-    """The first of some ports in a row that are free on every address of a cluster."""
-    hosts = [STORE_HOST, STORE_PROXY_HOST, COORDINATOR_HOST]
-    hosts += [f"127.0.{side}.{number}" for number in range(1, nodes + 1) for side in (1, 2)]
-    for _ in range(200):
-        first = random.randrange(20_000, 32_000)
-        ports = range(first, first + 1 + ETCD_PEER_PORT)
-        if all(_is_free(host, port) for host in hosts for port in ports):
-            return first
-    raise ProcessFailed("there are no free ports on 127.0.1.* and 127.0.2.*")
-
-
-def _is_free(host: str, port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
+            *(() if number in self._wiped else ("--id", str(number))),
+        )

@@ -1,98 +1,115 @@
-"""One process of a cluster under test: started, killed, frozen and started again as it was."""
+"""A command that is started, waited for, frozen, killed, and started again as it was."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 POLL_S = 0.02
+TAIL_LINES = 60
 
 
 class ProcessFailed(Exception):
-    """It ended, or did not do what it was started for, in time."""
+    """It ended, or did not do what it was started for, in time; a note has what it printed."""
 
 
 class ClusterProcess:
-    """`name` is for people, `command` what this Python is to run (or a program of its own, where
-    `interpreter` is False). What it prints is appended to `log`.
-    """
+    """What it prints is appended to `log`; `environment` is all that it gets, None: ours."""
 
     def __init__(
         self,
-        name: str,
-        command: Sequence[str],
+        command: Sequence[str | Path],
         log: Path,
-        environment: dict[str, str],
         *,
-        interpreter: bool = True,
+        environment: Mapping[str, str] | None = None,
+        directory: Path | None = None,
     ) -> None:
-        self.name = name
-        self._command = [sys.executable, *command] if interpreter else list(command)
-        self._log = log
-        self._environment = {**os.environ, **environment}
-        self._process: subprocess.Popen[bytes] | None = None
+        self.command = command
+        self.log = log
+        self._environment = {**(os.environ if environment is None else environment)}
+        self._directory = directory
         self._log_start = 0
+        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def pid(self) -> int:
-        """0 while it does not run."""
+        """0 before it is started and after it is killed."""
         return self._process.pid if self._process is not None else 0
 
-    def start(self) -> None:
-        assert self._process is None, f"{self.name} runs already"
-        self._log_start = self._log.stat().st_size if self._log.exists() else 0
-        with self._log.open("ab") as output:
+    @property
+    def ended(self) -> int | None:
+        """The exit code of a command that has ended by itself."""
+        return self._process.poll() if self._process is not None else None
+
+    @property
+    def runs(self) -> bool:
+        return self._process is not None and self.ended is None
+
+    def start(self) -> Self:
+        """It must not run; gives itself."""
+        assert not self.runs, f"{self.log.stem} runs already"
+        self._log_start = self.log.stat().st_size if self.log.exists() else 0
+        with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                self._command,
+                [str(word) for word in self.command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=self._environment,
+                cwd=self._directory,
                 start_new_session=True,  # Ctrl-C is for this program alone.
             )
+        return self
+
+    def signal(self, number: signal.Signals) -> None:
+        """To the command alone; nothing when it does not run."""
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def freeze(self) -> None:
+        self.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """SIGKILL, also when it is frozen; nothing when it does not run."""
+        """SIGKILL for the command, frozen or not; nothing when it does not run."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
-    def freeze(self) -> None:
-        self._signal(signal.SIGSTOP)
+    def said(self) -> str:
+        """What it has printed since it was started last."""
+        return self.log.read_bytes()[self._log_start :].decode(errors="replace")
 
-    def thaw(self) -> None:
-        self._signal(signal.SIGCONT)
-
-    async def wait_until_it_says(self, text: str, timeout_s: float) -> None:
+    def wait_until_it_says(self, text: str, timeout_s: float) -> None:
         """It has printed `text` since it was started last; raises ProcessFailed."""
+        self.wait_until(lambda: text in self.said(), f"said {text!r}", timeout_s)
+
+    def wait_until(self, holds: Callable[[], bool], what: str, timeout_s: float) -> None:
+        """While it runs; raises ProcessFailed, which names it and `what` it has not done."""
         deadline = time.monotonic() + timeout_s
-        while not self._has_said(text):
-            if self._process is not None and self._process.poll() is not None:
-                code = self._process.returncode
-                raise ProcessFailed(f"{self.name} ended with {code}: {self._last_line()}")
-            if time.monotonic() > deadline:
-                raise ProcessFailed(
-                    f"{self.name} did not say {text!r} within {timeout_s:.0f} s: "
-                    f"{self._last_line()}"
-                )
-            await asyncio.sleep(POLL_S)
+        while True:
+            ended, late = not self.runs, time.monotonic() > deadline  # Before the last look.
+            if holds():
+                return
+            if ended:
+                raise self.failed(f"ended with {self.ended} and has not {what}")
+            if late:
+                raise self.failed(f"has not {what} within {timeout_s:.0f} s")
+            time.sleep(POLL_S)
 
-    def _has_said(self, text: str) -> bool:
-        with self._log.open("rb") as log:
-            log.seek(self._log_start)
-            return text.encode() in log.read()
-
-    def _last_line(self) -> str:
-        lines = self._log.read_text(errors="replace").splitlines()
-        return lines[-1] if lines else "it printed nothing"
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None:
-            self._process.send_signal(number)
+    def failed(self, what: str) -> ProcessFailed:
+        """The error that says so: one line, and what it printed as a note for a traceback."""
+        lines = self.log.read_text(errors="replace").splitlines()[-TAIL_LINES:]
+        error = ProcessFailed(
+            f"{self.log.stem} {what}: {lines[-1] if lines else 'it said nothing'}"
+        )
+        error.add_note("\n".join(lines))
+        return error

@@ -12,10 +12,11 @@ import errno
 import os
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Self
 
-from octad.storage_node.journal.disk import Disk
+from tests.harness.watched_disk import WatchedDisk
 
 SECTOR = 512
 CAPACITY = 16 * 1024 * 1024
@@ -28,110 +29,99 @@ class PowerCut(OSError):
         super().__init__(errno.EIO, "the power is cut")
 
 
+Change = tuple[int, bytes | None]  # What is written where; None: the file becomes so long.
+
+
 class _File:
-    def __init__(self) -> None:
-        self.cached = bytearray()
-        self.durable = bytearray()
-        self.volatile: list[tuple[int, bytes]] = []  # Written and not synced, in order.
-        self.sized = False  # The size changed since the last sync.
+    def __init__(self, content: bytes | bytearray = b"") -> None:
+        self.cached = bytearray(content)
+        self.durable = bytearray(content)
+        self.volatile: list[Change] = []  # Changed and not synced, in order.
+        self.changes = 0  # Ever made.
 
-    def write(self, offset: int, data: bytes) -> None:
-        _put(self.cached, offset, data)
-        self.volatile.append((offset, data))
+    def change(self, at: int, data: bytes | None) -> None:
+        _change(self.cached, at, data)
+        self.volatile.append((at, data))
+        self.changes += 1
 
-    def resize(self, length: int) -> None:
-        if length < len(self.cached):
-            del self.cached[length:]
-        self.cached.extend(bytes(length - len(self.cached)))
-        self.sized = True
-
-    def sync(self) -> None:
-        for offset, data in self.volatile:
-            _put(self.durable, offset, data)
-        if self.sized or len(self.durable) != len(self.cached):
-            del self.durable[len(self.cached) :]
-            self.durable.extend(bytes(len(self.cached) - len(self.durable)))
-        self.volatile, self.sized = [], False
-
-    def survivor(self, rng: random.Random) -> _File:
-        """The file after a power cut."""
-        content = bytearray(self.durable)
-        keep = rng.choice([0.0, 0.5, 0.9, 1.0])
-        for offset, data in self.volatile:
-            at = 0
-            while at < len(data):
-                length = min(SECTOR - (offset + at) % SECTOR, len(data) - at)
-                if rng.random() < keep:
-                    _put(content, offset + at, data[at : at + length])
-                at += length
-        if self.sized and rng.random() < keep:
-            del content[len(self.cached) :]
-            content.extend(bytes(len(self.cached) - len(content)))
-        file = _File()
-        file.cached, file.durable = content, bytearray(content)
-        return file
+    def sync(self, changes: int) -> None:
+        """The first so many changes are durable."""
+        count = max(0, changes - (self.changes - len(self.volatile)))
+        for at, data in self.volatile[:count]:
+            _change(self.durable, at, data)
+        del self.volatile[:count]
 
 
 _NameChange = tuple[str, Path, Path, _File | None]  # "link", "rename" or "unlink"; from; to; file.
 
 
-class SimulatedDisk(Disk):
+class SimulatedDisk(WatchedDisk):
     """See the module. `calls_left` counts down to the power cut, None: there is none."""
 
     def __init__(self, rng: random.Random) -> None:
+        super().__init__()
         self.rng = rng
-        self.calls: list[str] = []
         self.calls_left: int | None = None
-        self.fail_when: Callable[[str], int | None] | None = None  # Call to error number.
         self.refuses: Callable[[int, int], bool] = lambda _offset, _length: False  # To read there.
         self.off = False
         self.capacity = CAPACITY
         self._lock = threading.RLock()
-        self._names: dict[Path, _File] = {}
-        self._durable_names: dict[Path, _File] = {}
+        self._files: dict[Path, _File] = {}
+        self._durable_files: dict[Path, _File] = {}
         self._name_changes: list[_NameChange] = []
         self._open: dict[int, _File] = {}
         self._next = 3
 
     # -- faults ------------------------------------------------------------------------------
 
-    def after_power_cut(self) -> SimulatedDisk:
+    def after_power_cut(self) -> Self:
         """The disk that the machine finds when it starts again."""
         with self._lock:
             self.off = True
-            names = dict(self._durable_names)
-            kept = self.rng.randint(0, len(self._name_changes))
+            names = dict(self._durable_files)
+            kept = self.rng.randint(0, len(self._name_changes)) if self._name_changes else 0
             for change in self._name_changes[:kept]:
                 self._apply(names, change)
-            files = {id(file): file.survivor(self.rng) for file in names.values()}
+            files = {id(file): self._survivor(file) for file in names.values()}
             return self._with({path: files[id(file)] for path, file in names.items()})
 
-    def after_kill(self) -> SimulatedDisk:
+    def torn(self, changes: list[Change]) -> list[Change]:
+        """What a power cut leaves of changes to a file that were not synced: any sectors."""
+        keep = self.rng.choice([0.0, 0.5, 0.9, 1.0])
+        parts = [part for change in changes for part in _sectors(*change)]
+        return [part for part in parts if self.rng.random() < keep]
+
+    def _survivor(self, file: _File) -> _File:
+        content = bytearray(file.durable)
+        for at, data in self.torn(file.volatile):
+            _change(content, at, data)
+        return _File(content)
+
+    def after_kill(self) -> Self:
         """The disk that the next process finds: the system has lost nothing, nor synced it."""
         with self._lock:
             self.off = True
-            disk = self._with(dict(self._names))
-            disk._durable_names = dict(self._durable_names)
+            disk = self._with(dict(self._files))
+            disk._durable_files = dict(self._durable_files)
             disk._name_changes = list(self._name_changes)
             return disk
 
     def content(self, path: Path) -> bytearray:
         """A file's bytes, to be damaged by tests; both what is cached and what is durable."""
-        file = self._names[path]
-        file.sync()
+        file = self._files[path]
+        file.sync(file.changes)
         file.durable = file.cached
         return file.cached
 
-    def _with(self, names: dict[Path, _File]) -> SimulatedDisk:
-        disk = SimulatedDisk(self.rng)
-        disk._names, disk._durable_names = dict(names), dict(names)
+    def _with(self, names: dict[Path, _File]) -> Self:
+        disk = type(self)(self.rng)
+        disk._files, disk._durable_files = dict(names), dict(names)
         disk.capacity = self.capacity
         return disk
 
-    def _note(self, call: str, *, partly: Callable[[], None] | None = None) -> None:
+    def _note(self, call: str, file: str, *, partly: Callable[[], None] | None = None) -> None:
         if self.off:
             raise PowerCut
-        self.calls.append(call)
         if self.calls_left is not None:
             self.calls_left -= 1
             if self.calls_left < 0:
@@ -139,9 +129,7 @@ class SimulatedDisk(Disk):
                     partly()
                 self.off = True
                 raise PowerCut
-        number = self.fail_when(call) if self.fail_when is not None else None
-        if number is not None:
-            raise OSError(number, os.strerror(number))
+        super()._note(call, file)
 
     def _apply(self, names: dict[Path, _File], change: _NameChange) -> None:
         kind, source, target, file = change
@@ -157,17 +145,17 @@ class SimulatedDisk(Disk):
 
     def open(self, path: Path, flags: int) -> int:
         with self._lock:
-            file = self._names.get(path)
+            file = self._files.get(path)
             if file is None:
                 if not flags & os.O_CREAT:
                     raise FileNotFoundError(errno.ENOENT, "no such file", str(path))
-                self._note("create")
-                file = self._names[path] = _File()
+                self._note("create", path.name)
+                file = self._files[path] = _File()
                 self._name_changes.append(("link", path, path, file))
             elif flags & os.O_TRUNC:
-                file.resize(0)
+                file.change(0, None)
             self._next += 1
-            self._open[self._next] = file
+            self._open[self._next], self._names[self._next] = file, path.name
             return self._next
 
     def close(self, descriptor: int) -> None:
@@ -176,11 +164,11 @@ class SimulatedDisk(Disk):
 
     def preallocate(self, descriptor: int, length: int) -> None:
         with self._lock:
-            self._note("preallocate")
+            self._note("preallocate", self._names[descriptor])
             if self.free_bytes(Path()) < length:
                 raise OSError(errno.ENOSPC, "no space left")
             file = self._open[descriptor]
-            file.resize(max(length, len(file.cached)))
+            file.change(max(length, len(file.cached)), None)
 
     def write(
         self,
@@ -193,23 +181,34 @@ class SimulatedDisk(Disk):
         data = b"".join(buffers)
         with self._lock:
             file = self._open[descriptor]
-            self._note("write", partly=lambda: file.write(offset, data))
-            file.write(offset, data)
+            self._note("write", self._names[descriptor], partly=lambda: file.change(offset, data))
+            file.change(offset, data)
 
     def sync(self, descriptor: int) -> None:
+        self.end_sync(descriptor, self.begin_sync(descriptor))
+
+    def begin_sync(self, descriptor: int) -> int:
+        """For a sync that takes time: what is written from now on is none of it."""
+        return self._open[descriptor].changes
+
+    def end_sync(self, descriptor: int, begun: int) -> None:
         with self._lock:
             file = self._open[descriptor]
             try:
-                self._note("sync")
+                self._note("sync", self._names[descriptor])
             except OSError:
                 if not self.off:
                     file.volatile = []
                 raise
-            file.sync()
+            file.sync(begun)
+
+    def durable_size(self, descriptor: int) -> int:
+        """How much of the file a power cut leaves."""
+        return len(self._open[descriptor].durable)
 
     def read(self, descriptor: int, length: int, offset: int) -> bytes:
         with self._lock:
-            self._note("read")
+            self._note("read", self._names[descriptor])
             if self.refuses(offset, length):
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
             return bytes(self._open[descriptor].cached[offset : offset + length])
@@ -229,19 +228,20 @@ class SimulatedDisk(Disk):
 
     def truncate(self, descriptor: int, length: int) -> None:
         with self._lock:
-            self._note("truncate")
-            self._open[descriptor].resize(length)
+            self._note("truncate", self._names[descriptor])
+            self._open[descriptor].change(length, None)
 
     def rename(self, source: Path, target: Path) -> None:
         with self._lock:
-            self._note("rename")
-            self._names[target] = self._names.pop(source)
+            self._note("rename", f"{source.name} {target.name}")
+            self._files[target] = self._files.pop(source)
             self._name_changes.append(("rename", source, target, None))
+            self._follow(source, target)
 
     def unlink(self, path: Path) -> None:
         with self._lock:
-            self._note("unlink")
-            if self._names.pop(path, None) is None:
+            self._note("unlink", path.name)
+            if self._files.pop(path, None) is None:
                 raise FileNotFoundError(errno.ENOENT, "no such file", str(path))
             self._name_changes.append(("unlink", path, path, None))
 
@@ -253,14 +253,14 @@ class SimulatedDisk(Disk):
 
     def names(self, directory: Path) -> list[str]:
         with self._lock:
-            return [path.name for path in self._names if path.parent == directory]
+            return [path.name for path in self._files if path.parent == directory]
 
     def sync_directory(self, path: Path) -> None:
         with self._lock:
-            self._note("sync_directory")
+            self._note("sync_directory", path.name)
             if any(target.parent == path for _, _, target, _ in self._name_changes):
                 for change in self._name_changes:
-                    self._apply(self._durable_names, change)
+                    self._apply(self._durable_files, change)
                 self._name_changes = []
 
     def capacity_bytes(self, path: Path) -> int:
@@ -268,10 +268,23 @@ class SimulatedDisk(Disk):
 
     def free_bytes(self, path: Path) -> int:
         with self._lock:
-            return self.capacity - sum(len(file.cached) for file in self._names.values())
+            return self.capacity - sum(len(file.cached) for file in self._files.values())
 
 
-def _put(content: bytearray, offset: int, data: bytes) -> None:
-    if len(content) < offset + len(data):
-        content.extend(bytes(offset + len(data) - len(content)))
-    content[offset : offset + len(data)] = data
+def _change(content: bytearray, at: int, data: bytes | None) -> None:
+    end = at if data is None else at + len(data)
+    if len(content) < end:
+        content.extend(bytes(end - len(content)))
+    if data is None:
+        del content[at:]
+    else:
+        content[at:end] = data
+
+
+def _sectors(at: int, data: bytes | None) -> Iterator[Change]:
+    if data is None:
+        yield at, None
+        return
+    end = at + len(data)
+    for begin in (at, *range(at - at % SECTOR + SECTOR, end, SECTOR)):
+        yield begin, data[begin - at : begin - begin % SECTOR + SECTOR - at]

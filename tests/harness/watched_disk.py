@@ -14,7 +14,7 @@ from pathlib import Path
 from octad.storage_node.journal.disk import Disk
 
 
-class DiskTwin(Disk):
+class WatchedDisk(Disk):
     """`calls` holds "name file"; `fail_when` may raise for a call, before it takes place."""
 
     def __init__(self, fail_when: Callable[[str, str], None] | None = None) -> None:
@@ -40,10 +40,11 @@ class DiskTwin(Disk):
             self._gate.set()
 
     def fail_at(self, call: str, time: int, number: int) -> None:
-        """Fail one call, the `time`-th of its name, with error `number`."""
+        """Fail one call, the `time`-th of its name from now on, with error `number`."""
+        failing = self.count(call) + time
 
         def fail(made: str, _file: str) -> None:
-            if made == call and self.count(call) == time:
+            if made == call and self.count(call) == failing:
                 raise OSError(number, os.strerror(number))
 
         self.fail_when = fail
@@ -90,6 +91,10 @@ class DiskTwin(Disk):
     def rename(self, source: Path, target: Path) -> None:
         self._note("rename", f"{source.name} {target.name}")
         super().rename(source, target)
+        self._follow(source, target)
+
+    def _follow(self, source: Path, target: Path) -> None:
+        """Open files that have another name now."""
         for descriptor, name in self._names.items():
             if name == source.name:
                 self._names[descriptor] = target.name

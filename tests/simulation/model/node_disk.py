@@ -5,12 +5,17 @@ As in the real one, the rows of all shards stand in one index, and a shard is a 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from random import Random
+
+from tests.harness.simulated_disk import Change, SimulatedDisk
 
 from octad.sharding.ids import Epoch, Seq, ShardId, number_of
 from octad.storage_node.replication.shard_log import Entry
 
+JOURNAL = Path("/disk/journal")
 NOTHING, NO_EPOCH = Seq(0), Epoch(0)
 FLIPPED = "~"  # At the end of a value: its checksum does not fit.
 
@@ -53,13 +58,26 @@ class ShardIndex:
     acted_epoch: Epoch = NO_EPOCH
 
 
-class Disk:
-    """See the module. `crash` leaves what a power cut would."""
+class JournalDisk(SimulatedDisk):
+    """The first damage ends a journal: only a beginning of what was not synced counts."""
 
-    def __init__(self, incarnation: str) -> None:
+    def torn(self, changes: list[Change]) -> list[Change]:
+        return changes[: self.rng.randint(0, len(changes))] if self.rng.random() < 0.3 else []
+
+
+class NodeDisk:
+    """See the module. A byte of the journal's file stands for a record, `journal` has its meaning.
+
+    Of the file only what is behind `_begin` is of use.
+    """
+
+    def __init__(self, incarnation: str, random: Random) -> None:
         self.incarnation = incarnation
         self.journal: list[Record] = []
-        self.synced = 0
+        self._begin = 0
+        self._hardware = JournalDisk(random)
+        self._file = self._hardware.open(JOURNAL, os.O_RDWR | os.O_CREAT)
+        self._hardware.sync_directory(JOURNAL.parent)
         self.rows: dict[bytes, Row] = {}
         self.index: dict[ShardId, ShardIndex] = {}
         self.flushed_rows: dict[bytes, Row] = {}
@@ -68,6 +86,30 @@ class Disk:
         self.slow = 1.0
         self.failing = False  # The next sync says EIO.
         self.damaged: Record | None = None  # Its checksum does not fit.
+
+    # -- the journal ---------------------------------------------------------------------------
+
+    @property
+    def synced(self) -> int:
+        """How many records of the journal survive whatever happens now."""
+        return self._hardware.durable_size(self._file) - self._begin
+
+    def append(self, record: Record) -> None:
+        self._hardware.write(self._file, [b"r"], self._begin + len(self.journal))
+        self.journal.append(record)
+
+    def begin_sync(self) -> int:
+        """Gives what `end_sync` asks for; records that are appended meanwhile are none of it."""
+        return self._hardware.begin_sync(self._file)
+
+    def end_sync(self, begun: int) -> None:
+        self._hardware.end_sync(self._file, begun)
+
+    def end_at(self, length: int) -> None:
+        """What is behind so many records is gone for good."""
+        del self.journal[length:]
+        self._hardware.truncate(self._file, self._begin + length)
+        self.end_sync(self.begin_sync())
 
     # -- the index -----------------------------------------------------------------------------
 
@@ -119,7 +161,7 @@ class Disk:
 
     def flush(self) -> None:
         """The index is durable as it is; the journal goes first, as in the real one."""
-        self.synced = len(self.journal)
+        self.end_sync(self.begin_sync())
         self.flushed = {shard: replace(index) for shard, index in self.index.items()}
         self.flushed_rows = dict(self.rows)
         settled = 0
@@ -128,15 +170,15 @@ class Disk:
                 break
             settled += 1
         del self.journal[:settled]
-        self.synced -= settled
+        self._begin += settled
 
     # -- what happens to it --------------------------------------------------------------------
 
-    def crash(self, random: Random) -> None:
+    def crash(self) -> None:
         """Some of what was not synced may be there; the first damage ends the journal."""
-        kept = random.randint(self.synced, len(self.journal)) if random.random() < 0.3 else 0
-        del self.journal[max(self.synced, kept) :]
-        self.synced = len(self.journal)
+        self._hardware = self._hardware.after_power_cut()
+        self._file = self._hardware.open(JOURNAL, os.O_RDWR)
+        del self.journal[self.synced :]
         self.index = {shard: replace(index) for shard, index in self.flushed.items()}
         self.rows = dict(self.flushed_rows)
 
@@ -152,7 +194,7 @@ class Disk:
             return True
         if flushed is not None and (flushed.copied_as_of or 0) >= seq:
             return True
-        for position in range(min(self.synced, len(self.journal)) - 1, -1, -1):
+        for position in range(self.synced - 1, -1, -1):
             record = self.journal[position]
             entry = record.entry
             if record.shard == shard and entry is not None and entry.seq == seq:
