@@ -11,7 +11,7 @@ pip := .venv/bin/python -m pip install --quiet --disable-pip-version-check
 not_fast := cluster or etcd or root or long
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv run check simulate test test-etcd test-long bench bench-engine bench-replication bench-repair bench-coordinator bench-sharding sharding-study chaos
+.PHONY: help .venv run check simulate test test-etcd test-long bench bench-engine bench-replication bench-repair bench-coordinator bench-sharding sharding-study s3-tests chaos
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -45,6 +45,9 @@ test-etcd: $(everything)  ## only what needs a real etcd, with both versions of 
 test-long: $(everything)  ## what takes too long for every run: chaos schedules, membership and movement under load, 1000 copies
 	tools/ensure_etcd.sh
 	.venv/bin/pytest -m long
+
+s3-tests: $(everything)  ## ceph/s3-tests of a checkout, against what is known to pass (DIR=CHECKOUT)
+	@exec .venv/bin/python -m tools.s3_tests "$(DIR)" $(ARGS)
 
 chaos: $(everything)  ## break a cluster on purpose for a minute, and check it (ARGS="--seed 7")
 	@exec .venv/bin/python -m octad.chaos run $(ARGS)

@@ -1,0 +1,36 @@
+"""The page of S3's operations: `docs/reference/s3-operations.md`."""
+
+from __future__ import annotations
+
+from tools.compliance.operations import OF_BEFORE, OF_OTHER_HOSTS, ModelOperation, model_operations
+
+_HEAD = """# Operations of S3
+
+Made by `.venv/bin/python -m tools.compliance`: every operation of botocore's model of S3, and what
+octad answers. Each is tested with a request: that it is served, or is 501 NotImplemented and
+changes nothing. Where octad differs from AWS, [the S3 API](s3.md) says how and why.
+"""
+
+
+def page() -> str:
+    """All of it."""
+    operations = list(model_operations())
+    parts = [_HEAD]
+    for what in ("the service", "buckets", "objects"):
+        parts.append(f"\n## Of {what}\n\n| operation | | octad |\n|---|---|---|\n")
+        parts += [_line(each) for each in operations if each.what == what]
+    served = sum(each.is_served for each in operations)
+    parts.append(f"\n{served} of {len(operations)} are served.\n")
+    return "".join(parts)
+
+
+def _line(operation: ModelOperation) -> str:
+    if operation.name in OF_OTHER_HOSTS:
+        answer = f"none: AWS has another host for it ({OF_OTHER_HOSTS[operation.name]})"
+    elif not operation.is_served:
+        answer = "501"
+    elif operation.name in OF_BEFORE:
+        answer = f"served, as {OF_BEFORE[operation.name]}"
+    else:
+        answer = "served"
+    return f"| {operation.name} | `{operation.method} {operation.path}` | {answer} |\n"
