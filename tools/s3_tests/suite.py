@@ -29,12 +29,13 @@ def run_suite(suite: Path, tests: list[str], processes: int) -> Outcomes:
             (work / "s3tests.conf").write_text(_configuration(cluster))
             report = work / "report.xml"
             chosen = tests or ["s3tests/functional"]
+            command: list[str | Path] = [
+                *(python, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
+                *("--timeout", str(_SECONDS_A_TEST), "-n", str(processes)),
+                *("--junitxml", str(report), *chosen),
+            ]
             subprocess.run(
-                [
-                    *(python, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
-                    *("--timeout", str(_SECONDS_A_TEST), "-n", str(processes)),
-                    *("--junitxml", report, *chosen),
-                ],
+                command,
                 cwd=suite,
                 env={**os.environ, "S3TEST_CONF": str(work / "s3tests.conf")},
                 check=False,
@@ -51,9 +52,16 @@ def _environment(suite: Path) -> Path:
     wanted = (suite / "requirements.txt").read_text()
     if not installed.exists() or installed.read_text() != wanted:
         venv.create(home, with_pip=True, clear=True)
-        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        requirements = ("-r", suite / "requirements.txt", "pytest-xdist", "pytest-timeout")
-        subprocess.run([*pip, *requirements], check=True)
+        pip: list[str | Path] = [
+            python,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ]
+        for wanted_too in ("-r", suite / "requirements.txt"), ("pytest-xdist", "pytest-timeout"):
+            subprocess.run([*pip, *wanted_too], check=True)
         installed.write_text(wanted)
     return python
 
@@ -78,7 +86,15 @@ def _configuration(cluster: DevCluster) -> str:
 
 
 def _new_key(cluster: DevCluster, owner: str) -> dict[str, str]:
-    command = [OCTAD, "key", "create", owner, "--json", "--data", str(cluster.data)]
+    command: list[str | Path] = [
+        OCTAD,
+        "key",
+        "create",
+        owner,
+        "--json",
+        "--data",
+        str(cluster.data),
+    ]
     made = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     key: dict[str, str] = json.loads(made.stdout)
     return key

@@ -90,7 +90,7 @@ def value_of(shape: Shape, known: dict[str, str], name: str = "") -> Any:
     match shape.type_name:
         case "structure":
             members: dict[str, Shape] = shape.members  # type: ignore[attr-defined]
-            required = shape.required_members or list(members)[:1] * bool(name)  # type: ignore[attr-defined]
+            required = shape.required_members or list(members)[:1] * bool(name)
             return {each: value_of(members[each], known, each) for each in required}
         case "list":
             return [value_of(shape.member, known, "one")]  # type: ignore[attr-defined]
