@@ -96,6 +96,21 @@ async def test_memory_is_taken_before_bytes_come_and_given_back_when_they_are_du
     assert site.budget.used == 0
 
 
+async def test_a_body_that_ends_before_its_size_keeps_what_came_and_gives_back_the_rest() -> None:
+    for came in (b"", b"x" * 5):
+        site = Site()
+        site.durable.set()
+        writer = site.writer(3 * MIB)
+        await fill(writer, MIB)
+        if came:
+            await put(writer, came)
+        else:
+            await writer.space()
+        extents = await writer.finish()
+        assert site.stored(extents)[MIB:] == came
+        assert site.budget.used == 0
+
+
 async def test_a_body_alone_has_a_few_pieces_under_way_and_no_more() -> None:
     site = Site()
     filling = asyncio.create_task(fill(site.writer(40 * MIB), 40 * MIB))

@@ -124,8 +124,12 @@ class ExtentWriter:
         return True
 
     async def finish(self) -> tuple[ExtentRef, ...]:
-        """All of it is durable on every member."""
-        assert self._piece is None, "the last piece has no more space than the body has bytes"
+        """All of it is durable on every member, also where it is less than was announced."""
+        if (piece := self._piece) is not None:
+            self._gate.give_back(len(piece) - self._filled)
+            self._piece = None
+            if self._filled:
+                self._write_piece(piece[: self._filled])
         while self._writing:
             await self._wait_for_oldest()
         self._end_extent()

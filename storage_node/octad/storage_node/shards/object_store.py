@@ -196,7 +196,10 @@ class BodyWriter(Protocol):
         """Leave to others the memory that is not filled, and soon the rest; False: it cannot."""
 
     async def finish(self) -> tuple[ExtentRef, ...]:
-        """All bytes are durable on every member: the extents that hold them, in order."""
+        """All bytes are durable on every member: the extents that hold them, in order.
+
+        They may be fewer than the size that the body was to have.
+        """
 
     def degraded(self) -> Degraded | None:
         """For the bytes with the fewest copies, once they are finished."""
