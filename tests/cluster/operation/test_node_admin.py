@@ -59,7 +59,7 @@ def test_a_node_counts_its_requests_and_what_it_holds(cluster: DevCluster) -> No
         return after[name] - before.get(name, 0.0)
 
     assert grew("octad_s3_requests_total{code=200,operation=PutObject}") == 3
-    assert grew("octad_s3_requests_total{code=403,operation=none}") == 1
+    assert grew("octad_s3_requests_total{code=403,operation=ListObjects}") == 1
     assert grew("octad_journal_records_total") > 0
     assert after["octad_peers_connected"] == after["octad_peers_known"] == 2
     assert after["octad_node_replicas"] >= 256

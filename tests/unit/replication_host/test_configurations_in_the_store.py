@@ -10,6 +10,7 @@ from typing import cast
 import msgspec
 import pytest
 
+from octad.coordinator.schema.bucket_settings import ALL_BLOCKED
 from octad.coordinator.schema.records import BucketRecord, FenceRecord, StoreKeys
 from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.interface import Put
@@ -21,7 +22,7 @@ from octad.storage_node.replication.host.configuration_changes import Configurat
 from octad.storage_node.replication.replica_actions import Swap
 from octad.storage_node.replication.shard_ports import ShardEvents
 from octad.storage_node.shards.bucket_directory import DELETING, BucketDirectory
-from octad.storage_node.shards.object_store import Bucket
+from octad.storage_node.shards.object_store import Bucket, NoSuchBucket
 
 KEYS = StoreKeys("cafe0123")
 NODE = NodeId(1)
@@ -172,3 +173,47 @@ async def test_a_bucket_keeps_what_a_newer_octad_wrote_into_it(store: EmbeddedSt
     assert entry is not None
     written = msgspec.json.decode(entry.value)
     assert (written["state"], written["from_a_newer_octad"]) == (DELETING, [1, 2])
+
+
+async def test_settings_of_a_bucket_change_one_by_one_and_none_is_lost(
+    store: EmbeddedStore,
+) -> None:
+    record = BucketRecord("photos", BucketId(7), PoolId(0), "root", 1)
+    await store.transact([], [Put(KEYS.bucket("photos"), with_unknown(record))])
+    mirror = Mirror(store, KEYS.prefix)
+    await mirror.start()
+    buckets = BucketDirectory(store, KEYS, mirror)
+    mirror.subscribe(buckets.on_change, KEYS.buckets)
+    bucket = await buckets.get("photos")
+    changes: list[dict[str, object]] = [
+        {"acl": "public-read"},
+        {"tags": {"a": "b"}},
+        {"ownership": ""},
+        {"public_access": None},
+    ]
+
+    async def change(fields: dict[str, object]) -> None:
+        await buckets.change(bucket, lambda _: fields)
+
+    await asyncio.gather(*map(change, changes))
+    seen = buckets.cached("photos")
+    assert seen is not None  # What this node has changed it also shows.
+    assert (seen.acl, seen.tags, seen.ownership, seen.public_access) == (
+        "public-read",
+        {"a": "b"},
+        "",
+        None,
+    )
+    entry = await store.get(KEYS.bucket("photos"))
+    assert entry is not None
+    assert msgspec.json.decode(entry.value)["from_a_newer_octad"] == [1, 2]
+    with pytest.raises(NoSuchBucket):
+        await buckets.change(msgspec.structs.replace(bucket, id=BucketId(8)), lambda _: {})
+    await mirror.stop()
+
+
+def test_a_bucket_of_before_there_were_settings_is_closed() -> None:
+    old = b'{"name":"photos","id":7,"pool":0,"owner":"root","created_ms":1,"state":"active"}'
+    record = msgspec.json.decode(old, type=BucketRecord)
+    assert (record.acl, record.ownership) == ("private", "BucketOwnerEnforced")
+    assert record.public_access == ALL_BLOCKED

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 from botocore.exceptions import ClientError
-from tests.unit.s3.front_door_site import BOB, CLUSTER, FrontDoorSite
+from tests.unit.s3.front_door_site import ALICE, BOB, CLUSTER, FrontDoorSite, RawAnswer
 from tests.unit.s3.raw_connection import Wire
+from tests.unit.s3.sharing.posted_form import FORM, multipart, signed_fields
 
 from octad.client.s3.owners import canonical_id
 
@@ -30,6 +31,13 @@ def refused(call: Callable[[], object]) -> tuple[str, int]:
         call()
     answer = found.value.response
     return answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"]
+
+
+def post(site: FrontDoorSite, bucket: str, file: bytes) -> RawAnswer:
+    """An upload by a form."""
+    body = multipart(signed_fields(bucket, {"key": "b"}, ALICE, site.region), file)
+    headers = {"host": site.host, "content-length": str(len(body)), **FORM}
+    return site.raw("POST", f"/{bucket}", headers, body)
 
 
 @pytest.fixture
@@ -63,6 +71,9 @@ def test_whatever_brings_more_bytes_than_the_quota_is_refused(
         )
         == OVER
     )
+    for size in (11, 200_000):
+        answer = post(site, bucket, b"x" * size)
+        assert (answer.code, answer.status) == OVER
     assert site.keys(bucket) == [b"a"]
 
 
@@ -79,7 +90,8 @@ def test_what_fits_is_taken_and_deletes_make_room(
         MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]},
     )
     s3.delete_object(Bucket=bucket, Key="a")
-    s3.put_object(Bucket=bucket, Key="c", Body=b"x" * 100)
+    s3.put_object(Bucket=bucket, Key="c", Body=b"x" * 50)
+    assert post(site, bucket, b"x").status == 204  # In the place of ten.
     limit(site, bucket, None)
     s3.put_object(Bucket=bucket, Key="d", Body=b"x" * 1000)
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 from botocore.exceptions import ClientError
-from tests.unit.s3.front_door_site import BOB, FrontDoorSite
+from tests.unit.s3.front_door_site import BOB, CLUSTER, FrontDoorSite
 
+from octad.client.s3.owners import canonical_id
 from octad.coordinator.schema.bucket_settings import ALL_BLOCKED, OPEN, BucketSettings
 from octad.sharding.limits import PART_BYTES_MIN
 
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 
 ALL_USERS = "http://acs.amazonaws.com/groups/global/AllUsers"
 MEMBERS = "http://acs.amazonaws.com/groups/global/AuthenticatedUsers"
+ALICE_ID, BOB_ID = canonical_id(CLUSTER, "alice"), canonical_id(CLUSTER, "bob")
 FULL: Any = {
-    "Grantee": {"DisplayName": "alice", "ID": "alice", "Type": "CanonicalUser"},
+    "Grantee": {"DisplayName": "alice", "ID": ALICE_ID, "Type": "CanonicalUser"},
     "Permission": "FULL_CONTROL",
 }
 numbers = itertools.count(1)
@@ -113,7 +115,7 @@ def test_a_document_that_says_no_more_than_a_canned_list_is_that(
     s3: S3Client, opened: str, acl: str
 ) -> None:
     s3.put_object(Bucket=opened, Key="key", Body=b"data")
-    said: Any = {"Owner": {"ID": "alice"}, "Grants": GRANTS[acl]}
+    said: Any = {"Owner": {"ID": ALICE_ID}, "Grants": GRANTS[acl]}
     s3.put_bucket_acl(Bucket=opened, AccessControlPolicy=said)
     s3.put_object_acl(Bucket=opened, Key="key", AccessControlPolicy=said)
     assert s3.get_bucket_acl(Bucket=opened)["Grants"] == GRANTS[acl]
@@ -129,7 +131,7 @@ def test_a_document_that_says_no_more_than_a_canned_list_is_that(
         ([FULL, read_by(ALL_USERS), read_by(MEMBERS)], "NotImplemented"),
         ([FULL, {**FULL, "Permission": "READ"}], "NotImplemented"),
         (
-            [FULL, {"Grantee": {"Type": "CanonicalUser", "ID": "bob"}, "Permission": "READ"}],
+            [FULL, {"Grantee": {"Type": "CanonicalUser", "ID": BOB_ID}, "Permission": "READ"}],
             "NotImplemented",
         ),
         (
@@ -147,10 +149,10 @@ def test_a_document_that_says_no_more_than_a_canned_list_is_that(
 def test_a_document_that_says_more_is_refused_and_changes_nothing(
     s3: S3Client, opened: str, grants: Any, code: str
 ) -> None:
-    said: Any = {"Owner": {"ID": "alice"}, "Grants": grants}
+    said: Any = {"Owner": {"ID": ALICE_ID}, "Grants": grants}
     s3.put_bucket_acl(Bucket=opened, ACL="public-read")
     assert code_of(s3.put_bucket_acl, Bucket=opened, AccessControlPolicy=said) == code
-    theirs: Any = {"Owner": {"ID": "bob"}, "Grants": [FULL]}
+    theirs: Any = {"Owner": {"ID": BOB_ID}, "Grants": [FULL]}
     assert code_of(s3.put_bucket_acl, Bucket=opened, AccessControlPolicy=theirs) == "AccessDenied"
     assert s3.get_bucket_acl(Bucket=opened)["Grants"] == GRANTS["public-read"]
 
@@ -356,7 +358,12 @@ def test_tags_that_s3_does_not_allow_are_refused(
         b"<PublicAccessBlockConfiguration><Block/></PublicAccessBlockConfiguration>",
         b"<Tagging>" + b"<a>" * 9 + b"</a>" * 9 + b"</Tagging>",
         b"<Tagging><TagSet>" + b"<Tag/>" * 5000 + b"</TagSet></Tagging>",
-        b"<Tagging>" + b" " * 70_000 + b"<TagSet/></Tagging>",
+        (  # Right, but for its size.
+            b"<CORSConfiguration><CORSRule><AllowedOrigin>*</AllowedOrigin>"
+            b"<AllowedMethod>GET</AllowedMethod></CORSRule>"
+            + b" " * 70_000
+            + b"</CORSConfiguration>"
+        ),
     ],
 )
 def test_a_document_that_is_not_the_one_asked_for_is_refused(

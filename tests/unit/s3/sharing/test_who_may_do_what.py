@@ -14,6 +14,7 @@ from octad.client.s3.sigv4 import Credentials
 from octad.coordinator.schema.bucket_settings import ALL_BLOCKED, OPEN, BucketSettings
 from octad.storage_node.index.rows import ObjectExtras, ObjectRow
 from octad.storage_node.s3.protocol.requests.s3_operations import S3Operation
+from octad.storage_node.shards.object_store import Unavailable
 
 Op = S3Operation
 UPLOAD = bytes(16).hex()
@@ -290,3 +291,17 @@ def test_nobody_chooses_the_headers_of_an_answer_to_nobody(site: FrontDoorSite) 
     answer = site.request("GET", f"/{name}/key", query, credentials=None)
     assert (answer.status, answer.code) == (400, "InvalidRequest")
     assert site.request("GET", f"/{name}/key", "utm_source=mail", credentials=None).status == 200
+
+
+def test_strangers_write_no_lines_into_the_log(
+    site: FrontDoorSite, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def away(_: object, name: str) -> None:
+        raise Unavailable(name)
+
+    monkeypatch.setattr(type(site.store), "get_bucket", away)
+    for method in ("GET", "PUT"):
+        assert site.request(method, "/any-bucket/key", credentials=None).status == 503
+    assert not caplog.messages
+    assert site.request("GET", "/any-bucket/key").status == 503
+    assert len(caplog.messages) == 1

@@ -100,7 +100,9 @@ class S3Handler:
             answer = await HANDLERS[context.operation](context)
             if context.object_decides:
                 raise S3Error("AccessDenied")  # No one looked whether it is open to the sender.
-            return await self._finished(request, operation, answer)
+            if "origin" in request.headers:
+                await self._add_cors(request, answer)
+            return self._counted(operation, answer)
         except S3Error as error:
             refusal = error
             is_stranger = context is None or context.owner == ANONYMOUS
@@ -110,8 +112,11 @@ class S3Handler:
             upload_id = context.query.get("uploadId", "") if context is not None else ""
             key = context.key.decode() if context is not None else ""
             refusal = s3_error_of(error, upload_id, key)
-            # A full disk is in the status; a line for each request would fill it further.
-            if refusal.http_status >= 500 and not isinstance(error, DiskFull):
+            # A full disk is in the status; a line for each request would fill it further. Nor may
+            # strangers, who can ask for any bucket.
+            is_stranger = context is None or context.owner == ANONYMOUS
+            is_told = not is_stranger and not isinstance(error, DiskFull)
+            if refusal.http_status >= 500 and is_told:
                 _logger.warning(
                     "%s: %s %s: %r", request_id.hex(), request.method, request.target, error
                 )
@@ -125,18 +130,18 @@ class S3Handler:
                 context.give_memory_back()
         path = request.target.partition("?")[0]
         answer = error_answer(refusal, resource=path, request_id=request_id.hex())
-        return await self._finished(request, operation, answer)
+        if "origin" in request.headers and request.method != "OPTIONS":
+            await self._add_cors(request, answer)
+        return self._counted(operation, answer)
 
     def _counted(self, operation: str, answer: Answer) -> Answer:
         self.requests[operation, answer.status] += 1
         return answer
 
-    async def _finished(self, request: Request, operation: str, answer: Answer) -> Answer:
-        """Refusals too: a page may read what its browser lets it."""
-        if "origin" in request.headers and request.method != "OPTIONS":
-            rules = await self._cors_rules(request)
-            answer.head += cors_lines(rules, request.method, request.headers)
-        return self._counted(operation, answer)
+    async def _add_cors(self, request: Request, answer: Answer) -> None:
+        """To refusals too: a page may read what its browser lets it."""
+        rules = await self._cors_rules(request)
+        answer.head += cors_lines(rules, request.method, request.headers)
 
     async def _preflight(self, request: Request) -> Answer:
         """Without credentials, which no browser sends with it; buckets without rules, and names

@@ -125,8 +125,8 @@ class RequestContext:
         if not self.store.keeps_extras:
             raise S3Error(
                 "ServiceUnavailable",
-                "Tags and access lists of objects can be kept once every node knows them: upgrade "
-                "those that octad status shows with an older version.",
+                "Tags and access lists of objects can be kept once every node of the cluster knows "
+                "them: upgrade those that octad status shows with an older version.",
             )
 
     def shown(self, owner: str) -> Owner:
