@@ -31,8 +31,10 @@ from octad.coordinator.schema.admin_messages import (
     CreateKeyRequest,
     KeyDocument,
     KeysDocument,
+    PublicDocument,
     seal_new_secret,
 )
+from octad.coordinator.schema.bucket_settings import ALL_BLOCKED, PublicAccessBlock
 from octad.coordinator.schema.records import (
     AccessKeyRecord,
     BucketRecord,
@@ -292,3 +294,39 @@ async def test_buckets_show_what_they_take_and_their_quotas(tmp_path: Path) -> N
             path = f"{ADMIN_BUCKETS_PATH}/{name}/quota"
             status, body = await ask(url, "PUT", path, b'{"quota_bytes":%s}' % quota)
             assert (status, refusal(body)) == expected
+
+
+async def test_what_is_lifted_is_put_back_and_nothing_else_changes(tmp_path: Path) -> None:
+    async with site(tmp_path) as (store, url):
+        record = BucketRecord("photos", BucketId(7), PoolId(0), "root", 1, acl="public-read")
+        newer = msgspec.json.encode(record)[:-1] + b',"newer":[1]}'
+        await store.transact([], [Put(KEYS.bucket("photos"), newer)])
+        path = f"{ADMIN_BUCKETS_PATH}/photos/public"
+        for allowed, ownership, blocked in (
+            (True, "BucketOwnerPreferred", PublicAccessBlock()),
+            (False, "BucketOwnerEnforced", ALL_BLOCKED),
+        ):
+            body = b'{"allowed":%s}' % str(allowed).lower().encode()
+            answers = [await ask(url, "PUT", path, body) for _ in range(2)]
+            expected = PublicDocument("photos", allowed, "public-read")
+            assert answers == [(200, msgspec.json.encode(expected))] * 2
+            entry = await store.get(KEYS.bucket("photos"))
+            assert entry is not None
+            assert msgspec.json.decode(entry.value)["newer"] == [1]
+            assert msgspec.json.decode(entry.value, type=BucketRecord) == msgspec.structs.replace(
+                record, ownership=ownership, public_access=blocked
+            )
+
+
+async def test_a_bucket_that_is_not_there_is_not_opened(tmp_path: Path) -> None:
+    async with site(tmp_path) as (store, url):
+        gone = BucketRecord("gone", BucketId(7), PoolId(0), "root", 1, "deleting")
+        await store.transact([], [Put(KEYS.bucket("gone"), msgspec.json.encode(gone))])
+        for name, sent, expected in (
+            ("gone", b'{"allowed":true}', (404, "no-such-bucket")),
+            ("nothing", b'{"allowed":true}', (404, "no-such-bucket")),
+            ("gone", b"{}", (400, "bad-request")),
+        ):
+            status, body = await ask(url, "PUT", f"{ADMIN_BUCKETS_PATH}/{name}/public", sent)
+            assert (status, refusal(body)) == expected
+        assert await store.get(KEYS.bucket("nothing")) is None

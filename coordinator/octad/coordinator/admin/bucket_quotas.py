@@ -6,22 +6,15 @@ import logging
 
 import msgspec
 
-from octad.client.cluster.kept_fields import with_unknown_fields
 from octad.coordinator.admin.admin_refusal import AdminRefused
 from octad.coordinator.admin.admin_signature import Signer
+from octad.coordinator.admin.bucket_changes import change_bucket
 from octad.coordinator.schema.admin_messages import BucketDocument, BucketsDocument, QuotaRequest
 from octad.coordinator.schema.cluster_view import decode_record
 from octad.coordinator.schema.records import BucketRecord, BucketUsageRecord, StoreKeys
-from octad.coordinator.store.interface import (
-    ConfigStore,
-    KeyValue,
-    ModRevisionIs,
-    Put,
-    StoreUnavailable,
-)
+from octad.coordinator.store.interface import ConfigStore, KeyValue
 
 QUOTA_BYTES_MAX = 1 << 60  # More than any disk; what counts in doubles still tells it apart.
-_ATTEMPTS = 5
 
 log = logging.getLogger(__name__)
 
@@ -53,20 +46,15 @@ class BucketQuotas:
             raise AdminRefused(
                 400, "bad-quota", f"a quota is 0 to {QUOTA_BYTES_MAX} bytes, or none"
             )
-        for _ in range(_ATTEMPTS):
-            entry = await self._store.get(self._keys.bucket(name))
-            record = None if entry is None else decode_record(entry, BucketRecord)
-            if entry is None or record is None or record.state != "active":
-                raise AdminRefused(404, "no-such-bucket", f"there is no bucket {name}")
-            record = msgspec.structs.replace(record, quota_bytes=quota)
-            outcome = await self._store.transact(
-                [ModRevisionIs(entry.key, entry.mod_revision)],
-                [Put(entry.key, with_unknown_fields(entry.value, record))],
-            )
-            if outcome.succeeded:
-                log.info("%s set the quota of bucket %s to %s", admin.access_key, name, quota)
-                return _document(record, await self._store.get(self._keys.usage(record.id)))
-        raise StoreUnavailable(f"bucket {name} keeps being changed by somebody else")
+        record, is_new = await change_bucket(
+            self._store,
+            self._keys,
+            name,
+            lambda before: msgspec.structs.replace(before, quota_bytes=quota),
+        )
+        if is_new:
+            log.info("%s set the quota of bucket %s to %s", admin.access_key, name, quota)
+        return _document(record, await self._store.get(self._keys.usage(record.id)))
 
 
 def _document(record: BucketRecord, usage: KeyValue | None) -> BucketDocument:

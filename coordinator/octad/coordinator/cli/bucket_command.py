@@ -1,4 +1,6 @@
-"""`octad bucket ls|quota`: what buckets take, and how much they may; asked with an admin's key.
+"""`octad bucket ls|quota|public`: what buckets take and may take, and which may be opened to all.
+
+All of it is asked with an admin's key.
 
 Exit codes: 0 done, 1 refused or not reachable, 2 no admin's key is known, or no size.
 """
@@ -12,8 +14,9 @@ from octad.client.cli.coordinator_option import add_coordinator_options
 
 if TYPE_CHECKING:
     from octad.coordinator.cli.admin_client import AdminClient
+    from octad.coordinator.schema.admin_messages import PublicDocument
 
-HELP = "list buckets with what they take, or say how much one may take"
+HELP = "list buckets with what they take, say how much one may take, or let it be public"
 _NO_QUOTA = "none"
 
 
@@ -23,7 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     quota = verbs.add_parser("quota", help="let a bucket take so much and no more")
     quota.add_argument("bucket", metavar="NAME", help="the bucket")
     quota.add_argument("size", metavar="SIZE", help=f"as in 500MB, 10GiB or 0; or {_NO_QUOTA}")
-    for verb in (ls, quota):
+    public = verbs.add_parser("public", help="lift what keeps a bucket from the public")
+    public.add_argument("bucket", metavar="NAME", help="the bucket")
+    public.add_argument("--off", action="store_true", help="put it back: nothing of it is public")
+    for verb in (ls, quota, public):
         add_coordinator_options(verb)
         verb.add_argument("--json", action="store_true", help="print one JSON document")
 
@@ -34,6 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.verb == "quota":
         quota_bytes = _size_of(arguments.size)
         _set_quota(admin_client(arguments), arguments, quota_bytes)
+    elif arguments.verb == "public":
+        _allow_public(admin_client(arguments), arguments)
     else:
         _list(admin_client(arguments), as_json=arguments.json)
     return 0
@@ -54,18 +62,12 @@ def _size_of(text: str) -> int | None:
 
 
 def _set_quota(client: AdminClient, arguments: argparse.Namespace, quota_bytes: int | None) -> None:
-    from urllib.parse import quote
-
     import msgspec
 
     from octad.client.cli.format_units import shown_bytes
-    from octad.coordinator.schema.admin_messages import (
-        ADMIN_BUCKETS_PATH,
-        BucketDocument,
-        QuotaRequest,
-    )
+    from octad.coordinator.schema.admin_messages import BucketDocument, QuotaRequest
 
-    path = f"{ADMIN_BUCKETS_PATH}/{quote(arguments.bucket, safe='')}/quota"
+    path = _path_of(arguments.bucket, "quota")
     bucket = client.ask("PUT", path, BucketDocument, QuotaRequest(quota_bytes))
     if arguments.json:
         print(msgspec.json.encode(bucket).decode())
@@ -76,6 +78,42 @@ def _set_quota(client: AdminClient, arguments: argparse.Namespace, quota_bytes: 
             f"bucket {bucket.name} may take {shown_bytes(quota_bytes)};"
             f" it takes {shown_bytes(bucket.bytes)}"
         )
+
+
+def _allow_public(client: AdminClient, arguments: argparse.Namespace) -> None:
+    import msgspec
+
+    from octad.coordinator.schema.admin_messages import PublicDocument, PublicRequest
+
+    path = _path_of(arguments.bucket, "public")
+    bucket = client.ask("PUT", path, PublicDocument, PublicRequest(not arguments.off))
+    print(msgspec.json.encode(bucket).decode() if arguments.json else _told(bucket))
+
+
+def _told(bucket: PublicDocument) -> str:
+    from octad.coordinator.schema.bucket_settings import PRIVATE
+
+    name = bucket.name
+    if not bucket.allowed:
+        return f"{name}: nothing of it is public, whatever its access lists say"
+    listed = "may list it" if bucket.acl != PRIVATE else "may not list it"
+    return (
+        f"{name}: its access lists count from now on\n"
+        "  everybody may read, without a key, the objects that are public-read:\n"
+        f"    aws s3 cp FILE s3://{name}/KEY --acl public-read\n"
+        f"    aws s3api put-object-acl --bucket {name} --key KEY --acl public-read\n"
+        f"  others {listed}; that is its own list:\n"
+        f"    aws s3api put-bucket-acl --bucket {name} --acl public-read   (or private)\n"
+        f"  to close it again: octad bucket public {name} --off"
+    )
+
+
+def _path_of(bucket: str, setting: str) -> str:
+    from urllib.parse import quote
+
+    from octad.coordinator.schema.admin_messages import ADMIN_BUCKETS_PATH
+
+    return f"{ADMIN_BUCKETS_PATH}/{quote(bucket, safe='')}/{setting}"
 
 
 def _list(client: AdminClient, *, as_json: bool) -> None:

@@ -18,8 +18,14 @@ from octad.coordinator.admin.admin_signature import (
 )
 from octad.coordinator.admin.bucket_quotas import BucketQuotas
 from octad.coordinator.admin.owner_keys import OwnerKeys
+from octad.coordinator.admin.public_buckets import PublicBuckets
 from octad.coordinator.http.http_answers import json_answer
-from octad.coordinator.schema.admin_messages import ADMIN_PATH, CreateKeyRequest, QuotaRequest
+from octad.coordinator.schema.admin_messages import (
+    ADMIN_PATH,
+    CreateKeyRequest,
+    PublicRequest,
+    QuotaRequest,
+)
 from octad.coordinator.schema.join_messages import REGION
 from octad.coordinator.server.coordinator import Coordinator
 
@@ -37,6 +43,7 @@ class AdminRoutes:
     def __init__(self, coordinator: Coordinator) -> None:
         self._keys = OwnerKeys(coordinator.store, coordinator.config.token)
         self._quotas = BucketQuotas(coordinator.store, coordinator.keys)
+        self._public = PublicBuckets(coordinator.store, coordinator.keys)
         self._signers: dict[int, Signer] = {}  # By the id of the request, until it is answered.
         self.by_name: dict[str, Handler] = {
             "admin-keys": self._list_keys,
@@ -45,6 +52,7 @@ class AdminRoutes:
             "admin-remove-key": self._remove_key,
             "admin-buckets": self._list_buckets,
             "admin-set-quota": self._set_quota,
+            "admin-allow-public": self._allow_public,
         }
 
     async def authenticate(self, request: web.Request, body: bytes, now_s: float) -> None:
@@ -88,6 +96,11 @@ class AdminRoutes:
         wanted = msgspec.json.decode(await request.read(), type=QuotaRequest)
         bucket = request.match_info["bucket"]
         return json_answer(await self._quotas.set_quota(bucket, wanted, self._admin(request)))
+
+    async def _allow_public(self, request: web.Request) -> web.Response:
+        wanted = msgspec.json.decode(await request.read(), type=PublicRequest)
+        bucket = request.match_info["bucket"]
+        return json_answer(await self._public.allow(bucket, wanted, self._admin(request)))
 
     def _admin(self, request: web.Request) -> Signer:
         """Who has signed; a request that got past the guard unsigned fails here."""

@@ -46,6 +46,8 @@ from octad.coordinator.schema.admin_messages import (
     CreateKeyRequest,
     KeyDocument,
     KeysDocument,
+    PublicDocument,
+    PublicRequest,
     QuotaRequest,
 )
 from octad.coordinator.schema.join_messages import (
@@ -203,6 +205,15 @@ OPERATIONS = (
         "Say how many bytes a bucket may take.",
         BucketDocument,
         QuotaRequest,
+        (400, 404),
+    ),
+    _admin(
+        "admin-allow-public",
+        "PUT",
+        f"{ADMIN_BUCKETS_PATH}/{{bucket}}/public",
+        "Let a bucket be opened to the public, or close it.",
+        PublicDocument,
+        PublicRequest,
         (400, 404),
     ),
     _view("plan", PLAN_PATH, "What shards are to become.", PlanDocument),

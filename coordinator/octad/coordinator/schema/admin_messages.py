@@ -70,6 +70,20 @@ class QuotaRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quota_bytes: int | None
 
 
+class PublicRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`allowed`: access lists of the bucket and its objects count, and may open them."""
+
+    allowed: bool
+
+
+class PublicDocument(msgspec.Struct, frozen=True):
+    """How the bucket is from now on; `acl` is its own list, whether it counts or not."""
+
+    name: str
+    allowed: bool
+    acl: str
+
+
 def seal_new_secret(admin_secret: str, access_key: str, secret: str, nonce: bytes) -> str:
     """`secret` of the new `access_key`, for the coordinator alone; `nonce` as in `sealing`."""
     return seal(_sealing_key(admin_secret), secret.encode(), access_key.encode(), nonce)
