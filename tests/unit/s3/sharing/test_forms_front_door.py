@@ -206,6 +206,8 @@ def test_a_form_without_a_signature_is_denied_and_an_old_one_told_why(
         ("tagging", "<Tagging><TagSet><Tag/></TagSet></Tagging>"),
         ("x-amz-grant-read", "id=a"),
         ("acl", "public-read-write"),
+        ("If-None-Match", "*"),
+        ("x-octad-if-version", "1-1-1"),
     ],
 )
 def test_a_form_cannot_ask_for_what_a_put_cannot(

@@ -44,6 +44,7 @@ from octad.storage_node.s3.protocol.requests.names import check_key
 from octad.storage_node.s3.protocol.requests.payload import PlannedPayload
 from octad.storage_node.s3.protocol.requests.request_headers import (
     ACL_HEADER,
+    WRITE_CONDITIONS,
     check_headers,
     stored_headers,
 )
@@ -60,7 +61,8 @@ _FILENAME: Final = "${filename}"
 _IN_URLS: Final = "%!#$&'()*+,/:;=?@[]~"
 _STATUS_FIELD: Final = "success_action_status"
 _REDIRECT_FIELDS: Final = ("success_action_redirect", "redirect")
-# Fields that are headers of the object, or of the request.
+# Fields that are headers of the object, or of the request; conditions are refused as any header
+# that is not kept to.
 _HEADERS: Final = (
     "cache-control",
     "content-disposition",
@@ -69,6 +71,7 @@ _HEADERS: Final = (
     "content-md5",
     "content-type",
     "expires",
+    *WRITE_CONDITIONS,
 )
 # Of those that begin like headers: they say who signed the form.
 _OF_THE_SIGNATURE: Final = ("x-amz-algorithm", "x-amz-credential", "x-amz-date", "x-amz-signature")

@@ -117,7 +117,7 @@ IF_MODIFIED: Final = "x-amz-if-match-last-modified-time"
 # Of writes that make an object, and of those that delete one. On any other write, 501.
 PUT_CONDITIONS: Final = frozenset({IF_MATCH, IF_NONE_MATCH, IF_VERSION})
 DELETE_CONDITIONS: Final = PUT_CONDITIONS | {IF_SIZE, IF_MODIFIED}
-_WRITE_CONDITIONS: Final = (
+WRITE_CONDITIONS: Final = (
     IF_MATCH,
     IF_NONE_MATCH,
     IF_VERSION,
@@ -170,7 +170,7 @@ def check_headers(
         else:
             unknown.append(name)
     if writes:
-        for name in _WRITE_CONDITIONS:
+        for name in WRITE_CONDITIONS:
             if name in headers and name not in known:
                 raise not_implemented(name)
     return unknown
