@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping
 
 from octad.sharding.ids import BucketId, ShardId
 from octad.storage_node.index.index_format import (
+    BUCKET_BYTES,
+    BUCKET_IN_KEY,
     OBJECTS,
     PARTS,
     bucket_in_key,
@@ -48,61 +50,85 @@ def added(usage: dict[BucketId, Entry], bucket: BucketId, objects: int, size: in
     usage[bucket] = (before[0] + objects, before[1] + size)
 
 
+class _Usage:
+    """What one bucket has in one shard."""
+
+    __slots__ = ("bucket", "bytes", "key", "objects", "shard")
+
+    def __init__(self, shard: ShardId, bucket: BucketId, objects: int = 0, size: int = 0) -> None:
+        self.shard = shard
+        self.bucket = bucket
+        self.key = bucket_usage_key(shard, bucket)
+        self.objects = objects
+        self.bytes = size
+
+
 class BucketUsages:
     """Those of all shards of a node, and which of them are still to be written."""
 
     def __init__(self, entries: Iterable[tuple[bytes, bytes]] = ()) -> None:
-        self._shards: dict[ShardId, dict[BucketId, Entry]] = {}
-        self._changed: set[tuple[ShardId, BucketId]] = set()
+        # By shard, then by the bytes that name the bucket in the keys of its rows.
+        self._shards: dict[ShardId, dict[bytes, _Usage]] = {}
+        self._changed: set[_Usage] = set()
         for key, value in entries:
             shard, bucket = decode_bucket_usage_key(key)
             kept = decode_bucket_usage(value)
-            self._shards.setdefault(shard, {})[bucket] = (kept.objects, kept.bytes)
+            self._keep(_Usage(shard, bucket, kept.objects, kept.bytes))
 
-    def of(self, shard: ShardId) -> Mapping[BucketId, Entry]:
+    def of(self, shard: ShardId) -> dict[BucketId, Entry]:
         """By bucket; those of which it has nothing may be missing."""
-        return self._shards.get(shard, {})
+        usages = self._shards.get(shard, {}).values()
+        return {usage.bucket: (usage.objects, usage.bytes) for usage in usages}
 
     def change(self, shard: ShardId, key: bytes, objects: int, size: int) -> None:
         """The rows of the bucket that `key` names come to so much more."""
-        if objects or size:
-            bucket = bucket_in_key(key)
-            added(self._shards.setdefault(shard, {}), bucket, objects, size)
-            self._changed.add((shard, bucket))
+        if not objects and not size:
+            return
+        of_shard = self._shards.get(shard)
+        usage = None if of_shard is None else of_shard.get(key[BUCKET_IN_KEY])
+        if usage is None:
+            usage = self._keep(_Usage(shard, bucket_in_key(key)))
+        usage.objects += objects
+        usage.bytes += size
+        self._changed.add(usage)
 
     def replace(self, shard: ShardId, counted: Mapping[BucketId, Entry]) -> None:
         """The rows of `shard` have been counted: this is what they come to."""
-        before = self._shards.get(shard, {})
+        before = self.of(shard)
         for bucket in before.keys() | counted.keys():
-            if before.get(bucket, _NOTHING) != counted.get(bucket, _NOTHING):
-                self._changed.add((shard, bucket))
-        self._shards[shard] = dict(counted)
+            now = counted.get(bucket, _NOTHING)
+            if before.get(bucket, _NOTHING) != now:
+                self._put(_Usage(shard, bucket, *now))
 
     def split(self, shard: ShardId, sibling: ShardId) -> None:
         """A half for each, on every node alike."""
-        whole = self._shards.pop(shard, {})
-        halves: dict[BucketId, Entry] = {}
-        rest: dict[BucketId, Entry] = {}
-        for bucket, (objects, size) in whole.items():
-            halves[bucket] = (objects // 2, size // 2)
-            rest[bucket] = (objects - objects // 2, size - size // 2)
-        self._shards[shard], self._shards[sibling] = halves, rest
-        self._changed.update((half, bucket) for half in (shard, sibling) for bucket in whole)
+        for bucket, (objects, size) in self.of(shard).items():
+            self._put(_Usage(shard, bucket, objects // 2, size // 2))
+            self._put(_Usage(sibling, bucket, objects - objects // 2, size - size // 2))
 
     def take_changes(self) -> tuple[list[tuple[bytes, bytes]], list[bytes]]:
         """What changed since this was last asked, to be put and deleted with the rows."""
         changed, self._changed = self._changed, set()
         puts: list[tuple[bytes, bytes]] = []
         deletes: list[bytes] = []
-        for shard, bucket in changed:
-            key, usage = bucket_usage_key(shard, bucket), self._shards[shard]
-            entry = usage.get(bucket, _NOTHING)
-            if entry == _NOTHING:
-                usage.pop(bucket, None)
-                deletes.append(key)
+        for usage in changed:
+            if usage.objects or usage.bytes:
+                puts.append((usage.key, encode_value((usage.objects, usage.bytes))))
             else:
-                puts.append((key, encode_value(entry)))
+                del self._shards[usage.shard][usage.key[-BUCKET_BYTES:]]
+                deletes.append(usage.key)
         return puts, deletes
+
+    def _keep(self, usage: _Usage) -> _Usage:
+        self._shards.setdefault(usage.shard, {})[usage.key[-BUCKET_BYTES:]] = usage
+        return usage
+
+    def _put(self, usage: _Usage) -> None:
+        """In the place of what was there, which is not to be written any more."""
+        before = self._shards.get(usage.shard, {}).get(usage.key[-BUCKET_BYTES:])
+        if before is not None:
+            self._changed.discard(before)
+        self._changed.add(self._keep(usage))
 
 
 def total(usages: Iterable[Mapping[BucketId, Entry]]) -> dict[BucketId, Entry]:

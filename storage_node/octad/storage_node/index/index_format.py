@@ -59,10 +59,11 @@ SCRUBBED_KEY = b"cscrub"  # Up to where this round has read, and when the round 
 
 UPLOAD_ID_BYTES = 16
 EXTENT_ID_BYTES = 16
-_BUCKET_BYTES = 4
+BUCKET_BYTES = 4
 _HASH_BYTES = 8
-_KEY_START = 1 + _BUCKET_BYTES
-OBJECT_NAME_START = _BUCKET_BYTES  # Behind its table's letter, an object's key is what is hashed.
+_KEY_START = 1 + BUCKET_BYTES
+BUCKET_IN_KEY = slice(1, _KEY_START)  # Of tables n, u and p.
+OBJECT_NAME_START = BUCKET_BYTES  # Behind its table's letter, an object's key is what is hashed.
 _KEY_END = b"\x00\x01"
 _SHARD_BYTES = 8
 _PART_BYTES = 2
@@ -270,7 +271,7 @@ decode_encoded_location = msgspec.msgpack.Decoder(EncodedLocation).decode
 
 def object_key(bucket: BucketId, key: bytes) -> bytes:
     """Of table `n`. With a prefix for `key`, the first index key that such objects can have."""
-    return OBJECTS + bucket.to_bytes(_BUCKET_BYTES, "big") + key
+    return OBJECTS + bucket.to_bytes(BUCKET_BYTES, "big") + key
 
 
 def decode_object_key(index_key: bytes) -> tuple[BucketId, bytes]:
@@ -291,7 +292,7 @@ def uploads_range(bucket: BucketId) -> tuple[bytes, bytes]:
 def upload_key(bucket: BucketId, key: bytes, upload_id: bytes) -> bytes:
     """Of table `u`."""
     assert len(upload_id) == UPLOAD_ID_BYTES
-    return UPLOADS + bucket.to_bytes(_BUCKET_BYTES, "big") + escape_key(key) + upload_id
+    return UPLOADS + bucket.to_bytes(BUCKET_BYTES, "big") + escape_key(key) + upload_id
 
 
 def decode_upload_key(index_key: bytes) -> UploadKey:
@@ -307,7 +308,7 @@ def part_key(bucket: BucketId, key: bytes, upload_id: bytes, number: int) -> byt
 def parts_prefix(bucket: BucketId, key: bytes, upload_id: bytes) -> bytes:
     """What the keys of an upload's parts, and no others, start with."""
     assert len(upload_id) == UPLOAD_ID_BYTES
-    return PARTS + bucket.to_bytes(_BUCKET_BYTES, "big") + escape_key(key) + upload_id
+    return PARTS + bucket.to_bytes(BUCKET_BYTES, "big") + escape_key(key) + upload_id
 
 
 def decode_part_key(index_key: bytes) -> PartKey:
@@ -332,7 +333,7 @@ def dead_key(hash_: int, bucket: BucketId, seq: Seq) -> bytes:
     return (
         DEAD_EXTENTS
         + bit_reversed(hash_)
-        + bucket.to_bytes(_BUCKET_BYTES, "big")
+        + bucket.to_bytes(BUCKET_BYTES, "big")
         + seq.to_bytes(_SEQ_BYTES, "big")
     )
 
@@ -392,7 +393,7 @@ def decode_segment_use_key(index_key: bytes) -> SegmentId:
 def bucket_usage_key(shard: ShardId, bucket: BucketId) -> bytes:
     """Of table `b`."""
     return (
-        BUCKET_USAGES + shard.to_bytes(_SHARD_BYTES, "big") + bucket.to_bytes(_BUCKET_BYTES, "big")
+        BUCKET_USAGES + shard.to_bytes(_SHARD_BYTES, "big") + bucket.to_bytes(BUCKET_BYTES, "big")
     )
 
 
@@ -437,7 +438,7 @@ def _decode_upload(index_key: bytes) -> UploadKey:
 
 
 def _bucket_range(table: bytes, bucket: BucketId) -> tuple[bytes, bytes]:
-    start = table + bucket.to_bytes(_BUCKET_BYTES, "big")
+    start = table + bucket.to_bytes(BUCKET_BYTES, "big")
     return start, (int.from_bytes(start, "big") + 1).to_bytes(len(start), "big")
 
 

@@ -179,16 +179,16 @@ class ShardDigests:
         tally.seq = seq
         tally.recent.append((seq, tally.rows, tally.xor))
 
-    def stand_at(self, shard: ShardId, seq: Seq) -> ShardDigest | None:
+    def stand_at(self, shard: ShardId, seq: Seq) -> tuple[ShardDigest | None, bool]:
         """The rows are those of `seq`, though perhaps no entry led there: a log begins anew.
 
-        Returns what they amount to; None: not known until they are counted.
+        Returns `now` and `usage_known` of the shard.
         """
         tally = self._tallies.get(shard) or self._of(shard)
         if tally.seq != seq:
             tally.seq = seq
             tally.recent.clear()
-        return tally.digest(tally.rows, tally.xor)
+        return tally.digest(tally.rows, tally.xor), tally.usage_known
 
     def forget_past(self, shard: ShardId) -> None:
         """What the rows amounted to at earlier entries says nothing: some were not there yet."""

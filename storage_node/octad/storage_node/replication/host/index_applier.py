@@ -251,7 +251,7 @@ def state_entry(replica: ShardReplica, digests: ShardDigests) -> tuple[bytes, by
     While history is missing, copied rows are written without a state, which has no digest then.
     """
     kept, history = replica.log, replica.history
-    digest = digests.stand_at(replica.shard, kept.applied)
+    digest, usage_known = digests.stand_at(replica.shard, kept.applied)
     state = ShardState(
         Seq(kept.applied),
         kept.applied_epoch,
@@ -262,7 +262,7 @@ def state_entry(replica: ShardReplica, digests: ShardDigests) -> tuple[bytes, by
         history.copied_as_of,
         replica.splitter.depth,
         digest if history.complete_to is None else None,
-        digests.usage_known(replica.shard),
+        usage_known,
     )
     return shard_state_key(replica.shard), encode_value(state)
 
