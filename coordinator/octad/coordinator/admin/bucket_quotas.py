@@ -14,7 +14,7 @@ from octad.coordinator.schema.cluster_view import decode_record
 from octad.coordinator.schema.records import BucketRecord, BucketUsageRecord, StoreKeys
 from octad.coordinator.store.interface import ConfigStore, KeyValue
 
-QUOTA_BYTES_MAX = 1 << 60  # More than any disk; what counts in doubles still tells it apart.
+QUOTA_BYTES_MAX = 1 << 60  # More than any disk, and exact as a double.
 
 log = logging.getLogger(__name__)
 

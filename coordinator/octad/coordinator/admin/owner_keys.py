@@ -1,8 +1,8 @@
 """Access keys of owners: made, listed, disabled, removed; each change is one transaction.
 
-An owner is whoever keys and buckets name: there is no other record of one. Up to two keys of an
-owner are valid at a time, so that one can take the other's place without a failed request. One
-admin's key always stays.
+An owner exists as long as a key or bucket names it: there is no other record of one. Up to two
+keys of an owner are valid at a time, so that one can replace the other without a failed request.
+The last key of the last admin cannot be removed.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class OwnerKeys:
         self._keys = StoreKeys(token.cluster)
 
     async def signer(self, access_key: str) -> Signer | None:
-        """Who signs with `access_key`, as of now; None where nobody may. Fails closed."""
+        """Returns the owner of `access_key` as of now; None if no one may use it. Fails closed."""
         entry = await self._store.get(self._keys.access_key(access_key))
         if entry is None:
             return None
@@ -106,7 +106,7 @@ class OwnerKeys:
         raise _busy()
 
     async def disable(self, access_key: str, admin: Signer) -> KeyDocument:
-        """It opens nothing any more; it stays in the list."""
+        """The key is refused from now on, but stays listed."""
         for _ in range(_ATTEMPTS):
             entry, others = await self._find(access_key)
             record = decode_record(entry, AccessKeyRecord)
@@ -120,7 +120,7 @@ class OwnerKeys:
         raise _busy()
 
     async def remove(self, access_key: str, admin: Signer) -> None:
-        """It is gone, and its name may be given out again."""
+        """Deletes the key; its name may be used again."""
         for _ in range(_ATTEMPTS):
             entry, others = await self._find(access_key)
             if await self._transact([_is_as(entry), *others], [Delete(entry.key)]):
@@ -129,7 +129,7 @@ class OwnerKeys:
         raise _busy()
 
     async def _find(self, access_key: str) -> tuple[KeyValue, list[Compare]]:
-        """The key, and what has to stay as it is for an admin to be left without it."""
+        """Returns the key, and the comparisons by which another admin's key remains."""
         listing = await self._store.range(self._keys.access_keys)
         key = self._keys.access_key(access_key)
         entry = next((each for each in listing.entries if each.key == key), None)

@@ -27,7 +27,7 @@ _Message = TypeVar("_Message")
 
 
 class AdminClient:
-    """`credentials`: of an admin."""
+    """`credentials` are an admin's."""
 
     def __init__(self, urls: str, credentials: Credentials) -> None:
         self._hosts = [host_of(url.strip()) for url in urls.split(",")]
@@ -36,7 +36,7 @@ class AdminClient:
     def ask(
         self, method: str, path: str, kind: type[_Message], request: msgspec.Struct | None = None
     ) -> _Message:
-        """The answer; raises CommandError. What is asked for twice is done once."""
+        """Returns the answer; raises CommandError. Requests are idempotent."""
         body = b"" if request is None else msgspec.json.encode(request)
         failures: list[str] = []
         for host, port in self._hosts:

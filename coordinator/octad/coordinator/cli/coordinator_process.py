@@ -60,7 +60,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class CoordinatorOptions:
-    """As typed. `replicas` and the keys are None where nothing was said."""
+    """The options as typed. `replicas` and the keys are None where not given."""
 
     etcd: tuple[str, ...]
     listen: str
@@ -168,7 +168,7 @@ def _check_keys(options: CoordinatorOptions) -> None:
 async def _until_it_answers(
     ask: Callable[[], Awaitable[object]], options: CoordinatorOptions
 ) -> None:
-    """A cluster that stands is waited for: after a power cut, etcd may come later than we do."""
+    """Wait for a cluster that exists: after a power cut, etcd may start later than we do."""
     said_at = -math.inf
     while True:
         try:
@@ -239,7 +239,7 @@ async def _create(
 async def _create_unless_there(
     store: ConfigStore, token: JoinToken, options: CoordinatorOptions
 ) -> tuple[str, str] | None:
-    """Make the cluster of a token that was made before; its keys, if they were made up here."""
+    """Make the cluster of an existing token; returns its keys if they were generated here."""
     if await pool_of_cluster(store, token) is None:
         try:
             keys = await _create(store, token, options)
@@ -248,7 +248,7 @@ async def _create_unless_there(
                 raise
         else:
             return None if options.access_key is not None else keys
-    # It stands, or another coordinator has made it meanwhile.
+    # It exists, or another coordinator has made it meanwhile.
     await _check_cluster(store, token, options)
     return None
 

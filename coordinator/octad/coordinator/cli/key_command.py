@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _create(client: AdminClient, arguments: argparse.Namespace) -> None:
-    """The key and its secret are made up here: asked for again, it is the same one."""
+    """Generates the key and its secret here, so that a retry creates the same key."""
     import secrets
 
     import msgspec

@@ -46,7 +46,7 @@ class PlanClient:
         self._token = token
 
     def get(self, path: str, kind: type[_Message]) -> _Message:
-        """What everyone may see; raises CommandError."""
+        """Returns a public document; raises CommandError."""
         host, status, body, _ = self._send("GET", path, b"", {})
         if status != http.client.OK:
             raise _refused(host, status, body)
@@ -56,7 +56,7 @@ class PlanClient:
         return self.get(PLAN_STATUS_PATH, PlanStatus)
 
     def ask(self, action: str, request: PlanRequest) -> PlanAnswer:
-        """Have something done, or of a dry run said; raises CommandError."""
+        """Send a request for a change, or for its dry run; raises CommandError."""
         return self.post(f"{PLAN_ACTIONS_PATH}{action}", request, PlanAnswer)
 
     def post(self, path: str, request: msgspec.Struct, kind: type[_Message]) -> _Message:
@@ -150,7 +150,7 @@ def decoded(host: str, body: bytes, kind: type[_Message]) -> _Message:
 
 
 def refusal_of(host: str, status: int, body: bytes) -> RefusalMessage:
-    """Why `host` refuses; raises CommandError where it is no coordinator."""
+    """Returns why `host` refuses; raises CommandError if it is not a coordinator."""
     try:
         return msgspec.json.decode(body, type=RefusalMessage)
     except msgspec.DecodeError as error:
@@ -158,7 +158,7 @@ def refusal_of(host: str, status: int, body: bytes) -> RefusalMessage:
 
 
 def _refused(host: str, status: int, body: bytes) -> CommandError:
-    """A refusal says the way out itself, behind its last semicolon."""
+    """A refusal states its own fix, behind its last semicolon."""
     reason = refusal_of(host, status, body).reason
     what, separator, fix = reason.rpartition("; ")
     return CommandError(what, fix) if separator else CommandError(reason, f"ask {host} again")

@@ -25,7 +25,7 @@ _POLL_S = 1.0
 
 
 def print_answer(answer: PlanAnswer, *, as_json: bool) -> None:
-    """What was asked for, and what it comes to."""
+    """Print the request and its effects."""
     if as_json:
         print(msgspec.json.encode(answer).decode())
         return
@@ -44,7 +44,7 @@ def print_answer(answer: PlanAnswer, *, as_json: bool) -> None:
 
 
 def print_status(status: PlanStatus, *, as_json: bool) -> None:
-    """One look."""
+    """Print the status once."""
     if as_json:
         print(msgspec.json.encode(status).decode())
         return
@@ -81,7 +81,7 @@ def follow(client: PlanClient, answer: PlanAnswer, out: TextIO) -> int:
 
 
 def progress_line(status: PlanStatus, work: WorkLeft, now_s: float) -> str:
-    """One line: share done, what is left, how long at the pace of late."""
+    """Returns one line: share done, what is left, how long it takes at the recent rate."""
     steps_left = status.moves_left + status.splits_left + status.primaries_left
     steps = max(status.moves, status.moves_left) + status.splits_left + status.primaries_left
     by_bytes = status.bytes_left if status.moves_left else None

@@ -13,7 +13,7 @@ from octad.client.cli.coordinator_option import add_coordinator_options
 
 
 def add_connection_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where the coordinator is, what proves that one may ask, and how to print."""
+    """Add the options for the coordinator's address, the token and the output format."""
     add_coordinator_options(parser)
     parser.add_argument(
         "--join-token",
@@ -25,7 +25,7 @@ def add_connection_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_request_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of everything that may move data."""
+    """Add the options of all verbs that may move data."""
     add_connection_arguments(parser)
     parser.add_argument(
         "--dry-run", action="store_true", help="say moves and bytes, and change nothing"
@@ -46,7 +46,7 @@ def add_throttle_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def request(action: str, arguments: argparse.Namespace, **fields: object) -> int:
-    """Ask for `action`, print what it comes to, and follow it on a terminal."""
+    """Request `action`, print its effects, and follow it on a terminal."""
     import msgspec
 
     from octad.coordinator.cli.plan_client import client_of

@@ -33,7 +33,7 @@ from octad.coordinator.store.sqlite_log import (
 
 @dataclass(frozen=True, slots=True)
 class RescueStore:
-    """`alone`: no coordinator can be using it, whatever it says of a leader."""
+    """`alone`: no coordinator can be using it, even if it names a leader."""
 
     store: ConfigStore
     alone: bool

@@ -195,7 +195,7 @@ async def _rebuilt(token: JoinToken, arguments: argparse.Namespace) -> Rebuilt:
 
 
 def _nodes_of_dev(data: Path) -> list[Path]:
-    """The directories of its nodes that have kept anything."""
+    """Returns the directories of its nodes that have a snapshot."""
     from octad.coordinator.schema.kept_cluster import FILE_NAME
 
     return sorted(path.parent for path in data.glob(f"n*/{FILE_NAME}"))

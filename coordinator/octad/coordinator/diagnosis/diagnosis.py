@@ -34,7 +34,7 @@ from octad.sharding.ids import NodeId, ShardId, node_name, pool_of
 from octad.sharding.map.pool_names import pool_names
 from octad.sharding.map.shard_map import ShardConfiguration
 
-FREE_SHARE_MIN = 0.1  # Of a disk; below, it is time to act.
+FREE_SHARE_MIN = 0.1  # Free share of a disk; below it, someone has to act.
 FREE_SHARE_TINY = 0.03  # Below, writes are about to be refused.
 STORE_OLD_S = 10.0
 _ORDER: dict[Urgency, int] = {"unavailable": 0, "at-risk": 1, "to-do": 2, "note": 3}
@@ -42,7 +42,7 @@ _ORDER: dict[Urgency, int] = {"unavailable": 0, "at-risk": 1, "to-do": 2, "note"
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """All that a diagnosis is made from."""
+    """The inputs of a diagnosis."""
 
     placement: PlacementView
     departures: Mapping[NodeId, Departure] = field(default_factory=dict)
@@ -111,7 +111,7 @@ def _leader(known: Known) -> Iterator[Finding]:
 
 
 def _without_primary(known: Known) -> Iterator[Finding]:
-    """By what has to happen: takeover, a node that comes back, or an operator's decision."""
+    """Grouped by the remedy: takeover, a node that comes back, or an operator's decision."""
     view = known.placement
     waiting: list[ShardId] = []
     recoverable: dict[tuple[NodeId, ...], list[ShardId]] = defaultdict(list)
@@ -236,7 +236,7 @@ def _being_copied(known: Known) -> Iterator[Finding]:
 
 
 def _one_copy(known: Known) -> Iterator[Finding]:
-    """Said once, whatever there is of it: someone chose it, and may have forgotten."""
+    """Reported once for all such pools: someone chose this, and may have forgotten."""
     pools = known.placement.cluster.pools.values()
     names = pool_names(pools)
     single = [names[pool.id] for pool in pools if pool.replicas == 1]
@@ -254,7 +254,7 @@ def _one_copy(known: Known) -> Iterator[Finding]:
 
 
 def _not_started(known: Known) -> Iterator[Finding]:
-    """In place of `node-away`, where it is known why."""
+    """Replaces `node-away` where the reason is known."""
     for _, failure in sorted(known.failures.items()):
         yield Finding("node-failed", "to-do", failure.what, failure.fix)
 
@@ -316,7 +316,7 @@ def _void(known: Known) -> Iterator[Finding]:
 
 
 def _failed(known: Known) -> Iterator[Finding]:
-    """Replicas that hit a bug. Where no one else has everything, no one serves."""
+    """Replicas that hit a bug. If no other member is complete, the shard is not served."""
     configurations = known.placement.cluster.configurations
     for node, shards in sorted(known.copies.failed.items()):
         name = node_name(node)
@@ -347,7 +347,7 @@ def _is_alone(configuration: ShardConfiguration, node: NodeId) -> bool:
 
 
 def _told_otherwise(known: Known) -> set[NodeId]:
-    """Of whom nothing more is to be said."""
+    """Nodes that another finding already covers."""
     view = known.placement
     return {*known.failures, *(node for node in view.settings if view.settings_of(node).removed)}
 
@@ -402,7 +402,7 @@ def _read_only(known: Known) -> Iterator[Finding]:
 
 
 def _damaged(known: Known) -> Iterator[Finding]:
-    """No one is told to write again what may still come back."""
+    """Never advises to write again what may still come back."""
     for node, damage in sorted(known.copies.damaged.items()):
         name = node_name(node)
         replace = f"if it grows, replace the disk: octad node drain {name}"

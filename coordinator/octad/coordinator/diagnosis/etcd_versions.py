@@ -1,4 +1,4 @@
-"""Which etcd is old enough to be told of: by the faults of its own that a coordinator meets.
+"""Which etcd versions are old enough to warn of: by their faults that a coordinator meets.
 
     3.4.31  3.5.13  3.6.0  a leader that was frozen ends leases that were renewed at the next one,
                            and a watch may lose events after a compaction
@@ -32,7 +32,7 @@ def is_old(version: str) -> bool:
 
 
 def old_etcd(versions: Mapping[str, str]) -> Iterator[Finding]:
-    """Said once for all members (by endpoint) together."""
+    """One finding for all members (by endpoint)."""
     old = {endpoint: version for endpoint, version in versions.items() if is_old(version)}
     if not old:
         return

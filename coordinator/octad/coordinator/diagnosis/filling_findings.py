@@ -10,7 +10,7 @@ from octad.sharding.ids import NodeId, node_name
 
 
 def journal_findings(copies: KnownCopies, told_otherwise: Collection[NodeId]) -> Iterator[Finding]:
-    """Of nodes whose journal is damaged, and of those that have taken the place of one."""
+    """Findings on nodes with a damaged journal, and on those that replaced one."""
     for node, waits_for in sorted(copies.anew_wait_for.items()):
         if node in told_otherwise:
             continue

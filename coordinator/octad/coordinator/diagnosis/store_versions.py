@@ -28,6 +28,6 @@ class StoreVersions:
 
     async def _run(self) -> None:
         while True:
-            # A node that does not answer now is what it was.
+            # A member that does not answer now has the version it had.
             self.by_endpoint = {**self.by_endpoint, **await self._store.versions()}
             await asyncio.sleep(_EVERY_S)

@@ -1,7 +1,7 @@
 """The admin API: `/cluster/v1/admin/…`, signed with SigV4 by the access key of an admin.
 
-`authenticate` is asked by the service's guard before anything else looks at such a request,
-whatever its method and whether the path exists or not.
+The service's guard calls `authenticate` before anything else looks at such a request,
+for any method, and whether the path exists or not.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from octad.coordinator.server.coordinator import Coordinator
 
 
 def is_for_admins(request: web.Request) -> bool:
-    """By its path, decoded, and by the route that it takes."""
+    """Whether the decoded path or the matched route is under the admin prefix."""
     resource = request.match_info.route.resource
     paths = (request.path, resource.canonical if resource is not None else "")
     return any(f"{path}/".startswith(ADMIN_PATH) for path in paths)
@@ -68,7 +68,7 @@ class AdminRoutes:
         self._signers[id(request)] = signer
 
     def answered(self, request: web.Request) -> None:
-        """It is over, whether it was signed or not."""
+        """Forget the request, signed or not."""
         self._signers.pop(id(request), None)
 
     async def _list_keys(self, request: web.Request) -> web.Response:
@@ -103,5 +103,5 @@ class AdminRoutes:
         return json_answer(await self._public.allow(bucket, wanted, self._admin(request)))
 
     def _admin(self, request: web.Request) -> Signer:
-        """Who has signed; a request that got past the guard unsigned fails here."""
+        """Returns the signer; a request that got past the guard unsigned fails here."""
         return self._signers[id(request)]

@@ -39,7 +39,7 @@ def json_bytes(
 
 
 def shown_age(age_s: float) -> float:
-    """As documents have it: a coordinator that has never heard of its store is very old."""
+    """Returns the age for documents: without any answer of the store it is very high."""
     return round(min(age_s, 1e9), 1)
 
 

@@ -71,7 +71,7 @@ class HttpReads:
         return web.Response(text="ready\n")
 
     async def _cluster_health(self, request: web.Request) -> web.Response:
-        """What is not current cannot say that it is safe: staleness is a reason, too."""
+        """A view that is not current cannot claim safety: staleness is a reason, too."""
         if not flag_of(request, "maintenance"):
             reasons = self._coordinator.not_serving()
             return _health_answer(reasons, 503)
@@ -176,7 +176,7 @@ def not_older(coordinator: Coordinator, handler: Handler) -> Handler:
 
 
 class NotReady(Exception):
-    """This coordinator should not be asked now."""
+    """This coordinator cannot answer at present."""
 
 
 def _health_answer(reasons: list[str], status: int) -> web.Response:

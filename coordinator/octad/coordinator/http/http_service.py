@@ -1,10 +1,10 @@
 """The coordinator over HTTP, under /cluster/v1/: everyone reads, holders of a key write.
 
-Default deny: whatever is not a GET or HEAD must be signed with the key for its purpose
+Default deny: every request but GET and HEAD must be signed with the key for its purpose
 (`internal_auth`), whether the path exists or not, before anything looks at it; under
 /cluster/v1/admin/ that is an admin's access key, for reads, too (`admin_routes.py`). Answers to
-requests signed with the cluster's key are signed. What there is stands in `http/api.py`, what a
-request means in `coordinator.py` and its parts. All of it, with examples:
+requests signed with the cluster's key are signed. The endpoints are listed in `http/api.py`; what a
+request means is in `coordinator.py` and its parts. All of it, with examples:
 `docs/reference/coordinator-http.md`.
 """
 
@@ -65,18 +65,18 @@ CONTROL_CONNECTIONS_MAX = 4096  # Of a coordinator: twice its watchers.
 
 REQUEST_BYTES_MAX = 64 * 1024
 _BODY_TIMEOUT_S = 10.0
-# What is registered waits this long for the store, so that whoever sent it (an SDK waits for 5 s)
+# A registration waits this long for the store, so that the client (an SDK waits for 5 s) still
 # learns that it is the store that does not answer.
 _STORE_S_MAX = 4.0
-_STORE_SHARE = 0.8  # The same, of the time that is said to be waited.
+_STORE_SHARE = 0.8  # The same, as a share of the client's stated timeout.
 _SHUTDOWN_S = 2.0
-_ALWAYS = (HEALTH_PATH, OPENAPI_PATH)  # Whether or not the store was ever heard.
+_ALWAYS = (HEALTH_PATH, OPENAPI_PATH)  # Whether or not the store has ever answered.
 _REGISTRATION_PATHS = (f"{SERVICES_PATH}/", f"{SESSIONS_PATH}/")
-_WITHIN = "within"  # In the query: for how many seconds the one who asks waits for the answer.
+_WITHIN = "within"  # In the query: the client's timeout in seconds.
 _WITHIN_DEFAULT = "10"
 _TCP_STATE = getattr(socket, "TCP_INFO", None)  # Its first byte, on Linux.
 _TCP_ESTABLISHED = 1
-# What goes wrong, as (status, code, whether waiting may help); the message is the reason.
+# Errors as (status, code, whether a retry may help); the message is the reason.
 _REFUSALS: dict[type[Exception], tuple[int, str, bool]] = {
     msgspec.DecodeError: (400, "bad-request", False),
     BadParameter: (400, "bad-request", False),
@@ -204,7 +204,7 @@ class HttpService:
         return None
 
     def _key_of(self, request: web.Request) -> bytes:
-        """By where it goes, so that a service's key opens nothing else."""
+        """Returns the key for the request's path, so that a service's key opens nothing else."""
         if _registers(request):
             return self._registration_key
         return self._join_key
@@ -306,7 +306,7 @@ def _registers(request: web.Request) -> bool:
 
 
 async def _in_time(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Raises StoreUnavailable before who asks to register, or to renew, has lost patience."""
+    """Raises StoreUnavailable before the client that registers or renews times out."""
     if request.method in ("GET", "HEAD") or not _registers(request):
         return await handler(request)
     within_s = float(request.query.get(_WITHIN, _STORE_S_MAX / _STORE_SHARE))

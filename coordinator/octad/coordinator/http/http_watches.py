@@ -21,7 +21,7 @@ from octad.coordinator.mirror.cluster_feed import ClusterFeed, Position
 
 WATCHERS_MAX = 2_000
 
-HEARTBEAT_S = 5.0  # A stream says at least this often that it is alive, and where it is.
+HEARTBEAT_S = 5.0  # A stream sends its position at least this often.
 
 
 class TooManyWatchers(Exception):

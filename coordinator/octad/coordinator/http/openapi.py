@@ -28,7 +28,7 @@ _ADMIN_SECURITY = "admin-access-key"
 
 
 def openapi_document(version: str) -> dict[str, Any]:
-    """All of `OPERATIONS`, with the schemas of what they take and give."""
+    """All of `OPERATIONS`, with the schemas of their requests and answers."""
     types = sorted(
         {t for op in OPERATIONS for t in (op.answer, op.body) if t not in (None, dict)},
         key=lambda t: t.__name__ if t else "",
@@ -114,7 +114,7 @@ def _responses(operation: Endpoint) -> dict[str, Any]:
 
 
 def _says_why(operation: Endpoint) -> bool:
-    """Health checks answer no with the same document as yes."""
+    """Health checks return the same document for failure as for success."""
     return operation.name == "cluster_health"
 
 

@@ -18,7 +18,7 @@ from octad.coordinator.server.coordinator import Coordinator
 
 
 class PlacementRoutes:
-    """`by_name`: the handlers, under the names that `http/api.py` gives them."""
+    """`by_name`: the handlers, under their names in `http/api.py`."""
 
     def __init__(self, coordinator: Coordinator) -> None:
         self._coordinator = coordinator

@@ -1,9 +1,9 @@
-"""Whose a service's name is: decided from what the store says, as one transaction that compares it.
+"""Who holds a service's name: decided from the store's records, as one compare-and-swap.
 
 A session is a lease, and `sessions/<session>` under it has the number of its newest write. Every
-write of a session carries a number that grows, and compares and advances that record: whatever a
-coordinator carries out late, or twice, changes nothing. A session that has ended has no record and
-no lease, so what comes later still has nothing to hang on.
+write of a session carries a number that grows, and compares and advances that record: a write that
+a coordinator carries out late, or twice, changes nothing. A session that has ended has no record
+and no lease, so a write that comes later still fails its comparison.
 
 `services/<service>/<instance>` is what everyone sees, under the lease of the session that holds
 the name. Who held it before and still lives is *superseded*: `claims/<service>/<instance>/…` keeps
@@ -14,8 +14,8 @@ what it would show, under its own lease. The rules:
 - Of the sessions at that address the newest is listed, at once, and the one before is superseded. A
   session in the place of one that was lost is as old as that, so two processes never take a name
   from each other in turns.
-- As soon as no one is listed, who was superseded is: the newest, unless an older one registers just
-  then. From that one the newest takes it when its next renewal tells it.
+- As soon as no session is listed, the newest superseded one is, unless an older one registers just
+  then. The newest takes the name from that one at its next renewal.
 
 Every write compares the name, and that there is no newer claim, so that none is overlooked.
 """
@@ -58,7 +58,7 @@ class LateWrite(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a session's hold on a name stands in the store."""
+    """The key under which a session holds or claims a name."""
 
     lease: LeaseId
     session: str
@@ -76,7 +76,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the store has of a session that writes, and of the name that it writes."""
+    """The store's records of a session that writes, and of the name that it writes."""
 
     place: Place
     session: KeyValue | None  # None: it ended, or an older octad made it.

@@ -1,6 +1,6 @@
 """Everything that happens to the cluster's public keys, as one ordered feed for many watchers.
 
-The coordinator's mirror tells it what happens: a watcher is only a position in a history that all
+The coordinator's mirror feeds it the changes: a watcher is only a position in a history that all
 share, so a slow one costs nothing but its own connection. A coordinator that starts reads back some
 of the store's history, so that watchers of another coordinator go on here without a gap. What
 cannot be continued (compacted, or the store came back with less than it had) is begun again with a
@@ -44,7 +44,7 @@ WATCH_CHANGES_READ_BACK = 2_000  # Revisions, by a coordinator that has just sta
 CATCH_UP_S_MAX = 5.0
 REACH_S_MAX = 2.0
 _REACH_SOON_S = 0.2  # By then an event has come, if there is one.
-_AGING_LATE_S = 0.1  # Ages are told in tenths of a second: by then it is told as old.
+_AGING_LATE_S = 0.1  # Ages are shown in tenths of a second: by then it shows as old.
 NO_LIFE = "0"  # Of a store that an octad filled before there were lives.
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class NotAsNew(Exception):
 
 
 class FutureRevision(Exception):
-    """No one can have been told of it by this store."""
+    """This store cannot have shown it to anyone."""
 
     def __init__(self, revision: Revision, newest: Revision) -> None:
         super().__init__(
@@ -76,7 +76,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a watcher is told, and where it is then."""
+    """An answer to a watcher, and the watcher's position after it."""
 
     document: EventsDocument
     position: Position
@@ -159,7 +159,7 @@ class ClusterFeed:
     async def position_of(self, token: WatchToken | None) -> Position | None:
         """Where a watcher with this resume token is; None: at no place that is known here.
 
-        Raises StoreUnavailable when only the store could tell.
+        Raises StoreUnavailable when only the store knows.
         """
         if token is None or token.life != self.life:
             return None
@@ -175,7 +175,7 @@ class ClusterFeed:
     async def next(self, name_prefix: str, position: Position | None, wait_s: float) -> Told:
         """What came after `position`: at once if there is something, else within `wait_s`.
 
-        Nothing, and its age, is told before that where the view grows old meanwhile.
+        Returns earlier, without events, when the view grows old meanwhile.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait_s
@@ -194,7 +194,7 @@ class ClusterFeed:
                 return self._told(name_prefix, position)
 
     def sse(self, name_prefix: str, before: Position | None, told: Told) -> bytes:
-        """`told` as a server-sent event; made once for all who are told the same."""
+        """Returns `told` as a server-sent event, encoded once for all watchers that share it."""
         key = (name_prefix, before, told.position, int(told.document.age_s))
         encoded = self._encoded.get(key)
         if encoded is None:
@@ -219,7 +219,7 @@ class ClusterFeed:
         token = encode_token(WatchToken(self.life, revision))
         return EventsDocument(revision, reset, events, round(self.age_s, 1), token)
 
-    # -- what the mirror tells -----------------------------------------------------------------
+    # -- events of the mirror ------------------------------------------------------------------
 
     async def on_gap(self) -> Revision:
         """The state as of some time ago, from where the mirror's watch plays forward to now."""
@@ -257,7 +257,7 @@ class ClusterFeed:
         return life is not None and _life_of(life) != self.life
 
     async def _oldest_kept(self, first: Revision, last: Revision) -> Revision:
-        """Of the revisions `first` to `last`, the oldest that the store can still tell of."""
+        """The oldest of the revisions `first` to `last` that the store has not compacted."""
         kept = last
         asked = first  # All of them, as a rule.
         while first < kept:

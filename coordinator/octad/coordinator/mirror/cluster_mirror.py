@@ -105,7 +105,7 @@ class ClusterMirror:
     def _note_liveness(self, key: str, entry: KeyValue | None) -> None:
         if entry is not None:
             self._gone_since_ms.pop(key, None)
-            with suppress(BadRecord):  # `view()` tells of it for as long as it is there.
+            with suppress(BadRecord):  # `view()` reports it for as long as it is there.
                 self._last_seen[key] = decode_record(entry, NodeRecord)
         elif key in self._last_seen:
             self._gone_since_ms[key] = time.time_ns() // _NS_PER_MS

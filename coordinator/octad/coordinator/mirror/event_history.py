@@ -1,10 +1,10 @@
 """The cluster's public keys, and what happened to them lately, for watchers: a pure value machine.
 
     restart(listing) -> the state as of one revision; nothing before it is known
-    take(batch)      -> the state moves on, the changes are kept for those who come back
+    take(batch)      -> the state moves on, the changes are retained for watchers that reconnect
 
 A watcher's position is the revision up to which it has seen everything. `since` returns what came
-after it, or None when that is no longer kept: it has to start over from `state`. Changes of one
+after it, or None when that was compacted: it has to start over from `state`. Changes of one
 revision are never parted, so no position falls between them.
 """
 
@@ -22,7 +22,7 @@ from octad.coordinator.store.interface import Event, EventBatch, KeyValue, Revis
 
 
 def is_public(name: str) -> bool:
-    """Whether watchers are told of the key `name` (below the cluster's prefix)."""
+    """Whether watchers see changes of the key `name` (below the cluster's prefix)."""
     return name.startswith(PUBLIC_KINDS)
 
 
@@ -39,7 +39,7 @@ class EventHistory:
 
     def __init__(self, prefix: str, changes_max: int) -> None:
         self.revision = Revision(0)
-        self.floor = Revision(0)  # Every change past it is kept.
+        self.floor = Revision(0)  # Every change past it is retained.
         self._prefix = prefix
         self._changes_max = changes_max
         self._entries: dict[str, KeyValue] = {}

@@ -110,7 +110,7 @@ class Leadership:
         try:
             record = LeaderRecord(secrets.token_hex(8), self._address, self._version)
             value = msgspec.json.encode(record)
-            with suppress(StoreUnavailable):  # Unknown outcome: the read below tells.
+            with suppress(StoreUnavailable):  # Unknown outcome: the read below settles it.
                 await self._store.transact(
                     [ModRevisionIs(self._key, Revision(0))], [Put(self._key, value, lease)]
                 )

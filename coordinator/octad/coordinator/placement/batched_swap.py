@@ -2,7 +2,7 @@
 
 A transaction takes 128 comparisons and as many operations, and is all or nothing. So a batch that
 loses is split in two and tried again: what no one else changed gets through, at the cost of about
-two transactions for each halving, and what was changed meanwhile is told to the caller, who reads
+two transactions for each halving, and the caller learns what was changed meanwhile, and reads
 it again. The guards (a fence, a leader's token) stand in every transaction.
 """
 

@@ -1,4 +1,4 @@
-"""How an operator's wish gets into the store: targets first, then one transaction that begins it.
+"""How an operator's request gets into the store: targets first, then one transaction to begin it.
 
 Targets are too much for one transaction, so they are written before, under the id of an operation
 that does not exist yet. The transaction that makes it current compares that they all still stand

@@ -49,7 +49,7 @@ RETRY_S = 30.0  # After a refusal, before the same is asked of the same shard ag
 REPAIR_AFTER_S = 10.0  # A primary recruits by itself within seconds; a plan is for when it cannot.
 GARBAGE_S = 60.0
 PLANS_PER_WORK = 4  # At work or waiting for leases to end, to those that may be at work.
-STALL_S = 600.0  # A plan without any sign of progress gives its place to another one.
+STALL_S = 600.0  # A plan without any progress for so long makes room for another one.
 _PLANS_PER_TRANSACTION = STORE_TRANSACTION_OPERATIONS_MAX // 3
 
 
@@ -330,10 +330,10 @@ class PlacementDriver:
 
 
 class _Room:
-    """How many more plans may be under way: what is at work in all, and copies at each node.
+    """How many more plans may be under way: in the whole cluster, and copies at each node.
 
     A move whose copy has arrived waits for old leases to end, and costs next to nothing: it does
-    not hold up the next copy. Only so many are let wait that a store is not flooded. Hand-overs
+    not hold up the next copy. How many may wait is bounded, to spare the store. Hand-overs
     and splits stop a shard's writes for a moment, and many splits at once delay listings.
     """
 

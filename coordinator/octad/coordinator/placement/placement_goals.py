@@ -1,7 +1,7 @@
 """What one shard needs next: a copy more, a copy less, a move towards its target, or a split.
 
-A wish is one replacement at most, so no two replicas of a shard are ever under way at once; the
-next one is made when the configuration shows that this one has ended.
+A goal replaces one replica at most, so no two replicas of a shard are ever being copied at once;
+the next one is chosen when the configuration shows that this one has ended.
 """
 
 from __future__ import annotations

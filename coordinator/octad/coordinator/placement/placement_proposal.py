@@ -63,7 +63,7 @@ class Proposal:
         return bool(self.targets or self.depths)
 
     def answer(self, *, dry_run: bool, operation: str | None) -> PlanAnswer:
-        """As the operator is told."""
+        """Returns the proposal as shown to the operator."""
         sizes = self.received_bytes
         busy = sorted({*self.received, *self.given})
         return PlanAnswer(
@@ -249,7 +249,7 @@ def _sizes(view: PlacementView, targets: Mapping[ShardId, ShardTarget]) -> dict[
 def _check_room(
     view: PlacementView, targets: Mapping[ShardId, ShardTarget], received: Mapping[NodeId, int]
 ) -> None:
-    """What a node receives must fit beside what it has: it gives nothing away before that."""
+    """What a node receives must fit beside what it has: its own data leaves only later."""
     for node, size in sorted(received.items()):
         usage = view.usage.get(node)
         if usage is not None and size > usage.free_bytes:

@@ -1,4 +1,4 @@
-"""How far placement is, as operators are told: what is left, never more certain than it is."""
+"""The progress of placement, for operators: what is left, without false certainty."""
 
 from __future__ import annotations
 

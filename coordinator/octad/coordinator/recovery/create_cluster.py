@@ -52,7 +52,7 @@ def new_join_token() -> JoinToken:
 
 
 def new_life() -> bytes:
-    """What tells the revisions of a store from those of the one that it replaces."""
+    """Distinguishes the revisions of a store from those of the one that it replaces."""
     return msgspec.json.encode(secrets.token_hex(4))
 
 

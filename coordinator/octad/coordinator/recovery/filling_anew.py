@@ -88,7 +88,7 @@ class Obstacle:
 def obstacle(now: Seen, disk: OldDisk, *, runs: bool) -> Obstacle | None:
     """What the cluster has against setting aside what `disk` holds.
 
-    A node that `runs` has told the primaries that its copies do not count. One that does not may
+    A node that `runs` has reported to the primaries that its copies are void. One that does not may
     still be counted where a configuration has it as a member, from before its end.
     """
     if not _knows_all(now.cluster, disk):

@@ -127,7 +127,7 @@ def _forced(
     given_up += [
         GivenUp(x.node, x.incarnation) for x in configuration.learners if x.node != chosen.node
     ]
-    # No one has asked whoever is absent and knows more than the chosen one: he would mix in.
+    # An absent former member may know more than the chosen one: it must not take part again.
     given_up += [
         GivenUp(f.node, f.incarnation) for f in configuration.last_full if f.upto > chosen.upto
     ]

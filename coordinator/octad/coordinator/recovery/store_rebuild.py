@@ -1,12 +1,12 @@
-"""What a lost configuration store should hold: put together from nodes' kept files and a backup.
+"""What a lost configuration store should hold: put together from nodes' snapshots and a backup.
 
 - **Configurations: the highest epoch that anyone knows wins**, shard by shard. A node may have
   gone on long after a backup was made, and what it acknowledged since is in no one else's
   configurations. So every node that any configuration names must be heard, or be given up by name.
 - **No epoch is used twice**: each configuration goes in with its epoch raised by `EPOCH_STEP`,
   beyond anything that a node which was not heard can know. Should it return, it is older.
-- **Everything else** (pools, buckets, keys, settings) is taken as a whole from whoever saw the
-  newest of it, so that nothing deleted comes back. Numbers that are given out once go forward, too.
+- **Everything else** (pools, buckets, keys, settings) is taken as a whole from the node that saw
+  the newest of it, so that nothing deleted comes back. Counters go forward, too.
 
 Nothing is read or written here.
 """
@@ -50,7 +50,7 @@ class RebuildRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """All keys, without the cluster's prefix, and what to tell the operator."""
+    """All keys, without the cluster's prefix, and notes for the operator."""
 
     entries: Mapping[str, bytes]
     shards: int

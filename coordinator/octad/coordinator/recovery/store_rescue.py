@@ -57,7 +57,7 @@ from octad.coordinator.store.interface import (
 )
 from octad.sharding.limits import STORE_TRANSACTION_BYTES_MAX, STORE_TRANSACTION_OPERATIONS_MAX
 
-KEPT_S_MAX = 60.0  # A kept file may have many megabytes.
+KEPT_S_MAX = 60.0  # A snapshot may have many megabytes.
 _BYTES_PER_TRANSACTION = STORE_TRANSACTION_BYTES_MAX // 2
 
 

@@ -1,8 +1,8 @@
-"""What is said over HTTP by admins: requests and answers under `/cluster/v1/admin/`.
+"""Requests and answers of the admin API, under `/cluster/v1/admin/`.
 
 Each is signed with SigV4 by the access key of an admin (`admin/admin_signature.py`). The secret of
-a new key never travels in the clear: whoever asks for the key makes it up, and seals it with a key
-that follows from the secret of the admin who signs.
+a new key never travels in the clear: the client generates it and seals it with a key
+derived from the secret of the admin who signs.
 
     secret_sealed := base64(nonce 12 | AES-256-GCM(key, nonce, secret, data: the access key))
     key           := HMAC-SHA256(the admin's secret key, "octad admin")

@@ -1,8 +1,8 @@
-"""What the owner of a bucket has set of it, as its record has it: who may read, tags, CORS.
+"""Settings of a bucket, as its record has them: who may read it, its tags, its CORS rules.
 
 A record that says nothing of these is closed: access lists mean nothing, and everything public is
-blocked. So are buckets of before there were any settings. Words that this octad does not know (of a
-newer one) never open anything: whoever decides compares with those that it knows.
+blocked. So are buckets made before there were settings. Words that this version does not know (of a
+newer one) never open anything: callers compare with the ones they know.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ OWNERSHIPS: Final = (OWNER_ENFORCED, "BucketOwnerPreferred", "ObjectWriter")
 
 
 class PublicAccessBlock(msgspec.Struct, frozen=True):
-    """What of public access is refused, whatever access lists say."""
+    """The kinds of public access that are refused regardless of access lists."""
 
     block_acls: bool = False  # No list that opens anything may be set.
     ignore_acls: bool = False  # Those that stand open nothing.

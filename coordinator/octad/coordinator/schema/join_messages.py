@@ -1,7 +1,7 @@
-"""What a node and the coordinator say to each other when the node joins.
+"""The messages by which a node joins, and the coordinator's answers.
 
-The request names the cluster and describes the node; the answer gives it its id and tells where the
-configuration store is. That may hold a password, so it travels sealed. Examples:
+The request names the cluster and describes the node; the answer has its id and the address of
+the configuration store, which may hold a password and so is sealed. Examples:
 `docs/reference/coordinator-http.md`.
 """
 
@@ -24,12 +24,12 @@ __all__ = [
 
 JOIN_PATH = "/cluster/v1/join"
 AUTH_PURPOSE = "coordinator-http"
-REGION = "us-east-1"  # What S3 clients sign for unless told otherwise.
+REGION = "us-east-1"  # What S3 clients sign for unless configured otherwise.
 SEAL_PURPOSE = "join-answer"
 
 
 class JoinRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a node says of itself. `node` is the id it was given before or wants; None: any."""
+    """Describes the node. `node` is the id it had before or wants; None: any."""
 
     cluster: str
     node: NodeId | None
@@ -43,7 +43,7 @@ class JoinRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def join_proof(incarnation: str) -> bytes:
-    """What an empty node that joins says to whoever connects to its RPC address."""
+    """Returns what a joining, empty node sends to each connection to its RPC address."""
     return f"octad joins: {incarnation}\n".encode()
 
 

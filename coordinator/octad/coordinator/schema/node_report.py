@@ -45,9 +45,9 @@ class NodeReport(msgspec.Struct, frozen=True):
     led: dict[str, VerifiedCopies]
     copying: dict[str, CopyReport]
     damaged_records: int = 0  # On this node's disk, of which no whole copy has come so far.
-    void: tuple[str, ...] = ()  # Shards that an operator recovered without what is here.
+    void: tuple[str, ...] = ()  # Shards that an operator recovered without this node's copy.
     failed: tuple[str, ...] = ()  # Shards whose replica here hit a bug since the start.
-    read_only: bool = False  # The disk is full: only what gives space back is taken.
+    read_only: bool = False  # The disk is full: only operations that free space are accepted.
     index: str = ""  # INDEX_REBUILDING, _WAITING, _LOST; empty: nothing is wrong with it.
     returning_bytes: int = 0  # Of a full disk: what was deleted and comes back by itself,
     returning_s: float = 0.0  # within about so long.

@@ -41,7 +41,7 @@ class PlanRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
 
 
 class NodeTraffic(msgspec.Struct, frozen=True):
-    """What one node receives and gives up."""
+    """How much one node receives and gives up."""
 
     name: str
     receives: int  # Copies of shards.

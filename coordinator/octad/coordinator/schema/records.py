@@ -60,7 +60,7 @@ class FenceRecord(msgspec.Struct, frozen=True):
 
 
 class DeathRecord(msgspec.Struct, frozen=True):
-    """`deaths/<id>`: the process that wrote this fence has ended, says whoever started it.
+    """`deaths/<id>`: the process that wrote this fence has ended, as reported by its parent.
 
     It holds as long as the node's fence key says the same: each process rewrites it first of all.
     """

@@ -1,4 +1,4 @@
-"""The coordinator: lets nodes join, makes the first shard map, tells how the cluster is.
+"""The coordinator: lets nodes join, makes the first shard map, reports the cluster's status.
 
 Any number of them run on one configuration store and all answer; one leads, and only that one
 creates shard configurations. It holds nothing that the store does not, so it may be killed at any
@@ -85,7 +85,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class CoordinatorConfig:
-    """`store_address` is what nodes are told; `nodes_expected` how many the first map waits for.
+    """`store_address` is sent to nodes; the first map waits for `nodes_expected` of them.
 
     With 0 nodes expected it waits until there are enough and none has come for `settle_s`.
     """
@@ -102,7 +102,7 @@ class CoordinatorConfig:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """What a node that was let in is told."""
+    """The answer to a node that was let in."""
 
     node: NodeId
     region: str
@@ -185,7 +185,7 @@ class Coordinator:
     async def join(self, request: JoinRequest) -> Joined:
         """Let a node in; raises JoinRefused, StoreUnavailable, BadRecord."""
         for _ in range(_JOIN_ATTEMPTS):
-            # In this order: whoever was given an id before `last` was read is in the view.
+            # In this order: every node with an id from before `last` was read is in the view.
             last = await self.store.get(self.keys.last_node_id)
             await self._cluster.refresh()
             last_node = NodeId(decode_record(last, int) if last else 0)
@@ -424,7 +424,7 @@ class Coordinator:
 
 
 def mirrored(keys: StoreKeys) -> list[str]:
-    """What coordinators decide on and tell of: buckets, access keys and sessions are many."""
+    """The prefixes that coordinators read and publish; not buckets, access keys and sessions."""
     told = (keys.prefix + kind for kind in PUBLIC_KINDS)
     decided = (keys.identities, keys.life, keys.reports, keys.claims, keys.format_level)
     return list(dict.fromkeys((*told, *decided, *PlacementKeys(keys).prefixes)))

@@ -87,7 +87,7 @@ class FormatLevels:
         record = _decoded(self._mirror.entries.get(self._keys.format_level))
         if _known_by_all(record, self._placement.view()) <= record.level:
             return
-        # In this order: whoever was given an id before `last` was read is in the view.
+        # In this order: every node with an id from before `last` was read is in the view.
         last = await self._store.get(self._keys.last_node_id)
         view = await self._placement.fresh_view()
         entry = await self._store.get(self._keys.format_level)

@@ -25,7 +25,7 @@ Gauges = Callable[[], Iterator[Metric]]
 
 
 class CoordinatorMetrics(Collector):
-    """`gauges` tells what the coordinator is at the moment; may raise nothing."""
+    """`gauges` returns the coordinator's present figures; it must not raise."""
 
     def __init__(self, gauges: Gauges, watchers: Callable[[], int]) -> None:
         self._gauges = gauges

@@ -46,7 +46,7 @@ class CopyReports:
         return known_copies(view.cluster, self._reports, view.shard_bytes())
 
     def whole_in_s(self, copies: KnownCopies) -> float | None:
-        """When nothing is missing any more at the pace of the last minute; None: cannot be told."""
+        """When nothing is missing any more at the rate of the last minute; None if unknown."""
         if not copies.missing and not copies.copying:
             self._remaining = RemainingTime()
             return 0.0

@@ -1,7 +1,7 @@
 """A configuration store served to other processes over HTTP; `http_client.py` is the other end.
 
 It authenticates, translates and calls: what a call means is the store's. Everything that is not a
-signed request is refused, whatever its path.
+signed request is refused, for any path.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class StoreUnavailable(Exception):
 
 
 class Compacted(Exception):
-    """The revision asked for is no longer kept: list again and go on from there."""
+    """The requested revision was compacted: list again and go on from there."""
 
 
 class LeaseExpired(Exception):

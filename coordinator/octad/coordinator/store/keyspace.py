@@ -66,7 +66,7 @@ class Keyspace:
         return self._entries.get(key)
 
     def range(self, prefix: str, revision: Revision | None = None) -> Listing:
-        """Raises Compacted for a revision that is not kept, or not reached."""
+        """Raises Compacted for a revision that was compacted or is not reached yet."""
         if revision is None or revision == self.revision:
             return Listing(self.revision, self._under(prefix))
         then = {key: entry for key, entry in self._base.items() if key.startswith(prefix)}

@@ -4,9 +4,9 @@ The mirror only moves forward: a change older than what it shows is dropped. Whe
 goes on from the last revision; when that is compacted, or the store came back with less than it
 had, it lists again. Subscribers see each key's newest state in revision order, not every state
 between: what happened while the mirror was cut off arrives as one difference. A follower sees every
-change, in order, or is told that some were missed.
+change, in order, or is notified that some were missed.
 
-So one mirror serves all of a process, and whatever is read of it at a time is of one revision.
+So one mirror serves a whole process, and all that is read from it at a time is of one revision.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ logger = logging.getLogger(__name__)
 
 
 class Follower(Protocol):
-    """Those who have to see each change, and may want to know what led to it."""
+    """A subscriber that must see every change."""
 
     async def on_gap(self) -> Revision:
-        """Begin anew; returns the revision from which on it is told, if not the mirror's own.
+        """Begin anew; returns the revision to follow from, if not the mirror's own.
 
         At the start, and when what happened meanwhile is not known. May raise StoreUnavailable: it
         is called again.
@@ -59,7 +59,7 @@ class Follower(Protocol):
 class Mirror:
     """One prefix of `store`. Use: `await start()`, read `entries`, `await stop()`.
 
-    With `kinds`, longer prefixes none of which begins with another, only those keys are kept.
+    With `kinds`, longer prefixes none of which begins with another, it holds only those keys.
     """
 
     def __init__(self, store: ConfigStore, prefix: str, kinds: Sequence[str] = ()) -> None:
@@ -69,7 +69,7 @@ class Mirror:
         self._kinds: dict[str, dict[str, KeyValue]] = {kind: {} for kind in kinds}
         self._subscribers: list[tuple[Subscriber, tuple[str, ...]]] = []
         self._followers: list[Follower] = []
-        self._watched = Revision(0)  # Followers have been told of everything up to there.
+        self._watched = Revision(0)  # Followers have seen everything up to there.
         self._has_gap = True
         self._task: asyncio.Task[None] | None = None
         self._refreshing: asyncio.Task[None] | None = None
@@ -133,7 +133,7 @@ class Mirror:
         await asyncio.shield(self._refreshing)
 
     async def reach(self, revision: Revision) -> Revision:
-        """Refresh what may be older than `revision`; what it shows then is at least as new as told.
+        """Refresh what may be older than `revision`; the result is at least that new.
 
         Raises StoreUnavailable.
         """
@@ -195,7 +195,7 @@ class Mirror:
         self.last_confirmed = max(self.last_confirmed, asked_at)
 
     async def _listing(self) -> Listing:
-        """Everything that is kept, as of one revision."""
+        """All entries, as of one revision."""
         if not self._kinds:
             return await self._store.range(self._prefix)
         while True:

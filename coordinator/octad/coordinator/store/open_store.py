@@ -15,7 +15,7 @@ from octad.coordinator.store.interface import ConfigStore
 class StoreAddress(msgspec.Struct, frozen=True, omit_defaults=True):
     """`http`: the one URL of an `HttpFace`. `etcd`: the URLs of its members.
 
-    An etcd URL may carry user and password, so this is to be kept as a secret.
+    An etcd URL may carry user and password, so treat this as a secret.
     """
 
     kind: Literal["http", "etcd"]
@@ -38,7 +38,7 @@ def decode_store_address(data: bytes) -> StoreAddress:
 
 
 def open_store(address: StoreAddress, token: JoinToken) -> ConfigStore:
-    """Not yet connected: the first call will tell."""
+    """Returns a store that connects at its first call."""
     if address.kind == "http":
         return HttpStore(address.endpoints[0], token.key_for(PURPOSE))
     # gRPC is slow to import, and only needed here.

@@ -1,7 +1,7 @@
 """The embedded store's file: every version of every key since the last compaction, in SQLite.
 
     versions: one row for what one revision made of one key; value NULL: it was deleted
-    leases:   those not yet ended; their deadlines are not kept (a restart gives each a full TTL)
+    leases:   those not yet ended; their deadlines are not stored (a restart grants a full TTL)
     meta:     compacted = the revision before which only the newest version of a key is kept
 
 A commit is on disk when it returns (write-ahead log, synchronous=FULL). The file is locked for as
