@@ -1,1 +1,1 @@
-"""Who is there and who holds what: the configuration store and the coordinator on top of it."""
+"""Membership and placement: the configuration store and the coordinator on top of it."""

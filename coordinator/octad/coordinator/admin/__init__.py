@@ -1,1 +1,1 @@
-"""What admins change with a signed request: access keys of owners, and quotas of buckets."""
+"""The admin API: access keys of owners, and quotas of buckets."""

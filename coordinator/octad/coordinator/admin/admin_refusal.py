@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class AdminRefused(Exception):
-    """With the HTTP status and the code that it is answered with."""
+    """A refused admin request, with the HTTP status and code of its answer."""
 
     def __init__(self, status: int, code: str, reason: str) -> None:
         super().__init__(reason)

@@ -1,8 +1,8 @@
-"""Is a request signed by an admin? SigV4 in its headers, as S3 verifies it, over all of the body.
+"""Verifies that an admin signed a request: SigV4 in its headers, as in S3, over the whole body.
 
 Default deny. A signature is good for 15 minutes either way by the coordinator's clock, and for the
 host, method, path, query and body that it names. Within these minutes the same request may be sent
-again, as with S3: so every request says what is to be, and not what is to be added.
+again, as with S3: so every request is idempotent: it states the result, not an increment.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class NotAdmin(Exception):
 
 
 class SignedRequest(msgspec.Struct, frozen=True):
-    """What was sent, as sent: `target` with its query, `headers` with lower-case names."""
+    """The request exactly as received: `target` with its query, `headers` with lower-case names."""
 
     method: str
     target: str
@@ -46,7 +46,7 @@ class Signer(msgspec.Struct, frozen=True):
 
 
 def claimed_key(request: SignedRequest, now_s: float, region: str) -> str:
-    """The access key that the request says it is signed by, for a look-up; nothing is proved yet.
+    """Returns the access key that the request claims, for a look-up; nothing is proved yet.
 
     Raises NotAdmin for what no key could have signed now.
     """

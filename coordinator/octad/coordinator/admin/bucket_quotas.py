@@ -1,4 +1,4 @@
-"""What buckets take and may take: the sums that nodes report, and quotas, which nodes enforce."""
+"""Usage and quotas of buckets: the sums that nodes report, and the quotas that nodes enforce."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class BucketQuotas:
         self._keys = keys
 
     async def all_buckets(self) -> BucketsDocument:
-        """All buckets that can be used, by name."""
+        """All usable buckets, by name."""
         buckets = await self._store.range(self._keys.buckets)
         usages = {each.key: each for each in (await self._store.range(self._keys.usages)).entries}
         records = [decode_record(entry, BucketRecord) for entry in buckets.entries]

@@ -83,7 +83,7 @@ class OwnerKeys:
         return KeysDocument(tuple(self._document(record) for record in records))
 
     async def create(self, access_key: str, wanted: CreateKeyRequest, admin: Signer) -> KeyDocument:
-        """Returns once the key is there; asked for again with the same secret, it still is."""
+        """Returns once the key exists; idempotent with the same secret."""
         secret = _checked_secret(access_key, wanted, admin)
         key = self._keys.access_key(access_key)
         for _ in range(_ATTEMPTS):

@@ -1,4 +1,4 @@
-"""What placement's verbs print: what will happen, how far it is, and a bar while it lasts."""
+"""Output of the placement verbs: what will happen, progress, and a progress bar."""
 
 from __future__ import annotations
 

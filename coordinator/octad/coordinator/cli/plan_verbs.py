@@ -1,6 +1,6 @@
-"""What the verbs about placement share: their options, and doing what they ask.
+"""Options and requests that the placement verbs share.
 
-Cheap to import, as every verb's module must be: what asks and prints is loaded when it is run.
+Cheap to import, as every verb's module must be: the rest is loaded when the verb runs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is wrong with the cluster, and what to do: a pure function of what is known of it.
+"""What is wrong with the cluster, and what to do: a pure function of its known state.
 
 Each kind of finding is one function; `findings` puts the most urgent first. Liveness is that of the
 store's leases, which end up to ten seconds after a node does: a hint, good enough to act by hand.
@@ -56,7 +56,7 @@ class Known:
 
 
 def findings(known: Known) -> list[Finding]:
-    """The most urgent first; none when nothing is known to be wrong."""
+    """Returns the findings, most urgent first."""
     found = [
         *_store(known),
         *old_etcd(known.store_versions),
@@ -347,7 +347,7 @@ def _is_alone(configuration: ShardConfiguration, node: NodeId) -> bool:
 
 
 def _told_otherwise(known: Known) -> set[NodeId]:
-    """Nodes that another finding already covers."""
+    """Nodes that need no further finding."""
     view = known.placement
     return {*known.failures, *(node for node in view.settings if view.settings_of(node).removed)}
 

@@ -1,4 +1,4 @@
-"""What the doctor says of nodes that the others fill anew, or would (`filling_anew.py`)."""
+"""The doctor's findings on nodes that are refilled from the others (`filling_anew.py`)."""
 
 from __future__ import annotations
 

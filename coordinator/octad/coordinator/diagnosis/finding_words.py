@@ -26,7 +26,7 @@ def nodes_named(nodes: Iterable[NodeId]) -> str:
 
 
 def any_of(nodes: Collection[NodeId]) -> str:
-    """Returns the names joined by "or"."""
+    """Returns the name of the node, or "one of" their names."""
     return nodes_named(nodes) if len(nodes) == 1 else f"one of {nodes_named(nodes)}"
 
 

@@ -1,4 +1,4 @@
-"""Which version of etcd each of the configuration store's members runs; asked now and then."""
+"""The etcd version of each of the configuration store's members, polled."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class AdminRoutes:
         self._keys = OwnerKeys(coordinator.store, coordinator.config.token)
         self._quotas = BucketQuotas(coordinator.store, coordinator.keys)
         self._public = PublicBuckets(coordinator.store, coordinator.keys)
-        self._signers: dict[int, Signer] = {}  # By the id of the request, until it is answered.
+        self._signers: dict[int, Signer] = {}  # By `id(request)`, until it is answered.
         self.by_name: dict[str, Handler] = {
             "admin-keys": self._list_keys,
             "admin-create-key": self._create_key,

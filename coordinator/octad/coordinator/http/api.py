@@ -1,4 +1,4 @@
-"""What the coordinator answers over HTTP: one table, from which routes and OpenAPI are made.
+"""The coordinator's HTTP endpoints: one table, from which routes and OpenAPI are made.
 
 To add an endpoint, add a line here and a handler under its name; neither can be forgotten,
 since the service does not start when the two differ.
@@ -121,7 +121,7 @@ _INSTANCE_PATH = f"{SERVICES_PATH}/{{service}}/{{instance}}"
 
 
 def _view(name: str, path: str, summary: str, answer: type) -> Endpoint:
-    """What is shown as the coordinator knows it, and as new as is asked for."""
+    """A GET of the coordinator's view, at least as new as the query asks for."""
     query = (_MIN_REVISION,)
     return Endpoint(name, "GET", path, summary, answer, query=query, refusals=(400, 503))
 
@@ -135,7 +135,7 @@ def _admin(
     body: type | None = None,
     refusals: tuple[int, ...] = (),
 ) -> Endpoint:
-    """What only an admin may see or have done."""
+    """An endpoint for admins only."""
     refused = (403, 503, *refusals)
     return Endpoint(name, method, path, summary, answer, body, for_admins=True, refusals=refused)
 

@@ -11,12 +11,12 @@ from octad.coordinator.store.interface import Revision
 
 WATCH_WAIT_S_MAX = 60.0  # A long poll; proxies often cut idle connections after this.
 
-_REVISION_DIGITS_MAX = 18  # Of a signed 64-bit number, which is what stores count in.
-AGE_HEADER = "Age"  # HTTP's own: seconds since the origin (here: the store) last said so.
+_REVISION_DIGITS_MAX = 18  # Fits a signed 64-bit number, as stores use.
+AGE_HEADER = "Age"  # Seconds since the origin (here: the store) confirmed the answer.
 
 
 class BadParameter(ValueError):
-    """A parameter of the query or path makes no sense; the message says which and why."""
+    """A bad parameter of the query or path; the message says which and why."""
 
 
 def json_answer(document: object, *, status: int = 200, age_s: float | None = None) -> web.Response:

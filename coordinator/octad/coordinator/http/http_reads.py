@@ -1,7 +1,6 @@
-"""What everyone may read of a coordinator: handlers that translate, one for each GET in `api.py`.
+"""The coordinator's public reads: one handler for each GET in `api.py`.
 
-While the configuration store is away they go on answering with the last they know, and say how old
-that is.
+While the configuration store is away they go on answering with the last known state and its age.
 """
 
 from __future__ import annotations
@@ -124,7 +123,7 @@ class HttpReads:
         return json_answer(document, age_s=feed.age_s)
 
     async def _feed(self, kind: str, request: web.Request) -> ClusterFeed:
-        """As new as is asked for."""
+        """Returns the feed, at least as new as the query asks for."""
         feed = self._coordinator.feed
         await feed.current()
         if (revision := min_revision_of(request)) is not None:

@@ -1,4 +1,4 @@
-"""What only holders of a key may ask of a coordinator: joining, registering, recovering."""
+"""Requests that need a key: joining, registering, recovering."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class HttpWrites:
         return json_answer(await self._coordinator.registry.open_session(wanted))
 
     async def _renew(self, request: web.Request) -> web.Response:
-        """Without a body it is an older SDK's, which does not say what it renews."""
+        """A request without a body is an older SDK's, which does not name what it renews."""
         body = await request.read()
         question = msgspec.json.decode(body, type=RenewRequest) if body else RenewRequest()
         answer = await self._coordinator.registry.renew(request.match_info["session"], question)

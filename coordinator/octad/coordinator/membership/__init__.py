@@ -1,1 +1,1 @@
-"""Who belongs to the cluster: nodes that join, services that register."""
+"""Membership: nodes that join, services that register."""

@@ -59,7 +59,7 @@ class OtherCluster(JoinFailed):
 
 @dataclass(frozen=True, slots=True)
 class JoinAnswer:
-    """Who the node is, and where its configuration store is (keep that on disk, as a secret)."""
+    """The node's id, and its configuration store's address (to be stored on disk as a secret)."""
 
     node: NodeId
     region: str
@@ -68,7 +68,7 @@ class JoinAnswer:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """As it came, with what is needed to check it."""
+    """The raw answer, with what is needed to verify it."""
 
     authorization: str
     status: int

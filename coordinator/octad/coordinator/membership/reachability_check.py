@@ -25,7 +25,7 @@ async def check_reach(request: JoinRequest, from_where: str) -> None:
 
 
 async def is_there(request: JoinRequest) -> bool:
-    """Whether the very node that asks is at its RPC address, and so no one else."""
+    """Whether the joining node itself answers at its RPC address."""
     address, proof = parse_address(request.rpc_address), join_proof(request.incarnation)
     try:
         async with asyncio.timeout(CONNECT_S_MAX):

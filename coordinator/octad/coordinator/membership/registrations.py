@@ -197,7 +197,7 @@ def renewed(
     claims: Mapping[str, KeyValue | None],
     holders: Mapping[LeaseId, KeyValue | None],
 ) -> tuple[list[str], list[str]]:
-    """Of the names that a session renews: which it has lost, and where it is superseded.
+    """Returns which of the names that a session renews it has lost, and where it is superseded.
 
     `claims` are its own, by name, and `holders` the sessions of the leases that `names` hang on. A
     name is lost where the session has neither it nor a claim, or where someone has it from whom it
@@ -223,7 +223,7 @@ def _check_address(record: ServiceInstance, addresses: Sequence[str | None]) -> 
 
 
 def _address(entry: KeyValue) -> str | None:
-    """Of an instance; None where no one can read, and so use, what is there."""
+    """The address of an instance; None if its record is unreadable, and so of no use."""
     try:
         return msgspec.json.decode(entry.value, type=ServiceInstance).address
     except msgspec.DecodeError:

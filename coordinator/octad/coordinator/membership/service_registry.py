@@ -88,14 +88,14 @@ class ServiceRegistry:
         self._session_key = token.key_for("service-sessions")
 
     async def open_session(self, request: SessionRequest) -> SessionAnswer:
-        """One without instances; raises BadRegistration. Who does not hear of it lets it end."""
+        """Opens one without instances; raises BadRegistration. If the answer is lost it expires."""
         lease, since = await self._new_session(request.ttl_s, request.born)
         return SessionAnswer(session=self._session_of(lease), born=since)
 
     async def register(
         self, service: str, instance: str, request: RegisterRequest
     ) -> RegisterAnswer:
-        """Returns once it is there, or superseded.
+        """Returns once the instance is listed or superseded.
 
         Raises BadRegistration, InstanceTaken, LateWrite, SessionGone.
         """
@@ -108,7 +108,7 @@ class ServiceRegistry:
         try:
             return await self._register(record, value, lease, request.number)
         except InstanceTaken:
-            with suppress(StoreUnavailable):  # It ends by itself then.
+            with suppress(StoreUnavailable):  # It expires then.
                 await self._store.revoke_lease(lease)
             raise
 
@@ -133,7 +133,7 @@ class ServiceRegistry:
         return RenewAnswer(superseded=tuple(superseded))
 
     async def end(self, session: str) -> None:
-        """All its instances leave now; one that has ended is fine."""
+        """Withdraws all instances of the session; no error if it has ended."""
         await self._store.revoke_lease(self._lease_of(session))
 
     async def withdraw(self, service: str, instance: str, request: WithdrawRequest) -> None:

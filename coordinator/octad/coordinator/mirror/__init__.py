@@ -1,1 +1,1 @@
-"""What a coordinator keeps of the configuration store in memory, and who leads."""
+"""The coordinator's copy of the configuration store in memory, and leader election."""

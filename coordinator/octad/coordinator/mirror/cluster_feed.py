@@ -38,12 +38,12 @@ from octad.coordinator.store.interface import (
 )
 from octad.coordinator.store.mirror import NOTHING_BELOW, Mirror
 
-WATCH_CHANGES_KEPT_MAX = 10_000  # Of one coordinator, for watchers that come back.
+WATCH_CHANGES_KEPT_MAX = 10_000  # Changes retained for watchers that reconnect.
 WATCH_CHANGES_READ_BACK = 2_000  # Revisions, by a coordinator that has just started.
 
 CATCH_UP_S_MAX = 5.0
 REACH_S_MAX = 2.0
-_REACH_SOON_S = 0.2  # By then an event has come, if there is one.
+_REACH_SOON_S = 0.2  # An event arrives within this time if there is one.
 _AGING_LATE_S = 0.1  # Ages are shown in tenths of a second: by then it shows as old.
 NO_LIFE = "0"  # Of a store that an octad filled before there were lives.
 
@@ -95,12 +95,12 @@ class ClusterFeed:
         self.life = NO_LIFE
         self._changed = ChangeSignal()
         self._beginning = 0
-        self._newest_known = Revision(0)  # Of the store, over all of its keys.
+        self._newest_known = Revision(0)  # The store's revision, over all of its keys.
         self._confirmed = float("-inf")  # By time.monotonic().
         self._aging: asyncio.TimerHandle | None = None
         self._proved: dict[str, Revision] = {}  # By kind: it is shown as it was then.
         self._proving = asyncio.Lock()
-        self._wanted: Listing | None = None  # What the state must show before anyone is served.
+        self._wanted: Listing | None = None  # To be reached before anyone is served.
         self._caught_up = asyncio.Event()
         self._encoded: dict[tuple[str, Position | None, Position, int], bytes] = {}
 
@@ -111,7 +111,7 @@ class ClusterFeed:
 
     @property
     def age_s(self) -> float:
-        """How long ago the store last confirmed what the feed shows."""
+        """Seconds since the store last confirmed the feed's state."""
         return max(0.0, time.monotonic() - self._confirmed)
 
     async def current(self) -> None:
@@ -142,10 +142,10 @@ class ClusterFeed:
         return max(self.history.revision, self._proved.get(kind, Revision(0)))
 
     async def _prove(self, kind: str, revision: Revision) -> None:
-        """That there is nothing newer than what is shown: no event ever says so.
+        """Prove that nothing newer exists: no event ever says so.
 
-        It is so where other keys than the cluster's move the store's revision. Who waits for a
-        proof shares it.
+        Needed when keys outside the cluster's move the store's revision. Concurrent callers
+        share one proof.
         """
         async with self._proving:
             if self._shown(kind) >= revision:
@@ -157,7 +157,7 @@ class ClusterFeed:
                 self._proved[kind] = listing.revision
 
     async def position_of(self, token: WatchToken | None) -> Position | None:
-        """Where a watcher with this resume token is; None: at no place that is known here.
+        """Returns the position of a resume token; None if it is unknown here.
 
         Raises StoreUnavailable when only the store knows.
         """
@@ -173,7 +173,7 @@ class ClusterFeed:
         return Position(self._beginning, revision)
 
     async def next(self, name_prefix: str, position: Position | None, wait_s: float) -> Told:
-        """What came after `position`: at once if there is something, else within `wait_s`.
+        """Returns the events after `position`: at once if there are any, else within `wait_s`.
 
         Returns earlier, without events, when the view grows old meanwhile.
         """

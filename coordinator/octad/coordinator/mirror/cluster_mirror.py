@@ -53,7 +53,7 @@ class ClusterMirror:
         await self._mirror.refresh()
 
     def view(self) -> ClusterView:
-        """What the store says; raises BadRecord."""
+        """Returns the decoded store; raises BadRecord."""
         if self._view is None:
             kinds = map(self._mirror.of, self._kinds)
             entries = (entry for kind in kinds for entry in kind.values())

@@ -35,7 +35,7 @@ class Change:
 
 
 class EventHistory:
-    """Of the keys below `prefix`; keeps up to about `changes_max` changes."""
+    """The history of keys below `prefix`; retains up to about `changes_max` changes."""
 
     def __init__(self, prefix: str, changes_max: int) -> None:
         self.revision = Revision(0)
@@ -93,7 +93,7 @@ class EventHistory:
         ]
 
     def state(self, name_prefix: str) -> Sequence[ClusterEvent]:
-        """All that is there now, as joins, in order of the keys' parts."""
+        """Returns the full state as joins, in order of the keys' parts."""
         return [
             ClusterEvent("join", name, entry.mod_revision, public_value(entry.value))
             for name, entry in sorted(self._entries.items(), key=lambda item: item[0].split("/"))

@@ -72,7 +72,7 @@ class Leadership:
             self._task = None
 
     async def confirm(self) -> bool:
-        """Whether this one still leads, asked of the store; returns up the token if not."""
+        """Asks the store whether this one still leads; gives up the token if not."""
         token = self.token
         if token is None:
             return False

@@ -1,1 +1,1 @@
-"""Where shards are to be, and the steps that bring them there."""
+"""Placement of shards, and the steps that move them."""

@@ -49,9 +49,9 @@ def first_map(
     existing: Collection[ShardId],
     leadership: ModRevisionIs,
 ) -> list[Transaction]:
-    """What creates the configurations of `pool` that are not among `existing`, on the live `nodes`.
+    """The transactions that create the configurations of `pool` not in `existing`, on live `nodes`.
 
-    Nothing while there are fewer nodes than replicas. Raises ImpossibleAssignment.
+    None while there are fewer nodes than replicas. Raises ImpossibleAssignment.
     """
     missing = [
         number for number in range(1 << pool.depth) if shard_id(pool.id, number) not in existing

@@ -102,18 +102,18 @@ class Placement:
             await stop_background(self._task)
 
     def view(self) -> PlacementView:
-        """What the store says; raises BadRecord."""
+        """Returns the decoded store; raises BadRecord."""
         kinds = map(self._mirror.of, self._keys.prefixes)
         entries = (entry for kind in kinds for entry in kind.values())
         return placement_view(self._keys, self._cluster.view(), entries)
 
     def status(self) -> PlanStatus:
-        """How far the operation is; problems are those that the leader sees, and it alone."""
+        """The operation's progress; only the leader knows its problems."""
         return plan_status(self.view(), self._driver.problems)
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Why what is wanted does not go on, as the leader sees it; none elsewhere."""
+        """Why the operation makes no progress; only the leader knows."""
         return tuple(self._driver.problems) if self._leadership.token is not None else ()
 
     def nodes(self) -> PlacedNodes:
@@ -123,7 +123,7 @@ class Placement:
         return placed_pools(self.view())
 
     def nodes_for_map(self) -> list[NodeRecord]:
-        """The nodes that a new pool may use, as operators want them seen."""
+        """The nodes that a new pool may use, with operators' settings applied."""
         view = self.view()
         return [
             msgspec.structs.replace(view.cluster.nodes[n.id], weight=n.weight, zone=n.zone)
@@ -131,7 +131,7 @@ class Placement:
         ]
 
     def check_join(self, node: NodeId) -> None:
-        """Raises JoinRefused for a node that was removed: its disk shows what is long gone."""
+        """Raises JoinRefused for a node that was removed: its data is stale."""
         if self.view().settings_of(node).removed:
             name = node_name(node)
             reason = (
@@ -141,7 +141,7 @@ class Placement:
             raise JoinRefused("removed", reason)
 
     async def ask(self, action: str, request: PlanRequest) -> PlanAnswer:
-        """Do what an operator wants, or say what it would be; raises PlanRefused."""
+        """Carry out an operator's request, or return its dry run; raises PlanRefused."""
         for _ in range(_ATTEMPTS):
             view = await self.fresh_view()
             if action in _STEERING:
@@ -164,7 +164,7 @@ class Placement:
         raise StoreUnavailable("others change what is planned at the same time")
 
     async def fresh_view(self) -> PlacementView:
-        """As new as a linearizable read; raises StoreUnavailable, BadRecord."""
+        """Returns a view as new as a linearizable read; raises StoreUnavailable, BadRecord."""
         await self._mirror.refresh()
         return self.view()
 
@@ -236,7 +236,7 @@ class Placement:
             await asyncio.sleep(_REST_S)
 
     async def _lead(self, token: ModRevisionIs) -> None:
-        if token != self._term:  # What an earlier term remembered may be long untrue.
+        if token != self._term:  # The state of an earlier term may be stale.
             self._driver, self._term = PlacementDriver(self._store_keys), token
         now_s = asyncio.get_running_loop().time()
         for transaction in self._driver.decide(self.view(), token, now_s):

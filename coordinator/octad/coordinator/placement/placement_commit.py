@@ -2,8 +2,8 @@
 
 Targets are too much for one transaction, so they are written before, under the id of an operation
 that does not exist yet. The transaction that makes it current compares that they all still stand
-and that no other operation came between. What a coordinator leaves behind that dies before that is
-of no operation, and the leader clears it away.
+and that no other operation came between. Targets left by a coordinator that died before
+that belong to no operation, and the leader deletes them.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def operation_changes(
     operation: str,
     chunks_written: Sequence[ModRevisionIs] = (),
 ) -> PlanChange:
-    """The transaction that begins what was proposed; raises PlanRefused while a pool is split."""
+    """The transaction that begins the operation; raises PlanRefused while a pool is split."""
     placement = PlacementKeys(keys)
     stored = view.operation
     if proposal.has_work and stored is not None and _is_splitting(stored.record):
@@ -85,7 +85,7 @@ def operation_changes(
 
 
 def stopped(keys: StoreKeys, view: PlacementView) -> PlanChange:
-    """Nothing more is moved; copies that arrived already are finished. Raises PlanRefused."""
+    """Stop moving; copies that have arrived are completed. Raises PlanRefused."""
     stored = _current(view)
     if stored.record.state != "running":
         raise PlanRefused("not-running", f"{stored.record.what} is {stored.record.state}", "fine")
@@ -103,7 +103,7 @@ def resumed(keys: StoreKeys, view: PlacementView) -> PlanChange:
 
 
 def reverted(keys: StoreKeys, view: PlacementView) -> PlanChange:
-    """Every shard goes back to what it was, and so do the nodes' settings. Raises PlanRefused."""
+    """Restore every shard's former nodes, and the nodes' settings. Raises PlanRefused."""
     stored = _current(view)
     operation = stored.record
     if operation.depths:

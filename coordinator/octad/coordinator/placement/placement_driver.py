@@ -1,4 +1,4 @@
-"""What the leader writes about placement: plans for shards, one replica of a shard at a time.
+"""The leader's writes about placement: plans for shards, one replica of a shard at a time.
 
 It compares what is (configurations) with what is wanted (the operation's targets, and full strength
 everywhere) and lets a few shards at a time take their next step. Everything that must outlive a
@@ -45,17 +45,17 @@ from octad.sharding.ids import NodeId, PoolId, ShardId, node_name, pool_of, shar
 from octad.sharding.limits import STORE_TRANSACTION_OPERATIONS_MAX
 from octad.sharding.map.shard_map import ShardConfiguration
 
-RETRY_S = 30.0  # After a refusal, before the same is asked of the same shard again.
+RETRY_S = 30.0  # Pause after a refusal, before the same goal is tried again.
 REPAIR_AFTER_S = 10.0  # A primary recruits by itself within seconds; a plan is for when it cannot.
 GARBAGE_S = 60.0
-PLANS_PER_WORK = 4  # At work or waiting for leases to end, to those that may be at work.
+PLANS_PER_WORK = 4  # Ratio of plans under way (waiting for leases included) to those at work.
 STALL_S = 600.0  # A plan without any progress for so long makes room for another one.
 _PLANS_PER_TRANSACTION = STORE_TRANSACTION_OPERATIONS_MAX // 3
 
 
 @dataclass(frozen=True, slots=True)
 class _Sign:
-    """What of a plan was seen last, and since when."""
+    """The last observed progress of a plan, and since when."""
 
     plan: Revision
     progress: Revision
@@ -79,7 +79,7 @@ class PlacementDriver:
     def decide(
         self, view: PlacementView, leadership: ModRevisionIs, now_s: float
     ) -> list[Transaction]:
-        """What to write now, in order; a transaction that is refused makes the rest obsolete."""
+        """Returns the next transactions, in order; a refused one makes the rest obsolete."""
         if not view.is_whole:
             return []
         self._not_before = {k: at for k, at in self._not_before.items() if at > now_s}
@@ -168,7 +168,7 @@ class PlacementDriver:
             return plan.add is None or arrived or len(configuration.members) < plan.replicas
         operation = view.operation.record if view.operation else None
         if operation is None or operation.state != "running":
-            return arrived  # What has been copied is not thrown away.
+            return arrived  # Do not discard data that has been copied.
         if plan.reason == "split":
             return bool(operation.depths)
         target = view.target_of(shard)
@@ -182,7 +182,7 @@ class PlacementDriver:
     # -- plans to begin ------------------------------------------------------------------------
 
     def _new_plans(self, view: PlacementView, now_s: float) -> Iterator[tuple[ShardId, ShardPlan]]:
-        """Repairs first, the most degraded before all others; then what the operation wants."""
+        """Repairs first, the most degraded shards before others; then the operation's goals."""
         operation = view.operation.record if view.operation else None
         room = _Room(view, operation)
         for shard, plan in self._repairs(view, now_s):
@@ -316,9 +316,9 @@ class PlacementDriver:
     def _obsolete_targets(
         self, view: PlacementView, leadership: ModRevisionIs, now_s: float
     ) -> Iterator[Transaction]:
-        """Of operations that another one replaced, or that were never begun.
+        """Deletes targets of operations that were replaced, or never begun.
 
-        Those of one that is just being written look the same, so they are given time.
+        Those of one that is just being written look the same, hence the grace period.
         """
         since = {key: self._garbage_since_s.get(key, now_s) for key in view.other_targets}
         self._garbage_since_s = since
@@ -372,7 +372,7 @@ class _Room:
             self._working += 1
 
     def _busy(self, shard: ShardId, plan: ShardPlan) -> list[NodeId]:
-        """Who sends and who receives a copy; no one where there is none, or it has arrived."""
+        """The nodes that send and receive a copy; empty if there is none, or it has arrived."""
         configuration = self._view.cluster.configurations.get(shard)
         if (
             plan.add is None

@@ -1,4 +1,4 @@
-"""What one shard needs next: a copy more, a copy less, a move towards its target, or a split.
+"""The next goal of a shard: a copy more, a copy less, a move towards its target, or a split.
 
 A goal replaces one replica at most, so no two replicas of a shard are ever being copied at once;
 the next one is chosen when the configuration shows that this one has ended.
@@ -21,7 +21,7 @@ NO_SPARE = "a copy is missing and no other node can take it; add a node"
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """Nothing can be done about it now; `reason` is for people."""
+    """No step is possible now; `reason` is for people."""
 
     reason: str
 
@@ -30,7 +30,7 @@ Wish = ShardPlan | Blocked | None
 
 
 def reached(configuration: ShardConfiguration, target: Sequence[NodeId]) -> bool:
-    """Whether `configuration` is what `target` (primary first) says."""
+    """Whether `configuration` matches `target` (primary first)."""
     return configuration.primary == target[0] and {m.node for m in configuration.members} == set(
         target
     )
@@ -58,7 +58,7 @@ def surplus_wish(
     replicas: int,
     held: Counter[NodeId],
 ) -> Wish:
-    """For a configuration with too many members: one less, and not one that its target wants."""
+    """The goal for a configuration with too many members: remove one that its target lacks."""
     weak = _weakness(view, configuration)
     if weak is not None:
         return weak

@@ -1,8 +1,7 @@
-"""What an operator's request comes to: settings, targets, moves and bytes, or a refusal.
+"""The effects of an operator's request: settings, targets, moves and bytes, or a refusal.
 
 Nothing is written here. A proposal is made from the configurations as they are, so that its number
-of moves is the minimum from there; the one who carries it out checks that nothing else began
-meanwhile.
+of moves is the minimum from there; the commit checks that nothing else began meanwhile.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from octad.sharding.ids import NodeId, ShardId, node_name, shard_id
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What is to be written, and what it means."""
+    """The writes of an operation, and their effects."""
 
     what: str
     settings: Mapping[NodeId, NodeSettings] = field(default_factory=dict)
@@ -90,7 +89,7 @@ class Proposal:
 
 
 def propose(action: str, request: PlanRequest, view: PlacementView) -> Proposal:
-    """What `action` comes to; raises PlanRefused."""
+    """Returns the proposal for `action`; raises PlanRefused."""
     check_fields(action, request)
     match action:
         case "add":
@@ -173,7 +172,7 @@ def _targets_of(pool: PoolRecord, view: PlacementView) -> dict[ShardId, ShardTar
 def _whole(
     before: tuple[NodeId, ...], after: tuple[NodeId, ...], replicas: int
 ) -> tuple[NodeId, ...]:
-    """What a revert leads back to: `before`, but with as many copies as there should be."""
+    """The targets of a revert: `before`, with as many copies as the pool has now."""
     others = [node for node in before[1:] if node in after]
     others += [node for node in before[1:] if node not in after]
     others += [node for node in after if node not in before]
@@ -234,7 +233,7 @@ def _domains(view: PlacementView) -> set[Domain]:
 
 
 def _sizes(view: PlacementView, targets: Mapping[ShardId, ShardTarget]) -> dict[NodeId, int] | None:
-    """What every node receives; None unless the size of every shard that moves is known."""
+    """Bytes that every node receives; None unless the size of every moved shard is known."""
     sizes = view.shard_bytes()
     received: Counter[NodeId] = Counter()
     for shard, target in targets.items():

@@ -98,7 +98,7 @@ def checked_nodes(names: Iterable[str], view: PlacementView) -> list[NodeId]:
 def checked_addition(
     request: PlanRequest, view: PlacementView
 ) -> tuple[dict[NodeId, NodeSettings], tuple[str, ...]]:
-    """The new settings of nodes that shall hold data, and what is odd about them."""
+    """Returns the new settings of nodes that shall hold data, and warnings about them."""
     nodes = checked_nodes(request.nodes, view)
     if not nodes:
         raise PlanRefused("bad-request", "no node is named", "octad node add n4")
@@ -169,7 +169,7 @@ def _nodes_in(zone: str, view: PlacementView) -> list[NodeId]:
 
 
 def _check_only_copies(nodes: list[NodeId], view: PlacementView) -> None:
-    """What is nowhere else cannot be copied from a node that is not there."""
+    """Refuses where an absent node has the only copy."""
     lost: list[ShardId] = []
     for shard, configuration in sorted(view.cluster.configurations.items()):
         holders = full_members(configuration)

@@ -20,7 +20,7 @@ from octad.sharding.map.pool_names import pool_names
 
 
 def plan_status(view: PlacementView, problems: Sequence[str]) -> PlanStatus:
-    """What `GET /cluster/v1/plan` answers."""
+    """The answer of `GET /cluster/v1/plan`."""
     stored = view.operation
     operation = stored.record if stored else None
     moves_left, bytes_left, primaries_left = _left(view)
@@ -71,7 +71,7 @@ def _left(view: PlacementView) -> tuple[int, int | None, int]:
 
 
 def _copied(view: PlacementView, shard: ShardId) -> int:
-    """What the copy under way has brought already."""
+    """Bytes that the copy under way has transferred."""
     plan, progress = view.plans.get(shard), view.progress.get(shard)
     configuration = view.cluster.configurations[shard]
     if plan is None or progress is None or progress.record.plan != plan.revision:

@@ -31,7 +31,7 @@ NO_SETTINGS = NodeSettings()
 
 @dataclass(frozen=True, slots=True)
 class Stored(Generic[_Record]):
-    """A record with what a later change of it compares, and its bytes, to keep unknown fields."""
+    """A record with its revision, for a later compare, and its bytes, for unknown fields."""
 
     record: _Record
     revision: Revision
@@ -69,7 +69,7 @@ class PlacementView:
         return node in self.cluster.nodes and not (settings.draining or settings.removed)
 
     def zone_of(self, node: NodeId) -> str | None:
-        """Its failure domain as an operator or the node says; None: unknown, or one of its own."""
+        """Its failure domain, set by an operator or the node; None: unknown, or one of its own."""
         settings, record = self.settings_of(node), self.cluster.nodes.get(node)
         return settings.zone if settings.zone is not None else (record.zone if record else None)
 
@@ -85,7 +85,7 @@ class PlacementView:
         return [self.placement_node(nodes[n]) for n in sorted(nodes) if self.may_hold_data(n)]
 
     def target_of(self, shard: ShardId) -> tuple[NodeId, ...] | None:
-        """The replicas that the operation wants, primary first; None where it wants nothing."""
+        """The operation's target replicas, primary first; None where it has none."""
         target = self.targets.get(shard)
         if target is None or self.operation is None:
             return None

@@ -1,14 +1,14 @@
-"""What a shard's primary does next about its plan: a pure function of configuration and plan.
+"""The next step of a shard's primary on its plan: a pure function of configuration and plan.
 
     add learner -> (copy) -> learner becomes member -> primary hands over -> old member leaves
 
 Each step is one compare-and-swap of the configuration, made by the primary under the rules of
 `docs/reference/replication.md` (R9, R10, R12, R17, R18); after a hand-over the new primary goes on.
-Since nothing but the configuration says how far a plan is, anyone who looks, at any time, finds the
-same next step.
+A plan's progress is in the configuration alone, so every node, at any time, finds the same next
+step.
 
-A learner lives only as long as the plan that names it: where no plan does, it is let go. So a plan
-is taken back by deleting it, at any time, and what is left is a configuration like any other.
+A learner lives only as long as the plan that names it: where no plan does, it is removed. So a plan
+is revoked by deleting it, at any time, and leaves a valid configuration.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """It can never be done: say so in the progress record; the coordinator plans anew."""
+    """The plan is impossible: report it in the progress record; the coordinator plans anew."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The configuration is what the plan wants; the coordinator takes the plan away."""
+    """The configuration matches the plan; the coordinator deletes the plan."""
 
 
 NextStep = ChangeConfiguration | DropLearner | SplitShard | Wait | Refuse | Finished
@@ -87,7 +87,7 @@ def next_step(configuration: ShardConfiguration, plan: ShardPlan | None) -> Next
 
 
 def full_members(configuration: ShardConfiguration) -> list[Member]:
-    """Those that have all of history."""
+    """The replicas that have all of history."""
     return [member for member in configuration.members if member.base == 0]
 
 

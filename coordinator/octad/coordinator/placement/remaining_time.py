@@ -1,4 +1,4 @@
-"""How long it will still take, judged by what was done lately; None while that says nothing.
+"""Estimates the remaining time from recent progress; None while there is too little of it.
 
 Bytes where sizes are known, else copies. An estimate needs some time and some progress to stand on:
 the first seconds of a copy, and a copy that stands still, promise nothing.
@@ -10,7 +10,7 @@ from collections import deque
 
 WINDOW_S = 60.0
 OBSERVED_S_MIN = 3.0
-MORE_SHARE = 1.1  # Of what was left: sizes are estimates that vary by less.
+MORE_SHARE = 1.1  # A share of what was left: sizes are estimates that vary by less.
 BAR_WIDTH = 24
 
 
@@ -21,7 +21,7 @@ class RemainingTime:
         self._samples: deque[tuple[float, float]] = deque()
 
     def seconds(self, left: float, now_s: float) -> float | None:
-        """What is left in seconds, at the pace of the last minute."""
+        """Remaining seconds at the rate of the last minute."""
         self._forget(left)
         self._samples.append((now_s, left))
         while now_s - self._samples[0][0] > WINDOW_S:
@@ -35,7 +35,7 @@ class RemainingTime:
         return left * took_s / done
 
     def _forget(self, left: float) -> None:
-        """Nothing before the work began, or before there was more of it, says how fast it goes."""
+        """Drop samples from before the work began, or grew: they say nothing of the rate."""
         samples = self._samples
         if samples:
             share = 1.0 if len(samples) == 1 else MORE_SHARE
@@ -44,13 +44,13 @@ class RemainingTime:
 
 
 class WorkLeft:
-    """An operation's: bytes say most, but empty shards and hand-overs take their time as well."""
+    """The time of an operation: mostly bytes, but empty shards and hand-overs take time as well."""
 
     def __init__(self) -> None:
         self._bytes, self._steps = RemainingTime(), RemainingTime()
 
     def seconds(self, bytes_left: int | None, steps_left: int, now_s: float) -> float | None:
-        """Until both are done; by the steps alone where no byte is left, or none is known of."""
+        """Until both are done; by the steps alone where no byte is left, or sizes are unknown."""
         by_steps = self._steps.seconds(steps_left, now_s)
         if bytes_left is None:
             return by_steps

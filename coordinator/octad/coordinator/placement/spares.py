@@ -1,7 +1,7 @@
-"""Which node takes a copy that is missing, and which copy goes where there is one too many.
+"""Chooses the node that takes a missing copy, and the surplus copy to remove.
 
-Also for primaries, who recruit a spare in the same swap that removes a silent member: everyone who
-asks with the same view gets the same answer.
+Primaries use it, too: they recruit a spare in the same swap that removes a silent member. The same
+view always yields the same choice.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ Domain = tuple[str, int]
 
 
 def domain_of(view: PlacementView, node: NodeId) -> Domain:
-    """What fails together with `node`: its zone, or itself alone."""
+    """The failure domain of `node`: its zone, or itself alone."""
     zone = view.zone_of(node)
     return (zone, 0) if zone else ("", node)
 
 
 def domains_spanned(view: PlacementView, nodes: Iterable[NodeId]) -> int:
-    """How many failure domains `nodes` stand in."""
+    """How many failure domains `nodes` span."""
     return len({domain_of(view, node) for node in nodes})
 
 
 def loads(view: PlacementView) -> Counter[NodeId]:
-    """How many replicas every node holds, or is to be given by a plan."""
+    """How many replicas every node holds, or receives by a plan."""
     held = Counter(
         member.node
         for configuration in view.cluster.configurations.values()
@@ -93,7 +93,7 @@ def choose_replacement(
     joining: Sequence[NodeId],
     leaving: Sequence[NodeId],
 ) -> tuple[NodeId, NodeId]:
-    """Who joins and who leaves next, so that the copies stay as far apart as they can."""
+    """The next replica to add and to remove, so that copies stay as far apart as possible."""
     members = [member.node for member in configuration.members]
 
     def rank(pair: tuple[NodeId, NodeId]) -> tuple[int, bool, bool]:

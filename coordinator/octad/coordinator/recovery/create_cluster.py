@@ -31,7 +31,7 @@ _ATTEMPTS = 5
 
 
 class PoolDiffers(Exception):
-    """The cluster stands already, with another replica count than asked for."""
+    """The cluster already exists with another replica count than requested."""
 
     def __init__(self, pool: PoolRecord) -> None:
         super().__init__(f"the cluster keeps {pool.replicas} copies")
@@ -82,10 +82,10 @@ async def create_cluster(
     *,
     only_in_empty_store: bool = False,
 ) -> None:
-    """Returns once the cluster of `token` stands with this pool and this access key.
+    """Returns once the cluster of `token` exists with this pool and this access key.
 
-    Doing it again changes nothing, but for a new secret of the access key, which replaces the old
-    one. Raises PoolDiffers, OtherCluster, BadRecord, StoreUnavailable (unknown outcome: again).
+    Idempotent, except that a new secret of the access key replaces the old one.
+    Raises PoolDiffers, OtherCluster, BadRecord, StoreUnavailable (unknown outcome: retry).
     """
     keys = StoreKeys(token.cluster)
     pool = PoolRecord(FIRST_POOL, replicas, depth)

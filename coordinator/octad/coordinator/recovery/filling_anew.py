@@ -38,7 +38,7 @@ Transaction = tuple[list[Compare], list[StoreOperation]]
 
 
 class OldDisk(NamedTuple):
-    """Whose journal is damaged."""
+    """The disk of a node with a damaged journal."""
 
     node: NodeId
     incarnation: str
@@ -46,7 +46,7 @@ class OldDisk(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the store says at one moment, as far as it matters here."""
+    """The store's relevant records at one revision."""
 
     cluster: ClusterView
     copies: KnownCopies
@@ -59,7 +59,7 @@ class Seen:
 
 
 def seen(keys: StoreKeys, revision: Revision, entries: Iterable[KeyValue]) -> Seen:
-    """From all keys of the cluster. Raises BadRecord."""
+    """Decodes all keys of the cluster. Raises BadRecord."""
     entries = list(entries)
     cluster = cluster_view(keys, revision, entries)
     settings_prefix = PlacementKeys(keys).settings
@@ -86,7 +86,7 @@ class Obstacle:
 
 
 def obstacle(now: Seen, disk: OldDisk, *, runs: bool) -> Obstacle | None:
-    """What the cluster has against setting aside what `disk` holds.
+    """Returns the obstacle to setting aside the contents of `disk`, if any.
 
     A node that `runs` has reported to the primaries that its copies are void. One that does not may
     still be counted where a configuration has it as a member, from before its end.
@@ -181,7 +181,7 @@ def _names(configuration: ShardConfiguration, node: NodeId) -> bool:
 
 
 def whose_turn(now: Seen) -> TurnRecord | None:
-    """Who is being filled anew; not one whom an operator has removed meanwhile."""
+    """Nodes that are being refilled, without those that an operator has removed meanwhile."""
     if now.turn is None:
         return None
     turn = decode_record(now.turn, TurnRecord)
@@ -189,7 +189,7 @@ def whose_turn(now: Seen) -> TurnRecord | None:
 
 
 def taking_turn(keys: StoreKeys, now: Seen, disk: OldDisk) -> Transaction:
-    """It fails where another one was faster."""
+    """The transaction fails if another node was faster."""
     revision = Revision(0) if now.turn is None else now.turn.mod_revision
     taken = Put(keys.filled_anew, msgspec.json.encode(TurnRecord(*disk)))
     return [ModRevisionIs(keys.filled_anew, revision)], [taken]

@@ -153,7 +153,7 @@ def recovery_transaction(
     live: Live,
     boot: str,
 ) -> tuple[list[Compare], list[StoreOperation]]:
-    """It fails when the configuration has changed, or one who is taken for gone has come back.
+    """The transaction fails if the configuration changed, or a member taken for gone came back.
 
     The fences of absent members are rewritten: no swap of theirs that is under way can land.
     """

@@ -40,7 +40,7 @@ class ShardRecovery:
         self._cluster = cluster
 
     async def recover(self, request: RecoverRequest) -> RecoverAnswer:
-        """Raises StoreUnavailable, BadRecord; what was done until then stands."""
+        """Raises StoreUnavailable, BadRecord; changes made until then remain."""
         await self._cluster.refresh()
         view = self._cluster.view()
         names = list(request.shards) or [

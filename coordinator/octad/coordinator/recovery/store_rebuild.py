@@ -69,7 +69,7 @@ class _Source:
 
 @dataclass(frozen=True, slots=True)
 class _KnownConfiguration:
-    """The newest configuration of a shard, as it was written and by whom it is known."""
+    """The newest configuration of a shard, as written, and the nodes that know it."""
 
     configuration: ShardConfiguration
     value: bytes
@@ -171,7 +171,7 @@ def _check_everybody_heard(
     kept: Sequence[KeptCluster],
     without: Collection[NodeId],
 ) -> None:
-    """Who was not heard may know a newer configuration, and have acknowledged writes under it."""
+    """A node not heard may know a newer configuration, and have acknowledged writes under it."""
     named = {
         member.node for configuration in configurations.values() for member in configuration.members
     }

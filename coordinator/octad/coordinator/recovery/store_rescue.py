@@ -62,7 +62,7 @@ _BYTES_PER_TRANSACTION = STORE_TRANSACTION_BYTES_MAX // 2
 
 
 async def read_backup(store: ConfigStore, token: JoinToken) -> StoreBackup:
-    """All that is worth keeping, at one revision; raises RebuildRefused for an empty store."""
+    """A backup of the store at one revision; raises RebuildRefused for an empty store."""
     keys = StoreKeys(token.cluster)
     listing = await store.range(keys.prefix)
     entries = {
@@ -108,7 +108,7 @@ def read_backup_file(path: Path) -> StoreBackup:
 
 
 def read_kept_files(paths: Iterable[Path]) -> list[KeptCluster]:
-    """Of nodes' data directories, or of such files copied from them; raises RebuildRefused."""
+    """Reads snapshots from data directories, or copies of them; raises RebuildRefused."""
     kept = []
     for path in paths:
         file = path / FILE_NAME if path.is_dir() else path
@@ -127,7 +127,7 @@ def read_kept_files(paths: Iterable[Path]) -> list[KeptCluster]:
 
 
 async def ask_nodes(urls: str, token: JoinToken) -> list[KeptCluster]:
-    """Of live nodes, by the URLs of their admin ports; raises RebuildRefused."""
+    """Fetches snapshots from live nodes, by their admin ports' URLs; raises RebuildRefused."""
     return [await _ask_node(url, token) for url in urls.split(",")]
 
 
@@ -156,7 +156,7 @@ async def _ask_node(url: str, token: JoinToken) -> KeptCluster:
 async def check_may_fill(
     store: ConfigStore, token: JoinToken, *, force: bool, alone: bool = False
 ) -> None:
-    """Raises RebuildRefused where the store is in use, or not empty and nothing was said of it.
+    """Raises RebuildRefused if the store is in use, or not empty without the option for that.
 
     `alone`: no one else can be using it.
     """

@@ -1,1 +1,1 @@
-"""What the store holds and what is said over HTTP: keys, records, messages. No I/O."""
+"""The store's keys and records, and the messages over HTTP. No I/O."""

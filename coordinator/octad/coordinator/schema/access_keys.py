@@ -18,7 +18,7 @@ _SECRET = re.compile(r"[!-~]{8,128}")
 
 
 class BadCredentials(ValueError):
-    """Not usable as an access key and its secret; the message says which and why."""
+    """An unusable access key or secret; the message says which and why."""
 
 
 def check_credentials(access_key: str, secret: str) -> None:

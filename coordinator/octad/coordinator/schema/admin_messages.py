@@ -90,7 +90,7 @@ def seal_new_secret(admin_secret: str, access_key: str, secret: str, nonce: byte
 
 
 def unseal_new_secret(admin_secret: str, access_key: str, sealed: str) -> str:
-    """The inverse; raises DoesNotOpen, and UnicodeDecodeError for what is no text."""
+    """The inverse; raises DoesNotOpen, and UnicodeDecodeError if it is not text."""
     return unseal(_sealing_key(admin_secret), sealed, access_key.encode()).decode()
 
 
@@ -99,5 +99,5 @@ def _sealing_key(admin_secret: str) -> bytes:
 
 
 def key_document(record: AccessKeyRecord, owner_id: str) -> KeyDocument:
-    """What admins are shown of `record`."""
+    """The public part of `record`, for admins."""
     return KeyDocument(record.access_key, record.owner, owner_id, record.admin, record.disabled)

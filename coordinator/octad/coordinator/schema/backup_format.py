@@ -7,7 +7,7 @@
     sha256 <64 hex digits of everything above, line ends included>
 
 Keys are without the cluster's prefix, in order. Secrets in it are sealed with the cluster secret,
-which is not in it; it is to be kept like a secret all the same.
+which is not in it; treat it as a secret all the same.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class BadBackup(ValueError):
 
 
 class BackupHeader(msgspec.Struct, frozen=True):
-    """What the second line says."""
+    """The second line."""
 
     cluster: str
     generation: int
     revision: int
     keys: int
-    version: str  # Of the octad that wrote it.
+    version: str  # Version of the octad that wrote it.
 
 
 class BackupLine(msgspec.Struct, frozen=True):

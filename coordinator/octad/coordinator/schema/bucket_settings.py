@@ -23,8 +23,8 @@ class PublicAccessBlock(msgspec.Struct, frozen=True):
     """The kinds of public access that are refused regardless of access lists."""
 
     block_acls: bool = False  # No list that opens anything may be set.
-    ignore_acls: bool = False  # Those that stand open nothing.
-    block_policy: bool = False  # There are no policies: these two are kept for when there are.
+    ignore_acls: bool = False  # Existing lists open nothing.
+    block_policy: bool = False  # There are no policies yet: these two are only stored.
     restrict_buckets: bool = False
 
 
@@ -32,7 +32,7 @@ ALL_BLOCKED: Final = PublicAccessBlock(True, True, True, True)
 
 
 class CorsRule(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Which pages of other origins may use the bucket from a browser, and how."""
+    """A cross-origin rule: which origins' pages may use the bucket from a browser, and how."""
 
     origins: tuple[str, ...]  # Each with at most one `*`.
     methods: tuple[str, ...]
@@ -43,7 +43,7 @@ class CorsRule(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class BucketSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Fields of a bucket's record. Each stands there by itself, so that none gets lost with another
+    """Fields of a bucket's record. Each is a field of its own, so that none is lost with another
     when an older octad writes the record anew."""
 
     acl: str = PRIVATE

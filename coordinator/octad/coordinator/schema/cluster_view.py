@@ -1,4 +1,4 @@
-"""What the configuration store says about a cluster at one revision, decoded."""
+"""The configuration store's records of a cluster at one revision, decoded."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ClusterView:
     configurations: Mapping[ShardId, ShardConfiguration]
 
     def shard_map(self) -> ShardMap:
-        """Which shards there are, also while a pool is split."""
+        """All shards, also while a pool is being split."""
         pools = {pool.id: Pool(pool.id, pool.replicas, pool.depth) for pool in self.pools.values()}
         return ShardMap(pools, self.configurations)
 
@@ -50,7 +50,7 @@ def cluster_view(keys: StoreKeys, revision: Revision, entries: Iterable[KeyValue
         if entry.key.startswith(keys.shards):
             try:
                 configurations[keys.shard_of_key(entry.key)] = decode_configuration(entry.value)
-            except ValueError as error:  # Also a newer format, and what msgspec refuses.
+            except ValueError as error:  # Also a newer format, and errors of msgspec.
                 raise BadRecord(entry.key, str(error)) from error
         elif entry.key.startswith(keys.nodes):
             node = decode_record(entry, NodeRecord)
@@ -74,7 +74,7 @@ def decode_record(entry: KeyValue, kind: type[_Record]) -> _Record:
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """A node that was live and is not: the last it said of itself, and when its lease ended."""
+    """A node that is no longer live: its last record, and when its lease ended."""
 
     record: NodeRecord
     gone_since_ms: int

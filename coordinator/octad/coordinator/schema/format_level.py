@@ -39,7 +39,7 @@ def too_old(level: int, known: int) -> str | None:
 
 
 def saying(record: FormatLevelRecord, node: NodeId, known: int) -> FormatLevelRecord | None:
-    """The record when `node` has said that it knows `known`; None: it has."""
+    """The record with `node` at level `known`; None if it already says so."""
     if record.known.get(node, 1) == known:
         return None
     return msgspec.structs.replace(record, known={**record.known, node: known})

@@ -1,7 +1,7 @@
-"""What is said over HTTP about placement: requests of operators, and how far things are.
+"""Messages over HTTP about placement: requests of operators, and progress.
 
 `POST /cluster/v1/plan/<action>` takes a `PlanRequest` and answers a `PlanAnswer`;
-`GET /cluster/v1/plan/status` answers a `PlanStatus`. Sizes that no one reported are null.
+`GET /cluster/v1/plan/status` answers a `PlanStatus`. Unknown sizes are null.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ACTIONS = (
 
 
 class PlanRequest(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What an action is about; a field that it has no use for is refused."""
+    """The arguments of an action; a field that it does not use is refused."""
 
     nodes: tuple[str, ...] = ()
     zone: str | None = None  # drain: every node in it; add: the zone that the nodes get.
@@ -50,7 +50,7 @@ class NodeTraffic(msgspec.Struct, frozen=True):
 
 
 class PlanAnswer(msgspec.Struct, frozen=True):
-    """What will happen; or, of a dry run, what would."""
+    """The effects of a request, or of its dry run."""
 
     what: str
     dry_run: bool
@@ -66,7 +66,7 @@ class PlanAnswer(msgspec.Struct, frozen=True):
 
 
 class PlanUnderWay(msgspec.Struct, frozen=True):
-    """What one shard's primary is doing."""
+    """The present step of one shard's primary."""
 
     shard: str
     reason: str
@@ -80,7 +80,7 @@ class PlanUnderWay(msgspec.Struct, frozen=True):
 
 
 class PlanStatus(msgspec.Struct, frozen=True):
-    """How far the last operation is, and what is repaired meanwhile."""
+    """Progress of the last operation, and repairs under way."""
 
     operation: str | None
     what: str | None
@@ -119,7 +119,7 @@ class PlacedPool(msgspec.Struct, frozen=True):
     """A pool as placement sees it."""
 
     id: int
-    name: str  # By which a bucket is put into it.
+    name: str  # Chosen when a bucket is created.
     replicas: int
     depth: int
     shards: int

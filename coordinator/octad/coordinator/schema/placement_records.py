@@ -1,10 +1,10 @@
-"""What the configuration store holds while data is placed anew: who asked for what, and how far.
+"""The configuration store's records of placement: requests, targets, plans and progress.
 
     settings/<node>                what operators say of a node: drained, removed, weight, zone
-    operation                      what is wanted now: one operation at a time
+    operation                      the current operation: one at a time
     targets/<operation>/<pool>/<chunk>  what each shard should become, and what it was before
-    plans/<pool>/<n>               what one shard's primary is to do now; one replica at a time
-    progress/<pool>/<n>            how far that primary is, or why it cannot
+    plans/<pool>/<n>               the plan of one shard's primary; one replica at a time
+    progress/<pool>/<n>            that primary's progress, or why it makes none
     usage/<node>                   what a node holds, in bytes
 
 The last two are written by nodes, everything else by coordinators. Examples and rules:
@@ -32,7 +32,7 @@ ProgressState = Literal["copying", "waiting", "refused"]
 
 
 class NodeSettings(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`settings/<node>`: absent means that what the node says of itself holds."""
+    """`settings/<node>`: without it the node's own values hold."""
 
     draining: bool = False  # It shall hold nothing.
     removed: bool = False  # It holds nothing, and is not let in again.
@@ -74,7 +74,7 @@ class PlanProgress(msgspec.Struct, frozen=True):
 
 
 class PlacementOperation(msgspec.Struct, frozen=True):
-    """`operation`: what was asked for last. Its targets are in chunks under its id."""
+    """`operation`: the last request. Its targets are in chunks under its id."""
 
     id: str
     what: str  # For people: "drain n2".
@@ -158,7 +158,7 @@ class PlacementKeys:
 
 
 def encode_record(record: msgspec.Struct, before: bytes | None = None) -> bytes:
-    """`record` in JSON; fields in `before` that this octad does not know are kept."""
+    """`record` in JSON; fields in `before` that this octad does not know are preserved."""
     if before is None:
         return msgspec.json.encode(record)
     kept = msgspec.json.decode(before, type=dict[str, msgspec.Raw])

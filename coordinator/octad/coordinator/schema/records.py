@@ -1,7 +1,7 @@
-"""What the configuration store holds, key by key: `octad/<cluster>/…`, values in JSON.
+"""The configuration store's records, key by key: `octad/<cluster>/…`, values in JSON.
 
-Who may write what is in the design's table (`docs/reference/configuration-store.md`). Readers keep
-quiet about fields they do not know, so that a newer octad may add some.
+Who may write what is in the table of `docs/reference/configuration-store.md`. Readers ignore fields
+they do not know, so that a newer octad may add some.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class TurnRecord(msgspec.Struct, frozen=True):
 class FormatLevelRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """`format-level`: which kinds of record the nodes may write (`schema/format_level.py`)."""
 
-    level: int = 1  # In use. It only ever goes up.
+    level: int = 1  # The level in use; it never decreases.
     known: dict[NodeId, int] = {}  # The highest that each node has said it knows; else 1.
 
 
@@ -92,8 +92,8 @@ class BucketRecord(BucketSettings, frozen=True):
     created_ms: int
     state: str = "active"
     strict: bool = False  # Writes are refused while a copy is missing.
-    location: str = ""  # What its maker asked for, a pool's name; "": nothing in particular.
-    quota_bytes: int | None = None  # It takes no more than that; None: what there is room for.
+    location: str = ""  # The pool's name that its creator chose; "": none.
+    quota_bytes: int | None = None  # Its quota; None: no limit.
 
 
 class BucketUsageRecord(msgspec.Struct, frozen=True):
@@ -116,7 +116,7 @@ class AccessKeyRecord(msgspec.Struct, frozen=True):
 class LeaderRecord(msgspec.Struct, frozen=True):
     """`leader`: held under its lease; its mod revision is the fencing token of all it writes."""
 
-    instance: str  # Of one election won: the one that finds its own here has won.
+    instance: str  # Unique to one election: the candidate that finds its own here has won.
     address: str  # host:port of the coordinator's HTTP.
     version: str
 
@@ -167,7 +167,7 @@ class StoreKeys:
         return f"{self.shards}{pool_of(shard)}/{number_of(shard)}"
 
     def shard_of_key(self, key: str) -> ShardId:
-        """The shard whose configuration is kept under `key`."""
+        """The shard whose configuration is stored under `key`."""
         pool, number = key.removeprefix(self.shards).split("/")
         return shard_id(PoolId(int(pool)), int(number))
 
@@ -190,7 +190,7 @@ class StoreKeys:
         return f"{self.usages}{bucket}"
 
     def bucket_of_usage(self, key: str) -> BucketId:
-        """The bucket whose usage is kept under `key`."""
+        """The bucket whose usage is stored under `key`."""
         return BucketId(int(key.removeprefix(self.usages)))
 
     def service(self, service: str, instance: str) -> str:

@@ -1,4 +1,4 @@
-"""What is said over HTTP about recovering shards whose full members are gone for good.
+"""Messages over HTTP about recovering shards whose full members are gone for good.
 
 `POST /cluster/v1/shards/recover` takes a `RecoverRequest` and answers a `RecoverAnswer`. What it
 means and costs: `docs/how-to/recover-a-shard.md`.
@@ -12,14 +12,14 @@ RECOVER_PATH = "/cluster/v1/shards/recover"
 
 
 class RecoverRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`shards` by name; none: all that need it. Nothing is changed by a dry run."""
+    """`shards` by name; none: all that need it. A dry run changes nothing."""
 
     shards: tuple[str, ...] = ()
     dry_run: bool = True
 
 
 class RecoveredShard(msgspec.Struct, frozen=True):
-    """`node` leads from now on: it has everything up to seq `upto`, and what is newer is lost."""
+    """`node` becomes primary: it has all entries up to seq `upto`; newer ones are lost."""
 
     name: str
     node: str
@@ -29,14 +29,14 @@ class RecoveredShard(msgspec.Struct, frozen=True):
 
 
 class NotRecovered(msgspec.Struct, frozen=True):
-    """Nothing was done, and why."""
+    """A shard that was not recovered, and why."""
 
     name: str
     reason: str
 
 
 class RecoverAnswer(msgspec.Struct, frozen=True):
-    """What was done; of a dry run, what would be."""
+    """The recovered shards, or those that a dry run would recover."""
 
     dry_run: bool
     recovered: tuple[RecoveredShard, ...]

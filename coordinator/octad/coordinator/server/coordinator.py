@@ -112,7 +112,7 @@ class Joined:
 class Coordinator:
     """One of a cluster's coordinators. The store stays the caller's, who closes it afterwards.
 
-    `failures` are those of nodes that the caller starts, as they are whenever they are asked for.
+    `failures` returns the present failures of nodes that the caller starts.
     """
 
     def __init__(
@@ -253,7 +253,7 @@ class Coordinator:
             raise FutureRevision(revision, reached)
 
     def status(self) -> ClusterStatus:
-        """How the cluster is; raises BadRecord."""
+        """The status document; raises BadRecord."""
         placement = self.placement.view()
         view = placement.cluster
         copies = self.reports.copies()
@@ -288,7 +288,7 @@ class Coordinator:
         return shard_statuses(self._cluster.view(), self.reports.copies())
 
     def findings(self) -> list[Finding]:
-        """What is wrong and what to do; raises BadRecord. A leader knows most."""
+        """The doctor's findings; raises BadRecord. The leader knows most."""
         copies = self.reports.copies()
         problems = self.placement.problems
         return findings(
@@ -309,17 +309,17 @@ class Coordinator:
         return self._cluster.map_tag
 
     def map_document(self) -> bytes:
-        """In JSON, with its age."""
+        """The shard map in JSON, with its age."""
         document = self._cluster.map_document()
         return b'%s,"age_s":%.1f}' % (document[:-1], min(self.age_s, 1e9))
 
     def map_binary(self) -> bytes:
-        """In the compact form; raises BadRecord."""
+        """The shard map in compact form; raises BadRecord."""
         return self._cluster.map_binary()
 
     @property
     def age_s(self) -> float:
-        """How long ago the store last confirmed what is shown."""
+        """Seconds since the store last confirmed this view."""
         return max(0.0, time.monotonic() - self._mirror.last_confirmed)
 
     @property
@@ -342,7 +342,7 @@ class Coordinator:
         return self._staleness() or not_serving(view)[:1] or reasons
 
     def not_ready(self) -> str | None:
-        """Why this coordinator should not be asked now; None when it should."""
+        """Why this coordinator cannot answer at present; None if it can."""
         return next(iter(self._staleness()), None)
 
     def _staleness(self) -> list[str]:
@@ -357,7 +357,7 @@ class Coordinator:
         self.changed.notify()
 
     async def _do_duties(self) -> None:
-        """What only the leader does, again after every change."""
+        """The leader's duties, repeated after every change."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -374,7 +374,7 @@ class Coordinator:
                 self._wake.set()
 
     async def _mark_first_admin(self, leadership: ModRevisionIs) -> None:
-        """Once for each time that it is elected."""
+        """Runs once for each term."""
         if self._marked_under != leadership:
             await mark_first_admin(self.store, self.config.token.cluster, leadership)
             self._marked_under = leadership

@@ -1,4 +1,4 @@
-"""What a coordinator is at the moment, as metrics; `metrics.py` publishes them."""
+"""A coordinator's present figures, as metrics; `metrics.py` publishes them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from octad.coordinator.server.metrics import gauge
 
 
 def coordinator_gauges(coordinator: Coordinator) -> Iterator[Metric]:
-    """All of them; what a bad record hides is left out."""
+    """All gauges, without those that a bad record hides."""
     build = GaugeMetricFamily("octad_build_info", "What runs here.", labels=["version"])
     build.add_metric([coordinator.config.version], 1)
     yield build

@@ -63,7 +63,7 @@ class FormatLevels:
             raise JoinRefused(CODE, reason)
 
     async def put_back(self, node: NodeId, known: int) -> None:
-        """`node` joins, and may be run by an older octad than the last time it said what it knows.
+        """`node` joins, and may run an older octad than when it last reported its level.
 
         Raises JoinRefused, StoreUnavailable, BadRecord.
         """
@@ -80,7 +80,7 @@ class FormatLevels:
             raise StoreUnavailable(f"{entry.key} was changed by others")
 
     async def raise_level(self, leadership: ModRevisionIs) -> None:
-        """As far as all nodes know; not if one comes, or says something else, meanwhile.
+        """Raises the level to what all nodes know, unless one joins or changes its level meanwhile.
 
         Raises StoreUnavailable, BadRecord.
         """

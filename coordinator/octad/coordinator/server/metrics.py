@@ -65,7 +65,7 @@ class CoordinatorMetrics(Collector):
 
 
 def exposition(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
-    """What `registry` has, and its content type: OpenMetrics for clients that accept it."""
+    """Returns the metrics and their content type: OpenMetrics for clients that accept it."""
     encode, content_type = choose_encoder(accept)
     return encode(registry), content_type
 

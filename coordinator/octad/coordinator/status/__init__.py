@@ -1,1 +1,1 @@
-"""How the cluster is: copies, nodes, and whether one may go down now."""
+"""The cluster's status: copies, nodes, and whether a node may go down now."""

@@ -1,6 +1,6 @@
 """Is the cluster serving, and may a node go down now? For operators, by configurations and leases.
 
-It answers a question of the moment; nothing is reserved by asking. What is safe during a failure is
+The answer is momentary; it reserves nothing. What is safe during a failure is
 decided by the shards' members themselves.
 """
 

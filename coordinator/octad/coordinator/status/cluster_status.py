@@ -1,4 +1,4 @@
-"""How the cluster is: the status document, made from what the configuration store says.
+"""The status document, made from the configuration store's records.
 
 Liveness here is that of the store's leases: a hint for people. What is *safe* is decided by the
 nodes themselves and not by this.
@@ -123,7 +123,7 @@ def shard_state(
     replicas: int,
     verified: int | None = None,
 ) -> ShardState:
-    """What a client may expect of a shard. A member on a wiped disk is as good as down.
+    """The state of a shard as clients see it. A member on a wiped disk counts as down.
 
     A recruit is a member that is not complete, so it is no copy yet. The primary may miss a member,
     and have fewer copies `verified`, before anyone else does.

@@ -1,4 +1,4 @@
-"""What nodes report of their copies, kept in memory, and how fast what is missing comes back."""
+"""Nodes' reports of their copies, in memory, and the rate at which missing ones are restored."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class CopyReports:
         self._mirror.subscribe(self._on_change, self._kind)
 
     def copies(self) -> KnownCopies:
-        """What is known now; raises BadRecord."""
+        """Returns the copies known now; raises BadRecord."""
         if self._reports is None:
             decoded = [decode_record(e, NodeReport) for e in self._mirror.of(self._kind).values()]
             self._reports = {report.node: report for report in decoded}
@@ -57,7 +57,7 @@ class CopyReports:
         return self._remaining.seconds(float(left), time.monotonic())
 
     def _on_change(self, _key: str, _entry: KeyValue | None) -> None:
-        """Also a sample for the pace, whether anyone asks or not."""
+        """Also take a sample of the rate, independent of requests."""
         self._reports = None
         now = time.monotonic()
         if now - self._sampled_at < SAMPLE_S_MIN:

@@ -1,4 +1,4 @@
-"""How many copies of each shard are verified, and what is being copied: what nodes report, judged.
+"""How many copies of each shard are verified, and what is being copied, from nodes' reports.
 
 A report counts as long as the process that wrote it is registered, and what it says of a shard only
 while that node leads the shard's present epoch. Of everything else nothing is known: None. Nor is
@@ -21,7 +21,7 @@ Reports = Mapping[NodeId, NodeReport]
 
 @dataclass(frozen=True, slots=True)
 class CopyUnderWay:
-    """A copy that `node` fetches. `waits`: no one who has the data can be asked, it says."""
+    """A copy that `node` fetches. `waits`: it reports that no source is reachable."""
 
     shard: ShardId
     node: NodeId
@@ -38,7 +38,7 @@ class CopyUnderWay:
 
 
 class DiskDamage(NamedTuple):
-    """What a node says of its disk: records that are damaged now, and what was, since its start."""
+    """A node's report of its disk: records damaged now, and repaired or lost since its start."""
 
     left: int = 0  # No whole copy has come so far, but one may.
     lost: int = 0  # Every copy is damaged.
@@ -58,7 +58,7 @@ class KnownCopies:
     void: Mapping[NodeId, tuple[ShardId, ...]] = field(default_factory=dict)
     failed: Mapping[NodeId, tuple[ShardId, ...]] = field(default_factory=dict)
     read_only: frozenset[NodeId] = frozenset()
-    indexes: Mapping[NodeId, str] = field(default_factory=dict)  # Those with which all is not well.
+    indexes: Mapping[NodeId, str] = field(default_factory=dict)  # Only those with a problem.
     different: Mapping[NodeId, tuple[ShardId, ...]] = field(default_factory=dict)  # From primaries.
     compared: frozenset[ShardId] = frozenset()  # Just now, or soon: nothing else is known to lack.
     # Of those: the bytes that come back to them by themselves, and within how many seconds.
@@ -74,7 +74,7 @@ NOTHING_KNOWN = KnownCopies({}, (), {}, 0, 0)
 def known_copies(
     view: ClusterView, reports: Reports, shard_bytes: Mapping[ShardId, int]
 ) -> KnownCopies:
-    """What `reports` say that still holds. `shard_bytes`: sizes of replicas, as far as known."""
+    """The parts of `reports` that still hold. `shard_bytes`: sizes of replicas, as far as known."""
     current = {
         node: report
         for node, report in reports.items()
@@ -115,7 +115,7 @@ def known_copies(
 def _told(
     view: ClusterView, reports: Reports, current: Reports
 ) -> Iterator[tuple[NodeId, NodeReport]]:
-    """A node that cannot start, or makes its index anew before, has said so without a boot."""
+    """A node that cannot start, or rebuilds its index first, reports without a boot."""
     for node, said in reports.items():
         if node in current or (not said.boot and node not in view.nodes):
             yield node, said

@@ -35,7 +35,7 @@ from octad.coordinator.store.sqlite_log import LogEntry, SqliteLog
 from octad.coordinator.store.transaction_rules import check_transaction
 from octad.sharding.limits import MIB
 
-STORE_HISTORY_REVISIONS_MAX = 10_000  # Kept by the embedded store for watches.
+STORE_HISTORY_REVISIONS_MAX = 10_000  # Retained by the embedded store for watches.
 STORE_HISTORY_BYTES_MAX = 64 * MIB
 
 LEASE_CHECK_S = 0.25
@@ -231,7 +231,7 @@ class EmbeddedStore:
         self._published = asyncio.Event()
 
     def _fail(self, why: str) -> None:
-        """From here on every call and watch raises."""
+        """Close it; from now on every call and watch raises."""
         self._failure = why
         while self._waiting:
             _answer(self._waiting.popleft().answer, StoreUnavailable(why))
@@ -251,7 +251,7 @@ def _end_lease(lease: LeaseId, staging: Staging, entry: LogEntry) -> None:
 
 
 def _answer(future: asyncio.Future[Outcome], result: Outcome | Exception) -> None:
-    """The caller may have given up; its change stands nevertheless."""
+    """The caller may have given up; its change remains nevertheless."""
     if future.done():
         return
     if isinstance(result, Exception):
@@ -261,7 +261,7 @@ def _answer(future: asyncio.Future[Outcome], result: Outcome | Exception) -> Non
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:
-    """Until `event` or the time is over."""
+    """Wait for `event` or the timeout."""
     try:
         async with asyncio.timeout(max(seconds, 0)):
             await event.wait()

@@ -73,7 +73,7 @@ class EtcdStore:
         self._tls = Tls(ca_file, cert_file, key_file)
         self._position = 0
         self._connection: Connection | None = None
-        self._connections: set[Connection] = set()  # With those dropped but still used.
+        self._connections: set[Connection] = set()  # Including dropped ones still in use.
         self._connecting = asyncio.Lock()
         self._streams: set[WatchStream] = set()
         self._threads = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="etcd")
@@ -164,7 +164,7 @@ class EtcdStore:
         self._threads.shutdown(wait=True)
 
     async def _list(self, prefix: str, revision: Revision) -> Listing:
-        """In pages, all as of the first one's revision (0: the newest)."""
+        """Read in pages, all as of the first one's revision (0: the newest)."""
         key, range_end = _range_of(prefix)
         entries: list[KeyValue] = []
         while True:
@@ -266,7 +266,7 @@ class EtcdStore:
             return self._connection
 
     def _drop(self, connection: Connection) -> None:
-        """Nothing new goes over it; the next one is to the next member."""
+        """Use it for nothing new; the next connection goes to the next member."""
         if self._connection is connection:
             self._connection = None
             self._position += 1

@@ -71,7 +71,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """Files of an https endpoint: whom to trust (None: as the system does), who we are."""
+    """Files of an https endpoint: the CA (None: the system's), our certificate and key."""
 
     ca_file: str | None = None
     cert_file: str | None = None
@@ -139,7 +139,7 @@ class Connection:
         return version
 
     def close(self) -> None:
-        """What is under way on it fails as cancelled."""
+        """Close it; calls under way fail as cancelled."""
         self._closed = True
         self._channel.close()
 
@@ -171,7 +171,7 @@ class Connection:
 
 
 def version_at(endpoint: Endpoint, tls: Tls) -> str:
-    """Of the member there. Blocks; raises StoreUnavailable, or OSError for a file of `tls`."""
+    """The member's version. Blocks; raises StoreUnavailable, or OSError for a file of `tls`."""
     connection = Connection(endpoint, tls)
     try:
         return connection.version()
@@ -182,7 +182,7 @@ def version_at(endpoint: Endpoint, tls: Tls) -> str:
 
 
 def store_error(target: str, error: Message) -> Exception:
-    """What a failed call means to the store's caller."""
+    """Translates a failed call's error for the store's caller."""
     code, reason = error.code(), _reason(error)
     if code == grpc.StatusCode.OUT_OF_RANGE:
         return Compacted(reason)
@@ -204,7 +204,7 @@ def _reason(error: Message) -> str:
 
 
 def _resolve(answer: asyncio.Future[Message], call: Message) -> Callable[[], None]:
-    """What is to be done on the loop with a finished call."""
+    """Handles a finished call, on the loop."""
     error = None if call.cancelled() else call.exception()
 
     def resolve() -> None:
@@ -221,6 +221,6 @@ def _resolve(answer: asyncio.Future[Message], call: Message) -> Callable[[], Non
 
 
 def _hand_over(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
-    """From gRPC's thread to the loop; a loop that is closed has no one waiting any more."""
+    """Hands a result from gRPC's thread to the loop; a closed loop has no waiters."""
     if not loop.is_closed():
         loop.call_soon_threadsafe(callback)

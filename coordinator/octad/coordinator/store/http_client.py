@@ -58,7 +58,7 @@ _decode_error = msgspec.json.Decoder(ErrorAnswer).decode
 
 
 class _SignAgain(Exception):
-    """It is not the process, or has not the time, that was signed for; the signer has learnt it."""
+    """The signature named another process or time; the signer has learnt the right ones."""
 
 
 class HttpStore:
@@ -118,7 +118,7 @@ class HttpStore:
             await self._session.close()
 
     async def _read(self, name: str, question: object, answer_type: type[A]) -> A:
-        """A call that may be made twice: a kept connection may turn out to be dead."""
+        """An idempotent call: a pooled connection may turn out to be dead."""
         try:
             return await self._call(name, question, answer_type)
         except StoreUnavailable as error:

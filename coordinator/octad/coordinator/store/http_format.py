@@ -1,11 +1,11 @@
-"""What goes over HTTP between the embedded store and the nodes, in JSON.
+"""The embedded store's protocol over HTTP, in JSON.
 
     POST /config/v1/<call>: the call's question in, its answer out; bytes are in base64
     POST /config/v1/watch:  the answer is a stream of lines `<mac> <WatchLine>`, one at least every
                             second, each signed with its number in the place of the status
 
 Requests and answers are signed as in `octad.client.cluster.internal_auth`, with the key for
-PURPOSE. Answers that are no error are the interface's own types.
+PURPOSE. Answers but errors are the interface's own types.
 """
 
 from __future__ import annotations

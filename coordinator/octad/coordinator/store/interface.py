@@ -96,7 +96,7 @@ StoreOperation = Put | Delete
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Of a transaction: whether all compares held (then all operations happened, at `revision`)."""
+    """A transaction's result: if all compares held, its operations took effect at `revision`."""
 
     succeeded: bool
     revision: Revision
@@ -156,6 +156,6 @@ class ConfigStore(Protocol):
         """
 
     async def versions(self) -> Mapping[str, str]:
-        """Of the servers that answer, by endpoint; none of a store that is octad's own."""
+        """Versions of the servers that answer, by endpoint; none for octad's own store."""
 
     async def close(self) -> None: ...

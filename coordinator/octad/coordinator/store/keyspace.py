@@ -51,7 +51,7 @@ class Change:
 
 
 class Keyspace:
-    """All keys now, and what happened since `compacted`."""
+    """All keys now, and the changes since `compacted`."""
 
     def __init__(self, compacted: Revision = FIRST_REVISION, base: Iterable[KeyValue] = ()) -> None:
         self.compacted = compacted
@@ -114,7 +114,7 @@ class Keyspace:
         return until
 
     def obsolete_at(self, compacted: Revision) -> list[tuple[Revision, str]]:
-        """The versions, as (revision, key), that no one can ask for once compacted there."""
+        """The versions, as (revision, key), that a compaction there makes unreachable."""
         newest = {key: entry.mod_revision for key, entry in self._base.items()}
         obsolete = []
         for change in self._history[: self._offset(compacted)]:
@@ -170,7 +170,7 @@ class Keyspace:
 
 @dataclass(slots=True)
 class Staging:
-    """A batch of transactions being evaluated: `changes` is what they come to."""
+    """A batch of transactions being evaluated; `changes` is their result."""
 
     revision: Revision
     published: Mapping[str, KeyValue]
@@ -181,7 +181,7 @@ class Staging:
     def transact(
         self, compares: Sequence[Compare], operations: Sequence[StoreOperation]
     ) -> Outcome:
-        """All or nothing; raises LeaseExpired, then it was nothing."""
+        """Evaluate one transaction; on LeaseExpired it changed nothing."""
         if not all(self._holds(compare) for compare in compares):
             return Outcome(False, self.revision)
         for operation in operations:
@@ -192,7 +192,7 @@ class Staging:
         return Outcome(True, self.revision)
 
     def delete_keys_of(self, lease: LeaseId) -> None:
-        """What a lease's end does, as one revision."""
+        """Delete an expired lease's keys, as one revision."""
         candidates = {**self.published, **self._staged}
         self._change(
             [

@@ -41,7 +41,7 @@ class LeaseClock:
         del self._deadlines[lease]
 
     def expired(self, now: float) -> list[LeaseId]:
-        """Those whose time is over; to be asked several times within PAUSE_S_MIN."""
+        """Expired leases; call it several times within PAUSE_S_MIN."""
         if now - self._checked_at > PAUSE_S_MIN:
             pause_s = now - self._checked_at
             for lease in self._deadlines:

@@ -50,9 +50,9 @@ class Follower(Protocol):
         """
 
     def on_batch(self, batch: EventBatch) -> bool:
-        """What happened next, of all keys below the prefix; the mirror shows as much, or more.
+        """The next changes of all keys below the prefix; the mirror shows these, or more.
 
-        Returns whether it goes on; else everything is listed anew, and that is a gap.
+        Returns whether to continue; else everything is listed anew, and that is a gap.
         """
 
 
@@ -75,7 +75,7 @@ class Mirror:
         self._refreshing: asyncio.Task[None] | None = None
         self.entries: Mapping[str, KeyValue] = MappingProxyType(self._entries)
         self.revision = Revision(0)
-        self.last_confirmed = float("-inf")  # By time.monotonic(): it was known to be current.
+        self.last_confirmed = float("-inf")  # By time.monotonic(): it was current then.
 
     async def start(self) -> None:
         """Returns once the first listing is in, however long the store takes."""
@@ -100,7 +100,7 @@ class Mirror:
             self._task.result()
 
     def subscribe(self, callback: Subscriber, *kinds: str) -> None:
-        """`callback(key, newest state or None)` for what is here already and for every change.
+        """`callback(key, newest state or None)` for present entries and for every change.
 
         It is called on the loop, when `entries` and `revision` show the whole change. `kinds` are
         prefixes of the keys that it is called for; without any it is all.
@@ -240,7 +240,7 @@ class Mirror:
                     callback(key, entry)
 
     def _keep(self, key: str, entry: KeyValue | None) -> bool:
-        """By its kind, if it is of any."""
+        """The entries of its kind, if any."""
         for kind, entries in self._kinds.items():
             if key.startswith(kind):
                 if entry is None:
@@ -256,7 +256,7 @@ class Mirror:
         return min(back_off_s * 2, BACK_OFF_S_MAX)
 
     def _report_death(self, task: asyncio.Task[None]) -> None:
-        """A subscriber that raises is a bug, and a mirror that stands still must not go unseen."""
+        """A subscriber that raises is a bug; a mirror that stops because of it must be noticed."""
         if not task.cancelled() and (error := task.exception()) is not None:
             context = {"message": f"the mirror of {self._prefix} died", "exception": error}
             task.get_loop().call_exception_handler(context)

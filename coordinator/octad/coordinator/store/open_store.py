@@ -1,4 +1,4 @@
-"""Where a cluster's configuration store is, as a node keeps it on disk, and how to open it."""
+"""The address of a cluster's configuration store, as stored on a node's disk, and its client."""
 
 from __future__ import annotations
 

@@ -44,12 +44,12 @@ class StoreFileInUse(StoreFileUnusable):
 
 
 class StoreFileDamaged(StoreFileUnusable):
-    """It is not what a store has written."""
+    """The file was not written by a store."""
 
 
 @dataclass(slots=True)
 class LogEntry:
-    """What one commit writes."""
+    """The writes of one commit."""
 
     changes: Sequence[Change] = ()
     leases_granted: dict[LeaseId, float] = field(default_factory=dict)
@@ -99,7 +99,7 @@ class SqliteLog:
         return keyspace, {LeaseId(lease): ttl_s for lease, ttl_s in leases}
 
     def commit(self, entry: LogEntry) -> None:
-        """All of it, or, when this raises sqlite3.Error, nothing."""
+        """Atomic: on sqlite3.Error nothing was written."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
             self._write(entry)

@@ -1,4 +1,4 @@
-"""What every store asks of a transaction, so that none takes what another one refuses."""
+"""Checks of transactions common to all stores, so that none accepts what another refuses."""
 
 from __future__ import annotations
 
