@@ -1,1 +1,1 @@
-"""What breaks octad on purpose: real processes, faults, histories and the checks on them."""
+"""Fault injection for octad: real processes, faults, histories and the checks on them."""

@@ -1,1 +1,1 @@
-"""How octad is reached: the S3 protocol's building blocks, the command line, the SDK."""
+"""Clients of octad: the S3 protocol's building blocks, the command line, the SDK."""

@@ -17,7 +17,7 @@ HASH_BITS = 64
 _REVERSED_BYTE = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
-placed_hash = xxh3_64_intdigest  # Of a name whose bucket and key are joined already.
+placed_hash = xxh3_64_intdigest  # For a name whose bucket and key are already joined.
 
 
 def object_hash(bucket: BucketId, key: bytes) -> int:

@@ -37,7 +37,7 @@ PIECE_BYTES_MAX: Final = MIB
 # all of them together: a share of its own, so that doors cannot wait for each other.
 BODY_BUDGET_BYTES_MIN: Final = 16 * MIB
 SMALL_BODIES_SHARE: Final = 1 / 8  # Of the budget; no small body waits behind large ones.
-BODY_STEP_S: Final = 2.0  # So long a body may take for a little before it makes way for others.
+BODY_STEP_S: Final = 2.0  # How long a body may stall before it makes way for others.
 SHORT_PIECES_MAX: Final = 24  # Of a body: 10,000 parts of them still fit into an object's row.
 assert SMALL_BODIES_SHARE * BODY_BUDGET_BYTES_MIN >= 8 * INLINE_BYTES_MAX
 assert (1 - SMALL_BODIES_SHARE) * BODY_BUDGET_BYTES_MIN >= 8 * PIECE_BYTES_MAX
@@ -53,7 +53,7 @@ DISK_FREE_BYTES_MIN: Final = 256 * MIB  # Two segments, and the index's next flu
 # Connections from any client; the limit of open files may allow fewer: `open_file_shares.py`.
 CLIENT_CONNECTIONS_MAX: Final = 8192  # Of S3: heads of strangers then take 256 MiB at most.
 ADMIN_CONNECTIONS_MAX: Final = 32
-TURNED_AWAY_MAX: Final = 32  # Of each listener: connections beyond its room that are told so.
+TURNED_AWAY_MAX: Final = 32  # Of each listener: connections beyond its room that get a refusal.
 
 # Frames between nodes: a piece with its record's metadata and room to spare.
 FRAME_BODY_BYTES_MAX: Final = 2 * MIB
@@ -69,7 +69,7 @@ RPC_SUSPECT_BEATS: Final = 5  # Two of them unanswered: calls to it fail at once
 RPC_SILENT_BEATS_MAX: Final = 8  # Two seconds: a frozen or cut-off peer is let go.
 RPC_UNSEEN_S_MAX: Final = 4.0  # A process that did not run for so long trusts no old bytes.
 RPC_WAITING_S_MAX: Final = 5.0  # A request that could not leave by then is dropped.
-RPC_TRANSIT_S_MAX: Final = 10.0  # So that no request is longer on its way: see rpc.md.
+RPC_TRANSIT_S_MAX: Final = 10.0  # Bounds a request's time on its way: see rpc.md.
 RPC_HANDSHAKES_MAX: Final = 128  # Strangers at a time.
 RPC_CONNECT_S_MAX: Final = 0.6  # With the pause: a healed link is used within a second.
 RPC_RECONNECT_S_MAX: Final = 0.4
@@ -103,10 +103,10 @@ assert (
 # Membership.
 SERVICE_INSTANCES_MAX: Final = 256  # Of one session: a renewal reads each of them.
 
-READER_PIN_S: Final = 30.0  # How long a file stays that a reader may just have been sent to.
+READER_PIN_S: Final = 30.0  # How long a file stays that a reader may still open.
 
 # Giving extents back that nothing names.
-FULL_REMEMBERED_S: Final = 60.0  # What is dead by then gives its space back as on a full disk.
+FULL_REMEMBERED_S: Final = 60.0  # Space dead by then is returned as on a full disk.
 EXTENTS_DROPPED_AT_ONCE: Final = 8  # Replicated writes of 100 bytes each, beside those of clients.
 ORPHAN_GRACE_S: Final = 24 * 3600.0  # Before it is asked whether the commit of an extent came.
 ORPHAN_SWEEP_PERIOD_S: Final = 6 * 3600.0

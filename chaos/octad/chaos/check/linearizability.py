@@ -2,15 +2,15 @@
 
 A register with conditional writes, or a log with appends: an operation takes effect at one moment
 between its call and its return, reads see all effects before, a refusal means that the condition
-was false at that moment. What has an unknown outcome may take effect at any later time, or never.
+was false at that moment. A write of unknown outcome may take effect at any later time, or never.
 
 Keys are searched one by one (linearizability is local). Within a key the search branches only where
 it has to:
 
-- What is possible now and changes nothing (a read, a refusal) is taken at once: any order in which
-  it comes later stays one when it comes now.
-- A write of unknown outcome is tried only when something that may come next would go otherwise
-  after it: else it could as well come later, or never.
+- An operation that is possible now and changes nothing (a read, a refusal) is taken at once: any
+  order in which it comes later is also valid with it now.
+- A write of unknown outcome is tried only when it changes the result of a possible next operation:
+  else it could as well come later, or never.
 - Of several unknown writes that do the same, the first called is tried.
 """
 
@@ -36,13 +36,13 @@ class Done:
     value: str | None  # Written, appended, or read.
     if_match: str | None = ANY  # The write's condition: the value that must stand (None: absent).
     refused: bool = False
-    appends: bool = False  # `value` goes behind what stands, at the offset that is answered.
+    appends: bool = False  # `value` is appended, at the offset of the answer.
     expected: int | None = None  # The append's condition: the offset that must be next.
     offset: int | None = None  # Its answer.
 
 
 class Verdict(Enum):
-    """What the search found."""
+    """The result of the search."""
 
     LINEARIZABLE = "linearizable"
     VIOLATED = "violated"
@@ -62,7 +62,7 @@ def appended(log: str | None, item: str) -> str:
 def check(
     history: Sequence[Done], at_first: str | None = None, states_max: int = STATES_MAX
 ) -> Verdict:
-    """See the module. `at_first`: what stands before everything else."""
+    """See the module. `at_first` is the initial value."""
     return _Search(history, states_max).run(at_first)
 
 

@@ -1,4 +1,4 @@
-"""What came of a run: violations if there were any, waits, errors; as a table for people."""
+"""The results of a run as a table for people: violations, waits, errors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Report:
 
 
 def as_text(report: Report) -> str:
-    """Some lines, each ended."""
+    """Returns complete lines."""
     lines = ["faults"]
     lines += [f"  {fault}" for fault in report.faults] or ["  none"]
     lines += ["", *_waits(report.stalls), ""]

@@ -59,7 +59,7 @@ class Stalls:
 def measure_stalls(history: Iterable[ClientRequest], harms: Sequence[Harm]) -> Stalls:
     """See the module. A LIST counts as a key of its own, `list`."""
     result = Stalls()
-    begun: dict[int, tuple[float, Invoked]] = {}  # By client: since when it wants what.
+    begun: dict[int, tuple[float, Invoked]] = {}  # By client: its pending request, and since when.
     for request in history:
         asked, answer = request.asked, request.answer
         harmed = _was_harmed(request, harms)

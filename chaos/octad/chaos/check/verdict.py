@@ -42,7 +42,7 @@ class Checked:
 
 
 def check_history(history: Sequence[ClientRequest]) -> Checked:
-    """All keys, each by itself."""
+    """Check every key separately."""
     by_key = _by_key(history)
     violations = list(_wrong_bytes(history))
     undecided = []
@@ -66,7 +66,7 @@ def _by_key(history: Sequence[ClientRequest]) -> dict[str, list[tuple[Done, Clie
 
 
 def _done(request: ClientRequest, key: str) -> Done | None:
-    """What a request says about `key`; None for nothing at all."""
+    """Returns a request's observation of `key`; None if it has none."""
     asked, answer = request.asked, request.answer
     if request.outcome is Outcome.FAILED:
         return None

@@ -47,7 +47,7 @@ STORE_NUMBER, STORE_HOST, COORDINATOR_HOST = 201, "127.0.1.201", "127.0.1.202"
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a cluster is made of. `etcd`: the path of an etcd to run; None for octad's own store."""
+    """The parts of a cluster. `etcd`: the path of an etcd to run; None for octad's own store."""
 
     nodes: int = 3
     replicas: int = 3
@@ -82,7 +82,7 @@ class Cluster:
         return range(1, self.shape.nodes + 1)
 
     def endpoint(self, number: int) -> str:
-        """Where clients reach a node."""
+        """A node's address for clients."""
         return f"http://{self._address(f'127.0.1.{number}', S3_PORT)}"
 
     @property
@@ -127,7 +127,7 @@ class Cluster:
         await self._until_it_says(self.store, says)
 
     async def start_coordinator(self) -> None:
-        """It gives up where the store does not answer; then it is started again."""
+        """Start the coordinator, again if it gave up because the store did not answer."""
         for attempt in range(10):
             self.coordinator.kill()
             self.coordinator.start()
@@ -185,7 +185,7 @@ class Cluster:
         }
 
     async def shards_below_strength(self) -> int:
-        """Those without a full set of full members on live disks."""
+        """Shards without a full set of full members on live disks."""
         configurations, disks = await self.configurations(), await self.live_disks()
         return sum(
             not (
@@ -201,7 +201,7 @@ class Cluster:
     # -- its processes -------------------------------------------------------------------------
 
     async def _until_it_says(self, process: ClusterProcess, text: str) -> None:
-        """While the network passes on what it says to the others; raises ProcessFailed."""
+        """Wait for the process to print `text`, while the network runs; raises ProcessFailed."""
         await asyncio.to_thread(process.wait_until_it_says, text, START_S_MAX)
 
     def _name_of(self, local: Address, remote: Address) -> str:
@@ -219,7 +219,7 @@ class Cluster:
         return self._address(STORE_HOST, STORE_PORT)
 
     def _reached_at(self, number: int) -> str:
-        """By the other processes."""
+        """Its address for the other processes."""
         return f"127.0.{2 if self.shape.proxies else 1}.{number}"
 
     def _address(self, host: str, port: int) -> Address:

@@ -58,7 +58,7 @@ async def run_coordinator(
     replicas: int,
     nodes: int,
 ) -> None:
-    """A coordinator that makes the cluster if there is none, and tells nodes of the store's URL."""
+    """A coordinator that makes the cluster if there is none, and sends nodes the store's URL."""
     store_address = StoreAddress(kind, (url,))
     store = open_store(store_address, token)
     coordinator = Coordinator(

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from octad.chaos.cluster.process import ProcessFailed
 
-EPHEMERAL_PORTS = 32_768  # From here on any connection of this machine may have taken one.
+EPHEMERAL_PORTS = 32_768  # From here on the system uses ports for outgoing connections.
 
 
 def free_port(offsets: Iterable[int] = range(1), hosts: Sequence[str] = ("127.0.0.1",)) -> int:

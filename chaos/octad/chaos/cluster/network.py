@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Link:
-    """What becomes of bytes from one process to another."""
+    """The treatment of bytes from one process to another."""
 
     whole: asyncio.Event
     delay_s: float = 0.0
@@ -49,7 +49,7 @@ class Network:
         self._numbers = iter(range(1 << 60))
 
     async def add(self, target: str, listen: Address, dial: Address) -> None:
-        """From now on `target`, which listens at `dial`, is reached at `listen`."""
+        """Start a proxy at `listen` for `target`, which listens at `dial`."""
 
         async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await self._serve(target, dial, reader, writer)
@@ -66,11 +66,11 @@ class Network:
         return found
 
     def cut(self, source: str, target: str) -> None:
-        """Nothing passes from `source` to `target` any more."""
+        """Block everything from `source` to `target`."""
         self.link(source, target).whole.clear()
 
     def heal(self, source: str, target: str) -> None:
-        """What was held back passes now, and everything after it, without delay."""
+        """Pass on the bytes held back, and all later ones, without delay."""
         link = self.link(source, target)
         link.delay_s = 0.0
         link.whole.set()
@@ -167,7 +167,7 @@ class _Pump:
                 await self._held.put((clock() + link.delay_s, data))
 
     async def _write_held(self) -> None:
-        """In order, each piece when it is due: a delay costs time, not throughput."""
+        """Forward in order, each piece when it is due: a delay costs time, not throughput."""
         clock = asyncio.get_running_loop().time
         while True:
             due, data = await self._held.get()

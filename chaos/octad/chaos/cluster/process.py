@@ -15,11 +15,11 @@ TAIL_LINES = 60
 
 
 class ProcessFailed(Exception):
-    """It ended, or did not do what it was started for, in time; a note has what it printed."""
+    """The process ended or did not become ready in time; a note has its output."""
 
 
 class ClusterProcess:
-    """What it prints is appended to `log`; `environment` is all that it gets, None: ours."""
+    """Its output is appended to `log`; `environment` is its whole environment, None: ours."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class ClusterProcess:
         return self._process is not None and self.ended is None
 
     def start(self) -> Self:
-        """It must not run; gives itself."""
+        """Start it; it must not be running. Returns itself."""
         assert not self.runs, f"{self.log.stem} runs already"
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as output:
@@ -85,11 +85,11 @@ class ClusterProcess:
             self._process = None
 
     def said(self) -> str:
-        """What it has printed since it was started last."""
+        """Its output since the last start."""
         return self.log.read_bytes()[self._log_start :].decode(errors="replace")
 
     def wait_until_it_says(self, text: str, timeout_s: float) -> None:
-        """It has printed `text` since it was started last; raises ProcessFailed."""
+        """Wait until its output since the last start has `text`; raises ProcessFailed."""
         self.wait_until(lambda: text in self.said(), f"said {text!r}", timeout_s)
 
     def wait_until(self, holds: Callable[[], bool], what: str, timeout_s: float) -> None:
@@ -106,7 +106,7 @@ class ClusterProcess:
             time.sleep(POLL_S)
 
     def failed(self, what: str) -> ProcessFailed:
-        """The error that says so: one line, and what it printed as a note for a traceback."""
+        """The error: one line, with the process's output as a note for the traceback."""
         lines = self.log.read_text(errors="replace").splitlines()[-TAIL_LINES:]
         error = ProcessFailed(
             f"{self.log.stem} {what}: {lines[-1] if lines else 'it said nothing'}"

@@ -1,4 +1,4 @@
-"""Which process has a loopback TCP socket, as Linux's /proc tells it. No privileges are needed."""
+"""Which process has a loopback TCP socket, from Linux's /proc. Needs no privileges."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _inode_of(local: str, remote: str) -> str | None:
 
 
 def _hexadecimal(address: Address) -> str:
-    """As in /proc: the address as the machine holds it, byte by byte, and the port."""
+    """The form in /proc: the address in the machine's byte order, and the port."""
     number = int.from_bytes(socket.inet_aton(address.host), sys.byteorder)
     return f"{number:08X}:{address.port:04X}"
 

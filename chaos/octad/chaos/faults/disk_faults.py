@@ -10,7 +10,7 @@ import os
 import subprocess
 from pathlib import Path
 
-SMALL_DISK = "900m"  # Room for a node's reserve, and more for what a run writes.
+SMALL_DISK = "900m"  # Room for a node's reserve, and for the writes of a run.
 LEFT_BYTES = 1024 * 1024
 FILLER = "filler"
 BLKIO = Path("/sys/fs/cgroup/blkio")

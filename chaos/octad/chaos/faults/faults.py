@@ -1,6 +1,6 @@
 """Faults and when they strike: a schedule is drawn from a seed before a run begins.
 
-Nodes are numbered from 1 by where they run, whoever the cluster says they are: a node whose disk
+Nodes are numbered from 1 by where they run, not by their id in the cluster: a node whose disk
 was wiped comes back at the same place under another name. A fault begins at `at_s` and is taken
 back after `for_s`; never (the node stays dead) where that is None.
 """
@@ -16,7 +16,7 @@ from octad.chaos.load.workload import Draw
 
 
 class FaultKind(StrEnum):
-    """What is done."""
+    """A kind of fault."""
 
     KILL = "kill"  # SIGKILL; started again at the end.
     FREEZE = "freeze"  # SIGSTOP; SIGCONT at the end.

@@ -21,9 +21,9 @@ log = logging.getLogger(__name__)
 
 
 class Nemesis:
-    """`await carry_out(schedule)` returns when all of it has been taken back.
+    """`await carry_out(schedule)` returns when all faults have been reverted.
 
-    `now` is the run's clock, which the schedule's times are of.
+    `now` is the run's clock, on which the schedule is based.
     """
 
     def __init__(self, cluster: Cluster, now: Callable[[], float]) -> None:

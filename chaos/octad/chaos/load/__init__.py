@@ -1,1 +1,1 @@
-"""What clients do to a cluster under test, and the record of it."""
+"""Clients of a cluster under test, and the record of their requests."""

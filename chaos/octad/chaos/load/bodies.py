@@ -21,7 +21,7 @@ def body_of(value: str, size: int) -> bytes:
 
 
 def value_of(body: bytes) -> str:
-    """Which write `body` is from; raises ForeignBytes."""
+    """Returns the write that `body` is from; raises ForeignBytes."""
     head, whole, _ = body[:64].partition(b";")
     name, _, size = head.decode("ascii", "replace").rpartition("/")
     if (
@@ -35,11 +35,11 @@ def value_of(body: bytes) -> str:
 
 
 def etag_of(body: bytes) -> str:
-    """The entity tag that S3 gives an object put at once."""
+    """S3's entity tag for an object put at once."""
     return hashlib.md5(body, usedforsecurity=False).hexdigest()
 
 
 def etag_of_parts(parts: Sequence[bytes]) -> str:
-    """The entity tag that S3 gives an object uploaded in `parts`."""
+    """S3's entity tag for an object uploaded in `parts`."""
     digests = b"".join(hashlib.md5(part, usedforsecurity=False).digest() for part in parts)
     return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"

@@ -20,10 +20,10 @@ BUCKET = "chaos"
 THINK_S_MAX = 0.03
 AFTER_ERROR_S = 0.05
 READ_ALL_S_MAX = 30.0
-TIMEOUT_S = 40.0  # Longer than a node's own patience, so that it is the node who gives up.
+TIMEOUT_S = 40.0  # Longer than a node's own timeout, so that the node gives up first.
 THREADED_BYTES = 256 * 1024
 NOT_FOUND = 404
-CONDITIONAL = 0.4  # Of the PUTs of a key of which the client knows what stood there.
+CONDITIONAL = 0.4  # Share of PUTs with a condition, where the client knows the present value.
 
 _A = TypeVar("_A", bytes, list[bytes])
 
@@ -51,7 +51,7 @@ class Client:
         self._habit = habit
         self._classes = classes
         self._written = 0
-        self._seen: dict[str, str | None] = {}  # Of keys that are put at once: what stood last.
+        self._seen: dict[str, str | None] = {}  # The last known value of keys that are put at once.
         self._stopping = False
 
     def stop(self) -> None:
@@ -68,7 +68,7 @@ class Client:
             await asyncio.sleep(self._draw() * THINK_S_MAX)
 
     async def read_all(self) -> None:
-        """Every key once, and the list; what is refused is tried again for a while."""
+        """Read every key and the list once; refused reads are retried for a while."""
         choices = [
             Choice(Kind.GET, key_class, (key,))
             for key_class in self._classes
@@ -118,7 +118,7 @@ class Client:
         return True
 
     async def _upload(self, choice: Choice) -> bool:
-        """Until the last request nothing is written: an error before it is one without effect."""
+        """Nothing is written before the last request, so an earlier error means no effect."""
         key, recorder, value = choice.keys[0], self._recorder, self._next_value()
         parts = _parts_of(body_of(value, choice.key_class.size), choice.key_class.part_sizes)
         etags = [await _computed(etag_of, part) for part in parts]

@@ -1,4 +1,4 @@
-"""The history of a run: what every client asked for, when, and what it was told. JSON lines.
+"""The history of a run: every client's requests and answers, with times. JSON lines.
 
     {"type":"invoke","id":7,"at":1.25,"client":3,"node":2,"kind":"put","keys":["small-4"],"value":"v7"}
     {"type":"return","id":7,"at":1.26,"outcome":"ok","status":200}
@@ -15,12 +15,12 @@ from enum import StrEnum
 
 import msgspec
 
-ANY = "*"  # As `if_match`: unconditional.
+ANY = "*"  # As `if_match`: no condition.
 NOT_MET = (404, 412)  # The statuses of a write whose condition did not hold.
 
 
 class Kind(StrEnum):
-    """What a client did. A multipart upload counts as the PUT that its completion is."""
+    """A client's operation. A multipart upload counts as the PUT that its completion is."""
 
     PUT = "put"
     DELETE = "delete"
@@ -33,7 +33,7 @@ class Kind(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What the client knows afterwards."""
+    """The outcome as the client knows it."""
 
     OK = "ok"
     FAILED = "failed"  # Certainly without effect.
@@ -43,7 +43,7 @@ class Outcome(StrEnum):
 class Invoked(msgspec.Struct, frozen=True, tag_field="type", tag="invoke", omit_defaults=True):
     """A request is about to be sent. `value` names what a PUT writes; None for a DELETE.
 
-    `if_match` is its condition: the value that has to stand, None: nothing.
+    `if_match` is its condition: the expected value, None: no object.
     """
 
     id: int
@@ -59,7 +59,7 @@ class Invoked(msgspec.Struct, frozen=True, tag_field="type", tag="invoke", omit_
 class Returned(msgspec.Struct, frozen=True, tag_field="type", tag="return", omit_defaults=True):
     """Its answer, or what came instead of one. `seen` is what a GET or LIST showed of its keys.
 
-    That a write's condition does not hold is an answer, and OK. `status` is 0 where there was none.
+    A failed condition is an answer, and OK. `status` is 0 where there was none.
     `error` is for people.
     """
 

@@ -68,7 +68,7 @@ class Recorder:
         *,
         error: str = "",
     ) -> None:
-        """The answer has come, just now or at `at`, or whatever came in its place."""
+        """The answer or its error has arrived, now or at `at`."""
         at = self.now() if at is None else at
         self._write(Returned(asked.id, at, outcome, status, seen or {}, error))
 

@@ -1,6 +1,6 @@
-"""What clients do: a few hot keys of three classes, read, written, deleted and listed at random.
+"""The clients' load: a few hot keys of three classes, read, written, deleted, listed at random.
 
-The randomness is the caller's, so that a seed gives the same sequence of choices again.
+The randomness is the caller's, so that a seed repeats the same sequence of choices.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class KeyClass:
     name: str
     count: int
     part_sizes: tuple[int, ...]
-    share: float  # Of the requests for objects.
+    share: float  # Shares of the requests for objects.
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -45,7 +45,7 @@ SHARES = ((Kind.GET, 0.45), (Kind.PUT, 0.43), (Kind.DELETE, 0.07), (Kind.LIST, 0
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One request: of a class, and of one of its keys unless it is a LIST."""
+    """One request: a class, and one of its keys unless it is a LIST."""
 
     kind: Kind
     key_class: KeyClass
@@ -53,11 +53,11 @@ class Choice:
 
 
 class Habit(Enum):
-    """What kind of client it is. There is one of each at every node."""
+    """The kind of a client. There is one of each at every node."""
 
     PATIENT = 0  # Asks again for what failed: it shows how long one has to wait.
     RESTLESS = 1  # Turns to another key, so that a shard that does not answer leaves it at work.
-    READER = 2  # The same, and never writes: it sees what a node tells that cannot write.
+    READER = 2  # The same, but never writes: it tests reads at a node that cannot write.
 
 
 def choose(draw: Draw, habit: Habit, classes: Sequence[KeyClass] = CLASSES) -> Choice:

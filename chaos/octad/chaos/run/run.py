@@ -40,7 +40,7 @@ SCHEDULE_FILE, HISTORY_FILE, REPORT_FILE = "schedule.json", "history.jsonl", "re
 @dataclass(frozen=True, slots=True)
 class RunOptions:
     """`directory` is made; `seed` decides what the clients do. After the faults the cluster has
-    `settle_s` to be whole again.
+    `settle_s` to become complete again.
     """
 
     directory: Path
@@ -182,7 +182,7 @@ class _Run:
 
 
 def _unread(history: Sequence[ClientRequest]) -> list[Violation]:
-    """Final reads that were refused to the last: what was acknowledged must be there to be read."""
+    """Final reads refused to the end: acknowledged writes must be readable."""
     last: dict[tuple[int, tuple[str, ...]], ClientRequest] = {
         (request.asked.client, request.asked.keys): request
         for request in history

@@ -1,4 +1,4 @@
-"""Which coordinator a verb talks to: a named one, that of an `octad dev`, or this machine's."""
+"""Chooses a verb's coordinator: a named one, that of an `octad dev`, or this machine's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from octad.client.runtime.command import CommandError
 from octad.client.runtime.shown_command import shown_command
 
 DEFAULT_DATA = "./octad-data"
-DEV_FILE = "dev.json"  # What `octad dev` says of itself, in its data directory.
+DEV_FILE = "dev.json"  # The file in which `octad dev` describes itself, in its data directory.
 DEV_COORDINATOR_FIELD = "coordinator"
 DEV_CLUSTER_FILE = "cluster.json"  # Readable by its owner only.
 DEV_TOKEN_FIELD = "join_token"

@@ -30,7 +30,7 @@ def shown_bytes(size: int | None) -> str:
 
 
 def parse_bytes(text: str) -> int | None:
-    """The inverse, as people type it: `10GiB`, `500 MB`, `1.5T`, `0`; None for what is no size.
+    """The inverse, as people type it: `10GiB`, `500 MB`, `1.5T`, `0`; None if it is not a size.
 
     KB, MB… are powers of 1000, all others of 1024.
     """

@@ -1,4 +1,4 @@
-"""What runs behind `octad service register`: an instance that is there until it is told to stop."""
+"""Implements `octad service register`: an instance that stays registered until it is stopped."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from octad.client.runtime.logs.log_lines import set_up_logging
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """As typed."""
+    """The options as typed."""
 
     service: str
     address: str

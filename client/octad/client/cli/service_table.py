@@ -13,7 +13,7 @@ _HEADINGS = ("SERVICE", "INSTANCE", "ADDRESS", "HEALTH", "ZONE", "WEIGHT", "VERS
 
 
 def service_table(document: ServicesDocument, name: str | None = None) -> str:
-    """Some lines, each ended; of the service `name` alone, from a document of all."""
+    """Returns complete lines for the service `name`, from a document of all services."""
     records = [msgspec.json.decode(each, type=ServiceInstance) for each in document.services]
     rows = [_row(record) for record in records if name in (None, record.service)]
     if rows:

@@ -1,4 +1,4 @@
-"""`octad status`: how a cluster is, as its coordinator tells it.
+"""`octad status`: the cluster's status, as its coordinator reports it.
 
 Exit codes: 0 healthy, 1 not reachable, 3 degraded or still forming. `--json` prints the
 coordinator's document as it came (`docs/reference/coordinator-http.md`).

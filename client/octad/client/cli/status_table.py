@@ -17,7 +17,7 @@ _NODE_HEADINGS = ("NODE", "STATE", "S3", "RPC", "ZONE", "VERSION", "PRIMARY OF",
 
 
 def status_table(status: ClusterStatus) -> str:
-    """Some lines, each ended."""
+    """Returns complete lines."""
     lines = [f"cluster {status.cluster}: {status.state}"]
     lines.extend(f"  ! {problem}" for problem in status.problems)
     lines.append("")
@@ -67,7 +67,7 @@ def _verified(pool: PoolStatus) -> str:
 
 
 def _copying_lines(copying: CopyingStatus) -> list[str]:
-    """Nothing on a healthy cluster."""
+    """Empty on a healthy cluster."""
     if not copying.missing and not copying.under_way:
         return []
     waiting = f" ({copying.waiting} wait for someone who has them)" if copying.waiting else ""

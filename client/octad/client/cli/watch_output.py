@@ -1,4 +1,4 @@
-"""What runs behind `octad watch`: a summary and a line for each change, or the documents."""
+"""Implements `octad watch`: a summary and a line for each change, or the documents."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SIGNS = {"join": "+", "change": "~", "leave": "-"}
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """As typed."""
+    """The options as typed."""
 
     what: tuple[str, ...]
     after: str | None
@@ -89,7 +89,7 @@ async def _watch(asked: Asked, prefix: str) -> None:
 
 
 def age_lines(age_s: float, warned: bool) -> list[str]:
-    """A line when what is shown has grown old, and one when it is current again."""
+    """Print a line when the view becomes old, and one when it is current again."""
     warning = shown_old_view(age_s)
     if (warning is not None) == warned:
         return []
@@ -97,7 +97,7 @@ def age_lines(age_s: float, warned: bool) -> list[str]:
 
 
 def lines_of(document: EventsDocument) -> list[str]:
-    """For people: what is there already in short, then each change as it is."""
+    """For people: the present state in short, then each change."""
     return _summary(document) if document.reset else [_line(event) for event in document.events]
 
 

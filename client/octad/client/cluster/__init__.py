@@ -1,1 +1,1 @@
-"""What a coordinator is asked and answers: tokens, signed calls, documents."""
+"""The coordinator's client: tokens, signed calls, documents."""

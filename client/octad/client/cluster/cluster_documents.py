@@ -41,7 +41,7 @@ class ServicesDocument(msgspec.Struct, frozen=True):
 
 
 class PlanDocument(msgspec.Struct, frozen=True):
-    """What shards are to become, by shard (`0/17`), as the leader has written it."""
+    """The targets of shards, by shard (`0/17`), as the leader has written them."""
 
     revision: int
     plans: dict[str, msgspec.Raw]

@@ -25,14 +25,14 @@ from octad.client.cluster.service_token import ServiceToken
 
 CALL_S_MAX = 5.0
 CONNECT_S_MAX = 2.0
-NEXT_AFTER_S = 1.0  # A coordinator that has said nothing for this long may be frozen.
+NEXT_AFTER_S = 1.0  # A coordinator that is silent for this long may be frozen.
 _SERVER_ERROR = 500
 _VERSION_S_MAX = 1.0
 _VERSION_BYTES_MAX = 4096
 
 
 class CoordinatorsUnreachable(Exception):
-    """None of the coordinators could answer; the message says why, for each."""
+    """No coordinator could answer; the message has each one's reason."""
 
 
 class CallRefused(Exception):
@@ -51,7 +51,7 @@ class CallRefused(Exception):
 
 
 class Coordinators:
-    """`urls`, separated by commas; `token` for writes. Raises ValueError for what is no URL."""
+    """`urls`, separated by commas; `token` for writes. Raises ValueError for a bad URL."""
 
     def __init__(self, urls: str, token: ServiceToken | None = None) -> None:
         self._urls = [_checked_url(url.strip()) for url in urls.split(",")]
@@ -101,10 +101,10 @@ class Coordinators:
         timeout_s: float = CALL_S_MAX,
         next_after_s: float = NEXT_AFTER_S,
     ) -> bytes:
-        """The answer of the first one that decides; raises CallRefused, CoordinatorsUnreachable.
+        """Returns the first decisive answer; raises CallRefused, CoordinatorsUnreachable.
 
-        One that fails, or is silent for `next_after_s`, has the next one asked beside it. So it
-        must be something that may be done twice, and late.
+        When one fails, or is silent for `next_after_s`, the next is asked as well. So the call
+        must be idempotent, and may take effect late.
         """
         failures = list[str]()
         begin = self._position
@@ -177,13 +177,13 @@ class Coordinators:
             return response.status, answer
 
     async def who_answers(self, url: str) -> str:
-        """Of someone at `url` who is no coordinator."""
+        """The error for a server at `url` that is not a coordinator."""
         if await is_etcd_at(self.session(), url):
             return f"it {IS_ETCD}"
         return "it did not answer like a coordinator"
 
     async def _stranger(self, url: str, answer: bytes) -> str:
-        """What is known of someone who does not hold our key."""
+        """Describes a server that does not hold our key."""
         assert self._token is not None
         try:
             cluster = msgspec.json.decode(answer, type=RefusalMessage).cluster

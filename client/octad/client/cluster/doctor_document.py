@@ -1,4 +1,4 @@
-"""What is wrong with a cluster and what to do about it, as `octad doctor` shows it.
+"""The doctor document: what is wrong with a cluster, and what to do about it.
 
 `GET /cluster/v1/doctor`; the most urgent first. `code` is for scripts and does not change; `what`
 and `fix` are for people.
@@ -26,7 +26,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class DoctorDocument(msgspec.Struct, frozen=True):
-    """Nothing is known to be wrong when there are no findings but notes."""
+    """Exit code 0 if there are no findings but notes."""
 
     findings: tuple[Finding, ...]
     age_s: float

@@ -1,8 +1,8 @@
-"""Where a coordinator was expected, etcd may answer: the two stand side by side."""
+"""Recognizes etcd's answers where a coordinator's were expected: the two run side by side."""
 
 from __future__ import annotations
 
-VERSION_PATH = "/version"  # Where etcd says which one it is.
+VERSION_PATH = "/version"  # Where etcd serves its version.
 IS_ETCD = "is etcd, not a coordinator"
 
 

@@ -31,7 +31,7 @@ REPLAY_NONCES_MAX = 100_000
 
 SCHEME = "octad-hmac-sha256-2"
 OLD_SCHEME = "octad-hmac-sha256"  # Named no audience: could be replayed at another process.
-UNKNOWN_AUDIENCE = "-"  # Of a first request: no one's, so that the answer says whose to sign for.
+UNKNOWN_AUDIENCE = "-"  # Of a first request; the refusal names the process to sign for.
 AUTHORIZATION_HEADER = "Authorization"
 ANSWER_MAC_HEADER = "Octad-Answer-Mac"
 NONCE_BYTES = 16
@@ -60,8 +60,8 @@ class SignAgain(NotAuthentic):
 class ReplayWindow:
     """The nonces of requests taken so far, bounded in time and in number; fails closed.
 
-    Whatever is forgotten raises `floor_ms`: what was signed at or before it is refused, so a
-    forgotten request cannot come back. `audience` is new for every window: a random name.
+    Forgetting a nonce raises `floor_ms`: requests signed at or before it are refused, so a
+    forgotten request cannot be replayed. `audience` is new for every window: a random name.
     """
 
     def __init__(self, audience: str, *, nonces_max: int = REPLAY_NONCES_MAX) -> None:
@@ -141,7 +141,7 @@ def verify(
     expected = _request_mac(key, audience, method, path, body, timestamp, nonce)
     if not hmac.compare_digest(expected.encode(), mac.encode()):
         raise NotAuthentic("the signature is wrong: another secret, or a changed request")
-    # Other people's programs sign, too; and what is kept of a nonce is bounded.
+    # Programs of others sign, too; the size of a remembered nonce is bounded.
     if not _TIMESTAMP.fullmatch(timestamp):
         raise NotAuthentic("the timestamp is not whole milliseconds since 1970")
     if not _NONCE.fullmatch(nonce):

@@ -1,4 +1,4 @@
-"""What a coordinator answers when it does not do what it was asked: one JSON object."""
+"""A coordinator's answer to a request that it refuses: one JSON object."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class RefusalMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """Any answer that is not what was asked for. `cluster` is the one that answered."""
+    """Any refusal or error. `cluster` is the one that answered."""
 
     code: str
     reason: str

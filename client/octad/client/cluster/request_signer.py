@@ -15,7 +15,7 @@ from octad.client.cluster.internal_auth import (
 from octad.client.runtime.steady_clock import SteadyClock
 
 _AUDIENCE_BYTES = 8
-# A first request is always refused once. More tries are for a proxy that gives each to another one:
+# A first request is always refused once. More tries are for a proxy that sends each to another one:
 # of two that it chooses from at random, a write fails to meet the right one once in 10^8 times.
 SIGN_TRIES_MAX = 30
 
@@ -26,7 +26,7 @@ def new_replay_window() -> ReplayWindow:
 
 
 class RequestSigner:
-    """Kept for as long as the URL is used: only the first request pays for getting to know it."""
+    """Lives as long as the URL is used: only the first request pays for the extra round trip."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
@@ -41,7 +41,7 @@ class RequestSigner:
         return sign(self._key, self._audience, method, path, body, now_ms, nonce)
 
     def learn(self, audience: str, now_ms: int, heard: list[str]) -> None:
-        """From a refusal whose signature was good.
+        """Learn from a refusal with a valid signature.
 
         `heard`: who refused this very request so far, the latest last. One that is heard again did
         so in another one's place: a proxy chooses, so we may only guess. One that goes round comes

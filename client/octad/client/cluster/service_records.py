@@ -1,8 +1,8 @@
-"""What a service's instance says of itself, and what is said when it registers.
+"""The records of services' instances, and the messages that register them.
 
 An instance lives as long as its session is renewed; instances of one process share a session, since
-they end together. The coordinator keeps fields that it does not know, so that a newer SDK may add
-some. Examples: `docs/reference/coordinator-http.md`.
+they end together. The coordinator preserves fields that it does not know, so that a newer SDK may
+add some. Examples: `docs/reference/coordinator-http.md`.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _TEXT = re.compile(r"[ -~]{0,128}")
 
 
 class BadRegistration(ValueError):
-    """Not usable as a registration; the message says what is wrong and what would do."""
+    """An unusable registration; the message says what is wrong and what is allowed."""
 
 
 class ServiceInstance(msgspec.Struct, frozen=True, kw_only=True):
-    """One instance of a service. `drain`: it goes on, but wants no new work."""
+    """One instance of a service. `drain`: it continues, but accepts no new work."""
 
     service: str
     instance: str
@@ -55,7 +55,7 @@ class ServiceInstance(msgspec.Struct, frozen=True, kw_only=True):
 class SessionRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Open a session that lives `ttl_s` past its last renewal.
 
-    `born` is what the session was told that this one is in the place of; 0: it is a new one.
+    `born` is the age of the session that this one replaces; 0: a new one.
     """
 
     ttl_s: float
@@ -63,7 +63,7 @@ class SessionRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SessionAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """`session` is the secret that all else is asked with; `born` its age, the lower the older."""
+    """`session` is the secret for all further requests; `born` its age, the lower the older."""
 
     session: str
     born: int
@@ -101,7 +101,7 @@ class WithdrawRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RenewRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Keep the session alive, and say what of `instances` (`service/instance`) is not there."""
+    """Keep the session alive; returns which of `instances` (`service/instance`) are missing."""
 
     instances: tuple[str, ...] = ()
 
@@ -173,7 +173,7 @@ def _check_texts(record: ServiceInstance) -> None:
 
 
 def kept_record(sent: bytes, record: ServiceInstance) -> bytes:
-    """What the store keeps: `record`, with the fields of `sent` that this octad does not know."""
+    """The stored form: `record`, with the fields of `sent` that this octad does not know."""
     kept = with_unknown_fields(sent, record)
     if len(kept) > SERVICE_RECORD_BYTES_MAX:
         raise BadRegistration(f"{len(kept)} bytes: at most {SERVICE_RECORD_BYTES_MAX}")

@@ -1,9 +1,9 @@
-"""What a service needs to register: less than the join token, which opens the whole cluster.
+"""The token with which a service registers: less than the join token, which opens everything.
 
     octad1s-<cluster id>-<key, 32 bytes in unpadded URL-safe base64>-<4 hex digits of a checksum>
 
 Its holders can register and withdraw services, and nothing else. `octad service token` makes
-it from the join token; where one is asked for, the join token itself will do as well.
+it from the join token; the join token is accepted in its place.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def encode_service_token(token: ServiceToken) -> str:
 
 
 def decode_service_token(text: str) -> ServiceToken:
-    """Of a service token or of a join token; raises BadJoinToken."""
+    """Parses a service token or a join token; raises BadJoinToken."""
     if not text.strip().startswith(f"{SERVICE_PREFIX}-"):
         return service_token(decode_join_token(text))
     body, _, checksum = text.strip().rpartition("-")

@@ -1,4 +1,4 @@
-"""The status document: how a cluster is, as its coordinator tells it over HTTP, in JSON.
+"""The status document: a cluster's status, as its coordinator serves it over HTTP, in JSON.
 
 It is an interface that scripts rely on (`docs/reference/coordinator-http.md`): fields are added,
 never renamed or given another meaning. A reader passes over fields it does not know.
@@ -15,14 +15,14 @@ from octad.sharding.ids import PoolId
 STATUS_PATH = "/cluster/v1/status"
 STATUS_FORMAT_VERSION = 1
 
-UNVERIFIED = "unverified"  # In counts of shards by verified copies: not known.
+UNVERIFIED = "unverified"  # Key of unknown ones in counts of shards by verified copies.
 
 ShardState = Literal["ok", "degraded", "writes-blocked", "unavailable", "forming"]
 ClusterState = Literal["healthy", "degraded", "forming"]
 
 
 class NodeStatus(msgspec.Struct, frozen=True):
-    """One node that ever joined. What only the node itself says is None until it was seen live."""
+    """One node that ever joined. What only the node itself reports is None until it was live."""
 
     name: str
     live: bool
@@ -69,17 +69,17 @@ class ShardStatus(msgspec.Struct, frozen=True):
 
 
 class CopyingStatus(msgspec.Struct, frozen=True):
-    """What is on its way to full strength, or moves. None: not known, so it is not guessed."""
+    """Copies being restored or moved. None: not known, so it is not guessed."""
 
     missing: int = 0  # Copies that pools lack.
     under_way: int = 0  # Of those, and of moves.
-    waiting: int = 0  # Of those under way: no one who has the data can be asked.
+    waiting: int = 0  # Of those under way: no source is reachable.
     bytes_left: int | None = 0
     whole_in_s: float | None = 0.0
 
 
 class StoreStatus(msgspec.Struct, frozen=True):
-    """The configuration store: what it is, where, and the revision all of this is from.
+    """The configuration store: its kind, its address, and the revision of this document.
 
     `age_s` is how long ago it last confirmed that.
     """
@@ -91,7 +91,7 @@ class StoreStatus(msgspec.Struct, frozen=True):
 
 
 class CoordinatorStatus(msgspec.Struct, frozen=True):
-    """Who gave this answer, and who leads (None while no one does)."""
+    """The coordinator that answered, and the leader (None while there is none)."""
 
     address: str
     version: str
@@ -100,7 +100,7 @@ class CoordinatorStatus(msgspec.Struct, frozen=True):
 
 
 class ClusterStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it."""
+    """The whole document."""
 
     format: int = STATUS_FORMAT_VERSION
     cluster: str

@@ -1,4 +1,4 @@
-"""When a view of the cluster is old, and how people are told.
+"""When a view of the cluster is old, and the warning about it.
 
 A coordinator's view is confirmed by the configuration store every two seconds or so. One whose view
 is older is cut off from the store.

@@ -1,4 +1,4 @@
-"""What watchers of a cluster are told: every change under a prefix, in one order, by revision.
+"""The events that watchers receive: every change under a prefix, in one order, by revision.
 
 A document is a reset (the full state as of `revision`) or the changes after the token that was
 asked for, up to `revision`: whole revisions, always. Its `token` is where to go on from, at any
@@ -24,7 +24,7 @@ import msgspec
 
 EVENTS_PATH = "/cluster/v1/events"
 SSE_TYPE = "text/event-stream"
-# What anyone may watch, by the beginnings of keys. Access keys, fences and the like stay out.
+# Prefixes that anyone may watch. Access keys, fences and the like are not among them.
 PUBLIC_KINDS = ("nodes/", "services/", "shards/", "pools/", "plans/", "leader")
 LAST_EVENT_ID_HEADER = "Last-Event-ID"
 SSE_LINE_BYTES_MAX = 256 * 1024 * 1024  # A reset is one line.
@@ -37,7 +37,7 @@ EventType = Literal["join", "change", "leave"]
 
 
 class WatchToken(NamedTuple):
-    """Where a watch is. The revisions of two lives have nothing to do with each other."""
+    """The position of a watch. Revisions of different lives cannot be compared."""
 
     life: str
     revision: int
@@ -65,7 +65,7 @@ class ClusterEvent(msgspec.Struct, frozen=True):
 
 
 class EventsDocument(msgspec.Struct, frozen=True):
-    """`reset`: forget what you had, `events` are all that is there, as joins."""
+    """`reset`: discard the former state; `events` are the full state, as joins."""
 
     revision: int
     reset: bool

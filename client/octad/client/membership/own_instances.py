@@ -1,13 +1,12 @@
-"""What a process wants to be listed, and how far the cluster is known to agree: no I/O.
+"""The instances that a process registers, and whether the cluster agrees: no I/O.
 
-    begin(name)            a write is sent: until it is settled no one knows what stands
-    settle(name, record)   it was carried out, and so is whatever was sent before it
+    begin(name)            a write is sent: until it is settled the listed state is unknown
+    settle(name, record)   it was carried out; earlier writes can no longer take effect
     unsettled()            what has to be written again, until it is settled
-    renewing()             what a renewal is to compare; it comes to `compared` or `lost`
+    renewing()             what a renewal compares; it ends in `compared` or `lost`
 
 A write whose answer is lost may be carried out much later. So its instance stays unsettled, and
-what the process believes is written again, under a higher number: then the lost one is worth
-nothing.
+its state is written again under a higher number, which voids the lost write.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ InstanceState = Literal["new", "listed", "superseded", "lost"]
 
 @dataclass(frozen=True, slots=True)
 class RegistrationEvent:
-    """What became of a registered instance without its owner's doing.
+    """A change of a registered instance that its owner did not make.
 
-    `lost`: the cluster did not have it any more; it is being registered again. `superseded`: a
+    `lost`: the cluster no longer had it; it is being registered again. `superseded`: a
     newer process at its address has its name, until that one ends. `listed`: it is there again.
     """
 
@@ -36,14 +35,14 @@ class RegistrationEvent:
 
 @dataclass(slots=True)
 class _Own:
-    record: ServiceInstance | None = None  # As the owner believes it; None: not there.
-    state: InstanceState = "new"  # As the owner was told.
+    record: ServiceInstance | None = None  # The wanted record; None: withdrawn.
+    state: InstanceState = "new"  # As reported to the owner.
     is_settled: bool = False
     write: int = 0
 
 
 class OwnInstances:
-    """Of one process. A name is `service/instance`."""
+    """The instances of one process. A name is `service/instance`."""
 
     def __init__(self) -> None:
         self._own: dict[str, _Own] = {}
@@ -56,7 +55,7 @@ class OwnInstances:
         return len(self._own)
 
     def state(self, name: str) -> InstanceState:
-        """What is known of it; "new" before anything is."""
+        """The instance's state; "new" while nothing is known."""
         return self._own[name].state if name in self._own else "new"
 
     def begin(self, name: str) -> int:
@@ -73,7 +72,7 @@ class OwnInstances:
     def settle(
         self, name: str, record: ServiceInstance | None, *, superseded: bool = False
     ) -> list[RegistrationEvent]:
-        """The newest write of `name` was carried out: this stands. None: nothing does."""
+        """The newest write of `name` was carried out; `record` is listed now. None: withdrawn."""
         if record is None:
             del self._own[name]
             return []
@@ -82,17 +81,17 @@ class OwnInstances:
         return self._become(name, superseded=superseded)
 
     def unsettled(self) -> Mapping[str, ServiceInstance | None]:
-        """What must be written: the record that is believed, or None for what is not to be."""
+        """The records to write again; None for one to withdraw."""
         return {name: own.record for name, own in self._own.items() if not own.is_settled}
 
     def renewing(self) -> dict[str, int]:
-        """What a renewal names, and the write that stands."""
+        """The names in a renewal, and the newest settled write."""
         return {name: own.write for name, own in self._own.items() if own.is_settled}
 
     def compared(
         self, sent: Mapping[str, int], superseded: Container[str]
     ) -> list[RegistrationEvent]:
-        """A renewal found all of `sent` listed but those; nothing of what was written meanwhile."""
+        """A renewal found all of `sent` listed but these; writes since then are not concerned."""
         standing = [name for name in sent if self._stands(name, sent)]
         return [e for n in standing for e in self._become(n, superseded=n in superseded)]
 
@@ -117,7 +116,7 @@ class OwnInstances:
         return [_event(own.state, name)]
 
     def _lose(self, name: str) -> list[RegistrationEvent]:
-        """Who was superseded had no place in the list to lose."""
+        """A superseded instance was not listed, so it cannot be lost."""
         own = self._own[name]
         own.is_settled = False
         if own.state != "listed":

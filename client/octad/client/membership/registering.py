@@ -18,7 +18,7 @@ TTL_S_DEFAULT = 30.0
 
 
 class Registration:
-    """One registered instance, as `register` gives it."""
+    """One registered instance, as `register` returns it."""
 
     def __init__(self, session: Session, record: ServiceInstance) -> None:
         self.record = record
@@ -60,8 +60,8 @@ async def open_session(
 ) -> AsyncIterator[Session]:
     """A session that keeps itself alive for the time of the block; leaving it withdraws all.
 
-    `coordinator`: URLs separated by commas. `on_event` is told when an instance is lost, superseded
-    or listed again. Raises ValueError for what makes no sense.
+    `coordinator`: URLs separated by commas. `on_event` is called when an instance is lost,
+    superseded or listed again. Raises ValueError for bad arguments.
     """
     check_ttl(ttl_s)
     decoded = decode_service_token(token) if isinstance(token, str) else token

@@ -58,7 +58,7 @@ log = logging.getLogger(__name__)
 class Session:
     """Made by `open_session`: instances that live and end together.
 
-    `on_event` is called for what becomes of them without their owner's doing.
+    `on_event` is called for changes that their owner did not make.
     """
 
     def __init__(
@@ -74,9 +74,9 @@ class Session:
         self._to_settle = asyncio.Event()
 
     async def register(self, record: ServiceInstance) -> int:
-        """Register, or change what an instance says of itself; the revision that shows it.
+        """Register an instance or change its record; returns the revision that shows it.
 
-        Where it fails, the instance stays as it was, whatever becomes of the request. Raises
+        On failure the instance stays as it was, even if the request is carried out later. Raises
         BadRegistration, CallRefused (another process has the name), CoordinatorsUnreachable.
         """
         check_instance(record)
@@ -107,11 +107,11 @@ class Session:
                 self._settle_soon()
 
     def state(self, service: str, instance: str) -> InstanceState:
-        """What is known of an instance."""
+        """The state of an instance."""
         return self._own.state(name_of(service, instance))
 
     async def keep_alive(self) -> None:
-        """Until cancelled."""
+        """Renew the session until cancelled."""
         interval_s = self.ttl_s / RENEWALS_PER_TTL
         wait_s = interval_s * random.uniform(0.3, 1.0)  # Not all at once after a common start.
         while True:
@@ -124,7 +124,7 @@ class Session:
                 wait_s = min(RETRY_S, interval_s)
 
     async def keep_settled(self) -> None:
-        """Until cancelled: writes what the cluster lacks, or is not known to have."""
+        """Until cancelled: write what the cluster lacks, or may lack."""
         wait_s = RETRY_S
         while True:
             await self._to_settle.wait()

@@ -1,8 +1,8 @@
-"""Who is there and who came and went, in one order, nothing lost or doubled over reconnects.
+"""Watches services: joins and leaves in one order, none lost or doubled over reconnects.
 
-The first contact must succeed; afterwards a watch goes on at whichever coordinator answers, from
-where it was, and leaves one that is cut off from the configuration store for another that is not.
-What cannot be continued arrives as a reset with all that is there.
+The first contact must succeed; afterwards a watch continues at whichever coordinator answers, from
+its position, and leaves one that is cut off from the configuration store for another that is not.
+A watch that cannot be continued yields a reset with the full state.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ log = logging.getLogger(__name__)
 class ServiceEvent:
     """A change of one instance; or, for a reset, all `instances` that there are.
 
-    `watch(…, after=token)` goes on after this event: where several happened at one revision, the
+    `watch(…, after=token)` continues after this event: where several happened at one revision, the
     token moves on with the last of them. `age_s`: how long ago the configuration store had last
-    confirmed what the coordinator knew when it told this.
+    confirmed the coordinator's view when it sent this.
     """
 
     type: Literal["reset", "join", "change", "leave"]
@@ -113,7 +113,7 @@ async def watch_keys(
 ) -> AsyncGenerator[EventsDocument, None]:
     """Documents about all public keys under `prefix`: resets and changes, as they come.
 
-    One without changes says that what was told is old, every few seconds, or no longer.
+    One without changes says that the view is old, every few seconds, or is so no longer.
     """
     coordinators = Coordinators(coordinator)
     token, met, failures, back_off_s = after, False, 0, BACK_OFF_S_MIN
@@ -203,7 +203,7 @@ async def _stream(
 
 
 def _reason(refusal: bytes) -> str:
-    """What a coordinator says, or what someone else says instead."""
+    """Describes an error answer, of a coordinator or of another server."""
     try:
         return msgspec.json.decode(refusal, type=RefusalMessage).reason
     except msgspec.DecodeError:

@@ -1,1 +1,1 @@
-"""What every process of octad needs: clock, tasks, listeners, files."""
+"""Shared by all of octad's processes: clock, tasks, listeners, files."""

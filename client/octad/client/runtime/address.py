@@ -14,7 +14,7 @@ class BadAddress(ValueError):
 
 
 class Address(NamedTuple):
-    """Where something listens. An IPv6 host is kept without its brackets."""
+    """The address of a listener. An IPv6 host is stored without its brackets."""
 
     host: str
     port: int

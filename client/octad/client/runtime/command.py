@@ -1,4 +1,4 @@
-"""What a verb of the `octad` command is: a module named by an entry point in `octad.commands`.
+"""A verb of the `octad` command: a module named by an entry point in `octad.commands`.
 
 The module has `HELP` (one line), `add_arguments(parser)` and `run(arguments) -> exit code`. It must
 be cheap to import, since `octad --help` loads them all: what it needs to *run*, it imports inside

@@ -1,9 +1,8 @@
-"""Room for so many connections at one listener: who goes when there are more.
+"""Bounds the connections of one listener, and chooses the one to close when there are more.
 
-The one that has had no request for longest is closed for a newcomer. Where all are busy, the
-newcomer is told so in the listener's own words, once it has said something, and closed; where even
-of those there are too many, at once. So a listener never takes more descriptors than it was given,
-whoever connects.
+The longest idle connection is closed for a new one. Where all are busy, the new one is refused in
+the listener's own protocol once it has sent something, and closed; if too many are being refused,
+it is closed at once. So a listener never uses more descriptors than its share.
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ class Occupant(Idling, Protocol):
     """A connection of the listener."""
 
     def let_go(self) -> None:
-        """Close it at once; what was not sent yet is lost. It leaves `present` with that."""
+        """Close it at once and drop unsent data; this removes it from `present`."""
 
 
 class ConnectionRoom:
     """A protocol factory for `create_server`: `new` makes a protocol while there is room.
 
     `present` are the listener's connections as they come and go. `refusal` returns the answer to
-    whoever is turned away, out of the first bytes that it has sent. `whose` names them in the log.
+    a refused client, from the first bytes that it has sent. `whose` names them in the log.
     """
 
     def __init__(
@@ -71,7 +70,7 @@ class ConnectionRoom:
         return self._new()
 
     def close(self) -> None:
-        """No one is told anything any more."""
+        """Close all connections that are being refused."""
         for each in list(self.turning_away):
             each.end()
 
@@ -83,7 +82,7 @@ class ConnectionRoom:
 
 
 class _TurnedAway(asyncio.Protocol):
-    """Someone for whom there is no room: told so, and given time to read it."""
+    """A connection without room: it gets the refusal, and time to read it."""
 
     def __init__(self, room: ConnectionRoom) -> None:
         self._room = room
@@ -100,7 +99,7 @@ class _TurnedAway(asyncio.Protocol):
         self._timer = asyncio.get_running_loop().call_later(_TELL_S_MAX, self.end)
 
     def data_received(self, data: bytes) -> None:
-        """What follows the answer is read on: a close before it would take the answer back."""
+        """Read on after the answer: closing with unread data would reset the connection."""
         if not self._told and self._transport is not None:
             self._told = True
             self._transport.write(self._room.refusal(data))

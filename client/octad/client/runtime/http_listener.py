@@ -1,6 +1,6 @@
 """An aiohttp application on a port, with bounds on what anyone who reaches the port can take of it.
 
-Of connections there are so many and no more (`connection_room.py`). One that has no whole request,
+The number of connections is bounded (`connection_room.py`). One that has no whole request,
 and one that does not read its answer, are closed after a while; a head has a largest size. Bodies
 are the application's own to bound: `client_max_size`, and `body_in_time` here.
 """
@@ -112,7 +112,7 @@ class HttpListener:
         @web.middleware
         async def watched(request: web.Request, handler: Handler) -> web.StreamResponse:
             connection = self._connections.get(request.protocol)
-            if connection is None:  # It has gone before anything was done.
+            if connection is None:  # The client left before anything was done.
                 return web.Response()
             connection.idle_since = None
             try:
@@ -121,7 +121,7 @@ class HttpListener:
                 transport = request.transport
                 if transport is not None and not transport.is_closing():
                     raise  # It was another connection.
-                return web.Response()  # No one is there to read it, and nothing is wrong.
+                return web.Response()  # The client has left; nothing is wrong.
             finally:
                 connection.idle_since = asyncio.get_running_loop().time()
 
@@ -129,7 +129,7 @@ class HttpListener:
 
 
 class _Connection(asyncio.Protocol):
-    """A connection that aiohttp's `handler` serves, and what is known of it beside."""
+    """A connection that aiohttp's `handler` serves, and its timers."""
 
     def __init__(self, listener: HttpListener, handler: RequestHandler) -> None:
         self.handler = handler
@@ -165,7 +165,7 @@ class _Connection(asyncio.Protocol):
         self.handler.resume_writing()
 
     def look(self, now: float) -> None:
-        """Called now and then: who says nothing, or reads nothing, for too long is let go."""
+        """Called periodically: closes a client that sends or reads nothing for too long."""
         idle, stalled = self.idle_since, self._stalled_since
         if (idle is not None and now - idle > IDLE_S_MAX) or (
             stalled is not None and now - stalled > STALLED_S_MAX
@@ -180,7 +180,7 @@ class _Connection(asyncio.Protocol):
 
 
 async def body_in_time(request: web.Request) -> bytes:
-    """The body of a request of which no one knows yet who sent it.
+    """Returns the body of a request that is not authenticated yet.
 
     Raises HTTPRequestTimeout, and HTTPRequestEntityTooLarge past the application's bound.
     """

@@ -1,6 +1,6 @@
-"""Which of many connections goes when there is no room: the one without a request for longest.
+"""Chooses the connection to close when there is no room: the longest idle.
 
-Nothing is kept for each request. Only when one must go are all of them looked at, and the order
+Nothing is stored per request. Only when one must go are all of them looked at, and the order
 that was found serves until it is used up: one that has had a request since then is passed over, and
 no one can have become idle earlier than those it holds.
 """
@@ -17,7 +17,7 @@ FOUND_AT_ONCE: Final = 64
 
 
 class Idling(Protocol):
-    """What may be chosen."""
+    """A candidate."""
 
     @property
     def idle_since(self) -> float | None:

@@ -1,7 +1,7 @@
 """How many files and connections this process may have open at a time (RLIMIT_NOFILE).
 
 The system gives a process a low limit, for the sake of programs that use select(), and lets it
-raise that up to a hard one. octad and what it stands on wait with epoll, so it takes all it may.
+raise that up to a hard one. octad and its libraries use epoll, so it raises it all the way.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def take_open_files() -> int:
 
 
 def open_files_limit() -> int:
-    """What the limit is now."""
+    """The present limit."""
     return _number(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
 def none_left(error: BaseException | None) -> bool:
-    """Whether this went wrong, or what caused it, for want of a descriptor and nothing else."""
+    """Whether the error, or its cause, is a lack of descriptors."""
     while error is not None:
         # RocksDB's errors have no number, only the system's text in theirs.
         if isinstance(error, OSError) and error.errno in _NONE_LEFT:

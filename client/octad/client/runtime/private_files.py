@@ -1,4 +1,4 @@
-"""What servers write is their owner's alone: objects, secrets, logs."""
+"""Makes the servers' files private to their owner: objects, secrets, logs."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ log = logging.getLogger(__name__)
 
 
 def keep_files_private() -> None:
-    """Whatever this process makes from now on, files of libraries included, is its user's alone."""
+    """Files that this process creates from now on, also by libraries, are private to its user."""
     os.umask(OTHERS)
 
 
 def close_to_others(directory: Path) -> None:
-    """The same for what is there already, made by an earlier octad or put there by someone.
+    """The same for existing files, made by an earlier octad or copied there.
 
-    What is another user's (the root of a volume, say) stays open and is logged: it is no reason not
-    to serve.
+    Files of another user (the root of a volume, say) stay open and are logged: that is no reason
+    not to serve.
     """
     left = [path for path in (*_within(directory), directory) if not _is_closed(path)]
     if left:
@@ -35,7 +35,7 @@ def close_to_others(directory: Path) -> None:
 
 
 def _within(directory: Path) -> Iterator[Path]:
-    """What others may read; a directory comes after what is in it, so that it was seen to."""
+    """Yields files that others may read; a directory comes after its entries."""
     for entry in directory.iterdir():
         if entry.is_symlink() or not entry.stat().st_mode & OTHERS:
             continue

@@ -1,6 +1,6 @@
-"""How long things took, as counts by upper bounds: what Prometheus calls a histogram.
+"""Durations as counts by upper bounds: a Prometheus histogram.
 
-One who counts and one who reads may be different threads: a reading may miss the newest.
+Writer and reader may be different threads: a reading may miss the newest.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ class TimeHistogram:
         self._sum_ns = 0
 
     def add(self, ns: int) -> None:
-        """Something took so many nanoseconds."""
+        """Count a duration in nanoseconds."""
         self._counts[bisect_left(_BOUNDS_NS, ns)] += 1
         self._sum_ns += ns
 
     @property
     def sum_s(self) -> float:
-        """All of it together, in seconds."""
+        """The sum of all durations, in seconds."""
         return self._sum_ns / 1e9
 
     def cumulative(self) -> list[tuple[str, float]]:
-        """How many took at most so many seconds, for each bound as a label of Prometheus."""
+        """The count up to each bound, by the bound in seconds as a Prometheus label."""
         total, buckets = 0, list[tuple[str, float]]()
         for label, count in zip(_LABELS, self._counts, strict=True):
             total += count

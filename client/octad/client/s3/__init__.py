@@ -1,1 +1,1 @@
-"""What clients and servers of S3 share: signatures, checksums, errors, dates. No I/O."""
+"""Shared by S3 clients and servers: signatures, checksums, errors, dates. No I/O."""

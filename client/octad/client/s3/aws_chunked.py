@@ -63,17 +63,17 @@ class BodyDecoder(Protocol):
 
     @property
     def length(self) -> int:
-        """How many bytes the object will have."""
+        """The object's length in bytes."""
 
     @property
     def trailers(self) -> Mapping[str, str]:
-        """What came after the data, complete once `finish` has returned."""
+        """The trailers, complete once `finish` has returned."""
 
     def feed(self, data: Bytes) -> Sequence[Bytes]:
         """The object's bytes in `data`; raises S3Error. They may be views of `data`."""
 
     def finish(self) -> None:
-        """The body has ended; raises S3Error unless it was whole and what it was said to be."""
+        """The body has ended; raises S3Error if it is incomplete or does not match its claims."""
 
 
 class ChunkSigner:
@@ -129,7 +129,7 @@ class PlainDecoder:
         self._hash = None if sha256 is None else hashlib.sha256()
 
     def feed(self, data: Bytes) -> Sequence[Bytes]:
-        """All of `data`, counted and hashed."""
+        """Returns all of `data`, counted and hashed."""
         self._received += len(data)
         if self._received > self.length:
             raise S3Error("IncompleteBody")
@@ -225,7 +225,7 @@ class ChunkedDecoder:
         assert self._received == self.length, "checked at the last chunk"
 
     def _lacks_only_its_last_line(self) -> bool:
-        """Whether all that the empty line at the end would end is here."""
+        """Whether everything but the final empty line has arrived."""
         if self._state is not _State.TRAILER or self._line not in (b"", _CRLF[:1]):
             return False
         signed = not self._trailer_signed or self._trailer_signature is not None
@@ -344,7 +344,7 @@ class ChunkedEncoder:
         return self._size_line(data), data, _CRLF
 
     def finish(self, trailers: Mapping[str, str]) -> bytes:
-        """What ends the body, after the last chunk."""
+        """Returns the end of the body, after the last chunk."""
         assert not trailers or self._mode is not PayloadMode.STREAMING_SIGNED
         lines = [f"{name}:{value}\r\n" for name, value in trailers.items()]
         last = self._size_line(b"")
@@ -364,7 +364,7 @@ def encoded_length(
 ) -> int:
     """Bytes on the wire of a body of `length` in chunks of `chunk_bytes`: its `Content-Length`.
 
-    `trailers` gives the length of each trailer's value.
+    `trailers` has the length of each trailer's value.
     """
     assert mode in _STREAMING
     signature = (

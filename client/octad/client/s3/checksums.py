@@ -52,7 +52,7 @@ _HEADER_PREFIX: Final = "x-amz-checksum-"
 _HEADER_ALGORITHMS: Final = MappingProxyType(
     {_HEADER_PREFIX + algorithm.lower(): algorithm for algorithm in ALGORITHMS}
 )
-# These begin like a checksum's header and say something else.
+# These begin like a checksum's header but are not one.
 _HEADER_SETTINGS: Final = frozenset(
     {f"{_HEADER_PREFIX}algorithm", f"{_HEADER_PREFIX}mode", f"{_HEADER_PREFIX}type"}
 )
@@ -84,7 +84,7 @@ class Checksum(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ChecksumClaim:
-    """What a request says of its body. `value` is "" while it is still to come in a trailer."""
+    """A checksum that a request claims. `value` is "" while it is still to come in a trailer."""
 
     algorithm: str
     value: str
@@ -129,7 +129,7 @@ def _combine_functions() -> Mapping[str, CombineFunction]:
     }
 
 
-# All that are no CRCs: of the whole, none of them follows from those of the parts.
+# All but CRCs: the whole's cannot be computed from the parts'.
 _HASHES: Final[Mapping[str, Callable[[], Checksum]]] = MappingProxyType(
     {
         "SHA1": partial(hashlib.sha1, usedforsecurity=False),

@@ -1,8 +1,8 @@
-"""What S3 answers when it refuses: one exception, and one table of every code with its status.
+"""S3's error answers: one exception, and one table of every code with its status.
 
-A code stands for one HTTP status everywhere; the message may be made more exact by whoever raises.
+A code stands for one HTTP status everywhere; the caller may give a more exact message.
 `fields` become elements of the error document beside Code and Message (`Region`, `BucketName`, …).
-This file knows no request and no document: who answers adds resource, request id and host id.
+This file knows no request and no document: the handler adds resource, request id and host id.
 """
 
 from __future__ import annotations

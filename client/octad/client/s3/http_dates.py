@@ -51,7 +51,7 @@ def parse_amz_date(text: str) -> int | None:
 
 
 def parse_http_date(text: str) -> int | None:
-    """The second that an HTTP date names, or None: what is no date is to be ignored (RFC 9110)."""
+    """The second that an HTTP date names, or None: a bad date is ignored (RFC 9110)."""
     for form in (_IMF_FIXDATE, _RFC_850, _ASCTIME):
         if match := form.fullmatch(text.strip()):
             return _second_of(match["year"], match["month"], match["day"], match["time"])

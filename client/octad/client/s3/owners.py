@@ -22,5 +22,5 @@ def is_owner_name(name: str) -> bool:
 
 @lru_cache(4096)
 def canonical_id(cluster: str, owner: str) -> str:
-    """What S3 calls the canonical user id: 64 hexadecimal digits."""
+    """S3's canonical user id: 64 hexadecimal digits."""
     return hashlib.sha256(f"{cluster}/{owner}".encode()).hexdigest()

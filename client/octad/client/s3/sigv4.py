@@ -149,7 +149,7 @@ def sign_request(
     """The headers to add to a request, and the seed of its chunks' signatures.
 
     `path` and `query` are encoded, as they will be sent; `headers` (lower-case names) holds `host`
-    and whatever else is to be signed: all of it is.
+    and everything else that is to be signed.
     """
     timestamp = amz_date(int(now))
     scope = scope_of(timestamp[:8], region)

@@ -1,6 +1,6 @@
 """Who sent this request? SigV4 as S3 verifies it, in headers and in presigned URLs; default deny.
 
-Whatever is not proved by a signature raises a `SigV4Error`; there is no other way to an
+A request that its signature does not prove raises a `SigV4Error`; there is no other way to an
 `Authenticated`. Nothing here remembers a verified request: only the reading of an `Authorization`
 header and the day's keys are cached, and both are functions of nothing else.
 
@@ -85,7 +85,7 @@ class Authenticated(msgspec.Struct, frozen=True):
 
 
 class _Claim(msgspec.Struct, frozen=True):
-    """What a request says of its signature, before anything is believed."""
+    """A request's claims about its signature, not verified yet."""
 
     access_key: str
     date: str
@@ -101,7 +101,7 @@ class _Claim(msgspec.Struct, frozen=True):
 
 
 class _Request(msgspec.Struct, frozen=True):
-    """What was sent, as sent."""
+    """The request exactly as received."""
 
     method: str
     raw_path: str
@@ -145,7 +145,7 @@ def verify_request(
 
 
 def refuse_two_mechanisms() -> NoReturn:
-    """Which of them is meant?"""
+    """Refuse two authentication mechanisms in one request."""
     raise SigV4Error(
         "InvalidArgument",
         "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature "
@@ -155,7 +155,7 @@ def refuse_two_mechanisms() -> NoReturn:
 
 
 def payload_mode_of(content_sha256: str) -> PayloadMode:
-    """What a value of `x-amz-content-sha256` says; raises SigV4Error."""
+    """Parses a value of `x-amz-content-sha256`; raises SigV4Error."""
     if len(content_sha256) == 64 and _HEX_SHA256.fullmatch(content_sha256):
         return PayloadMode.SIGNED
     if (mode := _STREAMING_MODES.get(content_sha256)) is not None:

@@ -38,7 +38,7 @@ Transaction = tuple[list[Compare], list[StoreOperation]]
 
 
 class OldDisk(NamedTuple):
-    """The disk of a node with a damaged journal."""
+    """The disk of a node whose journal is damaged."""
 
     node: NodeId
     incarnation: str

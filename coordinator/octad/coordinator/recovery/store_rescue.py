@@ -156,7 +156,7 @@ async def _ask_node(url: str, token: JoinToken) -> KeptCluster:
 async def check_may_fill(
     store: ConfigStore, token: JoinToken, *, force: bool, alone: bool = False
 ) -> None:
-    """Raises RebuildRefused if the store is in use, or not empty without the option for that.
+    """Raises RebuildRefused if the store is in use, or not empty and not `force`.
 
     `alone`: no one else can be using it.
     """

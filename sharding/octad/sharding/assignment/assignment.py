@@ -1,6 +1,6 @@
 """Which nodes hold which shard: a pure function of the old rows, the nodes and the replica count.
 
-What counts, in this order: the nodes of a row differ; they spread over zones; every node holds its
+Its goals, in this order: the nodes of a row differ; they spread over zones; every node holds its
 share (in proportion to its weight) rounded down or up; as few replicas as possible move; there are
 few distinct replica sets. Primaries are balanced in a second pass, which moves no data.
 
@@ -30,7 +30,7 @@ Rows = list[tuple[NodeId, ...]]
 
 
 class ImpossibleAssignment(ValueError):
-    """Base: what was asked for cannot be met, and the message says why."""
+    """The request is impossible; the message says why."""
 
 
 class TooFewNodes(ImpossibleAssignment):
@@ -57,8 +57,8 @@ class InvalidRequest(ImpossibleAssignment):
 class PlacementNode:
     """A node that shards can be placed on.
 
-    A node without a zone is a failure domain of its own. A draining node keeps what it must until
-    it has moved, and is given nothing.
+    A node without a zone is a failure domain of its own. A draining node keeps its replicas until
+    they have moved, and receives none.
     """
 
     id: NodeId
@@ -91,8 +91,8 @@ def assign(
 
     `old` is empty, or has 2^d rows with d ≤ `depth`: shards that were split start where their
     origin is. A row may be short, or name nodes that are gone. `pins` names nodes that must hold a
-    shard; `zones_min` the fewest zones a row may span (as many as there are replicas, unless said
-    otherwise; more are used where there are more). Raises ImpossibleAssignment.
+    shard; `zones_min` the fewest zones a row may span (by default as many as there are replicas;
+    more are used where there are more). Raises ImpossibleAssignment.
     """
     _check_request(old, nodes, replicas, depth, scatter_width)
     usable = sorted((node for node in nodes if not node.draining), key=lambda node: node.id)
@@ -188,7 +188,7 @@ def _replicas_per_zone(
             f"{replicas} replicas must stand in {needed} zones, there are {zone_count} ({names}):"
             f" add nodes in another zone, or allow {zone_count}"
         )
-    # With one replica in each of the other zones, this many may be together in the last.
+    # With one replica in each of the other zones, the last may hold this many.
     return replicas - min(replicas, zone_count) + 1
 
 
@@ -226,7 +226,7 @@ def _pinned(
 def _old_rows(
     old: Sequence[Sequence[NodeId]], index: Mapping[NodeId, int], shards: int
 ) -> tuple[list[list[int]], list[int]]:
-    """What is left of the old rows, split in place, and their primaries (-1 where gone)."""
+    """The remaining old rows, split in place, and their primaries (-1 where gone)."""
     rows = [[index[node] for node in dict.fromkeys(row) if node in index] for row in old]
     primaries = [index.get(row[0], -1) if row else -1 for row in old]
     if not rows:

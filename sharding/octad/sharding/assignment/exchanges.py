@@ -66,7 +66,7 @@ class _Chains:
     def __init__(self, state: PlacementState, shard: int) -> None:
         self.state = state
         self.shard = shard
-        # Who was reached through which shard of whom; the start's own hole has no giver.
+        # The giver and shard by which each node was reached; the start's own hole has no giver.
         self.came_by: dict[int, tuple[int, int]] = {}
         self.unreached = list(range(len(state.zones)))
         self.zones_seen: set[tuple[int, int]] = set()
@@ -87,7 +87,7 @@ class _Chains:
         return None
 
     def _candidates(self, giver: int, shard: int) -> Sequence[int]:
-        """Who may be reached by `giver` passing `shard` on, zones regarded."""
+        """The nodes that `giver` may pass `shard` on to, by the rules on zones."""
         zones, nodes = self.state.zones, self.unreached
         if not self.state.zones_matter:
             return nodes

@@ -60,7 +60,7 @@ def _line_order(
 def _block_count(nodes: int, shards: int, replicas: int, scatter_width: int) -> int:
     """As many blocks as the scatter width needs, and no more than leave every block enough shards.
 
-    A block gives a node R - 1 partners where sets align (nodes divisible by R), up to twice as many
+    In a block a node has R - 1 partners if sets align (nodes divisible by R), up to twice as many
     where they overlap.
     """
     partners = (replicas - 1) * (2 if nodes % replicas else 1)

@@ -16,7 +16,7 @@ from octad.sharding.ids import NodeId
 
 
 class Step(Enum):
-    """What is done to one replica of one shard."""
+    """A step for one replica of one shard."""
 
     ADD_LEARNER = "add learner"
     PROMOTE = "learner becomes member"

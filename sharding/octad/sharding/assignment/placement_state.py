@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-# The nodes of a row, sorted: rows with the same nodes are one set, whatever their order.
+# The nodes of a row, sorted: rows with the same nodes are one set, in any order.
 ReplicaSet = tuple[int, ...]
 
 

@@ -1,4 +1,4 @@
-"""Who of a row is its primary: the second pass of the assignment. It moves no data.
+"""Chooses each row's primary: the second pass of the assignment. It moves no data.
 
 Every node should be primary of its share of the shards it holds, rounded down or up. A primary
 that is still in its row stays where balance allows it; the rest is found by augmenting paths, which
@@ -26,7 +26,7 @@ def primaries_first(
 
 
 class _Duties:
-    """Which node is primary of which shard, while it is being decided."""
+    """The primaries chosen so far."""
 
     def __init__(self, rows: Sequence[Sequence[int]], nodes: int) -> None:
         self.rows = rows

@@ -40,7 +40,7 @@ def fill(
     order = sorted(range(len(weights)), key=lambda i: caps[i] / weights[i])
     left, weight_left = Fraction(total), sum(weights, Fraction(0))
     for position, i in enumerate(order):
-        if caps[i] * weight_left >= left * weights[i]:  # No one from here on reaches his cap.
+        if caps[i] * weight_left >= left * weights[i]:  # No further node reaches its cap.
             for j in order[position:]:
                 shares[j] = left * weights[j] / weight_left
             break
@@ -56,7 +56,7 @@ def _fill_zones(
     shards: int,
     total: int,
 ) -> list[Fraction]:
-    """What each zone holds when nodes fill up evenly, stop at one replica a shard, zones at theirs.
+    """Each zone's share when nodes fill up evenly, nodes and zones up to their caps.
 
     Filling by weight with whole zones as units and re-filling without the capped ones converges in
     at most one round per zone or node, since a cap once reached stays reached.

@@ -1,6 +1,6 @@
 """From old rows to balanced ones with as few moves as possible: what `assignment.assign` runs.
 
-Every row keeps what it may keep. Nodes above their quota give replicas away, nodes below take them.
+Every row keeps what it may keep. Nodes above their quota pass replicas to nodes below it.
 Of equally cheap moves the one is chosen that makes the fewest new replica sets, and whole sets move
 together. A replica that no one with room may take is left to `exchanges.py`. All of it is in terms
 of positions in the list of usable nodes.
@@ -57,7 +57,7 @@ def _kept(
     replicas: int,
     per_zone: int,
 ) -> list[int]:
-    """What of `row` can stay, in its order, and its pinned nodes; overfull nodes leave first."""
+    """The nodes of `row` that can stay, in order, and pinned ones; overfull nodes leave first."""
     if not _breaks(row, pins, zones, replicas, per_zone):
         return list(row)
     keep = list(pins)
@@ -134,7 +134,7 @@ class _Run:
         return leftovers
 
     def relieve(self) -> list[int]:
-        """Take from overfull nodes what is too much; returns the shards left with a hole."""
+        """Remove the surplus of overfull nodes; returns the shards left with a hole."""
         state = self.state
         overfull = [node for node in range(len(state.zones)) if state.room(node) < 0]
         leftovers: list[int] = []
@@ -211,7 +211,7 @@ class _Run:
     def _with_duties(self, shards: list[int], giver: int, count: int, excess: int) -> list[int]:
         """`count` of `shards`, among them such a part of `giver`'s surplus of primaries.
 
-        So a node gives away duties along with data, and no primary changes for balance alone.
+        So a node loses primaries along with data, and no primary changes for balance alone.
         """
         if count >= len(shards):
             self.duties[giver] -= sum(1 for shard in shards if self.primaries[shard] == giver)
@@ -237,7 +237,7 @@ class _Run:
     def _cost(
         self, rest: ReplicaSet, taker: int, count: int, size: int
     ) -> tuple[int, int, int, int]:
-        """In the order of what matters: new sets, partners (too few or too many), chunk, room."""
+        """By priority: new sets, partners (too few or too many), chunk, room."""
         state = self.state
         becomes = tuple(sorted((*rest, taker)))
         sets_made = (becomes not in state.sets) - (count == size)

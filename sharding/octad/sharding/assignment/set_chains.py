@@ -83,7 +83,7 @@ class SetChains:
     def _links(
         self, giver: int, wanted: Sequence[int], *, credit: bool
     ) -> Iterator[tuple[int, Link]]:
-        """Which of `wanted` the giver can pass something on to, and how."""
+        """Which of `wanted` the giver can pass a shard on to, and how."""
         state = self.state
         for through in state.sets_of[giver]:
             if len(through) < state.replicas:
@@ -96,7 +96,7 @@ class SetChains:
                 yield from ((n, link) for n in open_ if takers is None or n in takers)
 
     def _takers(self, link: Link) -> set[int] | None:
-        """Who may take a shard by this link without a further move; None for anyone."""
+        """The nodes that may take a shard by this link without a further move; None for any."""
         state, takers = self.state, set[int]()
         for shard in state.sets[link.through]:
             if state.is_pinned(shard, link.giver):

@@ -1,7 +1,7 @@
-"""What a pool is called where people choose one: `octad-2x`, by its number of copies.
+"""Pool names as people see them: `octad-2x`, by the number of copies.
 
-The first pool with so many copies has that name; a later one has its id behind it (`octad-2x-3`),
-so that a name never comes to mean another pool.
+The first pool with a number of copies has that name; later ones append their id (`octad-2x-3`), so
+that a name never changes its pool.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ POOL_NAME_PREFIX: Final = "octad-"
 
 
 class NamedPool(Protocol):
-    """As much of a pool as its name says."""
+    """The parts of a pool that its name needs."""
 
     @property
     def id(self) -> PoolId: ...
@@ -25,7 +25,7 @@ class NamedPool(Protocol):
 
 
 def pool_names(pools: Iterable[NamedPool]) -> dict[PoolId, str]:
-    """By id; pools are never removed."""
+    """All names, by pool id; pools are never removed."""
     names: dict[PoolId, str] = {}
     taken: set[str] = set()
     for pool in sorted(pools, key=lambda pool: pool.id):

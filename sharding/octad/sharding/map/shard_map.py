@@ -53,7 +53,7 @@ class Learner(msgspec.Struct, frozen=True):
 
 
 class FormerMember(msgspec.Struct, frozen=True):
-    """A removed member of the last full set, complete up to `upto`: kept until strength is back."""
+    """A removed member of the last full set, complete up to `upto`; kept until strength is back."""
 
     node: NodeId
     incarnation: str
@@ -102,7 +102,7 @@ class ShardConfiguration(msgspec.Struct, frozen=True):
     recoveries: tuple[Recovery, ...] | msgspec.UnsetType = msgspec.UNSET  # Written when there are.
 
     def split_points(self) -> tuple[SplitPoint, ...]:
-        """Where the shard was split from others, by depth: the last one made it what it is."""
+        """The shard's splits, by depth: the last one made it."""
         return () if self.splits is msgspec.UNSET else self.splits
 
     @property
@@ -131,7 +131,7 @@ _decoder = msgspec.json.Decoder(ShardConfiguration)
 
 
 def encode_configuration(configuration: ShardConfiguration) -> bytes:
-    """`configuration` as it is kept in the configuration store."""
+    """`configuration` as stored in the configuration store."""
     return _encoder.encode(configuration)
 
 
@@ -158,8 +158,8 @@ class Pool(msgspec.Struct, frozen=True):
 class ShardMap:
     """All configurations of all pools as one node knows them; what is missing is absent.
 
-    A configuration may be deeper than its pool: the pool is being split, and that shard was
-    already.
+    A configuration may be deeper than its pool: the pool is being split, and that shard already
+    was.
     """
 
     pools: Mapping[PoolId, Pool]
@@ -187,7 +187,7 @@ class ShardMap:
     def _split_shard_of(
         self, pool: PoolId, hash_: int, depth: int, configuration: ShardConfiguration
     ) -> ShardId:
-        """While a pool is split, each configuration says whether its shard was: `splitting.py`."""
+        """While a pool is split, each configuration says whether its shard is: `splitting.py`."""
         known: ShardConfiguration | None = configuration
         while known is not None and known.depth > depth:
             depth += 1

@@ -12,7 +12,7 @@ from octad.sharding.ids import Epoch
 from octad.sharding.limits import SHARD_DEPTH_DEFAULT, SHARD_DEPTH_MAX
 from octad.sharding.map.shard_map import ShardConfiguration
 
-# With so many, a node that holds one shard more than another is 3 % fuller.
+# At this number one shard more makes a node 3 % fuller.
 REPLICAS_PER_NODE_MIN = 30
 
 
@@ -23,7 +23,7 @@ class CannotSplit(ValueError):
 def split_configuration(
     configuration: ShardConfiguration,
 ) -> tuple[ShardConfiguration, ShardConfiguration]:
-    """What shard i's configuration becomes: those of i and of i + 2^depth, one epoch on."""
+    """The configurations that replace shard i's: of i and of i + 2^depth, one epoch on."""
     if configuration.depth >= SHARD_DEPTH_MAX:
         raise CannotSplit(f"a depth of {configuration.depth} is the largest")
     half = msgspec.structs.replace(
@@ -33,7 +33,7 @@ def split_configuration(
 
 
 def recommended_depth(nodes: int, replicas: int) -> int:
-    """The depth that gives every node enough replicas to balance by whole shards."""
+    """The depth at which every node has enough replicas to balance by whole shards."""
     depth = SHARD_DEPTH_DEFAULT
     while replicas << depth < REPLICAS_PER_NODE_MIN * nodes and depth < SHARD_DEPTH_MAX:
         depth += 1

@@ -95,7 +95,7 @@ def vectorised() -> list[Figure]:
 
 
 def assignments() -> list[Figure]:
-    """From nothing, then one node more, twice as many, and one less."""
+    """An empty cluster, then one node more, twice as many, and one less."""
     figures = []
     for count, depth, limit in ASSIGNMENTS:
         name = f"assignment, {count:,} nodes x {1 << depth:,} shards"
@@ -158,7 +158,7 @@ def _moved(old: Rows, new: Rows) -> int:
 
 
 def _fewest(old: Rows, nodes: int, depth: int) -> int:
-    """What newcomers must be given, or leavers held; balance rounded in the best way."""
+    """The replicas that new nodes must receive, or leaving ones held, at the best balance."""
     share, larger = divmod(3 << depth, nodes)
     loads = Counter(node for row in old for node in row)
     held = [loads[NodeId(i + 1)] for i in range(nodes)]

@@ -88,7 +88,7 @@ def write(
     histories: Sequence[GrowthCosts],
     growth: float,
 ) -> None:
-    """All files, into `directory`."""
+    """Write all files into `directory`."""
     directory.mkdir(parents=True, exist_ok=True)
     figures = comparison_figures(rows)
     figures["growth"] = growth_figure(histories, growth)

@@ -108,7 +108,7 @@ def founding_table(schemes: Sequence[Scheme], rows: Sequence[Measured]) -> str:
 
 
 def properties_table(rows: Sequence[Measured]) -> str:
-    """What else there is to weigh, at 64 → 65 nodes."""
+    """Further criteria, at 64 → 65 nodes."""
     lines = _head("scheme", "primaries changed", "p99/p50 load", "replica sets", "state, KiB")
     for row in rows:
         if row.nodes == 64:
@@ -136,7 +136,7 @@ def growth_table() -> str:
 
 
 def nines_table() -> str:
-    """Nines a year by yearly loss and repair time, and the time that eleven nines ask for."""
+    """Nines a year by yearly loss and repair time, and the repair time for eleven nines."""
     lines = _head(
         *("nodes lost a year", "repaired in", "2x, nines", "3x, nines"),
         "eleven nines at 3x ask for",
@@ -195,7 +195,7 @@ def draw(directory: Path, rows: Sequence[Measured], years: Sequence[Year]) -> No
 
 
 def replaced(text: str, name: str, table: str) -> str:
-    """`text` with what stands between the markers of `name` replaced."""
+    """`text` with the part between the markers of `name` replaced."""
     start, end = f"<!-- {name} -->\n", "\n<!-- end -->"
     head, found, tail = text.partition(start)
     if not found or end not in tail:

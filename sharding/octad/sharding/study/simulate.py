@@ -118,7 +118,7 @@ def years_table(years: Sequence[Year]) -> str:
 
 
 def talk_text() -> str:
-    """Where 99.99 % for two copies and 99.999 % for three come from."""
+    """The origin of 99.99 % for two copies and 99.999 % for three."""
     three = loss_without_repair(3, 0.01)
     needed = yearly_loss_for(1e-5, 3)
     common = (1e-5 - 0.01**3) / 0.01
@@ -133,7 +133,7 @@ def talk_text() -> str:
 
 
 def repair_text(life: Life) -> str:
-    """What repair makes of it, and what eleven nines ask for."""
+    """The effect of repair, and the repair time that eleven nines need."""
     lines_ = [
         f"With repair in {life.repair_hours * 60:.0f} min, {life.afr:.0%} of nodes lost a year:"
     ]
@@ -224,7 +224,7 @@ def figures_of(years: Sequence[Year]) -> dict[str, Figure]:
 
 
 def write(directory: Path, life: Life, years: Sequence[Year], parts: Sequence[str]) -> None:
-    """All files, into `directory`."""
+    """Write all files into `directory`."""
     directory.mkdir(parents=True, exist_ok=True)
     figures = figures_of(years)
     out = io.StringIO()

@@ -37,7 +37,7 @@ def open_log(path: Path, bytes_max: int = LOG_FILE_BYTES_MAX) -> BinaryIO:
 
 
 def keep_output_bounded(path: Path, bytes_max: int = LOG_FILE_BYTES_MAX) -> None:
-    """From now on, where `path` is this process's stderr; nothing where it is something else."""
+    """Bound `path` from now on if it is this process's stderr; else do nothing."""
     with suppress(FileNotFoundError):
         if os.path.samestat(path.stat(), os.fstat(_STDERR)):
             threading.Thread(
@@ -50,14 +50,14 @@ def _watch(path: Path, bytes_max: int) -> None:
         time.sleep(_LOOK_S)
         if os.fstat(_STDERR).st_size < bytes_max:
             continue
-        # Where there is no descriptor or no room for a new one, at the next look.
+        # Without a descriptor or room for a new file: retried at the next look.
         with suppress(OSError), open_log(path, bytes_max) as new:
             os.dup2(new.fileno(), _STDOUT)
             os.dup2(new.fileno(), _STDERR)
 
 
 def _shift(path: Path, bytes_max: int) -> None:
-    """The oldest is gone, and those for which floods after them have left no room."""
+    """Delete the oldest, and those that exceed the bound after a flood."""
     for age in range(LOG_FILES_MAX - 1, 0, -1):
         with suppress(FileNotFoundError):
             _older(path, age - 1).replace(_older(path, age))
@@ -72,7 +72,7 @@ def _shift(path: Path, bytes_max: int) -> None:
 
 
 def _keep_end(log: Path, bytes_max: int) -> None:
-    """Of one that an octad without a bound has left, or a flood faster than a look."""
+    """Truncate a file left by an octad without a bound, or by a flood between two looks."""
     with log.open("rb") as file:
         file.seek(-bytes_max, os.SEEK_END)
         end = file.read(bytes_max)

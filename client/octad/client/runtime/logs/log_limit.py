@@ -1,11 +1,11 @@
-"""How many log lines of one kind a minute may have; the rest is counted and told in one line.
+"""How many log lines of one kind a minute may have; the rest is counted and reported in one line.
 
     10 lines of a kind within a minute ─► held for a minute: counted ─► "n more lines …" ─► free
 
-So no minute, wherever it begins, has more than `LINES_MAX` lines of a kind and one that tells of
-the rest, and what happens once is never held. A logger whose texts differ every time has at most
-`KINDS_MAX` kinds; more than those share one, so neither the log nor memory grows with strangers'
-ideas, and one logger cannot hold back the lines of another. Time is the caller's, in seconds.
+So no minute, wherever it begins, has more than `LINES_MAX` lines of a kind and one that
+reports the rest, and a single event is never held back. A logger whose texts differ every time has
+at most `KINDS_MAX` kinds; further ones share one, so neither the log nor memory grows with
+strangers' input, and one logger cannot hold back the lines of another. Callers pass the time (s).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class _Recent:
 
 
 class LineLimit:
-    """`next_due` is when `due` has something to tell next; infinity while nothing is held."""
+    """`next_due` is when `due` next returns something; infinity while nothing is held."""
 
     def __init__(self) -> None:
         self.next_due = math.inf

@@ -3,7 +3,7 @@
     {"time":"2027-01-15T08:00:00.123Z","level":"warning","logger":"octad.…","message":"…"}
 
 `exception` holds a traceback, where there is one. Lines of one kind are limited (`log_limit.py`),
-so a log stays readable and small whatever repeats itself and whoever provokes it.
+so a log stays readable and small even when a stranger provokes a line again and again.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class LimitedHandler(logging.StreamHandler[TextIO]):
             self._tell_later(now)
 
     def close(self) -> None:
-        """Also at the end of the process, which so tells of the last it left out."""
+        """Reports the lines left out last, also at the end of the process."""
         if self._timer is not None:
             self._timer.cancel()
         self._tell(math.inf)
@@ -101,7 +101,7 @@ class LimitedHandler(logging.StreamHandler[TextIO]):
             )
 
     def _tell_later(self, now: float) -> None:
-        """Also where no line follows, which would bring the news with it."""
+        """Report left-out lines even if no further line follows."""
         self._timer = threading.Timer(self._limit.next_due - now, self._on_time)
         self._timer.daemon = True
         self._timer.start()
@@ -143,13 +143,13 @@ def _raised(error: BaseException) -> str:
 
 
 def set_up_logging(level: int = logging.INFO) -> None:
-    """For a process that begins, as the environment asks; text for a format it does not know."""
+    """Set up logging as the environment asks; an unknown format means text."""
     wanted = os.environ.get(FORMAT_VARIABLE, "text")
     handler = LimitedHandler()
     handler.setFormatter(JsonFormatter() if wanted == "json" else logging.Formatter(_TEXT_FORMAT))
     logging.basicConfig(level=level, handlers=[handler])
     sys.unraisablehook = _log_unraisable
-    # A client that sends something else than HTTP is told so; no traceback is needed.
+    # A client that does not send HTTP gets an error answer; no traceback is needed.
     logging.getLogger("aiohttp.server").addFilter(_is_no_bad_request)
     file = os.environ.get(LOG_FILE_VARIABLE)
     if file is not None:

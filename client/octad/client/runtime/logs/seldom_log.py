@@ -18,7 +18,7 @@ class SeldomLog:
         self._left_out = 0
 
     def warning(self, text: str, *values: object) -> None:
-        """As the logger's own, but at most once a minute."""
+        """Like the logger's `warning`, but at most once a minute."""
         now = time.monotonic()
         if now - self._said_at < PAUSE_S:
             self._left_out += 1

@@ -1,1 +1,1 @@
-"""What the study computes: schemes compared, growth, failures, durability."""
+"""The study's models: schemes compared, growth, failures, durability."""

@@ -19,7 +19,7 @@ _STEP = re.compile(r"(?P<kind>[+x-])(?P<count>\d+)")
 
 @dataclass(frozen=True, slots=True)
 class ClusterSpec:
-    """How the nodes of a cluster look: weights and zones are dealt out in turn."""
+    """The nodes of a cluster: weights and zones are dealt out in turn."""
 
     weights: tuple[float, ...] = (1.0,)
     zones: tuple[str, ...] = ("",)

@@ -28,10 +28,10 @@ LOOKUPS_MAX = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """What the user says moving costs."""
+    """The user's costs of moving data."""
 
     node_tb: float = 10.0  # Stored on an average node before the step, replicas counted.
-    bandwidth_mb_s: float = 100.0  # That a node may spend on moving, each way.
+    bandwidth_mb_s: float = 100.0  # A node's bandwidth for moves, each way.
     price_per_gb: float = 0.01
 
 
@@ -169,7 +169,7 @@ class Change:
         self.loads = np.bincount(after.ravel(), weights.ravel(), self.slots)
 
     def minimum(self) -> float:
-        """What the nodes must gain in all to have their fair shares, from their fair shares."""
+        """The total that nodes must gain to get from their old fair shares to the new ones."""
         old = _fair(self.before_nodes, self.replicas)
         new = _fair(self.after_nodes, self.replicas)
         return float(sum(max(Fraction(0), new[id_] - old.get(id_, 0)) for id_ in new))
@@ -184,7 +184,7 @@ class Change:
         return np.array([self.loads[id_] / float(share) for id_, share in fair.items()])
 
     def p99_over_p50(self) -> float:
-        """Of the nodes' relative loads."""
+        """Statistics of the nodes' relative loads."""
         middle, high = np.percentile(self.relative_loads(), [50, 99])
         return float(high / middle)
 
@@ -210,7 +210,7 @@ class Change:
         return float((spanned < min(self.replicas, len(set(names)))).mean())
 
     def busiest_node(self, *, lost: bool) -> float:
-        """What the busiest node sends or receives; a lost node's data comes from all others."""
+        """The traffic of the busiest node; a lost node's data comes from all others."""
         if not lost:
             return float(max(self.received.max(), self.sent.max()))
         return float(max(self.received.max(), self.moved / len(self.after_nodes)))

@@ -1,8 +1,8 @@
 """How likely data is to be lost: closed forms.
 
-One replica set is a chain of states "so many replicas are gone": a replica fails at rate lambda, a
-lost one is copied again at rate mu (all lost ones at once, from whoever is left), and when all are
-gone so is the data. Failures are independent here; what kills several nodes at once is treated
+One replica set is a Markov chain over its number of lost replicas: one fails at rate lambda, a lost
+one is copied again at rate mu (all lost ones at once, from the rest), and when all are lost so
+is the data. Failures are independent here; what kills several nodes at once is treated
 apart, by `loss_when_killed`. The formulas are checked against Monte-Carlo runs in the tests.
 """
 
@@ -36,7 +36,7 @@ def mean_hours_to_loss(replicas: int, afr: float, repair_hours: float) -> float:
 
 
 def loss_probability(replicas: int, afr: float, repair_hours: float, years: float = 1) -> float:
-    """The chance that a set is lost within so many years."""
+    """The chance that a set is lost within `years`."""
     hours = years * HOURS_A_YEAR
     rate, repair = failure_rate(afr), 1 / repair_hours
     fastest = max((replicas - gone) * rate + gone * repair for gone in range(replicas))
@@ -50,7 +50,7 @@ def _uniformized(replicas: int, rate: float, repair: float, clock: float, hours:
     state = [1.0] + [0.0] * replicas
     mean = clock * hours
     lost = 0.0
-    log_weight = -mean  # Of no tick at all, in a Poisson distribution.
+    log_weight = -mean  # The chance of no event, in a Poisson distribution.
     ticks_max = int(mean + 12 * math.sqrt(mean) + 30)
     for tick in range(1, ticks_max + 1):
         following = [0.0] * replicas + [state[replicas]]
@@ -76,7 +76,7 @@ def nines(probability: float) -> float:
 
 
 def repair_hours_for(target_nines: float, replicas: int, afr: float) -> float:
-    """The slowest repair that still reaches so many nines a year."""
+    """The slowest repair that still reaches `nines` a year."""
 
     def reached(hours: float) -> bool:
         return nines(loss_probability(replicas, afr, hours)) >= target_nines
@@ -106,5 +106,5 @@ def loss_when_killed(nodes: int, killed: int, replicas: int, sets: float) -> flo
 
 
 def copyset_count(nodes: int, replicas: int, scatter_width: int) -> float:
-    """How many sets give each node so many partners, when no two sets share two nodes."""
+    """The number of sets in which each node has `partners`, if no two sets share two nodes."""
     return nodes * scatter_width / (replicas * (replicas - 1))

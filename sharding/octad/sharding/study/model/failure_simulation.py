@@ -1,7 +1,7 @@
 """Monte-Carlo: replica sets that fail and are repaired, and nodes that die together.
 
-Each function gives (estimate, standard error), and is what the closed forms of `durability.py` are
-held against.
+Each function returns (estimate, standard error); the closed forms of `durability.py` are checked
+against them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Estimate = tuple[float, float]
 def simulated_loss(
     replicas: int, afr: float, repair_hours: float, years: float, trials: int, seed: int
 ) -> Estimate:
-    """The share of `trials` independent replica sets that are lost within so many years."""
+    """The share of `trials` independent replica sets that are lost within `years`."""
     random = np.random.default_rng(seed)
     rate, repair = failure_rate(afr), 1 / repair_hours
     gone = np.zeros(trials, dtype=np.int64)

@@ -1,7 +1,7 @@
 """Years of a cluster: it grows, nodes die and are repaired, and now and then the power fails.
 
 Each year the assignment is run for the nodes of that year, with the shards split in place as the
-nodes become more. What is moved, repaired and risked follows from the rows it gives.
+nodes become more. What is moved, repaired and risked follows from the rows it returns.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ KILL_TRIALS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """What is simulated. Shares are per year; `power_cut_kills` is a share of the nodes."""
+    """The parameters. Shares are per year; `power_cut_kills` is a share of the nodes."""
 
     nodes: int
     replicas: int
@@ -40,7 +40,7 @@ class Life:
 
 @dataclass(frozen=True, slots=True)
 class Year:
-    """What one year brought."""
+    """The results of one year."""
 
     year: int
     nodes: int

@@ -30,7 +30,7 @@ def whole(text: str, option: str, low: int, high: int) -> int:
 
 
 def output_directory(text: str | None) -> Path | None:
-    """Where to write, checked before the work begins; it need not exist yet."""
+    """The output directory, checked before the work begins; it need not exist yet."""
     if text is None:
         return None
     path = Path(text)

@@ -24,7 +24,7 @@ LINE_BYTES_SHOWN = 40
 
 @dataclass(frozen=True, slots=True)
 class Objects:
-    """What is placed: hashes of keys, and how many bytes each stands for."""
+    """The data to place: hashes of keys, and the bytes of each."""
 
     hashes: Hashes
     sizes: Floats

@@ -1,1 +1,1 @@
-"""How the study's results are shown: tables, plots, pages."""
+"""Output of the study: tables, plots, pages."""

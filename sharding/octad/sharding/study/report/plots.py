@@ -41,7 +41,7 @@ def bars(
     limit: float | None = None,
     log: bool = False,
 ) -> Figure:
-    """A bar for each scheme, octad's in colour, with an optional line at what is possible."""
+    """A bar for each scheme, octad's in colour, with an optional line at the optimum."""
     figure, axes = _figure(5.2, 0.24 * len(values) + 0.9)
     names = list(values)[::-1]
     colours = [OURS_COLOUR if name.startswith("map") else OTHER_COLOUR for name in names]

@@ -46,7 +46,7 @@ def movement_tables(rows: Sequence[Measured]) -> str:
 
 
 def property_table(rows: Sequence[Measured]) -> str:
-    """What a scheme is like in the largest cluster of the comparison, after its first step."""
+    """Properties of a scheme in the largest cluster of the comparison, after its first step."""
     largest, step = max(row.nodes for row in rows), ""
     table = [
         [

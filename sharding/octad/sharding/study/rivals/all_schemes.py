@@ -74,7 +74,7 @@ def all_schemes() -> tuple[Scheme, ...]:
 
 
 def chosen_schemes(text: str) -> tuple[Scheme, ...]:
-    """`map,ring-128` as schemes; all that are compared by default for an empty text."""
+    """Parses `map,ring-128`; the default schemes for an empty text."""
     known = {scheme.name: scheme for scheme in all_schemes()}
     if not text:
         return tuple([known[name] for name in known if name not in BY_NAME_ONLY])

@@ -56,7 +56,7 @@ class Anchor:
         self.place[last] = self.place[bucket]
 
     def add(self) -> int:
-        """Bring the bucket back that was removed last; gives its number."""
+        """Bring the bucket back that was removed last; returns its number."""
         if not self.removed:
             raise TooManyNodes(f"the anchor was made for {self.capacity} buckets")
         bucket = self.removed.pop()

@@ -1,4 +1,4 @@
-"""What a user got wrong, said in one line: what is wrong, and how to put it right."""
+"""A user's mistake in one line: what is wrong, and how to correct it."""
 
 from __future__ import annotations
 

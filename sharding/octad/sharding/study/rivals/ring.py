@@ -93,10 +93,10 @@ class Ring(Placement):
 
 
 class BoundedRing(Placement):
-    """Consistent hashing with bounded loads. Where a key is depends on which other keys there are.
+    """Consistent hashing with bounded loads. A key's place depends on the other keys.
 
-    `holders_of_all` is told all keys and places them one by one, in the order given, as a system
-    that counts would, and remembers who was sent on; `holders` asks the ring and that memory.
+    `holders_of_all` places all keys one by one, in the order given, as a system that counts would,
+    and remembers those it sent on; `holders` consults the ring and that memory.
     """
 
     def __init__(self, nodes: Sequence[PlacementNode], replicas: int) -> None:

@@ -1,4 +1,4 @@
-"""What the comparison asks of a scheme: a placement, its successor when nodes change, and look-ups.
+"""The interface of a scheme: a placement, its successor when nodes change, and look-ups.
 
 A placement answers in *node ids*. `holders` is the scheme as a program would call it, one key at a
 time in plain Python; `holders_of_all` is the same for many keys at once, in numpy. Both must agree,
@@ -17,11 +17,11 @@ from octad.sharding.assignment.assignment import PlacementNode
 from octad.sharding.ids import NodeId
 from octad.sharding.study.rivals.mixing import Hashes, Nodes
 
-CHUNK_KEYS = 1 << 14  # What is worked on at once stays in the processor's caches.
+CHUNK_KEYS = 1 << 14  # Small enough for the processor's caches.
 
 
 class Placement(ABC):
-    """Where keys are, for one set of nodes. Immutable: a change of nodes makes another one."""
+    """The places of keys, for one set of nodes. Immutable: a change of nodes makes another one."""
 
     @abstractmethod
     def changed(self, nodes: Sequence[PlacementNode]) -> Placement:
@@ -37,7 +37,7 @@ class Placement(ABC):
 
     @abstractmethod
     def state_bytes(self) -> int:
-        """What a client must hold to look keys up, in a compact encoding; not Python's objects."""
+        """The size of a client's look-up state in a compact encoding, not as Python objects."""
 
 
 @dataclass(frozen=True, slots=True)

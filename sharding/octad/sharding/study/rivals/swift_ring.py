@@ -26,7 +26,7 @@ BYTES_PER_REPLICA = 2
 
 
 class RingData(Protocol):
-    """What a built ring is made of."""
+    """The parts of a built ring."""
 
     _replica2part2dev_id: Sequence[Sequence[int]]
 

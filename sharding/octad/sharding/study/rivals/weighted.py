@@ -111,7 +111,7 @@ class Rendezvous(Placement):
         return row
 
     def _spread_all(self, order: Nodes) -> Nodes:
-        """`_spread` for rows of positions: whoever is first of its zone goes before all others."""
+        """`_spread` for rows of positions: the first of each zone goes before all others."""
         zones = np.array(self.zones)[order]
         again = np.zeros(order.shape, dtype=bool)
         for column in range(1, order.shape[1]):
