@@ -1,9 +1,9 @@
-"""What each bucket takes in each shard: its objects, and their bytes with those of open uploads.
+"""Usage of each bucket in each shard: objects, and bytes with those of open uploads.
 
-    kept      an entry of table `b` for each shard and bucket, in one batch with the rows
+    stored    an entry of table `b` for each shard and bucket, in one batch with the rows
     added up  over the shards that nodes lead (`node/reports/bucket_usage_reporter.py`)
 
-So a change of rows moves it by what those rows alone amount to, and it is exact after any crash. A
+So a change of rows changes it by these rows' sums alone, and it is exact after any crash. A
 shard that is split leaves each half one half of it, until the rows of both are counted
 (`upkeep/shard_counter.py`): the sum is right all the time.
 """
@@ -34,9 +34,9 @@ _NOTHING: Entry = (0, 0)
 
 
 def usage_of_row(key: bytes, value: bytes) -> Entry:
-    """What the row at `key` adds to its bucket: pieces of extents are counted where they are named.
+    """The row's share of its bucket: pieces of extents are counted where they are named.
 
-    A part is no object yet.
+    A part is not an object yet.
     """
     table = key[0]
     if table == _OBJECTS:
@@ -64,7 +64,7 @@ class _Usage:
 
 
 class BucketUsages:
-    """Those of all shards of a node, and which of them are still to be written."""
+    """The sums of all shards of a node, and which of them are to be written."""
 
     def __init__(self, entries: Iterable[tuple[bytes, bytes]] = ()) -> None:
         # By shard, then by the bytes that name the bucket in the keys of its rows.
@@ -76,7 +76,7 @@ class BucketUsages:
             self._keep(_Usage(shard, bucket, kept.objects, kept.bytes))
 
     def of(self, shard: ShardId) -> dict[BucketId, Entry]:
-        """By bucket; those of which it has nothing may be missing."""
+        """The sums of `shard` by bucket; empty ones may be missing."""
         usages = self._shards.get(shard, {}).values()
         return {usage.bucket: (usage.objects, usage.bytes) for usage in usages}
 
@@ -107,7 +107,7 @@ class BucketUsages:
             self._put(_Usage(sibling, bucket, objects - objects // 2, size - size // 2))
 
     def take_changes(self) -> tuple[list[tuple[bytes, bytes]], list[bytes]]:
-        """What changed since this was last asked, to be put and deleted with the rows."""
+        """The changes since the last call, to be put and deleted with the rows."""
         changed, self._changed = self._changed, set()
         puts: list[tuple[bytes, bytes]] = []
         deletes: list[bytes] = []
@@ -132,7 +132,7 @@ class BucketUsages:
 
 
 def total(usages: Iterable[Mapping[BucketId, Entry]]) -> dict[BucketId, Entry]:
-    """Of several shards together."""
+    """The sums of several shards together."""
     sums: dict[BucketId, Entry] = {}
     for usage in usages:
         for bucket, entry in usage.items():

@@ -30,7 +30,7 @@ from octad.storage_node.journal.record_format import Position, SegmentId
 
 
 class Written(Protocol):
-    """What the index needs to know of the journal."""
+    """The index's view of the journal."""
 
     durable_to: Position
 
@@ -65,7 +65,7 @@ class CountedIndex(Index):
         return ledger
 
     def follow(self, journal: Written) -> None:
-        """From now on count the segments that end, and never be ahead of what is durable.
+        """From now on count ended segments, and never be ahead of the durable position.
 
         They share a disk: the journal leaves the index room to merge its files and take deletes.
         """

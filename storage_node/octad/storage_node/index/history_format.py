@@ -1,4 +1,4 @@
-"""What a copy of a shard's history leaves behind on the node that it came to.
+"""The marks that a copy of a shard's history leaves on the node that received it.
 
 In the index (`index/index_format.py` has the tables):
 
@@ -12,8 +12,8 @@ In the journal, as the node's own records:
     HISTORY_DELETED  seq: the age of the source's page; the rows up to it that are gone there
     HISTORY_COPIED   seq: the start of the log behind the copy; how recent its newest page was
 
-Marks are needed only while history is missing; the journal's records say the same to whoever makes
-the index anew. Meaning and order: `docs/reference/history-copy.md`.
+Marks are needed only while history is missing; the journal's records have the same content for a
+rebuild of the index. Meaning and order: `docs/reference/history-copy.md`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SEGMENT_BYTES = 4
 
 
 class DeletionMark(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The key was deleted by this entry, or was absent at it: no older row of it comes back."""
+    """The key was deleted by this entry, or absent at it: older rows of it are void."""
 
     epoch: Epoch
     seq: Seq
@@ -65,7 +65,7 @@ decode_history_copied = msgspec.msgpack.Decoder(HistoryCopied).decode
 
 
 def mark_key(shard: ShardId, index_key: bytes) -> bytes:
-    """Of table `d`."""
+    """The key of an entry of table `d`."""
     return DELETION_MARKS + shard.to_bytes(_SHARD_BYTES, "big") + index_key
 
 

@@ -41,22 +41,22 @@ from octad.storage_node.journal.disk_reserve import IndexRoom
 from octad.storage_node.journal.record_format import Position
 
 # The index of a node. Filters and block indexes of all its files stay in memory, 3 bytes a small
-# object. Its cache grows with it, for rows that are asked for again: 10 bytes a small object.
+# object. Its cache grows with it, for rows that are read again: 10 bytes a small object.
 INDEX_MEMTABLE_BYTES = 16 * MIB
 INDEX_MEMTABLES_MAX = 3  # One being filled, two on their way to disk.
 INDEX_CACHE_BYTES_MIN = 8 * MIB
 INDEX_CACHE_SHARE = 1 / 12
 INDEX_OPEN_FILES = 128  # Of 128 MiB each; more where the limit of open files is higher.
-INDEX_BLOCK_BYTES = 2 * KIB  # What a get reads.
+INDEX_BLOCK_BYTES = 2 * KIB  # The unit of a get.
 
 _BLOOM_BITS_PER_KEY = 10  # One miss in a hundred reads a block for nothing.
 _MEMTABLE_FILTER_SHARE = 0.05
-_HASH_RATIO = 0.75  # Of rows to buckets: a byte a row finds it without a search in its block.
+_HASH_RATIO = 0.75  # Rows per hash bucket: a byte a row finds it without a search in its block.
 _BLOCKS_PER_RESTART = 16  # Of a block index: shared prefixes make it a sixth, so it stays at hand.
-_GETS_PER_FILL = 16  # What is asked for often is cached soon; what is not, hardly costs anything.
+_GETS_PER_FILL = 16  # Hot blocks are cached soon; cold ones hardly cost anything.
 _FLUSHES_PER_MERGE = 2  # Each file that is not merged yet is one more for every get to ask.
 _FILE_BYTES = 128 * MIB  # Of few files, what a get looks at first stays in the CPU's cache.
-# So many files that are not merged hold up a flush: never. It would wait for a merge, and that for
+# The number of unmerged files that stalls a flush: never. It would wait for a merge, and that for
 # room on a full disk, which the journal's compaction makes only behind a flush.
 _UNMERGED_MAX = 1 << 30
 _BACKGROUND_JOBS = 2
@@ -64,7 +64,7 @@ NOTHING_READ: Mapping[bytes, bytes | None] = {}
 _ONLY_FAMILY = "default"
 _NO_ROOM = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
 _GONE = os.strerror(errno.ENOENT)
-_CORRUPTION = "Corruption:"  # How RocksDB's errors begin that tell of damage.
+_CORRUPTION = "Corruption:"  # The start of RocksDB's errors that mean damage.
 
 
 class IndexLocked(Exception):
@@ -82,21 +82,21 @@ class IndexDamaged(Exception):
 
 
 class IndexFailed(Exception):
-    """It takes no writes any more, or cannot be opened for now: the disk is full, for one.
+    """The index takes no more writes, or cannot be opened now: the disk is full, for example.
 
-    A restart brings back from the journal what it lacks.
+    A restart replays what it lacks from the journal.
     """
 
 
 class IndexDamage(Exception):
-    """Something that was read is not what was written: none of it is believed any more.
+    """Data read is not what was written: nothing of the index is trusted any more.
 
-    The journal has all that it had, and it is made anew from there.
+    It is rebuilt from the journal, which has everything.
     """
 
 
 class Cursor:
-    """Keys up to `end`, in order, from wherever they are asked for; values only of those wanted.
+    """Keys up to `end`, in order, from any requested start; values only on demand.
 
     It sees the index as it was when it was made, and costs half of what a `Scan` does.
     """
@@ -108,7 +108,7 @@ class Cursor:
         self._options = ReadOptions()  # Kept: RocksDB reads the bound where it lies, in there.
         self._options.set_iterate_upper_bound(end)
         self._iterator = iterator = database.iter(self._options)
-        self.value: Callable[[], bytes] = iterator.value  # Of the key that came last.
+        self.value: Callable[[], bytes] = iterator.value  # The last key.
 
     def keys_from(self, start: bytes) -> Iterator[bytes]:
         """Raises IndexDamage where the index cannot be read on: an iterator just ends there."""
@@ -166,7 +166,7 @@ class Scan:
 
 
 class _Unreadable:
-    """In the place of a database that is damaged."""
+    """Replaces a database that is damaged."""
 
     def __init__(self, why: str) -> None:
         self._why = why
@@ -190,7 +190,7 @@ class Index:
             self._cache = Cache(INDEX_CACHE_BYTES_MIN)
             options = _options(self._cache, open_files)
             options.set_disable_auto_compactions(not self._merging)
-            # Named, because rocksdict opens a family it is not told of as its options file says,
+            # Named, because rocksdict opens a family not passed to it as its options file says,
             # with the default cache.
             families = {_ONLY_FAMILY: options}
             self._database = Rdict(str(directory), options, families, AccessType.read_write())
@@ -211,7 +211,7 @@ class Index:
         self._begin()
 
     def _begin(self) -> None:
-        self.damage: str | None = None  # Where and how it is damaged.
+        self.damage: str | None = None  # The place and kind of the damage.
         self.on_damage: Callable[[str], None] = _nothing
         stored = self.get(POSITION_KEY)
         self._position = Position(0) if stored is None else decode_position(stored)
@@ -219,7 +219,7 @@ class Index:
         self.written_position = self.flushed_position = self._position
 
     def position(self) -> Position:
-        """Where replay has to begin: the position that was durable with the rows at open."""
+        """The start of replay: the position that was durable with the rows at open."""
         return self._position
 
     def get(self, key: bytes) -> bytes | None:
@@ -235,9 +235,9 @@ class Index:
         return value
 
     def _get_again(self, key: bytes, error: Exception) -> bytes | None:
-        """A disk that has once failed to read is asked once more; damage does not pass."""
+        """Retry a failed read once: damage does not pass."""
         if none_left(error):
-            raise error  # That says nothing about what is in the file.
+            raise error  # That is no statement on the file's contents.
         if not _is_damage(error):
             with suppress(Exception):
                 value: bytes | None = self._database.get(key)
@@ -252,10 +252,10 @@ class Index:
     ) -> None:
         """Change all of these or none. Visible at once, durable with the next flush.
 
-        Raises IndexFailed, and so does everything after it: a write that is missing must not be
-        followed by one that speaks of what came later. What a damaged index is told goes nowhere:
-        the one that is made in its place takes it from the journal.
-        `before`: what the caller has just read here under some of the keys, to spare a second look.
+        Raises IndexFailed, and so does everything after it: a missing write must not be followed
+        by later ones. Writes to a damaged index are dropped: its replacement takes them from
+        the journal.
+        `before`: values that the caller has just read under some of the keys, to save a look-up.
         """
         self._check()
         if self.damage is not None:
@@ -267,7 +267,7 @@ class Index:
             if isinstance(failure, IndexFailed):
                 raise failure from error
             return
-        if puts and puts[-1][0] == POSITION_KEY:  # Where its writers put it.
+        if puts and puts[-1][0] == POSITION_KEY:  # As its writers placed it.
             self.written_position = decode_position(puts[-1][1])
 
     def _write(self, puts: Sequence[tuple[bytes, bytes]], deletes: Sequence[bytes]) -> None:
@@ -292,7 +292,7 @@ class Index:
     def walk(
         self, key: bytes | None, options: ReadOptions, *, reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:
-        """What every scan is made of: the entries from `key` on, as they are now."""
+        """The basis of every scan: the entries from `key` on, as of now."""
         iterator = self._database.iter(options)
         if reverse:
             iterator.seek_to_last() if key is None else iterator.seek_for_prev(key)
@@ -303,7 +303,7 @@ class Index:
     def _steps(
         self, iterator: RdictIter, step: Callable[[], None]
     ) -> Iterator[tuple[bytes, bytes]]:
-        """It is invalid at the end of its range and where it cannot go on: its status tells."""
+        """An iterator is invalid at its end and after an error: only its status tells which."""
         valid, key, value = iterator.valid, iterator.key, iterator.value
         database = self._database
         while valid():
@@ -323,8 +323,8 @@ class Index:
             raise self.note_damage(str(error)) from error
 
     def note_damage(self, why: str) -> IndexDamage:
-        """It is damaged: nothing is read here any more, since what still can be read may be older
-        than what cannot. Returns what to raise; any thread may ask."""
+        """Mark the index as damaged: nothing is read any more, since readable rows may be older
+        than unreadable ones. Returns the error to raise; any thread may call it."""
         if self.damage is None:
             self.damage = f"{self.directory} is damaged ({_one_line(why)})"
             self._database = cast("Rdict", _Unreadable(self.damage))
@@ -363,7 +363,7 @@ class Index:
         self._merge_if_room()
 
     def room_needed(self) -> int:
-        """How much free space it may need for a while, to merge its files and flush meanwhile.
+        """The free space that it may need temporarily, to merge its files and flush meanwhile.
 
         What a merge under way has written already is not free any more, and not needed again.
         """
@@ -371,7 +371,7 @@ class Index:
         return _room_to_merge(self._stored_bytes() - max(_file_bytes(self.directory) - kept, 0))
 
     def room(self) -> IndexRoom:
-        """What of its disk it takes and needs, by what RocksDB estimates."""
+        """Its disk usage and temporary need, by RocksDB's estimates."""
         in_memory = self._database.property_int_value("rocksdb.cur-size-all-mem-tables") or 0
         entries = self._database.property_int_value("rocksdb.estimate-num-keys") or 0
         return IndexRoom(self.room_needed(), self._stored_bytes() + in_memory, entries)
@@ -426,19 +426,19 @@ def _is_damage(error: Exception) -> bool:
 
 
 def _check_not_beheaded(directory: Path) -> None:
-    """RocksDB would begin an empty one where nothing says which of its files are the latest."""
+    """Without CURRENT, which names the latest files, RocksDB would create an empty database."""
     if not (directory / "CURRENT").exists() and any(directory.glob("*[0-9].sst")):
         raise OSError("CURRENT is gone")
 
 
 def _nothing(_damage: str) -> None:
-    """Who opens an index alone learns of damage by what is raised."""
+    """Opened alone, an index reports damage by raising only."""
 
 
 def _file_bytes(directory: Path) -> int:
     total = 0
     for file in directory.glob("*.sst"):
-        with suppress(FileNotFoundError):  # It has just been merged.
+        with suppress(FileNotFoundError):  # The file has just been merged.
             total += file.stat().st_size
     return total
 
@@ -457,7 +457,7 @@ def _options(cache: Cache, open_files: int) -> Options:
     options.create_if_missing(True)
     options.set_write_buffer_size(INDEX_MEMTABLE_BYTES)
     options.set_max_write_buffer_number(INDEX_MEMTABLES_MAX)
-    # A get that looks for what is not in memory knows it from one bit instead of a search.
+    # One bit tells a get that its key is not in memory, instead of a search.
     options.set_memtable_prefix_bloom_ratio(_MEMTABLE_FILTER_SHARE)
     options.set_memtable_whole_key_filtering(True)
     options.set_max_background_jobs(_BACKGROUND_JOBS)

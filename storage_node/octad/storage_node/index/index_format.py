@@ -1,6 +1,6 @@
 """The index's bytes: its keys, and the values that are not rows of their own.
 
-The first byte of a key names its table. Numbers in keys are big-endian, so that order is kept.
+The first byte of a key names its table. Numbers in keys are big-endian, so that order holds.
 
     table  key behind the letter                                   value
     n      bucket id u32 ‖ key                                      IndexedObject, in order of names
@@ -75,7 +75,7 @@ _SEQ_BYTES = 8
 
 
 class IndexedObject(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Where the newest committed record of an object lies, who ordered it, and its row."""
+    """The location of an object's newest committed record, its epoch and seq, and its row."""
 
     location: Location
     epoch: Epoch
@@ -93,7 +93,7 @@ class EncodedRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class ListedRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """As much of an object's row as a listing shows."""
+    """The part of an object's row that a listing shows."""
 
     size: int
     etag: str
@@ -112,7 +112,7 @@ class ListedObject(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class RowExtents(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """As much of an object's row as says where its bytes are, if not in its record."""
+    """The part of an object's row that locates its bytes, if not in its record."""
 
     size: int
     etag: msgspec.Raw
@@ -123,7 +123,7 @@ class RowExtents(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class ObjectExtents(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """An `IndexedObject` as whoever replaces or deletes it reads it."""
+    """An `IndexedObject` as read by an operation that replaces or deletes it."""
 
     location: msgspec.Raw
     epoch: Epoch
@@ -150,7 +150,7 @@ class IndexedPart(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class IndexedPiece(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One piece of an extent, and what it was written for: the extent's id tells nothing of it."""
+    """One piece of an extent, and its purpose, which the extent's id does not show."""
 
     location: Location
     epoch: Epoch
@@ -160,22 +160,22 @@ class IndexedPiece(msgspec.Struct, frozen=True, array_like=True, gc=False):
     key: bytes = b""
     upload: bytes = b""  # Empty: for no part of an upload.
     created_ms: int = 0  # Wall clock of the front door that wrote it: a hint of its age.
-    writer: NodeId = NodeId(0)  # That front door's node.
+    writer: NodeId = NodeId(0)  # The node of that front door.
 
 
 class DeadExtents(msgspec.Struct, frozen=True, array_like=True):
-    """What one record left without a name. `key` is the object's that had or was to have it."""
+    """Extents that one record left unnamed. `key` is the object's that had or would have them."""
 
     pool: PoolId
     bucket: BucketId
     key: bytes
-    upload: bytes  # Of which they were parts, while it may still be open; else empty.
+    upload: bytes  # The upload of these parts, while it may still be open; else empty.
     seq: Seq
     extents: tuple[ExtentRef, ...]
 
 
 class SegmentUse(msgspec.Struct, array_like=True, gc=False):
-    """What of a segment is still needed. Written in one batch with the rows that it counts."""
+    """The needed bytes of a segment. Written in one batch with the rows that it counts."""
 
     live: int = 0  # Bytes of records that a row points at.
     end: int = 0  # Past its last record; 0 while it is being written.
@@ -190,13 +190,13 @@ class Located(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class EncodedLocation(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The same, as it is encoded: the value's first byte stands before it."""
+    """The same, as encoded after the value's first byte."""
 
     location: msgspec.Raw
 
 
 class Ordered(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """As much of a row's value as says which of two is the later."""
+    """The part of a row's value that orders two versions."""
 
     location: Location
     epoch: Epoch
@@ -204,14 +204,14 @@ class Ordered(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class BucketUsage(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What a bucket has in one shard. Written in one batch with the rows that it counts."""
+    """A bucket's usage in one shard. Written in one batch with the rows that it counts."""
 
     objects: int
     bytes: int  # With those of parts of uploads that are open.
 
 
 class SizedRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """As much of the row of an object or part as a quota is about."""
+    """The part of an object's or part's row that counts for a quota."""
 
     size: int
 
@@ -226,7 +226,7 @@ class Sized(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class ScrubState(msgspec.Struct, frozen=True, array_like=True):
-    """How far a round of scrubbing has come."""
+    """The progress of a round of scrubbing."""
 
     position: Position
     began_s: int  # Wall clock.
@@ -234,7 +234,7 @@ class ScrubState(msgspec.Struct, frozen=True, array_like=True):
 
 
 class UploadKey(NamedTuple):
-    """What a key of table `u` names."""
+    """A decoded key of table `u`."""
 
     bucket: BucketId
     key: bytes
@@ -242,7 +242,7 @@ class UploadKey(NamedTuple):
 
 
 class PartKey(NamedTuple):
-    """What a key of table `p` names."""
+    """A decoded key of table `p`."""
 
     bucket: BucketId
     key: bytes
@@ -290,7 +290,7 @@ def uploads_range(bucket: BucketId) -> tuple[bytes, bytes]:
 
 
 def upload_key(bucket: BucketId, key: bytes, upload_id: bytes) -> bytes:
-    """Of table `u`."""
+    """The key of table `u`."""
     assert len(upload_id) == UPLOAD_ID_BYTES
     return UPLOADS + bucket.to_bytes(BUCKET_BYTES, "big") + escape_key(key) + upload_id
 
@@ -301,12 +301,12 @@ def decode_upload_key(index_key: bytes) -> UploadKey:
 
 
 def part_key(bucket: BucketId, key: bytes, upload_id: bytes, number: int) -> bytes:
-    """Of table `p`."""
+    """The key of table `p`."""
     return parts_prefix(bucket, key, upload_id) + number.to_bytes(_PART_BYTES, "big")
 
 
 def parts_prefix(bucket: BucketId, key: bytes, upload_id: bytes) -> bytes:
-    """What the keys of an upload's parts, and no others, start with."""
+    """The prefix of exactly the keys of an upload's parts."""
     assert len(upload_id) == UPLOAD_ID_BYTES
     return PARTS + bucket.to_bytes(BUCKET_BYTES, "big") + escape_key(key) + upload_id
 
@@ -318,7 +318,7 @@ def decode_part_key(index_key: bytes) -> PartKey:
 
 
 def piece_key(extent_id: bytes, number: int) -> bytes:
-    """Of table `e`."""
+    """The key of table `e`."""
     assert len(extent_id) == EXTENT_ID_BYTES
     return PIECES + extent_id + number.to_bytes(_PIECE_BYTES, "big")
 
@@ -329,7 +329,7 @@ def decode_piece_key(index_key: bytes) -> tuple[bytes, int]:
 
 
 def dead_key(hash_: int, bucket: BucketId, seq: Seq) -> bytes:
-    """Of table `d`: what the record with `seq` left without a name, for a key of `hash_`."""
+    """The key of table `d`: the extents left unnamed by the record `seq`, for a key of `hash_`."""
     return (
         DEAD_EXTENTS
         + bit_reversed(hash_)
@@ -354,7 +354,7 @@ def bucket_of_row(index_key: bytes, value: bytes) -> BucketId:
 
 
 def shard_order_key(reversed_hash: bytes, index_key: bytes) -> bytes:
-    """Of table `h`: the entry that puts `index_key` into the order of shards."""
+    """The key of table `h`: the entry that puts `index_key` into the order of shards."""
     assert len(reversed_hash) == _HASH_BYTES
     return SHARD_ORDER + reversed_hash + index_key
 
@@ -371,7 +371,7 @@ def shard_order_range(number: int, depth: int) -> tuple[bytes, bytes]:
 
 
 def shard_state_key(shard: ShardId) -> bytes:
-    """Of table `s`."""
+    """The key of table `s`."""
     return SHARD_STATES + shard.to_bytes(_SHARD_BYTES, "big")
 
 
@@ -381,7 +381,7 @@ def decode_shard_state_key(index_key: bytes) -> ShardId:
 
 
 def segment_use_key(segment: SegmentId) -> bytes:
-    """Of table `g`."""
+    """The key of table `g`."""
     return SEGMENT_USES + segment.to_bytes(_SEGMENT_BYTES, "big")
 
 
@@ -391,7 +391,7 @@ def decode_segment_use_key(index_key: bytes) -> SegmentId:
 
 
 def bucket_usage_key(shard: ShardId, bucket: BucketId) -> bytes:
-    """Of table `b`."""
+    """The key of table `b`."""
     return (
         BUCKET_USAGES + shard.to_bytes(_SHARD_BYTES, "big") + bucket.to_bytes(BUCKET_BYTES, "big")
     )
@@ -404,7 +404,7 @@ def decode_bucket_usage_key(index_key: bytes) -> tuple[ShardId, BucketId]:
 
 
 def request_ids_key(number: int) -> bytes:
-    """Of table `r`."""
+    """The key of table `r`."""
     return REQUEST_IDS + number.to_bytes(8, "big")
 
 
@@ -447,14 +447,14 @@ class RowTable(NamedTuple):
 
     letter: bytes
     what: str  # A row is, for people.
-    hash_of: Callable[[bytes], int]  # That decides the shard of the row at a key.
-    bucket_of: Callable[[bytes, bytes], BucketId]  # Of a key and its value: whose pool it is in.
+    hash_of: Callable[[bytes], int]  # From a row's key to the hash that decides its shard.
+    bucket_of: Callable[[bytes, bytes], BucketId]  # From a key and its value, for the pool.
     # Of a value that an older octad may have written with fewer fields; None: there is none.
     decode: Callable[[bytes], msgspec.Struct] | None = None
 
 
 def bucket_in_key(index_key: bytes) -> BucketId:
-    """That a key of table n, u or p names."""
+    """The bucket in a key of table n, u or p."""
     return BucketId(int.from_bytes(index_key[1:_KEY_START], "big"))
 
 

@@ -27,22 +27,22 @@ NEVER_NAMED_BYTES = EXTENT_BYTES_MAX + 1
 
 
 class ObjectExtras(msgspec.Struct, frozen=True, array_like=True):
-    """What few objects have. A row has it only where every node knows it (`EXTRAS_LEVEL`)."""
+    """Rare attributes. A row has them only once every node knows them (`EXTRAS_LEVEL`)."""
 
     tags: dict[str, str] = {}
     acl: str = ""  # "": private; "public-read": anyone may read it.
     part_checksums: tuple[str, ...] = ()  # Base64, of each part, by the checksum of the object.
-    appends: int = 0  # How often bytes were appended to it.
+    appends: int = 0  # The number of appends to it.
 
 
 class ExtrasChange(msgspec.Struct, frozen=True, array_like=True):
-    """Other extras for an object that stands; what is None stays as it is."""
+    """New extras for an existing object; None leaves a field unchanged."""
 
     tags: dict[str, str] | None = None
     acl: str | None = None
 
     def of(self, extras: ObjectExtras | None) -> ObjectExtras | None:
-        """What becomes of `extras`."""
+        """Returns the changed `extras`."""
         changed = extras or _NO_EXTRAS
         if self.tags is not None:
             changed = msgspec.structs.replace(changed, tags=self.tags)
@@ -97,7 +97,7 @@ _MSGPACK: Final = msgspec.msgpack.Encoder()
 
 
 def encode_row(row: ObjectRow | UploadRow) -> msgspec.Raw:
-    """The bytes by which `row` travels and is kept, and which no one who passes it on changes.
+    """The encoding of `row` in messages and on disk; nodes that pass it on do not change it.
 
     Without extras they are those of an octad that knows no extras: a row has one form, and older
     nodes keep it, too.

@@ -2,9 +2,9 @@
 
 It is the number of rows and the xor of a hash of each: of its index key, its epoch and seq and all
 the rest but where its record lies, which differs from node to node. So a row that comes, goes or
-changes moves it by what that row alone amounts to, whatever the order.
+changes moves it by that row's own hash, in any order.
 
-    kept      in the shard's state, in one batch with the rows: exact after any crash
+    stored    in the shard's state, in one batch with the rows: exact after any crash
     counted   from the rows themselves, in steps, while they change (`upkeep/shard_counter.py`)
     compared  with that of another node, at the same seq alone
 
@@ -42,7 +42,7 @@ RECENT_MAX = 64  # Entries of a shard whose digests are remembered: the time of 
 
 
 def row_hash(key: bytes, value: bytes) -> int:
-    """What the row at `key` adds to its shard's digest, wherever its record lies."""
+    """The row's term in its shard's digest, independent of its record's location."""
     decode = ROW_TABLES[key[0]].decode
     if decode is not None:
         value = encode_value(decode(value))
@@ -50,11 +50,11 @@ def row_hash(key: bytes, value: bytes) -> int:
 
 
 class Found(enum.Enum):
-    """What counting a shard's rows has shown."""
+    """The result of counting a shard's rows."""
 
     EQUAL = "equal"
     NOW_KNOWN = "now known"
-    DIFFERENT = "different"  # From what was kept: rows were lost, or are no longer what they were.
+    DIFFERENT = "different"  # From the stored digest: rows were lost or changed.
     VOID = "void"  # The shard was split meanwhile.
 
 
@@ -102,10 +102,10 @@ class _Tally:
         self.recent: deque[tuple[Seq, int, int]] = deque(maxlen=RECENT_MAX)
         self.count: Count | None = None
         self.usage_known = usage_known
-        self.is_wrong = False  # The rows are not what they should be; what those are no one asks.
+        self.is_wrong = False  # The rows are wrong; the expected digest does not matter.
 
     def digest(self, rows: int, xor: int) -> ShardDigest | None:
-        """With these changes."""
+        """Returns the base with these changes; None if it is unknown or wrong."""
         base = self.base
         if base is None or self.is_wrong:
             return None
@@ -116,7 +116,7 @@ _NOTHING = (0, 0)
 
 
 class ShardDigests:
-    """Those of all shards of a node, from their states and the entries of table `b`.
+    """The digests of all shards of a node, from their states and the entries of table `b`.
 
     A shard without a state has no rows yet.
     """
@@ -191,11 +191,11 @@ class ShardDigests:
         return tally.digest(tally.rows, tally.xor), tally.usage_known
 
     def forget_past(self, shard: ShardId) -> None:
-        """What the rows amounted to at earlier entries says nothing: some were not there yet."""
+        """Forget digests at earlier entries: some rows were missing then."""
         self._of(shard).recent.clear()
 
     def split(self, shard: ShardId, sibling: ShardId) -> None:
-        """No one knows how the rows of `shard` are shared out, unless there are none."""
+        """The halves' digests of a split `shard` are unknown, unless it is empty."""
         tally = self._of(shard)
         empty = tally.digest(tally.rows, tally.xor) == ShardDigest(FORMAT, *_NOTHING)
         base, known = (_NOTHING, tally.usage_known) if empty else (None, False)
@@ -215,11 +215,11 @@ class ShardDigests:
         return tally.digest(tally.rows, tally.xor)
 
     def usage_known(self, shard: ShardId) -> bool:
-        """Whether what buckets have here is what the rows come to; else they are to be counted."""
+        """Whether the sums of buckets agree with the rows; else they are to be counted."""
         return self._of(shard).usage_known
 
     def at(self, shard: ShardId, seq: Seq) -> ShardDigest | None:
-        """As it was at `seq`; None also where that is not remembered, or still to come."""
+        """The digest at `seq`; None if that is forgotten, or not reached yet."""
         tally = self._of(shard)
         if seq == tally.seq:
             return tally.digest(tally.rows, tally.xor)
@@ -236,7 +236,7 @@ class ShardDigests:
         return count
 
     def counted(self, count: Count) -> Found:
-        """All rows are in `count`. Where they are different, they stay so, and nothing is known."""
+        """Compare with the full `count`. Once different, the shard stays so, without a digest."""
         tally = self._of(count.shard)
         if tally.count is not count:
             return Found.VOID

@@ -1,4 +1,4 @@
-"""How much of the journal the rows of each shard point at, added up row by row."""
+"""The bytes of the journal that the rows of each shard point at, summed row by row."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""How much of each segment is still needed, counted while the index changes.
+"""The needed bytes of each segment, counted while the index changes.
 
-A row that comes, goes or moves changes the live bytes of the segments that it pointed at and
+A row that is added, removed or moved changes the live bytes of the segments that it pointed at and
 points at now. The counts are written in the same batch as the rows, so they agree with them after
 any crash, and a restart reads one small entry a segment instead of counting.
 """
@@ -24,7 +24,7 @@ NOT_KNOWN = b""  # No row's value is empty.
 
 
 class SpaceLedger:
-    """See the module. `segments` is what the entries in the index say, oldest first."""
+    """See the module. `segments` has the entries in the index, oldest first."""
 
     def __init__(self, entries: Iterable[tuple[bytes, bytes]] = ()) -> None:
         self.segments: dict[SegmentId, SegmentUse] = {
@@ -39,7 +39,7 @@ class SpaceLedger:
         stored: Callable[[bytes], bytes | None],
         known: Mapping[bytes, bytes | None],
     ) -> None:
-        """These rows are about to replace what is `stored`, of which some is `known` already."""
+        """These rows are about to replace the `stored` ones, some of which are `known` already."""
         for key, value in puts:
             if key[0] in ROW_TABLES:
                 before = known.get(key, NOT_KNOWN)
@@ -57,7 +57,7 @@ class SpaceLedger:
                     self._add(decode_located(before).location, -1)
 
     def entries(self) -> list[tuple[bytes, bytes]]:
-        """What changed since this was last asked, to be written with the rows."""
+        """The changes since the last call, to be written with the rows."""
         changed, self._changed = self._changed, set()
         segments = self.segments
         return [
@@ -77,7 +77,7 @@ class SpaceLedger:
         self._use(segment).end = end
 
     def drop(self, segment: SegmentId) -> bytes:
-        """Nothing in `segment` is needed any more; returns the entry to delete."""
+        """Forget `segment`, of which nothing is needed; returns the entry to delete."""
         del self.segments[segment]
         self._changed.discard(segment)
         return segment_use_key(segment)
@@ -97,7 +97,7 @@ class SpaceLedger:
         return sum(use.live for use in self.segments.values())
 
     def written_bytes(self) -> int:
-        """Of sealed segments: all records, dead ones included."""
+        """The bytes of all records in sealed segments, dead ones included."""
         return sum(max(0, use.end - RECORDS_OFFSET) for use in self.segments.values())
 
     def _add(self, location: Location, sign: int) -> None:

@@ -1,7 +1,7 @@
 """The one thread that writes and syncs the journal, a batch at a time, in order.
 
 A batch is durable when its `fdatasync` has returned; only then does the next one begin, and only
-then is the event loop told. After the first error nothing is written any more: a sync that failed
+then is the event loop notified. After the first error nothing more is written: a sync that failed
 may have dropped dirty pages, so trying again would report as durable what is lost.
 """
 
@@ -75,7 +75,7 @@ class CommitThread:
                 file.sync()
                 self._sync_times.add(time.monotonic_ns() - began_ns)
                 self._loop.call_soon_threadsafe(self._on_synced, batch)
-                del batch  # It may be the last for hours, and has up to 64 MiB of pieces.
+                del batch  # It may be the last batch for hours, and holds up to 64 MiB.
         except Exception as error:  # A bug must stop the journal as loudly as a disk does.
             self._loop.call_soon_threadsafe(self._on_failed, error)
         finally:

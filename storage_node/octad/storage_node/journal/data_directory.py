@@ -62,11 +62,11 @@ class DataDirectoryError(Exception):
 
 
 class AnotherCluster(DataDirectoryError):
-    """It holds the data of a node of another cluster."""
+    """The directory holds the data of a node of another cluster."""
 
 
 class AnotherNode(DataDirectoryError):
-    """It holds the data of another node of this cluster."""
+    """The directory holds the data of another node of this cluster."""
 
 
 class NewerFormat(DataDirectoryError):
@@ -78,7 +78,7 @@ class DamagedSuperblock(DataDirectoryError):
 
 
 class ForeignDirectory(DataDirectoryError):
-    """It has files in it, and octad's are not among them."""
+    """The directory is not empty and not octad's."""
 
 
 class Locked(DataDirectoryError):
@@ -86,11 +86,11 @@ class Locked(DataDirectoryError):
 
 
 class CopiedWhileRunning(DataDirectoryError):
-    """It is a copy, made while a process had the original."""
+    """The directory is a copy, made while a process had the original open."""
 
 
 class RolledBack(DataDirectoryError):
-    """It is an older copy of what the node has run on since."""
+    """The directory is an older copy: the node has run on another one since."""
 
 
 class NotADirectory(DataDirectoryError):
@@ -116,8 +116,8 @@ class Superblock(msgspec.Struct, frozen=True):
     cluster: str
     node: NodeId
     incarnation: str
-    run: int = 0  # How often a node has begun to run on it.
-    checksum: str = ""  # Of all the others: xxh3_64, in hex. An older octad wrote none.
+    run: int = 0  # How many times a node was started on it.
+    checksum: str = ""  # xxh3_64 of the other fields, in hex. Older versions wrote none.
 
 
 class _Version(msgspec.Struct):
@@ -143,7 +143,7 @@ class DataDirectory:
         """Lock `path`, made when absent, for `node` (None: any) of `cluster`."""
         disk = disk or Disk()
         try:
-            if LOCK_NAME not in _names(disk, path):  # What is refused is left as it was.
+            if LOCK_NAME not in _names(disk, path):  # A refused directory is left unchanged.
                 _checked_superblock(disk, path, cluster, node)
             disk.make_directory(path)
             lock = _locked(disk, path)
@@ -175,7 +175,7 @@ class DataDirectory:
 
     @property
     def identity(self) -> Identity | None:
-        """Whose it is; None until `initialize`, in a new directory."""
+        """The superblock; None until `initialize`, in a new directory."""
         known = self._superblock
         return None if known is None else Identity(known.cluster, known.node, known.incarnation)
 
@@ -218,7 +218,7 @@ class DataDirectory:
     def close(self) -> None:
         """Unlock, and note that copies made from now on get all of it."""
         try:
-            with suppress(OSError):  # Where no one can say so, copies are refused: that is safe.
+            with suppress(OSError):  # If the note fails, copies are refused: that is safe.
                 self._disk.truncate(self._lock, 0)
         finally:
             self._disk.close(self._lock)
@@ -313,7 +313,7 @@ def _encoded(superblock: Superblock) -> bytes:
 
 
 def _checksum(fields: dict[str, object]) -> str:
-    """In every format: of all fields in their order, as compact JSON, this one empty."""
+    """In every format: the hash of all fields in order, as compact JSON, with this one empty."""
     return xxh3_64_hexdigest(msgspec.json.encode({**fields, "checksum": ""}))
 
 
@@ -360,7 +360,7 @@ def _check_new(disk: Disk, path: Path) -> None:
 
 
 def _names(disk: Disk, path: Path) -> list[str]:
-    """What is in `path`, which need not be there yet."""
+    """Returns the entries of `path`; it need not exist yet."""
     try:
         return disk.names(path)
     except FileNotFoundError:
@@ -368,7 +368,7 @@ def _names(disk: Disk, path: Path) -> list[str]:
 
 
 def _free_bytes(disk: Disk, path: Path) -> int:
-    """Where `path` is, or is going to be made."""
+    """Free bytes where `path` is, or will be created."""
     try:
         return disk.free_bytes(path)
     except FileNotFoundError:

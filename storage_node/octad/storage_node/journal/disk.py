@@ -25,7 +25,7 @@ _F_FULLFSYNC: int | None = getattr(
 _READ_NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)  # Linux
 _WRITE_UNCACHED = 0x80 if sys.platform == "linux" else 0  # RWF_DONTCACHE, since 6.14.
 _DIRECT: int = getattr(os, "O_DIRECT", 0)
-_BLOCK_BYTES = 4096  # Where direct reads begin and end, on the disk and in memory.
+_BLOCK_BYTES = 4096  # Alignment of direct reads, on the disk and in memory.
 
 Bytes: TypeAlias = bytes | bytearray | memoryview
 
@@ -43,7 +43,7 @@ class Disk:
         os.close(descriptor)
 
     def preallocate(self, descriptor: int, length: int) -> None:
-        """Reserve `length` bytes, so that writing them cannot fail for want of space."""
+        """Reserve `length` bytes, so that writing them cannot fail with ENOSPC."""
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(descriptor, 0, length)
         else:
@@ -57,10 +57,10 @@ class Disk:
         *,
         cached: bool = True,
     ) -> None:
-        """All of `buffers`, one behind the other, at `offset`.
+        """Write all of `buffers`, one after the other, at `offset`.
 
-        What is not to be `cached` leaves memory once it is on disk, where the system can do that:
-        it then writes from a few pages again and again, which saves most of a large write's CPU.
+        Without `cached` the pages leave memory once they are on disk, if the system supports it:
+        it then reuses a few pages, which saves most of a large write's CPU.
         """
         for first in range(0, len(buffers), _BUFFERS_MAX):
             group = buffers[first : first + _BUFFERS_MAX]
@@ -138,7 +138,7 @@ class Disk:
             raise
 
     def next_data(self, descriptor: int, offset: int) -> int | None:
-        """Where data begins at or behind `offset`, holes passed over; None when there is none."""
+        """The start of the next data at or after `offset`, past holes; None if there is none."""
         try:
             return os.lseek(descriptor, offset, os.SEEK_DATA)
         except OSError as error:
@@ -163,11 +163,11 @@ class Disk:
         path.unlink()
 
     def make_directory(self, path: Path) -> None:
-        """Nothing happens when it is there."""
+        """Create the directory unless it exists."""
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def close_to_others(self, directory: Path) -> None:
-        """What is in it is its owner's alone from now on, as far as that can be."""
+        """Make its contents private to the owner, as far as possible."""
         close_to_others(directory)
 
     def names(self, directory: Path) -> list[str]:
@@ -195,7 +195,7 @@ class Disk:
         return state.f_blocks * state.f_frsize
 
     def free_bytes(self, path: Path) -> int:
-        """What an unprivileged process may still write below `path`."""
+        """The bytes that an unprivileged process may still write below `path`."""
         state = os.statvfs(path)
         return state.f_bavail * state.f_frsize
 

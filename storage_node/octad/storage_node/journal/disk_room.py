@@ -1,4 +1,4 @@
-"""What is free on a node's disk, held against the reserve of `journal/disk_reserve.py`."""
+"""Compares a node's free disk space with the reserve of `journal/disk_reserve.py`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from octad.storage_node.journal.disk_reserve import (
 from octad.storage_node.journal.record_format import RecordKind
 
 _NEARLY_SEGMENTS = 4  # Above the reserve.
-_INDEX_S = 0.5  # Between two looks at all files of the index, for who asks many times a second.
+_INDEX_S = 0.5  # Between two looks at all files of the index; callers ask many times a second.
 
 
 def _no_index() -> IndexRoom:
@@ -26,7 +26,7 @@ def _no_index() -> IndexRoom:
 
 
 class DiskRoom:
-    """Of the disk that `directory` is on, which `nodes` share."""
+    """For the disk that `directory` is on, shared by `nodes` nodes."""
 
     def __init__(self, disk: Disk, directory: Path, segment_bytes: int, nodes: int) -> None:
         self._disk = disk
@@ -52,12 +52,12 @@ class DiskRoom:
         return self.free_bytes() < self._to_be_free
 
     def nearly_full(self) -> bool:
-        """Whether compaction should take whatever it can get."""
+        """Whether compaction should hurry, and take fuller segments."""
         above = _NEARLY_SEGMENTS * self._segment_bytes
         return self.free_bytes() < reserve_of(self._on_disk()).puts + above
 
     def reserve_for(self, kind: RecordKind, *, ordered: bool) -> int:
-        """What must be free for another segment to be begun for a record of `kind`."""
+        """The bytes that must be free to begin another segment for a record of `kind`."""
         reserve = reserve_of(self._on_disk())
         if kind in VITAL_KINDS:
             return reserve.vital
@@ -66,7 +66,7 @@ class DiskRoom:
         return reserve.puts_ordered if ordered else reserve.puts
 
     def room_to_copy(self) -> int:
-        """What compaction may write before it gives anything back."""
+        """The bytes that compaction may write before it frees anything."""
         return room_to_copy(self._on_disk(), self.free_bytes())
 
     def _on_disk(self) -> OnDisk:

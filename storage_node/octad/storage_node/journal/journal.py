@@ -1,6 +1,6 @@
 """The journal of one node: one append-only log on one disk, shared by all its shards.
 
-`append` gives a record its place at once; the bytes of one tick of the event loop, and of as many
+`append` assigns a record its place at once; the bytes of one tick of the event loop, and of as many
 as pass while the disk is busy, go out as one write and one sync. `on_durable(lsn)` then says that
 every record up to `lsn` will survive a power cut, and nothing says so earlier.
 
@@ -113,13 +113,13 @@ class Journal:
         self._started = False
         self._end = Position(0)  # Past the last record that was given a place, marks included.
         self._position = Position(0)  # The same without marks.
-        self._marked = Position(0)  # What `_position` was at the last mark.
+        self._marked = Position(0)  # `_position` at the last mark.
         self._sealed_to = Position(0)  # Past the last record of a sealed batch.
         self._segment = SegmentId(0)
         self._segment_start = Position(0)
         self._offset = RECORDS_OFFSET
-        self._sealed: list[tuple[SegmentId, int]] = []  # Ended, and not yet told of.
-        self._batch: list[bytes | memoryview] = []  # What gathers, encoded.
+        self._sealed: list[tuple[SegmentId, int]] = []  # Ended, and not yet reported.
+        self._batch: list[bytes | memoryview] = []  # The next batch, encoded.
         self._batch_start = RECORDS_OFFSET
         self._batch_records = 0
         self._flush_planned = False
@@ -133,7 +133,7 @@ class Journal:
         self.pending_bytes = 0  # Given a place, not yet durable.
         self.durable_to = Position(0)
         self.records_appended = 0
-        self.upkeep_appended = 0  # Of these, what no client waits for; told by who appends it.
+        self.upkeep_appended = 0  # Of these, what no client waits for, as declared by callers.
         self.batches_synced = 0
         self.sync_times = TimeHistogram()  # How long the disk took to make a batch durable.
 
@@ -154,9 +154,9 @@ class Journal:
         return cls(directory, identity, disk, segment_bytes, open_files_max, nodes_on_disk)
 
     def replay(self, start: Position) -> Iterator[tuple[Location, Record]]:
-        """Every record from `start` (0: all) to the journal's end; only a torn tail is left out.
+        """Yields every record from `start` (0: all) to the journal's end, without a torn tail.
 
-        Raises CorruptRecord for damage below what is known to have been durable, SegmentMissing and
+        Raises CorruptRecord for damage below the known durable position, SegmentMissing and
         ForeignSegment. Read it to its end: `start` goes on from there.
         """
         assert not self._started
@@ -271,7 +271,7 @@ class Journal:
     def read(self, location: Location, *, cached: bool = True) -> Record:
         """The record at `location`, verified as a whole. Raises CorruptRecord.
 
-        What is not `cached` is not expected to be read again soon.
+        Without `cached` it is not expected to be read again soon.
         """
         file = self._files.get(location.segment) or self._open_for_reading(location)
         return file.read(location.offset, location.length, cached=cached)
@@ -282,7 +282,7 @@ class Journal:
         return file.read_if_cached(location.offset, location.length)
 
     async def wait_for_room(self) -> None:
-        """Return when little enough is pending for bulk data to be appended."""
+        """Return when few enough bytes are pending to append bulk data."""
         while self.pending_bytes > JOURNAL_PENDING_BYTES_MAX and self._failure is None:
             room: asyncio.Future[None] = self._loop.create_future()
             self._waiting_for_room.append(room)
@@ -314,7 +314,7 @@ class Journal:
     # -- batches -----------------------------------------------------------------------------
 
     def _flush(self) -> None:
-        """At the end of a tick: hand out what gathered, or leave it for when the disk is free."""
+        """At the end of a tick: hand over the batch, or leave it until the disk is idle."""
         self._flush_planned = False
         if not self._writing:
             self._seal()
@@ -365,7 +365,7 @@ class Journal:
         self._on_failed(error)
 
     def _wake_waiters(self) -> None:
-        """Those who wait for something to be durable look again."""
+        """Wake callers that wait for durability."""
         self._ended.set()
         self._ended.clear()
 
@@ -416,7 +416,7 @@ class Journal:
         self._preparer.prepare(SegmentId(file.segment + 1))
 
     def take_sealed(self) -> list[tuple[SegmentId, int]]:
-        """Segments that have durably ended since this was last asked, each with its end."""
+        """Segments that have durably ended since the last call, each with its end."""
         if not self._sealed:
             return []
         durable = [each for each in self._sealed if position(*each) <= self.durable_to]
@@ -460,13 +460,13 @@ class Journal:
                         path, location.offset, f"no such segment: {error}"
                     ) from error
                 if not self._files:
-                    raise  # That says nothing about the segment.
+                    raise  # That is no statement on the segment.
                 self._close_oldest()
         self._files[segment] = file
         return file
 
     def _close_oldest(self) -> None:
-        """Of the files that are open for reading; it is open for as long as it is being read."""
+        """Close the oldest file open for reading, once no read uses it."""
         self._files.pop(next(iter(self._files)), None)
 
     # -- marks -------------------------------------------------------------------------------
@@ -486,5 +486,5 @@ class Journal:
             self._marked = self._position
             kind, none = RecordKind.SYNCED_MARK, Seq(0)
             self.append(kind, ShardId(0), Epoch(0), none, none, _NOBODY, b"", b"")
-            self._position = self._marked  # It is no one's record, and not counted.
+            self._position = self._marked  # It belongs to no shard, and is not counted.
             self.records_appended -= 1

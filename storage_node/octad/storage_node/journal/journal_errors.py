@@ -1,4 +1,4 @@
-"""What can go wrong with a journal, one class per thing that a caller would do differently."""
+"""The errors of a journal, one class for each different reaction of a caller."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class JournalDamage(Exception):
 
 
 class CorruptRecord(JournalDamage):
-    """Bytes that were durable are not what was written. Repaired from a member, never served."""
+    """Durable bytes have changed. The record is repaired from a member, never served."""
 
     def __init__(self, file: Path, offset: int, why: str) -> None:
         super().__init__(f"{file} is damaged at offset {offset}: {why}")
@@ -36,7 +36,7 @@ class CorruptRecord(JournalDamage):
 class UnreadableRecord(CorruptRecord):
     """The disk refuses to read `length` bytes: never taken for a torn tail, and it may pass."""
 
-    others_may_fill = False  # It is to be replaced.
+    others_may_fill = False  # The disk is to be replaced.
 
     def __init__(self, file: Path, offset: int, why: str, length: int = 0) -> None:
         super().__init__(file, offset, why)
@@ -44,7 +44,7 @@ class UnreadableRecord(CorruptRecord):
 
 
 class WrittenByNewer(CorruptRecord):
-    """It is whole, and not for this octad to read."""
+    """The journal is intact, but this octad cannot read it."""
 
     others_may_fill = False
 

@@ -52,10 +52,9 @@ _SEARCH_BYTES = 4 * MIB
 
 
 class JournalRecovery:
-    """One reading. `end` and `next_segment` stand once `records` is exhausted.
+    """One pass. `end` and `next_segment` are valid once `records` is exhausted.
 
-    `until`: of a journal that is being written, what is durable up to there; nothing is looked at
-    that lies behind.
+    `until`: reads a journal that is being written only up to there, where it is durable.
     """
 
     def __init__(
@@ -96,7 +95,7 @@ class JournalRecovery:
         return SegmentId(max([self._start_segment, retired, *self._segments]) + 1)
 
     def records(self, *, local: bool = False) -> Iterator[tuple[Location, Record]]:
-        """Every record from the start to the end; the node's own only if `local` asks for them."""
+        """Yields every record from the start to the end; the node's own only with `local`."""
         chain = self._chain()
         self._check_beyond()
         start = self._start
@@ -178,7 +177,7 @@ class JournalRecovery:
     def _bounded(
         self, chain: list[tuple[SegmentId, int]], until: Position
     ) -> list[tuple[SegmentId, int]]:
-        """The last segment ends where it is durable; what was prepared behind it does not count."""
+        """The last segment ends where it is durable; prepared ones behind it do not count."""
         self._beyond = []
         last = segment_of(until)
         if chain and chain[-1][0] == last:
@@ -186,9 +185,9 @@ class JournalRecovery:
         return chain
 
     def _to_read(self) -> list[SegmentId]:
-        """From the one that the start is in. Sets `_whole` when that is the journal's first.
+        """Yields segments from the start's on. Sets `_whole` when that is the journal's first.
 
-        A start at the very beginning of a segment may be that of a record which was never written,
+        A start at the very beginning of a segment may be of a record that was never written,
         in a segment that a restart has removed since. Then the journal's end is in the one before.
         """
         segments = [each for each in self._segments if each >= self._start_segment]
@@ -202,7 +201,7 @@ class JournalRecovery:
         return segments
 
     def _end_of(self, before: SegmentId, link: Position, segment: SegmentId) -> int:
-        """Where `before` ends, if `segment`, whose first record says `link`, comes next."""
+        """The end of `before`, if `segment`, whose first record has `link`, comes next."""
         linked = segment_of(link)
         if linked == before:
             return offset_of(link)
@@ -219,7 +218,7 @@ class JournalRecovery:
                 raise SegmentMissing(path, "it was not retired")
 
     def _link(self, segment: SegmentId) -> Position | None:
-        """Where the journal was before `segment`, by its first record; None without a whole one."""
+        """The journal's position before `segment`, by its first record; None if that is torn."""
         with self._open(segment) as file:
             try:
                 header = file.read_bytes(RECORDS_OFFSET, RECORD_HEADER_BYTES)
@@ -263,7 +262,7 @@ class JournalRecovery:
                 raise CorruptRecord(path, RECORDS_OFFSET, "its first record is damaged")
 
     def _marks_beyond(self) -> list[Position]:
-        """For each segment above the end, the highest position that it says was durable."""
+        """For each segment above the end, the highest durable position that it states."""
         marks: list[Position] = []
         for segment in self._beyond:
             with self._open(segment) as file:

@@ -91,9 +91,9 @@ assert SEGMENT_BYTES <= _OFFSET_MASK
 
 
 class RecordKind(IntEnum):
-    """What a record says. A number is never used again for something else.
+    """The kind of a record. A number is never reused.
 
-    Numbers are given out here; what a kind is, `operations/` declares, but for the journal's own.
+    Numbers are assigned here; `operations/` declares the kinds, except the journal's own.
     """
 
     BARRIER = 1
@@ -110,11 +110,11 @@ class RecordKind(IntEnum):
     REFUSED = 12
     # Kept free for the shard's log: CONFIG = 16, LOG_APPEND = 18, CHECKPOINT = 19.
     LOG_SPLIT = 17  # The shard is split behind this seq: no entry of it.
-    LOG_START = 20  # The shard's log begins anew behind this seq: no entry of it.
-    # From here on a record is the node's own: no entry of a shard, never replayed into one.
+    LOG_START = 20  # The shard's log begins anew after this seq; not an entry of it.
+    # From here on records are the node's own: not entries of a shard, never replayed into one.
     SYNCED_MARK = 128  # Nothing but its `synced_to`.
     COPY = 129  # A record that was moved out of a segment: `operations/copy_format.py`.
-    HISTORY_DELETED = 130  # What a copy of history took away: `index/history_format.py`.
+    HISTORY_DELETED = 130  # Rows removed by a copy of history: `index/history_format.py`.
     HISTORY_COPIED = 131  # A copy of history is complete: there, too.
 
 
@@ -130,7 +130,7 @@ class NewerRecord(BadRecord):
 
 
 class Location(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Where a record lies: what an index row keeps. `length` counts the whole record."""
+    """The location of a record, as in index rows. `length` counts the whole record."""
 
     segment: SegmentId
     offset: int
@@ -138,7 +138,7 @@ class Location(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Whose data it is: a node's disk in a cluster. A wiped disk is a new incarnation."""
+    """The owner of the data: a node's disk in a cluster. A wiped disk is a new incarnation."""
 
     cluster: str  # 8 hex digits.
     node: NodeId
@@ -146,7 +146,7 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class SegmentHeader(msgspec.Struct, frozen=True):
-    """Whose journal a segment belongs to, and which use of the file this is."""
+    """The journal that a segment belongs to, and which use of the file this is."""
 
     segment: SegmentId
     generation: int
@@ -286,7 +286,7 @@ def decode_record(view: memoryview, seed: int, offset: int) -> Record:
 
 
 def record_length(view: memoryview) -> int:
-    """How many bytes the record at the start of `view` says it has. Raises BadRecord."""
+    """The length in the header of the record at the start of `view`. Raises BadRecord."""
     if len(view) < RECORD_HEADER_BYTES:
         raise BadRecord(_TOO_SHORT.format(len(view)))
     _, magic, _, _, _, metadata_bytes, data_bytes = _BEGINNING.unpack_from(view)

@@ -125,7 +125,7 @@ def decode_retired(path: Path, data: bytes) -> RetiredSegments:
 
 
 def write_retired(disk: Disk, directory: Path, retired: RetiredSegments) -> None:
-    """Replace the note, durably. Raises OSError; the old note stands then."""
+    """Replace the note, durably. Raises OSError; the old note then remains."""
     temporary = directory / _TEMPORARY_NAME
     descriptor = disk.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
@@ -138,7 +138,7 @@ def write_retired(disk: Disk, directory: Path, retired: RetiredSegments) -> None
 
 
 def _encoded(shard: ShardId, state: ShardState) -> list[int | None]:
-    """Of a shard whose log has all of history and was never split, three numbers."""
+    """Three numbers, for a shard whose log has all of history and was never split."""
     fields: list[int | None] = [shard, state.applied, state.applied_epoch]
     history: list[int | None] = [state.start, state.start_epoch]
     rest = [*history, state.complete_to, state.copied_as_of, state.depth]

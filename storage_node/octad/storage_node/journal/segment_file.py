@@ -88,7 +88,7 @@ class SegmentFile:
         self._disk.sync(self._descriptor)
 
     def next_data(self, offset: int) -> int | None:
-        """Where there may be anything but zeros, at or behind `offset`."""
+        """The next position at or after `offset` that may be non-zero."""
         try:
             return self._disk.next_data(self._descriptor, offset)
         except OSError as error:
@@ -154,7 +154,7 @@ class SegmentFile:
 
     @staticmethod
     def _claimed(view: memoryview) -> int:
-        """How long the record at the start of `view` says it is; 0 where that cannot be seen."""
+        """The length stated by the record at the start of `view`; 0 if unknown."""
         try:
             return record_length(view)
         except BadRecord:
@@ -171,7 +171,7 @@ def _corrupt(path: Path, offset: int, error: BadRecord) -> CorruptRecord:
 
 
 def written_by_newer(directory: Path, location: Location, error: NewerRecord) -> WrittenByNewer:
-    """Of what the record at `location` says, though the journal can be read."""
+    """The error for a record at `location` that a newer octad wrote."""
     return WrittenByNewer(segment_path(directory, location.segment), location.offset, str(error))
 
 
@@ -180,7 +180,7 @@ def _unreadable(path: Path, offset: int, length: int, error: OSError) -> Unreada
 
 
 def segment_path(directory: Path, segment: SegmentId) -> Path:
-    """Where a segment of the journal in `directory` lies."""
+    """The path of a segment of the journal in `directory`."""
     return directory / f"{segment:010d}{SUFFIX}"
 
 

@@ -1,11 +1,11 @@
-"""What a node had is set aside in its own data directory, whole, and the node begins without it.
+"""A node's data is set aside in its own data directory, and the node begins without it.
 
-    DIR/set-aside-<incarnation>/   made: it is decided, and every start carries it out
+    DIR/set-aside-<incarnation>/   exists: it is decided, and every start continues it
                                    superblock.json in it: it is done, and DIR is a new directory
 
-Everything is renamed, the superblock last: until it is there, what remains in DIR is known by it to
-be of the disk that is set aside, so a crash at any step leaves a directory that the next start
-finishes. Nothing of it is deleted here but by `delete`, when the others have all of it again.
+Everything is renamed, the superblock last: until then it shows that the rest of DIR belongs to the
+disk that is set aside, so a crash at any step leaves a directory that the next start finishes.
+Only `delete` deletes it, when the other nodes have all of it again.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ PREFIX = "set-aside-"
 
 
 def place(data: Path, incarnation: str) -> Path:
-    """Where what the disk `incarnation` had is set aside."""
+    """The directory for the data of the disk `incarnation`."""
     return data / f"{PREFIX}{incarnation}"
 
 
 def places(data: Path) -> list[Path]:
-    """All that is set aside in `data`."""
+    """All directories set aside in `data`."""
     return sorted(each for each in data.glob(f"{PREFIX}*") if each.is_dir())
 
 
@@ -34,20 +34,20 @@ def incarnation_of(there: Path) -> str:
 
 
 def decide(disk: Disk, data: Path, incarnation: str) -> None:
-    """From now on the next start begins without what is there; durable when this returns."""
+    """Make the next start begin without the present data; durable when this returns."""
     disk.make_directory(place(data, incarnation))
     disk.sync_directory(data)
 
 
 def is_decided(data: Path, incarnation: str) -> bool:
-    """Of a disk whose superblock is still in `data`."""
+    """Whether the disk, whose superblock is still in `data`, is being set aside."""
     return place(data, incarnation).is_dir()
 
 
 def carry_out(
     disk: Disk, data: Path, incarnation: str, last: str, staying: Collection[str]
 ) -> None:
-    """Rename everything but what is `staying`, and `last` of all the file of that name."""
+    """Rename everything but `staying`; the file named `last` comes last."""
     there = place(data, incarnation)
     names = {name for name in disk.names(data) if not name.startswith(PREFIX)} - {*staying, last}
     for name in sorted(names):
@@ -60,7 +60,7 @@ def carry_out(
 
 
 def can_be_renamed(data: Path) -> bool:
-    """Not where one of its directories is the root of another file system."""
+    """False if one of its directories is the root of another file system."""
     return len({each.lstat().st_dev for each in (data, *data.iterdir())}) == 1
 
 
@@ -71,6 +71,6 @@ def room_needed(data: Path) -> int:
 
 
 def delete(disk: Disk, there: Path) -> None:
-    """The others have all that is in it, verified. A crash leaves a part, for the next try."""
+    """Call it when others have verified copies of all of it. A crash leaves a part for later."""
     shutil.rmtree(there)
     disk.sync_directory(there.parent)

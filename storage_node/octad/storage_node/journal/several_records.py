@@ -13,7 +13,7 @@ One write and one Prepare bring them, and all are committed or none. In the jour
   stood alone, and a split leaves each where its row goes, in the half of its hash.
 - The entry's metadata lists them (`SubRecord`), so that all can be decoded and applied without the
   data, which follows later or stays in the journal.
-- On the way to other nodes the data is as long as in a journal, with whatever headers: each journal
+- On the way to other nodes the data is as long as in a journal, with any headers: each journal
   writes its own (`place`), whose checksums depend on where the record lies.
 - The request ids are those of the records inside; the entry's own is empty. So a retry finds what
   of it was ordered, and what was not.
@@ -49,17 +49,17 @@ class SubRecord(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def length(self) -> int:
-        """Of the whole record, its header included."""
+        """The length of the whole record with its header."""
         return RECORD_HEADER_BYTES + len(self.metadata) + self.data_bytes
 
 
 class Several(msgspec.Struct, frozen=True, array_like=True):
-    """The metadata of such an entry. A kind of them is a subclass, declared as any kind is."""
+    """The metadata of such an entry. Each kind is a subclass, declared like any kind."""
 
     records: tuple[SubRecord, ...]
 
     def locations(self, location: Location) -> Iterator[Location]:
-        """Where the records inside lie when the entry's lies at `location`."""
+        """The locations of the records inside an entry at `location`."""
         offset = location.offset + location.length - self.data_bytes
         for each in self.records:
             yield Location(location.segment, offset, each.length)
@@ -67,7 +67,7 @@ class Several(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def data_bytes(self) -> int:
-        """How long the entry's data is."""
+        """The length of the entry's data."""
         return sum([each.length for each in self.records])
 
     def place(
@@ -136,7 +136,7 @@ def lay_out(
 
 
 def request_ids(operation: msgspec.Struct, request_id: bytes) -> tuple[bytes, ...]:
-    """Of all that an entry does; `request_id` is the one in its header."""
+    """The hash of everything an entry does; `request_id` is the one in its header."""
     if isinstance(operation, Several):
         return tuple([each.request_id for each in operation.records])
     return (request_id,)

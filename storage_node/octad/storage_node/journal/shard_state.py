@@ -1,4 +1,4 @@
-"""How far a node is with a shard: as in the index, and in the note of retired segments."""
+"""A node's state of a shard, as in the index and in the note of retired segments."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from octad.sharding.ids import Epoch, Seq
 
 
 class ShardDigest(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What all rows of a shard amount to (`index/shard_digest.py`)."""
+    """The digest of all rows of a shard (`index/shard_digest.py`)."""
 
     format: int  # Digests of two formats say nothing of each other.
     rows: int
@@ -16,7 +16,7 @@ class ShardDigest(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class ShardState(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """How far the rows of a shard go, and what the node has promised for it."""
+    """How far the rows of a shard go, and the node's promises for it."""
 
     applied: Seq  # The last entry that the rows show.
     applied_epoch: Epoch  # The epoch in which that entry was first appended.
@@ -27,4 +27,4 @@ class ShardState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     copied_as_of: Seq | None = None  # Of a copy of history that is installed durably.
     depth: int | None = None  # The shard's, as far as the log here is split; None: never was.
     digest: ShardDigest | None = None  # Of the rows at `applied`; None: to be counted anew.
-    usage_known: bool = False  # What buckets have here (table `b`) is what the rows come to.
+    usage_known: bool = False  # The sums of buckets (table `b`) agree with the rows.

@@ -32,7 +32,7 @@ class ByteGate:
         return bool(self._futures)
 
     async def take(self, size: int) -> None:
-        """Returns when `size` bytes are the caller's; it gives them back."""
+        """Returns when `size` bytes are reserved; the caller must release them."""
         if self.share.take(size):
             return
         wish = self.share.wait(size)
@@ -48,7 +48,7 @@ class ByteGate:
             raise
 
     async def within(self, size: int, doing: Coroutine[None, None, T]) -> T:
-        """What `doing` returns, which has `size` bytes meanwhile."""
+        """Returns the result of `doing`, which holds `size` bytes meanwhile."""
         try:
             await self.take(size)
         except BaseException:
@@ -72,7 +72,7 @@ class ByteGate:
     def _wake(self, granted: Iterable[Wish]) -> None:
         for wish in granted:
             future = self._futures.pop(wish)
-            if not future.done():  # Else its task is being cancelled, and gives it back.
+            if not future.done():  # Else its task is being cancelled, and releases it.
                 future.set_result(None)
 
 
@@ -86,7 +86,7 @@ class BodyBudget:
         self.large = ByteGate(bytes_max - small)
 
     def gate(self, size: int) -> ByteGate:
-        """Where `size` bytes are to be taken, and given back."""
+        """The share from which `size` bytes are taken, and to which they return."""
         return self.small if size <= INLINE_BYTES_MAX else self.large
 
     @property

@@ -1,7 +1,7 @@
-"""How long a body may keep memory that others wait for while its own bytes do not come.
+"""Bounds how long a slow body may keep memory that others wait for.
 
-A body is read in steps. A step that brings all it asked for, or the body's end, starts the count
-anew; of those that do not, each has taken `BODY_STEP_S`.
+A body is read in steps. A step that is filled, or reaches the body's end, resets the count;
+each other step has taken `BODY_STEP_S`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ BODY_STALLED_S_MAX = 60.0  # The same when no one waits.
 
 
 class BodyPace:
-    """Of one body."""
+    """The pace of one body."""
 
     __slots__ = ("_idle_s", "_in_the_way_s")
 
     def __init__(self) -> None:
-        self._idle_s = 0.0  # Nothing came.
+        self._idle_s = 0.0  # Nothing arrived.
         self._in_the_way_s = 0.0  # Too little came, and others were waiting.
 
     def is_over(self, count: int, *, whole: bool, in_the_way: bool) -> bool:

@@ -2,8 +2,8 @@
 
     take ──> taken ──give_back──> …          take ──no room──> wait ──room──> taken
 
-A waiter is passed by no one, so a large wish is granted in its turn; who shall not wait behind
-large ones needs a share of his own. This file decides who has what; it wakes no one.
+Waiters are served in order, so a large one is granted in its turn; small ones that must not wait
+behind it need a share of their own. This file only decides; callers wake the waiters.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 
 class Wish:
-    """Bytes that someone waits for. Each is another, whatever its size."""
+    """Bytes that a caller waits for; compared by identity."""
 
     __slots__ = ("size",)
 
@@ -25,7 +25,7 @@ _NOBODY: Sequence[Wish] = ()
 
 
 class ByteShare:
-    """`bytes_max` bytes. One wish of more is granted when no one else has any."""
+    """`bytes_max` bytes. A larger request is granted when no one else has any."""
 
     __slots__ = ("_wishes", "bytes_max", "used", "waiting")
 
@@ -36,7 +36,7 @@ class ByteShare:
         self._wishes: deque[Wish] = deque()
 
     def take(self, size: int) -> bool:
-        """Whether there were so many, and no one waits for them; else nothing has happened."""
+        """Take `size` bytes if they are free and no one waits; else change nothing."""
         if self._wishes or not self._has_room(size):
             return False
         self.used += size
@@ -62,7 +62,7 @@ class ByteShare:
         return self._grant()
 
     def resize(self, bytes_max: int) -> Sequence[Wish]:
-        """Have more bytes from now on, or fewer once enough of them are given back."""
+        """Change the bound, effective once enough bytes are returned; returns the granted wishes."""
         self.bytes_max = bytes_max
         return self._grant()
 

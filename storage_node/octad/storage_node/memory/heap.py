@@ -15,7 +15,7 @@ from typing import Final
 
 from octad.sharding.limits import MIB
 
-# What the C library keeps of memory that was freed.
+# Freed memory that the C library retains.
 HEAP_ARENAS_MAX: Final = 2  # Threads of a node mostly hash and read: they hardly allocate.
 HEAP_SLACK_BYTES_MAX: Final = 16 * MIB
 HEAP_LOOK_S: Final = 5.0
@@ -31,7 +31,7 @@ _RESIDENT_FIELD: Final = 1
 
 
 class _Mallinfo2(ctypes.Structure):
-    """What the C library has handed out: `uordblks` of its heaps, `hblkhd` mapped one by one."""
+    """Bytes the C library has handed out: `uordblks` of its heaps, `hblkhd` mapped one by one."""
 
     _fields_ = tuple((name, ctypes.c_size_t) for name in _MALLINFO2)
 
