@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _rebuild(disk: Disk, directory: DataDirectory) -> Rebuilt:
-    """Beside the old index, which gives way only to a whole new one."""
+    """Build beside the old index, which is replaced only by a complete new one."""
     from octad.storage_node.index.counted_index import CountedIndex
     from octad.storage_node.rebuild.index_rebuild import rebuild
     from octad.storage_node.rebuild.index_repair import forget_damage

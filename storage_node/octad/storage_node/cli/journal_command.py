@@ -24,7 +24,7 @@ HELP = "print or verify the journal in a node's data directory"
 
 
 class RecordLine(msgspec.Struct):
-    """What `dump` tells of a record."""
+    """A record as `dump` prints it."""
 
     segment: int
     offset: int
@@ -40,7 +40,7 @@ class RecordLine(msgspec.Struct):
 
 
 class VerifyResult(msgspec.Struct):
-    """What `verify` found. `damage` is empty when every record is whole."""
+    """The result of `verify`. `damage` is empty when every record is intact."""
 
     records: int
     bytes: int

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 def peer_contexts(
     certificate: Path | None, key: Path | None, authority: Path | None
 ) -> TlsContexts | None:
-    """What `--tls-cert`, `--tls-key` and `--tls-ca` mean; raises CommandError."""
+    """Loads `--tls-cert`, `--tls-key` and `--tls-ca`; raises CommandError."""
     if certificate is None and key is None and authority is None:
         return None
     if certificate is None or key is None or authority is None:
@@ -37,7 +37,7 @@ def peer_contexts(
 
 
 def s3_certificate(certificate: Path | None, key: Path | None) -> Certificate | None:
-    """What `--s3-tls-cert` and `--s3-tls-key` mean; raises CommandError."""
+    """Loads `--s3-tls-cert` and `--s3-tls-key`; raises CommandError."""
     if certificate is None and key is None:
         return None
     if certificate is None or key is None:
@@ -58,7 +58,7 @@ def s3_certificate(certificate: Path | None, key: Path | None) -> Certificate | 
 
 
 def reload_on_hangup(certificate: Certificate) -> None:
-    """SIGHUP: new connections get what is in the files by then, where that is any good."""
+    """On SIGHUP, reload the files for new connections, if they are valid."""
 
     def reload() -> None:
         try:

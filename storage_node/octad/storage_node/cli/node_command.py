@@ -67,7 +67,7 @@ def _add_listeners(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_front_door(parser: argparse.ArgumentParser) -> None:
-    """What S3 clients may do."""
+    """Options of the S3 port."""
     parser.add_argument(
         "--front-door",
         choices=FRONT_DOORS,
@@ -104,7 +104,7 @@ def _add_front_door(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_cluster(parser: argparse.ArgumentParser) -> None:
-    """Of which cluster it is, and as whom."""
+    """Options of the cluster, and of the node's identity."""
     parser.add_argument(
         "--advertise",
         metavar="HOST",
@@ -172,7 +172,7 @@ def add_domain_argument(parser: argparse.ArgumentParser, default: str) -> None:
 
 
 def add_block_public_argument(parser: argparse.ArgumentParser, whose: str) -> None:
-    """`--s3-block-public`; `whose` is added to what the help says of it."""
+    """`--s3-block-public`; `whose` is appended to its help."""
     parser.add_argument(
         "--s3-block-public",
         choices=("on", "off"),

@@ -25,9 +25,9 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class NodeOptions:
-    """As typed. `supervisor_pid`: stop when this process is no longer the parent.
+    """The options as typed. `supervisor_pid`: stop when this process is no longer the parent.
 
-    `report_descriptor`: where to say that the node serves, is drained, or why it ends.
+    `report_descriptor`: for messages that the node serves, is drained, or why it ends.
     """
 
     data: Path

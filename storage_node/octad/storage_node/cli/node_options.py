@@ -1,4 +1,4 @@
-"""What the options of a node mean."""
+"""Parses the options of a node."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ HOT, AIOHTTP = FRONT_DOORS = ("hot", "aiohttp")
 
 
 def s3_domains(given: Sequence[str]) -> tuple[str, ...]:
-    """What `--s3-domain` means, longest first: what is under one of them is not under another.
+    """Parses `--s3-domain`, longest first, so that a host matches its most specific domain.
 
-    Raises CommandError for what is no name of a host.
+    Raises CommandError for an invalid host name.
     """
     named = (domain.lower().removeprefix("*.") for domain in given)
     domains = tuple(sorted(named, key=len, reverse=True))
@@ -33,7 +33,7 @@ def s3_domains(given: Sequence[str]) -> tuple[str, ...]:
 
 
 def body_budget_bytes(mib: int) -> int:
-    """What `--body-budget` means; raises CommandError where that is too little."""
+    """Parses `--body-budget`; raises CommandError if it is too small."""
     if mib * MIB < BODY_BUDGET_BYTES_MIN:
         raise CommandError(
             f"a node cannot take bodies in with {mib} MiB of memory for all of them",
@@ -44,7 +44,7 @@ def body_budget_bytes(mib: int) -> int:
 
 
 def access_log(file: Path | None) -> Path | None:
-    """What `--s3-access-log` means; raises CommandError where nothing can be written there."""
+    """Opens `--s3-access-log`; raises CommandError if it cannot be written."""
     if file is not None:
         try:
             file.open("ab").close()

@@ -81,7 +81,7 @@ from octad.storage_node.rebuild.filling_anew import BeginsAnew, FillingAnew
 JOIN_RETRY_S = 0.25
 SUPERVISOR_POLL_S = 0.5
 UPGRADE = "install the octad that the other nodes run, or a newer one, and start it again"
-STORE_S_MAX = 5.0  # To ask who else has copies, before a start that failed is told of.
+STORE_S_MAX = 5.0  # To ask who else has copies, before a failed start is reported.
 
 log = logging.getLogger(__name__)
 
@@ -110,9 +110,9 @@ def _run_to_end(options: NodeOptions, config: NodeConfig, *, polls: bool) -> int
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_run(options, config, polls=polls))
     except (_IndexUnusable, BeginsAnew):
-        # This process may still have files open; the next one does what is marked before all else.
+        # This process may still have files open; the next one acts on the mark first.
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
-    except IndexFailed as error:  # At the end: the next start has the more to replay.
+    except IndexFailed as error:  # At the end; the next start then replays more.
         raise cannot_start(None, config.data, error) from error
     except DataDirectoryError as error:
         raise CommandError(error.what, error.fix) from error
@@ -135,14 +135,14 @@ async def _run(options: NodeOptions, config: NodeConfig, *, polls: bool) -> int:
         if failure is None:
             raise
     if failure is not None:
-        raise failure  # What ended it, and not what its stop met afterwards.
+        raise failure  # The first failure, not later ones of its stop.
     return 0
 
 
 async def _serve(
     options: NodeOptions, config: NodeConfig, stop: asyncio.Future[None], cleanup: AsyncExitStack
 ) -> CommandError | None:
-    """Until `stop`, or until it cannot go on: why."""
+    """Run until `stop`, or until it cannot go on; returns why."""
     directory = DataDirectory.open(config.data, config.token.cluster)
     cleanup.callback(directory.close)
     listening = cleanup.enter_context(ExitStack())
@@ -230,13 +230,13 @@ async def _start(
 
 
 class _IndexUnusable(Exception):
-    """It is marked as damaged now."""
+    """The index is marked as damaged now."""
 
 
 async def _repair_index(
     config: NodeConfig, identity: Identity, joined: JoinAnswer, data: Path
 ) -> None:
-    """Have another index in the place of one that is known to be damaged, however long it takes."""
+    """Replace an index known to be damaged, however long it takes."""
     disk = Disk()
     if not index_repair.is_marked(data) or index_repair.adopt(disk, data):
         return
@@ -267,7 +267,7 @@ async def _without_journal(
     joined: JoinAnswer,
     damage: JournalDamage,
 ) -> Exception:
-    """What to raise: that the node begins anew, or why the others do not fill it."""
+    """The error to raise: the node begins anew, or why the others do not fill it."""
     only_here = await _held_alone(config, identity, joined)
     obstacle: Obstacle | None = Obstacle(NOT_FOR_OTHERS, passes=False)
     store = open_store(joined.store, config.token)
@@ -288,7 +288,7 @@ async def _without_journal(
 async def _tell(
     store: ConfigStore, identity: Identity, *, index: str = "", anew_waits_for: str = ""
 ) -> None:
-    """As a node's report, of one that does not run yet. It is for people."""
+    """Write the report of a node that does not run yet, for people."""
     said = NodeReport(identity.node, "", {}, {}, index=index, anew_waits_for=anew_waits_for)
     key = StoreKeys(identity.cluster).report(identity.node)
     with suppress(StoreUnavailable):
@@ -298,7 +298,7 @@ async def _tell(
 async def _held_alone(
     config: NodeConfig, identity: Identity, joined: JoinAnswer
 ) -> list[ShardId] | None:
-    """The shards that this disk alone has all of; None where the store does not say."""
+    """The shards that only this disk has completely; None if unknown."""
     store, keys = open_store(joined.store, config.token), StoreKeys(identity.cluster)
     try:
         async with asyncio.timeout(STORE_S_MAX):

@@ -1,6 +1,6 @@
 """A node that was started by a supervisor ends with it, so that no one else ever meets its process.
 
-On Linux the kernel does it, the moment the parent is gone, whatever the node does just then; it is
+On Linux the kernel does it, the moment the parent is gone, regardless of the node's state; it is
 like any kill. It means the thread that started the process, so a supervisor starts nodes in its
 main thread.
 """
@@ -16,7 +16,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def kill_with_parent(parent: int) -> bool:
-    """From now on this process ends with `parent`; False where the system has no such thing.
+    """Make this process end with `parent`; False if the system does not support it.
 
     Raises ProcessLookupError when `parent` is gone already.
     """

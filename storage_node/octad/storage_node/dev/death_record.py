@@ -1,6 +1,6 @@
 """A supervisor's word that a node's process has ended, so that no one waits for its leases to end.
 
-Only whoever started the process and has reaped it may say so, before it starts another one. The
+Only the parent that has reaped the process may write it, before it starts another one. The
 record names the fence that the process wrote; the next process writes another first of all, and
 every change of a row that relies on the record compares the fence.
 """

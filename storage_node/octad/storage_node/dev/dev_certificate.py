@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-LIVES: Final = timedelta(days=730)  # Some systems believe no certificate that lives much longer.
+LIVES: Final = timedelta(days=730)  # Some systems reject certificates that live much longer.
 RENEWED_BEFORE_END: Final = timedelta(days=30)
 _CLOCKS_DIFFER: Final = timedelta(days=1)
 _ADDRESS: Final = IPv4Address("127.0.0.1")
@@ -51,13 +51,13 @@ def issue(domains: Sequence[str], now: datetime) -> DevCertificate:
 
 
 def kept(pair: bytes, domains: Sequence[str], now: datetime) -> DevCertificate | None:
-    """What an earlier `issue` gave as `pair`; None where it is not whole or ours, or ends soon."""
+    """The `pair` of an earlier `issue`; None if it is damaged, not ours, or expires soon."""
     try:
         key = serialization.load_pem_private_key(pair, None)
         certificate, authority = x509.load_pem_x509_certificates(pair)
         certificate.verify_directly_issued_by(authority)
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except Exception:  # Cut short, or somebody else's: there is no end of ways to be wrong.
+    except Exception:  # Truncated, or not ours: there are many ways to fail.
         return None
     usable = (
         key.public_key() == certificate.public_key()

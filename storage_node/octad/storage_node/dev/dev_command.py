@@ -113,5 +113,5 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _domains(*, tls: bool) -> list[str]:
-    """Where nothing was said of them."""
+    """The default domains."""
     return [_TLS_DOMAIN, _DOMAIN] if tls else [_DOMAIN]

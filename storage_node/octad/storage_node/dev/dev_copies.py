@@ -1,4 +1,4 @@
-"""What `octad dev` says of how many copies it keeps, and how data gets more of them."""
+"""`octad dev`'s messages about its number of copies, and how to get more."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from octad.storage_node.dev.dev_directory import REPLICAS_DEFAULT, DevCluster
 
 
 def copies_line(cluster: DevCluster) -> str:
-    """What fewer copies than usual mean, as a line; empty when there are as many."""
+    """One line on fewer copies than usual; empty for the usual number."""
     if cluster.replicas == 1:
         return "  copies       1: what a lost disk held is lost\n"
     if cluster.nodes < REPLICAS_DEFAULT:

@@ -1,4 +1,4 @@
-"""What `octad dev` keeps in its data directory, beside the nodes' own directories.
+"""The files of `octad dev` in its data directory, beside the nodes' own directories.
 
 cluster.json   the cluster: join token, keys, shape, ports (readable by its owner only)
 store.sqlite   the embedded configuration store
@@ -62,7 +62,7 @@ class DevCluster(msgspec.Struct):
     coordinator_port: int
     store_port: int
     rpc_ports: list[int]
-    node_ids: list[int] = []  # Of the node that each place had last; 0 before the first one.
+    node_ids: list[int] = []  # The id of the node that each place had last; 0 before the first one.
 
 
 class RunningDevNode(msgspec.Struct):
@@ -92,7 +92,7 @@ class DevDirectory:
     def __init__(self, path: Path, *, fresh: bool) -> None:
         self.path = path
         try:
-            self._check(fresh)  # What is refused is left as it was.
+            self._check(fresh)  # A refused directory is left unchanged.
             path.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(path / LOCK_FILE, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -142,7 +142,7 @@ class DevDirectory:
         return any(self.path.glob(f"n*/{SUPERBLOCK_NAME}"))
 
     def keep_certificate(self, domains: Sequence[str], now: datetime) -> None:
-        """That of an earlier run while it is good for `domains`, or a new one."""
+        """The certificate of an earlier run if it covers `domains`, or a new one."""
         file = self.path / PAIR_FILE
         try:
             before = file.read_bytes() if file.exists() else b""
@@ -188,9 +188,9 @@ class DevDirectory:
             ) from error
 
     def _check(self, fresh: bool) -> None:
-        """No one's but ours, or empty, or not there yet. Raises OSError, CommandError."""
+        """Check that it is ours, empty, or absent. Raises OSError, CommandError."""
         if not self.path.is_dir():
-            return  # It will be made, or that says why not.
+            return  # It will be created, or that reports why not.
         if not fresh:
             self._read()
         others = sorted(entry.name for entry in self.path.iterdir() if entry.name != LOCK_FILE)
@@ -288,7 +288,7 @@ def _new_cluster(
 def _check_same(
     known: DevCluster, path: Path, nodes: int | None, replicas: int | None, etcd: Sequence[str]
 ) -> None:
-    """What was chosen once stays: only nodes may be added, and an etcd may be elsewhere now."""
+    """Choices are permanent: only nodes may be added, and an etcd may have another address."""
     if replicas not in (None, known.replicas):
         raise CommandError(
             f"the cluster in {path} keeps {shown_copies(known.replicas)}, not {replicas}",

@@ -1,7 +1,7 @@
 """Nodes that an earlier `octad dev` left behind: gone before another one touches their data.
 
 They end with their supervisor: at once where the kernel sees to it, else soon. Who still has a
-node's directory is told by its lock, which ends with the process.
+node's directory is shown by its lock, which ends with the process.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from pathlib import Path
 from octad.client.runtime.command import CommandError
 from octad.storage_node.journal.data_directory import LOCK_NAME
 
-END_S_MAX = 20.0  # As long as a node that finishes its clients' requests may take.
+END_S_MAX = 20.0  # As long as a node may take to finish its clients' requests.
 POLL_S = 0.02
 _PLACE = re.compile(r"n[0-9]+")
 _LOCK_BYTES_MAX = 64
 
 
 def wait_for_former_nodes(data: Path) -> bool:
-    """Returns once no one has a node's directory; whether one of them was left by a killed process.
+    """Waits until no process has a node's directory; returns whether a killed one left any.
 
-    Raises CommandError that names the process which has one and does not end.
+    Raises CommandError naming a process that has one and does not end.
     """
     was_killed = False
     deadline = time.monotonic() + END_S_MAX

@@ -1,4 +1,4 @@
-"""What `octad dev` prints for people once it serves: where, with which keys, and how to begin."""
+"""The greeting of `octad dev` for people: addresses, keys, and first commands."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from octad.storage_node.dev.dev_options import DevOptions
 def greeting(
     options: DevOptions, cluster: DevCluster, url: str, took_s: float, nodes: list[NodeProcess]
 ) -> str:
-    """What `octad dev` prints once it serves."""
+    """The greeting of `octad dev`."""
     first, last = options.s3_port, options.s3_port + cluster.nodes - 1
     serving = [node for node in nodes if node.ready]
     endpoint = f"{'https' if options.tls else 'http'}://{serving[0].s3}"
     authority = shown_path(options.authority)
-    bundle, verify, option = "", "", ""  # What lets the three clients below trust it.
+    bundle, verify, option = "", "", ""  # Makes the three clients below trust the certificate.
     if options.tls:
         bundle, option = f" AWS_CA_BUNDLE={authority}", f" --ca-cert {authority}"
         verify = f', verify="{options.authority}"'
@@ -79,7 +79,7 @@ def _missing(nodes: list[NodeProcess]) -> str:
 
 
 def _trust(options: DevOptions) -> str:
-    """What makes clients believe the certificate, each in its own way."""
+    """How to make each client trust the certificate."""
     authority = shown_path(options.authority)
     names = ", ".join(["127.0.0.1", *sorted({"localhost", *options.domains})])
     return f"""\

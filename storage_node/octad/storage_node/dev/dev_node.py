@@ -44,9 +44,9 @@ from octad.storage_node.journal.data_directory import SUPERBLOCK_NAME
 HOST = "127.0.0.1"
 STOP_S_MAX = 20.0
 RESTART_S_MIN = 0.2
-# Of a node that served. So one that ends again and again is started ten times in its first minute.
+# Pause for a node that served. One that keeps ending is started ten times in its first minute.
 RESTART_S_MAX = 10.0
-RETRY_S_MAX = 30.0  # Of one that cannot start; but no shorter than its start took.
+RETRY_S_MAX = 30.0  # Pause for one that cannot start; but no shorter than its start took.
 STORE_RETRY_S = 0.5
 _WORDS_BYTES_MAX = 16_384  # More than a process says in all its life.
 _ID = re.compile(re.escape(ID_WORD) + rb"(\d+)\n")
@@ -55,7 +55,7 @@ _FAILED = re.compile(re.escape(FAILED_WORD) + rb"(.*)\n")
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a place asks and tells its supervisor."""
+    """A place's calls to its supervisor."""
 
     is_taken: Callable[[NodeId], Awaitable[bool]]  # Whether the id was ever handed out.
     died: Callable[[NodeId], Awaitable[None]]  # No process of this node is left.
@@ -103,17 +103,17 @@ class NodeProcess:
         self._serves = asyncio.Event()  # The process that runs now.
         self._drained = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._ended_with: NodeFailure | None = None  # As the process that runs now has told.
+        self._ended_with: NodeFailure | None = None  # As reported by the running process.
 
     @property
     def pid(self) -> int:
-        """Of the process that runs now; 0 for none."""
+        """The id of the running process; 0 for none."""
         process = self._process
         return process.pid if process is not None and process.returncode is None else 0
 
     @property
     def id(self) -> NodeId:
-        """Of the node that was here last; the place's number before the first one."""
+        """The id of the last node here; the place's number before the first one."""
         return NodeId(self._cluster.node_ids[self._number - 1] or self._number)
 
     @property
@@ -159,7 +159,7 @@ class NodeProcess:
                 if self._stopping.is_set():
                     return
                 failure = await self._run_once(wanted)
-            except OSError as error:  # Of this process: no memory, no descriptors, no disk.
+            except OSError as error:  # This process's own: no memory, no descriptors, no disk.
                 failure = NodeFailure(
                     f"{self.name} cannot be started: {error}",
                     f"look at the disk under {self._directory.path}",
@@ -199,7 +199,7 @@ class NodeProcess:
         while not self._stopping.is_set():
             try:
                 return None if await self._around.is_taken(number) else number
-            except StoreUnavailable:  # No one can join meanwhile.
+            except StoreUnavailable:  # No node can join meanwhile.
                 await asyncio.sleep(STORE_RETRY_S)
         return None
 
@@ -227,13 +227,13 @@ class NodeProcess:
         self.on_change()
         try:
             await self._process.wait()
-            self._hear(said)  # What it said just before it died.
+            self._hear(said)  # Its last messages.
             if self._process_id is not None and not self._stopping.is_set():
                 # While all of them end, no one shall be left out.
                 await self._around.died(self._process_id)
             return self._ended_with or self._unexplained(self._process)
         finally:
-            self._drained.set()  # No one need wait for it any more.
+            self._drained.set()  # Nothing waits for it any more.
             loop.remove_reader(said)
             os.close(said)
             self.on_change()
@@ -272,7 +272,7 @@ class NodeProcess:
             asyncio.get_running_loop().remove_reader(said)
 
     def _unexplained(self, process: asyncio.subprocess.Process) -> NodeFailure:
-        """Of a process that was killed, or hit a bug."""
+        """The failure of a process that was killed, or hit a bug."""
         code = process.returncode or 0
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
         return NodeFailure(f"{self.name} {how}", f"see {self.log}")
@@ -287,7 +287,7 @@ class NodeProcess:
         self._cluster.node_ids[self._number - 1] = node
         try:
             self._directory.write_cluster(self._cluster)
-        except OSError as error:  # The next run finds out what it is from the node's own disk.
+        except OSError as error:  # The next run reads it from the node's own disk.
             self._around.say(f"that {self.place} is {node_name(node)} now cannot be kept: {error}")
         if former:
             old = node_name(NodeId(former))
@@ -318,7 +318,7 @@ class NodeProcess:
 
 
 def _nodes_on_disk(directory: DevDirectory, number: int, nodes: int) -> int:
-    """How many of the places are on the same disk as place `number`: all, but for mounts."""
+    """The number of places on the same disk as place `number`: all, except mounts."""
 
     def disk(place: int) -> int:
         path = directory.path / f"n{place}"

@@ -1,4 +1,4 @@
-"""What a user says of an `octad dev`, and what each of its nodes is told of it."""
+"""A user's options of `octad dev`, and the options of its nodes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from octad.storage_node.dev.dev_directory import AUTHORITY_FILE, PAIR_FILE
 
 @dataclass(frozen=True, slots=True)
 class DevOptions:
-    """As typed; None where nothing was said."""
+    """The options as typed; None where not given."""
 
     data: Path
     nodes: int | None
@@ -26,7 +26,7 @@ class DevOptions:
 
     @property
     def authority(self) -> Path:
-        """With TLS: what clients are to trust."""
+        """With TLS: the certificate that clients must trust."""
         return self.data / AUTHORITY_FILE
 
     def node_arguments(self) -> tuple[str, ...]:

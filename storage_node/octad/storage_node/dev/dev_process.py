@@ -77,7 +77,7 @@ FIRST_SHARD = shard_id(FIRST_POOL, 0)
 
 def run_dev(options: DevOptions) -> int:
     """Returns 0 after SIGTERM or SIGINT; raises CommandError when it cannot start."""
-    set_up_logging(logging.WARNING)  # Of store and coordinator; the rest is in what it prints.
+    set_up_logging(logging.WARNING)  # Of store and coordinator; everything else is printed.
     take_open_files()  # For the nodes, too.
     keys = _checked_keys(options)
     check_shape(options.nodes, options.replicas)
@@ -98,12 +98,12 @@ def run_dev(options: DevOptions) -> int:
 
 
 def _share_cores() -> None:
-    """From now on, in the nodes too, a woken process waits until the running one rests: sched(7).
+    """From now on, also in the nodes, a woken process does not preempt the running one: sched(7).
 
-    On few cores the nodes would else interrupt each other at every message: a fifth of a PUT's CPU.
+    On few cores nodes would otherwise preempt each other at every message: a fifth of a PUT's CPU.
     """
     if hasattr(os, "SCHED_BATCH"):  # Linux.
-        with suppress(OSError):  # Where a sandbox forbids it, all works as well, for more CPU.
+        with suppress(OSError):  # If a sandbox forbids it all works, at more CPU.
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
@@ -130,7 +130,7 @@ def _check_port_numbers(first: int, count: int) -> int:
 
 
 def _check_ports(first: int, count: int, *, was_killed: bool) -> None:
-    """A killed process lets go of its ports some moments after its lock."""
+    """A killed process releases its ports some moments after its lock."""
     deadline = time.monotonic() + (PORT_S_MAX if was_killed else 0)
     for port in range(first, _check_port_numbers(first, count) + 1):
         while True:
@@ -240,7 +240,7 @@ def _rebuild_command(data: Path) -> str:
 async def _create_cluster(
     store: ConfigStore, token: JoinToken, cluster: DevCluster, directory: DevDirectory
 ) -> None:
-    """The cluster that the store has, or a new one; never where nodes hold what it does not know.
+    """The store's cluster, or a new one; never if nodes hold data that it does not know.
 
     Raises CommandError.
     """

@@ -21,16 +21,16 @@ from octad.storage_node.rpc.rpc_errors import BAD_MESSAGE, RemoteError
 
 log = logging.getLogger(__name__)
 
-UNKNOWN_MAX = 10  # Answers of a source that still counts, before the next one is asked.
+UNKNOWN_MAX = 10  # Answers "still counting" of a source, before the next one is asked.
 BEHIND_MAX = 3  # Answers of a source that is behind us, before it is taken to stand still.
 
 
 class NotComparable(Exception):
-    """The source cannot say now what its rows amount to: ask again, or another one."""
+    """The source does not know its digest at present: ask again, or another one."""
 
 
 class Incomplete(Exception):
-    """What was copied is not what the source has."""
+    """The copy differs from the source."""
 
 
 class CopyCheck:
@@ -46,11 +46,11 @@ class CopyCheck:
     async def check(
         self, shard: ShardId, newest: Seq, source: NodeId, is_wanted: Callable[[], bool]
     ) -> None:
-        """Returns when the copy is complete, or not wanted any more.
+        """Returns when the copy is complete, or no longer wanted.
 
-        Raises Incomplete, NotComparable, RpcError. A source whose log stands still behind ours has
-        its rows counted instead: it is sound then, and what was read of it is all there was. One
-        that is too old to be asked is believed, as it was before: its copies are not verified.
+        Raises Incomplete, NotComparable, RpcError. If the source's log stays behind ours its rows
+        are counted instead: that proves it sound, and the copy complete. A source of a version
+        without digests is trusted, as before: its copies are not verified.
         """
         digests = self._index.digests
         digests.forget_past(shard)
@@ -86,7 +86,7 @@ class CopyCheck:
                 await asyncio.sleep(COUNT_POLL_S)
 
     async def count_both(self, shard: ShardId, source: NodeId) -> None:
-        """One of them is wrong: the one whose rows differ from its stored digest finds out."""
+        """One of the two is wrong: the one whose rows differ from its stored digest."""
         self._ask_count([shard])
         await self._ask(shard, source, count=True)
 

@@ -74,10 +74,10 @@ class _Copy:
     cursor: bytes
     newest: Seq
     task: asyncio.Task[None] | None = None
-    is_complete: bool = False  # All is in the index; it waits for the disk.
-    unequal: int = 0  # How often it was not what its source had.
+    is_complete: bool = False  # All rows are in the index, but not durable yet.
+    unequal: int = 0  # How often a copy differed from its source.
     tried: int = 0  # Sources, since one of them last brought a page.
-    bytes_done: int = 0  # Of records: copied, or found here.
+    bytes_done: int = 0  # Bytes of records copied, or already here.
     ids: list[tuple[bytes, Seq]] = field(default_factory=list)
 
     def source(self) -> NodeId:
@@ -126,9 +126,9 @@ class HistoryCopier:
         sources: tuple[NodeId, ...],
         urgency: int = 0,
     ) -> None:
-        """Copy what `shard` had at `start` or later; the lowest urgency goes first.
+        """Copy `shard` as of `start` or later; the lowest urgency goes first.
 
-        Replaces an earlier copy of the shard; one behind the same start goes on where it is.
+        Replaces an earlier copy of the shard; one with the same start continues.
         """
         known = self._copies.get(shard)
         if known is not None and known.start == start:
@@ -143,7 +143,7 @@ class HistoryCopier:
         self._start_next()
 
     def cancel(self, shard: ShardId) -> None:
-        """What was copied so far stays."""
+        """Stop the copy; rows copied so far stay."""
         copy = self._copies.pop(shard, None)
         if copy is not None and copy.task is not None:
             copy.task.cancel()
@@ -155,7 +155,7 @@ class HistoryCopier:
         task.add_done_callback(self._forgetting.discard)
 
     def progress(self) -> dict[ShardId, tuple[int, int | None, NodeId | None]]:
-        """Bytes done, bytes in all as far as can be told, and the source; queued ones too."""
+        """Bytes done, the estimated total, and the source; also for queued copies."""
         return {
             shard: (copy.bytes_done, copy.bytes_total(), copy.source() if copy.sources else None)
             for shard, copy in self._copies.items()
@@ -193,7 +193,7 @@ class HistoryCopier:
             self._start_next()
 
     async def _run(self, copy: _Copy) -> None:
-        """Until it is complete, or no one wants it any more."""
+        """Copy until it is complete, or no longer wanted."""
         pause = HISTORY_RETRY_S_MIN
         while self._wanted(copy):
             source, at = copy.source(), copy.cursor

@@ -1,6 +1,6 @@
-"""What a node that lacks a shard's history asks of one that has it: rows first, then records.
+"""The requests by which a node copies a shard's history: rows first, then records.
 
-A page of rows says what the source has, so that only records which the asker lacks are transferred.
+A page of rows lists the source's rows, so that only records missing at the caller are transferred.
 A range of the shard is named by two keys of table `h` (`index/index_format.py`), which are also the
 cursor: a page covers [begin, its end) wholly.
 """
@@ -20,7 +20,7 @@ DAMAGED = "damaged"  # A record that was asked for cannot be read here.
 class HistoryRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A row of the source: by which entry it was made, and how large its record is."""
 
-    order_key: bytes  # Of table `h`.
+    order_key: bytes  # A key of table `h`.
     epoch: Epoch
     seq: Seq
     size: int
@@ -28,7 +28,7 @@ class HistoryRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 @message
 class HistoryRead(Message, frozen=True, array_like=True, tag=65):
-    """Every row of [begin asked for, end), each as it was at `as_of` or at some later point.
+    """Every row of [requested begin, end), each as of `as_of` or some later point.
 
     `newest`: no row is of a later point. The request ids come with the range's last page.
     """
@@ -63,9 +63,9 @@ class HistoryRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 @message
 class RecordsRead(Message, frozen=True, array_like=True, tag=67):
-    """Of the first `looked_at` rows asked for: those that still are so. Their data is the body.
+    """The unchanged ones of the first `looked_at` requested rows. Their data is the body.
 
-    Other rows have a later entry by now, but none behind `newest`.
+    Other rows have a later entry by now, but none after `newest`.
     """
 
     looked_at: int

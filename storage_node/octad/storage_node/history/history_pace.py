@@ -1,8 +1,8 @@
-"""How many messages of history a node takes at a time: many when it has nothing else to do.
+"""Limits the messages of history in flight at a node: many when it is otherwise idle.
 
 As soon as others append to the journal, few are under way at a time, and each leaves them as much
 time as it took: clients keep half of the disk, and little stands before their bytes on the way.
-It does not know what a message brings.
+It does not know the contents of messages.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
-HISTORY_CALLS_OF_ALL = 24  # Of all copies of a node, so 24 MiB and what is not durable yet.
+HISTORY_CALLS_OF_ALL = 24  # For all copies of a node, so 24 MiB and the bytes not durable yet.
 HISTORY_CALLS_BESIDE_CLIENTS = 4  # The same while clients write: little for them to pass.
 HISTORY_CLIENTS_S = 0.2  # How long clients count as writing after a record of theirs.
 HISTORY_PAUSE_S_MAX = 0.1  # While clients write, a copy takes at most half of the time.

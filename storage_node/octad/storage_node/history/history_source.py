@@ -95,7 +95,7 @@ class HistorySource:
         return HistoryRead(as_of, newest, end, rows, request_ids)
 
     async def read_records(self, asked: ReadRecords) -> tuple[RecordsRead, list[memoryview]]:
-        """As many of the records asked for as a message has room for. Raises RpcRefusal."""
+        """As many of the requested records as fit into a message. Raises RpcRefusal."""
         replica, newest = self._recent(asked.shard, asked.start)
         pool = pool_of(asked.shard)
         records: list[HistoryRecord] = []
@@ -152,7 +152,7 @@ class HistorySource:
     async def _read(self, index_key: bytes, row: Ordered) -> tuple[Ordered, Record]:
         """The record, and the row if that had to be repaired. Raises RpcRefusal(DAMAGED).
 
-        No one else may have all of history: what is damaged here must not keep it from others.
+        This may be the only complete copy: damage here must not block copies by others.
         """
         try:
             return row, await self._read_at(row.location)

@@ -57,7 +57,7 @@ from octad.storage_node.operations.registry import declared
 HISTORY_FLUSH_S = 0.1  # From one flush of the index for complete copies to the next.
 
 _NOBODY = bytes(REQUEST_ID_BYTES)
-_DELETED_BYTES = 256 * 1024  # Of keys, in one record.
+_DELETED_BYTES = 256 * 1024  # Bytes of keys in one record.
 
 
 class BadHistory(Exception):
@@ -92,7 +92,7 @@ class HistoryWriter:
     async def compare(
         self, shard: ShardId, begin: bytes, page: HistoryRead
     ) -> tuple[list[HistoryRow], list[bytes]]:
-        """What of a page is newer than here; and the `h` entries that are here and not there."""
+        """The rows of a page newer than ours, and our `h` entries missing in it."""
         here: set[bytes] = set()
         for number, (order_key, _) in enumerate(self._index.scan(begin, page.end)):
             if decode_shard_order_key(order_key)[0] in ROW_TABLES:
@@ -122,7 +122,7 @@ class HistoryWriter:
         if value is None or row_seq(index_key, {}, self._index.get) > as_of:
             return False
         pool = self._pool_of_bucket(bucket_of_row(index_key, value))
-        if pool is None:  # Of a bucket that is no more: its record knows.
+        if pool is None:  # Of a deleted bucket: the pool is in its record.
             location = decode_located(value).location
             record = await asyncio.to_thread(self._journal.read, location)
             pool = pool_of(record.shard)
@@ -154,7 +154,7 @@ class HistoryWriter:
             encode_copied(copied),
             data,
         )
-        one = IndexChanges(_nothing)  # What was there before makes the row no other one.
+        one = IndexChanges(_nothing)  # The former value does not affect the row.
         one.apply(operation, appended.location, shard, row.epoch, row.seq)
         value = one.changes[index_key]
         assert value is not None
@@ -220,7 +220,7 @@ class HistoryWriter:
             self._index.write([], keys)
 
     async def _flush_index(self) -> None:
-        """What the index has now is durable; callers that wait meanwhile share the next flush."""
+        """Return when the index as of now is durable; concurrent callers share the next flush."""
         wanted = self._flushes_begun + 1
         loop = asyncio.get_running_loop()
         async with self._flushing:
@@ -263,7 +263,7 @@ def _nothing(_key: bytes) -> None:
 
 
 def installed_copy(index: Index, shard: ShardId, start: Seq) -> InstalledCopy | None:
-    """What a restart finds of a copy behind `start` that was complete, if it was."""
+    """The completed copy with this `start`, as found after a restart, if any."""
     value = index.get(installed_copy_key(shard))
     copy = None if value is None else decode_installed_copy(value)
     return copy if copy is not None and copy.start == start else None

@@ -62,7 +62,7 @@ class ByteShare:
         return self._grant()
 
     def resize(self, bytes_max: int) -> Sequence[Wish]:
-        """Change the bound, effective once enough bytes are returned; returns the granted wishes."""
+        """Change the bound, reached once enough bytes return; returns the granted wishes."""
         self.bytes_max = bytes_max
         return self._grant()
 

@@ -25,7 +25,7 @@ from octad.coordinator.store.interface import (
 from octad.sharding.ids import NodeId, node_name
 from octad.storage_node.operations import registry
 
-# All nodes may be started at once with another octad, and one key takes what each has to say.
+# All nodes may restart at once with another octad, and all of them write one key.
 RETRY_S = 0.2
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ async def _said(store: ConfigStore, keys: StoreKeys, node: NodeId) -> bool:
 
 
 def checked_level(node: NodeId, entry: KeyValue | None) -> FormatLevelRecord:
-    """What the store says; raises TooOld where this octad knows less than is in use."""
+    """Reads the store's level; raises TooOld if this octad knows less than is in use."""
     record = FormatLevelRecord()
     if entry is not None:
         record = msgspec.json.decode(entry.value, type=FormatLevelRecord)

@@ -32,8 +32,8 @@ log = logging.getLogger(__name__)
 class IndexSuccession:
     """See the module. It learns of the damage from the index itself.
 
-    `state` is what a report says of the index, `anew` how it stands with beginning anew; `whole` is
-    set when another index has taken over.
+    `state` is the index's state for reports, `anew` the progress of beginning anew; `whole` is set
+    when another index has taken over.
     """
 
     def __init__(self, this: ThisNode, engine: Engine, host: ShardHost) -> None:
@@ -82,9 +82,9 @@ class IndexSuccession:
         log.info("the index is whole again: what is here is read again, and counts")
 
     async def _begin_anew(self, *, may_be_filled: bool) -> None:
-        """Both are damaged: once the others have all of it, they fill this node; else it waits.
+        """Index and journal are damaged: once the others have all data, they fill this node.
 
-        Meanwhile it acknowledges, and what it acknowledges is durable.
+        Meanwhile it acknowledges writes, durably.
         """
         if not may_be_filled:
             self.anew.waits_for = NOT_FOR_OTHERS
@@ -97,7 +97,7 @@ class IndexSuccession:
             self._this.fail(BeginsAnew())
 
     async def _go_on_with_another(self) -> None:
-        """Raises what making it, and catching up with it, raises; the index is as it was then."""
+        """Build another index and switch to it; if that raises, the old one remains."""
         this, journal = self._this, self._engine.journal
         made = await index_repair.rebuild_beside(this.directory.path, lambda: journal.durable_to)
         index: CountedIndex | None = None
@@ -111,7 +111,7 @@ class IndexSuccession:
                 await asyncio.sleep(CATCH_UP_PAUSE_S)
                 await asyncio.to_thread(successor.read_on)
             raise IndexFailed("the new index does not catch up with what is applied")
-        except IndexDamaged as error:  # It is as good as its file is, and that is not.
+        except IndexDamaged as error:  # The new index is damaged, too.
             await asyncio.to_thread(index_repair.give_up, journal.disk, made)
             raise IndexDamage(str(error)) from error
         except (JournalDamage, IndexDamage, IndexFailed, OSError):
@@ -123,5 +123,5 @@ class IndexSuccession:
 
 
 def _call_in(loop: asyncio.AbstractEventLoop, call: Callable[[str], None], damage: str) -> None:
-    """From whichever thread has met the damage, and not in the middle of what it did."""
+    """Called from the thread that met the damage; the reaction comes later, on the loop."""
     loop.call_soon_threadsafe(call, damage)

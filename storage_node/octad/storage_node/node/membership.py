@@ -53,7 +53,7 @@ class RegisteredElsewhere(Exception):
 class Membership:
     """`await start()` registers; `await stop()` withdraws at once.
 
-    `on_failure` is told when the node may not go on; it is not registered then.
+    `on_failure` is called when the node may not go on; it is then not registered.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Membership:
                 await stop_background(self._task)
         finally:
             if self._lease is not None:
-                with suppress(StoreUnavailable):  # It ends by itself then.
+                with suppress(StoreUnavailable):  # It expires then.
                     await self._store.revoke_lease(self._lease)
 
     async def _register(self) -> None:

@@ -66,7 +66,7 @@ class Node:
         self._draining: asyncio.Task[None] | None = None
 
     async def start(self, cleanup: AsyncExitStack) -> None:
-        """Everything up, in order; what was started is undone by `cleanup`, in reverse."""
+        """Start all parts in order; `cleanup` stops the started ones in reverse."""
         this, replication, client = self._this, self._replication, self._objects.client
         cleanup.push_async_callback(this.store.close)
         admin = await self._doors.start_admin(cleanup)
@@ -102,7 +102,7 @@ class Node:
         await asyncio.shield(self._draining)
 
     async def _drain(self) -> None:
-        """Until the other members have heard of the last commits: nothing is undecided then."""
+        """Wait until the other members know the last commits: nothing is undecided then."""
         await self._doors.stop()
         await asyncio.sleep(ANNOUNCED_S)
 
@@ -167,7 +167,7 @@ class Node:
             tasks = [asyncio.create_task(each) for each in (*self._objects.upkeep(), *counting)]
             try:
                 await asyncio.gather(*tasks)
-            except IndexDamage:  # Nothing is to be done for an index that is given up.
+            except IndexDamage:  # An abandoned index needs no upkeep.
                 await stop_all(tasks)
                 await replication.succession.whole.wait()
             except Exception as error:

@@ -72,7 +72,7 @@ class Doors:
         self._admin = AdminListener(config.token, metrics, not_ready, kept)
 
     async def start_admin(self, cleanup: AsyncExitStack) -> Address:
-        """Where others reach it."""
+        """Start the admin port; returns its address for others."""
         config = self._this.config
         cleanup.push_async_callback(self._admin.stop)
         port = await self._admin.start(config.admin)

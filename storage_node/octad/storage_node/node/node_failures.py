@@ -1,6 +1,6 @@
-"""What a node says when it cannot start or go on: the cause, what it means for data, the command.
+"""Messages of a node that cannot start or go on: the cause, the effect on data, the command.
 
-Nothing is decided or read here. No sentence has anyone delete what is whole: a directory that the
+Nothing is decided or read here. No message advises to delete intact data: a directory that the
 node cannot use is moved aside, and the node then comes back as a new one, which the others fill.
 """
 
@@ -22,7 +22,7 @@ NOT_FOR_OTHERS = (
     "the disk refuses to read its journal, or it is not damage that keeps octad from it"
 )
 _SHARDS_NAMED_MAX = 3
-# What only a disk, its cable or its file system answers, whatever was asked.
+# Errors that only a disk, its cable or its file system causes.
 _DISK_ERRORS = {
     getattr(errno, name)
     for name in ("EIO", "ENXIO", "ENODEV", "EREMOTEIO", "EUCLEAN", "EBADMSG", "ESTALE")
@@ -31,7 +31,7 @@ _DISK_ERRORS = {
 
 
 def move_aside(data: Path) -> str:
-    """The command for a directory that its node cannot use, and what it leads to."""
+    """The command for a directory that its node cannot use, and its effect."""
     there = shlex.quote(str(data))
     return f"mv {there} {there}.damaged: its next start makes it a new node, which the others fill"
 
@@ -48,7 +48,7 @@ def said_by_disk(error: OSError) -> str:
 
 
 def cannot_start(node: NodeId | None, data: Path, error: Exception) -> CommandError:
-    """For what the start met; `node` where the directory has told it."""
+    """The failure for an error at the start; `node` if known from the directory."""
     who = "this node" if node is None else node_name(node)
     if isinstance(error, OSError) and is_disk_error(error):
         return CommandError(

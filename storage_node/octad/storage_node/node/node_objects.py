@@ -112,7 +112,7 @@ class Objects:
         return self.engine_upkeep.report().damage
 
     def upkeep(self) -> list[Coroutine[object, object, None]]:
-        """What is to run beside the requests, for ever; an index that is damaged ends it."""
+        """Background work, for ever; a damaged index ends it."""
         return [
             self.engine_upkeep.run(),
             self.extent_upkeep.run(),
@@ -127,13 +127,13 @@ class Objects:
         return entry is not None and msgspec.json.decode(entry.value, type=NodeSettings).removed
 
     async def _doors(self) -> list[NodeId]:
-        """All nodes that may answer clients, as the store has them now."""
+        """All nodes that may answer clients, by the store's present records."""
         prefix = self._this.keys.identities
         listing = await self._this.store.range(prefix)
         known = [NodeId(int(each.key.removeprefix(prefix))) for each in listing.entries]
         return [node for node in known if not self._is_removed(node)]
 
     def _full_nodes(self) -> set[NodeId]:
-        """Those whose disks are full, or were within the last minute."""
+        """Nodes whose disks are full, or were within the last minute."""
         facts, disks = self._replication.facts, self._replication.host.full_disks
         return (facts.full & facts.nodes.keys()) | disks.since(now() - FULL_REMEMBERED_S)

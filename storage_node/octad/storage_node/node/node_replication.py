@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 class Asker(Protocol):
-    """What asks other nodes' shards, and waits for one where it must."""
+    """The client of other nodes' shards, which waits for them where it must."""
 
     def configuration_changed(self, shard: ShardId) -> None:
         """The map has another configuration of `shard`."""
@@ -80,7 +80,7 @@ class Replication:
         self.succession = IndexSuccession(this, engine, self.host)
 
     async def start(self, cleanup: AsyncExitStack, on_request: OnRequest, asker: Asker) -> None:
-        """From what the disk has; then the other nodes can connect."""
+        """Recover from the disk; then the other nodes can connect."""
         host, config = self.host, self._this.config
         cleanup.callback(host.close)
         self._index.before_flush = host.before_flush
@@ -141,7 +141,7 @@ class Replication:
         return True
 
     def shard_counts(self) -> tuple[int, int]:
-        """Of how many shards this node is a member, and how many it leads."""
+        """The number of shards of which this node is a member, and of those it leads."""
         node, configurations = self._this.id, self.facts.configurations.values()
         members = sum(configuration.member(node) is not None for configuration in configurations)
         return members, sum(configuration.primary == node for configuration in configurations)

@@ -1,9 +1,9 @@
-"""Who gets how many of the files and connections that a node may have open.
+"""Divides the files and connections that a node may have open.
 
     limit = index + journal + strangers at RPC + admin + turned away + other nodes + the rest
             + clients
 
-Clients get what is left, so that however many connect, nothing else of the node ever lacks one.
+Clients get the rest, so that however many connect, no other part of the node ever lacks one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from octad.sharding.limits import (
     TURNED_AWAY_MAX,
 )
 
-_INDEX_SHARE: Final = 8  # One in so many: a file holds 128 MiB of rows, read more slowly beyond.
+_INDEX_SHARE: Final = 8  # An eighth: a file holds 128 MiB of rows, read more slowly beyond.
 _INDEX_MAX: Final = 65_536  # 8 TiB of rows.
 _JOURNAL_SHARE: Final = 8
 _NODES_SHARE: Final = 32
@@ -31,7 +31,7 @@ _REST: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class OpenFileShares:
-    """At most so many each."""
+    """The maximum of each part."""
 
     clients: int
     index: int
@@ -39,7 +39,7 @@ class OpenFileShares:
 
 
 def open_file_shares(limit: int) -> OpenFileShares:
-    """How a node divides `limit`, which is 1,024 or more."""
+    """The shares of `limit`, which is 1,024 or more."""
     index = min(limit // _INDEX_SHARE, _INDEX_MAX)
     journal = min(limit // _JOURNAL_SHARE, JOURNAL_OPEN_FILES_MAX)
     nodes = _NODES_MIN + limit // _NODES_SHARE

@@ -65,7 +65,7 @@ class StoreSnapshot:
         self._file = self._disk.open(self._path, os.O_RDWR)
 
     def start(self) -> None:
-        """Follow the mirror from now on; what was deleted while this node was away goes first."""
+        """Follow the mirror from now on, after deletions made while this node was away."""
         for name in list(self._kept):
             key = self._keys.prefix + name
             if key not in self._mirror.entries:
@@ -145,7 +145,7 @@ class StoreSnapshot:
         self._end += len(data)
 
     def _open(self) -> int:
-        """Read what is kept, make the file good; returns where it ends."""
+        """Read the file, and rewrite it if it is damaged; returns where it ends."""
         header = KeptHeader(self._identity.cluster, self._identity.node, self._identity.incarnation)
         data = self._read()
         try:

@@ -1,4 +1,4 @@
-"""What all parts of a node share: who it is, how it was started, the store, and how it ends."""
+"""Shared by all parts of a node: its identity, its options, the store, and its end."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
-    """What an operator says of a node. S3 and RPC are on `listen.host`."""
+    """An operator's options of a node. S3 and RPC are on `listen.host`."""
 
     data: Path
     listen: Address
@@ -40,7 +40,7 @@ class NodeConfig:
     body_budget_bytes: int
     sigv2_urls: bool
     domains: tuple[str, ...]
-    blocks_public: bool  # Nothing in a new bucket is for the public before somebody says so.
+    blocks_public: bool  # New buckets block public access until someone allows it.
     strict_aws: bool  # No condition on a write that AWS does not take.
     advertise_host: str
     coordinator_urls: str
@@ -50,7 +50,7 @@ class NodeConfig:
     access_log: Path | None  # Of S3 requests.
     certificate: Certificate | None  # For S3 clients; None: without TLS.
     tls: TlsContexts | None  # Between nodes.
-    nodes_on_disk: int  # How many share the disk, this one included.
+    nodes_on_disk: int  # Nodes that share the disk, this one included.
 
 
 class ThisNode:

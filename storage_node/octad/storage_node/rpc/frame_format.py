@@ -46,8 +46,8 @@ SEALED_BYTES_MAX: Final = SEALED_BYTES_MIN + FRAME_HEADER_BYTES_MAX
 assert PREFIX.size == 9, "wire format: changing this needs a new version"
 assert HEADER.size == 9, "wire format: changing this needs a new version"
 
-# Where frames are received: several small ones at once. A frame of LARGE_BYTES or more that is not
-# whole yet gets a buffer of its own, so that most of its body is never moved.
+# The receive buffer: it takes several small frames at once. A frame of LARGE_BYTES or more that is
+# incomplete gets a buffer of its own, so that most of its body is never moved.
 SCRATCH_BYTES: Final = 128 * KIB
 LARGE_BYTES: Final = 32 * KIB
 assert LARGE_BYTES <= SCRATCH_BYTES, "a frame that is not large must fit"
@@ -58,7 +58,7 @@ NO_BODY: Final = memoryview(b"")
 
 @dataclass(frozen=True, slots=True)
 class DirectionKey:
-    """What seals the frames of one direction of one connection, and of nothing else, ever."""
+    """Seals the frames of one direction of one connection; its key is used for nothing else."""
 
     key: bytes = field(repr=False)
     nonce_prefix: bytes
@@ -86,7 +86,7 @@ class FrameSealer:
         self._count = 0
 
     def seal(self, kind: int, call_id: int, message: bytes, body: Buffer) -> bytes:
-        """All of the next frame but its body, which follows these bytes as it is."""
+        """Returns the next frame without its body, which follows these bytes unchanged."""
         body_length = len(body)
         if len(message) > FRAME_HEADER_BYTES_MAX or body_length > FRAME_BODY_BYTES_MAX:
             raise _too_large(message, body)
@@ -99,8 +99,8 @@ class FrameSealer:
 class FrameReader:
     """One direction of one connection, at its receiving end.
 
-    Put bytes into `space()`, say how many to `received(count)`, and take the frames that are whole.
-    It makes no difference in which portions the bytes come.
+    Read bytes into `space()`, pass their number to `received(count)`, and take the complete frames.
+    Bytes may arrive in any portions.
     """
 
     def __init__(self, key: DirectionKey) -> None:
@@ -108,13 +108,13 @@ class FrameReader:
         self._nonce_prefix = key.nonce_prefix
         self._count = 0
         self._scratch = memoryview(bytearray(SCRATCH_BYTES))
-        self._start = 0  # Of what is in the scratch buffer and not yet part of a frame.
+        self._start = 0  # Range in the scratch buffer that is not yet part of a frame.
         self._end = 0  # Of what is in the buffer in use.
         self._large: memoryview | None = None  # Exactly one frame, when that is a large one.
         self._large_lengths = (0, 0)
 
     def space(self) -> memoryview:
-        """Where the next bytes go; never empty."""
+        """The buffer for the next bytes; never empty."""
         if self._large is not None:
             return self._large[self._end :]
         return self._scratch[self._end :]

@@ -30,7 +30,7 @@ class BadMessage(ValueError):
 class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Base of every message. Subclasses name their `tag` and are registered by `@message`.
 
-    `urgent`: worthless when late, and small. It passes what is waiting to be sent.
+    `urgent`: small, and worthless when late. It passes the queued messages.
     """
 
     urgent: ClassVar[bool] = False
@@ -88,7 +88,7 @@ def decode_message(data: bytes | memoryview) -> Message:
 
 @message
 class Ping(Message, frozen=True, tag=1):
-    """Asks whether the peer is there. Sent by a connection that has heard nothing for a while."""
+    """A ping, sent by a connection that has received nothing for a while."""
 
     urgent: ClassVar[bool] = True
 

@@ -1,8 +1,8 @@
-"""What waits to be sent to a peer that takes bytes more slowly than they come: two lanes, bounded.
+"""The send queue of a peer that reads more slowly than frames arrive: two lanes, bounded.
 
 Frames are sealed only when they leave, so urgent ones pass those that wait. Within a lane the order
-stays. A request that waited too long is dropped: it tells how old it is, and that would be wrong by
-then (rule R16). This file decides what is taken in and what goes next; it writes nothing.
+stays. A request that waited too long is dropped: it states its age, which would be wrong by then
+(rule R16). This file decides what is queued and what goes next; it writes nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Unsealed = tuple[int, int, bytes, Buffer, float]  # Kind, call id, message, body
 
 
 class OutgoingFrames:
-    """Of one connection, whose `sealer` numbers the frames as they leave."""
+    """The queue of one connection, whose `sealer` numbers the frames as they leave."""
 
     def __init__(self, sealer: FrameSealer) -> None:
         self._seal = sealer.seal
@@ -62,7 +62,7 @@ class OutgoingFrames:
         return room
 
     def take(self, bytes_max: int, now: float) -> list[Buffer]:
-        """The next frames, sealed, to be written in this order: `bytes_max` and what completes it.
+        """The next sealed frames, in order: up to `bytes_max`, and the rest of the last frame.
 
         All urgent ones come first.
         """

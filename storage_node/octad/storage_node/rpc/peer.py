@@ -77,16 +77,16 @@ OnDisconnected = Callable[[NodeId], None]
 
 @dataclass(frozen=True, slots=True)
 class PeerHandlers:
-    """Who takes what peers send, and the answers that are still being worked on.
+    """Receives peers' messages, and tracks answers under way.
 
     `on_request` returns its answer; or, where it has to wait, a future of it; or a coroutine, which
-    costs a task. It refuses by raising RpcRefusal. A body it is given stays valid as long as it is
-    held. Whatever else a handler raises is logged, and ends nothing but that message.
+    costs a task. It refuses by raising RpcRefusal. A body stays valid as long as it is referenced.
+    Any other error of a handler is logged, and affects only that message.
     """
 
     on_one_way: OnOneWay
     on_request: OnRequest
-    on_connected: OnConnected  # With the boot of the process over there.
+    on_connected: OnConnected  # With the boot of the remote process.
     on_disconnected: OnDisconnected
     answers: set[asyncio.Future[Answer]] = field(default_factory=set)
 
@@ -109,7 +109,7 @@ class Peer:
         self._handlers = handlers
         self._refusals = refusals
         self._figures = figures
-        self._requests = 0  # Of the peer, that are worked on.
+        self._requests = 0  # The peer's requests under way.
         self._request_bytes = 0  # Of their bodies.
         self._loop = asyncio.get_running_loop()
         self._calls = PeerCalls(self._loop, node)
@@ -179,7 +179,7 @@ class Peer:
             result = (message, frame.body)
             if frame.kind == ERROR:
                 result = self._remote_error(message)
-        # No one there any more: the call timed out or was cancelled.
+        # No waiter any more: the call timed out or was cancelled.
         self._calls.answer(frame.call_id, result)
 
     def _remote_error(self, message: Message) -> RemoteError:

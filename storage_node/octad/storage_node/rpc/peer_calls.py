@@ -47,7 +47,7 @@ class PeerCalls:
         return self._last_id, future
 
     def forget(self, call_id: int) -> None:
-        """No one waits for this answer any more."""
+        """Forget the call: its caller no longer waits."""
         self._waiting.pop(call_id, None)
 
     def answer(self, call_id: int, result: Answered | Exception) -> bool:

@@ -2,7 +2,7 @@
 
 Bytes are received where they stay (BufferedProtocol), and everything sent within one loop tick is
 written at once. Little is handed to the socket before the kernel takes it; what comes meanwhile
-waits in two bounded lanes, so that a beat passes bulk. It tells its owner when it is open, when a
+waits in two bounded lanes, so that a beat passes bulk. It notifies its owner when it opens, when a
 frame is there, and, once, when it is lost. What a frame means, and whether to dial again, is the
 owner's business.
 """
@@ -42,20 +42,20 @@ RPC_HANDSHAKE_BEATS_MAX = 6  # From the first byte to the last proof.
 RPC_BATCH_BYTES_MAX = 256 * KIB  # Written at once, even within a loop tick.
 RPC_SOCKET_BYTES_MAX = 256 * KIB  # Handed on before the kernel takes it: out of our order.
 RPC_TICK_BYTES_MAX = MIB  # Read from one peer before anything else has its turn.
-RPC_RECEIVE_BYTES = MIB  # That the kernel keeps for us; it doubles this for itself.
+RPC_RECEIVE_BYTES = MIB  # The socket's send buffer; the kernel doubles it for its own use.
 
 Buffer = bytes | bytearray | memoryview
 Body = Buffer | Sequence[Buffer]
 
 
 class ConnectionOwner(Protocol):
-    """What a connection tells. None of these may raise, nor may who takes the frames."""
+    """Events of a connection. None of these may raise, nor may the receiver of frames."""
 
     def on_open(self, connection: PeerConnection, session: PeerSession) -> Callable[[Frame], None]:
         """Returns who takes the frames, from the first one on."""
 
     def on_lost(self, connection: PeerConnection, refused: PeerRefused | None) -> None:
-        """Once. `refused` says why, unless it was the owner's wish or the network's."""
+        """Called once. `refused` is the reason, unless the owner or the network closed it."""
 
 
 class PeerConnection(asyncio.BufferedProtocol):
@@ -120,7 +120,7 @@ class PeerConnection(asyncio.BufferedProtocol):
         if self._has_slept():
             self.drop()
         if self.is_lost:
-            return  # What was read after we broke off.
+            return  # Bytes read after we broke off.
         try:
             if self._tls is None:
                 self._take(nbytes)
@@ -197,10 +197,10 @@ class PeerConnection(asyncio.BufferedProtocol):
             await waiter
 
     def beat(self) -> None:
-        """Called every RPC_BEAT_S: notices silence, asks, suspects, then lets go.
+        """Called every RPC_BEAT_S: on silence it pings, suspects, then breaks off.
 
-        During the handshake nothing is a sign of life: a stranger has that long to finish, not to
-        dribble.
+        During the handshake received bytes do not count: a stranger has to finish it within that
+        time.
         """
         if self._has_slept():
             self.drop()
@@ -218,14 +218,14 @@ class PeerConnection(asyncio.BufferedProtocol):
     def _has_slept(self) -> bool:
         """Whether this process did not run: then what lies in its sockets may be that old, too.
 
-        The kernel keeps it for as long as that takes. Requests tell their age as of when they were
+        The kernel keeps it for as long as that takes. Requests state their age as of when they were
         sent, and no one may take an old one for a young one (rule R16).
         """
         looked_at, self._looked_at = self._looked_at, now()
         return self._looked_at - looked_at > RPC_UNSEEN_S_MAX
 
     def drop(self, refused: PeerRefused | None = None) -> None:
-        """Breaks off at once and tells the owner; calling it again does nothing."""
+        """Breaks off at once and notifies the owner; idempotent."""
         if self.is_lost:
             return
         self.is_lost = True
@@ -329,7 +329,7 @@ def configure_socket(tcp: socket.socket) -> None:
     """No waiting for more to send; the kernel, too, looks for a peer that has vanished."""
     tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     tcp.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    # What is not on its way yet waits at its sender, where a beat can pass it, and little of it at
+    # Bytes not on their way yet wait at the sender, where a beat can pass them, and few of them at
     # a receiver who is slow, where none can. The kernel would let that grow to 32 MiB.
     tcp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RPC_RECEIVE_BYTES)
     tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, RPC_SOCKET_BYTES_MAX)

@@ -33,7 +33,7 @@ class PeerDialer:
         self._task = self._loop.create_task(self._keep_connected())
 
     def stop(self) -> asyncio.Task[None]:
-        """Ends the connection and the dialing; await what it returns to see it over."""
+        """Ends the connection and the dialing; await the result to wait for the end."""
         self._task.cancel()
         if self._connection is not None:
             self._connection.drop()

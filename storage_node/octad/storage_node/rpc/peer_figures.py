@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class PeerFigures:
     """Since the start of the process, of all peers. What was refused is in `Peers.refusals`."""
 
-    connections: int = 0  # That were opened.
+    connections: int = 0  # Connections opened.
     messages_dropped: int = 0  # One-way, since too much was waiting for that peer.
-    calls_refused: int = 0  # At once: not connected, silent, or too much under way.
+    calls_refused: int = 0  # Failed at once: not connected, silent, or too much under way.
     calls_timed_out: int = 0
-    requests_refused: int = 0  # Of peers that ask for more at a time than they may.
+    requests_refused: int = 0  # Requests of peers that exceed their limit.

@@ -49,7 +49,7 @@ NONCE_PREFIX_BYTES: Final = 4
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True):
-    """Who speaks. Fields are only ever appended."""
+    """The sender's identity. Fields are only ever appended."""
 
     cluster: Annotated[str, msgspec.Meta(max_length=64)]
     node: Annotated[int, msgspec.Meta(ge=0, le=NODE_ID_MAX)]
@@ -59,7 +59,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True):
 
 @dataclass(frozen=True, slots=True)
 class PeerSession:
-    """What a finished handshake yields: who is there, and the keys of both directions."""
+    """The result of a handshake: the peer's identity, and the keys of both directions."""
 
     node: NodeId
     boot: str
@@ -88,7 +88,7 @@ class Handshake:
         return self._wanted is not None
 
     def start(self) -> bytes:
-        """What to send before anything has come in."""
+        """Returns the bytes to send before anything is received."""
         if self._wanted is None:
             return b""
         hello = record(HELLO, msgspec.msgpack.encode(self._own))
@@ -96,7 +96,7 @@ class Handshake:
         return hello
 
     def space(self) -> memoryview:
-        """Where the next bytes go: never more than belong to the handshake."""
+        """The buffer for the next bytes: never larger than the rest of the handshake."""
         return self._buffer[self._have : self._need]
 
     def received(self, count: int) -> bytes:
@@ -223,7 +223,7 @@ def _parse_hello(payload: bytes) -> Hello:
 
 
 def _refuse(reason: Refusal, text: str) -> PeerRefused:
-    """Our refusal, with the record that tells the other side why."""
+    """Our refusal, with the record that has the reason for the other side."""
     return PeerRefused(reason, text, record(REFUSED, reason.value.encode()))
 
 

@@ -22,16 +22,16 @@ class Refusal(StrEnum):
     LENGTH = "length"  # A length beyond the limits.
     TAG = "tag"  # Bytes were altered, replayed, reordered or left out.
     CUT_SHORT = "cut-short"  # The connection ended within a frame or a handshake.
-    SILENT = "silent"  # Nothing was heard for too long: frozen, cut off, or never spoke.
+    SILENT = "silent"  # Silent for too long: frozen, cut off, or never sent anything.
     TOO_MANY = "crowd"  # Too many strangers at a time.
     MESSAGE = "message"  # A message that we do not know; the connection stays.
-    OVERRUN = "overrun"  # It asks, and does not read what it is answered.
+    OVERRUN = "overrun"  # It sends requests, and does not read the answers.
     TLS = "tls"  # One side speaks TLS, the other does not.
     CERTIFICATE = "certificate"  # A certificate that was not made for this cluster.
 
 
 class PeerRefused(Exception):
-    """The peer broke the protocol. `answer` is what to tell it before closing, when not empty."""
+    """The peer broke the protocol. `answer`, if not empty, is sent before closing."""
 
     def __init__(self, reason: Refusal, text: str, answer: bytes = b"") -> None:
         super().__init__(f"{reason}: {text}")

@@ -34,12 +34,12 @@ class TlsFiles:
 
 
 class TlsContexts:
-    """What a node's connections have in common. Raises OSError when the files are not usable."""
+    """The TLS settings of a node's connections. Raises OSError when the files are not usable."""
 
     def __init__(self, files: TlsFiles) -> None:
         self._dialing = _context(ssl.PROTOCOL_TLS_CLIENT, files)
         self._accepting = _context(ssl.PROTOCOL_TLS_SERVER, files)
-        self._accepting.num_tickets = 0  # No one resumes.
+        self._accepting.num_tickets = 0  # Sessions are never resumed.
 
     def new(self, dialing: bool) -> PeerTls:
         """For one connection."""
@@ -47,7 +47,7 @@ class TlsContexts:
 
 
 class PeerTls:
-    """One side of one connection. Until it is established, `outgoing()` is to be sent each time."""
+    """One side of one connection. Until it is established, send `outgoing()` each time."""
 
     def __init__(self, context: ssl.SSLContext, dialing: bool) -> None:
         self._incoming = ssl.MemoryBIO()
@@ -62,7 +62,7 @@ class PeerTls:
         self._go_on()
 
     def space(self) -> memoryview:
-        """Where the next bytes from the socket go."""
+        """The buffer for the next bytes from the socket."""
         return self._space
 
     def received(self, count: int) -> None:
@@ -87,7 +87,7 @@ class PeerTls:
             raise _refused(error) from error
 
     def seal(self, buffers: Sequence[bytes | bytearray | memoryview]) -> list[bytes]:
-        """What to write to the socket instead of `buffers`.
+        """Returns the bytes to write to the socket instead of `buffers`.
 
         They are joined, since each write to TLS is at least one record, and sealed piece by piece,
         since a MemoryBIO that grows copies all that is in it.
@@ -100,7 +100,7 @@ class PeerTls:
         return sealed
 
     def outgoing(self) -> bytes:
-        """What the handshake of TLS has to send now."""
+        """The bytes that the TLS handshake has to send now."""
         return self._outgoing.read()
 
     def _go_on(self) -> None:
@@ -133,7 +133,7 @@ def _without_tls(data: bytes) -> PeerRefused:
 
 
 def _refused(error: ssl.SSLError, answer: bytes = b"") -> PeerRefused:
-    """`answer`: the alert that tells the other side."""
+    """`answer`: the alert for the other side."""
     if isinstance(error, ssl.SSLCertVerificationError):
         text = f"its certificate does not pass: {error.verify_message}"
         return PeerRefused(Refusal.CERTIFICATE, text, answer)

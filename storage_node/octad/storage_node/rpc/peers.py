@@ -4,7 +4,7 @@ The node with the lower id dials; both directions carry requests. One-way messag
 arrive in the order in which they were sent, each at most once, but that urgent ones pass the
 others. What is under way to a peer is bounded: a message beyond that is dropped, a call fails. A
 lost connection loses what was under way, and nothing is sent again. It does not know what a message
-means, nor who is in the cluster: it is told.
+means, nor who is in the cluster: callers say so.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Peers:
         self._server: asyncio.Server | None = None
         self._dialers: dict[NodeId, PeerDialer] = {}
         self._named: set[NodeId] = set()
-        self._connections: set[PeerConnection] = set()  # Also those that still shake hands.
-        # Who dialed, and still shakes hands; the one that has done so for longest comes first.
+        self._connections: set[PeerConnection] = set()  # Including those in a handshake.
+        # Accepted connections in a handshake; the oldest comes first.
         self._strangers: dict[PeerConnection, None] = {}
         self._open: dict[NodeId, Peer] = {}
         self._refusals = RefusalLog()
@@ -66,21 +66,21 @@ class Peers:
 
     @property
     def refusals(self) -> Counter[Refusal]:
-        """How often something was refused, by reason."""
+        """The number of refusals, by reason."""
         return self._refusals.counts
 
     @property
     def named(self) -> int:
-        """How many other nodes have an address."""
+        """The number of other nodes with an address."""
         return len(self._named)
 
     @property
     def open(self) -> int:
-        """How many other nodes are connected."""
+        """The number of other nodes connected."""
         return len(self._open)
 
     def handle(self, handlers: PeerHandlers) -> None:
-        """Who takes what the other nodes send."""
+        """Sets the receiver of the other nodes' messages."""
         self._handlers = handlers
 
     async def listen(self, host: str, port: int) -> int:
@@ -110,12 +110,12 @@ class Peers:
         return node in self._open
 
     def heard_boot(self, node: NodeId) -> str | None:
-        """The boot of the process at the other end, if it has said something just now."""
+        """The boot of the process at the other end, if it was heard recently."""
         peer = self._open.get(node)
         return None if peer is None or peer.connection.is_silent else peer.boot
 
     def send(self, node: NodeId, message: Message, body: Body = b"") -> bool:
-        """Sends without waiting, at the end of this loop tick or in its turn.
+        """Sends without waiting, at the end of this loop tick or in queue order.
 
         False when not connected, or when too much is waiting to be sent to that node. True does not
         mean that it arrives. The body is not copied, so it must not change until it
@@ -188,7 +188,7 @@ class Peers:
         if self._server is not None:
             await self._server.wait_closed()
 
-    # What connections tell (ConnectionOwner).
+    # Events of connections (ConnectionOwner).
 
     def on_open(self, connection: PeerConnection, session: PeerSession) -> Callable[[Frame], None]:
         """The latest connection of a pair counts: the other end may not know of an older one."""

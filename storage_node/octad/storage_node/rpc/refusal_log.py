@@ -1,7 +1,7 @@
 """Counts what was refused from peers, and says so once per peer and reason in a while.
 
 Of one reason it speaks of a few peers only in that time: strangers have as many addresses as they
-like, and the counter still tells.
+like, and the counter still counts.
 """
 
 from __future__ import annotations

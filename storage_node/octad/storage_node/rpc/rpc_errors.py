@@ -1,4 +1,4 @@
-"""What a call to another node can end in, other than its answer.
+"""The errors of a call to another node.
 
 An error carries the facts as fields. Unless it says otherwise, the outcome of the call is
 *unknown*: the other node may have acted on it, or may still do so.
@@ -10,11 +10,11 @@ from octad.sharding.ids import NodeId, node_name
 
 INTERNAL = "internal"  # Code of a RemoteError that is a bug over there, logged over there.
 BAD_MESSAGE = "bad-message"  # The other node is of a version that does not know this message.
-BUSY = "busy"  # It has too much to do, or to send, for this node; it did nothing with the request.
+BUSY = "busy"  # It is overloaded by this node's requests; it did nothing with this one.
 
 
 class RpcError(Exception):
-    """Base of what `Peers.call` raises."""
+    """Base of the errors of `Peers.call`."""
 
     def __init__(self, node: NodeId, text: str) -> None:
         super().__init__(f"{node_name(node)}: {text}")
@@ -22,7 +22,7 @@ class RpcError(Exception):
 
 
 class PeerUnavailable(RpcError):
-    """It cannot be asked now (`sent` is False: it saw nothing), or was lost before its answer."""
+    """The node is unreachable (`sent` is False: it saw nothing), or was lost before it answered."""
 
     def __init__(self, node: NodeId, text: str, *, sent: bool) -> None:
         super().__init__(node, text)
@@ -38,7 +38,7 @@ class CallTimeout(RpcError):
 
 
 class RemoteError(RpcError):
-    """The other node answered, with a refusal: nothing is unknown but what `code` says is."""
+    """The other node refused: the outcome is known unless `code` says otherwise."""
 
     def __init__(self, node: NodeId, code: str, text: str) -> None:
         super().__init__(node, f"{code}: {text}")

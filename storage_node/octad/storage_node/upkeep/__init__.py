@@ -1,1 +1,1 @@
-"""What a node does beside its requests: compaction, scrubbing, repair, dead extents."""
+"""Background work of a node: compaction, scrubbing, repair, dead extents."""

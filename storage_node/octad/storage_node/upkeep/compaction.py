@@ -1,15 +1,15 @@
-"""Which segment to compact next, and what that may cost.
+"""Chooses the segment to compact next, and how much that may cost.
 
 A segment qualifies when at most `NEEDED_MAX` of its bytes are still needed: making a byte free then
 costs at most one byte of copying, so that the journal writes at most twice what its users write,
 and holds at most twice what they keep. On a disk that is nearly full, fuller segments qualify: the
 bound is 1 / (1 - needed) each time. Records that no row shows but that make older ones void are
 carried along; once they are more than `KEPT_MAX` of what is live, the oldest segments are renewed
-instead, whatever their state, because only that makes such records superfluous.
+instead, in any state, because only that makes such records superfluous.
 
-At leisure compaction is so slow that clients hardly notice it, which is slower than they can write.
-So it hurries with the fourth power of what is dead beyond half the bound: what they overwrite for
-hours finds its balance there, and does not fill the disk.
+At its base rate compaction hardly disturbs clients, but is slower than they can write.
+So its rate grows with the fourth power of the dead share beyond half the bound: steady overwriting
+reaches a balance there, and does not fill the disk.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def choose(
 ) -> SegmentId | None:
     """The segment to compact; only one that no replay reads, all of it below `flushed`.
 
-    What it still holds must fit into `room` bytes: its own go only after the copies are there.
+    Its live records must fit into `room` bytes: the segment goes only after they are copied.
     """
     candidates = [
         segment
@@ -57,13 +57,13 @@ def choose(
 
 
 def hurry(ledger: SpaceLedger, few_segments_bytes: int) -> float:
-    """By how much to work faster than at leisure, which is 1."""
+    """The speed-up over the base rate, which is 1."""
     live = ledger.live_bytes()
     over = 2 * (ledger.written_bytes() - live) / (live + few_segments_bytes)
     return min(max(1.0, over**4), HURRY_MAX)
 
 
 def needed_share(ledger: SpaceLedger, segment: SegmentId) -> float:
-    """How much of a segment's records is still needed; an empty segment is the first to go."""
+    """The share of a segment's records still needed; an empty segment is the first to go."""
     written = ledger.segments[segment].end - RECORDS_OFFSET
     return ledger.needed(segment) / written if written > 0 else 0.0

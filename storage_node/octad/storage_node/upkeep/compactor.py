@@ -82,7 +82,7 @@ SPARE_SEGMENTS_MAX = 4
 
 log = logging.getLogger(__name__)
 
-# Room may come, and files be closed; any other error is the disk's own.
+# Space may come, and files be closed; any other error is the disk's own.
 _PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
 
 
@@ -105,7 +105,7 @@ class Compactor:
         self._damaged: set[SegmentId] = set()  # Not compacted before a restart or a repair.
         self._pinned: list[tuple[float, SegmentId]] = []  # Since when.
         self._hurried_until = 0.0
-        # Copies that wait to be durable: where, whose row, from where, to where, written first in.
+        # Copies not yet durable: key, row, old and new location, original segment.
         self._moves: list[tuple[Position, bytes | None, Location, Location, SegmentId]] = []
         self._waits_log = SeldomLog(log)
         self.copied_bytes = 0
@@ -113,7 +113,7 @@ class Compactor:
         self.segments_freed = 0
 
     async def run(self) -> None:
-        """Compact whatever is worth it, for ever."""
+        """Compact every segment worth it, for ever."""
         begun = False
         while True:
             try:
@@ -153,7 +153,7 @@ class Compactor:
         try:
             copied = await self._copy_all(segment, step_s)
         except CorruptRecord as error:
-            self._damaged.add(segment)  # Nothing of it is given up.
+            self._damaged.add(segment)  # Nothing of it is discarded.
             self._on_damage(error)
             return False
         if copied is None or index.ledger.segments[segment].live:
@@ -180,14 +180,14 @@ class Compactor:
         return segment
 
     def _in_a_hurry(self) -> bool:
-        """Whether the disk is nearly full, or was just now: all that is dead is wanted soon."""
+        """Whether the disk is, or was recently, nearly full: dead space is needed soon."""
         time = asyncio.get_running_loop().time()
         if self._journal.room.nearly_full():
             self._hurried_until = time + FULL_REMEMBERED_S
         return time < self._hurried_until
 
     async def _copy_all(self, segment: SegmentId, step_s: float | None) -> int | None:
-        """Copy what of `segment` is needed; returns the bytes, None when some had to be left."""
+        """Copy the needed records of `segment`; returns the bytes, None if some had to be left."""
         end = self._index.ledger.segments[segment].end
         journal = self._journal
         copied = 0
@@ -286,10 +286,10 @@ class Compactor:
         self._pinned.append((asyncio.get_running_loop().time(), segment))
 
     async def let_go(self, *, now: bool = False) -> None:
-        """Recycle the files that no reader can be at any more.
+        """Recycle the files that no reader can still use.
 
-        In a hurry they are removed sooner, and never recycled: who is late finds no file, and looks
-        at the row again, which says where the record is now.
+        In a hurry they are removed sooner, and never recycled: a late reader finds no file, and
+        reads the row again, which has the record's new location.
         """
         time = asyncio.get_running_loop().time()
         hurried = bool(self._pinned) and self._in_a_hurry()
@@ -301,10 +301,10 @@ class Compactor:
 
 
 def check_segments(journal: Journal, index: CountedIndex) -> None:
-    """Every segment that rows point at or have pointed at is there, and no shorter than it was.
+    """Check that every segment that rows point or pointed at exists, at its full length.
 
-    Raises SegmentMissing, CorruptRecord; and IndexBehind where rows point at what was given up: the
-    index was flushed when nothing did any more.
+    Raises SegmentMissing, CorruptRecord; and IndexBehind if rows point at a retired segment: the
+    index was flushed when none did any more.
     """
     there = set(segments_in(journal.disk, journal.directory))
     retired = read_retired(journal.disk, journal.directory)

@@ -24,7 +24,7 @@ from octad.storage_node.upkeep.shard_counter import ShardCounter
 
 DIGEST_SHARDS_MAX = 1024  # In one message.
 COMPARE_POLL_S = 1.0
-COMPARE_FIRST_S = 5.0  # A shard that begins to be served is not said to have no copy.
+COMPARE_FIRST_S = 5.0  # A shard that has just begun to be served is not reported without copies.
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class CopyComparer:
             await self.compare()
 
     async def compare(self) -> None:
-        """All that is due, once. Who does not answer is asked again the next time."""
+        """Compare all copies that are due; nodes that do not answer are asked again next time."""
         led = self._led()
         due = self._comparison.due(led.values(), self._loop.time())
         await asyncio.gather(
@@ -58,7 +58,7 @@ class CopyComparer:
         )
 
     def verified(self) -> dict[str, VerifiedCopies]:
-        """Of every shard that this node leads, by its name."""
+        """The verified copies of every shard that this node leads, by name."""
         digests = self._host.index.digests
         copies: dict[str, VerifiedCopies] = {}
         before, self._unserved_since = self._unserved_since, {}
@@ -103,7 +103,7 @@ class CopyComparer:
         for theirs in answer.digests:
             seq, digest = mine[theirs.shard]
             if theirs.digest is None or theirs.seq != seq:
-                continue  # It counts its rows, or is behind: the next time.
+                continue  # It is counting its rows, or is behind: next time.
             is_equal = theirs.digest == digest or theirs.digest.format != FORMAT
             self._note(led[theirs.shard], node, is_equal=is_equal)
             if not is_equal:

@@ -1,9 +1,9 @@
-"""What becomes of records that cannot be read: read again, brought back, or left and tried later.
+"""Handles unreadable records: read again, repaired, or left and retried later.
 
-A read error may pass: then nothing was lost. What stays damaged is brought back from another member
-(`record_repair.py`), and where none can be asked now, it is tried again until one can. Only what
-every member has answered to have damaged, too, is *lost*: nothing else is ever called so. It is
-all since the node's start: a restart begins with nothing known, and the scrubber finds it again.
+A read error may pass: then nothing was lost. A damaged record is repaired from another
+member (`record_repair.py`); if none is reachable it is retried until one is. Only a record that
+every member has reported as damaged is *lost*. The state covers the time since the node's start: a
+restart begins with nothing known, and the scrubber finds it again.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from octad.storage_node.upkeep.record_repair import (
     replace_record,
 )
 
-REPAIR_AGAIN_S = 60.0  # From one try to the next, while no member has a whole copy.
+REPAIR_AGAIN_S = 60.0  # Between two tries, while no member has a good copy.
 DAMAGED_RECORDS_KEPT_MAX = 10_000  # To be tried again; a disk with more is to be replaced.
 
 log = logging.getLogger(__name__)
 
 
 class Outcome(Enum):
-    """Of one row, now."""
+    """Repair one row now."""
 
     SOUND = "its record can be read"
     REPAIRED = "it points at a copy of another member's"
@@ -67,7 +67,7 @@ class _Left(msgspec.Struct):
 
 
 async def no_repair(_key: bytes, _epoch: Epoch, _seq: Seq) -> Repaired | None:
-    """Of a node that is alone: what is damaged stays damaged, and is never served."""
+    """For a single node: damaged records stay so, and are never served."""
     return None
 
 

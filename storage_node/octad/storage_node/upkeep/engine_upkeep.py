@@ -1,4 +1,4 @@
-"""What the engine does for itself while it serves: flush the index, give space back, scrub.
+"""The engine's background work: flush the index, free space, scrub.
 
 Each runs for ever beside the requests, in small steps. `report` returns the figures that people and
 metrics ask for.
@@ -22,7 +22,7 @@ from octad.storage_node.upkeep.compactor import Compactor
 from octad.storage_node.upkeep.damaged_records import DamagedRecords, DamageReport
 from octad.storage_node.upkeep.scrubber import Scrubber
 
-# What a restart may have to replay, at most: bytes of journal that the flushed index does not show.
+# The most that a restart replays: bytes of journal that the flushed index lacks.
 INDEX_FLUSH_AFTER_BYTES = 128 * MIB
 INDEX_FLUSH_POLL_S = 1.0
 INDEX_FLUSH_AFTER_RECORDS = 60_000  # Replayed at 20,000 a second and more.
@@ -62,7 +62,7 @@ class EngineUpkeep:
         self.compactor = Compactor(journal, index, is_dirty, self._damaged, reader_pin_s)
 
     async def run(self) -> None:
-        """All of it, until cancelled. A failure of the journal ends it: the node goes down then."""
+        """Run until cancelled. A failure of the journal ends it: the node then goes down."""
         await asyncio.gather(
             self._flush_in_time(),
             self.compactor.run(),

@@ -53,7 +53,7 @@ FULL_PIN_ROUND_S = 1.0  # On a full disk: no longer than its longest running rea
 QUEUE_STEP_ENTRIES = 64
 
 MARKS_A_PIN = 8  # An entry waits for at most an eighth longer than the pin.
-PAUSE_MIN = 2  # In times that a round takes: others have their turns, however long the queue is.
+PAUSE_MIN = 2  # In multiples of a round's duration, so that a long queue leaves time to others.
 NOBODY_READS_S = 5 * FULL_PIN_ROUND_S  # What was over so lately, no read holds up.
 
 FullNodes: TypeAlias = Callable[[], Set[NodeId]]  # Whose disks are full, or were just now.
@@ -99,7 +99,7 @@ class ExtentCollector:
                 left = 0.0 if self._full() else left - hurried
 
     def mark(self, moment: float) -> None:
-        """Note how far each shard's rows go at this moment; forget what is of no use any more."""
+        """Note how far each shard's rows go at this moment; forget obsolete notes."""
         for key, value in self._index.scan(SHARD_STATES, past(SHARD_STATES)):
             marks = self._marks.setdefault(decode_shard_state_key(key), deque())
             applied = decode_shard_state(value).applied
@@ -111,7 +111,7 @@ class ExtentCollector:
     async def collect(self) -> None:
         """Go once through the queue, and do what can be done."""
         full = self._full()
-        reads_over: float | None = None  # No one is asked for an empty queue.
+        reads_over: float | None = None  # An empty queue needs no questions.
         start, waiting_bytes = DEAD_EXTENTS, 0
         while True:
             step = list(islice(self._index.scan(start, past(DEAD_EXTENTS)), QUEUE_STEP_ENTRIES))
@@ -130,20 +130,20 @@ class ExtentCollector:
         self._waiting = waiting_bytes, self._pin.pin_s if held_up else FULL_PIN_ROUND_S
 
     def waiting(self) -> tuple[int, float]:
-        """Bytes of extents here that are in the queue, by the last round; for how long at most.
+        """Bytes of this node's extents in the queue, by the last round, and their longest wait.
 
         On a full disk, that is: a node that is not full has not asked who reads.
         """
         return self._waiting
 
     def _over_for(self, entry: DeadExtents, full: Set[NodeId], reads_over: float | None) -> float:
-        """What died before this is read by no one any more, or has waited for the pin."""
+        """The time before which dead extents have no readers, or have outlasted the pin."""
         if reads_over is None or not any(self._is_wanted(e, entry, full) for e in entry.extents):
             return self._pin.over(now())
         return reads_over
 
     def _is_wanted(self, extent: ExtentRef, entry: DeadExtents, full: Set[NodeId]) -> bool:
-        """Whether its space is needed, and only readers may still want it."""
+        """Whether its space is needed, and only readers hold it up."""
         if extent.length == NEVER_NAMED_BYTES or entry.pool not in self._client.map.pools:
             return False
         configuration = self._client.map.configurations.get(self._shard(entry, extent))
@@ -152,7 +152,7 @@ class ExtentCollector:
         )
 
     def _bytes_here(self, entry: DeadExtents) -> int:
-        """Of its extents, those that this node has."""
+        """Those of its extents that this node has."""
         if entry.pool not in self._client.map.pools:
             return 0
         configurations, node = self._client.map.configurations, self._client.node

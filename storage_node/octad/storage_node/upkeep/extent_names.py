@@ -1,7 +1,7 @@
-"""Which extents the rows of a key name, as its shard's primary can certainly say.
+"""The extents that the rows of a key name, as known for certain to its shard's primary.
 
-Nothing that is asked here changes anything. `None` means that it cannot be said at this moment:
-this node does not serve the shard, or something that is prepared may name them yet.
+All calls are reads. `None` means unknown at this moment: this node does not serve the shard, or
+a prepared entry may still name them.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class ExtentNames:
         return frozenset(named)
 
     def unnamed(self, shard: ShardId, extents: list[ExtentOrigin]) -> list[bytes] | None:
-        """Those of `extents` that no row names, nor an open upload: it may still come to."""
+        """Those of `extents` that no row names, and no open upload may still name."""
         if not self._host.serves(shard):
             return None
         return [origin.extent for origin in extents if self._is_unnamed(shard, origin)]

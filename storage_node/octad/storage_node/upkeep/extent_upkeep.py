@@ -1,4 +1,4 @@
-"""What a node does for extents beside its requests, and what it answers other nodes about them."""
+"""A node's background work on extents, and its answers to other nodes about them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ WAITS_VARIABLE = "OCTAD_TEST_WAITS_S"  # Tests cannot wait for hours: all of the
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """How long space waits for those who may still want it; see `limits.py`."""
+    """How long dead space waits for possible readers; see `limits.py`."""
 
     extent_pin_s: float = EXTENT_PIN_S
     reader_pin_s: float = READER_PIN_S
@@ -45,7 +45,7 @@ class Waits:
 
 
 def waits_of(shortened: str | None) -> Waits:
-    """As the limits say, or as a test's environment does."""
+    """The limits, or a test's values from the environment."""
     return Waits() if shortened is None else Waits(*[float(shortened)] * 4)
 
 
@@ -86,7 +86,7 @@ class ExtentUpkeep:
         server.register(ReadRecord, repair.answer)
 
     async def run(self) -> None:
-        """All of it, for ever."""
+        """Run for ever."""
         await asyncio.gather(self.collector.run(), self.sweep.run())
 
     async def _find_unnamed(self, message: FindUnnamed) -> Answer:

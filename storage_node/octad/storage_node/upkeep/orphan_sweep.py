@@ -91,7 +91,7 @@ class OrphanSweep:
             if not step:
                 return
             await self._look_at(step)
-            # An extent's further pieces tell nothing new.
+            # An extent's further pieces add nothing.
             start = PIECES + decode_piece_key(step[-1][0])[0] + b"\xff\xff\xff\xff\xff"
             await asyncio.sleep(pause_s)
 

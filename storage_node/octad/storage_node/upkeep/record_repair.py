@@ -59,7 +59,7 @@ class Repaired(msgspec.Struct, frozen=True):
 
 
 class RecordLost(Exception):
-    """Everyone who may have the record was asked, and has a damaged one."""
+    """Every node that may have the record has reported a damaged one."""
 
 
 # Brings the record of (index key, epoch, seq) from another member; None when no one who can be
@@ -75,9 +75,9 @@ async def replace_record(
     row: Ordered,
     repaired: Repaired,
 ) -> bool:
-    """Append what came from elsewhere and let the row point there. Raises JournalFull.
+    """Append the fetched record and point the row at it. Raises JournalFull.
 
-    False when the row is not, or will soon not be, what it was when it was found damaged.
+    False if the row has changed, or is about to, since it was found damaged.
     """
     stored = index.get(key)
     if stored is None or decode_ordered(stored) != row or is_dirty(repaired.shard, key):
@@ -105,7 +105,7 @@ async def replace_record(
 
 
 class RecordRepair:
-    """See the module. `fetch` is a Repair; `answer` is what it gets from others."""
+    """See the module. `fetch` is a Repair; `answer` serves those of other nodes."""
 
     def __init__(
         self,
@@ -154,7 +154,7 @@ class RecordRepair:
         return None
 
     def _others(self, key: bytes) -> Iterable[NodeId]:
-        """Who may have the record: of every pool's shard, since a key does not tell the pool.
+        """The nodes that may have the record: for every pool, since a key does not show its pool.
 
         Former members, too: theirs may be the last good copy.
         """
@@ -179,7 +179,7 @@ class RecordRepair:
             raise Unavailable("the row here is another one")
         try:
             record: Record = await asyncio.to_thread(self._journal.read, row.location)
-        except UnreadableRecord as error:  # That may pass.
+        except UnreadableRecord as error:  # It may be transient.
             raise Unavailable(str(error)) from error
         except CorruptRecord as error:
             raise Damaged(str(error)) from error

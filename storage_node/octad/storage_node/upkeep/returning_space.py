@@ -1,7 +1,7 @@
-"""What a full disk gives back by itself, and when: an estimate for people.
+"""Space that a full disk recovers by itself, and when: an estimate for people.
 
 Extents in the queue wait for their readers; then they are dead, as deleted small objects are at
-once. Compaction makes free what is dead in segments that it would take.
+once. Compaction frees the dead bytes of segments that it would take.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import NamedTuple
 from octad.storage_node.index.space_ledger import SpaceLedger
 from octad.storage_node.upkeep.compaction import NEEDED_MAX_NEARLY_FULL, needed_share
 
-BYTES_PER_S = 64 << 20  # Of what compaction looks through in a hurry; twice that is seen.
-_ROUND_S = 5.0  # Until compaction has seen it, and the first file is gone.
+BYTES_PER_S = 64 << 20  # Scanned by compaction in a hurry; up to twice that is measured.
+_ROUND_S = 5.0  # Until compaction has noticed it, and removed the first file.
 
 
 class Returning(NamedTuple):
-    """How many bytes come back, within how many seconds."""
+    """The bytes that return, and within how many seconds."""
 
     size: int
     within_s: float

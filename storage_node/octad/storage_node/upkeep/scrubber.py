@@ -44,7 +44,7 @@ SCRUB_BYTES_PER_S_MIN = 256 * KIB
 
 log = logging.getLogger(__name__)
 
-_IDLE_S = 5.0  # Until it looks again whether a segment has ended.
+_IDLE_S = 5.0  # Between checks whether a segment has ended.
 
 
 class Scrubber:
@@ -134,7 +134,7 @@ class Scrubber:
     async def _quarantine(
         self, segment: SegmentId, start: int, end: int, error: CorruptRecord
     ) -> None:
-        """What begins in [start, end) of `segment` may be damaged: see to what is needed of it."""
+        """Records in [start, end) of `segment` may be damaged: handle those still needed."""
         log.error("quarantined: %s", error)
         outcomes = [
             await self._damaged_records.look_at(key)
@@ -160,7 +160,7 @@ def _read(file: SegmentFile, start: int, end: int) -> tuple[int, CorruptRecord |
 
 
 def _next_readable(file: SegmentFile, at: int, end: int) -> int:
-    """The first whole record at or behind `at`, whatever the disk refuses on the way; or `end`."""
+    """The first valid record at or after `at`, past read errors; or `end`."""
     while at < end:
         try:
             return next_whole_record(file, at, end)

@@ -1,4 +1,4 @@
-"""Counts the rows of every shard anew, and compares what they amount to with what was kept.
+"""Counts the rows of every shard anew, and compares their digest with the stored one.
 
 So after each start, and within each period, every block of the index that has rows is read, and a
 row that has gone, or is not what was written, is noticed while good copies exist: the index is
@@ -38,7 +38,7 @@ from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.rpc.peer import Answer
 
 COUNT_STEP_ROWS = 64  # Between two requests of clients: half a millisecond.
-COUNT_SHARE = 0.05  # Of a core.
+COUNT_SHARE = 0.05  # Share of a core.
 COUNT_SHARE_SOON = 0.2  # The same, of what is not known or asked for.
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class ShardCounter:
         self._counted_at: dict[ShardId, float] = {}
         self._failed_at: dict[ShardId, float] = {}  # Nor is one tried for ever that cannot be.
         self._news = asyncio.Event()
-        self.counts: Counter[ShardId] = Counter()  # How often each was as it should be.
+        self.counts: Counter[ShardId] = Counter()  # How often each was correct.
 
     def ask(self, shards: Iterable[ShardId]) -> None:
         """Count these next."""
@@ -90,9 +90,9 @@ class ShardCounter:
                 self._failed_at[shard] = time.monotonic()
 
     async def count(self, shard: ShardId, share: float = 1.0) -> None:
-        """With this share of a core. Raises IndexDamage, also when rows are not as they should be.
+        """Count with this share of a core. Raises IndexDamage, also if rows differ from the digest.
 
-        Raises CorruptRecord where only a record knows whose a row is, and is damaged.
+        Raises CorruptRecord if the pool of a row is only in a record, which is damaged.
         """
         replica = self._replicas.get(shard)
         if replica is None or replica.depth is None:
@@ -105,7 +105,7 @@ class ShardCounter:
             await self._step(count, end)
             await asyncio.sleep((time.perf_counter() - began) * (1 / share - 1))
         if digests is not self._index.digests:
-            return  # Of an index that was damaged: this one was made in its place.
+            return  # Of a damaged index that this one replaced.
         kept, usage_known = digests.now(shard), digests.usage_known(shard)
         found = digests.counted(count)
         if found is Found.DIFFERENT:
@@ -128,7 +128,7 @@ class ShardCounter:
     def _count_some(
         self, count: Count, end: bytes, pools: dict[Location, PoolId]
     ) -> list[Location]:
-        """Returns the records that have to tell their rows' pools before anything is counted."""
+        """Returns the records with their rows' pools, to be read before counting."""
         keys = [key for key, _ in islice(self._index.scan(count.cursor, end), COUNT_STEP_ROWS)]
         pool = pool_of(count.shard)
         rows: list[tuple[bytes, bytes]] = []
@@ -155,9 +155,9 @@ class ShardCounter:
     # -- which is next -------------------------------------------------------------------------
 
     def _next(self) -> tuple[ShardId | None, float]:
-        """What is asked for, what is not known, then any that was not counted for a period.
+        """The next shard: requested ones, unknown ones, then any not counted for a period.
 
-        And with which share of a core.
+        Also returns the share of a core.
         """
         if self._asked:
             shard = next(iter(self._asked))
@@ -169,7 +169,7 @@ class ShardCounter:
         return self._due.pop() if self._due else (None, COUNT_SHARE)
 
     def _look(self, now: float) -> list[tuple[ShardId, float]]:
-        """At all shards: those to be counted now, the first of them last."""
+        """All shards to be counted now, the first of them last."""
         digests, before = self._index.digests, now - self._period_s
         soon: list[tuple[ShardId, float]] = []
         due: list[tuple[ShardId, float]] = []

@@ -1,1 +1,1 @@
-"""What a node tells of itself: to the coordinator, to metrics, to those who look after it."""
+"""A node's reports: to the coordinator, as metrics, and to its operators."""

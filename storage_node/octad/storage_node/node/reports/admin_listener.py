@@ -1,9 +1,9 @@
-"""What a node answers to its operators, on a separate port: on the S3 port every path is S3's.
+"""A node's endpoints for operators, on a separate port: on the S3 port every path is S3's.
 
     GET  /metrics        Prometheus format
     GET  /healthz        200 while the process lives
     GET  /readyz         200 while it serves, else 503 with the reason
-    POST /node/v1/kept   what it keeps of the cluster's configuration; signed with the cluster's key
+    POST /node/v1/kept   its snapshot of the configuration store; signed with the cluster's key
 
 The first three are open to anyone who reaches the port, so it is on loopback by default.
 """
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 
 class AdminListener:
-    """`not_ready` returns a reason or None; `kept` the bytes of the node's kept file."""
+    """`not_ready` returns a reason or None; `kept` the bytes of the node's snapshot."""
 
     def __init__(
         self,

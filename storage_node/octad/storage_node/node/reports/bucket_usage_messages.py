@@ -1,4 +1,4 @@
-"""What nodes ask one another to add up what buckets take."""
+"""Messages by which nodes add up the usage of buckets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from octad.storage_node.rpc.messages import Message, Request, message
 
 @message
 class BucketUsageRead(Message, frozen=True, array_like=True, tag=73):
-    """Of the shards that the node leads now: which they are, and what all of them come to."""
+    """The shards that the node leads now, and the sums over all of them."""
 
     shards: list[ShardId]
     buckets: list[tuple[BucketId, int, int]]  # With objects and bytes.
@@ -16,4 +16,4 @@ class BucketUsageRead(Message, frozen=True, array_like=True, tag=73):
 
 @message
 class ReadBucketUsage(Request[BucketUsageRead], frozen=True, array_like=True, tag=72):
-    """What do the shards that you lead come to?"""
+    """Asks for the sums of the shards that the node leads."""

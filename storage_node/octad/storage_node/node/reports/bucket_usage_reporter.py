@@ -36,13 +36,13 @@ from octad.storage_node.shards.bucket_directory import BucketDirectory
 
 SUM_PERIOD_S = 2.0
 _CALL_TIMEOUT_S = 2.0
-_OPERATIONS_MAX = 100  # Of one transaction.
+_OPERATIONS_MAX = 100  # In one transaction.
 
 log = logging.getLogger(__name__)
 
 
 class BucketUsageReporter:
-    """See the module. `run` until cancelled, `answer` whoever adds up."""
+    """See the module. `run` until cancelled; `answer` the node that adds up."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class BucketUsageReporter:
         self._seldom = SeldomLog(log)
 
     async def run(self) -> None:
-        """As long as this node leads the first shard, for ever."""
+        """Report for ever, while this node leads the first shard."""
         while True:
             await asyncio.sleep(SUM_PERIOD_S)
             first = self._first_shard()
@@ -77,7 +77,7 @@ class BucketUsageReporter:
                 self._seldom.warning("what buckets take is not added up now: %s", error)
 
     async def answer(self, _: ReadBucketUsage) -> Answer:
-        """Of the shards that this node leads at this moment."""
+        """The sums of the shards that this node leads at this moment."""
         return self._read(), b""
 
     def _read(self) -> BucketUsageRead:
@@ -90,7 +90,7 @@ class BucketUsageReporter:
         return shard_id(min(self._map.pools), 0) if self._map.pools else None
 
     async def _add_up(self, first: ShardId) -> None:
-        """Once. Raises StoreUnavailable, RpcError."""
+        """Report once. Raises StoreUnavailable, RpcError."""
         entry = self._mirror.entries.get(self._keys.shard(first))
         shards = [shard for pool in self._map.pools for shard in self._map.shards_of(pool)]
         configurations = self._map.configurations
@@ -99,7 +99,7 @@ class BucketUsageReporter:
         leaders = {configurations[shard].primary for shard in shards}
         sums = summed(await asyncio.gather(*map(self._ask, leaders)), shards)
         if sums is None:
-            return  # Some shard changes hands: the next round.
+            return  # Some shard is changing its primary: next round.
         stored = self._buckets.usages
         changes = self._changes.due(sums, stored, self._buckets.limited(), now())
         operations: list[StoreOperation] = []

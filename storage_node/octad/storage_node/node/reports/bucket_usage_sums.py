@@ -1,4 +1,4 @@
-"""From what nodes tell of the shards that they lead to what of the store has to change. No I/O."""
+"""From nodes' sums of the shards they lead to the changes of the store's records. No I/O."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ UNLIMITED_PERIOD_S = 10.0  # How often the sum of a bucket without a quota is wr
 def summed(
     told: Iterable[BucketUsageRead], shards: Collection[ShardId]
 ) -> dict[BucketId, Entry] | None:
-    """What buckets have in `shards`; None unless each shard is told of exactly once.
+    """The buckets' sums over `shards`; None unless each shard is reported exactly once.
 
-    One that changes hands is told of by both nodes, or by none: nobody may believe that sum.
+    While a shard changes its primary both nodes report it, or none: such a sum is invalid.
     """
     sums: dict[BucketId, Entry] = {}
     seen: list[ShardId] = []
@@ -29,7 +29,7 @@ def summed(
 
 
 class UsageChanges:
-    """Which sums to write: with a quota at once, others seldom, so that the store has rest."""
+    """The sums to write: with a quota at once, others rarely, to spare the store."""
 
     def __init__(self) -> None:
         self._written_at: dict[BucketId, float] = {}

@@ -39,22 +39,22 @@ log = logging.getLogger(__name__)
 
 
 class Anew(Protocol):
-    """How it stands with a node that is to begin, or began, without data: see NodeReport."""
+    """The state of a node that is to begin, or began, without data: see NodeReport."""
 
     waits_for: str
     in_place_of: NodeId
 
 
 class Succession(Protocol):
-    """How it stands with a node's index."""
+    """The state of a node's index."""
 
     @property
     def state(self) -> str:
-        """As NodeReport has it; empty while it is whole."""
+        """As in NodeReport; empty while it is intact."""
 
     @property
     def anew(self) -> Anew:
-        """Where no other index can be made."""
+        """Set if no other index can be made."""
 
 
 class ShardReporter:
@@ -118,7 +118,7 @@ class ShardReporter:
         self._progress[shard] = progress
 
     def report(self) -> NodeReport:
-        """What there is to say now."""
+        """The present report."""
         copying = {
             shard_name(shard): CopyReport(source, done, total)
             for shard, (done, total, source) in self._copies().items()
@@ -148,7 +148,7 @@ class ShardReporter:
         )
 
     def _plans(self) -> dict[ShardId, PlanProgress]:
-        """What this node has to say of plans: as the one who copies, or as the primary."""
+        """This node's progress of plans: as the one that copies, or as the primary."""
         copies = self._copies()
         said: dict[ShardId, PlanProgress] = {}
         for shard, plan in self._facts.plans.items():

@@ -29,13 +29,13 @@ from octad.storage_node.index.shard_sizes import ShardSizes
 from octad.storage_node.journal.disk import Disk
 from octad.storage_node.journal.record_format import Position
 
-# What a node tells of what it holds. A step of counting takes half a millisecond.
+# Reports of usage. A step of counting takes half a millisecond.
 USAGE_FIRST_PERIOD_S = 5.0  # After a start, when shards come and go.
 USAGE_FIRST_REPORTS = 12
 USAGE_PERIOD_S = 60.0
 USAGE_COUNT_ROWS = 128
 USAGE_COUNT_PAUSE_S = 0.02
-USAGE_FREE_STEP = 0.01  # Of the disk: a smaller change of free bytes alone is no news.
+USAGE_FREE_STEP = 0.01  # Share of the disk: smaller changes of free bytes alone are not reported.
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class UsageReporter:
         self._map = shard_map
         self._pool_of = pool_of
         self._sizes: dict[ShardId, int] = {}
-        self._counted_at: Position | None = None  # How far the rows went then.
+        self._counted_at: Position | None = None  # How far the rows went at that time.
         self._reported: UsageRecord | None = None
 
     async def run(self) -> None:
