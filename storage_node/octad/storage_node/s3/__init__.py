@@ -1,1 +1,1 @@
-"""What S3 means, in bytes and strings: routes, errors, conditions. No I/O."""
+"""The S3 front door: protocol, handlers and HTTP."""

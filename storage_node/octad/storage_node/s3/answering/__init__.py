@@ -1,1 +1,1 @@
-"""From a request to its answer: who sends it, may he have it, and which handler answers it."""
+"""From a request to its answer: authentication, authorization, and the choice of a handler."""

@@ -1,4 +1,4 @@
-"""Which function answers which operation: all of them, or the node does not start."""
+"""The handler of each operation: all of them, or the node does not start."""
 
 from __future__ import annotations
 

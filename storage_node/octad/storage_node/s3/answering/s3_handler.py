@@ -4,7 +4,7 @@
 not even the existence of a bucket shows to a stranger), finds the operation, authorizes its sender
 and calls its handler.
 
-Promises: every request gets an answer. What a client gets wrong is an S3Error, what storage refuses
+Promises: every request gets an answer. A client's mistake is an S3Error, a refusal of storage
 a StoreError; anything else is our bug, is logged with its traceback and answered with 500.
 """
 
@@ -99,7 +99,7 @@ class S3Handler:
             await authorize(context)
             answer = await HANDLERS[context.operation](context)
             if context.object_decides:
-                raise S3Error("AccessDenied")  # No one looked whether it is open to the sender.
+                raise S3Error("AccessDenied")  # It was not checked whether the sender may read it.
             if "origin" in request.headers:
                 await self._add_cors(request, answer)
             return self._counted(operation, answer)
@@ -151,7 +151,7 @@ class S3Handler:
         return Answer(200, preflight_lines(rules, path, request.headers))
 
     async def _cors_rules(self, request: Request) -> tuple[CorsRule, ...]:
-        """Of the bucket that the request names; none where it names none."""
+        """The answer's headers for the bucket that the request names, if any."""
         try:
             path, _ = split_target(request.target)
             name, _ = split_path(path, self._host_bucket(request.headers))
@@ -189,7 +189,7 @@ class S3Handler:
             operation, unknown = route(method, bucket, key, query, headers)
         except S3Error:
             if owner == ANONYMOUS:
-                raise S3Error("AccessDenied") from None  # What is served here is no stranger's.
+                raise S3Error("AccessDenied") from None  # Content served here is not a stranger's.
             raise
         request.operation, request.bucket = operation.value, bucket
         if unknown and owner != ANONYMOUS:

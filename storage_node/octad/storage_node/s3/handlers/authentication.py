@@ -40,7 +40,7 @@ def authenticate(
 ) -> tuple[Authenticated, str]:
     """The verified signature and the owner it speaks for; raises S3Error for anybody else.
 
-    Whoever shows no credentials at all is ANONYMOUS: what that one may do is decided elsewhere.
+    A request without credentials is ANONYMOUS: its rights are decided elsewhere.
 
     `sigv2_urls`: presigned URLs of the old version are good, too. Where the host names the bucket
     (`host_bucket`), that is part of what they sign.
@@ -76,7 +76,7 @@ def secret_in(secret_of: SecretOf) -> Callable[[str], str | None]:
 
 
 def owner_of(signature: Authenticated, secret_of: SecretOf) -> str:
-    """Whom a verified signature speaks for."""
+    """Returns the owner that a verified signature speaks for."""
     found = secret_of(signature.access_key)
     if found is None:  # Revoked this very moment.
         raise S3Error("InvalidAccessKeyId")

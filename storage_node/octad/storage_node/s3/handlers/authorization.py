@@ -1,10 +1,10 @@
-"""Who may do what, decided for every request in this one place, before anything is done for it.
+"""Authorization: decided for every request in this one place, before anything is done for it.
 
 A bucket's owner may do everything with it; others only what its access lists let them read. Whose
 object it is shows only where its row is read, so reads by others are let by here and held there
-(`RequestContext.readable`): an answer that nobody checked is never sent.
+(`RequestContext.readable`): an unchecked answer is never sent.
 
-Whoever comes without credentials is refused in the same words whether the bucket exists or not.
+A request without credentials is refused in the same words whether the bucket exists or not.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ async def _admit_to(
 ) -> Bucket:
     """The bucket, if the sender may have `operation` there; header `expectation` may name an owner.
 
-    Where that is for the object to say, the context is left waiting for `readable`.
+    If that depends on the object, the context is left waiting for `readable`.
     """
     asker = context.owner
     try:

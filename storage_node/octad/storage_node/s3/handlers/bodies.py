@@ -38,7 +38,7 @@ _FRAMING_BYTES: Final = 8 * KIB  # Read at a time where no bytes of the object a
 
 
 class ByteSource(Protocol):
-    """What bytes are read from: the part of `Body` that does not know of HTTP."""
+    """The source of bytes: the part of `Body` that does not know of HTTP."""
 
     @property
     def left(self) -> int: ...
@@ -53,7 +53,7 @@ class Received(msgspec.Struct, frozen=True):
     checksums: dict[str, str]
     data: ObjectBytes
     extents: tuple[ExtentRef, ...]
-    degraded: Degraded | None = None  # Of what is stored already,
+    degraded: Degraded | None = None  # Of the bytes stored already,
     body: BodyWriter | None = None  # by this.
 
 
@@ -206,7 +206,7 @@ async def _store(
             taken = 0
             for piece in await _feed(reader, space[:count].toreadonly()):
                 stored += len(piece)
-                while len(piece) > len(room) - taken:  # Some of it came with the step before.
+                while len(piece) > len(room) - taken:  # Part of it came with the step before.
                     some = len(room) - taken
                     room[taken:] = piece[:some]
                     body.filled(len(room))

@@ -124,7 +124,7 @@ async def upload_part_copy(context: RequestContext) -> Answer:
 
 
 async def _source(context: RequestContext) -> tuple[Bucket, StoredObject]:
-    """The source, if the asker may read it and it is as the request's conditions want it."""
+    """The source, if the sender may read it and it meets the request's conditions."""
     source = parse_copy_source(context.headers["x-amz-copy-source"])
     bucket = context.found_source
     assert bucket is not None, "no one has been authorized"

@@ -64,7 +64,7 @@ async def get_object(context: RequestContext) -> Answer:
 
 
 async def head_object(context: RequestContext) -> Answer:
-    """What GET would answer, without the bytes."""
+    """GET's answer without the bytes."""
     bucket = await context.bucket()
     stored = await context.store.head_object(bucket, context.key)
     row = context.readable(bucket, None if stored is None else stored.row)
@@ -98,7 +98,7 @@ async def get_object_attributes(context: RequestContext) -> Answer:
 async def _streamed(
     context: RequestContext, bucket: Bucket, row: ObjectRow, selection: _Selection, head: str
 ) -> Answer:
-    """The first bytes are read before the head is sent, so that a failure can still be told."""
+    """The first bytes are read before the head is sent, so that a failure can still be reported."""
     if selection.start == selection.end:
         return Answer(selection.status, head)
     stream = context.store.read_extents(bucket, row.extents, selection.start, selection.end)

@@ -23,17 +23,17 @@ class Body(Protocol):
     """
 
     held: bytes | None
-    """All of it where it has arrived already; None where `read_into` gives it as it comes."""
+    """All of it where it has arrived already; None where `read_into` returns it as it arrives."""
 
     @property
     def left(self) -> int:
-        """At most so many bytes are still to be read; 0 at its end."""
+        """The most bytes still to be read; 0 at its end."""
 
     async def invite(self) -> None:
         """The client waits for our word before it sends the body: let it."""
 
     async def read_into(self, space: memoryview, wait_s: float) -> int:
-        """The next bytes, as many as there is space for; gives how many these are.
+        """Read the next bytes into `space`, up to its size; returns their number.
 
         Fewer at its end, and where no more have come within `wait_s`. Raises S3Error where its
         framing is broken, ConnectionError where the client is gone.
@@ -41,14 +41,14 @@ class Body(Protocol):
 
 
 class Request(msgspec.Struct):
-    """What a client sent, as it sent it; and what was found out about it on the way."""
+    """A request as the client sent it, and facts found about it on the way."""
 
     method: str
     target: str
     headers: dict[str, str]  # Lower-case names; values as Latin-1 of their bytes.
     body: Body
-    expects_continue: bool = False  # The client sends its body only when it is told to.
-    key_id: str = ""  # The access key that has signed it, once that is known to be true.
+    expects_continue: bool = False  # The client sends its body only after a 100 Continue.
+    key_id: str = ""  # The access key that has signed it, once verified.
     operation: str = "none"  # S3's name; "none": refused before it was known.
     bucket: str = ""
 

@@ -35,23 +35,23 @@ class RequestContext:
     request_id: bytes
     next_request_id: Callable[[], bytes]  # For a request that writes more than once.
     now_ms: int
-    owner: str  # Whose access key signed it; ANONYMOUS where none did.
+    owner: str  # The owner of the signing access key; ANONYMOUS without one.
     cluster: str
     signature: Authenticated
     operation: S3Operation
-    scheme: str  # Of the client's URL, as far as we know: "http" or "https".
+    scheme: str  # The scheme of the client's URL, as far as known: "http" or "https".
     path: str  # Raw, as on the wire.
     headers: dict[str, str]  # Lower-case names; values as Latin-1 of their bytes.
     query: dict[str, str]  # Decoded, without what says nothing about the operation.
     bucket_name: str
     key: bytes
     body_awaited: bool  # The client waits for our word before it sends the body.
-    new_buckets: BucketSettings  # What buckets are made with.
+    new_buckets: BucketSettings  # Defaults of new buckets.
     strict_aws: bool  # No condition that AWS does not take.
     memory_bytes: int = 0  # Taken for its body, until it is answered.
-    # What `authorize` has found.
+    # Set by `authorize`.
     found_bucket: Bucket | None = None
-    found_source: Bucket | None = None  # Of what is copied.
+    found_source: Bucket | None = None  # Of the copied object.
     form: Form | None = None  # Where the request is one.
     object_decides: bool = False  # No answer before `readable` has seen what is read.
 
@@ -110,7 +110,7 @@ class RequestContext:
         """An object that is read, as its reader may see it: what few objects have is its owner's.
 
         Raises AccessDenied where its access list does not let the sender read it. That there is no
-        such object is told to whoever may list the bucket.
+        such object is shown to senders that may list the bucket.
         """
         if bucket.owner == self.owner and self.owner != ANONYMOUS:
             return row
@@ -140,7 +140,7 @@ class RequestContext:
             raise S3Error("QuotaExceeded", fields={"BucketName": bucket.name})
 
     async def invite_body(self) -> None:
-        """All that can be checked without the body is checked: let the client send it."""
+        """Let the client send the body: everything that needs no body has been checked."""
         if self.body_awaited:
             self.body_awaited = False
             await self.body.invite()

@@ -58,7 +58,7 @@ async def list_uploads(context: RequestContext) -> Answer:
 async def _found(
     context: RequestContext, bucket: Bucket, listing: UploadListing, marker: bytes
 ) -> list[_Found]:
-    """Up to one entry more than the page holds, which tells whether there is another page."""
+    """Up to one entry more than the page holds, which shows whether there is another page."""
     found: list[_Found] = []
     after = first_upload_after(listing, marker)
     while True:

@@ -23,8 +23,8 @@ from octad.sharding.limits import KIB, MIB
 from octad.storage_node.s3.handlers.request import Request
 
 ACCESS_LOG_BYTES_MAX: Final = 64 * MIB  # All files of one node.
-LINES_WAITING_MAX: Final = 20_000  # What a node answers in some seconds.
-PAUSE_S: Final = 0.2  # What a crash may lose.
+LINES_WAITING_MAX: Final = 20_000  # The answers of some seconds.
+PAUSE_S: Final = 0.2  # A crash loses the lines of this time at most.
 _LINES_AT_ONCE: Final = 64
 _LINE_BYTES_MAX: Final = KIB  # Far more than its fields can take.
 _NAME_CHARACTERS_MAX: Final = 128
@@ -38,7 +38,7 @@ class AccessLine(msgspec.Struct, frozen=True):
 
     time: str  # When it was over.
     request_id: str
-    key_id: str  # Empty where nobody has signed it.
+    key_id: str  # Empty if it is not signed.
     operation: str
     bucket: str
     status: int | None  # None: its client left before it was answered.
@@ -48,12 +48,12 @@ class AccessLine(msgspec.Struct, frozen=True):
     seconds: float
 
 
-# Of a request that is over: what its line is made of, in its order, but for when that was.
+# The fields of a finished request's line, in order, without its time.
 _Ended = tuple[float, bytes, str, str, str, int | None, int, int, int, int]
 
 
 class AccessLog:
-    """A `RequestLog` that goes on behind what `path` has. Raises OSError where it cannot."""
+    """A `RequestLog` that appends to `path`. Raises OSError if it cannot."""
 
     def __init__(self, path: Path, file_bytes_max: int = _FILE_BYTES_MAX) -> None:
         self._path, self._file_bytes_max = path, file_bytes_max
@@ -137,7 +137,7 @@ def _line(
         request_id.hex(),
         key_id,
         operation,
-        bucket.encode("ascii", "backslashreplace").decode(),  # It may be no bucket, but anything.
+        bucket.encode("ascii", "backslashreplace").decode(),  # It may be anything.
         status,
         received_bytes,
         sent_bytes,

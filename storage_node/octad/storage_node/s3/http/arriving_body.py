@@ -15,10 +15,10 @@ class Source(Wire, Protocol):
     """The connection that a body arrives on."""
 
     def take_into(self, space: memoryview) -> int:
-        """Of the bytes that came with the request's head, as many as there are or have space."""
+        """The bytes that came with the request's head, up to the space."""
 
     async def receive_into(self, space: memoryview, wait_s: float) -> int:
-        """Of the bytes that come now; fewer than there is space for once `wait_s` are over.
+        """Arriving bytes, up to the space; fewer once `wait_s` are over.
 
         Raises ConnectionError where no more will come.
         """
@@ -54,7 +54,7 @@ class ArrivingBody:
 
     @property
     def may_be_passed(self) -> bool:
-        """Whether the connection can go on behind what is left of it.
+        """Whether the connection can go on after the rest of the body.
 
         Not where the client was answered instead of invited: botocore takes the status of such an
         answer for that of the next one, too, on the same connection.

@@ -23,7 +23,7 @@ class Certificate:
         self.context = self._read()
 
     def reload(self) -> None:
-        """Read both files again; raises as the constructor does, and then keeps what there was."""
+        """Read both files again; raises as the constructor does, and then keeps the old ones."""
         self.context = self._read()
 
     def __str__(self) -> str:
@@ -32,7 +32,7 @@ class Certificate:
     def _read(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.options |= ssl.OP_NO_RENEGOTIATION  # It costs us more than whoever asks for it.
+        context.options |= ssl.OP_NO_RENEGOTIATION  # It costs us more than the client.
         context.set_alpn_protocols(["http/1.1"])
         # A key that needs a password is an error, not a question on the terminal.
         context.load_cert_chain(self._certificate, self._key, password="")

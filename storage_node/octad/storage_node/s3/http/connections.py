@@ -1,6 +1,6 @@
 """The aiohttp way into the node: its low-level server, with our limits and our words.
 
-It takes whatever is HTTP, bodies of any size and framing among it. What is not HTTP never reaches
+It takes any HTTP request, with a body of any size and framing. What is not HTTP never reaches
 a handler: aiohttp refuses it, here in S3's words instead of its own.
 """
 
@@ -53,7 +53,7 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class Host(Protocol):
-    """Whose connection it is, where aiohttp was only handed a request of it."""
+    """The owner of the connection, if aiohttp was only handed a request of it."""
 
     def guest_begins(self) -> None:
         """A request that was handed over is being answered."""
@@ -63,7 +63,7 @@ class Host(Protocol):
 
 
 class Sent(web.StreamResponse):
-    """Tells aiohttp that the answer has been written, and whether the connection goes on."""
+    """Notifies aiohttp that the answer has been written, and whether the connection goes on."""
 
     def __init__(self, *, keep_alive: bool) -> None:
         super().__init__()
@@ -207,9 +207,9 @@ class Connection(RequestHandler):
         self.idle_since: float | None = None  # By the loop's clock, of one that is no one's guest.
         self._begun = 0  # Requests that came to the handler.
         self._in_head = True  # No request is under way, nor the rest of one that was refused.
-        self._head_bytes = 0  # Of a head that is not whole yet.
+        self._head_bytes = 0  # Bytes of an incomplete head.
         self._answers = False  # A request is being answered.
-        self._last_payload: StreamReader | None = None  # Of the request whose head came last.
+        self._last_payload: StreamReader | None = None  # Of the last request whose head arrived.
         self._client_ended = False  # It sends nothing more.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -250,7 +250,7 @@ class Connection(RequestHandler):
             self.force_close()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks; aiohttp never says.
-        """The client sends nothing more, and waits for answers to what was whole."""
+        """The client sends nothing more, and waits for answers to its complete requests."""
         self._client_ended = True
         payload = self._last_payload
         is_whole = payload is None or payload.is_eof()
@@ -280,7 +280,7 @@ class Connection(RequestHandler):
             self.idle_since = self._loop.time()
 
     def let_go(self) -> None:
-        """Close it at once, whatever is still to be sent."""
+        """Close it at once, dropping unsent bytes."""
         self.idle_since = None
         self._listener.direct.discard(self)
         if self.transport is not None:
@@ -293,7 +293,7 @@ class Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """The answer to what is not a request; a client that is gone gets none."""
+        """The answer to bytes that are not a request; a client that is gone gets none."""
         if exc is not None and status != 400:
             raise exc
         code = "RequestHeaderSectionTooLarge" if isinstance(exc, LineTooLong) else "BadRequest"

@@ -13,13 +13,13 @@ import socket
 import termios
 from typing import Final
 
-HELD_BYTES: Final = "held_bytes"  # What a transport of ours calls what is no longer in its socket.
+HELD_BYTES: Final = "held_bytes"  # Our transports' name for bytes already read from the socket.
 _TCP_INFO: Final = getattr(socket, "TCP_INFO", None)  # Its first byte is the connection's state.
 _CLOSE_WAIT: Final = 8  # The other side has closed its end.
 
 
 def is_cut_short(transport: asyncio.Transport, left: int) -> bool:
-    """Whether the client has ended, and fewer than `left` bytes of it are there to be read."""
+    """Whether the client has ended, and fewer than `left` of its bytes are left to read."""
     if _TCP_INFO is None:
         return False
     connection = transport.get_extra_info("socket")

@@ -1,6 +1,6 @@
-"""What the front door counts of the requests it answers: how long, how many bytes, how many now.
+"""The front door's counters of requests: their durations, their bytes, and those under way.
 
-Both ways into the node tell it, once for each request, when that is over. It is on the way of every
+Both ways into the node call it once per request, at its end. It is on the path of every
 request, so it adds to whole numbers and does nothing else.
 """
 
@@ -35,7 +35,7 @@ class RequestLog(Protocol):
 
 
 class OperationTimes:
-    """Of one operation: until the answer began, and until all of it was written."""
+    """One operation's times: until the answer began, and until all of it was written."""
 
     __slots__ = ("first_byte", "whole")
 
@@ -65,7 +65,7 @@ class DoorFigures:
         began_ns: int,
         answered_ns: int,
     ) -> None:
-        """and tells here that it is over, by `time.monotonic_ns`."""
+        """and calls this at its end, by `time.monotonic_ns`."""
         self.in_flight -= 1
         self.received_bytes += received_bytes
         whole_ns = time.monotonic_ns() - began_ns

@@ -6,7 +6,7 @@
 
 Which way a request takes depends on how it is framed, never on what it asks for: both ways ask the
 same `S3Handler`. aiohttp is handed what arrives from the request's first byte on, since the end of
-such a request cannot be told from its head.
+such a request cannot be seen from its head.
 
 One request of a connection is answered at a time. No more of its body is read than came with its
 head before somebody asks for it. What a client sends ahead waits here, up to a bound, and then in
@@ -43,7 +43,7 @@ from octad.storage_node.s3.http.request_head import (
 from octad.storage_node.s3.http.wire import open_transport, write_answer
 from octad.storage_node.s3.protocol.answers import Answer, connection_line
 
-SCRATCH_BYTES: Final = 64 * KIB  # What is read at a time while no one asks for a body.
+SCRATCH_BYTES: Final = 64 * KIB  # Bytes read at a time while no body is requested.
 AHEAD_BYTES_MAX: Final = 16 * KIB  # Beyond what was read with them, of requests sent ahead.
 # What is left of a body that was not wanted, up to an object in its own record with what
 # aws-chunked adds to it: the client need not connect again for that.
@@ -53,7 +53,7 @@ _NOTHING: Final = HeldBody(b"")
 
 @dataclass(slots=True)
 class HotListener:
-    """What the connections of one listener share."""
+    """Shared by the connections of one listener."""
 
     answer: Callable[[Request, bytes], Awaitable[Answer]]
     next_request_id: Callable[[], bytes]
@@ -97,23 +97,23 @@ class HotConnection(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport | None = None
         self.writing_paused = False
-        self._held = b""  # What arrived and no one has asked for yet.
+        self._held = b""  # Bytes that arrived before they were requested.
         self._task: asyncio.Task[None] | None = None  # Answers a request.
-        self._body: ArrivingBody | None = None  # Of that request, where it was not all here.
+        self._body: ArrivingBody | None = None  # That request's, if it had not all arrived.
         self._space: memoryview | None = None  # Where its next bytes go, as far as it is wanted,
         self._filled = 0  # and how many of them are there.
-        self._arrival: asyncio.Future[None] | None = None  # Wakes whoever waits for them.
+        self._arrival: asyncio.Future[None] | None = None  # Wakes the reader that waits for them.
         self._skipped = 0  # Bytes still to come of the body before, which no one wanted.
         self._drained: asyncio.Future[None] | None = None
         self._reading_paused = False
         self._ended = False  # The client sends nothing more.
         self._is_last = False  # Nothing that it sends is answered any more.
         self._since = self._loop.time()  # When the wait for the rest of a request began.
-        self._guest: Connection | None = None  # Made when it is first needed, and kept.
-        self._visited = False  # What arrives is the guest's.
+        self._guest: Connection | None = None  # Made when it is first needed, then reused.
+        self._visited = False  # Arriving bytes go to the guest.
         self._guest_answers = False
 
-    # -- what the transport tells ---------------------------------------------------------------
+    # -- events of the transport -----------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
@@ -121,7 +121,7 @@ class HotConnection(asyncio.BufferedProtocol):
         self._door.connections.add(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Where the next bytes go: to whoever wants them, else into what all connections share."""
+        """The buffer for the next bytes: their reader's, else the one all connections share."""
         return self._door.scratch if self._space is None else self._space[self._filled :]
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -252,7 +252,7 @@ class HotConnection(asyncio.BufferedProtocol):
             )
             written = True
         except ConnectionError:
-            pass  # No one is left to be answered.
+            pass  # No client is left to answer.
         except asyncio.CancelledError:
             self._abort()  # Cut short at the end: an answer in part must not look like a whole one.
             raise
@@ -281,7 +281,7 @@ class HotConnection(asyncio.BufferedProtocol):
         if self._held:
             self._proceed()
         if self._ended and self._task is None and not self._visited:
-            self.transport.close()  # What is missing of a request will not come.
+            self.transport.close()  # The rest of the request will not arrive.
         self._limit_reading()
 
     def _skip(self) -> bool:
@@ -355,7 +355,7 @@ class HotConnection(asyncio.BufferedProtocol):
         self._guest = self._door.new_guest(self)
         self._guest.connection_made(self.transport)
         data, self._held = self._held, b""
-        self._limit_reading()  # Which the guest does from now on.
+        self._limit_reading()  # The guest does so from now on.
         self._visited = True
         self._guest.data_received(data)
         if self._ended and not self._guest.eof_received():
@@ -396,7 +396,7 @@ class HotConnection(asyncio.BufferedProtocol):
         if waited_s > most_s and not self.transport.is_closing():
             self.transport.close()
         elif waited_s > IDLE_S_MAX:
-            self._abort()  # It was closed, and the client does not read its last answer.
+            self._abort()  # It was closed, but the client does not read its last answer.
 
     def close_if_idle(self) -> None:
         """The node stops."""
@@ -404,7 +404,7 @@ class HotConnection(asyncio.BufferedProtocol):
             self.transport.close()
 
     def cut_short(self) -> None:
-        """The node does not wait any longer for what is being answered."""
+        """The node no longer waits for the answer under way."""
         if self._task is not None:
             self._task.cancel()
         self._abort()

@@ -27,19 +27,19 @@ _names: dict[bytes, str] = {}
 
 @dataclass(slots=True)
 class RequestHead:
-    """What a request says before its body."""
+    """The parsed head of a request."""
 
     method: str
     target: str
     headers: dict[str, str]  # Lower-case names; values as Latin-1 of their bytes.
     body_bytes: int  # Its Content-Length, 0 where there is none.
     keep_alive: bool
-    persistent: bool  # HTTP/1.1: a connection goes on unless somebody says otherwise.
-    expects_continue: bool  # The client sends its body only when it is told to.
+    persistent: bool  # HTTP/1.1: a connection goes on unless either side says otherwise.
+    expects_continue: bool  # The client sends its body only after a 100 Continue.
 
 
 class _Reader:
-    """What httptools calls for each part of one head."""
+    """httptools' callbacks for the parts of one head."""
 
     __slots__ = ("complete", "headers", "url")
 
@@ -88,7 +88,7 @@ def read_head(data: bytes) -> RequestHead | None:
 
 
 def _keeps_alive(headers: dict[str, str], *, persistent: bool) -> bool:
-    """httptools tells it only while a head is being read."""
+    """httptools has it only while a head is being read."""
     said = headers.get("connection")
     if said is None:
         return persistent

@@ -46,7 +46,7 @@ from octad.storage_node.s3.protocol.requests.request_headers import header_value
 from octad.storage_node.shards.object_store import ObjectStore
 
 _BACKLOG: Final = 1024
-_LOOK_S: Final = 2.0  # How often connections are looked at for one that has waited too long.
+_LOOK_S: Final = 2.0  # Between checks for connections that have waited too long.
 _STOP_POLL_S: Final = 0.01
 _CANCEL_S: Final = 0.05
 
@@ -101,7 +101,7 @@ class FrontDoor:
 
     @property
     def requests(self) -> Counter[tuple[str, int]]:
-        """How many were answered, by operation and status."""
+        """The number of answers, by operation and status."""
         return self._answerer.requests
 
     @property
@@ -167,7 +167,7 @@ class FrontDoor:
         for hot in list(self._hot.connections):
             hot.cut_short()
         await self._listener.shutdown(_CANCEL_S)
-        while self._is_busy():  # Those that were cut short put away what they had open.
+        while self._is_busy():  # Cancelled ones release what they had open.
             await asyncio.sleep(_STOP_POLL_S)
         await self._server.wait_closed()
         self._server = None
@@ -207,7 +207,7 @@ class FrontDoor:
             connection.ends(keep=keep)
 
     async def _answer(self, http: web.BaseRequest) -> bool:
-        """Whether the connection goes on: only when the request's body is out of it."""
+        """Whether the connection goes on: only once the request's body has been read from it."""
         began_ns = answered_ns = time.monotonic_ns()
         request_id = self._answerer.next_request_id()
         body = HttpBody(http)
@@ -247,7 +247,7 @@ class FrontDoor:
             connection=connection_line(keep=keep, persistent=http.version >= (1, 1)),
         )
         if keep and not http.content.at_eof():
-            http.content.read_nowait()  # It is not wanted, and would hold up what comes after it.
+            http.content.read_nowait()  # It is not wanted, and would delay later requests.
         if not complete and not told:
             http.protocol.force_close()  # The body was never asked for: do not wait for it.
         return keep

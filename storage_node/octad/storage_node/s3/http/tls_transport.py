@@ -1,14 +1,14 @@
 """TLS of a client's connection: a transport to the connection's protocol, a protocol to its socket.
 
     SILENT ──a TLS hello──> SHAKING ──> OPEN ──close──> CLOSED
-       └──anything else: told what this port speaks──> DEAF
+       └──anything else: an answer that names the protocol──> DEAF
 
 The protocol behind it is made when somebody connects, so one rule counts all connections, lets go
 of idle ones and ends silent ones, with TLS and without. It hears the same as from a plain socket;
 the end of what a client sends included, after which it is still answered (the event loop's own TLS
 hangs up there, and takes no count of who is in a handshake).
 
-What a stranger can take is bounded: so many in a handshake at once, the oldest of which makes room
+A stranger's use is bounded: a number in a handshake at once, the oldest of which makes room
 for a newcomer; a time and a number of bytes for each.
 """
 
@@ -32,8 +32,8 @@ from octad.storage_node.s3.http.cut_short import HELD_BYTES
 HANDSHAKE_S_MAX: Final = 10.0
 HANDSHAKES_MAX: Final = 1024
 HANDSHAKE_BYTES_MAX: Final = 64 * KIB
-DEAF_S_MAX: Final = 5.0  # Who sends on meanwhile could else not read what it was told.
-SEALED_BYTES: Final = 64 * KIB  # What is read from the socket at a time.
+DEAF_S_MAX: Final = 5.0  # Else a client that keeps sending could not read the answer.
+SEALED_BYTES: Final = 64 * KIB  # Bytes read from the socket at a time.
 # What goes through OpenSSL's buffers at a time, which never give back what they once took. It is
 # also the most that a record holds.
 PIECE_BYTES: Final = 16 * KIB
@@ -52,15 +52,15 @@ class _State(Enum):
     SILENT = auto()
     SHAKING = auto()
     OPEN = auto()
-    DEAF = auto()  # Nothing is written any more, and what is read goes nowhere.
+    DEAF = auto()  # Nothing more is written, and received bytes are dropped.
     CLOSED = auto()
 
 
 @dataclass(slots=True)
 class TlsListener:
-    """What the connections of one listener share; `new` makes the protocol behind each of them.
+    """Shared by the connections of one listener; `new` makes the protocol behind each of them.
 
-    `refusal` words the answer to what is no TLS, out of its first bytes.
+    `refusal` returns the answer to bytes that are not TLS, from the first of them.
     """
 
     certificate: Certificate
@@ -111,10 +111,10 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._shaken_bytes = 0
         self._sealed = _NOTHING  # Read from the socket, and not by OpenSSL yet.
         self._paused = False  # The protocol wants nothing more for now.
-        self._is_last = False  # Nothing more comes from the socket,
+        self._is_last = False  # Nothing more arrives from the socket,
         self._is_told = False  # or inside TLS, and the protocol knows.
 
-    # -- what the socket tells ------------------------------------------------------------------
+    # -- events of the socket --------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
@@ -127,7 +127,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._protocol.connection_made(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Where the next bytes go: they are worked off before anybody else's come."""
+        """The shared buffer for the next bytes: they are consumed before others arrive."""
         return self._listener.space
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -227,7 +227,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
                 else:
                     return
         except ssl.SSLError:
-            self.abort()  # It was changed on its way, or the client knows no TLS.
+            self.abort()  # It was altered on its way, or the client does not speak TLS.
 
     def _deliver(self) -> None:
         if self._reads_into:
@@ -269,7 +269,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
     # -- the transport of the protocol ----------------------------------------------------------
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Of the socket; `HELD_BYTES`: at most so many of the client's are here, unread."""
+        """Of the socket; `HELD_BYTES`: the most bytes of the client held here, unread."""
         if name != HELD_BYTES:
             return self._socket.get_extra_info(name, default)
         return len(self._sealed) + self._incoming.pending + self._tls.pending() + PIECE_BYTES
@@ -281,7 +281,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
             self._socket.pause_reading()
 
     def resume_reading(self) -> None:
-        """It does again; what is here already comes first, and not from within this call."""
+        """Resume; bytes held here come first, and not from within this call."""
         self._paused = False
         if self._sealed or self._is_last or self._incoming.pending or self._tls.pending():
             asyncio.get_running_loop().call_soon(self._go_on)
@@ -308,7 +308,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._socket.writelines(sealed)
 
     def write_eof(self) -> None:
-        """Nothing more is written; what is still sent is read, and no one's business."""
+        """Nothing more is written; bytes still received are dropped."""
         if self._state is _State.OPEN:
             self._say_goodbye()
             self._socket.write_eof()
@@ -322,6 +322,6 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._socket.close()
 
     def abort(self) -> None:
-        """End, whatever is still to be sent."""
+        """End at once, dropping unsent bytes."""
         self._end_as(_State.CLOSED)
         self._socket.abort()

@@ -1,4 +1,4 @@
-"""How an answer is written to a connection: no faster than the client reads it.
+"""Writes an answer to a connection, no faster than the client reads it.
 
 Both ways into the node write through here.
 """
@@ -28,7 +28,7 @@ class Wire(Protocol):
 
     @property
     def writing_paused(self) -> bool:
-        """Whether more waits to be read by the client than we want to hold."""
+        """Whether more unread bytes are buffered for the client than we want to hold."""
 
     async def drained(self) -> None:
         """Returns when it no longer does; raises ConnectionError where the client is gone."""
@@ -98,6 +98,6 @@ async def _drain(wire: Wire) -> None:
 
 
 def _abort(wire: Wire) -> None:
-    """Drop the connection, with whatever is still to be written to it."""
+    """Drop the connection and its unsent bytes."""
     if wire.transport is not None:
         wire.transport.abort()

@@ -1,1 +1,1 @@
-"""What S3 means, in values and bytes: conditions, ranges, listings, answers. No I/O."""
+"""The S3 protocol as values and bytes: conditions, ranges, listings, answers. No I/O."""

@@ -30,7 +30,7 @@ from octad.storage_node.s3.protocol.requests.request_headers import (
 from octad.storage_node.s3.protocol.requests.s3_operations import S3Operation
 
 ANONYMOUS: Final = (
-    ""  # In the place of an owner: a request without credentials. No one is called so.
+    ""  # In place of an owner: a request without credentials. No owner can have this name.
 )
 
 _WITH_LISTS: Final = ("", "BucketOwnerPreferred", "ObjectWriter")  # Ownerships where lists count.
@@ -39,7 +39,7 @@ _AS_PRIVATE: Final = (PRIVATE, "bucket-owner-full-control", "bucket-owner-read")
 _OPENING: Final = (PUBLIC_READ, AUTHENTICATED_READ)
 _NOT_KEPT: Final = ("public-read-write", "aws-exec-read", "log-delivery-write")
 
-# What others than the owner may ask for: here a bucket's list decides, there an object's.
+# Operations open to others than the owner: the bucket's list decides, or the object's.
 _LISTING: Final = frozenset(
     {
         S3Operation.HEAD_BUCKET,
@@ -76,9 +76,9 @@ def others_may_ask(operation: S3Operation, settings: BucketSettings, asker: str)
 
 
 def acl_to_store(asked: str, settings: BucketSettings) -> str:
-    """What is stored of a canned list that somebody asks for, of a bucket or in it.
+    """The stored form of a requested canned list, for a bucket or an object in it.
 
-    Raises S3Error for one that the bucket's settings refuse, or that could not be kept to.
+    Raises S3Error for one that the bucket's settings refuse, or that cannot be enforced.
     """
     if asked in _AS_PRIVATE or not asks(asked):
         return PRIVATE

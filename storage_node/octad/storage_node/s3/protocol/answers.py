@@ -13,11 +13,9 @@ from typing import Final
 from octad.client.s3.errors import S3Error
 from octad.storage_node.s3.protocol.xml.documents import CONTENT_TYPE, error_xml
 
-HOST_ID: Final = (
-    "octad"  # Which node answered is no one's business outside; the request id tells us.
-)
+HOST_ID: Final = "octad"  # Which node answered is private to the operator; the request id shows it.
 
-# What a client that sent `Expect: 100-continue` waits for before its body.
+# A client that sent `Expect: 100-continue` waits for it before its body.
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _STATUS_LINES: Final = {
@@ -28,7 +26,7 @@ _XML_HEAD: Final = f"Content-Type: {CONTENT_TYPE}\r\n"
 
 
 class Answer:
-    """What goes back: a status, header lines, and a body that is at hand or comes as a stream."""
+    """An answer: a status, header lines, and a body in memory or as a stream."""
 
     __slots__ = ("body", "head", "length", "sent", "status", "stream")
 
@@ -69,7 +67,7 @@ def header_lines(headers: Mapping[str, str]) -> str:
 
 
 def connection_line(*, keep: bool, persistent: bool) -> str:
-    """What a client has to be told of its connection; `persistent`: it speaks HTTP/1.1."""
+    """The Connection header, if one is needed; `persistent`: the client speaks HTTP/1.1."""
     if not keep:
         return "Connection: close\r\n"
     return "" if persistent else "Connection: keep-alive\r\n"

@@ -35,7 +35,7 @@ class ReadConditions:
 
         No one can have a copy of the future: `If-Modified-Since` such a date is no condition.
         """
-        modified_s = modified_ms // 1000  # As the client saw it in Last-Modified.
+        modified_s = modified_ms // 1000  # As shown to clients in Last-Modified.
         if self.if_match:
             if not etag_matches(self.if_match, etag):
                 return "If-Match"

@@ -1,4 +1,4 @@
-"""What a copy takes from its source: where it is, the metadata, the checksum."""
+"""A copy's source: its location, and the metadata and checksum that it inherits."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def refuse_copy_onto_itself() -> S3Error:
 
 
 def copy_algorithm(headers: Mapping[str, str], source: ObjectRow) -> str:
-    """The checksum that the copy is given: the one asked for, else the source's, else ours."""
+    """The copy's checksum algorithm: the requested one, else the source's, else ours."""
     asked = headers.get("x-amz-checksum-algorithm", "").upper()
     if asked and asked not in ALGORITHMS:
         raise S3Error("InvalidRequest", "Value for x-amz-checksum-algorithm header is invalid.")

@@ -1,4 +1,4 @@
-"""Cross-origin rules of a bucket: what a browser is told of what pages of other origins may do.
+"""Cross-origin rules of a bucket: they tell browsers what pages of other origins may do.
 
 The first rule that fits decides. They are for browsers alone: a rule opens nothing to anybody whom
 the bucket is not open to anyway.
@@ -22,7 +22,7 @@ _VARY: Final = "Vary: Origin, Access-Control-Request-Headers, Access-Control-Req
 
 
 def cors_lines(rules: Sequence[CorsRule], method: str, headers: Mapping[str, str]) -> str:
-    """What is added to the head of an answer, also of a refusal; "" where no origin asks.
+    """The lines added to an answer's head, also of a refusal; "" without an Origin.
 
     `method` and `headers` are those of the request.
     """
@@ -34,7 +34,7 @@ def cors_lines(rules: Sequence[CorsRule], method: str, headers: Mapping[str, str
 
 
 def preflight_lines(rules: Sequence[CorsRule], path: str, headers: Mapping[str, str]) -> str:
-    """The head of the answer to a browser that asks beforehand; raises S3's refusal."""
+    """The head of the answer to a preflight request; raises S3's refusal."""
     origin = headers.get("origin")
     if origin is None:
         raise S3Error("BadRequest", "Insufficient information. Origin request header needed.")

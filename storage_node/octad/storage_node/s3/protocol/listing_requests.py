@@ -147,7 +147,7 @@ def parse_list_parts(query: Mapping[str, str]) -> PartListing:
 
 
 def parse_object_parts(headers: Mapping[str, str]) -> PartListing:
-    """The parts that GetObjectAttributes is to tell, which says so in headers."""
+    """The parts that GetObjectAttributes is to return, which names them in headers."""
     return PartListing(
         after=min(_count(headers, "x-amz-part-number-marker", 0), PART_NUMBER_MAX),
         max_parts=min(_count(headers, "x-amz-max-parts", LIST_KEYS_MAX), LIST_KEYS_MAX),

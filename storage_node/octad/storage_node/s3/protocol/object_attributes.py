@@ -1,4 +1,4 @@
-"""What GetObjectAttributes is asked for, and the document that tells it."""
+"""The requested attributes of GetObjectAttributes, and the document with them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HEADER: Final = "x-amz-object-attributes"
 
 
 def asked_attributes(headers: Mapping[str, str]) -> frozenset[str]:
-    """Those that the header names, at least one; raises InvalidArgument."""
+    """The attributes that the header names, at least one; raises InvalidArgument."""
     header = headers.get(_HEADER, "")
     asked = frozenset(name.strip() for name in header.split(",") if name.strip())
     if not asked or not asked.issubset(ATTRIBUTES):
@@ -70,5 +70,5 @@ def _checksums(checksums: Mapping[str, str]) -> str:
 
 
 def _element(name: str, content: str) -> str:
-    """Left out where there is nothing to tell."""
+    """Left out where empty."""
     return f"<{name}>{content}</{name}>" if content else ""

@@ -1,4 +1,4 @@
-"""What an object's row says in the head of an answer."""
+"""The headers of an answer, from an object's row."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def object_lines(row: ObjectRow, overrides: Mapping[str, str]) -> str:
 
 
 def unmodified_lines(row: ObjectRow, overrides: Mapping[str, str]) -> str:
-    """What a 304 carries beside the validators (RFC 9110 §15.4.5): how long a copy is fresh."""
+    """A 304's headers beside the validators (RFC 9110 §15.4.5): how long a copy is fresh."""
     headers = {**row.headers, **overrides}
     kept = {name: ascii_value(headers[name]) for name in _FRESHNESS if name in headers}
     return header_lines(kept)
 
 
 def validator_lines(bucket: BucketId, stored: StoredObject) -> str:
-    """What tells the object that was read from another one at its key."""
+    """Identifies the object that was read, against another one at its key."""
     row, (epoch, seq) = stored.row, stored.version
     version = f"{VERSION}: {bucket:x}-{epoch:x}-{seq:x}\r\n" if epoch else ""
     return f'{version}ETag: "{row.etag}"\r\nLast-Modified: {http_date(row.modified_ms)}\r\n'
@@ -56,7 +56,7 @@ def degraded_line(*writes: Degraded | None) -> str:
 
 
 def written_lines(bucket: BucketId, written: Written, stored: Degraded | None = None) -> str:
-    """What is told of an object that was put; `stored`: of its bytes, where these are extents.
+    """The headers for an object that was put; `stored`: of its bytes, where these are extents.
 
     Nobody may be able to say which version it is.
     """
@@ -101,5 +101,5 @@ def checksum_type(checksums: Mapping[str, str]) -> str:
 
 
 def wants_checksums(headers: Mapping[str, str]) -> bool:
-    """Whether the client asked to be told the checksums."""
+    """Whether the client asked for the checksums."""
     return headers.get("x-amz-checksum-mode", "").lower() == _CHECKSUM_WANTED

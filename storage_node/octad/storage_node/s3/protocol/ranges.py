@@ -22,9 +22,9 @@ _DIGITS_MAX: Final = len(str(_PAST_ANY_SIZE)) - 1
 
 
 def parse_range(header: str, size: int) -> tuple[int, int] | None:
-    """Bytes [start, end) that `header` asks for of `size` bytes; None: all of the object.
+    """The range [start, end) that `header` requests of `size` bytes; None: all of the object.
 
-    Raises InvalidRange where nothing of it lies in the object.
+    Raises InvalidRange if no byte of it is in the object.
     """
     match = _ONE_RANGE.fullmatch(header.strip())
     if match is None:

@@ -1,4 +1,4 @@
-"""What the store's refusals are in S3's words.
+"""Translates the store's errors to S3's.
 
 A full disk is 507, which no common client retries by itself: room does not appear within seconds,
 and each retry would send the whole body again. An unknown outcome is 503 with Retry-After, which
@@ -54,7 +54,7 @@ _NOT_KNOWN = (
 
 
 def s3_error_of(error: StoreError, upload_id: str = "", key: str = "") -> S3Error:
-    """The refusal for `error`: InternalError for damaged bytes and whatever has no own code.
+    """The refusal for `error`: InternalError for damaged bytes and errors without an own code.
 
     `upload_id` and `key` are those that the request names.
     """

@@ -1,5 +1,5 @@
-"""What a browser is told that comes to the S3 port without credentials: what this is, and not only
-that access is denied. It tells nothing of any bucket.
+"""The page for a browser without credentials at the S3 port: it says what this is, and not only
+that access is denied. It says nothing of any bucket.
 """
 
 from __future__ import annotations
@@ -35,5 +35,5 @@ def is_browser_at_root(method: str, target: str, headers: Mapping[str, str]) -> 
 
 
 def browser_page() -> Answer:
-    """What a browser is shown in place of `AccessDenied`."""
+    """The page that a browser gets in place of `AccessDenied`."""
     return Answer(200, _PAGE_HEAD, _PAGE)

@@ -38,7 +38,7 @@ _SIZE: Final = re.compile(r"\d{1,18}", re.ASCII)
 def put_condition(
     headers: Mapping[str, str], bucket: BucketId, *, strict: bool
 ) -> Condition | None:
-    """Of a write that makes an object; raises InvalidArgument and, `strict`, NotImplemented."""
+    """A write's condition; raises InvalidArgument and, `strict`, NotImplemented."""
     condition = _condition(headers, bucket)
     if strict and condition is not None:
         _check_as_aws(condition)
@@ -63,7 +63,7 @@ def delete_condition(
 
 
 def target_condition(target: DeleteTarget, bucket: BucketId, *, strict: bool) -> Condition | None:
-    """Of one object of many that are to be deleted."""
+    """The condition of one object in a DeleteObjects."""
     said = {IF_MATCH: target.etag, IF_SIZE: target.size, IF_MODIFIED: target.last_modified}
     headers = {name: value for name, value in said.items() if value}
     return delete_condition(headers, bucket, strict=strict) if headers else None

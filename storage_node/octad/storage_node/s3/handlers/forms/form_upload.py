@@ -53,7 +53,7 @@ from octad.storage_node.s3.protocol.xml.documents import CONTENT_TYPE, post_resp
 from octad.storage_node.s3.protocol.xml.requests import read_tagging
 
 _STEP_BYTES: Final = 4 * KIB
-FORMS_AT_ONCE: Final = 256  # Whose fields are being read; some MiB, also where strangers send them.
+FORMS_AT_ONCE: Final = 256  # Forms whose fields are being read; some MiB, also from strangers.
 _BESIDE_THE_FILE_MAX: Final = FIELDS_BYTES_MAX + 4 * KIB
 _HEADER_NAME: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
@@ -85,7 +85,7 @@ class FormReader:
         self._reading = 0
 
     async def read(self, context: RequestContext) -> None:
-        """Make the request one of whoever signed the form.
+        """Attribute the request to the signer of the form.
 
         Raises S3Error where no one did, or where the signer's policy does not allow it.
         """
@@ -117,7 +117,7 @@ class FormReader:
     async def _head(
         self, context: RequestContext, boundary: bytes, length: int
     ) -> tuple[bytes, FormHead]:
-        """All that has been read, and what its beginning says."""
+        """The bytes read so far, and the fields at their beginning."""
         if self._reading >= FORMS_AT_ONCE:
             raise S3Error("SlowDown")
         self._reading += 1
@@ -150,7 +150,7 @@ async def post_object(context: RequestContext) -> Answer:
     bucket = await context.bucket()
     extras = context.new_extras(bucket)
     plan = PlannedPayload(form.decoder, md5, claim)
-    context.check_quota(bucket, plan.length)  # With the line behind the file, of some bytes.
+    context.check_quota(bucket, plan.length)  # With the line after the file, of some bytes.
     algorithms = (plan.claimed_algorithm or DEFAULT_ALGORITHM,)
     received = await receive_file(context, form.source, plan, bucket, algorithms)
     row = ObjectRow(
@@ -171,7 +171,7 @@ async def post_object(context: RequestContext) -> Answer:
 
 
 def _answer(context: RequestContext, fields: Mapping[str, str], row: ObjectRow) -> Answer:
-    """What the form asks to be answered with: a redirection, or a status."""
+    """The answer that the form asks for: a redirection, or a status."""
     key = quote(context.key, safe="/")
     location = (
         f"{context.scheme}://{context.headers.get('host', '')}{context.path.rstrip('/')}/{key}"
@@ -207,7 +207,7 @@ def _allowed(context: RequestContext, head: FormHead) -> tuple[Mapping[str, str]
 
 
 def _as_headers(context: RequestContext, fields: Mapping[str, str]) -> dict[str, str]:
-    """The headers that a PUT of the same would have; raises S3Error for what is not honoured."""
+    """The headers of the equivalent PUT; raises S3Error for fields that are not honoured."""
     headers = {"host": context.headers.get("host", "")}
     for name, value in fields.items():
         if name == "acl":

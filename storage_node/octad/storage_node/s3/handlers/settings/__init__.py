@@ -1,1 +1,1 @@
-"""What a bucket's owner sets of it, and how it is shown."""
+"""Settings of buckets: how their owners change and read them."""

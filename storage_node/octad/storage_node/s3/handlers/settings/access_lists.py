@@ -27,7 +27,7 @@ async def get_bucket_acl(context: RequestContext) -> Answer:
 
 
 async def put_bucket_acl(context: RequestContext) -> Answer:
-    """Who besides its owner may list it."""
+    """Who, besides its owner, may list the bucket."""
     bucket = await context.bucket()
     asked = await _asked(context, bucket)
 
@@ -69,7 +69,7 @@ async def _asked(context: RequestContext, bucket: Bucket) -> str:
 
 
 async def put_object_acl(context: RequestContext) -> Answer:
-    """Who besides its owner may read the object; its bytes and all else of it stay."""
+    """Who, besides its owner, may read the object; everything else of it stays."""
     bucket = await context.bucket()
     asked = await _asked(context, bucket)
     acl = acl_to_store(asked, bucket)

@@ -1,4 +1,4 @@
-"""How a bucket is set up: its tags and cross-origin rules; the rest of it is always as by default.
+"""A bucket's tags and cross-origin rules; its other settings always have their defaults.
 
 Who may be let in is beside this, in `access_lists.py` and `public_access.py`.
 """
@@ -32,7 +32,7 @@ _NOT_CONFIGURED = {
 
 
 async def get_bucket_location(context: RequestContext) -> Answer:
-    """What its maker asked for: a pool, else the one region that this cluster is."""
+    """The pool that its creator chose, else this cluster's one region."""
     bucket = await context.bucket()
     return xml_answer(location_constraint_xml(bucket.location or context.region))
 
@@ -44,7 +44,7 @@ async def get_bucket_versioning(context: RequestContext) -> Answer:
 
 
 async def get_configuration(context: RequestContext) -> Answer:
-    """What no one can have configured yet."""
+    """The error for configurations that cannot exist yet."""
     bucket = await context.bucket()
     raise S3Error(_NOT_CONFIGURED[context.operation], fields={"BucketName": bucket.name})
 

@@ -47,7 +47,7 @@ async def delete_ownership_controls(context: RequestContext) -> Answer:
 
 
 async def get_public_access_block(context: RequestContext) -> Answer:
-    """What is blocked."""
+    """The blocked kinds of access."""
     bucket = await context.bucket()
     if bucket.public_access is None:
         fields = {"BucketName": bucket.name}
@@ -69,7 +69,7 @@ async def delete_public_access_block(context: RequestContext) -> Answer:
 
 
 async def get_policy_status(context: RequestContext) -> Answer:
-    """Whether anybody may list the bucket. There are no policies, so its access list says it."""
+    """Whether anyone may list the bucket. There are no policies, so its access list decides."""
     bucket = await context.bucket()
     is_public = acl_that_counts(bucket, bucket.acl) != PRIVATE
     return xml_answer(policy_status_xml(is_public=is_public))

@@ -21,7 +21,7 @@ from octad.client.s3.aws_chunked import Bytes
 from octad.client.s3.errors import S3Error
 from octad.sharding.limits import KIB
 
-FIELDS_BYTES_MAX: Final = 20 * KIB  # All that comes before the file's bytes, as on S3.
+FIELDS_BYTES_MAX: Final = 20 * KIB  # Bytes before the file's, as on S3.
 FORM_TYPE: Final = "multipart/form-data"
 FILE_FIELD: Final = "file"
 
@@ -38,10 +38,10 @@ _PLAIN_ENCODINGS: Final = ("", "7bit", "8bit", "binary")
 
 
 class FormHead(msgspec.Struct, frozen=True):
-    """What a form says before its file's bytes."""
+    """The part of a form before its file's bytes."""
 
     fields: Mapping[str, str]  # By lower-case name.
-    filename: str  # Without the directories that some browsers tell.
+    filename: str  # Without the directories that some browsers send.
     size: int  # Of all this: the file's first byte comes next.
 
 
@@ -51,7 +51,7 @@ def is_form(content_type: str) -> bool:
 
 
 def boundary_of(content_type: str) -> bytes:
-    """What separates the parts; raises MalformedPOSTRequest."""
+    """The boundary of the parts; raises MalformedPOSTRequest."""
     found = _BOUNDARY.search(content_type)
     if found is None:
         _malformed()

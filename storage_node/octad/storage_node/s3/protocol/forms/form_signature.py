@@ -34,7 +34,7 @@ def verify_form(
     region: str,
     secret_of: Callable[[str], str | None],
 ) -> Authenticated:
-    """Whose policy the form carries; raises S3Error unless its signature holds.
+    """The signer of the form's policy; raises S3Error unless its signature is valid.
 
     A key of a day is good for seven, as for presigned URLs. What the policy allows is another
     question.
@@ -48,7 +48,7 @@ def verify_form(
                 "The authorization mechanism you have provided is not supported. Please use "
                 f"{ALGORITHM}.",
             )
-        raise S3Error("AccessDenied")  # Anonymous: nobody here lets others write.
+        raise S3Error("AccessDenied")  # Anonymous: no bucket lets others write.
     policy = fields.get(POLICY_FIELD, "")
     if not policy or not all(fields.get(name) for name in _FIELDS):
         raise S3Error(

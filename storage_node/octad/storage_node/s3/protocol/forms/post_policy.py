@@ -1,4 +1,4 @@
-"""What the signer of a form allows: a document of conditions, each of which has to hold.
+"""The policy of a form: a document of conditions by its signer, each of which has to hold.
 
 Every field of the form has to be named by a condition, or somebody else could have added it; but
 for the signature, the policy itself, and those that S3 passes over (`x-ignore-`). The bucket is one

@@ -1,1 +1,1 @@
-"""What an S3 request says: its target, headers, parameters, and the operation they amount to."""
+"""Parsing of S3 requests: target, headers, parameters, and the operation."""

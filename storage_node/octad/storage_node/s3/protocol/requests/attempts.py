@@ -23,7 +23,7 @@ _ATTEMPT = "attempt="
 
 
 def sdk_age_s(headers: Mapping[str, str]) -> float:
-    """How long ago the first try of this request may have been made; 0: this is the first."""
+    """The possible age of this request's first attempt; 0: this is the first."""
     for part in headers.get("amz-sdk-request", "").split(";"):
         name_and_value = part.strip()
         if name_and_value.startswith(_ATTEMPT):

@@ -16,7 +16,7 @@ _WORD_BYTES_MAX: Final = (_WORD_CHARACTERS_MAX - len(_WORD_BEGINS) - len(_WORD_E
 
 
 def text_of(value: str) -> str:
-    """What its sender meant: UTF-8 where the bytes are that, else Latin-1."""
+    """The text that the sender meant: UTF-8 if the bytes are valid, else Latin-1."""
     try:
         return value.encode("latin-1").decode()
     except UnicodeDecodeError:

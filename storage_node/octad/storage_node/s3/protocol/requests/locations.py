@@ -1,4 +1,4 @@
-"""Where a client asks for its bucket to be: this cluster is one region, and has pools."""
+"""The location that a client requests for a bucket: this cluster is one region, with pools."""
 
 from __future__ import annotations
 

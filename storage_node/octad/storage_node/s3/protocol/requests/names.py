@@ -1,4 +1,4 @@
-"""Which names S3 allows: buckets (Amazon S3 user guide, "Bucket naming rules"), keys, owners."""
+"""The names that S3 allows: buckets (Amazon S3 user guide, "Bucket naming rules"), keys, owners."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _IP_ADDRESS: Final = re.compile(r"\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}", re.ASCII)
 _RESERVED_PREFIXES: Final = ("xn--", "sthree-", "amzn-s3-demo-")
 _RESERVED_SUFFIXES: Final = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
 
-# An account number as AWS gives them, or one of our owners' names.
+# An account number as at AWS, or one of our owners' names.
 _OWNER: Final = re.compile(r"\d{12}|(?!\d+$)[a-z0-9-]{1,64}", re.ASCII)
 
 

@@ -2,7 +2,7 @@
 
 A body may be vouched for in many ways at once: its length, the SHA-256 that was signed, signatures
 of its chunks, a trailer, a checksum, a Content-MD5. `PlannedPayload` is what the headers say, known
-before a byte of the body is; `PayloadReader` takes the bytes of the wire, gives back those of the
+before a byte of the body is; `PayloadReader` takes the bytes of the wire, returns those of the
 object and says at the end what they are, or raises what is wrong. No one commits anything before
 that.
 """
@@ -33,7 +33,7 @@ ObjectBytes = bytes | memoryview
 
 
 class PlannedPayload(msgspec.Struct, frozen=True):
-    """What a request's headers say of its body."""
+    """A request's headers about its body."""
 
     decoder: BodyDecoder
     content_md5: bytes | None
@@ -56,7 +56,7 @@ class PlannedPayload(msgspec.Struct, frozen=True):
 
 
 class VerifiedPayload(msgspec.Struct, frozen=True):
-    """What the bytes of a body that kept all its promises are."""
+    """The hashes and length of a body that matched all its claims."""
 
     etag: str
     checksums: dict[str, str]
@@ -65,7 +65,7 @@ class VerifiedPayload(msgspec.Struct, frozen=True):
 def plan_payload(
     headers: Mapping[str, str], signature: Authenticated, bytes_max: int
 ) -> PlannedPayload:
-    """Raises what is wrong already: a length missing or too great, a checksum that is none."""
+    """Raises the errors known in advance: a length missing or too great, an invalid checksum."""
     decoder = body_decoder(
         signature.payload_mode, signature.content_sha256, signature.seed, headers
     )
@@ -98,7 +98,7 @@ class PayloadReader:
         self._decoder = plan.decoder
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._checksums = {name: new_checksum(name) for name in algorithms if name != "MD5"}
-        self._shows_md5 = "MD5" in algorithms  # Which is made of every body.
+        self._shows_md5 = "MD5" in algorithms  # Computed for every body.
 
     def feed(self, wire: ObjectBytes) -> Sequence[ObjectBytes]:
         """The object's bytes in `wire`; they are not verified before `finish`."""
@@ -111,7 +111,7 @@ class PayloadReader:
         return pieces
 
     def finish(self) -> VerifiedPayload:
-        """The body has ended: raises what it did not keep of its promises."""
+        """The body has ended; raises if it does not match its claims."""
         self._decoder.finish()
         md5 = self._md5.digest()
         plan = self._plan

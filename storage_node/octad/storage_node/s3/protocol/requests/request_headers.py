@@ -1,6 +1,6 @@
-"""The headers of a request: which are kept with an object, which are known, which are refused.
+"""The headers of a request: which are stored with an object, which are known, which are refused.
 
-Header values here are the bytes of the wire read as Latin-1: nothing is lost, whatever encoding
+Header values here are the bytes of the wire read as Latin-1: nothing is lost, in any encoding
 their writer had in mind.
 """
 
@@ -35,7 +35,7 @@ _STORED: Final = (
 
 # Every `x-amz-*` header of a request is one of these:
 #
-# - known and honoured: its meaning is kept, or it asks for what is so here anyway;
+# - known and honoured: it has its effect, or asks for our only behaviour;
 # - known and not honoured: 501 that names it, but only where its value asks for something. SDKs
 #   send headers of features that are switched off (`false`, `OFF`, empty), and a refusal of those
 #   would refuse the client and not the feature;
@@ -83,7 +83,7 @@ _HONOURED_IN_COPIES: Final = frozenset(
         "x-amz-copy-source-if-unmodified-since",
     }
 )
-# Not honoured but for these values, which ask for what is so here anyway.
+# Not honoured except for these values, which ask for our only behaviour.
 _NOT_HONOURED: Final[Mapping[str, frozenset[str]]] = {
     "x-amz-acl": frozenset({"private", "bucket-owner-full-control"}),
     "x-amz-bucket-namespace": frozenset({"global"}),
@@ -150,7 +150,7 @@ def as_signed(headers: Mapping[str, str]) -> Mapping[str, str]:
 def check_headers(
     headers: Mapping[str, str], *, writes: bool, copies: bool, known: Collection[str] = ()
 ) -> Sequence[str]:
-    """The `x-amz-*` headers that no one here knows; raises NotImplemented as told above.
+    """The unknown `x-amz-*` headers; raises NotImplemented as described above.
 
     `known` are those that the operation itself looks at. A read is refused only where it expects an
     encryption that nothing here has.
@@ -214,7 +214,7 @@ def wants_strict(headers: Mapping[str, str]) -> bool:
 
 
 def stored_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """What of `headers` is kept with the object; raises MetadataTooLarge."""
+    """Those of `headers` that are stored with the object; raises MetadataTooLarge."""
     stored: dict[str, str] = {}
     metadata_bytes = 0
     for name, value in headers.items():

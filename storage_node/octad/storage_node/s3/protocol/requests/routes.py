@@ -34,7 +34,7 @@ _READS: Final = ("GET", "HEAD")
 class _Rule:
     """An operation, the query parameters that ask for it, and those that it takes besides.
 
-    Of a read, only sub-resources: whatever else it carries is an option, or nothing.
+    For a read, only sub-resources: all other parameters are options, or ignored.
     """
 
     operation: S3Operation
@@ -148,7 +148,7 @@ _NEUTRAL_PARAMETERS: Final = frozenset(
 
 
 def without_sigv2(query: Mapping[str, str]) -> dict[str, str]:
-    """`query` of a URL of signature version 2 without what says nothing of the operation."""
+    """`query` of a URL of signature version 2 without the parameters of the signature."""
     return {name: value for name, value in query.items() if name not in PARAMETERS}
 
 
@@ -178,9 +178,9 @@ def with_hoisted_headers(
 def route(
     method: str, bucket: str, key: bytes, query: Mapping[str, str], headers: Mapping[str, str]
 ) -> tuple[S3Operation, Sequence[str]]:
-    """The operation that the request asks for, and which of its headers no one knows.
+    """The operation that the request asks for, and those of its headers that are unknown.
 
-    Raises S3Error for what is not served. `query` is without the parameters that say nothing about
+    Raises S3Error for unserved operations. `query` is without the parameters that say nothing about
     the operation; `headers` has lower-case names.
     """
     operation = _operation(method, bucket, key, query)

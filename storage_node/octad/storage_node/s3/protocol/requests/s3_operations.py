@@ -1,4 +1,4 @@
-"""The operations that the front door knows, by the names that S3 gives them."""
+"""The operations that the front door knows, by their S3 names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class S3Operation(Enum):
-    """What one request asks for. A request that is none of these is refused, never guessed at."""
+    """The operation of a request. Any other request is refused, never guessed at."""
 
     LIST_BUCKETS = "ListBuckets"
 

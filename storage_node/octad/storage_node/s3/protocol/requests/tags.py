@@ -39,7 +39,7 @@ def checked_tags(tags: Iterable[tuple[str, str]], tags_max: int = TAGS_MAX) -> d
 
 
 def tags_in_header(header: str) -> dict[str, str]:
-    """Those that `x-amz-tagging` names, as a URL's query would; raises S3Error."""
+    """The tags in `x-amz-tagging`, encoded as a URL's query; raises S3Error."""
     try:
         text = header.encode("latin-1").decode()  # Headers are read as Latin-1.
         pairs = [

@@ -1,6 +1,6 @@
-"""What a request's target names: the bucket, the exact bytes of the key, and the query.
+"""Parses a request's target: the bucket, the exact bytes of the key, and the query.
 
-The path is taken exactly as it came over the wire: nothing is normalised, so `a//b`, `a/../b` and
+The path is taken exactly as received: nothing is normalised, so `a//b`, `a/../b` and
 `a/b/` are three keys of their own.
 """
 
@@ -57,7 +57,7 @@ def bucket_of_host(host: str, domains: tuple[str, ...]) -> str:
 
 
 def percent_decoded(text: str) -> bytes:
-    """The bytes of `text`; raises InvalidURI for a bad escape and for what is not UTF-8.
+    """The bytes of `text`; raises InvalidURI for a bad escape and for invalid UTF-8.
 
     A key that is not UTF-8 could be stored, but no XML document could ever name it.
     """

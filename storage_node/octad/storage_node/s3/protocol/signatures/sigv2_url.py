@@ -1,7 +1,7 @@
 """Presigned URLs of signature version 2: GET, HEAD and PUT of an object, and nothing else.
 
 boto3 and awscli 1, and what is built on them (django-storages, s3fs), make these for any endpoint
-but AWS's own unless told otherwise, so most links that people share are of this kind.
+but AWS's own unless configured otherwise, so most links that people share are of this kind.
 
     ?AWSAccessKeyId=…&Signature=…&Expires=…        base64(HMAC-SHA1(secret, string to sign))
 
@@ -52,7 +52,7 @@ _RESOURCE: Final = frozenset(
     }
 )
 _REPEATED: Final = ("content-md5", "content-type")
-# What a query says of the signature, and nothing of the operation.
+# A query's parameters of the signature, which say nothing of the operation.
 PARAMETERS: Final = frozenset({*_MECHANISM, *_REPEATED})
 _METHODS: Final = ("GET", "HEAD", "PUT")
 # A chain of signed chunks begins at a signature of version 4.
@@ -79,7 +79,7 @@ def verify_sigv2_url(
     secret_of: Callable[[str], str | None],
     host_bucket: str = "",
 ) -> Authenticated:
-    """Who signed this URL; raises SigV4Error.
+    """Verifies the signature of this URL; raises SigV4Error.
 
     The arguments are those of `verify_request`, and the bucket that the host names: it stands
     before the path in what was signed.

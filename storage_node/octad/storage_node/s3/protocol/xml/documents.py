@@ -27,7 +27,7 @@ from octad.storage_node.s3.protocol.xml.requests import DeleteTarget
 NAMESPACE: Final = "http://s3.amazonaws.com/doc/2006-03-01/"
 CONTENT_TYPE: Final = "application/xml"
 DECLARATION: Final = '<?xml version="1.0" encoding="UTF-8"?>\n'
-NULL_VERSION: Final = "null"  # Of every object of a bucket that never had versions.
+NULL_VERSION: Final = "null"  # The version id of all objects in a bucket that never had versions.
 
 _ESCAPES: Final = {
     "&": "&amp;",
@@ -62,7 +62,7 @@ class ObjectEntry(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose it is, as S3 shows it."""
+    """The owner, as S3 shows it."""
 
     id: str
     display_name: str
@@ -95,7 +95,7 @@ class ListObjectsV1:
 
 @dataclass(frozen=True, slots=True)
 class ListObjectsV2:
-    """A page of ListObjectsV2. `owner` is given only where the client asked with fetch-owner."""
+    """A page of ListObjectsV2. `owner` is present only if the client asked with fetch-owner."""
 
     bucket: str
     max_keys: int
@@ -186,7 +186,7 @@ def escape(text: str) -> str:
 
 
 def url_encoded(key: bytes) -> str:
-    """`key` as `encoding-type=url` wants it: percent-encoded, slashes kept, a space as %20."""
+    """`key` as `encoding-type=url` wants it: percent-encoded, slashes unchanged, a space as %20."""
     return quote(key, safe="/")
 
 

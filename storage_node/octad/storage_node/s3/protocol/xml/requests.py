@@ -194,7 +194,7 @@ class _Document:
         self._schema = schema
         self._row_depth = 2 if schema.holder else 1
         self._depth = 0
-        self._into: dict[str, str] | None = None  # Where the open plain element's text belongs.
+        self._into: dict[str, str] | None = None  # The target of the open plain element's text.
         self._text: list[str] = []
         self._row: dict[str, str] | None = None  # The open row.
 

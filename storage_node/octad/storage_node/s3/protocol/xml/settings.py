@@ -57,7 +57,7 @@ def access_control_policy_xml(owner: Owner, acl: str) -> bytes:
 
 
 def read_access_control_policy(body: bytes, owner: Owner) -> str:
-    """The canned list that says the same; raises NotImplemented for one that none says."""
+    """The equivalent canned list; raises NotImplemented if there is none."""
     try:
         policy = read_tree(body, "AccessControlPolicy")
         policy.allow(("Owner", "AccessControlList"))
@@ -127,7 +127,7 @@ def public_access_block_xml(block: PublicAccessBlock) -> bytes:
 
 
 def read_public_access_block(body: bytes) -> PublicAccessBlock:
-    """What is not said is not blocked, as on S3."""
+    """Absent elements mean not blocked, as on S3."""
     document = read_tree(body, "PublicAccessBlockConfiguration")
     document.allow(_BLOCK)
     said = {field: document.word(name, "false") for name, field in _BLOCK.items()}
@@ -158,7 +158,7 @@ def _rule_xml(rule: CorsRule) -> str:
 
 
 def read_cors_configuration(body: bytes) -> tuple[CorsRule, ...]:
-    """As they stand there, in their order."""
+    """The rules in document order."""
     document = read_tree(body, "CORSConfiguration")
     document.allow(("CORSRule",))
     return tuple(map(_read_rule, document.elements))

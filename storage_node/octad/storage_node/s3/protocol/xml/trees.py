@@ -31,7 +31,7 @@ class Element:
     text: str = ""
 
     def all(self, name: str) -> list[Element]:
-        """Those right under it that are called so."""
+        """Its direct children with that name."""
         return [element for element in self.elements if element.name == name]
 
     def only(self, name: str) -> Element:
