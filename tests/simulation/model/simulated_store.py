@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from octad.client.cluster.kept_fields import with_unknown_fields
+from octad.client.cluster.unknown_fields import with_unknown_fields
 from octad.sharding.ids import NodeId, ShardId
 from octad.sharding.map.shard_map import (
     ShardConfiguration,

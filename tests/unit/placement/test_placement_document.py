@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from tests.unit.placement.placement_cluster import KEYS, PLACEMENT
 
-from octad.coordinator.schema.kept_cluster import is_kept
+from octad.coordinator.schema.cluster_snapshot import in_snapshot
 from octad.coordinator.schema.placement_messages import ACTIONS
 from octad.coordinator.schema.placement_records import (
     NodeSettings,
@@ -54,7 +54,7 @@ def test_a_field_of_a_newer_octad_is_kept_when_the_record_is_written_again(key: 
 
 
 def test_of_these_only_settings_outlive_a_store() -> None:
-    assert [key for key in KINDS if is_kept(KEYS, key)] == [PLACEMENT.node_settings(NodeId(2))]
+    assert [key for key in KINDS if in_snapshot(KEYS, key)] == [PLACEMENT.node_settings(NodeId(2))]
 
 
 def test_every_action_is_in_the_description_of_the_interface() -> None:

@@ -31,7 +31,7 @@ from octad.coordinator.recovery.store_rescue import (
     fill,
     read_backup,
     read_backup_file,
-    read_kept_files,
+    read_snapshots,
     write_backup_file,
 )
 from octad.coordinator.schema.backup_format import (
@@ -41,15 +41,15 @@ from octad.coordinator.schema.backup_format import (
     decode_backup,
     encode_backup,
 )
-from octad.coordinator.schema.kept_cluster import (
+from octad.coordinator.schema.cluster_snapshot import (
     FILE_NAME,
-    KeptCluster,
-    KeptEntry,
-    KeptHeader,
-    NotKept,
-    decode_kept,
+    ClusterSnapshot,
+    NotASnapshot,
+    SnapshotEntry,
+    SnapshotHeader,
+    decode_snapshot,
     encode_entry,
-    encode_kept,
+    encode_snapshot,
 )
 from octad.coordinator.schema.records import IdentityRecord, PoolRecord
 from octad.coordinator.store.embedded import EmbeddedStore
@@ -68,7 +68,7 @@ from octad.storage_node.node.store_snapshot import StoreSnapshot
 
 CLUSTER = TOKEN.cluster
 GOLDEN_BACKUP = Path(__file__).parents[2] / "golden" / "coordinator" / "backup-1.txt"
-GOLDEN_KEPT = Path(__file__).parents[2] / "golden" / "coordinator" / "cluster-kept-1.bin"
+GOLDEN_SNAPSHOT = Path(__file__).parents[2] / "golden" / "coordinator" / "cluster-kept-1.bin"
 
 
 def at(epoch: int, *members: int, depth: int = 0) -> bytes:
@@ -81,14 +81,14 @@ def identity(number: int) -> bytes:
     return msgspec.json.encode(IdentityRecord(NodeId(number), incarnation(number)))
 
 
-def kept(number: int, rows: dict[int, bytes], revision: int, **others: bytes) -> KeptCluster:
+def kept(number: int, rows: dict[int, bytes], revision: int, **others: bytes) -> ClusterSnapshot:
     """What node `number` knows; the pool has one shard for each configuration, at least one."""
     entries = {f"shards/0/{n}": value for n, value in rows.items()}
     entries["pools/0"] = msgspec.json.encode(PoolRecord(PoolId(0), 2, 0))
     entries |= {key.replace("__", "/").replace("_", "-"): value for key, value in others.items()}
-    header = KeptHeader(CLUSTER, NodeId(number), incarnation(number))
-    changes = {key: KeptEntry(key, value, 0, revision) for key, value in entries.items()}
-    return KeptCluster(header, changes, (0, revision))
+    header = SnapshotHeader(CLUSTER, NodeId(number), incarnation(number))
+    changes = {key: SnapshotEntry(key, value, 0, revision) for key, value in entries.items()}
+    return ClusterSnapshot(header, changes, (0, revision))
 
 
 def configuration_in(entries: object, number: int = 0) -> ShardConfiguration:
@@ -170,7 +170,7 @@ def test_what_was_deleted_does_not_come_back_from_a_node_that_missed_it() -> Non
 
 def test_a_later_generation_is_newer_whatever_its_revisions() -> None:
     first, second = kept(1, {0: at(4, 1, 2)}, 900, buckets__old=b"{}"), kept(2, {}, 3)
-    later = KeptCluster(second.header, second.entries, (1, 3))
+    later = ClusterSnapshot(second.header, second.entries, (1, 3))
     entries = rebuild(CLUSTER, [first, later], None).entries
     assert "buckets/old" not in entries
     assert entries["generation"] == b"2"
@@ -215,9 +215,9 @@ def test_a_backup_that_was_changed_or_cut_off_is_refused() -> None:
 def test_a_kept_file_that_is_cut_off_shows_what_was_before(
     changes: list[tuple[str, bytes | None]], cut: int
 ) -> None:
-    header = KeptHeader(CLUSTER, NodeId(1), "disk")
-    begun = encode_kept(header, ())
-    frames = [encode_entry(KeptEntry(k, v, 0, r)) for r, (k, v) in enumerate(changes)]
+    header = SnapshotHeader(CLUSTER, NodeId(1), "disk")
+    begun = encode_snapshot(header, ())
+    frames = [encode_entry(SnapshotEntry(k, v, 0, r)) for r, (k, v) in enumerate(changes)]
     data = begun + b"".join(frames)
     data = data[: max(len(begun), len(data) - cut)]
     whole, expected = len(begun), {}
@@ -226,7 +226,7 @@ def test_a_kept_file_that_is_cut_off_shows_what_was_before(
         if whole > len(data):
             break
         expected[key] = value
-    found = decode_kept(data)
+    found = decode_snapshot(data)
     assert {k: e.value for k, e in found.entries.items()} == {
         k: v for k, v in expected.items() if v is not None
     }
@@ -234,19 +234,19 @@ def test_a_kept_file_that_is_cut_off_shows_what_was_before(
 
 
 def test_what_lies_behind_a_damaged_entry_of_a_kept_file_is_not_believed() -> None:
-    header = KeptHeader(CLUSTER, NodeId(1), "disk")
-    begun = encode_kept(header, [KeptEntry("a", b"good", 0, 1)])
-    bad = bytearray(encode_entry(KeptEntry("b", b"value", 0, 2)))
+    header = SnapshotHeader(CLUSTER, NodeId(1), "disk")
+    begun = encode_snapshot(header, [SnapshotEntry("a", b"good", 0, 1)])
+    bad = bytearray(encode_entry(SnapshotEntry("b", b"value", 0, 2)))
     bad[-2] ^= 1
-    found = decode_kept(begun + bytes(bad) + encode_entry(KeptEntry("c", b"later", 0, 3)))
+    found = decode_snapshot(begun + bytes(bad) + encode_entry(SnapshotEntry("c", b"later", 0, 3)))
     assert set(found.entries) == {"a"}
     assert found.torn_bytes > 0
 
 
 def test_what_is_no_kept_file_is_refused() -> None:
     for bad in (b"", b"OCTADKP1", b"something else entirely"):
-        with pytest.raises(NotKept):
-            decode_kept(bad)
+        with pytest.raises(NotASnapshot):
+            decode_snapshot(bad)
 
 
 def test_the_formats_are_the_golden_ones() -> None:
@@ -254,9 +254,9 @@ def test_the_formats_are_the_golden_ones() -> None:
         {"pools/0": b'{"id":0,"replicas":2,"depth":0}', "shards/0/0": at(5, 1, 2, depth=2)}
     )
     assert GOLDEN_BACKUP.read_bytes() == encode_backup(backup)
-    header = KeptHeader(CLUSTER, NodeId(1), incarnation(1))
-    entries = [KeptEntry("shards/0/0", at(5, 1, 2, depth=2), 0, 7)]
-    assert GOLDEN_KEPT.read_bytes() == encode_kept(header, entries, (0, 9))
+    header = SnapshotHeader(CLUSTER, NodeId(1), incarnation(1))
+    entries = [SnapshotEntry("shards/0/0", at(5, 1, 2, depth=2), 0, 7)]
+    assert GOLDEN_SNAPSHOT.read_bytes() == encode_snapshot(header, entries, (0, 9))
 
 
 # -- with a store --------------------------------------------------------------------------------
@@ -294,7 +294,7 @@ async def test_a_lost_store_is_rebuilt_from_the_nodes_and_serves_again(tmp_path:
         for keeper, mirror in keepers:
             await keeper.close()
             await mirror.stop()
-    rebuilt = rebuild(CLUSTER, read_kept_files(directories), None)
+    rebuilt = rebuild(CLUSTER, read_snapshots(directories), None)
     empty = await EmbeddedStore.open(tmp_path / "new.sqlite")
     try:
         await check_may_fill(empty, TOKEN, force=False)
@@ -350,7 +350,7 @@ async def test_the_snapshot_follows_configurations_and_deletions_and_survives_a_
         await keeper.close()
         await mirror.stop()
         file = directory / FILE_NAME
-        found = decode_kept(file.read_bytes()).entries
+        found = decode_snapshot(file.read_bytes()).entries
         assert found["shards/0/0"].value == at(3, 2, 3), "also that it is no member any more"
         assert "shards/0/1" not in found
         assert "buckets/gone" not in found
@@ -359,8 +359,8 @@ async def test_the_snapshot_follows_configurations_and_deletions_and_survives_a_
         keeper, mirror = await keeper_of(directory, store, 1)
         await keeper.close()
         await mirror.stop()
-        assert "keys/octad" not in decode_kept(file.read_bytes()).entries
-        assert decode_kept(file.read_bytes()).torn_bytes == 0
+        assert "keys/octad" not in decode_snapshot(file.read_bytes()).entries
+        assert decode_snapshot(file.read_bytes()).torn_bytes == 0
 
 
 async def test_a_store_without_its_data_takes_nothing_from_the_keeper(tmp_path: Path) -> None:
@@ -379,7 +379,7 @@ async def test_a_store_without_its_data_takes_nothing_from_the_keeper(tmp_path: 
         keeper, mirror = await keeper_of(directory, store, 1)
         await keeper.close()
         await mirror.stop()
-        found = decode_kept((directory / FILE_NAME).read_bytes()).entries
+        found = decode_snapshot((directory / FILE_NAME).read_bytes()).entries
         assert found["shards/0/0"].value == at(9, 1, 2)
         assert {"pools/0", "keys/octad"} <= set(found)
 

@@ -28,8 +28,8 @@ from tests.unit.coordinator.running_coordinator import (
 
 from octad.coordinator.membership.admission import JoinRefused
 from octad.coordinator.recovery.store_rebuild import rebuild
+from octad.coordinator.schema.cluster_snapshot import ClusterSnapshot, SnapshotEntry, SnapshotHeader
 from octad.coordinator.schema.format_level import CODE, level_of_all
-from octad.coordinator.schema.kept_cluster import KeptCluster, KeptEntry, KeptHeader
 from octad.coordinator.schema.placement_records import NodeSettings, PlacementKeys, encode_record
 from octad.coordinator.schema.records import FormatLevelRecord, NodeRecord, PoolRecord
 from octad.coordinator.server.coordinator import Coordinator
@@ -284,10 +284,10 @@ def test_a_store_that_is_made_anew_has_the_highest_level_that_anybody_knew() -> 
         "shards/0/0": encode_configuration(configuration(1, depth=0)),
     }
     kept = [
-        KeptCluster(
-            KeptHeader(CLUSTER, each, incarnation(each)),
+        ClusterSnapshot(
+            SnapshotHeader(CLUSTER, each, incarnation(each)),
             {
-                key: KeptEntry(key, value, 0, seen)
+                key: SnapshotEntry(key, value, 0, seen)
                 for key, value in {
                     **entries,
                     "format-level": msgspec.json.encode(FormatLevelRecord(level)),

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import msgspec
 
-from octad.client.cluster.kept_fields import with_unknown_fields
+from octad.client.cluster.unknown_fields import with_unknown_fields
 from octad.client.runtime.address import BadAddress, parse_address
 from octad.sharding.limits import KIB, NODE_WEIGHT_MAX
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from octad.client.cluster.kept_fields import with_unknown_fields
+from octad.client.cluster.unknown_fields import with_unknown_fields
 from octad.coordinator.admin.admin_refusal import AdminRefused
 from octad.coordinator.schema.cluster_view import decode_record
 from octad.coordinator.schema.records import BucketRecord, StoreKeys

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 import msgspec
 
 from octad.client.cluster.join_token import JoinToken
-from octad.client.cluster.kept_fields import with_unknown_fields
+from octad.client.cluster.unknown_fields import with_unknown_fields
 from octad.client.s3.owners import canonical_id, is_owner_name
 from octad.coordinator.admin.admin_refusal import AdminRefused
 from octad.coordinator.admin.admin_signature import Signer

@@ -168,7 +168,7 @@ async def _rebuild(opened: RescueStore, token: JoinToken, arguments: argparse.Na
 
 async def _rebuilt(token: JoinToken, arguments: argparse.Namespace) -> Rebuilt:
     from octad.coordinator.recovery.store_rebuild import rebuild
-    from octad.coordinator.recovery.store_rescue import ask_nodes, read_backup_file, read_kept_files
+    from octad.coordinator.recovery.store_rescue import ask_nodes, read_backup_file, read_snapshots
     from octad.sharding.ids import parse_node_name
 
     backup: StoreBackup | None = None
@@ -181,12 +181,12 @@ async def _rebuilt(token: JoinToken, arguments: argparse.Namespace) -> Rebuilt:
     directories: list[Path] = arguments.node_data
     if not directories and arguments.from_nodes is None and arguments.data is not None:
         directories = _nodes_of_dev(arguments.data)
-    kept = read_kept_files(directories)
+    snapshots = read_snapshots(directories)
     if arguments.from_nodes is not None:
-        kept += await ask_nodes(arguments.from_nodes, token)
+        snapshots += await ask_nodes(arguments.from_nodes, token)
     return rebuild(
         token.cluster,
-        kept,
+        snapshots,
         backup,
         without,
         trust_backup=arguments.verb == "restore" and arguments.trust_backup,
@@ -196,6 +196,6 @@ async def _rebuilt(token: JoinToken, arguments: argparse.Namespace) -> Rebuilt:
 
 def _nodes_of_dev(data: Path) -> list[Path]:
     """Returns the directories of its nodes that have a snapshot."""
-    from octad.coordinator.schema.kept_cluster import FILE_NAME
+    from octad.coordinator.schema.cluster_snapshot import FILE_NAME
 
     return sorted(path.parent for path in data.glob(f"n*/{FILE_NAME}"))

@@ -10,7 +10,7 @@ import secrets
 import msgspec
 
 from octad.client.cluster.join_token import SECRET_BYTES, JoinToken
-from octad.client.cluster.kept_fields import with_unknown_fields
+from octad.client.cluster.unknown_fields import with_unknown_fields
 from octad.coordinator.schema.access_keys import access_key_record, secret_of
 from octad.coordinator.schema.cluster_view import decode_record
 from octad.coordinator.schema.records import CLUSTERS, AccessKeyRecord, PoolRecord, StoreKeys

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from octad.client.cluster.kept_fields import with_unknown_fields
+from octad.client.cluster.unknown_fields import with_unknown_fields
 from octad.coordinator.schema.records import FenceRecord, NodeRecord, StoreKeys
 from octad.coordinator.store.interface import (
     Compare,

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 
 import msgspec
 
-from octad.client.cluster.kept_fields import with_unknown_fields
+from octad.client.cluster.unknown_fields import with_unknown_fields
 from octad.coordinator.schema.backup_format import StoreBackup
-from octad.coordinator.schema.kept_cluster import KeptCluster
+from octad.coordinator.schema.cluster_snapshot import ClusterSnapshot
 from octad.coordinator.schema.records import (
     FormatLevelRecord,
     IdentityRecord,
@@ -78,7 +78,7 @@ class _KnownConfiguration:
 
 def rebuild(
     cluster: str,
-    kept: Sequence[KeptCluster],
+    snapshots: Sequence[ClusterSnapshot],
     backup: StoreBackup | None,
     without: Collection[NodeId] = (),
     *,
@@ -86,7 +86,7 @@ def rebuild(
     accept_loss: bool = False,
 ) -> Rebuilt:
     """Put it together; raises RebuildRefused. `trust_backup`: no node knows anything newer."""
-    sources = [*_sources(cluster, kept), *_backup_source(cluster, backup)]
+    sources = [*_sources(cluster, snapshots), *_backup_source(cluster, backup)]
     if not sources:
         raise RebuildRefused("nothing to rebuild from", "name nodes: --from-nodes, --node-data")
     newest = _newest_configurations(sources)
@@ -94,7 +94,7 @@ def rebuild(
     freshest = max(sources, key=lambda source: source.seen)
     entries = {key: value for key, value in freshest.entries.items() if not key.startswith(_SHARDS)}
     if not trust_backup:
-        _check_everybody_heard(configurations, entries, kept, without)
+        _check_everybody_heard(configurations, entries, snapshots, without)
     missing = _missing_shards(entries, configurations)
     if missing and not accept_loss:
         raise RebuildRefused(
@@ -102,7 +102,7 @@ def rebuild(
             + (f" and {len(missing) - 1} more" if len(missing) > 1 else ""),
             "name its nodes' directories, too; --accept-loss begins such shards anew, empty",
         )
-    _go_forward(entries, kept, sources)
+    _go_forward(entries, snapshots, sources)
     for shard, known in newest.items():
         raised = msgspec.structs.replace(
             known.configuration, epoch=Epoch(known.configuration.epoch + EPOCH_STEP)
@@ -116,9 +116,9 @@ def rebuild(
     )
 
 
-def _sources(cluster: str, kept: Iterable[KeptCluster]) -> Iterable[_Source]:
+def _sources(cluster: str, snapshots: Iterable[ClusterSnapshot]) -> Iterable[_Source]:
     heard: dict[NodeId, str] = {}
-    for each in kept:
+    for each in snapshots:
         name = node_name(each.header.node)
         if each.header.cluster != cluster:
             raise RebuildRefused(
@@ -168,7 +168,7 @@ def _newest_configurations(sources: Sequence[_Source]) -> dict[ShardId, _KnownCo
 def _check_everybody_heard(
     configurations: Mapping[ShardId, ShardConfiguration],
     entries: Mapping[str, bytes],
-    kept: Sequence[KeptCluster],
+    snapshots: Sequence[ClusterSnapshot],
     without: Collection[NodeId],
 ) -> None:
     """A node not heard may know a newer configuration, and have acknowledged writes under it."""
@@ -183,7 +183,7 @@ def _check_everybody_heard(
     for key, value in entries.items():
         if key.startswith("identities/") and not _is_removed(key, entries):
             named.add(msgspec.json.decode(value, type=IdentityRecord).id)
-    unheard = sorted(named - {each.header.node for each in kept} - set(without))
+    unheard = sorted(named - {each.header.node for each in snapshots} - set(without))
     if unheard:
         names = " ".join(node_name(node) for node in unheard)
         raise RebuildRefused(
@@ -221,10 +221,10 @@ def _missing_shards(
 
 
 def _go_forward(
-    entries: dict[str, bytes], kept: Sequence[KeptCluster], sources: Sequence[_Source]
+    entries: dict[str, bytes], snapshots: Sequence[ClusterSnapshot], sources: Sequence[_Source]
 ) -> None:
     """Numbers that must never be given out twice, and disks that joined after the newest view."""
-    for each in kept:
+    for each in snapshots:
         header = each.header
         key = f"identities/{header.node}"
         if key not in entries:

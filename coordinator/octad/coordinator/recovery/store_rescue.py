@@ -36,16 +36,16 @@ from octad.coordinator.schema.backup_format import (
     decode_backup,
     encode_backup,
 )
-from octad.coordinator.schema.cluster_view import decode_record
-from octad.coordinator.schema.kept_cluster import (
+from octad.coordinator.schema.cluster_snapshot import (
     FILE_NAME,
-    KEPT_PATH,
-    KEPT_PURPOSE,
-    KeptCluster,
-    NotKept,
-    decode_kept,
-    is_kept,
+    SNAPSHOT_PATH,
+    SNAPSHOT_PURPOSE,
+    ClusterSnapshot,
+    NotASnapshot,
+    decode_snapshot,
+    in_snapshot,
 )
+from octad.coordinator.schema.cluster_view import decode_record
 from octad.coordinator.schema.records import CLUSTERS, LeaderRecord, StoreKeys
 from octad.coordinator.store.interface import (
     ConfigStore,
@@ -57,7 +57,7 @@ from octad.coordinator.store.interface import (
 )
 from octad.sharding.limits import STORE_TRANSACTION_BYTES_MAX, STORE_TRANSACTION_OPERATIONS_MAX
 
-KEPT_S_MAX = 60.0  # A snapshot may have many megabytes.
+SNAPSHOT_S_MAX = 60.0  # A snapshot may have many megabytes.
 _BYTES_PER_TRANSACTION = STORE_TRANSACTION_BYTES_MAX // 2
 
 
@@ -68,7 +68,7 @@ async def read_backup(store: ConfigStore, token: JoinToken) -> StoreBackup:
     entries = {
         entry.key.removeprefix(keys.prefix): entry.value
         for entry in listing.entries
-        if not entry.lease and is_kept(keys, entry.key)
+        if not entry.lease and in_snapshot(keys, entry.key)
     }
     if not any(key.startswith("pools/") for key in entries):
         raise RebuildRefused(
@@ -107,44 +107,44 @@ def read_backup_file(path: Path) -> StoreBackup:
         raise RebuildRefused(f"{path}: {error}", "use another backup, or rebuild") from error
 
 
-def read_kept_files(paths: Iterable[Path]) -> list[KeptCluster]:
+def read_snapshots(paths: Iterable[Path]) -> list[ClusterSnapshot]:
     """Reads snapshots from data directories, or copies of them; raises RebuildRefused."""
-    kept = []
+    snapshots = []
     for path in paths:
         file = path / FILE_NAME if path.is_dir() else path
         try:
-            kept.append(decode_kept(file.read_bytes()))
+            snapshots.append(decode_snapshot(file.read_bytes()))
         except OSError as error:
             raise RebuildRefused(
                 f"cannot read {file}: {error.strerror}", "name a node's data directory"
             ) from error
-        except NotKept as error:
+        except NotASnapshot as error:
             raise RebuildRefused(
                 f"{file} is not what a node keeps of its cluster: {error}",
                 "leave it out, and its node's name goes to --without",
             ) from error
-    return kept
+    return snapshots
 
 
-async def ask_nodes(urls: str, token: JoinToken) -> list[KeptCluster]:
+async def ask_nodes(urls: str, token: JoinToken) -> list[ClusterSnapshot]:
     """Fetches snapshots from live nodes, by their admin ports' URLs; raises RebuildRefused."""
     return [await _ask_node(url, token) for url in urls.split(",")]
 
 
-async def _ask_node(url: str, token: JoinToken) -> KeptCluster:
-    key = ServiceToken(token.cluster, token.key_for(KEPT_PURPOSE))
+async def _ask_node(url: str, token: JoinToken) -> ClusterSnapshot:
+    key = ServiceToken(token.cluster, token.key_for(SNAPSHOT_PURPOSE))
     try:
         node = Coordinators(url, key)
     except ValueError as error:
         raise RebuildRefused(str(error), "correct --from-nodes") from error
     try:
-        return decode_kept(await node.write("POST", KEPT_PATH, timeout_s=KEPT_S_MAX))
+        return decode_snapshot(await node.write("POST", SNAPSHOT_PATH, timeout_s=SNAPSHOT_S_MAX))
     except (CoordinatorsUnreachable, CallRefused) as error:
         raise RebuildRefused(
             f"{url} does not tell what it keeps: {error}",
             "name the admin_address of a running node, or bring its file: --node-data",
         ) from error
-    except NotKept as error:
+    except NotASnapshot as error:
         raise RebuildRefused(
             f"{url} keeps nothing that is of use: {error}",
             "leave it out, and its node's name goes to --without",
@@ -169,7 +169,7 @@ async def check_may_fill(
         )
     listing = await store.range(keys.prefix)
     # Nodes that run have registered in the empty store already; that is no cluster yet.
-    held = sum(is_kept(keys, entry.key) for entry in listing.entries)
+    held = sum(in_snapshot(keys, entry.key) for entry in listing.entries)
     if held and not force:
         raise RebuildRefused(
             f"the store holds {held} keys of cluster {token.cluster}",

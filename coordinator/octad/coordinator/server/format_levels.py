@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from octad.client.cluster.kept_fields import with_unknown_fields
+from octad.client.cluster.unknown_fields import with_unknown_fields
 from octad.coordinator.membership.admission import JoinRefused
 from octad.coordinator.placement.placement import Placement
 from octad.coordinator.placement.placement_view import PlacementView

@@ -11,7 +11,7 @@ import random
 
 import msgspec
 
-from octad.client.cluster.kept_fields import with_unknown_fields
+from octad.client.cluster.unknown_fields import with_unknown_fields
 from octad.coordinator.schema.format_level import saying, too_old
 from octad.coordinator.schema.records import FormatLevelRecord, StoreKeys
 from octad.coordinator.store.interface import (

@@ -60,7 +60,7 @@ class Node:
             shares.clients,
             not_ready=self._not_ready,
             engine_report=self._engine_report,
-            kept=self._keeper.content,
+            snapshot=self._keeper.content,
         )
         self._started = False
         self._draining: asyncio.Task[None] | None = None

@@ -39,7 +39,7 @@ class Doors:
         *,
         not_ready: Callable[[], str | None],
         engine_report: Callable[[], EngineReport | None],
-        kept: Callable[[], Awaitable[bytes]],
+        snapshot: Callable[[], Awaitable[bytes]],
     ) -> None:
         self._this = this
         self._log: AccessLog | None = None
@@ -69,7 +69,7 @@ class Doors:
             objects.budget,
             config.certificate,
         )
-        self._admin = AdminListener(config.token, metrics, not_ready, kept)
+        self._admin = AdminListener(config.token, metrics, not_ready, snapshot)
 
     async def start_admin(self, cleanup: AsyncExitStack) -> Address:
         """Start the admin port; returns its address for others."""

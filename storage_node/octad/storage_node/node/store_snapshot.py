@@ -1,9 +1,9 @@
-"""Keeps on the node's own disk what it knows of the cluster, in case the store is ever lost.
+"""Maintains the node's snapshot of the configuration store, in case the store is ever lost.
 
 Configurations of shards that it holds or held, and pools, buckets and keys, go to `cluster.kept`,
-whose format is `coordinator/schema/kept_cluster.py`; `octad coordinator rebuild` reads it. Changes
-that come together share a write and a sync, in a thread; a file with many outdated entries is
-written anew when it is opened.
+in the format of `coordinator/schema/cluster_snapshot.py`; `octad coordinator rebuild` reads it.
+Concurrent changes share a write and a sync, in a thread; a file with many outdated entries is
+rewritten when it is opened.
 
 A store that lost its data must not take these with it: a configuration never gives way to one of a
 lower epoch, and nothing is forgotten while the store has no pools. A disk that refuses the file is
@@ -20,15 +20,15 @@ from pathlib import Path
 import msgspec
 
 from octad.coordinator.recovery.store_rebuild import GENERATION_KEY
-from octad.coordinator.schema.kept_cluster import (
+from octad.coordinator.schema.cluster_snapshot import (
     FILE_NAME,
-    KeptEntry,
-    KeptHeader,
-    NotKept,
-    decode_kept,
+    NotASnapshot,
+    SnapshotEntry,
+    SnapshotHeader,
+    decode_snapshot,
     encode_entry,
-    encode_kept,
-    is_kept,
+    encode_snapshot,
+    in_snapshot,
 )
 from octad.coordinator.schema.records import StoreKeys
 from octad.coordinator.store.interface import KeyValue
@@ -57,7 +57,7 @@ class StoreSnapshot:
         self._disk = disk or Disk()
         self._path = directory / FILE_NAME
         self._generation = 0
-        self._kept: dict[str, KeptEntry] = {}
+        self._entries: dict[str, SnapshotEntry] = {}
         self._waiting: list[bytes] = []
         self._task: asyncio.Task[None] | None = None
         self._failed = False
@@ -66,7 +66,7 @@ class StoreSnapshot:
 
     def start(self) -> None:
         """Follow the mirror from now on, after deletions made while this node was away."""
-        for name in list(self._kept):
+        for name in list(self._entries):
             key = self._keys.prefix + name
             if key not in self._mirror.entries:
                 self._note(key, None)
@@ -74,13 +74,13 @@ class StoreSnapshot:
 
     def _note(self, key: str, entry: KeyValue | None) -> None:
         """The store has `entry` under `key` now (None: it is deleted there)."""
-        if self._failed or not is_kept(self._keys, key):
+        if self._failed or not in_snapshot(self._keys, key):
             return
         name = key.removeprefix(self._keys.prefix)
         value = entry.value if entry is not None else None
         if name == GENERATION_KEY and value is not None:
             self._generation = msgspec.json.decode(value, type=int)
-        known = self._kept.get(name)
+        known = self._entries.get(name)
         if value == (known.value if known else None):
             return
         if key.startswith(self._keys.shards):
@@ -89,11 +89,11 @@ class StoreSnapshot:
         elif value is None and not self._has_pools():
             return
         revision = entry.mod_revision if entry is not None else self._mirror.revision
-        change = KeptEntry(name, value, self._generation, revision)
+        change = SnapshotEntry(name, value, self._generation, revision)
         if value is None:
-            del self._kept[name]
+            del self._entries[name]
         else:
-            self._kept[name] = change
+            self._entries[name] = change
         self._waiting.append(encode_entry(change))
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._write(), name="configuration keeper")
@@ -116,7 +116,7 @@ class StoreSnapshot:
         """Whether to keep a configuration: of this node's shards, and newer than the known."""
         if value is None:
             return False
-        configuration, known = decode_configuration(value), self._kept.get(name)
+        configuration, known = decode_configuration(value), self._entries.get(name)
         if known is not None and known.value is not None:
             newest = decode_configuration(known.value).epoch
             if configuration.epoch < newest:
@@ -146,20 +146,22 @@ class StoreSnapshot:
 
     def _open(self) -> int:
         """Read the file, and rewrite it if it is damaged; returns where it ends."""
-        header = KeptHeader(self._identity.cluster, self._identity.node, self._identity.incarnation)
+        header = SnapshotHeader(
+            self._identity.cluster, self._identity.node, self._identity.incarnation
+        )
         data = self._read()
         try:
-            kept = decode_kept(data) if data else None
-        except NotKept as error:
+            found = decode_snapshot(data) if data else None
+        except NotASnapshot as error:
             log.warning("%s is begun anew: %s", self._path, error)
-            kept = None
-        if kept is not None and kept.header == header:
-            self._kept = dict(kept.entries)
-            self._generation = kept.seen[0]
-            if not kept.torn_bytes and kept.superseded <= len(kept.entries):
-                return kept.valid_bytes
-        seen = kept.seen if kept is not None and self._kept else (0, 0)
-        content = encode_kept(header, self._kept.values(), seen)
+            found = None
+        if found is not None and found.header == header:
+            self._entries = dict(found.entries)
+            self._generation = found.seen[0]
+            if not found.torn_bytes and found.superseded <= len(found.entries):
+                return found.valid_bytes
+        seen = found.seen if found is not None and self._entries else (0, 0)
+        content = encode_snapshot(header, self._entries.values(), seen)
         self._replace(content)
         return len(content)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from octad.client.cluster.kept_fields import with_unknown_fields
+from octad.client.cluster.unknown_fields import with_unknown_fields
 from octad.coordinator.schema.bucket_settings import CLOSED, BucketSettings
 from octad.coordinator.schema.records import BucketRecord, BucketUsageRecord, StoreKeys
 from octad.coordinator.store.interface import (

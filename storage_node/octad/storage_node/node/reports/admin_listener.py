@@ -30,7 +30,7 @@ from octad.client.cluster.request_signer import new_replay_window
 from octad.client.runtime.address import Address
 from octad.client.runtime.http_listener import HttpListener, body_in_time
 from octad.client.runtime.steady_clock import SteadyClock
-from octad.coordinator.schema.kept_cluster import KEPT_PATH, KEPT_PURPOSE
+from octad.coordinator.schema.cluster_snapshot import SNAPSHOT_PATH, SNAPSHOT_PURPOSE
 from octad.sharding.limits import ADMIN_CONNECTIONS_MAX
 from octad.storage_node.node.reports.node_metrics import NodeMetrics
 
@@ -41,22 +41,22 @@ log = logging.getLogger(__name__)
 
 
 class AdminListener:
-    """`not_ready` returns a reason or None; `kept` the bytes of the node's snapshot."""
+    """`not_ready` returns a reason or None; `snapshot` the bytes of the node's snapshot."""
 
     def __init__(
         self,
         token: JoinToken,
         metrics: NodeMetrics,
         not_ready: Callable[[], str | None],
-        kept: Callable[[], Awaitable[bytes]],
+        snapshot: Callable[[], Awaitable[bytes]],
     ) -> None:
         self._cluster = token.cluster
-        self._key = token.key_for(KEPT_PURPOSE)
+        self._key = token.key_for(SNAPSHOT_PURPOSE)
         self._clock = SteadyClock()
         self._window = new_replay_window()
         self._metrics = metrics
         self._not_ready = not_ready
-        self._kept = kept
+        self._snapshot = snapshot
         self._listener: HttpListener | None = None
 
     async def start(self, address: Address) -> int:
@@ -65,7 +65,7 @@ class AdminListener:
         application.router.add_get("/metrics", self._answer_metrics)
         application.router.add_get("/healthz", self._answer_health)
         application.router.add_get("/readyz", self._answer_ready)
-        application.router.add_post(KEPT_PATH, self._answer_kept)
+        application.router.add_post(SNAPSHOT_PATH, self._answer_snapshot)
         listener = HttpListener(application, ADMIN_CONNECTIONS_MAX, _SHUTDOWN_S)
         port = await listener.start(address.host, address.port)
         self._listener = listener
@@ -88,12 +88,12 @@ class AdminListener:
             return web.Response(status=503, text=f"{reason}\n")
         return web.Response(text="ready\n")
 
-    async def _answer_kept(self, request: web.Request) -> web.Response:
+    async def _answer_snapshot(self, request: web.Request) -> web.Response:
         authorization = request.headers.get(AUTHORIZATION_HEADER)
         status, body = self._refusal(request, await body_in_time(request), authorization)
         if status == 200:
-            log.info("telling %s what is kept of the cluster", request.remote)
-            body = await self._kept()
+            log.info("sending %s the snapshot of the configuration store", request.remote)
+            body = await self._snapshot()
         answer = web.Response(status=status, body=body)
         if authorization is not None:
             mac = sign_answer(self._key, authorization, status, body)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from octad.client.cluster.kept_fields import with_unknown_fields
+from octad.client.cluster.unknown_fields import with_unknown_fields
 from octad.client.runtime.background_task import start_background, stop_background
 from octad.coordinator.placement.batched_swap import KeySwap as KeySwap
 from octad.coordinator.placement.batched_swap import batches
