@@ -134,7 +134,7 @@ class Session:
                     await self._settle()
                 wait_s = RETRY_S
             except (CoordinatorsUnreachable, CallRefused) as error:
-                log.warning("the registration is not as it should be yet: %s", error)
+                log.warning("the registration is not up to date yet: %s", error)
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, RETRY_S_MAX)
                 self._to_settle.set()
@@ -148,7 +148,7 @@ class Session:
             async with asyncio.timeout(LEAVE_S_MAX):
                 await self._coordinators.write("DELETE", path, next_after_s=LEAVE_S_MAX / 4)
         except (CoordinatorsUnreachable, CallRefused, TimeoutError) as error:
-            log.info("the registration ends by itself: %s", error)
+            log.info("the registration will expire: %s", error)
 
     async def _renew(self, interval_s: float) -> None:
         session, sent = self._id, self._own.renewing()

@@ -172,7 +172,7 @@ async def _turn_to_current(coordinators: Coordinators, prefix: str, token: str) 
                     coordinators.turn_to(url)
                     return True
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            log.info("watching %s: %s is no way out: %r", prefix, url, error)
+            log.info("watching %s: cannot move to %s: %r", prefix, url, error)
     return False
 
 

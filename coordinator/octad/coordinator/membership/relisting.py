@@ -63,7 +63,7 @@ class Relisting:
         try:
             await self._registry.relist(name)
         except (StoreUnavailable, BadRecord) as error:
-            log.info("who is superseded at %s waits: %s", name, error)
+            log.info("relisting the superseded instance of %s is delayed: %s", name, error)
 
     def _claimed(self) -> set[str]:
         """The names that someone is superseded at."""

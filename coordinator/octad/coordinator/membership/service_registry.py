@@ -161,7 +161,7 @@ class ServiceRegistry:
         with suppress(LeaseExpired):  # Then its claim goes, too.
             outcome = await self._store.transact(change.compares, change.operations)
             if outcome.succeeded:
-                log.info("%s is free: who had it before is listed again", name)
+                log.info("%s is free: its previous instance is listed again", name)
 
     async def _new_session(self, ttl_s: float, told_born: int) -> tuple[LeaseId, Revision]:
         """Its lease and age."""

@@ -304,5 +304,5 @@ def _life_of(entry: KeyValue | None) -> str:
     try:
         return NO_LIFE if entry is None else decode_record(entry, str)
     except BadRecord as error:  # Watchers begin again each time; the mirror serves others, too.
-        log.error("whose life the configuration store is in cannot be told: %s", error)
+        log.error("cannot read which life of the configuration store this is: %s", error)
         return NO_LIFE

@@ -88,7 +88,7 @@ class Leadership:
                 await self._until_vacant()
                 await self._campaign()
             except (StoreUnavailable, LeaseExpired) as error:
-                log.info("leader election tries again: %s", error)
+                log.info("retrying the leader election: %s", error)
             self._set_token(None)
             await asyncio.sleep(_RETRY_S)
 

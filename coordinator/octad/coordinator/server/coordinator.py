@@ -368,7 +368,7 @@ class Coordinator:
                     await self.levels.raise_level(token)
                     await self._mark_first_admin(token)
             except (StoreUnavailable, BadRecord) as error:
-                log.warning("the leader's duties wait: %s", error)
+                log.warning("the leader's duties are delayed: %s", error)
                 self._problem = str(error)
                 await asyncio.sleep(_RETRY_S)
                 self._wake.set()
@@ -400,7 +400,7 @@ class Coordinator:
                     await self._look_again()
                     return None
             if transactions:
-                log.info("pool %d: its first shard map stands on %d nodes", pool.id, len(nodes))
+                log.info("pool %d: made its first shard map, on %d nodes", pool.id, len(nodes))
         return None
 
     def _have_settled(self, view: ClusterView) -> bool:

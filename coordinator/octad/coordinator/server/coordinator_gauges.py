@@ -33,7 +33,7 @@ def coordinator_gauges(coordinator: Coordinator) -> Iterator[Metric]:
     feed = coordinator.feed
     yield gauge("octad_store_revision", "Revision of the feed.", feed.history.revision)
     yield CounterMetricFamily(
-        "octad_watch_resets", "Watchers told to start over.", value=feed.resets_told
+        "octad_watch_resets", "Watchers that had to start over.", value=feed.resets_told
     )
     names = [name.split("/") for name in feed.history.entries if name.startswith("services/")]
     yield gauge("octad_services", "Services with an instance.", len({name[1] for name in names}))

@@ -66,4 +66,4 @@ class CopyReports:
         try:
             self.whole_in_s(self.copies())
         except BadRecord as error:
-            log.warning("what nodes report of copies: %s", error)
+            log.warning("reading nodes' reports of copies: %s", error)

@@ -249,7 +249,7 @@ async def _repair_index(
                 await index_repair.rebuild_beside(data, None)
                 break
             except index_repair.RebuildDelayed as error:
-                log.warning("no index could be made: %s; tried again in %g s", error, pause_s)
+                log.warning("making an index failed: %s; trying again in %g s", error, pause_s)
                 await _tell(store, identity, index=INDEX_WAITING)
                 await asyncio.sleep(pause_s)
     except index_repair.RebuildFailed as error:
@@ -280,7 +280,7 @@ async def _without_journal(
     finally:
         await store.close()
     if obstacle is None:
-        log.warning("%s: what is here is set aside, and the others fill it anew", damage)
+        log.warning("%s: this node's data is set aside, and the others fill it anew", damage)
         return BeginsAnew()
     return journal_damaged(identity.node, config.data, damage, only_here, obstacle)
 

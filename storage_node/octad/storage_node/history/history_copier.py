@@ -221,7 +221,7 @@ class HistoryCopier:
     async def _begin_again(self, copy: _Copy, source: NodeId, why: Incomplete) -> None:
         """Compare every row once more; from the second time on, someone's index is damaged."""
         shard = name_of(copy.shard)
-        log.error("the copy of shard %s is not what %s has: %s", shard, node_name(source), why)
+        log.error("the copy of shard %s differs from that of %s: %s", shard, node_name(source), why)
         copy.cursor, copy.bytes_done = copy.begin, 0
         copy.unequal += 1
         if copy.unequal > 1:

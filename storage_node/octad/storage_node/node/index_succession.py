@@ -48,8 +48,8 @@ class IndexSuccession:
     def _lose_rows(self, damage: str) -> None:
         """Go on without the index; meanwhile another is made from the journal."""
         log.error(
-            "%s: nothing is lost, the journal has it all; it is made anew from there, and until"
-            " then other nodes answer for what is here",
+            "%s: nothing is lost: the index is made anew from the journal, and until"
+            " then other nodes answer for this one's data",
             damage,
         )
         self.state = INDEX_REBUILDING
@@ -71,7 +71,7 @@ class IndexSuccession:
                 return
             except (index_repair.RebuildDelayed, IndexDamage, IndexFailed, OSError) as error:
                 self.state = INDEX_WAITING
-                log.warning("no index could be made: %s; tried again in %g s", error, pause_s)
+                log.warning("making an index failed: %s; trying again in %g s", error, pause_s)
                 await asyncio.sleep(pause_s)
                 self.state = INDEX_REBUILDING
             except Exception as error:  # A bug; the node would wait for an index for ever.
@@ -79,7 +79,7 @@ class IndexSuccession:
                 return
         self.state = ""
         self.whole.set()
-        log.info("the index is whole again: what is here is read again, and counts")
+        log.info("the index is complete again: this node serves reads, and its copies count")
 
     async def _begin_anew(self, *, may_be_filled: bool) -> None:
         """Index and journal are damaged: once the others have all data, they fill this node.

@@ -107,7 +107,7 @@ class OrphanSweep:
             try:
                 await self._ask(shard, candidates)
             except StoreError as error:
-                log.info("extents that may be orphans stay: %s", error)
+                log.info("possible orphans among extents stay: %s", error)
 
     def _is_worth_asking(self, extent: bytes, piece: IndexedPiece) -> bool:
         if not piece.key or piece.pool not in self._client.map.pools:
@@ -142,7 +142,7 @@ class OrphanSweep:
         queued = QueueExtents(piece.bucket, piece.key, piece.upload, (whole,))
         await self._client.propose(piece.pool, write_of(queued, self._next_request_id()))
         self.queued_extents += 1
-        log.info("extent %s was never committed: it is given up", extent.hex())
+        log.info("extent %s was never committed: discarding it", extent.hex())
 
     def _shard(self, pool: PoolId, extent: bytes) -> ShardId:
         return self._client.map.shard_of_hash(pool, extent_hash(extent))

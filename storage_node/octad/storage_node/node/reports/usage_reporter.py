@@ -73,7 +73,7 @@ class UsageReporter:
             try:
                 await self.report(count=number == 0 or number >= USAGE_FIRST_REPORTS)
             except StoreUnavailable as error:
-                log.warning("what this node holds is not reported: %s", error)
+                log.warning("usage is not reported: %s", error)
             await asyncio.sleep(pause)
 
     async def report(self, *, count: bool = True) -> None:

@@ -29,4 +29,4 @@ class UnknownHeaders:
             shown = name[:_SHOWN_CHARACTERS_MAX]
             if shown not in self._logged and len(self._logged) < NAMES_LOGGED_MAX:
                 self._logged.add(shown)
-                _logger.info("requests come with %s, a header that means nothing here", shown)
+                _logger.info("requests have the header %s, which octad ignores", shown)
