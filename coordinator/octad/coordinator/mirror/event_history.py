@@ -47,7 +47,7 @@ class EventHistory:
 
     @property
     def entries(self) -> Mapping[str, KeyValue]:
-        """By name, that is the key without the cluster's prefix."""
+        """Entries by name, that is the key without the cluster's prefix."""
         return self._entries
 
     def restart(self, revision: Revision, entries: Iterable[KeyValue]) -> None:

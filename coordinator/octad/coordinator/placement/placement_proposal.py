@@ -248,7 +248,7 @@ def _sizes(view: PlacementView, targets: Mapping[ShardId, ShardTarget]) -> dict[
 def _check_room(
     view: PlacementView, targets: Mapping[ShardId, ShardTarget], received: Mapping[NodeId, int]
 ) -> None:
-    """What a node receives must fit beside what it has: its own data leaves only later."""
+    """Received data must fit beside the node's own, which leaves only later."""
     for node, size in sorted(received.items()):
         usage = view.usage.get(node)
         if usage is not None and size > usage.free_bytes:

@@ -203,7 +203,7 @@ def giving_turn_back(keys: StoreKeys, now: Seen, disk: OldDisk) -> Transaction |
 
 
 def inheriting(keys: StoreKeys, now: Seen, old: NodeId, new: NodeId) -> Transaction | None:
-    """What operators have said of `old` holds for `new`; None where nothing is to be written."""
+    """Copies the operators' settings of `old` to `new`; None if there is nothing to write."""
     if old not in now.settings or new in now.settings or now.settings_of(old).removed:
         return None
     key = PlacementKeys(keys).node_settings(new)

@@ -1,4 +1,4 @@
-"""What a lost configuration store should hold: put together from nodes' snapshots and a backup.
+"""Rebuilds a lost configuration store from nodes' snapshots and a backup.
 
 - **Configurations: the highest epoch that anyone knows wins**, shard by shard. A node may have
   gone on long after a backup was made, and what it acknowledged since is in no one else's

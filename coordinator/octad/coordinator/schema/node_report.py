@@ -24,11 +24,11 @@ class CopyReport(msgspec.Struct, frozen=True):
 
 
 class VerifiedCopies(msgspec.Struct, frozen=True, array_like=True):
-    """Of a shard that the node leads at `epoch`.
+    """The verified copies of a shard that the node leads at `epoch`.
 
     A copy is verified when its node has all of history, has acknowledged everything that was
-    committed, has been heard within a lease, and when what its rows amount to was found to be the
-    same as at the primary. 0: the shard has not been served for some seconds.
+    committed, has been heard within a lease, and its rows' digest was found equal to the
+    primary's. 0: the shard has not been served for some seconds.
     """
 
     epoch: Epoch

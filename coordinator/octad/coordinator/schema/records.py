@@ -48,7 +48,7 @@ class PoolRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     min_copies: int = 0  # With how few a write may be acknowledged; 0: one less than `replicas`.
 
     def fewest_copies(self) -> int:
-        """With how few copies a write may be acknowledged."""
+        """The fewest copies with which a write may be acknowledged."""
         return self.min_copies or max(1, self.replicas - 1)
 
 

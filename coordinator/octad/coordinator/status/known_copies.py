@@ -127,7 +127,7 @@ def _damage(said: NodeReport) -> DiskDamage:
 
 
 def _void(view: ClusterView, current: Reports) -> dict[NodeId, tuple[ShardId, ...]]:
-    """By the configurations, which name the disks a recovery gave up, and by what nodes find."""
+    """Void shards by node: from configurations, which name abandoned disks, and from reports."""
     void = {node: set(_shards(said.void)) for node, said in current.items() if said.void}
     for shard, configuration in view.configurations.items():
         for node, record in view.nodes.items():
@@ -146,7 +146,7 @@ def _verified(view: ClusterView, shard: ShardId, current: Reports) -> int | None
 
 
 def _said(view: ClusterView, shard: ShardId, current: Reports) -> VerifiedCopies | None:
-    """By the primary, at the present epoch."""
+    """The primary's report at the present epoch."""
     configuration = view.configurations[shard]
     report = current.get(configuration.primary)
     said = None if report is None else report.led.get(shard_name(shard))

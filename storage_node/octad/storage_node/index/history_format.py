@@ -76,7 +76,7 @@ def marks_range(shard: ShardId) -> tuple[bytes, bytes]:
 
 
 def copied_to_key(shard: ShardId) -> bytes:
-    """Of table `c`."""
+    """The key of an entry of table `c`."""
     return _COPIED_TO + shard.to_bytes(_SHARD_BYTES, "big")
 
 
@@ -91,5 +91,5 @@ def decode_copied_to(value: bytes | None) -> SegmentId:
 
 
 def installed_copy_key(shard: ShardId) -> bytes:
-    """Of table `c`."""
+    """The key of an entry of table `c`."""
     return _INSTALLED + shard.to_bytes(_SHARD_BYTES, "big")

@@ -151,7 +151,7 @@ async def put_object_tagging(context: RequestContext) -> Answer:
 
 
 async def delete_object_tagging(context: RequestContext) -> Answer:
-    """It has no tags."""
+    """Remove the object's tags."""
     return Answer(204, await _change_tags(context, await context.bucket(), {}))
 
 

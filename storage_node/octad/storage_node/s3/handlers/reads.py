@@ -83,7 +83,7 @@ async def head_object(context: RequestContext) -> Answer:
 
 
 async def get_object_attributes(context: RequestContext) -> Answer:
-    """What was asked for of all that is known of the object but its bytes."""
+    """The requested attributes of the object."""
     asked = asked_attributes(context.headers)
     listing = parse_object_parts(context.headers)
     bucket = await context.bucket()

@@ -69,14 +69,14 @@ class HeldBody:
 
     @property
     def left(self) -> int:
-        """Of what is here."""
+        """The rest of the bytes in memory."""
         return len(self.held or b"") - self._at
 
     async def invite(self) -> None:
-        """It is here."""
+        """Nothing to do: the body is in memory."""
 
     async def read_into(self, space: memoryview, wait_s: float) -> int:
-        """At once."""
+        """Returns at once."""
         assert self.held is not None
         piece = self.held[self._at : self._at + len(space)]
         space[: len(piece)] = piece
@@ -94,11 +94,11 @@ class RestOfForm:
 
     @property
     def left(self) -> int:
-        """Of those that the request announced."""
+        """The rest of the bytes that the request announced."""
         return self._left if self._came or self._body.left else 0
 
     async def read_into(self, space: memoryview, wait_s: float) -> int:
-        """What came with the fields first."""
+        """First the bytes that arrived with the fields."""
         if self._came:
             count = min(len(space), len(self._came))
             space[:count], self._came = self._came[:count], self._came[count:]

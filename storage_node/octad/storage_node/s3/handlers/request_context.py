@@ -95,7 +95,7 @@ class RequestContext:
         return self.found_bucket
 
     def new_extras(self, bucket: Bucket) -> ObjectExtras | None:
-        """What an object that the request makes has beside what most have; raises S3Error."""
+        """The rare attributes of an object that the request makes; raises S3Error."""
         asked, tagging = self.headers.get(ACL_HEADER), self.headers.get(TAGGING_HEADER)
         if not asked and not tagging:
             return None

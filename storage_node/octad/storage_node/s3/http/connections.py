@@ -59,7 +59,7 @@ class Host(Protocol):
         """A request that was handed over is being answered."""
 
     def guest_ends(self) -> None:
-        """It has been."""
+        """That request has been answered."""
 
 
 class Sent(web.StreamResponse):
@@ -271,7 +271,7 @@ class Connection(RequestHandler):
             self.host.guest_begins()
 
     def ends(self, *, keep: bool) -> None:
-        """It has been answered, and the connection goes on if `keep`."""
+        """The request has been answered, and the connection goes on if `keep`."""
         self._answers = False
         self._in_head = keep
         if self.host is not None:

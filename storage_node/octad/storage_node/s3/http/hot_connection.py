@@ -174,7 +174,7 @@ class HotConnection(asyncio.BufferedProtocol):
             self._guest.pause_writing()
 
     def resume_writing(self) -> None:
-        """It has caught up."""
+        """The client has caught up."""
         self.writing_paused = False
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
@@ -297,7 +297,7 @@ class HotConnection(asyncio.BufferedProtocol):
         return not self._is_last and not self._skipped
 
     def _limit_reading(self) -> None:
-        """What waits here is bounded, and is no body; the rest waits in the socket."""
+        """Bytes waiting here are bounded, and not a body's; the rest waits in the socket."""
         if self._body is not None and self._body.left:
             pause = self._space is None
         else:
@@ -366,7 +366,7 @@ class HotConnection(asyncio.BufferedProtocol):
         self._guest_answers = True
 
     def guest_ends(self) -> None:
-        """It has been."""
+        """That request has been answered."""
         self._guest_answers = False
         self._since = self._loop.time()
 

@@ -106,7 +106,7 @@ class FrontDoor:
 
     @property
     def unknown_headers(self) -> UnknownHeaders:
-        """Those that requests came with."""
+        """The unknown headers seen in requests."""
         return self._answerer.unknown_headers
 
     @property

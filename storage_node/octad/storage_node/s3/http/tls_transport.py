@@ -162,7 +162,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._protocol.pause_writing()
 
     def resume_writing(self) -> None:
-        """It has caught up."""
+        """The client has caught up."""
         self._protocol.resume_writing()
 
     # -- from a hello to an open connection -----------------------------------------------------
@@ -203,7 +203,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
             self._socket.close()
 
     def _end_as(self, state: _State) -> None:
-        """It is in no handshake any more."""
+        """The connection has left the handshake."""
         self._state = state
         self._listener.shaking.pop(self, None)
         if self._timer is not None:
@@ -213,7 +213,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
     # -- what the client sends ------------------------------------------------------------------
 
     def _open(self) -> None:
-        """What has come, for the protocol, as long as it wants it; in pieces, see PIECE_BYTES."""
+        """Pass received data to the protocol until it pauses; in pieces, see PIECE_BYTES."""
         try:
             while not self._paused and not self._is_told and self._state is _State.OPEN:
                 if self._incoming.pending or self._tls.pending():

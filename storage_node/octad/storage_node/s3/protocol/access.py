@@ -52,7 +52,7 @@ _READING: Final = frozenset({S3Operation.GET_OBJECT, S3Operation.HEAD_OBJECT})
 
 
 def acl_that_counts(settings: BucketSettings, acl: str) -> str:
-    """Of the bucket, or of an object in it whose own list is `acl`."""
+    """The effective list of the bucket, or of an object in it whose own list is `acl`."""
     block = settings.public_access
     if settings.ownership not in _WITH_LISTS or (block is not None and block.ignore_acls):
         return PRIVATE

@@ -76,7 +76,7 @@ def copied_headers(headers: Mapping[str, str], source: ObjectRow) -> dict[str, s
 def copied_extras(
     headers: Mapping[str, str], asked: ObjectExtras | None, source: ObjectRow
 ) -> ObjectExtras | None:
-    """Those that the request asks for, with the tags of the source where it is to keep them."""
+    """The attributes that the request asks for, with the source's tags where these are copied."""
     if not copies_tags(headers):
         return asked
     return ExtrasChange(tags={} if source.extras is None else source.extras.tags).of(asked)

@@ -32,7 +32,7 @@ _TIME_BYTES = UPLOAD_ID_BYTES - _UNIQUE_BYTES
 
 
 def unique_of_upload(request_id: bytes) -> bytes:
-    """What makes the id of the upload that this request begins another than all others.
+    """A value that makes the id of the upload that this request begins unique.
 
     The same for every try of the request, whose later ones have to answer the first one's id.
     """

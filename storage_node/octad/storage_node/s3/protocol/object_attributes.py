@@ -44,7 +44,7 @@ def object_attributes_xml(row: ObjectRow, asked: Collection[str], listing: PartL
 
 
 def _parts(row: ObjectRow, listing: PartListing) -> str:
-    """Of a multipart object, those on the page that `listing` asks for."""
+    """The parts of a multipart object on the page that `listing` asks for."""
     if not row.part_sizes:
         return ""
     first, last = listing.after, min(listing.after + listing.max_parts, len(row.part_sizes))

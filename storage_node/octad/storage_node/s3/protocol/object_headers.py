@@ -73,7 +73,7 @@ def checksum_lines(checksums: Mapping[str, str]) -> str:
 
 
 def part_checksum_lines(row: ObjectRow, number: int) -> str:
-    """Those of part `number` of the object, with the type of the object's own."""
+    """The checksums of part `number`, with the type of the object's own."""
     if not row.part_sizes:
         return checksum_lines(row.checksums)  # Put whole: it is its own only part.
     of_parts = () if row.extras is None else row.extras.part_checksums

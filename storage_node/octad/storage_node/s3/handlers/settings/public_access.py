@@ -20,7 +20,7 @@ from octad.storage_node.s3.protocol.xml.settings import (
 
 
 async def get_ownership_controls(context: RequestContext) -> Answer:
-    """Those of the bucket."""
+    """The bucket's ownership controls."""
     bucket = await context.bucket()
     if not bucket.ownership:
         raise S3Error("OwnershipControlsNotFoundError", fields={"BucketName": bucket.name})
@@ -28,7 +28,7 @@ async def get_ownership_controls(context: RequestContext) -> Answer:
 
 
 async def put_ownership_controls(context: RequestContext) -> Answer:
-    """Those that make the bucket's own public list mean nothing have to wait until it is gone."""
+    """A setting that voids the bucket's public list is refused until that list is removed."""
     ownership = read_ownership_controls(await read_document(context))
 
     def change(settings: BucketSettings) -> Mapping[str, object]:

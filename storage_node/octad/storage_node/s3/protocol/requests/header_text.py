@@ -33,7 +33,7 @@ def _word(piece: bytes) -> str:
 
 
 def _pieces(text: str) -> list[bytes]:
-    """Of whole characters each, since every word is decoded by itself."""
+    """Pieces of whole characters, since every word is decoded by itself."""
     pieces = [b""]
     for character in text:
         encoded = character.encode()

@@ -41,7 +41,7 @@ class PlannedPayload(msgspec.Struct, frozen=True):
 
     @property
     def length(self) -> int:
-        """Of the object's bytes, without the framing of aws-chunked."""
+        """The number of the object's bytes, without the framing of aws-chunked."""
         return self.decoder.length
 
     @property

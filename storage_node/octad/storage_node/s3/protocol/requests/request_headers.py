@@ -178,7 +178,7 @@ def check_headers(
 
 @lru_cache(_NAMES_CACHED_MAX)
 def _names_that_matter(names: tuple[str, ...], copies: bool) -> tuple[str, ...]:
-    """Those of which the value decides. A client sends the same names with each request."""
+    """Headers whose value decides. A client sends the same names with each request."""
     return tuple(
         name
         for name in names

@@ -20,7 +20,7 @@ _RESERVED: Final = "aws:"
 
 
 def checked_tags(tags: Iterable[tuple[str, str]], tags_max: int = TAGS_MAX) -> dict[str, str]:
-    """By name, in the order of names; raises InvalidTag, also for more than `tags_max`."""
+    """The tags in the order of names; raises InvalidTag, also for more than `tags_max`."""
     checked: dict[str, str] = {}
     for name, value in tags:
         if not 1 <= len(name) <= _NAME_CHARACTERS_MAX or not _is_allowed(name):
