@@ -12,7 +12,7 @@ class RefusalMessage(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     cluster: str
     passes: bool = False  # Waiting may help.
-    instances: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET  # That a session has lost.
+    instances: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET  # Lost by a session.
     # Where signing again will do (`internal_auth.SignAgain`): at which time, and for whom.
     now_ms: int | None = None
     audience: str | None = None

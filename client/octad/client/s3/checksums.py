@@ -146,7 +146,7 @@ _FORBIDDEN_TYPES: Final = MappingProxyType(
 )
 _CRCS: Final = _crc_functions()
 _COMBINERS: Final = _combine_functions()
-# What an object gets whose client named no checksum: S3's own choice, where it can be had.
+# For objects whose client named no checksum: S3's own choice, if installed.
 DEFAULT_ALGORITHM: Final = "CRC64NVME" if "CRC64NVME" in _CRCS else "CRC32"
 
 

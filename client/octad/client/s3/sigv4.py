@@ -212,7 +212,7 @@ def presign_url(
     expires_s: int,
     headers: Mapping[str, str] | None = None,
 ) -> str:
-    """`url` (encoded, with scheme and host) made good for anybody until it expires."""
+    """`url` (encoded, with scheme and host) made valid for anyone until it expires."""
     scheme, _, rest = url.partition("://")
     before_query, _, query = rest.partition("?")
     host, slash, path = before_query.partition("/")

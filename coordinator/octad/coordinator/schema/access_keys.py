@@ -12,7 +12,7 @@ from octad.coordinator.schema.records import AccessKeyRecord
 from octad.coordinator.schema.sealing import seal, unseal
 
 PURPOSE = "access-keys"
-# What may stand in the credential of a signature without being escaped or mistaken for a separator.
+# Characters that need no escape in the credential of a signature, and are not its separator.
 _ACCESS_KEY = re.compile(r"[A-Za-z0-9._-]{3,128}")
 _SECRET = re.compile(r"[!-~]{8,128}")
 

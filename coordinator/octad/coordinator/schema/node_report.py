@@ -34,7 +34,7 @@ class VerifiedCopies(msgspec.Struct, frozen=True, array_like=True):
     epoch: Epoch
     copies: int
     uncompared: int = 0  # Of copies that are as good but for the comparison, which is to come.
-    different: tuple[NodeId, ...] = ()  # Whose rows amount to something else.
+    different: tuple[NodeId, ...] = ()  # Members with other rows.
 
 
 class NodeReport(msgspec.Struct, frozen=True):
@@ -55,6 +55,4 @@ class NodeReport(msgspec.Struct, frozen=True):
     repaired_records: int = 0  # Since the start: brought back from another member.
     passed_read_errors: int = 0  # Since the start: what could not be read could be read then.
     anew_waits_for: str = ""  # Its journal is damaged, and this is in the way of filling it anew.
-    in_place_of: NodeId = NodeId(
-        0
-    )  # Whose data is set aside here until all copies are there; or 0.
+    in_place_of: NodeId = NodeId(0)  # Its data is set aside here until all copies exist; or 0.

@@ -57,7 +57,7 @@ class PlanAnswer(msgspec.Struct, frozen=True):
     operation: str | None  # Its id; None: nothing has to be done, or a dry run.
     moves: int
     moves_bytes: int | None
-    shards: int  # That change in any way.
+    shards: int  # The number that change in any way.
     primaries: int
     splits: int
     nodes: tuple[NodeTraffic, ...] = ()

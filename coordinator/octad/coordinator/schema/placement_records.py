@@ -86,7 +86,7 @@ class PlacementOperation(msgspec.Struct, frozen=True):
     depths: dict[str, int] = {}  # Pools that are split, and the depth they shall have.
     moves_max: int = MOVES_MAX_DEFAULT
     moves_per_node_max: int = MOVES_PER_NODE_MAX_DEFAULT
-    settings_before: dict[str, NodeSettings | None] = {}  # What a revert puts back.
+    settings_before: dict[str, NodeSettings | None] = {}  # Restored by a revert.
 
 
 class ShardTarget(msgspec.Struct, frozen=True, array_like=True):

@@ -54,7 +54,7 @@ class HeapKeeper:
         self._can_tell = hasattr(self._libc, "mallinfo2") and _STATM.exists()
         if self._can_tell:
             self._libc.mallinfo2.restype = _Mallinfo2
-        self._floor = 0  # What was left resident after the last time: code, stacks, Python's own.
+        self._floor = 0  # Resident after the last time: code, stacks, Python's own.
 
     async def run(self) -> None:
         """For ever."""

@@ -54,9 +54,9 @@ QUEUE_STEP_ENTRIES = 64
 
 MARKS_A_PIN = 8  # An entry waits for at most an eighth longer than the pin.
 PAUSE_MIN = 2  # In multiples of a round's duration, so that a long queue leaves time to others.
-NOBODY_READS_S = 5 * FULL_PIN_ROUND_S  # What was over so lately, no read holds up.
+NOBODY_READS_S = 5 * FULL_PIN_ROUND_S  # Reads that lag less hold nothing up.
 
-FullNodes: TypeAlias = Callable[[], Set[NodeId]]  # Whose disks are full, or were just now.
+FullNodes: TypeAlias = Callable[[], Set[NodeId]]  # Nodes with full disks, now or recently.
 
 log = logging.getLogger(__name__)
 

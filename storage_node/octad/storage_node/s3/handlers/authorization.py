@@ -24,7 +24,7 @@ COPY_SOURCE = "x-amz-copy-source"
 async def authorize(context: RequestContext) -> None:
     """Returns if the sender of the request may have it, and leaves its buckets in the context.
 
-    Raises S3Error for anybody else, and NoSuchBucket.
+    Raises S3Error for anyone else, and NoSuchBucket.
     """
     operation = context.operation
     if operation is S3Operation.LIST_BUCKETS or operation is S3Operation.CREATE_BUCKET:

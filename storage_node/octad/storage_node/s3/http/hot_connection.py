@@ -9,7 +9,7 @@ same `S3Handler`. aiohttp is handed what arrives from the request's first byte o
 such a request cannot be seen from its head.
 
 One request of a connection is answered at a time. No more of its body is read than came with its
-head before somebody asks for it. What a client sends ahead waits here, up to a bound, and then in
+head before it is requested. What a client sends ahead waits here, up to a bound, and then in
 its socket.
 """
 

@@ -3,7 +3,7 @@
     SILENT ──a TLS hello──> SHAKING ──> OPEN ──close──> CLOSED
        └──anything else: an answer that names the protocol──> DEAF
 
-The protocol behind it is made when somebody connects, so one rule counts all connections, lets go
+The protocol behind it is made when a client connects, so one rule counts all connections, lets go
 of idle ones and ends silent ones, with TLS and without. It hears the same as from a plain socket;
 the end of what a client sends included, after which it is still answered (the event loop's own TLS
 hangs up there, and takes no count of who is in a handshake).
@@ -262,7 +262,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
             self._socket.write(self._outgoing.read())
 
     def _say_goodbye(self) -> None:
-        with suppress(ssl.SSLError):  # That of the client, which no one waits for.
+        with suppress(ssl.SSLError):  # The client's close_notify: not waited for.
             self._tls.unwrap()
         self._flush()
 

@@ -26,7 +26,7 @@ _PAGE_HEAD: Final = (
 
 
 def is_browser_at_root(method: str, target: str, headers: Mapping[str, str]) -> bool:
-    """Whether somebody looks at this port with a browser."""
+    """Whether the request is a browser's."""
     return (
         (method, target) == ("GET", "/")
         and "authorization" not in headers

@@ -90,7 +90,7 @@ def _check_as_aws(condition: Condition) -> None:
 
 
 def _etags(headers: Mapping[str, str], name: str) -> tuple[str, ...]:
-    """An empty list is no condition that anybody can have meant."""
+    """An empty list cannot be meant as a condition."""
     if name not in headers:
         return ()
     tags = [tag.strip().removeprefix("W/") for tag in headers[name].split(",")]

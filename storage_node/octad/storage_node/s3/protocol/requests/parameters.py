@@ -45,7 +45,7 @@ _READ: Final = SUB_RESOURCES | OVERRIDES.keys() | frozenset(_OPTIONS.split())
 
 
 def is_read(name: str) -> bool:
-    """Whether the parameter means anything to anybody here, so that it may have one value only."""
+    """Whether the parameter has a meaning here, so that it may have one value only."""
     return name in _READ or name[:6].lower() == "x-amz-"
 
 

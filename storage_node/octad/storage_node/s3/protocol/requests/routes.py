@@ -132,7 +132,7 @@ _KNOWN_TO: Final[Mapping[S3Operation, tuple[str, ...]]] = {
     S3Operation.CREATE_MULTIPART_UPLOAD: (ACL_HEADER, TAGGING_HEADER),
 }
 
-# What clients add to any query: a hint for humans, and the signature of a presigned URL.
+# Parameters that clients add to any query: a hint for humans, and the signature of a presigned URL.
 _NEUTRAL_PARAMETERS: Final = frozenset(
     {
         "x-id",

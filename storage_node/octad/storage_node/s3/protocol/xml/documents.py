@@ -36,7 +36,7 @@ _ESCAPES: Final = {
     '"': "&quot;",
     "\r": "&#13;",  # A bare carriage return would be read as a newline.
 }
-# What XML 1.0 has no form for at all, not even a character reference.
+# Characters that XML 1.0 cannot express, not even by reference.
 _ILLEGAL: Final = "\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff"
 _SPECIAL: Final = re.compile(f'[&<>"\r{_ILLEGAL}]')
 
