@@ -252,7 +252,7 @@ def test_a_guest_is_told_that_the_client_has_left() -> None:
     in_loop(run)
 
 
-WAITING = b"PUT /b/k HTTP/1.1\r\ncontent-length: 4\r\nexpect: 100-continue\r\n\r\n"
+WAITING = b"PUT /b/k HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\nexpect: 100-continue\r\n\r\n"
 
 
 def test_a_waiting_client_is_told_to_send_its_body_once() -> None:

@@ -13,11 +13,13 @@ TOKEN = st.text("abcXYZ019-_!#$%&'*+.^`|~", min_size=1, max_size=12)
 VALUE = st.binary(max_size=20).map(
     lambda raw: bytes(byte for byte in raw if byte >= 32 and byte != 127).strip(b" \t")
 )
-OWN = {"content-length", "transfer-encoding", "connection", "upgrade", "expect"}
+ONCE = ["content-type", "content-length", "host", "user-agent", "etag", "server"]
+OWN = {*ONCE, "content-location", "content-range", "max-forwards"}
+OWN |= {"transfer-encoding", "connection", "upgrade", "expect"}
 
 
-def head(*lines: bytes, start: bytes = b"GET /b/k HTTP/1.1") -> bytes:
-    return b"\r\n".join([start, *lines, b"", b""])
+def head(*lines: bytes, start: bytes = b"GET /b/k HTTP/1.1", host: bytes = b"host: x") -> bytes:
+    return b"\r\n".join([start, host, *lines, b"", b""])
 
 
 @given(
@@ -28,7 +30,7 @@ def test_headers_are_read_as_through_aiohttp(pairs: list[tuple[str, bytes]], pad
     raw = [(name.encode(), value) for name, value in pairs]
     read = read_head(head(*(name + b":" + pad + value + pad for name, value in raw)))
     assert read is not None
-    assert read.headers == header_values(raw)
+    assert read.headers == header_values([(b"host", b"x"), *raw])
 
 
 @given(st.text("abc/%20+~?=&;", max_size=30))
@@ -76,6 +78,8 @@ def test_whether_the_connection_goes_on(
         head(b"content-length: +4", start=b"PUT /b/k HTTP/1.1"),
         head(b"content-length: 4,4", start=b"PUT /b/k HTTP/1.1"),
         head(b"content-length: 1" + b"0" * 16, start=b"PUT /b/k HTTP/1.1"),
+        *(head(f"{name}: 1".encode(), f"{name.title()}: 1".encode()) for name in ONCE),
+        head(host=b"name: value"),
         head(b"name : value"),
         head(b"name: value", b" folded"),
         head(b"name: a\x00b"),

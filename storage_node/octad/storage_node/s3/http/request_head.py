@@ -18,6 +18,20 @@ from octad.storage_node.s3.handlers.request import expects_continue
 HEAD_END: Final = b"\r\n\r\n"
 HEAD_BYTES_MAX: Final = 8 * KIB  # All of it: no line and no number of headers is beyond aiohttp's.
 _VERSIONS: Final = frozenset({"1.0", "1.1"})
+# What a request has one of at most (RFC 9110), and aiohttp refuses two of.
+_ONCE: Final = frozenset(
+    {
+        "content-length",
+        "content-location",
+        "content-range",
+        "content-type",
+        "etag",
+        "host",
+        "max-forwards",
+        "server",
+        "user-agent",
+    }
+)
 _NAMES_MAX: Final = 1024
 _LENGTH_DIGITS_MAX: Final = 15
 
@@ -41,12 +55,13 @@ class RequestHead:
 class _Reader:
     """httptools' callbacks for the parts of one head."""
 
-    __slots__ = ("complete", "headers", "url")
+    __slots__ = ("complete", "headers", "is_repeating", "url")
 
     def __init__(self) -> None:
         self.url = b""
         self.headers: dict[str, str] = {}
         self.complete = False
+        self.is_repeating = False
 
     def on_url(self, url: bytes) -> None:
         self.url = url
@@ -55,7 +70,10 @@ class _Reader:
         name = _names.get(raw_name) or _name(raw_name)
         value = raw_value.rstrip(b" \t").decode("latin-1")
         headers = self.headers
-        headers[name] = f"{headers[name]},{value}" if name in headers else value
+        if name in headers:
+            self.is_repeating |= name in _ONCE
+            value = f"{headers[name]},{value}"
+        headers[name] = value
 
     def on_headers_complete(self) -> None:
         self.complete = True
@@ -76,6 +94,8 @@ def read_head(data: bytes) -> RequestHead | None:
     if not (length.isascii() and length.isdecimal() and len(length) <= _LENGTH_DIGITS_MAX):
         return None
     persistent = version == "1.1"
+    if reader.is_repeating or (persistent and "host" not in headers):
+        return None
     return RequestHead(
         parser.get_method().decode("latin-1"),
         reader.url.decode("latin-1"),
