@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 from octad.client.s3.checksums import DEFAULT_ALGORITHM, claimed_checksum, parse_content_md5
 from octad.client.s3.errors import S3Error
@@ -178,8 +178,8 @@ def _answer(context: RequestContext, fields: Mapping[str, str], row: ObjectRow) 
     )
     lines = f'ETag: "{row.etag}"\r\n'
     for name in _REDIRECT_FIELDS:
-        target = urlsplit(fields.get(name, ""))
-        if target.scheme in ("http", "https") and target.netloc:
+        target = _page_of(fields.get(name, ""))
+        if target is not None:
             said = {"bucket": context.bucket_name, "key": context.key, "etag": f'"{row.etag}"'}
             query = "&".join(part for part in (target.query, urlencode(said)) if part)
             url = target._replace(query=query).geturl()
@@ -190,6 +190,15 @@ def _answer(context: RequestContext, fields: Mapping[str, str], row: ObjectRow) 
         document = post_response_xml(location, context.bucket_name, context.key, row.etag)
         return Answer(201, f"Content-Type: {CONTENT_TYPE}\r\n{lines}", document)
     return Answer(200 if status == "200" else 204, lines)
+
+
+def _page_of(url: str) -> SplitResult | None:
+    """Where a browser can be sent; None for anything else, which S3 takes for no redirection."""
+    try:
+        target = urlsplit(url)
+    except ValueError:  # Of a host that no one can have.
+        return None
+    return target if target.scheme in ("http", "https") and target.netloc else None
 
 
 def _allowed(context: RequestContext, head: FormHead) -> tuple[Mapping[str, str], PostPolicy]:
