@@ -10,6 +10,7 @@ from tests.unit.s3.front_door_site import ALICE, FrontDoorSite, RawAnswer
 from octad.client.s3.errors import S3Error
 from octad.coordinator.schema.bucket_settings import OPEN, CorsRule
 from octad.storage_node.s3.protocol.cors import (
+    HEADERS_ASKED_MAX,
     RULES_MAX,
     check_rules,
     cors_lines,
@@ -199,3 +200,19 @@ def test_other_buckets_say_nothing(site: FrontDoorSite, bucket: str) -> None:
     for path in (f"/{bucket}", "/no-such-bucket", "/Bad_Name", "/%zz", "/"):
         answer = asked(site, "GET", path, origin=ORIGIN)
         assert not [name for name in answer.headers if name.startswith(("access-control", "vary"))]
+
+
+def test_a_preflight_asks_for_so_many_headers_and_no_more() -> None:
+    rules = [rule("*", "GET", "x*y *")]
+    for count, refused in ((HEADERS_ASKED_MAX, False), (HEADERS_ASKED_MAX + 1, True)):
+        headers = {
+            "origin": ORIGIN,
+            "access-control-request-method": "GET",
+            "access-control-request-headers": ",".join(["a"] * count),
+        }
+        if not refused:
+            assert "Access-Control-Allow-Headers: a" in preflight_lines(rules, "/b/k", headers)
+            continue
+        with pytest.raises(S3Error) as refusal:
+            preflight_lines(rules, "/b/k", headers)
+        assert refusal.value.code == "BadRequest"

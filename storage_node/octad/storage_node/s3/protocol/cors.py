@@ -15,6 +15,7 @@ from octad.coordinator.schema.bucket_settings import CorsRule
 
 METHODS: Final = ("GET", "PUT", "HEAD", "POST", "DELETE")
 RULES_MAX: Final = 100
+HEADERS_ASKED_MAX: Final = 100  # Of a preflight: anybody sends one, and each is compared with all.
 _ANY: Final = "*"
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'+.^_`|~-]+")
 # Answers differ by these, so a cache must not give one to a page of another origin.
@@ -43,6 +44,8 @@ def preflight_lines(rules: Sequence[CorsRule], path: str, headers: Mapping[str, 
         raise S3Error("BadRequest", f"Invalid Access-Control-Request-Method: {method or 'null'}")
     asked = headers.get("access-control-request-headers", "")
     wanted = tuple(name for part in asked.split(",") if (name := part.strip().lower()))
+    if len(wanted) > HEADERS_ASKED_MAX:
+        raise S3Error("BadRequest", "Access-Control-Request-Headers names too many headers.")
     rule = _fitting(rules, origin, method, wanted)
     if rule is None:
         is_object = "/" in path.strip("/")
@@ -87,10 +90,17 @@ def _fitting(
         if (
             method in rule.methods
             and any(_fits(pattern, origin) for pattern in rule.origins)
-            and all(any(_fits(p.lower(), name) for p in rule.headers) for name in wanted)
+            and (not wanted or _allows(rule, wanted))
         ):
             return rule
     return None
+
+
+def _allows(rule: CorsRule, wanted: Sequence[str]) -> bool:
+    """Whether a page may send headers of these lower-case names."""
+    allowed = {pattern.lower() for pattern in rule.headers}
+    loose = [pattern for pattern in allowed if _ANY in pattern]
+    return all(name in allowed or any(_fits(p, name) for p in loose) for name in wanted)
 
 
 def _fits(pattern: str, text: str) -> bool:
