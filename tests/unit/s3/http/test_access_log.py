@@ -12,6 +12,7 @@ import pytest
 from tests.unit.s3.front_door_site import ALICE, FrontDoorSite
 from tests.unit.s3.http.test_front_door_connections import wait_until
 from tests.unit.s3.raw_connection import Wire
+from tests.unit.s3.sharing.posted_form import FORM, multipart, signed_fields
 
 from octad.client.s3.sigv4 import Credentials
 from octad.sharding.limits import KIB, MIB
@@ -65,6 +66,22 @@ def test_a_line_says_who_did_what_and_what_came_of_it(
     for line in lines:
         assert 0 < line.first_byte_s <= line.seconds < 10
         assert line.time.endswith("Z")
+
+
+def test_a_form_has_a_line_with_the_key_that_signed_it(
+    site: FrontDoorSite, bucket: str, log: AccessLog, tmp_path: Path
+) -> None:
+    impostor = Credentials(ALICE.access_key, "not alice's secret")
+    for signer, expires_s in ((ALICE, 60), (ALICE, -60), (impostor, 60)):
+        fields = signed_fields(bucket, {"key": "k"}, signer, site.region, expires_s=expires_s)
+        body = multipart(fields, b"data")
+        headers = {"host": site.host, "content-length": str(len(body)), **FORM}
+        site.raw("POST", f"/{bucket}", headers, body)
+    wait_until(lambda: len(lines_of(tmp_path / "access.json")) == 3)
+    lines = lines_of(tmp_path / "access.json")
+    assert {line.operation for line in lines} == {"PostObject"}
+    told = [(line.key_id, line.status) for line in lines]
+    assert told == [(ALICE.access_key, 204), (ALICE.access_key, 403), ("", 403)]
 
 
 def test_a_client_that_leaves_has_a_line_without_a_status(

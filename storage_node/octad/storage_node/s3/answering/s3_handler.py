@@ -95,7 +95,10 @@ class S3Handler:
             context = self._admit(request, request_id)
             operation = context.operation.value
             if context.operation is S3Operation.POST_OBJECT:
-                await self._forms.read(context)
+                try:
+                    await self._forms.read(context)
+                finally:
+                    request.key_id = context.signature.access_key
             await authorize(context)
             answer = await HANDLERS[context.operation](context)
             if context.object_decides:
