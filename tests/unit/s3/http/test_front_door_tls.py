@@ -5,13 +5,15 @@ That everything else is as without TLS is told by the other tests here, which ru
 
 from __future__ import annotations
 
+import _ssl
+import ctypes
 import http.client
 import logging
 import socket
 import ssl
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -174,6 +176,61 @@ def test_a_client_that_has_said_goodbye_inside_tls_still_gets_its_answer(
         connection.sendall(outgoing.read())
         incoming.write(all_of(connection))
     assert client.read(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def ask_for_new_keys(client: ssl.SSLObject, times: int) -> None:
+    """As any client may at any time; Python has no word for it."""
+    openssl = ctypes.CDLL(_ssl.__file__)
+    layout = ctypes.POINTER(
+        ctypes.c_void_p * 4
+    )  # Of a `PySSLSocket`: two of any object, owner, SSL.
+    ours = ctypes.c_void_p(ctypes.cast(id(vars(client)["_sslobj"]), layout).contents[3])
+    openssl.SSL_get_version.restype = ctypes.c_char_p
+    assert openssl.SSL_get_version(ours) == b"TLSv1.3"
+    for _ in range(times):
+        assert openssl.SSL_key_update(ours, 1) == 1
+        assert openssl.SSL_do_handshake(ours) == 1
+
+
+def test_a_client_that_asks_for_new_keys_is_told_them_at_once(site: FrontDoorSite) -> None:
+    assert site.tls is not None
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = site.tls.trusting.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with plain(site) as connection:
+        shake(client, incoming, outgoing, connection)
+        ask_for_new_keys(client, 1000)
+        connection.sendall(outgoing.read())
+        told = 0
+        while told < 10_000:
+            told += incoming.write(connection.recv(65536))
+        client.write(signed_head(site, "GET", "/"))
+        connection.sendall(outgoing.read())
+        answer = b""
+        while not answer:
+            incoming.write(connection.recv(65536))
+            with suppress(ssl.SSLWantReadError):
+                answer = client.read(65536)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+def test_who_asks_for_new_keys_for_ever_and_reads_nothing_is_let_go(site: FrontDoorSite) -> None:
+    assert site.tls is not None
+    site.run(site.store.create_bucket("bucket", "alice"))
+    site.request("PUT", "/bucket/key", body=BODY * 16)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = site.tls.trusting.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with plain(site) as connection:
+        shake(client, incoming, outgoing, connection)
+        client.write(signed_head(site, "GET", "/bucket/key"))
+        connection.sendall(outgoing.read())
+
+        def ask_on() -> None:
+            for _ in range(100):
+                ask_for_new_keys(client, 1000)
+                connection.sendall(outgoing.read())
+
+        with pytest.raises(ConnectionError):
+            ask_on()
 
 
 def shake(

@@ -37,6 +37,8 @@ SEALED_BYTES: Final = 64 * KIB  # Bytes read from the socket at a time.
 # What goes through OpenSSL's buffers at a time, which never give back what they once took. It is
 # also the most that a record holds.
 PIECE_BYTES: Final = 16 * KIB
+# Of answers of TLS itself, as to a client that asks for new keys, which may ask for ever.
+UNSENT_BYTES_MAX: Final = 16 * KIB
 
 _PLAIN: Final = "This port speaks TLS, and this was plain HTTP: use https:// for its address."
 _PLAIN_MET: Final = (
@@ -219,6 +221,8 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
                 if self._incoming.pending or self._tls.pending():
                     with suppress(ssl.SSLWantReadError):  # The rest of a record is to come.
                         self._deliver()
+                    if self._outgoing.pending:
+                        self._reply()
                 elif self._sealed:
                     self._incoming.write(self._sealed[:PIECE_BYTES])
                     self._sealed = self._sealed[PIECE_BYTES:]
@@ -260,6 +264,13 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
     def _flush(self) -> None:
         if self._outgoing.pending:
             self._socket.write(self._outgoing.read())
+
+    def _reply(self) -> None:
+        """Send what OpenSSL says by itself; who asks it ever more and reads nothing is let go."""
+        if not self._socket.get_write_buffer_size():
+            self._flush()
+        elif self._outgoing.pending > UNSENT_BYTES_MAX:
+            self.abort()
 
     def _say_goodbye(self) -> None:
         with suppress(ssl.SSLError):  # The client's close_notify: not waited for.
