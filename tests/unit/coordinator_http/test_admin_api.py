@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import msgspec
@@ -40,7 +41,7 @@ from octad.coordinator.schema.records import (
     BucketRecord,
     BucketUsageRecord,
 )
-from octad.coordinator.store.interface import ConfigStore, Put
+from octad.coordinator.store.interface import ConfigStore, KeyValue, Put
 from octad.sharding.ids import BucketId, PoolId
 
 ALICE = Credentials("ALICEKEY1", "alice-secret-1")
@@ -103,6 +104,39 @@ async def test_time_and_body_are_signed(
         headers = signed_headers(url, "PUT", path, body, **changes)  # type: ignore[arg-type]
         status, answer = await send(url, "PUT", path, body, headers)
         assert (status, refusal(answer)) == (403, code)
+
+
+async def test_a_name_that_no_key_can_have_is_refused_without_asking_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some stores could not even be asked: it need not be UTF-8."""
+    asked: list[str] = []
+    async with site(tmp_path) as (store, url):
+        get = store.get
+
+        async def watched(key: str) -> KeyValue | None:
+            asked.append(key)
+            return await get(key)
+
+        monkeypatch.setattr(store, "get", watched)
+        for name in ("a/b", "..", "a", "k" * 129, "\udcff"):
+            headers = signed_headers(url, "GET", ADMIN_KEYS_PATH, b"")
+            sent = headers["authorization"].replace("octad", name, 1)
+            status, body = await asyncio.to_thread(
+                send_bytes, sent.encode("utf-8", "surrogateescape"), headers
+            )
+            assert (status, refusal(body)) == (403, "InvalidAccessKeyId"), name
+    assert asked == []
+
+
+def send_bytes(authorization: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
+    """Of a GET; with a header that is no text."""
+    connection = http.client.HTTPConnection(headers["host"], timeout=10)
+    with closing(connection):
+        sent = headers | {"authorization": authorization}
+        connection.request("GET", ADMIN_KEYS_PATH, headers=sent)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
 
 
 async def test_a_signature_is_good_for_one_request_only(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from octad.coordinator.schema.access_keys import (
     BadCredentials,
     access_key_record,
     check_credentials,
+    is_access_key,
     secret_of,
 )
 from octad.coordinator.schema.admin_messages import (
@@ -62,7 +63,12 @@ class OwnerKeys:
         self._keys = StoreKeys(token.cluster)
 
     async def signer(self, access_key: str) -> Signer | None:
-        """Returns the owner of `access_key` as of now; None if no one may use it. Fails closed."""
+        """Returns the owner of `access_key` as of now; None if no one may use it. Fails closed.
+
+        Anyone can name any key: one that cannot be a key is not asked of the store.
+        """
+        if not is_access_key(access_key):
+            return None
         entry = await self._store.get(self._keys.access_key(access_key))
         if entry is None:
             return None

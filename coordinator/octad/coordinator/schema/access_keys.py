@@ -21,9 +21,14 @@ class BadCredentials(ValueError):
     """An unusable access key or secret; the message says which and why."""
 
 
+def is_access_key(name: str) -> bool:
+    """Whether an access key can be called so."""
+    return _ACCESS_KEY.fullmatch(name) is not None
+
+
 def check_credentials(access_key: str, secret: str) -> None:
     """Raises BadCredentials."""
-    if not _ACCESS_KEY.fullmatch(access_key):
+    if not is_access_key(access_key):
         raise BadCredentials(
             "an access key has 3 to 128 letters, digits, dots, dashes and underscores"
         )
