@@ -18,9 +18,11 @@ from octad.sharding.limits import EXTENT_BYTES_MAX, INLINE_BYTES_MAX, PART_BYTES
 from octad.storage_node.index.index_format import IndexedObject
 from octad.storage_node.index.rows import ExtentRef, ExtrasChange, ObjectRow, PartRow, UploadRow
 from octad.storage_node.journal.record_format import Location, SegmentId
+from octad.storage_node.operations.appends import AppendedPiece, FormsDiffer
 from octad.storage_node.operations.conditions import Condition
-from octad.storage_node.replication.guards import RefusalCode, unmet
+from octad.storage_node.replication.guards import RefusalCode, no_append, unmet
 from octad.storage_node.shards.object_store import (
+    Appended,
     Bucket,
     BucketAlreadyExists,
     BucketNotEmpty,
@@ -34,6 +36,7 @@ from octad.storage_node.shards.object_store import (
     NoSuchKey,
     NoSuchPool,
     NoSuchUpload,
+    OtherForm,
     PartTooSmall,
     StoredObject,
     StoreError,
@@ -205,6 +208,32 @@ class MemoryStore:
             self._require(condition, bucket, key)
             self._put(bucket, key, row, None if row.extents else bytes(data))
         return self._written(bucket, key)
+
+    async def append_object(
+        self,
+        bucket: Bucket,
+        key: bytes,
+        piece: AppendedPiece,
+        data: bytes | memoryview,
+        request_id: bytes,
+        age_s: float = 0.0,
+        condition: Condition | None = None,
+    ) -> Appended:
+        self.fail_if_told()
+        assert len(data) == (0 if piece.row.extents else piece.row.size)
+        if request_id not in self.request_ids:
+            standing = self._standing(bucket, key)
+            if (code := no_append(piece, condition, standing)) is not None:
+                raise store_error(code)
+            try:
+                row = piece.row if standing is None else piece.behind(standing)
+            except FormsDiffer as error:
+                raise OtherForm from error
+            before = None if standing is None else self.objects[bucket.id, key].data
+            self._put(bucket, key, row, None if row.extents else bytes(before or b"") + bytes(data))
+        self._is_new(request_id, age_s)
+        row, written = self.objects[bucket.id, key].row, self._written(bucket, key)
+        return Appended(written.version, written.degraded, row.etag, row.checksums)
 
     async def get_object(self, bucket: Bucket, key: bytes) -> StoredObject | None:
         self.fail_if_told()
@@ -394,13 +423,13 @@ class MemoryStore:
     def _require(self, condition: Condition | None, bucket: Bucket, key: bytes) -> None:
         if condition is None:
             return
-        stored = self.objects.get((bucket.id, key))
-        standing = None
-        if stored is not None:
-            standing = IndexedObject(_NOWHERE, *stored.version, stored.row)
-        code = unmet(condition, standing)
+        code = unmet(condition, self._standing(bucket, key))
         if code is not None:
             raise store_error(code)
+
+    def _standing(self, bucket: Bucket, key: bytes) -> IndexedObject | None:
+        stored = self.objects.get((bucket.id, key))
+        return None if stored is None else IndexedObject(_NOWHERE, *stored.version, stored.row)
 
     def _upload(self, bucket: Bucket, key: bytes, upload_id: bytes) -> _Upload:
         upload = self.uploads.get((bucket.id, key, upload_id))

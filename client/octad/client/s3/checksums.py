@@ -146,6 +146,7 @@ _FORBIDDEN_TYPES: Final = MappingProxyType(
 )
 _CRCS: Final = _crc_functions()
 _COMBINERS: Final = _combine_functions()
+COMBINABLE: Final = tuple(_COMBINERS)  # The checksum of a whole follows from those of its parts.
 # For objects whose client named no checksum: S3's own choice, if installed.
 DEFAULT_ALGORITHM: Final = "CRC64NVME" if "CRC64NVME" in _CRCS else "CRC32"
 
@@ -288,6 +289,12 @@ def multipart_etag(part_etags: Sequence[str]) -> str:
     """The entity tag of a multipart object: MD5 of the parts' MD5s, a dash, how many."""
     joined = b"".join(bytes.fromhex(etag) for etag in part_etags)
     return f"{hashlib.md5(joined, usedforsecurity=False).hexdigest()}-{len(part_etags)}"
+
+
+def appended_etag(etag: str, piece_etag: str, pieces: int) -> str:
+    """The entity tag of an object with one piece more: MD5 of both tags, a dash, how many."""
+    joined = f"{etag}{piece_etag}".encode()
+    return f"{hashlib.md5(joined, usedforsecurity=False).hexdigest()}-{pieces}"
 
 
 def parse_content_md5(value: str) -> bytes:

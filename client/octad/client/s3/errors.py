@@ -118,6 +118,10 @@ S3_ERRORS: Final[Mapping[str, tuple[int, str]]] = MappingProxyType(
         "InvalidTag": (400, "The tag provided was not a valid tag."),
         "InvalidToken": (400, "The provided token is malformed or otherwise invalid."),
         "InvalidURI": (400, "Couldn't parse the specified URI."),
+        "InvalidWriteOffset": (
+            400,
+            "The write offset value that you specified does not match the current object size.",
+        ),
         "KeyTooLongError": (400, "Your key is too long"),
         "MalformedACLError": (
             400,

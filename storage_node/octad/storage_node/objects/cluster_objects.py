@@ -23,6 +23,7 @@ from octad.storage_node.index.rows import ExtentRef, ExtrasChange, ObjectRow, Pa
 from octad.storage_node.memory.body_budget import BodyBudget
 from octad.storage_node.objects.extents import ExtentReader, ExtentsUnderWay, ExtentWriter
 from octad.storage_node.objects.key_listing import KeyListing, PoolCoverage
+from octad.storage_node.operations.appends import AppendedPiece
 from octad.storage_node.operations.conditions import Condition
 from octad.storage_node.operations.index_changes import (
     DeleteObject,
@@ -35,6 +36,7 @@ from octad.storage_node.shards import object_messages as messages
 from octad.storage_node.shards.bucket_directory import ACTIVE, DELETING, BucketDirectory
 from octad.storage_node.shards.listing.listing_merge import CoverageError
 from octad.storage_node.shards.object_store import (
+    Appended,
     Bucket,
     BucketAlreadyExists,
     BucketNotEmpty,
@@ -200,6 +202,24 @@ class ClusterObjects:
         write = write_of(put, request_id, data, age_s, condition=condition)
         done = await self._client.propose(bucket.pool, write)
         return Written((done.epoch, done.seq), self._client.degraded(bucket.pool, done.copies))
+
+    async def append_object(
+        self,
+        bucket: Bucket,
+        key: bytes,
+        piece: AppendedPiece,
+        data: bytes | memoryview,
+        request_id: bytes,
+        age_s: float = 0.0,
+        condition: Condition | None = None,
+    ) -> Appended:
+        """Put the piece behind the object at `key`."""
+        shard = self._shard(bucket, key)
+        message = messages.AppendObject(shard, bucket.id, key, piece, request_id, age_s)
+        done = await self._client.change(shard, message, condition, data)
+        assert isinstance(done, messages.Appended)
+        degraded = self._client.degraded(bucket.pool, done.copies)
+        return Appended((done.epoch, done.seq), degraded, done.etag, done.checksums)
 
     def _require_conditions(self) -> None:
         if not self._service.knows_conditions:

@@ -24,6 +24,7 @@ from octad.storage_node.index.index_format import (
     upload_key,
 )
 from octad.storage_node.index.rows import ExtrasChange, ObjectRow, PartRow
+from octad.storage_node.operations.appends import APPENDS_MAX, AppendedPiece
 from octad.storage_node.operations.conditions import ANY_ETAG, Condition, Version
 from octad.storage_node.operations.index_changes import (
     AbortUpload,
@@ -51,6 +52,8 @@ class RefusalCode(IntEnum):
     IF_SIZE = 7
     IF_MODIFIED = 8
     OVERTAKEN = 9
+    WRITE_OFFSET = 10
+    TOO_MANY_APPENDS = 11
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -175,6 +178,41 @@ def change_of_extras(bucket: BucketId, key: bytes, change: ExtrasChange) -> Guar
         row = decode_object(value).row
         changed = msgspec.structs.replace(row, extras=change.of(row.extras))
         return put_object(bucket, key, changed)
+
+    return decide
+
+
+def no_append(
+    piece: AppendedPiece, condition: Condition | None, standing: IndexedObject | None
+) -> RefusalCode | None:
+    """Why `piece` is not put behind the object; None: it is."""
+    code = None if condition is None else unmet(condition, standing)
+    if code is not None:
+        return code
+    if piece.offset != (0 if standing is None else standing.row.size):
+        return RefusalCode.WRITE_OFFSET
+    extras = None if standing is None else standing.row.extras
+    if extras is not None and extras.appends >= APPENDS_MAX:
+        return RefusalCode.TOO_MANY_APPENDS
+    return None
+
+
+def appending(
+    bucket: BucketId, key: bytes, piece: AppendedPiece, condition: Condition | None = None
+) -> Guard:
+    """The object, or nothing, ends where the piece begins. It is put once more, with that.
+
+    Raises FormsDiffer where the piece has to come in another form; that refuses nothing.
+    """
+
+    def decide(rows: PreparedRows) -> Operation | Refusal:
+        stored = rows.get(object_key(bucket, key))
+        standing = None if stored is None else decode_object(stored)
+        code = no_append(piece, condition, standing)
+        if code is not None:
+            return Refusal(code, code.name)
+        row = piece.row if standing is None else piece.behind(standing)
+        return put_object(bucket, key, row)
 
     return decide
 

@@ -11,21 +11,27 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from octad.sharding.ids import BucketId, Epoch, PoolId, Seq, ShardId
 from octad.storage_node.index.rows import ExtrasChange, ObjectRow, PartRow, UploadRow
+from octad.storage_node.operations.appends import AppendedPiece
 from octad.storage_node.operations.conditions import NO_VERSION, Version
 from octad.storage_node.rpc.messages import Message, Request, message
 from octad.storage_node.shards.object_store import (
     Damaged,
     DiskFull,
     InvalidPart,
+    InvalidWriteOffset,
     NoSuchBucket,
     NoSuchKey,
     NoSuchUpload,
     NotServed,
+    OtherForm,
     OutcomeForgotten,
     PreconditionFailed,
     StoreError,
+    TooManyAppends,
     Unavailable,
     UploadOvertaken,
 )
@@ -42,6 +48,9 @@ INVALID_PART = "invalid-part"
 NO_SUCH_KEY = "no-such-key"
 PRECONDITION_FAILED = "precondition-failed"
 UPLOAD_OVERTAKEN = "upload-overtaken"
+INVALID_WRITE_OFFSET = "invalid-write-offset"
+TOO_MANY_APPENDS = "too-many-appends"
+OTHER_FORM = "other-form"
 
 ERRORS: Final[dict[str, type[StoreError]]] = {
     UNAVAILABLE: Unavailable,
@@ -55,6 +64,9 @@ ERRORS: Final[dict[str, type[StoreError]]] = {
     NO_SUCH_KEY: NoSuchKey,
     PRECONDITION_FAILED: PreconditionFailed,
     UPLOAD_OVERTAKEN: UploadOvertaken,
+    INVALID_WRITE_OFFSET: InvalidWriteOffset,
+    TOO_MANY_APPENDS: TooManyAppends,
+    OTHER_FORM: OtherForm,
 }
 CODES: Final = {error: code for code, error in ERRORS.items()}
 
@@ -260,8 +272,34 @@ class ChangeExtras(Request[Done], frozen=True, array_like=True, tag=50):
 
 
 @message
+class Appended(Done, frozen=True, array_like=True, tag=52):
+    """And what the object became: "" and nothing where nobody can say."""
+
+    etag: str = ""
+    checksums: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+@message
+class AppendObject(Request[Done], frozen=True, array_like=True, tag=51):
+    """To the primary: put a piece behind an object; where it has no extents, it is the body.
+
+    The answer is an Appended.
+    """
+
+    shard: ShardId
+    bucket: BucketId
+    key: bytes
+    piece: AppendedPiece
+    request_id: bytes
+    age_s: float = 0.0
+    asked_in: Epoch = Epoch(0)
+
+
+@message
 class ChangeIf(Request[Done], frozen=True, array_like=True, tag=49):
-    """To the primary: carry out `change`, a Propose or CompleteParts, if the object is so.
+    """To the primary: carry out `change` if the object is so.
+
+    It is a Propose, a CompleteParts or an AppendObject.
 
     A message of its own, which a node that knows no conditions refuses; so is a condition of which
     a node does not know all. `condition` is encoded, `change` a message.

@@ -24,6 +24,7 @@ from octad.coordinator.schema.bucket_settings import CLOSED, BucketSettings
 from octad.sharding.ids import BucketId, PoolId
 from octad.storage_node.index.index_format import ListedRow
 from octad.storage_node.index.rows import ExtentRef, ExtrasChange, ObjectRow, PartRow, UploadRow
+from octad.storage_node.operations.appends import AppendedPiece
 from octad.storage_node.operations.conditions import NO_VERSION, Condition, Version
 
 
@@ -89,12 +90,25 @@ class UploadOvertaken(StoreError):
     """A conditional CompleteMultipartUpload would replace what was put after the upload began."""
 
 
+class InvalidWriteOffset(StoreError):
+    """An append does not begin where the object ends."""
+
+
+class TooManyAppends(StoreError):
+    """The object has been appended to as often as it may be."""
+
+
+class OtherForm(StoreError):
+    """An append has to come in extents, or with the object's own bytes in some: it did nothing."""
+
+
 class ConditionsNotKnown(StoreError):
     """Some node of the cluster does not know conditions yet."""
 
 
-# Of a condition: the write was not carried out, and never will be.
+# Of a condition: the write was not carried out, and never will be. Nor of an append, by its own.
 CONDITION_REFUSALS = (NoSuchKey, PreconditionFailed, UploadOvertaken)
+APPEND_REFUSALS = (*CONDITION_REFUSALS, InvalidWriteOffset, TooManyAppends)
 
 
 class PartTooSmall(StoreError):
@@ -143,6 +157,13 @@ class Written(msgspec.Struct, frozen=True):
 
     version: Version
     degraded: Degraded | None
+
+
+class Appended(Written, frozen=True):
+    """An object that was appended to, which a retry may not be able to tell: then `etag` is ""."""
+
+    etag: str
+    checksums: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +279,23 @@ class ObjectStore(Protocol):
         condition: Condition | None = None,
     ) -> Written:
         """`data` holds all bytes when `row.extents` is empty, and is empty otherwise."""
+
+    async def append_object(
+        self,
+        bucket: Bucket,
+        key: bytes,
+        piece: AppendedPiece,
+        data: bytes | memoryview,
+        request_id: bytes,
+        age_s: float = 0.0,
+        condition: Condition | None = None,
+    ) -> Appended:
+        """In one step, put the piece behind the object; raises one of `APPEND_REFUSALS`, and then
+        no try is ever carried out, or OtherForm.
+
+        `data` holds all bytes of the piece when it has no extents. Only where the store keeps
+        extras.
+        """
 
     async def get_object(self, bucket: Bucket, key: bytes) -> StoredObject | None: ...
 

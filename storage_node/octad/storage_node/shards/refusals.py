@@ -5,11 +5,13 @@ from __future__ import annotations
 from octad.storage_node.replication.guards import RefusalCode
 from octad.storage_node.shards.object_store import (
     InvalidPart,
+    InvalidWriteOffset,
     NoSuchKey,
     NoSuchUpload,
     OutcomeForgotten,
     PreconditionFailed,
     StoreError,
+    TooManyAppends,
     UploadOvertaken,
 )
 
@@ -18,6 +20,8 @@ _KINDS: dict[int, type[StoreError]] = {
     RefusalCode.INVALID_PART: InvalidPart,
     RefusalCode.NO_SUCH_KEY: NoSuchKey,
     RefusalCode.OVERTAKEN: UploadOvertaken,
+    RefusalCode.WRITE_OFFSET: InvalidWriteOffset,
+    RefusalCode.TOO_MANY_APPENDS: TooManyAppends,
 }
 _CONDITIONS: dict[int, str] = {
     RefusalCode.IF_MATCH: "If-Match",

@@ -11,6 +11,7 @@ from octad.storage_node.index.index_format import extent_hash
 from octad.storage_node.rpc.messages import Message
 from octad.storage_node.shards.object_messages import (
     AbortParts,
+    AppendObject,
     ChangeExtras,
     CompleteParts,
     ListParts,
@@ -32,6 +33,7 @@ def hash_of_request(message: Message) -> int | None:
             | CompleteParts()
             | AbortParts()
             | ChangeExtras()
+            | AppendObject()
         ):
             return object_hash(message.bucket, message.key)
     return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 
@@ -52,6 +52,9 @@ SLOW_NODE_S: Final = 2.0  # How long a node that was silent is asked last.
 LISTINGS: Final = -1
 
 Result = TypeVar("Result")
+Change: TypeAlias = (
+    messages.CompleteParts | messages.AbortParts | messages.ChangeExtras | messages.AppendObject
+)
 Attempt = Callable[[ShardConfiguration | None, Patience | None], Awaitable[Result]]
 """One try, at a node that the configuration names; the first has no Patience yet."""
 
@@ -169,8 +172,9 @@ class ShardClient:
     async def change(
         self,
         shard: ShardId,
-        message: messages.CompleteParts | messages.AbortParts | messages.ChangeExtras,
+        message: Change,
         condition: Condition | None = None,
+        data: Buffer = b"",
     ) -> messages.Done:
         """At the primary: carry out `message`, under `condition` if there is one."""
 
@@ -183,7 +187,7 @@ class ShardClient:
             this = msgspec.structs.replace(message, shard=at, age_s=age_s, asked_in=known.epoch)
             timeout_s = _at_most(limits.CALL_TIMEOUT_S, patience)
             change = this if condition is None else _change_if(condition, this)
-            answer, _ = await self.call(known.primary, change, b"", timeout_s, at)
+            answer, _ = await self.call(known.primary, change, data, timeout_s, at)
             return answer
 
         place = partial(hash_of_request, message)

@@ -27,6 +27,7 @@ from octad.storage_node.shards import object_messages as messages
 from octad.storage_node.shards.object_store import Damaged, ListQuery, StoreError
 from octad.storage_node.shards.shard_service import AskPrimary, ShardService
 
+_CONDITIONAL = messages.Propose | messages.CompleteParts | messages.AppendObject
 Asked = TypeVar("Asked", bound=Request[Any])
 
 
@@ -90,6 +91,8 @@ class ShardServer:
             case messages.ChangeExtras(shard=shard, bucket=bucket, key=key, change=change):
                 of = message.request_id, message.age_s, message.asked_in
                 return await service.change_extras(shard, bucket, key, change, *of), b""
+            case messages.AppendObject():
+                return await service.append(message, body, condition), b""
             case messages.ChangeIf():
                 return await self._answer_if(message, body)
             case messages.CloseBucket(bucket=bucket):
@@ -100,7 +103,7 @@ class ShardServer:
 
     async def _answer_if(self, message: messages.ChangeIf, body: memoryview) -> Answer:
         change = decode_message(message.change)
-        if not isinstance(change, messages.Propose | messages.CompleteParts):
+        if not isinstance(change, _CONDITIONAL):
             raise RpcRefusal(messages.UNAVAILABLE, f"no change: {type(change).__name__}")
         try:
             condition = decode_condition(message.condition)
@@ -153,7 +156,7 @@ class ShardServer:
 def _row_read_by(message: Message) -> bytes | None:
     """The index key of the row whose record a client's request reads."""
     match message:
-        case messages.ReadObject() | messages.ChangeExtras():
+        case messages.ReadObject() | messages.ChangeExtras() | messages.AppendObject():
             return object_key(message.bucket, message.key)
         case messages.ReadPiece(extent=extent, number=number):
             return piece_key(extent, number)

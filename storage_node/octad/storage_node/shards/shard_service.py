@@ -42,7 +42,8 @@ from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.journal_errors import CorruptRecord, JournalFull, SegmentNotReady
 from octad.storage_node.journal.record_format import Location
 from octad.storage_node.operations import conditions
-from octad.storage_node.operations.conditions import Version
+from octad.storage_node.operations.appends import FormsDiffer
+from octad.storage_node.operations.conditions import Condition, Version
 from octad.storage_node.operations.index_changes import (
     AbortUpload,
     CompleteUpload,
@@ -55,22 +56,29 @@ from octad.storage_node.operations.index_changes import (
 )
 from octad.storage_node.operations.kind import Proposer
 from octad.storage_node.operations.registry import EXTRAS_LEVEL, bucket_written_by, declared
-from octad.storage_node.replication.guards import GuardRefuses, change_of_extras
+from octad.storage_node.replication.guards import (
+    GuardRefuses,
+    Refusal,
+    appending,
+    change_of_extras,
+)
 from octad.storage_node.replication.host.index_applier import WriteFailed
 from octad.storage_node.replication.host.shard_host import ShardHost
+from octad.storage_node.replication.prepared_rows import PreparedRows
 from octad.storage_node.replication.replica_actions import AlreadyRefused, OutcomeUnknown
 from octad.storage_node.replication.writes import Write, write_of
 from octad.storage_node.shards.bucket_directory import BucketDirectory
 from octad.storage_node.shards.key_scan import scan_keys
 from octad.storage_node.shards.listing.listed_shards import ListedShards, PoolsLed
 from octad.storage_node.shards.listing.listing_merge import ListEntry
-from octad.storage_node.shards.object_messages import Done
+from octad.storage_node.shards.object_messages import Appended, AppendObject, Done
 from octad.storage_node.shards.object_store import (
     Damaged,
     DiskFull,
     ListQuery,
     NoSuchUpload,
     NotServed,
+    OtherForm,
     OutcomeForgotten,
     StoredObject,
     Unavailable,
@@ -129,10 +137,38 @@ class ShardService:
         write = write_of(unknown, request_id, b"", age_s, asked_in, guard)
         return await self.propose(shard, write, keeps_bytes=True)
 
+    async def append(
+        self, message: AppendObject, data: memoryview, condition: Condition | None
+    ) -> Appended:
+        """`propose` of the object with the piece behind it; raises what refuses it, or OtherForm.
+
+        Bytes in a record are put there once more, with those of the piece.
+        """
+        shard, bucket, key, piece = message.shard, message.bucket, message.key, message.piece
+        appends, made = appending(bucket, key, piece, condition), list[ObjectRow]()
+
+        def guard(rows: PreparedRows) -> Operation | Refusal:
+            decision = appends(rows)
+            if isinstance(decision, PutObject):
+                made.append(decision.row)
+            return decision
+
+        of = message.request_id, data, message.age_s, message.asked_in, guard
+        write = write_of(put_object(bucket, key, piece.row), *of)
+        try:
+            done = await self.propose(shard, write, keeps_bytes=not piece.row.extents)
+        except FormsDiffer as error:
+            raise OtherForm from error
+        if not made and done.epoch:  # By an earlier try, and it still stands.
+            stored = self._stored_object(object_key(bucket, key), with_data=False)
+            made += [] if stored is None else [stored.row]
+        told = (made[0].etag, made[0].checksums) if made else ("", {})
+        return Appended(done.copies, done.epoch, done.seq, *told)
+
     async def propose(self, shard: ShardId, write: Write, *, keeps_bytes: bool = False) -> Done:
         """Order the write, as its guard decides if it has one; wait until it is applied.
 
-        `keeps_bytes`: it is of an object, whose bytes stay those that its record has.
+        `keeps_bytes`: it is of an object; the bytes in its record stay, in front of the write's.
 
         A request that was first made `age_s` ago and ordered then is not ordered again. Raises what
         a refusal means.
@@ -161,6 +197,7 @@ class ShardService:
             raise NotServed(f"shard {shard_name(shard)} lacks a copy, and the bucket is strict")
         if keeps_bytes:
             data = await self._bytes_in_record(shard, touched(operation)[0])
+            data = b"".join((data, write.data)) if write.data else data
             write = msgspec.structs.replace(write, data=data)
         version = await self._order(shard, write)
         return self._acknowledged(shard, bucket, write, version)

@@ -9,6 +9,7 @@ from octad.client.s3.checksums import DEFAULT_ALGORITHM, claimed_checksum
 from octad.client.s3.errors import S3Error
 from octad.sharding.limits import INLINE_BYTES_MAX, PUT_BYTES_MAX
 from octad.storage_node.index.rows import ExtrasChange, ObjectRow
+from octad.storage_node.s3.handlers.appends import append_to_object
 from octad.storage_node.s3.handlers.bodies import give_back, read_document, receive
 from octad.storage_node.s3.handlers.request_context import RequestContext
 from octad.storage_node.s3.protocol.answers import Answer, xml_answer
@@ -23,6 +24,7 @@ from octad.storage_node.s3.protocol.requests.payload import plan_payload
 from octad.storage_node.s3.protocol.requests.request_headers import (
     DELETE_CONDITIONS,
     PUT_CONDITIONS,
+    WRITE_OFFSET,
     stored_headers,
 )
 from octad.storage_node.s3.protocol.requests.tags import checked_tags
@@ -49,6 +51,8 @@ _DELETIONS_AT_ONCE = 256
 async def put_object(context: RequestContext) -> Answer:
     """Store the body under the key; all of it is verified before anything becomes visible."""
     headers, condition = context.headers, None
+    if headers.get(WRITE_OFFSET):
+        return await append_to_object(context)
     kept = stored_headers(headers)
     plan = plan_payload(headers, context.signature, PUT_BYTES_MAX)
     bucket = await context.bucket()

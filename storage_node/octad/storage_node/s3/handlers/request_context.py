@@ -120,13 +120,13 @@ class RequestContext:
         self.object_decides = False
         return None if row is None else msgspec.structs.replace(row, extras=None)
 
-    def require_extras(self) -> None:
+    def require_extras(self, what: str = "Tags and access lists of objects can be kept") -> None:
         """Raises ServiceUnavailable while the cluster is being upgraded: older nodes lose them."""
         if not self.store.keeps_extras:
             raise S3Error(
                 "ServiceUnavailable",
-                "Tags and access lists of objects can be kept once every node of the cluster knows "
-                "them: upgrade those that octad status shows with an older version.",
+                f"{what} once every node of the cluster is upgraded: upgrade those that octad "
+                "status shows with an older version.",
             )
 
     def shown(self, owner: str) -> Owner:

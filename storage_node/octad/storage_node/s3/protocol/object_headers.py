@@ -55,16 +55,16 @@ def degraded_line(*writes: Degraded | None) -> str:
     return f"x-octad-degraded: copies={weakest.copies}/{weakest.replicas}\r\n"
 
 
-def written_lines(bucket: BucketId, written: Written, stored: Degraded | None = None) -> str:
+def written_lines(bucket: BucketId, written: Written, *stored: Degraded | None) -> str:
     """The headers for an object that was put; `stored`: of its bytes, where these are extents.
 
     Nobody may be able to say which version it is.
     """
     epoch, seq = written.version
     line = f"{VERSION}: {bucket:x}-{epoch:x}-{seq:x}\r\n" if epoch else ""
-    if stored is None and written.degraded is None:
+    if written.degraded is None and not any(stored):
         return line
-    return line + degraded_line(stored, written.degraded)
+    return line + degraded_line(*stored, written.degraded)
 
 
 def checksum_lines(checksums: Mapping[str, str]) -> str:

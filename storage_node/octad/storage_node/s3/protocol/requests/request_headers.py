@@ -108,6 +108,7 @@ _ENCRYPTION: Final = "x-amz-server-side-encryption"
 _NAMES_CACHED_MAX: Final = 256  # Each with the names of one head at most.
 _NOTHING_SET: Final = frozenset({"", "false", "off"})
 _PROTOCOL_PREFIX: Final = "x-amz-"
+WRITE_OFFSET: Final = "x-amz-write-offset-bytes"  # Of a PUT that appends.
 _CHECKSUM_PREFIX: Final = "x-amz-checksum-"
 IF_MATCH: Final = "if-match"
 IF_NONE_MATCH: Final = "if-none-match"

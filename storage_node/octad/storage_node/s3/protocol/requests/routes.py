@@ -20,6 +20,7 @@ from octad.storage_node.s3.protocol.requests.request_headers import (
     DELETE_CONDITIONS,
     OWNERSHIP_HEADER,
     PUT_CONDITIONS,
+    WRITE_OFFSET,
     check_headers,
 )
 from octad.storage_node.s3.protocol.requests.s3_operations import S3Operation
@@ -125,7 +126,7 @@ _KNOWN_TO: Final[Mapping[S3Operation, tuple[str, ...]]] = {
     S3Operation.CREATE_BUCKET: (ACL_HEADER, OWNERSHIP_HEADER),
     S3Operation.PUT_BUCKET_ACL: (ACL_HEADER,),
     S3Operation.PUT_OBJECT_ACL: (ACL_HEADER,),
-    S3Operation.PUT_OBJECT: (ACL_HEADER, TAGGING_HEADER, *PUT_CONDITIONS),
+    S3Operation.PUT_OBJECT: (ACL_HEADER, TAGGING_HEADER, WRITE_OFFSET, *PUT_CONDITIONS),
     S3Operation.COPY_OBJECT: (ACL_HEADER, TAGGING_HEADER, *PUT_CONDITIONS),
     S3Operation.COMPLETE_MULTIPART_UPLOAD: tuple(PUT_CONDITIONS),
     S3Operation.DELETE_OBJECT: tuple(DELETE_CONDITIONS),
