@@ -51,6 +51,22 @@ def client_of(
         client.close()
 
 
+def retrying_client(cluster: DevCluster, node: int) -> S3Client:
+    """A client of one node that tries again, as SDKs do."""
+    return boto3.client(
+        "s3",
+        endpoint_url=cluster.endpoint(node),
+        aws_access_key_id=cluster.access_key,
+        aws_secret_access_key=cluster.secret_key,
+        region_name="us-east-1",
+        config=Config(
+            retries={"mode": "standard", "total_max_attempts": 6},
+            connect_timeout=5,
+            read_timeout=40,
+        ),
+    )
+
+
 def put_status(client: S3Client, bucket: str, key: str, body: bytes) -> int:
     """PUT; gives the HTTP status, whatever it is."""
     try:

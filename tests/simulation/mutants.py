@@ -379,6 +379,7 @@ KNOWN_SEEDS: dict[str, int] = {
     "request ids are not copied": 15,
     "a retry from before the window is executed": 3,
     "a condition is decided at the front door": 0,
+    "an offset is checked at the front door": 5,
     "rows are read before the turn of the guard": 2,
     "a guard sees what is committed alone": 0,
     "a guard comes before the request's own memory": 0,

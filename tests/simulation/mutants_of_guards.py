@@ -13,7 +13,7 @@ from tests.simulation.model.simulated_front_doors import (
 from tests.simulation.model.simulated_node import Process
 from tests.simulation.mutants_beside import Patch
 
-from octad.chaos.check.linearizability import ANY
+from octad.chaos.check.linearizability import ANY, items
 from octad.sharding.ids import Epoch, Seq
 from octad.storage_node.replication.guards import GuardRefuses, Refusal
 from octad.storage_node.replication.prepared_rows import PreparedRows
@@ -113,14 +113,15 @@ _guards: dict[tuple[int, bytes], Any] = {}
 _apply = Process._apply
 
 
-def _attempt_after_a_look(doors: FrontDoors, request: Request) -> None:
+def _attempt_after_a_look(doors: FrontDoors, request: Request, of: str = "write") -> None:
     """The door reads what stands, decides, and sends a write without a condition."""
-    if request.kind != "write" or request.condition == ANY:
+    if request.kind != of or request.condition == ANY:
         _attempt(doors, request)
         return
 
     def decide(outcome: str, found: Any) -> None:
-        if outcome == "done" and found != request.condition:
+        stands = items(found) if of == "append" else found
+        if outcome == "done" and stands != request.condition:
             doors._finish(request, "refused", None)
         elif outcome == "done":
             request.condition = ANY
@@ -134,11 +135,16 @@ def _attempt_after_a_look(doors: FrontDoors, request: Request) -> None:
     _attempt(doors, look)
 
 
+def _append_after_a_look(doors: FrontDoors, request: Request) -> None:
+    _attempt_after_a_look(doors, request, "append")
+
+
 _attempt = FrontDoors.attempt
 
 
 MUTANTS_OF_GUARDS: dict[str, list[Patch]] = {
     "a condition is decided at the front door": [(FrontDoors, "attempt", _attempt_after_a_look)],
+    "an offset is checked at the front door": [(FrontDoors, "attempt", _append_after_a_look)],
     "rows are read before the turn of the guard": [(FrontDoors, "_serve", _serve_in_two_steps)],
     "a guard sees what is committed alone": [(PreparedRows, "get", _committed_row)],
     "a guard comes before the request's own memory": [

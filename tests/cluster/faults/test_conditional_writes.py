@@ -10,12 +10,10 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from tests.harness.cluster_process import DevCluster, StartCluster
-from tests.harness.s3_clients import s3_client
+from tests.harness.s3_clients import retrying_client, s3_client
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -131,23 +129,8 @@ class Counting:
         self.refused = 0
         self._lock = threading.Lock()
 
-    def client(self, node: int) -> S3Client:
-        """One that tries again."""
-        return boto3.client(
-            "s3",
-            endpoint_url=self.cluster.endpoint(node),
-            aws_access_key_id=self.cluster.access_key,
-            aws_secret_access_key=self.cluster.secret_key,
-            region_name="us-east-1",
-            config=Config(
-                retries={"mode": "standard", "total_max_attempts": 6},
-                connect_timeout=5,
-                read_timeout=40,
-            ),
-        )
-
     def count(self, number: int) -> None:
-        client = self.client(number % 3)
+        client = retrying_client(self.cluster, number % 3)
         turn = number
         while not self.stop.is_set():
             turn += 1
@@ -180,7 +163,7 @@ def test_counters_lose_no_update_and_count_none_twice_while_each_primary_is_kill
 ) -> None:
     cluster = start_cluster()
     counting = Counting(cluster, "counters")
-    client = counting.client(0)  # The first node to be killed: it is back when all is over.
+    client = retrying_client(cluster, 0)  # The first to be killed: it is back when all is over.
     client.create_bucket(Bucket=counting.bucket)
     for counter in range(COUNTERS):
         client.put_object(Bucket=counting.bucket, Key=f"counter-{counter}", Body=b"0")

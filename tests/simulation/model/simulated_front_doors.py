@@ -27,6 +27,7 @@ from octad.storage_node.index.index_format import (
 )
 from octad.storage_node.index.rows import ObjectRow
 from octad.storage_node.journal.record_format import Location, RecordKind, SegmentId
+from octad.storage_node.operations.appends import AppendedPiece
 from octad.storage_node.operations.conditions import ANY_ETAG, Condition
 from octad.storage_node.operations.index_changes import (
     DeleteObject,
@@ -36,7 +37,13 @@ from octad.storage_node.operations.index_changes import (
     kind_of,
     put_object,
 )
-from octad.storage_node.replication.guards import Guard, GuardRefuses, Refusal, conditional
+from octad.storage_node.replication.guards import (
+    Guard,
+    GuardRefuses,
+    Refusal,
+    conditional,
+    no_append,
+)
 from octad.storage_node.replication.prepared_rows import PreparedRows
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import (
@@ -62,7 +69,6 @@ DEPTH_MAX = 3
 KEYS = tuple(bytes([number]) for number in range(1 << DEPTH_MAX))
 LOGS = frozenset(KEYS[-2:])  # Written by appends alone.
 INDEX_KEYS = {key: object_key(BUCKET, key) for key in KEYS}
-OFFSET_TAKEN = 200  # The code of an append's refusal.
 _KEYS = {index_key: key for key, index_key in INDEX_KEYS.items()}
 _NOWHERE = Location(SegmentId(0), 0, 0)
 
@@ -152,7 +158,7 @@ class Stored:
         known = self.process.disk.rows.get(_KEYS[index_key])
         if known is None or known[1] is None:
             return None
-        row = ObjectRow(1, known[1].rstrip(FLIPPED), 0)
+        row = _row(known[1].rstrip(FLIPPED))
         return encode_value(IndexedObject(_NOWHERE, Epoch(0), known[0], row))
 
     def scan(self, start: bytes, end: bytes | None) -> NoReturn:
@@ -459,11 +465,15 @@ def _append(request: Request) -> Guard:
 
     def decide(rows: PreparedRows) -> Operation | Refusal:
         stored = rows.get(INDEX_KEYS[request.key])
-        standing = None if stored is None else decode_object(stored).row.etag
-        if request.condition not in (ANY, items(standing)):
-            return Refusal(OFFSET_TAKEN, "")
+        standing = None if stored is None else decode_object(stored)
         assert request.value is not None
-        return _operation(request.key, appended(standing, request.value))
+        if request.condition != ANY:
+            piece = AppendedPiece(request.condition, _row(request.value), {})
+            code = no_append(piece, None, standing)
+            if code is not None:
+                return Refusal(code, "")
+        log = None if standing is None else standing.row.etag
+        return _operation(request.key, appended(log, request.value))
 
     return decide
 
@@ -472,4 +482,9 @@ def _operation(key: bytes, value: str | None) -> PutObject | DeleteObject:
     """What makes `value` stand at `key`."""
     if value is None:
         return DeleteObject(BUCKET, key)
-    return put_object(BUCKET, key, ObjectRow(1, value, 0))
+    return put_object(BUCKET, key, _row(value))
+
+
+def _row(value: str) -> ObjectRow:
+    """Its size is where the next item of a log goes."""
+    return ObjectRow(items(value), value, 0)

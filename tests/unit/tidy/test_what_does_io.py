@@ -64,8 +64,8 @@ storage_node.replication.host: action_performer cluster_facts configuration_chan
     request_ids shard_host
 storage_node.rpc: peer peer_calls peer_connection peer_dialer peer_tls peers refusal_log
 storage_node.s3.answering: dispatch s3_handler
-storage_node.s3.handlers: authorization bodies buckets copies multipart object_listings objects
-    reads request_context upload_listings
+storage_node.s3.handlers: appends authorization bodies buckets copies multipart object_listings
+    objects reads request_context upload_listings
 storage_node.s3.handlers.forms: form_upload
 storage_node.s3.handlers.settings: access_lists bucket_settings public_access
 storage_node.s3.http: access_log arriving_body certificate connections cut_short door_figures

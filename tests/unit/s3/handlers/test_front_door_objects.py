@@ -157,7 +157,6 @@ def test_a_key_of_more_than_1024_bytes_is_refused(s3: S3Client, bucket: str) -> 
         {"StorageClass": "GLACIER"},
         {"ObjectLockMode": "GOVERNANCE"},
         {"WebsiteRedirectLocation": "/"},
-        {"WriteOffsetBytes": 0},
     ],
 )
 def test_a_write_that_asks_for_more_than_we_do_is_501(

@@ -279,7 +279,6 @@ def test_a_condition_is_taken_by_what_makes_or_deletes_an_object(
         ("x-amz-grant-read", "id=x"),
         ("x-amz-storage-class", "GLACIER"),
         ("x-amz-website-redirect-location", "/"),
-        ("x-amz-write-offset-bytes", "5"),
         ("x-amz-if-match-size", "5"),
         ("x-amz-mfa", "1"),
         ("x-amz-bucket-namespace", "account-regional"),

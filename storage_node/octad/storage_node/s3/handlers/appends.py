@@ -71,8 +71,8 @@ async def append_to_object(context: RequestContext) -> Answer:
     append = _Append(context, bucket, AppendedPiece(offset, row, crcs), received, condition)
     appended = await append.carry_out()
     etag = f'ETag: "{appended.etag}"\r\n' if appended.etag else ""
-    head = f"{etag}{checksum_lines(appended.checksums)}"
-    head += f"x-amz-object-size: {offset + plan.length}\r\n" if offset else ""
+    size = f"x-amz-object-size: {offset + plan.length}\r\n"
+    head = f"{etag}{checksum_lines(appended.checksums)}{size}"
     stored = [each.degraded for each in append.stored]
     return Answer(200, head + written_lines(bucket.id, appended, *stored))
 
