@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import zlib
 from base64 import b64encode
 from collections.abc import Callable
@@ -14,8 +15,9 @@ from awscrt import checksums as crt
 from tests.unit.s3.front_door_site import FrontDoorSite, RawAnswer
 
 from octad.sharding.limits import INLINE_BYTES_MAX, OBJECT_BYTES_MAX
-from octad.storage_node.index.rows import ObjectExtras
+from octad.storage_node.index.rows import ObjectExtras, ObjectRow
 from octad.storage_node.operations.appends import APPENDS_MAX
+from octad.storage_node.shards.object_store import Bucket, StoredObject
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -143,6 +145,46 @@ def test_an_offset_that_is_not_the_size_stores_nothing(log: Log) -> None:
     assert log.stored == 0
 
 
+def put_while_it_is_moved(
+    log: Log, monkeypatch: pytest.MonkeyPatch, data: bytes, times: int
+) -> None:
+    """Each of the first reads of the object is overtaken by a PUT."""
+    store, read, left = log.site.store, log.site.store.get_object, iter(range(times))
+
+    async def get_object(bucket: Bucket, key: bytes) -> StoredObject | None:
+        stored = await read(bucket, key)
+        if next(left, None) is not None:
+            await store.put_object(bucket, key, ObjectRow(len(data), "", 0), data, os.urandom(16))
+        return stored
+
+    monkeypatch.setattr(store, "get_object", get_object)
+
+
+def test_what_was_stored_for_an_append_that_lost_is_given_back(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.put(b"abc")
+    put_while_it_is_moved(log, monkeypatch, b"late", 1)
+    assert refused(log.append(bytes(200 * KIB), 3)) == (400, "InvalidWriteOffset")
+    assert log.stands == b"late"
+    assert log.stored == 0
+
+
+@pytest.mark.parametrize("times", [1, 3, 100])
+def test_an_object_that_changes_while_it_is_moved_is_moved_again(
+    log: Log, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    log.put(b"abc")
+    put_while_it_is_moved(log, monkeypatch, b"new", times)
+    answer = log.append(bytes(200 * KIB), 3)
+    if times == 100:
+        assert refused(answer) == (503, "ServiceUnavailable")
+        assert log.stands == b"new"
+    else:
+        assert answer.status == 200
+        assert log.stands == b"new" + bytes(200 * KIB)
+
+
 @pytest.mark.parametrize("offset", ["-1", "1.5", "one", "0x1", "+1", "1" * 19, "1,1"])
 def test_what_is_no_offset_is_an_invalid_argument(log: Log, offset: str) -> None:
     log.put(b"abc")
@@ -243,6 +285,12 @@ def test_other_writes_take_no_offset(site: FrontDoorSite, log: Log, bucket: str)
     assert refused(site.request("PUT", f"{log.path}-copy", headers=copy)) == (501, "NotImplemented")
     begun = site.request("POST", log.path, "uploads=", headers=at)
     assert refused(begun) == (501, "NotImplemented")
+
+
+def test_as_aws_an_ordinary_bucket_takes_no_offset() -> None:
+    with FrontDoorSite(strict_aws=True) as site:
+        site.run(site.store.create_bucket("strict", "alice"))
+        assert refused(Log(site, "strict").append(b"x", 0)) == (501, "NotImplemented")
 
 
 def test_nothing_is_appended_before_every_node_knows_how(

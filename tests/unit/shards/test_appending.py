@@ -8,18 +8,21 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.unit.journal.test_journal_recovery import flip
 from tests.unit.replication_host.new_primary import KEY
 from tests.unit.shards.test_changing_extras import Site, site, turns, with_tags
 
 from octad.client.s3.checksums import appended_etag
 from octad.sharding.limits import SDK_RETRY_AGE_S
-from octad.storage_node.index.index_format import DEAD_EXTENTS
+from octad.storage_node.index.index_format import DEAD_EXTENTS, decode_object, object_key
 from octad.storage_node.index.rows import ExtentRef, ObjectRow
+from octad.storage_node.journal.segment_file import segment_path
 from octad.storage_node.operations.appends import AppendedPiece
 from octad.storage_node.operations.conditions import NO_VERSION, Condition
 from octad.storage_node.operations.index_changes import Refused
 from octad.storage_node.shards.object_store import (
     Appended,
+    Damaged,
     InvalidWriteOffset,
     OtherForm,
     PreconditionFailed,
@@ -207,4 +210,31 @@ async def test_a_condition_is_decided_beside_the_offset(tmp_path: Path) -> None:
         done = ask(here, b"two", 3, 2, condition=Condition(match=(md5(b"one"),)))
         await here.commit(done)
         assert done.result().version != NO_VERSION
+        assert await stands(here) == b"onetwo"
+
+
+@pytest.mark.parametrize("condition", [None, Condition(match=("*",))])
+async def test_bytes_that_are_damaged_here_are_repaired_before_more_go_behind_them(
+    tmp_path: Path, condition: Condition | None
+) -> None:
+    async with site(tmp_path) as here:
+        await here.commit(put(here, b"one"))
+        primary = here.primary
+        stored = primary.host.index.get(object_key(here.bucket.id, KEY))
+        assert stored is not None
+        location = decode_object(stored).location
+        path = segment_path(tmp_path / "journal", location.segment)
+        last = location.offset + location.length - 1
+        flip(path, last)
+        with pytest.raises(Damaged):
+            await ask(here, b"two", 3, 1, condition=condition)
+        assert not primary.replica.log.entries
+
+        async def repair(key: bytes) -> bool:
+            assert key == object_key(here.bucket.id, KEY)
+            flip(path, last)
+            return True
+
+        primary.server.repair = repair
+        await here.commit(ask(here, b"two", 3, 2, condition=condition))
         assert await stands(here) == b"onetwo"

@@ -91,7 +91,8 @@ def _add_front_door(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--s3-strict-aws",
         action="store_true",
-        help="refuse with 501 the conditions on writes that octad takes and AWS does not",
+        help="refuse with 501 the conditions on writes and the appends that octad takes and AWS "
+        "does not",
     )
     parser.add_argument(
         "--body-budget",

@@ -41,7 +41,7 @@ class NodeConfig:
     sigv2_urls: bool
     domains: tuple[str, ...]
     blocks_public: bool  # New buckets block public access until someone allows it.
-    strict_aws: bool  # No condition on a write that AWS does not take.
+    strict_aws: bool  # No append, and no condition on a write that AWS does not take.
     advertise_host: str
     coordinator_urls: str
     token: JoinToken

@@ -160,4 +160,6 @@ def _row_read_by(message: Message) -> bytes | None:
             return object_key(message.bucket, message.key)
         case messages.ReadPiece(extent=extent, number=number):
             return piece_key(extent, number)
+        case messages.ChangeIf(change=change):
+            return _row_read_by(decode_message(change))
     return None  # A member that asks for a record to repair its own must not wait for ours.

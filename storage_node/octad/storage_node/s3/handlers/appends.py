@@ -24,7 +24,11 @@ from octad.storage_node.s3.handlers.request_context import RequestContext
 from octad.storage_node.s3.protocol.answers import Answer
 from octad.storage_node.s3.protocol.object_headers import checksum_lines, written_lines
 from octad.storage_node.s3.protocol.requests.payload import ObjectBytes, plan_copy, plan_payload
-from octad.storage_node.s3.protocol.requests.request_headers import WRITE_OFFSET, stored_headers
+from octad.storage_node.s3.protocol.requests.request_headers import (
+    WRITE_OFFSET,
+    not_implemented,
+    stored_headers,
+)
 from octad.storage_node.s3.protocol.write_conditions import put_condition
 from octad.storage_node.shards.object_store import APPEND_REFUSALS, Appended, Bucket, OtherForm
 
@@ -39,6 +43,8 @@ async def append_to_object(context: RequestContext) -> Answer:
     What else the request says of the object (headers, tags) is for one that is made.
     """
     headers = context.headers
+    if context.strict_aws:  # In an ordinary bucket AWS does not append.
+        raise not_implemented(WRITE_OFFSET)
     offset = _offset(headers[WRITE_OFFSET])
     kept = stored_headers(headers)
     plan = plan_payload(headers, context.signature, PUT_BYTES_MAX)

@@ -47,7 +47,7 @@ class RequestContext:
     key: bytes
     body_awaited: bool  # The client waits for our word before it sends the body.
     new_buckets: BucketSettings  # Defaults of new buckets.
-    strict_aws: bool  # No condition that AWS does not take.
+    strict_aws: bool  # No append, and no condition that AWS does not take.
     memory_bytes: int = 0  # Taken for its body, until it is answered.
     # Set by `authorize`.
     found_bucket: Bucket | None = None
