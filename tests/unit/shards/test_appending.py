@@ -164,7 +164,11 @@ async def test_a_piece_in_another_form_does_nothing_and_may_come_again(tmp_path:
         read = await here.read()
         assert read is not None
         moved = msgspec.structs.replace(moved, moved_from=read.version)
-        await here.commit(ask(here, moved, 3, 1, 0.2))
+        put_behind = ask(here, moved, 3, 1, 0.2)
+        await turns()
+        (entry,) = here.primary.replica.log.entries
+        assert entry.data == b"", "its bytes are not in the record any more"
+        await here.commit(put_behind)
         row = await here.primary.store.get_row(here.bucket, KEY)
         assert row is not None
         assert (row.size, row.extents) == (200_003, MOVED + EXTENTS)
