@@ -13,12 +13,14 @@ from xml.etree import ElementTree
 
 import pytest
 from tests.unit.s3.front_door_site import ALICE, BOB, FrontDoorSite, RawAnswer
+from tests.unit.s3.http.test_front_door_connections import wait_until
 from tests.unit.s3.raw_connection import Wire
 from tests.unit.s3.sharing.posted_form import BOUNDARY, FORM, multipart, signed_fields
 
 from octad.client.s3.checksums import checksum_of
 from octad.client.s3.sigv4 import Credentials
 from octad.sharding.limits import INLINE_BYTES_MAX
+from octad.storage_node.s3.handlers.forms import form_upload
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -326,3 +328,18 @@ def test_a_client_that_waits_is_told_to_send_its_form(site: FrontDoorSite, bucke
     assert connection.getresponse().status == 204
     connection.close()
     assert site.request("GET", f"/{bucket}/key").body == LARGE
+
+
+def test_forms_that_stay_half_sent_keep_no_other_form_out(
+    site: FrontDoorSite, bucket: str, wire: Callable[[], Wire], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(form_upload, "FORMS_AT_ONCE", 4)
+    headers = {"host": site.host, "content-length": "10000", **FORM}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    half = f"POST /{bucket} HTTP/1.1\r\n{lines}\r\n--{BOUNDARY}\r\n".encode()
+    crowd = [wire() for _ in range(4)]
+    for one in crowd:
+        one.socket.sendall(half)
+    wait_until(lambda: site.door.figures.in_flight == 4)
+    assert posted(site, bucket, signed(site, bucket, {"key": "key"})).status == 204
+    assert crowd[0].head().startswith(b"HTTP/1.1 503 "), "the oldest made room"

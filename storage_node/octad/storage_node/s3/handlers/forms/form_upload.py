@@ -7,6 +7,7 @@ of any PUT.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from typing import Final
@@ -78,11 +79,12 @@ _OF_THE_SIGNATURE: Final = ("x-amz-algorithm", "x-amz-credential", "x-amz-date",
 
 
 class FormReader:
-    """Reads forms up to their files. Few at a time, for no one knows who sends them."""
+    """Reads forms up to their files. Few at a time, for no one knows who sends them: the one that
+    has taken longest makes room, as browsers send all of that at once."""
 
     def __init__(self, secret_of: SecretOf) -> None:
         self._secret_of = secret_of
-        self._reading = 0
+        self._reading: dict[asyncio.Timeout, None] = {}  # Oldest first.
 
     async def read(self, context: RequestContext) -> None:
         """Attribute the request to the signer of the form.
@@ -118,25 +120,36 @@ class FormReader:
         self, context: RequestContext, boundary: bytes, length: int
     ) -> tuple[bytes, FormHead]:
         """The bytes read so far, and the fields at their beginning."""
-        if self._reading >= FORMS_AT_ONCE:
-            raise S3Error("SlowDown")
-        self._reading += 1
+        if len(self._reading) >= FORMS_AT_ONCE:
+            oldest = next(iter(self._reading))
+            del self._reading[oldest]
+            oldest.reschedule(0)
         try:
-            await context.invite_body()
-            came, pace = b"", BodyPace()
-            while (head := read_form_head(came, boundary)) is None:
-                wanted = min(length - len(came), _STEP_BYTES)
-                if not wanted or not context.body.left:
-                    raise S3Error("MalformedPOSTRequest")
-                space = memoryview(bytearray(wanted))
-                count = await context.body.read_into(space, BODY_STEP_S)
-                came += bytes(space[:count])
-                in_the_way = self._reading >= FORMS_AT_ONCE
-                if pace.is_over(count, whole=count == wanted, in_the_way=in_the_way):
-                    raise S3Error("RequestTimeout")
-            return came, head
-        finally:
-            self._reading -= 1
+            async with asyncio.timeout(None) as time_left:
+                self._reading[time_left] = None
+                try:
+                    return await _read_head(context, boundary, length)
+                finally:
+                    self._reading.pop(time_left, None)
+        except TimeoutError:
+            raise S3Error("SlowDown") from None
+
+
+async def _read_head(
+    context: RequestContext, boundary: bytes, length: int
+) -> tuple[bytes, FormHead]:
+    await context.invite_body()
+    came, pace = b"", BodyPace()
+    while (head := read_form_head(came, boundary)) is None:
+        wanted = min(length - len(came), _STEP_BYTES)
+        if not wanted or not context.body.left:
+            raise S3Error("MalformedPOSTRequest")
+        space = memoryview(bytearray(wanted))
+        count = await context.body.read_into(space, BODY_STEP_S)
+        came += bytes(space[:count])
+        if pace.is_over(count, whole=count == wanted, in_the_way=False):
+            raise S3Error("RequestTimeout")
+    return came, head
 
 
 async def post_object(context: RequestContext) -> Answer:
