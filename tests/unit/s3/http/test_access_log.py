@@ -178,6 +178,32 @@ def test_a_line_that_was_torn_by_a_full_disk_spoils_none_after_it(
     assert msgspec.json.decode(whole, type=AccessLine).bucket == "bucket"
 
 
+def test_a_log_that_was_taken_away_begins_anew_and_what_had_no_place_is_counted(
+    tmp_path: Path,
+) -> None:
+    directory = tmp_path / "logs"
+    directory.mkdir()
+    log = AccessLog(directory / "log")
+    for step in ("moved", "removed", "without a directory", "back"):
+        if step == "moved":
+            (directory / "log").rename(directory / "old")
+        elif step == "removed":
+            (directory / "log").unlink()
+        elif step == "without a directory":
+            directory.rename(tmp_path / "elsewhere")
+        else:
+            directory.mkdir()
+        some(log, 1, step)
+        if step == "without a directory":
+            wait_until(lambda: log.left_out == 1)
+        else:
+            wait_until(lambda: (directory / "log").exists())
+            wait_until(lambda: bool((directory / "log").stat().st_size))
+            assert [line.bucket for line in lines_of(directory / "log")] == [step]
+    log.close()
+    assert log.left_out == 1
+
+
 class Filling(Hanging):
     """A file on a disk that has room for so many bytes."""
 

@@ -106,6 +106,9 @@ class AccessLog:
             self._file.close()
 
     def _write(self, lines: bytes) -> None:
+        if self._file is not None and not self._path.exists():
+            self._file.close()
+            self._file = None  # Somebody took it away: no one would read what went there.
         if self._file is None:
             self._file = open_log(self._path, self._file_bytes_max)
             self._is_torn = False
