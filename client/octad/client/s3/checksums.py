@@ -156,6 +156,12 @@ def checksum_header(algorithm: str) -> str:
     return _HEADER_PREFIX + algorithm.lower()
 
 
+def is_of_no_bytes(header: str, value: str) -> bool:
+    """Whether a header (its name in lower case) is the checksum of nothing at all."""
+    algorithm = _HEADER_ALGORITHMS.get(header)
+    return algorithm is not None and value == checksum_of(algorithm, b"")
+
+
 def new_checksum(algorithm: str) -> Checksum:
     """An empty checksum; raises ChecksumUnavailable."""
     if (crc := _CRCS.get(algorithm)) is not None:

@@ -363,6 +363,16 @@ def test_a_header_in_the_query_of_a_presigned_url_counts_as_a_header() -> None:
     assert refusal("PUT", "/bucket/key?x-amz-mfa=a").fields["Header"] == "x-amz-mfa"
 
 
+def test_the_checksum_of_no_bytes_in_a_presigned_url_says_nothing_of_the_body() -> None:
+    signed = {"x-amz-checksum-crc32": "AAAAAA==", "x-amz-sdk-checksum-algorithm": "CRC32"}
+    assert with_hoisted_headers(signed, {"host": "h"}) == ({}, {"host": "h"})
+
+
+def test_another_checksum_in_a_presigned_url_is_one_of_the_body() -> None:
+    signed = {"X-Amz-Checksum-Crc32": "AAAAAQ==", "x-amz-sdk-checksum-algorithm": "CRC32"}
+    assert with_hoisted_headers(signed, {}) == ({}, {"x-amz-checksum-crc32": "AAAAAQ=="})
+
+
 def test_a_header_and_a_query_that_disagree_are_refused() -> None:
     assert refusal("PUT", "/b/k?x-amz-acl=a", {"x-amz-acl": "private"}).code == "InvalidRequest"
 

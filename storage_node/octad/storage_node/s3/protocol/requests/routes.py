@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from octad.client.s3.checksums import is_of_no_bytes
 from octad.client.s3.errors import S3Error
 from octad.storage_node.s3.protocol.requests.names import check_bucket_name, check_key
 from octad.storage_node.s3.protocol.requests.parameters import SUB_RESOURCES, check_version
@@ -144,6 +145,7 @@ _NEUTRAL_PARAMETERS: Final = frozenset(
         "X-Amz-SignedHeaders",
         "X-Amz-Signature",
         "X-Amz-Content-Sha256",
+        "x-amz-sdk-checksum-algorithm",
     }
 )
 
@@ -159,7 +161,8 @@ def with_hoisted_headers(
     """(query, headers) as the client meant them.
 
     A presigned URL may carry `x-amz-*` headers as query parameters; they count as headers, so that
-    one that changes a write is not overlooked there.
+    one that changes a write is not overlooked there. The checksum of no bytes does not: the SDK for
+    JavaScript puts it into every URL, for who signs one has no body yet.
     """
     meant: dict[str, str] = {}
     for name, value in query.items():
@@ -167,6 +170,8 @@ def with_hoisted_headers(
             continue
         if name[:6].lower() != "x-amz-":
             meant[name] = value
+        elif is_of_no_bytes(name.lower(), value):
+            continue
         elif headers.get(name.lower(), value) != value:
             raise S3Error(
                 "InvalidRequest", f"The query and the headers disagree about {name.lower()}"
