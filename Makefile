@@ -42,7 +42,7 @@ test-etcd: $(everything)  ## only what needs a real etcd, with both versions of 
 	.venv/bin/pytest -m "etcd and not long"
 	OCTAD_TEST_ETCD=$$(tools/ensure_etcd.sh 3.6) .venv/bin/pytest -m "etcd and not long"
 
-test-long: $(everything)  ## what takes too long for every run: chaos schedules, membership and movement under load, 1000 copies
+test-long: $(everything)  ## what takes too long for every run: chaos schedules, membership and movement under load, 1000 copies, SDKs of other languages
 	tools/ensure_etcd.sh
 	.venv/bin/pytest -m long
 
