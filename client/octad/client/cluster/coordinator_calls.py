@@ -177,7 +177,7 @@ class Coordinators:
             return response.status, answer
 
     async def who_answers(self, url: str) -> str:
-        """The error for a server at `url` that is not a coordinator."""
+        """Describes a server at `url` that is not a coordinator."""
         if await is_etcd_at(self.session(), url):
             return f"it {IS_ETCD}"
         return "it did not answer like a coordinator"

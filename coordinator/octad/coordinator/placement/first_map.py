@@ -51,7 +51,7 @@ def first_map(
 ) -> list[Transaction]:
     """The transactions that create the configurations of `pool` not in `existing`, on live `nodes`.
 
-    None while there are fewer nodes than replicas. Raises ImpossibleAssignment.
+    Empty while there are fewer nodes than replicas. Raises ImpossibleAssignment.
     """
     missing = [
         number for number in range(1 << pool.depth) if shard_id(pool.id, number) not in existing

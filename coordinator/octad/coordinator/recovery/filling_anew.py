@@ -181,7 +181,7 @@ def _names(configuration: ShardConfiguration, node: NodeId) -> bool:
 
 
 def whose_turn(now: Seen) -> TurnRecord | None:
-    """Nodes that are being refilled, without those that an operator has removed meanwhile."""
+    """The node that is being refilled, unless an operator has removed it meanwhile."""
     if now.turn is None:
         return None
     turn = decode_record(now.turn, TurnRecord)

@@ -95,7 +95,7 @@ def vectorised() -> list[Figure]:
 
 
 def assignments() -> list[Figure]:
-    """An empty cluster, then one node more, twice as many, and one less."""
+    """Figures for an empty cluster, then one node more, one less, and twice as many."""
     figures = []
     for count, depth, limit in ASSIGNMENTS:
         name = f"assignment, {count:,} nodes x {1 << depth:,} shards"

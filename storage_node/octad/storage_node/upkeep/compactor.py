@@ -105,7 +105,7 @@ class Compactor:
         self._damaged: set[SegmentId] = set()  # Not compacted before a restart or a repair.
         self._pinned: list[tuple[float, SegmentId]] = []  # Since when.
         self._hurried_until = 0.0
-        # Copies not yet durable: key, row, old and new location, original segment.
+        # Copies not yet durable: their end, the row's key, old and new location, original segment.
         self._moves: list[tuple[Position, bytes | None, Location, Location, SegmentId]] = []
         self._waits_log = SeldomLog(log)
         self.copied_bytes = 0

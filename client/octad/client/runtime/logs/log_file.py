@@ -72,7 +72,7 @@ def _shift(path: Path, bytes_max: int) -> None:
 
 
 def _keep_end(log: Path, bytes_max: int) -> None:
-    """Truncate a file left by an octad without a bound, or by a flood between two looks."""
+    """Keep the end of a file left by an octad without a bound, or by a flood between two looks."""
     with log.open("rb") as file:
         file.seek(-bytes_max, os.SEEK_END)
         end = file.read(bytes_max)

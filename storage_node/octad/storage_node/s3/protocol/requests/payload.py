@@ -56,7 +56,7 @@ class PlannedPayload(msgspec.Struct, frozen=True):
 
 
 class VerifiedPayload(msgspec.Struct, frozen=True):
-    """The hashes and length of a body that matched all its claims."""
+    """The entity tag and checksums of a body that matched all its claims."""
 
     etag: str
     checksums: dict[str, str]
