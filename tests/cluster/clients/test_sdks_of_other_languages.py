@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.long]
 
 def sdks_of(language: str) -> Path:
     """The directory of a language's SDKs; made when it is not there."""
-    ensure = [ROOT / "tools/ensure_sdks.sh", language]
+    ensure: list[str | Path] = [ROOT / "tools/ensure_sdks.sh", language]
     made = subprocess.run(ensure, stdout=subprocess.PIPE, check=True)
     return Path(made.stdout.decode().strip())
 
