@@ -199,10 +199,10 @@ async def test_a_piece_behind_a_deletion_on_its_way_is_the_first_of_another_obje
         gone = here.delete()
         await turns()
         made = ask(here, b"two", 0, 1)
-        await turns()
-        here.primary.last_ack()
-        await turns()
-        await here.commit(gone, made)
+        while not made.done():  # It is ordered once the deletion is applied.
+            here.primary.last_ack()
+            await asyncio.sleep(0.01)
+        await asyncio.gather(gone, made)
         assert await stands(here) == b"two"
 
 

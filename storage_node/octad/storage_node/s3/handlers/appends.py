@@ -50,7 +50,7 @@ async def append_to_object(context: RequestContext) -> Answer:
     plan = plan_payload(headers, context.signature, PUT_BYTES_MAX)
     if offset + plan.length > OBJECT_BYTES_MAX:
         raise S3Error("EntityTooLarge")
-    context.require_extras("Objects can be appended to")
+    context.require_extras("Appends can be taken")
     bucket = await context.bucket()
     extras = context.new_extras(bucket)
     context.check_quota(bucket, plan.length)

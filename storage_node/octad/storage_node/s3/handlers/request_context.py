@@ -125,8 +125,8 @@ class RequestContext:
         if not self.store.keeps_extras:
             raise S3Error(
                 "ServiceUnavailable",
-                f"{what} once every node of the cluster is upgraded: upgrade those that octad "
-                "status shows with an older version.",
+                f"{what} once every node knows them: upgrade those that octad status shows with an "
+                "older version.",
             )
 
     def shown(self, owner: str) -> Owner:
