@@ -11,6 +11,14 @@ octad answers. Each is tested with a request: that it is served, or is 501 NotIm
 changes nothing. Where octad differs from AWS, [the S3 API](s3.md) says how and why.
 """
 
+_S3_TESTS = """
+## ceph/s3-tests
+
+What of that suite passes, what waits for something that octad does not have yet, and what is left
+out for a reason: `tools/s3_tests/{passed,not-yet,excluded}.txt`. `make s3-tests DIR=CHECKOUT` runs
+a checkout of it, unpatched, against a cluster of its own, and fails where what passed does not.
+"""
+
 
 def page() -> str:
     """All of it."""
@@ -20,7 +28,7 @@ def page() -> str:
         parts.append(f"\n## Of {what}\n\n| operation | | octad |\n|---|---|---|\n")
         parts += [_line(each) for each in operations if each.what == what]
     served = sum(each.is_served for each in operations)
-    parts.append(f"\n{served} of {len(operations)} are served.\n")
+    parts.append(f"\n{served} of {len(operations)} are served.\n{_S3_TESTS}")
     return "".join(parts)
 
 
