@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from io import BytesIO
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from aiohttp import StreamReader, web
 from tests.unit.s3.front_door_site import ALICE, FrontDoorSite
 from tests.unit.s3.raw_connection import Wire, signed_head
 
 from octad.client.s3.sigv4 import Credentials
 from octad.sharding.limits import INLINE_BYTES_MAX, MIB
-from octad.storage_node.s3.http.connections import Connection
+from octad.storage_node.s3.http.connections import Connection, HttpBody
 from octad.storage_node.s3.http.request_head import HEAD_BYTES_MAX
 
 Connect = Callable[[], Wire]
@@ -280,3 +284,37 @@ def test_a_file_without_bytes_does_not_confuse_boto3(site: FrontDoorSite, bucket
     for size in (0, 0, 7, 0, MIB):
         client.put_object(Bucket=bucket, Key="file", Body=BytesIO(bytes(size)))
         assert client.head_object(Bucket=bucket, Key="file")["ContentLength"] == size
+
+
+def test_a_client_that_left_before_its_body_was_read_is_no_fault_of_ours(
+    site: FrontDoorSite,
+) -> None:
+    async def reads() -> None:
+        assert site.door._listener is not None
+        content = StreamReader(site.door._listener(), 1, loop=asyncio.get_running_loop())
+        gone = cast(web.BaseRequest, SimpleNamespace(content=content, transport=None))
+        with pytest.raises(ConnectionError):
+            await HttpBody(gone).read_into(memoryview(bytearray(1)), 1)
+
+    site.run(reads())
+
+
+def test_a_client_that_left_before_aiohttp_began_leaves_no_failed_task(
+    site: FrontDoorSite,
+) -> None:
+    async def comes_and_goes() -> None:
+        assert site.door._listener is not None
+        connection = site.door._listener()
+        connection.connection_made(ClosedTransport())
+        begun = asyncio.all_tasks() - {asyncio.current_task()}
+        connection.connection_lost(None)
+        await asyncio.gather(*(task for task in begun if "start" in repr(task)))
+
+    site.run(comes_and_goes())
+
+
+class ClosedTransport(asyncio.Transport):
+    """Of a connection that is gone."""
+
+    def close(self) -> None:
+        """It is."""

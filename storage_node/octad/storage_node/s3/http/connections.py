@@ -139,6 +139,10 @@ class HttpBody:
             raise S3Error("IncompleteBody") from None
         except TimeoutError:
             pass
+        except RuntimeError:
+            if self._http.transport is not None:
+                raise
+            raise ConnectionResetError("the client is gone") from None
         finally:
             self.received += count
         return count
@@ -218,6 +222,11 @@ class Connection(RequestHandler):
         if self.host is None:
             self._listener.direct.add(self)
             self.idle_since = self._loop.time()
+
+    async def start(self) -> None:
+        """Begin to answer, unless the client has left before it came to that."""
+        if self.transport is not None:
+            await super().start()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The client is gone."""
