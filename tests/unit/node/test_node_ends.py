@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -11,6 +14,7 @@ from octad.client.runtime.open_files import open_files_limit
 from octad.sharding.ids import NodeId
 from octad.storage_node.index.index import IndexFailed
 from octad.storage_node.journal.journal_errors import JournalFull
+from octad.storage_node.node.node import Node
 from octad.storage_node.node.node_failures import cannot_go_on, cannot_start
 
 DATA = Path("/srv/octad")
@@ -46,3 +50,18 @@ def test_who_lacks_descriptors_is_not_sent_to_the_disk(error: Exception) -> None
 def test_whose_disk_is_bad_is_sent_there(error: Exception) -> None:
     for said in (cannot_go_on(NodeId(1), DATA, error), cannot_start(NodeId(1), DATA, error)):
         assert "look at the disk under /srv/octad" in said.fix
+
+
+async def test_who_waits_for_a_node_that_fails_first_waits_no_longer() -> None:
+    failure = asyncio.get_running_loop().create_future()
+    node = cast("Node", SimpleNamespace(failure=failure, _replication=NeverReady()))
+    waiting = asyncio.create_task(Node.ready(node))
+    failure.set_result(OSError(errno.EIO, "Input/output error"))
+    await waiting
+
+
+class NeverReady:
+    """Replication whose shards are not all configured."""
+
+    def is_ready(self) -> bool:
+        return False

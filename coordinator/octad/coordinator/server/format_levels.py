@@ -85,6 +85,8 @@ class FormatLevels:
         Raises StoreUnavailable, BadRecord.
         """
         record = _decoded(self._mirror.entries.get(self._keys.format_level))
+        if max(record.known.values(), default=1) <= record.level:
+            return  # Mostly: no node knows more.
         if _known_by_all(record, self._placement.view()) <= record.level:
             return
         # In this order: every node with an id from before `last` was read is in the view.

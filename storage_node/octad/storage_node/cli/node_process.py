@@ -160,9 +160,10 @@ async def _serve(
         await asyncio.gather(starting, return_exceptions=True)
         return None
     node = starting.result()
-    print(f"octad {version('octad')}: {node_name(node.id)} is ready", flush=True)
-    _drain_on_signal(options, node)
-    _report(options, READY_WORD)
+    if not node.failure.done():
+        print(f"octad {version('octad')}: {node_name(node.id)} is ready", flush=True)
+        _drain_on_signal(options, node)
+        _report(options, READY_WORD)
     await _first_of(node.failure, stop)
     if node.failure.done():
         failure = node.failure.result()

@@ -91,8 +91,11 @@ class Node:
         this.run(replication.succession.anew.end())
 
     async def ready(self) -> None:
-        """Returns once every shard is configured and those that this node leads are served."""
-        while not self._replication.is_ready():
+        """Returns once every shard is configured and those that this node leads are served.
+
+        Returns also once `failure` is set: then none of it may be so.
+        """
+        while not self.failure.done() and not self._replication.is_ready():
             await asyncio.sleep(READY_POLL_S)
 
     async def drain(self) -> None:
