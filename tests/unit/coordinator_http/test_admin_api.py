@@ -88,8 +88,8 @@ async def test_what_no_admin_has_signed_is_refused_with_403(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"now": time.time() - 1000}, "RequestTimeTooSkewed"),
-        ({"now": time.time() + 1000}, "RequestTimeTooSkewed"),
+        ({"now": lambda: time.time() - 1000}, "RequestTimeTooSkewed"),
+        ({"now": lambda: time.time() + 1000}, "RequestTimeTooSkewed"),
         ({"content_sha256": UNSIGNED_PAYLOAD}, "AccessDenied"),
         ({"content_sha256": "0" * 64}, "AccessDenied"),
         ({"content_sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER"}, "AccessDenied"),
@@ -101,7 +101,8 @@ async def test_time_and_body_are_signed(
     async with site(tmp_path) as (_, url):
         path = f"{ADMIN_BUCKETS_PATH}/photos/quota"
         body = b'{"quota_bytes":1}'
-        headers = signed_headers(url, "PUT", path, body, **changes)  # type: ignore[arg-type]
+        given = {name: value() if callable(value) else value for name, value in changes.items()}
+        headers = signed_headers(url, "PUT", path, body, **given)  # type: ignore[arg-type]
         status, answer = await send(url, "PUT", path, body, headers)
         assert (status, refusal(answer)) == (403, code)
 
@@ -126,7 +127,7 @@ async def test_a_name_that_no_key_can_have_is_refused_without_asking_the_store(
                 send_bytes, sent.encode("utf-8", "surrogateescape"), headers
             )
             assert (status, refusal(body)) == (403, "InvalidAccessKeyId"), name
-    assert asked == []
+    assert [key for key in asked if "/keys/" in key] == []  # The leader asks for other things.
 
 
 def send_bytes(authorization: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
