@@ -31,7 +31,16 @@ FAST = ("--moves", "64", "--moves-per-node", "64")
 SERVERS = {"coordinator", "dev", "node"}  # What is started again, or needs an etcd.
 CHANGE_NOTHING = {
     *("coordinator backup", "coordinator new-token", "doctor", "journal dump", "journal verify"),
-    *("node ls", "pool ls", "rebalance --status", "service ls", "service token", "shards ls"),
+    *(
+        "bucket ls",
+        "key ls",
+        "node ls",
+        "pool ls",
+        "rebalance --status",
+        "service ls",
+        "service token",
+        "shards ls",
+    ),
     *("sharding compare", "sharding simulate", "status", "watch"),
 }
 
@@ -130,6 +139,15 @@ def change_shape(operator: Operator, tmp_path: Path) -> None:
         service.kill()
 
 
+def change_access(operator: Operator) -> None:
+    keys = [json.loads(operator.on_data("key create", "alice", "--json")) for _ in range(2)]
+    operator.on_data("key disable", keys[0]["access_key"])
+    operator.on_data("key rm", keys[1]["access_key"])
+    operator.on_data("bucket quota", BUCKET, "1GiB")
+    operator.on_data("bucket public", BUCKET)
+    operator.start_again()
+
+
 def move_data(operator: Operator) -> None:
     operator.on_data("node add", "n3", "--weight", "1.1", "--zone", "shelf", "--no-wait")
     operator.on_data("rebalance --stop")
@@ -181,6 +199,7 @@ def test_it_starts_again_after_every_verb_that_changes_something(
 ) -> None:
     operator = operator_of(start_cluster(options=("--replicas", "2")))
     change_shape(operator, tmp_path)
+    change_access(operator)
     move_data(operator)
     replace_node(operator)
     make_anew(operator, tmp_path)
