@@ -93,7 +93,7 @@ class S3Handler:
             if request.method == "OPTIONS":
                 return self._counted(operation, await self._preflight(request))
             context = self._admit(request, request_id)
-            operation = context.operation.value
+            operation = request.operation
             if context.operation is S3Operation.POST_OBJECT:
                 try:
                     await self._forms.read(context)
@@ -105,7 +105,8 @@ class S3Handler:
                 raise S3Error("AccessDenied")  # It was not checked whether the sender may read it.
             if "origin" in request.headers:
                 await self._add_cors(request, answer)
-            return self._counted(operation, answer)
+            self.requests[operation, answer.status] += 1
+            return answer
         except S3Error as error:
             refusal = error
             is_stranger = context is None or context.owner == ANONYMOUS

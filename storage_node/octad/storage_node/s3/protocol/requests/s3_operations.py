@@ -8,6 +8,8 @@ from enum import Enum
 class S3Operation(Enum):
     """The operation of a request. Any other request is refused, never guessed at."""
 
+    __hash__ = object.__hash__  # Looked up several times a request; Enum's own is a Python call.
+
     LIST_BUCKETS = "ListBuckets"
 
     CREATE_BUCKET = "CreateBucket"
