@@ -119,25 +119,29 @@ def test_a_key_takes_the_place_of_another_without_a_failed_request(cluster: DevC
         until(lambda: opens(before) == ["200"] * 3)
         before[0].create_bucket(Bucket="rotated")
         using, failed, stopped = before, list[int](), threading.Event()
+        with_new = [0, 0]  # Requests of each worker that have ended, with the new key.
 
-        def work() -> None:
+        def work(worker: int) -> None:
             number = 0
             while not stopped.is_set():
                 number += 1
-                status = put_status(using[number % 3], "rotated", f"{number % 9}", b"x")
+                clients = using
+                status = put_status(clients[number % 3], "rotated", f"{number % 9}", b"x")
                 if status != 200:
                     failed.append(status)
+                with_new[worker] += clients is not before
 
         with ThreadPoolExecutor(2) as threads:
-            workers = [threads.submit(work) for _ in range(2)]
+            workers = [threads.submit(work, worker) for worker in range(2)]
             try:
                 after = at_each_node(cluster, create_key(cluster, "carol"), stack)
                 until(lambda: opens(after) == ["200"] * 3)
                 using = after
-                time.sleep(0.3)  # What was begun with the old key ends.
+                until(lambda: min(with_new) > 0)  # What was begun with the old key has ended.
                 octad(cluster, "key", "disable", old[0])
                 took_s = until(lambda: opens(before) == ["InvalidAccessKeyId"] * 3)
-                time.sleep(0.3)
+                so_far = min(with_new)
+                until(lambda: min(with_new) > so_far + 3)  # Through each node.
             finally:
                 stopped.set()
             for worker in workers:

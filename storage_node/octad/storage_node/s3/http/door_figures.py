@@ -51,7 +51,7 @@ class DoorFigures:
 
     def __init__(self, log: RequestLog | None = None) -> None:
         self.log = log
-        self.in_flight = 0  # Whoever begins with a request counts it here,
+        self.in_flight = 0  # Counted up by the caller when a request begins,
         self.received_bytes = 0
         self.sent_bytes = 0
         self.times: dict[str, OperationTimes] = {}  # By operation.
@@ -65,7 +65,7 @@ class DoorFigures:
         began_ns: int,
         answered_ns: int,
     ) -> None:
-        """and calls this at its end, by `time.monotonic_ns`."""
+        """A request has ended. Times are of `time.monotonic_ns`."""
         self.in_flight -= 1
         self.received_bytes += received_bytes
         whole_ns = time.monotonic_ns() - began_ns

@@ -58,7 +58,7 @@ def degraded_line(*writes: Degraded | None) -> str:
 def written_lines(bucket: BucketId, written: Written, *stored: Degraded | None) -> str:
     """The headers for an object that was put; `stored`: of its bytes, where these are extents.
 
-    Nobody may be able to say which version it is.
+    No version is named where its epoch is not known.
     """
     epoch, seq = written.version
     line = f"{VERSION}: {bucket:x}-{epoch:x}-{seq:x}\r\n" if epoch else ""
