@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from tests.unit.s3.front_door_site import ALICE, FrontDoorSite
 
@@ -77,3 +79,44 @@ class Wire:
     def is_closed(self) -> bool:
         """Whether the server closes the connection now."""
         return not self.socket.recv(65536)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A request with everything in it that is sent."""
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+    @property
+    def wire(self) -> bytes:
+        target = f"{self.path}?{self.query}" if self.query else self.path
+        lines = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
+        return f"{self.method} {target} HTTP/1.1\r\n{lines}\r\n".encode() + self.body
+
+
+_SENT_AT_ONCE = 16
+
+
+def answers(site: FrontDoorSite, requests: Sequence[Sent]) -> Iterator[tuple[int, bytes]]:
+    """Status and body of each answer; some requests ahead on a connection, until it is closed."""
+    done = 0
+    while done < len(requests):
+        wire = Wire(site)
+        with wire.socket:
+            open_still = True
+            while open_still and done < len(requests):
+                ahead = requests[done : done + _SENT_AT_ONCE]
+                wire.socket.sendall(b"".join(each.wire for each in ahead))
+                for each in ahead:
+                    head = wire.head().decode("latin-1").lower()
+                    _, _, after = head.partition("content-length: ")
+                    length = int(after.split("\r\n")[0]) if after else 0
+                    yield int(head.split()[1]), wire.body(0 if each.method == "HEAD" else length)
+                    done += 1
+                    open_still = "connection: close" not in head
+                    if not open_still:
+                        break

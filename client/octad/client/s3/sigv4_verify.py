@@ -17,16 +17,15 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Final, NoReturn
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from octad.client.s3.errors import S3Error
 from octad.client.s3.http_dates import amz_date, iso_date, parse_amz_date, parse_http_date
 from octad.client.s3.sigv4 import (
     ALGORITHM,
+    EMPTY_SHA256,
     SERVICE,
     TERMINATOR,
     UNSIGNED_PAYLOAD,
@@ -42,6 +41,14 @@ from octad.client.s3.sigv4 import (
     uri_encode,
     wire_bytes,
 )
+from octad.client.s3.sigv4_claim import (
+    QUERY_MALFORMED,
+    Claim,
+    SigV4Error,
+    malformed,
+    parse_credential,
+    read_authorization,
+)
 from octad.sharding.limits import PRESIGN_EXPIRY_S_MAX
 from octad.sharding.map.pool_names import POOL_NAME_PREFIX
 
@@ -50,9 +57,7 @@ CLOCK_SKEW_S_MAX: Final = 15 * 60
 SecretOf = Callable[[str], str | None]
 """The secret of an access key; None where there is none or it is disabled: one answer for both."""
 
-_PARSED_MAX: Final = 1024
 _HEX_SHA256: Final = re.compile("[0-9a-fA-F]{64}")
-_DATE: Final = re.compile("[0-9]{8}")
 _STREAMING_MODES: Final = {
     mode.value: mode for mode in PayloadMode if mode is not PayloadMode.SIGNED
 }
@@ -64,13 +69,8 @@ _QUERY_AUTHENTICATION: Final = (
     "X-Amz-SignedHeaders",
     "X-Amz-Signature",
 )
+_CONTENT_SHA256: Final = "x-amz-content-sha256"
 _SIGV2_KEY: Final = "AWSAccessKeyId"
-_HEADER_MALFORMED: Final = "AuthorizationHeaderMalformed"
-_QUERY_MALFORMED: Final = "AuthorizationQueryParametersError"
-
-
-class SigV4Error(S3Error):
-    """The request is not proved to come from whom it says."""
 
 
 class Authenticated(msgspec.Struct, frozen=True):
@@ -82,22 +82,6 @@ class Authenticated(msgspec.Struct, frozen=True):
     seed: SignatureSeed
     presigned: bool
     sigv2: bool = False  # A URL of the old version: see `sigv2_url.py`.
-
-
-class _Claim(msgspec.Struct, frozen=True):
-    """A request's claims about its signature, not verified yet."""
-
-    access_key: str
-    date: str
-    region: str
-    service: str
-    terminator: str
-    names: tuple[str, ...]
-    names_set: frozenset[str]
-
-    @property
-    def scope(self) -> str:
-        return f"{self.date}/{self.region}/{self.service}/{self.terminator}"
 
 
 class _Request(msgspec.Struct, frozen=True):
@@ -167,14 +151,14 @@ def payload_mode_of(content_sha256: str) -> PayloadMode:
         "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD, "
         "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER, STREAMING-UNSIGNED-PAYLOAD-TRAILER or a valid "
         "sha256 value.",
-        fields={"ArgumentName": "x-amz-content-sha256", "ArgumentValue": content_sha256},
+        fields={"ArgumentName": _CONTENT_SHA256, "ArgumentValue": content_sha256},
     )
 
 
 def _verify_header(
     request: _Request, authorization: str, *, now: float, region: str, secret_of: SecretOf
 ) -> Authenticated:
-    claim, signature = _read_authorization(authorization)
+    claim, signature = read_authorization(authorization)
     headers = request.headers
     timestamp, second = _header_date(headers)
     _check_scope(claim, region, timestamp, presigned=False)
@@ -187,31 +171,55 @@ def _verify_header(
                 "MaxAllowedSkewMilliseconds": str(CLOCK_SKEW_S_MAX * 1000),
             },
         )
-    content_sha256 = headers.get("x-amz-content-sha256")
+    content_sha256 = headers.get(_CONTENT_SHA256)
     if content_sha256 is None:
-        raise SigV4Error(
-            "InvalidRequest", "Missing required header for this request: x-amz-content-sha256"
-        )
+        _refuse_untold_body(request, claim, timestamp, signature, secret_of)
     return _check_signature(
         request, claim, timestamp, content_sha256, signature, secret_of, presigned=False
     )
+
+
+def _refuse_untold_body(
+    request: _Request, claim: Claim, timestamp: str, signature: str, secret_of: SecretOf
+) -> NoReturn:
+    """Refuse a header's signature of a body that no one described: S3 requires that.
+
+    What such a signature is over, only its maker knows. One over an unsigned or an empty body is
+    known to be right, and told what it lacks; any other counts as forged.
+    """
+    missing = f"Missing required header for this request: {_CONTENT_SHA256}"
+    for content_sha256 in (UNSIGNED_PAYLOAD, EMPTY_SHA256):
+        headers = dict(request.headers)
+        if _CONTENT_SHA256 in claim.names_set:  # It got lost on the way.
+            headers[_CONTENT_SHA256] = content_sha256
+        told = _Request(request.method, request.raw_path, request.pairs, headers)
+        try:
+            _check_signature(
+                told, claim, timestamp, content_sha256, signature, secret_of, presigned=False
+            )
+        except SigV4Error as error:
+            if error.code != "SignatureDoesNotMatch":
+                raise
+        else:
+            raise SigV4Error("InvalidRequest", missing)
+    raise SigV4Error("SignatureDoesNotMatch", missing, fields={"AWSAccessKeyId": claim.access_key})
 
 
 def _verify_presigned(
     request: _Request, *, now: float, region: str, secret_of: SecretOf
 ) -> Authenticated:
     given = _query_authentication(request.pairs)
-    claim = _parse_credential(given["X-Amz-Credential"], given["X-Amz-SignedHeaders"], True)
+    claim = parse_credential(given["X-Amz-Credential"], given["X-Amz-SignedHeaders"], True)
     timestamp = given["X-Amz-Date"]
     second = parse_amz_date(timestamp)
     if second is None:
         raise SigV4Error(
-            _QUERY_MALFORMED,
+            QUERY_MALFORMED,
             "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"",
         )
     _check_scope(claim, region, timestamp, presigned=True)
     _check_expiry(second, _expiry_s(given["X-Amz-Expires"]), now)
-    content_sha256 = request.headers.get("x-amz-content-sha256")
+    content_sha256 = request.headers.get(_CONTENT_SHA256)
     if content_sha256 is None:
         # Some signers put this header, too, into the query.
         content_sha256 = next(
@@ -232,7 +240,7 @@ def _verify_presigned(
 
 def _check_signature(
     request: _Request,
-    claim: _Claim,
+    claim: Claim,
     timestamp: str,
     content_sha256: str,
     signature: str,
@@ -240,7 +248,6 @@ def _check_signature(
     *,
     presigned: bool,
 ) -> Authenticated:
-    mode = payload_mode_of(content_sha256)
     _check_all_signed(request.headers, claim)
     secret = secret_of(claim.access_key)
     if secret is None:
@@ -259,11 +266,13 @@ def _check_signature(
         )
         if not _matches(key, timestamp, claim, encoded_once, signature):
             _refuse_signature(claim, timestamp, encoded_once, signature)
+    # Only now: what is forged is told nothing else.
+    mode = payload_mode_of(content_sha256)
     seed = SignatureSeed(signature, key, claim.scope, timestamp)
     return Authenticated(claim.access_key, mode, content_sha256, seed, presigned)
 
 
-def _canonical(request: _Request, claim: _Claim, path: str, query: str, content_sha256: str) -> str:
+def _canonical(request: _Request, claim: Claim, path: str, query: str, content_sha256: str) -> str:
     text = canonical_request(
         request.method, path, query, claim.names, request.headers, content_sha256
     )
@@ -273,7 +282,7 @@ def _canonical(request: _Request, claim: _Claim, path: str, query: str, content_
     return text
 
 
-def _matches(key: bytes, timestamp: str, claim: _Claim, canonical: str, signature: str) -> bool:
+def _matches(key: bytes, timestamp: str, claim: Claim, canonical: str, signature: str) -> bool:
     expected = signature_of(key, string_to_sign(timestamp, claim.scope, canonical))
     return signature.isascii() and hmac.compare_digest(expected, signature)
 
@@ -295,7 +304,7 @@ def query_text(text: str) -> str:
     return _decoded_bytes(text).decode("utf-8", "replace")
 
 
-def _check_all_signed(headers: Mapping[str, str], claim: _Claim) -> None:
+def _check_all_signed(headers: Mapping[str, str], claim: Claim) -> None:
     """An `x-amz-*` header that no one signed could have been added on the way."""
     signed = claim.names_set
     missing = [name for name in headers if name not in signed and name.startswith("x-amz-")]
@@ -309,13 +318,13 @@ def _check_all_signed(headers: Mapping[str, str], claim: _Claim) -> None:
         )
 
 
-def _check_scope(claim: _Claim, region: str, timestamp: str, *, presigned: bool) -> None:
+def _check_scope(claim: Claim, region: str, timestamp: str, *, presigned: bool) -> None:
     if claim.terminator != TERMINATOR:
         what = f'incorrect terminal "{claim.terminator}". This endpoint uses "{TERMINATOR}".'
     elif claim.service != SERVICE:
         what = f'incorrect service "{claim.service}". This endpoint belongs to "{SERVICE}".'
     elif claim.region != region and not claim.region.startswith(POOL_NAME_PREFIX):
-        raise _malformed(
+        raise malformed(
             f"the region '{claim.region}' is wrong; expecting '{region}'", presigned, region
         )
     elif claim.date != timestamp[:8]:
@@ -325,16 +334,7 @@ def _check_scope(claim: _Claim, region: str, timestamp: str, *, presigned: bool)
         )
     else:
         return
-    raise _malformed(what, presigned)
-
-
-def _malformed(what: str, presigned: bool, region: str = "") -> SigV4Error:
-    fields = {"Region": region} if region else {}
-    if presigned:
-        message = f"Error parsing the X-Amz-Credential parameter; {what}"
-        return SigV4Error(_QUERY_MALFORMED, message, fields=fields)
-    message = f"The authorization header is malformed; {what}"
-    return SigV4Error(_HEADER_MALFORMED, message, fields=fields)
+    raise malformed(what, presigned)
 
 
 def _header_date(headers: Mapping[str, str]) -> tuple[str, int]:
@@ -353,77 +353,6 @@ def _header_date(headers: Mapping[str, str]) -> tuple[str, int]:
             "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header"
         )
     return timestamp, second
-
-
-def _read_authorization(authorization: str) -> tuple[_Claim, str]:
-    """The claim and the signature of an `Authorization` header."""
-    head, found, signature = authorization.rpartition("Signature=")
-    if found and "," not in signature:
-        return _claim_of(head), signature.strip()
-    fields = _authorization_fields(authorization, ("Credential", "SignedHeaders", "Signature"))
-    return _claim_in(fields), fields["Signature"]
-
-
-@lru_cache(_PARSED_MAX)
-def _claim_of(head: str) -> _Claim:
-    """The claim in a header up to its signature: the same all day for one client and operation."""
-    return _claim_in(_authorization_fields(head, ("Credential", "SignedHeaders")))
-
-
-def _claim_in(fields: Mapping[str, str]) -> _Claim:
-    return _parse_credential(fields["Credential"], fields["SignedHeaders"], False)
-
-
-def _authorization_fields(text: str, required: tuple[str, ...]) -> dict[str, str]:
-    scheme, _, rest = text.partition(" ")
-    if scheme != ALGORITHM:
-        _refuse_scheme(scheme)
-    fields: dict[str, str] = {}
-    for part in rest.split(","):
-        name, _, value = part.strip().partition("=")
-        fields[name] = value
-    if not all(fields.get(name) for name in required):
-        raise SigV4Error(
-            _HEADER_MALFORMED,
-            "The authorization header is malformed; the authorization header requires three "
-            "components: Credential, SignedHeaders, and Signature.",
-        )
-    return fields
-
-
-def _refuse_scheme(scheme: str) -> NoReturn:
-    if scheme.startswith("AWS4-ECDSA"):
-        raise SigV4Error("NotImplemented", f"{scheme} is not implemented. Please use {ALGORITHM}.")
-    if scheme.startswith("AWS"):
-        raise SigV4Error(
-            "InvalidRequest",
-            "The authorization mechanism you have provided is not supported. Please use "
-            f"{ALGORITHM}.",
-        )
-    raise SigV4Error(
-        "InvalidArgument",
-        "Unsupported Authorization Type",
-        fields={"ArgumentName": "Authorization"},
-    )
-
-
-def _parse_credential(credential: str, signed_headers: str, presigned: bool) -> _Claim:
-    parts = credential.rsplit("/", 4)
-    if len(parts) != 5 or not parts[0]:
-        raise _malformed(
-            'the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/'
-            f'{TERMINATOR}".',
-            presigned,
-        )
-    access_key, date, region, service, terminator = parts
-    if not _DATE.fullmatch(date):
-        raise _malformed(
-            f'incorrect date format "{date}". This date in the credential must be in the format '
-            '"yyyyMMdd".',
-            presigned,
-        )
-    names = tuple(signed_headers.split(";"))
-    return _Claim(access_key, date, region, service, terminator, names, frozenset(names))
 
 
 def _is_presigned(pairs: list[tuple[str, str]]) -> bool:
@@ -448,25 +377,25 @@ def _query_authentication(pairs: list[tuple[str, str]]) -> dict[str, str]:
         values.get(name) for name in _QUERY_AUTHENTICATION
     ):
         raise SigV4Error(
-            _QUERY_MALFORMED,
+            QUERY_MALFORMED,
             "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, "
             "X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters.",
         )
     if values["X-Amz-Algorithm"] != ALGORITHM:
-        raise SigV4Error(_QUERY_MALFORMED, f'X-Amz-Algorithm only supports "{ALGORITHM}"')
+        raise SigV4Error(QUERY_MALFORMED, f'X-Amz-Algorithm only supports "{ALGORITHM}"')
     return values
 
 
 def _expiry_s(text: str) -> int:
     digits = text.removeprefix("-")
     if not (digits.isascii() and digits.isdecimal()):
-        raise SigV4Error(_QUERY_MALFORMED, "X-Amz-Expires should be a number")
+        raise SigV4Error(QUERY_MALFORMED, "X-Amz-Expires should be a number")
     if text != digits or not digits.strip("0"):
-        raise SigV4Error(_QUERY_MALFORMED, "X-Amz-Expires must be non-negative")
+        raise SigV4Error(QUERY_MALFORMED, "X-Amz-Expires must be non-negative")
     # The length first: converting a very long number takes very long.
     if len(digits) > len(str(PRESIGN_EXPIRY_S_MAX)) or int(digits) > PRESIGN_EXPIRY_S_MAX:
         raise SigV4Error(
-            _QUERY_MALFORMED,
+            QUERY_MALFORMED,
             "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires "
             f"must be less than {PRESIGN_EXPIRY_S_MAX} seconds",
         )
@@ -488,7 +417,7 @@ def _check_expiry(second: int, expires_s: int, now: float) -> None:
         )
 
 
-def _refuse_signature(claim: _Claim, timestamp: str, canonical: str, signature: str) -> NoReturn:
+def _refuse_signature(claim: Claim, timestamp: str, canonical: str, signature: str) -> NoReturn:
     raise SigV4Error(
         "SignatureDoesNotMatch",
         fields={

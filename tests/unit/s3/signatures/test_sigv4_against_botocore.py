@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.unit.s3.signatures.signed_request import CREDENTIALS, HOST, NOW, REGION, verify
 
 from octad.client.s3.sigv4 import presign_query, sign_request
-from octad.client.s3.sigv4_verify import SigV4Error
+from octad.client.s3.sigv4_claim import SigV4Error
 
 METHODS = st.sampled_from(["GET", "PUT", "HEAD", "POST", "DELETE"])
 KEYS = st.text(

@@ -29,9 +29,9 @@ from octad.client.s3.sigv4 import (
     split_query,
     wire_bytes,
 )
+from octad.client.s3.sigv4_claim import SigV4Error
 from octad.client.s3.sigv4_verify import (
     Authenticated,
-    SigV4Error,
     payload_mode_of,
     query_text,
     refuse_two_mechanisms,
@@ -97,10 +97,6 @@ def verify_sigv2_url(
         )
     _check_scope(method, raw_path, query, headers)
     _check_expiry(query["Expires"], now)
-    content_sha256 = headers.get("x-amz-content-sha256", UNSIGNED_PAYLOAD)
-    mode = payload_mode_of(content_sha256)
-    if mode not in _MODES:
-        _deny("Signed chunks need a signature of version 4")
     access_key, signature = query[ACCESS_KEY], query["Signature"].replace(" ", "+")
     secret = secret_of(access_key)
     if secret is None:
@@ -119,6 +115,10 @@ def verify_sigv2_url(
                 "SignatureProvided": signature,
             },
         )
+    content_sha256 = headers.get("x-amz-content-sha256", UNSIGNED_PAYLOAD)
+    mode = payload_mode_of(content_sha256)
+    if mode not in _MODES:
+        _deny("Signed chunks need a signature of version 4")
     return Authenticated(access_key, mode, content_sha256, _NO_SEED, True, sigv2=True)
 
 
