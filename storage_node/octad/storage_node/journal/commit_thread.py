@@ -48,6 +48,10 @@ class CommitThread:
         self._on_synced = on_synced
         self._on_failed = on_failed
         self._sync_times = sync_times
+        self._file: SegmentFile | None = None  # That of the latest batch.
+        self._start()
+
+    def _start(self) -> None:
         self._batches: SimpleQueue[Batch | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="octad-journal", daemon=True)
         self._thread.start()
@@ -62,22 +66,41 @@ class CommitThread:
         self._thread.join()
 
     def _run(self) -> None:
-        file: SegmentFile | None = None
         try:
             while (batch := self._batches.get()) is not None:
-                if file is not batch.file:
-                    if file is not None:
-                        file.close()
-                    file = batch.file
-                    self._preparer.settle(file)
-                file.write(batch.buffers, batch.offset, cached=not batch.bulk)
-                began_ns = time.monotonic_ns()
-                file.sync()
-                self._sync_times.add(time.monotonic_ns() - began_ns)
+                self._write(batch)
+                self._sync(batch)
                 self._loop.call_soon_threadsafe(self._on_synced, batch)
                 del batch  # It may be the last batch for hours, and holds up to 64 MiB.
         except Exception as error:  # A bug must stop the journal as loudly as a disk does.
             self._loop.call_soon_threadsafe(self._on_failed, error)
         finally:
-            if file is not None:
-                file.close()
+            self._close_file()
+
+    def _write(self, batch: Batch) -> None:
+        if self._file is not batch.file:
+            self._close_file()
+            self._file = batch.file
+            self._preparer.settle(batch.file)
+        batch.file.write(batch.buffers, batch.offset, cached=not batch.bulk)
+
+    def _sync(self, batch: Batch) -> None:
+        began_ns = time.monotonic_ns()
+        batch.file.sync()
+        self._sync_times.add(time.monotonic_ns() - began_ns)
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+@dataclass(frozen=True, slots=True)
+class Threads:
+    """Who writes and syncs, and who makes segments, beside the event loop."""
+
+    committer: type[CommitThread] = CommitThread
+    preparer: type[SegmentPreparer] = SegmentPreparer
+
+
+REAL_THREADS = Threads()

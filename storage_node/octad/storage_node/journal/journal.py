@@ -31,7 +31,7 @@ from octad.sharding.limits import (
     RECORD_METADATA_BYTES_MAX,
     SEGMENT_BYTES,
 )
-from octad.storage_node.journal.commit_thread import Batch, CommitThread
+from octad.storage_node.journal.commit_thread import REAL_THREADS, Batch, Threads
 from octad.storage_node.journal.disk import Disk
 from octad.storage_node.journal.disk_reserve import FREEING_KINDS
 from octad.storage_node.journal.disk_room import DiskRoom
@@ -63,7 +63,6 @@ from octad.storage_node.journal.segment_file import (
     spare_segment,
     spares_in,
 )
-from octad.storage_node.journal.segment_preparer import SegmentPreparer
 from octad.storage_node.journal.several_records import Several
 
 JOURNAL_PENDING_BYTES_MAX = 32 * MIB  # Bulk writers wait while more is not yet durable.
@@ -100,8 +99,10 @@ class Journal:
         segment_bytes: int = SEGMENT_BYTES,
         open_files_max: int = JOURNAL_OPEN_FILES_MAX,
         nodes_on_disk: int = 1,
+        threads: Threads = REAL_THREADS,
     ) -> None:
         self.segment_bytes = segment_bytes
+        self._threads = threads
         self._open_files_max = open_files_max
         self.room = DiskRoom(disk, directory, segment_bytes, nodes_on_disk)
         self._directory = directory
@@ -146,12 +147,13 @@ class Journal:
         segment_bytes: int = SEGMENT_BYTES,
         open_files_max: int = JOURNAL_OPEN_FILES_MAX,
         nodes_on_disk: int = 1,
+        threads: Threads = REAL_THREADS,
     ) -> Journal:
         """The journal in `directory`, which is made when absent."""
         disk = disk or Disk()
         disk.make_directory(directory)
         disk.sync_directory(directory.parent)
-        return cls(directory, identity, disk, segment_bytes, open_files_max, nodes_on_disk)
+        return cls(directory, identity, disk, segment_bytes, open_files_max, nodes_on_disk, threads)
 
     def replay(self, start: Position) -> Iterator[tuple[Location, Record]]:
         """Yields every record from `start` (0: all) to the journal's end, without a torn tail.
@@ -181,8 +183,8 @@ class Journal:
         disk, directory, length = self._disk, self._directory, self.segment_bytes
         spare = next(iter(spares_in(disk, directory)), None)
         first = create_segment(disk, directory, segment, self._identity, length, spare)
-        self._preparer = SegmentPreparer(disk, directory, self._identity, length)
-        self._committer = CommitThread(
+        self._preparer = self._threads.preparer(disk, directory, self._identity, length)
+        self._committer = self._threads.committer(
             *(self._loop, self._preparer, self._batch_synced, self._batch_failed),
             self.sync_times,
         )

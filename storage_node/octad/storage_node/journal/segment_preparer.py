@@ -34,7 +34,7 @@ class SegmentPreparer:
     """At most one segment is made or held ready at a time."""
 
     def __init__(self, disk: Disk, directory: Path, identity: Identity, length: int) -> None:
-        self._disk = disk
+        self.disk = disk
         self._directory = directory
         self._identity = identity
         self._length = length
@@ -48,6 +48,9 @@ class SegmentPreparer:
         self._failure: OSError | None = None  # Why the last attempt made no segment.
         self._spares = deque(spares_in(disk, directory))
         self.free_bytes = disk.free_bytes(directory)  # When the last segment was made.
+        self._start()
+
+    def _start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="octad-segments", daemon=True)
         self._thread.start()
 
@@ -128,7 +131,7 @@ class SegmentPreparer:
         spare = self._spares.popleft() if self._spares else None
         try:
             made = self._create(wanted, spare)
-            self.free_bytes = self._disk.free_bytes(self._directory)
+            self.free_bytes = self.disk.free_bytes(self._directory)
         except OSError as error:
             failure = error
         with self._changed:
@@ -141,7 +144,7 @@ class SegmentPreparer:
         while True:
             try:
                 return create_segment(
-                    self._disk, self._directory, wanted, self._identity, self._length, spare
+                    self.disk, self._directory, wanted, self._identity, self._length, spare
                 )
             except FileNotFoundError:
                 if spare is None:

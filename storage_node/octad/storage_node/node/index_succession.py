@@ -42,7 +42,7 @@ class IndexSuccession:
         self._host = host
         self.state = ""
         self.whole = asyncio.Event()
-        self.anew = FillingAnew(this.store, this.identity, this.directory.path)
+        self.anew = FillingAnew(this.store, this.identity, this.directory.path, this.machine.disk)
         engine.index.on_damage = partial(_call_in, asyncio.get_running_loop(), self._lose_rows)
 
     def _lose_rows(self, damage: str) -> None:
@@ -98,11 +98,11 @@ class IndexSuccession:
 
     async def _go_on_with_another(self) -> None:
         """Build another index and switch to it; if that raises, the old one remains."""
-        this, journal = self._this, self._engine.journal
-        made = await index_repair.rebuild_beside(this.directory.path, lambda: journal.durable_to)
+        this, journal, machine = self._this, self._engine.journal, self._this.machine
+        made = await machine.rebuild_index(this.directory.path, lambda: journal.durable_to)
         index: CountedIndex | None = None
         try:
-            index = await asyncio.to_thread(CountedIndex, made, self._engine.index_files_max)
+            index = await asyncio.to_thread(machine.open_index, made, self._engine.index_files_max)
             successor = CatchUp(this.id, journal, index)
             await asyncio.to_thread(successor.read_on)
             for _ in range(CATCH_UPS_MAX):

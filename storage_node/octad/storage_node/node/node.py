@@ -12,7 +12,6 @@ from contextlib import AsyncExitStack
 from importlib.metadata import version
 
 from octad.client.runtime.address import Address
-from octad.client.runtime.open_files import open_files_limit
 from octad.coordinator.membership.join_client import JoinAnswer
 from octad.coordinator.schema.records import NodeRecord
 from octad.coordinator.store.interface import KeyValue
@@ -20,7 +19,6 @@ from octad.sharding import limits
 from octad.storage_node.index.index import IndexDamage
 from octad.storage_node.journal.data_directory import DataDirectory
 from octad.storage_node.journal.record_format import Identity
-from octad.storage_node.memory.heap import HeapKeeper
 from octad.storage_node.node.membership import Membership
 from octad.storage_node.node.node_doors import Doors
 from octad.storage_node.node.node_engine import Engine
@@ -29,7 +27,7 @@ from octad.storage_node.node.node_replication import Replication
 from octad.storage_node.node.open_file_shares import open_file_shares
 from octad.storage_node.node.reports.shard_reporter import ShardReporter
 from octad.storage_node.node.store_snapshot import StoreSnapshot
-from octad.storage_node.node.this_node import NodeConfig, ThisNode, stop_all
+from octad.storage_node.node.this_node import Machine, NodeConfig, ThisNode, stop_all
 from octad.storage_node.operations.registry import FORMAT_LEVEL
 from octad.storage_node.shards.bucket_directory import BucketDirectory
 from octad.storage_node.upkeep.engine_upkeep import EngineReport
@@ -42,17 +40,24 @@ class Node:
     """A running node: `start`, then `ready`. `failure` ends when it cannot go on."""
 
     def __init__(
-        self, config: NodeConfig, identity: Identity, joined: JoinAnswer, directory: DataDirectory
+        self,
+        config: NodeConfig,
+        identity: Identity,
+        joined: JoinAnswer,
+        directory: DataDirectory,
+        machine: Machine | None = None,
+        doors: type[Doors] = Doors,
     ) -> None:
-        self._this = this = ThisNode(config, identity, joined, directory)
+        machine = machine or Machine()
+        self._this = this = ThisNode(config, identity, joined, directory, machine)
         self.id, self.failure = this.id, this.failure
-        self._keeper = StoreSnapshot(directory.path, identity, this.mirror)
-        shares = open_file_shares(open_files_limit())
+        self._keeper = StoreSnapshot(directory.path, identity, this.mirror, machine.disk)
+        shares = open_file_shares(machine.open_files())
         self._engine = Engine(this, shares)
         self._buckets = BucketDirectory(this.store, this.keys, this.mirror)
         self._replication = Replication(this, self._engine, self._buckets)
         self._objects = Objects(this, self._engine, self._replication, self._buckets)
-        self._doors = Doors(
+        self._doors = doors(
             this,
             self._engine,
             self._replication,
@@ -86,7 +91,7 @@ class Node:
         cleanup.push_async_callback(this.stop_running)
         self._started = True
         this.run(self._keep_up())
-        this.run(HeapKeeper().run())
+        this.run(this.machine.keep_heap())
         this.run(self._reporter().run())
         this.run(replication.succession.anew.end())
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 
-from octad.storage_node.index.counted_index import CountedIndex
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.node.format_level import say_level
 from octad.storage_node.node.open_file_shares import OpenFileShares
@@ -19,13 +18,17 @@ class Engine:
     def __init__(self, this: ThisNode, shares: OpenFileShares) -> None:
         self._this = this
         self.index_files_max = shares.index
+        machine = this.machine
         self.journal = Journal.open(
             this.directory.journal,
             this.identity,
+            machine.disk,
+            machine.segment_bytes,
             open_files_max=shares.journal,
             nodes_on_disk=this.config.nodes_on_disk,
+            threads=machine.threads,
         )
-        self.index = CountedIndex(this.directory.index, self.index_files_max)
+        self.index = machine.open_index(this.directory.index, self.index_files_max)
 
     async def start(self, cleanup: AsyncExitStack) -> None:
         """Up to where the shards can replay; `cleanup` closes both."""

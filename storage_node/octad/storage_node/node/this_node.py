@@ -1,4 +1,4 @@
-"""Shared by all parts of a node: its identity, its options, the store, and its end."""
+"""Shared by all parts of a node: its identity, its options, its machine, the store, and its end."""
 
 from __future__ import annotations
 
@@ -6,20 +6,27 @@ import asyncio
 import itertools
 import logging
 import os
-from collections.abc import Coroutine, Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from octad.client.cluster.join_token import JoinToken
 from octad.client.runtime.address import Address
+from octad.client.runtime.open_files import open_files_limit
 from octad.coordinator.membership.join_client import JoinAnswer
 from octad.coordinator.schema.records import StoreKeys
 from octad.coordinator.store.interface import ConfigStore
 from octad.coordinator.store.mirror import Mirror
-from octad.coordinator.store.open_store import open_store
+from octad.coordinator.store.open_store import StoreAddress, open_store
 from octad.sharding.ids import node_name
+from octad.sharding.limits import SEGMENT_BYTES
+from octad.storage_node.index.counted_index import CountedIndex
+from octad.storage_node.journal.commit_thread import REAL_THREADS, Threads
 from octad.storage_node.journal.data_directory import DataDirectory
-from octad.storage_node.journal.record_format import Identity
+from octad.storage_node.journal.disk import Disk
+from octad.storage_node.journal.record_format import Identity, Position
+from octad.storage_node.memory.heap import HeapKeeper
+from octad.storage_node.rebuild.index_repair import rebuild_beside
 from octad.storage_node.rpc.peer_tls import TlsContexts
 from octad.storage_node.s3.http.certificate import Certificate
 
@@ -53,19 +60,43 @@ class NodeConfig:
     nodes_on_disk: int  # Nodes that share the disk, this one included.
 
 
+async def _keep_heap() -> None:
+    await HeapKeeper().run()
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What a node takes from its machine. A simulation puts its own there."""
+
+    disk: Disk = field(default_factory=Disk)
+    threads: Threads = REAL_THREADS
+    segment_bytes: int = SEGMENT_BYTES
+    open_index: Callable[[Path, int], CountedIndex] = CountedIndex
+    rebuild_index: Callable[[Path, Callable[[], Position]], Awaitable[Path]] = rebuild_beside
+    open_store: Callable[[StoreAddress, JoinToken], ConfigStore] = open_store
+    open_files: Callable[[], int] = open_files_limit
+    keep_heap: Callable[[], Coroutine[object, object, None]] = _keep_heap
+
+
 class ThisNode:
     """One run of a node. Make it inside the running loop."""
 
     def __init__(
-        self, config: NodeConfig, identity: Identity, joined: JoinAnswer, directory: DataDirectory
+        self,
+        config: NodeConfig,
+        identity: Identity,
+        joined: JoinAnswer,
+        directory: DataDirectory,
+        machine: Machine,
     ) -> None:
+        self.machine = machine
         self.config = config
         self.identity = identity
         self.id = identity.node
         self.directory = directory
         self.region = joined.region
         self.boot = os.urandom(BOOT_BYTES)
-        self.store: ConfigStore = open_store(joined.store, config.token)
+        self.store: ConfigStore = machine.open_store(joined.store, config.token)
         self.keys = StoreKeys(config.token.cluster)
         self.mirror = Mirror(self.store, self.keys.prefix)
         self.failure: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()

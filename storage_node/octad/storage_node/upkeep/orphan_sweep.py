@@ -63,7 +63,7 @@ class OrphanSweep:
         client: ShardClient,
         next_request_id: Callable[[], bytes],
         is_removed: Callable[[NodeId], bool],
-        now_s: Callable[[], float] = time.time,
+        now_s: Callable[[], float] | None = None,
         grace_s: float = limits.ORPHAN_GRACE_S,
         period_s: float = limits.ORPHAN_SWEEP_PERIOD_S,
     ) -> None:
@@ -72,7 +72,7 @@ class OrphanSweep:
         self._client = client
         self._next_request_id = next_request_id
         self._is_removed = is_removed
-        self._now_s = now_s
+        self._now_s = now_s or time.time
         self._grace_s = grace_s
         self._period_s = period_s
         self.queued_extents = 0
