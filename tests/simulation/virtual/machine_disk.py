@@ -1,0 +1,48 @@
+"""The disk of a simulated machine: `SimulatedDisk`, with what a whole node asks for beside it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from random import Random
+
+from tests.harness.simulated_disk import SimulatedDisk
+
+CAPACITY_BYTES = 1 << 30
+
+
+class MachineDisk(SimulatedDisk):
+    """`slowness` is a factor; `fails_syncs` says that the next sync of a file fails."""
+
+    def __init__(self, rng: Random) -> None:
+        super().__init__(rng)
+        self.capacity = CAPACITY_BYTES
+        self.slowness = 1.0
+        self.fails_syncs = False
+
+    def _note(self, call: str, file: str, *, partly: object = None) -> None:
+        """Calls are not written down: there are too many."""
+        if self.off:
+            super()._note(call, file)
+        if call == "sync" and self.fails_syncs:
+            self.fails_syncs = False
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def names(self, directory: Path) -> list[str]:
+        """Directories are there while something is in them."""
+        below = {
+            path.relative_to(directory).parts[0]: None
+            for path in self._files
+            if directory in path.parents
+        }
+        return list(below)
+
+    def free_bytes(self, path: Path) -> int:
+        return max(0, super().free_bytes(path))
+
+    def try_lock(self, descriptor: int) -> bool:
+        return True
+
+    def file_number(self, descriptor: int) -> int:
+        return 1
