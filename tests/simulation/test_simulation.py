@@ -31,6 +31,13 @@ def test_a_retry_is_not_taken_for_what_a_recovery_by_force_gave_up() -> None:
     run_seed(871177)
 
 
+def test_no_row_of_a_copy_appears_after_a_recovery_by_force_has_put_its_receiver_in_charge() -> (
+    None
+):
+    """The last range came when the new primary had been read without it."""
+    run_seed(1002782)
+
+
 def test_a_seed_gives_the_same_story_twice() -> None:
     first, second = run_seed(4), run_seed(4)
     assert first.story == second.story

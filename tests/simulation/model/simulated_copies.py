@@ -66,7 +66,7 @@ def take_copy(process: Process, replica: ShardReplica, message: tuple[Any, ...])
     copy = process.copies[shard]
     if copy[3] != token or number in copy[2] or process.rowless:
         return
-    if replica.history.wanted_start is not None or replica.log.start != copy[0]:
+    if not replica.history.wants_copy(copy[0]):
         return
     there, here = dict(rows), process.disk.rows
     for key, (seq, value) in rows_of(process, replica).items():

@@ -11,19 +11,32 @@ import pytest
 from tests.unit.journal.journal_site import IDENTITY
 
 from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, Seq, ShardId, shard_id
+from octad.sharding.limits import HISTORY_STEP_ROWS
 from octad.storage_node.history import history_writer
 from octad.storage_node.history.history_copier import HISTORY_COPIES, HistoryCopier
-from octad.storage_node.history.history_messages import HistoryRead, ReadHistory
+from octad.storage_node.history.history_messages import (
+    HistoryRead,
+    HistoryRecord,
+    HistoryRow,
+    ReadHistory,
+)
 from octad.storage_node.history.history_writer import HistoryWriter
 from octad.storage_node.index.counted_index import CountedIndex
+from octad.storage_node.index.index_format import (
+    decode_shard_order_key,
+    object_key,
+    shard_order_key,
+)
+from octad.storage_node.index.rows import ObjectRow
 from octad.storage_node.journal.journal import Journal
-from octad.storage_node.journal.record_format import Position
+from octad.storage_node.journal.record_format import Position, RecordKind
 from octad.storage_node.operations.index_changes import (
     Barrier,
     DeleteObject,
     Operation,
     encode_operation,
     kind_of,
+    put_object,
     touched,
 )
 from octad.storage_node.replication.digest_messages import DigestRead, DigestsRead, ReadDigests
@@ -38,6 +51,7 @@ from octad.storage_node.rpc.messages import Message, Reply, Request, reply_to
 SOURCE = NodeId(2)
 POOL = PoolId(0)
 DEPTH = 8
+BUCKET = BucketId(1)
 SHARDS = [shard_id(POOL, number) for number in range(3 * HISTORY_COPIES)]
 
 
@@ -140,6 +154,32 @@ async def test_a_copy_that_waits_for_the_disk_lets_the_next_one_begin(tmp_path: 
             while len(target.copied) < len(SHARDS):
                 await asyncio.sleep(0.01)
         await copier.close()
+
+
+async def test_rows_of_a_copy_that_is_no_longer_wanted_appear_before_anything_behind_them(
+    tmp_path: Path,
+) -> None:
+    """A recovery by force may put the receiver in charge: its barrier follows these records."""
+    async with engine(tmp_path) as (journal, index):
+        writer = HistoryWriter(journal, index, pool_of_bucket)
+        copied = []
+        for number in range(3 * HISTORY_STEP_ROWS):
+            operation = put_object(BUCKET, b"%d" % number, ObjectRow(0, "", 0))
+            kind, metadata = kind_of(operation), encode_operation(operation)
+            order_key = shard_order_key(
+                number.to_bytes(8, "big"), object_key(BUCKET, b"%d" % number)
+            )
+            row = HistoryRow(order_key, Epoch(1), Seq(number + 1), 1)
+            record = HistoryRecord(number, kind, bytes(16), metadata, 0)
+            copied.append(writer.append(SHARDS[0], row, record, b""))
+        putting = asyncio.create_task(writer.put(SHARDS[0], copied, lambda: False))
+        await asyncio.sleep(0)
+        barrier = journal.append(
+            RecordKind.BARRIER, SHARDS[0], Epoch(2), Seq(999), Seq(0), bytes(16), b"", b""
+        )
+        await journal.durable(barrier.lsn)
+        assert all(index.get(decode_shard_order_key(row.order_key)) for _, row, _ in copied)
+        await putting
 
 
 class Target:

@@ -270,7 +270,7 @@ class HistoryCopier:
 
     async def _take_page(self, copy: _Copy, source: NodeId, page: HistoryRead) -> None:
         lacking, gone = await self._writer.compare(copy.shard, copy.cursor, page)
-        await self._writer.delete(copy.shard, page.as_of, gone)
+        await self._writer.delete(copy.shard, page.as_of, gone, partial(self._wanted, copy))
         copied = sum(row.size for row in lacking)
         copy.bytes_done += sum(row.size for row in page.rows) - copied
         groups = _in_messages(lacking)
@@ -313,12 +313,14 @@ class HistoryCopier:
             for number, record in enumerate(answer.records):
                 if number % HISTORY_STEP_ROWS == HISTORY_STEP_ROWS - 1:
                     await asyncio.sleep(0)
+                    if not self._wanted(copy):
+                        raise _NotWanted
                 row = rows[record.number]
                 piece = data[at : at + record.data_bytes]
                 at += record.data_bytes
                 copied.append(self._writer.append(copy.shard, row, record, piece))
         finally:
-            await self._writer.put(copy.shard, copied)
+            await self._writer.put(copy.shard, copied, partial(self._wanted, copy))
         copy.newest = max(copy.newest, answer.newest)
         copy.bytes_done += sum(row.size for row in rows[: answer.looked_at])
         return rows[answer.looked_at :]

@@ -160,8 +160,18 @@ class HistoryWriter:
         assert value is not None
         return appended.lsn, row, value
 
-    async def put(self, shard: ShardId, copied: list[tuple[Position, HistoryRow, bytes]]) -> None:
-        """Once the records are durable: point rows at them, unless something newer came."""
+    async def put(
+        self,
+        shard: ShardId,
+        copied: list[tuple[Position, HistoryRow, bytes]],
+        wanted: Callable[[], bool],
+    ) -> None:
+        """Once the records are durable: point rows at them, unless something newer came.
+
+        Other work gets its turn in between only while the copy is `wanted`. A replica that an
+        operator's recovery puts in charge serves what it has once its barrier is durable, which
+        lies behind these records: no row may appear later (rule R19).
+        """
         if not copied:
             return
         await self._journal.durable(max(lsn for lsn, _, _ in copied))
@@ -177,11 +187,17 @@ class HistoryWriter:
                     puts.append((key, value))
                     puts.append((row.order_key, b""))
             self._index.write(puts, (), before)
-            await asyncio.sleep(0)
+            if wanted():
+                await asyncio.sleep(0)
 
-    async def delete(self, shard: ShardId, as_of: Seq, order_keys: list[bytes]) -> None:
-        """Rows that were absent at the source as of `as_of` go, unless newer. Raises JournalFull"""
-        while order_keys:
+    async def delete(
+        self, shard: ShardId, as_of: Seq, order_keys: list[bytes], wanted: Callable[[], bool]
+    ) -> None:
+        """Rows that were absent at the source as of `as_of` go, unless newer, while it is `wanted`.
+
+        Raises JournalFull.
+        """
+        while order_keys and wanted():
             size = count = 0
             while count < min(len(order_keys), HISTORY_STEP_ROWS) and size < _DELETED_BYTES:
                 size += len(order_keys[count])
