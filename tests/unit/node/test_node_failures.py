@@ -81,3 +81,7 @@ def test_what_is_no_fault_of_the_disk_is_not_blamed_on_it() -> None:
 def test_a_running_node_says_what_became_of_acknowledged_writes() -> None:
     said = cannot_go_on(N3, DATA, OSError(errno.EIO, "Input/output error"))
     assert said.what.startswith("n3 cannot go on: Input/output error; what it has acknowledged")
+
+
+def test_an_error_whose_words_say_nothing_is_named() -> None:
+    assert cannot_go_on(N3, DATA, KeyError(17)).what.startswith("n3 cannot go on: KeyError: 17;")

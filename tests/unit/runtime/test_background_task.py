@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from octad.client.runtime.background_task import start_background, stop_background
+from octad.client.runtime.background_task import run_together, start_background, stop_background
 
 
 async def _fails() -> None:
@@ -33,3 +33,27 @@ async def test_a_stop_is_no_death() -> None:
     await stop_background(task)
     await asyncio.sleep(0)
     assert (task.cancelled(), reported) == (True, [])
+
+
+async def test_when_one_of_several_fails_the_others_have_ended_before_it_is_raised() -> None:
+    ended: list[str] = []
+
+    async def goes_on() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            await asyncio.sleep(0)
+            ended.append("the other")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        await run_together(goes_on(), _fails())
+    assert ended == ["the other"]
+
+
+async def test_none_of_several_outlives_their_caller() -> None:
+    together = asyncio.create_task(run_together(asyncio.sleep(3600), asyncio.sleep(3600)))
+    await asyncio.sleep(0.01)
+    together.cancel()
+    await asyncio.wait([together])
+    assert together.cancelled()
+    assert asyncio.all_tasks() == {asyncio.current_task()}

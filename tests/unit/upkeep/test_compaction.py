@@ -14,6 +14,7 @@ from tests.unit.engine.engine_site import DIRECTORY, SEGMENT_BYTES, EngineSite, 
 from tests.unit.journal.journal_site import REQUEST_ID, SHARD
 
 from octad.sharding.ids import Epoch, Seq
+from octad.storage_node.index.index import IndexDamage
 from octad.storage_node.index.index_format import SegmentUse, encode_value, segment_use_key
 from octad.storage_node.index.space_ledger import SpaceLedger
 from octad.storage_node.journal.journal_errors import CorruptRecord, SegmentMissing
@@ -34,6 +35,8 @@ from octad.storage_node.operations.copy_format import Copied, encode_copied
 from octad.storage_node.upkeep import compactor as compactor_module
 from octad.storage_node.upkeep.compaction import HURRY_MAX, choose, hurry
 from octad.storage_node.upkeep.compactor import COMPACTION_STEP_S_MIN, FULL_READER_PIN_S
+from octad.storage_node.upkeep.damaged_records import DamagedRecords, no_repair
+from octad.storage_node.upkeep.engine_upkeep import EngineUpkeep
 
 BIG = 6000
 PLENTY = 1 << 40
@@ -246,6 +249,40 @@ async def test_a_segment_that_was_given_up_is_gone_though_its_file_is_still_ther
         assert last[1] in segments_in(story.disk, DIRECTORY)
         await story.rebuild()
         story.check()
+
+
+async def test_readers_keep_their_files_while_another_index_takes_the_place_of_a_damaged_one() -> (
+    None
+):
+    """Compaction begins anew with it, and finishes what was left; the files go later, once."""
+    async with running_story() as story:
+        site = site_of(story)
+        await fill(story, 5)
+        story.index.flush()
+        while await site.compactor.compact(0):
+            pass
+        before = segments_in(story.disk, DIRECTORY)
+        site.compactor.finish_earlier_work()
+        assert segments_in(story.disk, DIRECTORY) == before
+        await site.compactor.let_go(now=True)
+        assert len(segments_in(story.disk, DIRECTORY)) < len(before)
+
+
+async def test_compaction_does_not_go_on_beside_itself_when_the_index_is_given_up() -> None:
+    """Two at once would both give a segment up: the node died of it."""
+
+    async def meets_damage() -> None:
+        raise IndexDamage("a block")
+
+    async with running_story() as story:
+        site = site_of(story)
+        records = DamagedRecords(site.journal, story.index, lambda _shard, _key: False, no_repair)
+        upkeep = EngineUpkeep(site.journal, story.index, lambda _shard, _key: False, records)
+        upkeep.scrubber.run = meets_damage  # type: ignore[method-assign]
+        before = asyncio.all_tasks()
+        with pytest.raises(IndexDamage):
+            await upkeep.run()
+        assert asyncio.all_tasks() == before
 
 
 async def test_a_damaged_segment_is_reported_and_not_given_up() -> None:

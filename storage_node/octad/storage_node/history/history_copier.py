@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
+from octad.client.runtime.background_task import run_together
 from octad.sharding.ids import BucketId, NodeId, PoolId, Seq, ShardId, node_name, number_of
 from octad.sharding.ids import shard_name as name_of
 from octad.sharding.limits import (
@@ -274,16 +275,8 @@ class HistoryCopier:
         copied = sum(row.size for row in lacking)
         copy.bytes_done += sum(row.size for row in page.rows) - copied
         groups = _in_messages(lacking)
-        workers = [
-            asyncio.create_task(self._take_records(copy, source, groups))
-            for _ in range(min(HISTORY_CALLS, len(groups)))
-        ]
-        try:
-            await asyncio.gather(*workers)
-        finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
+        workers = min(HISTORY_CALLS, len(groups))
+        await run_together(*(self._take_records(copy, source, groups) for _ in range(workers)))
 
     async def _take_records(
         self, copy: _Copy, source: NodeId, groups: deque[list[HistoryRow]]

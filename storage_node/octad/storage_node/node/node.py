@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 from importlib.metadata import version
 
 from octad.client.runtime.address import Address
+from octad.client.runtime.background_task import run_together
 from octad.coordinator.membership.join_client import JoinAnswer
 from octad.coordinator.schema.records import NodeRecord
 from octad.coordinator.store.interface import KeyValue
@@ -27,7 +28,7 @@ from octad.storage_node.node.node_replication import Replication
 from octad.storage_node.node.open_file_shares import open_file_shares
 from octad.storage_node.node.reports.shard_reporter import ShardReporter
 from octad.storage_node.node.store_snapshot import StoreSnapshot
-from octad.storage_node.node.this_node import Machine, NodeConfig, ThisNode, stop_all
+from octad.storage_node.node.this_node import Machine, NodeConfig, ThisNode
 from octad.storage_node.operations.registry import FORMAT_LEVEL
 from octad.storage_node.shards.bucket_directory import BucketDirectory
 from octad.storage_node.upkeep.engine_upkeep import EngineReport
@@ -172,14 +173,10 @@ class Node:
         replication = self._replication
         while True:
             counting = (replication.counter.run(), replication.comparer.run())
-            tasks = [asyncio.create_task(each) for each in (*self._objects.upkeep(), *counting)]
             try:
-                await asyncio.gather(*tasks)
+                await run_together(*self._objects.upkeep(), *counting)
             except IndexDamage:  # An abandoned index needs no upkeep.
-                await stop_all(tasks)
                 await replication.succession.whole.wait()
             except Exception as error:
                 self._this.fail(error)
                 return
-            finally:
-                await stop_all(tasks)

@@ -47,6 +47,18 @@ def said_by_disk(error: OSError) -> str:
     return f"{error.filename}: {why}" if error.filename else why
 
 
+def is_foreseen(error: Exception) -> bool:
+    """Whether its own words tell what happened: not those of a bug, or of a library."""
+    return isinstance(error, OSError) or type(error).__module__.startswith("octad.")
+
+
+def said_of(error: Exception) -> str:
+    """`KeyError: 17` where the words of the error alone would say too little."""
+    if isinstance(error, OSError):
+        return said_by_disk(error)
+    return str(error) if is_foreseen(error) else f"{type(error).__name__}: {error}"
+
+
 def cannot_start(node: NodeId | None, data: Path, error: Exception) -> CommandError:
     """The failure for an error at the start; `node` if known from the directory."""
     who = "this node" if node is None else node_name(node)
@@ -62,15 +74,15 @@ def cannot_start(node: NodeId | None, data: Path, error: Exception) -> CommandEr
             "make room there, and start it again (octad dev does so by itself)",
         )
     fix = more_open_files() if none_left(error) else f"look at the disk under {data}"
-    return CommandError(f"{who} cannot start: {error}", fix)
+    return CommandError(f"{who} cannot start: {said_of(error)}", fix)
 
 
 def cannot_go_on(node: NodeId, data: Path, failure: Exception) -> CommandError:
     """For what ended a running node."""
-    why = said_by_disk(failure) if isinstance(failure, OSError) else str(failure)
     again = more_open_files() if none_left(failure) else f"look at the disk under {data}"
     return CommandError(
-        f"{node_name(node)} cannot go on: {why}; what it has acknowledged was on the disk before",
+        f"{node_name(node)} cannot go on: {said_of(failure)};"
+        " what it has acknowledged was on the disk before",
         f"start it again; if it ends again, {again}",
     )
 

@@ -6,12 +6,13 @@ import asyncio
 import itertools
 import logging
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from octad.client.cluster.join_token import JoinToken
 from octad.client.runtime.address import Address
+from octad.client.runtime.background_task import stop_all
 from octad.client.runtime.open_files import open_files_limit
 from octad.coordinator.membership.join_client import JoinAnswer
 from octad.coordinator.schema.records import StoreKeys
@@ -26,6 +27,7 @@ from octad.storage_node.journal.data_directory import DataDirectory
 from octad.storage_node.journal.disk import Disk
 from octad.storage_node.journal.record_format import Identity, Position
 from octad.storage_node.memory.heap import HeapKeeper
+from octad.storage_node.node.node_failures import is_foreseen, said_of
 from octad.storage_node.rebuild.index_repair import rebuild_beside
 from octad.storage_node.rpc.peer_tls import TlsContexts
 from octad.storage_node.s3.http.certificate import Certificate
@@ -110,7 +112,9 @@ class ThisNode:
     def fail(self, error: Exception) -> None:
         """The node cannot go on; the first reason counts."""
         if not self.failure.done():
-            log.error("%s cannot go on: %s", node_name(self.id), error)  # Its end may take a while.
+            # Its end may take a while.
+            why, trace = said_of(error), None if is_foreseen(error) else error
+            log.error("%s cannot go on: %s", node_name(self.id), why, exc_info=trace)
             self.failure.set_result(error)
 
     def run(self, work: Coroutine[object, object, None], name: str | None = None) -> None:
@@ -122,10 +126,3 @@ class ThisNode:
     async def stop_running(self) -> None:
         """Cancel what runs, and wait until it has ended."""
         await stop_all(self._tasks)
-
-
-async def stop_all(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel them, and wait until they have ended, however they do."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -115,6 +115,7 @@ class Compactor:
     async def run(self) -> None:
         """Compact every segment worth it, for ever."""
         begun = False
+        self._moves = []  # Of an index that is given up: what they copied stays as it was.
         while True:
             try:
                 if not begun:
@@ -130,14 +131,17 @@ class Compactor:
             await self.let_go()
 
     def finish_earlier_work(self) -> None:
-        """Let go of segments that were retired when the process died before their files went."""
+        """Let go of segments that were retired before: by a process that died before their files
+        went, or with an index that is given up.
+        """
         journal, ledger = self._journal, self._index.ledger
+        pinned = {segment for _, segment in self._pinned}
         retired = read_retired(journal.disk, journal.directory)
         entries = [ledger.drop(each) for each in list(ledger.segments) if retired.has(each)]
         if entries:
             self._index.write([], entries)
         for segment in segments_in(journal.disk, journal.directory):
-            if retired.has(segment):
+            if retired.has(segment) and segment not in pinned:
                 journal.release(segment, SPARE_SEGMENTS_MAX)
 
     async def compact(self, step_s: float | None = None) -> bool:

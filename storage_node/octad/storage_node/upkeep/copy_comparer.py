@@ -11,6 +11,7 @@ import asyncio
 import logging
 from contextlib import suppress
 
+from octad.client.runtime.background_task import run_together
 from octad.coordinator.schema.node_report import VerifiedCopies
 from octad.sharding.ids import NodeId, Seq, ShardId, node_name, shard_name
 from octad.sharding.limits import DIGEST_CALL_TIMEOUT_S
@@ -49,7 +50,7 @@ class CopyComparer:
         """Compare all copies that are due; nodes that do not answer are asked again next time."""
         led = self._led()
         due = self._comparison.due(led.values(), self._loop.time())
-        await asyncio.gather(
+        await run_together(
             *(
                 self._compare_with(node, shards[first : first + DIGEST_SHARDS_MAX], led)
                 for node, shards in due.items()

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from octad.client.runtime.background_task import run_together
 from octad.sharding.ids import ShardId
 from octad.sharding.limits import MIB, READER_PIN_S
 from octad.storage_node.index.counted_index import CountedIndex
@@ -63,7 +64,7 @@ class EngineUpkeep:
 
     async def run(self) -> None:
         """Run until cancelled. A failure of the journal ends it: the node then goes down."""
-        await asyncio.gather(
+        await run_together(
             self._flush_in_time(),
             self.compactor.run(),
             self.scrubber.run(),

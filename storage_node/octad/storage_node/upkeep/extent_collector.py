@@ -23,6 +23,7 @@ from collections.abc import Callable, Set
 from itertools import islice
 from typing import TypeAlias
 
+from octad.client.runtime.background_task import run_together
 from octad.client.runtime.steady_clock import now
 from octad.sharding.ids import NodeId, PoolId, Seq, ShardId
 from octad.sharding.limits import EXTENTS_DROPPED_AT_ONCE, PIECE_BYTES_MAX
@@ -118,7 +119,7 @@ class ExtentCollector:
             if step and full and reads_over is None:
                 reads_over = await self._door_reads.over()
             entries = [decode_dead_extents(value) for _, value in step]
-            await asyncio.gather(
+            await run_together(
                 *[self._look_at(each, self._over_for(each, full, reads_over)) for each in entries]
             )
             waiting_bytes += sum(map(self._bytes_here, entries))
@@ -180,7 +181,7 @@ class ExtentCollector:
         try:
             for first in range(0, len(dead), EXTENTS_DROPPED_AT_ONCE):
                 some = dead[first : first + EXTENTS_DROPPED_AT_ONCE]
-                await asyncio.gather(*[self._drop(entry, extent) for extent in some])
+                await run_together(*[self._drop(entry, extent) for extent in some])
             await self._propose(entry.pool, ForgetExtents(entry.bucket, entry.key, entry.seq))
         except StoreError as error:
             log.info("dead extents wait: %s", error)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from octad.client.runtime.background_task import run_together
 from octad.sharding.ids import NodeId
 from octad.sharding.limits import ORPHAN_GRACE_S, ORPHAN_SWEEP_PERIOD_S, READER_PIN_S
 from octad.storage_node.index.index import Index
@@ -87,7 +87,7 @@ class ExtentUpkeep:
 
     async def run(self) -> None:
         """Run for ever."""
-        await asyncio.gather(self.collector.run(), self.sweep.run())
+        await run_together(self.collector.run(), self.sweep.run())
 
     async def _find_unnamed(self, message: FindUnnamed) -> Answer:
         found = self._names.unnamed(message.shard, message.extents)
