@@ -31,8 +31,8 @@ from tools.engine.bench_site import (
 )
 
 from octad.sharding.limits import MIB
-from octad.storage_node.index.index import INDEX_BLOCK_BYTES
 from octad.storage_node.index.index_format import decode_object, object_key
+from octad.storage_node.index.rocksdb import INDEX_BLOCK_BYTES, RocksDB
 from octad.storage_node.journal.record_format import Location
 from octad.storage_node.journal.segment_file import segment_path
 from octad.storage_node.shards.key_scan import scan_keys
@@ -94,8 +94,9 @@ async def _put_us(site: EngineSite, numbers: range) -> float:
 
 async def _at_rest(site: EngineSite) -> None:
     """RocksDB has merged what it wants to merge: nothing of that is a get's."""
-    unfinished = ("rocksdb.compaction-pending", "rocksdb.num-running-compactions")
-    while any(site.index._database.property_int_value(name) for name in unfinished):
+    database = site.index._database
+    assert isinstance(database, RocksDB)
+    while any(map(database.figure, ("compaction-pending", "num-running-compactions"))):
         await asyncio.sleep(0.1)
 
 

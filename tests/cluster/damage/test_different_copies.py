@@ -60,7 +60,7 @@ def lose_a_row(index_directory: Path, *, as_an_older_octad: bool) -> str:
         (key, encode_value(msgspec.structs.astuple(decode_shard_state(value))[:8]))
         for key, value in states
     ]
-    index._write(without_digests, [row, order])
+    index._database.write(without_digests, [row, order])
     index.close()
     return decode_object_key(row)[1].decode()
 

@@ -15,7 +15,7 @@ import pytest
 from tests.unit.engine.engine_site import EngineSite
 
 from octad.sharding.limits import MIB
-from octad.storage_node.index import index as index_module
+from octad.storage_node.index import rocksdb
 from octad.storage_node.index.counted_index import CountedIndex
 from octad.storage_node.journal.disk import Disk
 from octad.storage_node.journal.journal_errors import JournalFull
@@ -41,11 +41,11 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 async def test_a_disk_full_of_small_objects_can_be_emptied(
     disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index_module, "INDEX_MEMTABLE_BYTES", MEMTABLE_BYTES)
+    monkeypatch.setattr(rocksdb, "INDEX_MEMTABLE_BYTES", MEMTABLE_BYTES)
     index = CountedIndex(disk / "index")
     site = EngineSite(disk / "journal", Disk(), index, SEGMENT_BYTES)
     objects = await filled(site)
-    assert free_bytes(disk) > index.room_needed(), "it can merge all its files"
+    assert free_bytes(disk) > index.room().to_merge, "it can merge all its files"
     for number in range(objects):
         site.delete(b"%08d" % number)
         if number % BATCH == 0:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from octad.sharding.limits import MIB
-from octad.storage_node.index import index as index_module
+from octad.storage_node.index import rocksdb
 from octad.storage_node.index.index import Index, IndexDamaged, IndexLocked
 from octad.storage_node.index.index_format import POSITION_KEY, encode_position
 from octad.storage_node.journal.record_format import Position
@@ -175,7 +175,7 @@ async def test_without_room_nothing_is_merged_and_no_flush_waits_for_a_merge(
     """Else a full disk could not be emptied: what gives space back flushes the index first."""
     index = Index(tmp_path / "index")
     with monkeypatch.context() as full:
-        full.setattr(index_module, "_free_bytes", lambda _: 0)
+        full.setattr(rocksdb, "_free_bytes", lambda _: 0)
         for number in range(FLUSHES):
             index.write([(b"%d" % number, b"row"), (b"again", b"%d" % number)])
             index.flush()

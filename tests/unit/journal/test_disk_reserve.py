@@ -20,9 +20,9 @@ from octad.sharding.limits import (
     PIECE_BYTES_MAX,
     SEGMENT_BYTES,
 )
-from octad.storage_node.index.index import INDEX_MEMTABLE_BYTES, INDEX_MEMTABLES_MAX
 from octad.storage_node.index.index_format import DEAD_EXTENTS, SEGMENT_USES
 from octad.storage_node.index.key_ranges import past
+from octad.storage_node.index.rocksdb import INDEX_MEMTABLE_BYTES, INDEX_MEMTABLES_MAX
 from octad.storage_node.index.rows import ExtentRef, ObjectRow
 from octad.storage_node.journal.disk_reserve import (
     DELETES_ON_A_FULL_DISK,

@@ -166,7 +166,7 @@ async def test_a_row_that_has_gone_shows_that_the_index_is_damaged(
         await counter.count(FIRST)
         key = object_key(BUCKET, keys_of(BUCKET, 50)[-1])
         order = shard_order_key(bit_reversed(object_hash(BUCKET, key[5:])), key)
-        index._write([], [key if table == "n" else order])  # Behind the digest's back.
+        index._database.write([], [key if table == "n" else order])  # Behind the digest's back.
         with pytest.raises(IndexDamage, match=r"shard 1/1 has 208 rows"):
             await counter.count(FIRST)
         assert index.damage is not None

@@ -49,7 +49,7 @@ storage_node.cli: index_command journal_command node_certificates node_command n
 storage_node.dev: death_record dev_command dev_copies dev_directory dev_former_run dev_greeting
     dev_node dev_options dev_process
 storage_node.history: copy_check history_copier history_pace history_source history_writer
-storage_node.index: counted_index index
+storage_node.index: counted_index index rocksdb
 storage_node.journal: commit_thread data_directory disk disk_room journal journal_recovery
     retired_segments segment_file segment_preparer set_aside
 storage_node.memory: body_budget heap

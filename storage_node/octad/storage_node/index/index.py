@@ -14,54 +14,24 @@ import os
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import cycle, takewhile
+from itertools import repeat, takewhile
 from pathlib import Path
-from typing import NoReturn, cast
-
-from rocksdict import (
-    AccessType,
-    BlockBasedIndexType,
-    BlockBasedOptions,
-    Cache,
-    DataBlockIndexType,
-    DBCompressionType,
-    Options,
-    Rdict,
-    RdictIter,
-    ReadOptions,
-    WriteBatch,
-    WriteOptions,
-)
+from typing import Any, NoReturn
 
 from octad.client.runtime.open_files import none_left
 from octad.client.runtime.shown_command import shown_command
-from octad.sharding.limits import KIB, MIB
 from octad.storage_node.index.index_format import POSITION_KEY, decode_position
+from octad.storage_node.index.rocksdb import (
+    INDEX_OPEN_FILES,
+    Database,
+    DatabaseIterator,
+    RocksDB,
+    room_to_merge,
+)
 from octad.storage_node.journal.disk_reserve import IndexRoom
 from octad.storage_node.journal.record_format import Position
 
-# The index of a node. Filters and block indexes of all its files stay in memory, 3 bytes a small
-# object. Its cache grows with it, for rows that are read again: 10 bytes a small object.
-INDEX_MEMTABLE_BYTES = 16 * MIB
-INDEX_MEMTABLES_MAX = 3  # One being filled, two on their way to disk.
-INDEX_CACHE_BYTES_MIN = 8 * MIB
-INDEX_CACHE_SHARE = 1 / 12
-INDEX_OPEN_FILES = 128  # Of 128 MiB each; more where the limit of open files is higher.
-INDEX_BLOCK_BYTES = 2 * KIB  # The unit of a get.
-
-_BLOOM_BITS_PER_KEY = 10  # One miss in a hundred reads a block for nothing.
-_MEMTABLE_FILTER_SHARE = 0.05
-_HASH_RATIO = 0.75  # Rows per hash bucket: a byte a row finds it without a search in its block.
-_BLOCKS_PER_RESTART = 16  # Of a block index: shared prefixes make it a sixth, so it stays at hand.
-_GETS_PER_FILL = 16  # Hot blocks are cached soon; cold ones hardly cost anything.
-_FLUSHES_PER_MERGE = 2  # Each file that is not merged yet is one more for every get to ask.
-_FILE_BYTES = 128 * MIB  # Of few files, what a get looks at first stays in the CPU's cache.
-# The number of unmerged files that stalls a flush: never. It would wait for a merge, and that for
-# room on a full disk, which the journal's compaction makes only behind a flush.
-_UNMERGED_MAX = 1 << 30
-_BACKGROUND_JOBS = 2
 NOTHING_READ: Mapping[bytes, bytes | None] = {}
-_ONLY_FAMILY = "default"
 _NO_ROOM = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
 _GONE = os.strerror(errno.ENOENT)
 _CORRUPTION = "Corruption:"  # The start of RocksDB's errors that mean damage.
@@ -103,11 +73,10 @@ class Cursor:
 
     __slots__ = ("_index", "_iterator", "_options", "value")
 
-    def __init__(self, index: Index, database: Rdict, end: bytes) -> None:
+    def __init__(self, index: Index, database: Database, end: bytes) -> None:
         self._index = index
-        self._options = ReadOptions()  # Kept: RocksDB reads the bound where it lies, in there.
-        self._options.set_iterate_upper_bound(end)
-        self._iterator = iterator = database.iter(self._options)
+        self._options = database.up_to(end)
+        self._iterator = iterator = database.iterate(self._options)
         self.value: Callable[[], bytes] = iterator.value  # The last key.
 
     def keys_from(self, start: bytes) -> Iterator[bytes]:
@@ -131,13 +100,13 @@ class Scan:
     for Python end there as they do at a range's end.
     """
 
-    def __init__(self, index: Index, start: bytes, end: bytes | None, reverse: bool) -> None:
+    def __init__(
+        self, index: Index, database: Database, start: bytes, end: bytes | None, reverse: bool
+    ) -> None:
         self._index: Index | None = index
         self._start = start
         self._reverse = reverse
-        self._options = ReadOptions()
-        if end is not None:
-            self._options.set_iterate_upper_bound(end)
+        self._options = database.up_to(end)
         self._items = self._items_from(end if reverse else start)
 
     def __iter__(self) -> Scan:
@@ -168,46 +137,42 @@ class Scan:
 class _Unreadable:
     """Replaces a database that is damaged."""
 
+    get_options: Iterator[Any] = repeat(None)
+
     def __init__(self, why: str) -> None:
         self._why = why
 
-    def property_int_value(self, _name: str) -> None:
-        return None
+    def room(self) -> IndexRoom:
+        return IndexRoom(room_to_merge(0), 0, 0)
 
-    def __getattr__(self, _name: str) -> NoReturn:
+    def _refuse(self, *_: object) -> NoReturn:
         raise IndexDamage(self._why)
+
+    get = iterate = up_to = write = flush = close = _refuse
 
 
 class Index:
-    """An open index. One writer thread at a time; `flush` may run in another."""
+    """An open index. One writer thread at a time; `flush` may run in another.
 
-    def __init__(self, directory: Path, open_files: int = INDEX_OPEN_FILES) -> None:
+    `opens` is RocksDB everywhere but in simulations.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        open_files: int = INDEX_OPEN_FILES,
+        opens: Callable[[Path, int], Database] = RocksDB,
+    ) -> None:
         self.directory = directory
         try:
-            directory.mkdir(parents=True, exist_ok=True)
-            _check_not_beheaded(directory)
-            self._merging = _free_bytes(directory) > _room_to_merge(_file_bytes(directory))
-            self._cache = Cache(INDEX_CACHE_BYTES_MIN)
-            options = _options(self._cache, open_files)
-            options.set_disable_auto_compactions(not self._merging)
-            # Named, because rocksdict opens a family not passed to it as its options file says,
-            # with the default cache.
-            families = {_ONLY_FAMILY: options}
-            self._database = Rdict(str(directory), options, families, AccessType.read_write())
+            self._database: Database = opens(directory, open_files)
         except Exception as error:  # rocksdict raises plain Exception for everything
             if none_left(error) or any(why in str(error) for why in _NO_ROOM):
                 raise IndexFailed(f"{directory} cannot be opened now: {error}") from error
             if "/LOCK" in str(error):
                 raise IndexLocked(f"{directory} is open already: {error}") from error
             raise IndexDamaged(directory, str(error)) from error
-        self._write_options = WriteOptions()
-        # The stubs call this a method; it is an attribute.
-        self._write_options.disable_wal = True  # type: ignore[assignment, method-assign]
-        self._filling, self._sparing = ReadOptions(), ReadOptions()
-        self._sparing.fill_cache(False)  # type: ignore[call-arg]  # The stubs forget the argument.
-        self._get_options: cycle[ReadOptions] = cycle([self._filling])
         self._scans: weakref.WeakSet[Scan] = weakref.WeakSet()
-        self._fit_cache()
         self._begin()
 
     def _begin(self) -> None:
@@ -223,13 +188,10 @@ class Index:
         return self._position
 
     def get(self, key: bytes) -> bytes | None:
-        """The value at `key`. Raises IndexDamage.
-
-        Where the cache cannot hold all rows, to put a block in and another out is a third of the
-        cost of a get, for a block that is in the system's cache already: most gets leave it.
-        """
+        """The value at `key`. Raises IndexDamage."""
+        database = self._database
         try:
-            value: bytes | None = self._database.get(key, None, next(self._get_options))
+            value: bytes | None = database.get(key, None, next(database.get_options))
         except Exception as error:  # rocksdict raises plain Exception for everything
             return self._get_again(key, error)
         return value
@@ -240,7 +202,7 @@ class Index:
             raise error  # That is no statement on the file's contents.
         if not _is_damage(error):
             with suppress(Exception):
-                value: bytes | None = self._database.get(key)
+                value: bytes | None = self._database.get(key, None, None)
                 return value
         raise self.note_damage(str(error)) from error
 
@@ -261,7 +223,7 @@ class Index:
         if self.damage is not None:
             return
         try:
-            self._write(puts, deletes)
+            self._database.write(puts, deletes)
         except Exception as error:
             failure = self._not_written(error)
             if isinstance(failure, IndexFailed):
@@ -270,18 +232,9 @@ class Index:
         if puts and puts[-1][0] == POSITION_KEY:  # As its writers placed it.
             self.written_position = decode_position(puts[-1][1])
 
-    def _write(self, puts: Sequence[tuple[bytes, bytes]], deletes: Sequence[bytes]) -> None:
-        batch = WriteBatch(raw_mode=True)
-        put = batch.put
-        for key, value in puts:
-            put(key, value)
-        for key in deletes:
-            batch.delete(key)
-        self._database.write(batch, self._write_options)
-
     def scan(self, start: bytes, end: bytes | None = None, *, reverse: bool = False) -> Scan:
         """The entries of [start, end) in order, or backwards; without `end`, to the last."""
-        scan = Scan(self, start, end, reverse)
+        scan = Scan(self, self._database, start, end, reverse)
         self._scans.add(scan)
         return scan
 
@@ -290,10 +243,10 @@ class Index:
         return Cursor(self, self._database, end)
 
     def walk(
-        self, key: bytes | None, options: ReadOptions, *, reverse: bool = False
+        self, key: bytes | None, options: Any, *, reverse: bool = False
     ) -> Iterator[tuple[bytes, bytes]]:
         """The basis of every scan: the entries from `key` on, as of now."""
-        iterator = self._database.iter(options)
+        iterator = self._database.iterate(options)
         if reverse:
             iterator.seek_to_last() if key is None else iterator.seek_for_prev(key)
         else:
@@ -301,7 +254,7 @@ class Index:
         return self._steps(iterator, iterator.prev if reverse else iterator.next)
 
     def _steps(
-        self, iterator: RdictIter, step: Callable[[], None]
+        self, iterator: DatabaseIterator, step: Callable[[], None]
     ) -> Iterator[tuple[bytes, bytes]]:
         """An iterator is invalid at its end and after an error: only its status tells which."""
         valid, key, value = iterator.valid, iterator.key, iterator.value
@@ -313,7 +266,7 @@ class Index:
             step()
         self.require_end(iterator)
 
-    def require_end(self, iterator: RdictIter) -> None:
+    def require_end(self, iterator: DatabaseIterator) -> None:
         """Raises IndexDamage where `iterator` has ended because it cannot go on."""
         try:
             iterator.status()
@@ -327,7 +280,7 @@ class Index:
         than unreadable ones. Returns the error to raise; any thread may call it."""
         if self.damage is None:
             self.damage = f"{self.directory} is damaged ({_one_line(why)})"
-            self._database = cast("Rdict", _Unreadable(self.damage))
+            self._database = _Unreadable(self.damage)
             self.on_damage(self.damage)
         return IndexDamage(self.damage)
 
@@ -335,8 +288,6 @@ class Index:
         """Go on as `successor`, which was made in the place of this damaged one."""
         assert self.damage is not None
         self.directory = successor.directory
-        self._merging, self._cache = successor._merging, successor._cache
-        self._get_options = successor._get_options
         self._position = self.written_position = successor.written_position
         self.flushed_position = successor.flushed_position
         self._database = successor._database
@@ -352,47 +303,14 @@ class Index:
             raise IndexDamage(self.damage)
         position = self.written_position
         try:
-            self._flush()
+            self._database.flush()
         except Exception as error:
             raise self._not_written(error) from error
         self.flushed_position = max(self.flushed_position, position)
 
-    def _flush(self) -> None:
-        self._database.flush(wait=True)
-        self._fit_cache()
-        self._merge_if_room()
-
-    def room_needed(self) -> int:
-        """The free space that it may need temporarily, to merge its files and flush meanwhile.
-
-        What a merge under way has written already is not free any more, and not needed again.
-        """
-        kept = self._database.property_int_value("rocksdb.total-sst-files-size") or 0
-        return _room_to_merge(self._stored_bytes() - max(_file_bytes(self.directory) - kept, 0))
-
     def room(self) -> IndexRoom:
         """Its disk usage and temporary need, by RocksDB's estimates."""
-        in_memory = self._database.property_int_value("rocksdb.cur-size-all-mem-tables") or 0
-        entries = self._database.property_int_value("rocksdb.estimate-num-keys") or 0
-        return IndexRoom(self.room_needed(), self._stored_bytes() + in_memory, entries)
-
-    def _stored_bytes(self) -> int:
-        return self._database.property_int_value("rocksdb.live-sst-files-size") or 0
-
-    def _merge_if_room(self) -> None:
-        """A merge without room would take the last of it, fail, and leave none for a flush."""
-        merging = _free_bytes(self.directory) > self.room_needed()
-        if merging != self._merging:
-            self._database.set_options({"disable_auto_compactions": str(not merging).lower()})
-            self._merging = merging
-
-    def _fit_cache(self) -> None:
-        """Give the cache room for some of the rows; filters and indexes are not in it."""
-        stored = self._stored_bytes()
-        capacity = max(INDEX_CACHE_BYTES_MIN, int(stored * INDEX_CACHE_SHARE))
-        self._cache.set_capacity(capacity)
-        sparing = 0 if stored <= capacity else _GETS_PER_FILL - 1
-        self._get_options = cycle([self._filling] + [self._sparing] * sparing)
+        return self._database.room()
 
     def close(self) -> None:
         """Flush and unlock. Scans that are still held end: a live one would keep the lock."""
@@ -425,74 +343,5 @@ def _is_damage(error: Exception) -> bool:
     return isinstance(error, IndexDamage) or said.startswith(_CORRUPTION) or _GONE in said
 
 
-def _check_not_beheaded(directory: Path) -> None:
-    """Without CURRENT, which names the latest files, RocksDB would create an empty database."""
-    if not (directory / "CURRENT").exists() and any(directory.glob("*[0-9].sst")):
-        raise OSError("CURRENT is gone")
-
-
 def _nothing(_damage: str) -> None:
     """Opened alone, an index reports damage by raising only."""
-
-
-def _file_bytes(directory: Path) -> int:
-    total = 0
-    for file in directory.glob("*.sst"):
-        with suppress(FileNotFoundError):  # The file has just been merged.
-            total += file.stat().st_size
-    return total
-
-
-def _free_bytes(directory: Path) -> int:
-    disk = os.statvfs(directory)
-    return disk.f_bavail * disk.f_frsize
-
-
-def _room_to_merge(stored: int) -> int:
-    return max(stored, 0) + INDEX_MEMTABLES_MAX * INDEX_MEMTABLE_BYTES
-
-
-def _options(cache: Cache, open_files: int) -> Options:
-    options = Options(raw_mode=True)
-    options.create_if_missing(True)
-    options.set_write_buffer_size(INDEX_MEMTABLE_BYTES)
-    options.set_max_write_buffer_number(INDEX_MEMTABLES_MAX)
-    # One bit tells a get that its key is not in memory, instead of a search.
-    options.set_memtable_prefix_bloom_ratio(_MEMTABLE_FILTER_SHARE)
-    options.set_memtable_whole_key_filtering(True)
-    options.set_max_background_jobs(_BACKGROUND_JOBS)
-    options.set_target_file_size_base(_FILE_BYTES)
-    # A quarter of them stays open for good, so that a get need not look up whether a file is; those
-    # beyond are looked up; and only of more than these are some opened again and again.
-    options.set_max_open_files(open_files)
-    options.set_level_compaction_dynamic_level_bytes(True)  # At most a tenth of the bytes twice.
-    options.set_level_zero_file_num_compaction_trigger(_FLUSHES_PER_MERGE)
-    options.set_level_zero_slowdown_writes_trigger(_UNMERGED_MAX)
-    options.set_level_zero_stop_writes_trigger(_UNMERGED_MAX)
-    options.set_compression_type(DBCompressionType.none())  # A get of 10 M rows costs a third less.
-    options.set_bytes_per_sync(MIB)  # A flush spreads its writes instead of one burst at the end.
-    options.set_keep_log_file_num(2)
-    options.set_max_log_file_size(MIB)
-    options.set_stats_dump_period_sec(0)
-    options.set_stats_persist_period_sec(0)
-    options.set_block_based_table_factory(_table_options(cache))
-    return options
-
-
-def _table_options(cache: Cache) -> BlockBasedOptions:
-    """Filters and block indexes stay in memory with their file, and the cache is for rows alone.
-
-    In the cache, in pieces, their memory would be bounded; but to find a piece there costs as much
-    as the search in it, and a get needs one of each file that may have its row.
-    """
-    table = BlockBasedOptions()
-    table.set_block_cache(cache)
-    table.set_block_size(INDEX_BLOCK_BYTES)
-    table.set_format_version(5)
-    table.set_bloom_filter(_BLOOM_BITS_PER_KEY, False)
-    table.set_data_block_index_type(DataBlockIndexType.binary_and_hash())
-    table.set_data_block_hash_ratio(_HASH_RATIO)
-    table.set_index_type(BlockBasedIndexType.binary_search())
-    table.set_index_block_restart_interval(_BLOCKS_PER_RESTART)
-    table.set_cache_index_and_filter_blocks(False)
-    return table
