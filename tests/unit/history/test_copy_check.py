@@ -66,15 +66,14 @@ async def told(entries: int = 40) -> AsyncIterator[Story]:
 
 def lose_a_row(story: Story, *, only_its_place: bool) -> None:
     """Of the source, behind its back."""
-    content = story.source.index._content
+    index = story.source.index
     order = next(
         key
-        for key in content
-        if SHARD_ORDER <= key < SHARD_ORDER_END and decode_shard_order_key(key)[0] in ROW_TABLES
+        for key, _ in index.scan(SHARD_ORDER, SHARD_ORDER_END)
+        if decode_shard_order_key(key)[0] in ROW_TABLES
     )
-    del content[order]
-    if not only_its_place:
-        del content[decode_shard_order_key(order)]
+    row = decode_shard_order_key(order)
+    index._database.write([], [order] if only_its_place else [order, row])
 
 
 @pytest.mark.parametrize("only_its_place", [True, False])
