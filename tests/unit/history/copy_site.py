@@ -27,6 +27,7 @@ from octad.storage_node.history.history_messages import ReadHistory, ReadRecords
 from octad.storage_node.history.history_source import HistorySource
 from octad.storage_node.history.history_writer import installed_copy
 from octad.storage_node.index.history_format import marks_range
+from octad.storage_node.index.index import IndexDamage
 from octad.storage_node.index.index_format import (
     POSITION_KEY,
     ROW_TABLES,
@@ -75,7 +76,7 @@ from octad.storage_node.rpc.messages import (
     encode_message,
     reply_to,
 )
-from octad.storage_node.rpc.rpc_errors import PeerUnavailable, RemoteError, RpcRefusal
+from octad.storage_node.rpc.rpc_errors import INTERNAL, PeerUnavailable, RemoteError, RpcRefusal
 from octad.storage_node.upkeep.compactor import Compactor, check_segments
 from octad.storage_node.upkeep.shard_counter import ShardCounter
 
@@ -371,6 +372,8 @@ class Story:
                 self.records += len(body)
         except RpcRefusal as error:
             raise RemoteError(node, error.code, error.text) from error
+        except IndexDamage as error:  # Of the source: its node answers so.
+            raise RemoteError(node, INTERNAL, "IndexDamage") from error
         self.happen()
         await asyncio.sleep(0)
         return reply_to(message, decode_message(encode_message(answer))), b"".join(body)
