@@ -32,7 +32,7 @@ SMALL, LARGE, OF_PIECES = 700, 300 * KIB, 2_500_000
 PAGE_KEYS = 60
 KEYS_EACH = 30
 AT_ONCE = 16
-PAUSE_S = 0.03  # Of each client, so that the nodes have their turns on a small machine, too.
+PAUSE_S = 0.03  # Each client's, so that nodes get CPU time on a small machine.
 _S3 = {"s3": NAMESPACE}
 
 

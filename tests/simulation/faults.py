@@ -14,8 +14,8 @@ from tests.simulation.model.world import World
 from octad.sharding.ids import NodeId, ShardId
 from octad.storage_node.replication.reconfiguration import Plan
 
-LOSSES = 0.3  # Of the runs: those in which whole shards may be lost.
-DAMAGED_INDEXES = 0.25  # Of the runs: those in which indexes turn out to be damaged.
+LOSSES = 0.3  # The share of runs in which all copies of a shard may be lost.
+DAMAGED_INDEXES = 0.25  # The share of runs in which indexes are damaged.
 
 
 class Faults:

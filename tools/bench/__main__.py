@@ -28,7 +28,7 @@ KEYS = 4000
 KEYS_LARGE = 16
 REFERENCE_S_MAX = 2.0
 SETTLE_S = 1.0
-DELETES_OF_PUTS = 0.6  # Of what a second of PUTs stores: deletes need keys, and those cost time.
+DELETES_OF_PUTS = 0.6  # Per object stored: deletes need keys, which take time to put.
 
 
 def main() -> int:

@@ -43,7 +43,7 @@ _Came = SimpleQueue[tuple[memoryview, int] | None]  # None: a sender has sent al
 @dataclass(frozen=True, slots=True)
 class Reference:
     bytes_per_s: float
-    cpu_s: float  # Of all processes.
+    cpu_s: float  # The sum over all processes.
 
 
 @dataclass(frozen=True, slots=True)

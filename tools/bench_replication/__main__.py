@@ -24,7 +24,7 @@ from octad.chaos.cluster.process import ProcessFailed
 SIZE, CONNECTIONS, KEYS = 4096, 64, 4000
 STORED = ("-prefix", "k_", "-n", str(KEYS))
 OPERATIONS: dict[str, tuple[str, ...]] = {"put": ("-prefix", "p_"), "get": STORED}
-LIMIT_PUT_US = 120  # Of CPU, over all processes.
+LIMIT_PUT_US = 120  # CPU time, summed over all processes.
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ from octad.storage_node.upkeep.compactor import COMPACTION_POLL_S, Compactor
 REPOSITORY = Path(__file__).resolve().parents[2]
 TURN_S = 0.1
 PAIRS_MIN = 40
-NODE_S = 2.0  # Of each operation through one node.
+NODE_S = 2.0  # How long each operation is measured through one node.
 OVERWRITTEN = 60_000
 COMPACTION_WINDOWS = 10  # With compaction, and as many without.
 

@@ -41,10 +41,10 @@ from octad.storage_node.shards.object_store import ListQuery
 FIRST = 10_000
 PER_FLUSH = 50_000
 PUT_TURNS, GET_ROUNDS, GET_TURNS = 20, 4, 10
-GETS = FIRST // (GET_ROUNDS * GET_TURNS)  # Of a turn.
+GETS = FIRST // (GET_ROUNDS * GET_TURNS)  # Per turn.
 PAGE = 1000
 TO_REPLAY = 60_000
-DEPTH, EVERY_SHARD = 0, {0}  # Of the pool that is listed.
+DEPTH, EVERY_SHARD = 0, {0}  # The pool that is listed has one shard.
 
 T = TypeVar("T")
 

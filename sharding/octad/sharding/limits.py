@@ -36,9 +36,10 @@ PIECE_BYTES_MAX: Final = MIB
 # Memory of a node for what clients send, and what a node has under way to the primaries of pieces,
 # all of them together: a share of its own, so that doors cannot wait for each other.
 BODY_BUDGET_BYTES_MIN: Final = 16 * MIB
-SMALL_BODIES_SHARE: Final = 1 / 8  # Of the budget; no small body waits behind large ones.
+# Bodies of up to INLINE_BYTES_MAX have this share to themselves: none waits behind large ones.
+SMALL_BODIES_SHARE: Final = 1 / 8
 BODY_STEP_S: Final = 2.0  # How long a body may stall before it makes way for others.
-SHORT_PIECES_MAX: Final = 24  # Of a body: 10,000 parts of them still fit into an object's row.
+SHORT_PIECES_MAX: Final = 24  # Per body: an object's row still holds 10,000 parts of them.
 assert SMALL_BODIES_SHARE * BODY_BUDGET_BYTES_MIN >= 8 * INLINE_BYTES_MAX
 assert (1 - SMALL_BODIES_SHARE) * BODY_BUDGET_BYTES_MIN >= 8 * PIECE_BYTES_MAX
 
@@ -51,9 +52,9 @@ DISK_FREE_BYTES_MIN: Final = 256 * MIB  # Two segments, and the index's next flu
 
 
 # Connections from any client; the limit of open files may allow fewer: `open_file_shares.py`.
-CLIENT_CONNECTIONS_MAX: Final = 8192  # Of S3: heads of strangers then take 256 MiB at most.
+CLIENT_CONNECTIONS_MAX: Final = 8192  # S3 clients' heads take at most 256 MiB.
 ADMIN_CONNECTIONS_MAX: Final = 32
-TURNED_AWAY_MAX: Final = 32  # Of each listener: connections beyond its room that get a refusal.
+TURNED_AWAY_MAX: Final = 32  # Per listener: connections over its limit that get a refusal.
 
 # Frames between nodes: a piece with its record's metadata and room to spare.
 FRAME_BODY_BYTES_MAX: Final = 2 * MIB
@@ -92,7 +93,7 @@ assert RPC_WRITE_HIGH_WATER_BYTES < RPC_OUTGOING_BYTES_MAX < RPC_ANSWER_BYTES_MA
 WRITE_TIMEOUT_S: Final = 10.0  # A write that waits longer for its members has an unknown outcome.
 WRITE_TIMEOUT_SWEEP_S: Final = 0.5
 ANNOUNCE_DELAY_S: Final = 0.005  # How long a commit point waits for a Prepare to carry it.
-CALL_TIMEOUT_S: Final = WRITE_TIMEOUT_S + 5.0  # Of a call that may wait for a write.
+CALL_TIMEOUT_S: Final = WRITE_TIMEOUT_S + 5.0  # For a call that may wait for a write.
 READ_TIMEOUT_S: Final = 5.0
 assert RECORD_METADATA_BYTES_MAX + RECORD_DATA_BYTES_MAX <= SEGMENT_BYTES // 2
 assert PIECE_BYTES_MAX <= RECORD_DATA_BYTES_MAX
@@ -101,7 +102,7 @@ assert (
 ) * 24 < RECORD_METADATA_BYTES_MAX, "a row names all extents of an object, in 24 bytes each"
 
 # Membership.
-SERVICE_INSTANCES_MAX: Final = 256  # Of one session: a renewal reads each of them.
+SERVICE_INSTANCES_MAX: Final = 256  # Per session, because a renewal reads each of them.
 
 READER_PIN_S: Final = 30.0  # How long a file stays that a reader may still open.
 
@@ -128,7 +129,7 @@ assert DIGEST_WAIT_S < DIGEST_CALL_TIMEOUT_S
 BEAT_S: Final = 0.25
 LEASE_S: Final = 1.0
 GRACE_S: Final = 1.5
-CLOCK_DRIFT_MAX: Final = 0.01  # Of a second, each way; quartz is a hundred times better.
+CLOCK_DRIFT_MAX: Final = 0.01  # Seconds per second, fast or slow; quartz is a hundred times better.
 GRACE_SLACK_S: Final = 0.25
 BOOT_PATIENCE_S: Final = 10.0  # From a boot on, for nodes not heard since: they may be starting.
 READ_GRANT_S_MIN: Final = LEASE_S / 2  # A shorter rest of a lease is not passed on to readers.
@@ -151,6 +152,6 @@ assert REQUEST_RETRY_S_MAX <= SDK_RETRY_AGE_S, "a front door's own tries look yo
 # Copying a shard's history from another node.
 HISTORY_PAGE_ROWS: Final = 1024  # Compared in one go: 10 ms of both nodes, in steps.
 HISTORY_STEP_ROWS: Final = 64  # Looked at between two requests of clients.
-HISTORY_MESSAGE_BYTES: Final = MIB  # Of records; one that is longer travels alone.
+HISTORY_MESSAGE_BYTES: Final = MIB  # The records in one message; a longer one is sent alone.
 HISTORY_MESSAGE_RECORDS: Final = 256
 assert HISTORY_MESSAGE_BYTES + 2 * KIB <= FRAME_BODY_BYTES_MAX

@@ -86,7 +86,7 @@ class Trial:
     coordinators: list[Coordinator]
     token_text: str
     store: EtcdStore  # Past all links.
-    version: str  # Of etcd.
+    version: str  # etcd's version.
     workers: list[Worker] = field(default_factory=list)
     seen: list[list[Seen]] = field(default_factory=list)
     arrived: dict[str, list[float]] = field(

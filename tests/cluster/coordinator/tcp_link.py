@@ -122,4 +122,4 @@ async def tcp_link(target: str) -> AsyncIterator[TcpLink]:
         await link.close()
         with suppress(TimeoutError):
             await asyncio.wait_for(server.wait_closed(), 1)
-        await link.close()  # Of those that were accepted meanwhile.
+        await link.close()  # Ends connections that were accepted meanwhile.

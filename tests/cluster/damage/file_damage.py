@@ -35,7 +35,7 @@ WHOLE_INDEX = "all of it"
 class Damage:
     """`share`: how far into the file, of what is written there; `bit`: which one of that byte."""
 
-    place: int  # Of the node.
+    place: int  # The node's place.
     when: When
     room: str  # "index", "journal", or "" for the data directory itself.
     file: str

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.cluster
 WHOLE_S_MAX = 240.0  # One index is made anew, and then another node filled anew.
 POLL_S = 0.1
 SEED_VARIABLE = "OCTAD_TEST_SEED"
-RESTARTS_MAX = 3  # Of a node, for one damage that does not keep it down.
+RESTARTS_MAX = 3  # Per node, for damage that does not keep it down.
 _REFUSES = re.compile(r"^octad: (?!.* in use by process).*$", re.MULTILINE)
 
 

@@ -74,7 +74,7 @@ def test_a_node_that_is_killed_while_its_index_is_made_makes_it_after_its_restar
         until(lambda: bool(rebuilding(cluster)), cluster, "an index is being made")
         (process,) = rebuilding(cluster)
         node = parent_of(process)
-        os.kill(process, signal.SIGSTOP)  # In the middle of it, however fast it is.
+        os.kill(process, signal.SIGSTOP)  # Stopped midway, however fast it is.
         os.kill(node, signal.SIGKILL)
         os.kill(process, signal.SIGCONT)
         for other in (0, 2):

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.cluster
 ARCHIVE = Path(__file__).parents[2] / "golden" / "data_directory" / "three-nodes-v1.tar.xz"
 BUCKET = "before"
 SIZES = {"empty": 0, "inline": 100_000, "extent": 300_000, "two pieces/ü": 1_500_000}
-COUNTED_S_MAX = 60.0  # Of 256 shards, beside whatever else the machine does.
+COUNTED_S_MAX = 60.0  # For 256 shards, on a busy machine.
 FIRST_PART_BYTES = 5 * 1024 * 1024
 
 

@@ -42,7 +42,7 @@ class Outcome:
 class _Upload:
     connection: socket.socket
     head: bytes
-    left: int  # Of the body.
+    left: int  # Bytes of the body not sent yet.
     answer: bytes = b""
 
 

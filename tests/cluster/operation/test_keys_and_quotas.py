@@ -242,7 +242,7 @@ def change_things(cluster: DevCluster, node: int, stopped: threading.Event) -> N
     while not stopped.is_set():
         number += 1
         key = f"{node}-{number % 40}"
-        with suppress(ClientError, BotoCoreError):  # Of a node that was killed: outcome unknown.
+        with suppress(ClientError, BotoCoreError):  # The node was killed: outcome unknown.
             if number % 3 == 0:
                 client.delete_object(Bucket="counted", Key=f"{node}-{number * 7 % 40}")
             elif number % 10 == 1:

@@ -18,7 +18,7 @@ from tests.harness.s3_clients import aws_environment, s3_client
 pytestmark = pytest.mark.cluster
 
 AWS = Path(sys.executable).with_name("aws")
-LARGE = bytes(range(256)) * 8192  # In extents, on other nodes than the one that is asked.
+LARGE = bytes(range(256)) * 8192  # Stored in extents, on other nodes than the one asked.
 SEEN_S_MAX = 10.0  # Until every node knows a bucket's new settings.
 
 

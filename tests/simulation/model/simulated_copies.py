@@ -12,7 +12,7 @@ from octad.storage_node.replication.replica.shard_replica import ShardReplica
 if TYPE_CHECKING:
     from tests.simulation.model.simulated_node import Process
 
-RANGES = 2  # Of a shard's hashes: a copy takes them one by one.
+RANGES = 2  # A copy takes a shard's hashes in so many ranges.
 
 
 def copy_range(key: bytes) -> int:

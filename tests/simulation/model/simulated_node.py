@@ -70,9 +70,7 @@ class Process:
         self.refusals: list[Any] = []
         self.listings: list[Any] = []
         self.copies: dict[ShardId, list[Any]] = {}
-        self.held: dict[
-            ShardId, ShardConfiguration
-        ] = {}  # Of halves of what is not split here yet.
+        self.held: dict[ShardId, ShardConfiguration] = {}  # They wait until the log here is split.
         self.recovering = True
         self.rowless = False  # The index is damaged: `disk.rows` are those of the one to come.
         self._syncing = False

@@ -18,8 +18,8 @@ from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_state import Strength
 
 SHARD, HALF = ShardId(0), ShardId(2)
-KEY, OTHER_KEY = KEYS[0], KEYS[4]  # In one half after a split.
-HALF_KEY = KEYS[2]  # In the other.
+KEY, OTHER_KEY = KEYS[0], KEYS[4]  # These are in one half after a split.
+HALF_KEY = KEYS[2]  # This is in the other half.
 A, B, C, D = NodeId(1), NodeId(2), NodeId(3), NodeId(4)
 
 

@@ -20,7 +20,7 @@ from tests.unit.journal.journal_site import data_of, replayed
 pytestmark = [pytest.mark.root, pytest.mark.long]
 
 CUTS = 20
-ACKNOWLEDGED_MIN = 100  # In each life, before the power goes.
+ACKNOWLEDGED_MIN = 100  # Per life, before the power goes.
 EXT4_IOC_SHUTDOWN = 0x8004587D
 NO_LOG_FLUSH = (2).to_bytes(4, "little")
 IMAGE_BYTES = 1 << 30

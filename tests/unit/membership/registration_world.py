@@ -71,8 +71,8 @@ class World:
         self.leases: dict[LeaseId, tuple[float, float]] = {}  # How long, and until when.
         self.processes: list[Process] = []
         self.owners: dict[LeaseId, Process] = {}
-        self.began: dict[LeaseId, int] = {}  # Of a session: the first revision that had it.
-        self.parts: dict[str, dict[LeaseId, str]] = {}  # Of a name: who had it, and where.
+        self.began: dict[LeaseId, int] = {}  # The first revision with each session.
+        self.parts: dict[str, dict[LeaseId, str]] = {}  # Who had each name, and where.
         self.store_is_away = False
         self.coordinators = {url: Coordinator(self, url) for url in URLS}
         self.requests = set[asyncio.Task[tuple[int, bytes]]]()

@@ -312,7 +312,7 @@ async def test_a_damaged_session_keeps_no_other_name_from_being_listed_again(
         new = (await caller.open()).session
         for number, record in enumerate(records, 1):
             assert not (await caller.put(new, number, record)).superseded
-        for session in old[:4]:  # In whatever order they come, one of these is before another.
+        for session in old[:4]:  # One of them comes before another, whatever the order.
             lease = LeaseId(int(session.partition("-")[0], 16))
             await store.transact([], [Put(KEYS.session(lease), b"damaged", lease)])
         await caller.end(new)

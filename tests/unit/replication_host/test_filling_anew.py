@@ -159,7 +159,7 @@ async def test_a_copy_that_goes_meanwhile_stops_it_and_gives_the_turn_back(
     async with asyncio.timeout(PATIENCE_S):
         while await whose_turn(store) is None:
             await asyncio.sleep(0.01)
-    await verified(store, 2, 1, 4, reported=0)  # Of an epoch that is over.
+    await verified(store, 2, 1, 4, reported=0)  # That epoch is over.
     found = await deciding
     assert found is not None
     assert found.passes

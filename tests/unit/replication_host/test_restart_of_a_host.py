@@ -373,7 +373,7 @@ async def test_an_index_that_lacks_what_was_compacted_away_is_named_with_the_way
         start(journal)
         append(journal, FIRST, 5, 5, kind, deletion())
     async with disk(tmp_path) as (journal, index):
-        with pytest.raises(IndexBehind, match=fix):  # Of entries 1 to 4, there is no trace.
+        with pytest.raises(IndexBehind, match=fix):  # Nothing is left of entries 1 to 4.
             host_on(journal, index).recover()
     async with disk(tmp_path) as (journal, index):
         index.write([(shard_state_key(FIRST), encode_value(ShardState(Seq(4), EPOCH, EPOCH)))])

@@ -115,7 +115,7 @@ class MemoryStore:
         self.uploads: dict[tuple[BucketId, bytes, bytes], _Upload] = {}
         self.extents: dict[bytes, bytes] = {}
         self.open_bodies: set[MemoryBody] = set()
-        self.request_ids: list[bytes] = []  # Of all writes, in order.
+        self.request_ids: list[bytes] = []  # Every write's, in order.
         self.refused: list[bytes] = []  # Completions of nothing.
         self.failure: StoreError | None = None  # Raised by every access to data while it is set.
         self.degraded: Degraded | None = None  # What writes are told.

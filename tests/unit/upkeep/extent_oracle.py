@@ -34,7 +34,7 @@ from octad.storage_node.operations.index_changes import (
 
 KEYS = [b"a", b"a\x00", b"b"]
 UPLOADS = [bytes([number]) * 16 for number in range(3)]
-PIECES = 2  # Of every extent.
+PIECES = 2  # Every extent has so many.
 
 Extents = tuple[ExtentRef, ...]
 Step = tuple[int, int, int, int]

@@ -58,7 +58,7 @@ class ExtentSite:
         self.map = ShardMap({POOL: Pool(POOL, 3, 0)}, {SHARD: configuration})
         self._pin_s = pin_s
         self.full: set[NodeId] = set()
-        self.oldest_read_s: dict[NodeId, float | None] = {WRITER: 0.0}  # Of each door.
+        self.oldest_read_s: dict[NodeId, float | None] = {WRITER: 0.0}  # What each front door says.
         self.node = WRITER
         self._applied = 0
         self.names = ExtentNames(cast("ShardHost", self), self.index)

@@ -18,7 +18,7 @@ DEV_TOKEN_FIELD = "join_token"
 DEV_ACCESS_KEY_FIELDS = ("access_key", "secret_key")
 DEV_ETCD_FIELD = "etcd"
 DEV_STORE_FILE = "store.sqlite"  # The configuration store, where `octad dev` uses no etcd.
-DEV_STORE_FIELD = "store_url"  # Of what runs: where that store answers.
+DEV_STORE_FIELD = "store_url"  # Where the store of a running `octad dev` answers.
 
 
 def add_coordinator_options(parser: argparse.ArgumentParser) -> None:

@@ -31,7 +31,7 @@ REPLAY_NONCES_MAX = 100_000
 
 SCHEME = "octad-hmac-sha256-2"
 OLD_SCHEME = "octad-hmac-sha256"  # Named no audience: could be replayed at another process.
-UNKNOWN_AUDIENCE = "-"  # Of a first request; the refusal names the process to sign for.
+UNKNOWN_AUDIENCE = "-"  # For a first request; the refusal names the process to sign for.
 AUTHORIZATION_HEADER = "Authorization"
 ANSWER_MAC_HEADER = "Octad-Answer-Mac"
 NONCE_BYTES = 16

@@ -15,7 +15,7 @@ import hmac
 from dataclasses import dataclass, field
 
 PREFIX = "octad1"
-SERVICE_PREFIX = "octad1s"  # Of a `service_token`, which is less.
+SERVICE_PREFIX = "octad1s"  # Marks a `service_token`, which allows less.
 SECRET_BYTES = 32
 
 

@@ -72,8 +72,8 @@ class CopyingStatus(msgspec.Struct, frozen=True):
     """Copies being restored or moved. None: not known, so it is not guessed."""
 
     missing: int = 0  # Copies that pools lack.
-    under_way: int = 0  # Of those, and of moves.
-    waiting: int = 0  # Of those under way: no source is reachable.
+    under_way: int = 0  # Missing and moving copies that are being made.
+    waiting: int = 0  # Those under way that can reach no source.
     bytes_left: int | None = 0
     whole_in_s: float | None = 0.0
 
@@ -110,7 +110,7 @@ class ClusterStatus(msgspec.Struct, frozen=True, kw_only=True):
     coordinator: CoordinatorStatus
     pools: tuple[PoolStatus, ...]
     nodes: tuple[NodeStatus, ...]
-    copies: dict[str, int] = {}  # Of all pools together, as in each.
+    copies: dict[str, int] = {}  # The sum over all pools.
     copying: CopyingStatus = CopyingStatus()
 
 

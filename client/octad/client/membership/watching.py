@@ -59,7 +59,7 @@ class ServiceEvent:
     type: Literal["reset", "join", "change", "leave"]
     revision: int
     token: str
-    instance: ServiceInstance | None = None  # Of a leave: as it last was, if that was seen.
+    instance: ServiceInstance | None = None  # For a leave: its last known state.
     instances: tuple[ServiceInstance, ...] = ()
     age_s: float = 0.0
 
@@ -163,7 +163,8 @@ async def _turn_to_current(coordinators: Coordinators, prefix: str, token: str) 
                 timeout=aiohttp.ClientTimeout(PROBE_S_MAX),
                 allow_redirects=False,
             ) as response:
-                age_s = float(response.headers.get("Age", OLD_S))  # Of the head; no body is read.
+                # The head has it; no body is read.
+                age_s = float(response.headers.get("Age", OLD_S))
                 if response.status == 200 and not is_old(age_s):
                     left = coordinators.url
                     log.warning(

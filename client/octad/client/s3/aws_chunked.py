@@ -36,7 +36,7 @@ from octad.client.s3.sigv4 import (
 )
 from octad.sharding.limits import KIB, PUT_BYTES_MAX
 
-CHUNK_BYTES_MIN: Final = 8 * KIB  # Of aws-chunked, but for the last chunk.
+CHUNK_BYTES_MIN: Final = 8 * KIB  # S3 requires it of every chunk but the last.
 CHUNK_HEADER_BYTES_MAX: Final = 256  # Size in hex and a signature take 100.
 TRAILER_BYTES_MAX: Final = 2 * KIB  # A checksum and a signature take 200.
 

@@ -89,7 +89,7 @@ class _Request(msgspec.Struct, frozen=True):
 
     method: str
     raw_path: str
-    pairs: list[tuple[str, str]]  # Of the query, but for X-Amz-Signature; not decoded.
+    pairs: list[tuple[str, str]]  # The query without X-Amz-Signature, not decoded.
     headers: Mapping[str, str]
 
 

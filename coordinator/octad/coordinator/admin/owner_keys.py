@@ -48,7 +48,7 @@ from octad.coordinator.store.interface import (
     StoreUnavailable,
 )
 
-VALID_KEYS_MAX = 2  # Of one owner.
+VALID_KEYS_MAX = 2  # Per owner.
 _ATTEMPTS = 5
 
 log = logging.getLogger(__name__)

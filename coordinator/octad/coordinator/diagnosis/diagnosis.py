@@ -50,7 +50,7 @@ class Known:
     whole_in_s: float | None = None
     has_leader: bool = True
     store_age_s: float = 0.0
-    store_versions: Mapping[str, str] = field(default_factory=dict)  # Of etcd, by endpoint.
+    store_versions: Mapping[str, str] = field(default_factory=dict)  # etcd's versions, by endpoint.
     problems: tuple[str, ...] = ()  # Why the leader's plans, or its duties, do not go on.
     failures: Mapping[NodeId, NodeFailure] = field(default_factory=lambda: NO_FAILURES)
 

@@ -61,7 +61,7 @@ from octad.coordinator.server.coordinator_gauges import coordinator_gauges
 from octad.coordinator.server.metrics import CoordinatorMetrics
 from octad.coordinator.store.interface import StoreUnavailable
 
-CONTROL_CONNECTIONS_MAX = 4096  # Of a coordinator: twice its watchers.
+CONTROL_CONNECTIONS_MAX = 4096  # Twice the watchers that a coordinator takes.
 
 REQUEST_BYTES_MAX = 64 * 1024
 _BODY_TIMEOUT_S = 10.0
@@ -72,7 +72,7 @@ _STORE_SHARE = 0.8  # The same, as a share of the client's stated timeout.
 _SHUTDOWN_S = 2.0
 _ALWAYS = (HEALTH_PATH, OPENAPI_PATH)  # Whether or not the store has ever answered.
 _REGISTRATION_PATHS = (f"{SERVICES_PATH}/", f"{SESSIONS_PATH}/")
-_WITHIN = "within"  # In the query: the client's timeout in seconds.
+_WITHIN = "within"  # A query parameter: the client's timeout in seconds.
 _WITHIN_DEFAULT = "10"
 _TCP_STATE = getattr(socket, "TCP_INFO", None)  # Its first byte, on Linux.
 _TCP_ESTABLISHED = 1

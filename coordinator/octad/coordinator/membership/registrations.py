@@ -45,7 +45,7 @@ from octad.coordinator.store.interface import (
 
 SERVICE_CLAIMS_MAX = 1_000  # Processes that had one name and may still live.
 
-_OLDEST = Revision(1)  # Of a session that an octad made before sessions had records.
+_OLDEST = Revision(1)  # For a session made before sessions had records.
 
 
 class InstanceTaken(Exception):

@@ -45,7 +45,7 @@ CATCH_UP_S_MAX = 5.0
 REACH_S_MAX = 2.0
 _REACH_SOON_S = 0.2  # An event arrives within this time if there is one.
 _AGING_LATE_S = 0.1  # Ages are shown in tenths of a second: by then it shows as old.
-NO_LIFE = "0"  # Of a store that an octad filled before there were lives.
+NO_LIFE = "0"  # For a store that was filled before there were lives.
 
 log = logging.getLogger(__name__)
 

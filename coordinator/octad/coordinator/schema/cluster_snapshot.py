@@ -25,7 +25,7 @@ from octad.coordinator.schema.records import StoreKeys
 from octad.sharding.ids import NodeId
 
 FILE_NAME = "cluster.kept"
-SNAPSHOT_PATH = "/node/v1/kept"  # Of a live node; needs the key for the purpose.
+SNAPSHOT_PATH = "/node/v1/kept"  # A live node's; needs the key for this purpose.
 SNAPSHOT_PURPOSE = "node-kept"
 MAGIC = b"OCTADKP1"
 _FRAME = struct.Struct("<IQ")

@@ -25,7 +25,7 @@ import msgspec
 from octad.coordinator.schema.records import FormatLevelRecord, NodeRecord
 from octad.sharding.ids import NodeId
 
-CODE = "format-level"  # Of the refusal of a node that knows too little.
+CODE = "format-level"  # The code of a refusal to a node that knows too little.
 
 
 def too_old(level: int, known: int) -> str | None:

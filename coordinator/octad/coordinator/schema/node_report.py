@@ -33,7 +33,7 @@ class VerifiedCopies(msgspec.Struct, frozen=True, array_like=True):
 
     epoch: Epoch
     copies: int
-    uncompared: int = 0  # Of copies that are as good but for the comparison, which is to come.
+    uncompared: int = 0  # Copies that look good and were not compared yet.
     different: tuple[NodeId, ...] = ()  # Members with other rows.
 
 
@@ -49,9 +49,9 @@ class NodeReport(msgspec.Struct, frozen=True):
     failed: tuple[str, ...] = ()  # Shards whose replica here hit a bug since the start.
     read_only: bool = False  # The disk is full: only operations that free space are accepted.
     index: str = ""  # INDEX_REBUILDING, _WAITING, _LOST; empty: nothing is wrong with it.
-    returning_bytes: int = 0  # Of a full disk: what was deleted and comes back by itself,
+    returning_bytes: int = 0  # On a full disk: deleted bytes that will be free again,
     returning_s: float = 0.0  # within about so long.
-    lost_records: int = 0  # Of the damaged: every member has answered that its copy is, too.
+    lost_records: int = 0  # Damaged records of which no member has an intact copy.
     repaired_records: int = 0  # Since the start: brought back from another member.
     passed_read_errors: int = 0  # Since the start: what could not be read could be read then.
     anew_waits_for: str = ""  # Its journal is damaged, and this is in the way of filling it anew.

@@ -70,7 +70,7 @@ class PlanProgress(msgspec.Struct, frozen=True):
     state: ProgressState
     bytes_done: int = 0
     bytes_total: int | None = None
-    reason: str = ""  # Of waiting and refused, for people.
+    reason: str = ""  # Why it waits or was refused, for people.
 
 
 class PlacementOperation(msgspec.Struct, frozen=True):

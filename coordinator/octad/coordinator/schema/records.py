@@ -124,8 +124,8 @@ class LeaderRecord(msgspec.Struct, frozen=True):
 class SessionRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """`sessions/<lease, in hex>`: a session of services, under its lease."""
 
-    number: int = 0  # Of its newest write.
-    born: Revision = Revision(0)  # Of the session that it is in the place of; 0: of none.
+    number: int = 0  # The number of its newest write.
+    born: Revision = Revision(0)  # When the session that it replaces began; 0: it replaces none.
 
 
 class StoreKeys:

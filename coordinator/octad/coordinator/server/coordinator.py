@@ -125,7 +125,7 @@ class Coordinator:
         self._failures = failures
         self.store = store
         self.keys = StoreKeys(config.token.cluster)
-        self.changed = ChangeSignal()  # Of anything that `status` or the map shows.
+        self.changed = ChangeSignal()  # Set when anything changes that `status` or the map shows.
         self._mirror = Mirror(store, self.keys.prefix, mirrored(self.keys))
         self.feed = ClusterFeed(store, self.keys, self._mirror)
         self._mirror.follow(self.feed)

@@ -54,7 +54,7 @@ class KnownCopies:
     copying: tuple[CopyUnderWay, ...]
     damaged: Mapping[NodeId, DiskDamage]
     missing: int
-    bytes_left: int | None  # Of all that is missing or moves; None where a size is unknown.
+    bytes_left: int | None  # To copy and to move; None if a size is unknown.
     void: Mapping[NodeId, tuple[ShardId, ...]] = field(default_factory=dict)
     failed: Mapping[NodeId, tuple[ShardId, ...]] = field(default_factory=dict)
     read_only: frozenset[NodeId] = frozenset()

@@ -317,7 +317,8 @@ def _compare(compare: Compare) -> Message:
             key=key,
             mod_revision=compare.revision,
         )
-    if isinstance(compare, NoneNewer):  # Of all keys of a range; etcd takes none for one at 0.
+    # Holds for each key of a range; etcd has no such comparison at 0.
+    if isinstance(compare, NoneNewer):
         first, range_end = _range_of(compare.key)
         return rpc.Compare(
             result=rpc.Compare.LESS,

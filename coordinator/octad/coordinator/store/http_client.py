@@ -44,7 +44,7 @@ from octad.coordinator.store.interface import (
 from octad.coordinator.store.transaction_rules import check_transaction
 from octad.sharding.limits import KIB
 
-STORE_CONNECTIONS_OF_ONE = 16  # Of one node, its watches among them.
+STORE_CONNECTIONS_OF_ONE = 16  # Per node, its watches included.
 
 CALL_S_MAX = 5.0
 CONNECT_S_MAX = 2.0

@@ -47,7 +47,7 @@ from octad.coordinator.store.interface import (
 from octad.coordinator.store.watching import watching
 from octad.sharding.limits import STORE_TRANSACTION_BYTES_MAX
 
-STORE_CONNECTIONS_MAX = 256  # Of the embedded store, on loopback.
+STORE_CONNECTIONS_MAX = 256  # Connections to the embedded store, on loopback.
 
 BODY_BYTES_MAX = 2 * STORE_TRANSACTION_BYTES_MAX  # Base64 and the rest of the JSON.
 SHUTDOWN_S = 1.0  # For answers under way when the face stops.
@@ -125,7 +125,7 @@ class HttpFace:
             return _refused("bad-request", f"there is no call {call_name!r}")
         try:
             return 200, await call(body)
-        except ValueError as error:  # Of the body's form, or of the transaction.
+        except ValueError as error:  # The body is malformed, or the transaction is invalid.
             return _refused("bad-request", str(error))
         except (Compacted, LeaseExpired, StoreUnavailable) as error:
             return _refused(_kind_of(error), str(error))

@@ -32,9 +32,9 @@ from octad.coordinator.store.interface import (
     StoreOperation,
 )
 
-STORE_WATCH_EVENTS_MAX = 1000  # In one batch, but for the rest of its last revision.
+STORE_WATCH_EVENTS_MAX = 1000  # Per batch; the rest of its last revision is added.
 
-FIRST_REVISION = Revision(1)  # Of an empty store, as in etcd.
+FIRST_REVISION = Revision(1)  # An empty store's revision, as in etcd.
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ class RunningDev(msgspec.Struct):
     supervisor_pid: int
     coordinator: str
     store: str
-    store_url: str  # Of the embedded store; else empty.
+    store_url: str  # The embedded store's; else empty.
     access_key: str
     nodes: list[RunningDevNode]
     authority: str = ""  # The file of who signed the S3 certificate; without TLS empty.

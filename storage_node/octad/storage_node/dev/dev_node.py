@@ -60,7 +60,7 @@ class Surroundings:
     is_taken: Callable[[NodeId], Awaitable[bool]]  # Whether the id was ever handed out.
     died: Callable[[NodeId], Awaitable[None]]  # No process of this node is left.
     say: Callable[[str], None]  # A line for people.
-    failures: MutableMapping[NodeId, NodeFailure]  # Of nodes that do not run, until they serve.
+    failures: MutableMapping[NodeId, NodeFailure]  # Why nodes do not run; removed when they serve.
 
 
 class NodeProcess:
@@ -98,7 +98,8 @@ class NodeProcess:
             ON_DISK_VARIABLE: str(_nodes_on_disk(directory, number, len(cluster.rpc_ports))),
         }
         self._process: asyncio.subprocess.Process | None = None
-        self._process_id: NodeId | None = None  # Of the process that runs now, once it says so.
+        # Which node the running process is, once it has said so.
+        self._process_id: NodeId | None = None
         self._task: asyncio.Task[None] | None = None
         self._serves = asyncio.Event()  # The process that runs now.
         self._drained = asyncio.Event()

@@ -77,7 +77,7 @@ FIRST_SHARD = shard_id(FIRST_POOL, 0)
 
 def run_dev(options: DevOptions) -> int:
     """Returns 0 after SIGTERM or SIGINT; raises CommandError when it cannot start."""
-    set_up_logging(logging.WARNING)  # Of store and coordinator; everything else is printed.
+    set_up_logging(logging.WARNING)  # Store and coordinator log; everything else is printed.
     take_open_files()  # For the nodes, too.
     keys = _checked_keys(options)
     check_shape(options.nodes, options.replicas)

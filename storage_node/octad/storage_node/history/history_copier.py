@@ -47,7 +47,7 @@ from octad.storage_node.replication.shard_ports import CopyTarget
 from octad.storage_node.rpc.peer import Call
 from octad.storage_node.rpc.rpc_errors import RpcError
 
-HISTORY_CALLS = 4  # Of one copy, under way at a time.
+HISTORY_CALLS = 4  # Calls under way at a time, per copy.
 HISTORY_COPIES = 24  # Shards copied at a time; the others wait.
 HISTORY_CALL_TIMEOUT_S = 10.0
 HISTORY_RETRY_S_MIN = 0.05  # After every source has failed once; doubled each time.

@@ -122,7 +122,7 @@ class HistoryWriter:
         if value is None or row_seq(index_key, {}, self._index.get) > as_of:
             return False
         pool = self._pool_of_bucket(bucket_of_row(index_key, value))
-        if pool is None:  # Of a deleted bucket: the pool is in its record.
+        if pool is None:  # The bucket is deleted: the pool is in the row's record.
             location = decode_located(value).location
             record = await asyncio.to_thread(self._journal.read, location)
             pool = pool_of(record.shard)

@@ -35,16 +35,16 @@ INDEX_MEMTABLE_BYTES = 16 * MIB
 INDEX_MEMTABLES_MAX = 3  # One being filled, two on their way to disk.
 INDEX_CACHE_BYTES_MIN = 8 * MIB
 INDEX_CACHE_SHARE = 1 / 12
-INDEX_OPEN_FILES = 128  # Of 128 MiB each; more where the limit of open files is higher.
+INDEX_OPEN_FILES = 128  # 128 MiB each; more if the limit of open files is higher.
 INDEX_BLOCK_BYTES = 2 * KIB  # The unit of a get.
 
 _BLOOM_BITS_PER_KEY = 10  # One miss in a hundred reads a block for nothing.
 _MEMTABLE_FILTER_SHARE = 0.05
 _HASH_RATIO = 0.75  # Rows per hash bucket: a byte a row finds it without a search in its block.
-_BLOCKS_PER_RESTART = 16  # Of a block index: shared prefixes make it a sixth, so it stays at hand.
+_BLOCKS_PER_RESTART = 16  # Shared prefixes make a block index a sixth as large: it stays cached.
 _GETS_PER_FILL = 16  # Hot blocks are cached soon; cold ones hardly cost anything.
 _FLUSHES_PER_MERGE = 2  # Each file that is not merged yet is one more for every get to ask.
-_FILE_BYTES = 128 * MIB  # Of few files, what a get looks at first stays in the CPU's cache.
+_FILE_BYTES = 128 * MIB  # Few files: what a get looks at first stays in the CPU's cache.
 # The number of unmerged files that stalls a flush: never. It would wait for a merge, and that for
 # room on a full disk, which the journal's compaction makes only behind a flush.
 _UNMERGED_MAX = 1 << 30

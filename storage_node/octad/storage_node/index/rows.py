@@ -68,7 +68,7 @@ class ObjectRow(msgspec.Struct, frozen=True, array_like=True):
     headers: dict[str, str] = {}  # content-type, cache-control, x-amz-meta-…: lower-case names.
     checksums: dict[str, str] = {}  # Algorithm ("CRC32") to base64 value, "-N" when composite.
     extents: tuple[ExtentRef, ...] = ()
-    part_sizes: tuple[int, ...] = ()  # Of a multipart object, for ?partNumber; else empty.
+    part_sizes: tuple[int, ...] = ()  # A multipart object's parts, for ?partNumber.
     extras: ObjectExtras | None = None
 
 

@@ -40,8 +40,8 @@ _DELETE_BYTES = _RECORD_BYTES + 16  # Beside the key: its length, and the bucket
 # million of them do not fit on a disk.
 _COLLECTION_BYTES = 2 * _RECORD_BYTES + 24 + 24
 _QUEUE_ENTRIES = 4  # A row of the queue, its place in its shard's order, and both of them gone.
-_ENTRIES_SMALL = 2  # Of an object in its record: its row, and its place in its shard's order.
-_ENTRIES_LARGE = 4  # Of `INLINE_BYTES_MAX` in extents: at most as many, with those of a piece.
+_ENTRIES_SMALL = 2  # An object in its record: its row, and its place in its shard's order.
+_ENTRIES_LARGE = 4  # At most, for `INLINE_BYTES_MAX` in extents, its piece's included.
 _LARGER_THAN_MOST = 2  # Than a mean entry: a key, or what is deleted first.
 
 

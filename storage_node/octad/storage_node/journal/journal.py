@@ -126,7 +126,7 @@ class Journal:
         self._flush_planned = False
         self._writing = 0  # Batches submitted and not yet durable.
         self._waiting_for_room: deque[asyncio.Future[None]] = deque()
-        self._ended = asyncio.Event()  # Of each batch: set and cleared at once.
+        self._ended = asyncio.Event()  # Set and cleared when a batch ends.
         self._drained: asyncio.Future[None] | None = None
         self._mark_timer: asyncio.TimerHandle | None = None
         self._segment_batches = 0
@@ -134,7 +134,7 @@ class Journal:
         self.pending_bytes = 0  # Given a place, not yet durable.
         self.durable_to = Position(0)
         self.records_appended = 0
-        self.upkeep_appended = 0  # Of these, what no client waits for, as declared by callers.
+        self.upkeep_appended = 0  # The part of them that no client waits for, as callers say.
         self.batches_synced = 0
         self.sync_times = TimeHistogram()  # How long the disk took to make a batch durable.
 

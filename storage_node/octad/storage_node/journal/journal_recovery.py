@@ -80,7 +80,7 @@ class JournalRecovery:
         self._segments = [each for each in there if not self._retired.has(each)]
         self._beyond: list[SegmentId] = []  # Segments above the end: prepared, or torn.
         self.end = Position(0) if offset_of(start) == RECORDS_OFFSET else start
-        self.ends: list[tuple[SegmentId, int]] = []  # Of each segment that was read.
+        self.ends: list[tuple[SegmentId, int]] = []  # Where each segment that was read ends.
         self.finished = False
 
     @property

@@ -42,7 +42,8 @@ class SegmentPreparer:
         self._wanted: SegmentId | None = None
         self._ready: SegmentFile | None = None
         self._filling: SegmentFile | None = None
-        self._filled_to = length  # Of the ready segment; its end if nothing is to be filled.
+        # Bytes of the ready segment that are filled; all if there is none.
+        self._filled_to = length
         self._closing = False
         self._fill_failure: OSError | None = None
         self._failure: OSError | None = None  # Why the last attempt made no segment.

@@ -12,7 +12,7 @@ class ShardDigest(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     format: int  # Digests of two formats say nothing of each other.
     rows: int
-    xor: int  # Of a hash of each row.
+    xor: int  # All rows' hashes, combined by xor.
 
 
 class ShardState(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -24,7 +24,7 @@ class ShardState(msgspec.Struct, frozen=True, array_like=True, gc=False):
     start: Seq = Seq(0)  # The log here begins behind this entry, which is of `start_epoch`.
     start_epoch: Epoch = Epoch(0)
     complete_to: Seq | None = None  # The rows have all of history to here; None: to `applied`.
-    copied_as_of: Seq | None = None  # Of a copy of history that is installed durably.
+    copied_as_of: Seq | None = None  # As of when the copied history is that is durable here.
     depth: int | None = None  # The shard's, as far as the log here is split; None: never was.
-    digest: ShardDigest | None = None  # Of the rows at `applied`; None: to be counted anew.
+    digest: ShardDigest | None = None  # The rows at `applied`; None: they must be counted.
     usage_known: bool = False  # The sums of buckets (table `b`) agree with the rows.

@@ -56,7 +56,7 @@ class NodeConfig:
     token: JoinToken
     zone: str
     weight: float
-    access_log: Path | None  # Of S3 requests.
+    access_log: Path | None  # The log of S3 requests; None: there is none.
     certificate: Certificate | None  # For S3 clients; None: without TLS.
     tls: TlsContexts | None  # Between nodes.
     nodes_on_disk: int  # Nodes that share the disk, this one included.

@@ -79,7 +79,7 @@ class ExtentWriter:
         self._done: list[ExtentRef] = []
         self._begin_extent()
         self._writing: deque[asyncio.Task[int]] = deque()
-        self._copies = 0  # Of the piece that has the fewest; 0: as many as the pool keeps.
+        self._copies = 0  # The fewest that a piece has; 0: as many as the pool keeps.
 
     async def space(self) -> memoryview:
         """Where the next bytes go; waits for memory, and while enough pieces are under way."""

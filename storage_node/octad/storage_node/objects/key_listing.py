@@ -73,7 +73,7 @@ class _Asked:
     node: NodeId
     count: int
     shards: tuple[ShardId, ...] = ()  # All, where none is named.
-    digest: int = 0  # Of all.
+    digest: int = 0  # Stands for all that it leads; 0: some shards are named.
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ ANY_ETAG: Final = "*"
 Version: TypeAlias = tuple[Epoch, Seq]
 """Which of its shard's entries made an object: no other one ever has the same there."""
 
-NO_VERSION: Final[Version] = (Epoch(0), Seq(0))  # Of no entry: nobody can say, or there is none.
+# No entry has it: the version is unknown, or there is none.
+NO_VERSION: Final[Version] = (Epoch(0), Seq(0))
 
 
 class Condition(

@@ -41,7 +41,7 @@ FROM_ANOTHER_NODE = Location(SegmentId(0), 0, 0)
 class Copied(msgspec.Struct, frozen=True, array_like=True):
     """The metadata of a COPY."""
 
-    source: Location  # Of the record that was copied, which may have been a copy itself.
+    source: Location  # Where the copied record lay, which may be a copy itself.
     origin: SegmentId  # Where the record was first written.
     kind: int
     metadata: bytes  # The record's own.

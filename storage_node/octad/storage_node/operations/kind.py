@@ -85,4 +85,4 @@ class Kind:
     row_key: Callable[[Any], bytes] | None = None
     # What it does to the rows, and which extents it leaves without a name.
     apply: Callable[[ChangedRows, Any, Place], None] = lambda _changes, _operation, _place: None
-    tables: tuple[RowTable, ...] = ()  # Of its rows, where the index has none yet.
+    tables: tuple[RowTable, ...] = ()  # New tables for its rows, if the index has none.

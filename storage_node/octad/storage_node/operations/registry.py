@@ -48,8 +48,8 @@ assert conditions.LEVEL <= FORMAT_LEVEL
 
 KINDS: dict[int, Kind] = {}
 OF_STRUCT: dict[type[msgspec.Struct], Kind] = {}
-DECODERS: dict[int, Callable[[bytes | memoryview], Any]] = {}  # Of entries alone.
-SEVERAL: set[int] = set()  # Whose records have others inside.
+DECODERS: dict[int, Callable[[bytes | memoryview], Any]] = {}  # Only kinds that are entries.
+SEVERAL: set[int] = set()  # Kinds whose records contain others.
 
 
 def declare(kind: Kind) -> None:

@@ -21,7 +21,7 @@ class LogStart(msgspec.Struct, frozen=True, array_like=True):
     """
 
     complete_to: Seq
-    depth: int | None = None  # Of the shard whose log it is.
+    depth: int | None = None  # The depth of the shard whose log it is.
 
 
 class LogSplit(msgspec.Struct, frozen=True, array_like=True):

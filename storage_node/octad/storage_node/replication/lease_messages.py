@@ -17,11 +17,11 @@ class Beat(Message, frozen=True, array_like=True, tag=24):
 
     urgent: ClassVar[bool] = True
 
-    boot: int  # Of the sender: numbers begin anew with each.
+    boot: int  # The sender's boot; each starts the numbers again.
     number: int
-    leads_digest: int  # Of (shard, epoch) that the sender leads, the receiver being in it.
-    follows_digest: int  # Of those in which the sender follows the receiver.
-    leads: tuple[tuple[ShardId, Epoch], ...] | None = None  # In full, when asked for.
+    leads_digest: int  # Of each (shard, epoch) that the sender leads with the receiver.
+    follows_digest: int  # The same where the sender follows the receiver.
+    leads: tuple[tuple[ShardId, Epoch], ...] | None = None  # The full list, when asked for.
     disk_full: bool = False  # The sender's: it takes nothing but what frees space.
 
 

@@ -143,9 +143,9 @@ class SplitLog(msgspec.Struct, frozen=True):
     """
 
     sibling: ShardId
-    depth: int  # Of both halves.
+    depth: int  # Both halves have it.
     seq: Seq  # Everything up to here is committed and applied.
-    epoch: Epoch  # Of the entry at `seq`.
+    epoch: Epoch  # The epoch of the entry at `seq`.
     log: ShardLog  # The sibling's.
     complete_to: Seq | None
     copied_as_of: Seq | None

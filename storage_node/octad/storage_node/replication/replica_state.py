@@ -56,7 +56,7 @@ class Place:
         self.node = node
         self.incarnation = incarnation
         self.configuration: ShardConfiguration | None = None
-        self.epoch = Epoch(0)  # Of the configuration; 0: none is known.
+        self.epoch = Epoch(0)  # The configuration's; 0: none is known.
         self.member: Member | None = None  # Our place in it, if it means this disk,
         self.learning = False  # or whether it has this disk as a learner.
         self.failed = False  # It hit a bug: no part in anything until the node starts again.

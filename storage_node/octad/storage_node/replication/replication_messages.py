@@ -27,7 +27,7 @@ class Prepare(msgspec.Struct, frozen=True, array_like=True, gc=False):
     request_id: bytes
     metadata: bytes
     data_bytes: int
-    session: int = 0  # Of a learner; 0 for a member.
+    session: int = 0  # The learner's session; 0 for a member.
 
 
 class Ack(msgspec.Struct, frozen=True, array_like=True, gc=False):

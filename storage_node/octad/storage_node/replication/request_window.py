@@ -53,7 +53,7 @@ class RequestWindow:
 
     def __init__(self) -> None:
         self._outcomes: dict[bytes, Outcome] = {}
-        self._times: dict[bytes, float] = {}  # Of those applied: when they were, here.
+        self._times: dict[bytes, float] = {}  # When each was applied here.
         self._refused: dict[bytes, tuple[float, int]] = {}  # When, and why. See `refuse`.
         self.complete_since = float("-inf")  # Ids of requests made later are all here.
         self._look_again_at = float("-inf")  # For those that are old enough to be dropped.

@@ -40,7 +40,7 @@ class Entry(msgspec.Struct, eq=False, gc=False):
     data: bytes | memoryview | None  # None: only in the journal, at `location`.
     operation: Operation
     touched: tuple[bytes, ...]
-    location: Location | None = None  # Of its journal record: the shell's, once it is appended.
+    location: Location | None = None  # Of its journal record; set by the caller on append.
     settled: bool = False  # Applied or truncated: no replay needs it any more.
 
 

@@ -35,7 +35,7 @@ from octad.storage_node.replication.guards import (
     part_of_open_upload,
 )
 
-ANY_EPOCH = Epoch(0)  # Before all: of a try that may be executed whenever it was made.
+ANY_EPOCH = Epoch(0)  # Below all: a try that may always be executed.
 
 
 class Write(msgspec.Struct, frozen=True, eq=False, gc=False):
@@ -44,13 +44,13 @@ class Write(msgspec.Struct, frozen=True, eq=False, gc=False):
     kind: RecordKind
     operation: Operation
     metadata: bytes  # The operation, encoded.
-    hash: int  # Of the key or extent that it is about: it decides the shard.
+    hash: int  # The hash of its key or extent, which decides the shard.
     request_id: bytes
     data: bytes | memoryview = b""
     age_s: float = 0.0  # How long before this try the first was made that may have taken effect.
-    asked_in: Epoch = ANY_EPOCH  # Of the configuration by which this try was sent (rule R3).
+    asked_in: Epoch = ANY_EPOCH  # The epoch by which this try was sent (rule R3).
     guard: Guard | None = None
-    condition: Condition | None = None  # That its guard decides on, for its way to the primary.
+    condition: Condition | None = None  # What its guard checks, as sent to the primary.
 
     @property
     def may_be_elsewhere(self) -> bool:
@@ -66,7 +66,7 @@ class Write(msgspec.Struct, frozen=True, eq=False, gc=False):
             return self
         data = self.data
         if isinstance(decision, Refusal):
-            about: Any = self.operation  # Of a key: no other has a guard.
+            about: Any = self.operation  # Only operations about a key have guards.
             decision, data = Refused(about.bucket, about.key, decision.code), b""
         kind, metadata = kind_of(decision), encode_operation(decision)
         return msgspec.structs.replace(

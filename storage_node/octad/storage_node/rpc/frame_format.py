@@ -109,7 +109,7 @@ class FrameReader:
         self._count = 0
         self._scratch = memoryview(bytearray(SCRATCH_BYTES))
         self._start = 0  # Range in the scratch buffer that is not yet part of a frame.
-        self._end = 0  # Of what is in the buffer in use.
+        self._end = 0  # Where the bytes in the buffer in use end.
         self._large: memoryview | None = None  # Exactly one frame, when that is a large one.
         self._large_lengths = (0, 0)
 

@@ -46,7 +46,7 @@ from octad.storage_node.rpc.rpc_errors import (
     RpcRefusal,
 )
 
-RPC_REQUEST_BYTES_MAX = 256 * MIB  # Of their bodies.
+RPC_REQUEST_BYTES_MAX = 256 * MIB  # The bodies of all requests under way.
 
 Answer = tuple[Message, Body]
 OnOneWay = Callable[[NodeId, Message, memoryview], None]
@@ -110,7 +110,7 @@ class Peer:
         self._refusals = refusals
         self._figures = figures
         self._requests = 0  # The peer's requests under way.
-        self._request_bytes = 0  # Of their bodies.
+        self._request_bytes = 0  # The sum of their bodies.
         self._loop = asyncio.get_running_loop()
         self._calls = PeerCalls(self._loop, node)
 

@@ -45,7 +45,7 @@ from octad.storage_node.shards.shard_server import ShardServer
 from octad.storage_node.shards.shard_service import ShardService
 
 PIECES_UNDER_WAY_BYTES: Final = 64 * MIB
-READ_ELSEWHERE_S: Final = 0.5  # Of silence; then another member is asked, if there is one.
+READ_ELSEWHERE_S: Final = 0.5  # After this silence another member is asked.
 SLOW_NODE_S: Final = 2.0  # How long a node that was silent is asked last.
 
 # What a call is about that depends on all shards of a node; other calls name their shard.

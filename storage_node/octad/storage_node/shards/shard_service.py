@@ -112,7 +112,7 @@ class ShardService:
         self._buckets = buckets
         self._pools = pools
         self._led = PoolsLed(host)
-        self.reads = RunningReads()  # Of this node's front door, by rows that were read here.
+        self.reads = RunningReads()  # Reads by this node's front door of rows here.
 
     @property
     def keeps_extras(self) -> bool:

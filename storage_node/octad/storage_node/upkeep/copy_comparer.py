@@ -23,7 +23,7 @@ from octad.storage_node.rpc.peer import Call
 from octad.storage_node.rpc.rpc_errors import BAD_MESSAGE, RemoteError, RpcError
 from octad.storage_node.upkeep.shard_counter import ShardCounter
 
-DIGEST_SHARDS_MAX = 1024  # In one message.
+DIGEST_SHARDS_MAX = 1024  # Per message.
 COMPARE_POLL_S = 1.0
 COMPARE_FIRST_S = 5.0  # A shard that has just begun to be served is not reported without copies.
 

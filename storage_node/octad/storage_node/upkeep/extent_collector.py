@@ -54,7 +54,7 @@ FULL_PIN_ROUND_S = 1.0  # On a full disk: no longer than its longest running rea
 QUEUE_STEP_ENTRIES = 64
 
 MARKS_A_PIN = 8  # An entry waits for at most an eighth longer than the pin.
-PAUSE_MIN = 2  # In multiples of a round's duration, so that a long queue leaves time to others.
+PAUSE_MIN = 2  # Times a round's duration, so that a long queue leaves time to others.
 NOBODY_READS_S = 5 * FULL_PIN_ROUND_S  # Reads that lag less hold nothing up.
 
 FullNodes: TypeAlias = Callable[[], Set[NodeId]]  # Nodes with full disks, now or recently.

@@ -105,7 +105,7 @@ class ShardCounter:
             await self._step(count, end)
             await asyncio.sleep((time.perf_counter() - began) * (1 / share - 1))
         if digests is not self._index.digests:
-            return  # Of a damaged index that this one replaced.
+            return  # This index has replaced a damaged one.
         kept, usage_known = digests.now(shard), digests.usage_known(shard)
         found = digests.counted(count)
         if found is Found.DIFFERENT:

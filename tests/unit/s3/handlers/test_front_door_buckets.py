@@ -191,7 +191,7 @@ def test_every_operation_of_s3_is_done_or_501(
     site: FrontDoorSite, s3: S3Client, bucket: str
 ) -> None:
     done = {operation.value for operation in S3Operation}
-    strangers = {"WriteGetObjectResponse"}  # Of another host and service.
+    strangers = {"WriteGetObjectResponse"}  # It belongs to another host and service.
     refused = 0
     for name, method, target in operations_of_s3(s3):
         path, _, query = target.replace("BUCKET", bucket).partition("?")

@@ -72,7 +72,7 @@ def refused(error: pytest.ExceptionInfo[ClientError]) -> tuple[int, str]:
     return response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"]
 
 
-ETAG = '"0cc175b9c0f1b6a831c399e269772661"'  # Of b"a", which stands where anything does.
+ETAG = '"0cc175b9c0f1b6a831c399e269772661"'  # The ETag of b"a", the object that stands if any does.
 OTHER = '"92eb5ffee6ae2fec3ad71c777531578f"'
 
 

@@ -91,7 +91,7 @@ def test_what_fits_is_taken_and_deletes_make_room(
     )
     s3.delete_object(Bucket=bucket, Key="a")
     s3.put_object(Bucket=bucket, Key="c", Body=b"x" * 50)
-    assert post(site, bucket, b"x").status == 204  # In the place of ten.
+    assert post(site, bucket, b"x").status == 204  # It replaces ten bytes.
     limit(site, bucket, None)
     s3.put_object(Bucket=bucket, Key="d", Body=b"x" * 1000)
 

@@ -183,7 +183,7 @@ def ask_for_new_keys(client: ssl.SSLObject, times: int) -> None:
     openssl = ctypes.CDLL(_ssl.__file__)
     layout = ctypes.POINTER(
         ctypes.c_void_p * 4
-    )  # Of a `PySSLSocket`: two of any object, owner, SSL.
+    )  # A `PySSLSocket`: two fields of any object, owner, SSL.
     ours = ctypes.c_void_p(ctypes.cast(id(vars(client)["_sslobj"]), layout).contents[3])
     openssl.SSL_get_version.restype = ctypes.c_char_p
     assert openssl.SSL_get_version(ours) == b"TLSv1.3"

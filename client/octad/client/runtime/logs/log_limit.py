@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 LINES_MAX: Final = 10
 MINUTE_S: Final = 60.0
-KINDS_MAX: Final = 64  # Of one logger within a minute; ours have fewer templates than that.
+KINDS_MAX: Final = 64  # Per logger and minute; ours have fewer templates.
 OTHER_KINDS: Final = "(many kinds)"
 
 

@@ -28,7 +28,7 @@ from octad.sharding.study.rivals.scheme import (
 BYTES_PER_POINT = 10  # Eight for the point, two for its node.
 EPSILON = 0.05
 PROBES = 21  # Drawn by double hashing, as the paper has it: h1 + i * h2.
-TABLE_BITS = 12  # Of the vectorised look-up's shortcut, which is not part of the scheme.
+TABLE_BITS = 12  # A shortcut of the vectorised look-up; the scheme has no table.
 MULTI_PROBE_SALT = 1 << 32
 
 

@@ -36,7 +36,7 @@ from octad.storage_node.shards.bucket_directory import BucketDirectory
 
 SUM_PERIOD_S = 2.0
 _CALL_TIMEOUT_S = 2.0
-_OPERATIONS_MAX = 100  # In one transaction.
+_OPERATIONS_MAX = 100  # Per transaction.
 
 log = logging.getLogger(__name__)
 

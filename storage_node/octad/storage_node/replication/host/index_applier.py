@@ -141,7 +141,7 @@ class IndexApplier:
             self._later_timer = None
         later, self._later = self._later, []
         ready = [each for each in later if self._recovering or _is_durable(*each)]
-        if len(ready) < len(later):  # In order within each shard, so none overtakes.
+        if len(ready) < len(later):  # Each shard's entries stay in order.
             blocked = {replica for replica, entries in later if not _is_durable(replica, entries)}
             ready = [each for each in later if each[0] not in blocked]
             self._later = [each for each in later if each[0] in blocked]

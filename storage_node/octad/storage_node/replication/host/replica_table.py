@@ -24,7 +24,7 @@ from octad.storage_node.replication.shard_log import ShardLog
 class ClusterPort(Protocol):
     """What the replicas need to know of the cluster: the store's other records, as they are now."""
 
-    incarnations: dict[NodeId, str]  # Of the live nodes.
+    incarnations: dict[NodeId, str]  # Live nodes only.
     dead: dict[NodeId, bytes]  # Whose process has ended, as its supervisor says.
 
     def strength(self, shard: ShardId) -> Strength | None:
@@ -57,9 +57,7 @@ class ReplicaTable:
         self._facts = facts
         self._on_refetch = on_refetch
         self.rowless = False  # The index is damaged, for any replica that comes.
-        self._held: dict[
-            ShardId, ShardConfiguration
-        ] = {}  # Of halves of what is not split here yet.
+        self._held: dict[ShardId, ShardConfiguration] = {}  # They wait until the log here is split.
 
     def make(self, shard: ShardId, log: ShardLog) -> ShardReplica:
         """A replica that goes on with `log`."""

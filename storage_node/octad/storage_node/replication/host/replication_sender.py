@@ -38,7 +38,7 @@ from octad.storage_node.replication.replication_messages import (
 from octad.storage_node.replication.shard_log import Entry
 from octad.storage_node.rpc.messages import Message
 
-PREPARES_BYTES_MAX = 64 * KIB  # Of the entries in one message, when there are several.
+PREPARES_BYTES_MAX = 64 * KIB  # Bytes of entries in one message; a larger entry is sent alone.
 
 _NONE: Mapping[ShardId, CommitPoint] = {}
 

@@ -93,8 +93,9 @@ class ShardHost:
         self._inbox = ReplicationReceiver(table, journal, self._beats, self._tell)
         self._sweep: asyncio.TimerHandle | None = None
         self._beating: asyncio.TimerHandle | None = None
-        self.level = 1  # Of formats: see `use_level`.
-        self.kinds_too_new = kinds_above(self.level)  # Of records.
+        self.level = 1  # The format level in use: see `use_level`.
+        # Kinds of records that may not be ordered yet.
+        self.kinds_too_new = kinds_above(self.level)
 
     # -- life ----------------------------------------------------------------------------------
 

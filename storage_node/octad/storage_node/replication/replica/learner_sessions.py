@@ -72,7 +72,7 @@ class OwnSession:
     def __init__(self, boot: int) -> None:
         self._boot = boot
         self.number = 0  # 0: none, as of a member.
-        self.nonce = 0  # Of the session asked for; 0: none.
+        self.nonce = 0  # The nonce of the session asked for; 0: none.
         self.asked_times = 0
         self.asked_at = 0.0
         self.rejoin = False  # Something of the session is lost: ask for another one.

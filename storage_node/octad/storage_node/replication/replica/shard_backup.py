@@ -102,7 +102,7 @@ class Backup:
         if refusal is not None:
             return refusal
         if session != self.session.number:
-            return []  # Of a session that is over; ours starts with a message of its own.
+            return []  # It belongs to a session that is over.
         log = self.log
         seq = entry[1]
         if seq - 1 > log.end or not self.continues(Seq(seq - 1), previous_epoch):

@@ -39,7 +39,7 @@ class ShardHistory:
         self.place = place
         self.log = log
         self.complete_to: Seq | None = None  # The index has all up to here; None: up to `applied`.
-        self.copied_as_of: Seq | None = None  # Of the copy that is installed.
+        self.copied_as_of: Seq | None = None  # As of when the installed copy is.
         self.wanted_start: tuple[Seq, Epoch] | None = None  # Once everything committed is applied.
         self.acted_epoch = Epoch(0)  # The highest before this one under which the log was changed.
         self.void = False  # It may show what an operator's recovery gave up (R19): no part in it.

@@ -23,7 +23,7 @@ class Replay:
         self.history = history
         self.splitter = splitter
         self.missing_before: Seq | None = None  # A record without its predecessor.
-        self.applied_ids: list[bytes] = []  # Of requests that are not in the window yet.
+        self.applied_ids: list[bytes] = []  # Requests that are not in the window yet.
 
     def recover(self, entry: Entry, committed: Seq) -> None:
         """One entry. It supersedes every earlier one with the same or a higher seq.

@@ -43,7 +43,7 @@ async def append_to_object(context: RequestContext) -> Answer:
     What else the request says of the object (headers, tags) is for one that is made.
     """
     headers = context.headers
-    if context.strict_aws:  # In an ordinary bucket AWS does not append.
+    if context.strict_aws:  # AWS does not append in an ordinary bucket.
         raise not_implemented(WRITE_OFFSET)
     offset = _offset(headers[WRITE_OFFSET])
     kept = stored_headers(headers)

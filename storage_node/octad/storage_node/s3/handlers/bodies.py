@@ -53,7 +53,7 @@ class Received(msgspec.Struct, frozen=True):
     checksums: dict[str, str]
     data: ObjectBytes
     extents: tuple[ExtentRef, ...]
-    degraded: Degraded | None = None  # Of the bytes stored already,
+    degraded: Degraded | None = None  # What the bytes stored already lack,
     body: BodyWriter | None = None  # by this.
 
 

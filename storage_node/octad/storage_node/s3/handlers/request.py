@@ -113,4 +113,4 @@ class Form(msgspec.Struct, frozen=True):
 
     fields: Mapping[str, str]  # By lower-case name.
     source: RestOfForm
-    decoder: FileDecoder  # Of the file.
+    decoder: FileDecoder  # Decodes the file.

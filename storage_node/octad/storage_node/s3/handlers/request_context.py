@@ -51,7 +51,7 @@ class RequestContext:
     memory_bytes: int = 0  # Taken for its body, until it is answered.
     # Set by `authorize`.
     found_bucket: Bucket | None = None
-    found_source: Bucket | None = None  # Of the copied object.
+    found_source: Bucket | None = None  # The bucket of the copied object.
     form: Form | None = None  # Where the request is one.
     object_decides: bool = False  # No answer before `readable` has seen what is read.
 

@@ -213,7 +213,7 @@ class Connection(RequestHandler):
         self._in_head = True  # No request is under way, nor the rest of one that was refused.
         self._head_bytes = 0  # Bytes of an incomplete head.
         self._answers = False  # A request is being answered.
-        self._last_payload: StreamReader | None = None  # Of the last request whose head arrived.
+        self._last_payload: StreamReader | None = None  # The last request's whose head arrived.
         self._client_ended = False  # It sends nothing more.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

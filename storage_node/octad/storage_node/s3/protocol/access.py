@@ -29,9 +29,7 @@ from octad.storage_node.s3.protocol.requests.request_headers import (
 )
 from octad.storage_node.s3.protocol.requests.s3_operations import S3Operation
 
-ANONYMOUS: Final = (
-    ""  # In place of an owner: a request without credentials. No owner can have this name.
-)
+ANONYMOUS: Final = ""  # Stands for a request without credentials. No owner can have this name.
 
 _WITH_LISTS: Final = ("", "BucketOwnerPreferred", "ObjectWriter")  # Ownerships where lists count.
 

@@ -42,7 +42,7 @@ class Answer:
         self.status = status
         self.head = head  # Lines of `Name: value`, each with its CRLF.
         self.body = body
-        self.length = len(body) if length is None else length  # Of the body, sent or not.
+        self.length = len(body) if length is None else length  # The body's length, sent or not.
         self.stream = stream
         self.sent = 0  # Bytes of the body that were written, so far.
 

@@ -15,7 +15,7 @@ from octad.coordinator.schema.bucket_settings import CorsRule
 
 METHODS: Final = ("GET", "PUT", "HEAD", "POST", "DELETE")
 RULES_MAX: Final = 100
-HEADERS_ASKED_MAX: Final = 100  # Of a preflight: anybody sends one, and each is compared with all.
+HEADERS_ASKED_MAX: Final = 100  # Per preflight, which anyone may send: each is compared with all.
 _ANY: Final = "*"
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'+.^_`|~-]+")
 # Answers differ by these, so a cache must not give one to a page of another origin.

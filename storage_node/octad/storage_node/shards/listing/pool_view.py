@@ -17,7 +17,7 @@ class Led:
 
     shards: tuple[ShardId, ...]
     depths: tuple[int, ...]
-    digest: int  # Of these in their epochs: the node knows by it whether it leads the same.
+    digest: int  # By it the node knows whether it leads the same shards in the same epochs.
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,7 +209,7 @@ def _page_of(url: str) -> SplitResult | None:
     """Where a browser can be sent; None for anything else, which S3 takes for no redirection."""
     try:
         target = urlsplit(url)
-    except ValueError:  # Of a host that no one can have.
+    except ValueError:  # The host is invalid.
         return None
     return target if target.scheme in ("http", "https") and target.netloc else None
 

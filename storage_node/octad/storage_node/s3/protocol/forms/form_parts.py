@@ -42,7 +42,7 @@ class FormHead(msgspec.Struct, frozen=True):
 
     fields: Mapping[str, str]  # By lower-case name.
     filename: str  # Without the directories that some browsers send.
-    size: int  # Of all this: the file's first byte comes next.
+    size: int  # Bytes of all this; the file's first byte comes next.
 
 
 def is_form(content_type: str) -> bool:
