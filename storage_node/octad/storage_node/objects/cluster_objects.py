@@ -2,8 +2,8 @@
 
 Writes go to the primary of the key's shard. Reads are answered here when this node is a member and
 the key is clean, otherwise by the primary, or by another member where the primary is away. Listings
-ask every primary and merge. What meets a node that is away or not serving yet is tried again until
-it is answered or the request's patience ends: `shards/shard_client.py`.
+ask every primary and merge. A call to a node that is away or not serving yet is tried again until
+it is answered or the request's time is over: `shards/shard_client.py`.
 """
 
 from __future__ import annotations
@@ -160,11 +160,12 @@ class ClusterObjects:
             is_removed = await self._buckets.remove(bucket, since)
 
     async def _close_everywhere(self, bucket: Bucket) -> None:
-        """At every member: any may lead a moment later. Who becomes one later knows it by then."""
+        """At every member: any may lead soon. A node that becomes one later knows it by then."""
         message = messages.CloseBucket(bucket.id)
 
         async def attempt(_: ShardConfiguration | None, patience: Patience | None) -> None:
-            await self._buckets.refresh()  # Rows of before the bucket's state name others.
+            # Configurations from before the bucket's state may name others.
+            await self._buckets.refresh()
             configurations = self._client.view(bucket.pool).configurations.values()
             nodes = {
                 member.node for configuration in configurations for member in configuration.members
@@ -261,7 +262,7 @@ class ClusterObjects:
         with_data: bool,
         error: Exception,
     ) -> StoredObject | None:
-        """What could not be read here at once, by `error`."""
+        """Reads elsewhere what could not be read here at once, because of `error`."""
         if isinstance(error, AskPrimary):
             what = shard, hash_, bucket.id, key, with_data
             with suppress(AskPrimary, Damaged):

@@ -30,14 +30,14 @@ from octad.storage_node.shards.object_store import Bucket, Damaged, Degraded, St
 from octad.storage_node.shards.shard_client import ShardClient
 from octad.storage_node.shards.shard_service import AskPrimary, ShardService
 
-GIVE_BACK_S_MAX = 1.0  # A request that failed waits for no longer than this for that.
+GIVE_BACK_S_MAX = 1.0  # A failed request waits no longer than this to give its extents back.
 
 WRITES_AHEAD = 4
 READS_AHEAD = 2
 EXTENT_ID_BYTES = 16
 
 # The extents that requests of this node write and have not committed, by id. A request holds the
-# references to its extents until it is over, however it ends, so there is nothing to sign off.
+# references to its extents until it is over, however it ends, so no one has to remove them.
 ExtentsUnderWay: TypeAlias = WeakValueDictionary[bytes, ExtentRef]
 
 # The pieces that are being written; of bodies that broke off, too.
@@ -71,11 +71,11 @@ class ExtentWriter:
         self._upload = upload
         self._next_request_id = next_request_id
         self._under_way = under_way
-        self._gate = budget.gate(size)  # Where its memory is from.
+        self._gate = budget.gate(size)  # It takes the body's memory from the budget.
         self._left = size  # Bytes for which there was no space yet.
         self._piece: memoryview | None = None  # What arrives is put here,
         self._filled = 0  # and this much of it is there.
-        self._short_pieces = 0  # Others waited for their memory.
+        self._short_pieces = 0  # Pieces ended early because others waited for memory.
         self._done: list[ExtentRef] = []
         self._begin_extent()
         self._writing: deque[asyncio.Task[int]] = deque()
@@ -105,9 +105,9 @@ class ExtentWriter:
         return self._gate.is_wanted
 
     def make_way(self) -> bool:
-        """Leave to others what is not filled of the piece, and write it as it is.
+        """Give up the part of the piece that is not filled, and write it as it is.
 
-        That ends its extent, so it can be done so often and no more: then it is False.
+        That ends its extent, so it works only `SHORT_PIECES_MAX` times; then it returns False.
         """
         piece, filled = self._piece, self._filled
         if piece is None:
@@ -136,7 +136,7 @@ class ExtentWriter:
         return tuple(self._done)
 
     def degraded(self) -> Degraded | None:
-        """Of the piece that has the fewest copies, once they are finished."""
+        """For the piece with the fewest copies, once all are finished."""
         return self._client.degraded(self._bucket.pool, self._copies)
 
     async def abandon(self) -> None:
@@ -148,7 +148,7 @@ class ExtentWriter:
             self._gate.give_back(len(self._piece))
             self._piece = None
         written = [*self._done, ExtentRef(self._extent.id, self._extent_length)]
-        for extent in written:  # Whatever else still refers to them.
+        for extent in written:  # Even if something else still refers to them.
             self._under_way.pop(extent.id, None)
         with suppress(StoreError, TimeoutError):  # The sweep finds what is left.
             async with asyncio.timeout(GIVE_BACK_S_MAX):

@@ -1,7 +1,7 @@
 """One page of a listing: every primary is asked for its shards, and the answers are merged.
 
-Mostly one round is enough, and every primary leads what it leads by the map that is known here: no
-shard is looked at or named then, so that a page costs as much with thousands of them.
+Usually one round is enough, and every primary leads what this node's map says: then no shard is
+checked or named by itself, so a page costs no more with thousands of them.
 
 A shard that is being split or moved is served by no one for a moment, and in a pool that is split
 one or another always is. So what was listed stays listed: only what is missing is asked for again.
@@ -41,7 +41,8 @@ class PoolCoverage:
     def __init__(self, client: ShardClient, pool: PoolId) -> None:
         self._client = client
         self._pool = pool
-        self._known: dict[NodeId, PoolView] = {}  # Who listed all that it leads by that view.
+        # The view by which a node has listed all that it leads.
+        self._known: dict[NodeId, PoolView] = {}
         self._by_shard = Coverage()
 
     def add(self, answer: messages.KeysListed | messages.UploadsListed) -> None:
@@ -68,7 +69,7 @@ class PoolCoverage:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """Of whom, and for which of the shards that it leads."""
+    """Whom to ask, and for which of the shards that it leads."""
 
     node: NodeId
     count: int
@@ -127,7 +128,7 @@ class KeyListing:
             raise NotServed(f"listing {self._bucket.name}: {len(missing)} shards are not served")
 
     def _wanted(self, view: PoolView) -> list[_Asked]:
-        """At first it is all that a node has."""
+        """Whom to ask next; at first, each node for all that it leads."""
         if not self._parts:
             return [_Asked(n, len(led.shards), (), led.digest) for n, led in view.led.items()]
         shards: dict[NodeId, list[ShardId]] = defaultdict(list)

@@ -18,20 +18,20 @@ APPENDS_MAX: Final = 10_000
 
 
 class FormsDiffer(Exception):
-    """The bytes of the one are in a record and those of the other in extents: nothing is done."""
+    """One has its bytes in a record and the other in extents: nothing is done."""
 
 
 class AppendedPiece(msgspec.Struct, frozen=True, array_like=True):
     """Bytes that are to be the next of an object, or its first."""
 
     offset: int  # What the object's size has to be; 0 where there is none.
-    row: ObjectRow  # The object that they are alone.
+    row: ObjectRow  # The object that they would be by themselves.
     crcs: dict[str, str]  # Their checksums by each algorithm that can be combined.
     moved: tuple[ExtentRef, ...] = ()  # The object's bytes, taken out of its record,
     moved_from: Version = NO_VERSION  # as this version has them.
 
     def behind(self, standing: IndexedObject) -> ObjectRow:
-        """The whole object, of the size that `offset` says; raises FormsDiffer."""
+        """The object with these bytes appended, if its size is `offset`; raises FormsDiffer."""
         row, piece = standing.row, self.row
         extras = row.extras or ObjectExtras()
         appends = extras.appends + 1
@@ -53,7 +53,7 @@ class AppendedPiece(msgspec.Struct, frozen=True, array_like=True):
         )
 
     def _extents(self, standing: IndexedObject) -> tuple[ExtentRef, ...]:
-        """None where all bytes are to be in the record."""
+        """None if all bytes are to be in the record."""
         before, piece = standing.row, self.row
         if not before.size or not piece.size or bool(before.extents) == bool(piece.extents):
             return before.extents + piece.extents

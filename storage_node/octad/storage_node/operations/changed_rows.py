@@ -1,7 +1,7 @@
 """What some entries change in the index, as they are applied one after the other.
 
-The kinds say what becomes of their rows by these methods alone, so that each row comes with its
-entry in the order of shards, is counted, and gives up what it named.
+Kinds change their rows only by these methods, so that each row comes with its entry in the order of
+shards and is counted, and the extents that it named are queued.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class ChangedRows:
         self.changes[shard_order_key(bit_reversed(hash_), key)] = b""
 
     def delete(self, shard: ShardId, hash_: int, key: bytes) -> None:
-        """It goes, if it was there."""
+        """Delete the row or queue entry at `key`, if there is one."""
         if key[0] in ROW_TABLES:
             self.count(shard, key, None)
         self.changes[key] = None
@@ -74,7 +74,7 @@ class ChangedRows:
         freed: tuple[ExtentRef, ...],
         named: tuple[ExtentRef, ...] = (),
     ) -> None:
-        """`freed` were named until now; what is not `named` after it is dead, and waits to go."""
+        """Queue as dead the extents in `freed`, named until now, that are not in `named`."""
         kept = {extent.id for extent in named}
         dead = tuple(extent for extent in freed if extent.id not in kept)
         if dead:
@@ -83,7 +83,7 @@ class ChangedRows:
             self.put(shard, hash_, dead_key(hash_, bucket, seq), encode_value(entry))
 
     def count(self, shard: ShardId, index_key: bytes, value: bytes | None) -> None:
-        """The row at `index_key` is about to become `value`, says who changes `changes`."""
+        """To be called before `changes` is changed: `index_key` is about to become `value`."""
         if self._digests is not None:
             self._digests.change(shard, index_key, self._now(index_key), value)
 

@@ -17,7 +17,7 @@ LEVEL: Final = 3  # The first format level whose nodes decide on conditions.
 ANY_ETAG: Final = "*"
 
 Version: TypeAlias = tuple[Epoch, Seq]
-"""Which of its shard's entries made an object: no other one ever has the same there."""
+"""The entry of its shard that made an object; no other version there has the same."""
 
 # No entry has it: the version is unknown, or there is none.
 NO_VERSION: Final[Version] = (Epoch(0), Seq(0))
@@ -31,10 +31,10 @@ class Condition(
     """
 
     match: tuple[str, ...] = ()  # One of these is its ETag, or `ANY_ETAG`: it is there.
-    none_match: tuple[str, ...] = ()  # None of these is; or it is not there.
+    none_match: tuple[str, ...] = ()  # None of these is its ETag; or there is no object.
     version: Version | None = None
     size: int | None = None
-    modified_s: int | None = None  # Whole seconds, as Last-Modified tells them.
+    modified_s: int | None = None  # In seconds, as Last-Modified gives them.
     or_absent: bool = False  # It may also not be there at all.
 
 

@@ -7,7 +7,7 @@ misses the record that is gone, because only records that every replay begins be
 - Copied are records that a row of the index points at, and *kept* ones, which no row shows but
   which say that older records are void: deletes, ends of uploads, dropped extents, barriers. Each
   kind says of itself whether it is kept (`operations/kind.py`).
-- Of an entry of several records each one inside is copied by itself (`journal/several_records.py`).
+- An entry of several records is copied record by record (`journal/several_records.py`).
 - A row moves to the copy only if it still points at the record that was copied.
 - A record is never copied while an entry for its row is prepared. So copies of a row lie in the
   journal in the order of its versions, before the record that ends the version.

@@ -35,8 +35,8 @@ def add_behind_copy(
     stored: Stored,
 ) -> None:
     """Add what `operation` does; what `changes` already has of a key wins over what is `stored`."""
-    # What a row named that came with the copy, or is still to come, no one knows here: extents that
-    # die meanwhile are found as those of a commit that never came.
+    # What rows name that came with the copy, or are still to come, is unknown here: extents that
+    # die meanwhile are found like those of a write that never committed.
     one = IndexChanges(lambda _key: None)
     one.apply(operation, location, shard, epoch, seq)
     known = changes.changes
@@ -84,7 +84,7 @@ def is_newer(
 
 
 def row_seq(key: bytes, known: dict[bytes, bytes | None], stored: Stored) -> Seq:
-    """Of the row at `key`; 0 without one."""
+    """The seq of the row at `key`; 0 without one."""
     value = known[key] if key in known else stored(key)
     return _NEVER if value is None else decode_ordered(value).seq
 

@@ -5,7 +5,7 @@ It is encoded once, at the node that took the request, and travels from there th
 to every member unchanged. Applying one is a pure function of the operation and of where its record
 lies and of what the index shows, so that every replica's index comes out the same.
 
-What each kind of them is, the files of `operations/` say; this is the door to them.
+The files of `operations/` define each kind; callers reach them through this one.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def kind_of(operation: Operation) -> RecordKind:
 
 
 def hashes_of(operation: Operation) -> Sequence[int]:
-    """Those that decide its shard: one for each row; none where it is of the shard itself."""
+    """The hashes that decide its shard: one per row; none if it is about the shard itself."""
     if isinstance(operation, Several):
         return [hash_ for each in operations_in(operation) for hash_ in hashes_of(each)]
     hash_of = declared(operation).hash_of
@@ -103,7 +103,7 @@ def hashes_of(operation: Operation) -> Sequence[int]:
 
 
 def hash_of_operation(operation: Operation) -> int:
-    """Of an operation that is proposed; of several, the first. A Barrier has no place."""
+    """The hash of an operation that is proposed; the first of several. A Barrier has none."""
     if type(operation) is PutObject or type(operation) is DeleteObject:  # By far the most.
         return object_hash(operation.bucket, operation.key)
     return hashes_of(operation)[0]
@@ -130,7 +130,8 @@ class IndexChanges(ChangedRows):
         self, operation: Operation, location: Location, shard: ShardId, epoch: Epoch, seq: Seq
     ) -> None:
         """Add what `operation`, whose record lies at `location`, does to the index."""
-        if type(operation) is PutObject:  # These two are by far the most: they are spelled out.
+        # These two are by far the most and have cases of their own.
+        if type(operation) is PutObject:
             value = encode_value(EncodedRow(location, epoch, seq, operation.encoded_row))
         elif type(operation) is DeleteObject:
             value = None
@@ -148,7 +149,8 @@ class IndexChanges(ChangedRows):
         changes[index_key] = value
         if self._digests is not None:
             self._digests.change_object(shard, seq, index_key, before, value)
-        if value is None or before is None:  # Else it has its place in the shard's order already.
+        # Otherwise it has its place in the shard's order already.
+        if value is None or before is None:
             order = bit_reversed(placed_hash(index_key[1:]))
             changes[shard_order_key(order, index_key)] = None if value is None else b""
         if before is not None and (freed := decode_object_extents(before).row.extents):

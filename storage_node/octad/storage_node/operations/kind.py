@@ -1,8 +1,8 @@
 """How a kind of record is declared: all that the rest of the node has to know of it.
 
-A file of this package declares a few kinds and is named in `registry.py`. From there everyone
-learns of them: who decodes and applies entries, who copies, compacts and rebuilds, who repairs and
-counts rows, who makes room for records, and who decides which may be proposed.
+A file of this package declares a few kinds and is named in `registry.py`. The registry is read by
+the code that decodes and applies entries, copies, compacts and rebuilds, repairs and counts rows,
+makes room for records, and decides which may be proposed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Operation: TypeAlias = msgspec.Struct
 
 
 class Scope(enum.Enum):
-    """Whose a record is."""
+    """What a record belongs to."""
 
     ENTRY = "an entry of a shard's log"
     LOG = "no entry: where a shard's log begins, or is split"
@@ -60,9 +60,9 @@ class Place(msgspec.Struct, frozen=True, gc=False):
 class Kind:
     """A kind of record. Functions take what `struct` decodes to, and return the same everywhere.
 
-    Its request id stands in the record's header. Of an entry of several records
+    Its request id stands in the record's header. For an entry of several records
     (`several_records.py`), whose `struct` is a `Several`, all but the first four fields follow from
-    those.
+    those records.
     """
 
     record: RecordKind

@@ -57,7 +57,7 @@ def _bucket(operation: PutObject | DeleteObject) -> BucketId:
     return operation.bucket
 
 
-KINDS = (  # By far the most entries: `IndexChanges.apply` spells out what they do.
+KINDS = (  # By far the most entries: `IndexChanges.apply` has cases of their own for them.
     Kind(
         record=RecordKind.PUT_OBJECT,
         struct=PutObject,

@@ -41,7 +41,7 @@ _DECLARED = (
     *copied_history.KINDS,
 )
 # The highest that this octad knows. It goes up by one with the first kind of a release, or field of
-# a row that an older octad would lose; so whoever knows a level knows all below it.
+# a row that an older octad would lose; so a node that knows a level knows all below it.
 FORMAT_LEVEL = 3
 EXTRAS_LEVEL = 3  # Rows may have extras.
 assert conditions.LEVEL <= FORMAT_LEVEL
@@ -53,7 +53,7 @@ SEVERAL: set[int] = set()  # Kinds whose records contain others.
 
 
 def declare(kind: Kind) -> None:
-    """From now on it is known everywhere."""
+    """Make a kind known everywhere."""
     assert kind.record not in KINDS
     RECORD_KINDS[kind.record] = kind.record
     KINDS[kind.record] = OF_STRUCT[kind.struct] = kind
@@ -87,7 +87,7 @@ def bucket_written_by(operation: Operation) -> BucketId | None:
 
 
 def kinds_above(level: int) -> frozenset[int]:
-    """Those that may not be ordered yet where the cluster uses `level`."""
+    """The kinds that may not be ordered while the cluster uses `level`."""
     return frozenset(number for number, kind in KINDS.items() if kind.level > level)
 
 
@@ -103,14 +103,14 @@ def decode_operation(kind: int, metadata: bytes | memoryview) -> Any:
 
 
 def request_ids_in(record: Record) -> tuple[bytes, ...]:
-    """Of all that the entry whose `record` it is does."""
+    """The ids of all requests that the entry with this `record` executes."""
     if record.kind not in SEVERAL:
         return (record.request_id,)
     return request_ids(decode_operation(record.kind, record.metadata), record.request_id)
 
 
 def records_in(location: Location, record: Record) -> Iterable[tuple[Location, Record]]:
-    """Those that rows may name: `record` itself, or the ones inside it."""
+    """The records that rows may name: `record` itself, or the ones inside it."""
     if record.kind not in SEVERAL:
         return ((location, record),)
     several: Several = decode_operation(record.kind, record.metadata)

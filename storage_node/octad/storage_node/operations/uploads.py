@@ -1,4 +1,4 @@
-"""Multipart uploads: begun, added to, completed or given up."""
+"""Multipart uploads: created, added to, completed or aborted."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class PutPart(msgspec.Struct, frozen=True, array_like=True):
 
 
 class CompleteUpload(msgspec.Struct, frozen=True, array_like=True):
-    """Make `row` the object at `key`, end the upload. `parts` are all that stood.
+    """Make `row` the object at `key`, end the upload. `parts` are all that there were.
 
     Made by `complete_upload`; its row stays as it was encoded.
     """
@@ -66,7 +66,7 @@ class CompleteUpload(msgspec.Struct, frozen=True, array_like=True):
 
 
 class AbortUpload(msgspec.Struct, frozen=True, array_like=True):
-    """End the upload without an object. `parts` are all that stood."""
+    """End the upload without an object. `parts` are all that there were."""
 
     bucket: BucketId
     key: bytes
@@ -149,7 +149,7 @@ def _abort(changes: ChangedRows, abort: AbortUpload, place: Place) -> None:
 def _end(
     changes: ChangedRows, operation: CompleteUpload | AbortUpload, place: Place
 ) -> tuple[ExtentRef, ...]:
-    """Returns what the parts named."""
+    """Returns the extents that the parts named."""
     bucket, key, upload = operation.bucket, operation.key, operation.upload
     hash_ = _hash(operation)
     changes.delete(place.shard, hash_, upload_key(bucket, key, upload))

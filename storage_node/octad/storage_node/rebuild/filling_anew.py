@@ -1,4 +1,4 @@
-"""A node whose journal is damaged begins anew, and the others fill it: without a command.
+"""A node with a damaged journal starts without data, and the others fill it: no command needed.
 
     damage ─ every shard has enough other verified copies ─ it is this node's turn, and stays so for
     some seconds ─ decided (`set_aside.py`) ─ the next start is a new node, which is filled ─
@@ -35,8 +35,8 @@ from octad.storage_node.journal import set_aside
 from octad.storage_node.journal.disk import Disk
 from octad.storage_node.journal.record_format import Identity
 
-# For what a report does not say yet of a node that has just gone: beats, leases and graces end, and
-# the row is another one by then, of which the report says nothing.
+# Reports lag behind: within this time the leases of a node that has just gone end, and its shards
+# have new configurations, which the reports then show.
 SETTLED_S = 5.0
 LOOK_S = 1.0
 AGAIN_S = 5.0  # After something was in the way.
@@ -53,7 +53,7 @@ class BeginsAnew(Exception):
 
 
 class FillingAnew:
-    """Of the node `identity`, whose data is in `data`."""
+    """For the node `identity`, whose data is in `data`."""
 
     def __init__(
         self, store: ConfigStore, identity: Identity, data: Path, disk: Disk | None = None
@@ -63,8 +63,8 @@ class FillingAnew:
         self._disk = disk or Disk()
         self._data = data
         self._self = OldDisk(identity.node, identity.incarnation)
-        self.waits_for = ""  # What is in the way, of a node that runs.
-        self.in_place_of = NodeId(0)  # Whose data is set aside here, once that is known; 0: none.
+        self.waits_for = ""  # What is in the way while the node runs.
+        self.in_place_of = NodeId(0)  # The node whose data is set aside here, once known; 0: none.
 
     # -- before ----------------------------------------------------------------------------------
 
@@ -82,7 +82,7 @@ class FillingAnew:
         return found
 
     async def decided(self) -> None:
-        """Of a node that runs: returns once it is, however long that takes. Raises OSError."""
+        """For a running node: returns once it is decided. Raises OSError."""
         while (found := await self.decide(runs=True)) is not None:
             self.waits_for = found.why
             await asyncio.sleep(AGAIN_S)

@@ -62,7 +62,7 @@ class IndexRebuild:
         self._surveyed_to = self._applied_to = self._kept_to = Position(0)
 
     def read_on(self, until: Position | None = None) -> int:
-        """All records up to `until`, where the journal is durable; None: of one that stands still.
+        """All records up to `until`, which is durable; None: of a journal that no one writes.
 
         Returns how many were read. What is above the commit points is left for the next round, or
         for the replay. Raises JournalDamage, OSError.
@@ -75,7 +75,7 @@ class IndexRebuild:
             except NewerRecord as error:
                 raise written_by_newer(self._journal, location, error) from error
         self._surveyed_to = reading.end
-        if self._survey.late - late:  # What was applied without marks of deletions is not enough.
+        if self._survey.late - late:  # Rows applied without marks of deletions must be read again.
             self._applied_to = Position(0)
         self._apply(until)
         for segment, end in reading.ends[: None if until is None else -1]:
@@ -119,14 +119,14 @@ class IndexRebuild:
 
 
 def rebuild(disk: Disk, journal: Path, identity: Identity | None, index: CountedIndex) -> Rebuilt:
-    """Of a node that is stopped. Raises JournalDamage, OSError."""
+    """For a stopped node. Raises JournalDamage, OSError."""
     rebuilding = IndexRebuild(disk, journal, identity, index)
     rebuilding.read_on()
     return rebuilding.finish()
 
 
 def _forget_marks(index: CountedIndex, survey: Survey) -> None:
-    """They said what is void until all records were read; now only missing history needs them."""
+    """They marked what is void until all records were read; now only missing history needs them."""
     for shard in survey.late:
         if survey.state(shard).complete_to is None:
             marks = [key for key, _ in index.scan(*marks_range(shard))]

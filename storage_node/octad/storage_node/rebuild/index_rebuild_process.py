@@ -30,7 +30,7 @@ from octad.storage_node.rebuild.index_repair import (
     Round,
 )
 
-_NICER = 5  # Than the node, which serves meanwhile.
+_NICER = 5  # Nicer than the node, which serves meanwhile.
 
 
 def main(data: Path, result: Path) -> int:
@@ -69,7 +69,7 @@ def main(data: Path, result: Path) -> int:
 
 
 def _asked() -> SimpleQueue[Asked]:
-    """What is read from standard input, in a thread: the node may be gone in the middle of it."""
+    """Reads standard input in a thread, because the node may end in the middle of it."""
     asked: SimpleQueue[Asked] = SimpleQueue()
 
     def listen() -> None:

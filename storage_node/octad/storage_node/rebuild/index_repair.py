@@ -1,4 +1,4 @@
-"""What a node does about an index that is damaged: another is made from the journal.
+"""Replaces a damaged index by another that is made from the journal.
 
     damage ─ DIR/index.damaged, durable ─ a process reads the journal: DIR/index.rebuilding ─
     complete: DIR/index.rebuilt.N ─ the node goes on with it (`index_catch_up.py`) ─
@@ -30,8 +30,8 @@ from octad.storage_node.journal.record_format import Position
 MARK = "index.damaged"
 REBUILDING = "index.rebuilding"
 _REBUILT = "index.rebuilt."
-_GIVEN_UP = ".given-up"  # At the end of the name of one that was rebuilt and damaged in its turn.
-_ROUND_S = 1.0  # As long as a round takes, so long a replay will.
+_GIVEN_UP = ".given-up"  # The suffix of an index that was rebuilt and then damaged, too.
+_ROUND_S = 1.0  # A replay takes about as long as the last round.
 _ROUNDS_MAX = 10  # Clients may write as fast as it reads.
 _RETRY_S_MIN, _RETRY_S_MAX = 1.0, 60.0
 DAMAGED = os.EX_DATAERR  # What the process ends with where the journal is to blame,
@@ -59,7 +59,7 @@ class Round(msgspec.Struct):
 
 
 class Asked(msgspec.Struct):
-    """What the process is told: read up to here, or (None) the whole of a journal that rests.
+    """What the process is told: read up to here, or (None) all of a journal that no one writes.
 
     `last`: it is to finish then.
     """
@@ -91,7 +91,7 @@ def mark(disk: Disk, index: Path, why: str) -> None:
 
 
 def give_up(disk: Disk, made: Path) -> None:
-    """What was made is of no use, and gives its room back; its name is not used again."""
+    """Delete a rebuilt index that is of no use; its name is not used again."""
     given_up = made.with_name(made.name + _GIVEN_UP)
     disk.rename(made, given_up)
     disk.sync_directory(made.parent)
@@ -132,7 +132,7 @@ def forget_damage(disk: Disk, data: Path) -> None:
 
 
 async def rebuild_beside(data: Path, durable_to: Callable[[], Position] | None) -> Path:
-    """Returns where it has left a complete index. Raises RebuildFailed, RebuildDelayed.
+    """Returns where the complete index is. Raises RebuildFailed, RebuildDelayed.
 
     `durable_to` is asked for each round; None: no one writes the journal.
     """

@@ -132,7 +132,7 @@ class Survey:
         for each in (shard, half):
             self._know(each, seq, record.epoch)
             self.view_epochs[each] = max(self.view_epochs.get(each, Epoch(0)), record.epoch)
-        if shard in self.late:  # The log of both halves began where that of the whole did.
+        if shard in self.late:  # The log of both halves began where the unsplit log did.
             self.late.add(half)
             self._states.setdefault(half, self._states.get(shard, _NO_STATE))
             if shard in self._starts:

@@ -45,7 +45,7 @@ class CopyComparison:
         self._known: dict[ShardId, dict[NodeId, _Comparison]] = {}
 
     def due(self, led: Iterable[Led], now: float) -> dict[NodeId, list[ShardId]]:
-        """Which nodes to ask about which shards. What has left `led` is forgotten."""
+        """Which nodes to ask about which shards. Shards no longer in `led` are forgotten."""
         due: defaultdict[NodeId, list[ShardId]] = defaultdict(list)
         known: dict[ShardId, dict[NodeId, _Comparison]] = {}
         for shard, epoch, heard in led:
@@ -64,12 +64,12 @@ class CopyComparison:
     def compared(
         self, shard: ShardId, epoch: Epoch, node: NodeId, is_equal: bool, now: float
     ) -> None:
-        """What `node` has was compared with what is here, at one seq."""
+        """The copy at `node` was compared with the one here, at one seq."""
         known = self._known.setdefault(shard, {})
         known[node] = _Comparison(epoch, is_equal, now + COMPARE_PERIOD_S)
 
     def judge(self, led: Led, knows_own: bool) -> Judged:
-        """`knows_own`: the digest here is known, else nothing was compared with it."""
+        """`knows_own`: the digest here is known; without it no comparison counts."""
         equal, unknown = (1, 0) if knows_own else (0, 1)
         different: list[NodeId] = []
         known = self._known.get(led.shard, {})

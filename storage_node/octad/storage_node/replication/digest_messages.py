@@ -10,27 +10,27 @@ from octad.storage_node.rpc.messages import Message, Request, message
 
 
 class DigestRead(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Of one shard, as it is or was at `seq`."""
+    """One shard's digest as of `seq`."""
 
     shard: ShardId
     seq: Seq
-    digest: ShardDigest | None  # None: not known; its rows are to be counted.
-    counts: int  # How often its rows were counted, and found as they should be, since the start.
+    digest: ShardDigest | None  # None: unknown until its rows are counted.
+    counts: int  # How often a count of its rows has agreed since the start.
 
 
 @message
 class DigestsRead(Message, frozen=True, array_like=True, tag=69):
-    """Of those shards that are here."""
+    """The digests of those shards that are here."""
 
     digests: list[DigestRead]
 
 
 @message
 class ReadDigests(Request[DigestsRead], frozen=True, array_like=True, tag=68):
-    """The digest of each shard at the seq that comes with it.
+    """Asks for the digest of each shard at the seq given with it.
 
-    A node that is not that far waits for it a little; where it cannot be said, that of the present
-    is. `count`: count their rows anew, before any other's.
+    A node that has not reached that seq waits a little; if it does not know the digest at that seq,
+    it sends the present one. `count`: count the rows of these shards again, before any others.
     """
 
     shards: list[tuple[ShardId, Seq]]

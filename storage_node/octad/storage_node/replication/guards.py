@@ -76,7 +76,7 @@ Guard: TypeAlias = Callable[[PreparedRows], Operation | Refusal]
 
 
 def part_of_open_upload(part: PutPart) -> Guard:
-    """The part is taken while its upload stands."""
+    """Takes the part only while its upload is open."""
 
     def decide(rows: PreparedRows) -> Operation | Refusal:
         return _is_closed(rows, part.bucket, part.key, part.upload) or part
@@ -85,7 +85,7 @@ def part_of_open_upload(part: PutPart) -> Guard:
 
 
 def unmet(condition: Condition, standing: IndexedObject | None) -> RefusalCode | None:
-    """Which part of `condition` the object does not meet; None: it does all of it."""
+    """Which part of `condition` the object does not meet; None: it meets all of it."""
     if standing is None:
         if condition.or_absent or condition == Condition(none_match=condition.none_match):
             return None
@@ -105,7 +105,7 @@ def unmet(condition: Condition, standing: IndexedObject | None) -> RefusalCode |
 
 
 def conditional(condition: Condition, operation: PutObject | DeleteObject) -> Guard:
-    """The object that stands meets the condition."""
+    """Requires that the present object meets the condition."""
 
     def decide(rows: PreparedRows) -> Operation | Refusal:
         return _unmet(rows, operation.bucket, operation.key, condition) or operation
@@ -121,11 +121,11 @@ def completion(
     parts: Sequence[tuple[int, str]],
     condition: Condition | None = None,
 ) -> Guard:
-    """Exactly these parts, by number and ETag, stand; what they consist of becomes the object.
+    """Requires exactly these parts, by number and ETag; their bytes become the object.
 
-    An empty list of parts makes no object: so a completion that is known to be wrong is refused for
-    good. Under a condition it may not replace an object that is younger than the upload, either:
-    whoever began that had not seen it. One that names the object's version has.
+    An empty list of parts is always refused, so a completion known to be wrong is refused for good.
+    A conditional completion may not replace an object that is younger than the upload, because the
+    client had not seen it, unless the condition names the object's version.
     """
 
     def decide(rows: PreparedRows) -> Operation | Refusal:
@@ -157,7 +157,7 @@ def completion(
 
 
 def abortion(bucket: BucketId, key: bytes, upload: bytes) -> Guard:
-    """The upload stands; all of its parts end with it."""
+    """Requires that the upload is open; ends it with all of its parts."""
 
     def decide(rows: PreparedRows) -> Operation | Refusal:
         closed = _is_closed(rows, bucket, key, upload)
@@ -169,7 +169,7 @@ def abortion(bucket: BucketId, key: bytes, upload: bytes) -> Guard:
 
 
 def change_of_extras(bucket: BucketId, key: bytes, change: ExtrasChange) -> Guard:
-    """The object stands. It is put once more, with the bytes that it has and other extras."""
+    """Requires that the object exists; puts it again with the same bytes and other extras."""
 
     def decide(rows: PreparedRows) -> Operation | Refusal:
         value = rows.get(object_key(bucket, key))
@@ -185,7 +185,7 @@ def change_of_extras(bucket: BucketId, key: bytes, change: ExtrasChange) -> Guar
 def no_append(
     piece: AppendedPiece, condition: Condition | None, standing: IndexedObject | None
 ) -> RefusalCode | None:
-    """Why `piece` is not put behind the object; None: it is."""
+    """Why `piece` cannot be appended to the object; None: it can."""
     code = None if condition is None else unmet(condition, standing)
     if code is not None:
         return code
@@ -200,9 +200,9 @@ def no_append(
 def appending(
     bucket: BucketId, key: bytes, piece: AppendedPiece, condition: Condition | None = None
 ) -> Guard:
-    """The object, or nothing, ends where the piece begins. It is put once more, with that.
+    """Requires that the object, if any, ends where the piece begins; puts it with the piece.
 
-    Raises FormsDiffer where the piece has to come in another form; that refuses nothing.
+    Raises FormsDiffer if the piece must be sent in another form, which is no refusal.
     """
 
     def decide(rows: PreparedRows) -> Operation | Refusal:
@@ -246,6 +246,6 @@ def _is_closed(rows: PreparedRows, bucket: BucketId, key: bytes, upload: bytes) 
 
 
 def _parts(rows: PreparedRows, bucket: BucketId, key: bytes, upload: bytes) -> dict[int, PartRow]:
-    """By number, in order."""
+    """The upload's parts in the order of their numbers."""
     found = rows.under(parts_prefix(bucket, key, upload), parts_in_flight(bucket, key, upload))
     return {decode_part_key(each).number: decode_part(found[each]).row for each in sorted(found)}

@@ -22,7 +22,7 @@ class Beat(Message, frozen=True, array_like=True, tag=24):
     leads_digest: int  # Of each (shard, epoch) that the sender leads with the receiver.
     follows_digest: int  # The same where the sender follows the receiver.
     leads: tuple[tuple[ShardId, Epoch], ...] | None = None  # The full list, when asked for.
-    disk_full: bool = False  # The sender's: it takes nothing but what frees space.
+    disk_full: bool = False  # The sender's disk is full: it accepts only what frees space.
 
 
 @message

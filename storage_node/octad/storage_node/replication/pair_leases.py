@@ -49,32 +49,32 @@ _PAIR = struct.Struct("<QQ")
 
 @dataclass(slots=True)
 class _Peer:
-    """What stands between this node and one other."""
+    """What this node and one other have promised each other."""
 
     led: dict[ShardId, Epoch] = field(default_factory=dict)  # By this node, with it.
     led_digest: int = 0
     led_tick: int = 0
     followed: dict[ShardId, Epoch] = field(default_factory=dict)  # Led by it, with this node.
     followed_digest: int = 0
-    # Our beats, and what its promises cover.
+    # This node's beats, and what the peer's promises cover.
     beats: int = 0
     sent: deque[tuple[int, float, int]] = field(
         default_factory=lambda: deque(maxlen=BEATS_REMEMBERED)
     )
     wants_list: bool = False
-    heard_at: float | None = None  # For the first time since we booted.
+    heard_at: float | None = None  # When it was first heard since this boot.
     answered_at: float = NEVER
     newest: int = 0
     promised_until: float = NEVER
     promised_tick: int = -1
     listed_until: dict[ShardId, tuple[Epoch, float]] = field(default_factory=dict)
-    # What it may read, of what it leads.
+    # What this node may read of what the peer leads.
     grant_number: int = 0
     grant_tick: int = -1
     grant_until: dict[NodeId, float] = field(default_factory=dict)
     grant_excludes: frozenset[ShardId] = frozenset()
     grant_lists: dict[ShardId, Epoch] | None = None
-    # What we gave it.
+    # What this node has promised and granted to the peer.
     we_promised_at: float = NEVER
     we_promised_tick: int = -1
     we_promised_listed: dict[ShardId, float] = field(default_factory=dict)
@@ -90,8 +90,9 @@ class PairLeases:
         self.booted_at = now
         self._beaten_at = now
         self._awake_since = now  # This node has been beating without a gap.
-        self.dead: Container[NodeId] = ()  # By their supervisor's word: see `grace_over`.
-        self.beat_soon = False  # Something is led or followed that no beat has told of.
+        # Recorded as dead by their supervisors: see `grace_over`.
+        self.dead: Container[NodeId] = ()
+        self.beat_soon = False  # A change of what is led or followed is not announced yet.
         self._tick = 0
         self._peers: dict[NodeId, _Peer] = {}
         self._ticks: dict[ShardId, int] = {}
@@ -159,7 +160,7 @@ class PairLeases:
 
     @property
     def tick(self) -> int:
-        """While it stays the same, so does what is led and followed, and in which epochs."""
+        """Changes whenever what is led or followed changes, or its epoch."""
         return self._tick
 
     # -- beats ---------------------------------------------------------------------------------
@@ -224,7 +225,7 @@ class PairLeases:
         return tuple(remaining) if has_reader else ()
 
     def on_answer(self, sender: NodeId, answer: BeatAnswer, now: float) -> bool:
-        """Take what it holds; True: send another beat at once, with the list it asks for."""
+        """Take its promises and grants; True: send a beat with the full list at once."""
         peer = self._peers.get(sender)
         if peer is None or answer.boot != self.boot:
             return False  # To a beat of an earlier boot, whose numbers say nothing here.
@@ -275,10 +276,10 @@ class PairLeases:
         return listed is not None and listed[0] == peer.led[shard] and now < listed[1]
 
     def holds_all(self, now: float) -> bool:
-        """Whether all that is led here is promised by everyone in it, and nothing is to change.
+        """Whether every shard led here is promised by all its members, and none is changing.
 
-        It takes a step for each other node, not for each shard. False says no more than that each
-        shard has to be looked at by itself.
+        It takes a step for each other node, not for each shard. False only means that each shard
+        must be checked by itself.
         """
         if self._blocked:
             return False
@@ -296,7 +297,7 @@ class PairLeases:
         others: Iterable[NodeId],
         now: float,
     ) -> bool:
-        """Whether `primary` lets us read, by promises to it of `others`: all its other members."""
+        """Whether `primary` lets this node read, given the promises of `others` to it."""
         peer = self._peers.get(primary)
         if peer is None or shard in peer.grant_excludes or shard not in peer.followed:
             return False
@@ -320,10 +321,10 @@ class PairLeases:
 
         `learned_at` is when we learned the present one.
 
-        A node that was paused itself has heard nothing of anyone: it listens first. No one waits
-        for a process that is recorded as dead: the swap compares that no other has begun since. Who
-        hears only few of the others may be the one that is cut off: it lets them go first. Who has
-        not been heard since our boot may be starting, as we were, unless it is `urgent`.
+        A node that was paused has heard from no one, so it listens first. There is no wait for a
+        process recorded as dead: the swap compares that no other has started since. A node that
+        hears few of the others may itself be cut off, so it lets them go first. A node not heard
+        since this boot may still be starting, unless this is `urgent`.
         """
         if node in self.dead:
             return True
@@ -337,7 +338,7 @@ class PairLeases:
         return now >= grace_end + ISOLATED_WAIT_S or not self._is_isolated(now)
 
     def _may_be_starting_until(self, node: NodeId) -> float:
-        """Who has just been heard for the first time has not learned every configuration yet."""
+        """A node just heard for the first time may not know every configuration yet."""
         peer = self._peers.get(node)
         if peer is None or peer.heard_at is None:
             return self.booted_at + BOOT_PATIENCE_S
@@ -376,7 +377,7 @@ def pair_digest(shard: ShardId, epoch: Epoch) -> int:
 
 
 def digest_of_pairs(pairs: Iterable[tuple[ShardId, Epoch]]) -> int:
-    """What stands for all of these, in any order, and for no others."""
+    """The digest of exactly these pairs, in any order."""
     return reduce(xor, starmap(pair_digest, pairs), 0)
 
 

@@ -1,7 +1,7 @@
 """The rows of a shard as they are prepared: what the index will show once the log is applied.
 
-Every operation says what its rows become, whatever they were; so the newest entry that touches a
-row decides it, and the index does where none is left to be applied.
+Every operation sets its rows whatever they were. So a row's value is set by the newest unapplied
+entry that touches it, or by the index if there is none.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _NOT_WRITTEN_YET = Location(SegmentId(0), 0, 0)
 
 
 class StoredRows(Protocol):
-    """The index."""
+    """The committed rows: the index."""
 
     def get(self, key: bytes, /) -> bytes | None: ...
 
@@ -27,7 +27,7 @@ class StoredRows(Protocol):
 
 
 class PreparedRows:
-    """See the module. `looked_at` are the keys by which the log knows what was looked at."""
+    """See the module. `looked_at`: the log's keys for the rows that were read."""
 
     __slots__ = ("_log", "_shard", "_stored", "looked_at")
 
@@ -44,9 +44,9 @@ class PreparedRows:
         return self._stored.get(key) if newest is None else self._made_by(newest).get(key)
 
     def under(self, prefix: bytes, mark: bytes) -> dict[bytes, bytes]:
-        """The rows under `prefix`; whatever makes one of them touches `mark`, too.
+        """The rows under `prefix`; every entry that makes one of them touches `mark`, too.
 
-        Rows that end with another one, as parts do with their upload, mean nothing when it is gone.
+        Rows that belong to another one, as parts to their upload, mean nothing without it.
         """
         self.looked_at.append(mark)
         rows: dict[bytes, bytes | None] = dict(self._stored.scan(prefix, past(prefix)))

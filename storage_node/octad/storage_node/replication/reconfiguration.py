@@ -52,14 +52,14 @@ def without(
 
 
 def without_former(configuration: ShardConfiguration, replicas: int) -> ShardConfiguration:
-    """`configuration`, where no one is remembered if it has full members enough (rule R13)."""
+    """`configuration`, without former members if it has enough full ones (rule R13)."""
     if sum(member.base == 0 for member in configuration.members) < replicas:
         return configuration
     return _replace(configuration, last_full=())
 
 
 def at_strength(configuration: ShardConfiguration) -> ShardConfiguration:
-    """No one is missed any more: full members are there without those who were."""
+    """Former members are forgotten: there are enough full members without them."""
     return _next(configuration, last_full=())
 
 
@@ -76,7 +76,7 @@ def taken_over(configuration: ShardConfiguration, node: NodeId, commit: Seq) -> 
 
 
 def with_recruit(configuration: ShardConfiguration, recruit: Member) -> ShardConfiguration:
-    """`recruit` has to acknowledge all from its base on. What is given is already the next one."""
+    """`recruit` must acknowledge all from its base on. `configuration` is already the next."""
     learners = tuple(learner for learner in configuration.learners if learner.node != recruit.node)
     return _replace(configuration, members=(*configuration.members, recruit), learners=learners)
 
@@ -92,7 +92,7 @@ def with_learner(configuration: ShardConfiguration, learner: Learner) -> ShardCo
 
 
 def without_learner(configuration: ShardConfiguration, node: NodeId) -> ShardConfiguration:
-    """`node` is gone, or not wanted any more."""
+    """The learner `node` is gone, or no longer wanted."""
     return _next(
         configuration,
         learners=tuple(known for known in configuration.learners if known.node != node),
@@ -129,7 +129,7 @@ def split(configuration: ShardConfiguration, point: SplitPoint) -> ShardConfigur
 
 
 def is_at_full_strength(configuration: ShardConfiguration, replicas: int) -> bool:
-    """Whether no one is missed and no one copies: the shard may be split."""
+    """Whether no member is missing and none still copies, so that the shard may be split."""
     full = all(member.base == 0 for member in configuration.members)
     return (
         full

@@ -34,12 +34,12 @@ class TooFewCopies(NotServing):
 
 
 class AlreadyOrdered(Exception):
-    """The request stands in the log: it was made before (rule R16)."""
+    """The request is in the log already (rule R16)."""
 
     def __init__(self, seq: Seq, entry: Entry | None, refusal: int) -> None:
         super().__init__(f"the request was ordered before, as {seq}")
-        self.seq = seq  # An append's answer is found by it.
-        self.entry = entry  # The answer waits for it; None: it is applied.
+        self.seq = seq  # The answer to an append is looked up by it.
+        self.entry = entry  # The entry to wait for; None: it is applied.
         self.refusal = refusal  # The code with which the entry refuses it; 0: it is executed.
 
 
@@ -52,7 +52,7 @@ class AlreadyRefused(Exception):
 
 
 class OutcomeUnknown(Exception):
-    """Whether the request was ordered before, no one can say any more: neither do nor refuse it."""
+    """Whether the request was ordered before is unknown: it is neither executed nor refused."""
 
 
 class Swap(msgspec.Struct, eq=False):
@@ -71,7 +71,7 @@ class Append(msgspec.Struct, frozen=True, gc=False):
 
 
 class SendPrepare(msgspec.Struct, frozen=True, gc=False):
-    """To `targets`: have this entry, whose predecessor was appended in `previous_epoch`."""
+    """Send `targets` this entry, whose predecessor was appended in `previous_epoch`."""
 
     targets: Targets
     entry: Entry
@@ -80,7 +80,7 @@ class SendPrepare(msgspec.Struct, frozen=True, gc=False):
 
 
 class SendAck(msgspec.Struct, frozen=True, gc=False):
-    """To the primary: everything up to `upto` is this epoch's and durable here."""
+    """Tell the primary: the log up to `upto` is this epoch's and durable here."""
 
     node: NodeId
     upto: Seq
@@ -89,16 +89,16 @@ class SendAck(msgspec.Struct, frozen=True, gc=False):
 
 
 class SendNack(msgspec.Struct, frozen=True, gc=False):
-    """To the primary: send again what is above `verified`."""
+    """Ask the primary to send again what is above `verified`."""
 
     node: NodeId
     verified: Seq
 
 
 class SendCommit(msgspec.Struct, frozen=True, gc=False):
-    """To `nodes`: everything up to `commit`, which was appended in `commit_epoch`, is committed.
+    """Tell `nodes`: everything up to `commit`, appended in `commit_epoch`, is committed.
 
-    It may wait for a short while, for a Prepare that says so, too.
+    It may wait a short while for a Prepare, which says so too.
     """
 
     nodes: tuple[NodeId, ...]
@@ -107,14 +107,14 @@ class SendCommit(msgspec.Struct, frozen=True, gc=False):
 
 
 class SendJoin(msgspec.Struct, frozen=True):
-    """To the primary: start a session with this learner."""
+    """Ask the primary to start a session with this learner."""
 
     node: NodeId
     nonce: int
 
 
 class SendSession(msgspec.Struct, frozen=True):
-    """To a learner: your log begins behind `start`; Prepares of `session` follow."""
+    """Tell a learner: your log begins behind `start`; Prepares of `session` follow."""
 
     node: NodeId
     nonce: int
@@ -143,14 +143,14 @@ class SplitLog(msgspec.Struct, frozen=True):
     """
 
     sibling: ShardId
-    depth: int  # Both halves have it.
+    depth: int  # The depth of both halves.
     seq: Seq  # Everything up to here is committed and applied.
     epoch: Epoch  # The epoch of the entry at `seq`.
     log: ShardLog  # The sibling's.
     complete_to: Seq | None
     copied_as_of: Seq | None
     acted_epoch: Epoch  # The highest under which the log was changed (R19).
-    swap: Swap | None  # Ours, when that made the split: the sibling leads by it, too.
+    swap: Swap | None  # This replica's, if it made the split: the sibling leads by it, too.
 
 
 class FlushIndex(msgspec.Struct, frozen=True):
@@ -184,7 +184,7 @@ class Refetch(msgspec.Struct, frozen=True):
 
 
 class Abandon(msgspec.Struct, frozen=True):
-    """These proposals are no longer ours to answer: their outcome is unknown here."""
+    """This replica can no longer answer these proposals: their outcome is unknown here."""
 
     entries: tuple[Entry, ...]
 
@@ -210,6 +210,6 @@ Actions: TypeAlias = list[Action]
 
 
 def commit_to(log: ShardLog, seq: Seq) -> Actions:
-    """The commit point moves: what newly is committed goes to the index."""
+    """Move the commit point: newly committed entries go to the index."""
     entries = log.commit_to(seq)
     return [Apply(entries)] if entries else []

@@ -11,7 +11,7 @@ import msgspec
 from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
 from octad.sharding.map.shard_map import Learner, Member, ShardConfiguration
 
-# Of which shard, its configuration, and whom not to choose.
+# The arguments: the shard, its configuration, and nodes not to choose.
 ChooseSpare: TypeAlias = Callable[[ShardId, ShardConfiguration, Collection[NodeId]], Learner | None]
 
 
@@ -27,7 +27,7 @@ class Strength:
 
 
 class ReadTicket(msgspec.Struct, frozen=True, gc=False):
-    """What was so before a read: it must still be so after it (rule R3)."""
+    """What held before a read, and must still hold after it (rule R3)."""
 
     epoch: Epoch
     wait_for: Seq  # A refusal is good once it is committed, a list once it is applied; a read: 0.
@@ -36,8 +36,8 @@ class ReadTicket(msgspec.Struct, frozen=True, gc=False):
 class Place:
     """Owns the configuration as it is known here, and which place this disk has in it (rule R14).
 
-    Known from when the configuration is entered on, because every message asks for it. A replica
-    that must not act has none.
+    It is found once, when the configuration is entered, because every message needs it. A replica
+    that must not act has no place.
     """
 
     __slots__ = (

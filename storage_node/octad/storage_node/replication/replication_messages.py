@@ -1,7 +1,7 @@
 """What the replicas of a shard tell each other. One-way; the meaning is in `shard_replica.py`.
 
-Those of many shards travel together: writes come, and one sync of a journal makes entries durable,
-many at once. Tag 16 was a single Prepare's.
+Messages about many shards are sent together, because many writes arrive at once and one sync of a
+journal makes many entries durable. Tag 16 was a single Prepare's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from octad.storage_node.rpc.messages import Message, message
 
 
 class Prepare(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Have this entry durable."""
+    """Make this entry durable."""
 
     shard: ShardId
     epoch: Epoch

@@ -1,15 +1,15 @@
 """Which requests a shard has in its log, so that a retry is applied once (rule R16).
 
-Every write carries a request id (the front door's boot and a counter) in its entry; so does the
-copy that a new member gets. The window holds the ids of all entries not yet applied, and of the
-applied ones for longer than any retry, but no more than a bound: a retry that comes when the
-window no longer reaches back to its first attempt is refused as unknown, never executed.
+Every write carries a request id (the front door's boot and a counter) in its entry, and the copy
+that a new member gets carries all of them. The window holds the ids of all entries not yet applied,
+and of the applied ones for longer than any retry, but no more than a bound: a retry that comes when
+the window no longer reaches back to its first attempt is refused as unknown, never executed.
 
-What is kept of a request is where it stands in the log and, where its entry says that it was
-refused (rule R22), the code of that: one number, with the code above all seqs.
+Kept of a request is the seq of its entry and, if the entry refuses it (rule R22), the refusal's
+code: one number with the code in its highest byte.
 
-Ids are dropped by each replica on its own clock: which ones a replica dropped is its own affair,
-as long as it knows from when on it has them all.
+Each replica drops ids by its own clock. It need not agree with the others, but must know from when
+on it has them all.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from typing import Final, TypeAlias
 from octad.sharding.ids import Seq
 from octad.sharding.limits import REQUEST_IDS_S
 
-REQUEST_IDS_MAX: Final = 8192  # A shard; past this, late retries are answered "unknown".
+REQUEST_IDS_MAX: Final = 8192  # Per shard; beyond it, late retries are answered "unknown".
 
-_LOOK_EVERY_S = 1.0  # To find the oldest of a dict costs as much as were dropped before it.
+_LOOK_EVERY_S = 1.0  # Finding a dict's oldest entry costs time for each one dropped.
 
 REFUSAL_CODE_MAX: Final = 255
-Outcome: TypeAlias = Seq  # With the code of a refusal above it.
+Outcome: TypeAlias = Seq  # A seq with a refusal's code above it.
 _CODE_SHIFT = 56
 _SEQ_MASK = (1 << _CODE_SHIFT) - 1
 
 
 def refused_at(seq: Seq, code: int) -> Outcome:
-    """Of a request that the entry at `seq` refuses; where it is executed, it is the seq alone."""
+    """The outcome of a request that the entry at `seq` refuses; without that it is the seq."""
     assert 0 < code <= REFUSAL_CODE_MAX
     return Seq(code << _CODE_SHIFT | seq)
 
 
 def seq_of(outcome: Outcome) -> Seq:
-    """Where the entry stands."""
+    """The entry's seq."""
     return Seq(outcome & _SEQ_MASK)
 
 
 def refusal_of(outcome: Outcome) -> int:
-    """The code; 0: the request was executed."""
+    """The refusal's code; 0: the request was executed."""
     return outcome >> _CODE_SHIFT
 
 
@@ -82,10 +82,10 @@ class RequestWindow:
         return self._outcomes.get(request_id)
 
     def refuse(self, request_id: bytes, code: int, now: float) -> None:
-        """The request is answered with a refusal: an attempt of it that comes late is, too.
+        """The request is answered with a refusal, and so are its later attempts.
 
-        Its memory is this process's, and enough for all attempts of one front door: none that was
-        made before another process began to lead is executed there (rules R3, R22).
+        Only this process remembers it. That is enough for all attempts of one front door: a process
+        that begins to lead later executes none that was made before (rules R3, R22).
         """
         refused = self._refused
         refused[request_id] = now, code
@@ -105,7 +105,7 @@ class RequestWindow:
         return age_s <= REQUEST_IDS_S and now - age_s >= self.complete_since
 
     def applied(self, request_ids: Iterable[bytes], now: float) -> list[tuple[bytes, Outcome]]:
-        """These are applied at `now`; returns those that are dropped for it."""
+        """These are applied at `now`; returns the ids that are dropped."""
         times, outcomes = self._times, self._outcomes
         for request_id in request_ids:
             if request_id in outcomes:
@@ -127,15 +127,15 @@ class RequestWindow:
         return dropped
 
     def restore(self, pairs: Iterable[tuple[bytes, Outcome]], now: float) -> None:
-        """What `pairs` gave before a restart, or at another replica that was copied."""
+        """Takes what `pairs` returned before a restart, or at the replica that was copied."""
         for request_id, outcome in pairs:
             self._outcomes.setdefault(request_id, outcome)
             self._times.setdefault(request_id, now)
         if len(self._times) >= REQUEST_IDS_MAX:
-            self.complete_since = now  # What was dropped before, no one knows any more.
+            self.complete_since = now  # What was dropped before is unknown.
 
     def half(self) -> RequestWindow:
-        """All of it again: no one knows in which half a request's key is (rule R18)."""
+        """A copy: it is unknown which half has a request's key (rule R18)."""
         window = RequestWindow()
         window._outcomes, window._times = dict(self._outcomes), dict(self._times)
         window._refused = dict(self._refused)

@@ -94,7 +94,7 @@ class ShardLog:
         for key in entry.touched:
             dirty[key] = dirty.get(key, 0) + 1
         if entry.request_id != NO_REQUEST:
-            put = type(entry.operation) is PutObject  # By far the most.
+            put = type(entry.operation) is PutObject  # By far the most entries.
             self.requests.add(entry.request_id, entry.seq if put else outcome_of(entry))
         else:
             for request_id in request_ids_of(entry.operation, entry.request_id):
@@ -126,7 +126,7 @@ class ShardLog:
         self.start_epoch = self.applied_epoch = epoch
 
     def half(self) -> ShardLog:
-        """The log of a half of the shard: this one, of which everything is applied (rule R18)."""
+        """The log of a half of the shard: a copy of this one, which is all applied (rule R18)."""
         assert self.applied == self.end, "a log is split behind its last entry"
         log = ShardLog(self.applied, self.applied_epoch)
         log.start, log.start_epoch = self.start, self.start_epoch
@@ -134,7 +134,7 @@ class ShardLog:
         return log
 
     def verify(self, seq: Seq) -> None:
-        """Up to there it is known to be that of the present epoch's primary."""
+        """Up to `seq` this log is known to be that of the present epoch's primary."""
         if seq > self.verified:
             self.verified = seq
 
@@ -151,11 +151,11 @@ class ShardLog:
         return True
 
     def commit_to(self, seq: Seq) -> tuple[Entry, ...]:
-        """Everything up to `seq` is committed; returns what newly is, in order."""
+        """Everything up to `seq` is committed; returns the newly committed entries in order."""
         previous, self.commit = self.commit, seq
         first = previous - self.applied
         entries = self.entries
-        if seq == previous + 1:  # Mostly.
+        if seq == previous + 1:  # The usual case.
             return (entries[first],)
         return tuple([entries[index] for index in range(first, first + seq - previous)])
 
@@ -183,7 +183,7 @@ class ShardLog:
         return (entries[index] for index in range(max(seq - self.applied, 0), len(entries)))
 
     def has_requests_above(self, seq: Seq) -> bool:
-        """Whether someone waits for what is behind `seq`: not all of it are barriers."""
+        """Whether a client may wait for an entry behind `seq`: not all are barriers."""
         return any(request_ids_of(entry.operation, entry.request_id) for entry in self.above(seq))
 
     def at(self, seq: Seq) -> Entry:
@@ -218,7 +218,7 @@ class ShardLog:
     # -- replay --------------------------------------------------------------------------------
 
     def restore(self, start: Seq, start_epoch: Epoch) -> None:
-        """Where it begins, as the index says."""
+        """The log begins behind `start`, as the index says."""
         self.start, self.start_epoch = start, start_epoch
 
     def keep_to(self, seq: Seq) -> None:
@@ -232,12 +232,12 @@ class ShardLog:
         self.commit = max(self.commit, min(commit, self.end))
 
     def uncommit(self) -> Seq:
-        """What is committed and not applied is to be committed once more; returns up to where."""
+        """Takes the commit point back to what is applied; returns where it was."""
         newly, self.commit = self.commit, self.applied
         return newly
 
     def replayed(self) -> None:
-        """The journal is read to its end: all of it is durable."""
+        """The journal is read to its end: all entries are durable."""
         self.durable = self.end
         self.verified = self.commit
 

@@ -39,7 +39,7 @@ class CopyTarget(Protocol):
 
 
 class Histories(Protocol):
-    """What a node's shards ask of those who copy history."""
+    """What a node's shards ask of the copier of history."""
 
     def begin(
         self,
@@ -50,7 +50,7 @@ class Histories(Protocol):
         sources: tuple[NodeId, ...],
         urgency: int,
     ) -> None:
-        """Copy what the shard had at `start` or later; the lowest urgency goes first."""
+        """Copy what the shard had at `start` or later; the lowest `urgency` goes first."""
 
     def cancel(self, shard: ShardId) -> None:
         """End its copy, if there is one."""
@@ -60,7 +60,7 @@ class Histories(Protocol):
 
 
 class ShardEvents(CopyTarget, Protocol):
-    """What happens to a node's shards, as its other parts tell."""
+    """What a node's other parts report to its shards."""
 
     def on_configuration(self, shard: ShardId, configuration: ShardConfiguration) -> None:
         """The configuration store has this configuration."""

@@ -1,8 +1,8 @@
-"""One change on its way from a front door to the log of its shard: a value that is passed on whole.
+"""One change on its way from a front door to the log of its shard: a value that never changes.
 
-It is made where the request is taken, and again at the primary where that is another node. The
-operation is encoded once and its key is hashed once at each of the two. A write with a guard is
-ordered as that decides; until then its operation says no more than what it is about.
+It is made where the request is received, and again at the primary if that is another node. The
+operation is encoded once and its key is hashed once at each of the two. A guard decides what is
+ordered of its write; until then the operation only says what it is about.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Write(msgspec.Struct, frozen=True, eq=False, gc=False):
         return self.age_s >= SDK_RETRY_AGE_S
 
     def decided(self, decision: Operation | Refusal) -> Write:
-        """As it is ordered by what its guard has decided; a refusal is an entry, too."""
+        """The write to order after its guard's decision; a refusal is an entry, too."""
         if decision is self.operation:
             return self
         data = self.data
@@ -100,7 +100,7 @@ def received_write(
     asked_in: Epoch,
     condition: Condition | None = None,
 ) -> Write:
-    """At the primary, as another node sent it. Raises ValueError if no client can write it."""
+    """The write that another node sent here. Raises ValueError if no client can write it."""
     operation = decode_operation(kind, metadata)
     if declared(operation).proposer is Proposer.PRIMARY:
         raise ValueError(f"a {type(operation).__name__} is not for a client to propose")

@@ -1,5 +1,4 @@
-"""The cluster's buckets: rows of the configuration store, changed by compare-and-swap, cached by
-watch.
+"""The cluster's buckets: records of the store, changed by compare-and-swap, cached by watch.
 
 A name that the cache does not have is looked up in the store itself before anyone is told that it
 does not exist, so that a bucket is usable everywhere as soon as it is made.
@@ -70,7 +69,7 @@ class BucketDirectory:
             self.usages[bucket] = _decode_usage(entry.value)
 
     def used_bytes(self, bucket: BucketId) -> int:
-        """What it took when it was last added up."""
+        """Its size when it was last added up."""
         usage = self.usages.get(bucket)
         return 0 if usage is None else usage.bytes
 
@@ -116,7 +115,7 @@ class BucketDirectory:
         return known.pool if known is not None else None
 
     def name_of(self, bucket: BucketId) -> str:
-        """Its name, or what is known of one that the cache does not have."""
+        """Its name, or its number if the cache does not have it."""
         known = self._by_id.get(bucket)
         return f"number {bucket}" if known is None else known.name
 
@@ -127,7 +126,7 @@ class BucketDirectory:
             raise Unavailable(f"bucket {bucket} is not being deleted any more")
 
     def of_owner(self, owner: str) -> list[Bucket]:
-        """By name."""
+        """The owner's buckets, sorted by name."""
         active = (b for b in self._by_name.values() if b.state == ACTIVE and b.owner == owner)
         return sorted(active, key=lambda bucket: bucket.name)
 
@@ -186,7 +185,7 @@ class BucketDirectory:
                 raise BucketAlreadyExists(_decode(existing.value).owner)
 
     async def set_state(self, bucket: Bucket, state: str) -> Revision:
-        """Gives since when it has that state. Raises NoSuchBucket when that very bucket is gone."""
+        """Returns since when it has that state. Raises NoSuchBucket if that very bucket is gone."""
         while True:
             entry = await self._entry_of(bucket)
             record = _decode(entry.value)
@@ -214,7 +213,7 @@ class BucketDirectory:
                 return _bucket(record)
 
     async def remove(self, bucket: Bucket, since: Revision) -> bool:
-        """The end of a deletion; False: it was not being deleted all the time since then.
+        """End a deletion; False: it was not being deleted all the time since `since`.
 
         Raises NoSuchBucket when someone else was first.
         """
@@ -228,7 +227,7 @@ class BucketDirectory:
         return entry
 
     async def refresh(self) -> None:
-        """What the mirror shows is not older than this call; raises Unavailable."""
+        """Returns when the mirror is not older than this call; raises Unavailable."""
         try:
             await self._mirror.refresh()
         except StoreUnavailable as error:

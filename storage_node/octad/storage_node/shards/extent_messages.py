@@ -12,7 +12,7 @@ from octad.storage_node.rpc.messages import Message, Request, message
 
 
 class ExtentOrigin(msgspec.Struct, frozen=True, array_like=True):
-    """An extent, and for what its pieces say it was written."""
+    """An extent, and what its pieces say it was written for."""
 
     extent: bytes
     bucket: BucketId
@@ -22,7 +22,7 @@ class ExtentOrigin(msgspec.Struct, frozen=True, array_like=True):
 
 @message
 class UnnamedFound(Message, frozen=True, array_like=True, tag=97):
-    """Those that nothing names by the committed state. The others may or may not be named."""
+    """Those that nothing in the committed state names. The others may be named."""
 
     extents: list[bytes]
 
@@ -37,17 +37,17 @@ class FindUnnamed(Request[UnnamedFound], frozen=True, array_like=True, tag=96):
 
 @message
 class WrittenFound(Message, frozen=True, array_like=True, tag=99):
-    """Those that do; no request of this or an earlier boot will name the others any more."""
+    """Those that do; no request of this or an earlier boot will name the others."""
 
     extents: list[bytes]
-    oldest_read_s: float | None = None  # Its age; 0: no read runs. None: a former version's.
+    oldest_read_s: float | None = None  # Its age; 0: no read runs. None: from an older version.
 
 
 @message
 class FindWritten(Request[WrittenFound], frozen=True, array_like=True, tag=98):
     """To the node of a front door: which of these belong to a request that is under way there?
 
-    With none, it is asked for the oldest of the reads that run there.
+    Without extents it only asks for the age of the oldest read there.
     """
 
     extents: list[bytes]

@@ -1,8 +1,8 @@
 """One node's part of a listing: what of the index, in order of names, is in the shards it serves.
 
-Nearly all of a listing's time is spent here, once for every key that the node holds, its own or
-not. So of a row that is not its own only the key is read, and of its own only what gets on the page
-is decoded.
+Nearly all of a listing's time is spent here, once for every key that the node holds, led here or
+not. So of a row that it does not lead only the key is read, and only rows that get on the page are
+decoded.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from octad.storage_node.shards.listing.listing_merge import (
 )
 from octad.storage_node.shards.object_store import ListQuery
 
-PASSED_OVER_MAX = 12  # Keys under a common prefix; seeking past it costs as much as these.
+PASSED_OVER_MAX = 12  # Keys under one common prefix; a seek past it costs as much.
 SCAN_KEYS_MAX = 20_000  # A listing step looks at no more, so that other requests get their turn.
 
 
 class Cursor(Protocol):
-    """The index's rows, up to where it was made for."""
+    """The index's rows, up to the key that it was made for."""
 
     @property
     def value(self) -> Callable[[], bytes]:
-        """Gives the value of the key that came last."""
+        """Returns the value of the last key."""
 
     def keys_from(self, start: bytes) -> Iterator[bytes]:
-        """In order; begun anew by every call."""
+        """The keys in order; every call begins again."""
 
 
 def scan_keys(
@@ -45,9 +45,9 @@ def scan_keys(
     depth: int,
     served: Container[int],
 ) -> tuple[list[ListEntry], bytes, bool]:
-    """(entries, complete up to, nothing is left). `cursor_to` is of the index, up to a key.
+    """(entries, complete up to, nothing is left). `cursor_to` makes a cursor up to a key.
 
-    `prefixes`: as many common prefixes are worth as much as the query's limit of keys.
+    `prefixes`: this many common prefixes count as much as the query's limit of keys.
     """
     start = first_candidate(query.prefix, query.delimiter, query.after)
     if start is None:

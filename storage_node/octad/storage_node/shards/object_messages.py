@@ -73,9 +73,9 @@ CODES: Final = {error: code for code, error in ERRORS.items()}
 
 @message
 class Done(Message, frozen=True, array_like=True, tag=33):
-    """It is committed, on so many members; 0: on as many as the pool keeps.
+    """It is committed, on `copies` members; 0: on as many as the pool keeps.
 
-    As which entry: epoch 0 where nobody can say in which it was.
+    As which entry: an epoch of 0 is unknown.
     """
 
     copies: int = 0
@@ -147,9 +147,9 @@ class KeysListed(Message, frozen=True, array_like=True, tag=39):
 class ListKeys(Request[KeysListed], frozen=True, array_like=True, tag=38):
     """To every primary of a pool: keys of `bucket` in the shards that you are primary of.
 
-    `shards`: in these of them alone, where any are named. `prefixes`: as many common prefixes are
-    worth `limit` keys; 0: no more than `limit` are. `digest`: of the shards that you are primary of
-    and their epochs, as they are known where it comes from; 0: it does not say.
+    `shards`: only in these, if any are named. `prefixes`: this many common prefixes count as much
+    as `limit` keys; 0: `limit` of them do. `digest`: of the shards that you are primary of and
+    their epochs, as the sender knows them; 0: not sent.
     """
 
     pool: PoolId
@@ -273,7 +273,7 @@ class ChangeExtras(Request[Done], frozen=True, array_like=True, tag=50):
 
 @message
 class Appended(Done, frozen=True, array_like=True, tag=52):
-    """And what the object became: "" and nothing where nobody can say."""
+    """Also what the object became; "" and no checksums if that is unknown."""
 
     etag: str = ""
     checksums: dict[str, str] = msgspec.field(default_factory=dict)
@@ -281,7 +281,7 @@ class Appended(Done, frozen=True, array_like=True, tag=52):
 
 @message
 class AppendObject(Request[Done], frozen=True, array_like=True, tag=51):
-    """To the primary: put a piece behind an object; where it has no extents, it is the body.
+    """To the primary: append a piece to an object; a piece without extents is the body.
 
     The answer is an Appended.
     """
@@ -297,7 +297,7 @@ class AppendObject(Request[Done], frozen=True, array_like=True, tag=51):
 
 @message
 class ChangeIf(Request[Done], frozen=True, array_like=True, tag=49):
-    """To the primary: carry out `change` if the object is so.
+    """To the primary: carry out `change` if the object meets `condition`.
 
     It is a Propose, a CompleteParts or an AppendObject.
 

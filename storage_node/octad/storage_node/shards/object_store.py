@@ -39,7 +39,7 @@ class Bucket(BucketSettings, frozen=True):
     state: str = "active"  # Or "deleting": refuses new keys.
     strict: bool = False  # Refuses writes while a copy is missing.
     location: str = ""  # The name of its pool, if its maker named one.
-    quota_bytes: int | None = None  # It takes no more than that.
+    quota_bytes: int | None = None  # It may not grow beyond that.
 
 
 class StoreError(Exception):
@@ -99,14 +99,14 @@ class TooManyAppends(StoreError):
 
 
 class OtherForm(StoreError):
-    """An append has to come in extents, or with the object's own bytes in some: it did nothing."""
+    """An append must be sent in extents, with the object's bytes in some: it did nothing."""
 
 
 class ConditionsNotKnown(StoreError):
     """Some node of the cluster does not know conditions yet."""
 
 
-# Of a condition: the write was not carried out, and never will be. Nor of an append, by its own.
+# What conditions and appends are refused with: the write was not carried out, and never will be.
 CONDITION_REFUSALS = (NoSuchKey, PreconditionFailed, UploadOvertaken)
 APPEND_REFUSALS = (*CONDITION_REFUSALS, InvalidWriteOffset, TooManyAppends)
 
@@ -153,14 +153,14 @@ class StoredObject(msgspec.Struct, frozen=True):
 
 
 class Written(msgspec.Struct, frozen=True):
-    """An object that was put: as which version, which a retry may not be able to tell."""
+    """The version of an object that was put; a retry may not know it."""
 
     version: Version
     degraded: Degraded | None
 
 
 class Appended(Written, frozen=True):
-    """An object that was appended to, which a retry may not be able to tell: then `etag` is ""."""
+    """An object that was appended to; a retry may not know it: then `etag` is ""."""
 
     etag: str
     checksums: dict[str, str]
@@ -214,12 +214,12 @@ class BodyWriter(Protocol):
         """Whether others wait for memory like that of this body."""
 
     def make_way(self) -> bool:
-        """Leave to others the memory that is not filled, and soon the rest; False: it cannot."""
+        """Give up the memory that is not filled, and soon the rest; False: it cannot."""
 
     async def finish(self) -> tuple[ExtentRef, ...]:
         """All bytes are durable on every member: the extents that hold them, in order.
 
-        They may be fewer than the size that the body was to have.
+        They may be fewer than the announced size.
         """
 
     def degraded(self) -> Degraded | None:

@@ -1,11 +1,11 @@
-"""How long what died waits for those who may still read it: who began before it died must be over.
+"""How long dead extents wait for reads that began before they died.
 
-At leisure everyone has the *pin* for it, and no one is asked. Where a disk is full, every node's
-front door is asked for the age of its oldest read: `heard` takes the answer. All times are of this
-node's clock, which counts suspension; of another's only an age is used, stretched by what the two
-clocks may differ in. A door that says at some moment after `asked` that its oldest read is `age`
-old has none that began before `asked - age`, and that stays so, however late the answer arrives,
-whatever becomes of the door. A door that does not answer has the pin.
+Normally every read is given the *pin*, and no one is asked. On a full disk, every node's front door
+is asked for the age of its oldest read: `heard` takes the answer. All times are of this node's
+clock, which counts suspension; of another's only an age is used, stretched by what the two clocks
+may differ in. A door that says at some moment after `asked` that its oldest read is `age` old has
+none that began before `asked - age`, and that stays so, however late the answer arrives, whatever
+becomes of the door. Reads of a door that does not answer are given the pin.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class ReaderPin:
         return now - self.pin_s
 
     def over_at(self, doors: Collection[NodeId], listed: float, now: float) -> float:
-        """The same by what the doors have said.
+        """The same by the doors' answers.
 
         `doors` were all that there were at `listed` or later: another's reads began after it.
         """

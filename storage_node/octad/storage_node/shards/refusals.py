@@ -1,4 +1,4 @@
-"""What the refusals of guards are in the store's words."""
+"""Turns the refusals of guards into the store's errors."""
 
 from __future__ import annotations
 

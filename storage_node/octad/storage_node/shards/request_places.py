@@ -1,7 +1,7 @@
 """Where a request belongs: the hash of the key, or of the extent, that it is about.
 
-While a pool is split, the asking node may know of it later than the asked one. So a shard checks
-whether a request's key is in it, and who is refused finds the shard anew (rule R18).
+When a pool is split, the calling node may learn of it later than the called one. So a shard checks
+whether a request's key is in it, and a refused caller looks up the shard again (rule R18).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from octad.storage_node.shards.object_messages import (
 
 
 def hash_of_request(message: Message) -> int | None:
-    """Of a request about one key or extent; None for one about many."""
+    """The hash for a request about one key or extent; None for one about many."""
     match message:
         case ReadPiece(extent=extent):
             return extent_hash(extent)

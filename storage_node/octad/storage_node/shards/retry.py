@@ -1,9 +1,9 @@
 """How long a request goes on trying, and what it waits for between two tries.
 
-A shard that has lost its primary answers again as soon as its configuration names another one, so
-whoever waits is woken by the change of that configuration, or when the primary is connected again;
-else it tries after a pause that grows. Nothing here is made, and no timer set, for a request whose
-first try succeeds.
+A shard that has lost its primary answers again as soon as its configuration names another one. So a
+waiting request is woken when that configuration changes, or the primary is connected again;
+otherwise it tries after a pause that grows. Nothing here is made, and no timer set, for a request
+whose first try succeeds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from octad.sharding.ids import NodeId, ShardId
 from octad.sharding.map.shard_map import ShardConfiguration
 from octad.storage_node.shards.object_store import NotServed, Unavailable
 
-RETRY_PAUSE_S_MIN = 0.02  # Between two tries; doubled up to the next line.
+RETRY_PAUSE_S_MIN = 0.02  # Between two tries; doubled until it is RETRY_PAUSE_S_MAX.
 RETRY_PAUSE_S_MAX = 0.25
 
 

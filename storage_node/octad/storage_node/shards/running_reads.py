@@ -1,7 +1,7 @@
 """The reads of this node's front door that may still need extents, and how long the oldest takes.
 
 A read counts from before its row was looked up until it is over, however it ends: what it holds is
-referred to weakly, so there is nothing to sign off. Ages are by a clock that no one sets and that
+referred to weakly, so no one has to report its end. Ages are by a clock that no one sets and that
 goes on while the machine is suspended.
 """
 
@@ -52,8 +52,8 @@ class RunningReads:
     def hold(self, extent: ExtentRef, asking: Asking | None = None) -> None:
         """The row is here and names `extent`. It was looked up by `asking`, or just now.
 
-        Just now is only good before the check that nothing could have changed the row meanwhile: a
-        process may be stopped at any point, and would take a late moment for the read's beginning.
+        Without `asking`, call it before checking that nothing has changed the row: a process may be
+        paused at any point, and would take a late moment for the read's beginning.
         """
         began = self._clock() if asking is None else asking.began
         self._held[began, next(self._numbers)] = extent

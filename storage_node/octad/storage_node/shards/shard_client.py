@@ -1,7 +1,7 @@
-"""From a shard to the node that answers for it: here by a plain call, elsewhere by a message.
+"""Asks the node that answers for a shard: this node by a plain call, another by a message.
 
-`shard_server.py` is the other end. A client that meets a dead, moved, starting or refusing node
-tries again, with the same request id, until a node answers or its patience ends.
+`shard_server.py` is the other end. A request that meets a dead, moved, starting or refusing node is
+tried again, with the same request id, until a node answers or its time is over.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from octad.storage_node.shards.shard_service import ShardService
 
 PIECES_UNDER_WAY_BYTES: Final = 64 * MIB
 READ_ELSEWHERE_S: Final = 0.5  # After this silence another member is asked.
-SLOW_NODE_S: Final = 2.0  # How long a node that was silent is asked last.
+SLOW_NODE_S: Final = 2.0  # For so long a node that was silent is asked last.
 
 # What a call is about that depends on all shards of a node; other calls name their shard.
 LISTINGS: Final = -1
@@ -129,8 +129,8 @@ class ShardClient:
     def propose(self, pool: PoolId, write: Write) -> Coroutine[None, None, messages.Done]:
         """At the primary of its shard: order and commit a write.
 
-        Much data waits here until there is less under way to that node: the bound is the primary's,
-        whose memory it takes, and no part of a budget here.
+        Large data waits here until less is under way to that node: the bound protects the primary's
+        memory, so this node's budget does not count it.
         """
         try:
             shard = self.map.shard_of_hash(pool, write.hash)
@@ -279,7 +279,7 @@ class ShardClient:
         patience: Patience | None,
     ) -> tuple[Reply, Buffer]:
         failure: Unavailable | Damaged = NotServed(f"no other member has {shard_name(shard)}")
-        damaged = 0  # Only when all are is there nothing to wait for.
+        damaged = 0  # Only if all copies are damaged is there nothing to wait for.
         for index, node in enumerate(members):
             is_last = index == len(members) - 1
             longest_s = limits.READ_TIMEOUT_S if is_last else READ_ELSEWHERE_S

@@ -37,7 +37,8 @@ class ShardServer:
     def __init__(self, service: ShardService) -> None:
         self._service = service
         self._others: dict[type[Message], Callable[[Any], Awaitable[Answer]]] = {}
-        self.repair: Callable[[bytes], Awaitable[bool]] | None = None  # A row's damaged record.
+        # Repairs a row's damaged record.
+        self.repair: Callable[[bytes], Awaitable[bool]] | None = None
 
     def register(self, kind: type[Asked], answer: Callable[[Asked], Awaitable[Answer]]) -> None:
         """Requests of this kind are answered elsewhere; `answer` may raise the store's errors."""

@@ -1,8 +1,8 @@
 """What a node answers about the shards it holds, to its own front door and to other nodes alike.
 
 Writes are handed to the shard's replica, which refuses those whose guard says no; reads come from
-the index and the journal. Raises `core.object_store`'s errors, and `AskPrimary` for a read
-that this node may not answer.
+the index and the journal. Raises the errors of `object_store.py`, and `AskPrimary` for a read that
+this node may not answer.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ _OF_OPEN_UPLOADS = (PutPart, AbortUpload)
 
 
 class AskPrimary(Exception):
-    """This node cannot tell whether what it has is the last word: its primary can."""
+    """This node cannot tell whether its rows are current; the primary can."""
 
 
 class ShardService:
@@ -132,7 +132,7 @@ class ShardService:
         asked_in: Epoch,
     ) -> Done:
         """`propose` of the object that stands, with other extras; raises NoSuchKey."""
-        unknown = put_object(bucket, key, ObjectRow(0, "", 0))  # The guard knows better.
+        unknown = put_object(bucket, key, ObjectRow(0, "", 0))  # The guard uses the real row.
         guard = change_of_extras(bucket, key, change)
         write = write_of(unknown, request_id, b"", age_s, asked_in, guard)
         return await self.propose(shard, write, keeps_bytes=True)
@@ -168,7 +168,7 @@ class ShardService:
     async def propose(self, shard: ShardId, write: Write, *, keeps_bytes: bool = False) -> Done:
         """Order the write, as its guard decides if it has one; wait until it is applied.
 
-        `keeps_bytes`: it is of an object; the bytes in its record stay, in front of the write's.
+        `keeps_bytes`: the object exists; the bytes in its record stay, in front of the write's.
 
         A request that was first made `age_s` ago and ordered then is not ordered again. Raises what
         a refusal means.
@@ -177,7 +177,7 @@ class ShardService:
         kind = declared(operation)
         if kind.proposer is Proposer.UPKEEP:
             await self._order(shard, write)
-            return Done()  # What frees space asks again, and does not ask for copies.
+            return Done()  # Callers that free space retry, and need no count of copies.
         if kind.bucket_of is None:
             raise ValueError(f"a {type(operation).__name__} is of no bucket")
         bucket = kind.bucket_of(operation)
@@ -188,7 +188,7 @@ class ShardService:
         if isinstance(operation, DeleteObject):
             unguarded = write.guard is None
             if unguarded and not write.age_s and self._is_absent(shard, operation, write.hash):
-                return Done()  # No other try of it is anywhere, to delete what is put here later.
+                return Done()  # No other try of it exists that could delete what is put later.
         elif isinstance(operation, _OF_OPEN_UPLOADS):
             pass  # An open upload keeps its bucket, or ends with it.
         elif not self._buckets.is_active(bucket):
@@ -203,9 +203,9 @@ class ShardService:
         return self._acknowledged(shard, bucket, write, version)
 
     async def _bytes_in_record(self, shard: ShardId, index_key: bytes) -> bytes | memoryview:
-        """Those of the object as it is prepared: nothing is waited for between this and an order.
+        """The bytes of the object as prepared; the caller must order without an await after this.
 
-        Where others change it all the time, those of an entry that is not applied yet.
+        If others change it all the time, they may come from an entry that is not applied yet.
         """
         give_up = asyncio.get_running_loop().time() + limits.WRITE_TIMEOUT_S
         while (newest := self._host.newest(shard, index_key)) is not None:
@@ -218,9 +218,9 @@ class ShardService:
         return b"" if stored is None or stored.data is None else stored.data
 
     async def close_bucket(self, bucket: BucketId) -> None:
-        """Refuse new keys of `bucket` from now on, and see in the index what is in flight for it.
+        """Refuse new keys of `bucket` from now on; returns when the index shows what was in flight.
 
-        Also what no one waits for any more: it may be committed yet. Raises Unavailable.
+        That includes writes that no client waits for any more. Raises Unavailable.
         """
         await self._buckets.wait_until_closed(bucket)
         in_flight = [
@@ -230,7 +230,7 @@ class ShardService:
             if bucket_written_by(entry.operation) == bucket
         ]
         give_up = asyncio.get_running_loop().time() + limits.WRITE_TIMEOUT_S
-        # Where another node leads by now, the list of it shows what it has of them.
+        # If another node leads by now, its list shows those of them that it has.
         while any(replica.leading and not entry.settled for replica, entry in in_flight):
             if asyncio.get_running_loop().time() > give_up:
                 raise Unavailable(f"writes to bucket {bucket} are still under way")
@@ -261,9 +261,9 @@ class ShardService:
             raise store_error(error.code) from error
 
     async def _was_made(self, shard: ShardId, request_id: bytes, age_s: float) -> Version | None:
-        """The outcome of an earlier try of the request, if one was ordered: the answer (R16).
+        """The outcome of an earlier try of the request, if one was ordered (rule R16).
 
-        It comes before any guard, for which that try may have changed what is seen.
+        Checked before any guard, because that try may have changed what the guard sees.
         """
         try:
             committed = self._host.made_before(shard, request_id, age_s)
@@ -282,7 +282,7 @@ class ShardService:
         if reason is not None:
             try:
                 await reason
-            except WriteFailed as error:  # It may be undone yet; this try has done nothing.
+            except WriteFailed as error:  # What it saw may be undone; this try did nothing.
                 raise NotServed(str(error)) from error
         if self._host.refuse(shard, write.request_id, no.ticket, no.refusal.code):
             raise store_error(no.refusal.code, no.refusal.text) from no
@@ -293,7 +293,7 @@ class ShardService:
 
     @property
     def knows_conditions(self) -> bool:
-        """Whether every node of the cluster does."""
+        """Whether every node of the cluster knows conditions."""
         return self._host.level >= conditions.LEVEL
 
     def _copies(self, shard: ShardId) -> int:
@@ -316,7 +316,7 @@ class ShardService:
         return Done(copies, epoch or self._epoch_of(write.operation, seq), seq)
 
     def _epoch_of(self, operation: Operation, seq: Seq) -> Epoch:
-        """In which `seq` was ordered, which the object still shows if it is that one; else 0."""
+        """The epoch in which `seq` was ordered, if the object is still that version; else 0."""
         if not isinstance(operation, PutObject | CompleteUpload):
             return Epoch(0)
         stored = self._index.get(object_key(operation.bucket, operation.key))
@@ -324,7 +324,7 @@ class ShardService:
         return ordered.epoch if ordered is not None and ordered.seq == seq else Epoch(0)
 
     def _is_absent(self, shard: ShardId, operation: DeleteObject, hash_: int) -> bool:
-        """For certain: this node serves the shard and nothing is under way for the key."""
+        """Whether the key is certainly absent: served here, with nothing under way for it."""
         key = object_key(operation.bucket, operation.key)
         if not self._host.settled(shard, key) or self._index.get(key) is not None:
             return False
@@ -370,7 +370,7 @@ class ShardService:
         except IndexDamage as damage:
             raise AskPrimary(str(damage)) from damage
         if with_data and stored is not None and stored.data is None:
-            self.reads.hold(stored.row.extents[0])  # Before it is certain that the row was good.
+            self.reads.hold(stored.row.extents[0])  # Before checking that the row is current.
         if not self._host.read_holds(shard, ticket):  # This process may have been paused meanwhile.
             raise AskPrimary(shard_name(shard))
         return stored
@@ -429,7 +429,7 @@ class ShardService:
         try:
             return self._journal.read(location).data
         except CorruptRecord as error:
-            log.error("%s", error)  # Another member's copy may well be served instead.
+            log.error("%s", error)  # Another member's copy may be served instead.
             raise Damaged(str(error)) from error
         except OSError as error:  # Its file could not be opened now.
             raise Unavailable(str(error)) from error
@@ -443,7 +443,7 @@ class ShardService:
     def list_keys(
         self, bucket: BucketId, query: ListQuery, prefixes: int, listed: ListedShards
     ) -> tuple[list[ListEntry], bytes, bool]:
-        """Of the shards in `listed`: (entries, complete up to, nothing is left)."""
+        """From the shards in `listed`: (entries, complete up to, nothing is left)."""
         return scan_keys(self._index.cursor, bucket, query, prefixes, *listed.places())
 
     async def read_upload(

@@ -1,10 +1,10 @@
-"""What a node's replicas want done is done: each action goes to the part that can do it.
+"""Performs the actions of a node's replicas: each goes to the part that can do it.
 
     Append, StartLog, SplitLog ─ `log_writer.py`       Send… ─ `replication_sender.py`
     Apply, FlushIndex ─ `index_applier.py`             Copy ─ those who copy history
     SubmitSwap, Refetch ─ the configuration store         Abandon ─ callers are told
 
-It decides nothing. A disk that fails is the end of the node: the replica is ahead of it then.
+It decides nothing. A disk that fails ends the node, because the replica is then ahead of the disk.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class ActionPerformer:
         self.applier.recovered()
 
     def end_recovery(self) -> list[ShardId]:
-        """All that follows from the replay is done; returns the shards it made complete."""
+        """Do what follows from the replay; returns the shards that it made complete."""
         self._recovering = False
         return self._became_complete
 
@@ -114,7 +114,7 @@ class ActionPerformer:
         self.applier.close()
         self.mail.close()
         if not self._recovering and self._index.failure is None:
-            # Else how far the rows go is not known.
+            # Otherwise it is unknown how far the rows go.
             self.before_flush()
 
     def before_flush(self) -> None:
@@ -126,7 +126,7 @@ class ActionPerformer:
         try:
             for action in actions:
                 performers[type(action)](replica, action)
-        except JournalFull as error:  # Not of a client's write: for those, room is made first.
+        except JournalFull as error:  # Never for a client's write: room is made for those first.
             self._on_failed(error)  # The replica is ahead of its disk: the node must not go on.
         except IndexFailed as error:
             self.index_failed(error)
@@ -141,7 +141,7 @@ class ActionPerformer:
             self._histories.forget_marks(shard, applied)
 
     def index_failed(self, error: Exception) -> None:
-        """Its rows are older than the replicas believe: no one reads them here any more."""
+        """Its rows are older than the replicas believe, so they are no longer read here."""
         for replica in self._table.replicas.values():
             if not replica.failed:
                 self.perform(replica, replica.fail())
@@ -160,7 +160,7 @@ class ActionPerformer:
             case FlushIndex():
                 keep_state(self._index, replica)
                 if self._index.damage is None:
-                    self.before_flush()  # Once in a recovery by force: all may wait for it.
+                    self.before_flush()  # Only after a recovery by force, so blocking is all right.
                     self._index.flush()
             case Copy():
                 self._begin_copy(replica, action)

@@ -1,8 +1,8 @@
 """What a node's replicas need to know of the cluster: plans, copies wanted, who could take a copy.
 
 It is kept from the mirror's records as they change. The choice of a spare is the coordinator's own
-(`coordinator/placement/spares.py`): all who ask with the same view get the same answer. Left out is
-whom this node does not hear: a registration outlives its process by seconds.
+(`coordinator/placement/spares.py`): all who ask with the same view get the same answer. Nodes that
+this one does not hear are left out, because a registration outlives its process by seconds.
 """
 
 from __future__ import annotations
@@ -61,8 +61,9 @@ class ClusterFacts:
         self.nodes: dict[NodeId, NodeRecord] = {}  # The live ones.
         self.plans: dict[ShardId, Stored[ShardPlan]] = {}
         self.incarnations: dict[NodeId, str] = {}
-        self.dead: dict[NodeId, bytes] = {}  # By a death record that holds: the fence's value.
-        self.full: set[NodeId] = set()  # Whose disk is full, as they have reported.
+        # The fence's value of each node with a valid death record.
+        self.dead: dict[NodeId, bytes] = {}
+        self.full: set[NodeId] = set()  # Nodes that have reported a full disk.
         self._keys = keys
         self._placement_keys = PlacementKeys(keys)
         self._records: dict[PoolId, PoolRecord] = {}
@@ -181,7 +182,7 @@ class ClusterFacts:
         return Learner(chosen, self.incarnations[chosen])
 
     def _is_here(self, record: NodeRecord) -> bool:
-        """Not just registered: that very process was heard a moment ago."""
+        """Whether that very process was heard a moment ago; a registration does not say so."""
         return self._heard_boot(record.id) == record.boot
 
     def _view(self) -> PlacementView:

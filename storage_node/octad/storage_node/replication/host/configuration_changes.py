@@ -162,10 +162,10 @@ class ConfigurationChanges:
                     self._tell_outcomes(batch)
 
     async def _swap(self, batch: dict[ShardId, Wanted]) -> None:
-        """Do what can be done, and take from `batch` each whose outcome the host has been told.
+        """Try the swaps, and remove from `batch` those whose outcome the host has been told.
 
-        A transaction that fails did nothing. What the mirror then shows to have changed is lost;
-        the rest is tried once more, and left to the replicas to propose again.
+        A transaction that fails did nothing. Swaps of configurations that the mirror then shows
+        changed are lost; the rest are tried once more, then left to the replicas to propose again.
         """
         fence = ValueIs(self._keys.fence(self._node), self._fence_value())
         for _ in range(TRIES):
@@ -187,7 +187,7 @@ class ConfigurationChanges:
     def _transactions(
         self, fence: Compare, batch: dict[ShardId, Wanted]
     ) -> list[dict[ShardId, KeySwap]]:
-        """What is still to be done of `batch`, as much at a time as the store takes."""
+        """The swaps left in `batch`, in groups as large as the store takes."""
         shards: dict[str, ShardId] = {}
         swaps: list[KeySwap] = []
         for shard, (swap, also) in batch.items():

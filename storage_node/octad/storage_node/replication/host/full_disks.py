@@ -1,8 +1,8 @@
-"""Which nodes take nothing but what frees space: what they say of themselves in their beats.
+"""Which nodes accept only operations that free space, as their beats say.
 
-A put that a member has no room for would hold up its shard, deletes too, until the member is
-removed as stuck, and with it a copy of all that the shard has. So a primary orders none. What is
-ordered before it has heard has a reserve of its own there: `disk_reserve.py`.
+A put that a member has no room for would hold up its shard, deletes included, until the member is
+removed as stuck and its copy with it. So a primary orders no such put. Puts ordered before it hears
+of the full disk use that disk's reserve: `disk_reserve.py`.
 """
 
 from __future__ import annotations

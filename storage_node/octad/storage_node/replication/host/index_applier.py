@@ -79,7 +79,7 @@ class IndexApplier:
     # -- those who wait ------------------------------------------------------------------------
 
     def wait_for(self, entry: Entry) -> asyncio.Future[Version]:
-        """Ends when `entry` is committed and in the index; gives its version.
+        """Ends when `entry` is committed and in the index; returns its version.
 
         Raises WriteFailed, and AlreadyRefused when that is what the entry says.
         """
@@ -110,7 +110,7 @@ class IndexApplier:
         await asyncio.wait([self._next_applied], timeout=limits.WRITE_TIMEOUT_SWEEP_S)
 
     def behind(self) -> set[ShardReplica]:
-        """Whose rows do not show yet all that is committed: what lies here, between the two."""
+        """Replicas whose committed entries are not all in their rows yet."""
         return {replica for replica, _ in (*self._applying, *self._later)}
 
     # -- entries -------------------------------------------------------------------------------
@@ -158,19 +158,19 @@ class IndexApplier:
         self._apply(applying)
 
     def _apply(self, applying: list[tuple[ShardReplica, tuple[Entry, ...]]]) -> None:
-        """All or nothing; after a failure nothing more, since later entries would hide the gap."""
+        """Apply all or nothing; after a failure nothing more: later entries would hide the gap."""
         if self._failed:
             return
         try:
             self._write(applying)
-        except Exception as error:  # Also RocksDB's of a read, which have no class of their own.
+        except Exception as error:  # RocksDB's read errors have no class of their own.
             if self._recovering:
                 raise
             self._failed = True
             self._on_failed(error)
 
     def _write(self, applying: list[tuple[ShardReplica, tuple[Entry, ...]]]) -> None:
-        """To the index, with the states that say so, in one batch."""
+        """Write them to the index in one batch with the states that cover them."""
         index_changes = IndexChanges(self._index.get, self._index.digests)
         changed: set[ShardReplica] = set()
         wishes: list[tuple[ShardReplica, Actions]] = []
@@ -198,7 +198,7 @@ class IndexApplier:
         for replica, actions in wishes:
             self._perform(replica, actions)
         for replica in changed:
-            if replica.primary.leading:  # Everyone who learns of the commit point has clean keys.
+            if replica.primary.leading:  # Members that learn the commit point have clean keys.
                 self._perform(replica, replica.announcement())
 
     def _add_rows(
@@ -234,7 +234,7 @@ class IndexApplier:
 def add_entries(
     changes: IndexChanges, replica: ShardReplica, entries: tuple[Entry, ...], stored: Stored
 ) -> None:
-    """What `entries` do to the rows of the replica's shard, of which there may be gaps before."""
+    """Add what `entries` do to the rows of their shard, even if older history is missing."""
     shard, complete = replica.shard, replica.history.complete_to is None
     for entry in entries:
         location, epoch, seq = entry.location, entry.epoch, entry.seq
@@ -246,7 +246,7 @@ def add_entries(
 
 
 def state_entry(replica: ShardReplica, digests: ShardDigests) -> tuple[bytes, bytes]:
-    """What the index keeps of a replica, to be written with the rows that it speaks of.
+    """What the index keeps of a replica, to be written with the rows that it describes.
 
     While history is missing, copied rows are written without a state, which has no digest then.
     """

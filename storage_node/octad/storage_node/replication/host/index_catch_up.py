@@ -1,8 +1,8 @@
 """Brings an index that was made from the journal up to what a running node has applied.
 
 It is what a restart would do: states from the index, then the journal's records behind them, with
-replicas of its own that take part in nothing. So what may stand in the new index is decided by the
-same code, and what the node's replicas know beyond the journal is only how much of it is committed.
+replicas of its own that take part in nothing. So the same code decides what the new index may show.
+The node's replicas only add how much of the journal is committed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The shards' logs in the node's one journal: entries, and where a log begins anew or is split.
 
 Records of a shard are journaled in the order in which its replica asked for them; nothing here
-waits. What is synced is handed back in that order, and what is not settled yet, applied or cut off,
-says where a replay has to begin.
+waits. Synced entries are returned in that order. The first entry that is neither applied nor cut
+off says where a replay must begin.
 """
 
 from __future__ import annotations

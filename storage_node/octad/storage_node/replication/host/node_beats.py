@@ -36,7 +36,7 @@ class NodeBeats:
         self.disks = FullDisks()
 
     def send(self) -> None:
-        """To every node with which this one shares a shard."""
+        """Send a beat to every node that shares a shard with this one."""
         self._planned = False
         is_full = self._is_full()
         self.disks.note(self._leases.node, is_full, now())
@@ -45,7 +45,7 @@ class NodeBeats:
             self._outbox.send(node, said)
 
     def send_news(self) -> None:
-        """A lease begins when someone is told of a change, not at the next beat."""
+        """Announce a change at once: a lease need not wait for the next beat."""
         if self._leases.beat_soon and not self._planned:
             self._planned = True
             self._loop.call_soon(self.send)
@@ -57,7 +57,7 @@ class NodeBeats:
         self.send_news()
 
     def on_answer(self, sender: NodeId, answer: BeatAnswer) -> None:
-        """Take what it holds; it may ask for a beat with a list."""
+        """Take its promises and grants; it may ask for a beat with a list."""
         if self._leases.on_answer(sender, answer, now()):
             beat = self._leases.beat(sender, now())
             is_full = self._leases.node in self.disks.now

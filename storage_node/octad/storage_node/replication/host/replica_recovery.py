@@ -81,7 +81,7 @@ def recover_states(
             replica.on_copied(copy.start, copy.as_of, list(copy.request_ids), now)
             copied.append(replica)
             complete += [shard] if replica.complete_to is None else []
-    if copied:  # No entry may follow, and the journal may not say it for ever.
+    if copied:  # No entry may follow to say so, and the journal is not kept for ever.
         index.write([state_entry(replica, index.digests) for replica in copied])
     return complete
 
@@ -125,8 +125,10 @@ def replay(
 
 
 def _check_nothing_is_missing(table: ReplicaTable, journal: Replayed) -> None:
-    """Compaction gives up only what the rows show. An older index was put back, or none was left,
-    if entries are gone that neither it nor the journal has."""
+    """Raises IndexBehind if entries are in neither the index nor the journal.
+
+    Compaction drops only what the rows show, so an older index was put back, or the index was lost.
+    """
     data = journal.directory.parent
     lacking = [
         shard for shard, each in table.replicas.items() if each.replay.missing_before is not None

@@ -1,8 +1,8 @@
-"""Which replicas a node has: made when they are first spoken of, or by splitting another.
+"""A node's replicas: made when a message first names them, or by splitting another.
 
-A half of a split shard is made from the replica of the whole, if there is one here: else it would
-be a member without the data (rule R18). Until then its configurations wait, and messages for it are
-dropped.
+A half of a split shard is made from the replica of the unsplit shard, if there is one here:
+otherwise it would be a member without the data (rule R18). Until then its configurations wait, and
+messages for it are dropped.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class ClusterPort(Protocol):
     """What the replicas need to know of the cluster: the store's other records, as they are now."""
 
     incarnations: dict[NodeId, str]  # Live nodes only.
-    dead: dict[NodeId, bytes]  # Whose process has ended, as its supervisor says.
+    dead: dict[NodeId, bytes]  # Nodes whose process has ended, as its supervisor says.
 
     def strength(self, shard: ShardId) -> Strength | None:
         """How many copies the shard's pool keeps; None while the pool is not known."""
@@ -80,7 +80,7 @@ class ReplicaTable:
         return self.replicas.get(shard) or self.make(shard, ShardLog(Seq(0), Epoch(0)))
 
     def addressed(self, shard: ShardId) -> ShardReplica | None:
-        """Whom a message is for; None while that is still a part of another replica."""
+        """The replica that a message is for; None while it is still a part of another."""
         replica = self.replicas.get(shard)
         if replica is not None:
             return replica

@@ -1,7 +1,7 @@
-"""What other nodes tell this node's replicas: each message goes to whom it is about.
+"""Passes other nodes' messages to the replicas that they are about.
 
-The other direction is `replication_sender.py`. Prepares that there is no room for are dropped here,
-and asked for again later.
+The other direction is `replication_sender.py`. Prepares that do not fit on the disk are dropped
+here, and asked for again later.
 """
 
 from __future__ import annotations

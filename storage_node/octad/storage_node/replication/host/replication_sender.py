@@ -1,7 +1,7 @@
-"""What a node's replicas tell those of other nodes: one message of each kind a tick and node.
+"""Sends the replicas' messages to other nodes: one of each kind per node and tick.
 
-Writes of many shards come within a tick, and one sync of the journal makes entries of many shards
-durable: each would else be sealed, sent, opened and looked at by itself. Messages may be lost,
+Writes of many shards arrive within a tick, and one sync of the journal makes entries of many shards
+durable: otherwise each would be sealed, sent, opened and parsed by itself. Messages may be lost,
 doubled and reordered: the replicas send again what counts.
 """
 
@@ -51,7 +51,7 @@ class Outbox(Protocol):
 
 @dataclass(slots=True)
 class _Prepares:
-    """Those of this tick to one node, and the data of each."""
+    """This tick's Prepares to one node, and the data of each."""
 
     messages: list[Prepare] = field(default_factory=list)
     data: list[bytes | memoryview] = field(default_factory=list)
@@ -139,7 +139,7 @@ class ReplicationSender:
         self._plan()
 
     def commit_point(self, replica: ShardReplica, action: SendCommit) -> None:
-        """Some milliseconds later, unless Prepares go there anyway: no one waits for it."""
+        """Send it some milliseconds later, or with a Prepare: no one waits for it."""
         point = CommitPoint(replica.shard, replica.epoch, action.commit, action.commit_epoch)
         for node in action.nodes:
             self._points.setdefault(node, {})[replica.shard] = point

@@ -1,4 +1,4 @@
-"""Keeps the ids of requests that were applied lately, over a restart (rule R16).
+"""Keeps the ids of recently applied requests across a restart (rule R16).
 
 They are gathered while entries are applied, and written in one piece with each index flush that the
 node makes of its own accord; what was applied after that flush, a replay reads again. So a retry
@@ -96,7 +96,7 @@ class RequestIds:
         """These are being applied."""
         for entry in entries:
             operation = entry.operation
-            if type(operation) is PutObject:  # By far the most, so it is spelled out.
+            if type(operation) is PutObject:  # By far the most, so it has a case of its own.
                 self._noted.append(_pack(shard, entry.seq, entry.request_id))
                 continue
             outcome = outcome_of(entry)

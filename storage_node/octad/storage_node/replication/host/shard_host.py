@@ -119,7 +119,7 @@ class ShardHost:
         return complete
 
     def _replay(self, replica: ShardReplica, actions: list[Action]) -> None:
-        """Before the next record is looked at."""
+        """Perform what follows from one record before the next is read."""
         self._perform(replica, actions)
         self.applier.apply_all()
 
@@ -198,7 +198,7 @@ class ShardHost:
             self._fail_replica(replica)
 
     def _fail_replica(self, replica: ShardReplica) -> None:
-        """One replica hit a bug: the beats, and with them all other shards, must not.
+        """One replica hit a bug; the beats, and so all other shards, go on without it.
 
         What it decided may have been done in part: its log may be ahead of the journal.
         """
@@ -211,7 +211,7 @@ class ShardHost:
             self._on_failed(error)
 
     def go_on_with(self, successor: CatchUp) -> bool:
-        """Take what was made of a damaged index, once it shows all that the replicas have applied.
+        """Use the index made in a damaged one's place, once it shows all that is applied.
 
         False: not yet, let it catch up once more.
         """
@@ -286,11 +286,11 @@ class ShardHost:
     def propose(self, shard: ShardId, write: Write) -> asyncio.Future[Version]:
         """Order a write; the future ends when it is committed and in the index: as that version.
 
-        Raises at once, and nothing has happened: GuardRefuses or AlreadyRefused; JournalFull; or
-        WriteFailed when this node is not serving the shard, or began to after this try was made for
-        it. The future raises WriteFailed when the outcome cannot be said in time, AlreadyRefused
-        when that is a refusal. A request that was ordered before is not ordered again (rule R16).
-        Nothing is waited for from the guard's look at the rows to the order (rule R21).
+        Raises at once, having done nothing: GuardRefuses or AlreadyRefused; JournalFull; or
+        WriteFailed if this node does not serve the shard, or began to after this try was sent. The
+        future raises WriteFailed if the outcome is not known in time, AlreadyRefused if it is a
+        refusal. A request that was ordered before is not ordered again (rule R16). Nothing is
+        awaited between the guard's read of the rows and the order (rule R21).
         """
         replica = self.replicas.get(shard)
         configuration = None if replica is None else replica.place.configuration
@@ -354,7 +354,7 @@ class ShardHost:
         return None
 
     def _outcome_of(self, known: AlreadyOrdered) -> asyncio.Future[Version]:
-        """Of one that is applied, the epoch is not remembered: 0."""
+        """An applied entry's epoch is not remembered: it is returned as 0."""
         if known.entry is not None:
             return self.applier.wait_for(known.entry)
         done: asyncio.Future[Version] = self._loop.create_future()
@@ -370,7 +370,7 @@ class ShardHost:
         return self.applier.wait_for(log.at(newest)) if newest > log.commit else None
 
     def refuse(self, shard: ShardId, request_id: bytes, ticket: ReadTicket, code: int) -> bool:
-        """Whether a refusal may be answered now; then no try that this process gets is executed."""
+        """Whether a refusal may be sent now; if so, this process executes no try of the request."""
         return self.replicas[shard].refuse_request(request_id, ticket, code, now())
 
     def serves(self, shard: ShardId) -> bool:
@@ -395,7 +395,7 @@ class ShardHost:
     def holds_all(self, moment: float) -> bool:
         """Whether this node has a lease of every shard that it leads, and can read its rows.
 
-        False says no more than that each shard has to be looked at by itself.
+        False only means that each shard must be checked by itself.
         """
         return not self._table.rowless and self.leases.holds_all(moment)
 

@@ -44,7 +44,7 @@ class LearnerSessions:
         return True
 
     def wait(self, learner: NodeId, epoch: Epoch, nonce: int) -> None:
-        """It asks before it can be answered."""
+        """Keep a Join that cannot be answered yet."""
         self.waiting[learner] = epoch, nonce
 
     def take_waiting(self) -> dict[NodeId, tuple[Epoch, int]]:
@@ -59,7 +59,7 @@ class LearnerSessions:
         self.acked = dict.fromkeys(self.numbers, Seq(0))
 
     def end(self) -> None:
-        """We lead no more."""
+        """This node no longer leads."""
         self.numbers.clear()
         self.waiting.clear()
 
@@ -99,7 +99,7 @@ class OwnSession:
         return True
 
     def lost(self) -> None:
-        """What a learner has lost or missed, the primary may not have any more."""
+        """The learner lacks something that the primary may not have any more: ask again."""
         self.rejoin = True
 
     def over(self) -> None:
@@ -107,7 +107,7 @@ class OwnSession:
         self.number = self.nonce = 0
 
     def enter(self, *, learning: bool, same_primary: bool, skipped: bool) -> None:
-        """A session is with one primary, and goes on only in configurations that follow."""
+        """A session is with one primary, and ends when a configuration is skipped."""
         if not same_primary:
             self.over()
         elif skipped:

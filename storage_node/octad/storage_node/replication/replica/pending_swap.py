@@ -1,7 +1,8 @@
 """The one change of its configuration that a replica has under way (rules R8 and R9).
 
-From before a swap is made up until its outcome is certain nothing is committed and no read granted;
-a challenger promises and acknowledges nothing. The parts that do so look at `pending`.
+From just before a swap is proposed until its outcome is certain, nothing is committed and no read
+is granted; a challenger promises and acknowledges nothing. The parts that do these things check
+`pending`.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class PendingSwap:
         return [SubmitSwap(swap)]
 
     def inherit(self, swap: Swap | None) -> None:
-        """The whole's swap has made this half, and is ours, too (rule R18)."""
+        """The split shard's swap made this half, and is this replica's, too (rule R18)."""
         self.pending = swap
 
     def lose(self) -> None:

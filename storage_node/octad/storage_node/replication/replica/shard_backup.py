@@ -68,14 +68,14 @@ class Backup:
         self.swaps = swaps
         self.splitter = splitter
         self.session = OwnSession(leases.pairs.boot)
-        self.tail: tuple[Seq, Seq] = (log.commit, log.end)  # What is not committed,
+        self.tail: tuple[Seq, Seq] = (log.commit, log.end)  # What is not committed and is
         self.tail_since = 0.0  # unchanged since.
-        self.quiet_until = 0.0  # No sooner may anyone challenge the primary.
+        self.quiet_until = 0.0  # Until then no one may challenge the primary.
 
     # -- what a primary says -------------------------------------------------------------------
 
     def refuse(self, sender: NodeId, epoch: Epoch) -> Actions | None:
-        """The actions instead of taking a primary's message; None: take it (rule R1)."""
+        """What to do instead of taking a primary's message; None: take it (rule R1)."""
         place = self.place
         configuration = place.configuration
         if place.failed:
@@ -193,18 +193,18 @@ class Backup:
         return [*self._want_start(start, first), Copy(start, (sender,))]
 
     def continues(self, seq: Seq, epoch: Epoch) -> bool:
-        """Is our log up to `seq` the one of which the primary speaks?"""
+        """Whether this log up to `seq` is the one that the primary means."""
         return seq <= self.log.verified or self.log.epoch_at(seq) == epoch
 
     def learn_commit(self, commit: Seq) -> Actions:
-        """Only within what is verified: above it, our entries may be others."""
+        """Take it only as far as verified: entries above may differ from the primary's."""
         known = min(commit, self.log.verified)
         return commit_to(self.log, Seq(known)) if known > self.log.commit else []
 
     # -- history that others have --------------------------------------------------------------
 
     def begin_recruit(self, member: Member) -> Actions:
-        """It has us as a recruit: our log begins at the base, and we copy what is before."""
+        """This node is a recruit: its log begins at its base, and it copies what is before."""
         actions: Actions = []
         start = Seq(member.base - 1)
         if (self.log.start, self.log.start_epoch) != (start, member.base_epoch):
@@ -274,7 +274,7 @@ class Backup:
         return self.swaps.submit(Swap(configuration, taken), now)
 
     def is_at_rest_behind(self, primary: NodeId, now: float) -> bool:
-        """Whether there is nothing to ask for and the grace is not over: it only moves later."""
+        """Whether there is nothing to ask for, and the grace is not over (it only moves later)."""
         log = self.log
         quiet = now < self.quiet_until and primary not in self.leases.pairs.dead
         return quiet and log.commit == log.end
@@ -292,7 +292,7 @@ class Backup:
     def may_take_over(self, now: float) -> bool:
         """Rule R11: a full member, after the grace.
 
-        The first of the successors goes first: two who want the same delay each other.
+        The first of the successors goes first, because two that try at once delay each other.
         """
         configuration, history = self.place.configuration, self.history
         if configuration is None or not self.leases.grace_over(configuration.primary, now):

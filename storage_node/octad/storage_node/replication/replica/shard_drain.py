@@ -1,4 +1,4 @@
-"""How a primary comes to a stand before it hands its shard over or splits it (R17, R18)."""
+"""How a primary stops taking writes before it hands over or splits its shard (R17, R18)."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class Drain:
         self.stopped = True
 
     def call_off(self) -> None:
-        """There is another plan."""
+        """The plan has changed."""
         self.until = None
 
     def end(self) -> None:
-        """The epoch is over, or we lead it no more."""
+        """The epoch is over, or this node no longer leads it."""
         self.until, self.stopped = None, False

@@ -1,4 +1,4 @@
-"""What the others have of a primary's log, and what they are sent again (rules R1b, R2, R10, R12).
+"""How much of a primary's log the others have, and what is sent again (R1b, R2, R10, R12).
 
 Committed is what all members have durable: `shard_primary.py` takes the least of `match`.
 """
@@ -66,7 +66,7 @@ class Followers:
         self._set_targets(configuration)
 
     def end(self) -> None:
-        """We lead no more."""
+        """This node no longer leads."""
         self.match, self.targets = {}, ()
         self.sessions.end()
 
@@ -104,7 +104,7 @@ class Followers:
         return False
 
     def on_learner_ack(self, learner: NodeId, upto: Seq, session: int, complete: bool) -> Actions:
-        """It counts in the present session alone; who is in another one learns of it."""
+        """It counts only in the present session; a learner in another is told of it."""
         if not self.sessions.acknowledged(learner, upto, session):
             return [self.session_of(learner, 0)]
         if complete:
@@ -128,7 +128,7 @@ class Followers:
     # -- what they are sent --------------------------------------------------------------------
 
     def session_of(self, learner: NodeId, nonce: int) -> SendSession:
-        """Which session is the present one; an answer to who asked with `nonce`, if to any."""
+        """The present session, for a learner; an answer to its Join if that had this `nonce`."""
         start_epoch = self.log.epoch_at(self.log.commit)
         assert start_epoch is not None
         session = self.sessions.numbers.get(learner, 0)
@@ -164,7 +164,7 @@ class Followers:
         return Seq(max(self.log.commit, min(self.match.get(node, Seq(0)), self.log.end)))
 
     def resend(self, now: float) -> Actions:
-        """For what was lost on the way: to whom nothing new has been acknowledged for a while."""
+        """Send again to nodes that have acknowledged nothing new for a while."""
         actions: Actions = []
         for node, session in self.targets:
             got = self.sessions.acked[node] if session else self.match[node]

@@ -1,6 +1,6 @@
-"""What a replica has of its shard's history: whole, or with a copy under way (R10, R12, R13).
+"""What a replica has of its shard's history: all, or a copy under way (R10, R12, R13).
 
-A replica that began its log behind entries that it never had copies what they did. It may also have
+A replica whose log begins behind entries that it never had copies what they did. It may also have
 more than it should: what an operator's recovery gave up (R19). And what it has may be unreadable
 for a while, when the index is damaged (R20).
 """
@@ -40,10 +40,11 @@ class ShardHistory:
         self.log = log
         self.complete_to: Seq | None = None  # The index has all up to here; None: up to `applied`.
         self.copied_as_of: Seq | None = None  # As of when the installed copy is.
-        self.wanted_start: tuple[Seq, Epoch] | None = None  # Once everything committed is applied.
+        # Where it begins, once everything committed is applied.
+        self.wanted_start: tuple[Seq, Epoch] | None = None
         self.acted_epoch = Epoch(0)  # The highest before this one under which the log was changed.
         self.void = False  # It may show what an operator's recovery gave up (R19): no part in it.
-        self.unflushed = False  # Rows of a copy that was not finished count, since a recovery.
+        self.unflushed = False  # A recovery made the rows of an unfinished copy count.
         # The index is damaged, the log is not: it acknowledges what it makes durable, and never
         # reads, lists, challenges, becomes full or is a source until the node starts again.
         self.rowless = False
@@ -51,7 +52,7 @@ class ShardHistory:
     def restore(
         self, complete_to: Seq | None, copied_as_of: Seq | None, acted_epoch: Epoch
     ) -> None:
-        """As the index says, or as the replica was that this one is a half of."""
+        """What the index says, or what the replica had that was split."""
         self.complete_to, self.copied_as_of = complete_to, copied_as_of
         self.acted_epoch = acted_epoch
 
@@ -140,7 +141,7 @@ class ShardHistory:
     def source_as_of(self, start: Seq) -> Seq | None:
         """For a copy behind `start` from this replica: how recent it is at least; None: too old.
 
-        What is void is no source: it may have what was given up (rule R19).
+        A void replica is no source: it may have what was given up (rule R19).
         """
         if self.void or self.place.failed or self.rowless:
             return None
@@ -162,7 +163,7 @@ class ShardHistory:
     # -- an operator's recovery ----------------------------------------------------------------
 
     def learn_recoveries(self, configuration: ShardConfiguration) -> None:
-        """Rule R19: a copy of before a recovery is good only as far as that recovery went.
+        """Rule R19: a copy from before a recovery is good only as far as that recovery went.
 
         The replica that an operator has put in the place of lost members is complete from then on,
         whatever a copy that was under way has left.
@@ -180,7 +181,8 @@ class ShardHistory:
         for recovery in configuration.recovered:
             if self._is_us(recovery.node, recovery.incarnation):
                 if self._is_put_in_charge(configuration):
-                    void, complete_to = False, None  # By an earlier one: now it is all there is.
+                    # An earlier recovery voided it: now it is all there is.
+                    void, complete_to = False, None
             elif self.acted_epoch < recovery.epoch:
                 void = void or self.log.commit > recovery.upto or complete_to is not None
         return void

@@ -1,7 +1,7 @@
 """A shard replica as primary: orders writes, commits them, answers reads.
 
 Rules R2, R3, R4, R9, R11, R12, R15, R16, R21 and R22 of `docs/reference/replication.md`. What the
-others have is in `shard_followers.py`, how it comes to a stand in `shard_drain.py`.
+others have is in `shard_followers.py`, how it stops taking writes in `shard_drain.py`.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ class Primary:
         self.followers = Followers(place, log)
         self.drain = Drain(log)
         self.strength = strength
-        self.leading = False  # Primary of the configuration's epoch, by a swap of our own.
-        self.term = Epoch(0)  # The epoch in which we last began to lead.
+        self.leading = False  # Primary of the configuration's epoch, by its own swap.
+        self.term = Epoch(0)  # The epoch in which this node last began to lead.
         self.barrier = Seq(0)  # Serving needs commit >= barrier.
         self.announced = log.applied  # Highest commit point told to everyone.
 
@@ -109,7 +109,7 @@ class Primary:
         return actions + self.advance()
 
     def step_down(self) -> Actions:
-        """Callers that wait for what is not committed hear no outcome from us."""
+        """Callers that wait for uncommitted writes get no outcome from this node."""
         abandoned = tuple(self.log.above(self.log.commit)) if self.leading else ()
         self.leading = False
         self.drain.end()
@@ -120,7 +120,7 @@ class Primary:
     def on_swap_lost(self) -> Actions:
         """Our swap changed nothing: the commit point may move again."""
         if self.drain.stopped:
-            return self.step_down()  # R17: it stopped for good; only a new epoch serves again.
+            return self.step_down()  # R17: it has stopped; only a new epoch serves again.
         return self.advance()
 
     def leads(self, epoch: Epoch) -> bool:
@@ -132,7 +132,7 @@ class Primary:
     def decide(
         self, write: Write, stored: StoredRows, now: float, *, may_write_refusals: bool = True
     ) -> Write:
-        """The write as its guard has it be ordered, which is to follow at once (rule R21).
+        """The write to order, as its guard decides; `propose` it at once (rule R21).
 
         The order of the checks is that of the rule. Raises GuardRefuses, unless the refusal is to
         be ordered itself: then that is the write (rule R22).
@@ -156,7 +156,7 @@ class Primary:
     def propose(self, write: Write) -> tuple[Entry, Actions]:
         """Order a write. It is committed once `Apply` names its entry; raises when not serving.
 
-        One with a guard is what `decide` gave just now: nothing has happened since.
+        A guarded one is what `decide` has just returned: nothing has happened since.
         """
         self._require_new(write.request_id, refused_again=write.kind is RecordKind.REFUSED)
         if isinstance(write.operation, Several):
@@ -177,7 +177,7 @@ class Primary:
     def check_retry(self, request_id: bytes, age_s: float, now: float) -> None:
         """Rule R16, before any precondition is looked at, for a request first made `age_s` ago.
 
-        Raises AlreadyOrdered, or OutcomeUnknown when no one remembers so far back.
+        Raises AlreadyOrdered, or OutcomeUnknown if the window does not reach back so far.
         """
         self._require_new(request_id, refused_again=True)
         if not self.log.requests.reaches_back(age_s, now):
@@ -208,9 +208,9 @@ class Primary:
             self._require_new(each)
 
     def _require_own_term(self, asked_in: Epoch) -> None:
-        """Rule R3: an attempt that was made under another primary, or before our last start.
+        """Rule R3: refuses an attempt sent under another primary, or before the present term.
 
-        That primary, or the next, may have refused the request, which no one else remembers.
+        That primary, or the next, may have refused the request, and no one else remembers that.
         """
         if ANY_EPOCH < asked_in < self.term:
             raise NotServing(f"shard {shard_name(self.place.shard)}: asked in epoch {asked_in}")
@@ -344,7 +344,7 @@ class Primary:
         return ReadTicket(self.place.epoch, Seq(0))
 
     def begin_list(self, epoch: Epoch, now: float) -> ReadTicket | None:
-        """When a request comes to read many keys at once, in `epoch` (rule R3); None: not here.
+        """For a request to read many keys at once, in `epoch` (rule R3); None: not here.
 
         Then wait until the index `shows` the ticket, read, and see that `read_holds`.
         """
@@ -355,7 +355,7 @@ class Primary:
     def shows(self, ticket: ReadTicket) -> bool:
         """Whether the index has all that was committed when a list was asked for.
 
-        Not all that is committed by now: a list would never begin while others write.
+        It need not have what was committed since, or a list would never begin while others write.
         """
         return self.log.applied >= ticket.wait_for
 

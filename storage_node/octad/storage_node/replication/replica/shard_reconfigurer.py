@@ -147,7 +147,7 @@ class Reconfigurer:
             leases.unblock()
             return None
         if any(node in unwanted or followers.is_stuck(node, now) for node in bad):
-            leases.block(now)  # Else the wait would never end.
+            leases.block(now)  # Otherwise the wait would never end.
         leaving = {node for node in bad if self._may_remove(node, now)}
         if not leaving:
             return None

@@ -14,7 +14,7 @@ from octad.storage_node.replication.shard_log import Entry, ShardLog
 
 
 class Replay:
-    """Owns what a replay has found so far that does not fit yet. See the module."""
+    """Owns what a replay has found and cannot place yet. See the module."""
 
     __slots__ = ("applied_ids", "history", "log", "missing_before", "splitter")
 
@@ -28,8 +28,8 @@ class Replay:
     def recover(self, entry: Entry, committed: Seq) -> None:
         """One entry. It supersedes every earlier one with the same or a higher seq.
 
-        One whose predecessor is missing must be superseded itself by what follows: replay begins
-        behind the predecessor because that is needed no more.
+        An entry whose predecessor is missing must be superseded later: replay began behind the
+        predecessor because that is no longer needed.
         """
         log, seq = self.log, entry.seq
         self.history.acted_in(entry.epoch)
@@ -48,8 +48,7 @@ class Replay:
     ) -> Actions:
         """A record that `StartLog` wrote. Perform the actions before the next record.
 
-        Records of the log before it may have been replayed in vain: what a start has cut off must
-        not stand behind it.
+        Records from before it may have been replayed: drop what the start cut off.
         """
         log = self.log
         self.history.acted_in(epoch)
@@ -77,10 +76,10 @@ class Replay:
         log = self.log
         assert self.missing_before is None, f"what precedes seq {self.missing_before} is missing"
         log.replayed()
-        self.history.becomes_complete()  # It may have when it stopped, and no entry may follow.
+        self.history.becomes_complete()  # It may have been so at the stop, and no entry may follow.
         return commit_to(log, log.uncommit())
 
     def take_applied_ids(self) -> list[bytes]:
-        """For the window, once: the caller that applies next knows the time."""
+        """The ids for the window, once; the caller that applies next knows the time."""
         found, self.applied_ids = self.applied_ids, []
         return found

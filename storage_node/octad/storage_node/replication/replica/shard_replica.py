@@ -94,7 +94,7 @@ class ShardReplica:
         )
         self.backup = Backup(place, log, history, self.leases, swaps, self.splitter)
         self.replay = Replay(log, history, self.splitter)
-        # Called for each request: without a detour.
+        # Called for each request, so they save a call.
         self.decide = self.primary.decide
         self.propose = self.primary.propose
         self.serves = self.primary.serves
@@ -107,12 +107,12 @@ class ShardReplica:
 
     @property
     def configuration(self) -> ShardConfiguration | None:
-        """As it is known here."""
+        """The newest configuration known here."""
         return self.place.configuration
 
     @property
     def epoch(self) -> Epoch:
-        """Of the configuration as it is known here."""
+        """The epoch of the configuration known here."""
         epoch = self.place.epoch
         assert epoch, "no configuration is known"
         return epoch
@@ -144,7 +144,7 @@ class ShardReplica:
 
     @property
     def depth(self) -> int | None:
-        """To which the log here is split; None: as the first configuration."""
+        """The depth to which the log here is split; None: as the first configuration says."""
         return self.splitter.depth
 
     # -- a beginning ---------------------------------------------------------------------------
@@ -192,7 +192,7 @@ class ShardReplica:
     # -- the configuration ---------------------------------------------------------------------
 
     def on_configuration(self, configuration: ShardConfiguration, now: float) -> Actions:
-        """The configuration store has this. Older ones than what is known change nothing."""
+        """The configuration store has this. One older than the known one changes nothing."""
         if self.place.failed or configuration.epoch <= self.place.epoch:
             return []
         held = self.splitter.held
@@ -218,7 +218,7 @@ class ShardReplica:
             return actions + self.history.learn_former(configuration)
         if configuration.primary == place.node:
             self.leases.forget()
-            return actions + self.reconfigurer.tend(now)  # R15: passive until a swap of our own.
+            return actions + self.reconfigurer.tend(now)  # R15: passive until its own swap.
         self.leases.follow(configuration)
         actions += self.history.learn_former(configuration)
         if place.member is None:
@@ -279,7 +279,7 @@ class ShardReplica:
         return self.primary.step_down()
 
     def lose_rows(self) -> Actions:
-        """The index is damaged, and is being made anew from the journal, which is whole.
+        """The index is damaged, and is being rebuilt from the journal, which is intact.
 
         A primary hands its shard over at its next turn (rule R17); a member tells its primary at
         once that its copy does not count as verified.

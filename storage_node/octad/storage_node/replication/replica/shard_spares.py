@@ -1,4 +1,4 @@
-"""Whom a primary takes in for a member that is missed (rule R10)."""
+"""Which node a primary recruits for a missing member (rule R10)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from octad.storage_node.replication.replica.shard_leases import ShardLeases
 from octad.storage_node.replication.replica_state import ChooseSpare, Place
 from octad.storage_node.replication.shard_log import ShardLog
 
-RECRUIT_AGAIN_S = 10.0  # Before a node that beats and was removed all the same is a spare.
+RECRUIT_AGAIN_S = 10.0  # Until a node that was removed although it beats is a spare again.
 
 
 class Spares:
-    """Owns who is of no use to this shard for a while, and when a spare is asked for again."""
+    """Owns which nodes are of no use to this shard for a while, and when to look again."""
 
     __slots__ = ("choose", "incarnations", "leases", "log", "not_before", "place", "useless_until")
 
@@ -31,9 +31,9 @@ class Spares:
         self.log = log
         self.leases = leases
         self.choose = choose
-        self.incarnations = incarnations  # The shell's: of every node it knows.
+        self.incarnations = incarnations  # Every known node's, kept by the caller.
         self.not_before = 0.0
-        self.useless_until: dict[NodeId, float] = {}  # Removed though they beat.
+        self.useless_until: dict[NodeId, float] = {}  # Nodes that were removed although they beat.
 
     def may_ask(self, now: float) -> bool:
         """Whether it is time to look for a spare; then it is not again for a while."""
@@ -45,10 +45,10 @@ class Spares:
     def note_removed(
         self, configuration: ShardConfiguration, removed: set[NodeId], now: float
     ) -> None:
-        """Who is there and does nothing for this shard would do nothing again, as a recruit.
+        """A node that is up and did nothing for this shard would do nothing as a recruit.
 
-        Unless it has another disk by now: then it was not this one's member any more. Or its
-        process has ended: it was heard just before that, and its next one is as good as any.
+        That does not hold if it has another disk by now, which was no member. Nor if its process
+        has ended: it was heard just before that, and its next process is as good as any.
         """
         for member in configuration.members:
             same_disk = self.incarnations.get(member.node) == member.incarnation

@@ -2,15 +2,15 @@
 
 Rule R18 of `docs/reference/replication.md`. The primary drains the shard and one transaction writes
 both configurations (`shard_reconfigurer.py`). Each says behind which entry each split of its
-ancestors was. So whoever sees one that is deeper than its log, however late and by whomever
-then, splits its own log before it looks at anything else in it:
+ancestors was. So a replica that sees one deeper than its log, however late, splits its log before
+it looks at anything else in it:
 
     its log has that entry     it was a member: all of the log up to there is committed, and is
                                the beginning of both halves
     it has not                 it was none: what it knows to be committed is the past of both halves
 
-A node must not make a replica of the second half but by splitting that of the first, if it has one:
-else it would be a member without the data, and would go on reading it in the first.
+A node that has a replica of the first half must make that of the second by splitting it: otherwise
+it would be a member without the data, and would go on reading it in the first.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from octad.storage_node.replication.shard_log import ShardLog
 
 
 def ancestors(shard: ShardId) -> Iterator[tuple[ShardId, int]]:
-    """What `shard` was a part of, and at which depth.
+    """The shards that `shard` was a part of, each with its depth.
 
-    One of them here that `may_contain` that depth has to be split before there may be a replica of
-    `shard`: by a configuration, a message or whatever.
+    If a replica of one of them here `may_contain` that depth, it must be split before a replica of
+    `shard` is made for any reason.
     """
     number = number_of(shard)
     for depth in range(number.bit_length()):
@@ -50,15 +50,16 @@ class Splitter:
         self.history = history
         self.swaps = swaps
         self.depth: int | None = None  # None: as the first configuration.
-        self.due = False  # Once everything committed is applied.
-        self.held: ShardConfiguration | None = None  # One of greater depth: first the log is split.
+        self.due = False  # The log is split once everything committed is applied.
+        # A deeper one, which waits until the log is split.
+        self.held: ShardConfiguration | None = None
 
     def may_contain(self, depth: int) -> bool:
         """Whether the log here is split to `depth` at most, or knows no configuration yet."""
         return self.depth is None or self.depth <= depth
 
     def covers(self, hash_: int) -> bool:
-        """Whether a key of this hash is in this shard; another one's requests are misdirected."""
+        """Whether a key of this hash is in this shard; requests for others are misdirected."""
         configuration = self.place.configuration
         depth = configuration.depth if configuration is not None else self.depth
         return depth is not None and hash_ & ((1 << depth) - 1) == number_of(self.place.shard)
@@ -70,7 +71,7 @@ class Splitter:
         self.swaps.inherit(split.swap)
 
     def restore(self, depth: int | None) -> None:
-        """As the index or a record says."""
+        """The depth that the index or a record says."""
         self.depth = depth
 
     def split_for(self, configuration: ShardConfiguration) -> Actions:

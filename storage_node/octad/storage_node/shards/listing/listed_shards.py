@@ -4,8 +4,8 @@ A primary that has just taken over serves a moment before its index has the last
 predecessor acknowledged. A read of one key knows by the key whether it has to wait for that; a list
 waits until the index shows whatever was committed when it was asked for, and for no later writes.
 
-A node leads thousands of shards, and mostly nothing happens to any of them: then they are looked at
-together, and a list costs as much as with one. When something does, each is looked at by itself.
+A node leads thousands of shards, and usually none of them changes: then all are checked together,
+and a list costs as much as with one shard. Otherwise each is checked by itself.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class LedShards:
 
     @classmethod
     def of(cls, tick: int, listed: Listed) -> LedShards:
-        """Of every shard that is led."""
+        """For every shard that is led."""
         replicas = tuple([replica for replica, _ in listed])
         covered = [(replica.shard, ticket.epoch) for replica, ticket in listed]
         depths = tuple(map(_depth, replicas))
@@ -45,14 +45,14 @@ class LedShards:
 
 
 class PoolsLed:
-    """What a node leads of each pool, kept until any of its shards is led otherwise."""
+    """What a node leads of each pool, kept until that changes."""
 
     def __init__(self, host: ShardHost) -> None:
         self._host = host
         self._pools: dict[PoolId, LedShards] = {}
 
     def of(self, pool: PoolId, moment: float) -> LedShards | None:
-        """None where each shard has to be looked at by itself."""
+        """None if each shard must be checked by itself."""
         host = self._host
         if not host.holds_all(moment):
             return None
@@ -73,7 +73,7 @@ class PoolsLed:
 
 
 class ListedShards:
-    """Those of `pool` that this node may list; of `among` alone, where any are named.
+    """The shards of `pool` that this node may list; only those `among` them, if any are named.
 
     Make it when the request comes, wait `until_shown`, read at once, and answer what is `covered`.
     """
@@ -90,7 +90,7 @@ class ListedShards:
         else:
             here = [replicas[shard] for shard in among or replicas if shard in replicas]
             here = [replica for replica in here if pool_of(replica.shard) == pool]
-        # Of those led together, the ones that have to be waited for.
+        # Those of the shards led together that must be waited for.
         self._listed = _tickets(here, moment)
 
     async def until_shown(self) -> None:
@@ -100,13 +100,17 @@ class ListedShards:
             self._look_again()
 
     def places(self) -> Places:
-        """A depth, and the numbers at that depth that are here: while the pool is being split, a
-        shard that is not yet has as many of them as it will have parts."""
+        """A depth, and the numbers at that depth that are here.
+
+        While a pool is being split, a shard that is not split yet counts as all its future parts.
+        """
         return _places(self._replicas()) if self._led is None else self._led.places
 
     def covered(self) -> tuple[list[tuple[ShardId, Epoch]], tuple[int, ...], int]:
-        """Those led all the while under the lease: their epochs, their depths, and where they are
-        all that this node leads, their digest, else 0."""
+        """The shards led all the while under the lease: (epochs, depths, digest).
+
+        The digest is 0 unless they are all that this node leads.
+        """
         self._look_again()
         if self._led is not None:
             return self._led.covered, self._led.depths, self._led.digest
@@ -131,7 +135,7 @@ class ListedShards:
 
 
 def _tickets(replicas: Collection[ShardReplica], moment: float) -> Listed:
-    """Of those that may be listed now."""
+    """The tickets of the replicas that may be listed now."""
     listed: Listed = []
     for replica in replicas:
         if replica.configuration is not None:

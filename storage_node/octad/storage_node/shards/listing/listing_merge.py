@@ -107,13 +107,13 @@ class ListMerge(Generic[Name]):
 
 
 class CoverageError(Exception):
-    """Something was listed twice, or changed meanwhile: someone's map is old. Begin anew."""
+    """Something was listed twice, or changed meanwhile: a map was old. List again."""
 
 
 class Coverage:
     """Which part of a pool was listed, by shards of any depth: it may be split meanwhile.
 
-    It goes by hashes, so it is as good with a map that does not know of a split yet.
+    It compares hashes, so a map that does not know of a split yet will do.
     """
 
     def __init__(self) -> None:
