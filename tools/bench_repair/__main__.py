@@ -38,7 +38,7 @@ MIB = 1024 * 1024
 SMALL = 4096
 POLL_S = 0.1
 STATUS_S = 1.0
-WHOLE_S_MAX = 300.0
+COPIES_S_MAX = 300.0
 SETTLE_S = 3.0  # Indexes are flushed, and what the fill left in caches is written.
 
 
@@ -51,13 +51,13 @@ class Repair:
     after: Reference | None = None
     ready_s: float = 0.0
     first_s: float = 0.0  # The first shard had the new node among its members.
-    whole_s: float = 0.0
+    full_s: float = 0.0
     cpu_s: list[float] = field(default_factory=list)  # While copying: nodes, coordinator, store.
     told: list[tuple[float, CopyingStatus]] = field(default_factory=list)
 
     @property
     def rate(self) -> float:
-        return self.objects.bytes / (self.whole_s - self.first_s)
+        return self.objects.bytes / (self.full_s - self.first_s)
 
     @property
     def alone(self) -> float:
@@ -124,7 +124,7 @@ async def _repair(site: Site, repair: Repair) -> None:
     site.lose_last()
     asking = asyncio.create_task(_ask(site, repair, began))
     try:
-        await asyncio.gather(_ready(site, repair, began), _whole(site, repair, began))
+        await asyncio.gather(_ready(site, repair, began), _full(site, repair, began))
     finally:
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
@@ -143,20 +143,20 @@ async def _ready(site: Site, repair: Repair, began: float) -> None:
     repair.ready_s = time.monotonic() - began
 
 
-async def _whole(site: Site, repair: Repair, began: float) -> None:
+async def _full(site: Site, repair: Repair, began: float) -> None:
     before: list[float] = []
-    while (passed := time.monotonic() - began) < WHOLE_S_MAX:
+    while (passed := time.monotonic() - began) < COPIES_S_MAX:
         strength = await site.strength()
         if not repair.first_s and strength.members > strength.full:
             repair.first_s = passed
             before = [cpu_s(pid) for pid in site.pids]
-        if strength.whole and repair.first_s:
-            repair.whole_s = time.monotonic() - began
+        if strength.at_full_strength and repair.first_s:
+            repair.full_s = time.monotonic() - began
             after = [cpu_s(pid) for pid in site.pids]
             repair.cpu_s = [now - then for now, then in zip(after, before, strict=True)]
             return
         await asyncio.sleep(POLL_S)
-    raise LoadFailed(f"not whole after {WHOLE_S_MAX:.0f} s")
+    raise LoadFailed(f"copies are missing after {COPIES_S_MAX:.0f} s")
 
 
 async def _ask(site: Site, repair: Repair, began: float) -> None:
@@ -188,7 +188,7 @@ def _show(repair: Repair) -> None:
     assert repair.after is not None
     print(
         f"  the new node was ready after {repair.ready_s:.1f} s, the first shard took it after "
-        f"{repair.first_s:.1f} s, all whole after {repair.whole_s:.1f} s"
+        f"{repair.first_s:.1f} s, all copies after {repair.full_s:.1f} s"
     )
     gigabytes = repair.objects.bytes / 1e9
     cpu = sum(repair.cpu_s)
@@ -206,12 +206,12 @@ def _show(repair: Repair) -> None:
         flush=True,
     )
     for at, copying in repair.told:
-        rest = repair.whole_s - at
+        rest = repair.full_s - at
         left = "?" if copying.bytes_left is None else f"{copying.bytes_left / MB:,.0f} MB"
-        eta = "?" if copying.whole_in_s is None else f"{copying.whole_in_s:.1f} s"
+        eta = "?" if copying.time_left_s is None else f"{copying.time_left_s:.1f} s"
         print(
             f"    at {at:5.1f} s: missing {copying.missing}, under way {copying.under_way}, "
-            f"left {left}, whole in {eta} (in fact {rest:.1f} s)"
+            f"left {left}, time left {eta} (in fact {rest:.1f} s)"
         )
 
 

@@ -28,7 +28,7 @@ class Strength:
     full: int
 
     @property
-    def whole(self) -> bool:
+    def at_full_strength(self) -> bool:
         return self.full == REPLICAS * self.shards
 
 

@@ -28,7 +28,7 @@ INDEX = (
 )
 JOURNAL = ("first.segment", "last.segment", "*.segment", "retired.json", "*.spare")
 OWN = ("superblock.json", "superblock.copy", "LOCK", "cluster.kept")
-WHOLE_INDEX = "all of it"
+ALL_OF_INDEX = "all of it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def short_plan(seed: int) -> list[Damage]:
         ("killed", "index", "*.sst", "cut"),
         ("stopped", "index", "CURRENT", "removed"),
         ("killed", "index", "MANIFEST-*", "cut"),
-        ("killed", "index", WHOLE_INDEX, "removed"),
+        ("killed", "index", ALL_OF_INDEX, "removed"),
         ("running", "journal", "*.segment", "flipped"),
         ("killed", "journal", "last.segment", "zeroed"),
         ("stopped", "", "superblock.json", "flipped"),
@@ -91,8 +91,8 @@ def _any(dice: random.Random, place: int) -> Damage:
     room = dice.choices(("index", "journal", ""), (6, 4, 1))[0]
     how, when = dice.choices(HOW, (5, 3, 2, 1))[0], dice.choice(WHEN)
     if room == "index":
-        file = dice.choices((*INDEX, WHOLE_INDEX), (8, 4, 2, *([1] * (len(INDEX) - 2))))[0]
-        how = "removed" if file == WHOLE_INDEX else how
+        file = dice.choices((*INDEX, ALL_OF_INDEX), (8, 4, 2, *([1] * (len(INDEX) - 2))))[0]
+        how = "removed" if file == ALL_OF_INDEX else how
     else:
         file = dice.choice(JOURNAL if room == "journal" else OWN)
     share = dice.choice((dice.random(), dice.random(), 1 - dice.random() / 20))
@@ -106,7 +106,7 @@ def _any(dice: random.Random, place: int) -> Damage:
 
 def do(damage: Damage, data: Path) -> str | None:
     """Damage a file of the node in `data`; gives what was done, or None without such a file."""
-    if damage.file == WHOLE_INDEX:
+    if damage.file == ALL_OF_INDEX:
         shutil.rmtree(_index(data))
         return f"{_index(data)} removed"
     file = _file(damage, data)

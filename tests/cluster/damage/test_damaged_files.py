@@ -29,7 +29,7 @@ from octad.coordinator.schema.node_report import INDEX_LOST
 
 pytestmark = pytest.mark.cluster
 
-WHOLE_S_MAX = 240.0  # One index is made anew, and then another node filled anew.
+REPAIRED_S_MAX = 240.0  # One index is made anew, and then another node filled anew.
 POLL_S = 0.1
 SEED_VARIABLE = "OCTAD_TEST_SEED"
 RESTARTS_MAX = 3  # Per node, for damage that does not keep it down.
@@ -186,7 +186,7 @@ class Disks:
         return any(node.name == name and node.index == INDEX_LOST for node in self.status().nodes)
 
     def until(self, found: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + WHOLE_S_MAX
+        deadline = time.monotonic() + REPAIRED_S_MAX
         while not found():
             self.load.check()
             assert time.monotonic() < deadline, f"{what}:\n{octad(self.cluster, 'status')[1]}"

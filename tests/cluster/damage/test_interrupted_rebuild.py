@@ -33,7 +33,7 @@ def until(found: Callable[[], bool], cluster: DevCluster, what: str) -> None:
         time.sleep(0.05)
 
 
-def is_whole(cluster: DevCluster) -> bool:
+def is_at_full_strength(cluster: DevCluster) -> bool:
     seen = status(cluster)
     return seen.state == "healthy" and seen.copies == {"3": 256}
 
@@ -81,7 +81,7 @@ def test_a_node_that_is_killed_while_its_index_is_made_makes_it_after_its_restar
             expect_all(cluster, BUCKET, other)
         has_ended = partial(is_gone, process)
         until(has_ended, cluster, "it ends without its node")
-    until(lambda: is_whole(cluster), cluster, "whole again")
+    until(lambda: is_at_full_strength(cluster), cluster, "at full strength again")
     expect_all(cluster, BUCKET, node=1)
     assert not (data / "index.damaged").exists()
     assert not (data / "index.rebuilding").exists()
@@ -126,5 +126,5 @@ def test_a_node_without_room_for_an_index_waits_for_it_while_the_others_serve(
         with s3_client(cluster, node) as client:
             assert put_status(client, BUCKET, f"later-{node}", b"later") == 200
     ballast.unlink()
-    until(lambda: is_whole(cluster), cluster, "whole again")
+    until(lambda: is_at_full_strength(cluster), cluster, "at full strength again")
     expect_all(cluster, BUCKET, node=1)

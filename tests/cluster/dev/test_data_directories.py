@@ -178,7 +178,7 @@ def test_a_node_that_knows_less_than_its_clusters_format_level_does_not_start(
     asyncio.run(use_level(cluster, FORMAT_LEVEL + 1))
     line = refused(*restart(cluster))
     assert f"uses format level {FORMAT_LEVEL + 1} and this octad knows {FORMAT_LEVEL}" in line
-    assert "upgrade this node, what is on its disk is whole" in line
+    assert "upgrade this node, what is on its disk is intact" in line
     assert "install the octad that the other nodes run" in line
     asyncio.run(use_level(cluster, FORMAT_LEVEL))
     cluster.start()

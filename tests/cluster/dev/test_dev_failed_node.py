@@ -76,11 +76,11 @@ def test_a_damaged_journal_keeps_one_node_away_until_the_others_have_filled_it_a
         with s3_client(cluster, node) as client:
             assert put_status(client, "one-damaged", "later", b"later") == 200
 
-    def is_whole() -> bool:
+    def has_all_copies() -> bool:
         status = decode_status(octad(cluster, "status", "--json").encode())
         return status.copies == {"3": 256} and status.state == "healthy"
 
-    until(is_whole, cluster, "a new node has all copies, and the old one is forgotten")
+    until(has_all_copies, cluster, "a new node has all copies, and the old one is forgotten")
     assert "the journal of n2 was damaged: n4 takes its place" in cluster.said()
     expect_all(cluster, "one-damaged", node=1)
 

@@ -54,7 +54,7 @@ def test_a_lost_embedded_store_comes_back_from_a_backup_or_from_the_nodes(
     start = cluster.command()[1:]
     store.write_bytes(b"no database" * 1000)
     line = refused(*start)
-    assert "the nodes' data is whole" in line
+    assert "the nodes' data is intact" in line
     assert f"; mv {store} {store}.damaged && octad coordinator rebuild --data " in line
     for file in cluster.data.glob("store.sqlite*"):
         file.unlink()

@@ -1,5 +1,5 @@
 """A node is killed for real: clients of the others see no error and wait a moment at most, nothing
-acknowledged is lost, and the cluster is whole again without a command.
+acknowledged is lost, and the cluster is at full strength again without a command.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ class Asked:
         deadline, true_at = clock() + WAIT_S_MAX, clock()
         while True:
             status = await self.status()
-            if not is_whole(status) or not await self._cluster.shards_below_strength():
+            if not is_at_full_strength(status) or not await self._cluster.shards_below_strength():
                 true_at = clock()
             assert clock() - true_at < NOTICED_S_MAX, status
             if holds(status):
@@ -83,7 +83,7 @@ class Asked:
             await asyncio.sleep(0.2)
 
 
-def is_whole(status: ClusterStatus) -> bool:
+def is_at_full_strength(status: ClusterStatus) -> bool:
     """What it says: every shard has all its copies, and each is verified."""
     return all(
         {state for state, count in pool.shards.items() if count} <= {"ok"}
@@ -118,14 +118,14 @@ async def load_at(cluster: Cluster, *nodes: int) -> AsyncIterator[None]:
 
 async def test_nodes_that_start_seconds_apart_remove_nobody(tmp_path: Path) -> None:
     async with cluster_of(tmp_path, 3) as cluster:
-        await Asked(cluster).until(is_whole, "whole at first")
+        await Asked(cluster).until(is_at_full_strength, "at full strength at first")
         for process in cluster.nodes.values():
             process.kill()
         before = await cluster.configurations()
         for number in cluster.numbers:
             cluster.nodes[number].start()
             await asyncio.sleep(3)
-        await Asked(cluster).until(is_whole, "whole again")
+        await Asked(cluster).until(is_at_full_strength, "at full strength again")
         after = await cluster.configurations()
     assert [configuration.members for configuration in after] == [
         configuration.members for configuration in before
@@ -138,10 +138,10 @@ async def test_nodes_that_start_seconds_apart_remove_nobody(tmp_path: Path) -> N
 async def test_a_fifth_node_is_drained_wiped_added_and_filled_under_load(tmp_path: Path) -> None:
     async with cluster_of(tmp_path, 5) as cluster, load_at(cluster, 1, 2, 3):
         asked = Asked(cluster)
-        await asked.until(is_whole, "whole at first")
+        await asked.until(is_at_full_strength, "at full strength at first")
         await asked.verb("node", "drain", "n5", "--no-wait", *FAST)
         await asked.until_planned()
-        await asked.until(is_whole, "whole without n5")
+        await asked.until(is_at_full_strength, "at full strength without n5")
         assert (await asked.replicas())["n5"] == 0
         cluster.nodes[5].kill()
         cluster.wipe(5)
@@ -150,36 +150,37 @@ async def test_a_fifth_node_is_drained_wiped_added_and_filled_under_load(tmp_pat
         (new,) = held.keys() - {f"n{number}" for number in cluster.numbers}
         await asked.verb("node", "add", new, "--no-wait", *FAST)
         await asked.until_planned()
-        await asked.until(is_whole, "whole with the new node")
+        await asked.until(is_at_full_strength, "at full strength with the new node")
         assert (await asked.replicas())[new] > 0
         await asked.verb("rebalance", "--no-wait", *FAST)
         await asked.until_planned()
-        await asked.until(is_whole, "whole after the rebalance")
+        await asked.until(is_at_full_strength, "at full strength after the rebalance")
 
 
 @pytest.mark.long
 async def test_what_is_said_while_one_of_four_nodes_loses_its_disk_is_true(tmp_path: Path) -> None:
     async with cluster_of(tmp_path, 4) as cluster, load_at(cluster, 1, 2, 3):
         asked = Asked(cluster)
-        await asked.until(is_whole, "whole at first")
+        await asked.until(is_at_full_strength, "at full strength at first")
         assert not await asked.problems()
         cluster.nodes[4].kill()
         cluster.wipe(4)
-        away = await asked.until(lambda status: not is_whole(status), "a node is missed")
+        away = await asked.until(lambda status: not is_at_full_strength(status), "a node is missed")
         assert away.state == "degraded", away
         assert away.copying.missing or away.problems, away
         await asked.until(lambda s: any(not n.live for n in s.nodes), "n4's lease ends")
         found = await asked.problems()
         assert "n4" in found["node-away"].what
         assert "octad node remove n4" in found["node-away"].fix
-        await asked.until(is_whole, "the other three have everything")
+        await asked.until(is_at_full_strength, "the other three have everything")
         assert set(await asked.problems()) == {"node-away"}
         await cluster.start_node(4)
         await asked.until(
-            lambda s: sum(n.live for n in s.nodes) == 4 and is_whole(s), "it is back as a new node"
+            lambda s: sum(n.live for n in s.nodes) == 4 and is_at_full_strength(s),
+            "it is back as a new node",
         )
         await asked.verb("rebalance", "--no-wait", *FAST)
         await asked.until_planned()
-        await asked.until(is_whole, "whole after the rebalance")
+        await asked.until(is_at_full_strength, "at full strength after the rebalance")
         held = await asked.replicas()
         assert all(held[f"n{number}"] for number in (1, 2, 3))

@@ -69,12 +69,12 @@ def wait_until_whole(cluster: DevCluster) -> None:
     """All three nodes answer for every key and take writes."""
     deadline = time.monotonic() + BACK_S_MAX
     for node in range(3):
-        while not is_whole(cluster, node):
+        while not is_at_full_strength(cluster, node):
             assert time.monotonic() < deadline, f"node {node + 1} refuses requests"
             time.sleep(0.1)
 
 
-def is_whole(cluster: DevCluster, node: int) -> bool:
+def is_at_full_strength(cluster: DevCluster, node: int) -> bool:
     try:
         answers = read(cluster, node, [*WRITTEN, *LARGE])
         with s3_client(cluster, node) as client:

@@ -1,4 +1,4 @@
-"""No message has anyone delete data that is whole: what cannot be used is moved aside."""
+"""No message has anyone delete data that is intact: what cannot be used is moved aside."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def messages(file: Path) -> Iterator[tuple[str, int, str]]:
             yield file.name, node.lineno, "".join(map(str, parts))
 
 
-def test_no_message_proposes_to_delete_what_is_whole() -> None:
+def test_no_message_proposes_to_delete_what_is_intact() -> None:
     said = [
         (name, line, text)
         for part in PARTS

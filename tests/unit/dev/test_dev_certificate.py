@@ -92,7 +92,7 @@ def test_it_is_kept_until_it_nears_its_end_or_the_names_change() -> None:
     assert kept(issued.pair, DOMAINS[1:], NOW) is None
 
 
-def test_what_is_not_whole_is_not_kept() -> None:
+def test_what_is_incomplete_is_not_kept() -> None:
     pair, other = issue(DOMAINS, NOW).pair, issue(DOMAINS, NOW).pair
     begin = pair.index(b"-----BEGIN CERT")
     for bad in (

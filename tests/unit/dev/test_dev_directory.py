@@ -53,11 +53,11 @@ def test_what_was_chosen_for_good_is_named(
     assert refused.value.fix.startswith(fix)
 
 
-def test_a_description_that_makes_no_sense_says_that_the_data_is_whole(
+def test_a_description_that_makes_no_sense_says_that_the_data_is_intact(
     directory: DevDirectory,
 ) -> None:
     (directory.path / CLUSTER_FILE).write_text("{")
-    with pytest.raises(CommandError, match=r"the data beside it is whole"):
+    with pytest.raises(CommandError, match=r"the data beside it is intact"):
         directory.cluster(None, None, None, ())
 
 

@@ -272,7 +272,7 @@ class Node:
 
 
 class Story:
-    """A source that is whole, a receiver that is not, and calls from one to the other."""
+    """A source that is complete, a receiver that is not, and calls from one to the other."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
@@ -391,7 +391,7 @@ class Story:
             receiver.index.flush()
 
     async def copied(self) -> bool:
-        """Until the receiver is whole; False when it crashed before."""
+        """Until the receiver is complete; False when it crashed before."""
         while self.receiver.replica(SHARD).complete_to is not None:
             if self.crashed.is_set():
                 return False

@@ -119,7 +119,7 @@ async def check_rebuilt(story: Story) -> None:
 
 
 async def tell(seed: int) -> None:
-    """One life of the receiver, until it is whole and for a while after."""
+    """One life of the receiver, until it is complete and for a while after."""
     async with told(seed) as story:
         await prepared(story)
         compacting: asyncio.Task[None] | None = None

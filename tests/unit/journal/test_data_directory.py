@@ -41,7 +41,7 @@ def test_a_new_directory_gets_an_identity_and_keeps_it(tmp_path: Path) -> None:
     again.close()
 
 
-def test_the_superblock_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_the_superblock_appears_complete_or_not_at_all(tmp_path: Path) -> None:
     disk = WatchedDisk()
     directory = DataDirectory.open(tmp_path, CLUSTER, disk=disk)
     before = len(disk.calls)

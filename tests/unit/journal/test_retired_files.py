@@ -44,7 +44,7 @@ async def test_the_index_is_made_anew_while_a_retired_file_waits_for_readers() -
         assert OLDEST not in segments_in(story.disk, DIRECTORY)
 
 
-async def test_a_journal_is_whole_while_a_retired_file_waits_for_readers() -> None:
+async def test_a_journal_is_intact_while_a_retired_file_waits_for_readers() -> None:
     async with a_newer_one_gone() as story:
         recovery = JournalRecovery(story.disk, DIRECTORY, IDENTITY, Position(0))
         segments = {location.segment for location, _ in recovery.records(local=True)}

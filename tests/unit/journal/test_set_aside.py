@@ -1,4 +1,4 @@
-"""What a node had is set aside whole, and a crash at any step is finished by the next start."""
+"""What a node had is set aside complete, and a crash at any step is finished by the next start."""
 
 from __future__ import annotations
 

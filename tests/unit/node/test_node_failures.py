@@ -68,7 +68,7 @@ def test_a_failing_disk_gets_a_sentence(number: int) -> None:
 
 def test_a_full_disk_gets_one_too() -> None:
     said = cannot_start(N3, DATA, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
-    assert said.what == f"n3 cannot start: the disk under {DATA} is full; what is on it is whole"
+    assert said.what == f"n3 cannot start: the disk under {DATA} is full; what is on it is intact"
     assert said.fix.startswith("make room there")
 
 

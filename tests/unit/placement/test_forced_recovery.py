@@ -87,7 +87,7 @@ def test_without_a_live_former_member_it_says_who_has_to_come_back() -> None:
         forced_recovery(lone(former(2, 90)), live(2, disk=22))
 
 
-def test_a_recruit_that_can_become_whole_by_itself_is_left_to_it() -> None:
+def test_a_recruit_that_can_become_complete_by_itself_is_left_to_it() -> None:
     recruit = Member(NodeId(4), incarnation(4), Seq(91), Epoch(4))
     before = msgspec.structs.replace(lone(former(2, 90)), members=(*lone().members, recruit))
     with pytest.raises(CannotRecover, match="n4 copies what it lacks from n2"):

@@ -1,4 +1,4 @@
-"""Nodes die and return, leaders too, operators change their minds: in the end all is whole."""
+"""Nodes and leaders die and return, operators change their minds: in the end all is complete."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Scenario:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_whatever_happens_every_shard_is_whole_and_where_it_should_be_in_the_end(
+def test_whatever_happens_every_shard_is_complete_and_where_it_should_be_in_the_end(
     seed: int,
 ) -> None:
     scenario = Scenario(seed)

@@ -20,12 +20,12 @@ def test_a_prepare_without_a_session_is_one_of_a_member() -> None:
     assert read == Prepares([Prepare(*fields, session=0)])
 
 
-def test_an_acknowledgement_without_a_session_is_one_of_a_whole_member() -> None:
+def test_an_acknowledgement_without_a_session_is_one_of_a_full_member() -> None:
     read = msgspec.msgpack.decode(msgspec.msgpack.encode([SHARD, EPOCH, SEQ]), type=Ack)
     assert read == Ack(SHARD, EPOCH, SEQ, session=0, complete=True)
 
 
-def test_a_shard_state_without_a_start_is_a_whole_one() -> None:
+def test_a_shard_state_without_a_start_is_a_complete_one() -> None:
     read = decode_shard_state(encode_value([SEQ, EPOCH, EPOCH]))
     assert read == ShardState(SEQ, EPOCH, EPOCH, Seq(0), Epoch(0), None, None)
 

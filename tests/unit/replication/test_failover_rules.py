@@ -230,7 +230,7 @@ def test_r10_a_silent_member_leaves_and_a_spare_begins_behind_the_commit_point()
     assert after.last_full == (FormerMember(B, "disk2", Seq(1)),)
 
 
-def test_r10_a_recruit_begins_its_log_below_its_base_and_is_not_whole() -> None:
+def test_r10_a_recruit_begins_its_log_below_its_base_and_is_not_complete() -> None:
     recruit = replica(D)
     members = (Member(A, "disk1"), Member(D, "disk4", Seq(6), Epoch(2)))
     actions = recruit.on_configuration(ShardConfiguration(Epoch(3), 0, A, members), 0.0)
@@ -319,7 +319,7 @@ def test_r13_a_former_member_knows_that_what_it_had_is_committed() -> None:
     assert any(isinstance(action, Apply) for action in former.on_configuration(without, 1.0))
 
 
-def test_r13_who_leaves_a_shard_that_is_whole_without_it_is_not_remembered() -> None:
+def test_r13_who_leaves_a_shard_that_is_full_without_it_is_not_remembered() -> None:
     primary = leader((A, B, C, D))
     primary.on_strength(Strength(3, 2))
     primary.on_plan(Plan((A, B, C), A, 0))
@@ -333,7 +333,7 @@ def test_r13_who_leaves_a_shard_that_is_whole_without_it_is_not_remembered() -> 
     assert after.last_full == ()
 
 
-def test_r13_what_a_takeover_remembered_is_forgotten_when_the_shard_is_whole() -> None:
+def test_r13_what_a_takeover_remembered_is_forgotten_when_the_shard_is_full() -> None:
     primary = leader((A, B))
     assert primary.configuration is not None
     primary.place.configuration = msgspec.structs.replace(
@@ -352,7 +352,7 @@ def test_r13_what_a_takeover_remembered_is_forgotten_when_the_shard_is_whole() -
     assert primary.on_timer(1.0) == [], "one is still missed"
 
 
-def test_r13_a_former_member_with_a_copy_that_it_had_not_caught_up_with_becomes_whole() -> None:
+def test_r13_a_former_member_with_a_copy_that_it_had_not_caught_up_with_becomes_complete() -> None:
     here = replica(B)
     here.restore(Seq(0), Epoch(0), Seq(0), Seq(2))
     for seq in (1, 2, 3):
@@ -380,7 +380,7 @@ def test_r14_a_replay_applies_nothing_above_the_commit_point() -> None:
     assert [entry.seq for action in applied for entry in action.entries] == [1]
 
 
-def test_r14_a_replica_that_was_whole_is_so_after_a_restart_without_another_entry() -> None:
+def test_r14_a_replica_that_was_complete_is_so_after_a_restart_without_another_entry() -> None:
     here = replica(B, log=ShardLog(Seq(5), Epoch(2)))
     here.restore(Seq(5), Epoch(2), Seq(0), Seq(5), 0)
     assert here.recovered() == []

@@ -128,7 +128,7 @@ def test_the_primary_of_the_split_leads_both_halves_behind_the_same_entry() -> N
         assert replica_.leading
         assert not replica_.serves(), "its barrier is not committed"
         assert (replica_.log.commit, replica_.log.end) == (end, end + 1)
-        assert not replica_.has_lease(1.1), "what was promised for the whole counts for no half"
+        assert not replica_.has_lease(1.1), "what was promised for the shard counts for no half"
 
 
 def test_a_request_that_was_ordered_before_the_split_is_known_in_both_halves() -> None:
@@ -190,7 +190,7 @@ def test_a_new_replica_of_a_half_has_nothing_to_split() -> None:
     assert recruit.depth == 1
 
 
-def test_replay_applies_all_of_the_whole_before_it_is_split() -> None:
+def test_replay_applies_all_of_the_shard_before_it_is_split() -> None:
     here = replica(B)
     for seq in (1, 2):
         kind = RecordKind.BARRIER

@@ -73,7 +73,7 @@ class Overtaken(EmbeddedStore):
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(filling_anew, "SETTLED_S", 0.5)
     monkeypatch.setattr(filling_anew, "LOOK_S", 0.01)
-    monkeypatch.setattr(filling_anew, "WHOLE_POLL_S", 0.01)
+    monkeypatch.setattr(filling_anew, "COPIES_POLL_S", 0.01)
 
 
 @pytest.fixture

@@ -324,7 +324,7 @@ def prepare_of(shard: ShardId, seq: int, previous: int) -> Prepare:
     )
 
 
-async def test_a_half_is_taken_up_once_the_whole_turns_out_to_have_been_split_before(
+async def test_a_half_is_taken_up_once_the_shard_turns_out_to_have_been_split_before(
     tmp_path: Path,
 ) -> None:
     async with disk(tmp_path) as (journal, index):
@@ -342,7 +342,7 @@ async def test_a_half_is_taken_up_once_the_whole_turns_out_to_have_been_split_be
         host.close()
 
 
-async def test_who_is_put_in_charge_by_force_is_whole_after_a_crash_too(tmp_path: Path) -> None:
+async def test_who_is_put_in_charge_by_force_is_complete_after_a_crash_too(tmp_path: Path) -> None:
     async with disk(tmp_path) as (journal, index):
         wanted = Elsewhere(submit=lambda *_: None, begin=lambda *_: None)
         host = host_on(journal, index, elsewhere=wanted)

@@ -300,7 +300,7 @@ def test_the_json_is_the_documented_one() -> None:
         b'"void":[],"failed":[],"read_only":false,"index":"","different":[],'
         b'"s3_tls":false}],'
         b'"copies":{"unverified":1},"copying":{"missing":0,"under_way":0,"waiting":0,'
-        b'"bytes_left":0,"whole_in_s":null}}'
+        b'"bytes_left":0,"time_left_s":null}}'
     )
 
 

@@ -184,7 +184,7 @@ def test_a_copy_that_only_its_node_finds_void_is_said_like_one_that_a_recovery_g
     )
 
 
-def test_a_replica_that_met_a_bug_is_named_and_is_the_most_urgent_where_nobody_else_is_whole() -> (
+def test_a_replica_that_met_a_bug_is_named_and_is_the_most_urgent_where_no_other_is_complete() -> (
     None
 ):
     known = known_copies(WELL, {NodeId(1): report(failed=("0/0",))}, {})

@@ -33,9 +33,9 @@ from octad.storage_node.upkeep.record_repair import RecordRepair
 
 KEY = object_key(BUCKET, b"a")
 VALUE = b"precious" * 100
-HERE, SPOILT, WHOLE = NodeId(1), NodeId(2), NodeId(3)
+HERE, SPOILT, INTACT = NodeId(1), NodeId(2), NodeId(3)
 POOL = PoolId(0)
-MEMBERS = tuple(Member(node, f"disk{node}", Seq(0)) for node in (HERE, SPOILT, WHOLE))
+MEMBERS = tuple(Member(node, f"disk{node}", Seq(0)) for node in (HERE, SPOILT, INTACT))
 MAP = ShardMap(
     {POOL: Pool(POOL, 3, 0)}, {shard_id(POOL, 0): ShardConfiguration(Epoch(1), 0, HERE, MEMBERS)}
 )
@@ -109,7 +109,7 @@ async def test_a_read_that_meets_damage_finds_the_record_whole_again() -> None:
         assert await damaged.repair(KEY)
         assert site_of(story).get(b"a") == VALUE
         assert damaged.report() == DamageReport(found=1, repaired=1)
-        assert await damaged.look_at(KEY) is Outcome.SOUND, "it is whole: nothing to do"
+        assert await damaged.look_at(KEY) is Outcome.SOUND, "it is intact: nothing to do"
         assert damaged.report() == DamageReport(found=1, repaired=1)
         story.index.flush()
         await story.crash(power_cut=True, rebuild=False)

@@ -37,7 +37,7 @@ def as_text(report: Report) -> str:
     lines += ["", *_waits(report.stalls), ""]
     lines.append(f"errors through sound nodes    {_errors(report.stalls.errors)}")
     lines.append(f"errors through harmed nodes   {_errors(report.stalls.errors_of_harmed)}")
-    lines.append(f"whole again after             {report.settled_s:.1f} s")
+    lines.append(f"at full strength after        {report.settled_s:.1f} s")
     lines.append(
         f"{report.operations} requests on {report.keys} keys in {report.seconds:.0f} s: "
         + ("sound" if report.is_sound else f"{len(report.violations)} VIOLATIONS")

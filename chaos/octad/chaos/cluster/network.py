@@ -2,7 +2,7 @@
 
 A process is reached by the others through its proxy only. The proxy finds out which process is at
 the other end of a connection (by the socket's owner, as the kernel knows it), and passes bytes on
-in each direction as the link for that pair says: at once, late, or not until the link is whole
+in each direction as the link for that pair says: at once, late, or not until the link is intact
 again. So one direction can fail alone, and bytes that are held back are not lost, as with TCP.
 New connections during a cut are taken and lead nowhere, like those to a host that drops packets.
 """
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 class Link:
     """The treatment of bytes from one process to another."""
 
-    whole: asyncio.Event
+    intact: asyncio.Event
     delay_s: float = 0.0
 
 
@@ -58,22 +58,22 @@ class Network:
         self._servers.append(server)
 
     def link(self, source: str, target: str) -> Link:
-        """The link from `source` to `target`, whole unless it was cut."""
+        """The link from `source` to `target`, intact unless it was cut."""
         found = self._links.get((source, target))
         if found is None:
             found = self._links[source, target] = Link(asyncio.Event())
-            found.whole.set()
+            found.intact.set()
         return found
 
     def cut(self, source: str, target: str) -> None:
         """Block everything from `source` to `target`."""
-        self.link(source, target).whole.clear()
+        self.link(source, target).intact.clear()
 
     def heal(self, source: str, target: str) -> None:
         """Pass on the bytes held back, and all later ones, without delay."""
         link = self.link(source, target)
         link.delay_s = 0.0
-        link.whole.set()
+        link.intact.set()
 
     def heal_all(self) -> None:
         for source, target in list(self._links):
@@ -125,7 +125,7 @@ class Network:
         there, back = self.link(source, target), self.link(target, source)
         ends = [writer]
         try:
-            await there.whole.wait()
+            await there.intact.wait()
             answers, onward = await asyncio.open_connection(dial.host, dial.port, limit=READ_BYTES)
             ends.append(onward)
             async with asyncio.TaskGroup() as both:
@@ -160,7 +160,7 @@ class _Pump:
         link, clock = self._link, asyncio.get_running_loop().time
         while True:
             data = await self._reader.read(READ_BYTES)
-            if data and not (self._writing or link.delay_s) and link.whole.is_set():
+            if data and not (self._writing or link.delay_s) and link.intact.is_set():
                 await self._write(data)
             else:
                 self._writing = True
@@ -172,7 +172,7 @@ class _Pump:
         while True:
             due, data = await self._held.get()
             await asyncio.sleep(max(0.0, due - clock()))
-            await self._link.whole.wait()
+            await self._link.intact.wait()
             await self._write(data)
             self._writing = not self._held.empty()
 

@@ -22,10 +22,10 @@ def body_of(value: str, size: int) -> bytes:
 
 def value_of(body: bytes) -> str:
     """Returns the write that `body` is from; raises ForeignBytes."""
-    head, whole, _ = body[:64].partition(b";")
+    head, separator, _ = body[:64].partition(b";")
     name, _, size = head.decode("ascii", "replace").rpartition("/")
     if (
-        not whole
+        not separator
         or not size.isdecimal()
         or int(size) != len(body)
         or body_of(name, len(body)) != body

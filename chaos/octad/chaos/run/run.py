@@ -139,7 +139,7 @@ class _Run:
                 return [], passed
             await asyncio.sleep(SETTLE_POLL_S)
         story = f"{below} shards were below full strength {limit_s:.0f} s after the last fault"
-        return [Violation("not whole again", "", story)], limit_s
+        return [Violation("not at full strength again", "", story)], limit_s
 
     async def _serves(self) -> bool:
         """Every living node takes a write."""

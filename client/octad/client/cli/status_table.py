@@ -71,9 +71,9 @@ def _copying_lines(copying: CopyingStatus) -> list[str]:
     if not copying.missing and not copying.under_way:
         return []
     waiting = f" ({copying.waiting} wait for someone who has them)" if copying.waiting else ""
-    left, whole_in = shown_bytes(copying.bytes_left), shown_time(copying.whole_in_s)
+    left, time_left = shown_bytes(copying.bytes_left), shown_time(copying.time_left_s)
     counts = f"{copying.missing} missing, {copying.under_way} under way{waiting}"
-    return [f"copies: {counts}, {left} left, whole in: {whole_in}"]
+    return [f"copies: {counts}, {left} left, time left: {time_left}"]
 
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -53,7 +53,7 @@ def decode_join_token(text: str) -> JoinToken:
     prefix, _, rest = body.partition("-")
     cluster, _, secret_text = rest.partition("-")
     if prefix != PREFIX or not hmac.compare_digest(checksum.encode(), _checksum(body).encode()):
-        raise BadJoinToken("not a join token, or a part of it is missing: copy the whole of it")
+        raise BadJoinToken("not a join token, or a part of it is missing: copy all of it")
     try:
         secret = base64.urlsafe_b64decode(secret_text + "=")
     except (binascii.Error, ValueError) as error:

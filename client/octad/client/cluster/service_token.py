@@ -50,7 +50,7 @@ def decode_service_token(text: str) -> ServiceToken:
         return service_token(decode_join_token(text))
     body, _, checksum = text.strip().rpartition("-")
     if not hmac.compare_digest(checksum.encode(), _checksum(body).encode()):
-        raise BadJoinToken("a part of the service token is missing: copy the whole of it")
+        raise BadJoinToken("a part of the service token is missing: copy all of it")
     _, cluster, key_text = body.split("-", 2)
     try:
         key = base64.urlsafe_b64decode(key_text + "=")

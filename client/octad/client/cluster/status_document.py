@@ -75,7 +75,7 @@ class CopyingStatus(msgspec.Struct, frozen=True):
     under_way: int = 0  # Missing and moving copies that are being made.
     waiting: int = 0  # Those under way that can reach no source.
     bytes_left: int | None = 0
-    whole_in_s: float | None = 0.0
+    time_left_s: float | None = 0.0
 
 
 class StoreStatus(msgspec.Struct, frozen=True):
@@ -100,7 +100,7 @@ class CoordinatorStatus(msgspec.Struct, frozen=True):
 
 
 class ClusterStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole document."""
+    """The complete document."""
 
     format: int = STATUS_FORMAT_VERSION
     cluster: str

@@ -1,7 +1,7 @@
 """The events that watchers receive: every change under a prefix, in one order, by revision.
 
 A document is a reset (the full state as of `revision`) or the changes after the token that was
-asked for, up to `revision`: whole revisions, always. Its `token` is where to go on from, at any
+asked for, up to `revision`: complete revisions, always. Its `token` is where to go on from, at any
 coordinator: the life of the configuration store, and the revision in it. A store that was filled
 anew has another life, so that its revisions are not taken for those of the one before. As
 server-sent events, each document is one message whose id is that token:
@@ -91,7 +91,7 @@ def encode_sse(document: EventsDocument) -> bytes:
 
 
 class SseReader:
-    """Bytes as they come from the network in, whole messages out."""
+    """Bytes as they come from the network in, complete messages out."""
 
     def __init__(self) -> None:
         self._unread = bytearray()

@@ -129,7 +129,7 @@ def _combine_functions() -> Mapping[str, CombineFunction]:
     }
 
 
-# All but CRCs: the whole's cannot be computed from the parts'.
+# All but CRCs: the object's cannot be computed from its parts'.
 _HASHES: Final[Mapping[str, Callable[[], Checksum]]] = MappingProxyType(
     {
         "SHA1": partial(hashlib.sha1, usedforsecurity=False),
@@ -146,7 +146,7 @@ _FORBIDDEN_TYPES: Final = MappingProxyType(
 )
 _CRCS: Final = _crc_functions()
 _COMBINERS: Final = _combine_functions()
-COMBINABLE: Final = tuple(_COMBINERS)  # The checksum of a whole follows from those of its parts.
+COMBINABLE: Final = tuple(_COMBINERS)  # The object's follows from those of its parts.
 # For objects whose client named no checksum: S3's own choice, if installed.
 DEFAULT_ALGORITHM: Final = "CRC64NVME" if "CRC64NVME" in _CRCS else "CRC32"
 
@@ -281,7 +281,7 @@ def composite_checksum(algorithm: str, part_values: Sequence[str]) -> str:
 
 
 def full_object_checksum(algorithm: str, parts: Iterable[tuple[str, int]]) -> str:
-    """The CRC of the whole from (value, length) of its parts, without reading a byte of them."""
+    """The object's CRC from (value, length) of its parts, without reading a byte of them."""
     combine = _COMBINERS.get(algorithm)
     if combine is None:
         raise ChecksumUnavailable(algorithm)

@@ -105,7 +105,7 @@ def canonical_request(
 ) -> str:
     """`path` and `query` in canonical form; `names`: the signed headers, lower case and sorted."""
     lines = "".join([f"{name}:{headers.get(name, '')}\n" for name in names])
-    # Tidy values are the rule: four searches of the whole cost less than one look at each value.
+    # Tidy values are the rule: four searches of the text cost less than one look at each value.
     if "  " in lines or ": " in lines or " \n" in lines or "\t" in lines:
         lines = "".join(f"{name}:{_tidy(headers.get(name, ''))}\n" for name in names)
     return f"{method}\n{path}\n{query}\n{lines}\n{';'.join(names)}\n{content_sha256}"

@@ -47,7 +47,7 @@ class Known:
     placement: PlacementView
     departures: Mapping[NodeId, Departure] = field(default_factory=dict)
     copies: KnownCopies = NOTHING_KNOWN
-    whole_in_s: float | None = None
+    time_left_s: float | None = None
     has_leader: bool = True
     store_age_s: float = 0.0
     store_versions: Mapping[str, str] = field(default_factory=dict)  # etcd's versions, by endpoint.
@@ -230,7 +230,7 @@ def _being_copied(known: Known) -> Iterator[Finding]:
             "copies-missing",
             "to-do",
             f"{copies.missing} copies are missing, {len(copies.copying)} under way:"
-            f" {shown_bytes(copies.bytes_left)} left, whole in {shown_time(known.whole_in_s)}",
+            f" {shown_bytes(copies.bytes_left)} left, time left: {shown_time(known.time_left_s)}",
             "nothing: it is done by itself (octad status shows how far it is)",
         )
 
@@ -420,7 +420,7 @@ def _damaged(known: Known) -> Iterator[Finding]:
                 "damaged-records",
                 "at-risk",
                 f"{counted(damage.left, 'record')} on the disk of {name} cannot be read, and no"
-                " whole copy has come so far: nothing is known to be lost",
+                " intact copy has come so far: nothing is known to be lost",
                 "start the nodes that are away: it is tried again every minute, and repaired by"
                 f" itself; {replace}",
             )

@@ -82,7 +82,7 @@ async def read_backup(store: ConfigStore, token: JoinToken) -> StoreBackup:
 
 
 def write_backup_file(path: Path, backup: StoreBackup) -> None:
-    """The file appears whole, on disk, readable by its owner alone; raises OSError."""
+    """The file appears complete, on disk, readable by its owner alone; raises OSError."""
     temporary = path.with_name(f"{path.name}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:

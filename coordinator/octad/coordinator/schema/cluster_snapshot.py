@@ -96,7 +96,7 @@ def in_snapshot(keys: StoreKeys, key: str) -> bool:
 def encode_snapshot(
     header: SnapshotHeader, entries: Iterable[SnapshotEntry], seen: tuple[int, int] = (0, 0)
 ) -> bytes:
-    """A whole file."""
+    """A complete file."""
     newest = SnapshotEntry("", None, *seen)
     return MAGIC + _framed(header) + b"".join(map(_framed, (*entries, newest)))
 

@@ -34,7 +34,7 @@ def too_old(level: int, known: int) -> str | None:
         return None
     return (
         f"the cluster uses format level {level} and this octad knows {known}: its records are"
-        " a newer octad's; upgrade this node, what is on its disk is whole"
+        " a newer octad's; upgrade this node, what is on its disk is intact"
     )
 
 

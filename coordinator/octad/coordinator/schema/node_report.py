@@ -44,7 +44,7 @@ class NodeReport(msgspec.Struct, frozen=True):
     boot: str
     led: dict[str, VerifiedCopies]
     copying: dict[str, CopyReport]
-    damaged_records: int = 0  # On this node's disk, of which no whole copy has come so far.
+    damaged_records: int = 0  # On this node's disk, of which no intact copy has come so far.
     void: tuple[str, ...] = ()  # Shards that an operator recovered without this node's copy.
     failed: tuple[str, ...] = ()  # Shards whose replica here hit a bug since the start.
     read_only: bool = False  # The disk is full: only operations that free space are accepted.

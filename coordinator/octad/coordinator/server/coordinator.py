@@ -279,7 +279,7 @@ class Coordinator:
             removed=[n for n in placement.settings if placement.settings_of(n).removed],
             problems=(*((self._problem,) if self._problem else ()), *self._staleness()),
             copies=copies,
-            whole_in_s=self.reports.whole_in_s(copies),
+            time_left_s=self.reports.time_left_s(copies),
             failures=self._failures,
         )
 
@@ -296,7 +296,7 @@ class Coordinator:
                 self.placement.view(),
                 self._cluster.departures(),
                 copies,
-                self.reports.whole_in_s(copies),
+                self.reports.time_left_s(copies),
                 self.keys.leader in self._mirror.entries,
                 min(self.age_s, 1e9),
                 self._store_versions.by_endpoint,

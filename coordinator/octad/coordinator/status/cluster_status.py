@@ -64,7 +64,7 @@ def cluster_status(
     removed: Collection[NodeId] = (),
     problems: tuple[str, ...] = (),
     copies: KnownCopies = NOTHING_KNOWN,
-    whole_in_s: float | None = None,
+    time_left_s: float | None = None,
     failures: Mapping[NodeId, NodeFailure] = NO_FAILURES,
 ) -> ClusterStatus:
     """The status that `view` amounts to; `problems` are those the caller knows of already.
@@ -91,7 +91,7 @@ def cluster_status(
         pools=pools,
         nodes=nodes,
         copies=dict(sum((Counter(pool.copies) for pool in pools), Counter())),
-        copying=copying_status(copies, whole_in_s),
+        copying=copying_status(copies, time_left_s),
     )
 
 

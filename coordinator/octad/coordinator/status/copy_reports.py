@@ -45,8 +45,8 @@ class CopyReports:
         view = self._view()
         return known_copies(view.cluster, self._reports, view.shard_bytes())
 
-    def whole_in_s(self, copies: KnownCopies) -> float | None:
-        """When nothing is missing any more at the rate of the last minute; None if unknown."""
+    def time_left_s(self, copies: KnownCopies) -> float | None:
+        """The time until no copy is missing, at the rate of the last minute; None if unknown."""
         if not copies.missing and not copies.copying:
             self._remaining = RemainingTime()
             return 0.0
@@ -64,6 +64,6 @@ class CopyReports:
             return
         self._sampled_at = now
         try:
-            self.whole_in_s(self.copies())
+            self.time_left_s(self.copies())
         except BadRecord as error:
             log.warning("reading nodes' reports of copies: %s", error)

@@ -40,7 +40,7 @@ class CopyUnderWay:
 class DiskDamage(NamedTuple):
     """A node's report of its disk: records damaged now, and repaired or lost since its start."""
 
-    left: int = 0  # No whole copy has come so far, but one may.
+    left: int = 0  # No intact copy has come so far, but one may.
     lost: int = 0  # Every copy is damaged.
     repaired: int = 0
     passed: int = 0  # Read errors after which all could be read.
@@ -207,12 +207,12 @@ def _missing(
     return missing, left if known and (left or not missing) else None
 
 
-def copying_status(copies: KnownCopies, whole_in_s: float | None) -> CopyingStatus:
+def copying_status(copies: KnownCopies, time_left_s: float | None) -> CopyingStatus:
     """The same for the status document."""
     return CopyingStatus(
         missing=copies.missing,
         under_way=len(copies.copying),
         waiting=sum(copy.waits for copy in copies.copying),
         bytes_left=copies.bytes_left,
-        whole_in_s=None if whole_in_s is None else round(whole_in_s, 1),
+        time_left_s=None if time_left_s is None else round(time_left_s, 1),
     )

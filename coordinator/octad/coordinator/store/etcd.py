@@ -189,7 +189,7 @@ class EtcdStore:
                 yield EventBatch(seen, ())
                 continue
             if after < events[0].kv.mod_revision <= seen:
-                raise Compacted("etcd sent a revision in parts")  # The first went out as whole.
+                raise Compacted("etcd sent a revision in parts")  # The first went out as complete.
             news = [_event(event) for event in events if event.kv.mod_revision > after]
             if news:
                 seen = news[-1].revision

@@ -113,7 +113,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class EventBatch:
-    """All events of one or more whole revisions, in order; `revision` is the last one covered.
+    """All events of one or more complete revisions, in order; `revision` is the last one covered.
 
     An empty batch is progress: nothing under the prefix changed up to `revision`.
     """

@@ -79,7 +79,7 @@ class Keyspace:
         return Listing(revision, [then[key] for key in sorted(then)])
 
     def events_after(self, prefix: str, after: Revision) -> EventBatch:
-        """Whole revisions past `after`: some of them if there are many. Raises Compacted."""
+        """Complete revisions past `after`: some of them if there are many. Raises Compacted."""
         events: list[Event] = []
         for change in self._history[self._offset(after) :]:
             if len(events) >= STORE_WATCH_EVENTS_MAX:

@@ -102,7 +102,7 @@ class Mirror:
     def subscribe(self, callback: Subscriber, *kinds: str) -> None:
         """`callback(key, newest state or None)` for present entries and for every change.
 
-        It is called on the loop, when `entries` and `revision` show the whole change. `kinds` are
+        It is called on the loop, when `entries` and `revision` show the full change. `kinds` are
         prefixes of the keys that it is called for; without any it is all.
         """
         wanted = kinds or (self._prefix,)

@@ -75,7 +75,7 @@ Identity = tuple[NodeId, str]
 
 
 class CorruptMap(ValueError):
-    """The bytes are not a whole shard map."""
+    """The bytes are not a complete, intact shard map."""
 
 
 class UnencodableConfiguration(ValueError):
@@ -226,7 +226,7 @@ def _varint(number: int) -> bytes:
 
 
 def decode_map(data: bytes) -> ShardMap:
-    """The map in `data`; raises NewerFormat, or CorruptMap when it is not whole."""
+    """The map in `data`; raises NewerFormat, or CorruptMap when it is not intact."""
     if len(data) < _HEADER.size + CHECKSUM_BYTES or not data.startswith(MAGIC):
         raise CorruptMap("not a shard map")
     if data[len(MAGIC)] > VERSION:
@@ -317,8 +317,8 @@ class _Reader:
         reference = 0
         for nth in range(counts & 3):
             place, base, age = self._byte(), self._varint(), self._varint()
-            whole = members[place]
-            members[place] = Member(whole.node, whole.incarnation, Seq(base), Epoch(epoch - age))
+            member = members[place]
+            members[place] = Member(member.node, member.incarnation, Seq(base), Epoch(epoch - age))
             reference = reference if nth else base
         learners = tuple([Learner(*self.index()) for _ in range(counts >> 2 & 7)])
         former = []

@@ -150,6 +150,6 @@ def _told(result: VerifyResult) -> Iterator[str]:
     read = f"{result.records} records, {result.bytes} bytes"
     place = f"segment {result.end_segment}, offset {result.end_offset}"
     if result.damage:
-        yield f"{read} are whole up to {place}; let a member repair the rest"
+        yield f"{read} are intact up to {place}; let a member repair the rest"
     else:
-        yield f"{read}, all whole; the journal ends in {place}"
+        yield f"{read}, all intact; the journal ends in {place}"

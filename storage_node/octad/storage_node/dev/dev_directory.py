@@ -183,7 +183,7 @@ class DevDirectory:
             return msgspec.json.decode(data, type=DevCluster)
         except (msgspec.DecodeError, KeyError, ValueError) as error:
             raise CommandError(
-                f"{file} makes no sense ({error}); the data beside it is whole",
+                f"{file} makes no sense ({error}); the data beside it is intact",
                 "put back what it was: it has the cluster's join token and keys",
             ) from error
 
@@ -208,7 +208,7 @@ class DevDirectory:
                 entry.unlink()
 
     def _write(self, name: str, data: bytes) -> None:
-        """Whole or not at all, and on disk when this returns."""
+        """Complete or not at all, and on disk when this returns."""
         temporary = self.path / f"{name}.new"
         descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as new:

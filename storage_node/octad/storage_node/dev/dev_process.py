@@ -224,7 +224,7 @@ async def _open_embedded(data: Path) -> EmbeddedStore:
     except StoreFileDamaged as error:
         old = shlex.quote(str(file))
         raise CommandError(
-            f"{error}; the nodes' data is whole, and they know what was in there",
+            f"{error}; the nodes' data is intact, and they know what was in there",
             f"mv {old} {old}.damaged && {_rebuild_command(data)}",
         ) from error
     except StoreFileUnusable as error:
@@ -267,7 +267,7 @@ async def _create_cluster(
         ) from error
     except BadRecord as error:
         raise CommandError(
-            f"{error}; the nodes' data is whole, and they know what was in the store",
+            f"{error}; the nodes' data is intact, and they know what was in the store",
             f"{_rebuild_command(directory.path)} --force",
         ) from error
     except PoolDiffers as error:

@@ -22,7 +22,7 @@ class ExtentRef(msgspec.Struct, frozen=True, array_like=True, weakref=True):
 
 
 # The length, in the queue, of an extent that no row named: no other has it. Who wrote it may have a
-# request on its way that names it yet, so it waits for the whole pin, no matter who reads.
+# request on its way that names it yet, so it waits for the full pin, no matter who reads.
 NEVER_NAMED_BYTES = EXTENT_BYTES_MAX + 1
 
 

@@ -10,7 +10,7 @@
     DIR/set-aside-…/      all of that of an earlier node here, whose journal was damaged
 
 The superblock is written when the node has an id, and with the number of each run before that run
-does anything; it appears whole or not at all. An error says what is wrong and what repairs it;
+does anything; it appears complete or not at all. An error says what is wrong and what repairs it;
 nothing has been changed in the directory then.
 
 A copy that was made while a node was running lacks what the node has acknowledged since, and parts
@@ -230,7 +230,7 @@ def new_incarnation() -> str:
 
 
 def read_superblock(disk: Disk, path: Path) -> Superblock | None:
-    """The superblock in `path`, by whichever file is whole; None where there is none.
+    """The superblock in `path`, by whichever file is intact; None where there is none.
 
     Raises OSError, DataDirectoryError.
     """
@@ -240,13 +240,13 @@ def read_superblock(disk: Disk, path: Path) -> Superblock | None:
     try:
         found = None if content is None else _decoded(path, content)
     except DamagedSuperblock:
-        found = _whole_copy(disk, path)
+        found = _intact_copy(disk, path)
         if found is None:
             raise
-    return found or _whole_copy(disk, path)
+    return found or _intact_copy(disk, path)
 
 
-def _whole_copy(disk: Disk, path: Path) -> Superblock | None:
+def _intact_copy(disk: Disk, path: Path) -> Superblock | None:
     content = _content(disk, path / COPY_NAME)
     try:
         return None if content is None else _decoded(path, content)
@@ -258,10 +258,10 @@ def _repair_superblock(disk: Disk, path: Path, known: Superblock) -> None:
     """`known` is the copy where the file itself is damaged or gone: put it there."""
     content = _content(disk, path / SUPERBLOCK_NAME)
     try:
-        whole = content is not None and _decoded(path, content) == known
+        intact = content is not None and _decoded(path, content) == known
     except DamagedSuperblock:
-        whole = False
-    if not whole:
+        intact = False
+    if not intact:
         log.warning("%s was damaged: its copy takes its place", path / SUPERBLOCK_NAME)
         _write_durably(disk, path, SUPERBLOCK_NAME, _encoded(known))
 

@@ -2,7 +2,7 @@
 
 Segments form a chain: the first batch of each says where the one before ended, so every segment
 but the last has a known end, and any damage before it is corruption. In the last one the first bad
-record is the end, unless something proves that it was durable: the `synced to` of any whole record
+record is the end, unless something proves that it was durable: the `synced to` of any intact record
 behind it. What lies above the end was never acknowledged; `cut` removes it, so that nothing written
 later can make it look like part of the journal.
 """
@@ -115,7 +115,7 @@ class JournalRecovery:
         self.finished = True
 
     def _check_reach(self) -> None:
-        """Whole records are no proof that none is missing behind them; the note may have one."""
+        """Intact records are no proof that none is missing behind them; the note may have one."""
         reaches = self._retired.reaches
         if self.end >= reaches:
             return
@@ -278,7 +278,7 @@ class JournalRecovery:
 
 
 def _highest_mark(file: SegmentFile, start: int) -> Position:
-    """The highest `synced to` of the whole records at or behind `start`, wherever they begin."""
+    """The highest `synced to` of the intact records at or behind `start`, wherever they begin."""
     highest = Position(0)
     for offset in record_candidates(file, start):
         try:

@@ -1,7 +1,7 @@
 """The journal's bytes: a segment's header, and the records that follow it.
 
 A segment is a file of at most 64 MiB. All numbers are little-endian; a position is one number that
-grows through the whole journal, `segment id << 32 | offset in its file`.
+grows through the entire journal, `segment id << 32 | offset in its file`.
 
 Segment header, 64 bytes in the first 4 KiB of the file, written twice (at 0 and at 2048) so that
 one damaged sector does not cost a segment; durable before the segment's first record:
@@ -122,15 +122,15 @@ FIRST_LOCAL_KIND = RecordKind.SYNCED_MARK
 
 
 class BadRecord(ValueError):
-    """The bytes are not a whole record of this segment at this offset."""
+    """The bytes are not an intact record of this segment at this offset."""
 
 
 class NewerRecord(BadRecord):
-    """They are whole, and a newer octad has written them."""
+    """They are intact, and a newer octad has written them."""
 
 
 class Location(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The location of a record, as in index rows. `length` counts the whole record."""
+    """The location of a record, as in index rows. `length` counts the entire record."""
 
     segment: SegmentId
     offset: int
@@ -316,14 +316,14 @@ def encode_segment_header(header: SegmentHeader) -> bytes:
 
 
 def decode_segment_header(first_page: bytes) -> SegmentHeader:
-    """The header from a segment's first 4 KiB, by whichever copy is whole. Raises BadRecord."""
+    """The header from a segment's first 4 KiB, by whichever copy is intact. Raises BadRecord."""
     for start in (0, SEGMENT_HEADER_COPY_OFFSET):
         copy = first_page[start : start + SEGMENT_HEADER_BYTES]
         if len(copy) == SEGMENT_HEADER_BYTES and copy[8:12] == SEGMENT_MAGIC:
             fields = copy[MAGIC_OFFSET:]
             if _CHECKSUM.unpack_from(copy)[0] == xxh3_64_intdigest(fields):
                 return _segment_header(fields)
-    raise BadRecord("neither copy of the segment's header is whole")
+    raise BadRecord("neither copy of the segment's header is intact")
 
 
 def _segment_header(fields: bytes) -> SegmentHeader:

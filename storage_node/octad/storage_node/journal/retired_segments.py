@@ -11,7 +11,7 @@ A segment's end is known from the first record of the next one; where that is go
 `states` are the shards' at the time of writing: the entries that they come from may be gone too.
 `reaches` is up to where the journal was durable then: one that is shorter has lost its end.
 The note is replaced as a whole, and is durable before the file of a segment is given away. It is
-needed only to read the whole journal without the index.
+needed only to read the entire journal without the index.
 """
 
 from __future__ import annotations

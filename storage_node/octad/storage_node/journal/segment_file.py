@@ -294,8 +294,8 @@ def _name(identity: Identity) -> str:
     return f"{node_name(identity.node)} ({identity.incarnation}) of cluster {identity.cluster}"
 
 
-def next_whole_record(file: SegmentFile, start: int, end: int) -> int:
-    """The offset of the first whole record at or behind `start`; `end` when there is none."""
+def next_intact_record(file: SegmentFile, start: int, end: int) -> int:
+    """The offset of the first intact record at or behind `start`; `end` when there is none."""
     for offset in record_candidates(file, start):
         if offset >= end:
             break

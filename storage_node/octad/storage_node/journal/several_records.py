@@ -5,7 +5,7 @@ One write and one Prepare bring them, and all are committed or none. In the jour
     entry's record:       header ‖ metadata ‖ record ‖ record ‖ …
     each of the records:  header ‖ metadata ‖ data
 
-- The records inside are whole ones, as `journal/record_format.py` draws them: with their own kind,
+- The records inside are as `journal/record_format.py` draws them: with their own kind,
   request id, offset and checksum, and shard, epoch, seq, commit and `synced to` of the entry's.
   They lie one right behind the other and fill the entry's data; its checksum covers them again.
 - Exactly one row names each, by the record's own location, and none names the entry's. So a row can
@@ -49,7 +49,7 @@ class SubRecord(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def length(self) -> int:
-        """The length of the whole record with its header."""
+        """The length of the entire record with its header."""
         return RECORD_HEADER_BYTES + len(self.metadata) + self.data_bytes
 
 

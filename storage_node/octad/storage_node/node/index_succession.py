@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 class IndexSuccession:
     """See the module. It learns of the damage from the index itself.
 
-    `state` is the index's state for reports, `anew` the progress of beginning anew; `whole` is set
+    `state` is the index's state for reports, `anew` the progress of beginning anew; `intact` is set
     when another index has taken over.
     """
 
@@ -41,7 +41,7 @@ class IndexSuccession:
         self._engine = engine
         self._host = host
         self.state = ""
-        self.whole = asyncio.Event()
+        self.intact = asyncio.Event()
         self.anew = FillingAnew(this.store, this.identity, this.directory.path, this.machine.disk)
         engine.index.on_damage = partial(_call_in, asyncio.get_running_loop(), self._lose_rows)
 
@@ -53,7 +53,7 @@ class IndexSuccession:
             damage,
         )
         self.state = INDEX_REBUILDING
-        self.whole.clear()
+        self.intact.clear()
         self._host.lose_rows()
         self._this.run(self._make_another(damage), name="another index")
 
@@ -78,7 +78,7 @@ class IndexSuccession:
                 self._this.fail(error)
                 return
         self.state = ""
-        self.whole.set()
+        self.intact.set()
         log.info("the index is complete again: this node serves reads, and its copies count")
 
     async def _begin_anew(self, *, may_be_filled: bool) -> None:

@@ -176,7 +176,7 @@ class Node:
             try:
                 await run_together(*self._objects.upkeep(), *counting)
             except IndexDamage:  # An abandoned index needs no upkeep.
-                await replication.succession.whole.wait()
+                await replication.succession.intact.wait()
             except Exception as error:
                 self._this.fail(error)
                 return

@@ -70,7 +70,7 @@ def cannot_start(node: NodeId | None, data: Path, error: Exception) -> CommandEr
         )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return CommandError(
-            f"{who} cannot start: the disk under {data} is full; what is on it is whole",
+            f"{who} cannot start: the disk under {data} is full; what is on it is intact",
             "make room there, and start it again (octad dev does so by itself)",
         )
     fix = more_open_files() if none_left(error) else f"look at the disk under {data}"

@@ -205,9 +205,9 @@ class ExtentWriter:
 
     def _end_extent(self) -> None:
         if self._extent_length:
-            whole = ExtentRef(self._extent.id, self._extent_length)
-            self._under_way[whole.id] = whole
-            self._done.append(whole)
+            done = ExtentRef(self._extent.id, self._extent_length)
+            self._under_way[done.id] = done
+            self._done.append(done)
             self._begin_extent()
 
 

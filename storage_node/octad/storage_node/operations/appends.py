@@ -1,6 +1,6 @@
 """Appends: what an object becomes when a piece is put behind its bytes.
 
-An append is ordered as a PutObject of the whole row, so every member applies it as any other.
+An append is ordered as a PutObject of the complete row, so every member applies it as any other.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ from octad.storage_node.journal.record_format import Identity
 SETTLED_S = 5.0
 LOOK_S = 1.0
 AGAIN_S = 5.0  # After something was in the way.
-WHOLE_POLL_S = 3.0
+COPIES_POLL_S = 3.0
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ class FillingAnew:
                 await self._end(places[0])
             except (StoreUnavailable, BadRecord, OSError) as error:
                 log.warning("%s stays for now: %s", places[0], error)
-            await asyncio.sleep(WHOLE_POLL_S)
+            await asyncio.sleep(COPIES_POLL_S)
         self.in_place_of = NodeId(0)
 
     async def _end(self, there: Path) -> None:

@@ -145,13 +145,13 @@ def completion(
             refusal = _unmet(rows, bucket, key, condition, upload)
             if refusal is not None:
                 return refusal
-        whole = msgspec.structs.replace(
+        completed = msgspec.structs.replace(
             row,
             size=sum(part.size for part in chosen),
             extents=tuple(extent for part in chosen for extent in part.extents),
             part_sizes=tuple(part.size for part in chosen),
         )
-        return complete_upload(bucket, key, upload, whole, tuple(standing))
+        return complete_upload(bucket, key, upload, completed, tuple(standing))
 
     return decide
 

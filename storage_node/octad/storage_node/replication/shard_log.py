@@ -8,7 +8,7 @@
 - `commit`: every member is known to have it. Nothing at or below it is ever truncated.
 - `verified`: up to here this log is known to be that of the present epoch's primary.
 - An entry's *epoch* is the one in which it was first appended: (epoch, seq) names it and, through
-  the check of its predecessor, the whole log before it.
+  the check of its predecessor, the entire log before it.
 
 No decisions here: `shard_primary.py` and `shard_backup.py` decide.
 """

@@ -76,7 +76,7 @@ def reply_to(request: Request[Reply], answer: Message) -> Reply:
 
 
 def decode_message(data: bytes | memoryview) -> Message:
-    """The message that `data` is the whole of; raises BadMessage."""
+    """The message that fills all of `data`; raises BadMessage."""
     try:
         return _decoders[0].decode(data)
     except IndexError:

@@ -195,7 +195,7 @@ class Compactor:
         end = self._index.ledger.segments[segment].end
         journal = self._journal
         copied = 0
-        whole = True
+        complete = True
         few = SPARE_SEGMENTS_MAX * journal.segment_bytes
         faster = HURRY_MAX if self._in_a_hurry() else hurry(self._index.ledger, few)
         larger = min(int(faster), COMPACTION_STEP_GROWTH_MAX)  # The loop has few turns when busy.
@@ -206,10 +206,10 @@ class Compactor:
                 for location, record in step:
                     for each in records_in(location, record):
                         taken = self._copy(*each)
-                        whole = whole and taken is not None
+                        complete = complete and taken is not None
                         copied += taken or 0
                 await self._settle(copied - began, faster, step_s)
-        return copied if whole else None
+        return copied if complete else None
 
     def _copy(self, location: Location, record: Record) -> int | None:
         """Copy one record if it is needed: the bytes written, or None when it has to wait."""

@@ -48,7 +48,7 @@ class Outcome(Enum):
 
     SOUND = "its record can be read"
     REPAIRED = "it points at a copy of another member's"
-    LEFT = "its record is damaged, and no whole copy has come"
+    LEFT = "its record is damaged, and no intact copy has come"
 
 
 class DamageReport(msgspec.Struct, frozen=True):

@@ -138,8 +138,8 @@ class OrphanSweep:
         return answer.extents
 
     async def _queue(self, extent: bytes, piece: IndexedPiece) -> None:
-        whole = ExtentRef(extent, NEVER_NAMED_BYTES)  # However much of it was written.
-        queued = QueueExtents(piece.bucket, piece.key, piece.upload, (whole,))
+        unnamed = ExtentRef(extent, NEVER_NAMED_BYTES)  # However much of it was written.
+        queued = QueueExtents(piece.bucket, piece.key, piece.upload, (unnamed,))
         await self._client.propose(piece.pool, write_of(queued, self._next_request_id()))
         self.queued_extents += 1
         log.info("extent %s was never committed: discarding it", extent.hex())

@@ -63,7 +63,7 @@ class RecordLost(Exception):
 
 
 # Brings the record of (index key, epoch, seq) from another member; None when no one who can be
-# asked now has it whole. Raises RecordLost.
+# asked now has it intact. Raises RecordLost.
 Repair: TypeAlias = Callable[[bytes, Epoch, Seq], Awaitable[Repaired | None]]
 
 
@@ -124,7 +124,7 @@ class RecordRepair:
     # -- asking --------------------------------------------------------------------------------
 
     async def fetch(self, key: bytes, epoch: Epoch, seq: Seq) -> Repaired | None:
-        """The record from the first member that has it whole. Raises RecordLost."""
+        """The record from the first member that has it intact. Raises RecordLost."""
         everywhere_damaged = True
         for node in self._others(key):
             try:

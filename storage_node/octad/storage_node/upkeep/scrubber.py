@@ -36,7 +36,7 @@ from octad.storage_node.journal.record_format import (
     position,
     segment_of,
 )
-from octad.storage_node.journal.segment_file import SegmentFile, next_whole_record, open_segment
+from octad.storage_node.journal.segment_file import SegmentFile, next_intact_record, open_segment
 from octad.storage_node.upkeep.damaged_records import DamagedRecords, Outcome
 
 SCRUB_STEP_BYTES = 256 * KIB
@@ -163,7 +163,7 @@ def _next_readable(file: SegmentFile, at: int, end: int) -> int:
     """The first valid record at or after `at`, past read errors; or `end`."""
     while at < end:
         try:
-            return next_whole_record(file, at, end)
+            return next_intact_record(file, at, end)
         except UnreadableRecord as error:
             at = max(at, error.offset) + max(error.length, 1)
     return end

@@ -165,7 +165,10 @@ def _of_engine(report: EngineReport) -> Iterator[Metric]:
         "octad_journal_written_bytes": ("Records of ended segments.", report.written_bytes),
         "octad_journal_segments": ("Segments with records.", report.segments),
         "octad_disk_free_bytes": ("Free on the disk of the journal.", report.free_bytes),
-        "octad_damaged_records": ("Damaged now, without a whole copy so far.", report.damage.left),
+        "octad_damaged_records": (
+            "Damaged now, without an intact copy so far.",
+            report.damage.left,
+        ),
     }
     for name, (meaning, value) in gauges.items():
         yield gauge(name, meaning, value)

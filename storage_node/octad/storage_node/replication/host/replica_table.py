@@ -84,19 +84,19 @@ class ReplicaTable:
         replica = self.replicas.get(shard)
         if replica is not None:
             return replica
-        whole = self._unsplit(shard)
-        if whole is None:
+        unsplit = self._unsplit(shard)
+        if unsplit is None:
             return self.replica(shard)
-        self._on_refetch(whole)
+        self._on_refetch(unsplit)
         return None
 
     def concerned(self, shard: ShardId, configuration: ShardConfiguration) -> ShardReplica | None:
         """Which replica it is for; None if it names neither this node nor a shard that is here."""
         if shard not in self.replicas:
-            whole = self._unsplit(shard)
-            if whole is not None:
+            unsplit = self._unsplit(shard)
+            if unsplit is not None:
                 self._held[shard] = configuration
-                self._on_refetch(whole)
+                self._on_refetch(unsplit)
                 return None
             learners = [learner.node for learner in configuration.learners]
             if configuration.member(self.node) is None and self.node not in learners:

@@ -12,7 +12,7 @@ and has the transitions of that state:
     shard_log.py           entries, how far verified, durable, committed, applied
       request_window.py    ids of requests (R16)
     replica_state.py       the configuration, and this disk's place in it (R14)
-    shard_history.py       whole, or copying; void, unreadable (R10, R12, R13, R19, R20)
+    shard_history.py       complete, or copying; void, unreadable (R10, R12, R13, R19, R20)
     shard_leases.py        what promises between nodes allow in the shard (R4, R6, R7)
       pair_leases.py       the promises, one for all shards of a node (R5)
     pending_swap.py        the change of the configuration that is under way (R8, R9)

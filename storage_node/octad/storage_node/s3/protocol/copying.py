@@ -26,7 +26,7 @@ class CopySource:
 def parse_copy_source(header: str) -> CopySource:
     """The source; with or without a leading slash, percent-encoded as clients send it.
 
-    Some encode the whole of it, slashes too; no bucket's name has any, so they read the same.
+    Some encode all of it, slashes too; no bucket's name has any, so they read the same.
     """
     # Headers are read as Latin-1; a client that did not encode the key meant UTF-8.
     text = header.encode("latin-1").decode("utf-8", "surrogateescape")
