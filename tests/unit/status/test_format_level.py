@@ -36,15 +36,20 @@ from octad.coordinator.server.coordinator import Coordinator
 from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.interface import (
     Compare,
+    Delete,
     LeaseId,
     Outcome,
     Put,
     StoreOperation,
     StoreUnavailable,
 )
+from octad.coordinator.store.mirror import Mirror
 from octad.sharding.ids import NodeId, PoolId
 from octad.sharding.map.shard_map import encode_configuration
-from octad.storage_node.node.format_level import TooOld, say_level
+from octad.storage_node.journal.record_format import Identity
+from octad.storage_node.node.format_level import LevelInUse, TooOld, say_level
+from octad.storage_node.node.store_snapshot import StoreSnapshot
+from octad.storage_node.node.this_node import ThisNode
 from octad.storage_node.operations import registry
 
 ONE, TWO, THREE = NodeId(1), NodeId(2), NodeId(3)
@@ -117,6 +122,31 @@ async def cluster(store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> Asyn
     async with running(store) as (coordinator, _):
         await until(lambda: coordinator.is_leading, "it leads")
         yield Cluster(store, coordinator, monkeypatch)
+
+
+class Running(ThisNode):
+    """A node that runs, and follows the level in use."""
+
+    def __init__(self, store: EmbeddedStore, node: NodeId) -> None:
+        self.id, self.store, self.keys = node, store, KEYS
+        self.mirror = Mirror(store, KEYS.prefix)
+        self.failure = asyncio.get_running_loop().create_future()
+        self.level = 1
+        self._tasks = set()
+
+    async def follow(self) -> None:
+        level = LevelInUse(self, self._use)
+        await self.mirror.start()
+        self.mirror.subscribe(lambda _key, entry: level.on_change(entry), KEYS.format_level)
+        if KEYS.format_level not in self.mirror.entries:
+            level.on_change(None)
+
+    async def stop(self) -> None:
+        await self.stop_running()
+        await self.mirror.stop()
+
+    def _use(self, level: int) -> None:
+        self.level = level
 
 
 @given(LEVELS, LEVELS, st.integers(1, 3))
@@ -299,3 +329,63 @@ def test_a_store_that_is_made_anew_has_the_highest_level_that_anybody_knew() -> 
     ]
     made = rebuild(CLUSTER, kept, None)
     assert made.entries["format-level"] == b'{"level":3}'
+
+
+@pytest.mark.parametrize(
+    "state", [None, b'{"known":{"1":1}}', b'{"level":2,"known":{"1":2,"7":2}}']
+)
+async def test_a_store_that_is_put_back_is_told_at_once_by_the_nodes_that_run(
+    store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch, state: bytes | None
+) -> None:
+    monkeypatch.setattr(registry, "FORMAT_LEVEL", 3)
+    said = b'{"level":3,"known":{"1":3,"2":3}}'
+    await store.transact([], [Put(KEYS.format_level, said)])
+    nodes = [Running(store, ONE), Running(store, TWO)]
+    for each in nodes:
+        await each.follow()
+    key = KEYS.format_level
+    await store.transact([], [Delete(key) if state is None else Put(key, state)])
+    async with asyncio.timeout(10):
+        while {ONE: 3, TWO: 3}.items() - (record := await level_of(store)).known.items():
+            await asyncio.sleep(POLL_S)
+    assert record.level == 3
+    assert [each.level for each in nodes] == [3, 3]
+    for each in nodes:
+        await each.stop()
+
+
+async def test_a_node_that_came_to_a_store_that_was_put_back_and_knows_too_little_ends(
+    store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "FORMAT_LEVEL", 2)
+    old = Running(store, TWO)
+    await old.follow()
+    monkeypatch.setattr(registry, "FORMAT_LEVEL", 3)
+    await say_level(store, KEYS, ONE, 3)
+    monkeypatch.setattr(registry, "FORMAT_LEVEL", 2)
+    with pytest.raises(TooOld, match="n2: the cluster uses format level 3 and this octad knows 2"):
+        raise await old.failure
+    await old.stop()
+
+
+async def test_a_node_remembers_the_level_in_use_over_a_restart_and_a_store_that_is_put_back(
+    store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    identity = Identity(CLUSTER, ONE, incarnation(1))
+    for state in (b'{"level":3}', b'{"level":2}'):
+        await store.transact([], [Put(KEYS.format_level, state)])
+        mirror = Mirror(store, KEYS.prefix)
+        snapshot = StoreSnapshot(tmp_path, identity, mirror)
+        await mirror.start()
+        snapshot.start()
+        await snapshot.close()
+        await mirror.stop()
+    again = StoreSnapshot(tmp_path, identity, Mirror(store, KEYS.prefix))
+    assert again.format_level() == 3
+    await again.close()
+    monkeypatch.setattr(registry, "FORMAT_LEVEL", 2)
+    with pytest.raises(TooOld, match="uses format level 3 and this octad knows 2"):
+        await say_level(store, KEYS, ONE, again.format_level())
+    monkeypatch.setattr(registry, "FORMAT_LEVEL", 3)
+    await say_level(store, KEYS, ONE, again.format_level())
+    assert await level_of(store) == FormatLevelRecord(3, {ONE: 3})

@@ -71,9 +71,7 @@ class Cluster:
         self.store = self._store_process()
         self.coordinator = self._coordinator_process()
         self.nodes = {number: self._node_process(number) for number in self.numbers}
-        self._reading = open_store(
-            StoreAddress(self._store_kind, (f"http://{self._store_address}",)), self.token
-        )
+        self._reading = open_store(StoreAddress(self._store_kind, (self.store_url,)), self.token)
         self._keys = StoreKeys(self.token.cluster)
 
     @property
@@ -84,6 +82,10 @@ class Cluster:
     def endpoint(self, number: int) -> str:
         """A node's address for clients."""
         return f"http://{self._address(f'127.0.1.{number}', S3_PORT)}"
+
+    @property
+    def store_url(self) -> str:
+        return f"http://{self._store_address}"
 
     @property
     def coordinator_url(self) -> str:
@@ -245,14 +247,13 @@ class Cluster:
         return self._process(STORE, *CONTROL, "store", file, str(self._store_address))
 
     def _etcd_command(self, etcd: str) -> list[str]:
-        client = f"http://{self._store_address}"
         peer = f"http://{self._address(STORE_HOST, ETCD_PEER_PORT)}"
         return [
             etcd,
             "--name=m0",
             f"--data-dir={self.directory / 'etcd'}",
-            f"--listen-client-urls={client}",
-            f"--advertise-client-urls={client}",
+            f"--listen-client-urls={self.store_url}",
+            f"--advertise-client-urls={self.store_url}",
             f"--listen-peer-urls={peer}",
             f"--initial-advertise-peer-urls={peer}",
             f"--initial-cluster=m0={peer}",

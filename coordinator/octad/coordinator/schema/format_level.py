@@ -9,6 +9,8 @@ the octad of before until the last one has been upgraded, and from then on none:
     the leader          raises the level in use to the lowest that is known, once all nodes that
                         were not removed have said so; like etcd's cluster version, by itself
     a node sees it      orders the new kinds from then on
+    the store is put    to an older state: each node that runs or starts says again what it knows,
+    back                and that the level which it has seen in use is in use
 
 All of it is one key that changes by compare and swap, so no node can come in with less than what is
 decided. A node that is away counts with what it said last; one that lives says it once more in its
@@ -19,8 +21,6 @@ join, which is written down before it is let in: it may be away before it is see
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-
-import msgspec
 
 from octad.coordinator.schema.records import FormatLevelRecord, NodeRecord
 from octad.sharding.ids import NodeId
@@ -38,11 +38,13 @@ def too_old(level: int, known: int) -> str | None:
     )
 
 
-def saying(record: FormatLevelRecord, node: NodeId, known: int) -> FormatLevelRecord | None:
-    """The record with `node` at level `known`; None if it already says so."""
-    if record.known.get(node, 1) == known:
+def saying(
+    record: FormatLevelRecord, node: NodeId, known: int, in_use: int = 1
+) -> FormatLevelRecord | None:
+    """The record with `node` at level `known`, and no level below `in_use`; None if it says so."""
+    if record.known.get(node, 1) == known and record.level >= in_use:
         return None
-    return msgspec.structs.replace(record, known={**record.known, node: known})
+    return FormatLevelRecord(max(record.level, in_use), {**record.known, node: known})
 
 
 def level_of_all(

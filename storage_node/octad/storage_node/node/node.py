@@ -76,7 +76,7 @@ class Node:
         this, replication, client = self._this, self._replication, self._objects.client
         cleanup.push_async_callback(this.store.close)
         admin = await self._doors.start_admin(cleanup)
-        await self._engine.start(cleanup)
+        await self._engine.start(cleanup, self._keeper.format_level())
         await replication.start(cleanup, self._objects.server.on_request, client)
         cleanup.push_async_callback(this.mirror.stop)
         await this.mirror.start()

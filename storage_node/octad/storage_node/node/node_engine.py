@@ -30,12 +30,15 @@ class Engine:
         )
         self.index = machine.open_index(this.directory.index, self.index_files_max)
 
-    async def start(self, cleanup: AsyncExitStack) -> None:
-        """Up to where the shards can replay; `cleanup` closes both."""
+    async def start(self, cleanup: AsyncExitStack, format_level: int) -> None:
+        """Up to where the shards can replay; `cleanup` closes both.
+
+        `format_level`: one that this node knows to be in use.
+        """
         this, index = self._this, self.index
         cleanup.callback(index.close)
         cleanup.push_async_callback(self.journal.close)
         await begin_run(this.directory, this.id, this.store, this.keys)
-        await say_level(this.store, this.keys, this.id)
+        await say_level(this.store, this.keys, this.id, format_level)
         check_segments(self.journal, index)
         index.follow(self.journal)

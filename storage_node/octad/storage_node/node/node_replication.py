@@ -20,7 +20,7 @@ from octad.sharding.ids import NodeId, ShardId, node_name
 from octad.sharding.map.shard_map import ShardMap
 from octad.storage_node.history.history_copier import HistoryCopier
 from octad.storage_node.history.history_source import HistorySource
-from octad.storage_node.node.format_level import TooOld, checked_level
+from octad.storage_node.node.format_level import LevelInUse
 from octad.storage_node.node.index_succession import IndexSuccession
 from octad.storage_node.node.node_engine import Engine
 from octad.storage_node.node.this_node import ThisNode
@@ -74,6 +74,7 @@ class Replication:
         self.host = ShardHost(
             table, journal, index, self.peers, self._configurations, self.copier, this.fail
         )
+        self._level = LevelInUse(this, self.host.use_level)
         self.facts.tell(self.host)
         self.history = HistorySource(journal, index, table.replicas.get, buckets.pool_of)
         self.comparer = CopyComparer(self.host, self.counter, self.peers.call)
@@ -108,15 +109,9 @@ class Replication:
         if key.startswith(keys.shards):
             self._configurations.on_change(key, entry)
         elif key == keys.format_level:
-            self._on_level(entry)
+            self._level.on_change(entry)
         elif entry is not None and key.startswith(keys.nodes):
             self._on_node(msgspec.json.decode(entry.value, type=NodeRecord))
-
-    def _on_level(self, entry: KeyValue | None) -> None:
-        try:
-            self.host.use_level(checked_level(self._this.id, entry).level)
-        except TooOld as error:
-            self._this.fail(error)
 
     def _on_node(self, record: NodeRecord) -> None:
         """A node that leaves keeps its address here: a lapsed lease must not cut a connection."""

@@ -6,8 +6,9 @@ Concurrent changes share a write and a sync, in a thread; a file with many outda
 rewritten when it is opened.
 
 A store that lost its data must not take these with it: a configuration never gives way to one of a
-lower epoch, and nothing is forgotten while the store has no pools. A disk that refuses the file is
-logged and does not stop the node: its journal will, if need be.
+lower epoch, nor the format level to a lower one, and nothing is forgotten while the store has no
+pools. A disk that refuses the file is logged and does not stop the node: its journal will, if need
+be.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from octad.coordinator.schema.cluster_snapshot import (
     encode_snapshot,
     in_snapshot,
 )
-from octad.coordinator.schema.records import StoreKeys
+from octad.coordinator.schema.records import FormatLevelRecord, StoreKeys
 from octad.coordinator.store.interface import KeyValue
 from octad.coordinator.store.mirror import Mirror
 from octad.sharding.map.shard_map import decode_configuration
@@ -86,6 +87,9 @@ class StoreSnapshot:
         if key.startswith(self._keys.shards):
             if not self._concerns(name, value):
                 return
+        elif key == self._keys.format_level:
+            if _level_of(value) < self.format_level():
+                return
         elif value is None and not self._has_pools():
             return
         revision = entry.mod_revision if entry is not None else self._mirror.revision
@@ -97,6 +101,11 @@ class StoreSnapshot:
         self._waiting.append(encode_entry(change))
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._write(), name="configuration keeper")
+
+    def format_level(self) -> int:
+        """The highest format level that this node has seen in use."""
+        known = self._entries.get(self._keys.format_level.removeprefix(self._keys.prefix))
+        return _level_of(None if known is None else known.value)
 
     async def synced(self) -> None:
         """Returns once everything noted so far is on stable storage."""
@@ -185,3 +194,7 @@ class StoreSnapshot:
             self._disk.close(descriptor)
         self._disk.rename(temporary, self._path)
         self._disk.sync_directory(self._path.parent)
+
+
+def _level_of(value: bytes | None) -> int:
+    return 1 if value is None else msgspec.json.decode(value, type=FormatLevelRecord).level

@@ -177,7 +177,9 @@ class ExtentCollector:
             return
         dead = [extent for extent in entry.extents if extent.id not in named]
         if len(dead) < len(entry.extents):
-            log.warning("an extent of %s in the queue is named: it stays", entry.key)
+            log.warning(
+                "an extent of %s in the queue is still named by a row: it is kept", entry.key
+            )
         try:
             for first in range(0, len(dead), EXTENTS_DROPPED_AT_ONCE):
                 some = dead[first : first + EXTENTS_DROPPED_AT_ONCE]

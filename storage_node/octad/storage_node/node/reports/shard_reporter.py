@@ -94,7 +94,7 @@ class ShardReporter:
             try:
                 await self._tell()
             except (StoreUnavailable, LeaseExpired) as error:
-                log.info("no report to the configuration store: %s", error)
+                log.info("not reported to the configuration store: %s", error)
             await asyncio.sleep(REPORT_S_MIN)
 
     async def _tell(self) -> None:

@@ -185,7 +185,7 @@ class ActionPerformer:
     def _make_half(self, replica: ShardReplica, action: SplitLog) -> ShardReplica:
         """Rule R18: a record before any later one of either half; the states of both at once."""
         if action.sibling not in self._table.replicas:
-            log.info("shard %s is split here behind %d", shard_name(replica.shard), action.seq)
+            log.info("shard %s is split here behind seq %d", shard_name(replica.shard), action.seq)
             self._index.digests.split(replica.shard, action.sibling)
             if not self._recovering:
                 self.request_ids.note_copied(action.sibling, action.log.requests.pairs())

@@ -105,7 +105,7 @@ class CatchUp:
         """
         lacking = [each.shard for each in replicas if not self._has_all_of(each)]
         if lacking:
-            log.info("the new index lacks entries of shard %s yet", shard_name(lacking[0]))
+            log.info("the new index still lacks entries of shard %s", shard_name(lacking[0]))
             return False
         for replica in replicas:
             mine = self._table.replicas.get(replica.shard)

@@ -98,7 +98,7 @@ class ReplicationReceiver:
             case BeatAnswer():
                 self._beats.on_answer(sender, message)
             case _:
-                log.warning("%s is no one-way message", type(message).__name__)
+                log.warning("%s is not a one-way message", type(message).__name__)
 
     def _on_points(self, sender: NodeId, points: Iterable[CommitPoint]) -> None:
         for point in points:

@@ -148,7 +148,7 @@ class ShardHost:
             recovery = configuration.recovered[-1]
             log.warning(
                 "shard %s was recovered with %s, complete up to seq %d, without this node: what is"
-                " here up to seq %d is void; octad doctor tells how it takes the shard again",
+                " here up to seq %d is void; octad doctor says how this node gets the shard back",
                 *(shard_name(shard), node_name(recovery.node), recovery.upto, replica.log.commit),
             )
         for half, held in self._table.released():
