@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from octad.chaos.check.stalls import Harm
@@ -16,6 +17,16 @@ DELAY_S = 0.2
 FOREVER = float("inf")
 # A client of any other node is owed an answer during these.
 _HARMLESS = frozenset({FaultKind.RESET, FaultKind.DELAY})
+# Faults of a process, and whose; a node's where the name is empty.
+_PROCESSES = {
+    FaultKind.KILL: "",
+    FaultKind.WIPE: "",
+    FaultKind.FREEZE: "",
+    FaultKind.KILL_COORDINATOR: "coordinator",
+    FaultKind.FREEZE_COORDINATOR: "coordinator",
+    FaultKind.KILL_STORE: STORE,
+    FaultKind.FREEZE_STORE: STORE,
+}
 
 log = logging.getLogger(__name__)
 
@@ -23,13 +34,16 @@ log = logging.getLogger(__name__)
 class Nemesis:
     """`await carry_out(schedule)` returns when all faults have been reverted.
 
-    `now` is the run's clock, on which the schedule is based.
+    `now` is the run's clock, on which the schedule is based. A fault of a process begins once an
+    earlier one of the same process is reverted: on a busy machine it may take longer to be ready
+    than the schedule has planned, and must not be killed before.
     """
 
     def __init__(self, cluster: Cluster, now: Callable[[], float]) -> None:
         self._cluster = cluster
         self._now = now
         self._slow: dict[int, int] = {}  # Process ids by node.
+        self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # By process.
         self.harms: list[Harm] = []
 
     async def carry_out(self, schedule: Sequence[Fault]) -> None:
@@ -39,6 +53,14 @@ class Nemesis:
 
     async def _one(self, fault: Fault) -> None:
         await asyncio.sleep(max(0.0, fault.at_s - self._now()))
+        process = _PROCESSES.get(fault.kind)
+        if process is None:
+            await self._carry_out(fault)
+            return
+        async with self._turns[process or _name(fault.node)]:
+            await self._carry_out(fault)
+
+    async def _carry_out(self, fault: Fault) -> None:
         log.info("%s", fault)
         begin, end = self._now(), FOREVER
         try:
