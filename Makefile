@@ -11,7 +11,7 @@ pip := .venv/bin/python -m pip install --quiet --disable-pip-version-check
 not_fast := cluster or etcd or root or long
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv run check simulate test test-etcd test-long bench bench-engine bench-replication bench-repair bench-coordinator bench-sharding sharding-study s3-tests chaos
+.PHONY: help .venv run check simulate test test-etcd test-long bench bench-engine bench-replication bench-repair bench-coordinator bench-sharding sharding-study s3-tests fuzz chaos
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -48,6 +48,10 @@ test-long: $(everything)  ## what takes too long for every run: chaos schedules,
 
 s3-tests: $(everything)  ## ceph/s3-tests of a checkout, against what is known to pass (DIR=CHECKOUT)
 	@exec .venv/bin/python -m tools.s3_tests "$(DIR)" $(ARGS)
+
+fuzz: $(everything)  ## bytes that both ways into a node must answer alike (ARGS="-max_total_time=600")
+	@$(pip) --editable '.[fuzz]'
+	@exec .venv/bin/python -m tools.fuzz $(ARGS)
 
 chaos: $(everything)  ## break a cluster on purpose for a minute, and check it (ARGS="--seed 7")
 	@exec .venv/bin/python -m octad.chaos run $(ARGS)

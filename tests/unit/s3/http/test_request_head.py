@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octad.storage_node.s3.http.request_head import read_head
+from octad.storage_node.s3.http.request_head import HEADERS_MAX, begins_a_head, read_head
 from octad.storage_node.s3.protocol.requests.request_headers import header_values
 
 TOKEN = st.text("abcXYZ019-_!#$%&'*+.^`|~", min_size=1, max_size=12)
@@ -84,12 +84,34 @@ def test_whether_the_connection_goes_on(
         head(b"name: value", b" folded"),
         head(b"name: a\x00b"),
         head(b"name: a\rb"),
-        head(b"upgrade: websocket", b"connection: upgrade"),
+        head(start=b"CONNECT /b/k HTTP/1.1"),
+        head(start=b"GET * HTTP/1.1"),
+        head(start=b"GET http://x/b/k HTTP/1.1"),
+        head(*[b"a:"] * HEADERS_MAX),
         b"GET /b/k HTTP/1.1\nhost: x\n\r\n\r\n",
     ],
 )
 def test_what_is_unusual_is_left_to_aiohttp(unusual: bytes) -> None:
     assert read_head(unusual) is None
+
+
+def test_nobody_has_to_follow_an_upgrade() -> None:
+    read = read_head(head(b"upgrade: h2c", b"connection: upgrade", b"content-length: 4"))
+    assert read is not None
+    assert (read.keep_alive, read.body_bytes) == (True, 4)
+
+
+def test_what_no_head_begins_with_need_not_be_waited_for() -> None:
+    for begin in (b"G", b"GET /b", b"GET /b/k HTTP/1.1\r\nhost: x\r", b"PRI * HT"):
+        assert begins_a_head(begin)
+    for begin in (
+        b"\x16\x03",
+        b"data",
+        b"GET /b/k HTTP/1.1\nhost: x\n\n",
+        b"GET /\x00",
+        b"GET /\r\n",
+    ):
+        assert not begins_a_head(begin)
 
 
 def test_a_client_of_http_1_0_is_not_waited_for() -> None:

@@ -21,6 +21,7 @@ from octad.client.runtime.logs.seldom_log import SeldomLog
 from octad.client.s3.errors import S3Error
 from octad.client.s3.http_dates import http_date
 from octad.sharding.limits import KIB, PUT_BYTES_MAX
+from octad.storage_node.s3.http.request_head import HEADERS_MAX
 from octad.storage_node.s3.http.wire import open_transport
 from octad.storage_node.s3.protocol.answers import (
     CONTINUE,
@@ -28,14 +29,12 @@ from octad.storage_node.s3.protocol.answers import (
     error_answer,
     head_bytes,
 )
-from octad.storage_node.s3.protocol.xml.documents import CONTENT_TYPE
 
 CLIENT_HEAD_BYTES_MAX: Final = 16 * KIB  # S3 allows 8, and a presigned query as much again.
 
 HEADER_LINE_BYTES_MAX: Final = (
     8 * KIB
 )  # A key of 1 KiB is 3 KiB encoded; a presigned query adds some.
-HEADERS_MAX: Final = 128
 IDLE_S_MAX: Final = (
     75.0  # A connection without a whole request; common clients keep theirs for 60 s.
 )
@@ -148,6 +147,12 @@ class HttpBody:
         return count
 
 
+def head_size(http: web.BaseRequest) -> int:
+    """Bytes of the head of a request, without blanks that mean nothing."""
+    lines = sum(len(name) + len(value) + 4 for name, value in http.raw_headers)
+    return len(http.method) + len(http.raw_path) + len(" HTTP/1.1\r\n") + lines + 3
+
+
 class Listener(web.Server):
     """Makes a connection's protocol; `web.Server` has no argument for its class."""
 
@@ -238,7 +243,7 @@ class Connection(RequestHandler):
         """The next bytes; a head that has no end is refused, and what begins TLS at once."""
         if data.startswith(TLS_BEGINS) and not self._head_bytes and self._awaits_request():
             self._listener.tells_of_tls.warning(_TLS_MET)
-            self._refuse("BadRequest", data, _TLS_REFUSED)
+            self.refuse("BadRequest", data, _TLS_REFUSED)
             return
         super().data_received(data)
         if self._messages:
@@ -247,12 +252,12 @@ class Connection(RequestHandler):
             return
         self._head_bytes += len(data)
         if self._head_bytes > CLIENT_HEAD_BYTES_MAX:
-            self._refuse("RequestHeaderSectionTooLarge", data)
+            self.refuse("RequestHeaderSectionTooLarge", data)
 
     def _awaits_request(self) -> bool:
         return self._in_head and self._begun == self._request_count  # aiohttp's count of heads.
 
-    def _refuse(self, code: str, begin: bytes, message: str | None = None) -> None:
+    def refuse(self, code: str, begin: bytes, message: str | None = None) -> None:
         """Answer what is no request, which no one reads any further."""
         if self.transport is not None:
             self.transport.write(self._listener.refusal(code, begin, message))
@@ -306,12 +311,6 @@ class Connection(RequestHandler):
         if exc is not None and status != 400:
             raise exc
         code = "RequestHeaderSectionTooLarge" if isinstance(exc, LineTooLong) else "BadRequest"
-        request_id = self._listener.next_request_id().hex()
-        answer = error_answer(S3Error(code), resource="", request_id=request_id)
-        response = web.Response(
-            status=answer.status,
-            body=bytes(answer.body),
-            headers={"x-amz-request-id": request_id, "Content-Type": CONTENT_TYPE},
-        )
-        response.force_close()
-        return response
+        if self.transport is not None:
+            self.transport.write(self._listener.refusal(code, b""))
+        return SENT_CLOSE

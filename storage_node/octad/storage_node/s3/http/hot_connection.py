@@ -28,7 +28,6 @@ from octad.storage_node.s3.http.arriving_body import ArrivingBody
 from octad.storage_node.s3.http.connections import (
     IDLE_S_MAX,
     LINGER_S_MAX,
-    TLS_BEGINS,
     Connection,
     Host,
 )
@@ -38,6 +37,7 @@ from octad.storage_node.s3.http.request_head import (
     HEAD_BYTES_MAX,
     HEAD_END,
     RequestHead,
+    begins_a_head,
     read_head,
 )
 from octad.storage_node.s3.http.wire import open_transport, write_answer
@@ -197,7 +197,7 @@ class HotConnection(asyncio.BufferedProtocol):
         held = self._held
         end = held.find(HEAD_END, 0, HEAD_BYTES_MAX) + len(HEAD_END)
         if end < len(HEAD_END):
-            if len(held) >= HEAD_BYTES_MAX or held.startswith(TLS_BEGINS):
+            if len(held) >= HEAD_BYTES_MAX or (held and not begins_a_head(held)):
                 self._visit()
             return
         head = read_head(held[:end])

@@ -16,7 +16,9 @@ from octad.sharding.limits import KIB
 from octad.storage_node.s3.handlers.request import expects_continue
 
 HEAD_END: Final = b"\r\n\r\n"
-HEAD_BYTES_MAX: Final = 8 * KIB  # All of it: no line and no number of headers is beyond aiohttp's.
+HEAD_BYTES_MAX: Final = 8 * KIB  # All of it: no line is beyond aiohttp's bound.
+HEADERS_MAX: Final = 128
+_LINES_MAX: Final = HEADERS_MAX + 2  # The request line, and the empty one.
 _VERSIONS: Final = frozenset({"1.0", "1.1"})
 # What a request has one of at most (RFC 9110), and aiohttp refuses two of.
 _ONCE: Final = frozenset(
@@ -81,14 +83,22 @@ class _Reader:
 
 def read_head(data: bytes) -> RequestHead | None:
     """`data` is all up to and with the first empty line; None: let aiohttp see."""
+    if data.count(b"\n") > _LINES_MAX:
+        return None
     reader = _Reader()
     parser = HttpRequestParser(reader)
     try:
         parser.feed_data(data)
-    except (HttpParserError, HttpParserUpgrade):
+    except HttpParserError:
         return None
+    except HttpParserUpgrade:
+        if parser.get_method() == b"CONNECT":
+            return None
+        # Else it need not be followed: Java's own client asks for HTTP/2 with every request.
     version, headers = parser.get_http_version(), reader.headers
     if not reader.complete or version not in _VERSIONS or "transfer-encoding" in headers:
+        return None
+    if not reader.url.startswith(b"/"):
         return None
     length = headers.get("content-length", "0")
     if not (length.isascii() and length.isdecimal() and len(length) <= _LENGTH_DIGITS_MAX):
@@ -105,6 +115,16 @@ def read_head(data: bytes) -> RequestHead | None:
         persistent,
         "expect" in headers and expects_continue(headers, persistent=persistent),
     )
+
+
+def begins_a_head(data: bytes) -> bool:
+    """Whether `data`, without an empty line, can be the beginning of a head; else aiohttp sees."""
+    parser = HttpRequestParser(_Reader())
+    try:
+        parser.feed_data(data)
+    except HttpParserError:
+        return False
+    return b"\n" not in data or parser.get_http_version() in _VERSIONS
 
 
 def _keeps_alive(headers: dict[str, str], *, persistent: bool) -> bool:

@@ -29,6 +29,7 @@ from octad.storage_node.s3.handlers.request import Request, expects_continue
 from octad.storage_node.s3.handlers.unknown_headers import UnknownHeaders
 from octad.storage_node.s3.http.certificate import Certificate
 from octad.storage_node.s3.http.connections import (
+    CLIENT_HEAD_BYTES_MAX,
     IDLE_S_MAX,
     SENT_CLOSE,
     SENT_KEEP,
@@ -36,6 +37,7 @@ from octad.storage_node.s3.http.connections import (
     HttpBody,
     HttpWire,
     Listener,
+    head_size,
 )
 from octad.storage_node.s3.http.door_figures import DoorFigures
 from octad.storage_node.s3.http.hot_connection import HotListener
@@ -200,6 +202,9 @@ class FrontDoor:
         connection.begins()
         keep = False
         try:
+            if head_size(http) > CLIENT_HEAD_BYTES_MAX:  # It came too fast to be refused before.
+                connection.refuse("RequestHeaderSectionTooLarge", http.method.encode() + b" ")
+                return SENT_CLOSE
             keep = await self._answer(http)
             return SENT_KEEP if keep else SENT_CLOSE
         finally:
@@ -238,6 +243,7 @@ class FrontDoor:
         told = body.invited or not request.expects_continue
         ended = cast(Connection, http.protocol).sends_nothing_more
         keep = complete and told and http.keep_alive and not ended and not self._stopping
+        keep &= "upgrade" not in request.headers  # aiohttp forgets what came behind it.
         await write_answer(
             HttpWire(http),
             http.method,
