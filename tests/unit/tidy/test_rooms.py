@@ -12,7 +12,10 @@ ROOMS = {
     "octad.sharding": [
         "", "assignment", "map", "study.rivals", "study.model", "study.report", "study",
     ],
-    "octad.client": ["", "s3", "runtime.logs", "runtime", "cluster", "membership", "cli"],
+    "octad.client": [
+        "", "s3", "runtime.logs", "runtime", "http", "resilience", "cluster", "membership",
+        "calls", "objects", "cli",
+    ],
     "octad.coordinator": [
         "", "store", "schema", "admin", "mirror", "membership", "placement", "status", "recovery",
         "diagnosis", "server", "http", "cli",

@@ -21,9 +21,13 @@ chaos.cluster: cluster control_processes free_ports network process socket_owner
 chaos.faults: disk_faults nemesis
 chaos.load: clients recorder s3_requests
 chaos.run: chaos_command run
+client.calls: caller exchanges nodes refusals requests settings
 client.cli: command_line service_command service_registration watch_command watch_output
 client.cluster: coordinator_calls request_signer
+client.http: blocking failures forks on_asyncio tls
 client.membership: registering session watching
+client.objects: async_bucket async_client bucket client headers listing multipart presigning
+    ranges sources streams verification
 client.runtime: background_task change_signal connection_room http_listener listener open_files
     private_files steady_clock
 client.runtime.logs: log_file log_lines seldom_log

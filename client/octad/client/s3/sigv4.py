@@ -20,10 +20,8 @@ import re
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
-
-import msgspec
 
 from octad.client.s3.http_dates import amz_date
 from octad.sharding.limits import PRESIGN_EXPIRY_S_MAX
@@ -48,7 +46,7 @@ class PayloadMode(Enum):
     STREAMING_UNSIGNED_TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 
 
-class Credentials(msgspec.Struct, frozen=True):
+class Credentials(NamedTuple):
     """A client's access key and its secret."""
 
     access_key: str
@@ -58,7 +56,7 @@ class Credentials(msgspec.Struct, frozen=True):
         return f"Credentials(access_key={self.access_key!r})"
 
 
-class SignatureSeed(msgspec.Struct, frozen=True):
+class SignatureSeed(NamedTuple):
     """A request's signature and what it was made with: where the chain of its chunks begins."""
 
     signature: str

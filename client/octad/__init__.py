@@ -1,0 +1,104 @@
+"""octad for applications: `octad.Client`, `octad.AsyncClient`, and what they return and raise.
+
+Names are loaded when they are asked for. The package is spread over several folders, or
+distributions, each of which holds a part of it.
+"""
+
+from __future__ import annotations
+
+from pkgutil import extend_path
+from typing import TYPE_CHECKING
+
+__path__ = extend_path(__path__, __name__)
+if __spec__ is not None:
+    __spec__.has_location = False  # No single one: import-linter takes it for a namespace then.
+
+if TYPE_CHECKING:
+    from octad.client.errors import (
+        AccessDenied,
+        BreakerOpen,
+        BucketExists,
+        BucketNotEmpty,
+        BucketNotFound,
+        CannotReach,
+        ClientClosed,
+        ConditionFailed,
+        ConfigurationError,
+        Damaged,
+        DeadlineExceeded,
+        DownloadFailed,
+        NotFound,
+        ObjectNotFound,
+        OctadError,
+        Overloaded,
+        Refused,
+        StorageFull,
+        Unavailable,
+        UploadNotFound,
+        WrongClock,
+        WrongKey,
+        WrongProtocol,
+    )
+    from octad.client.objects.async_bucket import AsyncBucket
+    from octad.client.objects.async_client import AsyncClient
+    from octad.client.objects.bucket import Bucket
+    from octad.client.objects.client import Client
+    from octad.client.objects.results import CommonPrefix, Object, ObjectInfo, Written
+
+__all__ = [
+    "AccessDenied",
+    "AsyncBucket",
+    "AsyncClient",
+    "BreakerOpen",
+    "Bucket",
+    "BucketExists",
+    "BucketNotEmpty",
+    "BucketNotFound",
+    "CannotReach",
+    "Client",
+    "ClientClosed",
+    "CommonPrefix",
+    "ConditionFailed",
+    "ConfigurationError",
+    "Damaged",
+    "DeadlineExceeded",
+    "DownloadFailed",
+    "NotFound",
+    "Object",
+    "ObjectInfo",
+    "ObjectNotFound",
+    "OctadError",
+    "Overloaded",
+    "Refused",
+    "StorageFull",
+    "Unavailable",
+    "UploadNotFound",
+    "Written",
+    "WrongClock",
+    "WrongKey",
+    "WrongProtocol",
+]
+
+_MODULES = {
+    "AsyncBucket": "octad.client.objects.async_bucket",
+    "AsyncClient": "octad.client.objects.async_client",
+    "Bucket": "octad.client.objects.bucket",
+    "Client": "octad.client.objects.client",
+    **dict.fromkeys(
+        ("CommonPrefix", "Object", "ObjectInfo", "Written"), "octad.client.objects.results"
+    ),
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'octad' has no attribute {name!r}")
+    from importlib import import_module
+
+    found: object = getattr(import_module(_MODULES.get(name, "octad.client.errors")), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

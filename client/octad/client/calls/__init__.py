@@ -1,0 +1,1 @@
+"""How a client's requests reach the nodes of a cluster and come back decided."""

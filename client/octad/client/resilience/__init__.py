@@ -1,0 +1,1 @@
+"""What keeps a caller well while a dependency is not: decisions without I/O."""
