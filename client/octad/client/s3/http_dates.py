@@ -17,9 +17,11 @@ _MONTHS: Final = (
 )  # fmt: skip
 _MILLISECONDS: Final = tuple(f".{ms:03}Z" for ms in range(1000))
 
-# RFC 9110 §5.6.7: what we write, and the two old forms that a recipient must still take.
+# RFC 9110 §5.6.7: what we write, and the two old forms that a recipient must still take. boto3
+# signs the first with the zone as in e-mail (RFC 5322).
 _IMF_FIXDATE: Final = re.compile(
-    r"\w{3}, (?P<day>\d\d) (?P<month>\w{3}) (?P<year>\d{4}) (?P<time>\d\d:\d\d:\d\d) GMT",
+    r"\w{3}, (?P<day>\d\d) (?P<month>\w{3}) (?P<year>\d{4}) (?P<time>\d\d:\d\d:\d\d)"
+    r" (?:GMT|[+-]0000)",
     re.ASCII,
 )
 _RFC_850: Final = re.compile(

@@ -390,7 +390,7 @@ def _expiry_s(text: str) -> int:
     digits = text.removeprefix("-")
     if not (digits.isascii() and digits.isdecimal()):
         raise SigV4Error(QUERY_MALFORMED, "X-Amz-Expires should be a number")
-    if text != digits or not digits.strip("0"):
+    if text != digits:
         raise SigV4Error(QUERY_MALFORMED, "X-Amz-Expires must be non-negative")
     # The length first: converting a very long number takes very long.
     if len(digits) > len(str(PRESIGN_EXPIRY_S_MAX)) or int(digits) > PRESIGN_EXPIRY_S_MAX:

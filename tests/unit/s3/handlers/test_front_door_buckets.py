@@ -43,6 +43,15 @@ def test_a_bucket_needs_no_document(site: FrontDoorSite) -> None:
     assert site.request("PUT", "/bucket-by-hand-2", drop=("content-length",)).status == 200
 
 
+@pytest.mark.parametrize("name", ["foo-.bar", "foo.-bar"])
+def test_a_name_that_no_host_can_have_is_for_no_new_bucket(site: FrontDoorSite, name: str) -> None:
+    answer = site.request("PUT", f"/{name}")
+    assert (answer.status, answer.code) == (400, "InvalidBucketName")
+    site.run(site.store.create_bucket(name, "alice"))  # As an octad without this rule did.
+    assert site.request("HEAD", f"/{name}").status == 200
+    assert site.request("DELETE", f"/{name}").status == 204
+
+
 def test_a_bucket_that_one_owns_is_not_made_again(s3: S3Client, bucket: str) -> None:
     with pytest.raises(ClientError) as refused:
         create(s3, bucket)

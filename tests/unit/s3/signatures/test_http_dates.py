@@ -40,9 +40,11 @@ def test_what_is_written_is_read(second: int) -> None:
         "Sun, 06 Nov 1994 08:49:37 GMT",
         "Sunday, 06-Nov-94 08:49:37 GMT",
         "Sun Nov  6 08:49:37 1994",
+        "Sun, 06 Nov 1994 08:49:37 -0000",
+        "Sun, 06 Nov 1994 08:49:37 +0000",
     ],
 )
-def test_all_three_forms_of_http_are_read(text: str) -> None:
+def test_all_three_forms_of_http_are_read_and_the_one_that_boto3_signs(text: str) -> None:
     assert parse_http_date(text) == 784_111_777
 
 
@@ -55,6 +57,7 @@ def test_all_three_forms_of_http_are_read(text: str) -> None:
         "Sun, 31 Feb 1994 08:49:37 GMT",
         "Sun, 06 Nov 1994 24:49:37 GMT",
         "Sun, 06 Nov 1994 08:49:37 GMT trailing",
+        "Sun, 06 Nov 1994 08:49:37 +0100",
     ],
 )
 def test_what_is_no_http_date_is_none(text: str) -> None:

@@ -80,7 +80,7 @@ def test_a_second_signature_does_not_replace_the_first(name: str) -> None:
         ("Expires", "-", "X-Amz-Expires should be a number"),
         ("Expires", "1e3", "X-Amz-Expires should be a number"),
         ("Expires", "-1", "X-Amz-Expires must be non-negative"),
-        ("Expires", "0", "X-Amz-Expires must be non-negative"),
+        ("Expires", "-0", "X-Amz-Expires must be non-negative"),
         ("Expires", "604801", "X-Amz-Expires must be less than a week"),
         ("Expires", "9" * 5000, "X-Amz-Expires must be less than a week"),
     ],
@@ -103,6 +103,13 @@ def test_a_presigned_url_ends_when_it_says() -> None:
     assert (error.code, error.http_status) == ("AccessDenied", 403)
     assert error.message == "Request has expired"
     assert error.fields["Expires"] == "2013-05-24T00:01:00.000Z"
+
+
+def test_a_presigned_url_that_is_good_for_no_second_has_expired() -> None:
+    request = Request().presigned(expires_s=60)
+    request.query = request.query.replace("X-Amz-Expires=60", "X-Amz-Expires=0")
+    error = refused(request, now=NOW + 0.1)
+    assert (error.code, error.message) == ("AccessDenied", "Request has expired")
 
 
 def test_a_presigned_url_lives_longer_than_the_skew_that_headers_are_allowed() -> None:

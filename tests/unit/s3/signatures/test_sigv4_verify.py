@@ -348,7 +348,14 @@ def test_a_date_that_is_none_is_refused(date: str) -> None:
     assert refused(Request().signed().having(x_amz_date=date)).code == "AccessDenied"
 
 
-@pytest.mark.parametrize("date", ["Fri, 24 May 2013 00:00:00 GMT", "20130524T000000Z"])
+@pytest.mark.parametrize(
+    "date",
+    [
+        "Fri, 24 May 2013 00:00:00 GMT",
+        "Fri, 24 May 2013 00:00:00 -0000",
+        "20130524T000000Z",
+    ],
+)
 def test_the_date_header_serves_where_x_amz_date_is_missing(date: str) -> None:
     names = ("date", "host", "x-amz-content-sha256")
     request = sign_only(names, {"host": HOST, "date": date}).without("x-amz-date")

@@ -12,6 +12,7 @@ from octad.storage_node.s3.protocol.access import new_bucket_settings
 from octad.storage_node.s3.protocol.answers import Answer, xml_answer
 from octad.storage_node.s3.protocol.listing_requests import encode_token, parse_list_buckets
 from octad.storage_node.s3.protocol.requests.locations import FIRST_REGION, check_location
+from octad.storage_node.s3.protocol.requests.names import check_new_bucket_name
 from octad.storage_node.s3.protocol.requests.request_headers import wants_strict
 from octad.storage_node.s3.protocol.xml.documents import BucketEntry, list_buckets_xml
 from octad.storage_node.s3.protocol.xml.requests import read_create_bucket_configuration
@@ -40,6 +41,7 @@ async def list_buckets(context: RequestContext) -> Answer:
 
 async def create_bucket(context: RequestContext) -> Answer:
     """Make a bucket. There is one region, so a client may ask for that one, or for a pool."""
+    check_new_bucket_name(context.bucket_name)
     location = read_create_bucket_configuration(await read_document(context))
     check_location(location, context.region)
     if location == context.region:

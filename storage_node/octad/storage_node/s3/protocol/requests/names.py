@@ -37,6 +37,16 @@ def check_bucket_name(name: str) -> None:
         raise S3Error("InvalidBucketName", fields={"BucketName": name})
 
 
+def check_new_bucket_name(name: str) -> None:
+    """Raises InvalidBucketName, also for a name that no host can have: a hyphen next to a dot.
+
+    Buckets that were made with one before there was this rule are looked up as any other.
+    """
+    check_bucket_name(name)
+    if ".-" in name or "-." in name:
+        raise S3Error("InvalidBucketName", fields={"BucketName": name})
+
+
 def check_key(key: bytes) -> None:
     """Raises KeyTooLongError."""
     if len(key) > KEY_BYTES_MAX:
