@@ -1,19 +1,25 @@
-"""Buckets that their owners open: read by curl without a key, filled by a browser's form."""
+"""Buckets that their owners open: read by curl without a key, written by another owner, filled by a
+browser's form."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError
 from tests.harness.cluster_process import OCTAD, DevCluster, Refused
-from tests.harness.s3_clients import aws_environment, s3_client
+from tests.harness.s3_clients import aws_environment, client_of, put_status, s3_client
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 pytestmark = pytest.mark.cluster
 
@@ -54,6 +60,10 @@ def is_answered(cluster: DevCluster, node: int, path: str, status: int) -> bool:
     return curl(cluster, node, path)[0] == status
 
 
+def is_put(client: S3Client, status: int) -> bool:
+    return put_status(client, "shared", "new", b"x") == status
+
+
 def test_an_operator_opens_a_bucket_its_owner_an_object_and_curl_reads_it(
     cluster: DevCluster, refused: Refused
 ) -> None:
@@ -83,6 +93,43 @@ def test_an_operator_opens_a_bucket_its_owner_an_object_and_curl_reads_it(
         assert s3.get_object(Bucket="open", Key="small")["Body"].read() == b"data"
     line = refused("bucket", "public", "absent", "--data", str(cluster.data))
     assert "there is no bucket absent" in line
+
+
+def test_another_owner_is_let_in_to_write_and_shut_out_again_at_every_node(
+    cluster: DevCluster,
+) -> None:
+    command: list[str | Path] = [OCTAD, "key", "create", "bob", "--json", "--data", cluster.data]
+    done = subprocess.run(command, capture_output=True, timeout=30, check=True)
+    bob = json.loads(done.stdout)
+    keys = bob["access_key"], bob["secret_key"]
+    with s3_client(cluster) as owner, ExitStack() as stack:
+        his = [stack.enter_context(client_of(cluster.endpoint(node), *keys)) for node in range(3)]
+        owner.create_bucket(Bucket="shared", ObjectOwnership="ObjectWriter")
+        owner.put_object(Bucket="shared", Key="secret", Body=b"secret")
+        for client in his:
+            assert soon(partial(is_put, client, 403))
+        owner.put_bucket_acl(Bucket="shared", GrantWrite=f"id={bob['owner_id']}")
+        for node, client in enumerate(his):
+            assert soon(partial(is_put, client, 200))
+            for key, data in ((f"small-{node}", b"data"), (f"large-{node}", LARGE)):
+                assert put_status(client, "shared", key, data) == 200
+                for reader in (*his, owner):
+                    assert reader.get_object(Bucket="shared", Key=key)["Body"].read() == data
+            for key in ("secret", "absent"):
+                with pytest.raises(ClientError, match="AccessDenied"):
+                    client.get_object(Bucket="shared", Key=key)
+        assert curl(cluster, 0, "/shared/small-0")[0] == 403
+        his[1].put_object_acl(Bucket="shared", Key="small-0", GrantReadACP=f"id={bob['owner_id']}")
+        grants = his[2].get_object_acl(Bucket="shared", Key="small-0")["Grants"]
+        assert [(each["Grantee"]["ID"], each["Permission"]) for each in grants] == [
+            (bob["owner_id"], "READ_ACP")
+        ]
+        owner.put_bucket_acl(Bucket="shared", ACL="private")
+        for client in his:
+            assert soon(partial(is_put, client, 403))
+            with pytest.raises(ClientError, match="AccessDenied"):
+                client.get_object(Bucket="shared", Key="small-0")
+            assert client.get_object(Bucket="shared", Key="large-1")["Body"].read() == LARGE
 
 
 def test_an_access_list_and_settings_outlive_all_processes(

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from octad.client.cluster.join_token import JoinToken
+from octad.client.s3.owners import canonical_id
 from octad.coordinator.schema.access_keys import access_key_record
 from octad.coordinator.schema.records import AccessKeyRecord
 from octad.coordinator.store.interface import KeyValue, Revision
@@ -59,3 +60,12 @@ def test_a_record_that_does_not_open_ends_what_the_key_opened(value: bytes) -> N
     keys = known()
     keys.on_change("KEY", entry(value))
     assert keys.secrets == {}
+
+
+def test_an_owner_is_found_by_his_id_as_long_as_a_key_of_his_is_valid() -> None:
+    keys, id = known(), canonical_id(TOKEN.cluster, "alice")
+    assert keys.owner_of_id(id) == "alice"
+    assert keys.owner_of_id(canonical_id(TOKEN.cluster, "bob")) is None
+    assert keys.owner_of_id("alice") is None
+    keys.on_change("KEY", None)
+    assert keys.owner_of_id(id) is None

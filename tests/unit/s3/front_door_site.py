@@ -25,6 +25,7 @@ import boto3
 from botocore.config import Config
 from tests.unit.s3.memory_store import MemoryStore
 
+from octad.client.s3.owners import canonical_id
 from octad.client.s3.sigv4 import UNSIGNED_PAYLOAD, Credentials, sign_request
 from octad.sharding.limits import CLIENT_CONNECTIONS_MAX
 from octad.storage_node.cli.node_command import BODY_BUDGET_BYTES
@@ -42,7 +43,12 @@ REGION = "eu-test-1"
 CLUSTER = "1a2b3c4d"
 ALICE = Credentials("ALICEACCESSKEY", "alice's secret")
 BOB = Credentials("BOBACCESSKEY", "bob's secret")
-_OWNERS = {ALICE.access_key: (ALICE.secret_key, "alice"), BOB.access_key: (BOB.secret_key, "bob")}
+CAROL = Credentials("CAROLACCESSKEY", "carol's secret")
+_OWNERS = {
+    ALICE.access_key: (ALICE.secret_key, "alice"),
+    BOB.access_key: (BOB.secret_key, "bob"),
+    CAROL.access_key: (CAROL.secret_key, "carol"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +128,7 @@ class FrontDoorSite:
             lambda: next(numbers).to_bytes(16, "big"),
             self.budget,
             cluster=CLUSTER,
+            owner_of_id={canonical_id(CLUSTER, name): name for _, name in _OWNERS.values()}.get,
             all_through_aiohttp=all_through_aiohttp,
             connections_max=connections_max,
             sigv2_urls=sigv2_urls,

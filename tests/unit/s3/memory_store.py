@@ -38,6 +38,7 @@ from octad.storage_node.shards.object_store import (
     NoSuchUpload,
     OtherForm,
     PartTooSmall,
+    PreconditionFailed,
     StoredObject,
     StoreError,
     Written,
@@ -261,6 +262,8 @@ class MemoryStore:
             raise NoSuchKey(key.hex())
         if self._is_new(request_id, age_s):
             assert stored is not None
+            if not change.is_for(stored.row.extras):
+                raise PreconditionFailed("x-octad-if-version")
             row = msgspec.structs.replace(stored.row, extras=change.of(stored.row.extras))
             self.objects[bucket.id, key] = StoredObject(row, stored.data)
         return self.degraded

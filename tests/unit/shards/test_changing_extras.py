@@ -20,6 +20,7 @@ from octad.storage_node.shards.object_store import (
     Bucket,
     Degraded,
     NoSuchKey,
+    PreconditionFailed,
     StoredObject,
     Written,
 )
@@ -99,16 +100,30 @@ def with_tags(**tags: str) -> ExtrasChange:
 async def test_extras_change_and_nothing_else_of_the_object_does(tmp_path: Path) -> None:
     async with site(tmp_path) as here:
         await here.commit(here.put(ROW, b"bytes"))
-        for change, extras in (
+        changes = (
             (ExtrasChange(tags={"a": "1"}), TAGGED),
             (ExtrasChange(acl="public-read"), ObjectExtras({"a": "1"}, "public-read")),
             (ExtrasChange(tags={}), ObjectExtras(acl="public-read")),
             (ExtrasChange(acl=""), None),
-        ):
-            await here.commit(here.change(change, repr(change).encode().ljust(16)[-16:]))
+        )
+        for number, (change, extras) in enumerate(changes):
+            await here.commit(here.change(change, bytes([number]) * 16))
             row = ObjectRow(5, "etag", 17, ROW.headers, extras=extras)
             assert await here.stands() == (row, b"bytes")
         assert len(here.rows(SHARD_ORDER)) == 1
+
+
+async def test_a_change_is_for_an_object_with_the_list_that_was_seen(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        await here.commit(here.put(ROW, b"bytes"))
+        unseen = here.change(ExtrasChange(acl="public-read", acl_before="grants:bob=READ"))
+        await turns()
+        with pytest.raises(PreconditionFailed):
+            await unseen
+        assert await here.stands() == (ROW, b"bytes")
+        await here.commit(here.change(ExtrasChange(acl="public-read", acl_before=""), THIRD))
+        row, _ = await here.stands()
+        assert row.extras == ObjectExtras(acl="public-read")
 
 
 async def test_extents_of_an_object_whose_extras_change_stay_its_own(tmp_path: Path) -> None:

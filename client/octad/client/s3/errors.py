@@ -89,6 +89,10 @@ S3_ERRORS: Final[Mapping[str, tuple[int, str]]] = MappingProxyType(
             400,
             "The value of the expected bucket owner parameter must be an AWS account ID.",
         ),
+        "InvalidBucketState": (
+            409,
+            "Versioning must be 'Enabled' on the bucket to apply a Object Lock configuration",
+        ),
         "InvalidChunkSizeError": (
             403,
             "Only the last chunk is allowed to have a size less than 8192 bytes",
@@ -239,6 +243,10 @@ S3_ERRORS: Final[Mapping[str, tuple[int, str]]] = MappingProxyType(
         "TooManyBuckets": (400, "You have attempted to create more buckets than allowed"),
         "TooManyParts": (400, "You have attempted to upload more parts than allowed"),
         "UnexpectedContent": (400, "This request does not support content"),
+        "UnresolvableGrantByEmailAddress": (
+            400,
+            "The e-mail address you provided does not match any account on record.",
+        ),
         "XAmzContentChecksumMismatch": (
             400,
             "The provided 'x-amz-checksum' header does not match what was computed.",

@@ -91,18 +91,19 @@ def _allow_public(client: AdminClient, arguments: argparse.Namespace) -> None:
 
 
 def _told(bucket: PublicDocument) -> str:
-    from octad.coordinator.schema.bucket_settings import PRIVATE
+    from octad.client.s3.access_lists import ANONYMOUS, READ, grants_of, permits
 
     name = bucket.name
     if not bucket.allowed:
         return f"{name}: nothing of it is public, whatever its access lists say"
-    listed = "may list it" if bucket.acl != PRIVATE else "may not list it"
+    everybody = permits(grants_of(bucket.acl, ""), ANONYMOUS, READ)
+    listed = "may list it" if everybody else "may not list it"
     return (
         f"{name}: its access lists count from now on\n"
         "  everybody may read, without a key, the objects that are public-read:\n"
         f"    aws s3 cp FILE s3://{name}/KEY --acl public-read\n"
         f"    aws s3api put-object-acl --bucket {name} --key KEY --acl public-read\n"
-        f"  others {listed}; that is its own list:\n"
+        f"  everybody {listed}; that is its own list:\n"
         f"    aws s3api put-bucket-acl --bucket {name} --acl public-read   (or private)\n"
         f"  to close it again: octad bucket public {name} --off"
     )

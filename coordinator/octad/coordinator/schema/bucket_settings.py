@@ -11,9 +11,7 @@ from typing import Final
 
 import msgspec
 
-PRIVATE: Final = "private"
-PUBLIC_READ: Final = "public-read"
-AUTHENTICATED_READ: Final = "authenticated-read"
+from octad.client.s3.access_lists import PRIVATE
 
 OWNER_ENFORCED: Final = "BucketOwnerEnforced"
 OWNERSHIPS: Final = (OWNER_ENFORCED, "BucketOwnerPreferred", "ObjectWriter")
@@ -46,7 +44,7 @@ class BucketSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Fields of a bucket's record. Each is a field of its own, so that none is lost with another
     when an older octad writes the record anew."""
 
-    acl: str = PRIVATE
+    acl: str = PRIVATE  # See `client/s3/access_lists.py`.
     ownership: str = OWNER_ENFORCED  # "": no ownership controls, so access lists count.
     public_access: PublicAccessBlock | None = ALL_BLOCKED  # None: nothing is blocked.
     tags: dict[str, str] = {}

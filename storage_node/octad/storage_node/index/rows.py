@@ -30,7 +30,7 @@ class ObjectExtras(msgspec.Struct, frozen=True, array_like=True):
     """Rare attributes. A row has them only once every node knows them (`EXTRAS_LEVEL`)."""
 
     tags: dict[str, str] = {}
-    acl: str = ""  # "": private; "public-read": anyone may read it.
+    acl: str = ""  # "": private; else as `client/s3/access_lists.py` says.
     part_checksums: tuple[str, ...] = ()  # Base64, of each part, by the checksum of the object.
     appends: int = 0  # The number of appends to it.
 
@@ -40,6 +40,11 @@ class ExtrasChange(msgspec.Struct, frozen=True, array_like=True):
 
     tags: dict[str, str] | None = None
     acl: str | None = None
+    acl_before: str | None = None  # Not for an object with another one: "" for none.
+
+    def is_for(self, extras: ObjectExtras | None) -> bool:
+        """Whether an object with these `extras` is one that is to be changed."""
+        return self.acl_before in (None, "" if extras is None else extras.acl)
 
     def of(self, extras: ObjectExtras | None) -> ObjectExtras | None:
         """Returns the changed `extras`."""

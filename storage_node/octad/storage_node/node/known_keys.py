@@ -7,6 +7,7 @@ import logging
 import msgspec
 
 from octad.client.cluster.join_token import JoinToken
+from octad.client.s3.owners import canonical_id
 from octad.coordinator.schema.access_keys import secret_of
 from octad.coordinator.schema.records import AccessKeyRecord
 from octad.coordinator.schema.sealing import DoesNotOpen
@@ -21,10 +22,19 @@ class KnownKeys:
     def __init__(self, token: JoinToken) -> None:
         self._token = token
         self.secrets: dict[str, tuple[str, str]] = {}
+        self._owners: dict[str, str] | None = None  # By canonical id; None: not known any more.
+
+    def owner_of_id(self, id: str) -> str | None:
+        """The owner of a valid key whose canonical id it is, or None."""
+        if self._owners is None:
+            cluster = self._token.cluster
+            self._owners = {canonical_id(cluster, name): name for _, name in self.secrets.values()}
+        return self._owners.get(id)
 
     def on_change(self, access_key: str, entry: KeyValue | None) -> None:
         """A key whose record is disabled, another's, damaged or sealed by others opens nothing."""
         self.secrets.pop(access_key, None)
+        self._owners = None
         if entry is None:
             return
         try:

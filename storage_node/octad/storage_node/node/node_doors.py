@@ -52,6 +52,7 @@ class Doors:
             this.next_request_id,
             objects.budget,
             cluster=config.token.cluster,
+            owner_of_id=self._known.owner_of_id,
             all_through_aiohttp=config.all_through_aiohttp,
             sigv2_urls=config.sigv2_urls,
             domains=config.domains,

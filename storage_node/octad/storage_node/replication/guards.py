@@ -169,13 +169,16 @@ def abortion(bucket: BucketId, key: bytes, upload: bytes) -> Guard:
 
 
 def change_of_extras(bucket: BucketId, key: bytes, change: ExtrasChange) -> Guard:
-    """Requires that the object exists; puts it again with the same bytes and other extras."""
+    """Requires that the object exists and is one that is meant; puts it again with the same bytes
+    and other extras."""
 
     def decide(rows: PreparedRows) -> Operation | Refusal:
         value = rows.get(object_key(bucket, key))
         if value is None:
             return Refusal(RefusalCode.NO_SUCH_KEY, "no object")
         row = decode_object(value).row
+        if not change.is_for(row.extras):
+            return Refusal(RefusalCode.IF_VERSION, "another access list")
         changed = msgspec.structs.replace(row, extras=change.of(row.extras))
         return put_object(bucket, key, changed)
 

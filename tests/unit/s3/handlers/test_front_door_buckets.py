@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
@@ -158,6 +159,31 @@ def test_what_is_not_configured_is_404_by_its_own_name(
     answer = site.request("GET", f"/{bucket}", query)
     assert (answer.status, answer.code) == (404, code)
     assert site.request("GET", "/no-such-bucket", query).code == "NoSuchBucket"
+
+
+def test_nothing_can_be_locked_in_a_bucket_without_object_lock(
+    site: FrontDoorSite, s3: S3Client, bucket: str
+) -> None:
+    s3.put_object(Bucket=bucket, Key="key", Body=b"x")
+    until: Any = {"Mode": "GOVERNANCE", "RetainUntilDate": datetime(2030, 1, 1, tzinfo=UTC)}
+    rule: Any = {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}
+    lock: Any = {"ObjectLockEnabled": "Enabled", "Rule": rule}
+    stored = dict(site.store.objects)
+    refused = (409, "InvalidBucketState")
+    with pytest.raises(ClientError) as error:
+        s3.put_object_lock_configuration(Bucket=bucket, ObjectLockConfiguration=lock)
+    assert code_of(error) == refused
+    work: Any
+    for work, more in (
+        (s3.put_object_retention, {"Retention": until}),
+        (s3.get_object_retention, {}),
+        (s3.put_object_legal_hold, {"LegalHold": {"Status": "ON"}}),
+        (s3.get_object_legal_hold, {}),
+    ):
+        with pytest.raises(ClientError, match="missing Object Lock Configuration") as error:
+            work(Bucket=bucket, Key="key", **more)
+        assert code_of(error) == (400, "InvalidRequest")
+    assert site.store.objects == stored
 
 
 def test_versioning_was_never_enabled(s3: S3Client, bucket: str) -> None:

@@ -361,10 +361,9 @@ def test_a_page_of_uploads() -> None:
         list_multipart_uploads_xml(
             ListMultipartUploads(
                 "bucket",
-                OWNER,
                 max_uploads=3,
                 is_truncated=True,
-                uploads=[UploadEntry(b"a b", "upload", MODIFIED_MS, "CRC32", "COMPOSITE")],
+                uploads=[UploadEntry(b"a b", "upload", OWNER, MODIFIED_MS, "CRC32", "COMPOSITE")],
                 common_prefixes=[b"p+"],
                 prefix=b"a",
                 delimiter=b"+",

@@ -27,6 +27,10 @@ FULL: Any = {
 numbers = itertools.count(1)
 
 
+def to(kind: str, permission: str = "READ", **grantee: str) -> Any:
+    return {"Grantee": {"Type": kind, **grantee}, "Permission": permission}
+
+
 def read_by(group: str) -> Any:
     return {"Grantee": {"Type": "Group", "URI": group}, "Permission": "READ"}
 
@@ -37,6 +41,7 @@ GRANTS = {
     "bucket-owner-read": [FULL],
     "public-read": [read_by(ALL_USERS), FULL],
     "authenticated-read": [read_by(MEMBERS), FULL],
+    "public-read-write": [read_by(ALL_USERS), {**read_by(ALL_USERS), "Permission": "WRITE"}, FULL],
 }
 
 
@@ -62,7 +67,8 @@ def is_read_by_anybody(site: FrontDoorSite, bucket: str, key: str) -> bool:
 def test_a_canned_list_is_kept_shown_and_kept_to(
     site: FrontDoorSite, s3: S3Client, opened: str, acl: Any
 ) -> None:
-    anybody, member = acl == "public-read", acl in ("public-read", "authenticated-read")
+    anybody = acl in ("public-read", "public-read-write")
+    member = anybody or acl == "authenticated-read"
     part: Any = {"Bucket": opened, "Key": "many"}
     s3.put_bucket_acl(Bucket=opened, ACL=acl)
     s3.put_object(Bucket=opened, Key="put", Body=b"data", ACL=acl)
@@ -125,28 +131,20 @@ def test_a_document_that_says_no_more_than_a_canned_list_is_that(
 @pytest.mark.parametrize(
     ("grants", "code"),
     [
-        ([], "NotImplemented"),
-        ([read_by(ALL_USERS)], "NotImplemented"),
-        ([FULL, {**read_by(ALL_USERS), "Permission": "WRITE"}], "NotImplemented"),
-        ([FULL, read_by(ALL_USERS), read_by(MEMBERS)], "NotImplemented"),
-        ([FULL, {**FULL, "Permission": "READ"}], "NotImplemented"),
+        ([FULL, {**FULL, "Permission": "EVERYTHING"}], "MalformedACLError"),
+        ([FULL] * 101, "MalformedACLError"),
+        ([to("CanonicalUser", ID="0" * 64)], "InvalidArgument"),
+        ([to("CanonicalUser", ID="bob")], "InvalidArgument"),
+        ([to("CanonicalUser", ID="")], "InvalidArgument"),
+        ([to("Group", URI="http://acs.amazonaws.com/groups/s3/LogDelivery")], "InvalidArgument"),
+        ([to("Group", URI="*")], "InvalidArgument"),
         (
-            [FULL, {"Grantee": {"Type": "CanonicalUser", "ID": BOB_ID}, "Permission": "READ"}],
-            "NotImplemented",
-        ),
-        (
-            [
-                FULL,
-                {
-                    "Grantee": {"Type": "AmazonCustomerByEmail", "EmailAddress": "b@example.org"},
-                    "Permission": "READ",
-                },
-            ],
-            "NotImplemented",
+            [to("AmazonCustomerByEmail", EmailAddress="b@example.org")],
+            "UnresolvableGrantByEmailAddress",
         ),
     ],
 )
-def test_a_document_that_says_more_is_refused_and_changes_nothing(
+def test_a_document_that_names_nobody_is_refused_and_changes_nothing(
     s3: S3Client, opened: str, grants: Any, code: str
 ) -> None:
     said: Any = {"Owner": {"ID": ALICE_ID}, "Grants": grants}
@@ -177,7 +175,6 @@ def test_what_is_no_access_list_is_refused(site: FrontDoorSite, opened: str, bod
         ({}, "public-read-write", "AccessControlListNotSupported"),
         ({"ownership": ""}, "public-read", "AccessDenied"),
         ({"ownership": ""}, "public-read-write", "AccessDenied"),
-        ({"ownership": "", "public_access": None}, "public-read-write", "NotImplemented"),
         ({"ownership": "", "public_access": None}, "log-delivery-write", "NotImplemented"),
         ({"ownership": "", "public_access": None}, "no-such-list", "InvalidArgument"),
         ({}, "private", ""),

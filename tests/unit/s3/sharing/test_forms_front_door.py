@@ -79,7 +79,8 @@ def test_the_form_says_what_it_is_answered_with(site: FrontDoorSite, bucket: str
         site, bucket, signed(site, bucket, {"key": "a<b", "success_action_status": "201"})
     )
     document = ElementTree.fromstring(created.body)
-    said = {element.tag.rpartition("}")[2]: element.text for element in document}
+    assert document.tag == "PostResponse"
+    said = {element.tag: element.text for element in document}  # Without S3's namespace.
     assert said == {
         "Location": f"http://{site.host}/{bucket}/a%3Cb",
         "Bucket": bucket,

@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 
+from octad.client.s3.access_lists import ANONYMOUS
 from octad.client.s3.errors import S3Error
 from octad.coordinator.schema.bucket_settings import BucketSettings, CorsRule
 from octad.storage_node.memory.body_budget import BodyBudget
@@ -25,8 +26,8 @@ from octad.storage_node.s3.handlers.forms.form_upload import FormReader
 from octad.storage_node.s3.handlers.request import Request
 from octad.storage_node.s3.handlers.request_context import RequestContext
 from octad.storage_node.s3.handlers.unknown_headers import UnknownHeaders
-from octad.storage_node.s3.protocol.access import ANONYMOUS
 from octad.storage_node.s3.protocol.answers import Answer, error_answer
+from octad.storage_node.s3.protocol.asked_lists import OwnerOf
 from octad.storage_node.s3.protocol.cors import cors_lines, preflight_lines
 from octad.storage_node.s3.protocol.requests.names import is_bucket_name
 from octad.storage_node.s3.protocol.requests.routes import (
@@ -52,7 +53,7 @@ class S3Handler:
     """Answers S3 requests from `store`, to those whose secret `secret_of` knows.
 
     Under `domains` the host may name the bucket. Buckets are made with the settings `new_buckets`.
-    Owners have their ids in `cluster`.
+    Owners have their ids in `cluster`; `owner_of_id` knows those that have keys.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class S3Handler:
         scheme: str,
         new_buckets: BucketSettings,
         cluster: str,
+        owner_of_id: OwnerOf,
         strict_aws: bool,
     ) -> None:
         self._store = store
@@ -80,6 +82,7 @@ class S3Handler:
         self._new_buckets = new_buckets
         self._forms = FormReader(secret_of)
         self._cluster = cluster
+        self._owner_of_id = owner_of_id
         self._strict_aws = strict_aws
         self.next_request_id = next_request_id
         self.requests: Counter[tuple[str, int]] = Counter()  # By operation and status.
@@ -208,6 +211,7 @@ class S3Handler:
             now_ms=int(now_s * 1000),
             owner=owner,
             cluster=self._cluster,
+            owner_of_id=self._owner_of_id,
             signature=signature,
             operation=operation,
             scheme=self._scheme,

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from octad.client.s3.access_lists import ANONYMOUS
 from octad.client.s3.errors import S3Error
 from octad.client.s3.sigv4 import UNSIGNED_PAYLOAD, PayloadMode, SignatureSeed, split_query
 from octad.client.s3.sigv4_verify import (
     Authenticated,
+    payload_mode_of,
     query_text,
     verify_request,
 )
-from octad.storage_node.s3.protocol.access import ANONYMOUS
 from octad.storage_node.s3.protocol.requests.request_headers import as_signed
 from octad.storage_node.s3.protocol.signatures.sigv2_url import is_sigv2_url, verify_sigv2_url
 
@@ -46,7 +47,7 @@ def authenticate(
     (`host_bucket`), that is part of what they sign.
     """
     if "authorization" not in headers and not shows_credentials(query):
-        return UNSIGNED, ANONYMOUS
+        return _of_nobody(method, headers), ANONYMOUS
     signed, secret = as_signed(headers), secret_in(secret_of)
     if query and sigv2_urls and is_sigv2_url(query):
         authenticated = verify_sigv2_url(
@@ -63,6 +64,20 @@ def authenticate(
             method, path, query, signed, now=now_s, region=region, secret_of=secret
         )
     return authenticated, owner_of(authenticated, secret_of)
+
+
+def _of_nobody(method: str, headers: Mapping[str, str]) -> Authenticated:
+    """What a request without credentials says of its body, of which no chunk can be signed."""
+    content_sha256 = headers.get("x-amz-content-sha256")
+    if content_sha256 is None or method in ("GET", "HEAD"):
+        return UNSIGNED
+    try:
+        mode = payload_mode_of(content_sha256)
+    except S3Error:
+        raise S3Error("AccessDenied") from None
+    if mode in (PayloadMode.STREAMING_SIGNED, PayloadMode.STREAMING_SIGNED_TRAILER):
+        raise S3Error("AccessDenied")
+    return Authenticated("", mode, content_sha256, UNSIGNED.seed, presigned=False)
 
 
 def secret_in(secret_of: SecretOf) -> Callable[[str], str | None]:

@@ -1,22 +1,27 @@
 """Authorization: decided for every request in this one place, before anything is done for it.
 
-A bucket's owner may do everything with it; others only what its access lists let them read. Whose
-object it is shows only where its row is read, so reads by others are let by here and held there
-(`RequestContext.readable`): an unchecked answer is never sent.
+A bucket's owner may do everything with it; others only what access lists give them. An object's
+list shows only where its row is read, so what depends on it is let by here and held there
+(`RequestContext.require_on_object`): an unchecked answer is never sent.
 
 A request without credentials is refused in the same words whether the bucket exists or not.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from octad.client.s3.access_lists import ANONYMOUS
 from octad.client.s3.errors import S3Error
 from octad.storage_node.s3.handlers.request_context import RequestContext
-from octad.storage_node.s3.protocol.access import ANONYMOUS, others_may_ask
+from octad.storage_node.s3.protocol.access import OF_UPLOADS, may_ask
 from octad.storage_node.s3.protocol.copying import parse_copy_source
+from octad.storage_node.s3.protocol.multipart import parse_upload_id
 from octad.storage_node.s3.protocol.requests.names import check_owner_name
 from octad.storage_node.s3.protocol.requests.parameters import OVERRIDES
+from octad.storage_node.s3.protocol.requests.request_headers import WRITE_OFFSET
 from octad.storage_node.s3.protocol.requests.s3_operations import S3Operation
-from octad.storage_node.shards.object_store import Bucket, NoSuchBucket
+from octad.storage_node.shards.object_store import Bucket, NoSuchBucket, NoSuchUpload
 
 COPY_SOURCE = "x-amz-copy-source"
 
@@ -64,8 +69,13 @@ async def _admit_to(
             raise S3Error("AccessDenied")
     if bucket.owner == asker and asker != ANONYMOUS:
         return bucket
-    allowed = others_may_ask(operation, bucket, asker)
+    allowed = may_ask(operation, bucket, bucket.owner, asker)
     if allowed is False:
+        raise S3Error("AccessDenied")
+    if operation in OF_UPLOADS:
+        await _check_initiator(context, bucket)
+    # An answer to an append tells of the whole object, which a writer may not be let to read.
+    if operation is S3Operation.PUT_OBJECT and context.headers.get(WRITE_OFFSET):
         raise S3Error("AccessDenied")
     if asker == ANONYMOUS and not OVERRIDES.keys().isdisjoint(context.query):
         raise S3Error(
@@ -74,3 +84,12 @@ async def _admit_to(
         )
     context.object_decides = allowed is None
     return bucket
+
+
+async def _check_initiator(context: RequestContext, bucket: Bucket) -> None:
+    """One that has ended is let by: it has nothing, and a Complete of it shows by its parts."""
+    upload_id = parse_upload_id(context.query["uploadId"])
+    with suppress(NoSuchUpload):
+        upload = await context.store.get_upload(bucket, context.key, upload_id)
+        if upload.owner != context.owner:
+            raise S3Error("AccessDenied")

@@ -8,8 +8,8 @@ from octad.client.s3.errors import S3Error
 from octad.coordinator.schema.bucket_settings import BucketSettings
 from octad.storage_node.s3.handlers.bodies import read_document
 from octad.storage_node.s3.handlers.request_context import RequestContext
-from octad.storage_node.s3.protocol.access import new_bucket_settings
 from octad.storage_node.s3.protocol.answers import Answer, xml_answer
+from octad.storage_node.s3.protocol.asked_lists import new_bucket_settings
 from octad.storage_node.s3.protocol.listing_requests import encode_token, parse_list_buckets
 from octad.storage_node.s3.protocol.requests.locations import FIRST_REGION, check_location
 from octad.storage_node.s3.protocol.requests.names import check_new_bucket_name
@@ -47,7 +47,8 @@ async def create_bucket(context: RequestContext) -> Answer:
     if location == context.region:
         location = ""
     usual = context.new_buckets
-    settings = msgspec.structs.replace(usual, **new_bucket_settings(context.headers, usual))
+    asked = new_bucket_settings(context.headers, usual, context.owner, context.owner_of_id)
+    settings = msgspec.structs.replace(usual, **asked)
     strict = wants_strict(context.headers)
     try:
         await _create(context, location, settings, strict=strict)

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
+from octad.client.s3.access_lists import ANONYMOUS, PRIVATE, READ
 from octad.client.s3.errors import S3Error
 from octad.client.s3.owners import canonical_id
 from octad.client.s3.sigv4_verify import Authenticated
-from octad.coordinator.schema.bucket_settings import PRIVATE, BucketSettings
+from octad.coordinator.schema.bucket_settings import BucketSettings
 from octad.storage_node.index.rows import ObjectExtras, ObjectRow, some_extras
 from octad.storage_node.memory.body_budget import BodyBudget
 from octad.storage_node.s3.handlers.request import Body, Form
-from octad.storage_node.s3.protocol.access import ANONYMOUS, acl_to_store, lets_read
+from octad.storage_node.s3.protocol.access import may
+from octad.storage_node.s3.protocol.asked_lists import OwnerOf, grants_asked, list_to_store
 from octad.storage_node.s3.protocol.requests.attempts import sdk_age_s, sdk_request_id
-from octad.storage_node.s3.protocol.requests.request_headers import ACL_HEADER
+from octad.storage_node.s3.protocol.requests.request_headers import LIST_HEADERS
 from octad.storage_node.s3.protocol.requests.s3_operations import S3Operation
 from octad.storage_node.s3.protocol.requests.tags import TAGGING_HEADER, tags_in_header
 from octad.storage_node.s3.protocol.xml.documents import Owner
 from octad.storage_node.shards.object_store import Bucket, ObjectStore
+
+_OF_EXTRAS: Final = frozenset((*LIST_HEADERS, TAGGING_HEADER))
 
 
 @dataclass(slots=True)
@@ -36,6 +41,7 @@ class RequestContext:
     next_request_id: Callable[[], bytes]  # For a request that writes more than once.
     now_ms: int
     owner: str  # The owner of the signing access key; ANONYMOUS without one.
+    owner_of_id: OwnerOf
     cluster: str
     signature: Authenticated
     operation: S3Operation
@@ -96,10 +102,12 @@ class RequestContext:
 
     def new_extras(self, bucket: Bucket) -> ObjectExtras | None:
         """The rare attributes of an object that the request makes; raises S3Error."""
-        asked, tagging = self.headers.get(ACL_HEADER), self.headers.get(TAGGING_HEADER)
-        if not asked and not tagging:
+        if self.owner == bucket.owner and _OF_EXTRAS.isdisjoint(self.headers):
             return None
-        acl = acl_to_store(asked or "", bucket)
+        tagging = self.headers.get(TAGGING_HEADER)
+        keeper = bucket.owner if self.owner == ANONYMOUS else self.owner
+        of = bucket, bucket.owner
+        acl = list_to_store(grants_asked(self.headers, *of, keeper, self.owner_of_id), *of)
         tags = tags_in_header(tagging) if tagging else {}
         extras = some_extras(ObjectExtras(tags, "" if acl == PRIVATE else acl))
         if extras is not None:
@@ -109,16 +117,22 @@ class RequestContext:
     def readable(self, bucket: Bucket, row: ObjectRow | None) -> ObjectRow | None:
         """An object that is read, as its reader may see it: what few objects have is its owner's.
 
-        Raises AccessDenied where its access list does not let the sender read it. That there is no
-        such object is shown to senders that may list the bucket.
+        Raises AccessDenied where its access list does not let the sender read it.
         """
         if bucket.owner == self.owner and self.owner != ANONYMOUS:
             return row
-        acl = bucket.acl if row is None else acl_of(row)
-        if not lets_read(bucket, acl, self.owner):
+        self.require_on_object(bucket, row, READ)
+        return None if row is None else msgspec.structs.replace(row, extras=None)
+
+    def require_on_object(self, bucket: Bucket, row: ObjectRow | None, permission: str) -> None:
+        """Raises AccessDenied unless the sender has the permission on the object.
+
+        That there is no such object is shown to senders that may list the bucket.
+        """
+        acl, wanted = (bucket.acl, READ) if row is None else (acl_of(row), permission)
+        if not may(bucket, acl, bucket.owner, self.owner, wanted):
             raise S3Error("AccessDenied")
         self.object_decides = False
-        return None if row is None else msgspec.structs.replace(row, extras=None)
 
     def require_extras(self, what: str = "Tags and access lists of objects can be kept") -> None:
         """Raises ServiceUnavailable while the cluster is being upgraded: older nodes lose them."""

@@ -38,10 +38,11 @@ async def list_uploads(context: RequestContext) -> Answer:
         list_multipart_uploads_xml(
             ListMultipartUploads(
                 bucket=bucket.name,
-                owner=context.shown(bucket.owner),
                 max_uploads=listing.max_uploads,
                 is_truncated=truncated,
-                uploads=[_entry(key, upload_id, row) for key, upload_id, row in page if row],
+                uploads=[
+                    _entry(context, key, upload_id, row) for key, upload_id, row in page if row
+                ],
                 common_prefixes=[name for name, _, row in page if row is None],
                 prefix=listing.prefix,
                 delimiter=listing.delimiter,
@@ -79,7 +80,6 @@ async def _found(
             return found
 
 
-def _entry(key: bytes, upload_id: bytes, row: UploadRow) -> UploadEntry:
-    return UploadEntry(
-        key, upload_id.hex(), row.initiated_ms, row.checksum_algorithm, row.checksum_type
-    )
+def _entry(context: RequestContext, key: bytes, upload_id: bytes, row: UploadRow) -> UploadEntry:
+    owner, checksum = context.shown(row.owner), (row.checksum_algorithm, row.checksum_type)
+    return UploadEntry(key, upload_id.hex(), owner, row.initiated_ms, *checksum)

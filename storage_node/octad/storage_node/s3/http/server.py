@@ -44,6 +44,7 @@ from octad.storage_node.s3.http.hot_connection import HotListener
 from octad.storage_node.s3.http.tls_transport import TlsListener
 from octad.storage_node.s3.http.wire import write_answer
 from octad.storage_node.s3.protocol.answers import Answer, connection_line
+from octad.storage_node.s3.protocol.asked_lists import OwnerOf
 from octad.storage_node.s3.protocol.requests.request_headers import header_values
 from octad.storage_node.shards.object_store import ObjectStore
 
@@ -68,6 +69,7 @@ class FrontDoor:
         budget: BodyBudget,
         *,
         cluster: str,
+        owner_of_id: OwnerOf,
         all_through_aiohttp: bool = False,
         sigv2_urls: bool = True,
         domains: tuple[str, ...] = (),
@@ -87,6 +89,7 @@ class FrontDoor:
             scheme="http" if certificate is None else "https",
             new_buckets=new_buckets,
             cluster=cluster,
+            owner_of_id=owner_of_id,
             strict_aws=strict_aws,
         )
         self.figures = DoorFigures()

@@ -1,11 +1,10 @@
-"""Who may do what: a bucket's owner everything, whom an access list lets in to read, no one else.
+"""Who may do what: a bucket's owner everything, others what access lists give them, no one else.
 
-Access lists here are S3's canned ones that can be kept to: `private`, `public-read` and
-`authenticated-read`. Since all objects of a bucket are its owner's, what the `bucket-owner-*` lists
-ask for is so anyway; they are stored as private. One that would let others write is refused.
+All objects of a bucket are its owner's, whoever wrote them. Another owner who writes one gets
+FULL_CONTROL of it by its list.
 
-Where a bucket's ownership is enforced, or its public lists are ignored, lists open nothing: the
-list that counts, which is also the one shown, is private.
+Where a bucket's ownership is enforced, lists open nothing; where its public ones are ignored, what
+they give to everybody, or to all who have a key. The list that counts is also the one shown.
 """
 
 from __future__ import annotations
@@ -13,114 +12,94 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from octad.client.s3.errors import S3Error
-from octad.coordinator.schema.bucket_settings import (
-    AUTHENTICATED_READ,
-    OWNER_ENFORCED,
-    OWNERSHIPS,
-    PRIVATE,
-    PUBLIC_READ,
-    BucketSettings,
+from octad.client.s3.access_lists import (
+    ANONYMOUS,
+    FULL_CONTROL,
+    GROUPS,
+    READ,
+    READ_ACP,
+    WRITE,
+    WRITE_ACP,
+    Grant,
+    grants_of,
+    permits,
 )
-from octad.storage_node.s3.protocol.requests.request_headers import (
-    ACL_HEADER,
-    OWNERSHIP_HEADER,
-    asks,
-)
+from octad.coordinator.schema.bucket_settings import BucketSettings
 from octad.storage_node.s3.protocol.requests.s3_operations import S3Operation
 
-ANONYMOUS: Final = ""  # Stands for a request without credentials. No owner can have this name.
+WITH_LISTS: Final = ("", "BucketOwnerPreferred", "ObjectWriter")  # Ownerships where lists count.
 
-_WITH_LISTS: Final = ("", "BucketOwnerPreferred", "ObjectWriter")  # Ownerships where lists count.
-
-_AS_PRIVATE: Final = (PRIVATE, "bucket-owner-full-control", "bucket-owner-read")
-_OPENING: Final = (PUBLIC_READ, AUTHENTICATED_READ)
-_NOT_KEPT: Final = ("public-read-write", "aws-exec-read", "log-delivery-write")
-
-# Operations open to others than the owner: the bucket's list decides, or the object's.
-_LISTING: Final = frozenset(
+# They are for the upload's initiator and the bucket's owner alone.
+OF_UPLOADS: Final = frozenset(
     {
-        S3Operation.HEAD_BUCKET,
-        S3Operation.LIST_OBJECTS,
-        S3Operation.LIST_OBJECTS_V2,
-        S3Operation.LIST_OBJECT_VERSIONS,
+        S3Operation.UPLOAD_PART,
+        S3Operation.UPLOAD_PART_COPY,
+        S3Operation.LIST_PARTS,
+        S3Operation.COMPLETE_MULTIPART_UPLOAD,
+        S3Operation.ABORT_MULTIPART_UPLOAD,
     }
 )
-_READING: Final = frozenset({S3Operation.GET_OBJECT, S3Operation.HEAD_OBJECT})
+# Operations that the bucket's list can give to others than its owner, and by which permission.
+_ON_BUCKET: Final[Mapping[S3Operation, str]] = {
+    S3Operation.HEAD_BUCKET: READ,
+    S3Operation.LIST_OBJECTS: READ,
+    S3Operation.LIST_OBJECTS_V2: READ,
+    S3Operation.LIST_OBJECT_VERSIONS: READ,
+    S3Operation.LIST_MULTIPART_UPLOADS: READ,
+    S3Operation.PUT_OBJECT: WRITE,
+    S3Operation.POST_OBJECT: WRITE,
+    S3Operation.COPY_OBJECT: WRITE,
+    S3Operation.DELETE_OBJECT: WRITE,
+    S3Operation.DELETE_OBJECTS: WRITE,
+    S3Operation.CREATE_MULTIPART_UPLOAD: WRITE,
+    **dict.fromkeys(OF_UPLOADS, WRITE),
+    S3Operation.GET_BUCKET_ACL: READ_ACP,
+    S3Operation.PUT_BUCKET_ACL: WRITE_ACP,
+}
+# And those that the object's list can give.
+_ON_OBJECT: Final = frozenset(
+    {
+        S3Operation.GET_OBJECT,
+        S3Operation.HEAD_OBJECT,
+        S3Operation.GET_OBJECT_ACL,
+        S3Operation.PUT_OBJECT_ACL,
+    }
+)
+# As on S3, not for who shows no key, whatever the list gives to everybody.
+_NOT_ANONYMOUSLY: Final = OF_UPLOADS | {
+    S3Operation.CREATE_MULTIPART_UPLOAD,
+    S3Operation.COPY_OBJECT,
+}
 
 
-def acl_that_counts(settings: BucketSettings, acl: str) -> str:
+def grants_that_count(settings: BucketSettings, acl: str, owner: str) -> tuple[Grant, ...]:
     """The effective list of the bucket, or of an object in it whose own list is `acl`."""
-    block = settings.public_access
-    if settings.ownership not in _WITH_LISTS or (block is not None and block.ignore_acls):
-        return PRIVATE
-    return acl if acl in _OPENING else PRIVATE
+    if settings.ownership not in WITH_LISTS:
+        return (Grant(owner, FULL_CONTROL),)
+    grants, block = grants_of(acl, owner), settings.public_access
+    if block is not None and block.ignore_acls:
+        return tuple([grant for grant in grants if grant.grantee not in GROUPS])
+    return grants
 
 
-def lets_read(settings: BucketSettings, acl: str, asker: str) -> bool:
-    """Whether `acl`, of the bucket or of an object in it, lets one read who is not its owner."""
-    counts = acl_that_counts(settings, acl)
-    return counts == PUBLIC_READ or (counts == AUTHENTICATED_READ and asker != ANONYMOUS)
+def may(settings: BucketSettings, acl: str, owner: str, asker: str, permission: str) -> bool:
+    """Whether `asker` has it on the bucket, or on an object in it; the bucket's `owner` has all."""
+    if asker == owner and asker != ANONYMOUS:
+        return True
+    return permits(grants_that_count(settings, acl, owner), asker, permission)
 
 
-def others_may_ask(operation: S3Operation, settings: BucketSettings, asker: str) -> bool | None:
-    """Whether `asker`, who does not own the bucket, may have the operation.
+def may_ask(
+    operation: S3Operation, settings: BucketSettings, owner: str, asker: str
+) -> bool | None:
+    """Whether `asker` may have the operation in the bucket that is `owner`'s.
 
-    None: it depends on the object that is read, see `lets_read`.
+    None: it depends on the object.
     """
-    if operation in _READING:
+    if asker == owner and asker != ANONYMOUS:
+        return True
+    if operation in _ON_OBJECT:
         return None
-    return operation in _LISTING and lets_read(settings, settings.acl, asker)
-
-
-def acl_to_store(asked: str, settings: BucketSettings) -> str:
-    """The stored form of a requested canned list, for a bucket or an object in it.
-
-    Raises S3Error for one that the bucket's settings refuse, or that cannot be enforced.
-    """
-    if asked in _AS_PRIVATE or not asks(asked):
-        return PRIVATE
-    if asked not in _OPENING and asked not in _NOT_KEPT:
-        raise S3Error(
-            "InvalidArgument",
-            fields={"ArgumentName": ACL_HEADER, "ArgumentValue": asked},
-        )
-    if settings.ownership not in _WITH_LISTS:
-        raise S3Error("AccessControlListNotSupported")
-    if settings.public_access is not None and settings.public_access.block_acls:
-        raise S3Error(
-            "AccessDenied",
-            "Public access lists are blocked for this bucket; its owner can lift that with "
-            "PutPublicAccessBlock, or an operator with octad bucket public.",
-        )
-    if asked in _NOT_KEPT:
-        raise S3Error(
-            "NotImplemented",
-            f"The access list {asked} is not implemented: others can be let in to read only.",
-            fields={"Header": ACL_HEADER},
-        )
-    return asked
-
-
-def new_bucket_settings(headers: Mapping[str, str], usual: BucketSettings) -> dict[str, str]:
-    """The settings that CreateBucket's headers ask for beside the `usual` ones; raises S3Error."""
-    ownership = headers.get(OWNERSHIP_HEADER, "") or usual.ownership
-    check_ownership(ownership)
-    acl = headers.get(ACL_HEADER, "")
-    block = usual.public_access
-    if acl in _OPENING and ownership == OWNER_ENFORCED:
-        raise S3Error("InvalidBucketAclWithObjectOwnership")
-    if acl in _OPENING and block is not None and block.block_acls:
-        raise S3Error("InvalidBucketAclWithBlockPublicAccessError")
-    settings = BucketSettings(ownership=ownership, public_access=block)
-    return {"ownership": ownership, "acl": acl_to_store(acl, settings)}
-
-
-def check_ownership(ownership: str) -> None:
-    """Raises InvalidArgument unless a bucket may have these ownership controls, or none."""
-    if ownership and ownership not in OWNERSHIPS:
-        raise S3Error(
-            "InvalidArgument",
-            f"Invalid {OWNERSHIP_HEADER} header: {ownership}",
-            fields={"ArgumentName": OWNERSHIP_HEADER, "ArgumentValue": ownership},
-        )
+    if operation not in _ON_BUCKET or (asker == ANONYMOUS and operation in _NOT_ANONYMOUSLY):
+        return False
+    return may(settings, settings.acl, owner, asker, _ON_BUCKET[operation])

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
+from octad.client.s3.access_lists import ANONYMOUS
 from octad.client.s3.checksums import DEFAULT_ALGORITHM, claimed_checksum, parse_content_md5
 from octad.client.s3.errors import S3Error
 from octad.client.s3.sigv4_verify import refuse_two_mechanisms
@@ -23,7 +24,6 @@ from octad.storage_node.s3.handlers.authentication import SecretOf, owner_of, se
 from octad.storage_node.s3.handlers.bodies import receive_file
 from octad.storage_node.s3.handlers.request import Form, RestOfForm
 from octad.storage_node.s3.handlers.request_context import RequestContext
-from octad.storage_node.s3.protocol.access import ANONYMOUS
 from octad.storage_node.s3.protocol.answers import Answer
 from octad.storage_node.s3.protocol.forms.form_parts import (
     FIELDS_BYTES_MAX,
@@ -33,7 +33,7 @@ from octad.storage_node.s3.protocol.forms.form_parts import (
     is_form,
     read_form_head,
 )
-from octad.storage_node.s3.protocol.forms.form_signature import verify_form
+from octad.storage_node.s3.protocol.forms.form_signature import is_of_nobody, verify_form
 from octad.storage_node.s3.protocol.forms.post_policy import (
     BUCKET_FIELD,
     POLICY_FIELD,
@@ -87,9 +87,9 @@ class FormReader:
         self._reading: dict[asyncio.Timeout, None] = {}  # Oldest first.
 
     async def read(self, context: RequestContext) -> None:
-        """Attribute the request to the signer of the form.
+        """Attribute the request to the signer of the form, if it shows one.
 
-        Raises S3Error where no one did, or where the signer's policy does not allow it.
+        Raises S3Error where that is no good, or where the signer's policy does not allow it.
         """
         content_type = context.headers.get("content-type", "")
         if not is_form(content_type):
@@ -99,6 +99,19 @@ class FormReader:
         boundary = boundary_of(content_type)
         left = _content_length(context.headers)
         came, head = await self._head(context, boundary, left)
+        policy = None if is_of_nobody(head.fields) else self._signed_policy(context, head)
+        fields = _allowed(context, head, policy)
+        context.key = fields["key"].encode()
+        context.headers = _as_headers(context, fields)
+        left -= head.size
+        sizes = (0, PUT_BYTES_MAX) if policy is None else (policy.size_min, policy.size_max)
+        context.form = Form(
+            fields,
+            RestOfForm(context.body, came[head.size :], left),
+            FileDecoder(boundary, left, *sizes),
+        )
+
+    def _signed_policy(self, context: RequestContext, head: FormHead) -> PostPolicy:
         context.signature = verify_form(
             head.fields,
             now_s=context.now_ms / 1000,
@@ -106,15 +119,7 @@ class FormReader:
             secret_of=secret_in(self._secret_of),
         )
         context.owner = owner_of(context.signature, self._secret_of)
-        fields, policy = _allowed(context, head)
-        context.key = fields["key"].encode()
-        context.headers = _as_headers(context, fields)
-        left -= head.size
-        context.form = Form(
-            fields,
-            RestOfForm(context.body, came[head.size :], left),
-            FileDecoder(boundary, left, policy.size_min, policy.size_max),
-        )
+        return read_policy(head.fields[POLICY_FIELD])
 
     async def _head(
         self, context: RequestContext, boundary: bytes, length: int
@@ -214,18 +219,20 @@ def _page_of(url: str) -> SplitResult | None:
     return target if target.scheme in ("http", "https") and target.netloc else None
 
 
-def _allowed(context: RequestContext, head: FormHead) -> tuple[Mapping[str, str], PostPolicy]:
-    """The fields as they are meant, and the policy that allows them."""
+def _allowed(
+    context: RequestContext, head: FormHead, policy: PostPolicy | None
+) -> Mapping[str, str]:
+    """The fields as they are meant; raises S3Error where the policy does not allow them."""
     fields = dict(head.fields)
-    policy = read_policy(fields[POLICY_FIELD])
     if not fields.get("key"):
         raise S3Error("InvalidArgument", "Bucket POST must contain a field named 'key'.")
     fields["key"] = fields["key"].replace(_FILENAME, head.filename)
     if fields.setdefault(BUCKET_FIELD, context.bucket_name) != context.bucket_name:
         raise S3Error("AccessDenied", "The form names another bucket than the request.")
-    policy.check(fields, context.now_ms / 1000)
+    if policy is not None:
+        policy.check(fields, context.now_ms / 1000)
     check_key(fields["key"].encode())
-    return fields, policy
+    return fields
 
 
 def _as_headers(context: RequestContext, fields: Mapping[str, str]) -> dict[str, str]:

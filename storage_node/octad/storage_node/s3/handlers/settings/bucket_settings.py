@@ -49,6 +49,14 @@ async def get_configuration(context: RequestContext) -> Answer:
     raise S3Error(_NOT_CONFIGURED[context.operation], fields={"BucketName": bucket.name})
 
 
+async def lock_is_missing(context: RequestContext) -> Answer:
+    """Nothing is locked here, and no bucket has what S3 wants for it: its answers to such a one."""
+    await context.bucket()
+    if context.operation is S3Operation.PUT_OBJECT_LOCK_CONFIGURATION:
+        raise S3Error("InvalidBucketState")
+    raise S3Error("InvalidRequest", "Bucket is missing Object Lock Configuration")
+
+
 async def get_bucket_tagging(context: RequestContext) -> Answer:
     """Its tags; a bucket without any has no set of them, where an object has an empty one."""
     bucket = await context.bucket()

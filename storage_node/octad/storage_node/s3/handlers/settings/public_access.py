@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from octad.client.s3.access_lists import PRIVATE
 from octad.client.s3.errors import S3Error
-from octad.coordinator.schema.bucket_settings import OWNER_ENFORCED, PRIVATE, BucketSettings
+from octad.coordinator.schema.bucket_settings import OWNER_ENFORCED, BucketSettings
 from octad.storage_node.s3.handlers.bodies import read_document
 from octad.storage_node.s3.handlers.request_context import RequestContext
-from octad.storage_node.s3.protocol.access import acl_that_counts
+from octad.storage_node.s3.protocol.access import grants_that_count
 from octad.storage_node.s3.protocol.answers import Answer, xml_answer
+from octad.storage_node.s3.protocol.asked_lists import is_public
 from octad.storage_node.s3.protocol.xml.settings import (
     ownership_controls_xml,
     policy_status_xml,
@@ -28,7 +30,7 @@ async def get_ownership_controls(context: RequestContext) -> Answer:
 
 
 async def put_ownership_controls(context: RequestContext) -> Answer:
-    """A setting that voids the bucket's public list is refused until that list is removed."""
+    """A setting that voids the bucket's list is refused until that is private."""
     ownership = read_ownership_controls(await read_document(context))
 
     def change(settings: BucketSettings) -> Mapping[str, object]:
@@ -69,7 +71,7 @@ async def delete_public_access_block(context: RequestContext) -> Answer:
 
 
 async def get_policy_status(context: RequestContext) -> Answer:
-    """Whether anyone may list the bucket. There are no policies, so its access list decides."""
+    """Whether the bucket is open to everybody. There are no policies: its access list decides."""
     bucket = await context.bucket()
-    is_public = acl_that_counts(bucket, bucket.acl) != PRIVATE
-    return xml_answer(policy_status_xml(is_public=is_public))
+    grants = grants_that_count(bucket, bucket.acl, bucket.owner)
+    return xml_answer(policy_status_xml(is_public=is_public(grants)))

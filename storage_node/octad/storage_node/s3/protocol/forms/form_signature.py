@@ -27,6 +27,12 @@ _FIELDS: Final = ("x-amz-algorithm", "x-amz-credential", "x-amz-date", SIGNATURE
 _SIGV2_FIELDS: Final = ("awsaccesskeyid", "signature")
 
 
+def is_of_nobody(fields: Mapping[str, str]) -> bool:
+    """Whether a form shows no credentials at all, good or bad."""
+    shown = (*_FIELDS, *_SIGV2_FIELDS, POLICY_FIELD, "x-amz-security-token")
+    return not any(name in fields for name in shown)
+
+
 def verify_form(
     fields: Mapping[str, str],
     *,
@@ -48,7 +54,7 @@ def verify_form(
                 "The authorization mechanism you have provided is not supported. Please use "
                 f"{ALGORITHM}.",
             )
-        raise S3Error("AccessDenied")  # Anonymous: no bucket lets others write.
+        raise S3Error("AccessDenied")
     policy = fields.get(POLICY_FIELD, "")
     if not policy or not all(fields.get(name) for name in _FIELDS):
         raise S3Error(

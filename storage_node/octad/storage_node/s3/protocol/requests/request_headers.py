@@ -21,6 +21,14 @@ METADATA_BYTES_MAX: Final = 2 * KIB
 METADATA_PREFIX: Final = "x-amz-meta-"
 STRICT: Final = "x-octad-strict"
 ACL_HEADER: Final = "x-amz-acl"
+GRANT_HEADERS: Final = (
+    "x-amz-grant-read",
+    "x-amz-grant-write",
+    "x-amz-grant-read-acp",
+    "x-amz-grant-write-acp",
+    "x-amz-grant-full-control",
+)
+LIST_HEADERS: Final = (ACL_HEADER, *GRANT_HEADERS)  # They say who else may have what.
 OWNERSHIP_HEADER: Final = "x-amz-object-ownership"
 DEFAULT_CONTENT_TYPE: Final = "binary/octet-stream"
 

@@ -1,7 +1,7 @@
 """From method, target and headers to one operation, or a refusal: nothing is answered by guesswork.
 
 A sub-resource (`?acl`), a method, or a header that changes what a write means is either known here
-or refused with 501 or 405. Taking `PUT /bucket/key?legal-hold` for a plain PUT would overwrite the
+or refused with 501 or 405. Taking `PUT /bucket/key?encryption` for a plain PUT would overwrite the
 object with the body of another operation. So a write is refused for any parameter that it does not
 take, and a read for any sub-resource.
 """
@@ -17,8 +17,8 @@ from octad.client.s3.errors import S3Error
 from octad.storage_node.s3.protocol.requests.names import check_bucket_name, check_key
 from octad.storage_node.s3.protocol.requests.parameters import SUB_RESOURCES, check_version
 from octad.storage_node.s3.protocol.requests.request_headers import (
-    ACL_HEADER,
     DELETE_CONDITIONS,
+    LIST_HEADERS,
     OWNERSHIP_HEADER,
     PUT_CONDITIONS,
     WRITE_OFFSET,
@@ -77,6 +77,7 @@ _BUCKET_RULES: Final[Mapping[str, tuple[_Rule, ...]]] = {
         _rule(S3Operation.PUT_BUCKET_OWNERSHIP_CONTROLS, "ownershipControls"),
         _rule(S3Operation.PUT_PUBLIC_ACCESS_BLOCK, "publicAccessBlock"),
         _rule(S3Operation.PUT_BUCKET_TAGGING, "tagging"),
+        _rule(S3Operation.PUT_OBJECT_LOCK_CONFIGURATION, "object-lock"),
         _rule(S3Operation.PUT_BUCKET_CORS, "cors"),
         _rule(S3Operation.CREATE_BUCKET),
     ),
@@ -96,6 +97,8 @@ _OBJECT_RULES: Final[Mapping[str, tuple[_Rule, ...]]] = {
         _rule(S3Operation.GET_OBJECT_ACL, "acl", "versionId"),
         _rule(S3Operation.GET_OBJECT_ATTRIBUTES, "attributes", "versionId"),
         _rule(S3Operation.GET_OBJECT_TAGGING, "tagging", "versionId"),
+        _rule(S3Operation.GET_OBJECT_RETENTION, "retention", "versionId"),
+        _rule(S3Operation.GET_OBJECT_LEGAL_HOLD, "legal-hold", "versionId"),
         _rule(S3Operation.GET_OBJECT, "", "partNumber versionId"),
     ),
     "HEAD": (_rule(S3Operation.HEAD_OBJECT, "", "partNumber versionId"),),
@@ -103,6 +106,8 @@ _OBJECT_RULES: Final[Mapping[str, tuple[_Rule, ...]]] = {
         _rule(S3Operation.UPLOAD_PART, "partNumber uploadId"),
         _rule(S3Operation.PUT_OBJECT_TAGGING, "tagging", "versionId"),
         _rule(S3Operation.PUT_OBJECT_ACL, "acl", "versionId"),
+        _rule(S3Operation.PUT_OBJECT_RETENTION, "retention", "versionId"),
+        _rule(S3Operation.PUT_OBJECT_LEGAL_HOLD, "legal-hold", "versionId"),
         _rule(S3Operation.PUT_OBJECT),
     ),
     "DELETE": (
@@ -124,14 +129,14 @@ _COPYING: Final = {
 _COPY_OPERATIONS: Final = frozenset(_COPYING.values())
 # Headers that change what a write means, and the writes that know what to do with them.
 _KNOWN_TO: Final[Mapping[S3Operation, tuple[str, ...]]] = {
-    S3Operation.CREATE_BUCKET: (ACL_HEADER, OWNERSHIP_HEADER),
-    S3Operation.PUT_BUCKET_ACL: (ACL_HEADER,),
-    S3Operation.PUT_OBJECT_ACL: (ACL_HEADER,),
-    S3Operation.PUT_OBJECT: (ACL_HEADER, TAGGING_HEADER, WRITE_OFFSET, *PUT_CONDITIONS),
-    S3Operation.COPY_OBJECT: (ACL_HEADER, TAGGING_HEADER, *PUT_CONDITIONS),
+    S3Operation.CREATE_BUCKET: (*LIST_HEADERS, OWNERSHIP_HEADER),
+    S3Operation.PUT_BUCKET_ACL: LIST_HEADERS,
+    S3Operation.PUT_OBJECT_ACL: LIST_HEADERS,
+    S3Operation.PUT_OBJECT: (*LIST_HEADERS, TAGGING_HEADER, WRITE_OFFSET, *PUT_CONDITIONS),
+    S3Operation.COPY_OBJECT: (*LIST_HEADERS, TAGGING_HEADER, *PUT_CONDITIONS),
     S3Operation.COMPLETE_MULTIPART_UPLOAD: tuple(PUT_CONDITIONS),
     S3Operation.DELETE_OBJECT: tuple(DELETE_CONDITIONS),
-    S3Operation.CREATE_MULTIPART_UPLOAD: (ACL_HEADER, TAGGING_HEADER),
+    S3Operation.CREATE_MULTIPART_UPLOAD: (*LIST_HEADERS, TAGGING_HEADER),
 }
 
 # Parameters that clients add to any query: a hint for humans, and the signature of a presigned URL.

@@ -144,6 +144,7 @@ class UploadEntry:
 
     key: bytes
     upload_id: str
+    owner: Owner
     initiated_ms: int
     checksum_algorithm: str = ""
     checksum_type: str = ""
@@ -154,7 +155,6 @@ class ListMultipartUploads:
     """A page of ListMultipartUploads."""
 
     bucket: str
-    owner: Owner
     max_uploads: int
     is_truncated: bool
     uploads: Sequence[UploadEntry]
@@ -344,9 +344,9 @@ def list_parts_xml(page: ListParts) -> bytes:
 def list_multipart_uploads_xml(page: ListMultipartUploads) -> bytes:
     """`ListMultipartUploadsResult`."""
     text = _key_writer(page.url_encoding)
-    who = f"{_owner('Initiator', page.owner)}{_owner('Owner', page.owner)}"
     uploads = "".join(
-        f"<Upload><Key>{text(upload.key)}</Key><UploadId>{escape(upload.upload_id)}</UploadId>{who}"
+        f"<Upload><Key>{text(upload.key)}</Key><UploadId>{escape(upload.upload_id)}</UploadId>"
+        f"{_owner('Initiator', upload.owner)}{_owner('Owner', upload.owner)}"
         f"<StorageClass>STANDARD</StorageClass><Initiated>{iso_date(upload.initiated_ms)}</Initiated>"
         f"{_given('ChecksumAlgorithm', upload.checksum_algorithm)}"
         f"{_given('ChecksumType', upload.checksum_type)}</Upload>"
@@ -381,12 +381,11 @@ def delete_result_xml(deleted: Sequence[DeleteTarget], failures: Sequence[Delete
 
 
 def post_response_xml(location: str, bucket: str, key: bytes, etag: str) -> bytes:
-    """`PostResponse`, for a form that asks for one."""
-    return _document(
-        "PostResponse",
-        f"<Location>{escape(location)}</Location><Bucket>{escape(bucket)}</Bucket>"
-        f"<Key>{_key(key)}</Key>{_etag(etag)}",
-    )
+    """`PostResponse`, for a form that asks for one; on S3, too, it has no namespace."""
+    return (
+        f"{DECLARATION}<PostResponse><Location>{escape(location)}</Location>"
+        f"<Bucket>{escape(bucket)}</Bucket><Key>{_key(key)}</Key>{_etag(etag)}</PostResponse>"
+    ).encode()
 
 
 def location_constraint_xml(region: str) -> bytes:

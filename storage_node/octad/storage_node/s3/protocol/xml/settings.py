@@ -1,4 +1,4 @@
-"""The documents of a bucket's settings, and of access lists: read without trust, and written."""
+"""The documents of a bucket's settings: read without trust, and written."""
 
 from __future__ import annotations
 
@@ -7,24 +7,16 @@ from typing import Final
 
 from octad.client.s3.errors import S3Error
 from octad.coordinator.schema.bucket_settings import (
-    AUTHENTICATED_READ,
     OWNERSHIPS,
-    PRIVATE,
-    PUBLIC_READ,
     CorsRule,
     PublicAccessBlock,
 )
-from octad.storage_node.s3.protocol.xml.documents import DECLARATION, NAMESPACE, Owner, escape
+from octad.storage_node.s3.protocol.xml.documents import DECLARATION, NAMESPACE, escape
 from octad.storage_node.s3.protocol.xml.trees import Element, read_tree
 
 ID_CHARACTERS_MAX: Final = 255
 _MAX_AGE_DIGITS: Final = 10
 
-_INSTANCE: Final = "http://www.w3.org/2001/XMLSchema-instance"
-_GROUPS: Final = {
-    PUBLIC_READ: "http://acs.amazonaws.com/groups/global/AllUsers",
-    AUTHENTICATED_READ: "http://acs.amazonaws.com/groups/global/AuthenticatedUsers",
-}
 _BLOCK: Final = {
     "BlockPublicAcls": "block_acls",
     "IgnorePublicAcls": "ignore_acls",
@@ -37,65 +29,6 @@ _RULE: Final = {
     "AllowedHeader": "headers",
     "ExposeHeader": "exposed",
 }
-
-
-def access_control_policy_xml(owner: Owner, acl: str) -> bytes:
-    """`AccessControlPolicy` of what belongs to `owner`, with the canned list that counts."""
-    group = _GROUPS.get(acl)
-    grants = "" if group is None else _grant("Group", f"<URI>{group}</URI>", "READ")
-    grants += _grant(
-        "CanonicalUser",
-        f"<ID>{escape(owner.id)}</ID><DisplayName>{escape(owner.display_name)}</DisplayName>",
-        "FULL_CONTROL",
-    )
-    return _document(
-        "AccessControlPolicy",
-        f"<Owner><ID>{escape(owner.id)}</ID>"
-        f"<DisplayName>{escape(owner.display_name)}</DisplayName></Owner>"
-        f"<AccessControlList>{grants}</AccessControlList>",
-    )
-
-
-def read_access_control_policy(body: bytes, owner: Owner) -> str:
-    """The equivalent canned list; raises NotImplemented if there is none."""
-    try:
-        policy = read_tree(body, "AccessControlPolicy")
-        policy.allow(("Owner", "AccessControlList"))
-        grants = policy.only("AccessControlList").elements
-        granted = [(_grantee(grant), grant.word("Permission")) for grant in grants]
-        if (named := policy.all("Owner")) and named[0].word("ID") != owner.id:
-            raise S3Error("AccessDenied")
-    except S3Error as error:
-        if error.code == "MalformedXML":
-            raise S3Error("MalformedACLError") from error
-        raise
-    full = (owner.id, "FULL_CONTROL")
-    for acl, group in ((PRIVATE, None), *_GROUPS.items()):
-        said = {full} if group is None else {full, (group, "READ")}
-        if set(granted) == said:
-            return acl
-    raise S3Error(
-        "NotImplemented",
-        "Access lists other than private, public-read and authenticated-read are not implemented.",
-    )
-
-
-def _grantee(grant: Element) -> str:
-    if grant.name != "Grant":
-        raise S3Error("MalformedACLError")
-    grant.allow(("Grantee", "Permission"))
-    grantee = grant.only("Grantee")
-    kind = grantee.attributes.get("type", "")
-    if kind == "CanonicalUser":
-        return grantee.word("ID")
-    return grantee.word("URI") if kind == "Group" else f"another {kind}"
-
-
-def _grant(kind: str, grantee: str, permission: str) -> str:
-    return (
-        f'<Grant><Grantee xmlns:xsi="{_INSTANCE}" xsi:type="{kind}">{grantee}</Grantee>'
-        f"<Permission>{permission}</Permission></Grant>"
-    )
 
 
 def ownership_controls_xml(ownership: str) -> bytes:
