@@ -38,7 +38,7 @@ ANONYMOUS: Final = ""  # In place of an owner's name: who has shown no key.
 
 GRANTS_MAX: Final = 100
 _PREFIX: Final = "grants:"
-_CACHED_MAX: Final = 4096
+_CACHED_MAX: Final = 256
 
 
 class Grant(msgspec.Struct, frozen=True):
