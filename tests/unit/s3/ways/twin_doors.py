@@ -24,6 +24,7 @@ import msgspec
 from tests.unit.s3.front_door_site import ALICE, CLUSTER, REGION
 from tests.unit.s3.memory_store import MemoryStore
 
+from octad.client.s3.owners import canonical_id
 from octad.client.s3.sigv4 import UNSIGNED_PAYLOAD, sign_request
 from octad.coordinator.schema.bucket_settings import OPEN
 from octad.sharding.limits import MIB
@@ -197,6 +198,7 @@ class _Door:
             lambda: next(self._ids).to_bytes(16, "big"),
             BodyBudget(64 * MIB),
             cluster=CLUSTER,
+            owner_of_id={canonical_id(CLUSTER, "alice"): "alice"}.get,
             all_through_aiohttp=all_through_aiohttp,
         )
         loop.run_until_complete(self._door.start("127.0.0.1", 0))
