@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 from tests.harness.cluster_process import DevCluster, StartCluster
 from tests.harness.s3_clients import retrying_client
+from tests.harness.work_under_faults import Happening, kill_each_node, split_shards, work_while
 
 pytestmark = pytest.mark.cluster
 
 WRITERS = 4
 BUCKET = "appended"
 KEY = "log"
-BETWEEN_KILLS_S = 2.5
 NO_ANSWER = (500, 503)
 
 
@@ -74,25 +70,18 @@ class Appending:
         client.close()
 
 
-def test_a_log_is_what_was_acknowledged_in_order_while_each_primary_is_killed(
-    start_cluster: StartCluster,
-) -> None:
-    cluster = start_cluster()
+def append_while(cluster: DevCluster, happening: Happening) -> None:
+    """The log is then exactly the pieces that were acknowledged, in order, and no other."""
     appending = Appending(cluster)
-    client = retrying_client(cluster, 0)  # The first to be killed: it is back when all is over.
+    client = retrying_client(cluster, 0)
     client.create_bucket(Bucket=BUCKET)
     client.put_object(Bucket=BUCKET, Key=KEY, Body=b"", WriteOffsetBytes=0)
-    with ThreadPoolExecutor(WRITERS) as pool:
-        writers = [pool.submit(appending.write, number) for number in range(WRITERS)]
-        try:
-            for node in range(3):
-                time.sleep(BETWEEN_KILLS_S)
-                os.kill(cluster.nodes[node].pid, signal.SIGKILL)
-            time.sleep(2 * BETWEEN_KILLS_S)
-        finally:
-            appending.stop.set()
-        for writer in writers:
-            writer.result()
+    work_while(
+        lambda: happening(cluster, lambda: len(appending.acknowledged)),
+        appending.write,
+        WRITERS,
+        appending.stop,
+    )
     log = client.get_object(Bucket=BUCKET, Key=KEY)["Body"].read()
     client.close()
     acknowledged = len(appending.acknowledged)
@@ -112,3 +101,15 @@ def test_a_log_is_what_was_acknowledged_in_order_while_each_primary_is_killed(
         assert log.startswith(piece, at)
         at += len(piece)
     assert not appending.acknowledged, "the log lacks what was acknowledged"
+
+
+def test_a_log_is_what_was_acknowledged_in_order_while_each_primary_is_killed(
+    start_cluster: StartCluster,
+) -> None:
+    append_while(start_cluster(), kill_each_node)
+
+
+def test_a_log_is_what_was_acknowledged_in_order_while_shards_are_split(
+    start_cluster: StartCluster,
+) -> None:
+    append_while(start_cluster(), split_shards)

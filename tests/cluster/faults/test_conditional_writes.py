@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -14,6 +11,7 @@ import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 from tests.harness.cluster_process import DevCluster, StartCluster
 from tests.harness.s3_clients import retrying_client, s3_client
+from tests.harness.work_under_faults import Happening, kill_each_node, split_shards, work_while
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -23,7 +21,6 @@ pytestmark = pytest.mark.cluster
 CLIENTS = 8
 ROUNDS = 12
 COUNTERS = 2
-BETWEEN_KILLS_S = 2.5
 
 
 def status_of(error: ClientError) -> int:
@@ -158,26 +155,19 @@ class Counting:
             outcome[key] += 1
 
 
-def test_counters_lose_no_update_and_count_none_twice_while_each_primary_is_killed(
-    start_cluster: StartCluster,
-) -> None:
-    cluster = start_cluster()
+def count_while(cluster: DevCluster, happening: Happening) -> None:
+    """Each counter then has all that was acknowledged, and at most what had no answer besides."""
     counting = Counting(cluster, "counters")
-    client = retrying_client(cluster, 0)  # The first to be killed: it is back when all is over.
+    client = retrying_client(cluster, 0)
     client.create_bucket(Bucket=counting.bucket)
     for counter in range(COUNTERS):
         client.put_object(Bucket=counting.bucket, Key=f"counter-{counter}", Body=b"0")
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        clients = [pool.submit(counting.count, number) for number in range(CLIENTS)]
-        try:
-            for node in range(3):
-                time.sleep(BETWEEN_KILLS_S)
-                os.kill(cluster.nodes[node].pid, signal.SIGKILL)
-            time.sleep(2 * BETWEEN_KILLS_S)
-        finally:
-            counting.stop.set()
-        for each in clients:
-            each.result()
+    work_while(
+        lambda: happening(cluster, counting.acknowledged.total),
+        counting.count,
+        CLIENTS,
+        counting.stop,
+    )
     print(
         f"\n{counting.acknowledged.total()} counted, {counting.refused} refused,"
         f" {counting.unknown.total()} without an answer"
@@ -187,3 +177,15 @@ def test_counters_lose_no_update_and_count_none_twice_while_each_primary_is_kill
         count = int(client.get_object(Bucket=counting.bucket, Key=key)["Body"].read())
         assert acknowledged <= count <= acknowledged + counting.unknown[key]
     client.close()
+
+
+def test_counters_lose_no_update_and_count_none_twice_while_each_primary_is_killed(
+    start_cluster: StartCluster,
+) -> None:
+    count_while(start_cluster(), kill_each_node)
+
+
+def test_counters_lose_no_update_and_count_none_twice_while_shards_are_split(
+    start_cluster: StartCluster,
+) -> None:
+    count_while(start_cluster(), split_shards)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
+from tests.cluster.limits.many_uploads import begin_upload
 from tests.harness.cluster_process import OCTAD, DevCluster, StartCluster
 from tests.harness.s3_clients import (
     aws_environment,
@@ -152,6 +153,43 @@ def test_a_key_takes_the_place_of_another_without_a_failed_request(cluster: DevC
         assert old[0] not in {each["access_key"] for each in octad(cluster, "key", "ls")["keys"]}
 
 
+def test_a_key_that_is_disabled_while_its_upload_is_under_way_ends_nothing_it_has_begun(
+    cluster: DevCluster,
+) -> None:
+    """A request counts as it was signed; the next one is refused, and the upload is its owner's."""
+    key, size = create_key(cluster, "frank"), 300_000
+    body = os.urandom(size)
+    with ExitStack() as stack:
+        clients = at_each_node(cluster, key, stack)
+        until(lambda: opens(clients) == ["200"] * 3)
+        client = clients[0]
+        client.create_bucket(Bucket="disabled")
+        of: Any = {"Bucket": "disabled", "Key": "whole"}
+        of["UploadId"] = client.create_multipart_upload(**of)["UploadId"]
+        url = client.generate_presigned_url("upload_part", {**of, "PartNumber": 1})
+        connection, head = begin_upload(url, size)
+        with connection:
+            connection.sendall(head + body[: size // 2])
+            octad(cluster, "key", "disable", key[0])
+            until(lambda: opens(clients) == ["InvalidAccessKeyId"] * 3)
+            connection.sendall(body[size // 2 :])
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        refused: list[Callable[[], object]] = [
+            lambda: client.upload_part(**of, PartNumber=2, Body=b"x"),
+            lambda: client.list_parts(**of),
+            lambda: client.complete_multipart_upload(**of, MultipartUpload={}),
+            lambda: client.abort_multipart_upload(**of),
+        ]
+        assert [code_of(call) for call in refused] == ["InvalidAccessKeyId"] * len(refused)
+        others = at_each_node(cluster, create_key(cluster, "frank"), stack)
+        until(lambda: opens(others) == ["200"] * 3)
+        parts = others[1].list_parts(**of)["Parts"]
+        assert [(part["PartNumber"], part["Size"]) for part in parts] == [(1, size)]
+        whole: Any = {"Parts": [{"PartNumber": 1, "ETag": parts[0]["ETag"]}]}
+        others[2].complete_multipart_upload(**of, MultipartUpload=whole)
+        assert others[0].get_object(Bucket="disabled", Key="whole")["Body"].read() == body
+
+
 def test_only_an_admin_may_make_keys(cluster: DevCluster, tmp_path: Path) -> None:
     admin = create_key(cluster, "dora", "--admin")
     plain = create_key(cluster, "erin")
@@ -215,6 +253,46 @@ def test_a_quota_is_reached_and_deletes_lift_it(cluster: DevCluster) -> None:
         octad(cluster, "bucket", "quota", "limited", "none")
         until(lambda: codes(b"x" * 1_200_000) == ["200"] * 3)
         until(lambda: bucket_of(cluster, "limited")["bytes"] == 1_300_000)
+
+
+def test_a_quota_holds_over_a_restart_of_everything_and_a_restored_store(
+    start_cluster: StartCluster, tmp_path: Path
+) -> None:
+    cluster, backup = start_cluster(), tmp_path / "store.backup"
+    with s3_client(cluster) as client:
+        client.create_bucket(Bucket="kept")
+        octad(cluster, "bucket", "quota", "kept", "1MB")
+        client.put_object(Bucket="kept", Key="large", Body=b"x" * 900_000)
+    refuses_more(cluster, "kept")
+    coordinator(cluster, "backup", backup)
+    with s3_client(cluster) as client:  # What the backup does not know of.
+        client.put_object(Bucket="kept", Key="after", Body=b"x" * 50_000)
+    cluster.kill()
+    cluster.start()
+    refuses_more(cluster, "kept")
+    cluster.kill()
+    coordinator(cluster, "restore", backup, "--force")
+    cluster.start()
+    refuses_more(cluster, "kept")
+    until(lambda: bucket_of(cluster, "kept")["bytes"] == 950_000)
+    with s3_client(cluster, 1) as client:
+        client.delete_object(Bucket="kept", Key="large")
+        until(lambda: put_status(client, "kept", "more", b"x" * 200_000) == 200)
+
+
+def refuses_more(cluster: DevCluster, bucket: str) -> None:
+    """Through each node, once it knows how much there is; what was taken before goes again."""
+    for node in range(3):
+        with s3_client(cluster, node) as client:
+            took_s = until(lambda: put_status(client, bucket, "more", b"x" * 200_000) == 403)
+            assert took_s < QUOTA_S_MAX
+            client.delete_object(Bucket=bucket, Key="more")
+
+
+def coordinator(cluster: DevCluster, *words: str | Path) -> None:
+    """`octad coordinator …` on the cluster's data."""
+    command: list[str | Path] = [OCTAD, "coordinator", *words, "--data", cluster.data]
+    subprocess.run(command, capture_output=True, timeout=30, check=True)
 
 
 def contents(client: S3Client, bucket: str) -> tuple[int, int]:

@@ -115,10 +115,19 @@ def test_who_does_not_finish_a_handshake_is_let_go(
     site: FrontDoorSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tls_transport, "HANDSHAKE_S_MAX", 0.3)
-    with plain(site) as silent, plain(site) as slow:
+    hello = ssl.MemoryBIO()
+    says_hello = ssl.create_default_context().wrap_bio(
+        ssl.MemoryBIO(), hello, server_hostname="localhost"
+    )
+    with pytest.raises(ssl.SSLWantReadError):
+        says_hello.do_handshake()
+    with plain(site) as silent, plain(site) as slow, plain(site) as frozen:
         slow.sendall(b"\x16\x03\x01\x02\x00\x01")
+        frozen.sendall(hello.read())
+        assert frozen.recv(5).startswith(b"\x16"), "it is answered"
         assert is_ended(silent)
         assert is_ended(slow)
+        assert is_ended(frozen)
     with site.connect() as client:
         time.sleep(0.4)
         assert lists_buckets(client, site), "the time is that of a handshake alone"

@@ -119,10 +119,13 @@ def read_head(data: bytes) -> RequestHead | None:
 
 def begins_a_head(data: bytes) -> bool:
     """Whether `data`, without an empty line, can be the beginning of a head; else aiohttp sees."""
-    parser = HttpRequestParser(_Reader())
+    reader = _Reader()
+    parser = HttpRequestParser(reader)
     try:
         parser.feed_data(data)
     except HttpParserError:
+        return False
+    if reader.is_repeating or data.count(b"\n") > _LINES_MAX:
         return False
     return b"\n" not in data or parser.get_http_version() in _VERSIONS
 
