@@ -48,7 +48,7 @@ from octad.storage_node.journal.segment_file import (
     segments_in,
 )
 
-_SEARCH_BYTES = 4 * MIB
+_WRITE_BYTES = 4 * MIB
 
 
 class JournalRecovery:
@@ -82,6 +82,7 @@ class JournalRecovery:
         self.end = Position(0) if offset_of(start) == RECORDS_OFFSET else start
         self.ends: list[tuple[SegmentId, int]] = []  # Where each segment that was read ends.
         self.finished = False
+        self._proven = start  # That was durable: the index says so, or some record.
 
     @property
     def oldest(self) -> SegmentId:
@@ -107,6 +108,7 @@ class JournalRecovery:
                 walk = self._sealed(file, offset, end) if end else self._last(file, offset)
                 for location, record in walk:
                     self.end = end_of(location)
+                    self._proven = max(self._proven, record.synced_to)
                     wanted = local or record.kind < FIRST_LOCAL_KIND
                     if wanted and start_of(location) >= start:
                         yield location, record
@@ -134,13 +136,25 @@ class JournalRecovery:
         self._disk.sync_directory(self._directory)
         last = segment_of(self.end)
         if last:
-            # Synced in any case: what was replayed counts as durable, and a process that was killed
-            # may have left it in memory only.
             with self._open(last, write=True) as file:
                 if file.size() > offset_of(self.end):
                     file.truncate(offset_of(self.end))
-                else:
-                    file.sync()
+                self._write_again(file)
+
+    def _write_again(self, file: SegmentFile) -> None:
+        """What no record proves to have been durable: it was replayed, so it counts as that now.
+
+        A process that was killed may have left it in memory only. Where a sync has failed, memory
+        still shows what was to be written, and another sync does not write it: only a write does.
+        """
+        proven = self._proven
+        at = offset_of(proven) if segment_of(proven) == file.segment else RECORDS_OFFSET
+        end = offset_of(self.end)
+        while at < end:
+            piece = file.read_bytes(at, min(_WRITE_BYTES, end - at))
+            file.write([piece], at)
+            at += len(piece)
+        file.sync()
 
     def _end_in(self, segment: SegmentId) -> int:
         return offset_of(self.end) if segment_of(self.end) == segment else RECORDS_OFFSET

@@ -1,0 +1,53 @@
+"""After a failed sync the system shows what it has not written, and does not write it again."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from random import Random
+
+import pytest
+from tests.harness.simulated_disk import SimulatedDisk
+from tests.unit.journal.journal_site import BEGINNING, IDENTITY, JournalSite, data_of
+
+from octad.sharding.limits import MIB
+from octad.storage_node.journal.journal import Journal
+from octad.storage_node.journal.record_format import Position
+
+DIRECTORY = Path("/data/journal")
+
+
+def opened(disk: SimulatedDisk, start: Position = BEGINNING) -> tuple[Journal, list[bytes]]:
+    journal = Journal.open(DIRECTORY, IDENTITY, disk, segment_bytes=MIB)
+    return journal, data_of(list(journal.replay(start)))
+
+
+@pytest.mark.parametrize("from_the_beginning", [True, False])
+async def test_what_a_restart_replays_after_a_failed_sync_survives_a_power_cut(
+    *, from_the_beginning: bool
+) -> None:
+    disk = SimulatedDisk(Random(1))
+    journal, _ = opened(disk)
+    site = JournalSite(journal)
+    await site.batch([b"durable"])
+    durable_to = journal.durable_to
+
+    def fail(call: str, file: str) -> None:
+        if (call, file) == ("sync", "0000000001.segment"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    disk.fail_when = fail
+    site.append(b"in memory alone")
+    await site.until_failed()
+    await journal.close()
+
+    disk = disk.after_kill()
+    start = BEGINNING if from_the_beginning else durable_to
+    journal, there = opened(disk, start)
+    assert there[-1] == b"in memory alone", "the system shows it"
+    site = JournalSite(journal)
+    await journal.close()
+
+    _, there = opened(disk.after_power_cut())
+    assert there == [b"durable", b"in memory alone"]
