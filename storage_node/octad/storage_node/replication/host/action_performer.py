@@ -19,7 +19,7 @@ from octad.sharding.ids import Seq, ShardId, shard_name
 from octad.storage_node.index.counted_index import CountedIndex
 from octad.storage_node.index.index import IndexFailed
 from octad.storage_node.journal.journal import Journal
-from octad.storage_node.journal.journal_errors import JournalFull
+from octad.storage_node.journal.journal_errors import JournalFailed, JournalFull
 from octad.storage_node.replication.host.index_applier import IndexApplier, keep_state, state_entry
 from octad.storage_node.replication.host.log_writer import LogWriter
 from octad.storage_node.replication.host.node_beats import NodeBeats
@@ -126,8 +126,10 @@ class ActionPerformer:
         try:
             for action in actions:
                 performers[type(action)](replica, action)
-        except JournalFull as error:  # Never for a client's write: room is made for those first.
-            self._on_failed(error)  # The replica is ahead of its disk: the node must not go on.
+        except (JournalFull, JournalFailed) as error:
+            # Never for a client's write: room is made for those first. The replica is ahead of its
+            # disk: the node must not go on.
+            self._on_failed(error)
         except IndexFailed as error:
             self.index_failed(error)
         if self._leases.beat_soon:

@@ -13,7 +13,7 @@ from typing import Protocol, TypeVarTuple
 from octad.client.runtime.logs.seldom_log import SeldomLog
 from octad.sharding.ids import NodeId, shard_name
 from octad.storage_node.journal.journal import Journal
-from octad.storage_node.journal.journal_errors import JournalFull
+from octad.storage_node.journal.journal_errors import JournalFailed, JournalFull
 from octad.storage_node.journal.record_format import RECORD_KINDS, NewerRecord
 from octad.storage_node.operations.registry import SEVERAL, decode_operation
 from octad.storage_node.replication.host.node_beats import NodeBeats
@@ -144,6 +144,8 @@ class ReplicationReceiver:
             except JournalFull:
                 self._without_room.add(replica)  # Not acknowledged; asked for again in a while.
                 continue
+            except JournalFailed:
+                return  # The node is about to end.
             sent = (each.entry_epoch, each.seq, kind, each.request_id, metadata, body[start:end])
             before, commit = each.previous_epoch, each.commit
             tell(

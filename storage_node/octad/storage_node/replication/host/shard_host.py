@@ -22,7 +22,7 @@ from octad.storage_node.index.counted_index import CountedIndex
 from octad.storage_node.index.index_format import hash_of_row
 from octad.storage_node.journal.disk_reserve import FREEING_KINDS
 from octad.storage_node.journal.journal import Journal
-from octad.storage_node.journal.journal_errors import JournalFull
+from octad.storage_node.journal.journal_errors import JournalFailed, JournalFull
 from octad.storage_node.journal.record_format import Position, RecordKind
 from octad.storage_node.journal.several_records import Several
 from octad.storage_node.operations.conditions import Version
@@ -305,7 +305,7 @@ class ShardHost:
                 self._require_room(configuration)
             self.journal.make_room(len(write.metadata), len(write.data), write.kind)
             entry, actions = replica.propose(write)
-        except (NotPrimary, NotServing) as error:
+        except (NotPrimary, NotServing, JournalFailed) as error:
             raise WriteFailed(str(error)) from error
         except AlreadyOrdered as known:
             return self._outcome_of(known)
