@@ -20,6 +20,7 @@ class MachineDisk(SimulatedDisk):
         self.capacity = CAPACITY_BYTES
         self.slowness = 1.0
         self.fails_syncs = False
+        self.is_full = False
 
     def _note(self, call: str, file: str, *, partly: object = None) -> None:
         """Calls are not written down: there are too many."""
@@ -39,10 +40,18 @@ class MachineDisk(SimulatedDisk):
         return list(below)
 
     def free_bytes(self, path: Path) -> int:
-        return max(0, super().free_bytes(path))
+        return 0 if self.is_full else max(0, super().free_bytes(path))
 
     def try_lock(self, descriptor: int) -> bool:
         return True
 
     def file_number(self, descriptor: int) -> int:
         return 1
+
+    def is_durable(self, path: Path, offset: int, length: int) -> bool:
+        """Whether a power cut leaves those bytes of the file as they are."""
+        file = self._durable_files.get(path)
+        if file is None or file is not self._files.get(path):
+            return False
+        there = file.durable[offset : offset + length]
+        return len(there) == length and there == file.cached[offset : offset + length]

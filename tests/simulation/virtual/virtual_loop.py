@@ -59,7 +59,6 @@ class VirtualLoop(Refusing):
         self.number = timeline.next_number()
         self.is_dead = False
         self.paused_until = 0.0
-        self.tasks_made = 0
         self._network = network
         self._ready: deque[events.Handle] = deque()
         self._woken = False
@@ -204,8 +203,17 @@ class VirtualLoop(Refusing):
         name: str | None = None,
         context: Context | None = None,
     ) -> asyncio.Task[T]:
-        self.tasks_made += 1
+        if self.is_dead:
+            coro.close()  # It will never run.
         return asyncio.Task(coro, loop=self, name=name, context=context)
+
+    def begin(self, coro: Coroutine[Any, Any, None], name: str) -> None:
+        """From outside of the process: something that raises nothing."""
+        self.spawn(coro, name).add_done_callback(self._report)
+
+    def _report(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.call_exception_handler({"message": f"{task.get_name()} died", "exception": error})
 
     def spawn(self, coro: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
         """`create_task` from outside of the process."""

@@ -1,0 +1,246 @@
+"""What goes wrong in a run, how often, and how all of it is healed. Decided by the run's seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from octad.coordinator.placement.placement_requests import PlanRefused
+from octad.coordinator.schema.placement_messages import PlanRequest
+from octad.coordinator.store.interface import StoreUnavailable
+
+if TYPE_CHECKING:
+    from tests.simulation.cluster.machine import SimulatedMachine
+    from tests.simulation.cluster.world import World
+
+DEPTH_MAX = 3
+
+
+class Faults:
+    """Each run has its own mixture: some kinds often, most not at all (swarm testing)."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.timeline = world.timeline
+        self.over = False
+        random = world.random
+        kinds: list[tuple[Callable[[], None], float]] = [
+            (self.kill, 1.0),
+            (self.power_cut, 0.6),
+            (self.all_lose_power, 0.1),
+            (self.pause, 1.0),
+            (self.stop, 0.5),
+            (self.wipe, 0.25),
+            (self.cut_pair, 1.0),
+            (self.cut_one_way, 0.7),
+            (self.isolate, 0.6),
+            (self.reset, 0.5),
+            (self.clog, 0.6),
+            (self.cut_from_store, 1.0),
+            (self.store_down, 0.4),
+            (self.store_slow, 0.3),
+            (self.store_compacts, 0.3),
+            (self.kill_coordinator, 0.3),
+            (self.slow_disk, 0.4),
+            (self.full_disk, 0.2),
+            (self.sync_error, 0.3),
+            (self.flush, 1.0),
+            (self.split, 0.6),
+        ]
+        self.kinds = [(kind, weight) for kind, weight in kinds if random.random() < 0.55]
+        self.pause_s = random.choice([0.15, 0.6, 1.2])
+        store = world.store
+        if random.random() < 0.4:
+            store.late = random.choice([0.1, 0.5])
+        if random.random() < 0.4:
+            store.lagging = random.choice([0.1, 0.5])
+        if random.random() < 0.3:
+            store.breaking = random.choice([0.1, 0.4])
+        if self.kinds:
+            self.timeline.after(0.5, self._next)
+
+    def _next(self) -> None:
+        if self.over:
+            return
+        random = self.world.random
+        kinds = [kind for kind, _ in self.kinds]
+        kind = random.choices(kinds, [weight for _, weight in self.kinds])[0]
+        self.world.faults[kind.__name__] += 1
+        kind()
+        self.timeline.after(random.random() * 2 * self.pause_s, self._next)
+
+    def _for_a_while(self, what: Callable[[], None], longest: float = 5.0) -> None:
+        self.timeline.after(self.world.random.random() ** 2 * longest, what)
+
+    def _any_running(self) -> SimulatedMachine | None:
+        running = [process.machine for process in self.world.processes()]
+        return self.world.random.choice(running) if running else None
+
+    def _while_down_s(self) -> float:
+        return self.world.random.random() ** 2 * 5.0
+
+    # -- processes and machines ------------------------------------------------------------------
+
+    def kill(self) -> None:
+        if (machine := self._any_running()) is not None:
+            self.world.kill(machine, power=False)
+            self.world.boot_later(machine, self._while_down_s())
+
+    def power_cut(self) -> None:
+        if (machine := self._any_running()) is not None:
+            self.world.kill(machine, power=True)
+            self.world.boot_later(machine, self._while_down_s())
+
+    def all_lose_power(self) -> None:
+        for process in self.world.processes():
+            self.world.kill(process.machine, power=True)
+            self.world.boot_later(process.machine, self.world.random.random())
+
+    def pause(self) -> None:
+        if (machine := self._any_running()) is not None:
+            assert machine.process is not None
+            seconds = self.world.random.random() ** 2 * 5.0
+            self.world.tell(f"{machine.process} is paused for {seconds:.2f} s")
+            machine.process.loop.pause(seconds)
+
+    def stop(self) -> None:
+        if (machine := self._any_running()) is not None:
+            assert machine.process is not None
+            self.world.tell(f"{machine.process} is stopped")
+            machine.process.stop()
+
+    def wipe(self) -> None:
+        """A disk is lost; never the last that has everything, else nothing could be asked."""
+        machine = self._any_running()
+        if machine is None or not self.world.others_are_whole(machine):
+            return
+        self.world.kill(machine, power=True)
+        self.world.tell(f"{machine.host} gets a new disk")
+        machine.new_disk()
+        self.timeline.after(self._while_down_s(), self.world.boot, machine)
+
+    def kill_coordinator(self) -> None:
+        self.world.kill_coordinator()
+
+    # -- network ---------------------------------------------------------------------------------
+
+    def cut_pair(self) -> None:
+        a, b = self._two_hosts()
+        self._cut({(a, b), (b, a)})
+
+    def cut_one_way(self) -> None:
+        self._cut({self._two_hosts()})
+
+    def isolate(self) -> None:
+        host = self._a_host()
+        others = [machine.host for machine in self.world.machines if machine.host != host]
+        self._cut({(host, each) for each in others} | {(each, host) for each in others})
+
+    def _cut(self, links: set[tuple[str, str]]) -> None:
+        network = self.world.network
+        self.world.tell("cut: " + " ".join(f"{a}→{b}" for a, b in sorted(links)))
+        network.cuts |= links
+        self._for_a_while(lambda: network.cuts.difference_update(links))
+
+    def reset(self) -> None:
+        self.world.network.reset(*self._two_hosts())
+
+    def clog(self) -> None:
+        link, network = self._two_hosts(), self.world.network
+        network.clogs[link] = self.world.random.random() * 1.5
+        self._for_a_while(lambda: network.clogs.pop(link, None) and None)
+
+    def _two_hosts(self) -> tuple[str, str]:
+        a, b = self.world.random.sample(self.world.machines, 2)
+        return a.host, b.host
+
+    def _a_host(self) -> str:
+        return self.world.random.choice(self.world.machines).host
+
+    # -- the store -------------------------------------------------------------------------------
+
+    def cut_from_store(self) -> None:
+        host, store = self._a_host(), self.world.store
+        self.world.tell(f"{host} is cut off from the store")
+        store.cut.add(host)
+        self._for_a_while(lambda: store.cut.discard(host))
+
+    def store_down(self) -> None:
+        self.world.tell("the store is down")
+        self.world.store.down = True
+        self._for_a_while(lambda: setattr(self.world.store, "down", False), 4.0)
+
+    def store_slow(self) -> None:
+        self.world.store.slow_s = self.world.random.choice([0.3, 2.0])
+        self._for_a_while(lambda: setattr(self.world.store, "slow_s", 0.0))
+
+    def store_compacts(self) -> None:
+        self.world.store.compact()
+
+    # -- disks -----------------------------------------------------------------------------------
+
+    def slow_disk(self) -> None:
+        machine = self.world.random.choice(self.world.machines)
+        machine.disk.slowness = self.world.random.choice([20.0, 300.0])
+        self._for_a_while(lambda: setattr(machine.disk, "slowness", 1.0))
+
+    def full_disk(self) -> None:
+        machine = self.world.random.choice(self.world.machines)
+        self.world.tell(f"the disk of {machine.host} is full")
+        machine.disk.is_full = True
+        self._for_a_while(lambda: setattr(machine.disk, "is_full", False))
+
+    def sync_error(self) -> None:
+        machine = self.world.random.choice(self.world.machines)
+        self.world.tell(f"a sync at {machine.host} is to fail")
+        machine.disk.fails_syncs = True
+
+    def flush(self) -> None:
+        """The index is flushed, as it is now and then."""
+        machine = self._any_running()
+        if machine is not None and machine.process is not None and machine.process.is_serving:
+            assert machine.process.parts is not None
+            index = machine.process.parts.engine.index
+            if index.damage is None and index.failure is None:
+                machine.process.loop.spawn(index.flush_in_thread(), "a flush")
+
+    # -- administration --------------------------------------------------------------------------
+
+    def split(self) -> None:
+        """The pool's shards are split once more."""
+        self.administrate("split", PlanRequest(pool=0))
+
+    def administrate(self, action: str, request: PlanRequest) -> None:
+        """A verb of an operator, who does not care how it ends."""
+        world, coordinator = self.world, self.world.coordinator
+
+        async def ask() -> None:
+            if coordinator is None:
+                return
+            try:
+                await coordinator.placement.ask(action, request)
+            except (PlanRefused, StoreUnavailable) as error:
+                world.tell(f"{action} is refused: {error}")
+
+        depth = max((each.depth for each in world.invariants.configurations.values()), default=0)
+        if action != "split" or depth < DEPTH_MAX:
+            world.tell(f"an operator asks to {action}")
+            world.coordinator_loop.spawn(ask(), action)
+
+    # -- the end ---------------------------------------------------------------------------------
+
+    def heal(self) -> None:
+        """Everything works from now on."""
+        world, store = self.world, self.world.store
+        self.over = True
+        world.tell("everything is healed")
+        store.late = store.lagging = store.breaking = store.slow_s = 0.0
+        store.down = False
+        store.cut.clear()
+        world.network.cuts.clear()
+        world.network.clogs.clear()
+        for machine in world.machines:
+            machine.disk.is_full, machine.disk.slowness = False, 1.0
+            machine.disk.fails_syncs = False
+            if machine.process is not None:
+                machine.process.loop.paused_until = world.timeline.time

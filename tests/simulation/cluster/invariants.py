@@ -1,0 +1,217 @@
+"""What must hold at every moment, looked at from outside of all nodes: the truth on their disks,
+what each of them commits, who may answer, and what the store says.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from octad.coordinator.schema.records import StoreKeys
+from octad.coordinator.store.keyspace import Change
+from octad.sharding.ids import Epoch, Seq, ShardId, number_of
+from octad.sharding.map.shard_map import Member, ShardConfiguration, decode_configuration
+from octad.storage_node.replication.replica.shard_replica import ShardReplica
+from octad.storage_node.replication.shard_log import Entry
+
+if TYPE_CHECKING:
+    from tests.simulation.cluster.machine import SimulatedMachine
+    from tests.simulation.cluster.node_process import NodeProcess
+    from tests.simulation.cluster.world import World
+
+LOOK_S = 0.025
+DEPTH_MAX = 3  # To which a run splits shards: hashes are told apart by so many bits.
+
+Name = tuple[Epoch, int, bytes]  # Of an entry: its epoch, kind, request.
+
+
+class Invariants:
+    """See the module. What does not hold fails the run at once."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.keys = StoreKeys(world.token.cluster)
+        self.configurations: dict[ShardId, ShardConfiguration] = {}  # Of the store, now.
+        self.changes = self.splits = 0
+        self._committed: dict[tuple[ShardId, Seq], Name] = {}
+        self._committed_upto: dict[ShardId, Seq] = {}  # By a primary: it may have answered.
+        self._epochs: dict[tuple[NodeProcess, ShardId], Epoch] = {}
+        self._led: dict[NodeProcess, tuple[int, dict[ShardId, Epoch]]] = {}  # At which tick.
+        world.timeline.after(LOOK_S, self._look)
+
+    def watch(self, process: NodeProcess) -> None:
+        """See what its journal is given and what it commits, from its start on."""
+        assert process.parts is not None
+        machine, journal = process.machine, process.parts.engine.journal
+        host = process.parts.replication.host
+        append, plan = journal.append, host.applier.plan
+
+        def append_seen(kind: Any, shard: ShardId, epoch: Epoch, seq: Seq, *rest: Any) -> Any:
+            appended = append(kind, shard, epoch, seq, *rest)
+            machine.entries[shard, seq] = epoch, appended.location
+            return appended
+
+        def plan_seen(replica: ShardReplica, entries: tuple[Entry, ...]) -> None:
+            self._check_committed(process, replica, entries)
+            plan(replica, entries)
+
+        journal.append = append_seen  # type: ignore[method-assign]
+        host.applier.plan = plan_seen  # type: ignore[method-assign]
+
+    # -- what is committed -------------------------------------------------------------------------
+
+    def _check_committed(
+        self, process: NodeProcess, replica: ShardReplica, entries: tuple[Entry, ...]
+    ) -> None:
+        """Equal committed prefixes, durable on every member; epochs of a process only grow."""
+        shard, configuration = replica.shard, replica.configuration
+        for entry in entries:
+            name = entry.epoch, int(entry.kind), entry.request_id
+            known = self._committed.setdefault((shard, entry.seq), name)
+            if known != name:
+                self.fail(f"{process} commits {name} as {entry.seq} of {shard}, not {known}")
+            if replica.leading:
+                upto = self._committed_upto.get(shard, Seq(0))
+                self._committed_upto[shard] = max(upto, entry.seq)
+                self._check_durable(process, replica, entry)
+        if configuration is not None:
+            epoch = self._epochs.get((process, shard), Epoch(0))
+            if configuration.epoch < epoch:
+                self.fail(f"{process} went back to epoch {configuration.epoch} of {shard}")
+            self._epochs[process, shard] = configuration.epoch
+
+    def _check_durable(self, process: NodeProcess, replica: ShardReplica, entry: Entry) -> None:
+        """What is committed, or acknowledged, is on the disk of every member that is left."""
+        shard = replica.shard
+        members: dict[Member, None] = {}
+        for configuration in (replica.configuration, self.configurations.get(shard)):
+            members |= dict.fromkeys(() if configuration is None else configuration.members)
+        for member in members:
+            machine = self.world.machine_of(member.node, member.incarnation)
+            if machine is None or member.base > entry.seq:
+                continue
+            if not holds(machine, shard, entry.epoch, entry.seq):
+                self.fail(
+                    f"{entry.seq} of {shard} is committed by {process}, and {machine.host} may"
+                    " lose it"
+                )
+
+    # -- who may answer ----------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """At most one primary of any key may answer at any moment, whatever its shard is."""
+        world = self.world
+        world.timeline.after(LOOK_S, self._look)
+        leading: dict[int, list[tuple[NodeProcess, ShardReplica]]] = {}
+        for process in world.processes():
+            for replica in self._led_by(process):
+                assert replica.configuration is not None
+                step = 1 << replica.configuration.depth
+                for hash_ in range(number_of(replica.shard), 1 << DEPTH_MAX, step):
+                    leading.setdefault(hash_, []).append((process, replica))
+        for hash_, several in leading.items():
+            if len(several) > 1:
+                names = [
+                    f"{process} in shard {number_of(replica.shard)}"
+                    for process, replica in several
+                    if replica.serves() and replica.has_lease(process.loop.time())
+                ]
+                if len(names) > 1:
+                    self.fail(f"{names} all have a valid primary lease of hash {hash_}")
+
+    def _led_by(self, process: NodeProcess) -> list[ShardReplica]:
+        """What a node says of all the shards that it leads at once is so of each (rule R3)."""
+        if process.parts is None:
+            return []
+        host, now = process.parts.replication.host, process.loop.time()
+        led = [each for each in host.replicas.values() if each.leading and each.configuration]
+        epochs = {replica.shard: replica.epoch for replica in led}
+        tick, known = self._led.get(process, (host.leases.tick, epochs))
+        if tick == host.leases.tick and known != epochs:
+            self.fail(f"{process} leads {epochs}, and has not noticed that it was {known}")
+        self._led[process] = host.leases.tick, epochs
+        if host.holds_all(now):
+            for replica in led:
+                past_barrier = replica.log.commit >= replica.primary.barrier
+                if past_barrier and replica.begin_list(replica.epoch, now) is None:
+                    self.fail(f"{process} lists shard {replica.shard} only with all the others")
+        return led
+
+    # -- what the store says -----------------------------------------------------------------------
+
+    def on_change(self, change: Change) -> None:
+        """A transaction has changed the store."""
+        for event in change.events:
+            if event.key.startswith(self.keys.shards) and event.entry is not None:
+                shard = self.keys.shard_of_key(event.key)
+                self._on_configuration(shard, decode_configuration(event.entry.value))
+
+    def _on_configuration(self, shard: ShardId, configuration: ShardConfiguration) -> None:
+        before = self.configurations.get(shard)
+        self.configurations[shard] = configuration
+        self.world.tell(f"store: shard {number_of(shard)} {shown(configuration)}")
+        self.changes += 1
+        if before is None:
+            self.splits += len(configuration.split_points()) > 0
+            return
+        if configuration.epoch <= before.epoch:
+            self.fail(f"shard {shard} goes from epoch {before.epoch} to {configuration.epoch}")
+        for member in configuration.members:
+            self._check_promoted(shard, before.member(member.node), member)
+
+    def _check_promoted(self, shard: ShardId, before: Member | None, member: Member) -> None:
+        """Whoever becomes a full member has all of history on its disk, a recruit all to come."""
+        known = before if before is not None and before.incarnation == member.incarnation else None
+        upto = self._committed_upto.get(shard, 0)
+        if known is None and 0 < member.base <= upto:
+            self.fail(
+                f"n{member.node} is to have everything of {shard} from {member.base} on, and {upto}"
+                " is committed without it"
+            )
+        if member.base or (known is not None and known.base == 0):
+            return
+        machine = self.world.machine_of(member.node, member.incarnation)
+        if machine is not None and not has_history(machine, shard):
+            self.fail(f"n{member.node} is a full member of {shard} and lacks history")
+
+    def fail(self, what: str) -> None:
+        self.world.fail(what)
+
+
+def has_history(machine: SimulatedMachine, shard: ShardId) -> bool:
+    """Whether everything from the shard's beginning on survives anything."""
+    state, copy = machine.flushed_state(shard), machine.flushed_copy(shard)
+    if copy is not None and (state is None or copy.start >= state.start):
+        return True
+    if state is not None:
+        return state.complete_to is None
+    process = machine.process
+    if process is None or process.parts is None:
+        return False
+    replica = process.parts.replication.host.replicas.get(shard)
+    return replica is not None and replica.log.start == 0  # All of it is in the journal.
+
+
+def holds(machine: SimulatedMachine, shard: ShardId, epoch: Epoch, seq: Seq) -> bool:
+    """Whether the entry survives anything, in the index or in the journal."""
+    state = machine.flushed_state(shard)
+    if state is not None:
+        complete = state.complete_to is None or seq > state.start
+        if state.applied >= seq and complete:
+            return True
+    copy = machine.flushed_copy(shard)
+    if copy is not None and copy.as_of >= seq:
+        return True
+    known = machine.entries.get((shard, seq))
+    return known is not None and known[0] == epoch and machine.is_durable(known[1])
+
+
+def shown(configuration: ShardConfiguration) -> str:
+    """A configuration in a line of the story."""
+    members = ",".join(
+        f"n{member.node}" + (f"+{member.base}" if member.base else "")
+        for member in configuration.members
+    )
+    learners = ",".join(f"n{learner.node}" for learner in configuration.learners)
+    former = ",".join(f"n{former.node}≤{former.upto}" for former in configuration.last_full)
+    leader = f"e{configuration.epoch} d{configuration.depth} primary n{configuration.primary}"
+    return f"{leader} [{members}] learners [{learners}] former [{former}]"

@@ -1,0 +1,154 @@
+"""One process of a node on a simulated machine: the node that ships, from its start to its end.
+
+What `octad node` does around a node (open the data directory, join, begin again after a failure) is
+told here in a few lines; the node itself is `Node`, with the machine's disk, threads, index, store
+and network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from tests.simulation.virtual.threads import SIMULATED_THREADS
+from tests.simulation.virtual.virtual_loop import VirtualLoop
+
+from octad.client.runtime.address import Address
+from octad.coordinator.store.interface import KeyValue
+from octad.sharding.limits import KIB
+from octad.storage_node.index.counted_index import CountedIndex
+from octad.storage_node.journal.data_directory import DataDirectory, new_incarnation
+from octad.storage_node.node.node import Node
+from octad.storage_node.node.node_doors import Doors
+from octad.storage_node.node.node_engine import Engine
+from octad.storage_node.node.node_objects import Objects
+from octad.storage_node.node.node_replication import Replication
+from octad.storage_node.node.this_node import Machine, ThisNode
+from octad.storage_node.objects.cluster_objects import ClusterObjects
+
+if TYPE_CHECKING:
+    from tests.simulation.cluster.machine import SimulatedMachine
+    from tests.simulation.cluster.world import World
+
+SEGMENT_BYTES = 128 * KIB
+OPEN_FILES = 4096
+
+
+class SimulatedDoors(Doors):
+    """No listener: the simulation's clients are in the process."""
+
+    def __init__(
+        self,
+        this: ThisNode,
+        engine: Engine,
+        replication: Replication,
+        objects: Objects,
+        connections_max: int,
+        **_: object,
+    ) -> None:
+        self.this = this
+        self.engine = engine
+        self.replication = replication
+        self.objects = objects
+
+    async def start_admin(self, cleanup: AsyncExitStack) -> Address:
+        return self.this.config.admin
+
+    async def start(self) -> None:
+        """Clients call `objects`."""
+
+    async def stop(self) -> None:
+        """They are told by the world."""
+
+    def on_change(self, key: str, entry: KeyValue | None) -> None:
+        """No access key is asked for."""
+
+
+class NodeProcess:
+    """See the module. It begins at once; `parts` are there once the node has been made."""
+
+    def __init__(self, world: World, machine: SimulatedMachine, loop: VirtualLoop) -> None:
+        self.world = world
+        self.machine = machine
+        self.loop = loop
+        self.node: Node | None = None
+        self.parts: SimulatedDoors | None = None
+        self.is_serving = False
+        self.ended_by: Exception | None = None
+        self.answers: dict[asyncio.Task[Any], Callable[[str, Any], None]] = {}
+        self._stop: asyncio.Event | None = None
+        loop.begin(self._run(), f"process of {machine.host}")
+
+    def __repr__(self) -> str:
+        return f"n{self.machine.node_id}"
+
+    @property
+    def objects(self) -> ClusterObjects:
+        assert self.parts is not None
+        return self.parts.objects.store
+
+    def stop(self) -> None:
+        """As SIGTERM: it ends by itself, in order."""
+        if self._stop is not None:
+            self.loop.call_soon(self._stop.set)
+
+    async def _run(self) -> None:
+        self._stop = asyncio.Event()
+        try:
+            async with AsyncExitStack() as cleanup:
+                await self._serve(cleanup, self._stop)
+        except Exception as error:
+            self.ended_by = error
+        if not self.loop.is_dead:
+            self._check_tasks()
+            self.world.process_ended(self)
+
+    def _check_tasks(self) -> None:
+        """No task outlives its owner: all have ended with the node."""
+        own = asyncio.current_task()
+        left = [
+            task for task in asyncio.all_tasks() if task is not own and task not in self.answers
+        ]
+        if left:
+            names = sorted(repr(task.get_coro()) for task in left)
+            self.world.fail(f"{self} has ended, and its tasks go on: {names}")
+
+    async def _serve(self, cleanup: AsyncExitStack, stop: asyncio.Event) -> None:
+        machine, world = self.machine, self.world
+        config = machine.config
+        directory = DataDirectory.open(config.data, config.token.cluster, disk=machine.disk)
+        cleanup.callback(directory.close)
+        known = directory.identity
+        incarnation = known.incarnation if known is not None else new_incarnation()
+        joined = await world.join(self.loop, machine.join_request(directory, incarnation))
+        identity = known or directory.initialize(config.token.cluster, joined.node, incarnation)
+        machine.node_id, machine.incarnation = identity.node, identity.incarnation
+        store = world.store.client(self.loop)
+        resources = Machine(
+            disk=machine.disk,
+            threads=SIMULATED_THREADS,
+            segment_bytes=SEGMENT_BYTES,
+            open_index=partial(CountedIndex, opens=machine.databases.open),
+            open_store=lambda _address, _token: store,
+            open_files=lambda: OPEN_FILES,
+            keep_heap=_keep_nothing,
+        )
+        self.node = node = Node(config, identity, joined, directory, resources, SimulatedDoors)
+        assert isinstance(node._doors, SimulatedDoors)
+        self.parts = node._doors
+        world.invariants.watch(self)
+        await node.start(cleanup)
+        self.is_serving = True
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait([node.failure, stopped], return_when=asyncio.FIRST_COMPLETED)
+        self.is_serving = False
+        stopped.cancel()
+        if node.failure.done():
+            raise node.failure.result()
+
+
+async def _keep_nothing() -> None:
+    """The simulation's memory is its own."""
