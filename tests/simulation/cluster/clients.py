@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 BUCKET = "bucket"
 KEYS = tuple(f"key-{number}".encode() for number in range(10))
 THINK_S = 0.12
+NOBODY = -1
 ATTEMPTS_MAX = 3
 SIZES = (0, 1, 100, 3000)
 
@@ -109,7 +110,8 @@ class Clients:
             self._write(client, process, key, value, condition)
 
     def _think(self, client: int) -> None:
-        self.world.timeline.after(self.random.random() * THINK_S, self._next, client)
+        if client != NOBODY:
+            self.world.timeline.after(self.random.random() * THINK_S, self._next, client)
 
     def _read(self, client: int, process: NodeProcess, key: bytes, *, head: bool) -> None:
         done = self._begin(key, is_write=False)
@@ -262,6 +264,13 @@ class Clients:
         """What a primary commits has been refused to no one."""
         if entry.kind is not RecordKind.REFUSED and entry.request_id in self.refused_for_good:
             self.world.fail(f"request {entry.request_id.hex()} was refused, and is committed")
+
+    def read_everything(self) -> Callable[[], bool]:
+        """The last reads of all, at each node; returns whether some are still under way."""
+        for process in self.world.processes():
+            for key in KEYS:
+                self._read(NOBODY, process, key, head=False)
+        return lambda: any(process.answers for process in self.world.processes())
 
     def check_histories(self) -> None:
         for key, history in self.history.items():

@@ -45,6 +45,9 @@ class Faults:
             (self.full_disk, 0.2),
             (self.sync_error, 0.3),
             (self.flush, 1.0),
+            (world.damage.flip_record, 0.8),
+            (world.damage.damage_journal, 0.2),
+            (world.damage.damage_index, 0.4),
             (self.split, 0.6),
         ]
         self.kinds = [(kind, weight) for kind, weight in kinds if random.random() < 0.55]
@@ -112,7 +115,9 @@ class Faults:
     def wipe(self) -> None:
         """A disk is lost; never the last that has everything, else nothing could be asked."""
         machine = self._any_running()
-        if machine is None or not self.world.others_are_whole(machine):
+        if machine is None or self.world.damage.left():
+            return
+        if not self.world.others_are_whole(machine):
             return
         self.world.kill(machine, power=True)
         self.world.tell(f"{machine.host} gets a new disk")

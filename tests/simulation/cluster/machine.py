@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.harness.simulated_rocksdb import SimulatedDatabases
+from tests.simulation.cluster.index_files import IndexFiles
 from tests.simulation.virtual.machine_disk import MachineDisk
 
 from octad.client.runtime.address import Address
@@ -39,7 +40,6 @@ class SimulatedMachine:
         self.world = world
         self.host = f"10.0.0.{number}"
         self.process: NodeProcess | None = None
-        self.is_booting = False
         self.config = NodeConfig(
             data=Path(f"/{self.host}"),
             listen=Address(self.host, S3_PORT),
@@ -67,14 +67,16 @@ class SimulatedMachine:
         """An empty one: what joins with it is another node."""
         random = self.world.timeline.random
         self.disk = MachineDisk(random)
-        self.databases = SimulatedDatabases(random)
+        self.databases = self.disk.databases = SimulatedDatabases()
+        self.index_files = IndexFiles(self)
         self.node_id, self.incarnation = NodeId(0), ""
         self.entries: dict[tuple[ShardId, Seq], tuple[Epoch, Location]] = {}  # Ever journaled.
 
     def processes_are_gone(self, *, power: bool) -> None:
         """What is on the disk after a kill, or a power cut."""
         self.disk = self.disk.after_power_cut() if power else self.disk.after_kill()
-        self.databases.crash()
+        self.disk.databases = self.databases
+        self.databases.crash(self.world.timeline.random)
 
     def join_request(self, directory: DataDirectory, incarnation: str) -> JoinRequest:
         known = directory.identity
@@ -90,6 +92,13 @@ class SimulatedMachine:
             format_level=FORMAT_LEVEL,
         )
 
+    def is_sound(self) -> bool:
+        """Whether its node serves, and reads its rows."""
+        process = self.process
+        if process is None or process.parts is None or not process.is_serving:
+            return False
+        return process.parts.engine.index.damage is None and not self.index_files.is_marked()
+
     # -- the truth ---------------------------------------------------------------------------------
 
     def flushed_state(self, shard: ShardId) -> ShardState | None:
@@ -103,7 +112,7 @@ class SimulatedMachine:
         return None if value is None else decode_installed_copy(value)
 
     def _flushed(self, key: bytes) -> bytes | None:
-        files = self.databases.files.get(self.config.data / "index")
+        files = self.databases.files.get(self.index_files.current)
         for table in reversed(files.tables if files is not None else ()):
             if key in table.entries:
                 return table.entries[key]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.virtual.threads import SIMULATED_THREADS
@@ -19,8 +18,9 @@ from tests.simulation.virtual.virtual_loop import VirtualLoop
 from octad.client.runtime.address import Address
 from octad.coordinator.store.interface import KeyValue
 from octad.sharding.limits import KIB
-from octad.storage_node.index.counted_index import CountedIndex
+from octad.storage_node.index.index import IndexDamage, IndexDamaged
 from octad.storage_node.journal.data_directory import DataDirectory, new_incarnation
+from octad.storage_node.journal.journal_errors import IndexBehind, JournalDamage
 from octad.storage_node.node.node import Node
 from octad.storage_node.node.node_doors import Doors
 from octad.storage_node.node.node_engine import Engine
@@ -28,6 +28,9 @@ from octad.storage_node.node.node_objects import Objects
 from octad.storage_node.node.node_replication import Replication
 from octad.storage_node.node.this_node import Machine, ThisNode
 from octad.storage_node.objects.cluster_objects import ClusterObjects
+from octad.storage_node.rebuild import index_repair
+from octad.storage_node.rebuild.filling_anew import BeginsAnew
+from octad.storage_node.rebuild.index_repair import RebuildFailed
 
 if TYPE_CHECKING:
     from tests.simulation.cluster.machine import SimulatedMachine
@@ -100,6 +103,13 @@ class NodeProcess:
         try:
             async with AsyncExitStack() as cleanup:
                 await self._serve(cleanup, self._stop)
+        except (IndexBehind, IndexDamaged, IndexDamage) as error:
+            self.ended_by = error
+            self.world.tell(f"{self} is to begin with another index: {error}")
+            index_repair.mark(self.machine.disk, self.machine.index_files.current, str(error))
+        except (JournalDamage, RebuildFailed, BeginsAnew) as error:
+            self.ended_by = error
+            self.world.loses_its_disk(self)
         except Exception as error:
             self.ended_by = error
         if not self.loop.is_dead:
@@ -123,6 +133,7 @@ class NodeProcess:
         cleanup.callback(directory.close)
         known = directory.identity
         incarnation = known.incarnation if known is not None else new_incarnation()
+        await machine.index_files.repair()
         joined = await world.join(self.loop, machine.join_request(directory, incarnation))
         identity = known or directory.initialize(config.token.cluster, joined.node, incarnation)
         machine.node_id, machine.incarnation = identity.node, identity.incarnation
@@ -131,7 +142,8 @@ class NodeProcess:
             disk=machine.disk,
             threads=SIMULATED_THREADS,
             segment_bytes=SEGMENT_BYTES,
-            open_index=partial(CountedIndex, opens=machine.databases.open),
+            open_index=machine.index_files.open,
+            rebuild_index=machine.index_files.rebuild,
             open_store=lambda _address, _token: store,
             open_files=lambda: OPEN_FILES,
             keep_heap=_keep_nothing,

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from random import Random
+from typing import Any
 
 from tests.simulation.cluster.end_state import not_whole
 from tests.simulation.cluster.faults import Faults
@@ -12,12 +16,19 @@ from tests.simulation.cluster.world import STEPS_MAX, Violation, World
 from tests.simulation.virtual.boundary import simulated_machine
 from tests.simulation.virtual.timeline import Timeline
 
+from octad.sharding.limits import REQUEST_IDS_S
+from octad.storage_node.replication import request_window
+from octad.storage_node.replication.request_window import REQUEST_IDS_MAX
+from octad.storage_node.upkeep import engine_upkeep
+from octad.storage_node.upkeep.extent_upkeep import WAITS_VARIABLE
+
 BEGIN_S = 8.0  # Until the cluster serves, at the latest.
 FAULTS_S = 12.0
 SERVED_AGAIN_S = 3.0  # With clients.
 HEALING_S = 30.0  # At most.
 LOOK_S = 0.5
 CLIENTS = 3
+USUAL = (REQUEST_IDS_MAX, REQUEST_IDS_S)
 
 
 def run_seed(seed: int) -> World:
@@ -30,7 +41,7 @@ def run_seed(seed: int) -> World:
 def run_world(seed: int, *, nodes: int, replicas: int) -> World:
     """Faults, healing, checks; raises Violation."""
     timeline = Timeline(seed, STEPS_MAX)
-    with simulated_machine(timeline):
+    with simulated_machine(timeline), scaled(Random(f"scale {seed}")):
         world = World(timeline, nodes=nodes, replicas=replicas)
         log = _Log(world)
         logging.getLogger("octad").addHandler(log)
@@ -39,6 +50,27 @@ def run_world(seed: int, *, nodes: int, replicas: int) -> World:
         finally:
             logging.getLogger("octad").removeHandler(log)
         return world
+
+
+@contextmanager
+def scaled(random: Random) -> Iterator[None]:
+    """What comes after hours, or with millions of objects, comes in a run of seconds, too."""
+    most, seconds = random.choice([USUAL, USUAL, (6, REQUEST_IDS_S)])
+    instead: list[tuple[Any, str, Any]] = [
+        (engine_upkeep, "INDEX_FLUSH_AFTER_RECORDS", random.choice([40, 150, 1000])),
+        (request_window, "REQUEST_IDS_MAX", most),
+        (request_window, "REQUEST_IDS_S", seconds),
+    ]
+    before = [(owner, name, getattr(owner, name)) for owner, name, _ in instead]
+    for owner, name, value in instead:
+        setattr(owner, name, value)
+    os.environ[WAITS_VARIABLE] = "2.0"
+    try:
+        yield
+    finally:
+        del os.environ[WAITS_VARIABLE]
+        for owner, name, value in before:
+            setattr(owner, name, value)
 
 
 def _run(world: World) -> None:
@@ -64,6 +96,9 @@ def _run(world: World) -> None:
             world.fail(problem)
         timeline.run_until(timeline.time + LOOK_S)
         _require_no_failure(world)
+    timeline.run_while(world.clients.read_everything(), HEALING_S)
+    if world.damage.left():
+        world.fail(f"damage is left: {world.damage.left()}")
     world.clients.check_histories()
     _require_no_failure(world)
 
@@ -104,6 +139,8 @@ def summary(world: World) -> Counter[str]:
             "histories undecided": clients.undecided,
             "configurations": invariants.changes,
             "splits": invariants.splits,
+            "damaged journals": world.damaged_journals,
+            "damaged records repaired": world.damage.repaired,
             "transactions that landed late": world.store.landed_late,
         }
     )

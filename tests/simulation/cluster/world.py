@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from tests.simulation.cluster.clients import Clients
 from tests.simulation.cluster.config_store import SimulatedStore
+from tests.simulation.cluster.damage import Damage
 from tests.simulation.cluster.invariants import Invariants
 from tests.simulation.cluster.machine import SimulatedMachine
 from tests.simulation.cluster.node_process import NodeProcess
@@ -62,6 +63,8 @@ class World:
         self.store = SimulatedStore(timeline, self._on_change)
         self.clients = Clients(self)
         self.invariants = Invariants(self)
+        self.damage = Damage(self)
+        self.damaged_journals = 0
         self.records_deaths = self.random.random() < 0.5
         self.machines = [SimulatedMachine(self, number + 1) for number in range(nodes)]
         self.coordinator: Coordinator | None = None
@@ -137,6 +140,12 @@ class World:
         self.network.process_ended(process.loop, silently=False)
         self._gone(process, power=False)
         self.boot_later(process.machine, self.random.random() * BOOT_AGAIN_S)
+
+    def loses_its_disk(self, process: NodeProcess) -> None:
+        """Its journal is damaged: what it has lost, it does not know (rule R14)."""
+        self.tell(f"{process} begins anew: {process.ended_by}")
+        self.damaged_journals += 1
+        process.machine.new_disk()
 
     def _gone(self, process: NodeProcess, *, power: bool) -> None:
         machine = process.machine

@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 
 from tests.harness.simulated_disk import SimulatedDisk
+from tests.harness.simulated_rocksdb import SimulatedDatabases
 
 CAPACITY_BYTES = 1 << 30
 
@@ -21,6 +22,7 @@ class MachineDisk(SimulatedDisk):
         self.slowness = 1.0
         self.fails_syncs = False
         self.is_full = False
+        self.databases: SimulatedDatabases | None = None  # In directories of it.
 
     def _note(self, call: str, file: str, *, partly: object = None) -> None:
         """Calls are not written down: there are too many."""
@@ -41,6 +43,23 @@ class MachineDisk(SimulatedDisk):
 
     def free_bytes(self, path: Path) -> int:
         return 0 if self.is_full else max(0, super().free_bytes(path))
+
+    def rename(self, source: Path, target: Path) -> None:
+        if self.databases is not None and source in self.databases.files:
+            self.databases.rename(source, target)
+        else:
+            super().rename(source, target)
+
+    def flip(self, path: Path, at: int) -> None:
+        """A bit, on the disk and in memory."""
+        file = self._files[path]
+        for content in (file.cached, file.durable):
+            if at < len(content):
+                content[at] ^= 1 << self.rng.randrange(8)
+
+    def written_bytes(self, path: Path) -> int:
+        """How much of the file is not zeros at its end."""
+        return max(1, len(self._files[path].durable.rstrip(bytes(1))))
 
     def try_lock(self, descriptor: int) -> bool:
         return True
