@@ -106,7 +106,7 @@ class HistoryCopier:
         self._check = CopyCheck(index, call, ask_count)
         self._writer = HistoryWriter(journal, index, pool_of_bucket)
         self._copies: dict[ShardId, _Copy] = {}
-        self._forgetting: set[asyncio.Task[None]] = set()
+        self._forgetting: dict[asyncio.Task[None], None] = {}
         self._pace = HistoryPace(lambda: journal.records_appended - journal.upkeep_appended)
 
     def start(self, complete: Iterable[tuple[ShardId, Seq]]) -> None:
@@ -152,8 +152,8 @@ class HistoryCopier:
     def forget_marks(self, shard: ShardId, upto: Seq) -> None:
         """The shard's replica is complete, and has applied `upto`."""
         task = asyncio.create_task(self._writer.forget_marks(shard, upto))
-        self._forgetting.add(task)
-        task.add_done_callback(self._forgetting.discard)
+        self._forgetting[task] = None
+        task.add_done_callback(self._forgetting.pop)
 
     def progress(self) -> dict[ShardId, tuple[int, int | None, NodeId | None]]:
         """Bytes done, the estimated total, and the source; also for queued copies."""

@@ -103,7 +103,7 @@ class ThisNode:
         self.mirror = Mirror(self.store, self.keys.prefix)
         self.failure: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         self._requests = itertools.count(1)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}
 
     def next_request_id(self) -> bytes:
         """One that no other request has: of this boot, numbered."""
@@ -120,8 +120,8 @@ class ThisNode:
     def run(self, work: Coroutine[object, object, None], name: str | None = None) -> None:
         """Beside everything else, until it ends or `stop_running`."""
         task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
 
     async def stop_running(self) -> None:
         """Cancel what runs, and wait until it has ended."""

@@ -88,7 +88,7 @@ class PeerHandlers:
     on_request: OnRequest
     on_connected: OnConnected  # With the boot of the remote process.
     on_disconnected: OnDisconnected
-    answers: set[asyncio.Future[Answer]] = field(default_factory=set)
+    answers: dict[asyncio.Future[Answer], None] = field(default_factory=dict)
 
 
 class Peer:
@@ -203,13 +203,13 @@ class Peer:
             self._answer(call_id, answer)
             return
         future = asyncio.ensure_future(answer, loop=self._loop)
-        self._handlers.answers.add(future)
+        self._handlers.answers[future] = None
         self._requests += 1
         self._request_bytes += size
         future.add_done_callback(lambda done: self._on_answer_ready(call_id, size, done))
 
     def _on_answer_ready(self, call_id: int, size: int, done: asyncio.Future[Answer]) -> None:
-        self._handlers.answers.discard(done)
+        self._handlers.answers.pop(done, None)
         self._requests -= 1
         self._request_bytes -= size
         if done.cancelled():

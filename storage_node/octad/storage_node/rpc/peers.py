@@ -56,7 +56,7 @@ class Peers:
         self._server: asyncio.Server | None = None
         self._dialers: dict[NodeId, PeerDialer] = {}
         self._named: set[NodeId] = set()
-        self._connections: set[PeerConnection] = set()  # Including those in a handshake.
+        self._connections: dict[PeerConnection, None] = {}  # Including those in a handshake.
         # Accepted connections in a handshake; the oldest comes first.
         self._strangers: dict[PeerConnection, None] = {}
         self._open: dict[NodeId, Peer] = {}
@@ -209,7 +209,7 @@ class Peers:
         return peer.on_frame
 
     def on_lost(self, connection: PeerConnection, refused: PeerRefused | None) -> None:
-        self._connections.discard(connection)
+        self._connections.pop(connection, None)
         self._strangers.pop(connection, None)
         node = connection.node
         if refused is not None:
@@ -227,7 +227,7 @@ class Peers:
         own = Hello(self._cluster, self._node, self._boot, os.urandom(NONCE_BYTES))
         tls = None if self._tls is None else self._tls.new(dialing=wanted is not None)
         connection = PeerConnection(self._loop, Handshake(own, self._key, wanted), self, tls)
-        self._connections.add(connection)
+        self._connections[connection] = None
         if wanted is None:
             self._strangers[connection] = None
             if len(self._strangers) > RPC_HANDSHAKES_MAX:

@@ -27,7 +27,7 @@ class ConfigurationWaiters:
 
     def __init__(self, configurations: Mapping[ShardId, ShardConfiguration]) -> None:
         self.configurations = configurations
-        self._waiting: dict[ShardId | None, set[asyncio.Future[None]]] = {}
+        self._waiting: dict[ShardId | None, dict[asyncio.Future[None], None]] = {}
 
     def changed(self, shard: ShardId) -> None:
         """The configuration of `shard` has changed."""
@@ -45,13 +45,13 @@ class ConfigurationWaiters:
     async def wait(self, shard: ShardId | None, timeout_s: float) -> bool:
         """Whether something happened within `timeout_s`."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiting = self._waiting.setdefault(shard, set())
-        waiting.add(future)
+        waiting = self._waiting.setdefault(shard, {})
+        waiting[future] = None  # Woken in order.
         try:
             await asyncio.wait([future], timeout=timeout_s)
             return future.done()
         finally:
-            waiting.discard(future)
+            waiting.pop(future, None)
             if not waiting and self._waiting.get(shard) is waiting:
                 del self._waiting[shard]
 

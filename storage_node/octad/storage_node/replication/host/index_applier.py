@@ -172,7 +172,7 @@ class IndexApplier:
     def _write(self, applying: list[tuple[ShardReplica, tuple[Entry, ...]]]) -> None:
         """Write them to the index in one batch with the states that cover them."""
         index_changes = IndexChanges(self._index.get, self._index.digests)
-        changed: set[ShardReplica] = set()
+        changed: dict[ShardReplica, None] = {}
         wishes: list[tuple[ShardReplica, Actions]] = []
         moment = now()
         for replica, entries in applying:
@@ -187,8 +187,8 @@ class IndexApplier:
                 wishes.append((replica, actions))
                 # The state of a shard that is split goes with that of its other half.
                 halves = [each for each in actions if isinstance(each, SplitLog)]
-                changed.update(self._make_half(replica, split) for split in halves)
-            changed.add(replica)
+                changed |= {self._make_half(replica, split): None for split in halves}
+            changed[replica] = None
         puts, deletes = index_changes.split()
         puts += [state_entry(replica, self._index.digests) for replica in changed]
         if not self._recovering:

@@ -57,11 +57,13 @@ class ReplicationReceiver:
         self._beats = beats
         self._tell = tell
         self._newer_log = SeldomLog(log)
-        self._without_room: set[ShardReplica] = set()  # A Prepare was dropped: the disk is full.
+        self._without_room: dict[
+            ShardReplica, None
+        ] = {}  # A Prepare was dropped: the disk is full.
 
     def ask_for_what_was_dropped(self) -> None:
         """There may be room by now."""
-        without_room, self._without_room = self._without_room, set()
+        without_room, self._without_room = self._without_room, {}
         for replica in without_room:
             if replica.configuration is not None:
                 self._tell(replica, replica.on_connected, replica.configuration.primary)
@@ -142,7 +144,7 @@ class ReplicationReceiver:
             try:
                 make_room(len(metadata), each.data_bytes, kind, ordered=True)
             except JournalFull:
-                self._without_room.add(replica)  # Not acknowledged; asked for again in a while.
+                self._without_room[replica] = None  # Not acknowledged; asked for again in a while.
                 continue
             except JournalFailed:
                 return  # The node is about to end.
