@@ -7,6 +7,7 @@ an index of a node without which every shard has a full member, and no two nodes
 from __future__ import annotations
 
 from dataclasses import dataclass
+from random import Random
 from typing import TYPE_CHECKING
 
 from octad.sharding.hashing import shard_number
@@ -55,29 +56,32 @@ class Damage:
         self.flips = still
         return still
 
-    def flip_record(self) -> None:
+    def flip_record(self, random: Random) -> None:
         """Of an object that all other full members have sound, below what a restart replays."""
-        process = self.world.any_serving(self.world.random)
+        process = self.world.any_serving(random)
         if process is None or process.machine.index_files.is_marked():
             return
         assert process.parts is not None
-        index, rows = process.parts.engine.index, self._rows(process)
-        if rows is None or not rows:
+        rows = self._flushed_rows(process)
+        if not rows:
             return
-        key, location = self.world.random.choice(rows)
-        if end_of(location) > index.flushed_position or not self._others_have(process, key):
+        key, location = random.choice(rows)
+        if not self._others_have(process, key):
             return
         self.world.tell(f"the record of {key!r} is damaged at {process}")
         self.flips.append(Flip(process.machine, key, location))
         self._flip(process.machine, location)
 
-    def _rows(self, process: NodeProcess) -> list[tuple[bytes, Location]] | None:
+    def _flushed_rows(self, process: NodeProcess) -> list[tuple[bytes, Location]]:
+        """Of objects, whose records a restart does not read."""
         assert process.parts is not None
+        index = process.parts.engine.index
         try:
-            rows = process.parts.engine.index.scan(OBJECTS, past(OBJECTS))
-            return [(key, decode_located(value).location) for key, value in rows]
+            rows = index.scan(OBJECTS, past(OBJECTS))
+            located = [(key, decode_located(value).location) for key, value in rows]
+            return [row for row in located if end_of(row[1]) <= index.flushed_position]
         except IndexDamage:
-            return None
+            return []
 
     def _others_have(self, process: NodeProcess, key: bytes) -> bool:
         """The same version, whole, at every other full member of its shard."""
@@ -105,11 +109,10 @@ class Damage:
             here = index.get(key)
             if here is None or decode_object(here).seq != decode_object(wanted).seq:
                 return False
-            location = decode_located(here).location
-            journal.read(location)
+            journal.read(decode_located(here).location)
         except (IndexDamage, CorruptRecord):
             return False
-        return end_of(location) <= index.flushed_position
+        return True
 
     def _stands(self, flip: Flip) -> bool:
         process = flip.machine.process
@@ -123,34 +126,36 @@ class Damage:
 
     def _flip(self, machine: SimulatedMachine, location: Location) -> None:
         path = segment_path(machine.config.data / "journal", location.segment)
-        at = location.offset + self.world.random.randrange(location.length)
+        at = location.offset + self.world.timeline.random.randrange(location.length)
         machine.disk.flip(path, at)
 
     # -- journals and indexes --------------------------------------------------------------------
 
-    def damage_journal(self) -> None:
+    def damage_journal(self, random: Random) -> None:
         """Some bytes that were synced; the next restart may find them."""
         running = [process.machine for process in self.world.processes()]
-        machine = self.world.random.choice(running) if running else None
+        machine = random.choice(running) if running else None
         if machine is None or self.left() or not self.world.others_are_whole(machine):
             return
         journal = machine.config.data / "journal"
         segments = segments_in(machine.disk, journal)
-        path = segment_path(journal, self.world.random.choice(segments))
+        if not segments:
+            return
+        path = segment_path(journal, random.choice(segments))
         size = machine.disk.written_bytes(path)
         self.world.tell(f"{path.name} is damaged at {machine.host}")
-        machine.disk.flip(path, self.world.random.randrange(size))
+        machine.disk.flip(path, random.randrange(size))
         self.world.kill(machine, power=False)
-        self.world.boot_later(machine, self.world.random.random())
+        self.world.boot_later(machine, random.random())
 
-    def damage_index(self) -> None:
+    def damage_index(self, random: Random) -> None:
         """A bit, the end of a file, or a whole file."""
-        process = self.world.any_serving(self.world.random)
+        process = self.world.any_serving(random)
         if process is None or self.left():
             return
         if any(machine.index_files.is_marked() for machine in self.world.machines):
             return
-        machine, random = process.machine, self.world.random
+        machine = process.machine
         files = machine.databases.files.get(machine.index_files.current)
         if files is None or not files.tables:
             return

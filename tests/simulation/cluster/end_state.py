@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from octad.sharding.hashing import shard_number
-from octad.sharding.ids import ShardId, number_of
+from octad.sharding.ids import NodeId, ShardId, number_of
 from octad.sharding.map.shard_map import ShardConfiguration
 from octad.storage_node.index.index_format import ROW_TABLES, hash_of_row
 from octad.storage_node.index.shard_digest import row_hash
@@ -55,8 +55,8 @@ def _of_shard(
     world: World,
     shard: ShardId,
     configuration: ShardConfiguration,
-    by_node: dict[int, NodeProcess],
-    copies: dict[int, dict[ShardId, Copy]],
+    by_node: dict[NodeId, NodeProcess],
+    copies: dict[NodeId, dict[ShardId, Copy]],
 ) -> Iterator[str]:
     """Full strength, served, all copies equal."""
     name, members = f"shard {number_of(shard)}", configuration.members

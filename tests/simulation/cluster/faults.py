@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from random import Random
 from typing import TYPE_CHECKING
 
 from octad.coordinator.placement.placement_requests import PlanRefused
@@ -16,71 +17,68 @@ if TYPE_CHECKING:
 DEPTH_MAX = 3
 
 
-class Faults:
-    """Each run has its own mixture: some kinds often, most not at all (swarm testing)."""
+KINDS = {
+    "kill": 1.0,
+    "power_cut": 0.6,
+    "all_lose_power": 0.1,
+    "pause": 1.0,
+    "stop": 0.5,
+    "wipe": 0.25,
+    "cut_pair": 1.0,
+    "cut_one_way": 0.7,
+    "isolate": 0.6,
+    "reset": 0.5,
+    "clog": 0.6,
+    "cut_from_store": 1.0,
+    "store_down": 0.4,
+    "store_slow": 0.3,
+    "store_late": 0.1,
+    "store_lagging": 0.1,
+    "store_breaking": 0.1,
+    "store_compacts": 0.3,
+    "kill_coordinator": 0.3,
+    "slow_disk": 0.4,
+    "full_disk": 0.2,
+    "sync_error": 0.3,
+    "flush": 0.6,
+    "damage_record": 1.0,
+    "damage_journal": 0.2,
+    "damage_index": 0.4,
+    "split": 0.6,
+}
+"""How often each comes, beside the others of its run."""
 
-    def __init__(self, world: World) -> None:
+
+class Faults:
+    """Of one run: of these `kinds`. Decided by a source of its own."""
+
+    def __init__(self, world: World, kinds: Sequence[str]) -> None:
         self.world = world
         self.timeline = world.timeline
+        self.random = Random(f"faults {world.timeline.seed}")
         self.over = False
-        random = world.random
-        kinds: list[tuple[Callable[[], None], float]] = [
-            (self.kill, 1.0),
-            (self.power_cut, 0.6),
-            (self.all_lose_power, 0.1),
-            (self.pause, 1.0),
-            (self.stop, 0.5),
-            (self.wipe, 0.25),
-            (self.cut_pair, 1.0),
-            (self.cut_one_way, 0.7),
-            (self.isolate, 0.6),
-            (self.reset, 0.5),
-            (self.clog, 0.6),
-            (self.cut_from_store, 1.0),
-            (self.store_down, 0.4),
-            (self.store_slow, 0.3),
-            (self.store_compacts, 0.3),
-            (self.kill_coordinator, 0.3),
-            (self.slow_disk, 0.4),
-            (self.full_disk, 0.2),
-            (self.sync_error, 0.3),
-            (self.flush, 1.0),
-            (world.damage.flip_record, 0.8),
-            (world.damage.damage_journal, 0.2),
-            (world.damage.damage_index, 0.4),
-            (self.split, 0.6),
-        ]
-        self.kinds = [(kind, weight) for kind, weight in kinds if random.random() < 0.55]
-        self.pause_s = random.choice([0.15, 0.6, 1.2])
-        store = world.store
-        if random.random() < 0.4:
-            store.late = random.choice([0.1, 0.5])
-        if random.random() < 0.4:
-            store.lagging = random.choice([0.1, 0.5])
-        if random.random() < 0.3:
-            store.breaking = random.choice([0.1, 0.4])
-        if self.kinds:
+        self.kinds = kinds
+        self.pause_s = self.random.choice([0.15, 0.6, 1.2])
+        if kinds:
             self.timeline.after(0.5, self._next)
 
     def _next(self) -> None:
         if self.over:
             return
-        random = self.world.random
-        kinds = [kind for kind, _ in self.kinds]
-        kind = random.choices(kinds, [weight for _, weight in self.kinds])[0]
-        self.world.faults[kind.__name__] += 1
-        kind()
-        self.timeline.after(random.random() * 2 * self.pause_s, self._next)
+        kind = self.random.choices(self.kinds, [KINDS[kind] for kind in self.kinds])[0]
+        self.world.faults[kind] += 1
+        getattr(self, kind)()
+        self.timeline.after(self.random.random() * 2 * self.pause_s, self._next)
 
     def _for_a_while(self, what: Callable[[], None], longest: float = 5.0) -> None:
-        self.timeline.after(self.world.random.random() ** 2 * longest, what)
+        self.timeline.after(self.random.random() ** 2 * longest, what)
 
     def _any_running(self) -> SimulatedMachine | None:
         running = [process.machine for process in self.world.processes()]
-        return self.world.random.choice(running) if running else None
+        return self.random.choice(running) if running else None
 
     def _while_down_s(self) -> float:
-        return self.world.random.random() ** 2 * 5.0
+        return self.random.random() ** 2 * 5.0
 
     # -- processes and machines ------------------------------------------------------------------
 
@@ -97,12 +95,12 @@ class Faults:
     def all_lose_power(self) -> None:
         for process in self.world.processes():
             self.world.kill(process.machine, power=True)
-            self.world.boot_later(process.machine, self.world.random.random())
+            self.world.boot_later(process.machine, self.random.random())
 
     def pause(self) -> None:
         if (machine := self._any_running()) is not None:
             assert machine.process is not None
-            seconds = self.world.random.random() ** 2 * 5.0
+            seconds = self.random.random() ** 2 * 5.0
             self.world.tell(f"{machine.process} is paused for {seconds:.2f} s")
             machine.process.loop.pause(seconds)
 
@@ -152,15 +150,15 @@ class Faults:
 
     def clog(self) -> None:
         link, network = self._two_hosts(), self.world.network
-        network.clogs[link] = self.world.random.random() * 1.5
-        self._for_a_while(lambda: network.clogs.pop(link, None) and None)
+        network.clogs[link] = self.random.random() * 1.5
+        self._for_a_while(lambda: network.unclog(link))
 
     def _two_hosts(self) -> tuple[str, str]:
-        a, b = self.world.random.sample(self.world.machines, 2)
+        a, b = self.random.sample(self.world.machines, 2)
         return a.host, b.host
 
     def _a_host(self) -> str:
-        return self.world.random.choice(self.world.machines).host
+        return self.random.choice(self.world.machines).host
 
     # -- the store -------------------------------------------------------------------------------
 
@@ -176,8 +174,18 @@ class Faults:
         self._for_a_while(lambda: setattr(self.world.store, "down", False), 4.0)
 
     def store_slow(self) -> None:
-        self.world.store.slow_s = self.world.random.choice([0.3, 2.0])
+        self.world.store.slow_s = self.random.choice([0.3, 2.0])
         self._for_a_while(lambda: setattr(self.world.store, "slow_s", 0.0))
+
+    def store_late(self) -> None:
+        """Transactions land late from now on."""
+        self.world.store.late = self.random.choice([0.1, 0.5])
+
+    def store_lagging(self) -> None:
+        self.world.store.lagging = self.random.choice([0.1, 0.5])
+
+    def store_breaking(self) -> None:
+        self.world.store.breaking = self.random.choice([0.1, 0.4])
 
     def store_compacts(self) -> None:
         self.world.store.compact()
@@ -185,20 +193,29 @@ class Faults:
     # -- disks -----------------------------------------------------------------------------------
 
     def slow_disk(self) -> None:
-        machine = self.world.random.choice(self.world.machines)
-        machine.disk.slowness = self.world.random.choice([20.0, 300.0])
+        machine = self.random.choice(self.world.machines)
+        machine.disk.slowness = self.random.choice([20.0, 300.0])
         self._for_a_while(lambda: setattr(machine.disk, "slowness", 1.0))
 
     def full_disk(self) -> None:
-        machine = self.world.random.choice(self.world.machines)
+        machine = self.random.choice(self.world.machines)
         self.world.tell(f"the disk of {machine.host} is full")
         machine.disk.is_full = True
         self._for_a_while(lambda: setattr(machine.disk, "is_full", False))
 
     def sync_error(self) -> None:
-        machine = self.world.random.choice(self.world.machines)
+        machine = self.random.choice(self.world.machines)
         self.world.tell(f"a sync at {machine.host} is to fail")
         machine.disk.fails_syncs = True
+
+    def damage_record(self) -> None:
+        self.world.damage.flip_record(self.random)
+
+    def damage_journal(self) -> None:
+        self.world.damage.damage_journal(self.random)
+
+    def damage_index(self) -> None:
+        self.world.damage.damage_index(self.random)
 
     def flush(self) -> None:
         """The index is flushed, as it is now and then."""

@@ -54,7 +54,7 @@ class Invariants:
             self._check_committed(process, replica, entries)
             plan(replica, entries)
 
-        journal.append = append_seen  # type: ignore[method-assign]
+        journal.append = append_seen  # type: ignore[method-assign, assignment]
         host.applier.plan = plan_seen  # type: ignore[method-assign]
 
     # -- what is committed -------------------------------------------------------------------------

@@ -155,7 +155,8 @@ class NodeProcess:
         await node.start(cleanup)
         self.is_serving = True
         stopped = asyncio.create_task(stop.wait())
-        await asyncio.wait([node.failure, stopped], return_when=asyncio.FIRST_COMPLETED)
+        either: list[asyncio.Future[Any]] = [node.failure, stopped]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         self.is_serving = False
         stopped.cancel()
         if node.failure.done():

@@ -7,11 +7,12 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
 from tests.simulation.cluster.end_state import not_whole
-from tests.simulation.cluster.faults import Faults
+from tests.simulation.cluster.faults import KINDS, Faults
 from tests.simulation.cluster.world import STEPS_MAX, Violation, World
 from tests.simulation.virtual.boundary import simulated_machine
 from tests.simulation.virtual.timeline import Timeline
@@ -28,28 +29,69 @@ SERVED_AGAIN_S = 3.0  # With clients.
 HEALING_S = 30.0  # At most.
 LOOK_S = 0.5
 CLIENTS = 3
+USED = 0.55  # Of the kinds of faults, in a run.
 USUAL = (REQUEST_IDS_MAX, REQUEST_IDS_S)
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a run is made of. To shrink it, take something away."""
+
+    nodes: int
+    replicas: int
+    clients: int
+    kinds: tuple[str, ...]  # Of faults.
+
+    def without(self, kind: str) -> Shape:
+        return replace(self, kinds=tuple(each for each in self.kinds if each != kind))
+
+
+def shape_of(seed: int) -> Shape:
+    """Some kinds of faults often, most not at all (swarm testing)."""
+    random = Random(f"shape {seed}")
+    replicas = random.choice([2, 3, 3])
+    nodes = replicas + random.choice([0, 1, 1, 2])
+    kinds = tuple(kind for kind in KINDS if random.random() < USED)
+    return Shape(nodes, replicas, CLIENTS, kinds)
+
+
+class Failed(AssertionError):
+    """A run has failed; `story` is what happened."""
+
+    def __init__(self, seed: int, what: str, story: list[str]) -> None:
+        super().__init__(f"seed {seed}: {what}")
+        self.story = story
+
+
 def run_seed(seed: int) -> World:
-    """The whole run; raises Violation."""
-    shape = Random(f"shape {seed}")
-    replicas = shape.choice([2, 3, 3])
-    return run_world(seed, nodes=replicas + shape.choice([0, 1, 1, 2]), replicas=replicas)
+    """The whole run of a seed; raises Failed."""
+    return run_shape(seed, shape_of(seed))
 
 
-def run_world(seed: int, *, nodes: int, replicas: int) -> World:
-    """Faults, healing, checks; raises Violation."""
+def run_shape(seed: int, shape: Shape) -> World:
+    """Faults, healing, checks; raises Failed."""
     timeline = Timeline(seed, STEPS_MAX)
+    log = _Log(timeline)
+    logging.getLogger("octad").addHandler(log)
     with simulated_machine(timeline), scaled(Random(f"scale {seed}")):
-        world = World(timeline, nodes=nodes, replicas=replicas)
-        log = _Log(world)
-        logging.getLogger("octad").addHandler(log)
+        world = World(timeline, nodes=shape.nodes, replicas=shape.replicas, story=log.story)
         try:
-            _run(world)
+            _run(world, shape)
+        except Exception as error:  # An assertion of a node counts as much as a Violation.
+            what = timeline.failures[0] if timeline.failures else f"{type(error).__name__}: {error}"
+            raise Failed(seed, what, log.story) from error
         finally:
             logging.getLogger("octad").removeHandler(log)
         return world
+
+
+def attempt(seed: int, shape: Shape) -> Failed | None:
+    """How it fails, if it does."""
+    try:
+        run_shape(seed, shape)
+    except Failed as failed:
+        return failed
+    return None
 
 
 @contextmanager
@@ -57,7 +99,7 @@ def scaled(random: Random) -> Iterator[None]:
     """What comes after hours, or with millions of objects, comes in a run of seconds, too."""
     most, seconds = random.choice([USUAL, USUAL, (6, REQUEST_IDS_S)])
     instead: list[tuple[Any, str, Any]] = [
-        (engine_upkeep, "INDEX_FLUSH_AFTER_RECORDS", random.choice([40, 150, 1000])),
+        (engine_upkeep, "INDEX_FLUSH_AFTER_RECORDS", random.choice([20, 60, 1000])),
         (request_window, "REQUEST_IDS_MAX", most),
         (request_window, "REQUEST_IDS_S", seconds),
     ]
@@ -73,7 +115,7 @@ def scaled(random: Random) -> Iterator[None]:
             setattr(owner, name, value)
 
 
-def _run(world: World) -> None:
+def _run(world: World, shape: Shape) -> None:
     timeline = world.timeline
     timeline.run_while(lambda: not world.serves(), BEGIN_S)
     first = world.any_serving(world.random)
@@ -83,8 +125,8 @@ def _run(world: World) -> None:
     made = first.loop.spawn(world.clients.make_bucket(first), "the bucket")
     timeline.run_while(lambda: not made.done(), BEGIN_S)
     began = timeline.time
-    faults = Faults(world)
-    world.clients.start(CLIENTS)
+    faults = Faults(world, shape.kinds)
+    world.clients.start(shape.clients)
     timeline.run_until(began + FAULTS_S)
     _require_no_failure(world)
     faults.heal()
@@ -111,18 +153,18 @@ def _require_no_failure(world: World) -> None:
 class _Log(logging.Handler):
     """What nodes say is part of the story; what they call a bug is one."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, timeline: Timeline) -> None:
         super().__init__(logging.INFO)
-        self.world = world
+        self.timeline = timeline
+        self.story: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        loop = self.world.timeline.current
+        loop = self.timeline.current
         host = "-" if loop is None else loop.host
-        self.world.tell(f"{host}: {record.getMessage()}")
+        said = self.format(record) if record.exc_info else record.getMessage()
+        self.story.append(f"{self.timeline.time:9.4f} {host}: {said}")
         if record.exc_info:
-            error = self.format(record)
-            self.world.tell(error)
-            self.world.timeline.failures.append(error.splitlines()[-1])
+            self.timeline.failures.append(said.splitlines()[-1])
 
 
 def summary(world: World) -> Counter[str]:

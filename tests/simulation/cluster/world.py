@@ -51,10 +51,10 @@ class Violation(AssertionError):
 class World:
     """See the module."""
 
-    def __init__(self, timeline: Timeline, *, nodes: int, replicas: int) -> None:
+    def __init__(self, timeline: Timeline, *, nodes: int, replicas: int, story: list[str]) -> None:
         self.timeline = timeline
         self.random = timeline.random
-        self.story: list[str] = []
+        self.story = story
         self.faults: Counter[str] = Counter()
         self.replicas = replicas
         self.token = JoinToken("5eed5eed", Random(timeline.seed).randbytes(32))
@@ -241,9 +241,9 @@ class World:
 
 
 def _copy(task: asyncio.Task[T], answer: asyncio.Future[T]) -> None:
+    error = task.exception()
     if answer.done():
         return
-    error = task.exception()
     if error is not None:
         answer.set_exception(error)
     else:

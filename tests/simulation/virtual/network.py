@@ -98,6 +98,9 @@ class Network:
         clog = self.clogs.get(link)
         return delay if clog is None else delay + clog * self.timeline.random.random()
 
+    def unclog(self, link: Link) -> None:
+        self.clogs.pop(link, None)
+
     def process_ended(self, loop: VirtualLoop, *, silently: bool) -> None:
         """Its sockets are gone: the other ends hear of it, unless the machine itself is off."""
         for server in [each for each in self._servers.values() if each.loop is loop]:

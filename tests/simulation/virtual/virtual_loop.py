@@ -74,7 +74,6 @@ class VirtualLoop(Refusing):
     def kill(self) -> None:
         """It never runs again; nothing of it is finished or closed."""
         self.is_dead = True
-        self._ready.clear()
 
     def abandon(self) -> None:
         """After the run: end all tasks where they stand, whatever they think of it."""
@@ -275,7 +274,10 @@ class VirtualLoop(Refusing):
         """What no one caught is a bug, wherever it happens; but not what a kill leaves behind."""
         if self.is_dead:
             return
-        self.timeline.failures.append(f"{context.get('message')}: {context.get('exception')!r}")
+        what, error = context.get("message"), context.get("exception")
+        of = context.get("task") or context.get("future")
+        where = f" ({of.get_coro().__qualname__})" if isinstance(of, asyncio.Task) else ""
+        self.timeline.failures.append(f"{what}: {error!r}{where}")
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:
         self.call_exception_handler(context)

@@ -1,0 +1,98 @@
+"""The node that ships, under everything that goes wrong at once, from a seed.
+
+To replay a failure: python -m tests.simulation.cluster --replay SEED
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.simulation.cluster import __main__ as program
+from tests.simulation.cluster.run import (
+    Failed,
+    attempt,
+    run_seed,
+    run_shape,
+    shape_of,
+    summary,
+)
+
+from octad.storage_node.replication.host.replication_receiver import ReplicationReceiver
+
+STEPS_MIN = 7_000
+OPERATIONS_MIN = 100
+
+
+@pytest.mark.parametrize("seed", range(4), ids="seed-{}".format)
+def test_what_was_acknowledged_or_read_is_never_undone_and_the_cluster_heals(seed: int) -> None:
+    counts = summary(run_seed(seed))
+    assert counts["steps"] >= STEPS_MIN
+    assert counts["operations answered"] >= OPERATIONS_MIN
+    assert counts["histories undecided"] == 0
+
+
+def test_a_seed_gives_the_same_run_twice() -> None:
+    first, second = run_seed(8), run_seed(8)
+    assert first.story == second.story
+    assert first.timeline.digest == second.timeline.digest
+    assert summary(first) == summary(second)
+
+
+@pytest.mark.parametrize("hash_seed", ["1", "2"])
+def test_a_seed_gives_the_same_run_in_another_process(hash_seed: str) -> None:
+    asked = (
+        "import logging; logging.disable(); from tests.simulation.cluster.run import run_seed;"
+        "print(run_seed(8).timeline.digest)"
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(Path.cwd())}
+    told = subprocess.run(
+        [sys.executable, "-c", asked], env=environment, capture_output=True, text=True, check=True
+    )
+    assert int(told.stdout) == run_seed(8).timeline.digest
+
+
+def test_a_node_that_goes_wrong_fails_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By an error that the node itself catches and calls a bug."""
+    monkeypatch.setattr(ReplicationReceiver, "_on_points", lambda *_: 1 / 0)
+    failed = attempt(0, shape_of(0))
+    assert isinstance(failed, Failed)
+    assert "ZeroDivisionError" in str(failed)
+    assert any("hit a bug" in line for line in failed.story)
+
+
+def test_a_failure_is_shrunk_to_what_it_takes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shape = shape_of(0)
+    assert len(shape.kinds) > 2
+
+    def fails_with_kills(seed: int, tried: object) -> Failed | None:
+        kinds = getattr(tried, "kinds", ())
+        return Failed(seed, "lost", ["it happened"]) if shape.kinds[1] in kinds else None
+
+    monkeypatch.setattr(program, "attempt", fails_with_kills)
+    assert program.shrink(0) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[-1] == f"it takes 1 clients and these kinds of faults: {shape.kinds[1]}"
+
+
+def test_a_run_without_faults_and_with_one_node_of_one_copy() -> None:
+    shape = shape_of(0)
+    calm = type(shape)(nodes=1, replicas=1, clients=2, kinds=())
+    assert summary(run_shape(0, calm))["operations answered"] >= OPERATIONS_MIN
+
+
+def test_a_damaged_resume_file_is_said_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "PROGRESS", tmp_path / "next")
+    assert program.next_seed() == 0
+    program.PROGRESS.write_text("12x")
+    with pytest.raises(ValueError, match="remove it to begin at 0"):
+        program.next_seed()
+    program.PROGRESS.write_text("40")
+    assert program.next_seed() == 40
