@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from dataclasses import dataclass
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tests.simulation.virtual.network import Network, Server, Transport
@@ -276,7 +277,8 @@ class VirtualLoop(Refusing):
             return
         what, error = context.get("message"), context.get("exception")
         of = context.get("task") or context.get("future")
-        where = f" ({of.get_coro().__qualname__})" if isinstance(of, asyncio.Task) else ""
+        coro = of.get_coro() if isinstance(of, asyncio.Task) else None
+        where = f" ({coro.cr_code.co_qualname})" if isinstance(coro, CoroutineType) else ""
         self.timeline.failures.append(f"{what}: {error!r}{where}")
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:
