@@ -132,7 +132,7 @@ class Running(ThisNode):
         self.mirror = Mirror(store, KEYS.prefix)
         self.failure = asyncio.get_running_loop().create_future()
         self.level = 1
-        self._tasks = set()
+        self._tasks = {}
 
     async def follow(self) -> None:
         level = LevelInUse(self, self._use)
