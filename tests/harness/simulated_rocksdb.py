@@ -260,6 +260,8 @@ class SimulatedRocksDB:
     def close(self) -> None:
         self._files.opened = None
 
+    abandon = close
+
     def crash(self, kept: int) -> None:
         """So many of the batches that were not flushed, it has flushed by itself."""
         if kept and self._failure is None:

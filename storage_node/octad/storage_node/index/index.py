@@ -150,6 +150,9 @@ class _Unreadable:
 
     get = iterate = up_to = write = flush = close = _refuse
 
+    def abandon(self) -> None:
+        """It is let go of already."""
+
 
 class Index:
     """An open index. One writer thread at a time; `flush` may run in another.
@@ -317,7 +320,7 @@ class Index:
         for scan in list(self._scans):
             scan.close()
         if self.failure is not None or self.damage is not None:
-            del self._database  # Its own closing would flush, fail again and keep the lock.
+            self._database.abandon()
             return
         self.flush()
         self._database.close()

@@ -92,6 +92,9 @@ class Database(Protocol):
 
     def close(self) -> None: ...
 
+    def abandon(self) -> None:
+        """Unlock it without a flush, which would fail again."""
+
 
 class RocksDB:
     """See `Database`. One writer thread at a time; `flush` may run in another."""
@@ -139,6 +142,11 @@ class RocksDB:
 
     def close(self) -> None:
         self._database.close()
+
+    def abandon(self) -> None:
+        # Its own closing would flush, and keep the lock. The frames of what has failed may hold
+        # this object for long, so the database goes alone.
+        del self._database, self.get, self.iterate
 
     def room(self) -> IndexRoom:
         in_memory = self.figure("cur-size-all-mem-tables")
