@@ -32,10 +32,7 @@ class Claim(msgspec.Struct, frozen=True):
     terminator: str
     names: tuple[str, ...]
     names_set: frozenset[str]
-
-    @property
-    def scope(self) -> str:
-        return f"{self.date}/{self.region}/{self.service}/{self.terminator}"
+    scope: str
 
 
 def read_authorization(authorization: str) -> tuple[Claim, str]:
@@ -106,7 +103,8 @@ def parse_credential(credential: str, signed_headers: str, presigned: bool) -> C
             presigned,
         )
     names = tuple(signed_headers.split(";"))
-    return Claim(access_key, date, region, service, terminator, names, frozenset(names))
+    scope = "/".join(parts[1:])
+    return Claim(access_key, date, region, service, terminator, names, frozenset(names), scope)
 
 
 def malformed(what: str, presigned: bool, region: str = "") -> SigV4Error:

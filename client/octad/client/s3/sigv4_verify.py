@@ -307,14 +307,14 @@ def query_text(text: str) -> str:
 def _check_all_signed(headers: Mapping[str, str], claim: Claim) -> None:
     """An `x-amz-*` header that no one signed could have been added on the way."""
     signed = claim.names_set
-    missing = [name for name in headers if name not in signed and name.startswith("x-amz-")]
+    missing = [name for name in headers.keys() - signed if name.startswith("x-amz-")]
     if "host" not in signed:
         missing.append("host")
     if missing:
         raise SigV4Error(
             "AccessDenied",
             "There were headers present in the request which were not signed",
-            fields={"HeadersNotSigned": ", ".join(missing)},
+            fields={"HeadersNotSigned": ", ".join(sorted(missing))},
         )
 
 

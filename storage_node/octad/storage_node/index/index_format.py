@@ -32,6 +32,7 @@ Values are msgpack arrays: fields are only ever appended, never reordered.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -370,6 +371,7 @@ def shard_order_range(number: int, depth: int) -> tuple[bytes, bytes]:
     return SHARD_ORDER + start, SHARD_ORDER + end if end is not None else SHARD_ORDER_END
 
 
+@lru_cache(4096)  # Written with each change of a shard's rows.
 def shard_state_key(shard: ShardId) -> bytes:
     """The key of table `s`."""
     return SHARD_STATES + shard.to_bytes(_SHARD_BYTES, "big")

@@ -158,13 +158,13 @@ class ShardDigests:
         tally = self._tallies.get(shard) or self._of(shard)
         rows = xor = size = 0
         if after is not None:
-            end = 1 + len(decode_encoded_location(after).location)
-            xor = xxh3_64_intdigest(after[end:] + key)
-            rows, size = 1, decode_sized(after).row.size
+            sized = decode_sized(after)
+            xor = xxh3_64_intdigest(after[1 + len(sized.location) :] + key)
+            rows, size = 1, sized.row.size
         if before is not None:
-            end = 1 + len(decode_encoded_location(before).location)
-            xor ^= xxh3_64_intdigest(before[end:] + key)
-            rows, size = rows - 1, size - decode_sized(before).row.size
+            sized = decode_sized(before)
+            xor ^= xxh3_64_intdigest(before[1 + len(sized.location) :] + key)
+            rows, size = rows - 1, size - sized.row.size
         tally.seq = seq
         tally.rows += rows
         tally.xor ^= xor

@@ -40,21 +40,24 @@ class SpaceLedger:
         known: Mapping[bytes, bytes | None],
     ) -> None:
         """These rows are about to replace the `stored` ones, some of which are `known` already."""
+        more: dict[SegmentId, int] = {}
+        replaced: list[bytes] = [key for key in deletes if key[0] in ROW_TABLES]
         for key, value in puts:
             if key[0] in ROW_TABLES:
-                before = known.get(key, NOT_KNOWN)
-                if before is NOT_KNOWN:
-                    before = stored(key)
-                if before is not None:
-                    self._add(decode_located(before).location, -1)
-                self._add(decode_located(value).location, 1)
-        for key in deletes:
-            if key[0] in ROW_TABLES:
-                before = known.get(key, NOT_KNOWN)
-                if before is NOT_KNOWN:
-                    before = stored(key)
-                if before is not None:
-                    self._add(decode_located(before).location, -1)
+                replaced.append(key)
+                location = decode_located(value).location
+                more[location.segment] = more.get(location.segment, 0) + location.length
+        for key in replaced:
+            before = known.get(key, NOT_KNOWN)
+            if before is NOT_KNOWN:
+                before = stored(key)
+            if before is not None:
+                location = decode_located(before).location
+                more[location.segment] = more.get(location.segment, 0) - location.length
+        for segment, length in more.items():
+            use = self._use(segment)
+            use.live += length
+            assert use.live >= 0, f"segment {segment} has {use.live} live bytes"
 
     def entries(self) -> list[tuple[bytes, bytes]]:
         """The changes since the last call, to be written with the rows."""
@@ -99,11 +102,6 @@ class SpaceLedger:
     def written_bytes(self) -> int:
         """The bytes of all records in sealed segments, dead ones included."""
         return sum(max(0, use.end - RECORDS_OFFSET) for use in self.segments.values())
-
-    def _add(self, location: Location, sign: int) -> None:
-        use = self._use(location.segment)
-        use.live += sign * location.length
-        assert use.live >= 0, f"segment {location.segment} has {use.live} live bytes"
 
     def _use(self, segment: SegmentId) -> SegmentUse:
         self._changed.add(segment)

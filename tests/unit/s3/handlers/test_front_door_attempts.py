@@ -160,9 +160,8 @@ def test_strictness_is_true_or_false(site: FrontDoorSite) -> None:
     assert (answer.status, answer.code) == (400, "InvalidArgument")
 
 
-def id_of(invocation: str, credentials: Credentials, *written: str) -> bytes | None:
-    headers = {"amz-sdk-invocation-id": invocation}
-    return sdk_request_id(headers, credentials.access_key, "PutObject", written)
+def id_of(invocation: str, credentials: Credentials, *written: str) -> bytes:
+    return sdk_request_id((credentials.access_key, invocation, "PutObject", *written))
 
 
 def test_an_id_stands_for_one_write_of_one_client() -> None:
@@ -174,11 +173,10 @@ def test_an_id_stands_for_one_write_of_one_client() -> None:
         id_of("one", alice, "/b/l", "etag"),
         id_of("one", alice, "/b/k", "other"),
         id_of("one", alice, "/b/ke", "tag"),
-        sdk_request_id({"amz-sdk-invocation-id": "one"}, "ALICE", "DeleteObject", ["/b/k", "etag"]),
+        sdk_request_id(("ALICE", "one", "DeleteObject", "/b/k", "etag")),
     }
     assert len(ids) == 7
     assert id_of("one", alice, "/b/k", "etag") in ids
-    assert sdk_request_id({}, "ALICE", "PutObject", []) is None
 
 
 @pytest.mark.parametrize(

@@ -198,7 +198,7 @@ class S3Handler:
             if owner == ANONYMOUS:
                 raise S3Error("AccessDenied") from None  # Content served here is not a stranger's.
             raise
-        request.operation, request.bucket = operation.value, bucket
+        request.operation, request.bucket = operation, bucket
         if unknown and owner != ANONYMOUS:
             self.unknown_headers.add(unknown)
         return RequestContext(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -18,7 +17,7 @@ from octad.storage_node.memory.body_budget import BodyBudget
 from octad.storage_node.s3.handlers.request import Body, Form
 from octad.storage_node.s3.protocol.access import may
 from octad.storage_node.s3.protocol.asked_lists import OwnerOf, grants_asked, list_to_store
-from octad.storage_node.s3.protocol.requests.attempts import sdk_age_s, sdk_request_id
+from octad.storage_node.s3.protocol.requests.attempts import INVOCATION, sdk_age_s, sdk_request_id
 from octad.storage_node.s3.protocol.requests.request_headers import LIST_HEADERS
 from octad.storage_node.s3.protocol.requests.s3_operations import S3Operation
 from octad.storage_node.s3.protocol.requests.tags import TAGGING_HEADER, tags_in_header
@@ -28,8 +27,7 @@ from octad.storage_node.shards.object_store import Bucket, ObjectStore
 _OF_EXTRAS: Final = frozenset((*LIST_HEADERS, TAGGING_HEADER))
 
 
-@dataclass(slots=True)
-class RequestContext:
+class RequestContext(msgspec.Struct):
     """A request whose sender is known, or known to be anonymous. Handlers take one and return its
     answer."""
 
@@ -87,13 +85,12 @@ class RequestContext:
 
         The same id for all tries that an SDK makes of it, through whichever node.
         """
-        target = [self.path, *(f"{name}={value}" for name, value in sorted(self.query.items()))]
-        request_id = sdk_request_id(
-            self.headers, self.signature.access_key, self.operation.value, [*target, *written]
-        )
-        if request_id is None:
+        invocation = self.headers.get(INVOCATION)
+        if not invocation:
             return self.next_request_id() if one_of_many else self.request_id, 0.0
-        return request_id, sdk_age_s(self.headers)
+        target = [self.path, *(f"{name}={value}" for name, value in sorted(self.query.items()))]
+        what = self.signature.access_key, invocation, self.operation, *target, *written
+        return sdk_request_id(what), sdk_age_s(self.headers)
 
     async def bucket(self) -> Bucket:
         """The bucket that the request names; its sender may have what the request asks for."""

@@ -7,9 +7,9 @@ answers or refuses them, so there is no second opinion on what a bad request is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from octad.sharding.limits import KIB
@@ -41,8 +41,7 @@ _LENGTH_DIGITS_MAX: Final = 15
 _names: dict[bytes, str] = {}
 
 
-@dataclass(slots=True)
-class RequestHead:
+class RequestHead(msgspec.Struct):
     """The parsed head of a request."""
 
     method: str

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 
 from octad.sharding.limits import SDK_RETRY_AGE_S
 
+INVOCATION = "amz-sdk-invocation-id"
 REQUEST_ID_BYTES = 16
 _ATTEMPT = "attempt="
 
@@ -31,15 +32,10 @@ def sdk_age_s(headers: Mapping[str, str]) -> float:
     return 0.0 if headers.get("amz-sdk-retry", "").startswith("0/") else SDK_RETRY_AGE_S
 
 
-def sdk_request_id(
-    headers: Mapping[str, str], access_key: str, operation: str, written: Iterable[str]
-) -> bytes | None:
-    """The same for every try of the same write; None where the client names no invocation."""
-    invocation = headers.get("amz-sdk-invocation-id")
-    if not invocation:
-        return None
+def sdk_request_id(what: Iterable[str]) -> bytes:
+    """The same for every try of the same write: `what` tells who writes what in which call."""
     digest = hashlib.blake2b(digest_size=REQUEST_ID_BYTES)
-    for text in (access_key, invocation, operation, *written):
+    for text in what:
         data = text.encode("utf-8", "surrogateescape")
         digest.update(len(data).to_bytes(4, "big") + data)  # So that no two lists read the same.
     return digest.digest()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 
-class S3Operation(Enum):
+class S3Operation(StrEnum):
     """The operation of a request. Any other request is refused, never guessed at."""
-
-    __hash__ = object.__hash__  # Looked up several times a request; Enum's own is a Python call.
 
     LIST_BUCKETS = "ListBuckets"
 
