@@ -20,6 +20,7 @@ from octad.storage_node.operations.index_changes import (
     PutPiece,
     complete_upload,
     create_upload,
+    delete_objects,
     encode_operation,
     kind_of,
     put_object,
@@ -96,8 +97,13 @@ class RandomWork:
         data = rng.randbytes(rng.choice([0, 1, 100, 2000, 5000]))
         if chance < 0.45:
             return put_object(bucket, key, ObjectRow(len(data), "", 0)), data
-        if chance < 0.65:
+        if chance < 0.6:
             return DeleteObject(bucket, key), b""
+        if chance < 0.65:
+            self.made += 1
+            some = rng.sample([name for of, name in self.names if of == bucket], 2)
+            ids = (b"%d of %d" % (number, self.made) for number in range(2))
+            return delete_objects(bucket, [(each, next(ids).ljust(16)) for each in some])
         if chance < 0.75:
             piece = PutPiece(rng.choice(self.extents), rng.randint(0, 2), BUCKET, key)
             return piece, data

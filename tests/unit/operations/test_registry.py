@@ -24,7 +24,7 @@ from octad.storage_node.replication.host.request_ids import RequestIds
 OF_THE_JOURNAL = {RecordKind.SYNCED_MARK, RecordKind.COPY}
 FREEING = {
     *("DELETE_OBJECT", "ABORT_UPLOAD", "QUEUE_EXTENTS", "DROP_EXTENT", "FORGET_EXTENTS"),
-    "REFUSED",
+    *("REFUSED", "DELETE_OBJECTS"),
 }
 VITAL = {"BARRIER", "LOG_START", "LOG_SPLIT", "COPY"}
 KEPT = {

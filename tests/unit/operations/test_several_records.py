@@ -19,14 +19,22 @@ from octad.storage_node.journal.record_format import (
     Location,
     NewerRecord,
     Position,
+    RecordKind,
     SegmentId,
     checksum_seed,
     decode_record,
     encode_record_start,
 )
-from octad.storage_node.journal.several_records import SubRecord, lay_out
-from octad.storage_node.operations.index_changes import decode_operation, encode_operation, touched
-from octad.storage_node.operations.registry import records_in
+from octad.storage_node.journal.several_records import Several, SubRecord, lay_out
+from octad.storage_node.operations.index_changes import (
+    DeleteObject,
+    decode_operation,
+    delete_objects,
+    encode_operation,
+    kind_of,
+    touched,
+)
+from octad.storage_node.operations.registry import operations_in, records_in
 from octad.storage_node.replication.shard_log import Entry, ShardLog
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "journal" / "several-records-v1.bin"
@@ -42,14 +50,14 @@ TWO = [
 pytestmark = pytest.mark.usefixtures("toys")
 
 
-def record_of(several: PutNotes, data: bytes) -> bytes:
+def record_of(several: Several, data: bytes) -> bytes:
     """As a journal writes it at OFFSET of segment 3."""
     metadata = encode_operation(several)
     place = ShardId(1 << 32 | 17), Epoch(5), Seq(1234), Seq(1230)
     inside = OFFSET + RECORD_HEADER_BYTES + len(metadata)
     placed = several.place(data, SEED, inside, *place, Position(3 << 32 | 4096))
     start = encode_record_start(
-        *(SEED, Position(3 << 32 | 4096), OFFSET, PUT_NOTES.record, *place),
+        *(SEED, Position(3 << 32 | 4096), OFFSET, kind_of(several), *place),
         *(NOBODY, metadata, placed),
     )
     return start + placed
@@ -57,6 +65,15 @@ def record_of(several: PutNotes, data: bytes) -> bytes:
 
 def test_an_entry_of_several_records_keeps_its_bytes() -> None:
     assert record_of(*put_notes(TWO)) == GOLDEN.read_bytes()
+
+
+def test_an_entry_that_deletes_several_objects_keeps_its_bytes() -> None:
+    keys = [(b"first", b"a request's id.."), (b"second", NOBODY)]
+    several, data = delete_objects(BUCKET, keys)
+    assert record_of(several, data) == (GOLDEN.parent / "delete-objects-v1.bin").read_bytes()
+    assert decode_operation(RecordKind.DELETE_OBJECTS, encode_operation(several)) == several
+    assert operations_in(several) == [DeleteObject(BUCKET, key) for key, _ in keys]
+    assert touched(several) == (b"n\x00\x00\x00\x05first", b"n\x00\x00\x00\x05second")
 
 
 def test_each_record_inside_is_read_at_its_own_place_without_the_others() -> None:
@@ -109,8 +126,11 @@ def of_another_kind(kind: int, metadata: bytes) -> Spoilt:
 @pytest.mark.parametrize(
     ("spoilt", "said"),
     [
-        (of_another_kind(1, b"\x90"), "no row names a BARRIER"),
-        (of_another_kind(122, encode_operation(put_notes(TWO)[0])), "no row names a PUT_NOTES"),
+        (of_another_kind(1, b"\x90"), "a BARRIER is not of one row"),
+        (
+            of_another_kind(122, encode_operation(put_notes(TWO)[0])),
+            "a PUT_NOTES is not of one row",
+        ),
         (lambda _: put_notes(TWO[1:])[0].records[0], "one for each of some rows"),
     ],
     ids=["one without a row", "several inside one of several", "two of one row"],

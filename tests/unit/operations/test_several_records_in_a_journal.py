@@ -17,13 +17,19 @@ from tests.unit.operations.toy_kinds import (
     note_key,
     put_notes,
 )
-from tests.unit.upkeep.test_compaction import fill, running_story, site_of
+from tests.unit.upkeep.test_compaction import BIG, fill, running_story, site_of
 
 from octad.sharding.ids import Epoch, Seq, ShardId
+from octad.storage_node.index.rows import ObjectRow
 from octad.storage_node.journal.journal_errors import CorruptRecord
 from octad.storage_node.journal.record_format import RecordKind, SegmentId
 from octad.storage_node.journal.segment_file import segment_path
-from octad.storage_node.operations.index_changes import Operation, encode_operation
+from octad.storage_node.operations.index_changes import (
+    Operation,
+    delete_objects,
+    encode_operation,
+    put_object,
+)
 from octad.storage_node.upkeep.damaged_records import DamagedRecords, DamageReport
 from octad.storage_node.upkeep.record_repair import Repaired
 from octad.storage_node.upkeep.scrubber import Scrubber
@@ -96,6 +102,30 @@ async def test_compaction_moves_those_that_rows_still_name_and_gives_the_others_
         await story.crash(power_cut=power_cut)  # And with an index made from the journal alone.
         assert {name: text(story, name) for name in NAMES} == expected
         story.check()
+
+
+@pytest.mark.parametrize("power_cut", [True, False])
+async def test_deletions_of_one_entry_outlive_the_compaction_of_its_segment(
+    power_cut: bool,
+) -> None:
+    """No object comes back whose record is there still, also by an index made from the journal."""
+    async with running_story() as story:
+        for name in NAMES[:2]:
+            order(story, put_object(BUCKET, name, ObjectRow(3, "", 0)), b"old")
+        for number in range(6):
+            story.change(b"cold%d" % number, bytes(BIG))
+        await fill(story, 2)
+        at = max(story.index.ledger.segments)
+        order(story, *delete_objects(BUCKET, [(name, name.ljust(16)) for name in NAMES[:2]]))
+        await fill(story, 3)
+        assert await site_of(story).compacted()
+        segments = story.index.ledger.segments
+        assert SegmentId(1) in segments
+        assert not {at, SegmentId(at + 1)} <= segments.keys(), "that of the entry is gone"
+        await story.crash(power_cut=power_cut)
+        story.check()
+        await site_of(story).compacted()
+        await story.rebuild()
 
 
 async def test_a_record_inside_waits_while_an_entry_for_its_row_is_prepared() -> None:

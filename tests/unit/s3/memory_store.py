@@ -293,6 +293,17 @@ class MemoryStore:
             self.objects.pop((bucket.id, key), None)
         return self.degraded
 
+    async def delete_objects(
+        self, bucket: Bucket, keys: Mapping[bytes, bytes]
+    ) -> dict[bytes, Degraded | StoreError | None]:
+        outcomes: dict[bytes, Degraded | StoreError | None] = {}
+        for key, request_id in keys.items():
+            try:
+                outcomes[key] = await self.delete_object(bucket, key, request_id)
+            except StoreError as error:
+                outcomes[key] = error
+        return outcomes
+
     async def list_keys(self, bucket: Bucket, query: ListQuery) -> ListPage:
         self.fail_if_told()
         entries = list(itertools.islice(self._entries(bucket, query), query.limit + 1))

@@ -61,7 +61,7 @@ storage_node.node: format_level index_succession join_proof membership node node
     node_failures node_objects node_replication run_counter store_snapshot this_node
 storage_node.node.reports: admin_listener bucket_usage_reporter node_metrics shard_reporter
     usage_reporter
-storage_node.objects: cluster_objects extents key_listing
+storage_node.objects: cluster_objects deleting_together extents key_listing
 storage_node.rebuild: filling_anew index_rebuild index_rebuild_process index_repair
 storage_node.replication.host: action_performer cluster_facts configuration_changes index_applier
     index_catch_up log_writer node_beats replica_recovery replication_receiver replication_sender
@@ -74,7 +74,8 @@ storage_node.s3.handlers.forms: form_upload
 storage_node.s3.handlers.settings: access_lists bucket_settings public_access
 storage_node.s3.http: access_log arriving_body certificate connections cut_short door_figures
     hot_connection server tls_transport wire
-storage_node.shards: bucket_directory retry running_reads shard_client shard_server shard_service
+storage_node.shards: bucket_directory joint_deletions retry running_reads shard_client
+    shard_server shard_service
 storage_node.shards.listing: listed_shards
 storage_node.upkeep: compactor copy_comparer damaged_records door_reads engine_upkeep
     extent_collector extent_names extent_upkeep orphan_sweep record_repair scrubber shard_counter

@@ -22,7 +22,6 @@ FOR_APPLICATIONS = {
     for name in ("async_bucket", "async_client", "bucket", "client", "results", "streams")
 }
 FOR_CHAOS_TESTS = {"longest_read", "longest_write"}
-FOR_THE_LOG = {"lay_out"}
 
 
 def test_every_name_of_the_product_is_used_by_it() -> None:
@@ -37,7 +36,7 @@ def test_every_name_of_the_product_is_used_by_it() -> None:
     }
     defined -= for_applications
     only_tests = {name for name in defined - used if not name.startswith("__")}
-    assert only_tests == BY_LIBRARIES | FOR_THE_SDK | FOR_CHAOS_TESTS | FOR_THE_LOG
+    assert only_tests == BY_LIBRARIES | FOR_THE_SDK | FOR_CHAOS_TESTS
 
 
 def definitions(tree: ast.Module) -> Iterator[str]:

@@ -108,6 +108,7 @@ class RecordKind(IntEnum):
     DROP_EXTENT = 10
     FORGET_EXTENTS = 11
     REFUSED = 12
+    DELETE_OBJECTS = 13
     # Kept free for the shard's log: CONFIG = 16, LOG_APPEND = 18, CHECKPOINT = 19.
     LOG_SPLIT = 17  # The shard is split behind this seq: no entry of it.
     LOG_START = 20  # The shard's log begins anew after this seq; not an entry of it.

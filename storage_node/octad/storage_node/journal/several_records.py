@@ -8,9 +8,10 @@ One write and one Prepare bring them, and all are committed or none. In the jour
 - The records inside are as `journal/record_format.py` draws them: with their own kind,
   request id, offset and checksum, and shard, epoch, seq, commit and `synced to` of the entry's.
   They lie one right behind the other and fill the entry's data; its checksum covers them again.
-- Exactly one row names each, by the record's own location, and none names the entry's. So a row can
-  be read, copied to another node, repaired, or moved by compaction as if its record had always
-  stood alone, and a split leaves each where its row goes, in the half of its hash.
+- Each is of one row, which names it by the record's own location or which it ends; none names the
+  entry's. So a row can be read, copied to another node, repaired, or moved by compaction, and what
+  ends one be kept, as if its record had always stood alone, and a split leaves each where its row
+  is, in the half of its hash.
 - The entry's metadata lists them (`SubRecord`), so that all can be decoded and applied without the
   data, which follows later or stays in the journal.
 - On the way to other nodes the data is as long as in a journal, with any headers: each journal

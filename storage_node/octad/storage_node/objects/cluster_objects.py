@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
+from octad.client.runtime.steady_clock import now
 from octad.coordinator.schema.bucket_settings import CLOSED, BucketSettings
 from octad.sharding import limits
 from octad.sharding.hashing import object_hash
@@ -21,8 +22,10 @@ from octad.sharding.map.pool_names import pool_names
 from octad.sharding.map.shard_map import Pool, ShardConfiguration
 from octad.storage_node.index.rows import ExtentRef, ExtrasChange, ObjectRow, PartRow, UploadRow
 from octad.storage_node.memory.body_budget import BodyBudget
+from octad.storage_node.objects.deleting_together import DeletingTogether
 from octad.storage_node.objects.extents import ExtentReader, ExtentsUnderWay, ExtentWriter
 from octad.storage_node.objects.key_listing import KeyListing, PoolCoverage
+from octad.storage_node.operations import conditions
 from octad.storage_node.operations.appends import AppendedPiece
 from octad.storage_node.operations.conditions import Condition
 from octad.storage_node.operations.index_changes import (
@@ -31,11 +34,13 @@ from octad.storage_node.operations.index_changes import (
     create_upload,
     put_object,
 )
+from octad.storage_node.operations.registry import DELETIONS_LEVEL, EXTRAS_LEVEL
 from octad.storage_node.replication.writes import write_of
 from octad.storage_node.shards import object_messages as messages
 from octad.storage_node.shards.bucket_directory import ACTIVE, DELETING, BucketDirectory
 from octad.storage_node.shards.listing.listing_merge import CoverageError
 from octad.storage_node.shards.object_store import (
+    DELETIONS_AT_ONCE,
     Appended,
     Bucket,
     BucketAlreadyExists,
@@ -51,6 +56,7 @@ from octad.storage_node.shards.object_store import (
     NoSuchUpload,
     NotServed,
     StoredObject,
+    StoreError,
     Unavailable,
     Written,
 )
@@ -84,7 +90,7 @@ class ClusterObjects:
     @property
     def keeps_extras(self) -> bool:
         """Whether every node of the cluster knows `ObjectExtras`."""
-        return self._service.keeps_extras
+        return self._service.knows(EXTRAS_LEVEL)
 
     # -- buckets -------------------------------------------------------------------------------
 
@@ -223,7 +229,7 @@ class ClusterObjects:
         return Appended((done.epoch, done.seq), degraded, done.etag, done.checksums)
 
     def _require_conditions(self) -> None:
-        if not self._service.knows_conditions:
+        if not self._service.knows(conditions.LEVEL):
             raise ConditionsNotKnown
 
     async def get_object(self, bucket: Bucket, key: bytes) -> StoredObject | None:
@@ -296,6 +302,29 @@ class ClusterObjects:
         write = write_of(gone, request_id, b"", age_s, condition=condition)
         done = await self._client.propose(bucket.pool, write)
         return self._client.degraded(bucket.pool, done.copies)
+
+    async def delete_objects(
+        self, bucket: Bucket, keys: Mapping[bytes, bytes]
+    ) -> dict[bytes, Degraded | StoreError | None]:
+        """Those of a shard as one entry where that is possible, the others one by one."""
+        together = DeletingTogether(self._client, bucket, keys)
+        if self._service.knows(DELETIONS_LEVEL):
+            await together.run()
+        else:
+            together.left.update(dict.fromkeys(keys))
+        gate = asyncio.Semaphore(DELETIONS_AT_ONCE)
+        outcomes: dict[bytes, Degraded | StoreError | None] = {**together.done}
+
+        async def delete(key: bytes, tried_at: float | None) -> None:
+            async with gate:
+                age_s = 0.0 if tried_at is None else now() - tried_at
+                try:
+                    outcomes[key] = await self.delete_object(bucket, key, keys[key], age_s)
+                except StoreError as error:
+                    outcomes[key] = error
+
+        await asyncio.gather(*[delete(*each) for each in together.left.items()])
+        return outcomes
 
     async def change_extras(
         self,

@@ -33,6 +33,7 @@ from octad.storage_node.operations.objects import (
     DeleteObject,
     PutObject,
     decode_object_row,
+    delete_objects,
     put_object,
 )
 from octad.storage_node.operations.registry import declared, decode_operation, operations_in
@@ -77,6 +78,7 @@ __all__ = [
     "decode_log_start",
     "decode_object_row",
     "decode_operation",
+    "delete_objects",
     "encode_operation",
     "hash_of_operation",
     "hashes_of",

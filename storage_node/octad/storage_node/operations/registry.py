@@ -42,8 +42,9 @@ _DECLARED = (
 )
 # The highest that this octad knows. It goes up by one with the first kind of a release, or field of
 # a row that an older octad would lose; so a node that knows a level knows all below it.
-FORMAT_LEVEL = 3
+FORMAT_LEVEL = 4
 EXTRAS_LEVEL = 3  # Rows may have extras.
+DELETIONS_LEVEL = 4  # Objects of one shard may be deleted by one entry.
 assert conditions.LEVEL <= FORMAT_LEVEL
 
 KINDS: dict[int, Kind] = {}
@@ -129,10 +130,10 @@ def _checked(
         several = decode(metadata)
         rows: set[bytes] = set()
         for each, operation in zip(several.records, operations_in(several), strict=True):
-            row_key = KINDS[each.kind].row_key
-            if row_key is None:
-                raise ValueError(f"no row names a {RECORD_KINDS[each.kind].name}")
-            rows.add(row_key(operation))
+            touched = KINDS[each.kind].touched(operation)
+            if len(touched) != 1:
+                raise ValueError(f"a {RECORD_KINDS[each.kind].name} is not of one row")
+            rows.update(touched)
         if not rows or len(rows) < len(several.records):
             raise ValueError("an entry of several records has one for each of some rows")
         return several

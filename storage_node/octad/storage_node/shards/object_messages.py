@@ -296,6 +296,26 @@ class AppendObject(Request[Done], frozen=True, array_like=True, tag=51):
 
 
 @message
+class KeysDeleted(Message, frozen=True, array_like=True, tag=54):
+    """For each shard, in the order of the request: the code of what was refused, "" where all is
+    done, and `Done.copies`.
+    """
+
+    outcomes: list[tuple[str, int]]
+
+
+@message
+class DeleteKeys(Request[KeysDeleted], frozen=True, array_like=True, tag=53):
+    """To the primary of all these shards: remove the objects at these (key, request id).
+
+    Nobody has asked for any of it before. Every node of the cluster knows DELETE_OBJECTS.
+    """
+
+    bucket: BucketId
+    shards: list[tuple[ShardId, list[tuple[bytes, bytes]]]]
+
+
+@message
 class ChangeIf(Request[Done], frozen=True, array_like=True, tag=49):
     """To the primary: carry out `change` if the object meets `condition`.
 

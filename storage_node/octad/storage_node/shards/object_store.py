@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -40,6 +40,10 @@ class Bucket(BucketSettings, frozen=True):
     strict: bool = False  # Refuses writes while a copy is missing.
     location: str = ""  # The name of its pool, if its maker named one.
     quota_bytes: int | None = None  # It may not grow beyond that.
+
+
+# A thousand of them at once would crowd out everybody else's writes.
+DELETIONS_AT_ONCE: Final = 256
 
 
 class StoreError(Exception):
@@ -318,6 +322,14 @@ class ObjectStore(Protocol):
         condition: Condition | None = None,
     ) -> Degraded | None:
         """Deleting an absent key is a success that writes nothing."""
+
+    async def delete_objects(
+        self, bucket: Bucket, keys: Mapping[bytes, bytes]
+    ) -> dict[bytes, Degraded | StoreError | None]:
+        """`delete_object` of many keys, each with the id of a request that nobody made before.
+
+        What became of each: what `delete_object` returns or raises.
+        """
 
     async def list_keys(self, bucket: Bucket, query: ListQuery) -> ListPage: ...
 

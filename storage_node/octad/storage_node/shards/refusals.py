@@ -1,13 +1,17 @@
-"""Turns the refusals of guards into the store's errors."""
+"""Turns the refusals of guards and of replicas into the store's errors."""
 
 from __future__ import annotations
 
+from octad.storage_node.journal.journal_errors import JournalFull, SegmentNotReady
 from octad.storage_node.replication.guards import RefusalCode
+from octad.storage_node.replication.replica_actions import AlreadyRefused
 from octad.storage_node.shards.object_store import (
+    DiskFull,
     InvalidPart,
     InvalidWriteOffset,
     NoSuchKey,
     NoSuchUpload,
+    NotServed,
     OutcomeForgotten,
     PreconditionFailed,
     StoreError,
@@ -39,3 +43,12 @@ def store_error(code: int, text: str = "it was refused before") -> StoreError:
         return PreconditionFailed(condition)
     kind = _KINDS.get(code)
     return OutcomeForgotten(f"it was refused before, code {code}") if kind is None else kind(text)
+
+
+def error_of_order(error: Exception) -> StoreError:
+    """For what a replica, or the journal, has refused at once: nothing has happened."""
+    if isinstance(error, AlreadyRefused):
+        return store_error(error.code)
+    if isinstance(error, JournalFull) and not isinstance(error, SegmentNotReady):
+        return DiskFull(str(error))
+    return NotServed(str(error))

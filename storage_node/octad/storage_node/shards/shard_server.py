@@ -24,6 +24,7 @@ from octad.storage_node.rpc.messages import Message, Request, decode_message
 from octad.storage_node.rpc.peer import Answer
 from octad.storage_node.rpc.rpc_errors import RpcRefusal
 from octad.storage_node.shards import object_messages as messages
+from octad.storage_node.shards.joint_deletions import delete_jointly
 from octad.storage_node.shards.object_store import Damaged, ListQuery, StoreError
 from octad.storage_node.shards.shard_service import AskPrimary, ShardService
 
@@ -96,6 +97,8 @@ class ShardServer:
                 return await service.append(message, body, condition), b""
             case messages.ChangeIf():
                 return await self._answer_if(message, body)
+            case messages.DeleteKeys():
+                return await delete_jointly(service, message), b""
             case messages.CloseBucket(bucket=bucket):
                 await service.close_bucket(bucket)
                 return messages.Done(), b""

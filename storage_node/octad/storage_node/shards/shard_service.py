@@ -39,9 +39,8 @@ from octad.storage_node.index.index_format import (
 from octad.storage_node.index.key_ranges import past
 from octad.storage_node.index.rows import ExtrasChange, ObjectRow, PartRow, UploadRow
 from octad.storage_node.journal.journal import Journal
-from octad.storage_node.journal.journal_errors import CorruptRecord, JournalFull, SegmentNotReady
+from octad.storage_node.journal.journal_errors import CorruptRecord, JournalFull
 from octad.storage_node.journal.record_format import Location
-from octad.storage_node.operations import conditions
 from octad.storage_node.operations.appends import FormsDiffer
 from octad.storage_node.operations.conditions import Condition, Version
 from octad.storage_node.operations.index_changes import (
@@ -55,7 +54,7 @@ from octad.storage_node.operations.index_changes import (
     touched,
 )
 from octad.storage_node.operations.kind import Proposer
-from octad.storage_node.operations.registry import EXTRAS_LEVEL, bucket_written_by, declared
+from octad.storage_node.operations.registry import bucket_written_by, declared
 from octad.storage_node.replication.guards import (
     GuardRefuses,
     Refusal,
@@ -74,7 +73,6 @@ from octad.storage_node.shards.listing.listing_merge import ListEntry
 from octad.storage_node.shards.object_messages import Appended, AppendObject, Done
 from octad.storage_node.shards.object_store import (
     Damaged,
-    DiskFull,
     ListQuery,
     NoSuchUpload,
     NotServed,
@@ -83,7 +81,7 @@ from octad.storage_node.shards.object_store import (
     StoredObject,
     Unavailable,
 )
-from octad.storage_node.shards.refusals import store_error
+from octad.storage_node.shards.refusals import error_of_order, store_error
 from octad.storage_node.shards.running_reads import RunningReads
 
 log = logging.getLogger(__name__)
@@ -114,10 +112,9 @@ class ShardService:
         self._led = PoolsLed(host)
         self.reads = RunningReads()  # Reads by this node's front door of rows here.
 
-    @property
-    def keeps_extras(self) -> bool:
-        """Whether every node of the cluster knows `ObjectExtras`: from then on for good."""
-        return self._host.level >= EXTRAS_LEVEL
+    def knows(self, level: int) -> bool:
+        """Whether every node of the cluster knows this format level: from then on for good."""
+        return self._host.level >= level
 
     # -- writes --------------------------------------------------------------------------------
 
@@ -187,14 +184,13 @@ class ShardService:
                 return self._acknowledged(shard, bucket, write, made)
         if isinstance(operation, DeleteObject):
             unguarded = write.guard is None
-            if unguarded and not write.age_s and self._is_absent(shard, operation, write.hash):
+            if unguarded and not write.age_s and self.is_absent(shard, operation, write.hash):
                 return Done()  # No other try of it exists that could delete what is put later.
         elif isinstance(operation, _OF_OPEN_UPLOADS):
             pass  # An open upload keeps its bucket, or ends with it.
         elif not self._buckets.is_active(bucket):
             await self._buckets.require_active(bucket)
-        if self._copies(shard) and self._buckets.is_strict(bucket):
-            raise NotServed(f"shard {shard_name(shard)} lacks a copy, and the bucket is strict")
+        self.require_copies(shard, bucket, NotServed)
         if keeps_bytes:
             data = await self._bytes_in_record(shard, touched(operation)[0])
             data = b"".join((data, write.data)) if write.data else data
@@ -237,22 +233,22 @@ class ShardService:
             await self._host.applier.applied()
 
     async def _order(self, shard: ShardId, write: Write) -> Version:
-        self._require_covered(shard, write.hash)
         try:
-            committed = self._host.propose(shard, write)
+            committed = self.begin(shard, write)
         except GuardRefuses as no:
             return await self._refuse(shard, write, no)
-        except WriteFailed as error:
-            raise NotServed(str(error)) from error
-        except AlreadyRefused as error:
-            raise store_error(error.code) from error
-        except SegmentNotReady as error:
-            raise NotServed(str(error)) from error
-        except JournalFull as error:
-            raise DiskFull(str(error)) from error
-        return await self._outcome(committed)
+        return await self.outcome(committed)
 
-    async def _outcome(self, committed: asyncio.Future[Version]) -> Version:
+    def begin(self, shard: ShardId, write: Write) -> asyncio.Future[Version]:
+        """Order the write; the future is for `outcome`. Raises GuardRefuses."""
+        self._require_covered(shard, write.hash)
+        try:
+            return self._host.propose(shard, write)
+        except (WriteFailed, AlreadyRefused, JournalFull) as error:
+            raise error_of_order(error) from error
+
+    async def outcome(self, committed: asyncio.Future[Version]) -> Version:
+        """Waits until it is applied. Raises Unavailable, and what a refusal means."""
         try:
             return await committed
         except WriteFailed as error:
@@ -271,7 +267,7 @@ class ShardService:
             raise NotServed(str(error)) from error
         except OutcomeUnknown as error:
             raise OutcomeForgotten(str(error)) from error
-        return None if committed is None else await self._outcome(committed)
+        return None if committed is None else await self.outcome(committed)
 
     async def _refuse(self, shard: ShardId, write: Write, no: GuardRefuses) -> Version:
         """Raises what the refusal means, once all that it saw is committed (rules R3, R21).
@@ -291,10 +287,12 @@ class ShardService:
             raise NotServed(f"shard {shard_name(shard)} is moving") from no
         return made
 
-    @property
-    def knows_conditions(self) -> bool:
-        """Whether every node of the cluster knows conditions."""
-        return self._host.level >= conditions.LEVEL
+    def require_copies(self, shard: ShardId, bucket: BucketId, error: type[Unavailable]) -> int:
+        """See `_copies`. Raises `error` where one is missing, and the bucket is strict."""
+        copies = self._copies(shard)
+        if copies and self._buckets.is_strict(bucket):
+            raise error(f"shard {shard_name(shard)} lacks a copy, and the bucket is strict")
+        return copies
 
     def _copies(self, shard: ShardId) -> int:
         """How many members have what is committed; 0: as many as the pool keeps."""
@@ -309,9 +307,7 @@ class ShardService:
         self, shard: ShardId, bucket: BucketId, write: Write, version: Version
     ) -> Done:
         """A strict bucket's write that has lost a copy meanwhile is not acknowledged."""
-        copies = self._copies(shard)
-        if copies and self._buckets.is_strict(bucket):
-            raise Unavailable(f"shard {shard_name(shard)} lacks a copy, and the bucket is strict")
+        copies = self.require_copies(shard, bucket, Unavailable)
         epoch, seq = version
         return Done(copies, epoch or self._epoch_of(write.operation, seq), seq)
 
@@ -323,7 +319,7 @@ class ShardService:
         ordered = None if stored is None else decode_ordered(stored)
         return ordered.epoch if ordered is not None and ordered.seq == seq else Epoch(0)
 
-    def _is_absent(self, shard: ShardId, operation: DeleteObject, hash_: int) -> bool:
+    def is_absent(self, shard: ShardId, operation: DeleteObject, hash_: int) -> bool:
         """Whether the key is certainly absent: served here, with nothing under way for it."""
         key = object_key(operation.bucket, operation.key)
         if not self._host.settled(shard, key) or self._index.get(key) is not None:

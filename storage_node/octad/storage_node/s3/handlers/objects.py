@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Awaitable
+from typing import TypeAlias
 
 from octad.client.s3.checksums import DEFAULT_ALGORITHM, claimed_checksum
 from octad.client.s3.errors import S3Error
 from octad.sharding.limits import INLINE_BYTES_MAX, PUT_BYTES_MAX
 from octad.storage_node.index.rows import ExtrasChange, ObjectRow
+from octad.storage_node.operations.conditions import Condition
 from octad.storage_node.s3.handlers.appends import append_to_object
 from octad.storage_node.s3.handlers.bodies import give_back, read_document, receive
 from octad.storage_node.s3.handlers.request_context import RequestContext
@@ -39,13 +42,13 @@ from octad.storage_node.s3.protocol.xml.requests import DeleteTarget, read_delet
 from octad.storage_node.s3.protocol.xml.tagging import tagging_xml
 from octad.storage_node.shards.object_store import (
     CONDITION_REFUSALS,
+    DELETIONS_AT_ONCE,
     Bucket,
     Degraded,
     StoreError,
 )
 
-# A thousand deletions at once would crowd out everybody else's writes.
-_DELETIONS_AT_ONCE = 256
+_Outcome: TypeAlias = Degraded | S3Error | None
 
 
 async def put_object(context: RequestContext) -> Answer:
@@ -97,43 +100,53 @@ async def delete_objects(context: RequestContext) -> Answer:
     """Remove up to a thousand objects; what happened to each is in the document."""
     if "content-md5" not in context.headers and claimed_checksum(context.headers) is None:
         raise S3Error("InvalidRequest", "Missing required header for this request: Content-MD5")
-    bucket = await context.bucket()
+    bucket, store = await context.bucket(), context.store
     request = read_delete(await read_document(context))
-    gate = asyncio.Semaphore(_DELETIONS_AT_ONCE)
+    gate = asyncio.Semaphore(DELETIONS_AT_ONCE)
+    outcomes: dict[int, _Outcome] = {}  # By number of the target.
+    together: dict[bytes, bytes] = {}  # Request ids of what can be deleted together, by key.
+    alone: dict[int, Awaitable[_Outcome]] = {}
 
-    degraded: list[Degraded | None] = []
-
-    async def delete(target: DeleteTarget) -> DeleteFailure | None:
+    async def delete(key: bytes, write_id: tuple[bytes, float], on: Condition | None) -> _Outcome:
         async with gate:
-            return await _delete_one(context, bucket, target, degraded)
+            try:
+                return await store.delete_object(bucket, key, *write_id, on)
+            except StoreError as error:
+                return s3_error_of(error)
 
-    outcomes = await asyncio.gather(*[delete(target) for target in request.targets])
-    failures = [failure for failure in outcomes if failure is not None]
-    deleted = [
-        target for target, failure in zip(request.targets, outcomes, strict=True) if failure is None
-    ]
+    for number, target in enumerate(request.targets):
+        try:
+            check_key(target.key)
+            if target.version_id:
+                check_version(target.version_id)
+            condition = target_condition(target, bucket.id, strict=context.strict_aws)
+        except S3Error as error:
+            outcomes[number] = error
+            continue
+        request_id, age_s = context.write_id(target.key.hex(), one_of_many=True)
+        if age_s or condition is not None:
+            alone[number] = delete(target.key, (request_id, age_s), condition)
+        else:
+            together[target.key] = request_id
+    of_keys = await store.delete_objects(bucket, together) if together else {}
+    outcomes.update(zip(alone, await asyncio.gather(*alone.values()), strict=True))
+
+    deleted: list[DeleteTarget] = []
+    failures: list[DeleteFailure] = []
+    degraded: list[Degraded | None] = []
+    for number, target in enumerate(request.targets):
+        outcome = outcomes[number] if number in outcomes else of_keys[target.key]
+        if isinstance(outcome, StoreError):
+            outcome = s3_error_of(outcome)
+        if isinstance(outcome, S3Error):
+            what = outcome.code, outcome.message, target.version_id
+            failures.append(DeleteFailure(target.key, *what))
+        else:
+            deleted.append(target)
+            degraded.append(outcome)
     answer = xml_answer(delete_result_xml([] if request.quiet else deleted, failures))
     answer.head += degraded_line(*degraded)
     return answer
-
-
-async def _delete_one(
-    context: RequestContext, bucket: Bucket, target: DeleteTarget, degraded: list[Degraded | None]
-) -> DeleteFailure | None:
-    try:
-        check_key(target.key)
-        if target.version_id:
-            check_version(target.version_id)
-        condition = target_condition(target, bucket.id, strict=context.strict_aws)
-        write_id = context.write_id(target.key.hex(), one_of_many=True)
-        store = context.store
-        degraded.append(await store.delete_object(bucket, target.key, *write_id, condition))
-    except S3Error as error:
-        return DeleteFailure(target.key, error.code, error.message, target.version_id)
-    except StoreError as error:
-        refusal = s3_error_of(error)
-        return DeleteFailure(target.key, refusal.code, refusal.message, target.version_id)
-    return None
 
 
 async def get_object_tagging(context: RequestContext) -> Answer:
