@@ -44,11 +44,13 @@ if TYPE_CHECKING:
     from octad.client.objects.bucket import Bucket
     from octad.client.objects.client import Client
     from octad.client.objects.results import CommonPrefix, Object, ObjectInfo, Written
+    from octad.client.resilience.breaker import Breaker
 
 __all__ = [
     "AccessDenied",
     "AsyncBucket",
     "AsyncClient",
+    "Breaker",
     "BreakerOpen",
     "Bucket",
     "BucketExists",
@@ -82,6 +84,7 @@ __all__ = [
 _MODULES = {
     "AsyncBucket": "octad.client.objects.async_bucket",
     "AsyncClient": "octad.client.objects.async_client",
+    "Breaker": "octad.client.resilience.breaker",
     "Bucket": "octad.client.objects.bucket",
     "Client": "octad.client.objects.client",
     **dict.fromkeys(

@@ -31,13 +31,16 @@ class ScriptedTransport:
         self._runtime = runtime
         self.sent: list[bytes] = []
         self.closed = False
+        self._asked = False
 
     async def send(self, data: Bytes, until: float) -> None:
         self.sent.append(bytes(data))
+        self._asked = True
 
     async def receive(self, until: float) -> bytes:
         if not await self.wait_readable(until):
             raise SilentPeer("it was silent while receiving")
+        self._asked = False
         following = self._script.popleft() if self._script else b""
         if isinstance(following, Exception):
             raise following
@@ -57,7 +60,7 @@ class ScriptedTransport:
         return True
 
     def is_readable(self) -> bool:
-        return not self._script
+        return not self._script or (self._asked and isinstance(self._script[0], bytes))
 
     @property
     def silent_s(self) -> float:

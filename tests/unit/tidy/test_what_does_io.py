@@ -28,6 +28,7 @@ client.http: blocking failures forks on_asyncio tls
 client.membership: registering session watching
 client.objects: async_bucket async_client bucket client headers listing multipart presigning
     ranges sources streams verification
+client.resilience: breaker
 client.runtime: background_task change_signal connection_room http_listener listener open_files
     private_files steady_clock
 client.runtime.logs: log_file log_lines seldom_log

@@ -18,8 +18,11 @@ BY_LIBRARIES = {
 FOR_THE_SDK = {"ChunkedEncoder", "encoded_length"}
 # The SDK: what applications call, and look at.
 FOR_APPLICATIONS = {
-    f"octad.client.objects.{name}"
-    for name in ("async_bucket", "async_client", "bucket", "client", "results", "streams")
+    "octad.client.resilience.breaker",
+    *(
+        f"octad.client.objects.{name}"
+        for name in ("async_bucket", "async_client", "bucket", "client", "results", "streams")
+    ),
 }
 FOR_CHAOS_TESTS = {"longest_read", "longest_write"}
 

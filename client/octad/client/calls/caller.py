@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from octad.client.calls.exchanges import BYTES_A_SECOND, Answer, Exchanges
+from octad.client.calls.map_keeper import MapKeeper
 from octad.client.calls.nodes import Node, Nodes, NodeState, chance
+from octad.client.calls.placement import PLACEMENT_HEADER, Placement, parse_placement
 from octad.client.calls.requests import Request
 from octad.client.calls.settings import Settings
 from octad.client.errors import (
@@ -22,6 +26,9 @@ from octad.client.resilience.retry_policy import (
     retry_after_s,
 )
 
+_LOOKED_AT_S: Final = 0.01
+_WHERE_S_MAX: Final = 3.0
+
 
 class Caller:
     """Of one client."""
@@ -31,6 +38,7 @@ class Caller:
         self.runtime = runtime
         self._budget = RetryBudget()
         self._exchanges = self._new_exchanges(settings.endpoints)
+        self._keeper = self._new_keeper()
 
     async def whole(self, request: Request, deadline_s: float | None = None) -> Answer:
         """The answer with its body. Raises OctadError."""
@@ -41,7 +49,9 @@ class Caller:
         return await self._called(request, deadline_s, whole=False)
 
     async def some_address(self) -> Address:
-        """Of any node, for those who are told where to go."""
+        """Of any node, for those who are told where to go. Raises CannotReach."""
+        if self._keeper is not None:
+            await self._keep_map(self._keeper, self.runtime.now() + self.settings.deadline_s)
         return self._exchanges.nodes.addresses[0]
 
     def node_states(self) -> list[NodeState]:
@@ -49,6 +59,8 @@ class Caller:
 
     def close(self) -> None:
         """A second time does nothing."""
+        if self._keeper is not None and self._exchanges.is_home:
+            self._keeper.close()
         self._exchanges.close()
 
     async def _called(self, request: Request, deadline_s: float | None, *, whole: bool) -> Answer:
@@ -57,14 +69,18 @@ class Caller:
             raise ClientClosed
         if not exchanges.is_home:  # Another process, or another loop: what it has is not ours.
             exchanges = self._exchanges = self._new_exchanges(exchanges.nodes.addresses)
+            self._keeper = self._new_keeper()
         until = self.runtime.now() + self._time_for(request, deadline_s)
+        keeper, straight = self._keeper, None
+        if keeper is not None:
+            straight = await self._straight_to(keeper, request, until)
         tried: list[Node] = []
         tries, maybe_done = 0, False
         last_error: OctadError | None = None
         while True:
             tries += 1
             try:
-                node = exchanges.nodes.choose(None, tried, self.runtime.now())
+                node = exchanges.nodes.choose(straight, tried, self.runtime.now())
             except BreakerOpen as error:
                 raise last_error or error from None
             asked_to_wait_s = 0.0
@@ -77,6 +93,8 @@ class Caller:
                     )
                 if success and not (request.is_slow and _hides_refusal(answer.body)):
                     self._budget.on_success()
+                    if keeper is not None:
+                        keeper.placement.on_answer(request.bucket, answer.head.headers)
                     return answer
             except ConnectionFailed as failure:
                 maybe_done = maybe_done or (failure.sent and not request.is_read)
@@ -84,6 +102,8 @@ class Caller:
                 if isinstance(failure, NotHttp):
                     raise last_error from failure
                 last_error.__cause__ = failure
+                if keeper is not None:
+                    keeper.look_now()
             else:
                 last_error, asked_to_wait_s = _refused(answer, request, node)
                 maybe_done = maybe_done or not request.is_read
@@ -93,6 +113,48 @@ class Caller:
             if over or not self._budget.take():
                 raise last_error
             await self.runtime.sleep(pause_s)
+
+    async def _straight_to(self, keeper: MapKeeper, request: Request, until: float) -> Node | None:
+        """The node that answers `request` without passing it on, as far as is known."""
+        await self._keep_map(keeper, until)
+        bucket, key = request.bucket, request.key
+        if not key:
+            return None
+        placement = keeper.placement
+        if not placement.knows(bucket):
+            await self._ask_where(placement, bucket)
+        address = placement.address(bucket, key)
+        return None if address is None else self._exchanges.nodes.at(address)
+
+    async def _keep_map(self, keeper: MapKeeper, until: float) -> None:
+        nodes = self._exchanges.nodes
+        if await keeper.keep():
+            found = dict.fromkeys((*keeper.placement.addresses.values(), *self.settings.endpoints))
+            nodes.set_addresses(tuple(found))
+        while not nodes.addresses:  # Another call asks for the first map, or no one answers.
+            if keeper.failure or self.runtime.now() >= until:
+                raise CannotReach(
+                    f"no coordinator answers: {keeper.failure or 'it takes too long'}",
+                    "check the coordinator's URL, or name an endpoint beside it",
+                )
+            await self.runtime.sleep(_LOOKED_AT_S)
+            if await keeper.keep():
+                nodes.set_addresses(tuple(keeper.placement.addresses.values()))
+
+    async def _ask_where(self, placement: Placement, bucket: str) -> None:
+        placement.set_bucket(bucket, None)  # One call asks; the others go anywhere meanwhile.
+        try:
+            answer = await self.whole(Request("HEAD", bucket), _WHERE_S_MAX)
+        except OctadError:
+            placement.forget(bucket)
+            return
+        placement.set_bucket(bucket, parse_placement(answer.head.headers.get(PLACEMENT_HEADER, "")))
+
+    def _new_keeper(self) -> MapKeeper | None:
+        settings = self.settings
+        if not settings.coordinators:
+            return None
+        return MapKeeper(settings.coordinators, settings.authority_file, self.runtime)
 
     def _new_exchanges(self, addresses: tuple[Address, ...]) -> Exchanges:
         nodes = Nodes(self.runtime.gate)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
+from octad.client.calls.placement import PLACEMENT_HEADER
 from octad.client.s3.errors import S3Error
 from octad.coordinator.schema.bucket_settings import BucketSettings
 from octad.storage_node.s3.handlers.bodies import read_document
 from octad.storage_node.s3.handlers.request_context import RequestContext
+from octad.storage_node.s3.protocol.access import ANONYMOUS
 from octad.storage_node.s3.protocol.answers import Answer, xml_answer
 from octad.storage_node.s3.protocol.asked_lists import new_bucket_settings
 from octad.storage_node.s3.protocol.listing_requests import encode_token, parse_list_buckets
@@ -78,9 +80,12 @@ async def _create(
 
 
 async def head_bucket(context: RequestContext) -> Answer:
-    """Whether the bucket is there and the asker's."""
-    await context.bucket()
-    return Answer(200, f"x-amz-bucket-region: {context.region}\r\n")
+    """Whether the bucket is there and the asker's; with a signature, where its keys are placed."""
+    bucket = await context.bucket()
+    placed = ""
+    if context.owner != ANONYMOUS:
+        placed = f"{PLACEMENT_HEADER}: {bucket.pool}/{bucket.id}\r\n"
+    return Answer(200, f"x-amz-bucket-region: {context.region}\r\n{placed}")
 
 
 async def delete_bucket(context: RequestContext) -> Answer:
