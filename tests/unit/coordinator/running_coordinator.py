@@ -14,7 +14,8 @@ from octad.client.runtime.listener import listen_on
 from octad.coordinator.http.http_service import HttpService
 from octad.coordinator.recovery.create_cluster import create_cluster
 from octad.coordinator.schema.records import NodeRecord, StoreKeys
-from octad.coordinator.server.coordinator import Coordinator, CoordinatorConfig
+from octad.coordinator.server.coordinator import Coordinator
+from octad.coordinator.server.coordinator_config import CoordinatorConfig
 from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.interface import ConfigStore, LeaseId, Put
 from octad.coordinator.store.open_store import StoreAddress

@@ -42,7 +42,8 @@ coordinator.membership: join_client reachability_check relisting service_registr
 coordinator.mirror: cluster_feed cluster_mirror leadership
 coordinator.placement: placement
 coordinator.recovery: shard_recovery store_rescue
-coordinator.server: coordinator coordinator_gauges format_levels
+coordinator.server: coordinator coordinator_config coordinator_gauges format_levels joining
+    leader_duties
 coordinator.status: copy_reports
 coordinator.store: embedded etcd etcd_connection etcd_watch http_client http_server mirror
     open_store sqlite_log

@@ -24,7 +24,8 @@ from octad.client.runtime.listener import listen_on
 from octad.client.runtime.logs.log_lines import set_up_logging
 from octad.coordinator.http.http_service import HttpService
 from octad.coordinator.recovery.create_cluster import create_cluster
-from octad.coordinator.server.coordinator import Coordinator, CoordinatorConfig
+from octad.coordinator.server.coordinator import Coordinator
+from octad.coordinator.server.coordinator_config import CoordinatorConfig
 from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.http_format import PURPOSE
 from octad.coordinator.store.http_server import HttpFace

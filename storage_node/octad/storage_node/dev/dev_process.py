@@ -38,7 +38,8 @@ from octad.coordinator.recovery.create_cluster import (
 from octad.coordinator.schema.access_keys import BadCredentials, check_credentials
 from octad.coordinator.schema.cluster_view import BadRecord
 from octad.coordinator.schema.records import StoreKeys
-from octad.coordinator.server.coordinator import Coordinator, CoordinatorConfig
+from octad.coordinator.server.coordinator import Coordinator
+from octad.coordinator.server.coordinator_config import CoordinatorConfig
 from octad.coordinator.status.cluster_status import NodeFailure, shown_endpoint
 from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.http_format import PURPOSE
