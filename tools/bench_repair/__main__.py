@@ -161,7 +161,7 @@ async def _full(site: Site, repair: Repair, began: float) -> None:
 
 async def _ask(site: Site, repair: Repair, began: float) -> None:
     """What `octad status` would have said meanwhile."""
-    url = f"{site.coordinator_url}{STATUS_PATH}"
+    url = f"{site.addresses.coordinator_url}{STATUS_PATH}"
     while True:
         with contextlib.suppress(OSError):
             status = await asyncio.to_thread(_read, url)

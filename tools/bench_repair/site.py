@@ -10,7 +10,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from octad.chaos.cluster.cluster import Cluster, Shape
+from octad.chaos.cluster.addresses import Shape
+from octad.chaos.cluster.cluster import Cluster
 
 NODES = REPLICAS = 3
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")

@@ -19,14 +19,15 @@ from tests.cluster.coordinator.coordinator_site import (
 from tests.cluster.store.etcd_process import EtcdMember, etcd_binary
 from tests.unit.coordinator.cluster_records import incarnation, node
 
-from octad.chaos.cluster.cluster import Cluster, Shape
+from octad.chaos.cluster.addresses import Shape
+from octad.chaos.cluster.cluster import Cluster
 from octad.client.cluster.join_token import JoinToken, encode_join_token
 from octad.coordinator.recovery.store_rebuild import EPOCH_STEP
 from octad.coordinator.schema.backup_format import StoreBackup, decode_backup, encode_backup
 from octad.coordinator.schema.records import FormatLevelRecord, IdentityRecord, StoreKeys
 from octad.coordinator.store.interface import ConfigStore, Put
 from octad.coordinator.store.mirror import Mirror
-from octad.coordinator.store.open_store import StoreAddress, open_store
+from octad.coordinator.store.open_store import open_store
 from octad.sharding.ids import Epoch, NodeId
 from octad.sharding.map.shard_map import (
     ShardConfiguration,
@@ -188,19 +189,22 @@ async def test_nodes_that_run_put_the_format_level_into_a_store_that_an_older_ba
 ) -> None:
     cluster = Cluster(tmp_path, Shape(etcd=etcd_binary(), proxies=False))
     token, keys = encode_join_token(cluster.token), StoreKeys(cluster.token.cluster)
-    store = open_store(StoreAddress("etcd", (cluster.store_url,)), cluster.token)
+    store, url = (
+        open_store(cluster.addresses.store_for_clients, cluster.token),
+        cluster.addresses.store_url,
+    )
     await cluster.start()
     try:
         await until_level(store, keys, FORMAT_LEVEL)
         backup = tmp_path / "backup"
-        code, said = await octad(cluster.store_url, "backup", backup, token=token)
+        code, said = await octad(url, "backup", backup, token=token)
         assert code == 0, said
         cluster.coordinator.kill()
         async with asyncio.timeout(30):
             while await store.get(keys.leader) is not None:
                 await asyncio.sleep(0.05)
         restore = ("restore", older_than_levels(backup), "--trust-backup", "--force")
-        code, said = await octad(cluster.store_url, *restore, token=token)
+        code, said = await octad(url, *restore, token=token)
         assert code == 0, said
         await until_level(store, keys, FORMAT_LEVEL)
         assert all(process.runs for process in cluster.nodes.values())

@@ -15,7 +15,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tests.harness.s3_clients import client_of
 
 from octad.chaos.check.report import Report, as_text
-from octad.chaos.cluster.cluster import Cluster, Shape
+from octad.chaos.cluster.addresses import Shape
+from octad.chaos.cluster.cluster import Cluster
 from octad.chaos.faults.faults import Fault
 from octad.chaos.run.run import RunOptions, run
 

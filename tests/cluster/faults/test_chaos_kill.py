@@ -11,7 +11,8 @@ import pytest
 from tests.cluster.faults.chaos_runs import READ_STALL_S_MAX, WRITE_STALL_S_MAX, Boto3Clients, chaos
 
 from octad.chaos.check.report import as_text
-from octad.chaos.cluster.cluster import Cluster, Shape
+from octad.chaos.cluster.addresses import Shape
+from octad.chaos.cluster.cluster import Cluster
 from octad.chaos.faults.faults import Fault, FaultKind
 from octad.chaos.load.s3_requests import S3Requests
 

@@ -14,7 +14,8 @@ import msgspec
 import pytest
 from tests.cluster.faults.chaos_runs import Boto3Clients
 
-from octad.chaos.cluster.cluster import Cluster, Shape
+from octad.chaos.cluster.addresses import Shape
+from octad.chaos.cluster.cluster import Cluster
 from octad.chaos.load.s3_requests import S3Requests
 from octad.client.cluster.doctor_document import DoctorDocument, Finding
 from octad.client.cluster.join_token import encode_join_token
@@ -36,7 +37,7 @@ class Asked:
         self._cluster = cluster
 
     async def verb(self, *words: str, token: bool = True) -> bytes:
-        command = ["-m", "octad", *words, "--coordinator", self._cluster.coordinator_url]
+        command = ["-m", "octad", *words, "--coordinator", self._cluster.addresses.coordinator_url]
         if token:
             command += ["--join-token", encode_join_token(self._cluster.token)]
         process = await asyncio.create_subprocess_exec(

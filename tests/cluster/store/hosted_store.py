@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tests.harness.process_tree import ProcessTree
 
-from octad.chaos.cluster.cluster import CONTROL
 from octad.chaos.cluster.control_processes import READY
+from octad.chaos.cluster.processes import CONTROL
 from octad.client.cluster.join_token import encode_join_token
 from octad.coordinator.recovery.create_cluster import new_join_token
 from octad.coordinator.store.http_format import PURPOSE

@@ -17,7 +17,8 @@ OUTSIDE = {
 
 DOES_IO = """
 chaos: __main__
-chaos.cluster: cluster control_processes free_ports network process socket_owners
+chaos.cluster: addresses cluster control_processes free_ports network process processes
+    socket_owners
 chaos.faults: disk_faults nemesis
 chaos.load: clients recorder s3_requests
 chaos.run: chaos_command run

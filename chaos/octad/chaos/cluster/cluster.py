@@ -1,58 +1,32 @@
 """A cluster under test: nodes, a coordinator and a store, each a process of its own behind a proxy.
 
-    node N        listens on 127.0.1.N, is reached by the others on 127.0.2.N (same RPC port)
-    store         listens on 127.0.1.201, is reached on 127.0.2.201
-    coordinator   listens on 127.0.1.202
-
-Where nothing is to come between them, each is reached where it listens.
+Where they listen and are reached is in `addresses.py`, how they are started in `processes.py`.
 Clients talk to a node's own S3 address. No one restarts what dies but who asks for it here.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
-import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
+from octad.chaos.cluster.addresses import Addresses, Shape
 from octad.chaos.cluster.control_processes import READY
-from octad.chaos.cluster.free_ports import free_port
 from octad.chaos.cluster.network import UNKNOWN, Network
 from octad.chaos.cluster.process import ClusterProcess, ProcessFailed
+from octad.chaos.cluster.processes import COORDINATOR, STORE, Processes
 from octad.chaos.cluster.socket_owners import owner_of
-from octad.client.cluster.join_token import encode_join_token
 from octad.client.runtime.address import Address
 from octad.client.s3.sigv4 import Credentials
 from octad.coordinator.recovery.create_cluster import new_join_token
 from octad.coordinator.schema.records import NodeRecord, StoreKeys
-from octad.coordinator.store.open_store import StoreAddress, open_store
+from octad.coordinator.store.open_store import open_store
 from octad.sharding.ids import NodeId, node_name
 from octad.sharding.map.shard_map import ShardConfiguration, decode_configuration
-from octad.storage_node.cli.supervision import SUPERVISOR_VARIABLE
 
-STORE, COORDINATOR = "store", "coordinator"
-OCTAD = (sys.executable, "-m", "octad")
-CONTROL = (sys.executable, "-m", "octad.chaos.cluster.control_processes")
 START_S_MAX = 40.0
-S3_PORT, RPC_PORT, ADMIN_PORT, STORE_PORT, COORDINATOR_PORT, ETCD_PEER_PORT = range(
-    6
-)  # After the first.
-STORE_NUMBER, STORE_HOST, COORDINATOR_HOST = 201, "127.0.1.201", "127.0.1.202"
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """The parts of a cluster. `etcd`: the path of an etcd to run; None for octad's own store."""
-
-    nodes: int = 3
-    replicas: int = 3
-    etcd: str | None = None
-    proxies: bool = True
 
 
 class Cluster:
@@ -63,36 +37,26 @@ class Cluster:
         self.shape = shape
         self.credentials = Credentials("octad-chaos", "octad-chaos-secret")
         self.token = new_join_token()
-        hosts = [STORE_HOST, self._reached_at(STORE_NUMBER), COORDINATOR_HOST]
-        hosts += [at for n in self.numbers for at in (f"127.0.1.{n}", self._reached_at(n))]
-        self._first_port = free_port(range(ETCD_PEER_PORT + 1), hosts)
+        self.addresses = Addresses(shape)
+        self._processes = Processes(directory, shape, self.addresses, self.token, self.credentials)
         self.network = Network(self._name_of)
-        self._wiped: set[int] = set()
-        self.store = self._store_process()
-        self.coordinator = self._coordinator_process()
-        self.nodes = {number: self._node_process(number) for number in self.numbers}
-        self._reading = open_store(StoreAddress(self._store_kind, (self.store_url,)), self.token)
+        self.store = self._processes.store()
+        self.coordinator = self._processes.coordinator()
+        self.nodes = {number: self._processes.node(number) for number in self.numbers}
+        self._reading = open_store(self.addresses.store_for_clients, self.token)
         self._keys = StoreKeys(self.token.cluster)
 
     @property
     def numbers(self) -> range:
         """The nodes' places, from 1."""
-        return range(1, self.shape.nodes + 1)
+        return self.shape.numbers
 
     def endpoint(self, number: int) -> str:
         """A node's address for clients."""
-        return f"http://{self._address(f'127.0.1.{number}', S3_PORT)}"
-
-    @property
-    def store_url(self) -> str:
-        return f"http://{self._store_address}"
-
-    @property
-    def coordinator_url(self) -> str:
-        return f"http://{self._address(COORDINATOR_HOST, COORDINATOR_PORT)}"
+        return f"http://{self.addresses.s3(number)}"
 
     def data(self, number: int) -> Path:
-        return self.directory / f"n{number}"
+        return self._processes.data(number)
 
     async def start(self) -> None:
         """Returns once every node serves; raises ProcessFailed."""
@@ -113,15 +77,10 @@ class Cluster:
             await self.node_is_ready(number)
 
     async def _add_proxies(self) -> None:
-        at = self._address(self._reached_at(STORE_NUMBER), STORE_PORT)
-        await self.network.add(STORE, at, self._store_address)
+        await self.network.add(STORE, self.addresses.store_reached, self.addresses.store)
         for number in self.numbers:
-            for port in (RPC_PORT, S3_PORT):  # The latter for who looks whether it answers.
-                await self.network.add(
-                    node_name(NodeId(number)),
-                    self._address(self._reached_at(number), port),
-                    self._address(f"127.0.1.{number}", port),
-                )
+            for at, listener in self.addresses.links(number):
+                await self.network.add(node_name(NodeId(number)), at, listener)
 
     async def start_store(self) -> None:
         self.store.start()
@@ -155,8 +114,7 @@ class Cluster:
         assert not self.nodes[number].pid, "it runs"
         for entry in self.data(number).iterdir():
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-        self._wiped.add(number)
-        self.nodes[number] = self._node_process(number)
+        self.nodes[number] = self._processes.node(number, is_new=True)
 
     async def stop(self) -> None:
         """SIGKILL all of it."""
@@ -178,7 +136,7 @@ class Cluster:
         found = await self._reading.range(self._keys.nodes)
         records = [msgspec.json.decode(entry.value, type=NodeRecord) for entry in found.entries]
         running = {
-            str(self._address(self._reached_at(number), RPC_PORT))
+            str(self.addresses.rpc_reached(number))
             for number, process in self.nodes.items()
             if process.pid
         }
@@ -211,69 +169,3 @@ class Cluster:
         if self.coordinator.pid:
             processes[COORDINATOR] = self.coordinator.pid
         return owner_of(local, remote, processes) or UNKNOWN
-
-    @property
-    def _store_kind(self) -> Literal["http", "etcd"]:
-        return "etcd" if self.shape.etcd else "http"
-
-    @property
-    def _store_address(self) -> Address:
-        return self._address(STORE_HOST, STORE_PORT)
-
-    def _reached_at(self, number: int) -> str:
-        """Its address for the other processes."""
-        return f"127.0.{2 if self.shape.proxies else 1}.{number}"
-
-    def _address(self, host: str, port: int) -> Address:
-        return Address(host, self._first_port + port)
-
-    def _environment(self) -> dict[str, str]:
-        return {
-            **os.environ,
-            "OCTAD_JOIN_TOKEN": encode_join_token(self.token),
-            "OCTAD_ACCESS_KEY": self.credentials.access_key,
-            "OCTAD_SECRET_KEY": self.credentials.secret_key,
-            SUPERVISOR_VARIABLE: str(os.getpid()),
-        }
-
-    def _process(self, name: str, *command: str) -> ClusterProcess:
-        log = self.directory / f"{name}.log"
-        return ClusterProcess(command, log, environment=self._environment())
-
-    def _store_process(self) -> ClusterProcess:
-        if self.shape.etcd is not None:
-            return self._process(STORE, *self._etcd_command(self.shape.etcd))
-        file = str(self.directory / "store.sqlite")
-        return self._process(STORE, *CONTROL, "store", file, str(self._store_address))
-
-    def _etcd_command(self, etcd: str) -> list[str]:
-        peer = f"http://{self._address(STORE_HOST, ETCD_PEER_PORT)}"
-        return [
-            etcd,
-            "--name=m0",
-            f"--data-dir={self.directory / 'etcd'}",
-            f"--listen-client-urls={self.store_url}",
-            f"--advertise-client-urls={self.store_url}",
-            f"--listen-peer-urls={peer}",
-            f"--initial-advertise-peer-urls={peer}",
-            f"--initial-cluster=m0={peer}",
-        ]
-
-    def _coordinator_process(self) -> ClusterProcess:
-        return self._process(
-            *(COORDINATOR, *CONTROL, "coordinator", self._store_kind),
-            f"http://{self._address(self._reached_at(STORE_NUMBER), STORE_PORT)}",
-            str(self._address(COORDINATOR_HOST, COORDINATOR_PORT)),
-            *(str(self.shape.replicas), str(self.shape.nodes)),
-        )
-
-    def _node_process(self, number: int) -> ClusterProcess:
-        return self._process(
-            *(node_name(NodeId(number)), *OCTAD, "node", "--data", str(self.data(number))),
-            *("--listen", str(self._address(f"127.0.1.{number}", S3_PORT))),
-            *("--rpc-port", str(self._first_port + RPC_PORT)),
-            *("--admin-listen", str(self._address(f"127.0.1.{number}", ADMIN_PORT))),
-            *("--advertise", self._reached_at(number), "--zone", f"zone-{number}"),
-            *("--coordinator", self.coordinator_url),
-            *(() if number in self._wiped else ("--id", str(number))),
-        )

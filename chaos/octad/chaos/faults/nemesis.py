@@ -8,7 +8,8 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from octad.chaos.check.stalls import Harm
-from octad.chaos.cluster.cluster import STORE, Cluster
+from octad.chaos.cluster.cluster import Cluster
+from octad.chaos.cluster.processes import STORE
 from octad.chaos.faults import disk_faults
 from octad.chaos.faults.faults import Fault, FaultKind
 from octad.sharding.ids import NodeId, node_name

@@ -19,7 +19,7 @@ from pathlib import Path
 import uvloop
 
 from octad.chaos.check.report import as_text
-from octad.chaos.cluster.cluster import Shape
+from octad.chaos.cluster.addresses import Shape
 from octad.chaos.cluster.process import ProcessFailed
 from octad.chaos.faults.disk_faults import NotPossibleHere
 from octad.chaos.faults.faults import SCENARIOS

@@ -20,7 +20,8 @@ import msgspec
 from octad.chaos.check.report import Report, as_text
 from octad.chaos.check.stalls import measure_stalls
 from octad.chaos.check.verdict import Violation, check_history
-from octad.chaos.cluster.cluster import Cluster, Shape
+from octad.chaos.cluster.addresses import Shape
+from octad.chaos.cluster.cluster import Cluster
 from octad.chaos.faults import disk_faults
 from octad.chaos.faults.faults import Fault, FaultKind
 from octad.chaos.faults.nemesis import Nemesis
