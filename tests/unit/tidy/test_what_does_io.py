@@ -64,7 +64,8 @@ storage_node.node: format_level index_succession join_proof membership node node
     node_failures node_objects node_replication run_counter store_snapshot this_node
 storage_node.node.reports: admin_listener bucket_usage_reporter node_metrics shard_reporter
     usage_reporter
-storage_node.objects: cluster_objects deleting_together extents key_listing
+storage_node.objects: bucket_lifecycle cluster_objects deleting_together extents key_listing
+    upload_listing
 storage_node.rebuild: filling_anew index_rebuild index_rebuild_process index_repair
 storage_node.replication.host: action_performer cluster_facts configuration_changes index_applier
     index_catch_up log_writer node_beats replica_recovery replication_receiver replication_sender

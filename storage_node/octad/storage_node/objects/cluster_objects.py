@@ -8,23 +8,21 @@ it is answered or the request's time is over: `shards/shard_client.py`.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 
 from octad.client.runtime.steady_clock import now
 from octad.coordinator.schema.bucket_settings import CLOSED, BucketSettings
-from octad.sharding import limits
 from octad.sharding.hashing import object_hash
 from octad.sharding.ids import PoolId, ShardId
-from octad.sharding.map.pool_names import pool_names
-from octad.sharding.map.shard_map import Pool, ShardConfiguration
+from octad.sharding.map.shard_map import Pool
 from octad.storage_node.index.rows import ExtentRef, ExtrasChange, ObjectRow, PartRow, UploadRow
 from octad.storage_node.memory.body_budget import BodyBudget
+from octad.storage_node.objects.bucket_lifecycle import BucketLifecycle
 from octad.storage_node.objects.deleting_together import DeletingTogether
 from octad.storage_node.objects.extents import ExtentReader, ExtentsUnderWay, ExtentWriter
-from octad.storage_node.objects.key_listing import KeyListing, PoolCoverage
+from octad.storage_node.objects.key_listing import KeyListing
+from octad.storage_node.objects.upload_listing import list_uploads
 from octad.storage_node.operations import conditions
 from octad.storage_node.operations.appends import AppendedPiece
 from octad.storage_node.operations.conditions import Condition
@@ -37,31 +35,23 @@ from octad.storage_node.operations.index_changes import (
 from octad.storage_node.operations.registry import DELETIONS_LEVEL, EXTRAS_LEVEL
 from octad.storage_node.replication.writes import write_of
 from octad.storage_node.shards import object_messages as messages
-from octad.storage_node.shards.bucket_directory import ACTIVE, DELETING, BucketDirectory
-from octad.storage_node.shards.listing.listing_merge import CoverageError
+from octad.storage_node.shards.bucket_directory import BucketDirectory
 from octad.storage_node.shards.object_store import (
     DELETIONS_AT_ONCE,
     Appended,
     Bucket,
-    BucketAlreadyExists,
-    BucketNotEmpty,
     CompletedPart,
     ConditionsNotKnown,
     Damaged,
     Degraded,
     ListPage,
     ListQuery,
-    NoSuchBucket,
-    NoSuchPool,
-    NoSuchUpload,
-    NotServed,
     StoredObject,
     StoreError,
     Unavailable,
     Written,
 )
-from octad.storage_node.shards.retry import Patience
-from octad.storage_node.shards.shard_client import LISTINGS, ShardClient
+from octad.storage_node.shards.shard_client import ShardClient
 from octad.storage_node.shards.shard_service import AskPrimary, ShardService
 
 
@@ -80,9 +70,9 @@ class ClusterObjects:
         self._client = client
         self._service = service
         self._buckets = buckets
-        self._pools = pools
         self._next_request_id = next_request_id
         self._budget = budget
+        self._lifecycle = BucketLifecycle(client, buckets, pools, self, next_request_id)
         self._reader = ExtentReader(client, service)
         self.under_way = ExtentsUnderWay()
         self.reads = service.reads
@@ -104,33 +94,7 @@ class ClusterObjects:
         settings: BucketSettings = CLOSED,
     ) -> Bucket:
         """Raises BucketAlreadyExists, NoSuchPool. A half-done deletion is finished first."""
-        pool = await self._pool_called(location) if location else min(self._pools)
-        create = partial(
-            self._buckets.create, name, owner, pool, location, strict=strict, settings=settings
-        )
-        try:
-            return await create()
-        except BucketAlreadyExists:
-            half_deleted = self._buckets.deleting(name)
-            if half_deleted is None or half_deleted.owner != owner:
-                raise
-        try:
-            await self.delete_bucket(half_deleted)
-        except BucketNotEmpty:  # So its deletion will not end, and the bucket stays.
-            raise BucketAlreadyExists(owner) from None
-        except NoSuchBucket:
-            pass  # Another caller was faster.
-        return await create()
-
-    async def _pool_called(self, name: str) -> PoolId:
-        """Raises NoSuchPool only after asking the store itself."""
-        if name not in pool_names(self._pools.values()).values():
-            await self._buckets.refresh()
-        names = pool_names(self._pools.values())
-        for pool, known in names.items():
-            if known == name:
-                return pool
-        raise NoSuchPool(name, list(names.values()))
+        return await self._lifecycle.create(name, owner, location, strict=strict, settings=settings)
 
     async def get_bucket(self, name: str) -> Bucket:
         """Raises NoSuchBucket."""
@@ -151,44 +115,8 @@ class ClusterObjects:
         return self._buckets.used_bytes(bucket.id)
 
     async def delete_bucket(self, bucket: Bucket) -> None:
-        """Close it on every node, see that it is empty, remove it. Raises BucketNotEmpty."""
-        is_removed = False
-        while not is_removed:  # Another deletion may be given up meanwhile, and keys come again.
-            since = await self._buckets.set_state(bucket, DELETING)
-            try:
-                await self._close_everywhere(bucket)
-                if (await self.list_keys(bucket, ListQuery(limit=1))).entries:
-                    raise BucketNotEmpty(bucket.name)
-            except BaseException:
-                await self._buckets.set_state(bucket, ACTIVE)
-                raise
-            await self._abort_uploads(bucket)
-            is_removed = await self._buckets.remove(bucket, since)
-
-    async def _close_everywhere(self, bucket: Bucket) -> None:
-        """At every member: any may lead soon. A node that becomes one later knows it by then."""
-        message = messages.CloseBucket(bucket.id)
-
-        async def attempt(_: ShardConfiguration | None, patience: Patience | None) -> None:
-            # Configurations from before the bucket's state may name others.
-            await self._buckets.refresh()
-            configurations = self._client.view(bucket.pool).configurations.values()
-            nodes = {
-                member.node for configuration in configurations for member in configuration.members
-            }
-            calls = (
-                self._client.call(n, message, b"", limits.CALL_TIMEOUT_S, LISTINGS) for n in nodes
-            )
-            await asyncio.gather(*calls)
-
-        await self._client.until_answered(None, attempt)
-
-    async def _abort_uploads(self, bucket: Bucket) -> None:
-        """No one could end them once the bucket is gone, and their parts would stay for ever."""
-        while uploads := await self.list_uploads(bucket, b"", (b"", b""), limits.LIST_KEYS_MAX):
-            for key, upload_id, _ in uploads:
-                with suppress(NoSuchUpload):  # Its owner was faster.
-                    await self.abort_upload(bucket, key, upload_id, self._next_request_id())
+        """Raises BucketNotEmpty."""
+        await self._lifecycle.delete(bucket)
 
     # -- objects -------------------------------------------------------------------------------
 
@@ -451,32 +379,7 @@ class ClusterObjects:
         self, bucket: Bucket, prefix: bytes, after: tuple[bytes, bytes], limit: int
     ) -> list[tuple[bytes, bytes, UploadRow]]:
         """Up to `limit` uploads past `after`, by key and upload id."""
-        message = messages.ListUploads(bucket.pool, bucket.id, prefix, *after, limit)
-
-        async def attempt(
-            _: ShardConfiguration | None, patience: Patience | None
-        ) -> list[tuple[bytes, bytes, UploadRow]]:
-            try:
-                return await self._list_uploads_once(bucket.pool, message)
-            except CoverageError as error:
-                raise NotServed(f"listing uploads of {bucket.name}: {error}") from error
-
-        return await self._client.until_answered(None, attempt)
-
-    async def _list_uploads_once(
-        self, pool: PoolId, message: messages.ListUploads
-    ) -> list[tuple[bytes, bytes, UploadRow]]:
-        call, timeout_s = self._client.call, limits.READ_TIMEOUT_S
-        nodes = self._client.view(pool).led
-        calls = [call(node, message, b"", timeout_s, LISTINGS) for node in nodes]
-        uploads: list[tuple[bytes, bytes, UploadRow]] = []
-        coverage = PoolCoverage(self._client, pool)
-        for answer, _ in await asyncio.gather(*calls):
-            uploads += answer.uploads
-            coverage.add(answer)
-        if missing := coverage.missing():
-            raise CoverageError(f"{len(missing)} shards were not listed")
-        return sorted(uploads, key=lambda upload: upload[:2])[: message.limit]
+        return await list_uploads(self._client, bucket, prefix, after, limit)
 
     # -- routing -------------------------------------------------------------------------------
 
