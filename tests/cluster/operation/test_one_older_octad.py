@@ -19,13 +19,13 @@ pytestmark = pytest.mark.cluster
 
 BUCKET, BODY = "mixed", b"body"
 UPGRADED_S_MAX = 60.0
-# Python runs it at the start of every process; only n3's is of before, as long as the file is here.
+# Python runs it at the start of every process; the nodes that the file names are of before.
 OLDER = """
 import sys
 from pathlib import Path
 
-if Path(__file__).with_name("n3-is-older").exists():
-    if any(word.endswith("/n3") for word in sys.orig_argv):
+for name in Path(__file__).with_name("older").read_text().split():
+    if any(word.endswith(f"/{name}") for word in sys.orig_argv):
         from octad.storage_node.operations import registry
 
         registry.FORMAT_LEVEL = 2
@@ -58,10 +58,13 @@ def test_what_one_node_does_not_know_is_refused_in_words_until_it_is_upgraded(
     start_cluster: StartCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(OLDER)
-    older = tmp_path / "n3-is-older"
-    older.touch()
+    older = tmp_path / "older"
+    older.write_text("n1 n2 n3")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     cluster = start_cluster()
+    cluster.stop()
+    older.write_text("n3")
+    cluster.start()
     keys = [f"key-{node}-{number}" for node in range(3) for number in range(4)]
     with s3_client(cluster) as client:
         client.create_bucket(Bucket=BUCKET)
@@ -80,7 +83,7 @@ def test_what_one_node_does_not_know_is_refused_in_words_until_it_is_upgraded(
                 assert not client.get_object_tagging(Bucket=BUCKET, Key=key)["TagSet"]
             client.put_object(Bucket=BUCKET, Key=f"plain-{node}", Body=BODY)
             client.delete_object(Bucket=BUCKET, Key=f"plain-{node}")
-    older.unlink()
+    older.write_text("")
     os.kill(cluster.nodes[2].pid, signal.SIGKILL)  # Its supervisor starts it as a newer one.
     deadline = time.monotonic() + UPGRADED_S_MAX
     while newer_writes(cluster, 0, keys[0])[0][0] not in (200, 412):
