@@ -54,7 +54,15 @@ class Damage:
         still = [flip for flip in self.flips if self._stands(flip)]
         self.repaired += len(self.flips) - len(still)
         self.flips = still
-        return still
+        return [flip for flip in still if self._is_member(flip)]
+
+    def _is_member(self, flip: Flip) -> bool:
+        """Else no one reads it there."""
+        return any(
+            configuration.member(flip.machine.node_id) is not None
+            for shard, configuration in self.world.invariants.configurations.items()
+            if shard_number(hash_of_row(flip.key), configuration.depth) == number_of(shard)
+        )
 
     def flip_record(self, random: Random) -> None:
         """Of an object that all other full members have sound, below what a restart replays."""
