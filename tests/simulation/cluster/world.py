@@ -24,7 +24,8 @@ from octad.coordinator.membership.join_client import JoinAnswer
 from octad.coordinator.recovery.create_cluster import create_cluster
 from octad.coordinator.schema.join_messages import JoinRequest
 from octad.coordinator.schema.records import StoreKeys
-from octad.coordinator.server.coordinator import Coordinator, CoordinatorConfig
+from octad.coordinator.server.coordinator import Coordinator
+from octad.coordinator.server.coordinator_config import CoordinatorConfig
 from octad.coordinator.store.interface import StoreUnavailable
 from octad.coordinator.store.keyspace import Change
 from octad.coordinator.store.open_store import StoreAddress

@@ -8,6 +8,7 @@ it is answered or the request's time is over: `shards/shard_client.py`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 

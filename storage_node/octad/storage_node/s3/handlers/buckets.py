@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from octad.client.calls.placement import PLACEMENT_HEADER
+from octad.client.s3.access_lists import ANONYMOUS
 from octad.client.s3.errors import S3Error
 from octad.coordinator.schema.bucket_settings import BucketSettings
 from octad.storage_node.s3.handlers.bodies import read_document
 from octad.storage_node.s3.handlers.request_context import RequestContext
-from octad.storage_node.s3.protocol.access import ANONYMOUS
 from octad.storage_node.s3.protocol.answers import Answer, xml_answer
 from octad.storage_node.s3.protocol.asked_lists import new_bucket_settings
 from octad.storage_node.s3.protocol.listing_requests import encode_token, parse_list_buckets
