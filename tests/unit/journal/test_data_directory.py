@@ -8,7 +8,7 @@ import shutil
 import stat
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import pytest
@@ -210,6 +210,30 @@ def test_a_copy_that_was_made_while_a_process_had_the_directory_is_refused(tmp_p
     assert "stop the node and copy its directory again" in refused.value.fix
     (copy / "LOCK").unlink()  # As the message says, for those who know better.
     DataDirectory.open(copy, CLUSTER).close()
+
+
+def test_a_damaged_mark_of_a_killed_process_makes_no_copy_of_its_directory(tmp_path: Path) -> None:
+    lock = initialized(tmp_path) / "LOCK"
+    running = DataDirectory.open(tmp_path, CLUSTER)
+    mark = lock.read_bytes()
+    running.close()
+    cuts = [mark[:end] for end in range(len(mark))]
+    flips = [
+        mark[:at] + bytes([mark[at] ^ 1 << bit]) + mark[at + 1 :]
+        for at in range(len(mark))
+        for bit in range(8)
+    ]
+    for damaged in (mark, *cuts, *flips):
+        lock.write_bytes(damaged)
+        DataDirectory.open(tmp_path, CLUSTER).close()
+
+
+def test_the_mark_of_an_older_octad_tells_a_copy_too(tmp_path: Path) -> None:
+    lock = initialized(tmp_path) / "LOCK"
+    for number, refused in ((lock.stat().st_ino, False), (lock.stat().st_ino + 1, True)):
+        lock.write_text(f"4711 {number}\n")
+        with pytest.raises(data_directory.CopiedWhileRunning) if refused else nullcontext():
+            DataDirectory.open(tmp_path, CLUSTER).close()
 
 
 def test_a_copy_of_a_stopped_nodes_directory_is_as_good_as_it(tmp_path: Path) -> None:

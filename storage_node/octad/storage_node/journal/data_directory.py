@@ -1,7 +1,7 @@
 """A node's data directory: whose it is, in which format, and that one process at a time has it.
 
-    DIR/LOCK              flock-ed while a process has the directory; holds that process's id and
-                          the file's own number on its file system
+    DIR/LOCK              flock-ed while a process has the directory; holds that process's id, the
+                          file's own number on its file system, and a checksum of the two
     DIR/superblock.json   {"format_version", "cluster", "node", "incarnation", "run",
                            "checksum"}
     DIR/superblock.copy   the same once more, written before it: takes its place if it is damaged
@@ -46,7 +46,6 @@ _TEMPORARY_NAME = "superblock.json.new"
 _JOURNAL_NAME = "journal"
 _HARMLESS = {LOCK_NAME, _TEMPORARY_NAME, "lost+found", ".DS_Store"}
 _INCARNATION_BYTES = 16
-_LOCK_FIELDS = 2
 _LOCK_BYTES_MAX = 64
 
 log = logging.getLogger(__name__)
@@ -394,8 +393,7 @@ def _locked(disk: Disk, path: Path) -> int:
 
 def _check_original(disk: Disk, path: Path, lock: int) -> None:
     """A killed process leaves its mark in the file that it made it in: that one is no copy."""
-    fields = _lock_fields(disk, lock)
-    if len(fields) == _LOCK_FIELDS and fields[1] != str(disk.file_number(lock)):
+    if _original(disk, lock) not in (None, disk.file_number(lock)):
         raise CopiedWhileRunning(
             f"{path} is a copy, and a node was running on the original when it was made "
             f"({path / LOCK_NAME} says so): what it acknowledged may be missing here",
@@ -407,11 +405,27 @@ def _check_original(disk: Disk, path: Path, lock: int) -> None:
 
 def _mark_in_use(disk: Disk, lock: int) -> None:
     disk.truncate(lock, 0)
-    disk.write(lock, [f"{os.getpid()} {disk.file_number(lock)}\n".encode()], 0)
+    mark = f"{os.getpid()} {disk.file_number(lock)}"
+    disk.write(lock, [f"{mark} {xxh3_64_hexdigest(mark.encode())}\n".encode()], 0)
+
+
+def _original(disk: Disk, lock: int) -> int | None:
+    """The number of the file in which the mark was made; None where none is, or it is damaged.
+
+    What is damaged proves nothing: a directory that is in order is not given up for it.
+    """
+    text = disk.read(lock, _LOCK_BYTES_MAX, 0).decode("ascii", "replace")
+    mark, _, checksum = text.rstrip("\n").rpartition(" ")
+    if " " not in mark:  # Older versions wrote no checksum.
+        mark, checksum = text.rstrip("\n"), ""
+    if not text.endswith("\n") or checksum not in ("", xxh3_64_hexdigest(mark.encode())):
+        return None
+    number = mark.partition(" ")[2]
+    return int(number) if number.isdecimal() else None
 
 
 def _lock_fields(disk: Disk, lock: int) -> list[str]:
-    """The process, and the number of the file that it locked; empty when no one has it."""
+    """The process that has it, and more; empty when no one has it."""
     return disk.read(lock, _LOCK_BYTES_MAX, 0).decode("ascii", "replace").split()
 
 
