@@ -11,6 +11,7 @@ import msgspec
 
 from octad.client.cluster.join_token import JoinToken
 from octad.client.runtime.listener import listen_on
+from octad.coordinator.checks.check_rules import parse_networks
 from octad.coordinator.http.http_service import HttpService
 from octad.coordinator.recovery.create_cluster import create_cluster
 from octad.coordinator.schema.records import NodeRecord, StoreKeys
@@ -45,12 +46,20 @@ async def running(
     settle_s: float = 0.0,
     token: JoinToken = TOKEN,
     connections_max: int | None = None,
+    check_networks: str = "",
 ) -> AsyncIterator[tuple[Coordinator, str]]:
     """A coordinator and its URL."""
     listener = listen_on("127.0.0.1:0", "--listen")
     address = f"127.0.0.1:{listener.getsockname()[1]}"
     config = CoordinatorConfig(
-        token, STORE_ADDRESS, "etcd", address, "0.1.0", nodes_expected, settle_s
+        token,
+        STORE_ADDRESS,
+        "etcd",
+        address,
+        "0.1.0",
+        nodes_expected,
+        settle_s,
+        parse_networks(check_networks),
     )
     coordinator = Coordinator(store, config)
     service = HttpService(coordinator, connections_max)

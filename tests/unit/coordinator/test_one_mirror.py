@@ -1,4 +1,7 @@
-"""A coordinator keeps one copy of the configuration store, at one revision, by one watch."""
+"""A coordinator keeps one copy of the configuration store, at one revision, by one watch.
+
+Settings, which nothing else depends on, have another one.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +75,7 @@ async def test_each_coordinator_holds_one_watch_of_the_store_whether_it_leads_or
                 await until(lambda: KEYS.leader in waiting.asked, "it would lead if it could")
                 assert not other.is_leading
                 for counted in (leading, waiting):
-                    assert +counted.watched == {KEYS.prefix: 1}
+                    assert +counted.watched == {KEYS.prefix: 1, KEYS.kv: 1}
 
 
 async def test_what_changes_in_one_transaction_changes_in_every_answer_at_once(

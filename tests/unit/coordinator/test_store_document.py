@@ -11,6 +11,7 @@ import pytest
 
 from octad.client.cluster.join_token import JoinToken
 from octad.client.cluster.service_records import ServiceInstance
+from octad.client.membership.lock_records import LockRecord
 from octad.coordinator.schema.access_keys import access_key_record
 from octad.coordinator.schema.node_report import NodeReport
 from octad.coordinator.schema.records import (
@@ -22,6 +23,7 @@ from octad.coordinator.schema.records import (
     FenceRecord,
     FormatLevelRecord,
     IdentityRecord,
+    KvUsageRecord,
     LeaderRecord,
     NodeRecord,
     PoolRecord,
@@ -54,6 +56,8 @@ WRITTEN_AGAIN: dict[str, Callable[[bytes], bytes]] = {
     KEYS.service("web", "a"): again(ServiceInstance),
     KEYS.session(SESSION): again(SessionRecord),
     KEYS.claim("web/a", SESSION): again(ServiceInstance),
+    KEYS.lock("reindex", SESSION): again(LockRecord),
+    KEYS.kv_usage: again(KvUsageRecord),
     KEYS.fence(THREE): again(FenceRecord),
     KEYS.death(THREE): again(DeathRecord),
     KEYS.run(THREE): again(int),

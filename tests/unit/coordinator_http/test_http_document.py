@@ -20,7 +20,14 @@ from octad.client.cluster.service_records import (
     WithdrawRequest,
 )
 from octad.client.cluster.status_document import ClusterStatus, ShardStatus
+from octad.client.kv.kv_records import KvAnswer, KvEntry, KvKeys
 from octad.client.membership.event_document import EventsDocument
+from octad.client.membership.lock_records import (
+    LockAnswer,
+    LockRequest,
+    LocksDocument,
+    UnlockRequest,
+)
 from octad.client.s3.owners import canonical_id
 from octad.coordinator.schema.admin_messages import (
     BucketDocument,
@@ -59,6 +66,13 @@ KINDS: list[type] = [
     WithdrawRequest,
     RenewRequest,
     RenewAnswer,
+    LockRequest,
+    LockAnswer,
+    UnlockRequest,
+    LocksDocument,
+    KvAnswer,
+    KvEntry,
+    KvKeys,
     EventsDocument,
     ClusterStatus,
     ShardStatus,

@@ -138,5 +138,6 @@ def test_everything_that_shows_the_cluster_can_be_asked_for_a_revision() -> None
     shown = {o.name for o in OPERATIONS if any(q.name == "min_revision" for q in o.query)}
     assert shown == {
         "status", "doctor", "nodes", "shards", "plan", "plan-status", "plan-nodes", "plan-pools",
-        "map", "services", "service",
+        "map", "services", "service", "locks", "lock-status",
+        "kv-keys", "kv-get",
     }  # fmt: skip

@@ -21,14 +21,15 @@ from octad.client.cluster.service_records import (
     WithdrawRequest,
 )
 from octad.client.cluster.service_token import service_token
-from octad.coordinator.membership.registrations import InstanceTaken, LateWrite
+from octad.coordinator.membership.registrations import InstanceTaken
 from octad.coordinator.membership.relisting import LOOK_S
 from octad.coordinator.membership.service_registry import (
     InstancesLost,
     OtherSession,
     ServiceRegistry,
-    SessionGone,
 )
+from octad.coordinator.membership.session_writes import LateWrite
+from octad.coordinator.membership.sessions import SessionGone, Sessions
 from octad.coordinator.schema.records import StoreKeys
 from octad.coordinator.store.interface import (
     Compare,
@@ -121,7 +122,8 @@ class Coordinator:
         self._world = world
         self._frozen_until = 0.0
         self._store = Store(world, self)
-        self._registry = ServiceRegistry(self._store, KEYS, TOKEN)
+        self._sessions = Sessions(self._store, KEYS, TOKEN)
+        self._registry = ServiceRegistry(self._store, KEYS, self._sessions)
 
     def freeze(self, seconds: float) -> None:
         self._world.tell(f"{self.url} is frozen for {seconds:.1f} s")
@@ -170,13 +172,13 @@ class Coordinator:
     async def _route(self, method: str, path: str, body: bytes) -> object:
         registry = self._registry
         if path == SESSIONS_PATH:
-            return await registry.open_session(msgspec.json.decode(body, type=SessionRequest))
+            return await self._sessions.open(msgspec.json.decode(body, type=SessionRequest))
         words = path.split("/")
         if path.startswith(SESSIONS_PATH):
             if method == "POST":
                 question = msgspec.json.decode(body, type=RenewRequest)
                 return await registry.renew(words[-2], question)
-            await registry.end(words[-1])
+            await self._sessions.end(words[-1])
             return {}
         assert path.startswith(SERVICES_PATH)
         service, instance = words[-2:]

@@ -16,9 +16,10 @@ from octad.client.cluster.service_records import (
     WithdrawRequest,
 )
 from octad.client.membership.session import Session
-from octad.coordinator.membership import registrations, service_registry
+from octad.coordinator.membership import registrations, service_registry, sessions
 from octad.coordinator.membership.registrations import Seen
 from octad.coordinator.membership.service_registry import ServiceRegistry
+from octad.coordinator.membership.session_writes import SessionSeen
 from octad.coordinator.store.interface import Put, Revision, StoreOperation
 
 SEEDS = 15
@@ -53,7 +54,7 @@ def _compares_nothing(
 
 def _keeps_no_claims(seen: Seen, *rest: Any) -> object:
     change = _registering(seen, *rest)
-    own = (seen.place.name, seen.place.session)
+    own = (seen.place.name, seen.session.key)
     kept = [o for o in change.operations if not isinstance(o, Put) or o.key in own]
     return dataclasses.replace(change, operations=kept)
 
@@ -74,7 +75,7 @@ async def _register_and_forget(session: Session, record: ServiceInstance) -> int
 
 
 MUTANTS: dict[str, list[Patch]] = {
-    "no number is compared": [(Seen, "is_done", lambda *_: False)],
+    "no number is compared": [(SessionSeen, "is_done", lambda *_: False)],
     "a late registration is honoured": [(ServiceRegistry, "register", _register_whenever)],
     "a late DELETE is honoured": [(ServiceRegistry, "withdraw", _withdraw_whenever)],
     "a renewal is blind": [(service_registry, "renewed", lambda *_: ([], []))],
@@ -84,7 +85,9 @@ MUTANTS: dict[str, list[Patch]] = {
         (registrations, "_check_address", _looks_at_the_listed_one_alone)
     ],
     "the last one to write is listed": [(registrations, "born", lambda _: Revision(1))],
-    "another session's age is forgotten": [(registrations, "age", lambda record, began: began)],
+    "another session's age is forgotten": [
+        (owner, "age", lambda record, began: began) for owner in (registrations, sessions)
+    ],
     "a free name goes to no one": [(ServiceRegistry, "relist", _goes_to_nobody)],
     "what failed is not written again": [(Session, "register", _register_and_forget)],
 }

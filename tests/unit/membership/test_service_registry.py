@@ -31,6 +31,7 @@ from octad.client.cluster.service_token import service_token
 from octad.coordinator.membership import registrations, service_registry
 from octad.coordinator.membership.registrations import InstanceTaken
 from octad.coordinator.membership.service_registry import ServiceRegistry
+from octad.coordinator.membership.sessions import Sessions
 from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.interface import Compare, LeaseId, Outcome, Put, StoreOperation
 
@@ -196,13 +197,13 @@ async def slow(directory: Path, late: str) -> AsyncIterator[tuple[SlowStore, Ser
     store.reached, store.let_go = asyncio.Event(), asyncio.Event()
     store.late = late.encode()
     try:
-        yield store, ServiceRegistry(store, KEYS, TOKEN)
+        yield store, ServiceRegistry(store, KEYS, Sessions(store, KEYS, TOKEN))
     finally:
         await store.close()
 
 
 async def opened(registry: ServiceRegistry) -> str:
-    return (await registry.open_session(SessionRequest(ttl_s=30.0))).session
+    return (await registry._sessions.open(SessionRequest(ttl_s=30.0))).session
 
 
 def asking(session: str, number: int, record: ServiceInstance) -> RegisterRequest:
@@ -223,7 +224,7 @@ async def test_a_claim_that_comes_and_goes_between_reading_and_writing_is_seen(
         await store.reached.wait()
         await registry.register("web", "a", asking(first, 1, instance()))
         await registry.register("web", "a", asking(second, 1, instance()))
-        await registry.end(second)
+        await registry._sessions.end(second)
         store.let_go.set()
         with pytest.raises(InstanceTaken):
             await moving
@@ -236,7 +237,7 @@ async def test_who_is_listed_again_is_listed_as_it_is_by_then(tmp_path: Path, ch
         first, second = [await opened(registry) for _ in range(2)]
         await registry.register("web", "a", asking(first, 1, instance(version="1")))
         await registry.register("web", "a", asking(second, 1, instance(version="2")))
-        await registry.end(second)
+        await registry._sessions.end(second)
         store.late = late
         relisting = asyncio.create_task(registry.relist("web/a"))
         await store.reached.wait()
@@ -246,7 +247,7 @@ async def test_who_is_listed_again_is_listed_as_it_is_by_then(tmp_path: Path, ch
             await registry.withdraw("web", "a", WithdrawRequest(session=first, number=2))
         else:
             await registry.register("web", "a", asking(first, 2, instance(version="1.1")))
-        await registry.end(third)
+        await registry._sessions.end(third)
         store.let_go.set()
         await relisting
         assert await shown(store) is None, "what was seen is no longer so"
@@ -278,7 +279,7 @@ async def test_a_service_of_the_version_before_is_kept_and_taken_over(tmp_path: 
         lease = await store.grant_lease(30.0)
         record = msgspec.json.encode(instance(version="1"))
         await store.transact([], [Put(KEYS.service("web", "a"), record, lease)])
-        mac = ServiceRegistry(store, KEYS, TOKEN)._mac(f"{lease:x}")
+        mac = Sessions(store, KEYS, TOKEN)._mac(f"{lease:x}")
         before = f"{lease:x}-{mac}"
         assert await caller.renew(before) == ()
         assert await caller.renew(before, "web/a") == ()

@@ -14,11 +14,11 @@ ROOMS = {
     ],
     "octad.client": [
         "", "s3", "runtime.logs", "runtime", "http", "resilience", "cluster", "membership",
-        "calls", "objects", "cli",
+        "kv", "calls", "objects", "cli", "cli.coordination",
     ],
     "octad.coordinator": [
-        "", "store", "schema", "admin", "mirror", "membership", "placement", "status", "recovery",
-        "diagnosis", "server", "http", "cli",
+        "", "store", "schema", "admin", "mirror", "membership", "checks", "locks", "kv",
+        "discovery", "placement", "status", "recovery", "diagnosis", "server", "http", "cli",
     ],
     "octad.storage_node": [
         "", "memory", "rpc", "journal", "index", "operations", "replication",

@@ -23,22 +23,28 @@ chaos.faults: disk_faults nemesis
 chaos.load: clients recorder s3_requests
 chaos.run: chaos_command run
 client.calls: caller exchanges nodes refusals requests settings
-client.cli: command_line service_command service_registration watch_command watch_output
+client.cli: command_line service_command service_registration token_option watch_command
+    watch_output
+client.cli.coordination: kv_calls kv_command lock_command lock_run
 client.cluster: coordinator_calls request_signer
 client.http: blocking failures forks on_asyncio tls
-client.membership: registering session watching
+client.kv: kv_client
+client.membership: locking registering session watching
 client.objects: async_bucket async_client bucket client headers listing multipart presigning
     ranges sources streams verification
 client.resilience: breaker
 client.runtime: background_task change_signal connection_room http_listener listener open_files
     private_files steady_clock
 client.runtime.logs: log_file log_lines seldom_log
+coordinator.checks: checker probes
 coordinator.cli: admin_client bucket_command coordinator_command coordinator_process key_command
     node_verbs plan_client plan_report plan_verbs pool_command rebalance_command rescue_store
     rescue_verbs shards_command
 coordinator.diagnosis: store_versions
-coordinator.http: admin_routes http_answers http_reads http_service http_watches http_writes
-    placement_routes
+coordinator.http: admin_routes discovery_routes http_answers http_reads http_service http_watches
+    http_writes kv_routes placement_routes
+coordinator.kv: kv_store
+coordinator.locks: lock_queues
 coordinator.membership: join_client reachability_check relisting service_registry
 coordinator.mirror: cluster_feed cluster_mirror leadership
 coordinator.placement: placement

@@ -15,7 +15,7 @@ from tests.unit.tidy.code_base import modules, product, tree_of
 BY_LIBRARIES = {
     "handle_error", "on_body", "on_headers_complete", "on_message_complete", "on_url",
 }  # fmt: skip
-FOR_THE_SDK = {"ChunkedEncoder", "encoded_length"}
+FOR_THE_SDK = {"ChunkedEncoder", "encoded_length", "is_held"}
 # The SDK: what applications call, and look at.
 FOR_APPLICATIONS = {
     "octad.client.resilience.breaker",

@@ -10,15 +10,18 @@ Exit codes: 0 done (also after Ctrl-C), 1 refused or no coordinator answers, 2 n
 from __future__ import annotations
 
 import argparse
-import os
 import sys
+from typing import TYPE_CHECKING
 
 from octad.client.cli.coordinator_option import (
     add_coordinator_options,
     coordinator_url,
-    dev_join_token,
 )
+from octad.client.cli.token_option import add_token_option, asked_token
 from octad.client.runtime.command import CommandError
+
+if TYPE_CHECKING:
+    from octad.client.cluster.service_records import InstanceCheck
 
 HELP = "register a service with the cluster, or list those that are there"
 
@@ -48,14 +51,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     register.add_argument(
         "--label", metavar="NAME=VALUE", action="append", default=[], help="may be repeated"
     )
-    _add_token(register)
+    register.add_argument(
+        "--check",
+        metavar="tcp | http:/PATH",
+        help="let a coordinator look whether it answers, every --check-interval seconds",
+    )
+    register.add_argument("--check-interval", metavar="SECONDS", type=float, default=10.0)
+    add_token_option(register)
     add_coordinator_options(register)
     listing = actions.add_parser("ls", help="list instances")
     listing.add_argument("name", metavar="NAME", nargs="?", help="of this service only")
+    listing.add_argument(
+        "--passing", action="store_true", help="only instances that are well and want work"
+    )
+    listing.add_argument("--zone", help="only those of this zone")
+    listing.add_argument(
+        "--label",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="only those with this label; may be repeated",
+    )
     listing.add_argument("--json", action="store_true", help="print one JSON document")
     add_coordinator_options(listing)
     token = actions.add_parser("token", help="print the token that lets services register only")
-    _add_token(token)
+    add_token_option(token)
     token.add_argument(
         "--data",
         metavar="DIR",
@@ -64,26 +84,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_token(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--token",
-        metavar="TOKEN",
-        default=os.environ.get("OCTAD_SERVICE_TOKEN") or os.environ.get("OCTAD_JOIN_TOKEN"),
-        help="a service token or the join token (OCTAD_SERVICE_TOKEN, OCTAD_JOIN_TOKEN)",
-    )
-
-
 def run(arguments: argparse.Namespace) -> int:
     if arguments.action == "ls":
         return _list(arguments)
-    from octad.client.cluster.join_token import BadJoinToken
-    from octad.client.cluster.service_token import decode_service_token, encode_service_token
+    from octad.client.cluster.service_token import encode_service_token
 
-    text = arguments.token or _token_of_dev(arguments)
-    try:
-        token = decode_service_token(text)
-    except BadJoinToken as error:
-        raise CommandError(str(error), "give --token as it was printed", 2) from error
+    token = asked_token(arguments)
     if arguments.action == "token":
         print(encode_service_token(token))
         return 0
@@ -99,24 +105,27 @@ def run(arguments: argparse.Namespace) -> int:
             weight=arguments.weight,
             version=arguments.version,
             labels=dict(_label(text) for text in arguments.label),
+            check=_check(arguments.check, arguments.check_interval),
             coordinator=coordinator_url(arguments),
             token=token,
         )
     )
 
 
-def _token_of_dev(arguments: argparse.Namespace) -> str:
-    from pathlib import Path
+def _check(text: str | None, interval_s: float) -> InstanceCheck | None:
+    from octad.client.cluster.service_records import InstanceCheck
 
-    arguments.data = Path(arguments.data)
-    token = dev_join_token(arguments)
-    if token is None:
-        raise CommandError(
-            "registering needs the cluster's service token or join token",
-            "give --token, or set OCTAD_SERVICE_TOKEN",
-            2,
+    if text is None:
+        return None
+    kind, _, path = text.partition(":")
+    timeout_s = min(2.0, interval_s)
+    if kind == "http":
+        return InstanceCheck(
+            kind="http", path=path or "/", interval_s=interval_s, timeout_s=timeout_s
         )
-    return token
+    if text == "tcp":
+        return InstanceCheck(kind="tcp", interval_s=interval_s, timeout_s=timeout_s)
+    raise CommandError(f"check {text!r} is neither tcp nor http:/PATH", "correct --check", 2)
 
 
 def _label(text: str) -> tuple[str, str]:
@@ -127,16 +136,24 @@ def _label(text: str) -> tuple[str, str]:
 
 
 def _list(arguments: argparse.Namespace) -> int:
+    from urllib.parse import urlencode
+
     from octad.client.cli.service_table import service_table
     from octad.client.cluster.cluster_documents import ServicesDocument
     from octad.client.cluster.coordinator_reads import read_document, read_json
     from octad.client.cluster.service_records import SERVICES_PATH
 
     url = coordinator_url(arguments)
+    wanted = [("label", "=".join(_label(text))) for text in arguments.label]
+    if arguments.passing:
+        wanted.append(("passing", "true"))
+    if arguments.zone is not None:
+        wanted.append(("zone", arguments.zone))
+    query = f"?{urlencode(wanted)}" if wanted else ""
     if arguments.json:
         path = SERVICES_PATH if arguments.name is None else f"{SERVICES_PATH}/{arguments.name}"
-        sys.stdout.write(read_json(url, path).decode() + "\n")
+        sys.stdout.write(read_json(url, path + query).decode() + "\n")
     else:
-        everything = read_document(url, SERVICES_PATH, ServicesDocument)
-        sys.stdout.write(service_table(everything, arguments.name))
+        everything = read_document(url, SERVICES_PATH + query, ServicesDocument)
+        sys.stdout.write(service_table(everything, arguments.name, narrowed=bool(wanted)))
     return 0

@@ -7,7 +7,7 @@ import signal
 from dataclasses import dataclass
 
 from octad.client.cluster.coordinator_calls import CallRefused, CoordinatorsUnreachable
-from octad.client.cluster.service_records import BadRegistration
+from octad.client.cluster.service_records import BadRegistration, InstanceCheck
 from octad.client.cluster.service_token import ServiceToken
 from octad.client.membership.registering import register
 from octad.client.runtime.command import CommandError
@@ -26,6 +26,7 @@ class Asked:
     weight: float
     version: str
     labels: dict[str, str]
+    check: InstanceCheck | None
     coordinator: str
     token: ServiceToken
 
@@ -61,6 +62,7 @@ async def _run(asked: Asked) -> None:
         weight=asked.weight,
         version=asked.version,
         labels=asked.labels,
+        check=asked.check,
     ) as registration:
         record = registration.record
         name = f"{record.service}/{record.instance}"

@@ -66,6 +66,11 @@ class Coordinators:
         return self._urls[self._position % len(self._urls)]
 
     @property
+    def urls(self) -> str:
+        """All of them, as they were given."""
+        return ",".join(self._urls)
+
+    @property
     def others(self) -> list[str]:
         """The rest, the next one first."""
         at = self._position % len(self._urls)
@@ -158,7 +163,8 @@ class Coordinators:
         self, url: str, method: str, path: str, body: bytes, timeout_s: float
     ) -> tuple[int, bytes]:
         assert self._token is not None, "writes need a token"
-        path = f"{path}?within={timeout_s:g}"  # Later, no one waits for the answer any more.
+        # Later, no one waits for the answer any more.
+        path += f"{'&' if '?' in path else '?'}within={timeout_s:g}"
         authorization = self._signers[url].sign(method, path, body)
         async with self.session().request(
             method,

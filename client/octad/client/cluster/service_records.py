@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -21,6 +21,8 @@ SERVICE_TTL_S_MIN = 2.0  # etcd rounds shorter leases up.
 SERVICE_TTL_S_MAX = 86_400.0
 SERVICE_RECORD_BYTES_MAX = 4 * KIB
 SERVICE_LABELS_MAX = 32
+CHECK_INTERVAL_S_MIN = 1.0
+CHECK_INTERVAL_S_MAX = 3600.0
 
 REGISTRATION_PURPOSE = "service-registration"
 SERVICES_PATH = "/cluster/v1/services"
@@ -31,11 +33,27 @@ HEALTHS = ("ok", "degraded", "failing")
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _INSTANCE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_PATH = re.compile(r"/[!-~]{0,255}")
+_PORT_MAX = 65_535
 _TEXT = re.compile(r"[ -~]{0,128}")
 
 
 class BadRegistration(ValueError):
     """An unusable registration; the message says what is wrong and what is allowed."""
+
+
+class InstanceCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """How a coordinator finds out whether the instance answers.
+
+    `tcp`: it takes a connection; `http`: a GET of `path` is answered with 200 to 299. `port`: of
+    its address, unless named.
+    """
+
+    kind: Literal["http", "tcp"]
+    path: str = "/"
+    port: int | None = None
+    interval_s: float = 10.0
+    timeout_s: float = 2.0
 
 
 class ServiceInstance(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +68,8 @@ class ServiceInstance(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     health: str = "ok"  # One of HEALTHS; a newer octad may know more.
     drain: bool = False
+    check: InstanceCheck | msgspec.UnsetType = msgspec.UNSET
+    check_passes: bool | msgspec.UnsetType = msgspec.UNSET  # Only coordinators say so.
 
 
 class SessionRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,6 +166,24 @@ def check_instance(record: ServiceInstance) -> None:
     if record.health not in HEALTHS:
         raise BadRegistration(f"health {record.health[:80]!r}: one of {', '.join(HEALTHS)}")
     _check_texts(record)
+    if record.check is not msgspec.UNSET:
+        _check_check(record.check)
+
+
+def _check_check(check: InstanceCheck) -> None:
+    if not _PATH.fullmatch(check.path):
+        raise BadRegistration("check: its path begins with / and has up to 256 visible characters")
+    if check.port is not None and not 1 <= check.port <= _PORT_MAX:
+        raise BadRegistration(f"check: port {check.port}: from 1 to {_PORT_MAX}")
+    if not CHECK_INTERVAL_S_MIN <= check.interval_s <= CHECK_INTERVAL_S_MAX:
+        raise BadRegistration(
+            f"check: every {check.interval_s:g} s: choose from {CHECK_INTERVAL_S_MIN:.0f} to "
+            f"{CHECK_INTERVAL_S_MAX:.0f}"
+        )
+    if not 0 < check.timeout_s <= check.interval_s:
+        raise BadRegistration(
+            f"check: a timeout of {check.timeout_s:g} s: above 0, up to its interval"
+        )
 
 
 def _check_address(text: str) -> None:

@@ -25,7 +25,7 @@ import msgspec
 EVENTS_PATH = "/cluster/v1/events"
 SSE_TYPE = "text/event-stream"
 # Prefixes that anyone may watch. Access keys, fences and the like are not among them.
-PUBLIC_KINDS = ("nodes/", "services/", "shards/", "pools/", "plans/", "leader")
+PUBLIC_KINDS = ("nodes/", "services/", "locks/", "shards/", "pools/", "plans/", "leader")
 LAST_EVENT_ID_HEADER = "Last-Event-ID"
 SSE_LINE_BYTES_MAX = 256 * 1024 * 1024  # A reset is one line.
 

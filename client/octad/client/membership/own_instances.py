@@ -61,8 +61,12 @@ class OwnInstances:
     def begin(self, name: str) -> int:
         """The number of a write that is about to be sent."""
         own = self._own.setdefault(name, _Own())
+        own.write, own.is_settled = self.next_number(), False
+        return own.write
+
+    def next_number(self) -> int:
+        """The number of a write that concerns no instance, and is about to be sent."""
         self._write += 1
-        own.write, own.is_settled = self._write, False
         return self._write
 
     def give_up(self, name: str) -> None:

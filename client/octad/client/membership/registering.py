@@ -9,7 +9,12 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from octad.client.cluster.coordinator_calls import Coordinators
-from octad.client.cluster.service_records import ServiceInstance, check_instance, check_ttl
+from octad.client.cluster.service_records import (
+    InstanceCheck,
+    ServiceInstance,
+    check_instance,
+    check_ttl,
+)
 from octad.client.cluster.service_token import ServiceToken, decode_service_token
 from octad.client.membership.own_instances import InstanceState
 from octad.client.membership.session import OnEvent, Session
@@ -97,13 +102,14 @@ async def register(
     weight: float = 1.0,
     version: str = "",
     labels: Mapping[str, str] | None = None,
+    check: InstanceCheck | None = None,
     on_event: OnEvent | None = None,
 ) -> AsyncIterator[Registration]:
     """Be there as an instance of `service` for the time of the block.
 
     `instance` is the address unless named. Of several processes at one address the newest is
-    listed. Raises BadRegistration, CallRefused (another process has the name),
-    CoordinatorsUnreachable.
+    listed. With `check` a coordinator looks whether it answers, too. Raises BadRegistration,
+    CallRefused (another process has the name), CoordinatorsUnreachable.
     """
     record = ServiceInstance(
         service=service,
@@ -113,6 +119,7 @@ async def register(
         weight=weight,
         version=version,
         labels=dict(labels or {}),
+        check=msgspec.UNSET if check is None else check,
     )
     check_instance(record)
     opening = open_session(coordinator, token, ttl_s=ttl_s, on_event=on_event)

@@ -12,6 +12,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -35,12 +36,21 @@ from octad.client.cluster.service_records import (
     WithdrawRequest,
     check_instance,
 )
+from octad.client.membership.lock_records import (
+    LOCKS_PATH,
+    LockAnswer,
+    LockRequest,
+    UnlockRequest,
+    check_lock,
+)
 from octad.client.membership.own_instances import (
     InstanceState,
     OwnInstances,
     RegistrationEvent,
     name_of,
 )
+from octad.client.runtime.change_signal import ChangeSignal
+from octad.client.runtime.steady_clock import now
 from octad.sharding.limits import SERVICE_INSTANCES_MAX
 
 RENEWALS_PER_TTL = 2
@@ -72,6 +82,9 @@ class Session:
         self._own = OwnInstances()
         self._writing = asyncio.Lock()  # One write after the other, in the order of numbers.
         self._to_settle = asyncio.Event()
+        self._left_locks: set[str] = set()  # It may still stand in their queues.
+        self._sure_until = 0.0  # It lives until then, on the clock of `now`.
+        self._changed = ChangeSignal()  # Of the line above, or of the session.
 
     async def register(self, record: ServiceInstance) -> int:
         """Register an instance or change its record; returns the revision that shows it.
@@ -109,6 +122,48 @@ class Session:
     def state(self, service: str, instance: str) -> InstanceState:
         """The state of an instance."""
         return self._own.state(name_of(service, instance))
+
+    async def enter(self, lock: str, value: str) -> tuple[str, LockAnswer]:
+        """Stand in a lock's queue: as which session, and where.
+
+        Raises BadLock, CallRefused, CoordinatorsUnreachable; it may stand there all the same.
+        """
+        check_lock(lock, value)
+        async with self._writing:
+            self._left_locks.discard(lock)
+            number = self._own.next_number()
+            session, body = await self._call(
+                "PUT",
+                f"{LOCKS_PATH}/{lock}",
+                lambda session: LockRequest(session=session, number=number, value=value),
+            )
+            return session, msgspec.json.decode(body, type=LockAnswer)
+
+    async def let_go(self, lock: str) -> None:
+        """Leave a lock's queue; what hinders that now is done in the background."""
+        async with self._writing:
+            self._left_locks.add(lock)
+            try:
+                await self._leave_queue(lock)
+            except (CoordinatorsUnreachable, CallRefused) as error:
+                log.warning("lock %s is not let go of yet: %s", lock, error)
+                self._to_settle.set()
+
+    def lives(self, session: str) -> bool:
+        """Whether `session` is this one, and certainly has not ended."""
+        return self._id == session and now() < self._sure_until
+
+    async def ended(self, session: str, before_s: float) -> None:
+        """Returns `before_s` before `session` may end without another renewal."""
+        while self._id == session and (left_s := self._sure_until - now() - before_s) > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self._changed.wait()
+
+    @property
+    def urls(self) -> str:
+        """Of the coordinators."""
+        return self._coordinators.urls
 
     async def keep_alive(self) -> None:
         """Renew the session until cancelled."""
@@ -156,6 +211,7 @@ class Session:
             self._settle_soon()
             return
         others = max(1, self._coordinators.count - 1)
+        sent_at = now()
         try:
             body = await self._coordinators.write(
                 "POST",
@@ -166,6 +222,7 @@ class Session:
             )
         except CallRefused as error:
             if error.code == "lost":
+                self._live_until(session, sent_at + self.ttl_s)
                 self._tell(self._own.lost(sent, error.instances))
                 self._settle_soon()
             elif error.code == _GONE:
@@ -173,8 +230,15 @@ class Session:
             else:
                 raise
             return
+        self._live_until(session, sent_at + self.ttl_s)
         superseded = msgspec.json.decode(body, type=RenewAnswer).superseded
         self._tell(self._own.compared(sent, superseded))
+
+    def _live_until(self, session: str, sure_until: float) -> None:
+        """Unless another one is in its place by now."""
+        if self._id == session:
+            self._sure_until = max(self._sure_until, sure_until)
+            self._changed.notify()
 
     def _settle_soon(self) -> None:
         if self._own.unsettled():
@@ -187,43 +251,57 @@ class Session:
                 await (self._delete(name) if record is None else self._put(record))
             except CallRefused as error:
                 refused = error
+        for lock in tuple(self._left_locks):
+            await self._leave_queue(lock)
         if refused is not None:
             raise refused
 
     async def _put(self, record: ServiceInstance) -> int:
         name = name_of(record.service, record.instance)
         number = self._own.begin(name)
-        try:
-            answer = await self._put_as(number, record)
-        except CallRefused as error:
-            if error.code != _GONE:
-                raise
-            answer = await self._put_as(number, record)
+
+        def request(session: str) -> RegisterRequest:
+            sent = msgspec.Raw(msgspec.json.encode(record))
+            return RegisterRequest(record=sent, session=session, number=number)
+
+        _, body = await self._call("PUT", f"{SERVICES_PATH}/{name}", request)
+        answer = msgspec.json.decode(body, type=RegisterAnswer)
         self._tell(self._own.settle(name, record, superseded=answer.superseded))
         if answer.session != self._id:  # A renewal has found that it ended meanwhile.
             self._tell(self._own.session_lost())
         return answer.revision
 
-    async def _put_as(self, number: int, record: ServiceInstance) -> RegisterAnswer:
+    async def _call(
+        self, method: str, path: str, request: Callable[[str], object]
+    ) -> tuple[str, bytes]:
+        """A write of the session, or of the next one if it has ended: which it was, and the answer.
+
+        `request` makes the message for a session.
+        """
         session = self._id if self._id is not None else await self._open()
-        request = RegisterRequest(
-            record=msgspec.Raw(msgspec.json.encode(record)), session=session, number=number
-        )
-        path = f"{SERVICES_PATH}/{record.service}/{record.instance}"
         try:
-            body = await self._coordinators.write("PUT", path, msgspec.json.encode(request))
+            return session, await self._send(method, path, request(session))
+        except CallRefused as error:
+            if error.code != _GONE:
+                raise
+            self._lose(session)
+        session = await self._open()
+        try:
+            return session, await self._send(method, path, request(session))
         except CallRefused as error:
             if error.code == _GONE:
                 self._lose(session)
             raise
-        return msgspec.json.decode(body, type=RegisterAnswer)
+
+    async def _send(self, method: str, path: str, message: object) -> bytes:
+        return await self._coordinators.write(method, path, msgspec.json.encode(message))
 
     async def _delete(self, name: str) -> None:
         number, session = self._own.begin(name), self._id
         if session is not None:
-            body = msgspec.json.encode(WithdrawRequest(session=session, number=number))
+            message = WithdrawRequest(session=session, number=number)
             try:
-                await self._coordinators.write("DELETE", f"{SERVICES_PATH}/{name}", body)
+                await self._send("DELETE", f"{SERVICES_PATH}/{name}", message)
             except CallRefused as error:
                 if error.code == _GONE:
                     self._lose(session)
@@ -231,18 +309,34 @@ class Session:
                     raise
         self._own.settle(name, None)
 
+    async def _leave_queue(self, lock: str) -> None:
+        number, session = self._own.next_number(), self._id
+        if session is not None:
+            message = UnlockRequest(session=session, number=number)
+            try:
+                await self._send("DELETE", f"{LOCKS_PATH}/{lock}", message)
+            except CallRefused as error:
+                if error.code != _GONE:
+                    raise
+                self._lose(session)
+        self._left_locks.discard(lock)
+
     async def _open(self) -> str:
-        body = msgspec.json.encode(SessionRequest(ttl_s=self.ttl_s, born=self._born))
-        answer = msgspec.json.decode(
-            await self._coordinators.write("POST", SESSIONS_PATH, body), type=SessionAnswer
+        begun_at = now()
+        body = await self._send(
+            "POST", SESSIONS_PATH, SessionRequest(ttl_s=self.ttl_s, born=self._born)
         )
+        answer = msgspec.json.decode(body, type=SessionAnswer)
         self._id, self._born = answer.session, answer.born
+        self._sure_until = 0.0
+        self._live_until(answer.session, begun_at + self.ttl_s)
         return answer.session
 
     def _lose(self, session: str) -> None:
         """Another one takes its place with the next write, unless one has already."""
         if self._id == session:
             self._id = None
+            self._changed.notify()
             self._tell(self._own.session_lost())
             self._settle_soon()
 

@@ -64,6 +64,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=os.environ.get("OCTAD_SECRET_KEY"),
         help="its secret (OCTAD_SECRET_KEY)",
     )
+    parser.add_argument(
+        "--check-networks",
+        metavar="CIDR[,CIDR...]",
+        default="",
+        help="check services there that ask for it (default: nowhere)",
+    )
     add_rescue_verbs(parser)
 
 
@@ -95,6 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
             access_key=arguments.access_key,
             secret_key=arguments.secret_key,
             create=arguments.create,
+            check_networks=arguments.check_networks,
         )
     )
     return 0

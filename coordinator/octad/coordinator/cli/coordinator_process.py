@@ -31,6 +31,7 @@ from octad.client.runtime.command import CommandError
 from octad.client.runtime.listener import listen_on
 from octad.client.runtime.logs.log_lines import set_up_logging
 from octad.client.runtime.open_files import take_open_files
+from octad.coordinator.checks.check_rules import Network, parse_networks
 from octad.coordinator.http.http_service import HttpService
 from octad.coordinator.recovery.create_cluster import (
     OtherCluster,
@@ -71,6 +72,7 @@ class CoordinatorOptions:
     access_key: str | None
     secret_key: str | None
     create: bool = False
+    check_networks: str = ""
 
 
 def run_coordinator(options: CoordinatorOptions) -> None:
@@ -88,12 +90,13 @@ async def _run(options: CoordinatorOptions) -> None:
     _stop_on_signals()
     given_token = _given_token(options)
     _check_keys(options)
+    networks = _networks(options)
     store_address = StoreAddress("etcd", options.etcd)
     token = given_token or new_join_token()
     with closing(listen_on(options.listen, "--listen")) as listener:
         store = _opened(store_address, token)
         address = Address(*listener.getsockname()[:2])
-        coordinator = _coordinator(store, token, store_address, address, options)
+        coordinator = _coordinator(store, token, store_address, address, options, networks)
         service = HttpService(coordinator)
         try:
             await service.start(listener)
@@ -157,6 +160,15 @@ def _given_token(options: CoordinatorOptions) -> JoinToken | None:
         ) from error
 
 
+def _networks(options: CoordinatorOptions) -> tuple[Network, ...]:
+    try:
+        return parse_networks(options.check_networks)
+    except ValueError as error:
+        raise CommandError(
+            f"--check-networks: {error}", "name networks as 10.0.0.0/8,fd00::/8", 2
+        ) from error
+
+
 def _check_keys(options: CoordinatorOptions) -> None:
     if options.access_key is None or options.secret_key is None:
         return
@@ -193,6 +205,7 @@ def _coordinator(
     store_address: StoreAddress,
     address: Address,
     options: CoordinatorOptions,
+    networks: tuple[Network, ...],
 ) -> Coordinator:
     return Coordinator(
         store,
@@ -203,6 +216,7 @@ def _coordinator(
             address=str(address),
             version=version("octad"),
             nodes_expected=options.nodes_expected,
+            check_networks=networks,
             checks_reach=True,
         ),
     )

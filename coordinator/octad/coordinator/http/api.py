@@ -36,7 +36,15 @@ from octad.client.cluster.service_records import (
     WithdrawRequest,
 )
 from octad.client.cluster.status_document import STATUS_PATH, ClusterStatus
+from octad.client.kv.kv_records import KV_PATH, KvAnswer, KvEntry, KvKeys
 from octad.client.membership.event_document import EVENTS_PATH, SSE_TYPE, EventsDocument
+from octad.client.membership.lock_records import (
+    LOCKS_PATH,
+    LockAnswer,
+    LockRequest,
+    LocksDocument,
+    UnlockRequest,
+)
 from octad.coordinator.schema.admin_messages import (
     ADMIN_BUCKETS_PATH,
     ADMIN_KEY_PATH,
@@ -78,6 +86,7 @@ HEALTH_PATH = "/healthz"
 READY_PATH = "/readyz"
 CLUSTER_HEALTH_PATH = "/health/cluster"
 METRICS_PATH = "/metrics"
+PROMETHEUS_PATH = "/cluster/v1/sd/prometheus"
 OPENAPI_PATH = "/cluster/v1/openapi.json"
 
 Method = Literal["GET", "POST", "PUT", "DELETE"]
@@ -96,7 +105,7 @@ class Query:
 class Endpoint:
     """`answer`: the JSON it returns, None for text. `purpose`: the key that must have signed it.
 
-    `for_admins`: an admin's access key must have.
+    `for_admins`: an admin's access key must have. `body`: JSON, or `bytes` as they are.
     """
 
     name: str
@@ -117,12 +126,34 @@ _WITHIN = Query("within", "number", "seconds, by the timestamp: later it is not 
 _MIN_REVISION = Query(
     "min_revision", "integer", "show nothing older; from the revision of an answer or document"
 )
+_WANTED = (
+    Query("passing", "boolean", "only instances that are well and want work"),
+    Query("zone", "string", "only those of this zone"),
+    Query("label", "string", "only those with this NAME=VALUE; may be repeated"),
+)
+_CONSUL_BLOCKING = (
+    Query("index", "integer", "wait until something has changed since this X-Consul-Index"),
+    Query("wait", "string", "for at most so long, as 30s or 5m, and up to 60 s"),
+)
+_AFTER = Query("after", "integer", "wait until it has changed since this as_of")
+_KV_KEY_PATH = f"{KV_PATH}/{{key}}"  # With slashes in it.
+_KV_CHANGES: tuple[tuple[Method, str, type | None], ...] = (
+    ("PUT", "Set a key to the body's bytes.", bytes),
+    ("DELETE", "Delete a key.", None),
+)
 _INSTANCE_PATH = f"{SERVICES_PATH}/{{service}}/{{instance}}"
 
 
-def _view(name: str, path: str, summary: str, answer: type) -> Endpoint:
+def _consul(name: str, path: str, summary: str, answer: type, *query: Query) -> Endpoint:
+    """A read that Consul's clients make."""
+    return Endpoint(name, "GET", path, summary, answer, query=query, refusals=(400, 503))
+
+
+def _view(
+    name: str, path: str, summary: str, answer: type, query: tuple[Query, ...] = ()
+) -> Endpoint:
     """A GET of the coordinator's view, at least as new as the query asks for."""
-    query = (_MIN_REVISION,)
+    query = (*query, _MIN_REVISION)
     return Endpoint(name, "GET", path, summary, answer, query=query, refusals=(400, 503))
 
 
@@ -257,13 +288,40 @@ OPERATIONS = (
         other_types=(SSE_TYPE,),
         refusals=(400, 503),
     ),
-    _view("services", SERVICES_PATH, "All instances.", ServicesDocument),
+    _view("services", SERVICES_PATH, "All instances.", ServicesDocument, _WANTED),
     _view(
         "service",
         f"{SERVICES_PATH}/{{service}}",
         "The instances of one service.",
         ServicesDocument,
+        _WANTED,
     ),
+    Endpoint(
+        "sd-prometheus",
+        "GET",
+        PROMETHEUS_PATH,
+        "What Prometheus is to scrape, for its http_sd: services' instances, and octad's nodes.",
+        list,
+        query=(Query("service", "string", "this one only"), *_WANTED),
+        refusals=(400, 503),
+    ),
+    _consul(
+        "consul-service",
+        "/v1/health/service/{service}",
+        "The instances of a service, as Consul tells them.",
+        list,
+        Query("tag", "string", "a label, as NAME=VALUE; may be repeated"),
+        Query("passing", "boolean", "only those that are well and want work"),
+        *_CONSUL_BLOCKING,
+    ),
+    _consul(
+        "consul-services",
+        "/v1/catalog/services",
+        "The services' names and tags, as Consul tells them.",
+        dict,
+        *_CONSUL_BLOCKING,
+    ),
+    _consul("consul-self", "/v1/agent/self", "Which cluster this is, as Consul tells it.", dict),
     Endpoint(
         "register",
         "PUT",
@@ -318,6 +376,72 @@ OPERATIONS = (
         REGISTRATION_PURPOSE,
         query=(_WITHIN,),
         refusals=(410, 503),
+    ),
+    _view("locks", LOCKS_PATH, "The locks that someone holds.", LocksDocument),
+    _view("lock-status", f"{LOCKS_PATH}/{{lock}}", "Who holds one lock.", LocksDocument),
+    Endpoint(
+        "lock",
+        "PUT",
+        f"{LOCKS_PATH}/{{lock}}",
+        "Stand in the lock's queue, whose first holds it.",
+        LockAnswer,
+        LockRequest,
+        REGISTRATION_PURPOSE,
+        query=(_WITHIN,),
+        refusals=(400, 409, 410, 503),
+    ),
+    Endpoint(
+        "unlock",
+        "DELETE",
+        f"{LOCKS_PATH}/{{lock}}",
+        "Leave the lock's queue.",
+        dict,
+        UnlockRequest,
+        REGISTRATION_PURPOSE,
+        query=(_WITHIN,),
+        refusals=(400, 409, 410, 503),
+    ),
+    Endpoint(
+        "kv-keys",
+        "GET",
+        KV_PATH,
+        "The settings' keys. With after and wait: a long poll.",
+        KvKeys,
+        purpose=REGISTRATION_PURPOSE,
+        query=(
+            Query("prefix", "string", "of the keys; all without it"),
+            _AFTER,
+            _WAIT,
+            _MIN_REVISION,
+        ),
+        refusals=(400, 503),
+    ),
+    Endpoint(
+        "kv-get",
+        "GET",
+        _KV_KEY_PATH,
+        "A setting. With after and wait: a long poll.",
+        KvEntry,
+        purpose=REGISTRATION_PURPOSE,
+        query=(_AFTER, _WAIT, _MIN_REVISION),
+        refusals=(400, 503),
+    ),
+    *(
+        Endpoint(
+            f"kv-{method.lower()}",
+            method,
+            _KV_KEY_PATH,
+            summary,
+            KvAnswer,
+            body,
+            REGISTRATION_PURPOSE,
+            query=(
+                Query("if_revision", "integer", "only if it is at this one; 0: not there"),
+                _WITHIN,
+            ),
+            refusals=(400, 409, 503),
+        )
+        for method, summary, body in _KV_CHANGES
     ),
     Endpoint(
         "join",

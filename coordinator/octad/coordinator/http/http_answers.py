@@ -12,6 +12,7 @@ from octad.coordinator.store.interface import Revision
 WATCH_WAIT_S_MAX = 60.0  # A long poll; proxies often cut idle connections after this.
 
 _REVISION_DIGITS_MAX = 18  # Fits a signed 64-bit number, as stores use.
+_TRUE, _FALSE = ("true", "", "1"), ("false", "0")
 AGE_HEADER = "Age"  # Seconds since the origin (here: the store) confirmed the answer.
 
 
@@ -38,11 +39,6 @@ def json_bytes(
     return web.Response(body=body, status=status, content_type="application/json", headers=sent)
 
 
-def shown_age(age_s: float) -> float:
-    """Returns the age for documents: without any answer of the store it is very high."""
-    return round(min(age_s, 1e9), 1)
-
-
 def wait_of(request: web.Request) -> float:
     """The query's `wait` in seconds, 0 without; raises BadParameter."""
     text = request.query.get("wait")
@@ -59,17 +55,22 @@ def wait_of(request: web.Request) -> float:
 
 def min_revision_of(request: web.Request) -> Revision | None:
     """The query's `min_revision`, None without; raises BadParameter."""
-    text = request.query.get("min_revision")
+    return revision_of(request, "min_revision")
+
+
+def revision_of(request: web.Request, name: str) -> Revision | None:
+    """A revision of the query, None without; raises BadParameter."""
+    text = request.query.get(name)
     if text is None:
         return None
     if not (text.isascii() and text.isdecimal() and len(text) <= _REVISION_DIGITS_MAX):
-        raise BadParameter(f"min_revision={text[:80]}: a revision, as a document or answer has it")
+        raise BadParameter(f"{name}={text[:80]}: a revision, as a document or answer has it")
     return Revision(int(text))
 
 
 def flag_of(request: web.Request, name: str) -> bool:
-    """A boolean of the query, false without; raises BadParameter."""
+    """A boolean of the query, false without; its name alone means true. Raises BadParameter."""
     text = request.query.get(name, "false").lower()
-    if text not in ("true", "false"):
+    if text not in _TRUE and text not in _FALSE:
         raise BadParameter(f"{name}={text[:80]}: true or false")
-    return text == "true"
+    return text in _TRUE

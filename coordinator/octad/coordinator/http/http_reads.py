@@ -20,6 +20,9 @@ from octad.client.cluster.cluster_documents import (
     ShardsDocument,
 )
 from octad.client.cluster.doctor_document import DoctorDocument
+from octad.client.membership.choosing import Wanted
+from octad.client.membership.lock_records import LOCK_KIND, LocksDocument
+from octad.coordinator.http.discovery_routes import instance_of, wanted_of
 from octad.coordinator.http.http_answers import (
     AGE_HEADER,
     BadParameter,
@@ -27,11 +30,11 @@ from octad.coordinator.http.http_answers import (
     json_answer,
     json_bytes,
     min_revision_of,
-    shown_age,
     wait_of,
 )
 from octad.coordinator.http.openapi import openapi_document
-from octad.coordinator.mirror.cluster_feed import ClusterFeed
+from octad.coordinator.locks.lock_queue import lock_statuses
+from octad.coordinator.mirror.cluster_feed import ClusterFeed, shown_age
 from octad.coordinator.server.coordinator import Coordinator
 from octad.coordinator.server.metrics import CoordinatorMetrics
 from octad.sharding.ids import parse_node_name
@@ -58,6 +61,8 @@ class HttpReads:
             "map": not_older(coordinator, self._map),
             "services": self._services,
             "service": self._services,
+            "locks": self._locks,
+            "lock-status": self._locks,
         }
 
     async def _health(self, _: web.Request) -> web.Response:
@@ -118,8 +123,20 @@ class HttpReads:
         feed = await self._feed("services/", request)
         service = request.match_info.get("service")
         prefix = "services/" if service is None else f"services/{service}/"
-        records = tuple(event.value for event in feed.history.state(prefix))
+        events, wanted = feed.history.state(prefix), wanted_of(request)
+        if wanted != Wanted():
+            events = [each for each in events if wanted.matches(instance_of(each.value))]
+        records = tuple(event.value for event in events)
         document = ServicesDocument(feed.history.revision, records, shown_age(feed.age_s))
+        return json_answer(document, age_s=feed.age_s)
+
+    async def _locks(self, request: web.Request) -> web.Response:
+        feed = await self._feed(LOCK_KIND, request)
+        lock = request.match_info.get("lock")
+        prefix = LOCK_KIND if lock is None else f"{LOCK_KIND}{lock}/"
+        entries = (e for name, e in feed.history.entries.items() if name.startswith(prefix))
+        locks = tuple(lock_statuses(entries))
+        document = LocksDocument(feed.history.revision, locks, shown_age(feed.age_s))
         return json_answer(document, age_s=feed.age_s)
 
     async def _feed(self, kind: str, request: web.Request) -> ClusterFeed:

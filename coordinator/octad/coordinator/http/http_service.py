@@ -1,11 +1,11 @@
 """The coordinator over HTTP, under /cluster/v1/: everyone reads, holders of a key write.
 
 Default deny: every request but GET and HEAD must be signed with the key for its purpose
-(`internal_auth`), whether the path exists or not, before anything looks at it; under
-/cluster/v1/admin/ that is an admin's access key, for reads, too (`admin_routes.py`). Answers to
-requests signed with the cluster's key are signed. The endpoints are listed in `http/api.py`; what a
-request means is in `coordinator.py` and its parts. All of it, with examples:
-`docs/reference/coordinator-http.md`.
+(`internal_auth`), whether the path exists or not, before anything looks at it, and so must reads of
+settings; under /cluster/v1/admin/ that is an admin's access key, for reads, too
+(`admin_routes.py`). Answers to requests signed with the cluster's key are signed. The endpoints are
+listed in `http/api.py`; what a request means is in `coordinator.py` and its parts. All of it, with
+examples: `docs/reference/coordinator-http.md`.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ from octad.client.cluster.service_records import (
     SESSIONS_PATH,
     BadRegistration,
 )
+from octad.client.kv.kv_records import KV_PATH, BadKey
+from octad.client.membership.lock_records import LOCKS_PATH, BadLock
 from octad.client.runtime.http_listener import HttpListener
 from octad.client.runtime.open_files import open_files_limit
 from octad.client.runtime.steady_clock import SteadyClock
@@ -41,6 +43,7 @@ from octad.coordinator.admin.admin_refusal import AdminRefused
 from octad.coordinator.admin.admin_signature import NotAdmin
 from octad.coordinator.http.admin_routes import AdminRoutes, is_for_admins
 from octad.coordinator.http.api import HEALTH_PATH, OPENAPI_PATH, OPERATIONS
+from octad.coordinator.http.discovery_routes import DiscoveryRoutes
 from octad.coordinator.http.http_answers import BadParameter, json_answer
 from octad.coordinator.http.http_reads import HttpReads, NotReady
 from octad.coordinator.http.http_watches import (
@@ -49,10 +52,15 @@ from octad.coordinator.http.http_watches import (
     watchers_max_of,
 )
 from octad.coordinator.http.http_writes import HttpWrites
+from octad.coordinator.http.kv_routes import KvRoutes, is_of_kv
 from octad.coordinator.http.placement_routes import PlacementRoutes
+from octad.coordinator.kv.kv_changes import KvFull, OtherRevision
+from octad.coordinator.locks.lock_queues import LocksFull
 from octad.coordinator.membership.admission import JoinRefused
-from octad.coordinator.membership.registrations import InstanceTaken, LateWrite
-from octad.coordinator.membership.service_registry import InstancesLost, OtherSession, SessionGone
+from octad.coordinator.membership.registrations import InstanceTaken
+from octad.coordinator.membership.service_registry import InstancesLost, OtherSession
+from octad.coordinator.membership.session_writes import LateWrite
+from octad.coordinator.membership.sessions import SessionGone
 from octad.coordinator.mirror.cluster_feed import FutureRevision, NotAsNew
 from octad.coordinator.schema.cluster_view import BadRecord
 from octad.coordinator.schema.join_messages import AUTH_PURPOSE, RefusalMessage
@@ -71,7 +79,9 @@ _STORE_S_MAX = 4.0
 _STORE_SHARE = 0.8  # The same, as a share of the client's stated timeout.
 _SHUTDOWN_S = 2.0
 _ALWAYS = (HEALTH_PATH, OPENAPI_PATH)  # Whether or not the store has ever answered.
-_REGISTRATION_PATHS = (f"{SERVICES_PATH}/", f"{SESSIONS_PATH}/")
+_REGISTRATION_PATHS = tuple(
+    f"{path}/" for path in (SERVICES_PATH, SESSIONS_PATH, LOCKS_PATH, KV_PATH)
+)
 _WITHIN = "within"  # A query parameter: the client's timeout in seconds.
 _WITHIN_DEFAULT = "10"
 _TCP_STATE = getattr(socket, "TCP_INFO", None)  # Its first byte, on Linux.
@@ -82,7 +92,12 @@ _REFUSALS: dict[type[Exception], tuple[int, str, bool]] = {
     BadParameter: (400, "bad-request", False),
     FutureRevision: (400, "bad-request", False),
     BadRegistration: (400, "bad-registration", False),
+    BadLock: (400, "bad-lock", False),
+    BadKey: (400, "bad-key", False),
+    OtherRevision: (409, "other-revision", False),
+    KvFull: (409, "kv-full", False),
     InstanceTaken: (409, "instance-taken", True),
+    LocksFull: (409, "locks-full", True),
     LateWrite: (409, "late", False),
     OtherSession: (409, "other-session", False),
     SessionGone: (410, "session-gone", False),
@@ -134,14 +149,17 @@ class HttpService:
             **HttpWrites(self._coordinator).by_name,
             **PlacementRoutes(self._coordinator).by_name,
             **self._admin.by_name,
+            **KvRoutes(self._coordinator.kv, self._watches).by_name,
+            **DiscoveryRoutes(self._coordinator, self._watches).by_name,
             "events": self._watches.events,
         }
         assert set(handlers) == {operation.name for operation in OPERATIONS}, "`api.py` says all"
         for operation in OPERATIONS:
             add = application.router.add_route
+            path = operation.path.replace("{key}", "{key:.+}")  # A setting's, with slashes in it.
             if operation.method == "GET" and operation.name != "events":
-                add("HEAD", operation.path, handlers[operation.name])
-            add(operation.method, operation.path, handlers[operation.name])
+                add("HEAD", path, handlers[operation.name])
+            add(operation.method, path, handlers[operation.name])
         self._listener = HttpListener(application, self._connections_max, _SHUTDOWN_S)
         await self._listener.start_on(listener)
 
@@ -166,7 +184,7 @@ class HttpService:
     async def _respond(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if is_for_admins(request):
             return await self._respond_to_admin(request, handler)
-        if request.method in ("GET", "HEAD"):
+        if request.method in ("GET", "HEAD") and not is_of_kv(request):
             return await self._answer(request, handler)
         authorization = request.headers.get(AUTHORIZATION_HEADER)
         key = self._key_of(request)

@@ -6,6 +6,8 @@ A stream lasts until the watcher goes or the coordinator stops; both ends then k
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from aiohttp import web
 
@@ -46,10 +48,7 @@ class HttpWatches:
         prefix = _prefix_of(request)
         token = _token_of(request)
         wait_s = wait_of(request)
-        if self.watchers >= self._watchers_max:
-            raise TooManyWatchers(f"{self._watchers_max} watchers are here already")
-        self.watchers += 1
-        try:
+        with self.room():
             await self._feed.current()
             position = await self._feed.position_of(token)
             if SSE_TYPE in request.headers.get("Accept", ""):
@@ -58,6 +57,15 @@ class HttpWatches:
             gone = token is not None and token.life != self._feed.life
             status = web.HTTPGone.status_code if gone else web.HTTPOk.status_code
             return json_answer(told.document, status=status, age_s=told.document.age_s)
+
+    @contextmanager
+    def room(self) -> Iterator[None]:
+        """For one watcher, of whatever kind; raises TooManyWatchers."""
+        if self.watchers >= self._watchers_max:
+            raise TooManyWatchers(f"{self._watchers_max} watchers are here already")
+        self.watchers += 1
+        try:
+            yield
         finally:
             self.watchers -= 1
 

@@ -15,6 +15,7 @@ from octad.client.cluster.service_records import (
     SessionRequest,
     WithdrawRequest,
 )
+from octad.client.membership.lock_records import LockRequest, UnlockRequest
 from octad.coordinator.http.http_answers import json_answer
 from octad.coordinator.schema.join_messages import SEAL_PURPOSE, JoinMessage, JoinRequest
 from octad.coordinator.schema.recovery_messages import RecoverRequest
@@ -37,6 +38,8 @@ class HttpWrites:
             "open": self._open,
             "renew": self._renew,
             "end": self._end,
+            "lock": self._lock,
+            "unlock": self._unlock,
         }
 
     async def _join(self, request: web.Request) -> web.Response:
@@ -79,7 +82,7 @@ class HttpWrites:
 
     async def _open(self, request: web.Request) -> web.Response:
         wanted = msgspec.json.decode(await request.read(), type=SessionRequest)
-        return json_answer(await self._coordinator.registry.open_session(wanted))
+        return json_answer(await self._coordinator.sessions.open(wanted))
 
     async def _renew(self, request: web.Request) -> web.Response:
         """A request without a body is an older SDK's, which does not name what it renews."""
@@ -89,5 +92,14 @@ class HttpWrites:
         return json_answer(answer)
 
     async def _end(self, request: web.Request) -> web.Response:
-        await self._coordinator.registry.end(request.match_info["session"])
+        await self._coordinator.sessions.end(request.match_info["session"])
+        return json_answer({})
+
+    async def _lock(self, request: web.Request) -> web.Response:
+        wanted = msgspec.json.decode(await request.read(), type=LockRequest)
+        return json_answer(await self._coordinator.locks.enter(request.match_info["lock"], wanted))
+
+    async def _unlock(self, request: web.Request) -> web.Response:
+        wanted = msgspec.json.decode(await request.read(), type=UnlockRequest)
+        await self._coordinator.locks.leave(request.match_info["lock"], wanted)
         return json_answer({})

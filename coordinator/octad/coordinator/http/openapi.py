@@ -30,7 +30,12 @@ _ADMIN_SECURITY = "admin-access-key"
 def openapi_document(version: str) -> dict[str, Any]:
     """All of `OPERATIONS`, with the schemas of their requests and answers."""
     types = sorted(
-        {t for op in OPERATIONS for t in (op.answer, op.body) if t not in (None, dict)},
+        {
+            t
+            for op in OPERATIONS
+            for t in (op.answer, op.body)
+            if t not in (None, dict, list, bytes)
+        },
         key=lambda t: t.__name__ if t else "",
     )
     _, components = msgspec.json.schema_components(
@@ -61,10 +66,7 @@ def _operation(operation: Endpoint) -> dict[str, Any]:
         "responses": _responses(operation),
     }
     if operation.body is not None:
-        described["requestBody"] = {
-            "required": True,
-            "content": {"application/json": {"schema": _reference(operation.body)}},
-        }
+        described["requestBody"] = {"required": True, "content": _content(operation.body)}
     if operation.purpose is not None:
         described["security"] = [{_SECURITY: []}]
         described["description"] = f"Signed ({SCHEME}) with the key for {operation.purpose!r}."
@@ -72,6 +74,12 @@ def _operation(operation: Endpoint) -> dict[str, Any]:
         described["security"] = [{_ADMIN_SECURITY: []}]
         described["description"] = f"Signed ({ALGORITHM}) with an admin's access key."
     return described
+
+
+def _content(body: type) -> dict[str, Any]:
+    if body is bytes:
+        return {"application/octet-stream": {}}
+    return {"application/json": {"schema": _reference(body)}}
 
 
 def _path_parameters(path: str) -> list[dict[str, Any]]:
@@ -119,4 +127,6 @@ def _says_why(operation: Endpoint) -> bool:
 
 
 def _reference(kind: type) -> dict[str, Any]:
+    if kind is list:
+        return {"type": "array"}
     return {"type": "object"} if kind is dict else {"$ref": f"#/components/schemas/{kind.__name__}"}

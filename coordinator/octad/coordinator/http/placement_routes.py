@@ -10,8 +10,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from octad.client.cluster.refusal import RefusalMessage
-from octad.coordinator.http.http_answers import shown_age
 from octad.coordinator.http.http_reads import not_older
+from octad.coordinator.mirror.cluster_feed import shown_age
 from octad.coordinator.placement.placement_requests import PlanRefused
 from octad.coordinator.schema.placement_messages import ACTIONS, PlanRequest
 from octad.coordinator.server.coordinator import Coordinator

@@ -1,10 +1,5 @@
 """Who holds a service's name: decided from the store's records, as one compare-and-swap.
 
-A session is a lease, and `sessions/<session>` under it has the number of its newest write. Every
-write of a session carries a number that grows, and compares and advances that record: a write that
-a coordinator carries out late, or twice, changes nothing. A session that has ended has no record
-and no lease, so a write that comes later still fails its comparison.
-
 `services/<service>/<instance>` is what everyone sees, under the lease of the session that holds
 the name. Who held it before and still lives is *superseded*: `claims/<service>/<instance>/…` keeps
 what it would show, under its own lease. The rules:
@@ -28,10 +23,10 @@ from dataclasses import dataclass
 import msgspec
 
 from octad.client.cluster.service_records import ServiceInstance
+from octad.coordinator.membership.session_writes import OLDEST, Change, SessionSeen
 from octad.coordinator.schema.cluster_view import decode_record
 from octad.coordinator.schema.records import SessionRecord, StoreKeys
 from octad.coordinator.store.interface import (
-    Compare,
     Delete,
     KeyValue,
     LeaseId,
@@ -45,15 +40,9 @@ from octad.coordinator.store.interface import (
 
 SERVICE_CLAIMS_MAX = 1_000  # Processes that had one name and may still live.
 
-_OLDEST = Revision(1)  # For a session made before sessions had records.
-
 
 class InstanceTaken(Exception):
     """Another live process has this name. It passes when that one ends."""
-
-
-class LateWrite(Exception):
-    """The session has written something newer since: this changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +50,13 @@ class Place:
     """The key under which a session holds or claims a name."""
 
     lease: LeaseId
-    session: str
     name: str
     claims: str  # A prefix.
 
     @classmethod
     def of(cls, keys: StoreKeys, lease: LeaseId, service: str, instance: str) -> Place:
         claims = keys.claims_of(f"{service}/{instance}")
-        return cls(lease, keys.session(lease), keys.service(service, instance), claims)
+        return cls(lease, keys.service(service, instance), claims)
 
     def claim(self, lease: LeaseId) -> str:
         return f"{self.claims}{lease:x}"
@@ -79,7 +67,7 @@ class Seen:
     """The store's records of a session that writes, and of the name that it writes."""
 
     place: Place
-    session: KeyValue | None  # None: it ended, or an older octad made it.
+    session: SessionSeen
     name: KeyValue | None
     holder: KeyValue | None  # The session of the lease that `name` hangs on.
     claims: Listing
@@ -95,47 +83,23 @@ class Seen:
         own = self.place.claim(self.place.lease)
         return any(entry.key == own for entry in self.claims.entries)
 
-    def is_done(self, number: int | None) -> bool:
-        """Whether the write of this number was carried out already; raises LateWrite."""
-        done = self._record.number
-        if number is None or number > done:
-            return False
-        if number < done:
-            raise LateWrite(f"write {number} of the session comes after its write {done}")
-        return True
-
     def change(self, operations: Sequence[StoreOperation], number: int | None) -> Change:
         """`operations` as the session's write `number` (None: one of an older SDK, uncounted)."""
-        record = msgspec.structs.replace(self._record, number=number or self._record.number)
-        note = Put(self.place.session, msgspec.json.encode(record), self.place.lease)
+        note = self.session.note(number)
         return Change(
             (
-                ModRevisionIs(self.place.session, _revision(self.session)),
+                note.compare,
                 ModRevisionIs(self.place.name, _revision(self.name)),
                 NoneNewer(self.place.claims, self.claims.revision),
             ),
-            (*operations, note),
+            (*operations, note.operation),
         )
-
-    @property
-    def _record(self) -> SessionRecord:
-        if self.session is None:
-            return SessionRecord(born=_OLDEST)
-        return decode_record(self.session, SessionRecord)
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A transaction."""
-
-    compares: Sequence[Compare]
-    operations: Sequence[StoreOperation]
 
 
 def born(session: KeyValue | None) -> Revision:
     """A session's age: the revision it began at, or the one began at that it replaces."""
     if session is None:
-        return _OLDEST
+        return OLDEST
     return age(decode_record(session, SessionRecord), session.create_revision)
 
 
@@ -151,7 +115,7 @@ def registering(seen: Seen, record: ServiceInstance, value: bytes, number: int |
     others = [entry for entry in seen.claims.entries if entry.key != own_claim]
     held_at = None if holder is None else _address(holder)
     _check_address(record, [held_at, *map(_address, others)])
-    if holder is not None and born(seen.holder) > born(seen.session):
+    if holder is not None and born(seen.holder) > born(seen.session.entry):
         return seen.change([Put(own_claim, value, place.lease)], number)
     if len(others) >= SERVICE_CLAIMS_MAX:
         raise InstanceTaken(

@@ -300,6 +300,11 @@ class ClusterFeed:
         self._changed.notify()
 
 
+def shown_age(age_s: float) -> float:
+    """Returns the age for documents: without any answer of the store it is very high."""
+    return round(min(age_s, 1e9), 1)
+
+
 def _life_of(entry: KeyValue | None) -> str:
     try:
         return NO_LIFE if entry is None else decode_record(entry, str)

@@ -22,10 +22,10 @@ from octad.client.cluster.unknown_fields import with_unknown_fields
 from octad.coordinator.schema.backup_format import StoreBackup
 from octad.coordinator.schema.cluster_snapshot import ClusterSnapshot
 from octad.coordinator.schema.records import (
+    KV_NAMES,
     FormatLevelRecord,
     IdentityRecord,
     PoolRecord,
-    StoreKeys,
 )
 from octad.sharding.ids import Epoch, NodeId, PoolId, ShardId, node_name, shard_id, shard_name
 from octad.sharding.map.shard_map import Pool, ShardConfiguration, ShardMap, decode_configuration
@@ -103,6 +103,8 @@ def rebuild(
             "name its nodes' directories, too; --accept-loss begins such shards anew, empty",
         )
     _go_forward(entries, snapshots, sources)
+    if backup is not None:  # No node keeps settings.
+        entries.update((k, v) for k, v in backup.entries.items() if k.startswith(KV_NAMES))
     for shard, known in newest.items():
         raised = msgspec.structs.replace(
             known.configuration, epoch=Epoch(known.configuration.epoch + EPOCH_STEP)
@@ -275,8 +277,3 @@ def _shard_of(key: str) -> ShardId:
 
 def _configuration_key(shard: ShardId) -> str:
     return f"{_SHARDS}{shard_name(shard)}"
-
-
-def store_key(keys: StoreKeys, key: str) -> str:
-    """The key in the store."""
-    return f"{keys.prefix}{key}"

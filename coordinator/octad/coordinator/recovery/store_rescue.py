@@ -22,12 +22,12 @@ from octad.client.cluster.coordinator_calls import (
 )
 from octad.client.cluster.join_token import JoinToken
 from octad.client.cluster.service_token import ServiceToken
+from octad.coordinator.kv.kv_changes import usage_of
 from octad.coordinator.recovery.create_cluster import new_life
 from octad.coordinator.recovery.store_rebuild import (
     GENERATION_KEY,
     RebuildRefused,
     Rebuilt,
-    store_key,
 )
 from octad.coordinator.schema.backup_format import (
     BackupHeader,
@@ -46,7 +46,7 @@ from octad.coordinator.schema.cluster_snapshot import (
     in_snapshot,
 )
 from octad.coordinator.schema.cluster_view import decode_record
-from octad.coordinator.schema.records import CLUSTERS, LeaderRecord, StoreKeys
+from octad.coordinator.schema.records import CLUSTERS, KV_NAMES, LeaderRecord, StoreKeys
 from octad.coordinator.store.interface import (
     ConfigStore,
     Delete,
@@ -65,10 +65,11 @@ async def read_backup(store: ConfigStore, token: JoinToken) -> StoreBackup:
     """A backup of the store at one revision; raises RebuildRefused for an empty store."""
     keys = StoreKeys(token.cluster)
     listing = await store.range(keys.prefix)
+    settings = await store.range(keys.kv, listing.revision)
     entries = {
-        entry.key.removeprefix(keys.prefix): entry.value
-        for entry in listing.entries
-        if not entry.lease and in_snapshot(keys, entry.key)
+        keys.name_of(entry.key): entry.value
+        for entry in (*listing.entries, *settings.entries)
+        if not entry.lease and (entry.key.startswith(keys.kv) or in_snapshot(keys, entry.key))
     }
     if not any(key.startswith("pools/") for key in entries):
         raise RebuildRefused(
@@ -180,11 +181,16 @@ async def check_may_fill(
 async def fill(store: ConfigStore, token: JoinToken, rebuilt: Rebuilt) -> None:
     """Replace the cluster's keys by `rebuilt`; raises StoreUnavailable (then: again)."""
     keys = StoreKeys(token.cluster)
-    there = (await store.range(keys.prefix)).entries
+    there = list((await store.range(keys.prefix)).entries)
+    settings = (await store.range(keys.kv)).entries
+    if any(name.startswith(KV_NAMES) for name in rebuilt.entries):
+        there += settings
     first = [Delete(entry.key) for entry in there if entry.key.startswith(keys.pools)]
     await _do(store, first)
-    wanted = {store_key(keys, key): value for key, value in rebuilt.entries.items()}
+    wanted = {keys.of_name(name): value for name, value in rebuilt.entries.items()}
     wanted[keys.life] = new_life()
+    kept = {**{e.key: e.value for e in settings if e not in there}, **wanted}
+    wanted[keys.kv_usage] = msgspec.json.encode(usage_of(keys.kv, kept))
     await _do(store, [Delete(entry.key) for entry in there if entry.key not in wanted])
     puts = [Put(key, value) for key, value in sorted(wanted.items())]
     await _do(store, [put for put in puts if not put.key.startswith(keys.pools)])

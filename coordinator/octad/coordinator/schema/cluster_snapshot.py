@@ -48,6 +48,7 @@ _EXCLUDED = (
     "services/",
     "sessions/",
     "claims/",
+    "locks/",
 )
 
 

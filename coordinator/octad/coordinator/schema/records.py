@@ -13,6 +13,7 @@ from octad.coordinator.store.interface import LeaseId, Revision
 from octad.sharding.ids import BucketId, NodeId, PoolId, ShardId, number_of, pool_of, shard_id
 
 ROOT = "octad/"
+KV_NAMES = "kv/"  # In backups: of settings.
 CLUSTERS = f"{ROOT}clusters"  # A JSON list of the ids of all clusters that this store holds.
 
 
@@ -128,11 +129,20 @@ class SessionRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     born: Revision = Revision(0)  # When the session that it replaces began; 0: it replaces none.
 
 
+class KvUsageRecord(msgspec.Struct, frozen=True):
+    """`octad/kv-usage/<cluster>`: what all settings take, names included."""
+
+    keys: int = 0
+    bytes: int = 0
+
+
 class StoreKeys:
     """The names of all keys of one cluster."""
 
     def __init__(self, cluster: str) -> None:
         self.prefix = f"{ROOT}{cluster}/"
+        self.kv = f"{ROOT}kv/{cluster}/"  # Not below the prefix: nodes watch all of that.
+        self.kv_usage = f"{ROOT}kv-usage/{cluster}"
         self.nodes = f"{self.prefix}nodes/"
         self.identities = f"{self.prefix}identities/"
         self.pools = f"{self.prefix}pools/"
@@ -147,10 +157,12 @@ class StoreKeys:
         self.services = f"{self.prefix}services/"
         self.sessions = f"{self.prefix}sessions/"
         self.claims = f"{self.prefix}claims/"
+        self.locks = f"{self.prefix}locks/"
         self.last_bucket_id = f"{self.prefix}last-bucket-id"
         self.leader = f"{self.prefix}leader"
         self.filled_anew = f"{self.prefix}filled-anew"
         self.format_level = f"{self.prefix}format-level"
+        self.generation = f"{self.prefix}generation"
         self.life = f"{self.prefix}life"  # Random, of each time that the store was filled.
         self.last_node_id = f"{self.prefix}last-node-id"
 
@@ -205,6 +217,25 @@ class StoreKeys:
 
     def claim(self, name: str, lease: LeaseId) -> str:
         return f"{self.claims_of(name)}{lease:x}"
+
+    def queue_of(self, lock: str) -> str:
+        """A prefix: of the sessions that hold the lock or wait for it."""
+        return f"{self.locks}{lock}/"
+
+    def lock(self, lock: str, lease: LeaseId) -> str:
+        return f"{self.queue_of(lock)}{lease:x}"
+
+    def name_of(self, key: str) -> str:
+        """A key as backups name it: without the cluster's prefix; settings begin with `kv/`."""
+        if key.startswith(self.kv):
+            return f"{KV_NAMES}{key.removeprefix(self.kv)}"
+        return key.removeprefix(self.prefix)
+
+    def of_name(self, name: str) -> str:
+        """The inverse."""
+        if name.startswith(KV_NAMES):
+            return self.kv + name.removeprefix(KV_NAMES)
+        return self.prefix + name
 
     def access_key(self, access_key: str) -> str:
         return f"{self.access_keys}{access_key}"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from functools import partial
 
 from octad.client.cluster.doctor_document import Finding
 from octad.client.cluster.status_document import (
@@ -21,10 +22,15 @@ from octad.client.cluster.status_document import (
 )
 from octad.client.membership.event_document import PUBLIC_KINDS
 from octad.client.runtime.change_signal import ChangeSignal
+from octad.coordinator.checks.check_rules import refusal_of
+from octad.coordinator.checks.checker import Checker
 from octad.coordinator.diagnosis.diagnosis import Known, findings
 from octad.coordinator.diagnosis.store_versions import StoreVersions
+from octad.coordinator.kv.kv_store import KvStore
+from octad.coordinator.locks.lock_queues import LockQueues
 from octad.coordinator.membership.relisting import Relisting
 from octad.coordinator.membership.service_registry import ServiceRegistry
+from octad.coordinator.membership.sessions import Sessions
 from octad.coordinator.mirror.cluster_feed import (
     REACH_S_MAX,
     ClusterFeed,
@@ -78,7 +84,12 @@ class Coordinator:
         self._mirror = Mirror(store, self.keys.prefix, mirrored(self.keys))
         self.feed = ClusterFeed(store, self.keys, self._mirror)
         self._mirror.follow(self.feed)
-        self.registry = ServiceRegistry(store, self.keys, config.token)
+        self.sessions = Sessions(store, self.keys, config.token)
+        self.registry = ServiceRegistry(
+            store, self.keys, self.sessions, partial(refusal_of, config.check_networks)
+        )
+        self.kv = KvStore(store, self.keys)
+        self.locks = LockQueues(store, self.keys, self.sessions, self._mirror)
         self._relisting = Relisting(
             self._mirror, self.keys, self.registry, lambda: self.feed.history.entries
         )
@@ -90,6 +101,12 @@ class Coordinator:
             config.address,
             config.version,
             self._on_change,
+        )
+        self._checker = Checker(
+            store,
+            lambda: self.feed.history.entries,
+            lambda: self._leadership.token,
+            config.check_networks,
         )
         self.placement = Placement(store, self.keys, self._mirror, self._cluster, self._leadership)
         self._duties = LeaderDuties(
@@ -113,10 +130,12 @@ class Coordinator:
     async def start(self) -> None:
         """Returns once the store has been read and the campaign to lead has begun."""
         await self._mirror.start()
+        await self.kv.start()
         self._cluster.start()
         self.placement.start()
         self.reports.start()
         self._relisting.start()
+        self._checker.start()
         self._leadership.start()
         self._store_versions.start()
         self._duties.start()
@@ -127,8 +146,10 @@ class Coordinator:
         await self._duties.stop()
         await self._store_versions.stop()
         await self.placement.stop()
+        await self._checker.stop()
         await self._relisting.stop()
         await self._leadership.stop()
+        await self.kv.stop()
         await self._mirror.stop()
         self.feed.stop()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from octad.client.cluster.join_token import JoinToken
+from octad.coordinator.checks.check_rules import Network
 from octad.coordinator.store.open_store import StoreAddress
 
 # Nodes are started one after the other: the first map waits until this long no one new has come.
@@ -25,4 +26,5 @@ class CoordinatorConfig:
     version: str
     nodes_expected: int = 0
     settle_s: float = SETTLE_S
+    check_networks: tuple[Network, ...] = ()  # Where services may be checked; none: nowhere.
     checks_reach: bool = False  # Turn away new nodes at addresses that no one answers at.
