@@ -45,8 +45,8 @@ class CoordinatorProcess(ProcessTree):
         command += ["--nodes-expected", "3"]
         super().__init__([*command, *options], log)
 
-    def wait_until_ready(self) -> None:
-        self.wait_until_it_says("coordinator of cluster", WAIT_S)
+    def wait_until_ready(self, timeout_s: float = WAIT_S) -> None:
+        self.wait_until_it_says("coordinator of cluster", timeout_s)
 
     def printed(self, what: str) -> str:
         found = re.search(rf"^  {what}  (\S+)$", self.said(), re.MULTILINE)

@@ -153,6 +153,21 @@ class Trial:
             self.polls.append(Poll(begun_at, time.monotonic(), names))
             await asyncio.sleep(POLL_S)
 
+    async def note_elections(self) -> None:
+        """Until cancelled: a leader that is starved of time is followed as one that is frozen."""
+        term, known_at = 0, time.monotonic()
+        while True:
+            begun_at = time.monotonic()
+            newest = max(await asyncio.gather(*map(_term_of, self.members)))
+            if newest > term > 0:
+                now = time.monotonic()
+                self.etcd_faults.append(Span(known_at, now + ETCD_RECOVERS_S))
+                self.etcd_freezes.append(Span(known_at, now + ETCD_REVOKES_S))
+                self._tell(f"etcd has held an election: term {newest}")
+            if newest:
+                term, known_at = max(term, newest), begun_at
+            await asyncio.sleep(POLL_S)
+
     async def history(self, last: Revision) -> list[Stored]:
         """Every change of an instance's key from when etcd was made to `last`, which is one."""
         stored: list[Stored] = []
@@ -210,7 +225,7 @@ class Trial:
             coordinator.process = coordinator_process(
                 coordinator.etcd, log, self.token_text, process.address
             )
-            await asyncio.to_thread(coordinator.process.wait_until_ready)
+            await asyncio.to_thread(coordinator.process.wait_until_ready, READY_S_MAX)
 
         await self._during(rng, f"coordinator {number} is killed", process.kill, back)
 
@@ -309,6 +324,14 @@ class Trial:
         self.story.append(f"{time.monotonic():.2f} {what}")
 
 
+async def _term_of(member: EtcdMember) -> int:
+    """The term of etcd's present leader, as the member knows it; 0 if it does not answer."""
+    try:
+        return await asyncio.to_thread(member.term)
+    except OSError:
+        return 0
+
+
 def _seen(event: ServiceEvent) -> Seen:
     if event.type == "reset":
         names = frozenset(each.instance for each in event.instances)
@@ -364,7 +387,7 @@ async def trial(directory: Path) -> AsyncIterator[Trial]:
             front = await stack.enter_async_context(tcp_link(process.address))
             coordinators.append(Coordinator(front, links, log, process))
             stack.callback(_kill_process, coordinators[-1])
-            await asyncio.to_thread(process.wait_until_ready)
+            await asyncio.to_thread(process.wait_until_ready, READY_S_MAX)
             token_text = token_text or process.printed("join token")
         assert token_text is not None
         version = await asyncio.to_thread(members[0].version)

@@ -63,6 +63,7 @@ async def hit(
 async def begin(site: Trial, directory: Path) -> None:
     """All instances are there and all watchers watch."""
     site.start(site.poll())
+    site.start(site.note_elections())
     for number in range(WORKERS):
         site.start_worker(directory, number, INSTANCES_OF_ONE)
     wanted = WORKERS * INSTANCES_OF_ONE

@@ -64,6 +64,12 @@ class EtcdMember(ProcessTree):
         with urllib.request.urlopen(f"{self.url}/version", timeout=5) as answer:
             return str(json.load(answer)["etcdserver"])
 
+    def term(self) -> int:
+        """The term of the present leader; raises OSError."""
+        url = f"{self.url}/v3/maintenance/status"
+        with urllib.request.urlopen(url, data=b"{}", timeout=1) as answer:
+            return int(json.load(answer)["raftTerm"])
+
     def _is_healthy(self) -> bool:
         try:
             anybody = ssl._create_unverified_context()
