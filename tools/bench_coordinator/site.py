@@ -22,6 +22,7 @@ from octad.sharding.ids import NodeId
 DEPTH = 12
 REPLICAS = 3
 NODES = 9
+START_S_MAX = 120.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -57,7 +58,7 @@ async def open_site(directory: Path) -> AsyncIterator[Site]:
             coordinator = CoordinatorProcess(etcd.url, directory / "coordinator.log", options)
             coordinator.start()
             try:
-                coordinator.wait_until_ready()
+                coordinator.wait_until_ready(START_S_MAX)
                 keys = StoreKeys(token.cluster)
                 yield Site(token, keys, store, coordinator.url, coordinator.pid)
             finally:
