@@ -46,9 +46,8 @@ def _refused(url: str, status: int, body: bytes) -> CommandError:
     return CommandError(f"the coordinator at {url} refuses: {reason}", fix)
 
 
-def _get(url: str, path: str) -> tuple[int, bytes]:
-    """Status and body; raises CommandError, OSError, HTTPException."""
-    import http.client
+def host_of(url: str) -> tuple[str, int]:
+    """Host and port of a coordinator's URL; raises CommandError."""
     from urllib.parse import urlsplit
 
     try:
@@ -58,6 +57,14 @@ def _get(url: str, path: str) -> tuple[int, bytes]:
         host = None
     if host is None or parts.scheme != "http":
         raise CommandError(f"{url!r} is not http://host:port", "correct --coordinator", 2)
+    return host, port
+
+
+def _get(url: str, path: str) -> tuple[int, bytes]:
+    """Status and body; raises CommandError, OSError, HTTPException."""
+    import http.client
+
+    host, port = host_of(url)
     connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)
     try:
         connection.request("GET", path)

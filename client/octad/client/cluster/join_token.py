@@ -39,7 +39,7 @@ def encode_join_token(token: JoinToken) -> str:
     """The token as people copy it."""
     secret = base64.urlsafe_b64encode(token.secret).rstrip(b"=").decode()
     body = f"{PREFIX}-{token.cluster}-{secret}"
-    return f"{body}-{_checksum(body)}"
+    return f"{body}-{token_checksum(body)}"
 
 
 def decode_join_token(text: str) -> JoinToken:
@@ -52,16 +52,23 @@ def decode_join_token(text: str) -> JoinToken:
     body, _, checksum = text.strip().rpartition("-")
     prefix, _, rest = body.partition("-")
     cluster, _, secret_text = rest.partition("-")
-    if prefix != PREFIX or not hmac.compare_digest(checksum.encode(), _checksum(body).encode()):
+    if prefix != PREFIX or not hmac.compare_digest(
+        checksum.encode(), token_checksum(body).encode()
+    ):
         raise BadJoinToken("not a join token, or a part of it is missing: copy all of it")
-    try:
-        secret = base64.urlsafe_b64decode(secret_text + "=")
-    except (binascii.Error, ValueError) as error:
-        raise BadJoinToken("the join token's secret is not base64") from error
-    if len(secret) != SECRET_BYTES:
-        raise BadJoinToken(f"the join token's secret has {len(secret)} bytes, not {SECRET_BYTES}")
-    return JoinToken(cluster, secret)
+    return JoinToken(cluster, decoded_key(secret_text, "join token's secret"))
 
 
-def _checksum(body: str) -> str:
+def token_checksum(body: str) -> str:
     return hashlib.sha256(body.encode()).hexdigest()[:4]
+
+
+def decoded_key(text: str, what: str) -> bytes:
+    """The key of a token, of whose text it is a part; raises BadJoinToken."""
+    try:
+        key = base64.urlsafe_b64decode(text + "=")
+    except (binascii.Error, ValueError) as error:
+        raise BadJoinToken(f"the {what} is not base64") from error
+    if len(key) != SECRET_BYTES:
+        raise BadJoinToken(f"the {what} has {len(key)} bytes, not {SECRET_BYTES}")
+    return key

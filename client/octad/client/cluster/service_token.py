@@ -9,17 +9,16 @@ it from the join token; the join token is accepted in its place.
 from __future__ import annotations
 
 import base64
-import binascii
-import hashlib
 import hmac
 from dataclasses import dataclass, field
 
 from octad.client.cluster.join_token import (
-    SECRET_BYTES,
     SERVICE_PREFIX,
     BadJoinToken,
     JoinToken,
     decode_join_token,
+    decoded_key,
+    token_checksum,
 )
 from octad.client.cluster.service_records import REGISTRATION_PURPOSE
 
@@ -41,7 +40,7 @@ def encode_service_token(token: ServiceToken) -> str:
     """The token as people copy it."""
     key = base64.urlsafe_b64encode(token.key).rstrip(b"=").decode()
     body = f"{SERVICE_PREFIX}-{token.cluster}-{key}"
-    return f"{body}-{_checksum(body)}"
+    return f"{body}-{token_checksum(body)}"
 
 
 def decode_service_token(text: str) -> ServiceToken:
@@ -49,17 +48,7 @@ def decode_service_token(text: str) -> ServiceToken:
     if not text.strip().startswith(f"{SERVICE_PREFIX}-"):
         return service_token(decode_join_token(text))
     body, _, checksum = text.strip().rpartition("-")
-    if not hmac.compare_digest(checksum.encode(), _checksum(body).encode()):
+    if not hmac.compare_digest(checksum.encode(), token_checksum(body).encode()):
         raise BadJoinToken("a part of the service token is missing: copy all of it")
     _, cluster, key_text = body.split("-", 2)
-    try:
-        key = base64.urlsafe_b64decode(key_text + "=")
-    except (binascii.Error, ValueError) as error:
-        raise BadJoinToken("the service token's key is not base64") from error
-    if len(key) != SECRET_BYTES:
-        raise BadJoinToken(f"the service token's key has {len(key)} bytes, not {SECRET_BYTES}")
-    return ServiceToken(cluster, key)
-
-
-def _checksum(body: str) -> str:
-    return hashlib.sha256(body.encode()).hexdigest()[:4]
+    return ServiceToken(cluster, decoded_key(key_text, "service token's key"))

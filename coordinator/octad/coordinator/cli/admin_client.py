@@ -16,9 +16,10 @@ from typing import TypeVar
 import msgspec
 
 from octad.client.cli.coordinator_option import coordinator_url, dev_access_key
+from octad.client.cluster.coordinator_reads import host_of
 from octad.client.runtime.command import CommandError
 from octad.client.s3.sigv4 import Credentials, sign_request
-from octad.coordinator.cli.plan_client import decoded, host_of, refusal_of
+from octad.coordinator.cli.plan_client import decoded, refusal_of
 from octad.coordinator.schema.join_messages import REGION
 
 _TIMEOUT_S = 15.0

@@ -8,12 +8,11 @@ from __future__ import annotations
 import argparse
 import http.client
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 
 from octad.client.cli.coordinator_option import coordinator_url, dev_join_token
-from octad.client.cluster.coordinator_reads import not_a_coordinator
+from octad.client.cluster.coordinator_reads import host_of, not_a_coordinator
 from octad.client.cluster.internal_auth import (
     ANSWER_MAC_HEADER,
     AUTHORIZATION_HEADER,
@@ -23,7 +22,6 @@ from octad.client.cluster.internal_auth import (
 from octad.client.cluster.join_token import BadJoinToken, JoinToken, decode_join_token
 from octad.client.cluster.refusal import RefusalMessage
 from octad.client.cluster.request_signer import SIGN_TRIES_MAX, RequestSigner
-from octad.client.runtime.address import DEFAULT_COORDINATOR_PORT
 from octad.client.runtime.command import CommandError
 from octad.coordinator.schema.join_messages import AUTH_PURPOSE
 from octad.coordinator.schema.placement_messages import (
@@ -127,18 +125,6 @@ def client_of(arguments: argparse.Namespace) -> PlanClient:
     except BadJoinToken as error:
         raise CommandError(str(error), "give --join-token as it was printed", 2) from error
     return PlanClient(coordinator_url(arguments), token)
-
-
-def host_of(url: str) -> tuple[str, int]:
-    """Host and port of a coordinator's URL; raises CommandError."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port or DEFAULT_COORDINATOR_PORT
-    except ValueError:
-        host = None
-    if host is None or parts.scheme != "http":
-        raise CommandError(f"{url!r} is not http://host:port", "correct --coordinator", 2)
-    return host, port
 
 
 def decoded(host: str, body: bytes, kind: type[_Message]) -> _Message:
