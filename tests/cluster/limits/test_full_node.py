@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from botocore.exceptions import ClientError
 from tests.harness.cluster_process import OCTAD, DevCluster, StartCluster
 from tests.harness.loop_disk import data_on_loop_disk
 from tests.harness.s3_clients import put_status, s3_client
@@ -33,7 +32,6 @@ SHARED_DISK_BYTES = 3072 * MIB
 MANY, IN_BATCHES = 100_000, 90_000
 BUCKET = "bucket"
 BODY = os.urandom(MIB) * 8
-INLINE = os.urandom(100_000)  # Twice that does not stay in a record.
 SMALL = 40
 BACK_S_MAX = 20.0  # A tenth of that on a machine that does nothing else.
 # More than the reserve shrinks by when the index has merged what was deleted, less than that was.
@@ -66,15 +64,6 @@ def fill(clients: list[S3Client], disk_bytes: int = DISK_BYTES) -> list[str]:
     return keys
 
 
-def append_status(client: S3Client, piece: bytes) -> int:
-    """Of `piece` behind the first one of the log."""
-    try:
-        client.put_object(Bucket=BUCKET, Key="log", Body=piece, WriteOffsetBytes=len(INLINE))
-    except ClientError as error:
-        return error.response["ResponseMetadata"]["HTTPStatusCode"]
-    return 200
-
-
 def take(path: Path, size: int) -> None:
     """So many bytes of the disk, by what is not octad's."""
     with path.open("wb") as file:
@@ -104,7 +93,6 @@ def test_a_full_disk_costs_no_copy_refuses_no_delete_and_has_space_again_within_
             for number in range(SMALL):
                 n1.put_object(Bucket=BUCKET, Key=f"small-{number}", Body=b"small")
             n1.put_object(Bucket=BUCKET, Key="read", Body=BODY * 6)
-            n1.put_object(Bucket=BUCKET, Key="log", Body=INLINE, WriteOffsetBytes=0)
             keys = fill(clients)
             assert keys, "the disk is too small for the test"
             take(cluster.data / "n1" / "filler", MARGIN)
@@ -112,9 +100,6 @@ def test_a_full_disk_costs_no_copy_refuses_no_delete_and_has_space_again_within_
             assert wait_for(
                 lambda: {put_status(each, BUCKET, "more", b"x") for each in clients} == {507}
             )
-            for each in clients:  # It would move into an extent.
-                assert append_status(each, INLINE) == 507
-                assert each.get_object(Bucket=BUCKET, Key="log")["Body"].read() == INLINE
             reading = n2.get_object(Bucket=BUCKET, Key="read")["Body"]
             first = reading.read(MIB)
             for number, key in enumerate(["read", *keys, *[f"small-{n}" for n in range(SMALL)]]):
@@ -123,9 +108,6 @@ def test_a_full_disk_costs_no_copy_refuses_no_delete_and_has_space_again_within_
             time.sleep(3.0)  # Long enough for whatever does not wait for who reads.
             assert first + reading.read() == BODY * 6
             assert wait_for(lambda: put_status(n3, BUCKET, "more", BODY) == 200)
-            assert append_status(n2, INLINE) == 200
-            for each in clients:
-                assert each.get_object(Bucket=BUCKET, Key="log")["Body"].read() == 2 * INLINE
             time.sleep(max(0.0, full_since + STUCK_S - time.monotonic()))
             assert "is removed" not in log_of(cluster), "a full disk costs a copy"
         cluster.stop()
