@@ -187,7 +187,8 @@ async def test_a_session_that_the_cluster_lost_holds_nothing_and_a_waiting_one_s
         async with asyncio.timeout(10):
             while len(queue := (await store.range(KEYS.queue_of("l"))).entries) < 2:
                 await asyncio.sleep(0.005)
-        for entry in queue:
+        waiting_first = sorted(queue, key=lambda entry: -entry.create_revision)
+        for entry in waiting_first:
             await store.revoke_lease(entry.lease)
         async with asyncio.timeout(TTL_S):
             await first.lost()

@@ -18,7 +18,7 @@ ROOMS = {
     ],
     "octad.coordinator": [
         "", "store", "schema", "admin", "mirror", "membership", "checks", "locks", "kv",
-        "discovery", "placement", "status", "recovery", "diagnosis", "server", "http", "cli",
+        "discovery", "dns", "placement", "status", "recovery", "diagnosis", "server", "http", "cli",
     ],
     "octad.storage_node": [
         "", "memory", "rpc", "journal", "index", "operations", "replication",

@@ -41,6 +41,7 @@ coordinator.cli: admin_client bucket_command coordinator_command coordinator_pro
     node_verbs plan_client plan_report plan_verbs pool_command rebalance_command rescue_store
     rescue_verbs shards_command
 coordinator.diagnosis: store_versions
+coordinator.dns: dns_server
 coordinator.http: admin_routes discovery_routes http_answers http_reads http_service http_watches
     http_writes kv_routes placement_routes
 coordinator.kv: kv_store

@@ -13,7 +13,8 @@ from tests.unit.tidy.code_base import modules, product, tree_of
 
 # Called by libraries, by their names; and what waits for its user.
 BY_LIBRARIES = {
-    "handle_error", "on_body", "on_headers_complete", "on_message_complete", "on_url",
+    "datagram_received", "handle_error", "on_body", "on_headers_complete", "on_message_complete",
+    "on_url",
 }  # fmt: skip
 FOR_THE_SDK = {"ChunkedEncoder", "encoded_length", "is_held"}
 # The SDK: what applications call, and look at.

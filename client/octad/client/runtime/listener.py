@@ -30,6 +30,19 @@ def listen_on(text: str, option: str) -> socket.socket:
         raise CommandError(*_why(address, option, error)) from error
 
 
+def datagrams_beside(listener: socket.socket, option: str) -> socket.socket:
+    """A UDP socket at the address of a TCP one; raises CommandError."""
+    where = listener.getsockname()
+    datagrams = socket.socket(listener.family, socket.SOCK_DGRAM)
+    try:
+        datagrams.bind(where)
+    except OSError as error:
+        datagrams.close()
+        raise CommandError(*_why(Address(*where[:2]), option, error)) from error
+    datagrams.setblocking(False)
+    return datagrams
+
+
 def _bound(family: int, where: tuple[str | int, ...] | tuple[int, bytes]) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:

@@ -70,6 +70,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         help="check services there that ask for it (default: nowhere)",
     )
+    parser.add_argument(
+        "--dns", metavar="HOST:PORT", help="answer DNS for NAME.service.octad there (default: not)"
+    )
     add_rescue_verbs(parser)
 
 
@@ -102,6 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
             secret_key=arguments.secret_key,
             create=arguments.create,
             check_networks=arguments.check_networks,
+            dns=arguments.dns,
         )
     )
     return 0

@@ -11,9 +11,10 @@ import asyncio
 import logging
 import math
 import signal
+import socket
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -28,10 +29,11 @@ from octad.client.cluster.join_token import (
 )
 from octad.client.runtime.address import Address
 from octad.client.runtime.command import CommandError
-from octad.client.runtime.listener import listen_on
+from octad.client.runtime.listener import datagrams_beside, listen_on
 from octad.client.runtime.logs.log_lines import set_up_logging
 from octad.client.runtime.open_files import take_open_files
 from octad.coordinator.checks.check_rules import Network, parse_networks
+from octad.coordinator.dns.dns_server import DnsServer
 from octad.coordinator.http.http_service import HttpService
 from octad.coordinator.recovery.create_cluster import (
     OtherCluster,
@@ -73,6 +75,7 @@ class CoordinatorOptions:
     secret_key: str | None
     create: bool = False
     check_networks: str = ""
+    dns: str | None = None
 
 
 def run_coordinator(options: CoordinatorOptions) -> None:
@@ -93,11 +96,13 @@ async def _run(options: CoordinatorOptions) -> None:
     networks = _networks(options)
     store_address = StoreAddress("etcd", options.etcd)
     token = given_token or new_join_token()
-    with closing(listen_on(options.listen, "--listen")) as listener:
+    with ExitStack() as sockets:
+        listener = sockets.enter_context(closing(listen_on(options.listen, "--listen")))
+        dns_sockets = _dns_sockets(options, sockets)
         store = _opened(store_address, token)
         address = Address(*listener.getsockname()[:2])
         coordinator = _coordinator(store, token, store_address, address, options, networks)
-        service = HttpService(coordinator)
+        service, dns = HttpService(coordinator), DnsServer(coordinator.services.of)
         try:
             await service.start(listener)
             keys: tuple[str, str] | None = None
@@ -109,6 +114,8 @@ async def _run(options: CoordinatorOptions) -> None:
             else:
                 await _until_it_answers(lambda: _check_cluster(store, token, options), options)
             await coordinator.start()
+            if dns_sockets is not None:
+                await dns.start(*dns_sockets)
             print(_greeting(token, address, keys, _copies(options)), flush=True)
             await asyncio.get_running_loop().create_future()
         except StoreUnavailable as error:
@@ -121,6 +128,7 @@ async def _run(options: CoordinatorOptions) -> None:
                 str(error), "use an etcd where nothing else writes octad/"
             ) from error
         finally:
+            await dns.stop()
             await service.stop()
             await coordinator.stop()
             await store.close()
@@ -158,6 +166,16 @@ def _given_token(options: CoordinatorOptions) -> JoinToken | None:
         raise CommandError(
             str(error), "give --join-token as the first coordinator printed it"
         ) from error
+
+
+def _dns_sockets(
+    options: CoordinatorOptions, sockets: ExitStack
+) -> tuple[socket.socket, socket.socket] | None:
+    """For TCP and UDP; raises CommandError."""
+    if options.dns is None:
+        return None
+    tcp = sockets.enter_context(closing(listen_on(options.dns, "--dns")))
+    return tcp, sockets.enter_context(closing(datagrams_beside(tcp, "--dns")))
 
 
 def _networks(options: CoordinatorOptions) -> tuple[Network, ...]:

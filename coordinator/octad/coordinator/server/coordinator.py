@@ -26,6 +26,7 @@ from octad.coordinator.checks.check_rules import refusal_of
 from octad.coordinator.checks.checker import Checker
 from octad.coordinator.diagnosis.diagnosis import Known, findings
 from octad.coordinator.diagnosis.store_versions import StoreVersions
+from octad.coordinator.discovery.services_by_name import ServicesByName
 from octad.coordinator.kv.kv_store import KvStore
 from octad.coordinator.locks.lock_queues import LockQueues
 from octad.coordinator.membership.relisting import Relisting
@@ -84,6 +85,7 @@ class Coordinator:
         self._mirror = Mirror(store, self.keys.prefix, mirrored(self.keys))
         self.feed = ClusterFeed(store, self.keys, self._mirror)
         self._mirror.follow(self.feed)
+        self.services = ServicesByName(self.feed.history)
         self.sessions = Sessions(store, self.keys, config.token)
         self.registry = ServiceRegistry(
             store, self.keys, self.sessions, partial(refusal_of, config.check_networks)

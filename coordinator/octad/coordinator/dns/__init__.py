@@ -1,0 +1,1 @@
+"""Services by DNS, for programs that know nothing else."""
