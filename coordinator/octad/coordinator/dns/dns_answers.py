@@ -20,7 +20,7 @@ RECORDS_MAX = 256  # Of one answer, over TCP: those at random.
 _WEIGHT_MAX = 65_535
 _LABEL_MAX, _LABELS_MAX = 63, 16
 _VERSIONS: dict[int, int] = {Kind.A: 4, Kind.AAAA: 6}
-_HEX_DIGITS = {8: IPv4Address, 32: IPv6Address}
+_HEX_DIGITS: dict[int, type[IPv4Address] | type[IPv6Address]] = {8: IPv4Address, 32: IPv6Address}
 
 Instances = Callable[[str], Iterable[ServiceInstance]]  # All of them, of a service.
 
