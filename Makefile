@@ -11,7 +11,7 @@ pip := .venv/bin/python -m pip install --quiet --disable-pip-version-check
 not_fast := cluster or etcd or root or long
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv run check simulate test test-etcd test-long bench bench-engine bench-replication bench-repair bench-coordinator bench-sharding sharding-study s3-tests fuzz chaos
+.PHONY: help .venv run check simulate simulate-cluster test test-etcd test-long bench bench-engine bench-replication bench-repair bench-coordinator bench-sharding sharding-study s3-tests fuzz chaos
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -31,6 +31,9 @@ check: $(everything)  ## format, lint, types, import rules, unit tests and simul
 SEEDS ?= 500
 simulate: $(everything)  ## failover under faults, the next SEEDS=500 seeds; goes on where it ended
 	@PYTHONHASHSEED=0 .venv/bin/python -m tests.simulation --seeds $(SEEDS)
+
+simulate-cluster: $(everything)  ## the same of whole nodes and the coordinator
+	@.venv/bin/python -m tests.simulation.cluster --seeds $(SEEDS)
 
 test: check  ## all of that, 500 seeds of failover, and the tests that start clusters, etcd and real clients
 	$(MAKE) --no-print-directory simulate SEEDS=500

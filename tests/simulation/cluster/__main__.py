@@ -1,4 +1,4 @@
-"""`make simulate SEEDS=n`: runs seeds in two processes, goes on where the last run ended.
+"""`make simulate-cluster SEEDS=n`: runs seeds in two processes, goes on where the last run ended.
 
 python -m tests.simulation.cluster --seeds 500       the next 500 seeds that have not been run
 python -m tests.simulation.cluster --replay 1986     one seed, with its whole story

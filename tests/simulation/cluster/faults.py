@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from octad.coordinator.placement.placement_requests import PlanRefused
 from octad.coordinator.schema.placement_messages import PlanRequest
 from octad.coordinator.store.interface import StoreUnavailable
+from octad.sharding.ids import node_name
 
 if TYPE_CHECKING:
     from tests.simulation.cluster.machine import SimulatedMachine
@@ -44,7 +45,12 @@ KINDS = {
     "damage_record": 1.0,
     "damage_journal": 0.2,
     "damage_index": 0.4,
+    "no_more_files": 0.3,
     "split": 0.6,
+    "rebalance": 0.3,
+    "drain": 0.3,
+    "add": 0.3,
+    "revert": 0.2,
 }
 """How often each comes, beside the others of its run."""
 
@@ -208,6 +214,13 @@ class Faults:
         self.world.tell(f"a sync at {machine.host} is to fail")
         machine.disk.fails_syncs = True
 
+    def no_more_files(self) -> None:
+        """The process has as many open as it may."""
+        machine = self.random.choice(self.world.machines)
+        self.world.tell(f"no more files can be opened at {machine.host}")
+        machine.disk.refuses_to_open = True
+        self._for_a_while(lambda: setattr(machine.disk, "refuses_to_open", False), 2.0)
+
     def damage_record(self) -> None:
         self.world.damage.flip_record(self.random)
 
@@ -232,18 +245,36 @@ class Faults:
         """The pool's shards are split once more."""
         self.administrate("split", PlanRequest(pool=0))
 
+    def rebalance(self) -> None:
+        self.administrate("rebalance", PlanRequest())
+
+    def drain(self) -> None:
+        """A node is emptied; refused where the others are too few."""
+        self.administrate("drain", PlanRequest(nodes=(self._a_node(),)))
+
+    def add(self) -> None:
+        """A node that was drained takes data again."""
+        self.administrate("add", PlanRequest(nodes=(self._a_node(),)))
+
+    def revert(self) -> None:
+        """What is under way is taken back."""
+        self.administrate("revert", PlanRequest())
+
+    def _a_node(self) -> str:
+        return node_name(self.random.choice(self.world.machines).node_id)
+
     def administrate(self, action: str, request: PlanRequest) -> None:
         """A verb of an operator, who does not care how it ends."""
         world, coordinator = self.world, self.world.coordinator
 
         async def ask() -> None:
-            if coordinator is None:
-                return
             try:
                 await coordinator.placement.ask(action, request)
             except (PlanRefused, StoreUnavailable) as error:
                 world.tell(f"{action} is refused: {error}")
 
+        if coordinator is None:
+            return
         depth = max((each.depth for each in world.invariants.configurations.values()), default=0)
         if action != "split" or depth < DEPTH_MAX:
             world.tell(f"an operator asks to {action}")
@@ -263,6 +294,6 @@ class Faults:
         world.network.clogs.clear()
         for machine in world.machines:
             machine.disk.is_full, machine.disk.slowness = False, 1.0
-            machine.disk.fails_syncs = False
+            machine.disk.fails_syncs = machine.disk.refuses_to_open = False
             if machine.process is not None:
                 machine.process.loop.paused_until = world.timeline.time

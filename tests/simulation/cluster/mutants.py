@@ -1,7 +1,7 @@
 """Planted bugs in the shells of a node: a simulation that does not find them proves nothing.
 
-Each is a set of attributes replaced for the length of a run. `KNOWN_SEEDS` names a seed that finds
-it. Those in the rules themselves are in `tests/simulation/mutants.py`.
+Each is a set of attributes replaced for the length of a run. `FOUND_BY` names a seed that finds it,
+and the faults that it takes. Those in the rules are in `tests/simulation/mutants.py`.
 """
 
 from __future__ import annotations
@@ -162,7 +162,44 @@ MUTANTS: dict[str, list[Patch]] = {
     "a failed index goes on": [(ActionPerformer, "index_failed", _nothing)],
 }
 
-KNOWN_SEEDS: dict[str, int] = {}
+KILLS = ("kill", "power_cut", "stop")
+SYNCS = ("sync_error", "power_cut")
+SPLITS = ("split", "kill", "cut_pair")
+COPIES = ("wipe", "kill", "power_cut", "flush")
+STORE = ("cut_from_store", "store_late", "store_slow", "cut_pair", "isolate", "kill")
+INDEXES = ("damage_index", "flush", "kill")
+NETWORK = ("cut_pair", "reset", "isolate", "kill")
+
+FOUND_BY: dict[str, tuple[int, tuple[str, ...]]] = {
+    "durable when it is handed over": (0, ()),
+    "a failed sync is passed over": (0, SYNCS),
+    "what a failed sync left in memory counts": (0, SYNCS),
+    "a replay begins at the end": (0, KILLS),
+    "a replay stops at the index's entries": (0, COPIES),
+    "a failed journal is a bug of the sender's message": (0, SYNCS),
+    "the start of a log is not journaled": (0, COPIES),
+    "a split is not journaled": (0, SPLITS),
+    "the index is ahead of the journal": (0, ("power_cut", "flush")),
+    "a backup applies what is not durable": (0, COPIES),
+    "live bytes are not counted": (0, ()),
+    "a digest counts what was replaced": (0, ()),
+    "a log begins anew without its state": (0, COPIES),
+    "a copy is complete before it is flushed": (0, COPIES),
+    "a copied row replaces a newer one": (0, COPIES),
+    "an unknown swap is taken for lost": (0, STORE),
+    "a node acts without a fence": (0, STORE),
+    "a half is made beside the unsplit shard": (0, SPLITS),
+    "what was on a lost connection is not sent again": (0, NETWORK),
+    "a plan is not looked at": (0, SPLITS),
+    "answers to beats are not heard": (0, ()),
+    "a swap is not submitted": (0, ()),
+    "abandoned requests wait for ever": (0, NETWORK),
+    "a retry looks young": (0, KILLS),
+    "a retry has another id": (0, KILLS),
+    "request ids do not outlive a restart": (0, KILLS),
+    "requests of the other half are taken": (0, SPLITS),
+    "a failed index goes on": (0, INDEXES),
+}
 
 
 @contextmanager

@@ -61,7 +61,9 @@ class SimulatedDoors(Doors):
         return self.this.config.admin
 
     async def start(self) -> None:
-        """Clients call `objects`."""
+        """Clients call `objects`; who looks whether the node can be reached finds a port."""
+        listen = self.this.config.listen
+        await asyncio.get_running_loop().create_server(asyncio.Protocol, listen.host, listen.port)
 
     async def stop(self) -> None:
         """They are told by the world."""

@@ -22,6 +22,7 @@ class MachineDisk(SimulatedDisk):
         self.slowness = 1.0
         self.fails_syncs = False
         self.is_full = False
+        self.refuses_to_open = False
         self.databases: SimulatedDatabases | None = None  # In directories of it.
 
     def _note(self, call: str, file: str, *, partly: object = None) -> None:
@@ -31,6 +32,11 @@ class MachineDisk(SimulatedDisk):
         if call == "sync" and self.fails_syncs:
             self.fails_syncs = False
             raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def open(self, path: Path, flags: int) -> int:
+        if self.refuses_to_open:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(path))
+        return super().open(path, flags)
 
     def names(self, directory: Path) -> list[str]:
         """Directories are there while something is in them."""

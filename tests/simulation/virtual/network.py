@@ -166,7 +166,7 @@ class Transport(asyncio.Transport):
         self.far_host = far_host
         self._network = network
         self._timeline = network.timeline
-        self._protocol: asyncio.BufferedProtocol | None = None
+        self._protocol: asyncio.BufferedProtocol | asyncio.Protocol | None = None
         self._high = HIGH_WATER_BYTES
         self._way: deque[tuple[float, bytes | _Last]] = deque()  # When it arrives at best, what.
         self._outgoing_bytes = 0
@@ -309,15 +309,21 @@ class Transport(asyncio.Transport):
         self._read_planned = False
         if self._is_lost or self._closing or self._is_reading_paused or not self._received:
             return
+        first = self._received[0]
         protocol = self._protocol
         assert protocol is not None
-        first = self._received[0]
         if isinstance(first, _Last):
             self._received.popleft()
             self._closing = True
             if first is _Last.END:
                 protocol.eof_received()
             self._end(None if first is _Last.END else ConnectionResetError("reset"))
+            return
+        if isinstance(protocol, asyncio.Protocol):
+            self._received.popleft()
+            self._received_bytes -= len(first)
+            protocol.data_received(bytes(first))
+            self._plan_read()
             return
         space = memoryview(protocol.get_buffer(len(first)))
         count = min(len(space), len(first))
