@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from octad.sharding.hashing import shard_number
 from octad.sharding.ids import NodeId, ShardId, number_of
 from octad.sharding.map.shard_map import ShardConfiguration
+from octad.storage_node.index.index import IndexDamage
 from octad.storage_node.index.index_format import ROW_TABLES, hash_of_row
 from octad.storage_node.index.shard_digest import row_hash
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
@@ -34,8 +35,8 @@ def not_whole(world: World) -> str | None:
     """What is not as it should be; None: all is."""
     try:
         return next(_problems(world), None)
-    except RuntimeError:  # Something changes while it is looked at.
-        return "nothing stands still"
+    except IndexDamage as damage:
+        return str(damage)
 
 
 def _problems(world: World) -> Iterator[str]:
