@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from octad.coordinator.placement.placement_requests import PlanRefused
 from octad.coordinator.schema.placement_messages import PlanRequest
+from octad.coordinator.server.coordinator import Coordinator
 from octad.coordinator.store.interface import StoreUnavailable
 from octad.sharding.ids import node_name
 
@@ -266,19 +267,17 @@ class Faults:
     def administrate(self, action: str, request: PlanRequest) -> None:
         """A verb of an operator, who does not care how it ends."""
         world, coordinator = self.world, self.world.coordinator
-
-        async def ask() -> None:
-            try:
-                await coordinator.placement.ask(action, request)
-            except (PlanRefused, StoreUnavailable) as error:
-                world.tell(f"{action} is refused: {error}")
-
-        if coordinator is None:
-            return
         depth = max((each.depth for each in world.invariants.configurations.values()), default=0)
-        if action != "split" or depth < DEPTH_MAX:
-            world.tell(f"an operator asks to {action}")
-            world.coordinator_loop.spawn(ask(), action)
+        if coordinator is None or (action == "split" and depth >= DEPTH_MAX):
+            return
+        world.tell(f"an operator asks to {action}")
+        world.coordinator_loop.spawn(self._ask(coordinator, action, request), action)
+
+    async def _ask(self, coordinator: Coordinator, action: str, request: PlanRequest) -> None:
+        try:
+            await coordinator.placement.ask(action, request)
+        except (PlanRefused, StoreUnavailable) as error:
+            self.world.tell(f"{action} is refused: {error}")
 
     # -- the end ---------------------------------------------------------------------------------
 
