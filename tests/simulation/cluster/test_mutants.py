@@ -1,10 +1,12 @@
-"""The mutation gate of the shells: each planted bug is found by a run that is known to find it."""
+"""The mutation gate of the shells: each planted bug is found, where the run is known to begin."""
 
 from __future__ import annotations
 
 import pytest
 from tests.simulation.cluster.mutants import FOUND_BY, MUTANTS, planted
 from tests.simulation.cluster.run import Shape, attempt
+
+SEEDS_MAX = 40
 
 
 def shape(kinds: tuple[str, ...]) -> Shape:
@@ -13,14 +15,16 @@ def shape(kinds: tuple[str, ...]) -> Shape:
 
 @pytest.mark.parametrize("name", FOUND_BY)
 def test_the_simulation_finds_the_planted_bug(name: str) -> None:
-    seed, kinds = FOUND_BY[name]
-    with planted(name):
-        assert attempt(seed, shape(kinds)) is not None
-
-
-@pytest.mark.parametrize("run", dict.fromkeys(FOUND_BY.values()), ids=str)
-def test_the_same_run_without_the_bug_finds_nothing(run: tuple[int, tuple[str, ...]]) -> None:
-    assert attempt(run[0], shape(run[1])) is None
+    """In one of a few runs, which finds nothing without the bug. What a seed does changes with the
+    product, so the one that finds a bug today may not be the one of tomorrow."""
+    first, kinds = FOUND_BY[name]
+    for seed in range(first, first + SEEDS_MAX):
+        with planted(name):
+            failure = attempt(seed, shape(kinds))
+        if failure is not None:
+            assert attempt(seed, shape(kinds)) is None
+            return
+    pytest.fail(f"no seed of {first}…{first + SEEDS_MAX - 1} finds it")
 
 
 def test_every_planted_bug_is_found() -> None:
