@@ -2,6 +2,7 @@
 
 --seconds N      how long each load lasts (default 30: two renewals)
 --instances N    registered instances (default 1000)
+--watchers N     watchers of them (default 200; a coordinator takes 2,000)
 --json           one JSON document instead of a table
 """
 
@@ -35,6 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench-coordinator")
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--instances", type=int, default=INSTANCES)
+    parser.add_argument("--watchers", type=int, default=WATCHERS)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     figures = placement()
@@ -42,12 +44,14 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="octad-bench-") as directory,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        figures |= runner.run(measure(Path(directory), options.instances, options.seconds))
+        figures |= runner.run(
+            measure(Path(directory), options.instances, options.watchers, options.seconds)
+        )
     if options.json:
         print(json.dumps({"machine": machine(), "commit": commit(REPOSITORY), **figures}))
         return
     print(f"{machine()}, commit {commit(REPOSITORY)}")
-    print(f"{options.instances} instances, {WATCHERS} watchers")
+    print(f"{options.instances} instances, {options.watchers} watchers")
     for name, value in figures.items():
         print(f"  {name:<44} {value:>12,.3f}")
 
@@ -60,7 +64,7 @@ def placement() -> Figures:
     return {"placement of 1,000 x 65,536, s": time.perf_counter() - begun}
 
 
-async def measure(directory: Path, instances: int, seconds: float) -> Figures:
+async def measure(directory: Path, instances: int, watching: int, seconds: float) -> Figures:
     async with open_site(directory) as site:
         await wait_for_map(site)
         answers = await measure_map(site, seconds / 6)
@@ -72,7 +76,7 @@ async def measure(directory: Path, instances: int, seconds: float) -> Figures:
             "map in the binary form, first answer, ms": answers.binary_ms,
         }
         figures |= await failover(site)
-        watched = await measure_watchers(site, instances, seconds)
+        watched = await measure_watchers(site, instances, watching, seconds)
         late_s = watched.late_s
         return figures | {
             "registering all, s": watched.registering_s,

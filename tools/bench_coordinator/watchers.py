@@ -1,4 +1,4 @@
-"""1,000 instances that stay registered and 200 watchers: how late is the last one told?"""
+"""1,000 instances that stay registered, and watchers: how late is the last one told?"""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ class WatchFigures:
 class Arrivals:
     """Who has been told of what, and when."""
 
-    def __init__(self) -> None:
+    def __init__(self, watchers: int) -> None:
+        self._watchers = watchers
         self._told: dict[str, int] = {}
         self._all_told: dict[str, asyncio.Future[float]] = {}
 
@@ -45,11 +46,13 @@ class Arrivals:
     def tell(self, version: str) -> None:
         if version in self._told:
             self._told[version] += 1
-            if self._told[version] == WATCHERS:
+            if self._told[version] == self._watchers:
                 self._all_told[version].set_result(time.perf_counter())
 
 
-async def measure_watchers(site: Site, instances: int, seconds: float) -> WatchFigures:
+async def measure_watchers(
+    site: Site, instances: int, watching: int, seconds: float
+) -> WatchFigures:
     token = service_token(site.token)
     async with AsyncExitStack() as stack:
         begun = time.perf_counter()
@@ -63,8 +66,8 @@ async def measure_watchers(site: Site, instances: int, seconds: float) -> WatchF
         for start in range(0, instances, 20):
             await asyncio.gather(*(one(n) for n in range(start, min(start + 20, instances))))
         registering_s = time.perf_counter() - begun
-        arrivals = Arrivals()
-        watchers = await _start_watchers(site.url, arrivals)
+        arrivals = Arrivals(watching)
+        watchers = await _start_watchers(site.url, arrivals, watching)
         idle_cpu = await _cpu_while(site, asyncio.sleep(seconds))
         late_s: list[float] = []
         busy_cpu = await _cpu_while(site, _churn(sessions[0], arrivals, late_s, seconds))
@@ -85,7 +88,7 @@ def _record(number: int, version: str) -> ServiceInstance:
     )
 
 
-async def _start_watchers(url: str, arrivals: Arrivals) -> list[asyncio.Task[None]]:
+async def _start_watchers(url: str, arrivals: Arrivals, watching: int) -> list[asyncio.Task[None]]:
     ready = asyncio.Semaphore(0)
 
     async def follow() -> None:
@@ -96,7 +99,7 @@ async def _start_watchers(url: str, arrivals: Arrivals) -> list[asyncio.Task[Non
                 elif event.instance is not None:
                     arrivals.tell(event.instance.version)
 
-    tasks = [asyncio.create_task(follow()) for _ in range(WATCHERS)]
+    tasks = [asyncio.create_task(follow()) for _ in range(watching)]
     for _ in tasks:
         await ready.acquire()
     return tasks
