@@ -11,7 +11,7 @@ pip := .venv/bin/python -m pip install --quiet --disable-pip-version-check
 not_fast := cluster or etcd or root or long
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv run check simulate simulate-cluster test test-etcd test-long bench bench-engine bench-replication bench-repair bench-coordinator bench-sharding sharding-study s3-tests fuzz chaos
+.PHONY: help .venv run check simulate simulate-cluster test test-etcd test-long bench bench-engine bench-replication bench-repair bench-coordinator bench-sharding sharding-study s3-tests fuzz chaos bench-client
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -74,6 +74,9 @@ bench-rpc: $(everything)  ## what a frame between two nodes costs, and how late 
 bench-coordinator: $(everything)  ## figures of the coordinator: watchers, map, placement, failover
 	tools/ensure_etcd.sh
 	@exec .venv/bin/python -m tools.bench_coordinator $(ARGS)
+
+bench-client: $(everything)  ## what the Python SDK costs, beside boto3 and obstore (ARGS="--large 256")
+	@exec .venv/bin/python -m tools.bench_client $(ARGS)
 
 bench-repair: $(everything)  ## a node lost with its disk: how fast all is there three times again
 	@exec .venv/bin/python -m tools.bench_repair $(ARGS)

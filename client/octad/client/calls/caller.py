@@ -115,10 +115,13 @@ class Caller:
             await self.runtime.sleep(pause_s)
 
     async def _straight_to(self, keeper: MapKeeper, request: Request, until: float) -> Node | None:
-        """The node that answers `request` without passing it on, as far as is known."""
+        """The node that answers `request` without passing it on, as far as is known.
+
+        What is large has its bytes in other shards than its key, so all nodes share the work.
+        """
         await self._keep_map(keeper, until)
         bucket, key = request.bucket, request.key
-        if not key:
+        if not key or request.is_large:
             return None
         placement = keeper.placement
         if not placement.knows(bucket):

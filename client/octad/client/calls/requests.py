@@ -27,7 +27,7 @@ from octad.client.s3.sigv4 import (
     uri_encode_path,
 )
 
-EXPECT_BYTES_MIN: Final = 1024 * 1024  # From here on a refusal should come before the body.
+LARGE_BYTES: Final = 1024 * 1024  # From here on a refusal should come before the body.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9/._~-]*")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 CHECKSUM_HEADER: Final = "x-amz-checksum-crc32"
@@ -37,7 +37,7 @@ class Request:
     """`headers` have lower-case names; `query` is encoded and in canonical order.
 
     `checksum`: the body is data, or has to be vouched for. `invocation`: of a write.
-    `is_slow`: its answer may begin before it is decided.
+    `is_slow`: its answer may begin before it is decided. `is_large`: many bytes come back.
     """
 
     __slots__ = (
@@ -45,6 +45,7 @@ class Request:
         "bucket",
         "headers",
         "invocation",
+        "is_large",
         "is_slow",
         "key",
         "method",
@@ -65,6 +66,7 @@ class Request:
         checksum: bool = False,
         invocation: str = "",
         is_slow: bool = False,
+        is_large: bool = False,
     ) -> None:
         self.method = method
         self.bucket = bucket
@@ -75,6 +77,7 @@ class Request:
         self.body = body
         self.invocation = invocation
         self.is_slow = is_slow
+        self.is_large = is_large or len(body) >= LARGE_BYTES
         self.sha256 = ""
         if checksum:
             self.headers[CHECKSUM_HEADER] = crc32_of(body)
@@ -86,7 +89,7 @@ class Request:
     @property
     def expects_continue(self) -> bool:
         """Whether the server is to say that it wants the body."""
-        return len(self.body) >= EXPECT_BYTES_MIN
+        return len(self.body) >= LARGE_BYTES
 
     def head(
         self,
@@ -115,7 +118,7 @@ class Request:
         headers.update(added)
         if length := len(self.body):
             headers["content-length"] = str(length)
-            if length >= EXPECT_BYTES_MIN:
+            if length >= LARGE_BYTES:
                 headers["expect"] = "100-continue"
         elif self.method in ("PUT", "POST"):
             headers["content-length"] = "0"

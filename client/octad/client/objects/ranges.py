@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from octad.client.calls.caller import Caller
-from octad.client.calls.requests import Request
+from octad.client.calls.requests import LARGE_BYTES, Request
 from octad.client.errors import DownloadFailed
 from octad.client.objects.headers import range_header
 from octad.client.objects.results import ObjectInfo
@@ -124,4 +124,5 @@ def _range_request(bucket: str, key: str, start: int, end: int, *, etag: str) ->
     headers = {"range": range_header(start, end)}
     if etag:
         headers["if-match"] = etag
-    return Request("GET", bucket, key, headers=headers)
+    large = end - start >= LARGE_BYTES
+    return Request("GET", bucket, key, headers=headers, is_large=large)
