@@ -108,7 +108,7 @@ def _print_large(cluster: DevCluster, large_mib: int, seconds: float) -> None:
     load.fill("large_", 16, size)
     down = load.cell("get", size, 4, "-prefix", "large_", "-n", "16")
     print(f"\n{large_mib} MiB in one object, MiB/s       up   down")
-    print(f"  octad, to and from a file {ours['up']:6.0f} {ours['down']:6.0f}")
+    print(f"  octad, iterator and file  {ours['up']:6.0f} {ours['down']:6.0f}")
     print(f"  octad, as one stream             {ours['streamed']:6.0f}")
     print(f"  load generator, 4 at once {up.mb_s:6.0f} {down.mb_s:6.0f}")
     print(f"  memory of octad's process grew by {ours['grown_mib']:.0f} MiB")
