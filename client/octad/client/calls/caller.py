@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from octad.client.calls.exchanges import BYTES_A_SECOND, Answer, Exchanges
-from octad.client.calls.map_keeper import MapKeeper
 from octad.client.calls.nodes import Node, Nodes, NodeState, chance
 from octad.client.calls.placement import PLACEMENT_HEADER, Placement, parse_placement
 from octad.client.calls.requests import Request
@@ -25,6 +24,9 @@ from octad.client.resilience.retry_policy import (
     back_off_s,
     retry_after_s,
 )
+
+if TYPE_CHECKING:
+    from octad.client.calls.map_keeper import MapKeeper
 
 _LOOKED_AT_S: Final = 0.01
 _WHERE_S_MAX: Final = 3.0
@@ -157,6 +159,8 @@ class Caller:
         settings = self.settings
         if not settings.coordinators:
             return None
+        from octad.client.calls.map_keeper import MapKeeper
+
         return MapKeeper(settings.coordinators, settings.authority_file, self.runtime)
 
     def _new_exchanges(self, addresses: tuple[Address, ...]) -> Exchanges:
