@@ -21,7 +21,7 @@ import pytest
 from tests.cluster.client_sdk.faces import Open
 from tests.harness.cluster_process import DevCluster, StartCluster
 
-from octad import AsyncBucket, AsyncClient, DownloadFailed
+from octad import AsyncBucket, AsyncClient, CannotReach, DownloadFailed, WrongProtocol
 from octad.client.calls.exchanges import READ_SILENCE_S
 
 pytestmark = pytest.mark.cluster
@@ -53,6 +53,26 @@ async def test_with_hedging_no_read_waits_until_a_frozen_node_is_given_up(
         finally:
             os.kill(cluster.nodes[2].pid, signal.SIGCONT)
         assert longest_s < READ_SILENCE_S
+
+
+async def test_tls_is_spoken_where_its_authority_is_trusted_and_said_where_it_is_not(
+    start_cluster: StartCluster, open_client: Open
+) -> None:
+    cluster = start_cluster(nodes=1, options=("--tls",))
+    endpoint, keys = cluster.endpoint(), (cluster.access_key, cluster.secret_key)
+    trusted = cluster.authority
+    async with open_client(endpoint, *keys, authority_file=trusted) as client:
+        bucket = await client.create_bucket("photos")
+        await bucket.put("k", LARGE)
+        assert (await bucket.get("k")).data == LARGE
+    async with open_client(None, *keys, cluster.coordinator, authority_file=trusted) as client:
+        assert (await client.bucket("photos").get("k", end=3)).data == LARGE[:3]
+    async with open_client(endpoint, *keys) as client:
+        with pytest.raises(CannotReach, match="authority_file="):
+            await client.bucket("photos").get("k")
+    async with open_client(endpoint.replace("https:", "http:"), *keys) as client:
+        with pytest.raises(WrongProtocol, match="use https://"):
+            await client.bucket("photos").get("k")
 
 
 @contextmanager

@@ -221,6 +221,13 @@ def test_what_is_no_s3_server_is_named(said: bytes, fix: str) -> None:
     assert ended_well(caller)
 
 
+def test_plain_http_at_a_node_with_tls_is_named() -> None:
+    said = answer(400, "BadRequest").replace(b"because", b"TLS, so")
+    caller, _ = caller_of(a=[[said]])
+    with pytest.raises(WrongProtocol, match="use https://"):
+        get(caller)
+
+
 def test_a_closed_client_says_so_and_leaves_no_connection() -> None:
     caller, runtime = caller_of(a=[[OK, OK]])
     get(caller)

@@ -108,7 +108,8 @@ def error_of(refusal: Refusal, request: Request, asked: str) -> OctadError:
     what = f"{request.method} {_named(request)}: "
     why = refusal.code or f"status {refusal.status}"
     what += f"{why}: {refusal.message}" if refusal.message else why
-    if not refusal.code and not refusal.request_id:
+    tls_differs = refusal.code == "BadRequest" and "TLS" in refusal.message
+    if tls_differs or (not refusal.code and not refusal.request_id):
         return _stranger(refusal, asked)
     if refusal.status in (429, 503):
         return Overloaded(what, "try later", outcome_unknown=not request.is_read)

@@ -23,5 +23,8 @@ def failed_handshake(address: Address, error: OSError) -> CannotConnect | NotHtt
     if isinstance(error, ssl.SSLError) and error.reason in _PLAIN_REASONS:
         return NotHttp("the port does not speak TLS", sent=False)
     if isinstance(error, ssl.SSLCertVerificationError):
-        return CannotConnect(f"its certificate is not to be trusted: {error.verify_message}")
+        return CannotConnect(
+            f"its certificate is not trusted ({error.verify_message}): name the file of its "
+            "authority with authority_file= or AWS_CA_BUNDLE"
+        )
     return CannotConnect(f"the TLS handshake failed: {error}")
