@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -39,6 +40,7 @@ def main() -> int:
     parser.add_argument("--large", type=int, default=1024, help="MiB up and down (default 1024)")
     parser.add_argument("--seconds", type=float, default=5.0, help="of the load generator's rows")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # So that the cluster goes with it.
     pythons = {"octad": sys.executable, "boto3": sys.executable, "obstore": _clients_python()}
     print(f"{machine.machine()}, commit {machine.commit(REPOSITORY)}\n")
     _print_imports(pythons)
