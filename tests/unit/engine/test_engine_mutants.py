@@ -31,11 +31,11 @@ STORIES_MAX = 60
 
 TELL = "self._loop.call_soon_threadsafe(self._on_synced, batch)"
 MUTANTS: dict[str, tuple[Callable[..., object], str, str]] = {
-    "a batch is not synced": (CommitThread._run, "file.sync()", "pass"),
+    "a batch is not synced": (CommitThread._sync, "batch.file.sync()", "pass"),
     "a batch is acknowledged before it is synced": (
         CommitThread._run,
-        "file.sync()\n",
-        f"{TELL}; time.sleep(0.001); file.sync(); continue\n",
+        "self._sync(batch)\n",
+        f"{TELL}; time.sleep(0.001); self._sync(batch); continue\n",
     ),
     "a new segment is not synced": (segment_file.create_segment, "disk.sync(descriptor)", "pass"),
     "a new segment's name is not synced": (
@@ -63,11 +63,6 @@ MUTANTS: dict[str, tuple[Callable[..., object], str, str]] = {
         "if proven > position(file.segment, at):",
         "if True:",
     ),
-    "what was torn off stays": (
-        JournalRecovery.cut,
-        "file.truncate(offset_of(self.end))",
-        "pass",
-    ),
     "the index is ahead of the journal": (
         not_ahead,
         "min(place, journal.durable_to)",
@@ -75,7 +70,7 @@ MUTANTS: dict[str, tuple[Callable[..., object], str, str]] = {
     ),
     "rows that move are not counted": (
         SpaceLedger.count,
-        "self._add(decode_located(before).location, -1)",
+        "more[location.segment] = more.get(location.segment, 0) - location.length",
         "pass",
     ),
     "rows move before their copies are synced": (

@@ -168,7 +168,10 @@ class ShardDigests:
         tally.seq = seq
         tally.rows += rows
         tally.xor ^= xor
-        tally.recent.append((seq, tally.rows, tally.xor))
+        recent = tally.recent
+        if recent and recent[-1][0] == seq:  # By another record of the same entry.
+            recent.pop()
+        recent.append((seq, tally.rows, tally.xor))
         self.usages.change(shard, key, rows, size)
         if tally.count is not None:
             tally.count.changed(key, rows, xor, rows, size)
@@ -177,6 +180,8 @@ class ShardDigests:
         """The entry at `seq` has changed all that it changes."""
         tally = self._tallies.get(shard) or self._of(shard)
         tally.seq = seq
+        if tally.recent and tally.recent[-1][0] == seq:
+            tally.recent.pop()
         tally.recent.append((seq, tally.rows, tally.xor))
 
     def stand_at(self, shard: ShardId, seq: Seq) -> tuple[ShardDigest | None, bool]:
