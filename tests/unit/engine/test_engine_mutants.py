@@ -27,7 +27,7 @@ from octad.storage_node.journal.journal_recovery import JournalRecovery
 from octad.storage_node.operations import copy_format
 from octad.storage_node.upkeep.compactor import Compactor
 
-STORIES_MAX = 60
+STORIES_MAX = 200
 
 TELL = "self._loop.call_soon_threadsafe(self._on_synced, batch)"
 MUTANTS: dict[str, tuple[Callable[..., object], str, str]] = {
