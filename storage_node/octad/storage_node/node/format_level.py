@@ -30,6 +30,7 @@ from octad.storage_node.operations import registry
 
 # All nodes may restart at once with another octad, and all of them write one key.
 RETRY_S = 0.2
+FILLED_POLL_S = 1.0  # Between two looks whether a store that has lost its cluster has one again.
 
 log = logging.getLogger(__name__)
 
@@ -69,11 +70,23 @@ class LevelInUse:
     async def _say_again(self) -> None:
         this, level = self._this, self._level
         try:
+            await _filled(this.store, this.keys)
             await say_level(this.store, this.keys, this.id, level)
         except TooOld as error:
             this.fail(error)
         finally:
             self._is_saying = False
+
+
+async def _filled(store: ConfigStore, keys: StoreKeys) -> None:
+    """Returns when there is a cluster: a store that has lost it stays empty for who fills it."""
+    while True:
+        try:
+            if (await store.range(keys.pools)).entries:
+                return
+        except StoreUnavailable as error:
+            log.warning("the configuration store: %s", error)
+        await asyncio.sleep(FILLED_POLL_S)
 
 
 async def say_level(store: ConfigStore, keys: StoreKeys, node: NodeId, in_use: int = 1) -> None:
