@@ -34,6 +34,10 @@ CHANGE_NOTHING = {
     *(
         "bucket ls",
         "key ls",
+        "kv get",
+        "kv ls",
+        "kv watch",
+        "lock ls",
         "node ls",
         "pool ls",
         "rebalance --status",
@@ -145,6 +149,10 @@ def change_access(operator: Operator) -> None:
     operator.on_data("key rm", keys[1]["access_key"])
     operator.on_data("bucket quota", BUCKET, "1GiB")
     operator.on_data("bucket public", BUCKET)
+    operator.on_data("kv put", "kept", "on")
+    operator.on_data("kv put", "gone", "off")
+    operator.on_data("kv rm", "gone")
+    operator.octad("lock run", "--data", operator.cluster.data, "deploy", "--", "true")
     operator.start_again()
 
 

@@ -265,8 +265,8 @@ def test_a_quota_holds_over_a_restart_of_everything_and_a_restored_store(
         client.put_object(Bucket="kept", Key="large", Body=b"x" * 900_000)
     refuses_more(cluster, "kept")
     coordinator(cluster, "backup", backup)
-    with s3_client(cluster) as client:  # What the backup does not know of.
-        client.put_object(Bucket="kept", Key="after", Body=b"x" * 50_000)
+    with s3_client(cluster) as client:  # What the backup does not know of; once "more" is gone.
+        until(lambda: put_status(client, "kept", "after", b"x" * 50_000) == 200)
     cluster.kill()
     cluster.start()
     refuses_more(cluster, "kept")
