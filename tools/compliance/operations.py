@@ -23,6 +23,13 @@ OF_BEFORE = {
     "PutBucketNotification": "PutBucketNotificationConfiguration",
 }
 
+# No bucket has Object Lock, and these are answered as AWS does for such a bucket.
+OF_OBJECT_LOCK = frozenset(
+    f"{verb}Object{what}"
+    for verb in ("Get", "Put")
+    for what in ("LegalHold", "LockConfiguration", "Retention")
+)
+
 
 @dataclass(frozen=True)
 class ModelOperation:

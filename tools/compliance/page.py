@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from tools.compliance.operations import OF_BEFORE, OF_OTHER_HOSTS, ModelOperation, model_operations
+from tools.compliance.operations import (
+    OF_BEFORE,
+    OF_OBJECT_LOCK,
+    OF_OTHER_HOSTS,
+    ModelOperation,
+    model_operations,
+)
 
 _HEAD = """# Operations of S3
 
@@ -27,7 +33,7 @@ def page() -> str:
     for what in ("the service", "buckets", "objects"):
         parts.append(f"\n## Of {what}\n\n| operation | | octad |\n|---|---|---|\n")
         parts += [_line(each) for each in operations if each.what == what]
-    served = sum(each.is_served for each in operations)
+    served = sum(each.is_served and each.name not in OF_OBJECT_LOCK for each in operations)
     parts.append(f"\n{served} of {len(operations)} are served.\n{_S3_TESTS}")
     return "".join(parts)
 
@@ -37,6 +43,8 @@ def _line(operation: ModelOperation) -> str:
         answer = f"none: AWS has another host for it ({OF_OTHER_HOSTS[operation.name]})"
     elif not operation.is_served:
         answer = "501"
+    elif operation.name in OF_OBJECT_LOCK:
+        answer = "refused, as for a bucket without Object Lock"
     elif operation.name in OF_BEFORE:
         answer = f"served, as {OF_BEFORE[operation.name]}"
     else:
