@@ -232,7 +232,7 @@ class Node:
         self.index.write(puts, deletes)
 
     def _is_dirty(self, shard: ShardId, key: bytes) -> bool:
-        return shard in self.replicas and key in self.replicas[shard].log.dirty
+        return shard in self.replicas and self.replicas[shard].log.changes_row(key)
 
     def held(self, shard: ShardId | None = None) -> Held:
         """Every row that can be read, by its key; of one shard, by what its record says."""

@@ -157,3 +157,20 @@ async def test_the_rows_are_those_of_the_source_whatever_happens(seed: int) -> N
 @pytest.mark.parametrize("seed", range(45, 1000))
 async def test_the_rows_are_those_of_the_source_in_many_more_stories(seed: int) -> None:
     await tell(seed)
+
+
+async def test_a_log_that_begins_at_nothing_is_rebuilt_with_the_digest_of_its_rows() -> None:
+    """What is committed is not known of the journal then: its rows are those of the copy."""
+    async with told(0) as story:
+        story.busy = 0.0
+        story.order(4)
+        await story.settle(story.source)
+        story.begin_log(0)
+        story.begin_copy()
+        async with asyncio.timeout(10):
+            while len(story.receiver.held(SHARD)) < len(story.source.held(SHARD)):
+                await asyncio.sleep(0.001)
+            await story.settle(story.receiver)
+            assert await story.copied()
+        await check_rebuilt(story)
+        assert story.receiver.counted(SHARD).rows

@@ -312,6 +312,11 @@ def parts_prefix(bucket: BucketId, key: bytes, upload_id: bytes) -> bytes:
     return PARTS + bucket.to_bytes(BUCKET_BYTES, "big") + escape_key(key) + upload_id
 
 
+def upload_key_of(index_key: bytes) -> bytes | None:
+    """The key of the upload whose part's row is at `index_key`; None: the row is no part's."""
+    return UPLOADS + index_key[1:-_PART_BYTES] if index_key.startswith(PARTS) else None
+
+
 def decode_part_key(index_key: bytes) -> PartKey:
     """The inverse of `part_key`."""
     number = int.from_bytes(index_key[-_PART_BYTES:], "big")

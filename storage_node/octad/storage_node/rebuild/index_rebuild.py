@@ -102,7 +102,9 @@ class IndexRebuild:
     def finish(self) -> Rebuilt:
         """Say how far the rows go, and make all of it durable."""
         survey, index = self._survey, self._index
-        states = {shard: survey.state(shard) for shard, commit in survey.commits.items() if commit}
+        # A shard whose history was copied has rows even where its own log begins at 0.
+        known = [each for each, commit in survey.commits.items() if commit or each in survey.late]
+        states = {shard: survey.state(shard) for shard in known}
         copied_to = [
             (copied_to_key(shard), encode_copied_to(segment))
             for shard, segment in survey.copied_to.items()

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 import msgspec
 
 from octad.sharding.ids import Epoch, Seq
+from octad.storage_node.index.index_format import upload_key_of
 from octad.storage_node.journal.record_format import Location, RecordKind
 from octad.storage_node.journal.several_records import request_ids
 from octad.storage_node.operations.index_changes import Operation, PutObject, Refused
@@ -207,6 +208,14 @@ class ShardLog:
     def touching(self, key: bytes) -> list[Entry]:
         """All entries that touch `key` and are not applied, in order."""
         return [e for e in self.entries if key in e.touched] if key in self.dirty else []
+
+    def changes_row(self, index_key: bytes) -> bool:
+        """Whether an entry that is not applied touches the row at `index_key`, or ends it.
+
+        The end of an upload touches the upload's row alone, and takes those of its parts along.
+        """
+        upload = upload_key_of(index_key)
+        return index_key in self.dirty or (upload is not None and upload in self.dirty)
 
     def shows_committed(self, key: bytes) -> bool:
         """Whether the index's state of `key` is the one of the commit point."""

@@ -400,14 +400,14 @@ class ShardHost:
         return not self._table.rowless and self.leases.holds_all(moment)
 
     def is_dirty(self, shard: ShardId, index_key: bytes) -> bool:
-        """Whether an entry that touches the row `index_key` is prepared and not applied.
+        """Whether an entry that changes the row `index_key` is prepared and not applied.
 
         `shard` is where the row's record was ordered: it may have been split since.
         """
         pool, hash_ = pool_of(shard), hash_of_row(index_key)
         for depth in range(limits.SHARD_DEPTH_MAX + 1):
             replica = self.replicas.get(shard_id(pool, shard_number(hash_, depth)))
-            if replica is not None and index_key in replica.log.dirty:
+            if replica is not None and replica.log.changes_row(index_key):
                 return True
         return False
 
