@@ -97,9 +97,12 @@ class Faults:
             self.world.boot(node)
 
     def wipe(self) -> None:
-        """A disk is lost; never the last that has everything, else nothing could be asked."""
+        """A disk is lost; never the last that has everything, else nothing could be asked.
+
+        Nor while another full member has damage: the one without may leave before it is repaired.
+        """
         node = self._any_running()
-        if node is None or not self._others_are_whole(node):
+        if node is None or not self._others_are_whole(node, damage_counts=True):
             return
         self.world.crash(node)
         self.world.wipe(node)
@@ -140,11 +143,11 @@ class Faults:
             self.world.crash(process.id)
             self.world.after(0.05, self._boot, process.id)
 
-    def _others_are_whole(self, node: NodeId) -> bool:
+    def _others_are_whole(self, node: NodeId, *, damage_counts: bool = False) -> bool:
         """Whether each shard has a full member besides `node` that can read all of it.
 
-        Damage in other copies does not count: no one repairs one that is void, or that a node kept
-        of a shard which moved away, and an operator who waits for that would wait for ever.
+        Where `damage_counts`, all of them can. An operator who waits for that may wait for ever: no
+        one repairs a copy that is void, or that a node kept of a shard which moved away.
         """
         world = self.world
         for shard, configuration in world.store.configurations.items():
@@ -154,16 +157,16 @@ class Faults:
                 if (replica := process.replicas.get(shard)) is not None
             ):
                 return False
-            whole = [
-                member.node
+            full = [
+                world.disks[member.node]
                 for member in configuration.members
                 if member.node != node
                 and member.base == 0
                 and world.disks[member.node].incarnation == member.incarnation
-                and world.disks[member.node].is_sound(shard, configuration.depth)
                 and member.node not in world.operator.away
             ]
-            if not whole or world.store.late:
+            sound = [disk for disk in full if disk.is_sound(shard, configuration.depth)]
+            if not sound or world.store.late or (damage_counts and sound != full):
                 return False
         return True
 
@@ -238,7 +241,7 @@ class Faults:
     def damage_journal(self) -> None:
         """A synced record cannot be read any more, as the next restart finds out."""
         node = self._any_running()
-        if node is None or not self._others_are_whole(node):
+        if node is None or not self._others_are_whole(node, damage_counts=True):
             return
         disk = self.world.disks[node]
         if disk.synced:

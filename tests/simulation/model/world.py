@@ -217,7 +217,10 @@ class World:
 
     def check_durable(self, process: Process, replica: ShardReplica, entry: Entry) -> None:
         """What is committed, or acknowledged, is on the disk of every member that is left."""
-        configurations = [replica.configuration, self.store.configurations[replica.shard]]
+        stored = self.store.configurations[replica.shard]
+        if stored.recovered and replica.epoch < stored.epoch:
+            return  # By acknowledgements of before: what they were of may be given up meanwhile.
+        configurations = [replica.configuration, stored]
         for member in {
             member
             for configuration in configurations
