@@ -5,14 +5,12 @@ The verbs are those of the command line itself, so a new one fails here until it
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -20,7 +18,8 @@ from tests.harness.cluster_process import OCTAD, DevCluster, StartCluster
 from tests.harness.process_tree import ProcessTree
 from tests.harness.s3_clients import put_status, s3_client
 
-from octad.client.cli.command_line import GROUP
+from octad.client.cli.verb_parser import parser_of
+from octad.client.cli.verbs import VERBS
 from octad.client.cluster.status_document import ClusterStatus, decode_status
 
 pytestmark = pytest.mark.cluster
@@ -51,18 +50,17 @@ CHANGE_NOTHING = {
 
 def verbs() -> Iterator[str]:
     """Every verb that the command line knows, with its sub-verbs and what steers."""
-    for point in entry_points(group=GROUP):
-        parser = argparse.ArgumentParser()
-        point.load().add_arguments(parser)
+    for verb, entry in VERBS.items():
+        _, parser = parser_of(verb, *entry)
         choices: list[str] = []
         for action in parser._actions:
             if not action.option_strings and action.choices:
                 choices += action.choices
         for group in parser._mutually_exclusive_groups:
             choices += [action.option_strings[0] for action in group._group_actions]
-        if point.name in SERVERS | {"rebalance"} or not choices:
-            yield point.name
-        yield from (f"{point.name} {choice}" for choice in choices)
+        if verb in SERVERS | {"rebalance"} or not choices:
+            yield verb
+        yield from (f"{verb} {choice}" for choice in choices)
 
 
 class Operator:

@@ -11,8 +11,6 @@ import sys
 
 from octad.client.cli.coordinator_option import add_coordinator_options, coordinator_url
 
-HELP = "say what is wrong with the cluster, and what to do about it"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_coordinator_options(parser)

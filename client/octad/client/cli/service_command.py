@@ -23,7 +23,6 @@ from octad.client.runtime.command import CommandError
 if TYPE_CHECKING:
     from octad.client.cluster.service_records import InstanceCheck
 
-HELP = "register a service with the cluster, or list those that are there"
 
 _TTL_S_DEFAULT = 30.0
 

@@ -11,8 +11,6 @@ import sys
 
 from octad.client.cli.coordinator_option import add_coordinator_options, coordinator_url
 
-HELP = "show the cluster: nodes, shards by state, versions, configuration store"
-
 EXIT_DEGRADED = 3
 
 

@@ -13,8 +13,6 @@ import argparse
 
 from octad.client.cli.coordinator_option import add_coordinator_options, coordinator_url
 
-HELP = "show nodes and services that come and go, and shards that change, as it happens"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(

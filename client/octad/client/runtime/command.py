@@ -1,24 +1,12 @@
-"""A verb of the `octad` command: a module named by an entry point in `octad.commands`.
-
-The module has `HELP` (one line), `add_arguments(parser)` and `run(arguments) -> exit code`. It must
-be cheap to import, since `octad --help` loads them all: what it needs to *run*, it imports inside
-`run`.
-"""
+"""How a verb of the `octad` command ends when something is wrong."""
 
 from __future__ import annotations
 
-import argparse
-from typing import Protocol
+TYPE_CHECKING = False  # As `typing` has it, which `octad --help` need not load.
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
-
-class Command(Protocol):
-    """A verb's module."""
-
-    HELP: str
-
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None: ...
-
-    def run(self, arguments: argparse.Namespace) -> int: ...
+EXIT_USAGE = 2
 
 
 class CommandError(Exception):
@@ -29,3 +17,12 @@ class CommandError(Exception):
         self.what = what
         self.fix = fix
         self.exit_code = exit_code
+
+
+def misunderstood(what: str, word: str, known: Iterable[str], prog: str) -> CommandError:
+    """`word` is none of those that are `known`; the closest of them is what was meant."""
+    import difflib
+
+    closest = difflib.get_close_matches(word.partition("=")[0], list(known), n=1)
+    hint = f"did you mean {closest[0]}? " if closest else ""
+    return CommandError(what, f"{hint}see: {prog} --help", EXIT_USAGE)

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from octad.coordinator.cli.admin_client import AdminClient
     from octad.coordinator.schema.admin_messages import PublicDocument
 
-HELP = "list buckets with what they take, say how much one may take, or let it be public"
 _NO_QUOTA = "none"
 
 

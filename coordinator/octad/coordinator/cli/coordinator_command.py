@@ -14,8 +14,6 @@ from octad.client.runtime.private_files import keep_files_private
 from octad.coordinator.cli.rescue_verbs import add_rescue_verbs, run_rescue_verb
 from octad.sharding.limits import REPLICAS_ALLOWED
 
-HELP = "run a coordinator on an etcd (the first one makes the cluster), or save its store"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(

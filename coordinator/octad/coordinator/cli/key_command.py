@@ -13,8 +13,6 @@ from octad.client.cli.coordinator_option import add_coordinator_options
 if TYPE_CHECKING:
     from octad.coordinator.cli.admin_client import AdminClient
 
-HELP = "make, list, disable and remove access keys of owners"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)

@@ -14,8 +14,6 @@ from octad.coordinator.cli.plan_verbs import (
 )
 from octad.sharding.limits import REPLICAS_ALLOWED
 
-HELP = "list pools, or make another one"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)

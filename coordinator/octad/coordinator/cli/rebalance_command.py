@@ -13,8 +13,6 @@ from octad.coordinator.cli.plan_verbs import (
     request,
 )
 
-HELP = "spread data over the nodes anew; stop, resume or revert that"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     steering = parser.add_mutually_exclusive_group()

@@ -17,8 +17,6 @@ from octad.coordinator.cli.plan_verbs import (
 if TYPE_CHECKING:
     from octad.coordinator.schema.recovery_messages import RecoverAnswer
 
-HELP = "list shards, split all of a pool's in place, or recover those whose nodes are gone"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)

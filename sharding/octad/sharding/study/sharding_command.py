@@ -11,8 +11,6 @@ import sys
 
 from octad.sharding.study.rivals.bad_input import BadInput
 
-HELP = "compare ways of sharding, and simulate years of growth and failures"
-
 NEEDED = ("numpy", "matplotlib")
 BAD_INPUT_EXIT_CODE = 2
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from octad.storage_node.journal.disk import Disk
     from octad.storage_node.rebuild.index_rebuild import Rebuilt
 
-HELP = "rebuild the index in a stopped node's data directory from its journal"
 _NEW, _OLD = "index.rebuilding", "index.replaced"
 
 

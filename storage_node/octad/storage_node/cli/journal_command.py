@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from octad.storage_node.journal.journal_recovery import JournalRecovery
     from octad.storage_node.journal.record_format import Location, Record
 
-HELP = "print or verify the journal in a node's data directory"
-
 
 class RecordLine(msgspec.Struct):
     """A record as `dump` prints it."""

@@ -30,8 +30,6 @@ from octad.storage_node.cli.supervision import (
 
 BODY_BUDGET_BYTES = 256 * MIB
 
-HELP = "run a storage node: one process, one disk; or ls, add, drain, remove nodes"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_listeners(parser)

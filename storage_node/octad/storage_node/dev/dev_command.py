@@ -15,7 +15,6 @@ from octad.sharding.limits import REPLICAS_ALLOWED
 from octad.storage_node.cli.node_command import add_block_public_argument, add_domain_argument
 from octad.storage_node.cli.node_options import body_budget_bytes, s3_domains
 
-HELP = "run a whole cluster on this machine"
 _DOMAIN = "localhost"  # Every name under it is this machine (RFC 6761).
 _TLS_DOMAIN = "s3.localhost"  # OpenSSL believes no certificate of "*.localhost".
 

@@ -17,8 +17,6 @@ import sys
 from octad.client.cli.coordinator_option import add_coordinator_options, coordinator_url
 from octad.client.cli.token_option import add_token_option, asked_token
 
-HELP = "read, change and watch settings that services share"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="{get,put,rm,ls,watch}")

@@ -16,8 +16,6 @@ import sys
 from octad.client.cli.coordinator_option import add_coordinator_options, coordinator_url
 from octad.client.cli.token_option import add_token_option, asked_token
 
-HELP = "run a command while holding a lock, or list who holds which"
-
 _TTL_S_DEFAULT = 10.0
 
 

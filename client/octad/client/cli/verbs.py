@@ -1,0 +1,89 @@
+"""The verbs of `octad`: which module is each, and what `octad --help` says of it.
+
+A table, so that the list of verbs loads none of them. Modules are named, not imported: each comes
+with the part of octad that can do it, and not every installation has all parts.
+"""
+
+VERSION = "0.1.0"  # Of the distribution: looking it up there takes longer than all the rest.
+
+_CLIENT = "octad.client.cli"
+_COORDINATOR = "octad.coordinator.cli"
+_NODE = "octad.storage_node"
+
+# By headline: a verb, its module, and what it does.
+GROUPS: dict[str, dict[str, tuple[str, str]]] = {
+    "Run": {
+        "dev": (f"{_NODE}.dev.dev_command", "run a whole cluster on this machine"),
+        "node": (
+            f"{_NODE}.cli.node_command",
+            "run a storage node: one process, one disk; or ls, add, drain, remove nodes",
+        ),
+        "coordinator": (
+            f"{_COORDINATOR}.coordinator_command",
+            "run a coordinator on an etcd (the first one makes the cluster), or save its store",
+        ),
+    },
+    "Look": {
+        "status": (
+            f"{_CLIENT}.status_command",
+            "show the cluster: nodes, shards by state, versions, configuration store",
+        ),
+        "doctor": (
+            f"{_CLIENT}.doctor_command",
+            "say what is wrong with the cluster, and what to do about it",
+        ),
+        "watch": (
+            f"{_CLIENT}.watch_command",
+            "show nodes and services that come and go, and shards that change, as it happens",
+        ),
+    },
+    "Administer": {
+        "bucket": (
+            f"{_COORDINATOR}.bucket_command",
+            "list buckets with what they take, say how much one may take, or let it be public",
+        ),
+        "key": (
+            f"{_COORDINATOR}.key_command",
+            "make, list, disable and remove access keys of owners",
+        ),
+        "pool": (f"{_COORDINATOR}.pool_command", "list pools, or make another one"),
+        "rebalance": (
+            f"{_COORDINATOR}.rebalance_command",
+            "spread data over the nodes anew; stop, resume or revert that",
+        ),
+        "shards": (
+            f"{_COORDINATOR}.shards_command",
+            "list shards, split all of a pool's in place, or recover those whose nodes are gone",
+        ),
+        "index": (
+            f"{_NODE}.cli.index_command",
+            "rebuild the index in a stopped node's data directory from its journal",
+        ),
+        "journal": (
+            f"{_NODE}.cli.journal_command",
+            "print or verify the journal in a node's data directory",
+        ),
+    },
+    "Coordinate": {
+        "service": (
+            f"{_CLIENT}.service_command",
+            "register a service with the cluster, or list those that are there",
+        ),
+        "kv": (
+            f"{_CLIENT}.coordination.kv_command",
+            "read, change and watch settings that services share",
+        ),
+        "lock": (
+            f"{_CLIENT}.coordination.lock_command",
+            "run a command while holding a lock, or list who holds which",
+        ),
+    },
+    "Study": {
+        "sharding": (
+            "octad.sharding.study.sharding_command",
+            "compare ways of sharding, and simulate years of growth and failures",
+        ),
+    },
+}
+
+VERBS = {verb: entry for group in GROUPS.values() for verb, entry in group.items()}
