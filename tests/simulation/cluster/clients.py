@@ -1,5 +1,5 @@
-"""Clients at the nodes' object stores: they read, write, delete and list a few keys, and remember
-what they saw.
+"""Clients at the nodes' object stores: they read, write, delete and list a few keys, delete some of
+them together, and remember what they saw.
 
 Many a writer does not wait for its front door's patience to end, but tries again through another
 one, as an SDK does. It hears its newest try alone; the older ones go on where they are.
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +102,8 @@ class Clients:
             self._list(client, process)
         elif dice < 0.45:
             self._read(client, process, key, head=dice < 0.12)
+        elif dice < 0.49:
+            self._delete_together(client, process)
         else:
             condition: Any = ANY
             if dice > 0.75:
@@ -171,26 +174,66 @@ class Clients:
     def _write(
         self, client: int, process: NodeProcess, key: bytes, value: str | None, condition: Any
     ) -> None:
-        done = self._begin(key, is_write=True, value=value, condition=condition)
-        request_id = b"client  " + self.random.randbytes(8)
-        invocation = Invocation(key, value, condition, request_id, done)
+        invocation = self._invoke(key, value, condition)
 
         def finish(outcome: str) -> None:
-            if outcome != "unknown":
-                done.returned = self.world.timeline.time
-                done.refused = outcome == "refused"
-            if outcome == "refused":
-                self.refused_for_good.add(request_id)
-            elif outcome == "done":
-                self._seen[client, key] = value
-            self._count(outcome)
+            self._end_write(client, invocation, outcome)
             self._think(client)
 
         self._try_at(process, invocation, finish)
         if self.impatient and self.random.random() < 0.5:
-            delay = self.random.random() ** 2 * 2.5
-            delay = delay * 0.02 if self.hasty else delay + 0.1
-            self.world.timeline.after(delay, self._try_elsewhere, invocation, finish)
+            self.world.timeline.after(self._patience_s(), self._try_elsewhere, invocation, finish)
+
+    def _delete_together(self, client: int, process: NodeProcess) -> None:
+        """Several keys by one request. Who tries again asks for each that is left by itself."""
+        keys = self.random.sample(KEYS, self.random.randint(2, 5))
+        asked = {key: self._invoke(key, None, ANY, attempts=1) for key in keys}
+        ends = {key: partial(self._end_write, client, each) for key, each in asked.items()}
+
+        async def delete() -> dict[bytes, Any]:
+            objects, bucket = process.objects, await process.objects.get_bucket(BUCKET)
+            ids = {key: each.request_id for key, each in asked.items()}
+            return {**await objects.delete_objects(bucket, ids)}
+
+        def answer(outcome: str, found: Any) -> None:
+            for key, invocation in asked.items():
+                if invocation.finished or invocation.attempts != 1:
+                    continue
+                is_done = outcome == "done" and not isinstance(found[key], StoreError)
+                if self.impatient and not is_done:
+                    self.world.timeline.after(0.1, self._try_elsewhere, invocation, ends[key])
+                    continue
+                invocation.finished = True
+                ends[key]("done" if is_done else "unknown")
+            self._think(client)
+
+        self.ask(process, delete(), answer)
+        if self.impatient and self.random.random() < 0.5:
+            delay = self._patience_s()
+            for key, invocation in asked.items():
+                self.world.timeline.after(delay, self._try_elsewhere, invocation, ends[key])
+
+    def _invoke(
+        self, key: bytes, value: str | None, condition: Any, attempts: int = 0
+    ) -> Invocation:
+        done = self._begin(key, is_write=True, value=value, condition=condition)
+        request_id = b"client  " + self.random.randbytes(8)
+        return Invocation(key, value, condition, request_id, done, attempts)
+
+    def _end_write(self, client: int, invocation: Invocation, outcome: str) -> None:
+        if outcome != "unknown":
+            invocation.done.returned = self.world.timeline.time
+            invocation.done.refused = outcome == "refused"
+        if outcome == "refused":
+            self.refused_for_good.add(invocation.request_id)
+        elif outcome == "done":
+            self._seen[client, invocation.key] = invocation.value
+        self._count(outcome)
+
+    def _patience_s(self) -> float:
+        """How long a client waits before it tries elsewhere beside its first try."""
+        delay = self.random.random() ** 2 * 2.5
+        return delay * 0.02 if self.hasty else delay + 0.1
 
     def _try_at(
         self, process: NodeProcess, invocation: Invocation, finish: Callable[[str], None]

@@ -10,6 +10,8 @@ from octad.coordinator.schema.records import StoreKeys
 from octad.coordinator.store.keyspace import Change
 from octad.sharding.ids import Epoch, Seq, ShardId, number_of
 from octad.sharding.map.shard_map import Member, ShardConfiguration, decode_configuration
+from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.journal.several_records import request_ids
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.shard_log import Entry
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 LOOK_S = 0.025
 DEPTH_MAX = 3  # To which a run splits shards: hashes are told apart by so many bits.
 
-Name = tuple[Epoch, int, bytes]  # Of an entry: its epoch, kind, request.
+Name = tuple[Epoch, int, tuple[bytes, ...]]  # Of an entry: its epoch, kind, requests.
 
 
 class Invariants:
@@ -31,7 +33,7 @@ class Invariants:
         self.world = world
         self.keys = StoreKeys(world.token.cluster)
         self.configurations: dict[ShardId, ShardConfiguration] = {}  # Of the store, now.
-        self.changes = self.splits = 0
+        self.changes = self.splits = self.joint_deletions = 0
         self._committed: dict[tuple[ShardId, Seq], Name] = {}
         self._committed_upto: dict[ShardId, Seq] = {}  # By a primary: it may have answered.
         self._epochs: dict[tuple[NodeProcess, ShardId], Epoch] = {}
@@ -65,11 +67,13 @@ class Invariants:
         """Equal committed prefixes, durable on every member; epochs of a process only grow."""
         shard, configuration = replica.shard, replica.configuration
         for entry in entries:
-            name = entry.epoch, int(entry.kind), entry.request_id
+            ids = request_ids(entry.operation, entry.request_id)
+            name = entry.epoch, int(entry.kind), ids
             known = self._committed.setdefault((shard, entry.seq), name)
             if known != name:
                 self.fail(f"{process} commits {name} as {entry.seq} of {shard}, not {known}")
             if replica.leading:
+                self.joint_deletions += entry.kind is RecordKind.DELETE_OBJECTS
                 upto = self._committed_upto.get(shard, Seq(0))
                 self._committed_upto[shard] = max(upto, entry.seq)
                 self._check_durable(process, replica, entry)

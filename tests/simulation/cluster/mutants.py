@@ -6,6 +6,7 @@ and the faults that it takes. Those in the rules are in `tests/simulation/mutant
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +25,9 @@ from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.journal_recovery import JournalRecovery
 from octad.storage_node.journal.segment_file import SegmentFile
 from octad.storage_node.node.index_succession import IndexSuccession
-from octad.storage_node.replication.host import action_performer
+from octad.storage_node.operations.index_changes import IndexChanges
+from octad.storage_node.operations.objects import DeleteObjects
+from octad.storage_node.replication.host import action_performer, index_applier
 from octad.storage_node.replication.host.configuration_changes import ConfigurationChanges
 from octad.storage_node.replication.host.log_writer import LogWriter
 from octad.storage_node.replication.host.node_beats import NodeBeats
@@ -37,6 +40,8 @@ from octad.storage_node.replication.replica_actions import SendAck
 from octad.storage_node.replication.replica_state import ReadTicket
 from octad.storage_node.replication.writes import Write
 from octad.storage_node.rpc.peer_dialer import PeerDialer
+from octad.storage_node.shards import joint_deletions
+from octad.storage_node.shards.object_store import StoreError
 from octad.storage_node.shards.shard_service import ShardService
 
 Patch = tuple[Any, str, Any]  # (owner, attribute, what stands there instead)
@@ -153,6 +158,43 @@ def _ticket_for_anyone(host: ShardHost, shard: Any, key: bytes) -> Any:
     return None if replica is None else ReadTicket(replica.epoch, Seq(0))
 
 
+def _all_but_the_last(changes: IndexChanges, operation: Any, *place: Any) -> None:
+    if type(operation) is DeleteObjects:
+        operation = DeleteObjects(operation.records[:-1])
+    _apply_other(changes, operation, *place)
+
+
+_apply_other = IndexChanges._apply_other
+
+
+def _all_but_the_last_at_backups(changes: Any, replica: Any, entries: Any, stored: Any) -> None:
+    applied = _apply_other if replica.leading else _all_but_the_last
+    IndexChanges._apply_other = applied  # type: ignore[method-assign, assignment]
+    try:
+        _add_entries(changes, replica, entries, stored)
+    finally:
+        IndexChanges._apply_other = _apply_other  # type: ignore[method-assign]
+
+
+_add_entries = index_applier.add_entries
+
+
+def _a_refusal_is_a_deletion(*asked: Any) -> Any:
+    begun = _begin_together(*asked)
+    return None if isinstance(begun, StoreError) else begun
+
+
+_begin_together = joint_deletions._begin
+
+
+def _ordered_is_deleted(*asked: Any) -> Any:
+    begun = _begin_together(*asked)
+    if not isinstance(begun, asyncio.Future):
+        return begun
+    begun.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return None
+
+
 async def _dialed_once(dialer: PeerDialer) -> None:
     connection = await dialer._dial()
     await connection.lost.wait()
@@ -192,6 +234,16 @@ MUTANTS: dict[str, list[Patch]] = {
     "request ids do not outlive a restart": [(RequestIds, "take_found", lambda _: {})],
     "a damaged index is not made anew": [(IndexSuccession, "_make_another", _nothing_soon)],
     "a lost connection is not dialed again": [(PeerDialer, "_keep_connected", _dialed_once)],
+    "of several deletions the last is not done": [
+        (IndexChanges, "_apply_other", _all_but_the_last)
+    ],
+    "of several deletions a backup does not do the last": [
+        (index_applier, "add_entries", _all_but_the_last_at_backups)
+    ],
+    "deletions that are refused are told as done": [
+        (joint_deletions, "_begin", _a_refusal_is_a_deletion)
+    ],
+    "deletions are told when they are ordered": [(joint_deletions, "_begin", _ordered_is_deleted)],
 }
 
 KILLS = ("kill", "power_cut", "stop")
@@ -225,6 +277,10 @@ FOUND_BY: dict[str, tuple[int, tuple[str, ...]]] = {
     "request ids do not outlive a restart": (120, (*KILLS, "cut_pair")),
     "a damaged index is not made anew": (0, INDEXES),
     "a lost connection is not dialed again": (0, NETWORK),
+    "of several deletions the last is not done": (0, ()),
+    "of several deletions a backup does not do the last": (0, ()),
+    "deletions that are refused are told as done": (3, KILLS),
+    "deletions are told when they are ordered": (13, KILLS),
 }
 
 

@@ -115,15 +115,20 @@ class NodeProcess:
         except Exception as error:
             self.ended_by = error
         if not self.loop.is_dead:
+            await self._end_requests()
             self._check_tasks()
             self.world.process_ended(self)
+
+    async def _end_requests(self) -> None:
+        """As a door does with those that are left, and with whatever they have begun."""
+        for task in (left := list(self.answers)):
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     def _check_tasks(self) -> None:
         """No task outlives its owner: all have ended with the node."""
         own = asyncio.current_task()
-        left = [
-            task for task in asyncio.all_tasks() if task is not own and task not in self.answers
-        ]
+        left = [task for task in asyncio.all_tasks() if task is not own]
         if left:
             names = sorted(repr(task.get_coro()) for task in left)
             self.world.fail(f"{self} has ended, and its tasks go on: {names}")

@@ -183,6 +183,7 @@ def summary(world: World) -> Counter[str]:
             "conditions refused": clients.refused,
             "tries through another front door": clients.retried,
             "lists": clients.lists,
+            "entries of several deletions": invariants.joint_deletions,
             "histories undecided": clients.undecided,
             "configurations": invariants.changes,
             "splits": invariants.splits,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.unit.replication_host.new_primary import SHARD, NewPrimary, taking_over
@@ -165,6 +167,24 @@ async def test_a_late_copy_of_a_message_deletes_nothing_that_was_put_since(
             assert answer.outcomes[0][0] != ""
             assert primary.replica.log.end == end
         assert here.keys() == {*KEYS}
+
+
+async def test_who_does_not_wait_for_several_entries_leaves_no_failure_that_nobody_hears(
+    tmp_path: Path,
+) -> None:
+    """Of the node that ends before they are committed."""
+    unheard: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+    async with site(tmp_path) as here:
+        each_alone = [(SHARD, [(key, IDS[key])]) for key in KEYS]
+        asked = asyncio.create_task(here.primary.ask(DeleteKeys(here.bucket.id, each_alone)))
+        await turns()
+        assert here.ordered == [DeleteObject] * 3
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+    gc.collect()
+    assert unheard == []
 
 
 async def test_what_another_node_leads_by_now_is_asked_for_there(

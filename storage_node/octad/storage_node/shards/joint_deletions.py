@@ -29,6 +29,9 @@ async def delete_jointly(service: ShardService, asked: DeleteKeys) -> KeysDelete
     """All is ordered before any of it is waited for."""
     bucket = asked.bucket
     begun = [(shard, _begin(service, shard, bucket, keys)) for shard, keys in asked.shards]
+    ordered = [each for _, each in begun if isinstance(each, asyncio.Future)]
+    # Of all, also where this is cancelled or one fails: none is left without anyone who hears it.
+    await asyncio.gather(*ordered, return_exceptions=True)
     return KeysDeleted([await _end(service, bucket, *each) for each in begun])
 
 
