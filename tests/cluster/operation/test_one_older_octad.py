@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from tests.harness.cluster_process import DevCluster, StartCluster
+from tests.harness.older_nodes import OlderNodes
 from tests.harness.s3_clients import s3_client
 from tests.harness.work_under_faults import wait_until_it_listens
 
@@ -19,17 +20,6 @@ pytestmark = pytest.mark.cluster
 
 BUCKET, BODY = "mixed", b"body"
 UPGRADED_S_MAX = 60.0
-# Python runs it at the start of every process; the nodes that the file names are of before.
-OLDER = """
-import sys
-from pathlib import Path
-
-for name in Path(__file__).with_name("older").read_text().split():
-    if any(word.endswith(f"/{name}") for word in sys.orig_argv):
-        from octad.storage_node.operations import registry
-
-        registry.FORMAT_LEVEL = 2
-"""
 
 
 def answer(call: Callable[..., Any], **arguments: Any) -> tuple[int, str]:
@@ -57,13 +47,11 @@ def newer_writes(cluster: DevCluster, node: int, key: str) -> list[tuple[int, st
 def test_what_one_node_does_not_know_is_refused_in_words_until_it_is_upgraded(
     start_cluster: StartCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "sitecustomize.py").write_text(OLDER)
-    older = tmp_path / "older"
-    older.write_text("n1 n2 n3")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    older = OlderNodes(tmp_path, monkeypatch, level=2)
+    older.are("n1", "n2", "n3")
     cluster = start_cluster()
     cluster.stop()
-    older.write_text("n3")
+    older.are("n3")
     cluster.start()
     keys = [f"key-{node}-{number}" for node in range(3) for number in range(4)]
     with s3_client(cluster) as client:
@@ -83,7 +71,7 @@ def test_what_one_node_does_not_know_is_refused_in_words_until_it_is_upgraded(
                 assert not client.get_object_tagging(Bucket=BUCKET, Key=key)["TagSet"]
             client.put_object(Bucket=BUCKET, Key=f"plain-{node}", Body=BODY)
             client.delete_object(Bucket=BUCKET, Key=f"plain-{node}")
-    older.write_text("")
+    older.are()
     os.kill(cluster.nodes[2].pid, signal.SIGKILL)  # Its supervisor starts it as a newer one.
     deadline = time.monotonic() + UPGRADED_S_MAX
     while newer_writes(cluster, 0, keys[0])[0][0] not in (200, 412):
