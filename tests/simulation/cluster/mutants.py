@@ -274,7 +274,7 @@ FOUND_BY: dict[str, tuple[int, tuple[str, ...]]] = {
     "answers to beats are not heard": (0, ()),
     "a swap is not submitted": (0, ()),
     "a retry has another id": (0, KILLS),
-    "request ids do not outlive a restart": (120, (*KILLS, "cut_pair")),
+    "request ids do not outlive a restart": (80, (*KILLS, "cut_pair")),
     "a damaged index is not made anew": (0, INDEXES),
     "a lost connection is not dialed again": (0, NETWORK),
     "of several deletions the last is not done": (0, ()),

@@ -6,7 +6,7 @@ import pytest
 from tests.simulation.cluster.mutants import FOUND_BY, MUTANTS, planted
 from tests.simulation.cluster.run import Shape, attempt
 
-SEEDS_MAX = 40
+SEEDS_MAX = 150
 
 
 def shape(kinds: tuple[str, ...]) -> Shape:
