@@ -10,7 +10,7 @@ COPY coordinator ./coordinator
 COPY storage_node ./storage_node
 COPY chaos ./chaos
 RUN python -m venv /opt/octad \
- && /opt/octad/bin/pip install --no-cache-dir --disable-pip-version-check '.[server]'
+ && /opt/octad/bin/pip install --no-cache-dir --disable-pip-version-check ./client .
 
 FROM debian:bookworm-slim AS etcd
 RUN apt-get update \

@@ -7,11 +7,13 @@ ARGS ?=
 server := .venv/.installed-server
 everything := .venv/.installed-everything
 pip := .venv/bin/python -m pip install --quiet --disable-pip-version-check
+# First, since files have moved from one of the two distributions to the other, as bin/octad has.
+uninstall := .venv/bin/python -m pip uninstall -qqq --yes octad octad-client
 
 not_fast := cluster or etcd or root or long
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv run check simulate simulate-cluster test test-etcd test-long bench bench-engine bench-replication bench-repair bench-coordinator bench-sharding sharding-study s3-tests fuzz chaos bench-client
+.PHONY: help .venv run check simulate simulate-cluster test test-etcd test-long bench bench-engine bench-replication bench-repair bench-coordinator bench-sharding sharding-study s3-tests fuzz chaos bench-client octad.pyz
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -53,11 +55,16 @@ s3-tests: $(everything)  ## ceph/s3-tests of a checkout, against what is known t
 	@exec .venv/bin/python -m tools.s3_tests "$(DIR)" $(ARGS)
 
 fuzz: $(everything)  ## bytes that both ways into a node must answer alike (ARGS="-max_total_time=600")
-	@$(pip) --editable '.[fuzz]'
+	@$(pip) --editable ./client --editable '.[fuzz]'
 	@exec .venv/bin/python -m tools.fuzz $(ARGS)
 
 chaos: $(everything)  ## break a cluster on purpose for a minute, and check it (ARGS="--seed 7")
 	@exec .venv/bin/python -m octad.chaos run $(ARGS)
+
+octad.pyz: .venv/bin/pip  ## all of octad in one file, for machines with Python alone
+	@$(pip) 'shiv>=1.0.8,<2'
+	@.venv/bin/shiv --quiet --compressed --extend-pythonpath --reproducible \
+	  --python '/usr/bin/env python3' --console-script octad --output-file $@ ./client .
 
 bench: $(server)  ## figures of a three-node cluster on this machine (ARGS="--json", "--seconds 1")
 	@exec .venv/bin/python -m tools.bench $(ARGS)
@@ -87,14 +94,16 @@ bench-sharding: $(everything)  ## placement: look-ups, assignments, the comparis
 sharding-study: $(everything)  ## every figure of docs/explanation/sharding.md anew
 	@exec .venv/bin/python -m octad.sharding.study.regenerate docs/explanation
 
-$(server): pyproject.toml | .venv/bin/pip
+$(server): pyproject.toml client/pyproject.toml | .venv/bin/pip
 	@echo "installing octad into .venv"
-	@$(pip) --editable '.[server]'
+	@$(uninstall)
+	@$(pip) --editable ./client --editable .
 	@touch $@
 
-$(everything): pyproject.toml | .venv/bin/pip
+$(everything): pyproject.toml client/pyproject.toml | .venv/bin/pip
 	@echo "installing octad and its development tools into .venv"
-	@$(pip) --editable '.[server,study,dev]'
+	@$(uninstall)
+	@$(pip) --editable ./client --editable '.[study,dev]'
 	@.venv/bin/python tools/fix_shebangs.py .venv/bin
 	@touch $@ $(server)
 

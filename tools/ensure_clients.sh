@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes sure that the S3 clients of tools/clients/requirements.txt are installed in an environment
-# of their own, and prints its Python. uv resolves them: pip tries versions of boto3 for minutes.
+# of their own, with octad's SDK, and prints its Python. uv resolves them: pip tries versions of
+# boto3 for minutes.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -20,7 +21,8 @@ if ! cmp -s "$wanted" "$home/installed.txt"; then
 	{
 		"${PYTHON:-python3}" -m venv "$home" &&
 			"$home/bin/python" -m pip install --quiet --disable-pip-version-check uv &&
-			"$home/bin/uv" pip install --quiet --python "$home/bin/python" -r "$wanted" &&
+			"$home/bin/uv" pip install --quiet --python "$home/bin/python" -r "$wanted" \
+				--editable "$root/client" &&
 			cp "$wanted" "$home/installed.txt"
 	} >"$log" 2>&1 || fail "the package index did not give them"
 fi

@@ -14,6 +14,8 @@ if __spec__ is not None:
     __spec__.has_location = False  # No single one: import-linter takes it for a namespace then.
 
 if TYPE_CHECKING:
+    from octad.client.adapters.obspec_store import ObspecStore
+    from octad.client.adapters.other_clients import boto3_client, obstore_store
     from octad.client.errors import (
         AccessDenied,
         BreakerOpen,
@@ -69,6 +71,7 @@ __all__ = [
     "Object",
     "ObjectInfo",
     "ObjectNotFound",
+    "ObspecStore",
     "OctadError",
     "Overloaded",
     "Refused",
@@ -79,6 +82,8 @@ __all__ = [
     "WrongClock",
     "WrongKey",
     "WrongProtocol",
+    "boto3_client",
+    "obstore_store",
 ]
 
 _MODULES = {
@@ -87,6 +92,9 @@ _MODULES = {
     "Breaker": "octad.client.resilience.breaker",
     "Bucket": "octad.client.objects.bucket",
     "Client": "octad.client.objects.client",
+    "ObspecStore": "octad.client.adapters.obspec_store",
+    "boto3_client": "octad.client.adapters.other_clients",
+    "obstore_store": "octad.client.adapters.other_clients",
     **dict.fromkeys(
         ("CommonPrefix", "Object", "ObjectInfo", "Written"), "octad.client.objects.results"
     ),

@@ -1,8 +1,8 @@
 """`make bench-client`: what the SDK costs, beside boto3 and obstore, on a cluster of this machine.
 
-CPU is that of the client's process, the least of several rounds. *Beyond the socket* is what is
-left when the same bytes over a bare socket are taken off. Rates are of this minute, in which other
-programs may run: compare rows, not pages.
+CPU is that of the client's process, the least of several rounds. *Beyond bare* is what is left when
+the same bytes over a bare socket, or a bare asyncio protocol, are taken off. Rates are of this
+minute, in which other programs may run: compare rows, not pages.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ IMPORTS = {
     "boto3": "import boto3",
     "obstore": "import obstore",
 }
+OPEN_LOOP = CONTENDER.with_name("open_loop.py")
 STARTS = 12
+WAY_PUTS, WAY_ROUNDS = 300, 7
 LARGE_MIB = 8
 
 
@@ -39,6 +41,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench-client", description=__doc__)
     parser.add_argument("--large", type=int, default=1024, help="MiB up and down (default 1024)")
     parser.add_argument("--seconds", type=float, default=5.0, help="of the load generator's rows")
+    parser.add_argument("--frozen", type=float, default=60.0, help="seconds of a frozen node")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # So that the cluster goes with it.
     pythons = {"octad": sys.executable, "boto3": sys.executable, "obstore": _clients_python()}
@@ -51,8 +54,10 @@ def main() -> int:
         try:
             cluster.start()
             _print_calls(cluster, pythons)
+            _print_ways(cluster)
             os.environ["BENCH_FILE"] = str(Path(directory) / "download")
             _print_large(cluster, options.large, options.seconds)
+            _print_frozen(cluster, options.frozen)
             cluster.stop()
         finally:
             cluster.kill()
@@ -86,14 +91,15 @@ def _print_calls(cluster: DevCluster, pythons: dict[str, str]) -> None:
         client.create_bucket(BUCKET).put("k", b"x" * 4096)
     found = {name: _contender(cluster, python, name, "calls") for name, python in pythons.items()}
     ours = found["octad"]
-    get, put = ours["bare_get_us"], ours["bare_put_us"]
-    print("\n4 KiB, us of CPU a call        GET    PUT   GET beyond the socket   PUT beyond")
-    print(f"  bare socket               {get:6.0f} {put:6.0f}")
-    rows = [(name, figures["get_us"], figures["put_us"]) for name, figures in found.items()]
-    rows.append(("octad, asyncio", ours["async_get_us"], ours["async_put_us"]))
-    for name, get_us, put_us in rows:
-        beyond = f"{get_us - get:23.0f} {put_us - put:12.0f}"
-        print(f"  {name:25} {get_us:6.0f} {put_us:6.0f} {beyond}")
+    rows = [(name, "", figures) for name, figures in found.items()]
+    rows.append(("octad, asyncio", "async_", ours))
+    print("\n4 KiB, us of CPU a call        GET    PUT   GET beyond bare   PUT beyond bare")
+    for name, kind in (("bare socket", ""), ("bare asyncio", "async_")):
+        print(f"  {name:25} {ours[f'{kind}bare_get_us']:6.0f} {ours[f'{kind}bare_put_us']:6.0f}")
+    for name, kind, figures in rows:
+        beyond = [figures[f"{kind}{c}_us"] - ours[f"{kind}bare_{c}_us"] for c in ("get", "put")]
+        get_us, put_us = figures[f"{kind}get_us"], figures[f"{kind}put_us"]
+        print(f"  {name:25} {get_us:6.0f} {put_us:6.0f} {beyond[0]:17.0f} {beyond[1]:17.0f}")
     print("\n64 GETs of 4 KiB at a time, a second")
     for name, figures in found.items():
         print(f"  {name:25} {figures['gets_s']:6.0f}")
@@ -114,6 +120,68 @@ def _print_large(cluster: DevCluster, large_mib: int, seconds: float) -> None:
     print(f"  octad, as one stream             {ours['streamed']:6.0f}")
     print(f"  load generator, 4 at once {up.mb_s:6.0f} {down.mb_s:6.0f}")
     print(f"  memory of octad's process grew by {ours['grown_mib']:.0f} MiB")
+
+
+def _print_ways(cluster: DevCluster) -> None:
+    """PUTs of keys that the first node does not lead: passed on by it, and straight to who does."""
+    keys = cluster.access_key, cluster.secret_key
+    nodes = [node.pid for node in cluster.nodes]
+    with (
+        Client(cluster.endpoint(), *keys) as passed_on,
+        Client(None, *keys, cluster.coordinator) as straight,
+    ):
+        led = Led(straight)
+        others = [key for key in map("w{}".format, range(2000)) if not led.by(cluster, key)]
+        clients = {"passed on by another": passed_on, "straight to its node": straight}
+        best = dict.fromkeys(clients, float("inf"))
+        for _ in range(WAY_ROUNDS):
+            for name, client in clients.items():
+                bucket = client.bucket(BUCKET)
+                before = sum(map(_cpu_s_of, nodes))
+                for key in others[:WAY_PUTS]:
+                    bucket.put(key, b"x" * 4096)
+                spent = (sum(map(_cpu_s_of, nodes)) - before) / WAY_PUTS * 1e6
+                best[name] = min(best[name], spent)
+    print("\nPUT of 4 KiB, us of CPU of all servers")
+    for name, spent_us in best.items():
+        print(f"  {name:25} {spent_us:6.0f}")
+
+
+def _print_frozen(cluster: DevCluster, seconds: float) -> None:
+    where = cluster.endpoint(), cluster.access_key, cluster.secret_key, cluster.coordinator
+    command = [sys.executable, str(OPEN_LOOP), *where, str(cluster.nodes[2].pid), str(seconds)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    found = json.loads(done.stdout)
+    print(f"\n{found['rate']:.0f} GETs a second, hedged, ms           p50    p99  longest  failed")
+    for name in ("normal", "frozen"):
+        reads = found[name]
+        shown = (
+            f"{reads['p50']:6.1f} {reads['p99']:6.1f} {reads['longest']:8.1f} {reads['failed']:7}"
+        )
+        print(
+            f"  {name if name == 'normal' else f'a node frozen, {seconds:.0f} s':25}      {shown}"
+        )
+
+
+class Led:
+    """Which node leads a key's shard, as a client with a coordinator knows it."""
+
+    def __init__(self, client: Client) -> None:
+        client.bucket(BUCKET).put("k", b"")
+        self._caller = client._client.caller
+
+    def by(self, cluster: DevCluster, key: str) -> bool:
+        """Whether the first node does."""
+        keeper = self._caller._keeper
+        assert keeper is not None
+        address = keeper.placement.address(BUCKET, key)
+        return address is not None and address.url == cluster.endpoint()
+
+
+def _cpu_s_of(pid: int) -> float:
+    """What a process's threads have spent so far, in seconds."""
+    spent = (each.read_text().split()[0] for each in Path(f"/proc/{pid}/task").glob("*/schedstat"))
+    return sum(map(int, spent)) / 1e9
 
 
 def _contender(cluster: DevCluster, python: str, name: str, task: str) -> dict[str, float]:

@@ -53,7 +53,7 @@ def primaries(cluster: DevCluster, bucket: str) -> Counter[str]:
     with Client(cluster.endpoint(), cluster.access_key, cluster.secret_key) as client:
         from octad.client.http.blocking import drive
 
-        head = drive(client._client._caller.whole(Request("HEAD", bucket))).head
+        head = drive(client._client.caller.whole(Request("HEAD", bucket))).head
     placement = parse_placement(head.headers["x-octad-placement"])
     assert placement is not None
     addresses = {node.id: node.s3 for node in cluster.nodes}

@@ -19,6 +19,7 @@ from uuid import uuid4
 
 import pytest
 from tests.cluster.client_sdk.faces import Open
+from tests.cluster.client_sdk.tunnel import tunnels_to
 from tests.harness.cluster_process import DevCluster, StartCluster
 
 from octad import AsyncBucket, AsyncClient, CannotReach, DownloadFailed, WrongProtocol
@@ -56,7 +57,7 @@ async def test_with_hedging_no_read_waits_until_a_frozen_node_is_given_up(
 
 
 async def test_tls_is_spoken_where_its_authority_is_trusted_and_said_where_it_is_not(
-    start_cluster: StartCluster, open_client: Open
+    start_cluster: StartCluster, open_client: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster = start_cluster(nodes=1, options=("--tls",))
     endpoint, keys = cluster.endpoint(), (cluster.access_key, cluster.secret_key)
@@ -73,6 +74,20 @@ async def test_tls_is_spoken_where_its_authority_is_trusted_and_said_where_it_is
     async with open_client(endpoint.replace("https:", "http:"), *keys) as client:
         with pytest.raises(WrongProtocol, match="use https://"):
             await client.bucket("photos").get("k")
+    # The blocking face would keep the proxy's loop from running.
+    named = f"https://s3.localhost:{endpoint.rpartition(':')[2]}"
+    async with tunnels_to(cluster.nodes[0].s3) as (proxy, heads):
+        monkeypatch.setenv("HTTPS_PROXY", proxy)
+
+        def get() -> bytes:
+            async def got() -> bytes:
+                async with open_client(named, *keys, authority_file=trusted) as client:
+                    return (await client.bucket("photos").get("k")).data
+
+            return asyncio.run(got())
+
+        assert await asyncio.to_thread(get) == LARGE
+    assert heads[0].startswith(b"CONNECT s3.localhost:")
 
 
 @contextmanager

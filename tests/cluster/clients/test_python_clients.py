@@ -34,6 +34,7 @@ def bucket(cluster: DevCluster) -> str:
         "polars_frames",
         "smart_open_lines",
         "django_storage",
+        "octad_pandas",
     ],
 )
 def test_a_program_written_for_s3_runs_unchanged(

@@ -5,6 +5,7 @@ A fenced block says by its first words what becomes of it:
     sh           run, in order, in one shell for the whole document
     sh service   started beside the rest; the document goes on once it has printed "ready"
     python       run with the environment's Python
+    python clients   run with that in which other people's clients are
     (others)     not run: output to compare with, formats, pictures
 
 A document has a directory of its own that looks like a clone, and its ports (9000 to 9499, and
@@ -20,6 +21,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.cluster.clients.client_environment import client_python
 from tests.harness.process_tree import ProcessTree
 from tests.harness.s3_clients import environment_of_others
 
@@ -29,7 +31,9 @@ from octad.storage_node.cli.node_options import ADMIN_PORT_ABOVE_S3, RPC_PORT_AB
 pytestmark = pytest.mark.cluster
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-BLOCK = re.compile(r"^```(sh service|sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(
+    r"^```(sh service|sh|python clients|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL
+)
 PORT = re.compile(r"\b(9[0-4]\d\d|2379|2380)\b")
 S3_PORT = 9000
 ABOVE_S3 = (RPC_PORT_ABOVE_S3, ADMIN_PORT_ABOVE_S3)  # Taken by a node that is told nothing else.
@@ -69,8 +73,9 @@ def script_of(text: str, first_port: int) -> str:
         moved = moved.replace('make run ARGS="', f'make run ARGS="--s3-port {first_port} ')
         if kind == "sh":
             script.append(moved)
-        elif kind == "python":
-            script.append(f".venv/bin/python - <<'PYTHON'\n{moved}PYTHON")
+        elif kind.startswith("python"):
+            python = client_python() if kind == "python clients" else ".venv/bin/python"
+            script.append(f"{python} - <<'PYTHON'\n{moved}PYTHON")
         else:
             script.append(SERVICE.format(command=moved.strip(), number=number))
     return "\n".join(script) + "\n"

@@ -8,10 +8,10 @@ from tests.unit.client_http.scripted_transport import Script, ScriptedRuntime
 
 from octad.client.calls.map_keeper import AGAIN_S, LOOK_S, SILENCE_S_MAX, MapKeeper
 from octad.client.calls.placement import BUCKETS_MAX, Placement, parse_placement
+from octad.client.calls.settings import settings_of
 from octad.client.cluster.cluster_documents import NodesDocument
 from octad.client.cluster.status_document import NodeStatus
 from octad.client.http.blocking import drive
-from octad.client.http.transport import Address
 from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, ShardId
 from octad.sharding.map.compact_map import encode_map
 from octad.sharding.map.shard_map import Member, Pool, ShardConfiguration, ShardMap
@@ -51,7 +51,19 @@ FIRST: Script = [answer(nodes_of(1, 2)), answer(map_of(1)), answer(nodes_of(1, 2
 def keeper_of(**scripts: list[Script | Exception]) -> tuple[MapKeeper, ScriptedRuntime]:
     runtime = ScriptedRuntime({name: scripts[name] for name in scripts})
     runtime.time = 100.0
-    keeper = MapKeeper(tuple(Address(name, 9400) for name in scripts), "", runtime)
+    coordinators = ",".join(f"http://{name}:9400" for name in scripts)
+    settings = settings_of(
+        None,
+        "key",
+        "secret",
+        coordinator=coordinators,
+        region=None,
+        authority_file=None,
+        deadline_s=60.0,
+        hedge=False,
+        environment={},
+    )
+    keeper = MapKeeper(settings, runtime)
     keeper.placement.set_bucket("photos", (POOL, BUCKET))
     return keeper, runtime
 

@@ -12,6 +12,7 @@ from octad.client.http.transport import (
     Bytes,
     CannotConnect,
     ConnectionFailed,
+    Proxy,
     Result,
     SilentPeer,
     Transport,
@@ -96,7 +97,9 @@ class ScriptedRuntime:
         self.slept.append(seconds)
         self.time += seconds
 
-    async def connect(self, address: Address, authority_file: str, until: float) -> Transport:
+    async def connect(
+        self, address: Address, authority_file: str, until: float, proxy: Proxy | None
+    ) -> Transport:
         self.attempts.append(address.host)
         scripts = self._scripts[address.host]
         script = scripts.popleft() if len(scripts) > 1 else scripts[0]

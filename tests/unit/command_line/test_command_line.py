@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.metadata import version
 from resource import RUSAGE_CHILDREN, getrusage
 from types import ModuleType
 
@@ -19,6 +18,7 @@ from octad.client.cli import command_line
 from octad.client.cli.command_line import EXIT_INTERRUPTED, EXIT_UNREAD, main
 from octad.client.cli.verbs import VERBS
 from octad.client.runtime.command import EXIT_USAGE, CommandError
+from octad.client.version import VERSION
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -140,7 +140,7 @@ def test_a_verb_whose_packages_are_missing_says_what_to_install(
         raise ModuleNotFoundError("No module named 'rocksdict'", name="rocksdict.core")
 
     verb(run)
-    server = "run: pip install 'octad[server]'\n"
+    server = "run: pip install octad\n"
     assert outcome(capsys, "try") == (
         1,
         "",
@@ -172,7 +172,7 @@ def test_every_verb_of_the_table_is_a_module_and_every_such_module_is_in_the_tab
 
 
 def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:
-    assert outcome(capsys, "--version") == (0, f"octad {version('octad')}\n", "")
+    assert outcome(capsys, "--version") == (0, f"octad {VERSION}\n", "")
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"]], ids=lambda words: words[0])
@@ -210,7 +210,7 @@ def test_python_dash_m_octad_is_the_command() -> None:
     result = subprocess.run(
         [sys.executable, "-m", "octad", "--version"], capture_output=True, text=True, timeout=30
     )
-    assert (result.returncode, result.stdout) == (0, f"octad {version('octad')}\n")
+    assert (result.returncode, result.stdout) == (0, f"octad {VERSION}\n")
 
 
 def test_a_reader_that_has_gone_is_no_failure_worth_a_traceback() -> None:

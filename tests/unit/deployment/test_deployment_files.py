@@ -214,11 +214,11 @@ def test_the_octad_image_has_nothing_of_the_build_in_it() -> None:
 
 def test_everything_that_is_built_is_copied_and_let_through() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
-    parts = {
-        p.split("/")[0]
-        for p in project["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]
-    }
-    wanted = parts | {
+    build = project["tool"]["hatch"]["build"]
+    wanted = {
+        "client",
+        "sharding",
+        *build["targets"]["wheel"]["sources"],
         "pyproject.toml",
         project["project"]["readme"],
         *project["project"]["license-files"],

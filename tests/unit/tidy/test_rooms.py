@@ -14,7 +14,7 @@ ROOMS = {
     ],
     "octad.client": [
         "", "s3", "runtime.logs", "runtime", "http", "resilience", "cluster", "membership",
-        "kv", "calls", "objects", "cli", "cli.coordination",
+        "kv", "calls", "objects", "adapters", "cli", "cli.coordination",
     ],
     "octad.coordinator": [
         "", "store", "schema", "admin", "mirror", "membership", "checks", "locks", "kv",

@@ -22,7 +22,9 @@ chaos.cluster: addresses cluster control_processes free_ports network process pr
 chaos.faults: disk_faults nemesis
 chaos.load: clients recorder s3_requests
 chaos.run: chaos_command run
-client.calls: caller exchanges nodes refusals requests settings
+client.adapters: files fsspec_files fsspec_filesystem obspec_calls obspec_results obspec_store
+    other_clients two_faces
+client.calls: caller exchanges map_keeper nodes refusals requests settings
 client.cli: command_line service_command service_registration token_option watch_command
     watch_output
 client.cli.coordination: kv_calls kv_command lock_command lock_run
@@ -61,7 +63,7 @@ sharding.study.report: html_page plots tables
 storage_node.cli: index_command journal_command node_certificates node_command node_config
     node_process parent_death
 storage_node.dev: death_record dev_command dev_copies dev_directory dev_former_run dev_greeting
-    dev_node dev_options dev_process
+    dev_node dev_of_tests dev_options dev_process pytest_plugin server_for_tests
 storage_node.history: copy_check history_copier history_pace history_source history_writer
 storage_node.index: counted_index index rocksdb
 storage_node.journal: commit_thread data_directory disk disk_room journal journal_recovery

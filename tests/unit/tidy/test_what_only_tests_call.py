@@ -13,13 +13,25 @@ from tests.unit.tidy.code_base import modules, product, tree_of
 
 # Called by libraries, by their names; and what waits for its user.
 BY_LIBRARIES = {
-    "datagram_received", "handle_error", "on_body", "on_headers_complete", "on_message_complete",
-    "on_url",
+    "_fetch_range", "_initiate_upload", "_rm", "_upload_chunk", "datagram_received", "handle_error",
+    "on_body", "on_headers_complete", "on_message_complete", "on_url",
 }  # fmt: skip
 FOR_THE_SDK = {"ChunkedEncoder", "encoded_length", "is_held"}
-# The SDK: what applications call, and look at.
+# The SDK and its fixtures: what applications call, and look at.
 FOR_APPLICATIONS = {
+    *(
+        f"octad.client.adapters.{name}"
+        for name in (
+            "files",
+            "fsspec_files",
+            "fsspec_filesystem",
+            "obspec_results",
+            "obspec_store",
+            "other_clients",
+        )
+    ),
     "octad.client.resilience.breaker",
+    "octad.storage_node.dev.pytest_plugin",
     *(
         f"octad.client.objects.{name}"
         for name in ("async_bucket", "async_client", "bucket", "client", "results", "streams")

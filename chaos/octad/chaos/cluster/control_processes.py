@@ -14,7 +14,6 @@ import asyncio
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +21,7 @@ from octad.client.cluster.join_token import JoinToken, decode_join_token
 from octad.client.runtime.address import parse_address
 from octad.client.runtime.listener import listen_on
 from octad.client.runtime.logs.log_lines import set_up_logging
+from octad.client.version import VERSION
 from octad.coordinator.http.http_service import HttpService
 from octad.coordinator.recovery.create_cluster import create_cluster
 from octad.coordinator.server.coordinator import Coordinator
@@ -69,7 +69,7 @@ async def run_coordinator(
             store_address=store_address,
             store_kind="etcd" if kind == "etcd" else "embedded",
             address=listen,
-            version=version("octad"),
+            version=VERSION,
             nodes_expected=nodes,
         ),
     )

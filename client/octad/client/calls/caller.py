@@ -161,10 +161,10 @@ class Caller:
             return None
         from octad.client.calls.map_keeper import MapKeeper
 
-        return MapKeeper(settings.coordinators, settings.authority_file, self.runtime)
+        return MapKeeper(settings, self.runtime)
 
     def _new_exchanges(self, addresses: tuple[Address, ...]) -> Exchanges:
-        nodes = Nodes(self.runtime.gate)
+        nodes = Nodes(self.runtime.gate, self.settings.proxy_for)
         nodes.set_addresses(addresses)
         return Exchanges(self.settings, self.runtime, nodes)
 

@@ -261,7 +261,8 @@ class Exchanges:
     async def _connected(self, node: Node, until: float) -> Connection:
         by = min(until, self.runtime.now() + CONNECT_S_MAX)
         authority_file = self._settings.authority_file
-        return Connection(await self.runtime.connect(node.address, authority_file, by))
+        connect = self.runtime.connect(node.address, authority_file, by, node.proxy)
+        return Connection(await connect)
 
     def _request_head(self, node: Node, request: Request, tries: int) -> bytes:
         settings = self._settings
@@ -271,6 +272,7 @@ class Exchanges:
             region=settings.region,
             now=time.time(),
             tries=tries,
+            proxy=node.proxy,
         )
 
     def _drop(self, sent: _Sent, error: BaseException | None) -> None:

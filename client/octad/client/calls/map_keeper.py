@@ -11,6 +11,7 @@ from _thread import allocate_lock
 from typing import Final
 
 from octad.client.calls.placement import Placement
+from octad.client.calls.settings import Settings
 from octad.client.http.connection import Connection
 from octad.client.http.transport import Address, ConnectionFailed, NotHttp, Runtime
 
@@ -25,13 +26,11 @@ MAP_BYTES_MAX: Final = 16 * 1024 * 1024
 class MapKeeper:
     """Of one client, in one process and on one loop."""
 
-    def __init__(
-        self, coordinators: tuple[Address, ...], authority_file: str, runtime: Runtime
-    ) -> None:
+    def __init__(self, settings: Settings, runtime: Runtime) -> None:
         self.placement = Placement()
         self.failure = ""  # Why there is no map.
-        self._coordinators = coordinators
-        self._authority_file = authority_file
+        self._settings = settings
+        self._coordinators = settings.coordinators
         self._runtime = runtime
         self._turn = 0
         self._tag = ""
@@ -93,8 +92,10 @@ class MapKeeper:
         connection = self._polling
         if connection is None:
             by = runtime.now() + CALL_S_MAX
-            connection = Connection(await runtime.connect(address, self._authority_file, by))
-            self._polling = connection
+            settings = self._settings
+            proxy = settings.proxy_for(address)
+            transport = await runtime.connect(address, settings.authority_file, by, proxy)
+            self._polling = connection = Connection(transport)
             changed = await self._take_nodes(connection, address)
             await self._ask(connection, address, _MAP_PATH, self._tag)
         status, tag, body = await self._answer(connection)
@@ -126,10 +127,14 @@ class MapKeeper:
         self.placement.set_map(lookups_of(body))
 
     async def _ask(self, connection: Connection, address: Address, path: str, tag: str) -> None:
-        known = f"if-none-match: {tag}\r\n" if tag else ""
+        more = f"if-none-match: {tag}\r\n" if tag else ""
+        proxy = self._settings.proxy_for(address)
+        if proxy is not None and not address.tls:
+            path = f"{address.url}{path}"
+            more += f"proxy-authorization: {proxy.authorization}\r\n" if proxy.authorization else ""
         head = (
             f"GET {path} HTTP/1.1\r\nhost: {address.authority}\r\n"
-            f"accept: application/vnd.octad.shard-map, application/json\r\n{known}\r\n"
+            f"accept: application/vnd.octad.shard-map, application/json\r\n{more}\r\n"
         )
         await connection.send(head.encode(), b"", self._runtime.now() + CALL_S_MAX)
 

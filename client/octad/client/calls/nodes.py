@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from octad.client.errors import BreakerOpen
 from octad.client.http.connection import Connection
-from octad.client.http.transport import Address, Gate
+from octad.client.http.transport import Address, Gate, Proxy
 from octad.client.resilience.breaker_state import BreakerState, State
 from octad.client.resilience.concurrency_limit import ConcurrencyLimit
 
@@ -51,10 +51,11 @@ class NodeState(NamedTuple):
 class Node:
     """One server. What several threads change together is under its lock."""
 
-    __slots__ = ("_idle", "_limit", "_lock", "address", "breaker", "gate")
+    __slots__ = ("_idle", "_limit", "_lock", "address", "breaker", "gate", "proxy")
 
-    def __init__(self, address: Address, gate: Gate) -> None:
+    def __init__(self, address: Address, proxy: Proxy | None, gate: Gate) -> None:
         self.address = address
+        self.proxy = proxy
         self.breaker = BreakerState()
         self.gate = gate
         self._limit = ConcurrencyLimit()
@@ -127,8 +128,11 @@ class Node:
 class Nodes:
     """All of them, and the turn that they take."""
 
-    def __init__(self, new_gate: Callable[[], Gate]) -> None:
+    def __init__(
+        self, new_gate: Callable[[], Gate], proxy_for: Callable[[Address], Proxy | None]
+    ) -> None:
         self._new_gate = new_gate
+        self._proxy_for = proxy_for
         self._nodes: dict[Address, Node] = {}
         self._ring: tuple[Node, ...] = ()
         self._turn = 0
@@ -136,7 +140,10 @@ class Nodes:
     def set_addresses(self, addresses: Collection[Address]) -> None:
         """These and no others. What is known of those that stay is kept."""
         former = self._nodes
-        self._nodes = {each: former.get(each) or Node(each, self._new_gate()) for each in addresses}
+        self._nodes = {
+            each: former.get(each) or Node(each, self._proxy_for(each), self._new_gate())
+            for each in addresses
+        }
         self._ring = tuple(self._nodes.values())
         for address, node in former.items():
             if address not in self._nodes:

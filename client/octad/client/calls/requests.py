@@ -16,7 +16,7 @@ from os import urandom
 from typing import Final
 
 from octad.client.errors import ConfigurationError
-from octad.client.http.transport import Address, Bytes
+from octad.client.http.transport import Address, Bytes, Proxy
 from octad.client.resilience.retry_policy import TRIES_MAX
 from octad.client.s3.sigv4 import (
     EMPTY_SHA256,
@@ -99,6 +99,7 @@ class Request:
         region: str,
         now: float,
         tries: int,
+        proxy: Proxy | None = None,
     ) -> bytes:
         """The signed head of try number `tries`, for the server at `address`."""
         headers = {"host": address.authority, **self.headers}
@@ -123,6 +124,10 @@ class Request:
         elif self.method in ("PUT", "POST"):
             headers["content-length"] = "0"
         target = f"{self.path}?{self.query}" if self.query else self.path
+        if proxy is not None and not address.tls:  # It reads the head, and sends it on.
+            target = f"{address.url}{target}"
+            if proxy.authorization:
+                headers["proxy-authorization"] = proxy.authorization
         lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         return f"{self.method} {target} HTTP/1.1\r\n{lines}\r\n".encode()
 

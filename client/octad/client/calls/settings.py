@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from octad.client.errors import ConfigurationError
-from octad.client.http.transport import Address
+from octad.client.http.transport import Address, Proxy
 from octad.client.s3.sigv4 import Credentials
 
 REGION: Final = "us-east-1"
@@ -26,6 +26,19 @@ class Settings(NamedTuple):
     authority_file: str
     deadline_s: float
     hedge: bool
+    proxies: Mapping[str, str]  # Variables of the environment, where any names one.
+
+    def proxy_for(self, address: Address) -> Proxy | None:
+        """The one on the way to it. Raises ConfigurationError."""
+        if not self.proxies:
+            return None
+        from octad.client.http.proxy import proxy_of
+
+        try:
+            return proxy_of(address, self.proxies)
+        except ValueError as error:
+            fix = "write http_proxy and https_proxy as http://host:port"
+            raise ConfigurationError(str(error), fix) from error
 
 
 def settings_of(
@@ -59,7 +72,7 @@ def settings_of(
         )
     if not deadline_s > 0:
         raise ConfigurationError(f"a deadline of {deadline_s} s is over already", "give more time")
-    return Settings(
+    settings = Settings(
         endpoints=_addresses(endpoint or "", "an endpoint", 9000),
         credentials=Credentials(access_key, secret_key),
         session_token=token,
@@ -68,7 +81,18 @@ def settings_of(
         authority_file=authority_file or found.get("AWS_CA_BUNDLE", ""),
         deadline_s=deadline_s,
         hedge=hedge,
+        proxies=_proxies(found),
     )
+    for address in (*settings.endpoints, *settings.coordinators):
+        settings.proxy_for(address)
+    return settings
+
+
+def _proxies(environment: Mapping[str, str]) -> Mapping[str, str]:
+    """Empty where none is named. HTTP_PROXY is as good as http_proxy, which comes first."""
+    names = ("http_proxy", "https_proxy", "no_proxy")
+    found = {name: environment.get(name) or environment.get(name.upper(), "") for name in names}
+    return found if found["http_proxy"] or found["https_proxy"] else {}
 
 
 def _addresses(urls: str, what: str, usual_port: int) -> tuple[Address, ...]:

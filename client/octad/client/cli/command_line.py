@@ -11,8 +11,9 @@ from __future__ import annotations
 import os
 import sys
 
-from octad.client.cli.verbs import GROUPS, VERBS, VERSION
+from octad.client.cli.verbs import GROUPS, VERBS
 from octad.client.runtime.command import EXIT_USAGE, CommandError, misunderstood
+from octad.client.version import VERSION
 
 TYPE_CHECKING = False  # As `typing` has it, which takes as long to load as all of this.
 if TYPE_CHECKING:
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 
 EXIT_INTERRUPTED = 130
 EXIT_UNREAD = 141  # As a shell shows a command that SIGPIPE ended.
-# Which extra of the distribution brings the packages that a verb needs.
-_EXTRA_DEFAULT = "server"
-_EXTRAS = {"octad.sharding.study": "study"}
+# What brings the packages that a verb needs. (`octad-client` alone has none of the server.)
+_WHOLE = "octad"
+_EXTRAS = {"octad.sharding.study": "'octad[study]'"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -92,9 +93,9 @@ def _package_missing(verb: str, module: str, error: ModuleNotFoundError) -> Comm
     """A verb is installed with octad, but what it needs comes with an extra."""
     missing = error.name or str(error)
     if missing.partition(".")[0] == "octad":
-        return CommandError(f"octad lacks its own part {missing}", "run: pip install octad")
-    extra = next((e for prefix, e in _EXTRAS.items() if module.startswith(prefix)), None)
+        return CommandError(f"octad lacks its own part {missing}", f"run: pip install {_WHOLE}")
+    extra = next((e for prefix, e in _EXTRAS.items() if module.startswith(prefix)), _WHOLE)
     return CommandError(
         f"octad {verb} needs the package {missing.partition('.')[0]}",
-        f"run: pip install 'octad[{extra or _EXTRA_DEFAULT}]'",
+        f"run: pip install {extra}",
     )

@@ -4,8 +4,6 @@ A table, so that the list of verbs loads none of them. Modules are named, not im
 with the part of octad that can do it, and not every installation has all parts.
 """
 
-VERSION = "0.1.0"  # Of the distribution: looking it up there takes longer than all the rest.
-
 _CLIENT = "octad.client.cli"
 _COORDINATOR = "octad.coordinator.cli"
 _NODE = "octad.storage_node"

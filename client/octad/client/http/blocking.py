@@ -20,6 +20,7 @@ from octad.client.http.transport import (
     Address,
     Bytes,
     ConnectionFailed,
+    Proxy,
     Result,
     SilentPeer,
     Transport,
@@ -134,16 +135,25 @@ class BlockingRuntime:
         time.sleep(seconds)  # noqa: ASYNC251 (there is no loop)
 
     async def connect(
-        self, address: Address, authority_file: str, until: float
+        self, address: Address, authority_file: str, until: float, proxy: Proxy | None
     ) -> BlockingTransport:
-        where = address.host, address.port
+        there = address if proxy is None else proxy.address
         try:
-            connected = socket.create_connection(where, timeout=_left(until))
+            connected = socket.create_connection((there.host, there.port), timeout=_left(until))
         except (OSError, UnicodeError) as error:
-            raise cannot_connect(address, error) from error
+            raise cannot_connect(there, error) from error
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        plain = BlockingTransport(connected, None)
         if not address.tls:
-            return BlockingTransport(connected, None)
+            return plain
+        if proxy is not None:
+            from octad.client.http.proxy import open_tunnel
+
+            try:
+                await open_tunnel(plain, address, proxy, until)
+            except BaseException:
+                plain.close()
+                raise
         from octad.client.http.tls import client_context, failed_handshake
 
         try:

@@ -10,17 +10,21 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from octad.client.http.failures import cannot_connect
 from octad.client.http.transport import (
     Address,
     Bytes,
     ConnectionFailed,
+    Proxy,
     Result,
     SilentPeer,
     Transport,
 )
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 HELD_BYTES_MAX: Final = 512 * 1024
 WRITTEN_AT_ONCE: Final = 256 * 1024
@@ -116,6 +120,14 @@ class AsyncioTransport(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    async def secure(self, context: SSLContext, host: str) -> None:
+        """Speak TLS from now on. Raises OSError."""
+        assert self._transport is not None
+        secured = await self._loop.start_tls(self._transport, self, context, server_hostname=host)
+        if secured is None:
+            raise ConnectionResetError("the connection was closed")
+        self._transport = secured
+
     # Waiting.
 
     def add_waiter(self, waiter: asyncio.Future[bool]) -> None:
@@ -185,14 +197,16 @@ class AsyncioRuntime:
 
     def __init__(self) -> None:
         self.now = time.monotonic
-        self.home = asyncio.get_running_loop
+        self.home = asyncio.events._get_running_loop  # None, where it is made before a loop runs.
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
     async def connect(
-        self, address: Address, authority_file: str, until: float
+        self, address: Address, authority_file: str, until: float, proxy: Proxy | None
     ) -> AsyncioTransport:
+        if proxy is not None:
+            return await self._through(proxy, address, authority_file, until)
         loop = asyncio.get_running_loop()
         context = None
         if address.tls:
@@ -214,6 +228,27 @@ class AsyncioRuntime:
                     raise failed_handshake(address, error) from error
             raise cannot_connect(address, error) from error
         return protocol
+
+    async def _through(
+        self, proxy: Proxy, address: Address, authority_file: str, until: float
+    ) -> AsyncioTransport:
+        plain = await self.connect(proxy.address, "", until, None)
+        if not address.tls:
+            return plain
+        from octad.client.http.proxy import open_tunnel
+        from octad.client.http.tls import client_context, failed_handshake
+
+        try:
+            await open_tunnel(plain, address, proxy, until)
+            try:
+                async with asyncio.timeout(max(until - self.now(), 0.0)):
+                    await plain.secure(client_context(authority_file), address.host)
+            except OSError as error:
+                raise failed_handshake(address, error) from error
+        except BaseException:
+            plain.close()
+            raise
+        return plain
 
     async def first_readable(self, transports: tuple[Transport, Transport], until: float) -> int:
         loop = asyncio.get_running_loop()

@@ -60,6 +60,13 @@ class Address(NamedTuple):
         return f"{'https' if self.tls else 'http'}://{self.authority}"
 
 
+class Proxy(NamedTuple):
+    """One on the way out: where it listens, and the header with which it is asked; "": none."""
+
+    address: Address
+    authorization: str = ""
+
+
 class Transport(Protocol):
     """The bytes of one connection."""
 
@@ -100,7 +107,9 @@ class Runtime(Protocol):
 
     async def sleep(self, seconds: float) -> None: ...
 
-    async def connect(self, address: Address, authority_file: str, until: float) -> Transport:
+    async def connect(
+        self, address: Address, authority_file: str, until: float, proxy: Proxy | None
+    ) -> Transport:
         """Raises CannotConnect, NotHttp. `authority_file`: whom TLS trusts; "": the usual ones."""
 
     async def first_readable(self, transports: tuple[Transport, Transport], until: float) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar, overload
 from octad.client.calls.caller import Caller
 from octad.client.calls.requests import Request, new_invocation
 from octad.client.errors import BucketNotFound, Damaged, ObjectNotFound, Unavailable
-from octad.client.objects.headers import Condition, Target, kept_headers, range_header
+from octad.client.objects.headers import Condition, Target, range_header, target_of
 from octad.client.objects.results import (
     CommonPrefix,
     DeleteFailure,
@@ -117,7 +117,13 @@ class AsyncBucket:
         return Object(ObjectInfo.of_headers(request.key, answer.head.headers), answer.body)
 
     def stream(
-        self, key: str, *, start: int = 0, end: int | None = None, deadline: float | None = None
+        self,
+        key: str,
+        *,
+        start: int = 0,
+        end: int | None = None,
+        if_match: str = "",
+        deadline: float | None = None,
     ) -> ObjectStream:
         """An object's bytes as they come, for `async with` and `async for`; memory stays flat.
 
@@ -125,7 +131,7 @@ class AsyncBucket:
         """
         from octad.client.objects.streams import ObjectStream
 
-        return ObjectStream(self._caller, self.name, key, start, end, deadline)
+        return ObjectStream(self._caller, self.name, key, start, end, if_match, deadline)
 
     async def get_ranges(
         self, key: str, ranges: Sequence[tuple[int, int]], *, deadline: float | None = None
@@ -214,15 +220,19 @@ class AsyncBucket:
         then of each part. `if_none_match="*"`: only where there is none; `if_match`: an ETag;
         `if_version`: an `ObjectInfo.version`. Raises ConditionFailed where that does not hold.
         """
-        headers = kept_headers(
+        target = target_of(
+            self.name,
+            key,
             content_type=content_type,
             content_encoding=content_encoding,
             cache_control=cache_control,
             metadata=metadata,
             tags=tags,
+            if_match=if_match,
+            if_none_match=if_none_match,
+            if_version=if_version,
+            deadline=deadline,
         )
-        condition = Condition(if_match, if_none_match, if_version).headers()
-        target = Target(self.name, key, headers, condition, deadline)
         if isinstance(data, bytes) and len(data) <= SINGLE_PUT_BYTES_MAX:
             return await self._put_whole(target, data)
         parts = await parts_of(data, self._caller.runtime)

@@ -26,6 +26,8 @@ class AsyncClient:
     `deadline`: seconds for each call, retries included, unless the call says otherwise. `hedge`:
     a read that is later than 95 of 100 goes to a second node, and the first answer counts.
 
+    Proxies are those of http_proxy, https_proxy and no_proxy, but never on the way to this machine.
+
     It makes connections when they are needed, and none is left when it has been closed (`async
     with`, or `close`). It may be used on one event loop after the other. Raises ConfigurationError.
     """
@@ -57,7 +59,7 @@ class AsyncClient:
             from octad.client.http.on_asyncio import AsyncioRuntime
 
             runtime = AsyncioRuntime()
-        self._caller = Caller(settings, runtime)
+        self.caller = Caller(settings, runtime)  # For the SDK's own modules.
 
     async def __aenter__(self) -> Self:
         return self
@@ -72,16 +74,16 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Let go of all connections; a second time does nothing."""
-        self._caller.close()
+        self.caller.close()
 
     def bucket(self, name: str) -> AsyncBucket:
         """The objects of a bucket; nothing is asked for."""
-        return AsyncBucket(self._caller, name)
+        return AsyncBucket(self.caller, name)
 
     @property
     def nodes(self) -> list[NodeState]:
         """The nodes that it knows, and how each one does: its breaker, its limit, what is open."""
-        return self._caller.node_states()
+        return self.caller.node_states()
 
     async def create_bucket(
         self,
@@ -104,13 +106,13 @@ class AsyncClient:
             body=location_document(pool) if pool else b"",
             invocation=new_invocation(),
         )
-        await self._caller.whole(request, deadline)
+        await self.caller.whole(request, deadline)
         return self.bucket(name)
 
     async def delete_bucket(self, name: str, *, deadline: float | None = None) -> None:
         """Remove an empty bucket. Raises BucketNotEmpty, BucketNotFound."""
         request = Request("DELETE", name, invocation=new_invocation())
-        await self._caller.whole(request, deadline)
+        await self.caller.whole(request, deadline)
 
     async def list_buckets(
         self, prefix: str = "", *, deadline: float | None = None
@@ -118,5 +120,5 @@ class AsyncClient:
         """The buckets of these keys' owner, by name."""
         from octad.client.objects.listing import list_buckets
 
-        async for bucket in list_buckets(self._caller, prefix, deadline):
+        async for bucket in list_buckets(self.caller, prefix, deadline):
             yield bucket

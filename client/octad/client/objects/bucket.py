@@ -119,13 +119,22 @@ class Bucket:
         )
 
     def stream(
-        self, key: str, *, start: int = 0, end: int | None = None, deadline: float | None = None
+        self,
+        key: str,
+        *,
+        start: int = 0,
+        end: int | None = None,
+        if_match: str = "",
+        deadline: float | None = None,
     ) -> BlockingStream:
         """An object's bytes as they come, for `with` and `for`; memory stays flat.
 
         `deadline` is for the beginning. Where the node fails in the middle, another one goes on.
         """
-        return BlockingStream(self._bucket.stream(key, start=start, end=end, deadline=deadline))
+        stream = self._bucket.stream(
+            key, start=start, end=end, if_match=if_match, deadline=deadline
+        )
+        return BlockingStream(stream)
 
     def get_ranges(
         self, key: str, ranges: Sequence[tuple[int, int]], *, deadline: float | None = None

@@ -37,15 +37,21 @@ class Target(NamedTuple):
     deadline_s: float | None
 
 
-def kept_headers(
+def target_of(
+    bucket: str,
+    key: str,
     *,
-    content_type: str,
-    content_encoding: str,
-    cache_control: str,
-    metadata: Mapping[str, str] | None,
-    tags: Mapping[str, str] | None,
-) -> dict[str, str]:
-    """What is stored with an object. Raises ConfigurationError."""
+    content_type: str = "",
+    content_encoding: str = "",
+    cache_control: str = "",
+    metadata: Mapping[str, str] | None = None,
+    tags: Mapping[str, str] | None = None,
+    if_match: str = "",
+    if_none_match: str = "",
+    if_version: str = "",
+    deadline: float | None = None,
+) -> Target:
+    """Of the arguments of a put. Raises ConfigurationError."""
     headers = {}
     if content_type:
         headers["content-type"] = checked_value("content_type", content_type)
@@ -61,7 +67,8 @@ def kept_headers(
         headers[f"x-amz-meta-{name.lower()}"] = checked_value(name, value)
     if tags:
         headers["x-amz-tagging"] = query_of(tags)
-    return headers
+    condition = Condition(if_match, if_none_match, if_version).headers()
+    return Target(bucket, key, headers, condition, deadline)
 
 
 def range_header(start: int, end: int | None) -> str:

@@ -70,6 +70,43 @@ async def put_in_parts(
         raise
 
 
+class Upload:
+    """An object whose parts come one after the other, from someone who writes.
+
+    A part but the last has 5 MiB or more. Nothing is there before `complete`.
+    """
+
+    def __init__(self, caller: Caller, target: Target) -> None:
+        self._caller = caller
+        self._target = target
+        self._id = ""
+        self._sent: list[SentPart] = []
+        self._size = 0
+
+    @property
+    def parts(self) -> int:
+        """How many there are so far."""
+        return len(self._sent)
+
+    async def add(self, data: Bytes) -> None:
+        """Send the next part."""
+        if not self._id:
+            self._id = await _begin(self._caller, self._target)
+        number = len(self._sent) + 1
+        part, size = await _send(self._caller, self._target, self._id, number, data, None)
+        self._sent.append(part)
+        self._size += size
+
+    async def complete(self) -> Written:
+        """Then the object is there. Raises ConditionFailed."""
+        return await _complete(self._caller, self._target, self._id, self._sent, self._size)
+
+    async def give_up(self) -> None:
+        """Nothing of it stays."""
+        if self._id:
+            await _give_up(self._caller, self._target, self._id)
+
+
 Job = Callable[[], Coroutine[Any, Any, tuple[SentPart, int]]]
 
 

@@ -10,7 +10,7 @@ from octad.client.calls.exchanges import Answer
 from octad.client.calls.requests import Request
 from octad.client.errors import CannotReach
 from octad.client.http.transport import ConnectionFailed
-from octad.client.objects.headers import range_header
+from octad.client.objects.headers import Condition, range_header
 from octad.client.objects.results import ObjectInfo
 from octad.client.objects.verification import Verifier
 
@@ -30,6 +30,7 @@ class ObjectStream:
         key: str,
         start: int,
         end: int | None,
+        if_match: str,
         deadline_s: float | None,
     ) -> None:
         self._caller = caller
@@ -37,6 +38,7 @@ class ObjectStream:
         self._key = key
         self._start = start
         self._end = end
+        self._if_match = if_match
         self._last = 0  # Not included; known once it has been opened.
         self._deadline_s = deadline_s
         self._answer: Answer | None = None
@@ -51,11 +53,18 @@ class ObjectStream:
         assert self._info is not None, "a stream is entered first: async with bucket.stream(key)"
         return self._info
 
+    @property
+    def range(self) -> tuple[int, int]:
+        """From which byte of the object it goes on, and before which it ends."""
+        return self._start, self._last
+
     async def __aenter__(self) -> Self:
         ranged = self._start != 0 or self._end is not None
         headers = {"x-amz-checksum-mode": "ENABLED"}
         if ranged:
             headers["range"] = range_header(self._start, self._end)
+        if self._if_match:
+            headers |= Condition(self._if_match).headers()
         answer = await self._opened(headers)
         self._info = ObjectInfo.of_headers(self._key, answer.head.headers)
         self._verifier = Verifier(self._key, answer.head.headers)

@@ -68,7 +68,7 @@ class ChecksumUnavailable(S3Error):
     def __init__(self, algorithm: str) -> None:
         super().__init__(
             "NotImplemented",
-            f"{algorithm} needs the package awscrt: install octad[server] where it is computed",
+            f"{algorithm} needs the package awscrt: run: pip install awscrt",
         )
 
 

@@ -16,7 +16,6 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
-from importlib.metadata import version
 
 import uvloop
 
@@ -32,6 +31,7 @@ from octad.client.runtime.command import CommandError
 from octad.client.runtime.listener import datagrams_beside, listen_on
 from octad.client.runtime.logs.log_lines import set_up_logging
 from octad.client.runtime.open_files import take_open_files
+from octad.client.version import VERSION
 from octad.coordinator.checks.check_rules import Network, parse_networks
 from octad.coordinator.dns.dns_server import DnsServer
 from octad.coordinator.http.http_service import HttpService
@@ -232,7 +232,7 @@ def _coordinator(
             store_address=store_address,
             store_kind="etcd",
             address=str(address),
-            version=version("octad"),
+            version=VERSION,
             nodes_expected=options.nodes_expected,
             check_networks=networks,
             checks_reach=True,
@@ -321,7 +321,7 @@ def _greeting(
 ) -> str:
     where = f"http://{f'MACHINE:{address.port}' if address.is_wildcard else address}"
     cluster = f"coordinator of cluster {token.cluster}"
-    lines = [f"octad {version('octad')}: {cluster} is ready at {where}"]
+    lines = [f"octad {VERSION}: {cluster} is ready at {where}"]
     if keys is not None:
         join_token = encode_join_token(token)
         risk = ": what a lost disk held is lost" if replicas == 1 else ""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
@@ -22,6 +21,7 @@ from octad.client.cluster.coordinator_calls import (
 )
 from octad.client.cluster.join_token import JoinToken
 from octad.client.cluster.service_token import ServiceToken
+from octad.client.version import VERSION
 from octad.coordinator.kv.kv_changes import usage_of
 from octad.coordinator.recovery.create_cluster import new_life
 from octad.coordinator.recovery.store_rebuild import (
@@ -76,9 +76,7 @@ async def read_backup(store: ConfigStore, token: JoinToken) -> StoreBackup:
             f"the store holds no cluster {token.cluster}", "correct --etcd or --join-token"
         )
     generation = msgspec.json.decode(entries.get(GENERATION_KEY, b"0"), type=int)
-    header = BackupHeader(
-        token.cluster, generation, listing.revision, len(entries), version("octad")
-    )
+    header = BackupHeader(token.cluster, generation, listing.revision, len(entries), VERSION)
     return StoreBackup(header, entries)
 
 

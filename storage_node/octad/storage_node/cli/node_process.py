@@ -13,7 +13,6 @@ import signal
 import socket
 import sys
 from contextlib import AsyncExitStack, ExitStack, closing, suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from octad.client.runtime.command import CommandError
 from octad.client.runtime.listener import listen_on
 from octad.client.runtime.logs.log_lines import set_up_logging
 from octad.client.runtime.open_files import take_open_files
+from octad.client.version import VERSION
 from octad.coordinator.membership.admission import JoinRefused
 from octad.coordinator.membership.join_client import JoinAnswer, JoinFailed, join
 from octad.coordinator.recovery.filling_anew import Obstacle
@@ -161,7 +161,7 @@ async def _serve(
         return None
     node = starting.result()
     if not node.failure.done():
-        print(f"octad {version('octad')}: {node_name(node.id)} is ready", flush=True)
+        print(f"octad {VERSION}: {node_name(node.id)} is ready", flush=True)
         _drain_on_signal(options, node)
         _report(options, READY_WORD)
     await _first_of(node.failure, stop)
@@ -323,7 +323,7 @@ async def _join(config: NodeConfig, node: NodeId | None, incarnation: str) -> Jo
         s3_address=str(Address(config.advertise_host, config.listen.port)),
         zone=config.zone,
         weight=config.weight,
-        version=version("octad"),
+        version=VERSION,
         format_level=FORMAT_LEVEL,
     )
     said = False

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 from octad.client.cli.format_units import counted, shown_copies
 from octad.client.runtime.shown_command import shown_command, shown_path
+from octad.client.version import VERSION
 from octad.coordinator.status.cluster_status import NodeFailure
 from octad.storage_node.dev.dev_copies import copies_line, way_to_more_copies
 from octad.storage_node.dev.dev_directory import REPLICAS_DEFAULT, DevCluster
@@ -34,7 +34,7 @@ def greeting(
     if options.nodes and not options.replicas and cluster.nodes >= REPLICAS_DEFAULT:
         more = way_to_more_copies(cluster, octad, options.data)
     return f"""\
-octad {version("octad")} is ready: {_shown_count(nodes)}, {shown_copies(cluster.replicas)} \
+octad {VERSION} is ready: {_shown_count(nodes)}, {shown_copies(cluster.replicas)} \
 of everything ({took_s:.1f} s)
 {_missing(nodes)}
   S3           {endpoint}{ports if last > first else ""}

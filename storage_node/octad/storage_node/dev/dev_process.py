@@ -17,7 +17,6 @@ import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import uvloop
@@ -28,6 +27,7 @@ from octad.client.runtime.command import CommandError
 from octad.client.runtime.listener import listen_on
 from octad.client.runtime.logs.log_lines import set_up_logging
 from octad.client.runtime.open_files import take_open_files
+from octad.client.version import VERSION
 from octad.coordinator.http.http_service import HttpService
 from octad.coordinator.recovery.create_cluster import (
     FIRST_POOL,
@@ -297,7 +297,7 @@ async def _start_coordinator(
             store_address=address,
             store_kind="etcd" if cluster.etcd else "embedded",
             address=f"{host}:{port}",
-            version=version("octad"),
+            version=VERSION,
             nodes_expected=cluster.nodes,
             checks_reach=True,
         ),

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from importlib.metadata import version
 
 from octad.client.runtime.address import Address
 from octad.client.runtime.background_task import run_together
+from octad.client.version import VERSION
 from octad.coordinator.membership.join_client import JoinAnswer
 from octad.coordinator.schema.records import NodeRecord
 from octad.coordinator.store.interface import KeyValue
@@ -124,7 +124,7 @@ class Node:
             s3_address=str(Address(config.advertise_host, config.listen.port)),
             zone=config.zone,
             weight=config.weight,
-            version=version("octad"),
+            version=VERSION,
             boot=self._this.boot.hex(),
             admin_address=str(admin),
             format_level=FORMAT_LEVEL,

@@ -7,7 +7,6 @@ of things: never a key, a bucket or another node.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import (
@@ -19,6 +18,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from octad.client.runtime.connection_room import ConnectionRoom
+from octad.client.version import VERSION
 from octad.coordinator.server.metrics import exposition, gauge
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.memory.body_budget import BodyBudget
@@ -59,7 +59,7 @@ class NodeMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         build = GaugeMetricFamily("octad_build_info", "What runs here.", labels=["version"])
-        build.add_metric([version("octad")], 1)
+        build.add_metric([VERSION], 1)
         yield build
         requests = CounterMetricFamily(
             "octad_s3_requests",
