@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ from octad.storage_node.index.index_format import (
 from octad.storage_node.index.rows import ObjectRow
 from octad.storage_node.journal.disk import Disk
 from octad.storage_node.journal.journal import Journal
+from octad.storage_node.node import index_succession
 from octad.storage_node.operations.conditions import Version
 from octad.storage_node.operations.index_changes import put_object
 from octad.storage_node.rebuild import index_repair
@@ -121,6 +123,32 @@ async def test_what_is_committed_meanwhile_is_in_the_new_index_and_after_a_resta
         assert etag(index, SECOND, 1) == "new"
         assert host.replicas[FIRST].log.requests.find(f"{FIRST % 100:03}{'old':>13}".encode())
         host.close()
+
+
+async def test_it_takes_over_however_much_is_applied_while_the_journal_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with disk(tmp_path) as (journal, index):
+        site = Site(journal, index)
+        await site.lead(FIRST)
+        await put(site, FIRST, 0, "early")
+        under_way = [put(site, FIRST, nth, f"late {nth}") for nth in range(1, 4)]
+        index.note_damage("a test says so")
+        site.host.lose_rows()
+        successor = made_anew(tmp_path, journal)
+
+        async def while_more_is_applied(read_on: Callable[[], None]) -> None:
+            read_on()
+            await asyncio.gather(*under_way)
+
+        monkeypatch.setattr(index_succession, "CATCH_UPS_MAX", 1)
+        monkeypatch.setattr(asyncio, "to_thread", while_more_is_applied)
+        before = successor.index.position()
+        await index_succession.go_on_with(successor, site.host)
+        assert index.position() > before, "it is not read again from the start"
+        found = [etag(index, FIRST, nth) for nth in range(4)]
+        assert found == ["early", "late 1", "late 2", "late 3"]
+        site.host.close()
 
 
 async def test_the_live_bytes_of_segments_are_those_of_the_new_rows(tmp_path: Path) -> None:

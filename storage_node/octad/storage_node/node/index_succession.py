@@ -24,7 +24,7 @@ from octad.storage_node.replication.host.index_catch_up import CatchUp
 from octad.storage_node.replication.host.shard_host import ShardHost
 
 CATCH_UP_PAUSE_S = 0.02
-CATCH_UPS_MAX = 100  # Each brings it nearer, unless something is wrong with it.
+CATCH_UPS_MAX = 100  # One does, unless a log begins anew meanwhile, or something is wrong.
 
 log = logging.getLogger(__name__)
 
@@ -103,14 +103,7 @@ class IndexSuccession:
         index: CountedIndex | None = None
         try:
             index = await asyncio.to_thread(machine.open_index, made, self._engine.index_files_max)
-            successor = CatchUp(this.id, journal, index)
-            await asyncio.to_thread(successor.read_on)
-            for _ in range(CATCH_UPS_MAX):
-                if self._host.go_on_with(successor):
-                    return
-                await asyncio.sleep(CATCH_UP_PAUSE_S)
-                await asyncio.to_thread(successor.read_on)
-            raise IndexFailed("the new index does not catch up with what is applied")
+            await go_on_with(CatchUp(this.id, journal, index), self._host)
         except IndexDamaged as error:  # The new index is damaged, too.
             await asyncio.to_thread(index_repair.give_up, journal.disk, made)
             raise IndexDamage(str(error)) from error
@@ -120,6 +113,20 @@ class IndexSuccession:
                 index.close()
             await asyncio.to_thread(index_repair.give_up, journal.disk, made)
             raise
+
+
+async def go_on_with(successor: CatchUp, host: ShardHost) -> None:
+    """Switch `host` to an index that was made meanwhile, whatever is written to the journal.
+
+    Raises IndexFailed; and as `CatchUp.read_on` does.
+    """
+    for _ in range(CATCH_UPS_MAX):
+        await asyncio.to_thread(successor.read_on)
+        successor.read_on()  # Not in a thread: nothing is applied between this and the switch.
+        if host.go_on_with(successor):
+            return
+        await asyncio.sleep(CATCH_UP_PAUSE_S)
+    raise IndexFailed("the new index does not catch up with what is applied")
 
 
 def _call_in(loop: asyncio.AbstractEventLoop, call: Callable[[str], None], damage: str) -> None:

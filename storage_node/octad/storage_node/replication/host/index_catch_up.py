@@ -18,7 +18,7 @@ from octad.storage_node.index.index_format import POSITION_KEY, encode_position
 from octad.storage_node.journal.disk import Disk
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.journal_recovery import JournalRecovery
-from octad.storage_node.journal.record_format import Location, Position, Record
+from octad.storage_node.journal.record_format import Location, Position, Record, start_of
 from octad.storage_node.operations.index_changes import IndexChanges
 from octad.storage_node.replication.host.index_applier import add_entries, state_entry
 from octad.storage_node.replication.host.replica_recovery import recover_states, replay
@@ -59,6 +59,7 @@ class _Durable:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
+        self.until = journal.durable_to
 
     @property
     def directory(self) -> Path:
@@ -70,13 +71,17 @@ class _Durable:
 
     def replay(self, start: Position) -> Iterator[tuple[Location, Record]]:
         journal = self._journal
-        until = journal.durable_to
-        reading = (journal.disk, journal.directory, journal.identity, start, until)
+        self.until = journal.durable_to
+        reading = (journal.disk, journal.directory, journal.identity, start, self.until)
         return JournalRecovery(*reading).records()
 
 
 class CatchUp:
-    """`read_on`, in a thread if it is much, then `complete`; again until that returns True."""
+    """`read_on`, in a thread if it is much, then `complete`; again until that returns True.
+
+    Each `read_on` begins where the one before ended, so that the last, right before `complete` and
+    with nothing applied in between, is short whatever is written meanwhile.
+    """
 
     def __init__(self, node: NodeId, journal: Journal, index: CountedIndex) -> None:
         self.index = index
@@ -91,12 +96,15 @@ class CatchUp:
     def read_on(self) -> None:
         """Apply what the journal says is committed. Raises JournalDamage, OSError, IndexFailed."""
         self._begin()
-        index, ids = self.index, RequestIds(self.index)
+        index, ids, journal = self.index, RequestIds(self.index), _Durable(self._journal)
         recover_states(self._table, index, ids, _ANY_TIME)
-        replay(self._table, _Durable(self._journal), index, ids, self._perform, _ANY_TIME)
+        replay(self._table, journal, index, ids, self._perform, _ANY_TIME)
         for replica in list(self._table.replicas.values()):
             self._perform(replica, replica.recovered())
         self._note_states(self._table.replicas.values())
+        above = [entry for each in self._table.replicas.values() for entry in each.log.entries]
+        places = [start_of(entry.location) for entry in above if entry.location is not None]
+        self._note_position(min([journal.until, *places]))
 
     def complete(self, replicas: Collection[ShardReplica], replay_from: Position) -> bool:
         """Apply the rest of what `replicas` have applied, and take over their states.
@@ -112,8 +120,7 @@ class CatchUp:
             if mine is not None and mine.log.commit < replica.log.applied:
                 self._perform(mine, mine.commit_to(replica.log.applied))
         self._note_states(replicas)
-        place = not_ahead(replay_from, self._journal)
-        self.index.write([(POSITION_KEY, encode_position(place))])
+        self._note_position(not_ahead(replay_from, self._journal))
         return True
 
     def _has_all_of(self, replica: ShardReplica) -> bool:
@@ -140,6 +147,9 @@ class CatchUp:
             elif isinstance(action, SplitLog):
                 self.index.digests.split(replica.shard, action.sibling)
                 self._note_states([replica, self._table.split(action)])
+
+    def _note_position(self, place: Position) -> None:
+        self.index.write([(POSITION_KEY, encode_position(place))])
 
     def _note_states(self, replicas: Iterable[ShardReplica]) -> None:
         self.index.write([state_entry(replica, self.index.digests) for replica in replicas])
