@@ -28,6 +28,7 @@ KEYS = 4000
 KEYS_LARGE = 16
 REFERENCE_S_MAX = 2.0
 SETTLE_S = 1.0
+KEYS_DELETED_TOGETHER = 10_000
 DELETES_OF_PUTS = 0.6  # Per object stored: deletes need keys, which take time to put.
 
 
@@ -93,6 +94,9 @@ def _cells(load: Load) -> list[Cell]:
     cells += [_told(load.cell("get", SMALL, count, *stored)) for count in CONNECTIONS]
     cells += [_told(load.cell("head", SMALL, count, *stored)) for count in CONNECTIONS]
     cells += [_told(_deletes(load, count, puts_s[count])) for count in CONNECTIONS]
+    load.fill("together_", KEYS_DELETED_TOGETHER, SMALL)
+    together = ("-prefix", "together_", "-n", str(KEYS_DELETED_TOGETHER))
+    cells.append(_told(load.cell("deleteobjects", SMALL, 1, *together)))
     cells += [_told(load.cell("list", SMALL, count, "-prefix", "k_")) for count in (1, 16)]
     large = ("-prefix", "large_", "-n", str(KEYS_LARGE))
     cells += [_told(load.cell("put", LARGE, c, "-prefix", "lp_")) for c in CONNECTIONS_LARGE]

@@ -68,6 +68,6 @@ def _row(cell: Cell) -> str:
 
 
 def _size(cell: Cell) -> str:
-    if cell.op == "list":
+    if cell.op in ("list", "deleteobjects"):
         return " of 1,000"
     return f" {cell.size // MIB} MiB" if cell.size >= MIB else f" {cell.size // KIB} KiB"
