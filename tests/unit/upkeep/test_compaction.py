@@ -15,7 +15,14 @@ from tests.unit.journal.journal_site import REQUEST_ID, SHARD
 
 from octad.sharding.ids import Epoch, Seq
 from octad.storage_node.index.index import IndexDamage
-from octad.storage_node.index.index_format import SegmentUse, encode_value, segment_use_key
+from octad.storage_node.index.index_format import (
+    OBJECTS,
+    PARTS,
+    PIECES,
+    SegmentUse,
+    encode_value,
+    segment_use_key,
+)
 from octad.storage_node.index.space_ledger import SpaceLedger
 from octad.storage_node.journal.journal_errors import CorruptRecord, SegmentMissing
 from octad.storage_node.journal.record_format import (
@@ -160,6 +167,23 @@ async def test_dead_segments_are_recycled_and_live_rows_move() -> None:
         last = segments_in(story.disk, DIRECTORY)[-1]
         with open_segment(story.disk, DIRECTORY, last, None) as file:
             assert file.header.generation >= 2
+
+
+async def test_what_no_row_points_into_is_given_back_without_a_look_at_rows() -> None:
+    async with running_story() as story:
+        site = site_of(story)
+        await fill(story, 6)
+        get, looked_at = story.index.get, list[bytes]()
+
+        def noted(key: bytes) -> bytes | None:
+            looked_at.append(key)
+            return get(key)
+
+        story.index.get = noted  # type: ignore[method-assign]
+        assert await site.compacted() >= 5
+        assert [key for key in looked_at if key[:1] in (OBJECTS, PARTS, PIECES)] == []
+        del story.index.get
+        story.check()
 
 
 async def test_a_stale_record_of_the_use_before_is_never_read() -> None:

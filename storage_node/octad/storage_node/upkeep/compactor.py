@@ -199,24 +199,34 @@ class Compactor:
         few = SPARE_SEGMENTS_MAX * journal.segment_bytes
         faster = HURRY_MAX if self._in_a_hurry() else hurry(self._index.ledger, few)
         larger = min(int(faster), COMPACTION_STEP_GROWTH_MAX)  # The loop has few turns when busy.
+
+        def rowless() -> bool:
+            """No row points into the segment, so that a record of it costs much less."""
+            return not self._index.ledger.segments[segment].live
+
         with open_segment(journal.disk, journal.directory, segment, journal.identity) as file:
             records = file.records(RECORDS_OFFSET, end)
-            while step := await asyncio.to_thread(_next_step, records, larger):
-                began = copied
+            while step := await asyncio.to_thread(
+                _next_step, records, COMPACTION_STEP_GROWTH_MAX if rowless() else larger
+            ):
+                began, dead = copied, rowless()
                 for location, record in step:
                     for each in records_in(location, record):
-                        taken = self._copy(*each)
+                        taken = self._copy(*each, dead=dead)
                         complete = complete and taken is not None
                         copied += taken or 0
                 await self._settle(copied - began, faster, step_s)
         return copied if complete else None
 
-    def _copy(self, location: Location, record: Record) -> int | None:
-        """Copy one record if it is needed: the bytes written, or None when it has to wait."""
+    def _copy(self, location: Location, record: Record, *, dead: bool) -> int | None:
+        """Copy one record if it is needed: the bytes written, or None when it has to wait.
+
+        `dead`: it is known that no row points at it.
+        """
         if record.kind is RecordKind.SYNCED_MARK:
             return 0
         original = original_of(location, record)
-        key = row_key_of(original)
+        key = None if dead else row_key_of(original)
         if key is not None:
             value = self._index.get(key)
             if value is not None and decode_located(value).location == location:
