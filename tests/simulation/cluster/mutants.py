@@ -207,7 +207,7 @@ MUTANTS: dict[str, list[Patch]] = {
         (ShardHost, "begin_read", _ticket_for_anyone),
         (ShardHost, "read_holds", _yes),
     ],
-    "a delete is taken for one of nothing": [(ShardService, "is_absent", _yes)],
+    "a delete is taken for one of nothing": [(ShardService, "present", _nothing)],
     "a condition is not asked": [
         (Primary, "decide", lambda _primary, write, *_, **__: write),
     ],

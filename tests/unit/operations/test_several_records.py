@@ -28,13 +28,15 @@ from octad.storage_node.journal.record_format import (
 from octad.storage_node.journal.several_records import Several, SubRecord, lay_out
 from octad.storage_node.operations.index_changes import (
     DeleteObject,
+    IndexChanges,
     decode_operation,
     delete_objects,
     encode_operation,
+    hashes_of,
     kind_of,
     touched,
 )
-from octad.storage_node.operations.registry import operations_in, records_in
+from octad.storage_node.operations.registry import DECODERS, operations_in, records_in
 from octad.storage_node.replication.shard_log import Entry, ShardLog
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "journal" / "several-records-v1.bin"
@@ -74,6 +76,24 @@ def test_an_entry_that_deletes_several_objects_keeps_its_bytes() -> None:
     assert decode_operation(RecordKind.DELETE_OBJECTS, encode_operation(several)) == several
     assert operations_in(several) == [DeleteObject(BUCKET, key) for key, _ in keys]
     assert touched(several) == (b"n\x00\x00\x00\x05first", b"n\x00\x00\x00\x05second")
+
+
+def test_what_the_records_inside_say_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [(b"first", NOBODY), (b"second", NOBODY)]
+    metadata = encode_operation(delete_objects(BUCKET, keys)[0])
+    decode, decoded = DECODERS[RecordKind.DELETE_OBJECT], list[object]()
+
+    def noted(metadata: bytes | memoryview) -> object:
+        decoded.append(metadata)
+        return decode(metadata)
+
+    monkeypatch.setitem(DECODERS, RecordKind.DELETE_OBJECT, noted)
+    decode_operation(RecordKind.DELETE_OBJECTS, metadata)  # As who takes it looks whether to.
+    several = decode_operation(RecordKind.DELETE_OBJECTS, metadata)
+    assert len(touched(several)) == len(hashes_of(several)) == len(keys)
+    changes = IndexChanges(lambda _key: None)
+    changes.apply(several, Location(SegmentId(1), OFFSET, 400), ShardId(0), Epoch(1), Seq(1))
+    assert len(decoded) == len(keys)
 
 
 def test_each_record_inside_is_read_at_its_own_place_without_the_others() -> None:

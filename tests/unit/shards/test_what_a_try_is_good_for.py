@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import cast
 
 from octad.sharding.ids import BucketId, Epoch, NodeId, PoolId, Seq, ShardId, shard_id
@@ -28,6 +29,7 @@ from octad.storage_node.operations.index_changes import (
     put_object,
 )
 from octad.storage_node.replication.host.shard_host import ShardHost
+from octad.storage_node.replication.shard_log import ShardLog
 from octad.storage_node.replication.writes import ANY_EPOCH, Write
 from octad.storage_node.rpc.messages import Request, encode_message
 from octad.storage_node.shards.bucket_directory import BucketDirectory
@@ -52,7 +54,13 @@ class Host:
 
     def __init__(self) -> None:
         self.asked_in: list[Epoch] = []
-        self.replicas: dict[ShardId, None] = {}
+        nothing = SimpleNamespace(
+            place=SimpleNamespace(configuration=None), log=ShardLog(Seq(0), Epoch(0))
+        )
+        self.replicas = {SHARD: nothing}
+
+    def serves(self, shard: ShardId) -> bool:
+        return True
 
     def covers(self, shard: ShardId, hash_: int) -> bool:
         return True

@@ -20,7 +20,7 @@ WITH_MORE_METHODS = {
     "Primary": 29,
     "ShardHost": 39,  # The port of a node's shards: each method finds the replica and performs.
     "ShardReplica": 47,  # Routes each event to the part that it concerns.
-    "ShardService": 32,
+    "ShardService": 31,
     "TlsTransport": 26,  # Implements `asyncio.Transport` and `asyncio.BufferedProtocol`.
 }
 

@@ -54,22 +54,21 @@ class SubRecord(msgspec.Struct, frozen=True, array_like=True):
         return RECORD_HEADER_BYTES + len(self.metadata) + self.data_bytes
 
 
-class Several(msgspec.Struct, frozen=True, array_like=True):
-    """The metadata of such an entry. Each kind is a subclass, declared like any kind."""
+class Several(msgspec.Struct, frozen=True, array_like=True, dict=True):
+    """The metadata of such an entry. Each kind is a subclass, declared like any kind.
+
+    It remembers what its records say once they are decoded (`operations/registry.py`).
+    """
 
     records: tuple[SubRecord, ...]
 
     def locations(self, location: Location) -> Iterator[Location]:
         """The locations of the records inside an entry at `location`."""
-        offset = location.offset + location.length - self.data_bytes
-        for each in self.records:
-            yield Location(location.segment, offset, each.length)
-            offset += each.length
-
-    @property
-    def data_bytes(self) -> int:
-        """The length of the entry's data."""
-        return sum([each.length for each in self.records])
+        lengths = [each.length for each in self.records]
+        offset = location.offset + location.length - sum(lengths)
+        for length in lengths:
+            yield Location(location.segment, offset, length)
+            offset += length
 
     def place(
         self,
@@ -83,17 +82,16 @@ class Several(msgspec.Struct, frozen=True, array_like=True):
         synced_to: Position,
     ) -> bytes:
         """The entry's data, for a journal in which it begins at `offset` of its segment."""
-        assert len(data) == self.data_bytes
         view = memoryview(data)
         placed: list[bytes | memoryview] = []
         end = 0
         for each in self.records:
-            end += each.length
+            begin, end = end, end + each.length
             bytes_ = view[end - each.data_bytes : end]
             start = encode_record_start(
                 seed,
                 synced_to,
-                offset + end - each.length,
+                offset + begin,
                 RECORD_KINDS[each.kind],
                 shard,
                 epoch,
@@ -104,6 +102,7 @@ class Several(msgspec.Struct, frozen=True, array_like=True):
                 bytes_,
             )
             placed += [start, bytes_]
+        assert end == len(data)
         return b"".join(placed)
 
     def inside(self, location: Location, record: Record) -> Iterator[tuple[Location, Record]]:

@@ -76,10 +76,11 @@ class DeletingTogether:
                     self.left.update((key, tried_at) for _, keys in part for key, _ in keys)
                 return  # The node is not asked for the rest, which may be led by another by now.
             for (_, keys), (code, copies) in zip(part, answer.outcomes, strict=True):
+                degraded = client.degraded(bucket.pool, copies)
                 for key, _ in keys:
                     if not code:
                         del self.left[key]
-                        self.done[key] = client.degraded(bucket.pool, copies)
+                        self.done[key] = degraded
                     elif code != NOT_SERVED:
                         self.left[key] = tried_at
 

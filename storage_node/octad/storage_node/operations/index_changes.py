@@ -108,6 +108,8 @@ def hash_of_operation(operation: Operation) -> int:
     """The hash of an operation that is proposed; the first of several. A Barrier has none."""
     if type(operation) is PutObject or type(operation) is DeleteObject:  # By far the most.
         return object_hash(operation.bucket, operation.key)
+    if isinstance(operation, Several):
+        return hash_of_operation(operations_in(operation)[0])
     return hashes_of(operation)[0]
 
 

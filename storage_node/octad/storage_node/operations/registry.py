@@ -119,14 +119,26 @@ def records_in(location: Location, record: Record) -> Iterable[tuple[Location, R
 
 
 def operations_in(several: Several) -> list[Any]:
-    """What the records inside say, in their order."""
-    return [decode_operation(each.kind, each.metadata) for each in several.records]
+    """What the records inside say, in their order. Decoded once: it is asked for at every step."""
+    known: dict[str, list[Any]] = several.__dict__
+    operations = known.get("operations")
+    if operations is None:
+        operations = known["operations"] = [
+            decode_operation(each.kind, each.metadata) for each in several.records
+        ]
+    return operations
 
 
 def _checked(
     decode: Callable[[bytes | memoryview], Several],
 ) -> Callable[[bytes | memoryview], Several]:
+    last: tuple[bytes | memoryview, Several] | None = None
+
     def checked(metadata: bytes | memoryview) -> Several:
+        nonlocal last
+        before = last  # Threads decode, too.
+        if before is not None and before[0] is metadata:
+            return before[1]  # Who takes an entry has just looked whether all of it is known.
         several = decode(metadata)
         rows: set[bytes] = set()
         for each, operation in zip(several.records, operations_in(several), strict=True):
@@ -136,6 +148,8 @@ def _checked(
             rows.update(touched)
         if not rows or len(rows) < len(several.records):
             raise ValueError("an entry of several records has one for each of some rows")
+        if isinstance(metadata, bytes):
+            last = metadata, several
         return several
 
     return checked

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from octad.sharding.hashing import object_hash
 from octad.sharding.ids import BucketId, ShardId
 from octad.storage_node.index.index import IndexDamage
 from octad.storage_node.operations.conditions import Version
@@ -40,11 +39,8 @@ def _begin(
 ) -> _Begun:
     try:
         service.require_copies(shard, bucket, NotServed)
-        there = [
-            (key, request_id)
-            for key, request_id in keys
-            if not service.is_absent(shard, DeleteObject(bucket, key), object_hash(bucket, key))
-        ]
+        ids = dict(keys)
+        there = [(key, ids[key]) for key in service.present(shard, bucket, ids)]
         if not there:
             return None
         if len(there) == 1:

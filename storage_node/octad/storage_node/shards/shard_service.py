@@ -183,8 +183,8 @@ class ShardService:
             if made is not None:
                 return self._acknowledged(shard, bucket, write, made)
         if isinstance(operation, DeleteObject):
-            unguarded = write.guard is None
-            if unguarded and not write.age_s and self.is_absent(shard, operation, write.hash):
+            anew = write.guard is None and not write.age_s
+            if anew and not self.present(shard, bucket, (operation.key,)):
                 return Done()  # No other try of it exists that could delete what is put later.
         elif isinstance(operation, _OF_OPEN_UPLOADS):
             pass  # An open upload keeps its bucket, or ends with it.
@@ -319,17 +319,24 @@ class ShardService:
         ordered = None if stored is None else decode_ordered(stored)
         return ordered.epoch if ordered is not None and ordered.seq == seq else Epoch(0)
 
-    def is_absent(self, shard: ShardId, operation: DeleteObject, hash_: int) -> bool:
-        """Whether the key is certainly absent: served here, with nothing under way for it."""
-        key = object_key(operation.bucket, operation.key)
-        if not self._host.settled(shard, key) or self._index.get(key) is not None:
-            return False
-        self._require_covered(shard, hash_)
-        return True
+    def present(self, shard: ShardId, bucket: BucketId, keys: Collection[bytes]) -> list[bytes]:
+        """Those that are not certainly absent, by a primary with nothing under way for them."""
+        if not self._host.serves(shard):
+            return list(keys)
+        dirty, get = self._host.replicas[shard].log.dirty, self._index.get
+        present = []
+        for key in keys:
+            index_key = object_key(bucket, key)
+            if index_key in dirty or get(index_key) is not None:
+                present.append(key)
+            else:
+                self._require_covered(shard, object_hash(bucket, key))
+        return present
 
-    async def _require_upload(
+    async def read_upload(
         self, shard: ShardId, bucket: BucketId, key: bytes, upload: bytes
     ) -> UploadRow:
+        """Raises NoSuchUpload."""
         index_key = upload_key(bucket, key, upload)
         await self._settled(shard, index_key)
         self._require_covered(shard, object_hash(bucket, key))
@@ -442,18 +449,12 @@ class ShardService:
         """From the shards in `listed`: (entries, complete up to, nothing is left)."""
         return scan_keys(self._index.cursor, bucket, query, prefixes, *listed.places())
 
-    async def read_upload(
-        self, shard: ShardId, bucket: BucketId, key: bytes, upload: bytes
-    ) -> UploadRow:
-        """Raises NoSuchUpload."""
-        return await self._require_upload(shard, bucket, key, upload)
-
     async def list_parts(
         self, shard: ShardId, bucket: BucketId, key: bytes, upload: bytes, after: int, limit: int
     ) -> list[tuple[int, PartRow]]:
         """Up to `limit` parts with numbers above `after`; raises NoSuchUpload."""
         listed = await self.listed_shards(pool_of(shard), (shard,))
-        await self._require_upload(shard, bucket, key, upload)
+        await self.read_upload(shard, bucket, key, upload)
         parts = self._parts(bucket, key, upload, after, limit)
         if not listed.covered()[0]:
             raise NotServed(f"shard {shard_name(shard)} cannot be listed here now")
