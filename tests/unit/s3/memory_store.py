@@ -119,6 +119,7 @@ class MemoryStore:
         self.request_ids: list[bytes] = []  # Every write's, in order.
         self.refused: list[bytes] = []  # Completions of nothing.
         self.failure: StoreError | None = None  # Raised by every access to data while it is set.
+        self.refusal: StoreError | None = None  # Raised by every write of a row while it is set.
         self.degraded: Degraded | None = None  # What writes are told.
         self.pieces_read = 0
         self.damaged_from: int | None = None  # Extents are damaged from this byte on.
@@ -128,6 +129,10 @@ class MemoryStore:
     def fail_if_told(self) -> None:
         if self.failure is not None:
             raise self.failure
+
+    def refuse_if_told(self) -> None:
+        if self.refusal is not None:
+            raise self.refusal
 
     def add_extent(self, data: bytes) -> ExtentRef:
         extent = next(self._numbers).to_bytes(16, "big")
@@ -205,6 +210,7 @@ class MemoryStore:
         self.fail_if_told()
         assert len(data) == (0 if row.extents else row.size)
         assert len(data) <= INLINE_BYTES_MAX
+        self.refuse_if_told()
         if self._is_new(request_id, age_s):
             self._require(condition, bucket, key)
             self._put(bucket, key, row, None if row.extents else bytes(data))
@@ -230,6 +236,7 @@ class MemoryStore:
                 row = piece.row if standing is None else piece.behind(standing)
             except FormsDiffer as error:
                 raise OtherForm from error
+            self.refuse_if_told()
             before = None if standing is None else self.objects[bucket.id, key].data
             self._put(bucket, key, row, None if row.extents else bytes(before or b"") + bytes(data))
         self._is_new(request_id, age_s)
@@ -356,6 +363,7 @@ class MemoryStore:
         age_s: float = 0.0,
     ) -> Degraded | None:
         self.fail_if_told()
+        self.refuse_if_told()
         if self._is_new(request_id, age_s):
             self._upload(bucket, key, upload_id).parts[number] = row
         return self.degraded

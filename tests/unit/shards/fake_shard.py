@@ -35,6 +35,7 @@ DIES_BEFORE = "dies before it has ordered"
 DIES_AFTER = "dies when it has ordered"
 MOVES_AFTER = "orders, hands over, and its answer is lost"
 TWICE = "gets the message twice"
+IS_FULL = "has no room for it"
 LATE = "times out, and gets the message after the next try"
 FAULTS = (REFUSES, IS_CUT_OFF, DIES_BEFORE, DIES_AFTER, MOVES_AFTER, TWICE, LATE)
 
@@ -121,6 +122,8 @@ class FakeShard:
             raise RemoteError(node, messages.NOT_SERVED, what)
         if what == IS_CUT_OFF:
             raise PeerUnavailable(node, "it is away", sent=False)
+        if what == IS_FULL:
+            raise RemoteError(node, messages.DISK_FULL, what)
         if what == LATE:
             self.late.append(message)
             raise CallTimeout(node, timeout_s=0)

@@ -14,6 +14,7 @@ from tests.unit.shards.fake_shard import (
     DIES_BEFORE,
     FAULTS,
     IS_CUT_OFF,
+    IS_FULL,
     LATE,
     NODES,
     POOL,
@@ -30,6 +31,7 @@ from octad.storage_node.shards import object_messages as messages
 from octad.storage_node.shards import retry, shard_client
 from octad.storage_node.shards.object_store import (
     Damaged,
+    DiskFull,
     NoSuchUpload,
     OutcomeForgotten,
     Unavailable,
@@ -93,6 +95,20 @@ async def test_a_try_without_effect_does_not_make_the_request_older(fault: str) 
     shard.schedules[b"A"] = schedule_of([fault, fault])
     await write(shard, b"A")
     assert shard.ages == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("faults", "did_nothing"),
+    [([], True), ([REFUSES, IS_CUT_OFF], True), ([LATE], False), ([DIES_BEFORE, REFUSES], False)],
+)
+async def test_of_a_full_disk_it_is_known_whether_a_try_before_may_have_had_an_effect(
+    faults: list[str], did_nothing: bool
+) -> None:
+    shard = FakeShard()
+    shard.schedules[b"A"] = schedule_of([*faults, IS_FULL])
+    with pytest.raises(DiskFull) as ended:
+        await write(shard, b"A")
+    assert ended.value.did_nothing == did_nothing
 
 
 async def test_the_age_counts_from_the_first_try_that_may_have_had_an_effect() -> None:

@@ -9,7 +9,7 @@ unknown outcome: it will be seen everywhere or nowhere. Tries with the same requ
 once. `age_s` is how long ago the first of them may have been made; 0 where this is the first.
 
 A write with a condition is carried out only where the object meets it at that moment; it raises one
-of `CONDITION_REFUSALS`, and then no try of it is ever carried out, or ConditionsNotKnown.
+of what `StoreError.did_nothing` is said of, or ConditionsNotKnown.
 """
 
 from __future__ import annotations
@@ -47,10 +47,31 @@ DELETIONS_AT_ONCE: Final = 256
 
 
 class StoreError(Exception):
-    """Base of what the store answers on purpose. The S3 layer maps each class to an S3 error."""
+    """Base of what the store answers on purpose. The S3 layer maps each class to an S3 error.
+
+    `did_nothing`, of a write: no try of it has been carried out, nor will be. So what was stored
+    for it can be given back.
+    """
+
+    did_nothing = False
 
 
-class NoSuchBucket(StoreError):
+class NotDone(StoreError):
+    """It cannot be done. That is remembered: no later try of it is carried out."""
+
+    did_nothing = True
+
+
+class NotDoneNow(StoreError):
+    """It cannot be done. That is not remembered, so an earlier try may have been carried out.
+
+    Where there is one, whoever has made it says so.
+    """
+
+    did_nothing = True
+
+
+class NoSuchBucket(NotDoneNow):
     """No bucket of that name (or it is being deleted)."""
 
 
@@ -74,7 +95,7 @@ class BucketNotEmpty(StoreError):
     """The bucket still has objects."""
 
 
-class NoSuchUpload(StoreError):
+class NoSuchUpload(NotDone):
     """No open multipart upload of that id for that key."""
 
 
@@ -82,37 +103,32 @@ class InvalidPart(StoreError):
     """CompleteMultipartUpload named a part that was not uploaded, or with another ETag."""
 
 
-class NoSuchKey(StoreError):
+class NoSuchKey(NotDone):
     """There is no object to change, or none where a condition wants one to be."""
 
 
-class PreconditionFailed(StoreError):
+class PreconditionFailed(NotDone):
     """The object that stands does not meet the condition that the text names."""
 
 
-class UploadOvertaken(StoreError):
+class UploadOvertaken(NotDone):
     """A conditional CompleteMultipartUpload would replace what was put after the upload began."""
 
 
-class InvalidWriteOffset(StoreError):
+class InvalidWriteOffset(NotDone):
     """An append does not begin where the object ends."""
 
 
-class TooManyAppends(StoreError):
+class TooManyAppends(NotDone):
     """The object has been appended to as often as it may be."""
 
 
-class OtherForm(StoreError):
+class OtherForm(NotDoneNow):
     """An append must be sent in extents, with the object's bytes in some: it did nothing."""
 
 
 class ConditionsNotKnown(StoreError):
     """Some node of the cluster does not know conditions yet."""
-
-
-# What conditions and appends are refused with: the write was not carried out, and never will be.
-CONDITION_REFUSALS = (NoSuchKey, PreconditionFailed, UploadOvertaken)
-APPEND_REFUSALS = (*CONDITION_REFUSALS, InvalidWriteOffset, TooManyAppends)
 
 
 class PartTooSmall(StoreError):
@@ -136,8 +152,8 @@ class Damaged(StoreError):
     """The bytes here fail their checksum; they are reported and never served."""
 
 
-class DiskFull(StoreError):
-    """A member's disk has no room for the write; nothing was written."""
+class DiskFull(NotDoneNow):
+    """A member's disk has no room for the write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,8 +310,7 @@ class ObjectStore(Protocol):
         age_s: float = 0.0,
         condition: Condition | None = None,
     ) -> Appended:
-        """In one step, put the piece behind the object; raises one of `APPEND_REFUSALS`, and then
-        no try is ever carried out, or OtherForm.
+        """In one step, put the piece behind the object; raises what refuses it, or OtherForm.
 
         `data` holds all bytes of the piece when it has no extents. Only where the store keeps
         extras.

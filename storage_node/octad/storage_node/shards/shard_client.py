@@ -36,6 +36,7 @@ from octad.storage_node.shards.listing.pool_view import PoolView
 from octad.storage_node.shards.object_store import (
     Damaged,
     Degraded,
+    NotDoneNow,
     NotServed,
     Unavailable,
 )
@@ -262,6 +263,9 @@ class ShardClient:
                 return await attempt(configuration, patience)
             except Unavailable as error:
                 failure = error
+            except NotDoneNow as error:
+                error.did_nothing = not patience.age_s()
+                raise
 
     def _after_splits(self, shard: ShardId, place: Place) -> ShardId:
         """`shard`, or the part of it that a request of this place is in by now (rule R18)."""

@@ -30,7 +30,13 @@ from octad.storage_node.s3.protocol.requests.request_headers import (
     stored_headers,
 )
 from octad.storage_node.s3.protocol.write_conditions import put_condition
-from octad.storage_node.shards.object_store import APPEND_REFUSALS, Appended, Bucket, OtherForm
+from octad.storage_node.shards.object_store import (
+    Appended,
+    Bucket,
+    NotDoneNow,
+    OtherForm,
+    StoreError,
+)
 
 # Each is lost to a change of the object since it was read here, and to none of its size.
 _TRIES_MAX: Final = 8
@@ -99,10 +105,21 @@ class _Append:
         self._piece = piece
         self._data = received.data
         self._condition = condition
+        self._did_nothing = True  # All that was tried so far.
         self.stored = [received]
 
     async def carry_out(self) -> Appended:
-        """Raises what refuses it, for good: then all that was stored is given back."""
+        """Raises what refuses it: then what was stored is given back, if nothing may name it."""
+        try:
+            return await self._appended()
+        except StoreError as error:
+            if isinstance(error, NotDoneNow):
+                error.did_nothing &= self._did_nothing
+            for each in self.stored:
+                await give_back(each, error)
+            raise
+
+    async def _appended(self) -> Appended:
         context, row = self._context, self._piece.row
         written = row.etag, str(row.size), f"at {self._piece.offset}"
         request_id, age_s = context.write_id(*written)
@@ -111,11 +128,8 @@ class _Append:
             of = self._bucket, context.key, self._piece, self._data, request_id, age_s
             try:
                 return await context.store.append_object(*of, self._condition)
-            except APPEND_REFUSALS:
-                for each in self.stored:
-                    await give_back(each)
-                raise
-            except OtherForm:  # A try before may name what was stored for it, so that stays.
+            except OtherForm as error:
+                self._did_nothing &= error.did_nothing
                 tries += 1
                 if tries == _TRIES_MAX:
                     raise

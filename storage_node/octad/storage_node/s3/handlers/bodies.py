@@ -29,7 +29,7 @@ from octad.storage_node.s3.protocol.requests.payload import (
     VerifiedPayload,
     plan_payload,
 )
-from octad.storage_node.shards.object_store import BodyWriter, Bucket, Degraded
+from octad.storage_node.shards.object_store import BodyWriter, Bucket, Degraded, StoreError
 
 # Below this, handing a piece to a thread costs more than hashing it here.
 _THREAD_BYTES_MIN: Final = 64 * KIB
@@ -185,9 +185,9 @@ async def _write(
     return Received(verified.etag, verified.checksums, b"", extents, body.degraded(), body)
 
 
-async def give_back(received: Received) -> None:
-    """Its write is refused, for good: nothing will name the bytes."""
-    if received.body is not None:
+async def give_back(received: Received, error: StoreError) -> None:
+    """Its write has ended in `error`, after which nothing may name the bytes."""
+    if received.body is not None and error.did_nothing:
         await received.body.abandon()
 
 

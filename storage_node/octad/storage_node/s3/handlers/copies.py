@@ -33,7 +33,7 @@ from octad.storage_node.s3.protocol.ranges import parse_copy_range, parse_part_n
 from octad.storage_node.s3.protocol.requests.payload import plan_copy
 from octad.storage_node.s3.protocol.write_conditions import put_condition
 from octad.storage_node.s3.protocol.xml.documents import copy_object_xml, copy_part_xml
-from octad.storage_node.shards.object_store import CONDITION_REFUSALS, Bucket, StoredObject
+from octad.storage_node.shards.object_store import Bucket, StoredObject, StoreError
 
 
 async def copy_object(context: RequestContext) -> Answer:
@@ -75,8 +75,8 @@ async def copy_object(context: RequestContext) -> Answer:
     what = bucket, context.key, copy, received.data
     try:
         written = await context.store.put_object(*what, *write_id, condition)
-    except CONDITION_REFUSALS:
-        await give_back(received)
+    except StoreError as error:
+        await give_back(received, error)
         raise
     answer = xml_answer(
         copy_object_xml(
@@ -115,7 +115,12 @@ async def upload_part_copy(context: RequestContext) -> Answer:
     )
     part = PartRow(end - start, received.etag, context.now_ms, received.checksums, received.extents)
     write_id = context.write_id(part.etag, str(part.size))
-    degraded = await context.store.put_part(bucket, context.key, upload_id, number, part, *write_id)
+    what = bucket, context.key, upload_id, number, part
+    try:
+        degraded = await context.store.put_part(*what, *write_id)
+    except StoreError as error:
+        await give_back(received, error)
+        raise
     answer = xml_answer(
         copy_part_xml(etag=part.etag, modified_ms=part.modified_ms, checksums=part.checksums)
     )

@@ -13,7 +13,7 @@ from octad.client.s3.errors import S3Error
 from octad.sharding.limits import LIST_KEYS_MAX, PUT_BYTES_MAX
 from octad.storage_node.index.rows import ObjectRow, PartRow, UploadRow
 from octad.storage_node.operations.conditions import Condition
-from octad.storage_node.s3.handlers.bodies import read_document, receive
+from octad.storage_node.s3.handlers.bodies import give_back, read_document, receive
 from octad.storage_node.s3.handlers.request_context import RequestContext
 from octad.storage_node.s3.protocol.answers import Answer, xml_answer
 from octad.storage_node.s3.protocol.listing_requests import parse_list_parts
@@ -53,6 +53,7 @@ from octad.storage_node.shards.object_store import (
     CompletedPart,
     InvalidPart,
     NoSuchUpload,
+    StoreError,
     Written,
 )
 
@@ -107,7 +108,12 @@ async def upload_part(context: RequestContext) -> Answer:
     )
     row = PartRow(plan.length, received.etag, context.now_ms, received.checksums, received.extents)
     write_id = context.write_id(row.etag, str(row.size))
-    degraded = await context.store.put_part(bucket, context.key, upload_id, number, row, *write_id)
+    what = bucket, context.key, upload_id, number, row
+    try:
+        degraded = await context.store.put_part(*what, *write_id)
+    except StoreError as error:
+        await give_back(received, error)
+        raise
     head = f'ETag: "{row.etag}"\r\n{checksum_lines(row.checksums)}'
     return Answer(200, head + degraded_line(received.degraded, degraded))
 

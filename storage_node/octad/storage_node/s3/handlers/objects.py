@@ -41,7 +41,6 @@ from octad.storage_node.s3.protocol.xml.documents import DeleteFailure, delete_r
 from octad.storage_node.s3.protocol.xml.requests import DeleteTarget, read_delete, read_tagging
 from octad.storage_node.s3.protocol.xml.tagging import tagging_xml
 from octad.storage_node.shards.object_store import (
-    CONDITION_REFUSALS,
     DELETIONS_AT_ONCE,
     Bucket,
     Degraded,
@@ -78,8 +77,8 @@ async def put_object(context: RequestContext) -> Answer:
     what = bucket, context.key, row, received.data
     try:
         written = await context.store.put_object(*what, *write_id, condition)
-    except CONDITION_REFUSALS:
-        await give_back(received)
+    except StoreError as error:
+        await give_back(received, error)
         raise
     head = f'ETag: "{row.etag}"\r\n{checksum_lines(row.checksums)}'
     return Answer(200, head + written_lines(bucket.id, written, received.degraded))

@@ -21,7 +21,7 @@ from octad.sharding.limits import BODY_STEP_S, KIB, PUT_BYTES_MAX
 from octad.storage_node.index.rows import ObjectRow
 from octad.storage_node.memory.body_pace import BodyPace
 from octad.storage_node.s3.handlers.authentication import SecretOf, owner_of, secret_in
-from octad.storage_node.s3.handlers.bodies import receive_file
+from octad.storage_node.s3.handlers.bodies import give_back, receive_file
 from octad.storage_node.s3.handlers.request import Form, RestOfForm
 from octad.storage_node.s3.handlers.request_context import RequestContext
 from octad.storage_node.s3.protocol.answers import Answer
@@ -52,6 +52,7 @@ from octad.storage_node.s3.protocol.requests.request_headers import (
 from octad.storage_node.s3.protocol.requests.tags import TAGGING_HEADER
 from octad.storage_node.s3.protocol.xml.documents import CONTENT_TYPE, post_response_xml
 from octad.storage_node.s3.protocol.xml.requests import read_tagging
+from octad.storage_node.shards.object_store import StoreError
 
 _STEP_BYTES: Final = 4 * KIB
 FORMS_AT_ONCE: Final = 256  # Forms whose fields are being read; some MiB, also from strangers.
@@ -181,7 +182,12 @@ async def post_object(context: RequestContext) -> Answer:
         extras=extras,
     )
     write_id = context.write_id(row.etag, str(row.size))
-    written = await context.store.put_object(bucket, context.key, row, received.data, *write_id)
+    what = bucket, context.key, row, received.data
+    try:
+        written = await context.store.put_object(*what, *write_id)
+    except StoreError as error:
+        await give_back(received, error)
+        raise
     answer = _answer(context, form.fields, row)
     answer.head += checksum_lines(row.checksums)
     answer.head += written_lines(bucket.id, written, received.degraded)
