@@ -15,6 +15,7 @@ from tests.harness.cluster_process import OCTAD, DevCluster
 # Six identities that the suite wants, and who is each here.
 _IDENTITIES = ("s3 main", "s3 alt", "s3 tenant", "iam", "iam root", "iam alt root")
 _SECONDS_A_TEST = 60
+_RAN_TO_THE_END = (0, 1)  # Of what pytest may exit with; 1: some have failed.
 _POOL = "octad-1x"  # One node's first: a place for a bucket that the bucket tells afterwards.
 Outcomes = dict[str, str]  # Test to "passed", "failed" or "skipped".
 
@@ -30,17 +31,16 @@ def run_suite(suite: Path, tests: list[str], processes: int) -> Outcomes:
             (work / "s3tests.conf").write_text(_configuration(cluster))
             report = work / "report.xml"
             chosen = tests or ["s3tests/functional"]
+            workers = str(processes) if processes > 1 else "0"  # A lone one is never replaced.
             command: list[str | Path] = [
                 *(python, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
-                *("--timeout", str(_SECONDS_A_TEST), "-n", str(processes)),
+                *("--timeout", str(_SECONDS_A_TEST), "-n", workers),
                 *("--junitxml", str(report), *chosen),
             ]
-            subprocess.run(
-                command,
-                cwd=suite,
-                env={**os.environ, "S3TEST_CONF": str(work / "s3tests.conf")},
-                check=False,
-            )
+            environment = {**os.environ, "S3TEST_CONF": str(work / "s3tests.conf")}
+            ended = subprocess.run(command, cwd=suite, env=environment, check=False).returncode
+            if ended not in _RAN_TO_THE_END:
+                raise SystemExit(f"the suite has not run to its end: pytest ended with {ended}")
             return _outcomes(report)
         finally:
             cluster.kill()
