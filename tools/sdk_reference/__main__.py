@@ -18,7 +18,14 @@ Made from the docstrings (`python -m tools.sdk_reference`), so it says what help
 `octad.AsyncClient`, `octad.AsyncBucket` have the methods of `octad.Client` and `octad.Bucket`, with
 `await`; `list`, `list_folder` and `list_buckets` are for `async for`, `stream` is for `async with`.
 """
+OTHER_LIBRARIES = """`octad://bucket/key` is known to
+[fsspec](../how-to/read-tables-with-pandas-and-duckdb.md), with the arguments of `octad.Client` as
+storage options. `octad.ObspecStore(bucket, …)` has all methods of
+[obspec](https://developmentseed.org/obspec/) in both faces. [pytest](../how-to/test-with-pytest.md)
+finds the fixtures `octad` and `octad_bucket`.
+"""
 FOR_TESTS = ("self", "runtime", "clock", "chance")
+FUNCTIONS = ("boto3_client", "obstore_store")
 CLASSES = ("Client", "Bucket", "Object", "ObjectInfo", "Written", "CommonPrefix", "Breaker")
 
 
@@ -27,6 +34,11 @@ def page() -> str:
     parts = [INTRODUCTION]
     for name in CLASSES:
         parts += _class(name)
+    parts.append(f"## Other libraries\n\n{OTHER_LIBRARIES}")
+    for name in FUNCTIONS:
+        found = getattr(octad, name)
+        parts += [f"### `octad.{name}`\n", f"```text\n{name}{_signature(found)}\n```", ""]
+        parts += [_text(found), ""]
     parts.append("## Errors\n\n```text")
     parts.append(inspect.getdoc(inspect.getmodule(octad.OctadError)) or "")
     parts.append("```\n")

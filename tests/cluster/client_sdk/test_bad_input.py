@@ -76,6 +76,7 @@ CASES: dict[str, tuple[type[OctadError], str]] = {
     "an unknown bucket": (BucketNotFound, "create the bucket"),
     "a wrong key": (WrongKey, "check the access key"),
     "a wrong secret": (WrongKey, "check the secret key"),
+    "a token of other keys": (WrongKey, "unset AWS_SESSION_TOKEN"),
     "a port where no one listens": (CannotReach, "check the endpoint"),
     "a name that is none": (CannotReach, "check the endpoint"),
     "https to a port of http": (WrongProtocol, "use http://"),
@@ -99,6 +100,11 @@ async def test_each_has_its_error_and_leaves_nothing_open(
         access_key = "nobody"
     elif case == "a wrong secret":
         secret_key = "wrong"
+    elif case == "a token of other keys":
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", access_key)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret_key)
+        monkeypatch.setenv("AWS_SESSION_TOKEN", "stale")
+        access_key = secret_key = ""
     elif case == "a port where no one listens":
         endpoint = f"http://127.0.0.1:{free_port(range(1))}"
     elif case == "a name that is none":

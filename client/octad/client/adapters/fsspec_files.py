@@ -7,13 +7,14 @@ leaves stores nothing. Reading is of one version of the object, even where anoth
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from fsspec.asyn import AbstractAsyncStreamedFile, AsyncFileSystem
 from fsspec.spec import AbstractBufferedFile
 
 from octad.client.adapters.files import Files, as_files_say_it
-from octad.client.errors import ConditionFailed, ObjectNotFound
+from octad.client.errors import ConditionFailed, ObjectNotFound, OctadError
 from octad.client.http.blocking import drive
 from octad.client.objects.headers import target_of
 from octad.client.objects.multipart import Upload
@@ -73,9 +74,10 @@ class Writing:
         self._files.forget(self._path)
 
     async def discard(self) -> None:
-        """Nothing of it stays."""
+        """Nothing of it stays; where the cluster cannot be told, its parts do, and are no file."""
         if self._upload is not None:
-            await self._upload.give_up()
+            with suppress(OctadError):
+                await self._upload.give_up()
 
     async def _append(self, data: bytes) -> None:
         if self._appended_at is None:

@@ -272,6 +272,7 @@ class Exchanges:
             region=settings.region,
             now=time.time(),
             tries=tries,
+            session_token=settings.session_token,
             proxy=node.proxy,
         )
 

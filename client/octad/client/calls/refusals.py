@@ -45,6 +45,7 @@ _KINDS: Final[dict[str, tuple[type[Refused], str]]] = {
     "AccessDenied": (AccessDenied, "use keys of the bucket's owner"),
     "InvalidAccessKeyId": (WrongKey, "check the access key and which cluster the endpoint is of"),
     "SignatureDoesNotMatch": (WrongKey, "check the secret key"),
+    "InvalidToken": (WrongKey, "unset AWS_SESSION_TOKEN, or name the keys that it came with"),
     "RequestTimeTooSkewed": (WrongClock, "set this machine's clock (NTP)"),
     "InvalidWriteOffset": (ConditionFailed, "look at the object's size, then append there"),
     "QuotaExceeded": (StorageFull, "delete something, or have the bucket's quota raised"),

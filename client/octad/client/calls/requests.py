@@ -31,6 +31,7 @@ LARGE_BYTES: Final = 1024 * 1024  # From here on a refusal should come before th
 _PLAIN: Final = re.compile(r"[A-Za-z0-9/._~-]*")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 CHECKSUM_HEADER: Final = "x-amz-checksum-crc32"
+SESSION_TOKEN_HEADER: Final = "x-amz-security-token"  # Comes with keys that are good for a while.
 
 
 class Request:
@@ -99,10 +100,13 @@ class Request:
         region: str,
         now: float,
         tries: int,
+        session_token: str = "",
         proxy: Proxy | None = None,
     ) -> bytes:
         """The signed head of try number `tries`, for the server at `address`."""
         headers = {"host": address.authority, **self.headers}
+        if session_token:
+            headers[SESSION_TOKEN_HEADER] = session_token
         if self.invocation:
             headers["amz-sdk-invocation-id"] = self.invocation
             headers["amz-sdk-request"] = f"attempt={tries}; max={TRIES_MAX}"

@@ -8,12 +8,19 @@ from base64 import b64encode
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from octad.client.calls.requests import path_of
+from octad.client.calls.requests import SESSION_TOKEN_HEADER, path_of
 from octad.client.calls.settings import Settings
 from octad.client.errors import ConfigurationError
 from octad.client.http.transport import Address
 from octad.client.s3.http_dates import amz_date
-from octad.client.s3.sigv4 import ALGORITHM, presign_url, scope_of, signature_of, signing_key
+from octad.client.s3.sigv4 import (
+    ALGORITHM,
+    presign_url,
+    scope_of,
+    signature_of,
+    signing_key,
+    uri_encode,
+)
 from octad.sharding.limits import PRESIGN_EXPIRY_S_MAX
 
 _METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE"})
@@ -35,8 +42,10 @@ def presigned_url(
         raise ConfigurationError(
             f"{method!r} is not to be presigned", "name GET, HEAD, PUT, DELETE"
         )
+    token = settings.session_token
+    query = f"?X-Amz-Security-Token={uri_encode(token.encode())}" if token else ""
     return presign_url(
-        address.url + path_of(bucket, key),
+        address.url + path_of(bucket, key) + query,
         method=method,
         credentials=settings.credentials,
         region=settings.region,
@@ -59,6 +68,8 @@ def presigned_post(
         "x-amz-credential": f"{settings.credentials.access_key}/{scope}",
         "x-amz-date": timestamp,
     }
+    if settings.session_token:
+        fields[SESSION_TOKEN_HEADER] = settings.session_token
     stem, named_by_file, rest = key.partition("${filename}")
     if rest:
         raise ConfigurationError(f"{key!r} goes on behind ${{filename}}", "end with it")
