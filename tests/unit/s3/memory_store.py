@@ -118,6 +118,8 @@ class MemoryStore:
         self.open_bodies: set[MemoryBody] = set()
         self.request_ids: list[bytes] = []  # Every write's, in order.
         self.refused: list[bytes] = []  # Completions of nothing.
+        self._made: dict[bytes, StoredObject] = {}  # By the write's request id.
+        self._refusals: dict[bytes, StoreError] = {}
         self.failure: StoreError | None = None  # Raised by every access to data while it is set.
         self.refusal: StoreError | None = None  # Raised by every write of a row while it is set.
         self.degraded: Degraded | None = None  # What writes are told.
@@ -211,10 +213,9 @@ class MemoryStore:
         assert len(data) == (0 if row.extents else row.size)
         assert len(data) <= INLINE_BYTES_MAX
         self.refuse_if_told()
-        if self._is_new(request_id, age_s):
-            self._require(condition, bucket, key)
-            self._put(bucket, key, row, None if row.extents else bytes(data))
-        return self._written(bucket, key)
+        if self._is_allowed(request_id, age_s, condition, bucket, key):
+            self._put(bucket, key, row, None if row.extents else bytes(data), request_id)
+        return self._written(request_id)
 
     async def append_object(
         self,
@@ -238,9 +239,10 @@ class MemoryStore:
                 raise OtherForm from error
             self.refuse_if_told()
             before = None if standing is None else self.objects[bucket.id, key].data
-            self._put(bucket, key, row, None if row.extents else bytes(before or b"") + bytes(data))
+            whole = None if row.extents else bytes(before or b"") + bytes(data)
+            self._put(bucket, key, row, whole, request_id)
         self._is_new(request_id, age_s)
-        row, written = self.objects[bucket.id, key].row, self._written(bucket, key)
+        row, written = self._made[request_id].row, self._written(request_id)
         return Appended(written.version, written.degraded, row.etag, row.checksums)
 
     async def get_object(self, bucket: Bucket, key: bytes) -> StoredObject | None:
@@ -295,8 +297,7 @@ class MemoryStore:
         condition: Condition | None = None,
     ) -> Degraded | None:
         self.fail_if_told()
-        if self._is_new(request_id, age_s):
-            self._require(condition, bucket, key)
+        if self._is_allowed(request_id, age_s, condition, bucket, key):
             self.objects.pop((bucket.id, key), None)
         return self.degraded
 
@@ -364,8 +365,9 @@ class MemoryStore:
     ) -> Degraded | None:
         self.fail_if_told()
         self.refuse_if_told()
-        if self._is_new(request_id, age_s):
+        if request_id not in self.request_ids:
             self._upload(bucket, key, upload_id).parts[number] = row
+        self._is_new(request_id, age_s)
         return self.degraded
 
     async def list_parts(
@@ -388,7 +390,7 @@ class MemoryStore:
         self.fail_if_told()
         if request_id in self.request_ids:
             assert age_s, "two writes with one id"
-            return self._written(bucket, key)
+            return self._written(request_id)
         upload = self._upload(bucket, key, upload_id)
         if not parts:
             self.refused.append(request_id)
@@ -410,15 +412,16 @@ class MemoryStore:
             raise store_error(RefusalCode.OVERTAKEN)
         self._is_new(request_id, age_s)
         del self.uploads[bucket.id, key, upload_id]
-        self._put(bucket, key, row, None if row.extents else b"")
-        return self._written(bucket, key)
+        self._put(bucket, key, row, None if row.extents else b"", request_id)
+        return self._written(request_id)
 
     async def abort_upload(
         self, bucket: Bucket, key: bytes, upload_id: bytes, request_id: bytes, age_s: float = 0.0
     ) -> Degraded | None:
-        if self._is_new(request_id, age_s):
+        if request_id not in self.request_ids:
             self._upload(bucket, key, upload_id)
             del self.uploads[bucket.id, key, upload_id]
+        self._is_new(request_id, age_s)
         return self.degraded
 
     async def list_uploads(
@@ -436,11 +439,14 @@ class MemoryStore:
     def _next_seq(self) -> Seq:
         return Seq(next(self._numbers))
 
-    def _put(self, bucket: Bucket, key: bytes, row: ObjectRow, data: bytes | None) -> None:
-        self.objects[bucket.id, key] = StoredObject(row, data, (Epoch(1), self._next_seq()))
+    def _put(
+        self, bucket: Bucket, key: bytes, row: ObjectRow, data: bytes | None, request_id: bytes
+    ) -> None:
+        made = StoredObject(row, data, (Epoch(1), self._next_seq()))
+        self.objects[bucket.id, key] = self._made[request_id] = made
 
-    def _written(self, bucket: Bucket, key: bytes) -> Written:
-        return Written(self.objects[bucket.id, key].version, self.degraded)
+    def _written(self, request_id: bytes) -> Written:
+        return Written(self._made[request_id].version, self.degraded)
 
     def _require(self, condition: Condition | None, bucket: Bucket, key: bytes) -> None:
         if condition is None:
@@ -448,6 +454,26 @@ class MemoryStore:
         code = unmet(condition, self._standing(bucket, key))
         if code is not None:
             raise store_error(code)
+
+    def _is_allowed(
+        self,
+        request_id: bytes,
+        age_s: float,
+        condition: Condition | None,
+        bucket: Bucket,
+        key: bytes,
+    ) -> bool:
+        """As `_is_new`; a write that was refused stays so, however often it is tried."""
+        if request_id in self._refusals:
+            raise self._refusals[request_id]
+        if not self._is_new(request_id, age_s):
+            return False
+        try:
+            self._require(condition, bucket, key)
+        except StoreError as error:
+            self._refusals[request_id] = error
+            raise
+        return True
 
     def _standing(self, bucket: Bucket, key: bytes) -> IndexedObject | None:
         stored = self.objects.get((bucket.id, key))

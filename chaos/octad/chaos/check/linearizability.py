@@ -39,6 +39,7 @@ class Done:
     appends: bool = False  # `value` is appended, at the offset of the answer.
     expected: int | None = None  # The append's condition: the offset that must be next.
     offset: int | None = None  # Its answer.
+    or_absent: bool = False  # The condition holds where nothing stands, too.
 
 
 class Verdict(Enum):
@@ -156,10 +157,10 @@ class _Search:
             if not maybe >> index & 1 and done.called <= first_return
         ]
         coming = [self.must[index] for index in window] + [self.may[index] for index in open_may]
-        tried: set[tuple[str | None, str | None, int | None, bool]] = set()
+        tried: set[tuple[str | None, str | None, bool, int | None, bool]] = set()
         for index in open_may:
             done = self.may[index]
-            kind = (done.value, done.if_match, done.expected, done.appends)
+            kind = (done.value, done.if_match, done.or_absent, done.expected, done.appends)
             after = _effect(done, state)
             if kind in tried or after is _IMPOSSIBLE or after == state:
                 continue
@@ -193,7 +194,8 @@ def _effect(done: Done, state: object) -> object:
         return state if done.value == state else _IMPOSSIBLE
     if done.appends:
         return _appended(done, state)
-    holds = done.if_match == ANY or done.if_match == state
+    absent_does = done.or_absent and state is None
+    holds = done.if_match == ANY or done.if_match == state or absent_does
     if done.refused:
         return _IMPOSSIBLE if holds else state
     return done.value if holds else _IMPOSSIBLE
