@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
-from tests.simulation.cluster.end_state import not_whole
-from tests.simulation.cluster.faults import KINDS, Faults
+from tests.simulation.cluster.checks.end_state import not_whole
+from tests.simulation.cluster.faults.faults import KINDS, Faults
 from tests.simulation.cluster.world import STEPS_MAX, Violation, World
 from tests.simulation.virtual.boundary import simulated_machine
 from tests.simulation.virtual.timeline import Timeline
@@ -20,6 +21,7 @@ from tests.simulation.virtual.timeline import Timeline
 from octad.sharding.limits import REQUEST_IDS_S
 from octad.storage_node.replication import request_window
 from octad.storage_node.replication.request_window import REQUEST_IDS_MAX
+from octad.storage_node.s3.protocol import multipart
 from octad.storage_node.upkeep import engine_upkeep
 from octad.storage_node.upkeep.extent_upkeep import WAITS_VARIABLE
 
@@ -103,6 +105,7 @@ def scaled(random: Random) -> Iterator[None]:
         (engine_upkeep, "INDEX_FLUSH_AFTER_RECORDS", random.choice([20, 60, 1000])),
         (request_window, "REQUEST_IDS_MAX", most),
         (request_window, "REQUEST_IDS_S", seconds),
+        (multipart, "PART_BYTES_MIN", 1),
     ]
     before = [(owner, name, getattr(owner, name)) for owner, name, _ in instead]
     for owner, name, value in instead:
@@ -124,15 +127,17 @@ def _run(world: World, shape: Shape) -> None:
         world.fail("the cluster does not begin to serve")
     assert first is not None
     made = first.loop.spawn(world.clients.make_bucket(first), "the bucket")
-    timeline.run_while(lambda: not made.done(), BEGIN_S)
+    made_of_s3 = world.s3_clients.make_bucket()
+    timeline.run_while(lambda: not (made.done() and made_of_s3.done()), BEGIN_S)
     began = timeline.time
     faults = Faults(world, shape.kinds)
     world.clients.start(shape.clients)
+    world.s3_clients.start(shape.clients)
     timeline.run_until(began + FAULTS_S)
     _require_no_failure(world)
     faults.heal()
     timeline.run_until(timeline.time + SERVED_AGAIN_S)
-    world.clients.stopped = True
+    world.clients.stopped = world.s3_clients.clients.stopped = True
     end = timeline.time + HEALING_S
     while (problem := not_whole(world)) is not None:
         if timeline.time > end:
@@ -141,13 +146,20 @@ def _run(world: World, shape: Shape) -> None:
         _require_no_failure(world)
     for _ in range(READ_AGAIN):  # Not every node may answer every read by itself at once.
         timeline.run_while(world.clients.read_everything(), HEALING_S)
+        timeline.run_while(_is_running(world.s3_clients.read_objects()), HEALING_S)
         if not world.damage.left():
             break
         timeline.run_until(timeline.time + LOOK_S)
     else:
         world.fail(f"damage is left: {world.damage.left()}")
+    timeline.run_while(_is_running(world.s3_clients.read_everything()), HEALING_S)
     world.clients.check_histories()
+    world.s3_clients.check()
     _require_no_failure(world)
+
+
+def _is_running(task: asyncio.Task[Any]) -> Callable[[], bool]:
+    return lambda: not task.done()
 
 
 def _require_no_failure(world: World) -> None:

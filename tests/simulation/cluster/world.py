@@ -8,17 +8,19 @@ from collections.abc import Coroutine
 from random import Random
 from typing import Any, TypeVar
 
-from tests.simulation.cluster.clients import Clients
-from tests.simulation.cluster.config_store import SimulatedStore
-from tests.simulation.cluster.damage import Damage
-from tests.simulation.cluster.invariants import Invariants
-from tests.simulation.cluster.machine import SimulatedMachine
-from tests.simulation.cluster.node_process import NodeProcess
+from tests.simulation.cluster.checks.invariants import Invariants
+from tests.simulation.cluster.clients.object_clients import Clients
+from tests.simulation.cluster.clients.s3_clients import S3Clients
+from tests.simulation.cluster.faults.damage import Damage
+from tests.simulation.cluster.machines.config_store import SimulatedStore
+from tests.simulation.cluster.machines.machine import SimulatedMachine
+from tests.simulation.cluster.machines.node_process import NodeProcess
 from tests.simulation.virtual.network import Network
 from tests.simulation.virtual.timeline import Timeline
 from tests.simulation.virtual.virtual_loop import Clock, VirtualLoop
 
 from octad.client.cluster.join_token import JoinToken
+from octad.client.s3.sigv4 import Credentials
 from octad.coordinator.membership.admission import JoinRefused
 from octad.coordinator.membership.join_client import JoinAnswer
 from octad.coordinator.recovery.create_cluster import create_cluster
@@ -38,6 +40,7 @@ STEPS_MAX = 400_000  # A run takes some tens of thousands.
 STORE_ADDRESS = StoreAddress("http", ("http://store",))
 DEPTH = 1
 COORDINATOR = "coordinator"
+CREDENTIALS = Credentials("KEYOFTHECLIENTS", "secret" * 4)
 BOOT_AGAIN_S = 1.0
 STORE_AGAIN_S = 0.2
 JOIN_S = 3.0
@@ -70,6 +73,7 @@ class World:
         self.machines = [SimulatedMachine(self, number + 1) for number in range(nodes)]
         self.coordinator: Coordinator | None = None
         self.supervisor_loop = self.new_loop("supervisor")
+        self.s3_clients = S3Clients(self, CREDENTIALS)
         self.start_coordinator()
         for machine in self.machines:
             self.boot(machine)
@@ -183,7 +187,8 @@ class World:
         store = self.store.client(self.coordinator_loop)
         while True:
             try:
-                await create_cluster(store, self.token, self.replicas, DEPTH, "key", "secret" * 4)
+                key = CREDENTIALS.access_key, CREDENTIALS.secret_key
+                await create_cluster(store, self.token, self.replicas, DEPTH, *key)
                 break
             except StoreUnavailable:
                 await asyncio.sleep(STORE_AGAIN_S)

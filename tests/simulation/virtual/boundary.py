@@ -25,6 +25,7 @@ from tests.simulation.virtual.timeline import Timeline
 from octad.client.runtime import steady_clock
 
 BEGINNING_S = 1_900_000_000.0  # The wall clock at the beginning of a run.
+WALL_SKEW_S = 10.0
 
 _NS_PER_S = 1_000_000_000
 _real_now = steady_clock.now
@@ -39,7 +40,10 @@ def simulated_machine(timeline: Timeline) -> Iterator[None]:
         return timeline.time if loop is None else loop.clock.shows(timeline.time)
 
     def wall() -> float:
-        return BEGINNING_S + monotonic()
+        """Of machines that agree on it by some seconds."""
+        loop = timeline.current
+        ahead = 0.0 if loop is None else loop.clock.origin % WALL_SKEW_S
+        return BEGINNING_S + timeline.time + ahead
 
     chance = random.Random(f"chance {timeline.seed}")
     replaced: list[tuple[Any, str, Any]] = [

@@ -17,7 +17,7 @@ from octad.storage_node.index.shard_digest import row_hash
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 
 if TYPE_CHECKING:
-    from tests.simulation.cluster.node_process import NodeProcess, SimulatedDoors
+    from tests.simulation.cluster.machines.node_process import NodeProcess, SimulatedDoors
     from tests.simulation.cluster.world import World
 
 

@@ -8,7 +8,7 @@ and network.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +16,12 @@ from tests.simulation.virtual.threads import SIMULATED_THREADS
 from tests.simulation.virtual.virtual_loop import VirtualLoop
 
 from octad.client.runtime.address import Address
-from octad.coordinator.store.interface import KeyValue
 from octad.sharding.limits import KIB
 from octad.storage_node.index.index import IndexDamage, IndexDamaged
 from octad.storage_node.journal.data_directory import DataDirectory, new_incarnation
 from octad.storage_node.journal.journal_errors import IndexBehind, JournalDamage
 from octad.storage_node.node.node import Node
-from octad.storage_node.node.node_doors import Doors
+from octad.storage_node.node.node_doors import STOP_GRACE_S, Doors
 from octad.storage_node.node.node_engine import Engine
 from octad.storage_node.node.node_objects import Objects
 from octad.storage_node.node.node_replication import Replication
@@ -33,7 +32,7 @@ from octad.storage_node.rebuild.filling_anew import BeginsAnew
 from octad.storage_node.rebuild.index_repair import RebuildFailed
 
 if TYPE_CHECKING:
-    from tests.simulation.cluster.machine import SimulatedMachine
+    from tests.simulation.cluster.machines.machine import SimulatedMachine
     from tests.simulation.cluster.world import World
 
 SEGMENT_BYTES = 128 * KIB
@@ -50,26 +49,33 @@ class SimulatedDoors(Doors):
         replication: Replication,
         objects: Objects,
         connections_max: int,
-        **_: object,
+        **figures: Any,
     ) -> None:
+        super().__init__(this, engine, replication, objects, connections_max, **figures)
         self.this = this
         self.engine = engine
         self.replication = replication
         self.objects = objects
+        self.handler = self._front._answerer
+        self.requests: Mapping[asyncio.Task[Any], object] = {}  # Of clients, under way.
 
     async def start_admin(self, cleanup: AsyncExitStack) -> Address:
         return self.this.config.admin
 
     async def start(self) -> None:
-        """Clients call `objects`; who looks whether the node can be reached finds a port."""
+        """Clients call `objects`, or the handler; who looks whether it is reached finds a port."""
         listen = self.this.config.listen
         await asyncio.get_running_loop().create_server(asyncio.Protocol, listen.host, listen.port)
 
     async def stop(self) -> None:
-        """They are told by the world."""
-
-    def on_change(self, key: str, entry: KeyValue | None) -> None:
-        """No access key is asked for."""
+        """Requests have a moment to end, and are cancelled then, as at the door that ships."""
+        if self.requests:
+            await asyncio.wait(list(self.requests), timeout=STOP_GRACE_S)
+        late = list(self.requests)
+        for request in late:
+            request.cancel()
+        if late:
+            await asyncio.wait(late)
 
 
 class NodeProcess:
@@ -158,6 +164,7 @@ class NodeProcess:
         self.node = node = Node(config, identity, joined, directory, resources, SimulatedDoors)
         assert isinstance(node._doors, SimulatedDoors)
         self.parts = node._doors
+        self.parts.requests = self.answers
         world.invariants.watch(self)
         await node.start(cleanup)
         self.is_serving = True

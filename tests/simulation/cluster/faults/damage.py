@@ -25,8 +25,8 @@ from octad.storage_node.journal.record_format import Location, end_of
 from octad.storage_node.journal.segment_file import segment_path, segments_in
 
 if TYPE_CHECKING:
-    from tests.simulation.cluster.machine import SimulatedMachine
-    from tests.simulation.cluster.node_process import NodeProcess
+    from tests.simulation.cluster.machines.machine import SimulatedMachine
+    from tests.simulation.cluster.machines.node_process import NodeProcess
     from tests.simulation.cluster.world import World
 
 

@@ -16,8 +16,8 @@ from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.shard_log import Entry
 
 if TYPE_CHECKING:
-    from tests.simulation.cluster.machine import SimulatedMachine
-    from tests.simulation.cluster.node_process import NodeProcess
+    from tests.simulation.cluster.machines.machine import SimulatedMachine
+    from tests.simulation.cluster.machines.node_process import NodeProcess
     from tests.simulation.cluster.world import World
 
 LOOK_S = 0.025

@@ -13,7 +13,7 @@ from octad.coordinator.store.interface import StoreUnavailable
 from octad.sharding.ids import node_name
 
 if TYPE_CHECKING:
-    from tests.simulation.cluster.machine import SimulatedMachine
+    from tests.simulation.cluster.machines.machine import SimulatedMachine
     from tests.simulation.cluster.world import World
 
 DEPTH_MAX = 3

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.harness.simulated_rocksdb import SimulatedDatabases
-from tests.simulation.cluster.index_files import IndexFiles
+from tests.simulation.cluster.machines.index_files import IndexFiles
 from tests.simulation.virtual.machine_disk import MachineDisk
 
 from octad.client.runtime.address import Address
@@ -27,7 +27,7 @@ from octad.storage_node.node.this_node import NodeConfig
 from octad.storage_node.operations.registry import FORMAT_LEVEL
 
 if TYPE_CHECKING:
-    from tests.simulation.cluster.node_process import NodeProcess
+    from tests.simulation.cluster.machines.node_process import NodeProcess
     from tests.simulation.cluster.world import World
 
 RPC_PORT, S3_PORT, ADMIN_PORT = 7000, 9000, 9001

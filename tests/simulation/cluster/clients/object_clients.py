@@ -28,7 +28,7 @@ from octad.storage_node.shards.object_store import (
 )
 
 if TYPE_CHECKING:
-    from tests.simulation.cluster.node_process import NodeProcess
+    from tests.simulation.cluster.machines.node_process import NodeProcess
     from tests.simulation.cluster.world import World
 
 BUCKET = "bucket"

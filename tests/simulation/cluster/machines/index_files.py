@@ -21,7 +21,7 @@ from octad.storage_node.rebuild.index_rebuild import IndexRebuild
 from octad.storage_node.rebuild.index_repair import RebuildFailed
 
 if TYPE_CHECKING:
-    from tests.simulation.cluster.machine import SimulatedMachine
+    from tests.simulation.cluster.machines.machine import SimulatedMachine
 
 OPEN_FILES = 128
 ROUNDS = 3
