@@ -186,7 +186,7 @@ class _Log(logging.Handler):
 
 def summary(world: World) -> Counter[str]:
     """What a seed's run did, in counts that can be added up."""
-    clients, invariants = world.clients, world.invariants
+    clients, s3, invariants = world.clients, world.s3_clients.clients, world.invariants
     counts = Counter(
         {
             "steps": world.timeline.steps,
@@ -196,7 +196,7 @@ def summary(world: World) -> Counter[str]:
             "tries through another front door": clients.retried,
             "lists": clients.lists,
             "entries of several deletions": invariants.joint_deletions,
-            "histories undecided": clients.undecided,
+            "histories undecided": clients.undecided + s3.keys.undecided,
             "configurations": invariants.changes,
             "splits": invariants.splits,
             "damaged journals": world.damaged_journals,
@@ -204,5 +204,6 @@ def summary(world: World) -> Counter[str]:
             "transactions that landed late": world.store.landed_late,
         }
     )
+    counts.update({f"S3: {what}": times for what, times in s3.counts.items()})
     counts.update({f"fault: {kind}": times for kind, times in world.faults.items()})
     return counts

@@ -13,7 +13,7 @@ from tests.unit.journal.journal_site import BEGINNING, IDENTITY, JournalSite, da
 
 from octad.sharding.limits import MIB
 from octad.storage_node.journal.journal import Journal
-from octad.storage_node.journal.record_format import Position
+from octad.storage_node.journal.record_format import Position, segment_of
 
 DIRECTORY = Path("/data/journal")
 
@@ -51,3 +51,33 @@ async def test_what_a_restart_replays_after_a_failed_sync_survives_a_power_cut(
 
     _, there = opened(disk.after_power_cut())
     assert there == [b"durable", b"in memory alone"]
+
+
+async def test_nothing_is_written_behind_a_segment_whose_sync_has_failed() -> None:
+    """So a restart need not write again what is in any segment but the last."""
+    disk = SimulatedDisk(Random(1))
+    journal, _ = opened(disk)
+    site = JournalSite(journal)
+    await site.batch([b"durable"])
+
+    def fail(call: str, file: str) -> None:
+        if (call, file) == ("sync", "0000000001.segment"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    disk.fail_when = fail
+    pieces = [bytes([number]) * (MIB // 3) for number in range(4)]
+    for piece in pieces:  # The last ones have their place in the next segment.
+        site.append(piece)
+    assert segment_of(journal.position()) == 2
+    await site.until_failed()
+    await journal.close()
+    assert "write 0000000002.segment" not in disk.calls
+
+    disk = disk.after_kill()
+    journal, there = opened(disk)
+    assert there == [b"durable", *pieces[:2]], "the system shows what is in memory"
+    site = JournalSite(journal)
+    await journal.close()
+
+    _, there = opened(disk.after_power_cut())
+    assert there == [b"durable", *pieces[:2]]

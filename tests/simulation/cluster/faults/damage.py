@@ -86,7 +86,11 @@ class Damage:
         index = process.parts.engine.index
         try:
             rows = index.scan(OBJECTS, past(OBJECTS))
-            located = [(key, decode_located(value).location) for key, value in rows]
+            located = [
+                (key, decode_located(value).location)
+                for key, value in rows
+                if not decode_object(value).row.extents  # Else a read has no need of the record.
+            ]
             return [row for row in located if end_of(row[1]) <= index.flushed_position]
         except IndexDamage:
             return []
@@ -118,7 +122,7 @@ class Damage:
             if here is None or decode_object(here).seq != decode_object(wanted).seq:
                 return False
             journal.read(decode_located(here).location)
-        except (IndexDamage, CorruptRecord):
+        except (IndexDamage, CorruptRecord, OSError):  # No more files can be opened, perhaps.
             return False
         return True
 

@@ -83,7 +83,7 @@ class ActionPerformer:
             self.perform,
             self._make_half,
             self.on_complete,
-            self.index_failed,
+            self.cannot_go_on,
         )
         performers: list[tuple[type[Action], Callable[[ShardReplica, Any], None]]] = [
             (Append, self.logs.append),
@@ -128,10 +128,10 @@ class ActionPerformer:
                 performers[type(action)](replica, action)
         except (JournalFull, JournalFailed) as error:
             # Never for a client's write: room is made for those first. The replica is ahead of its
-            # disk: the node must not go on.
-            self._on_failed(error)
+            # disk.
+            self.cannot_go_on(error)
         except IndexFailed as error:
-            self.index_failed(error)
+            self.cannot_go_on(error)
         if self._leases.beat_soon:
             self._beats.send_news()
 
@@ -142,8 +142,11 @@ class ActionPerformer:
         else:
             self._histories.forget_marks(shard, applied)
 
-    def index_failed(self, error: Exception) -> None:
-        """Its rows are older than the replicas believe, so they are no longer read here."""
+    def cannot_go_on(self, error: Exception) -> None:
+        """What is on the disk is older than the replicas believe, so they decide nothing more.
+
+        The node's end may take a while; the others do without it meanwhile.
+        """
         for replica in self._table.replicas.values():
             if not replica.failed:
                 self.perform(replica, replica.fail())
@@ -187,12 +190,12 @@ class ActionPerformer:
     def _make_half(self, replica: ShardReplica, action: SplitLog) -> ShardReplica:
         """Rule R18: a record before any later one of either half; the states of both at once."""
         if action.sibling not in self._table.replicas:
-            log.info("shard %s is split here behind seq %d", shard_name(replica.shard), action.seq)
-            self._index.digests.split(replica.shard, action.sibling)
             if not self._recovering:
+                self.logs.split(replica, action)  # First: where it fails, nothing has been split.
                 self.request_ids.note_copied(action.sibling, action.log.requests.pairs())
                 self._histories.cancel(replica.shard)
-                self.logs.split(replica, action)
+            log.info("shard %s is split here behind seq %d", shard_name(replica.shard), action.seq)
+            self._index.digests.split(replica.shard, action.sibling)
         return self._table.split(action)
 
     def _split_log(self, replica: ShardReplica, action: SplitLog) -> None:

@@ -109,7 +109,7 @@ class ShardHost:
         replay(self._table, self.journal, self.index, self._request_ids, self._replay, now())
         replicas = list(self.replicas.values())
         performer.recovered(replicas)
-        self.journal.start(self.on_durable, self._on_failed)
+        self.journal.start(self.on_durable, performer.cannot_go_on)
         for replica in replicas:
             self._perform(replica, replica.recovered())
         self.applier.apply_all()
