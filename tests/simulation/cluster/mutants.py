@@ -35,6 +35,7 @@ from octad.storage_node.replication.host.replica_table import ReplicaTable
 from octad.storage_node.replication.host.replication_sender import ReplicationSender
 from octad.storage_node.replication.host.request_ids import RequestIds
 from octad.storage_node.replication.host.shard_host import ShardHost
+from octad.storage_node.replication.replica.log_ends import LogEnds
 from octad.storage_node.replication.replica.shard_primary import Primary
 from octad.storage_node.replication.replica_actions import SendAck
 from octad.storage_node.replication.replica_state import ReadTicket
@@ -232,6 +233,7 @@ MUTANTS: dict[str, list[Patch]] = {
     "a swap is not submitted": [(ConfigurationChanges, "submit", _nothing)],
     "a retry has another id": [(ShardService, "propose", _proposed_anew)],
     "request ids do not outlive a restart": [(RequestIds, "take_found", lambda _: {})],
+    "a primary that has restarted asks no one": [(LogEnds, "allow", _yes)],
     "a damaged index is not made anew": [(IndexSuccession, "_make_another", _nothing_soon)],
     "a lost connection is not dialed again": [(PeerDialer, "_keep_connected", _dialed_once)],
     "of several deletions the last is not done": [

@@ -71,14 +71,15 @@ def run_seed(seed: int) -> World:
     return run_shape(seed, shape_of(seed))
 
 
-def run_shape(seed: int, shape: Shape) -> World:
-    """Faults, healing, checks; raises Failed."""
+def run_shape(seed: int, shape: Shape, story: Callable[[World], None] = lambda _: None) -> World:
+    """Faults, healing, checks; raises Failed. `story` plans what else is to happen."""
     timeline = Timeline(seed, STEPS_MAX)
     log = _Log(timeline)
     logging.getLogger("octad").addHandler(log)
     with simulated_machine(timeline), scaled(Random(f"scale {seed}")):
         world = World(timeline, nodes=shape.nodes, replicas=shape.replicas, story=log.story)
         try:
+            story(world)
             _run(world, shape)
         except Exception as error:  # An assertion of a node counts as much as a Violation.
             what = timeline.failures[0] if timeline.failures else f"{type(error).__name__}: {error}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from tests.simulation.cluster.mutants import FOUND_BY, MUTANTS, planted
-from tests.simulation.cluster.run import Shape, attempt
+from tests.simulation.cluster.run import Failed, Shape, attempt
+from tests.simulation.cluster.traces import TRACES, play
 
 SEEDS_MAX = 150
 
@@ -27,5 +28,13 @@ def test_the_simulation_finds_the_planted_bug(name: str) -> None:
     pytest.fail(f"no seed of {first}…{first + SEEDS_MAX - 1} finds it")
 
 
-def test_every_planted_bug_is_found() -> None:
-    assert FOUND_BY.keys() == MUTANTS.keys()
+@pytest.mark.parametrize("name", TRACES, ids=lambda name: TRACES[name].__name__)
+def test_the_trace_ends_well_and_finds_the_planted_bug(name: str) -> None:
+    play(TRACES[name])
+    with planted(name), pytest.raises(Failed):
+        play(TRACES[name])
+
+
+def test_every_planted_bug_is_found_by_seeds_or_by_a_trace() -> None:
+    assert FOUND_BY.keys() | TRACES.keys() == MUTANTS.keys()
+    assert not FOUND_BY.keys() & TRACES.keys()

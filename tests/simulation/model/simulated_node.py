@@ -35,6 +35,7 @@ from octad.storage_node.replication.replica_actions import (
     SendAck,
     SendCommit,
     SendJoin,
+    SendLogEnd,
     SendNack,
     SendPrepare,
     SendSession,
@@ -299,6 +300,9 @@ class Process:
             self.perform(replica, replica.on_commit(sender, epoch, commit, commit_epoch))
         elif kind == "nack":
             self.perform(replica, replica.on_nack(sender, message[2]))
+        elif kind == "log end":
+            _, _, epoch, log_end, asks = message
+            self.perform(replica, replica.on_log_end(sender, epoch, log_end, asks, self.now()))
         elif kind == "join":
             self.perform(replica, replica.on_join(sender, message[2], message[3]))
         elif kind == "session":
@@ -347,6 +351,8 @@ class Process:
         match action:
             case SendNack(node=node):
                 world.send(self.id, node, ("nack", shard, replica.epoch))
+            case SendLogEnd(node=node, end=end, asks=asks):
+                world.send(self.id, node, ("log end", shard, replica.epoch, end, asks))
             case SendCommit(nodes=nodes, commit=commit, commit_epoch=epoch):
                 for node in nodes:
                     world.send(self.id, node, ("commit", shard, replica.epoch, commit, epoch))

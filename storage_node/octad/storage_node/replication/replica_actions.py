@@ -95,6 +95,18 @@ class SendNack(msgspec.Struct, frozen=True, gc=False):
     verified: Seq
 
 
+LogEnd: TypeAlias = tuple[Epoch, Seq]
+"""The epoch of a log's last entry, and its number. Of two logs, the greater one is further."""
+
+
+class SendLogEnd(msgspec.Struct, frozen=True, gc=False):
+    """Tell `node` where our log ends, and ask for its own if it `asks` (rule R23)."""
+
+    node: NodeId
+    end: LogEnd
+    asks: bool
+
+
 class SendCommit(msgspec.Struct, frozen=True, gc=False):
     """Tell `nodes`: everything up to `commit`, appended in `commit_epoch`, is committed.
 
@@ -193,6 +205,7 @@ Action: TypeAlias = (
     Append
     | SendPrepare
     | SendAck
+    | SendLogEnd
     | SendNack
     | SendCommit
     | SendJoin

@@ -91,6 +91,12 @@ class Place:
         """Whether the configuration names this node as primary: it may not lead yet (rule R15)."""
         return self.configuration is not None and self.configuration.primary == self.node
 
+    def other_full_members(self) -> list[NodeId]:
+        """Those of them that have all of history."""
+        assert self.configuration is not None
+        members = self.configuration.members
+        return [each.node for each in members if each.base == 0 and each.node != self.node]
+
     def other_members(self) -> list[NodeId]:
         """All members but this node."""
         assert self.configuration is not None

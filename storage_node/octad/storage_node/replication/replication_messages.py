@@ -50,16 +50,23 @@ class Acks(Message, frozen=True, array_like=True, tag=17):
 
 
 class Nack(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Send what is above `verified` again."""
+    """Send what is above `verified` again.
+
+    Between members of which neither leads (rule R23): a log's last entry is `end`, of epoch
+    `end_epoch`. An older version takes no notice of that.
+    """
 
     shard: ShardId
     epoch: Epoch
     verified: Seq
+    end: Seq = Seq(0)
+    end_epoch: Epoch = Epoch(0)  # 0: this tells of no end.
+    asks: bool = False  # And the receiver's is asked for.
 
 
 @message
 class Nacks(Message, frozen=True, array_like=True, tag=18):
-    """To the primary of all these shards."""
+    """To the primary of all these shards, or to a member that may lead them next."""
 
     urgent: ClassVar[bool] = True
 

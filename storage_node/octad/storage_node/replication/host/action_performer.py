@@ -38,6 +38,7 @@ from octad.storage_node.replication.replica_actions import (
     SendAck,
     SendCommit,
     SendJoin,
+    SendLogEnd,
     SendNack,
     SendPrepare,
     SendSession,
@@ -92,6 +93,7 @@ class ActionPerformer:
             (SendAck, mail.ack),
             (SendCommit, mail.commit_point),
             (SendNack, mail.nack),
+            (SendLogEnd, mail.log_end),
             (SendJoin, mail.join),
             (SendSession, mail.session),
         ]

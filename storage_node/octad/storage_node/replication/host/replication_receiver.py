@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVarTuple
 
 from octad.client.runtime.logs.seldom_log import SeldomLog
+from octad.client.runtime.steady_clock import now
 from octad.sharding.ids import NodeId, shard_name
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.journal.journal_errors import JournalFailed, JournalFull
@@ -115,8 +116,10 @@ class ReplicationReceiver:
             return
         epoch = message.epoch
         match message:
-            case Nack():
+            case Nack(end_epoch=0):
                 self._tell(replica, replica.on_nack, sender, epoch)
+            case Nack(end_epoch=of, end=end, asks=asks):
+                self._tell(replica, replica.on_log_end, sender, epoch, (of, end), asks, now())
             case Join(nonce=nonce):
                 self._tell(replica, replica.on_join, sender, epoch, nonce)
             case SessionStart(nonce=nonce, session=session, start=start, start_epoch=first):

@@ -19,6 +19,7 @@ from octad.storage_node.replication.replica_actions import (
     SendAck,
     SendCommit,
     SendJoin,
+    SendLogEnd,
     SendNack,
     SendPrepare,
     SendSession,
@@ -135,6 +136,12 @@ class ReplicationSender:
 
     def nack(self, replica: ShardReplica, action: SendNack) -> None:
         nack = Nack(replica.shard, replica.epoch, action.verified)
+        self._nacks.setdefault(action.node, []).append(nack)
+        self._plan()
+
+    def log_end(self, replica: ShardReplica, action: SendLogEnd) -> None:
+        (epoch, end), verified = action.end, replica.log.verified
+        nack = Nack(replica.shard, replica.epoch, verified, end, epoch, action.asks)
         self._nacks.setdefault(action.node, []).append(nack)
         self._plan()
 

@@ -14,6 +14,7 @@ from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.operations.index_changes import decode_operation, touched
 from octad.storage_node.replication.reconfiguration import taken_over
 from octad.storage_node.replication.replica.learner_sessions import OwnSession
+from octad.storage_node.replication.replica.log_ends import LogEnds
 from octad.storage_node.replication.replica.pending_swap import PendingSwap
 from octad.storage_node.replication.replica.shard_history import ShardHistory
 from octad.storage_node.replication.replica.shard_leases import ShardLeases
@@ -40,6 +41,7 @@ class Backup:
     """Owns the session of a learner, and when to ask or challenge a primary that is silent."""
 
     __slots__ = (
+        "ends",
         "history",
         "leases",
         "log",
@@ -60,6 +62,7 @@ class Backup:
         leases: ShardLeases,
         swaps: PendingSwap,
         splitter: Splitter,
+        ends: LogEnds,
     ) -> None:
         self.place = place
         self.log = log
@@ -67,6 +70,7 @@ class Backup:
         self.leases = leases
         self.swaps = swaps
         self.splitter = splitter
+        self.ends = ends
         self.session = OwnSession(leases.pairs.boot)
         self.tail: tuple[Seq, Seq] = (log.commit, log.end)  # What is not committed and is
         self.tail_since = 0.0  # unchanged since.
@@ -268,7 +272,11 @@ class Backup:
             return []
         if not self.may_take_over(now):
             self.quiet_until = self.leases.grace_end(configuration.primary)
+            self.ends.forget()
             return self._ask_about_tail(configuration.primary, now)
+        others = [n for n in self.place.other_full_members() if n != configuration.primary]
+        if not self.ends.allow(others, now):
+            return self.ends.ask(others)
         self.leases.forget()  # R9: no promises while we challenge.
         taken = taken_over(configuration, self.place.node, self.log.commit)
         return self.swaps.submit(Swap(configuration, taken), now)

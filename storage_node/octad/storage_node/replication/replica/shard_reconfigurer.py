@@ -13,6 +13,7 @@ from octad.sharding.limits import SHARD_DEPTH_MAX
 from octad.sharding.map.shard_map import Learner, ShardConfiguration, SplitPoint
 from octad.storage_node.replication import reconfiguration
 from octad.storage_node.replication.reconfiguration import Plan
+from octad.storage_node.replication.replica.log_ends import LogEnds
 from octad.storage_node.replication.replica.pending_swap import PendingSwap
 from octad.storage_node.replication.replica.shard_history import ShardHistory
 from octad.storage_node.replication.replica.shard_leases import ShardLeases
@@ -33,6 +34,7 @@ class Reconfigurer:
 
     __slots__ = (
         "as_wanted",
+        "ends",
         "followers",
         "history",
         "leases",
@@ -53,6 +55,7 @@ class Reconfigurer:
         swaps: PendingSwap,
         primary: Primary,
         spares: Spares,
+        ends: LogEnds,
     ) -> None:
         self.place = place
         self.log = log
@@ -62,6 +65,7 @@ class Reconfigurer:
         self.primary = primary
         self.followers = primary.followers
         self.spares = spares
+        self.ends = ends
         self.plan: Plan | None = None
         # Whether the configuration, as it was looked at, is what plan and strength ask for.
         self.as_wanted: tuple[ShardConfiguration | None, Plan | None, Strength | None, bool] = (
@@ -78,9 +82,23 @@ class Reconfigurer:
         configuration = self.place.configuration
         assert configuration is not None
         if not self.primary.leading:
-            resumed = Swap(configuration, reconfiguration.resumed(configuration))
-            return self.history.flush_due() + self.swaps.submit(resumed, now)
+            return self.history.flush_due() + self._resume(configuration, now)
         return [] if self.is_at_rest(configuration, now) else self.look_after(configuration, now)
+
+    def _resume(self, configuration: ShardConfiguration, now: float) -> Actions:
+        """Rules R15, R23: a new epoch of ours, unless somebody else has a longer log."""
+        others = self.place.other_full_members()
+        if not self.ends.allow(others, now):
+            return self.ends.ask(others)
+        resumed = Swap(configuration, reconfiguration.resumed(configuration))
+        return self.swaps.submit(resumed, now)
+
+    def waits_for(self, node: NodeId) -> bool:
+        """Whether `node` is to say where its log ends before this one leads again."""
+        place = self.place
+        if not self.ends.restarted or self.primary.leading or not place.is_primary():
+            return False
+        return place.member is not None and node in place.other_full_members()
 
     def look_after(self, configuration: ShardConfiguration, now: float) -> Actions:
         """All that a primary does from time to time."""

@@ -15,6 +15,7 @@ and has the transitions of that state:
     shard_history.py       complete, or copying; void, unreadable (R10, R12, R13, R19, R20)
     shard_leases.py        what promises between nodes allow in the shard (R4, R6, R7)
       pair_leases.py       the promises, one for all shards of a node (R5)
+    log_ends.py            how far other logs go, after a restart (R23)
     pending_swap.py        the change of the configuration that is under way (R8, R9)
     shard_primary.py       orders, commits, reads (R2, R3, R4, R11, R15, R16)
       shard_followers.py   what the others have, and are sent again (R1b, R2)
@@ -35,6 +36,7 @@ from octad.sharding.ids import Epoch, NodeId, Seq, ShardId
 from octad.sharding.map.shard_map import ShardConfiguration
 from octad.storage_node.replication.pair_leases import PairLeases
 from octad.storage_node.replication.reconfiguration import Plan
+from octad.storage_node.replication.replica.log_ends import LogEnds
 from octad.storage_node.replication.replica.pending_swap import PendingSwap
 from octad.storage_node.replication.replica.shard_backup import Backup
 from octad.storage_node.replication.replica.shard_history import ShardHistory
@@ -46,6 +48,7 @@ from octad.storage_node.replication.replica.shard_spares import Spares
 from octad.storage_node.replication.replica.shard_splitter import Splitter
 from octad.storage_node.replication.replica_actions import (
     Actions,
+    LogEnd,
     SendNack,
     SplitLog,
     Swap,
@@ -85,14 +88,15 @@ class ShardReplica:
         self.place = place = Place(shard, node, incarnation)
         self.history = history = ShardHistory(place, log)
         self.leases = ShardLeases(place, leases)
+        self.ends = ends = LogEnds(place, log, self.leases)
         self.swaps = swaps = PendingSwap(self.leases)
         self.splitter = Splitter(place, log, history, swaps)
         self.primary = Primary(place, log, history, self.leases, swaps, strength)
         spares = Spares(place, log, self.leases, choose_spare, incarnations)
         self.reconfigurer = Reconfigurer(
-            place, log, history, self.leases, swaps, self.primary, spares
+            place, log, history, self.leases, swaps, self.primary, spares, ends
         )
-        self.backup = Backup(place, log, history, self.leases, swaps, self.splitter)
+        self.backup = Backup(place, log, history, self.leases, swaps, self.splitter, ends)
         self.replay = Replay(log, history, self.splitter)
         # Called for each request, so they save a call.
         self.decide = self.primary.decide
@@ -183,6 +187,7 @@ class ShardReplica:
 
     def recovered(self) -> Actions:
         """The journal is replayed to its end: everything read from it is durable."""
+        self.ends.restarted = True
         return self.replay.recovered()
 
     def commit_to(self, seq: Seq) -> Actions:
@@ -234,6 +239,7 @@ class ShardReplica:
         self.leases.enter(now)
         self.swaps.end()
         self.log.enter_epoch()
+        self.ends.enter()
         self.backup.session.enter(
             learning=self.place.learning,
             same_primary=known is not None and configuration.primary == known.primary,
@@ -318,11 +324,11 @@ class ShardReplica:
     def on_connected(self, node: NodeId) -> Actions:
         """A new connection to `node`: what was on its way over the old one may be lost."""
         place = self.place
-        if (
-            place.configuration is None
-            or place.configuration.primary != node
-            or self.swaps.pending is not None
-        ):
+        if place.configuration is None or self.swaps.pending is not None:
+            return []
+        if self.reconfigurer.waits_for(node):
+            return self.ends.ask([node])
+        if place.configuration.primary != node:
             return []
         if place.learning:
             self.backup.session.lost()
@@ -338,6 +344,13 @@ class ShardReplica:
     def on_nack(self, sender: NodeId, epoch: Epoch) -> Actions:
         """`sender` misses something, or has just come back."""
         return self.primary.on_nack(sender, epoch)
+
+    def on_log_end(
+        self, sender: NodeId, epoch: Epoch, end: LogEnd, asks: bool, now: float
+    ) -> Actions:
+        """Where the log of `sender` ends; it may have been waited for."""
+        actions = self.ends.hear(sender, epoch, end, asks=asks)
+        return actions + self.on_timer(now) if self.ends.restarted and not asks else actions
 
     def on_join(self, sender: NodeId, epoch: Epoch, nonce: int) -> Actions:
         """A learner asks for a session."""

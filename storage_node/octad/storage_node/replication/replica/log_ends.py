@@ -1,0 +1,79 @@
+"""Before a node that has restarted leads, it asks the other full members where their logs end.
+
+Damage to the last batch before a crash looks like the torn tail of that crash: what this node had
+acknowledged may be missing in its log, and be committed. All others have it (rule R23 of
+`docs/reference/replication.md`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from octad.sharding.ids import Epoch, NodeId
+from octad.storage_node.replication.replica.shard_leases import ShardLeases
+from octad.storage_node.replication.replica_actions import Actions, LogEnd, SendLogEnd
+from octad.storage_node.replication.replica_state import Place
+from octad.storage_node.replication.shard_log import ShardLog
+
+
+class LogEnds:
+    """Owns what the others have said in the present configuration, and whether it matters."""
+
+    __slots__ = ("_ends", "_first_epoch", "leases", "log", "place", "restarted")
+
+    def __init__(self, place: Place, log: ShardLog, leases: ShardLeases) -> None:
+        self.place = place
+        self.log = log
+        self.leases = leases
+        self.restarted = False  # And nothing of an epoch that began later was taken since.
+        self._first_epoch = Epoch(0)  # The first known after the restart; 0: none yet.
+        self._ends: dict[NodeId, LogEnd] = {}
+
+    def enter(self) -> None:
+        """There is another configuration."""
+        self._ends.clear()
+        if self.restarted and not self._first_epoch:
+            self._first_epoch = self.place.epoch
+
+    def forget(self) -> None:
+        """What was heard may be old by the time at which it matters."""
+        self._ends.clear()
+
+    def own(self) -> LogEnd:
+        """The epoch and number of our last entry."""
+        epoch = self.log.epoch_at(self.log.end)
+        assert epoch is not None
+        return epoch, self.log.end
+
+    def allow(self, others: Collection[NodeId], now: float) -> bool:
+        """Whether this node may lead, as far as the logs of `others` go.
+
+        A longer log may have what was committed, the longest one has it; whoever could be removed
+        is not waited for. An entry of an epoch that began after the restart proves our own log up
+        to it.
+        """
+        if not self.restarted:
+            return True
+        own = self.own()
+        if own[0] > self._first_epoch:
+            self.restarted = False
+            return True
+        ends = self._ends
+        return all(
+            ends[node] <= own if node in ends else self.leases.grace_over(node, now)
+            for node in others
+        )
+
+    def ask(self, others: Collection[NodeId]) -> Actions:
+        """Those that have not answered yet."""
+        return [SendLogEnd(node, self.own(), True) for node in others if node not in self._ends]
+
+    def hear(self, sender: NodeId, epoch: Epoch, end: LogEnd, *, asks: bool) -> Actions:
+        """Where the log of another member ends."""
+        place = self.place
+        if epoch != place.epoch or place.member is None or place.configuration is None:
+            return []
+        if asks:
+            return [SendLogEnd(sender, self.own(), False)]
+        self._ends[sender] = end
+        return []
