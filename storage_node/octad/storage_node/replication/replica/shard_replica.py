@@ -105,6 +105,7 @@ class ShardReplica:
         self.has_lease = self.primary.has_lease
         self.covers = self.splitter.covers
         self.on_ack = self.primary.on_ack
+        self.on_nack = self.primary.on_nack
         self.on_prepare = self.backup.on_prepare
 
     # -- what the parts know -------------------------------------------------------------------
@@ -340,10 +341,6 @@ class ShardReplica:
     def on_commit(self, sender: NodeId, epoch: Epoch, commit: Seq, commit_epoch: Epoch) -> Actions:
         """The primary's commit point, with the epoch of its entry."""
         return self.backup.on_commit(sender, epoch, commit, commit_epoch)
-
-    def on_nack(self, sender: NodeId, epoch: Epoch) -> Actions:
-        """`sender` misses something, or has just come back."""
-        return self.primary.on_nack(sender, epoch)
 
     def on_log_end(
         self, sender: NodeId, epoch: Epoch, end: LogEnd, asks: bool, now: float
