@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import msgspec
-import pytest
 from tests.unit.replication.single_replicas import (
     BARRIER,
     SHARD,
@@ -21,7 +20,6 @@ from octad.sharding.ids import Epoch, NodeId, Seq
 from octad.sharding.limits import BOOT_PATIENCE_S, GRACE_S
 from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.operations.index_changes import Barrier
-from octad.storage_node.replication.replica.shard_backup import TAKEOVER_STAGGER_S
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import Actions, SendLogEnd, SubmitSwap
 from octad.storage_node.replication.replication_messages import Nack
@@ -103,16 +101,31 @@ def test_a_lone_survivor_waits_for_no_one() -> None:
     assert swaps(restarted(A, 2).on_configuration(configuration(2, members=(A,)), 0.0))
 
 
-@pytest.mark.parametrize("end", [1, 2])
-def test_a_backup_that_has_restarted_asks_before_it_takes_over(end: int) -> None:
+def test_a_backup_that_has_restarted_asks_before_it_takes_over() -> None:
+    for end in (1, 2):
+        backup, over = waiting_to_take_over()
+        assert asked(backup.on_timer(over)) == [C], "what C had may be more by now"
+        assert swaps(says(backup, C, 2, end, over + SOON)) is (end == 1)
+
+
+def test_a_backup_waits_so_long_for_who_does_not_answer() -> None:
+    """An older version, or another disk under the same name."""
+    backup, over = waiting_to_take_over()
+    assert asked(backup.on_timer(over)) == [C]
+    assert asked(backup.on_timer(over + GRACE_S - SOON)) == [C]
+    assert swaps(backup.on_timer(over + GRACE_S))
+
+
+def waiting_to_take_over() -> tuple[ShardReplica, float]:
+    """B, and when the grace of A is over."""
     backup = restarted(B, 2)
     backup.on_configuration(configuration(2), 0.0)
-    over = BOOT_PATIENCE_S + 2 * GRACE_S + TAKEOVER_STAGGER_S
     assert says(backup, C, 2, 1) == []
-    keep_beating(backup, over)
-    backup.leases.pairs._peers[C] = type(backup.leases.pairs._peers[A])(heard_at=over - SOON)
-    assert asked(backup.on_timer(over)) == [C], "A may be gone, and what C had may be more by now"
-    assert swaps(says(backup, C, 2, end, over + SOON)) is (end == 1)
+    keep_beating(backup, BOOT_PATIENCE_S - 1)
+    assert not swaps(backup.on_timer(BOOT_PATIENCE_S - 1)), "what was said before is forgotten"
+    over = BOOT_PATIENCE_S + 2 * GRACE_S
+    keep_beating(backup, over + GRACE_S)
+    return backup, over
 
 
 def test_an_entry_of_a_later_epoch_proves_a_log() -> None:

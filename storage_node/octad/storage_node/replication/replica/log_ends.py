@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from octad.sharding.ids import Epoch, NodeId
+from octad.sharding.limits import GRACE_S
 from octad.storage_node.replication.replica.shard_leases import ShardLeases
 from octad.storage_node.replication.replica_actions import Actions, LogEnd, SendLogEnd
 from octad.storage_node.replication.replica_state import Place
@@ -19,7 +20,7 @@ from octad.storage_node.replication.shard_log import ShardLog
 class LogEnds:
     """Owns what the others have said in the present configuration, and whether it matters."""
 
-    __slots__ = ("_ends", "_first_epoch", "leases", "log", "place", "restarted")
+    __slots__ = ("_asked_at", "_ends", "_first_epoch", "leases", "log", "place", "restarted")
 
     def __init__(self, place: Place, log: ShardLog, leases: ShardLeases) -> None:
         self.place = place
@@ -28,16 +29,22 @@ class LogEnds:
         self.restarted = False  # And nothing of an epoch that began later was taken since.
         self._first_epoch = Epoch(0)  # The first known after the restart; 0: none yet.
         self._ends: dict[NodeId, LogEnd] = {}
+        self._asked_at: float | None = None
+
+    def recovered(self) -> None:
+        """The log is what a restart has found."""
+        self.restarted = True
 
     def enter(self) -> None:
         """There is another configuration."""
-        self._ends.clear()
+        self.forget()
         if self.restarted and not self._first_epoch:
             self._first_epoch = self.place.epoch
 
     def forget(self) -> None:
         """What was heard may be old by the time at which it matters."""
         self._ends.clear()
+        self._asked_at = None
 
     def own(self) -> LogEnd:
         """The epoch and number of our last entry."""
@@ -48,9 +55,8 @@ class LogEnds:
     def allow(self, others: Collection[NodeId], now: float) -> bool:
         """Whether this node may lead, as far as the logs of `others` go.
 
-        A longer log may have what was committed, the longest one has it; whoever could be removed
-        is not waited for. An entry of an epoch that began after the restart proves our own log up
-        to it.
+        A longer log may have what was committed, the longest one has it. An entry of an epoch that
+        began after the restart proves our own log up to it.
         """
         if not self.restarted:
             return True
@@ -58,11 +64,19 @@ class LogEnds:
         if own[0] > self._first_epoch:
             self.restarted = False
             return True
-        ends = self._ends
+        if self._asked_at is None:
+            self._asked_at = now
+        ends, asked_at = self._ends, self._asked_at
         return all(
-            ends[node] <= own if node in ends else self.leases.grace_over(node, now)
+            ends[node] <= own if node in ends else self._may_do_without(node, asked_at, now)
             for node in others
         )
+
+    def _may_do_without(self, node: NodeId, asked_at: float, now: float) -> bool:
+        """A primary waits for whom it could not remove; who replaces one has waited before."""
+        if self.place.is_primary():
+            return self.leases.grace_over(node, now)
+        return node in self.leases.pairs.dead or now >= asked_at + GRACE_S
 
     def ask(self, others: Collection[NodeId]) -> Actions:
         """Those that have not answered yet."""

@@ -188,7 +188,7 @@ class ShardReplica:
 
     def recovered(self) -> Actions:
         """The journal is replayed to its end: everything read from it is durable."""
-        self.ends.restarted = True
+        self.ends.recovered()
         return self.replay.recovered()
 
     def commit_to(self, seq: Seq) -> Actions:
