@@ -166,7 +166,9 @@ async def append(clients: Clients) -> None:
         clients.counts["refused"] += 1
         return
     settled(done, clients.now())
-    clients.seen[key] = etag_of(reply)
+    clients.seen.pop(key, None)
+    if "etag" in reply.headers:  # A later try may not know it.
+        clients.seen[key] = etag_of(reply)
     clients.ends[key] = int(reply.headers["x-amz-object-size"])
     if clients.ends[key] != offset + len(body):
         raise Broken(f"append to {key} at {offset}: it ends at {clients.ends[key]}")

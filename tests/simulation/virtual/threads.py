@@ -21,6 +21,7 @@ from octad.storage_node.journal.segment_preparer import SegmentPreparer
 
 WRITE_S = (0.00002, 0.0003)
 SYNC_S = (0.0002, 0.002)
+NO_FILE_S = 0.05
 SEGMENT_S = (0.001, 0.03)
 NOT_READY = 0.05  # Of the times that a segment is needed before it is ready.
 
@@ -85,7 +86,11 @@ class SimulatedPreparer(SegmentPreparer):
         self._virtual.after(self._virtual.timeline.random.uniform(*SEGMENT_S), self._make_wanted)
 
     def _make_wanted(self) -> None:
-        if self._wanted is not None and not self._closing:
+        if self._wanted is None or self._closing:
+            return
+        if getattr(self.disk, "refuses_to_open", False):  # The thread that ships waits, too.
+            self._virtual.after(NO_FILE_S, self._make_wanted)
+        else:
             self._make(self._wanted)
 
     def fill(self) -> None:

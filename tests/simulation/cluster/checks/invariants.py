@@ -10,7 +10,7 @@ from octad.coordinator.schema.records import StoreKeys
 from octad.coordinator.store.keyspace import Change
 from octad.sharding.ids import Epoch, Seq, ShardId, number_of
 from octad.sharding.map.shard_map import Member, ShardConfiguration, decode_configuration
-from octad.storage_node.journal.record_format import RecordKind
+from octad.storage_node.journal.record_format import FIRST_LOCAL_KIND, RecordKind
 from octad.storage_node.journal.several_records import request_ids
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.shard_log import Entry
@@ -49,7 +49,8 @@ class Invariants:
 
         def append_seen(kind: Any, shard: ShardId, epoch: Epoch, seq: Seq, *rest: Any) -> Any:
             appended = append(kind, shard, epoch, seq, *rest)
-            machine.entries[shard, seq] = epoch, appended.location
+            if kind < FIRST_LOCAL_KIND:  # Else a row that was copied, or moved.
+                machine.entries[shard, seq] = epoch, appended.location
             return appended
 
         def plan_seen(replica: ShardReplica, entries: tuple[Entry, ...]) -> None:
