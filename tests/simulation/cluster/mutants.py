@@ -27,7 +27,11 @@ from octad.storage_node.journal.segment_file import SegmentFile
 from octad.storage_node.node.index_succession import IndexSuccession
 from octad.storage_node.operations.index_changes import IndexChanges
 from octad.storage_node.operations.objects import DeleteObjects
-from octad.storage_node.replication.host import action_performer, index_applier
+from octad.storage_node.replication.host import (
+    action_performer,
+    index_applier,
+    shard_host,
+)
 from octad.storage_node.replication.host.configuration_changes import ConfigurationChanges
 from octad.storage_node.replication.host.log_writer import LogWriter
 from octad.storage_node.replication.host.node_beats import NodeBeats
@@ -41,6 +45,7 @@ from octad.storage_node.replication.replica_actions import SendAck
 from octad.storage_node.replication.replica_state import ReadTicket
 from octad.storage_node.replication.writes import Write
 from octad.storage_node.rpc.peer_dialer import PeerDialer
+from octad.storage_node.s3.handlers.request_context import RequestContext
 from octad.storage_node.shards import joint_deletions
 from octad.storage_node.shards.object_store import StoreError
 from octad.storage_node.shards.shard_service import ShardService
@@ -234,6 +239,10 @@ MUTANTS: dict[str, list[Patch]] = {
     "a retry has another id": [(ShardService, "propose", _proposed_anew)],
     "request ids do not outlive a restart": [(RequestIds, "take_found", lambda _: {})],
     "a primary that has restarted asks no one": [(LogEnds, "allow", _yes)],
+    "a new kind is ordered before all nodes know it": [
+        (shard_host, "kinds_above", lambda _: frozenset())
+    ],
+    "memory for a body is never given back": [(RequestContext, "give_memory_back", _nothing)],
     "a damaged index is not made anew": [(IndexSuccession, "_make_another", _nothing_soon)],
     "a lost connection is not dialed again": [(PeerDialer, "_keep_connected", _dialed_once)],
     "of several deletions the last is not done": [
@@ -277,6 +286,8 @@ FOUND_BY: dict[str, tuple[int, tuple[str, ...]]] = {
     "a swap is not submitted": (0, ()),
     "a retry has another id": (0, KILLS),
     "request ids do not outlive a restart": (80, (*KILLS, "cut_pair")),
+    "a new kind is ordered before all nodes know it": (0, ("upgrade", "kill")),
+    "memory for a body is never given back": (0, ()),
     "a damaged index is not made anew": (0, INDEXES),
     "a lost connection is not dialed again": (0, NETWORK),
     "of several deletions the last is not done": (0, ()),

@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.simulation.cluster.checks.end_state import not_whole
 from tests.simulation.cluster.faults.faults import KINDS, Faults
+from tests.simulation.cluster.machines.older_nodes import make_some_older, versions_of
 from tests.simulation.cluster.world import STEPS_MAX, Violation, World
 from tests.simulation.virtual.boundary import simulated_machine
 from tests.simulation.virtual.timeline import Timeline
@@ -79,8 +80,11 @@ def run_shape(seed: int, shape: Shape, story: Callable[[World], None] = lambda _
     with simulated_machine(timeline), scaled(Random(f"scale {seed}")):
         world = World(timeline, nodes=shape.nodes, replicas=shape.replicas, story=log.story)
         try:
+            if "upgrade" in shape.kinds:
+                make_some_older(world)
             story(world)
-            _run(world, shape)
+            with versions_of(world):
+                _run(world, shape)
         except Exception as error:  # An assertion of a node counts as much as a Violation.
             what = timeline.failures[0] if timeline.failures else f"{type(error).__name__}: {error}"
             raise Failed(seed, what, log.story) from error

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from octad.coordinator.schema.records import StoreKeys
+from octad.coordinator.schema.cluster_view import decode_record
+from octad.coordinator.schema.records import FormatLevelRecord, StoreKeys
 from octad.coordinator.store.keyspace import Change
 from octad.sharding.ids import Epoch, Seq, ShardId, number_of
 from octad.sharding.map.shard_map import Member, ShardConfiguration, decode_configuration
 from octad.storage_node.journal.record_format import FIRST_LOCAL_KIND, RecordKind
 from octad.storage_node.journal.several_records import request_ids
+from octad.storage_node.operations.registry import kinds_above
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.shard_log import Entry
 
@@ -46,8 +48,11 @@ class Invariants:
         machine, journal = process.machine, process.parts.engine.journal
         host = process.parts.replication.host
         append, plan = journal.append, host.applier.plan
+        too_new = kinds_above(process.format_level)
 
         def append_seen(kind: Any, shard: ShardId, epoch: Epoch, seq: Seq, *rest: Any) -> Any:
+            if kind in too_new:
+                self.fail(f"{process} is given {kind!r}, which its version cannot read")
             appended = append(kind, shard, epoch, seq, *rest)
             if kind < FIRST_LOCAL_KIND:  # Else a row that was copied, or moved.
                 machine.entries[shard, seq] = epoch, appended.location
@@ -108,6 +113,7 @@ class Invariants:
         world.timeline.after(LOOK_S, self._look)
         leading: dict[int, list[tuple[NodeProcess, ShardReplica]]] = {}
         for process in world.processes():
+            self._check_memory(process)
             for replica in self._led_by(process):
                 assert replica.configuration is not None
                 step = 1 << replica.configuration.depth
@@ -122,6 +128,14 @@ class Invariants:
                 ]
                 if len(names) > 1:
                     self.fail(f"{names} all have a valid primary lease of hash {hash_}")
+
+    def _check_memory(self, process: NodeProcess) -> None:
+        """Bytes in flight are within their budget: no body of the clients is larger."""
+        if process.parts is not None:
+            budget = process.parts.objects.budget
+            for share in (budget.small.share, budget.large.share):
+                if share.used > share.bytes_max:
+                    self.fail(f"{process} holds {share.used} bytes of bodies")
 
     def _led_by(self, process: NodeProcess) -> list[ShardReplica]:
         """What a node says of all the shards that it leads at once is so of each (rule R3)."""
@@ -146,9 +160,16 @@ class Invariants:
     def on_change(self, change: Change) -> None:
         """A transaction has changed the store."""
         for event in change.events:
+            if event.key == self.keys.format_level and event.entry is not None:
+                self._on_level(decode_record(event.entry, FormatLevelRecord).level)
             if event.key.startswith(self.keys.shards) and event.entry is not None:
                 shard = self.keys.shard_of_key(event.key)
                 self._on_configuration(shard, decode_configuration(event.entry.value))
+
+    def _on_level(self, level: int) -> None:
+        for process in self.world.processes():
+            if process.node is not None and process.format_level < level:
+                self.fail(f"format level {level} is in use, and {process} does not know it")
 
     def _on_configuration(self, shard: ShardId, configuration: ShardConfiguration) -> None:
         before = self.configurations.get(shard)

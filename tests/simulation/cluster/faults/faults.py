@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -11,13 +12,13 @@ from octad.coordinator.schema.placement_messages import PlanRequest
 from octad.coordinator.server.coordinator import Coordinator
 from octad.coordinator.store.interface import StoreUnavailable
 from octad.sharding.ids import node_name
+from octad.storage_node.operations.registry import FORMAT_LEVEL
 
 if TYPE_CHECKING:
     from tests.simulation.cluster.machines.machine import SimulatedMachine
     from tests.simulation.cluster.world import World
 
 DEPTH_MAX = 3
-
 
 KINDS = {
     "kill": 1.0,
@@ -43,10 +44,12 @@ KINDS = {
     "full_disk": 0.2,
     "sync_error": 0.3,
     "flush": 0.6,
+    "upgrade": 0.3,
     "damage_record": 1.0,
     "damage_journal": 0.2,
     "damage_index": 0.4,
     "no_more_files": 0.3,
+    "no_memory": 0.3,
     "split": 0.6,
     "rebalance": 0.3,
     "drain": 0.3,
@@ -128,6 +131,18 @@ class Faults:
         self.world.tell(f"{machine.host} gets a new disk")
         machine.new_disk()
         self.timeline.after(self._while_down_s(), self.world.boot, machine)
+
+    def upgrade(self) -> None:
+        """A node of the version before starts again with the present one."""
+        older = [each for each in self.world.machines if each.format_level < FORMAT_LEVEL]
+        if older:
+            self._upgrade(self.random.choice(older))
+
+    def _upgrade(self, machine: SimulatedMachine) -> None:
+        self.world.tell(f"{machine.host} is upgraded")
+        machine.format_level = FORMAT_LEVEL
+        if machine.process is not None:
+            machine.process.stop()
 
     def kill_coordinator(self) -> None:
         self.world.kill_coordinator()
@@ -222,6 +237,17 @@ class Faults:
         machine.disk.refuses_to_open = True
         self._for_a_while(lambda: setattr(machine.disk, "refuses_to_open", False), 2.0)
 
+    def no_memory(self) -> None:
+        """Bodies have taken all that a node has for them."""
+        process = self.world.any_serving(self.random)
+        if process is None or process.parts is None:
+            return
+        self.world.tell(f"{process} has no memory for bodies")
+        for gate in (process.parts.objects.budget.small, process.parts.objects.budget.large):
+            free = gate.share.bytes_max - gate.share.used
+            if free and gate.share.take(free):
+                self._for_a_while(partial(process.call_soon, gate.give_back, free))
+
     def damage_record(self) -> None:
         self.world.damage.flip_record(self.random)
 
@@ -296,3 +322,5 @@ class Faults:
             machine.disk.fails_syncs = machine.disk.refuses_to_open = False
             if machine.process is not None:
                 machine.process.loop.paused_until = world.timeline.time
+            if machine.format_level < FORMAT_LEVEL:
+                self._upgrade(machine)

@@ -40,6 +40,7 @@ class SimulatedMachine:
         self.world = world
         self.host = f"10.0.0.{number}"
         self.process: NodeProcess | None = None
+        self.format_level = FORMAT_LEVEL  # That its version knows.
         self.config = NodeConfig(
             data=Path(f"/{self.host}"),
             listen=Address(self.host, S3_PORT),
@@ -78,7 +79,9 @@ class SimulatedMachine:
         self.disk.databases = self.databases
         self.databases.crash(self.world.timeline.random)
 
-    def join_request(self, directory: DataDirectory, incarnation: str) -> JoinRequest:
+    def join_request(
+        self, directory: DataDirectory, incarnation: str, format_level: int
+    ) -> JoinRequest:
         known = directory.identity
         return JoinRequest(
             cluster=self.config.token.cluster,
@@ -89,7 +92,7 @@ class SimulatedMachine:
             zone="",
             weight=1.0,
             version="1.0",
-            format_level=FORMAT_LEVEL,
+            format_level=format_level,
         )
 
     def is_sound(self) -> bool:

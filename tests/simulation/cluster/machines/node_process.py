@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
+from tests.simulation.cluster.machines.older_nodes import NodeOfVersion
 from tests.simulation.virtual.threads import SIMULATED_THREADS
 from tests.simulation.virtual.virtual_loop import VirtualLoop
 
@@ -84,6 +85,7 @@ class NodeProcess:
     def __init__(self, world: World, machine: SimulatedMachine, loop: VirtualLoop) -> None:
         self.world = world
         self.machine = machine
+        self.format_level = machine.format_level
         self.loop = loop
         self.node: Node | None = None
         self.parts: SimulatedDoors | None = None
@@ -104,7 +106,12 @@ class NodeProcess:
     def stop(self) -> None:
         """As SIGTERM: it ends by itself, in order."""
         if self._stop is not None:
-            self.loop.call_soon(self._stop.set)
+            self.call_soon(self._stop.set)
+
+    def call_soon(self, what: Callable[..., object], *args: object) -> None:
+        """In the process, if there still is one."""
+        if not self.loop.is_dead:
+            self.loop.call_soon(what, *args)
 
     async def _run(self) -> None:
         self._stop = asyncio.Event()
@@ -147,7 +154,8 @@ class NodeProcess:
         known = directory.identity
         incarnation = known.incarnation if known is not None else new_incarnation()
         await machine.index_files.repair()
-        joined = await world.join(self.loop, machine.join_request(directory, incarnation))
+        request = machine.join_request(directory, incarnation, self.format_level)
+        joined = await world.join(self.loop, request)
         identity = known or directory.initialize(config.token.cluster, joined.node, incarnation)
         machine.node_id, machine.incarnation = identity.node, identity.incarnation
         store = world.store.client(self.loop)
@@ -161,7 +169,9 @@ class NodeProcess:
             open_files=lambda: OPEN_FILES,
             keep_heap=_keep_nothing,
         )
-        self.node = node = Node(config, identity, joined, directory, resources, SimulatedDoors)
+        of = config, identity, joined, directory, resources, SimulatedDoors
+        self.node = node = NodeOfVersion(*of)
+        node.known = self.format_level
         assert isinstance(node._doors, SimulatedDoors)
         self.parts = node._doors
         self.parts.requests = self.answers
