@@ -240,7 +240,8 @@ MUTANTS: dict[str, list[Patch]] = {
     "request ids do not outlive a restart": [(RequestIds, "take_found", lambda _: {})],
     "a primary that has restarted asks no one": [(LogEnds, "allow", _yes)],
     "a new kind is ordered before all nodes know it": [
-        (shard_host, "kinds_above", lambda _: frozenset())
+        (ShardService, "knows", _yes),
+        (shard_host, "kinds_above", lambda _: frozenset()),
     ],
     "memory for a body is never given back": [(RequestContext, "give_memory_back", _nothing)],
     "a damaged index is not made anew": [(IndexSuccession, "_make_another", _nothing_soon)],

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -50,11 +50,12 @@ class Versions:
 @contextmanager
 def versions_of(world: World) -> Iterator[None]:
     """Each node knows what its machine's version knows, in this block."""
-    before, format_level.registry = format_level.registry, Versions(world)  # type: ignore[assignment]
+    asks: Any = format_level
+    before, asks.registry = asks.registry, Versions(world)
     try:
         yield
     finally:
-        format_level.registry = before
+        asks.registry = before
 
 
 class NodeOfVersion(Node):
