@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import time
 from collections import Counter
@@ -19,7 +20,8 @@ from pathlib import Path
 from tests.simulation.cluster.run import Failed, Shape, attempt, run_seed, shape_of, summary
 
 CHUNK = 10
-PROGRESS = Path(".cache/simulated-cluster-next-seed")
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+PROGRESS = CACHE / "octad" / "simulated-cluster-next-seed"
 PROGRAM = "python -m tests.simulation.cluster"
 
 
@@ -64,7 +66,7 @@ def run_many(first: int, seeds: int, processes: int, *, resumed: bool) -> int:
                 print(f"seed {seed}: {what.splitlines()[0]}")
                 print(f"  {sys.executable} -m tests.simulation.cluster --replay {seed}", flush=True)
             if resumed and not failures:
-                PROGRESS.parent.mkdir(exist_ok=True)
+                PROGRESS.parent.mkdir(parents=True, exist_ok=True)
                 PROGRESS.write_text(str(chunk.end))
     for name, count in counts.items():
         print(f"{count:>12,} {name}")
