@@ -1,7 +1,7 @@
 """Before a node that has restarted leads, it asks the other full members where their logs end.
 
 Damage to the last batch before a crash looks like the torn tail of that crash: what this node had
-acknowledged may be missing in its log, and be committed. All others have it (rule R23 of
+acknowledged may be missing in its log, and be committed. Each of the others has it (rule R23 of
 `docs/reference/replication.md`).
 """
 
@@ -55,8 +55,8 @@ class LogEnds:
     def allow(self, others: Collection[NodeId], now: float) -> bool:
         """Whether this node may lead, as far as the logs of `others` go.
 
-        A longer log may have what was committed, the longest one has it. An entry of an epoch that
-        began after the restart proves our own log up to it.
+        What is committed is in the log of every other, so in that of any who answers. An entry of
+        an epoch that began after the restart proves our own log up to it.
         """
         if not self.restarted:
             return True
@@ -66,11 +66,10 @@ class LogEnds:
             return True
         if self._asked_at is None:
             self._asked_at = now
-        ends, asked_at = self._ends, self._asked_at
-        return all(
-            ends[node] <= own if node in ends else self._may_do_without(node, asked_at, now)
-            for node in others
-        )
+        asked_at = self._asked_at
+        if ends := [self._ends[node] for node in others if node in self._ends]:
+            return max(ends) <= own
+        return all(self._may_do_without(node, asked_at, now) for node in others)
 
     def _may_do_without(self, node: NodeId, asked_at: float, now: float) -> bool:
         """A primary waits for whom it could not remove; who replaces one has waited before."""
