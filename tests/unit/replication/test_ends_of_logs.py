@@ -81,6 +81,12 @@ def test_it_does_not_lead_where_another_log_goes_on_and_the_other_takes_over() -
     assert (taken.primary, taken.epoch) == (B, 3), "one that has not restarted asks no one"
 
 
+def test_two_empty_logs_end_alike() -> None:
+    primary = restarted(A)
+    assert asked(primary.on_configuration(configuration(1), 0.0)) == [B, C]
+    assert swaps(says(primary, B, 0, 0))
+
+
 def test_a_longer_log_of_an_older_epoch_holds_up_no_one() -> None:
     primary = restarted(A, 2, 3)
     primary.on_configuration(configuration(3), 0.0)
@@ -151,9 +157,10 @@ def test_an_older_version_reads_the_message_and_the_other_way_round() -> None:
         epoch: int
         verified: int
 
-    told = Nack(SHARD, Epoch(2), Seq(1), Seq(3), Epoch(2), True)
+    told = Nack(SHARD, Epoch(2), Seq(1), (Epoch(2), Seq(3)), True)
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(told), type=Nack) == told
     older = msgspec.msgpack.decode(msgspec.msgpack.encode(told), type=OlderNack)
     assert (older.epoch, older.verified) == (2, 1)
     newer = msgspec.msgpack.decode(msgspec.msgpack.encode(OlderNack(0, 2, 1)), type=Nack)
     assert newer == Nack(SHARD, Epoch(2), Seq(1))
-    assert not newer.end_epoch
+    assert newer.log_end is None

@@ -52,16 +52,15 @@ class Acks(Message, frozen=True, array_like=True, tag=17):
 class Nack(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Send what is above `verified` again.
 
-    Between members of which neither leads (rule R23): a log's last entry is `end`, of epoch
-    `end_epoch`. An older version takes no notice of that.
+    Between members of which neither leads it says where a log ends (rule R23): the epoch and number
+    of the last entry. An older version takes no notice of that.
     """
 
     shard: ShardId
     epoch: Epoch
     verified: Seq
-    end: Seq = Seq(0)
-    end_epoch: Epoch = Epoch(0)  # 0: this tells of no end.
-    asks: bool = False  # And the receiver's is asked for.
+    log_end: tuple[Epoch, Seq] | None = None
+    asks: bool = False  # For the receiver's.
 
 
 @message

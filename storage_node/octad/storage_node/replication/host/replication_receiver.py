@@ -116,10 +116,10 @@ class ReplicationReceiver:
             return
         epoch = message.epoch
         match message:
-            case Nack(end_epoch=0):
+            case Nack(log_end=None):
                 self._tell(replica, replica.on_nack, sender, epoch)
-            case Nack(end_epoch=of, end=end, asks=asks):
-                self._tell(replica, replica.on_log_end, sender, epoch, (of, end), asks, now())
+            case Nack(log_end=end, asks=asks):
+                self._tell(replica, replica.on_log_end, sender, epoch, end, asks, now())
             case Join(nonce=nonce):
                 self._tell(replica, replica.on_join, sender, epoch, nonce)
             case SessionStart(nonce=nonce, session=session, start=start, start_epoch=first):

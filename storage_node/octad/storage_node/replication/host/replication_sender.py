@@ -140,8 +140,8 @@ class ReplicationSender:
         self._plan()
 
     def log_end(self, replica: ShardReplica, action: SendLogEnd) -> None:
-        (epoch, end), verified = action.end, replica.log.verified
-        nack = Nack(replica.shard, replica.epoch, verified, end, epoch, action.asks)
+        verified = replica.log.verified
+        nack = Nack(replica.shard, replica.epoch, verified, action.end, action.asks)
         self._nacks.setdefault(action.node, []).append(nack)
         self._plan()
 
