@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import cast
 
+import msgspec
 from tests.unit.replication_host.test_restart_of_a_host import (
     EPOCH,
     NODE,
@@ -44,11 +45,11 @@ from octad.storage_node.operations.index_changes import (
     kind_of,
     put_object,
 )
-from octad.storage_node.replication.lease_messages import Beat, BeatAnswer
+from octad.storage_node.replication.lease_messages import Beat
 from octad.storage_node.replication.pair_leases import PairLeases
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import Swap
-from octad.storage_node.replication.replication_messages import Ack, Acks
+from octad.storage_node.replication.replication_messages import Ack, Acks, Nacks
 from octad.storage_node.rpc.messages import Message, Reply, Request, reply_to
 from octad.storage_node.rpc.peer_connection import Buffer
 from octad.storage_node.rpc.peers import Peers
@@ -70,18 +71,21 @@ PART = PutPart(BUCKET, KEY, UPLOAD, 1, PartRow(1, "etag", 0))
 
 
 class TwoNodes(NoCluster):
-    """The other one answers beats."""
+    """The other one answers beats, and has the same log."""
 
     def __init__(self) -> None:
         super().__init__()
         self.incarnations = {NODE: "one", OTHER: "two"}
         self.other = PairLeases(OTHER, 8, now() - 60)
-        self.answer: Callable[[BeatAnswer], None] = not_yet
+        self.answer: Callable[[Message], None] = not_yet
 
     def send(self, node: NodeId, message: Message, body: bytes | memoryview = b"") -> bool:
         if isinstance(message, Beat):
             answer = self.other.on_beat(NODE, message, now())
             asyncio.get_running_loop().call_soon(self.answer, answer)
+        elif isinstance(message, Nacks):
+            said = [msgspec.structs.replace(nack, asks=False) for nack in message.nacks]
+            asyncio.get_running_loop().call_soon(self.answer, Nacks(said))
         return True
 
 
@@ -113,6 +117,9 @@ class NewPrimary:
     async def take_over(self) -> None:
         """Up to the last acknowledgement."""
         self.host.on_configuration(SHARD, self.configurations[SHARD])
+        async with asyncio.timeout(TIMEOUT_S):
+            while not self.swaps:  # The other log is asked for first (rule R23).
+                await asyncio.sleep(0)
         (swap,) = self.swaps
         self.configurations[SHARD] = swap.proposed
         self.host.on_swap_outcome(SHARD, swap, swap.proposed)
