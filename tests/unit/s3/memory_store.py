@@ -128,13 +128,10 @@ class MemoryStore:
         self._extent_bytes_max = extent_bytes_max
         self._numbers = itertools.count(1)
 
-    def fail_if_told(self) -> None:
-        if self.failure is not None:
-            raise self.failure
-
-    def refuse_if_told(self) -> None:
-        if self.refusal is not None:
-            raise self.refusal
+    def fail_if_told(self, refusal: StoreError | None = None) -> None:
+        for error in (self.failure, refusal):
+            if error is not None:
+                raise error
 
     def add_extent(self, data: bytes) -> ExtentRef:
         extent = next(self._numbers).to_bytes(16, "big")
@@ -209,10 +206,9 @@ class MemoryStore:
         age_s: float = 0.0,
         condition: Condition | None = None,
     ) -> Written:
-        self.fail_if_told()
+        self.fail_if_told(self.refusal)
         assert len(data) == (0 if row.extents else row.size)
         assert len(data) <= INLINE_BYTES_MAX
-        self.refuse_if_told()
         if self._is_allowed(request_id, age_s, condition, bucket, key):
             self._put(bucket, key, row, None if row.extents else bytes(data), request_id)
         return self._written(request_id)
@@ -227,7 +223,7 @@ class MemoryStore:
         age_s: float = 0.0,
         condition: Condition | None = None,
     ) -> Appended:
-        self.fail_if_told()
+        self.fail_if_told(self.refusal)
         assert len(data) == (0 if piece.row.extents else piece.row.size)
         if request_id not in self.request_ids:
             standing = self._standing(bucket, key)
@@ -237,7 +233,6 @@ class MemoryStore:
                 row = piece.row if standing is None else piece.behind(standing)
             except FormsDiffer as error:
                 raise OtherForm from error
-            self.refuse_if_told()
             before = None if standing is None else self.objects[bucket.id, key].data
             whole = None if row.extents else bytes(before or b"") + bytes(data)
             self._put(bucket, key, row, whole, request_id)
@@ -363,8 +358,7 @@ class MemoryStore:
         request_id: bytes,
         age_s: float = 0.0,
     ) -> Degraded | None:
-        self.fail_if_told()
-        self.refuse_if_told()
+        self.fail_if_told(self.refusal)
         if request_id not in self.request_ids:
             self._upload(bucket, key, upload_id).parts[number] = row
         self._is_new(request_id, age_s)

@@ -116,10 +116,11 @@ class ReplicationReceiver:
             return
         epoch = message.epoch
         match message:
-            case Nack(log_end=None):
-                self._tell(replica, replica.on_nack, sender, epoch)
             case Nack(log_end=end, asks=asks):
-                self._tell(replica, replica.on_log_end, sender, epoch, end, asks, now())
+                if end is None:
+                    self._tell(replica, replica.on_nack, sender, epoch)
+                else:
+                    self._tell(replica, replica.on_log_end, sender, epoch, end, asks, now())
             case Join(nonce=nonce):
                 self._tell(replica, replica.on_join, sender, epoch, nonce)
             case SessionStart(nonce=nonce, session=session, start=start, start_epoch=first):
