@@ -54,6 +54,7 @@ DISK_FREE_BYTES_MIN: Final = 256 * MIB  # Two segments, and the index's next flu
 # Connections from any client; the limit of open files may allow fewer: `open_file_shares.py`.
 CLIENT_CONNECTIONS_MAX: Final = 8192  # S3 clients' heads take at most 256 MiB.
 ADMIN_CONNECTIONS_MAX: Final = 32
+LOG_CONNECTIONS_MAX: Final = 1024  # Each may wait at the end of a partition.
 TURNED_AWAY_MAX: Final = 32  # Per listener: connections over its limit that get a refusal.
 
 # Frames between nodes: a piece with its record's metadata and room to spare.

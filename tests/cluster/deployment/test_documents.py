@@ -26,7 +26,11 @@ from tests.harness.process_tree import ProcessTree
 from tests.harness.s3_clients import environment_of_others
 
 from octad.chaos.cluster.free_ports import free_port
-from octad.storage_node.cli.node_options import ADMIN_PORT_ABOVE_S3, RPC_PORT_ABOVE_S3
+from octad.storage_node.cli.node_options import (
+    ADMIN_PORT_ABOVE_S3,
+    LOG_PORT_ABOVE_S3,
+    RPC_PORT_ABOVE_S3,
+)
 
 pytestmark = pytest.mark.cluster
 
@@ -36,7 +40,8 @@ BLOCK = re.compile(
 )
 PORT = re.compile(r"\b(9[0-4]\d\d|2379|2380)\b")
 S3_PORT = 9000
-ABOVE_S3 = (RPC_PORT_ABOVE_S3, ADMIN_PORT_ABOVE_S3)  # Taken by a node that is told nothing else.
+# Taken by a node that is told nothing else.
+ABOVE_S3 = (RPC_PORT_ABOVE_S3, ADMIN_PORT_ABOVE_S3, LOG_PORT_ABOVE_S3)
 ETCD_PORTS_FROM = 600  # Behind the first free port.
 NOT_OF_A_CLONE = (".git", "octad-data", ".cache")
 DOCUMENT_S_MAX = 120.0

@@ -24,12 +24,12 @@ from octad.storage_node.replication.host.request_ids import RequestIds
 OF_THE_JOURNAL = {RecordKind.SYNCED_MARK, RecordKind.COPY}
 FREEING = {
     *("DELETE_OBJECT", "ABORT_UPLOAD", "QUEUE_EXTENTS", "DROP_EXTENT", "FORGET_EXTENTS"),
-    *("REFUSED", "DELETE_OBJECTS"),
+    *("REFUSED", "DELETE_OBJECTS", "LOG_TRIM", "LOG_DROP"),
 }
 VITAL = {"BARRIER", "LOG_START", "LOG_SPLIT", "COPY"}
 KEPT = {
     *("BARRIER", "LOG_START", "LOG_SPLIT", "HISTORY_DELETED", "HISTORY_COPIED"),
-    *("DELETE_OBJECT", "COMPLETE_UPLOAD", "ABORT_UPLOAD", "DROP_EXTENT"),
+    *("DELETE_OBJECT", "COMPLETE_UPLOAD", "ABORT_UPLOAD", "DROP_EXTENT", "LOG_DROP"),
 }
 
 
@@ -58,7 +58,7 @@ def test_a_kind_is_declared_once() -> None:
         registry.declare(registry.KINDS[RecordKind.BARRIER])
 
 
-@pytest.mark.parametrize("number", [21, 99, 140])
+@pytest.mark.parametrize("number", [25, 99, 140])
 def test_a_kind_that_nobody_declared_is_named_as_a_newer_octads(number: int) -> None:
     said = f"its kind {number} was written by a newer octad: upgrade this node, nothing is lost"
     with pytest.raises(NewerRecord, match=said):

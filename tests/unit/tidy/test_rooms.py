@@ -14,7 +14,7 @@ ROOMS = {
     ],
     "octad.client": [
         "", "s3", "runtime.logs", "runtime", "http", "resilience", "cluster", "membership",
-        "kv", "calls", "objects", "adapters", "cli", "cli.coordination",
+        "kv", "calls", "objects", "adapters", "log", "cli", "cli.coordination", "cli.log",
     ],
     "octad.coordinator": [
         "", "store", "schema", "admin", "mirror", "membership", "checks", "locks", "kv",
@@ -23,11 +23,11 @@ ROOMS = {
     "octad.storage_node": [
         "", "memory", "rpc", "journal", "index", "operations", "replication",
         "replication.replica", "history", "replication.host",
-        "shards.listing", "shards", "objects", "upkeep", "rebuild", "s3.protocol.xml",
+        "shards.listing", "shards", "objects", "log", "upkeep", "rebuild", "s3.protocol.xml",
         "s3.protocol.signatures",
         "s3.protocol.requests", "s3.protocol.forms", "s3.protocol", "s3.handlers",
         "s3.handlers.settings", "s3.handlers.forms", "s3.answering", "s3.http", "s3",
-        "node.reports", "node", "cli", "dev",
+        "log.http", "node.reports", "node", "cli", "dev",
     ],
     "octad.chaos": ["cluster", "load", "check", "faults", "run", ""],
 }  # fmt: skip

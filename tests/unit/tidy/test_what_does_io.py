@@ -68,13 +68,15 @@ storage_node.history: copy_check history_copier history_pace history_source hist
 storage_node.index: counted_index index rocksdb
 storage_node.journal: commit_thread data_directory disk disk_room journal journal_recovery
     retired_segments segment_file segment_preparer set_aside
+storage_node.log: log_upkeep partition_leader partition_reader partition_tails topic_log
+storage_node.log.http: log_door log_events log_forms log_refusals
 storage_node.memory: body_budget heap
 storage_node.node: format_level index_succession join_proof membership node node_doors node_engine
     node_failures node_objects node_replication run_counter store_snapshot this_node
 storage_node.node.reports: admin_listener bucket_usage_reporter node_metrics shard_reporter
     usage_reporter
-storage_node.objects: bucket_lifecycle cluster_objects deleting_together extents key_listing
-    upload_listing
+storage_node.objects: bucket_closing bucket_lifecycle cluster_objects deleting_together extents
+    key_listing upload_listing
 storage_node.rebuild: filling_anew index_rebuild index_rebuild_process index_repair
 storage_node.replication.host: action_performer cluster_facts configuration_changes index_applier
     index_catch_up log_writer node_beats replica_recovery replication_receiver replication_sender
@@ -88,7 +90,7 @@ storage_node.s3.handlers.settings: access_lists bucket_settings public_access
 storage_node.s3.http: access_log arriving_body certificate connections cut_short door_figures
     hot_connection server tls_transport wire
 storage_node.shards: bucket_directory joint_deletions retry running_reads shard_client
-    shard_server shard_service
+    shard_server shard_service topic_directory
 storage_node.shards.listing: listed_shards
 storage_node.upkeep: compactor copy_comparer damaged_records door_reads engine_upkeep
     extent_collector extent_names extent_upkeep orphan_sweep record_repair scrubber shard_counter

@@ -75,6 +75,7 @@ class Processes:
             *("--listen", str(addresses.s3(number))),
             *("--rpc-port", str(addresses.rpc_reached(number).port)),
             *("--admin-listen", str(addresses.admin(number))),
+            *("--log-listen", f"{addresses.admin(number).host}:0"),
             *("--advertise", addresses.reached_at(number), "--zone", f"zone-{number}"),
             *("--coordinator", addresses.coordinator_url),
             *(() if is_new else ("--id", str(number))),

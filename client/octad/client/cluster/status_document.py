@@ -44,6 +44,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     index: str = ""  # "rebuilding", "waiting", "lost": what comes of a damaged one; or empty.
     different: tuple[str, ...] = ()  # Shards of which it has other rows than their primary.
     s3_tls: bool = False  # S3 clients reach it with https.
+    log_address: str | None = None  # Where it serves the log.
 
 
 class PoolStatus(msgspec.Struct, frozen=True):

@@ -31,6 +31,7 @@ class NodeRecord(msgspec.Struct, frozen=True):
     admin_address: str = ""  # host:port of its metrics; often one that only its machine reaches
     format_level: int = 1  # The highest that it knows.
     s3_tls: bool = False  # Its clients speak TLS.
+    log_address: str = ""  # host:port for clients of the log
 
 
 class IdentityRecord(msgspec.Struct, frozen=True):
@@ -97,6 +98,18 @@ class BucketRecord(BucketSettings, frozen=True):
     quota_bytes: int | None = None  # Its quota; None: no limit.
 
 
+class TopicRecord(BucketRecord, frozen=True, kw_only=True):
+    """`topics/<name>`: a bucket of another kind, in a name space of its own; S3 never shows it.
+
+    Its id is a bucket's, so the rows of the two never meet.
+    """
+
+    kind: str = "topic"
+    uuid: str  # 32 hex digits; a name made again has another.
+    partitions: int
+    config: dict[str, str] = msgspec.field(default_factory=dict)
+
+
 class BucketUsageRecord(msgspec.Struct, frozen=True):
     """`bucket-usage/<id>`: what the bucket took when it was last added up; one copy of each."""
 
@@ -148,6 +161,7 @@ class StoreKeys:
         self.pools = f"{self.prefix}pools/"
         self.shards = f"{self.prefix}shards/"
         self.buckets = f"{self.prefix}buckets/"
+        self.topics = f"{self.prefix}topics/"
         self.usages = f"{self.prefix}bucket-usage/"
         self.access_keys = f"{self.prefix}keys/"
         self.fences = f"{self.prefix}fence/"
@@ -197,6 +211,9 @@ class StoreKeys:
 
     def bucket(self, name: str) -> str:
         return f"{self.buckets}{name}"
+
+    def topic(self, name: str) -> str:
+        return f"{self.topics}{name}"
 
     def usage(self, bucket: BucketId) -> str:
         return f"{self.usages}{bucket}"

@@ -220,6 +220,7 @@ def _node_statuses(
                 index=copies.indexes.get(id_, ""),
                 different=tuple(map(shard_name, copies.different.get(id_, ()))),
                 s3_tls=record.s3_tls if record else False,
+                log_address=record.log_address or None if record else None,
             )
         )
     return tuple(statuses)

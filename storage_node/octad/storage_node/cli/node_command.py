@@ -19,6 +19,7 @@ from octad.storage_node.cli.node_options import (
     DEFAULT_LISTEN,
     FRONT_DOORS,
     HOT,
+    LOG_PORT_ABOVE_S3,
     RPC_PORT_ABOVE_S3,
     s3_domains,
 )
@@ -61,6 +62,12 @@ def _add_listeners(parser: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         help="where it answers /metrics, /healthz and /readyz "
         f"(default: 127.0.0.1, the S3 port + {ADMIN_PORT_ABOVE_S3})",
+    )
+    parser.add_argument(
+        "--log-listen",
+        metavar="HOST:PORT",
+        help="where it serves topics, without TLS "
+        f"(default: 127.0.0.1, the S3 port + {LOG_PORT_ABOVE_S3})",
     )
 
 
@@ -201,6 +208,7 @@ def run(arguments: argparse.Namespace) -> int:
             listen=arguments.listen,
             rpc_port=arguments.rpc_port,
             admin_listen=arguments.admin_listen,
+            log_listen=arguments.log_listen,
             front_door=arguments.front_door,
             body_budget_mib=arguments.body_budget,
             sigv2_urls=not arguments.no_s3_sigv2,

@@ -14,6 +14,7 @@ from octad.storage_node.cli.node_options import (
     ADMIN_PORT_ABOVE_S3,
     AIOHTTP,
     FRONT_DOORS,
+    LOG_PORT_ABOVE_S3,
     RPC_PORT_ABOVE_S3,
     access_log,
     body_budget_bytes,
@@ -34,6 +35,7 @@ class NodeOptions:
     listen: str
     rpc_port: int | None
     admin_listen: str | None
+    log_listen: str | None
     front_door: str
     body_budget_mib: int
     sigv2_urls: bool
@@ -82,7 +84,8 @@ def config_of(options: NodeOptions) -> NodeConfig:
         data=options.data,
         listen=listen,
         rpc_port=options.rpc_port or listen.port + RPC_PORT_ABOVE_S3,
-        admin=_admin_address(options, listen),
+        admin=_address(options.admin_listen, "--admin-listen", listen, ADMIN_PORT_ABOVE_S3),
+        log=_address(options.log_listen, "--log-listen", listen, LOG_PORT_ABOVE_S3),
         all_through_aiohttp=_all_through_aiohttp(options.front_door),
         body_budget_bytes=body_budget_bytes(options.body_budget_mib),
         sigv2_urls=options.sigv2_urls,
@@ -112,10 +115,11 @@ def _all_through_aiohttp(front_door: str) -> bool:
     return front_door == AIOHTTP
 
 
-def _admin_address(options: NodeOptions, listen: Address) -> Address:
-    if options.admin_listen is None:
-        return Address(LOOPBACK, listen.port + ADMIN_PORT_ABOVE_S3)
+def _address(given: str | None, option: str, listen: Address, above: int) -> Address:
+    """On this machine alone, unless the option says otherwise."""
+    if given is None:
+        return Address(LOOPBACK, listen.port + above)
     try:
-        return parse_address(options.admin_listen)
+        return parse_address(given)
     except BadAddress as error:
-        raise CommandError(str(error), "correct --admin-listen", 2) from error
+        raise CommandError(str(error), f"correct {option}", 2) from error

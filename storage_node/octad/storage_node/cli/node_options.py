@@ -13,6 +13,7 @@ from octad.sharding.limits import BODY_BUDGET_BYTES_MIN, MIB
 DEFAULT_LISTEN = "127.0.0.1:9000"
 RPC_PORT_ABOVE_S3 = 1000
 ADMIN_PORT_ABOVE_S3 = 2000
+LOG_PORT_ABOVE_S3 = 3000
 _DOMAIN: Final = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*", re.ASCII)
 HOT, AIOHTTP = FRONT_DOORS = ("hot", "aiohttp")
 

@@ -148,7 +148,11 @@ async def _serve(
     listening = cleanup.enter_context(ExitStack())
     rpc = Address(config.listen.host, config.rpc_port)
     # Kept until the node has joined: its coordinator tries whether it can be reached.
-    for address, option in ((config.listen, "--listen"), (config.admin, "--admin-listen")):
+    for address, option in (
+        (config.listen, "--listen"),
+        (config.admin, "--admin-listen"),
+        (config.log, "--log-listen"),
+    ):
         listening.enter_context(closing(listen_on(str(address), option)))
     rpc_listener = listening.enter_context(closing(listen_on(str(rpc), "--rpc-port")))
     starting = asyncio.create_task(

@@ -244,7 +244,7 @@ class NodeProcess:
             *(sys.executable, "-m", "octad", "node", "--data", str(self._data)),
             *("--listen", self.s3, "--rpc-port", str(self.rpc_port)),
             *("--coordinator", self._coordinator_url, "--zone", self.place),
-            *("--admin-listen", f"{HOST}:0"),
+            *("--admin-listen", f"{HOST}:0", "--log-listen", f"{HOST}:0"),
             *(() if wanted is None else ("--id", str(wanted))),
             *self._options,
         ]

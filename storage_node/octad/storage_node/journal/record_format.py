@@ -109,9 +109,15 @@ class RecordKind(IntEnum):
     FORGET_EXTENTS = 11
     REFUSED = 12
     DELETE_OBJECTS = 13
-    # Kept free for the shard's log: CONFIG = 16, LOG_APPEND = 18, CHECKPOINT = 19.
+    LOG_APPENDS = 14
+    PRODUCER_COUNT = 15
+    # Kept free for the shard's log: CONFIG = 16, CHECKPOINT = 19, LOG_REPLACE = 23.
     LOG_SPLIT = 17  # The shard is split behind this seq: no entry of it.
+    LOG_APPEND = 18
     LOG_START = 20  # The shard's log begins anew after this seq; not an entry of it.
+    PARTITION_STATE = 21
+    LOG_TRIM = 22
+    LOG_DROP = 24
     # From here on records are the node's own: not entries of a shard, never replayed into one.
     SYNCED_MARK = 128  # Nothing but its `synced_to`.
     COPY = 129  # A record that was moved out of a segment: `operations/copy_format.py`.

@@ -63,7 +63,7 @@ class Node:
             self._engine,
             self._replication,
             self._objects,
-            shares.clients,
+            shares,
             not_ready=self._not_ready,
             engine_report=self._engine_report,
             snapshot=self._keeper.content,
@@ -83,7 +83,8 @@ class Node:
         cleanup.push_async_callback(self._keeper.close)
         self._keeper.start()
         this.mirror.subscribe(self._on_change)
-        membership = Membership(this.store, this.keys, self._record(admin), this.fail)
+        log = await self._doors.start_log(cleanup)
+        membership = Membership(this.store, this.keys, self._record(admin, log), this.fail)
         cleanup.push_async_callback(membership.stop)
         await membership.start()
         await replication.act(cleanup, client)
@@ -115,7 +116,7 @@ class Node:
         await self._doors.stop()
         await asyncio.sleep(ANNOUNCED_S)
 
-    def _record(self, admin: Address) -> NodeRecord:
+    def _record(self, admin: Address, log: Address) -> NodeRecord:
         config = self._this.config
         return NodeRecord(
             id=self.id,
@@ -129,6 +130,7 @@ class Node:
             admin_address=str(admin),
             format_level=FORMAT_LEVEL,
             s3_tls=config.certificate is not None,
+            log_address=str(log),
         )
 
     def _reporter(self) -> ShardReporter:
@@ -152,6 +154,8 @@ class Node:
         self._replication.on_change(key, entry)
         if key.startswith(self._this.keys.buckets):
             self._buckets.on_change(key, entry)
+        elif key.startswith(self._this.keys.topics):
+            self._objects.topic_names.on_change(key, entry)
         elif key.startswith(self._this.keys.usages):
             self._buckets.on_usage(key, entry)
         self._doors.on_change(key, entry)

@@ -1,4 +1,4 @@
-"""A node's doors: S3 for clients, and a port for those who look after it.
+"""A node's doors: S3 and the log for clients, and a port for those who look after it.
 
 The door for other nodes is the replication's, since shards are most of what they speak of.
 """
@@ -8,14 +8,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from importlib.metadata import version
 
 from octad.client.runtime.address import Address
 from octad.coordinator.schema.bucket_settings import CLOSED, OPEN
 from octad.coordinator.store.interface import KeyValue
+from octad.storage_node.log.http.log_door import LogDoor
 from octad.storage_node.node.known_keys import KnownKeys
 from octad.storage_node.node.node_engine import Engine
 from octad.storage_node.node.node_objects import Objects
 from octad.storage_node.node.node_replication import Replication
+from octad.storage_node.node.open_file_shares import OpenFileShares
 from octad.storage_node.node.reports.admin_listener import AdminListener
 from octad.storage_node.node.reports.node_metrics import NodeMetrics
 from octad.storage_node.node.this_node import ThisNode
@@ -35,7 +38,7 @@ class Doors:
         engine: Engine,
         replication: Replication,
         objects: Objects,
-        connections_max: int,
+        shares: OpenFileShares,
         *,
         not_ready: Callable[[], str | None],
         engine_report: Callable[[], EngineReport | None],
@@ -59,8 +62,12 @@ class Doors:
             certificate=config.certificate,
             new_buckets=CLOSED if config.blocks_public else OPEN,
             strict_aws=config.strict_aws,
-            connections_max=connections_max,
+            connections_max=shares.clients,
         )
+        self._log_door = LogDoor(
+            objects.topics, self._known.secrets.get, this.region, objects.budget, version("octad")
+        )
+        self._log_connections_max = shares.log
         metrics = NodeMetrics(
             self._front,
             engine.journal,
@@ -76,9 +83,21 @@ class Doors:
         """Start the admin port; returns its address for others."""
         config = self._this.config
         cleanup.push_async_callback(self._admin.stop)
-        port = await self._admin.start(config.admin)
-        wildcard = config.admin.is_wildcard
-        return Address(config.advertise_host if wildcard else config.admin.host, port)
+        return self._told(config.admin, await self._admin.start(config.admin))
+
+    async def start_log(self, cleanup: AsyncExitStack) -> Address:
+        """Listen for the log's clients, to be taken in at `start`; returns the address for others.
+
+        Raises OSError where it cannot be had.
+        """
+        cleanup.push_async_callback(self._log_door.stop)
+        listen = self._this.config.log
+        port = await self._log_door.start(listen, self._log_connections_max)
+        return self._told(listen, port)
+
+    def _told(self, listen: Address, port: int) -> Address:
+        host = self._this.config.advertise_host if listen.is_wildcard else listen.host
+        return Address(host, port)
 
     async def start(self) -> None:
         """Take clients in; raises OSError where the address or the access log cannot be had."""
@@ -86,9 +105,11 @@ class Doors:
             self._log = self._front.figures.log = AccessLog(self._this.config.access_log)
         listen = self._this.config.listen
         await self._front.start(listen.host, listen.port)
+        self._log_door.is_open = True
 
     async def stop(self) -> None:
         """Finish the clients' requests and take no more."""
+        await self._log_door.stop()
         await self._front.stop(STOP_GRACE_S)
         if self._log is not None:
             await asyncio.to_thread(self._log.close)

@@ -17,6 +17,18 @@ from octad.coordinator.schema.placement_records import NodeSettings, PlacementKe
 from octad.sharding.ids import NodeId
 from octad.sharding.limits import FULL_REMEMBERED_S
 from octad.storage_node.history.history_messages import ReadHistory, ReadRecords
+from octad.storage_node.log.log_messages import (
+    AppendToLog,
+    EmptyPartition,
+    FetchLog,
+    MakeProducer,
+    ReadPartition,
+    TrimPartition,
+)
+from octad.storage_node.log.log_upkeep import LogUpkeep
+from octad.storage_node.log.partition_leader import PartitionLeader
+from octad.storage_node.log.partition_reader import PartitionReader
+from octad.storage_node.log.topic_log import TopicLog
 from octad.storage_node.memory.body_budget import BodyBudget
 from octad.storage_node.node.node_engine import Engine
 from octad.storage_node.node.node_replication import Replication
@@ -30,6 +42,7 @@ from octad.storage_node.shards.bucket_directory import BucketDirectory
 from octad.storage_node.shards.shard_client import ShardClient
 from octad.storage_node.shards.shard_server import ShardServer
 from octad.storage_node.shards.shard_service import ShardService
+from octad.storage_node.shards.topic_directory import TopicDirectory
 from octad.storage_node.upkeep.damaged_records import DamagedRecords, DamageReport
 from octad.storage_node.upkeep.engine_upkeep import EngineUpkeep
 from octad.storage_node.upkeep.extent_upkeep import WAITS_VARIABLE, ExtentUpkeep, waits_of
@@ -58,7 +71,26 @@ class Objects:
         self.store = ClusterObjects(
             self.client, service, buckets, pools, this.next_request_id, self.budget
         )
+        self._begin_log(service)
         self._begin_upkeep()
+
+    def _begin_log(self, service: ShardService) -> None:
+        engine, host, buckets = self._engine, self._replication.host, self._buckets
+        shard_map, pools = self._replication.map, self._replication.facts.pools
+        leader = PartitionLeader(host, engine.index, buckets, service)
+        self._log_reader = PartitionReader(host, engine.index, engine.journal)
+        self._log_upkeep = LogUpkeep(host, engine.index, buckets, leader, shard_map)
+        self.server.register_with_body(AppendToLog, leader.append)
+        self.server.register(TrimPartition, leader.trim)
+        self.server.register(MakeProducer, leader.make_producer)
+        self.server.register(FetchLog, self._log_reader.fetch)
+        self.server.register(ReadPartition, self._log_reader.read_partition)
+        self.server.register(EmptyPartition, self._log_upkeep.empty)
+        self.topic_names = TopicDirectory(self._this.keys, buckets)
+        self.topics = TopicLog(
+            *(self.client, service, self._log_reader, self.topic_names, buckets, pools),
+            self._this.next_request_id,
+        )
 
     def _begin_upkeep(self) -> None:
         this, replication, buckets = self._this, self._replication, self._buckets
@@ -68,6 +100,7 @@ class Objects:
             journal, index, host.is_dirty, repair.fetch, buckets.name_of
         )
         self.server.repair = replication.history.repair = damaged_records.repair
+        self._log_reader.repair = damaged_records.repair
         waits = waits_of(os.environ.get(WAITS_VARIABLE))
         self.engine_upkeep = EngineUpkeep(
             journal, index, host.is_dirty, damaged_records, waits.reader_pin_s
@@ -116,6 +149,7 @@ class Objects:
         return [
             self.engine_upkeep.run(),
             self.extent_upkeep.run(),
+            self._log_upkeep.run(),
             self._usage.run(),
             self._bucket_usage.run(),
         ]

@@ -45,6 +45,7 @@ class NodeConfig:
     listen: Address
     rpc_port: int
     admin: Address
+    log: Address
     all_through_aiohttp: bool  # No protocol of our own before it.
     body_budget_bytes: int
     sigv2_urls: bool

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -12,9 +11,9 @@ from octad.coordinator.schema.bucket_settings import BucketSettings
 from octad.sharding import limits
 from octad.sharding.ids import PoolId
 from octad.sharding.map.pool_names import pool_names
-from octad.sharding.map.shard_map import Pool, ShardConfiguration
+from octad.sharding.map.shard_map import Pool
 from octad.storage_node.index.rows import UploadRow
-from octad.storage_node.shards import object_messages as messages
+from octad.storage_node.objects.bucket_closing import close_everywhere
 from octad.storage_node.shards.bucket_directory import ACTIVE, DELETING, BucketDirectory
 from octad.storage_node.shards.object_store import (
     Bucket,
@@ -27,8 +26,7 @@ from octad.storage_node.shards.object_store import (
     NoSuchPool,
     NoSuchUpload,
 )
-from octad.storage_node.shards.retry import Patience
-from octad.storage_node.shards.shard_client import LISTINGS, ShardClient
+from octad.storage_node.shards.shard_client import ShardClient
 
 
 class Contents(Protocol):
@@ -66,7 +64,7 @@ class BucketLifecycle:
         self, name: str, owner: str, location: str, *, strict: bool, settings: BucketSettings
     ) -> Bucket:
         """Raises BucketAlreadyExists, NoSuchPool. A half-done deletion is finished first."""
-        pool = await self._pool_called(location) if location else min(self._pools)
+        pool = await chosen_pool(location, self._pools, self._buckets)
         create = partial(
             self._buckets.create, name, owner, pool, location, strict=strict, settings=settings
         )
@@ -84,23 +82,13 @@ class BucketLifecycle:
             pass  # Another caller was faster.
         return await create()
 
-    async def _pool_called(self, name: str) -> PoolId:
-        """Raises NoSuchPool only after asking the store itself."""
-        if name not in pool_names(self._pools.values()).values():
-            await self._buckets.refresh()
-        names = pool_names(self._pools.values())
-        for pool, known in names.items():
-            if known == name:
-                return pool
-        raise NoSuchPool(name, list(names.values()))
-
     async def delete(self, bucket: Bucket) -> None:
         """Close it on every node, see that it is empty, remove it. Raises BucketNotEmpty."""
         is_removed = False
         while not is_removed:  # Another deletion may be given up meanwhile, and keys come again.
             since = await self._buckets.set_state(bucket, DELETING)
             try:
-                await self._close_everywhere(bucket)
+                await close_everywhere(self._client, self._buckets, bucket)
                 if (await self._contents.list_keys(bucket, ListQuery(limit=1))).entries:
                     raise BucketNotEmpty(bucket.name)
             except BaseException:
@@ -109,24 +97,6 @@ class BucketLifecycle:
             await self._abort_uploads(bucket)
             is_removed = await self._buckets.remove(bucket, since)
 
-    async def _close_everywhere(self, bucket: Bucket) -> None:
-        """At every member: any may lead soon. A node that becomes one later knows it by then."""
-        message = messages.CloseBucket(bucket.id)
-
-        async def attempt(_: ShardConfiguration | None, patience: Patience | None) -> None:
-            # Configurations from before the bucket's state may name others.
-            await self._buckets.refresh()
-            configurations = self._client.view(bucket.pool).configurations.values()
-            nodes = {
-                member.node for configuration in configurations for member in configuration.members
-            }
-            calls = (
-                self._client.call(n, message, b"", limits.CALL_TIMEOUT_S, LISTINGS) for n in nodes
-            )
-            await asyncio.gather(*calls)
-
-        await self._client.until_answered(None, attempt)
-
     async def _abort_uploads(self, bucket: Bucket) -> None:
         """No one could end them once the bucket is gone, and their parts would stay for ever."""
         contents = self._contents
@@ -134,3 +104,16 @@ class BucketLifecycle:
             for key, upload_id, _ in uploads:
                 with suppress(NoSuchUpload):  # Its owner was faster.
                     await contents.abort_upload(bucket, key, upload_id, self._next_request_id())
+
+
+async def chosen_pool(name: str, pools: Mapping[PoolId, Pool], buckets: BucketDirectory) -> PoolId:
+    """The pool of that name, or the usual one. Raises NoSuchPool only after asking the store."""
+    if not name:
+        return min(pools)
+    if name not in pool_names(pools.values()).values():
+        await buckets.refresh()
+    names = pool_names(pools.values())
+    for pool, known in names.items():
+        if known == name:
+            return pool
+    raise NoSuchPool(name, list(names.values()))

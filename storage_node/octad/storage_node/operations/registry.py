@@ -27,6 +27,7 @@ from octad.storage_node.operations import (
     dead_extents,
     extent_pieces,
     objects,
+    partitions,
     shard_log,
     uploads,
 )
@@ -38,14 +39,15 @@ _DECLARED = (
     *uploads.KINDS,
     *dead_extents.KINDS,
     *shard_log.KINDS,
+    *partitions.KINDS,
     *copied_history.KINDS,
 )
 # The highest that this octad knows. It goes up by one with the first kind of a release, or field of
 # a row that an older octad would lose; so a node that knows a level knows all below it.
-FORMAT_LEVEL = 4
+FORMAT_LEVEL = 5
 EXTRAS_LEVEL = 3  # Rows may have extras.
 DELETIONS_LEVEL = 4  # Objects of one shard may be deleted by one entry.
-assert conditions.LEVEL <= FORMAT_LEVEL
+assert max(conditions.LEVEL, partitions.LOG_LEVEL) <= FORMAT_LEVEL
 
 KINDS: dict[int, Kind] = {}
 OF_STRUCT: dict[type[msgspec.Struct], Kind] = {}
@@ -81,10 +83,12 @@ def declared(operation: Operation) -> Kind:
     return OF_STRUCT[type(operation)]
 
 
-def bucket_written_by(operation: Operation) -> BucketId | None:
-    """The bucket that a client writes to by `operation`; None where there is none."""
+def buckets_written_by(operation: Operation) -> frozenset[BucketId]:
+    """The buckets, or topics, that clients write to by `operation`."""
+    if isinstance(operation, Several):
+        return frozenset().union(*map(buckets_written_by, operations_in(operation)))
     bucket_of = declared(operation).bucket_of
-    return None if bucket_of is None else bucket_of(operation)
+    return frozenset() if bucket_of is None else frozenset({bucket_of(operation)})
 
 
 def kinds_above(level: int) -> frozenset[int]:
@@ -142,10 +146,11 @@ def _checked(
         several = decode(metadata)
         rows: set[bytes] = set()
         for each, operation in zip(several.records, operations_in(several), strict=True):
-            touched = KINDS[each.kind].touched(operation)
+            kind = KINDS[each.kind]
+            touched = kind.touched(operation)
             if len(touched) != 1:
                 raise ValueError(f"a {RECORD_KINDS[each.kind].name} is not of one row")
-            rows.update(touched)
+            rows.add(touched[0] if kind.row_key is None else kind.row_key(operation))
         if not rows or len(rows) < len(several.records):
             raise ValueError("an entry of several records has one for each of some rows")
         if isinstance(metadata, bytes):

@@ -54,6 +54,7 @@ class RefusalCode(IntEnum):
     OVERTAKEN = 9
     WRITE_OFFSET = 10
     TOO_MANY_APPENDS = 11
+    LOG_OFFSET = 12
 
 
 class Refusal(msgspec.Struct, frozen=True):

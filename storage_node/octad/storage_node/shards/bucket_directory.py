@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import msgspec
 
 from octad.client.cluster.unknown_fields import with_unknown_fields
 from octad.coordinator.schema.bucket_settings import CLOSED, BucketSettings
-from octad.coordinator.schema.records import BucketRecord, BucketUsageRecord, StoreKeys
+from octad.coordinator.schema.records import (
+    BucketRecord,
+    BucketUsageRecord,
+    StoreKeys,
+)
 from octad.coordinator.store.interface import (
     Compare,
     ConfigStore,
@@ -31,10 +36,12 @@ from octad.storage_node.shards.object_store import (
     Bucket,
     BucketAlreadyExists,
     NoSuchBucket,
+    Topic,
     Unavailable,
 )
 
 ACTIVE, DELETING = "active", "deleting"
+Record = TypeVar("Record", bound=BucketRecord)
 _decode = msgspec.json.Decoder(BucketRecord).decode
 _decode_usage = msgspec.json.Decoder(BucketUsageRecord).decode
 _encode = msgspec.json.Encoder().encode
@@ -48,7 +55,7 @@ class BucketDirectory:
         self._keys = keys
         self._mirror = mirror
         self._by_name: dict[str, Bucket] = {}
-        self._by_id: dict[BucketId, Bucket] = {}
+        self.by_id: dict[BucketId, Bucket] = {}  # With topics (`topic_directory.py`).
         self.usages: dict[BucketId, BucketUsageRecord] = {}  # As last added up.
 
     def on_change(self, key: str, entry: KeyValue | None) -> None:
@@ -56,10 +63,10 @@ class BucketDirectory:
         name = key.removeprefix(self._keys.buckets)
         previous = self._by_name.pop(name, None)
         if previous is not None:
-            del self._by_id[previous.id]
+            del self.by_id[previous.id]
         if entry is not None:
             bucket = _bucket(_decode(entry.value))
-            self._by_name[name] = self._by_id[bucket.id] = bucket
+            self._by_name[name] = self.by_id[bucket.id] = bucket
 
     def on_usage(self, key: str, entry: KeyValue | None) -> None:
         """The mirror saw `key` under `bucket-usage/` change."""
@@ -75,7 +82,7 @@ class BucketDirectory:
 
     def limited(self) -> set[BucketId]:
         """The buckets that have a quota."""
-        return {each.id for each in self._by_id.values() if each.quota_bytes is not None}
+        return {each.id for each in self.by_id.values() if each.quota_bytes is not None}
 
     def cached(self, name: str) -> Bucket | None:
         """The bucket if the cache has it and it takes keys."""
@@ -101,22 +108,22 @@ class BucketDirectory:
 
     def is_active(self, bucket: BucketId) -> bool:
         """Whether the cache has `bucket` as one that takes keys."""
-        known = self._by_id.get(bucket)
+        known = self.by_id.get(bucket)
         return known is not None and known.state == ACTIVE
 
     def is_strict(self, bucket: BucketId) -> bool:
         """Whether writes to `bucket` are refused while a copy is missing."""
-        known = self._by_id.get(bucket)
+        known = self.by_id.get(bucket)
         return known is not None and known.strict
 
     def pool_of(self, bucket: BucketId) -> PoolId | None:
         """The pool of a bucket that the cache has, in whatever state."""
-        known = self._by_id.get(bucket)
+        known = self.by_id.get(bucket)
         return known.pool if known is not None else None
 
     def name_of(self, bucket: BucketId) -> str:
         """Its name, or its number if the cache does not have it."""
-        known = self._by_id.get(bucket)
+        known = self.by_id.get(bucket)
         return f"number {bucket}" if known is None else known.name
 
     async def wait_until_closed(self, bucket: BucketId) -> None:
@@ -151,36 +158,35 @@ class BucketDirectory:
         settings: BucketSettings = CLOSED,
     ) -> Bucket:
         """Raises BucketAlreadyExists."""
+
+        def record_of(number: BucketId) -> BucketRecord:
+            made_ms = int(time.time() * 1000)
+            of = name, number, pool, owner, made_ms, ACTIVE, strict, location
+            return BucketRecord(*of, **msgspec.structs.asdict(settings))
+
+        return _bucket(await self.add(self._keys.bucket(name), record_of))
+
+    async def add(self, key: str, record_of: Callable[[BucketId], Record]) -> Record:
+        """Keep a record under `key`, with the next id. Raises BucketAlreadyExists."""
         while True:
             counter = await self._call_get(self._keys.last_bucket_id)
             number = BucketId((int(counter.value) if counter else 0) + 1)
-            now_ms = int(time.time() * 1000)
-            record = BucketRecord(
-                name,
-                number,
-                pool,
-                owner,
-                now_ms,
-                ACTIVE,
-                strict,
-                location,
-                **msgspec.structs.asdict(settings),
-            )
+            record = record_of(number)
             created = await self._transact(
                 [
-                    ModRevisionIs(self._keys.bucket(name), Revision(0)),
+                    ModRevisionIs(key, Revision(0)),
                     ModRevisionIs(
                         self._keys.last_bucket_id, counter.mod_revision if counter else Revision(0)
                     ),
                 ],
                 [
                     Put(self._keys.last_bucket_id, str(number).encode()),
-                    Put(self._keys.bucket(name), _encode(record)),
+                    Put(key, _encode(record)),
                 ],
             )
             if created:
-                return _bucket(record)
-            existing = await self._call_get(self._keys.bucket(name))
+                return record
+            existing = await self._call_get(key)
             if existing is not None:
                 raise BucketAlreadyExists(_decode(existing.value).owner)
 
@@ -221,7 +227,9 @@ class BucketDirectory:
         return await self._transact([ModRevisionIs(key, since)], [Delete(key)])
 
     async def _entry_of(self, bucket: Bucket) -> KeyValue:
-        entry = await self._call_get(self._keys.bucket(bucket.name))
+        keys, name = self._keys, bucket.name
+        key = keys.topic(name) if isinstance(bucket, Topic) else keys.bucket(name)
+        entry = await self._call_get(key)
         if entry is None or _decode(entry.value).id != bucket.id:
             raise NoSuchBucket(bucket.name)
         return entry

@@ -27,6 +27,7 @@ from octad.storage_node.shards.object_store import (
     NoSuchKey,
     NoSuchUpload,
     NotServed,
+    OffsetOutOfRange,
     OtherForm,
     OutcomeForgotten,
     PreconditionFailed,
@@ -51,6 +52,7 @@ UPLOAD_OVERTAKEN = "upload-overtaken"
 INVALID_WRITE_OFFSET = "invalid-write-offset"
 TOO_MANY_APPENDS = "too-many-appends"
 OTHER_FORM = "other-form"
+OFFSET_OUT_OF_RANGE = "offset-out-of-range"
 
 ERRORS: Final[dict[str, type[StoreError]]] = {
     UNAVAILABLE: Unavailable,
@@ -67,6 +69,7 @@ ERRORS: Final[dict[str, type[StoreError]]] = {
     INVALID_WRITE_OFFSET: InvalidWriteOffset,
     TOO_MANY_APPENDS: TooManyAppends,
     OTHER_FORM: OtherForm,
+    OFFSET_OUT_OF_RANGE: OffsetOutOfRange,
 }
 CODES: Final = {error: code for code, error in ERRORS.items()}
 

@@ -42,6 +42,14 @@ class Bucket(BucketSettings, frozen=True):
     quota_bytes: int | None = None  # It may not grow beyond that.
 
 
+class Topic(Bucket, frozen=True, kw_only=True):
+    """A topic as the configuration store has it: a bucket whose keys are its partitions."""
+
+    uuid: str
+    partitions: int
+    config: dict[str, str] = msgspec.field(default_factory=dict)
+
+
 # A thousand of them at once would crowd out everybody else's writes.
 DELETIONS_AT_ONCE: Final = 256
 
@@ -81,6 +89,14 @@ class BucketAlreadyExists(StoreError):
     def __init__(self, owner: str) -> None:
         super().__init__(f"the bucket exists and belongs to {owner}")
         self.owner = owner
+
+
+class NoSuchTopic(StoreError):
+    """No topic of that name (or it is being deleted)."""
+
+
+class OffsetOutOfRange(StoreError):
+    """The text says which offsets the partition has."""
 
 
 class NoSuchPool(StoreError):

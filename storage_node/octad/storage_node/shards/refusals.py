@@ -12,6 +12,7 @@ from octad.storage_node.shards.object_store import (
     NoSuchKey,
     NoSuchUpload,
     NotServed,
+    OffsetOutOfRange,
     OutcomeForgotten,
     PreconditionFailed,
     StoreError,
@@ -26,6 +27,7 @@ _KINDS: dict[int, type[StoreError]] = {
     RefusalCode.OVERTAKEN: UploadOvertaken,
     RefusalCode.WRITE_OFFSET: InvalidWriteOffset,
     RefusalCode.TOO_MANY_APPENDS: TooManyAppends,
+    RefusalCode.LOG_OFFSET: OffsetOutOfRange,
 }
 _CONDITIONS: dict[int, str] = {
     RefusalCode.IF_MATCH: "If-Match",

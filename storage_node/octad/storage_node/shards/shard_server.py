@@ -38,12 +38,19 @@ class ShardServer:
     def __init__(self, service: ShardService) -> None:
         self._service = service
         self._others: dict[type[Message], Callable[[Any], Awaitable[Answer]]] = {}
+        self._with_bodies: dict[type[Message], Callable[[Any, memoryview], Awaitable[Answer]]] = {}
         # Repairs a row's damaged record.
         self.repair: Callable[[bytes], Awaitable[bool]] | None = None
 
     def register(self, kind: type[Asked], answer: Callable[[Asked], Awaitable[Answer]]) -> None:
         """Requests of this kind are answered elsewhere; `answer` may raise the store's errors."""
         self._others[kind] = answer
+
+    def register_with_body(
+        self, kind: type[Asked], answer: Callable[[Asked, memoryview], Awaitable[Answer]]
+    ) -> None:
+        """The same, for requests that come with bytes."""
+        self._with_bodies[kind] = answer
 
     async def on_request(self, sender: NodeId, message: Message, body: memoryview) -> Answer:
         """The answer, or RpcRefusal with the code of the store error."""
@@ -103,6 +110,9 @@ class ShardServer:
                 await service.close_bucket(bucket)
                 return messages.Done(), b""
             case _:
+                with_body = self._with_bodies.get(type(message))
+                if with_body is not None:
+                    return await with_body(message, body)
                 return await self._answer_upload(message, condition)
 
     async def _answer_if(self, message: messages.ChangeIf, body: memoryview) -> Answer:

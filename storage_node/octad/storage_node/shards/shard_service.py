@@ -54,7 +54,7 @@ from octad.storage_node.operations.index_changes import (
     touched,
 )
 from octad.storage_node.operations.kind import Proposer
-from octad.storage_node.operations.registry import bucket_written_by, declared
+from octad.storage_node.operations.registry import buckets_written_by, declared
 from octad.storage_node.replication.guards import (
     GuardRefuses,
     Refusal,
@@ -223,7 +223,7 @@ class ShardService:
             (replica, entry)
             for replica in self._host.replicas.values()
             for entry in replica.log.entries
-            if bucket_written_by(entry.operation) == bucket
+            if bucket in buckets_written_by(entry.operation)
         ]
         give_up = asyncio.get_running_loop().time() + limits.WRITE_TIMEOUT_S
         # If another node leads by now, its list shows those of them that it has.

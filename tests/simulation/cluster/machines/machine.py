@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tests.simulation.cluster.machines.node_process import NodeProcess
     from tests.simulation.cluster.world import World
 
-RPC_PORT, S3_PORT, ADMIN_PORT = 7000, 9000, 9001
+RPC_PORT, S3_PORT, ADMIN_PORT, LOG_PORT = 7000, 9000, 9001, 9002
 
 
 class SimulatedMachine:
@@ -46,6 +46,7 @@ class SimulatedMachine:
             listen=Address(self.host, S3_PORT),
             rpc_port=RPC_PORT,
             admin=Address(self.host, ADMIN_PORT),
+            log=Address(self.host, LOG_PORT),
             all_through_aiohttp=False,
             body_budget_bytes=BODY_BUDGET_BYTES_MIN,
             sigv2_urls=False,

@@ -26,6 +26,7 @@ from octad.storage_node.node.node_doors import STOP_GRACE_S, Doors
 from octad.storage_node.node.node_engine import Engine
 from octad.storage_node.node.node_objects import Objects
 from octad.storage_node.node.node_replication import Replication
+from octad.storage_node.node.open_file_shares import OpenFileShares
 from octad.storage_node.node.this_node import Machine, ThisNode
 from octad.storage_node.objects.cluster_objects import ClusterObjects
 from octad.storage_node.rebuild import index_repair
@@ -49,10 +50,10 @@ class SimulatedDoors(Doors):
         engine: Engine,
         replication: Replication,
         objects: Objects,
-        connections_max: int,
+        shares: OpenFileShares,
         **figures: Any,
     ) -> None:
-        super().__init__(this, engine, replication, objects, connections_max, **figures)
+        super().__init__(this, engine, replication, objects, shares, **figures)
         self.this = this
         self.engine = engine
         self.replication = replication
@@ -62,6 +63,9 @@ class SimulatedDoors(Doors):
 
     async def start_admin(self, cleanup: AsyncExitStack) -> Address:
         return self.this.config.admin
+
+    async def start_log(self, cleanup: AsyncExitStack) -> Address:
+        return self.this.config.log
 
     async def start(self) -> None:
         """Clients call `objects`, or the handler; who looks whether it is reached finds a port."""

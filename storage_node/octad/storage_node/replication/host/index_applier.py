@@ -67,6 +67,7 @@ class IndexApplier:
         self._failed = False
         self._recovering = True  # Where a replay has to begin is not known before it has ended.
         self._next_applied: asyncio.Future[None] | None = None
+        self._watched: dict[bytes, set[asyncio.Future[None]]] = {}
 
     def close(self) -> None:
         """Apply what is committed, fail what waits; nothing is applied any more."""
@@ -108,6 +109,18 @@ class IndexApplier:
         if self._next_applied is None or self._next_applied.done():
             self._next_applied = self._loop.create_future()
         await asyncio.wait([self._next_applied], timeout=limits.WRITE_TIMEOUT_SWEEP_S)
+
+    async def touched(self, key: bytes, timeout_s: float) -> None:
+        """Returns when an entry that touches `key` is next applied, or after `timeout_s`."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        watching = self._watched.setdefault(key, set())
+        watching.add(future)
+        try:
+            await asyncio.wait([future], timeout=timeout_s)
+        finally:
+            watching.discard(future)
+            if not watching and self._watched.get(key) is watching:
+                del self._watched[key]
 
     def behind(self) -> set[ShardReplica]:
         """Replicas whose committed entries are not all in their rows yet."""
@@ -229,6 +242,12 @@ class IndexApplier:
                             waiter[0].set_result((entry.epoch, entry.seq))
         if self._next_applied is not None and not self._next_applied.done():
             self._next_applied.set_result(None)
+        if self._watched:
+            for _, entries in applied:
+                for entry in entries:
+                    for key in entry.touched:
+                        for future in self._watched.pop(key, ()):
+                            future.set_result(None)
 
 
 def add_entries(

@@ -1,0 +1,1 @@
+"""The retained log, as clients see it."""

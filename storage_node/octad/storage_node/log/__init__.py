@@ -1,0 +1,1 @@
+"""The retained log: topics, whose partitions are appended to and read by offset."""

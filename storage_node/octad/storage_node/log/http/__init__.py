@@ -1,0 +1,1 @@
+"""The log's door: HTTP for those who have access keys."""

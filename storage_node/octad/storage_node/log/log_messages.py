@@ -1,0 +1,137 @@
+"""What is asked of the nodes that hold a partition's shard: requests and their answers.
+
+As in `shards/object_messages.py`, a node refuses what is not for it to answer, and `age_s` says how
+long before this try the first was made that may have taken effect.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from octad.sharding.ids import BucketId, Epoch, ShardId
+from octad.storage_node.log.partition_tail import ANY_OFFSET
+from octad.storage_node.rpc.messages import Message, Request, message
+from octad.storage_node.shards.object_messages import Done
+
+
+class BatchAsked(msgspec.Struct, frozen=True, array_like=True):
+    """One batch, whose bytes are `size` of the body. Its header was checked by the node asking."""
+
+    size: int
+    expect_offset: int = ANY_OFFSET
+    request_id: bytes = b""  # Where an offset is expected (rule L6).
+
+
+class BatchOutcome(msgspec.Struct, frozen=True, array_like=True):
+    """What became of one: appended at `base`, or refused with `code` where the log has `next`.
+
+    `code` is a `Refusal` or one of `object_messages.ERRORS`.
+    """
+
+    code: str
+    base: int = 0
+    next: int = 0
+    copies: int = 0  # See `Done`.
+
+
+@message
+class BatchesAppended(Message, frozen=True, array_like=True, tag=81):
+    """In the order of the request. Each batch is decided by itself (rule L14)."""
+
+    outcomes: list[BatchOutcome]
+
+
+@message
+class AppendToLog(Request[BatchesAppended], frozen=True, array_like=True, tag=80):
+    """To the primary: append the batches that are the body."""
+
+    shard: ShardId
+    topic: BucketId
+    partition: int
+    batches: list[BatchAsked]
+    age_s: float = 0.0
+
+
+@message
+class LogFetched(Message, frozen=True, array_like=True, tag=83):
+    """Whole batches, as the body, the first of which contains the offset; none: not there yet."""
+
+    start: int  # Of the log.
+    next: int  # The high-water mark.
+
+
+@message
+class FetchLog(Request[LogFetched], frozen=True, array_like=True, tag=82):
+    """To a member: batches from `offset` on, when there are some, or when `wait_s` are over.
+
+    `seen`: the highest mark that the reader has seen. A member that is behind it waits, too.
+    """
+
+    shard: ShardId
+    topic: BucketId
+    partition: int
+    offset: int
+    bytes_max: int
+    wait_s: float = 0.0
+    seen: int = 0
+
+
+@message
+class PartitionRead(Message, frozen=True, array_like=True, tag=85):
+    """The first offset that may be read, and the one behind the last."""
+
+    start: int
+    next: int
+
+
+@message
+class ReadPartition(Request[PartitionRead], frozen=True, array_like=True, tag=84):
+    """To the primary, or to any member where nothing is under way: which offsets there are."""
+
+    shard: ShardId
+    topic: BucketId
+    partition: int
+
+
+@message
+class TrimPartition(Request[Done], frozen=True, array_like=True, tag=86):
+    """To the primary: what is below `start` is not read any more."""
+
+    shard: ShardId
+    topic: BucketId
+    partition: int
+    start: int
+    request_id: bytes
+    age_s: float = 0.0
+    asked_in: Epoch = Epoch(0)
+
+
+@message
+class ProducerMade(Message, frozen=True, array_like=True, tag=88):
+    """An id that no other producer has or had."""
+
+    producer: int
+
+
+@message
+class MakeProducer(Request[ProducerMade], frozen=True, array_like=True, tag=87):
+    """To the primary of a topic's first partition."""
+
+    shard: ShardId
+    topic: BucketId
+
+
+@message
+class PartitionEmptied(Message, frozen=True, array_like=True, tag=90):
+    """Whether there is more of it."""
+
+    more: bool
+
+
+@message
+class EmptyPartition(Request[PartitionEmptied], frozen=True, array_like=True, tag=89):
+    """To the primary: remove some of what there is of a partition whose topic is being deleted."""
+
+    shard: ShardId
+    topic: BucketId
+    partition: int

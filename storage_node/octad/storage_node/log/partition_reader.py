@@ -1,0 +1,188 @@
+"""What a member of a partition's shard has of it: whole batches, and which offsets there are.
+
+Bytes below the high-water mark never change. So any member gives them that has all of history, and
+a lease: without one it could be cut off for long, and its mark old. That an offset is past the mark
+is a read (rule R3): only the primary says so, and another member sends the reader there (rule L17).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final
+
+import msgspec
+
+from octad.client.runtime.steady_clock import now
+from octad.sharding.ids import ShardId, shard_name
+from octad.storage_node.index.index import Index
+from octad.storage_node.index.key_ranges import past
+from octad.storage_node.index.partition_rows import (
+    LOG_START,
+    STATE,
+    PartitionId,
+    batch_key,
+    decode_batch,
+    decode_log_start,
+    decode_state,
+    partition_key,
+)
+from octad.storage_node.journal.journal import Journal
+from octad.storage_node.journal.journal_errors import CorruptRecord
+from octad.storage_node.journal.record_format import Location
+from octad.storage_node.log.log_messages import (
+    FetchLog,
+    LogFetched,
+    PartitionRead,
+    ReadPartition,
+)
+from octad.storage_node.log.record_batch import BATCH_BYTES_MAX
+from octad.storage_node.replication.host.shard_host import ShardHost
+from octad.storage_node.rpc.peer import Answer
+from octad.storage_node.shards.object_store import Damaged, OffsetOutOfRange, Unavailable
+from octad.storage_node.shards.shard_service import AskPrimary
+
+FETCH_WAIT_S_MAX: Final = 30.0
+BATCHES_AT_ONCE_MAX: Final = 1_024  # A node looks at so many rows between other requests.
+_SETTLE_S: Final = 0.05  # Between two looks whether the primary's rows show what is committed.
+
+
+class _View(msgspec.Struct, frozen=True):
+    """A partition at one moment, and the batches that are to be given: index key and location."""
+
+    start: int
+    next: int
+    batches: list[tuple[bytes, Location]]
+
+
+class PartitionReader:
+    """See the module."""
+
+    def __init__(self, host: ShardHost, index: Index, journal: Journal) -> None:
+        self._host = host
+        self._index = index
+        self._journal = journal
+        # Repairs a row's damaged record.
+        self.repair: Callable[[bytes], Awaitable[bool]] | None = None
+
+    def may_read(self, shard: ShardId) -> bool:
+        """Whether this node has all of the shard's history, and a lease."""
+        replica = self._host.replicas.get(shard)
+        if replica is None:
+            return False
+        if replica.leading:
+            return self._host.serves(shard)
+        return replica.backup.has_read_lease(now())
+
+    async def read_partition(self, message: ReadPartition) -> Answer:
+        """The offsets there are; raises AskPrimary."""
+        shard, partition = message.shard, PartitionId(message.topic, message.partition)
+        give_up = asyncio.get_running_loop().time() + 1.0
+        while True:
+            ticket = self._host.begin_read(shard, partition.mark)
+            if ticket is not None and self._host.covers(shard, partition.hash):
+                start, next_ = self._bounds(partition)
+                if self._host.read_holds(shard, ticket):
+                    return PartitionRead(start, next_), b""
+            if not self._host.serves(shard) or asyncio.get_running_loop().time() > give_up:
+                raise AskPrimary(shard_name(shard))
+            await self._host.applier.touched(partition.mark, _SETTLE_S)
+
+    async def fetch(self, message: FetchLog) -> Answer:
+        """Raises OffsetOutOfRange, which says what there is."""
+        loop = asyncio.get_running_loop()
+        shard, partition = message.shard, PartitionId(message.topic, message.partition)
+        give_up = loop.time() + min(message.wait_s, FETCH_WAIT_S_MAX)
+        while True:
+            if not self.may_read(shard) or not self._host.covers(shard, partition.hash):
+                raise AskPrimary(shard_name(shard))
+            bytes_max = min(message.bytes_max, BATCH_BYTES_MAX)
+            view = self._view(partition, message.offset, bytes_max)
+            if message.offset < view.start:
+                raise _out_of_range(message.offset, view)
+            behind = max(message.offset, message.seen) > view.next
+            if behind and not self._host.serves(shard):
+                raise AskPrimary(shard_name(shard))
+            if behind and self._is_last_word(shard, partition):
+                if message.offset > view.next:
+                    raise _out_of_range(message.offset, view)
+                behind = False  # No one has seen that mark.
+            left_s = give_up - loop.time()
+            if left_s <= 0 or (view.batches and not behind):
+                return LogFetched(view.start, view.next), await self._bytes(view)
+            pause_s = min(left_s, _SETTLE_S) if behind else left_s
+            await self._host.applier.touched(partition.mark, pause_s)
+
+    def _is_last_word(self, shard: ShardId, partition: PartitionId) -> bool:
+        """Whether this node is the primary, and its rows, just read, show all that is committed."""
+        if not self._host.serves(shard):
+            return False
+        ticket = self._host.begin_read(shard, partition.mark)
+        return ticket is not None and self._host.read_holds(shard, ticket)
+
+    def _bounds(self, partition: PartitionId) -> tuple[int, int]:
+        """The log's start, and its high-water mark: of the rows, never of the tail (rule L17)."""
+        index, mark = self._index, partition.mark
+        stored = index.get(partition_key(partition, LOG_START))
+        start = 0 if stored is None else decode_log_start(stored).start
+        last = next(index.scan(mark, past(mark), reverse=True), None)
+        if last is not None:
+            return start, max(start, decode_batch(last[1]).row.last + 1)
+        stored = index.get(partition_key(partition, STATE))
+        return start, max(start, 0 if stored is None else decode_state(stored).state.next)
+
+    def _view(self, partition: PartitionId, offset: int, bytes_max: int) -> _View:
+        """With the batch that contains `offset`, however large, and what fits behind it."""
+        start, next_ = self._bounds(partition)
+        view = _View(start, next_, [])
+        if not start <= offset < next_:
+            return view
+        mark, size = partition.mark, 0
+        first = next(self._index.scan(mark, batch_key(partition, offset + 1), reverse=True), None)
+        from_key = batch_key(partition, offset)
+        if first is not None and decode_batch(first[1]).row.last >= offset:
+            from_key = first[0]
+        for key, value in self._index.scan(from_key, past(mark)):
+            location = decode_batch(value).location
+            size += location.length
+            if view.batches and (size > bytes_max or len(view.batches) >= BATCHES_AT_ONCE_MAX):
+                break
+            view.batches.append((key, location))
+        return view
+
+    async def _bytes(self, view: _View) -> bytes:
+        pieces: list[bytes | memoryview] = []
+        for key, location in view.batches:
+            record = None
+            with suppress(CorruptRecord, OSError):  # As the thread will find it.
+                record = self._journal.read_if_cached(location)
+            pieces.append(await self._read(key) if record is None else record.data)
+        data = b"".join(pieces)
+        assert len(data) <= BATCH_BYTES_MAX
+        return data
+
+    async def _read(self, key: bytes) -> memoryview:
+        """From the disk, where compaction may have moved it meanwhile, or a copy may repair it."""
+        moved_from: Location | None = None
+        while True:
+            value = self._index.get(key)
+            if value is None:
+                raise Unavailable("the log was trimmed meanwhile")
+            location = decode_batch(value).location
+            try:
+                return (await asyncio.to_thread(self._journal.read, location)).data
+            except OSError as error:  # Its file could not be opened now.
+                raise Unavailable(str(error)) from error
+            except CorruptRecord as error:
+                if location == moved_from:
+                    raise Damaged(str(error)) from error
+                moved_from = location
+                if self.repair is not None:
+                    await self.repair(key)
+
+
+def _out_of_range(offset: int, view: _View) -> OffsetOutOfRange:
+    return OffsetOutOfRange(
+        f"{offset} is not in the log: its offsets are {view.start} to {view.next}"
+    )
