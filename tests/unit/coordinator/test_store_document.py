@@ -29,6 +29,7 @@ from octad.coordinator.schema.records import (
     PoolRecord,
     SessionRecord,
     StoreKeys,
+    TopicRecord,
     TurnRecord,
 )
 from octad.coordinator.store.interface import LeaseId
@@ -68,6 +69,7 @@ WRITTEN_AGAIN: dict[str, Callable[[bytes], bytes]] = {
         decode_configuration(data)
     ),
     KEYS.bucket("photos"): again(BucketRecord),
+    KEYS.topic("orders"): again(TopicRecord),
     KEYS.last_bucket_id: again(int),
     KEYS.usage(BucketId(7)): again(BucketUsageRecord),
     KEYS.access_key("octad"): again(AccessKeyRecord),

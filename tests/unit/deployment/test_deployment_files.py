@@ -118,6 +118,7 @@ def test_a_command_is_one_that_octad_understands(name: str) -> None:
     if verb == "node":
         assert str(arguments.data) == "/data"
         assert arguments.admin_listen == f"{name}:11000"
+        assert arguments.log_listen == f"{name}:12000"
         assert arguments.coordinator == "http://coordinator1:9400,http://coordinator2:9400"
     else:
         assert arguments.etcd == "http://etcd1:2379,http://etcd2:2379,http://etcd3:2379"

@@ -28,9 +28,11 @@ client.calls: caller exchanges map_keeper nodes refusals requests settings
 client.cli: command_line service_command service_registration token_option watch_command
     watch_output
 client.cli.coordination: kv_calls kv_command lock_command lock_run
+client.cli.log: consume_command log_connection produce_command topic_command
 client.cluster: coordinator_calls request_signer
 client.http: blocking failures forks on_asyncio tls
 client.kv: kv_client
+client.log: topics_client
 client.membership: locking registering session watching
 client.objects: async_bucket async_client bucket client headers listing multipart presigning
     ranges sources streams verification

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from octad.client.calls.documents import text_of, tree_of
@@ -49,6 +50,11 @@ _KINDS: Final[dict[str, tuple[type[Refused], str]]] = {
     "RequestTimeTooSkewed": (WrongClock, "set this machine's clock (NTP)"),
     "InvalidWriteOffset": (ConditionFailed, "look at the object's size, then append there"),
     "QuotaExceeded": (StorageFull, "delete something, or have the bucket's quota raised"),
+    "no-such-topic": (Refused, "check the name, or make it: octad topic create NAME"),
+    "no-such-partition": (Refused, "see which there are: octad topic describe NAME"),
+    "topic-exists": (Refused, "use it, or choose another name"),
+    "no-such-pool": (Refused, "choose one of these"),
+    "offset-out-of-range": (Refused, "see which there are: octad topic describe NAME"),
     "InsufficientStorage": (StorageFull, "add a node or a disk, or delete something"),
 }
 # Answers to HEAD have no document.
@@ -78,7 +84,9 @@ def refusal_of(head: ResponseHead, body: bytes, request: Request) -> Refusal:
     """Reads an answer whose status is no success."""
     headers = head.headers
     code = message = ""
-    if body:
+    if headers.get("content-type") == "application/json":  # Of the log.
+        code, message = _json_refusal(body)
+    elif body:
         document = tree_of(body)
         if document is not None:
             code, message = text_of(document, "Code"), text_of(document, "Message")
@@ -91,6 +99,14 @@ def refusal_of(head: ResponseHead, body: bytes, request: Request) -> Refusal:
     request_id = headers.get("x-amz-request-id", "")
     status = head.status if head.status >= 300 else _LATE_STATUSES.get(code, 400)
     return Refusal(status, code, message, request_id, headers.get("retry-after", ""))
+
+
+def _json_refusal(body: bytes) -> tuple[str, str]:
+    try:
+        said = json.loads(body)
+        return str(said["code"]), str(said["reason"])
+    except (ValueError, KeyError, TypeError):
+        return "", body[:200].decode(errors="replace").strip()
 
 
 def document_of(body: bytes, request: Request) -> Element:

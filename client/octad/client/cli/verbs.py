@@ -76,6 +76,20 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             "run a command while holding a lock, or list who holds which",
         ),
     },
+    "Log": {
+        "topic": (
+            f"{_CLIENT}.log.topic_command",
+            "make, list, describe, trim and delete topics",
+        ),
+        "produce": (
+            f"{_CLIENT}.log.produce_command",
+            "append lines of standard input to a topic",
+        ),
+        "consume": (
+            f"{_CLIENT}.log.consume_command",
+            "print the records of a topic, and those to come",
+        ),
+    },
     "Study": {
         "sharding": (
             "octad.sharding.study.sharding_command",

@@ -23,7 +23,7 @@ from octad.sharding.limits import (
 _INDEX_SHARE: Final = 8  # An eighth: a file holds 128 MiB of rows, read more slowly beyond.
 _INDEX_MAX: Final = 65_536  # 8 TiB of rows.
 _JOURNAL_SHARE: Final = 8
-_LOG_SHARE: Final = 8
+_LOG_SHARE: Final = 16
 _NODES_SHARE: Final = 32
 _NODES_MIN: Final = 64
 # Logs, locks, listeners and timers, the configuration store, coordinators; of journal and index

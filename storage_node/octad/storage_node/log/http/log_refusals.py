@@ -34,7 +34,6 @@ _STATUSES: Final = {
 _STORE_ERRORS: Final[dict[type[StoreError], tuple[str, HTTPStatus]]] = {
     NoSuchTopic: ("no-such-topic", HTTPStatus.NOT_FOUND),
     NoSuchBucket: ("no-such-topic", HTTPStatus.NOT_FOUND),
-    BucketAlreadyExists: ("topic-exists", HTTPStatus.CONFLICT),
     NoSuchPool: ("no-such-pool", HTTPStatus.BAD_REQUEST),
     OffsetOutOfRange: ("offset-out-of-range", HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE),
     DiskFull: ("disk-full", HTTPStatus.INSUFFICIENT_STORAGE),
@@ -80,6 +79,8 @@ def refused(error: Exception) -> Refused:
             return Refused(status, refusal.value, str(error), error.next)
         case S3Error():
             return Refused(HTTPStatus(error.http_status), error.code, error.message)
+        case BucketAlreadyExists(owner=owner):
+            return Refused(HTTPStatus.CONFLICT, "topic-exists", f"{owner} has a topic of that name")
         case StoreError():
             found = _STORE_ERRORS.get(type(error))
             if found is not None:

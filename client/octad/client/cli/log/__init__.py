@@ -1,0 +1,1 @@
+"""Verbs of the log: topics, records in, records out."""

@@ -1,0 +1,100 @@
+"""`octad topic`: make, list, describe, trim and delete topics.
+
+    octad topic create NAME [--partitions N] [--pool POOL]
+    octad topic ls
+    octad topic describe NAME
+    octad topic trim NAME --partition N --before OFFSET
+    octad topic rm NAME                                   with all of its records
+
+Exit codes: 0 done, 1 refused, or no node answers, 2 not understood, or no key is known.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from octad.client.cli.log.log_connection import add_log_options, connected
+
+if TYPE_CHECKING:
+    from octad.client.log.log_documents import TopicDocument
+    from octad.client.log.topics_client import TopicsClient
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(
+        dest="verb", required=True, metavar="{create,ls,describe,trim,rm}"
+    )
+    create = verbs.add_parser("create", help="make a topic")
+    create.add_argument("--partitions", metavar="N", type=int, default=1, help="(default: 1)")
+    create.add_argument("--pool", metavar="POOL", default="", help="(default: the usual one)")
+    ls = verbs.add_parser("ls", help="list the topics of the key's owner")
+    describe = verbs.add_parser("describe", help="show a topic and the offsets that it has")
+    trim = verbs.add_parser("trim", help="give up the records below an offset")
+    trim.add_argument("--partition", metavar="N", type=int, required=True)
+    trim.add_argument("--before", metavar="OFFSET", type=int, required=True)
+    remove = verbs.add_parser("rm", help="delete a topic with all of its records")
+    for verb in (create, describe, trim, remove):
+        verb.add_argument("topic", metavar="NAME")
+    for verb in (create, ls, describe, trim, remove):
+        add_log_options(verb)
+        verb.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    with connected(arguments) as client:
+        print(_done(client, arguments))
+    return 0
+
+
+def _done(client: TopicsClient, arguments: argparse.Namespace) -> str:
+    import msgspec
+
+    from octad.client.http.blocking import drive
+    from octad.client.log.log_documents import TopicRequest, TopicsDocument
+
+    name = getattr(arguments, "topic", "")
+    match arguments.verb:
+        case "create":
+            asked = TopicRequest(arguments.partitions, arguments.pool)
+            made = drive(client.create(name, asked))
+            shown = f"topic {name} is there, with {_partitions(made.partitions)}"
+            return msgspec.json.encode(made).decode() if arguments.json else shown
+        case "ls":
+            topics = drive(client.all())
+            if arguments.json:
+                return msgspec.json.encode(TopicsDocument(topics)).decode()
+            return _table(topics)
+        case "describe":
+            found = drive(client.describe(name))
+            return msgspec.json.encode(found).decode() if arguments.json else _described(found)
+        case "trim":
+            left = drive(client.trim(name, arguments.partition, arguments.before))
+            shown = f"partition {left.partition} of {name} begins at offset {left.log_start}"
+            return msgspec.json.encode(left).decode() if arguments.json else shown
+        case _:
+            drive(client.delete(name))
+            return "{}" if arguments.json else f"topic {name} is gone"
+
+
+def _partitions(count: int) -> str:
+    return f"{count} partition{'' if count == 1 else 's'}"
+
+
+def _table(topics: tuple[TopicDocument, ...]) -> str:
+    from octad.client.cli.status_table import columns
+
+    if not topics:
+        return "there is no topic; make one: octad topic create NAME"
+    rows = [(each.name, str(each.partitions), str(each.pool), each.uuid) for each in topics]
+    return "\n".join(columns([("TOPIC", "PARTITIONS", "POOL", "UUID"), *rows]))
+
+
+def _described(topic: TopicDocument) -> str:
+    from octad.client.cli.status_table import columns
+
+    rows = [
+        (str(each.partition), str(each.log_start), str(each.next_offset)) for each in topic.offsets
+    ]
+    head = f"topic {topic.name} of {topic.owner}, {_partitions(topic.partitions)}, {topic.uuid}"
+    return "\n".join([head, *columns([("PARTITION", "FIRST", "NEXT"), *rows])])

@@ -1,0 +1,123 @@
+"""Topics through the log's HTTP of a cluster's nodes: one coroutine a request.
+
+What may be asked again is asked again, of another node. So whoever appends does it as a `Producer`,
+by whose numbers a node knows a batch that comes again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import msgspec
+
+from octad.client.calls.caller import Caller
+from octad.client.calls.requests import Request, new_invocation, query_of
+from octad.client.errors import Damaged
+from octad.client.log.log_documents import (
+    JSON_TYPE,
+    TOPICS_PATH,
+    AppendedDocument,
+    AppendRequest,
+    FetchedDocument,
+    PartitionDocument,
+    ProducerDocument,
+    RecordDocument,
+    TopicDocument,
+    TopicRequest,
+    TopicsDocument,
+    TrimRequest,
+)
+
+WAIT_MS_MAX = 2_000  # A node that says nothing for 5 s is taken to be away.
+_VERSION, _TOPICS = TOPICS_PATH.strip("/").split("/")
+Document = TypeVar("Document")
+
+
+class TopicsClient:
+    """See the module. Raises OctadError."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    async def create(self, name: str, asked: TopicRequest) -> TopicDocument:
+        return await self._write("PUT", name, TopicDocument, asked)
+
+    async def all(self) -> tuple[TopicDocument, ...]:
+        """The topics of these keys' owner, by name."""
+        return (await self._read(_TOPICS, TopicsDocument)).topics
+
+    async def describe(self, name: str) -> TopicDocument:
+        """With the offsets of its partitions."""
+        return await self._read(f"{_TOPICS}/{name}", TopicDocument)
+
+    async def delete(self, name: str) -> None:
+        """With all of its records."""
+        request = Request("DELETE", _VERSION, f"{_TOPICS}/{name}", invocation=new_invocation())
+        await self._caller.whole(request)
+
+    async def trim(self, name: str, partition: int, before_offset: int) -> PartitionDocument:
+        """Records below the offset are not read any more."""
+        path = f"{name}/partitions/{partition}/trim"
+        return await self._write("POST", path, PartitionDocument, TrimRequest(before_offset))
+
+    async def producer(self, name: str) -> Producer:
+        made = await self._write("POST", f"{name}/producers", ProducerDocument)
+        return Producer(self, name, made)
+
+    async def append(self, name: str, partition: int, asked: AppendRequest) -> AppendedDocument:
+        """Of a producer, so that it may be asked again."""
+        path = f"{name}/partitions/{partition}/records"
+        return await self._write("POST", path, AppendedDocument, asked)
+
+    async def fetch(
+        self, name: str, partition: int, offset: int | str, *, wait_ms: int = 0, seen: int = 0
+    ) -> FetchedDocument:
+        """From `offset` on; `wait_ms`, up to WAIT_MS_MAX, for more when there is nothing."""
+        query = query_of({"offset": f"{offset}", "wait_ms": f"{wait_ms}", "seen": f"{seen}"})
+        path = f"{_TOPICS}/{name}/partitions/{partition}/records"
+        return await self._read(path, FetchedDocument, query)
+
+    async def _read(self, path: str, kind: type[Document], query: str = "") -> Document:
+        answer = await self._caller.whole(Request("GET", _VERSION, path, query=query))
+        return _decoded(answer.body, kind)
+
+    async def _write(
+        self, method: str, path: str, kind: type[Document], sent: msgspec.Struct | None = None
+    ) -> Document:
+        request = Request(
+            method,
+            _VERSION,
+            f"{_TOPICS}/{path}",
+            headers={"content-type": JSON_TYPE},
+            body=b"" if sent is None else msgspec.json.encode(sent),
+            invocation=new_invocation(),
+        )
+        return _decoded((await self._caller.whole(request)).body, kind)
+
+
+class Producer:
+    """Appends in order, and each record once. Of one caller at a time."""
+
+    def __init__(self, client: TopicsClient, topic: str, made: ProducerDocument) -> None:
+        self._client = client
+        self._topic = topic
+        self._made = made
+        self._sequences: dict[int, int] = {}  # The next one, by partition.
+
+    async def append(self, partition: int, records: Sequence[RecordDocument]) -> AppendedDocument:
+        """As one batch. After an error it may be there, and the producer is of no use any more."""
+        sequence = self._sequences.get(partition, 0)
+        stamp = msgspec.structs.replace(self._made, sequence=sequence)
+        asked = AppendRequest(list(records), stamp)
+        appended = await self._client.append(self._topic, partition, asked)
+        self._sequences[partition] = (sequence + len(records)) % (1 << 31)
+        return appended
+
+
+def _decoded(body: bytes, kind: type[Document]) -> Document:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.DecodeError as error:
+        what = f"the answer is no document of the log: {error}"
+        raise Damaged(what, "check the endpoint, and what is between it and here") from error
