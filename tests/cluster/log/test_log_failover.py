@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from tests.cluster.log.test_topics import clients_of, values
@@ -49,7 +50,7 @@ class Producing:
                 offsets.append(answer.document["base_offset"])
 
     def _answer(
-        self, client: LogClient, partition: int, document: dict[str, object]
+        self, client: LogClient, partition: int, document: dict[str, Any]
     ) -> Answered | None:
         try:
             answer = client.append(TOPIC, partition, document)

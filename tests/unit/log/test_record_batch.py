@@ -62,7 +62,8 @@ def checked(batch: bytes) -> BatchHeader:
 
 def summed(batch: bytes) -> bytes:
     """With the checksum that its bytes have."""
-    return batch[:17] + crc32c(batch[21:]).to_bytes(4, "big") + batch[21:]
+    crc: int = crc32c(batch[21:])
+    return batch[:17] + crc.to_bytes(4, "big") + batch[21:]
 
 
 @dataclass(frozen=True)
