@@ -156,6 +156,8 @@ async def test_appends_follow_each_other_without_waiting_and_none_is_shown_befor
         second = here.append(batch("b"))
         await turns()
         assert here.ordered == [AppendBatch, AppendBatch]
+        log = here.primary.replica.log
+        assert log.has_requests_above(log.commit), "someone waits, without a request id"
         answer, bases = await here.fetch(0)
         assert (answer.next, bases) == (0, [])
         assert await here.bases(first, second) == [0, 1]

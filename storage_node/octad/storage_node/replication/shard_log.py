@@ -25,6 +25,7 @@ from octad.storage_node.index.index_format import upload_key_of
 from octad.storage_node.journal.record_format import Location, RecordKind
 from octad.storage_node.journal.several_records import request_ids
 from octad.storage_node.operations.index_changes import Operation, PutObject, Refused
+from octad.storage_node.operations.partitions import AppendBatch, AppendBatches
 from octad.storage_node.replication.request_window import Outcome, RequestWindow, refused_at
 
 NO_REQUEST = bytes(16)
@@ -184,8 +185,12 @@ class ShardLog:
         return (entries[index] for index in range(max(seq - self.applied, 0), len(entries)))
 
     def has_requests_above(self, seq: Seq) -> bool:
-        """Whether a client may wait for an entry behind `seq`: not all are barriers."""
-        return any(request_ids_of(entry.operation, entry.request_id) for entry in self.above(seq))
+        """Whether a client may wait for an entry behind `seq`: appends to a log may have no id."""
+        return any(
+            isinstance(entry.operation, AppendBatch | AppendBatches)
+            or request_ids_of(entry.operation, entry.request_id)
+            for entry in self.above(seq)
+        )
 
     def at(self, seq: Seq) -> Entry:
         """The entry at `seq`, which is not applied yet."""
