@@ -63,5 +63,5 @@ class NodeOfVersion(Node):
 
     known: int
 
-    def _record(self, admin: Address) -> NodeRecord:
-        return msgspec.structs.replace(super()._record(admin), format_level=self.known)
+    def _record(self, admin: Address, log: Address) -> NodeRecord:
+        return msgspec.structs.replace(super()._record(admin, log), format_level=self.known)
