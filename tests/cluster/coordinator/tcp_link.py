@@ -17,6 +17,7 @@ class TcpLink:
         self._target = host, int(port)
         self._open = asyncio.Event()
         self._open.set()
+        self._silent = asyncio.Event()
         self._refuses = False
         self._closed = False
         self._last_word: bytes | None = None
@@ -27,6 +28,11 @@ class TcpLink:
     def silence(self) -> None:
         """Nothing passes any more and no one is told, as when a switch has died."""
         self._open.clear()
+        self._silent.set()
+
+    async def is_silent(self) -> None:
+        """Waits until nothing passes any more."""
+        await self._silent.wait()
 
     def silence_after(self, word: bytes) -> None:
         """As soon as an answer that holds `word` has passed."""
@@ -42,6 +48,7 @@ class TcpLink:
         """What was held back arrives now."""
         self._refuses = False
         self._last_word = None
+        self._silent.clear()
         self._open.set()
 
     def begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -45,6 +45,7 @@ CHANGE_NOTHING = {
         "shards ls",
     ),
     *("sharding compare", "sharding simulate", "status", "watch"),
+    *("cat", "du", "find", "ls", "presign", "stat"),
 }
 
 
@@ -145,6 +146,12 @@ def change_access(operator: Operator) -> None:
     keys = [json.loads(operator.on_data("key create", "alice", "--json")) for _ in range(2)]
     operator.on_data("key disable", keys[0]["access_key"])
     operator.on_data("key rm", keys[1]["access_key"])
+    operator.on_data("bucket create", "made-here")
+    operator.on_data("bucket rm", "made-here")
+    operator.on_data("cp", f"s3://{BUCKET}/{KEY}", f"s3://{BUCKET}/copy")
+    operator.on_data("mv", f"s3://{BUCKET}/copy", f"s3://{BUCKET}/d/moved")
+    operator.on_data("sync", f"s3://{BUCKET}/d", f"s3://{BUCKET}/e")
+    operator.on_data("rm", f"s3://{BUCKET}/d/moved")
     operator.on_data("bucket quota", BUCKET, "1GiB")
     operator.on_data("bucket public", BUCKET)
     operator.on_data("kv put", "kept", "on")

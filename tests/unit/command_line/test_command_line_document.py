@@ -26,7 +26,7 @@ def test_the_options_of_a_verb_are_all_there(verb: str) -> None:
     _, parser = parser_of(verb, *VERBS[verb])
     options = set(option_strings(parser)) - {"-h", "--help"}
     usage = SECTIONS[verb].partition("```\n\n")[0]
-    documented = set(re.findall(r"--[a-z0-9-]+", usage))
+    documented = set(re.findall(r"(?<![\w-])--?[a-z][a-z0-9-]*", usage))
     if "…" in usage:  # It says itself that there are more.
         assert documented <= options
     else:

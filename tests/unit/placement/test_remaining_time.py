@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from octad.client.cli.format_units import shown_bytes, shown_time
+from octad.client.cli.format_units import bar, shown_bytes, shown_time
 from octad.coordinator.cli.plan_report import progress_line
-from octad.coordinator.placement.remaining_time import RemainingTime, WorkLeft, bar
+from octad.coordinator.placement.remaining_time import RemainingTime, WorkLeft
 from octad.coordinator.schema.placement_messages import PlanStatus
 
 

@@ -27,8 +27,12 @@ client.adapters: files fsspec_files fsspec_filesystem obspec_calls obspec_result
 client.calls: caller exchanges map_keeper nodes refusals requests settings
 client.cli: command_line service_command service_registration token_option watch_command
     watch_output
+client.cli.access: config_command connection
 client.cli.coordination: kv_calls kv_command lock_command lock_run
 client.cli.log: consume_command log_connection produce_command topic_command
+client.cli.objects: cat_command copying cp_command du_command find_command found ls_command
+    mv_command presign_command rm_command stat_command sync_command syncing transfer_options
+client.cli.transfers: carrier carrying etags gathering local_files progress
 client.cluster: coordinator_calls request_signer
 client.http: blocking failures forks on_asyncio tls
 client.kv: kv_client

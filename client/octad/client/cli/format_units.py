@@ -5,7 +5,12 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+from octad.client.runtime.command import EXIT_USAGE, CommandError
+
 _SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,9})?) ?(?:([kmgtp])(i?b)?|b)?", re.ASCII)
+_AGE = re.compile(r"(\d{1,9})([smhdw])")
+_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_BAR_WIDTH = 24
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -42,6 +47,22 @@ def parse_bytes(text: str) -> int | None:
     return int(Fraction(number) * (1000 if base == "b" else 1024) ** power)
 
 
+def bytes_of(text: str) -> int:
+    """`parse_bytes`, for a verb. Raises CommandError."""
+    size = parse_bytes(text)
+    if size is None:
+        raise CommandError(f"{text!r} is no size", "give it as in 500KB or 10MiB", EXIT_USAGE)
+    return size
+
+
+def seconds_of(text: str) -> int:
+    """A time as people type it: `90s`, `30m`, `12h`, `7d`, `2w`. Raises CommandError."""
+    found = _AGE.fullmatch(text)
+    if found is None:
+        raise CommandError(f"{text!r} is no time", "give it as in 30m, 12h, 7d", EXIT_USAGE)
+    return int(found[1]) * _UNIT_S[found[2]]
+
+
 def shown_time(seconds: float | None) -> str:
     """A time left, for people: coarser the longer it is."""
     if seconds is None:
@@ -51,3 +72,9 @@ def shown_time(seconds: float | None) -> str:
     if seconds < 90 * 60:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def bar(share: float) -> str:
+    """A share from 0 to 1 as a picture."""
+    filled = round(max(0.0, min(1.0, share)) * _BAR_WIDTH)
+    return f"[{'#' * filled}{'.' * (_BAR_WIDTH - filled)}]"

@@ -5,6 +5,7 @@ with the part of octad that can do it, and not every installation has all parts.
 """
 
 _CLIENT = "octad.client.cli"
+_OBJECTS = "octad.client.cli.objects"
 _COORDINATOR = "octad.coordinator.cli"
 _NODE = "octad.storage_node"
 
@@ -19,6 +20,27 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "coordinator": (
             f"{_COORDINATOR}.coordinator_command",
             "run a coordinator on an etcd (the first one makes the cluster), or save its store",
+        ),
+    },
+    "Objects": {
+        "ls": (f"{_OBJECTS}.ls_command", "list buckets, or what is in one"),
+        "cat": (f"{_OBJECTS}.cat_command", "write objects to standard output"),
+        "stat": (f"{_OBJECTS}.stat_command", "show all that is known of objects"),
+        "cp": (
+            f"{_OBJECTS}.cp_command",
+            "copy files to a bucket, objects to files, or inside the cluster",
+        ),
+        "mv": (f"{_OBJECTS}.mv_command", "the same, and remove what was copied"),
+        "sync": (
+            f"{_OBJECTS}.sync_command",
+            "make a bucket or folder like another one, carrying only what differs",
+        ),
+        "rm": (f"{_OBJECTS}.rm_command", "remove objects"),
+        "du": (f"{_OBJECTS}.du_command", "count objects and bytes"),
+        "find": (f"{_OBJECTS}.find_command", "find objects by name, size and age"),
+        "presign": (
+            f"{_OBJECTS}.presign_command",
+            "make a URL that lets anyone read or write one object for a while",
         ),
     },
     "Look": {
@@ -38,7 +60,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Administer": {
         "bucket": (
             f"{_COORDINATOR}.bucket_command",
-            "list buckets with what they take, say how much one may take, or let it be public",
+            "make, remove, list buckets; say how much one may take, or let it be public",
         ),
         "key": (
             f"{_COORDINATOR}.key_command",
@@ -88,6 +110,16 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "consume": (
             f"{_CLIENT}.log.consume_command",
             "print the records of a topic, and those to come",
+        ),
+    },
+    "This command": {
+        "config": (
+            f"{_CLIENT}.access.config_command",
+            "show whom the verbs for objects ask, with whose key, and whether that answers",
+        ),
+        "completion": (
+            f"{_CLIENT}.completion.completion_command",
+            "print a script that completes octad in bash, zsh or fish",
         ),
     },
     "Study": {

@@ -29,6 +29,7 @@ from octad.sharding.limits import LIST_KEYS_MAX
 
 if TYPE_CHECKING:
     from octad.client.objects.presigning import PresignedPost
+    from octad.client.objects.ranges import Progress
     from octad.client.objects.streams import ObjectStream
 
 Fallback = TypeVar("Fallback")
@@ -142,12 +143,25 @@ class AsyncBucket:
         return await read_ranges(self._caller, self.name, key, ranges, deadline)
 
     async def download(
-        self, key: str, path: str | PathLike[str], *, deadline: float | None = None
+        self,
+        key: str,
+        path: str | PathLike[str],
+        *,
+        resume: bool = False,
+        progress: Progress | None = None,
+        deadline: float | None = None,
     ) -> ObjectInfo:
-        """Into a file, ranges in parallel. What `path` was before stays until all is there."""
+        """Into a file, ranges in parallel. What `path` was before stays until all is there.
+
+        `resume`: take up what an earlier `download` with `resume` had got, if the object is the
+        same; else what is not whole is removed. `progress` is called with how many bytes more
+        have come.
+        """
         from octad.client.objects.ranges import download
 
-        return await download(self._caller, self.name, key, path, deadline)
+        return await download(
+            self._caller, self.name, key, path, deadline, resume=resume, progress=progress
+        )
 
     async def head(self, key: str, *, deadline: float | None = None) -> ObjectInfo:
         """What is known of an object, without its bytes."""

@@ -20,6 +20,7 @@ from octad.client.objects.sources import BlockingSource
 
 if TYPE_CHECKING:
     from octad.client.objects.presigning import PresignedPost
+    from octad.client.objects.ranges import Progress
     from octad.client.objects.streams import ObjectStream
 
 
@@ -143,10 +144,23 @@ class Bucket:
         return drive(self._bucket.get_ranges(key, ranges, deadline=deadline))
 
     def download(
-        self, key: str, path: str | PathLike[str], *, deadline: float | None = None
+        self,
+        key: str,
+        path: str | PathLike[str],
+        *,
+        resume: bool = False,
+        progress: Progress | None = None,
+        deadline: float | None = None,
     ) -> ObjectInfo:
-        """Into a file, ranges in parallel. What `path` was before stays until all is there."""
-        return drive(self._bucket.download(key, path, deadline=deadline))
+        """Into a file, ranges in parallel. What `path` was before stays until all is there.
+
+        `resume`: take up what an earlier `download` with `resume` had got, if the object is the
+        same; else what is not whole is removed. `progress` is called with how many bytes more
+        have come.
+        """
+        return drive(
+            self._bucket.download(key, path, resume=resume, progress=progress, deadline=deadline)
+        )
 
     def head(self, key: str, *, deadline: float | None = None) -> ObjectInfo:
         """What is known of an object, without its bytes."""

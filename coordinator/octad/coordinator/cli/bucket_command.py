@@ -1,8 +1,8 @@
-"""`octad bucket ls|quota|public`: what buckets take and may take, and which may be opened to all.
+"""`octad bucket create|rm|ls|quota|public`: buckets, what they take, and who may open them.
 
-All of it is asked with an admin's key.
+`create` and `rm` go to S3, with any key; the others to a coordinator, with an admin's.
 
-Exit codes: 0 done, 1 refused or not reachable, 2 no admin's key is known, or no size.
+Exit codes: 0 done, 1 refused or not reachable, 2 no key is known, or no size, 4 no such bucket.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from octad.client.cli.access.connection import add_connection_options
 from octad.client.cli.coordinator_option import add_coordinator_options
 
 if TYPE_CHECKING:
@@ -21,6 +22,17 @@ _NO_QUOTA = "none"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    create = verbs.add_parser("create", help="make a bucket; its owner is the key's")
+    create.add_argument("bucket", metavar="NAME", help="3 to 63 of a-z, 0-9, - and .")
+    create.add_argument("--pool", metavar="POOL", default="", help="where it lies (default: 0)")
+    create.add_argument(
+        "--strict", action="store_true", help="it refuses writes while a copy is missing"
+    )
+    remove = verbs.add_parser("rm", help="remove an empty bucket")
+    remove.add_argument("bucket", metavar="NAME", help="the bucket")
+    for verb in (create, remove):
+        add_connection_options(verb)
+        verb.add_argument("--json", action="store_true", help="print one JSON document")
     ls = verbs.add_parser("ls", help="list the buckets: owner, objects, bytes, quota")
     quota = verbs.add_parser("quota", help="let a bucket take so much and no more")
     quota.add_argument("bucket", metavar="NAME", help="the bucket")
@@ -34,6 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.verb in ("create", "rm"):
+        _create_or_remove(arguments)
+        return 0
     from octad.coordinator.cli.admin_client import admin_client
 
     if arguments.verb == "quota":
@@ -46,18 +61,27 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _size_of(text: str) -> int | None:
-    from octad.client.cli.format_units import parse_bytes
-    from octad.client.runtime.command import CommandError
+def _create_or_remove(arguments: argparse.Namespace) -> None:
+    import json
 
-    if text.lower() == _NO_QUOTA:
-        return None
-    size = parse_bytes(text)
-    if size is None:
-        raise CommandError(
-            f"{text!r} is no size", f"give it as in 500MB or 10GiB, or {_NO_QUOTA}", 2
-        )
-    return size
+    from octad.client.cli.access.connection import connected
+    from octad.client.cli.access.places import S3Place
+    from octad.client.cli.access.refusals import refusals_of
+
+    name = arguments.bucket.removeprefix("s3://").rstrip("/")
+    with refusals_of(S3Place(name, "")), connected(arguments) as client:
+        if arguments.verb == "create":
+            client.create_bucket(name, pool=arguments.pool, strict=arguments.strict)
+        else:
+            client.delete_bucket(name)
+    done = "created" if arguments.verb == "create" else "removed"
+    print(json.dumps({"bucket": name, "done": done}) if arguments.json else f"{done} s3://{name}")
+
+
+def _size_of(text: str) -> int | None:
+    from octad.client.cli.format_units import bytes_of
+
+    return None if text.lower() == _NO_QUOTA else bytes_of(text)
 
 
 def _set_quota(client: AdminClient, arguments: argparse.Namespace, quota_bytes: int | None) -> None:

@@ -9,10 +9,10 @@ from typing import TextIO
 
 import msgspec
 
-from octad.client.cli.format_units import shown_bytes, shown_time
+from octad.client.cli.format_units import bar, shown_bytes, shown_time
 from octad.client.cluster.view_age import shown_old_view
 from octad.coordinator.cli.plan_client import PlanClient
-from octad.coordinator.placement.remaining_time import WorkLeft, bar
+from octad.coordinator.placement.remaining_time import WorkLeft
 from octad.coordinator.schema.placement_messages import (
     PlacedNodes,
     PlacedPools,

@@ -11,7 +11,6 @@ from collections import deque
 WINDOW_S = 60.0
 OBSERVED_S_MIN = 3.0
 MORE_SHARE = 1.1  # A share of what was left: sizes are estimates that vary by less.
-BAR_WIDTH = 24
 
 
 class RemainingTime:
@@ -58,9 +57,3 @@ class WorkLeft:
         if bytes_left == 0 or by_bytes is None:
             return by_steps if bytes_left == 0 else None
         return by_bytes if by_steps is None else max(by_bytes, by_steps)
-
-
-def bar(share: float) -> str:
-    """A share from 0 to 1 as a picture."""
-    filled = round(max(0.0, min(1.0, share)) * BAR_WIDTH)
-    return f"[{'#' * filled}{'.' * (BAR_WIDTH - filled)}]"

@@ -1,0 +1,1 @@
+"""Verbs for buckets' objects: `octad ls`, `cp`, `sync`, …"""
