@@ -44,7 +44,8 @@ CHANGE_NOTHING = {
         "service token",
         "shards ls",
     ),
-    *("sharding compare", "sharding simulate", "status", "watch"),
+    *("sharding compare", "sharding simulate", "status", "top", "watch"),
+    *("completion bash", "completion fish", "completion zsh", "config check", "config show"),
     *("cat", "du", "find", "ls", "presign", "stat"),
 }
 

@@ -15,7 +15,7 @@ ROOMS = {
     "octad.client": [
         "", "s3", "runtime.logs", "runtime", "http", "resilience", "cluster", "membership",
         "kv", "calls", "objects", "adapters", "log", "cli", "cli.coordination", "cli.log",
-        "cli.access", "cli.transfers", "cli.objects", "cli.completion",
+        "cli.access", "cli.transfers", "cli.objects", "cli.completion", "cli.top",
     ],
     "octad.coordinator": [
         "", "store", "schema", "admin", "mirror", "membership", "checks", "locks", "kv",

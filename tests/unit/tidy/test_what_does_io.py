@@ -32,6 +32,7 @@ client.cli.coordination: kv_calls kv_command lock_command lock_run
 client.cli.log: consume_command log_connection produce_command topic_command
 client.cli.objects: cat_command copying cp_command du_command find_command found ls_command
     mv_command presign_command rm_command stat_command sync_command syncing transfer_options
+client.cli.top: sampling top_command
 client.cli.transfers: carrier carrying etags gathering local_files progress
 client.cluster: coordinator_calls request_signer
 client.http: blocking failures forks on_asyncio tls

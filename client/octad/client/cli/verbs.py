@@ -52,6 +52,10 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             f"{_CLIENT}.doctor_command",
             "say what is wrong with the cluster, and what to do about it",
         ),
+        "top": (
+            f"{_CLIENT}.top.top_command",
+            "show requests, times and bytes of each node, as they are now",
+        ),
         "watch": (
             f"{_CLIENT}.watch_command",
             "show nodes and services that come and go, and shards that change, as it happens",

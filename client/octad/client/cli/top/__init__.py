@@ -1,0 +1,1 @@
+"""`octad top`: what a cluster does right now."""
