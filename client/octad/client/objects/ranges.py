@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
 from contextlib import aclosing, suppress
-from fcntl import LOCK_EX, LOCK_NB, flock
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -113,6 +112,8 @@ def _opened(path: str, *, resume: bool) -> BinaryIO:
     """What is to be taken up has one writer. Raises BlockingIOError where there is another."""
     if not resume:
         return open(path, "xb")
+    from fcntl import LOCK_EX, LOCK_NB, flock
+
     file = open(path, "a+b")  # noqa: SIM115 (its caller closes it)
     try:
         flock(file, LOCK_EX | LOCK_NB)

@@ -131,10 +131,11 @@ def _client_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
         if not found[name].value:  # The SDK would take what an option has overruled.
             for variable in _VARIABLES[name]:
                 os.environ.pop(variable, None)
+    of_environment = found[ACCESS_KEY].origin == ACCESS_KEY_VARIABLE  # Maybe with a session token.
     return {
         "endpoint": found[ENDPOINT].value or None,
-        "access_key": found[ACCESS_KEY].value,
-        "secret_key": found[SECRET_KEY].value,
+        "access_key": None if of_environment else found[ACCESS_KEY].value,
+        "secret_key": None if of_environment else found[SECRET_KEY].value,
         "coordinator": found[COORDINATOR].value or None,
         "region": found[REGION].value,
         "authority_file": found[AUTHORITY].value or None,
