@@ -102,7 +102,7 @@ class Carrier:
             cause = error.__cause__ if isinstance(error, DownloadFailed) else error
             if isinstance(cause, OSError) and cause.errno in _DISK_FOR_ALL:
                 raise
-            reason = error.strerror if isinstance(error, OSError) else None
+            reason = error.strerror if isinstance(error, OSError) else ""
             self.failures.append(Failure(str(transfer.source), reason or str(error)))
         else:
             self.progress.done += 1
@@ -154,6 +154,9 @@ class Carrier:
     async def _remove_source(self, transfer: Transfer) -> None:
         source = transfer.source
         if isinstance(source, Path):
+            now = source.stat()
+            if (now.st_size, now.st_mtime) != (transfer.size, transfer.modified_s):
+                raise OSError("it was written meanwhile, so it stays")
             source.unlink()
         else:  # Not what someone has put there since.
             bucket = self._client.bucket(source.bucket)

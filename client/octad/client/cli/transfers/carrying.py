@@ -39,6 +39,8 @@ def to_the_end(work: Coroutine[Any, Any, int], place: S3Place | None, goes_on: s
         return asyncio.run(work)
     except OctadError as error:
         raise command_error(error, place) from error
+    except BrokenPipeError:  # Of who reads what is printed.
+        raise
     except OSError as error:
         name = f"{shown(str(error.filename))}: " if error.filename else ""
         raise CommandError(f"{name}{error.strerror or error}", goes_on) from error
