@@ -1,4 +1,4 @@
-"""Nodes of the version before: they say that they know one format level less, and get no more.
+"""Nodes of an older version: they say that they know a lower format level, and get no more.
 
 What they run is the present code. That it is never given what the version before could not read is
 checked where records are journaled (`checks/invariants.py`).
@@ -17,12 +17,13 @@ from octad.client.runtime.address import Address
 from octad.coordinator.schema.records import NodeRecord
 from octad.storage_node.node import format_level
 from octad.storage_node.node.node import Node
-from octad.storage_node.operations.registry import FORMAT_LEVEL
+from octad.storage_node.operations.registry import DELETIONS_LEVEL
 
 if TYPE_CHECKING:
     from tests.simulation.cluster.world import World
 
 
+OLDER_LEVEL = DELETIONS_LEVEL - 1  # Of what came since, clients here ask for deletions together.
 OLDER = 0.5  # Of the nodes, in a run in which some are upgraded.
 
 
@@ -31,7 +32,8 @@ def make_some_older(world: World) -> None:
     random = Random(f"versions {world.timeline.seed}")
     for machine in world.machines:
         if random.random() < OLDER:
-            machine.format_level = FORMAT_LEVEL - 1
+            assert machine.process is not None
+            machine.format_level = machine.process.format_level = OLDER_LEVEL
 
 
 class Versions:
