@@ -164,3 +164,20 @@ def test_an_older_version_reads_the_message_and_the_other_way_round() -> None:
     newer = msgspec.msgpack.decode(msgspec.msgpack.encode(OlderNack(0, 2, 1)), type=Nack)
     assert newer == Nack(SHARD, Epoch(2), Seq(1))
     assert newer.log_end is None
+
+
+def test_a_member_whose_disk_is_another_one_is_not_waited_for() -> None:
+    """Its node answers, and beats, so that it could not be removed for long."""
+    primary, other = restarted(A, 2, 2), replica(C, disk="another")
+    other.on_configuration(configuration(2), 0.0)
+    asking = primary.on_configuration(configuration(2), 0.0)
+    ((question,)) = [a for a in asking if isinstance(a, SendLogEnd) and a.node == C]
+    ((answer,)) = other.on_log_end(A, Epoch(2), question.end, question.asks, SOON)
+    assert isinstance(answer, SendLogEnd)
+    assert not swaps(primary.on_log_end(C, Epoch(2), answer.end, answer.asks, SOON)), "B may know"
+    assert not swaps(says(primary, B, 2, 3))
+    assert swaps(says(primary, B, 2, 2))
+    alone = restarted(A, 2, 2)
+    alone.on_configuration(configuration(2), 0.0)
+    assert not swaps(alone.on_log_end(B, Epoch(2), answer.end, answer.asks, SOON))
+    assert swaps(alone.on_log_end(C, Epoch(2), answer.end, answer.asks, SOON))

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from octad.sharding.ids import Epoch, NodeId
+from octad.sharding.ids import Epoch, NodeId, Seq
 from octad.sharding.limits import GRACE_S
 from octad.storage_node.replication.replica.shard_leases import ShardLeases
 from octad.storage_node.replication.replica_actions import Actions, LogEnd, SendLogEnd
 from octad.storage_node.replication.replica_state import Place
 from octad.storage_node.replication.shard_log import ShardLog
+
+# Of a node whose disk is another one than the member's: that one's log is gone for good.
+_NO_LOG: LogEnd = (Epoch(0), Seq(-1))
 
 
 class LogEnds:
@@ -67,9 +70,10 @@ class LogEnds:
         if self._asked_at is None:
             self._asked_at = now
         asked_at = self._asked_at
-        if ends := [self._ends[node] for node in others if node in self._ends]:
-            return max(ends) <= own
-        return all(self._may_do_without(node, asked_at, now) for node in others)
+        ends = {node: self._ends[node] for node in others if node in self._ends}
+        if logs := [end for end in ends.values() if end != _NO_LOG]:
+            return max(logs) <= own
+        return all(node in ends or self._may_do_without(node, asked_at, now) for node in others)
 
     def _may_do_without(self, node: NodeId, asked_at: float, now: float) -> bool:
         """A primary waits for whom it could not remove; who replaces one has waited before."""
@@ -84,9 +88,10 @@ class LogEnds:
     def hear(self, sender: NodeId, epoch: Epoch, end: LogEnd, *, asks: bool) -> Actions:
         """Where the log of another member ends."""
         place = self.place
-        if epoch != place.epoch or place.member is None or place.configuration is None:
+        if epoch != place.epoch or place.configuration is None:
             return []
         if asks:
-            return [SendLogEnd(sender, self.own(), False)]
+            end = _NO_LOG if place.member is None else self.own()
+            return [SendLogEnd(sender, end, False)]
         self._ends[sender] = end
         return []
