@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 from tests.harness.cluster_process import OCTAD, DevCluster
+from tests.harness.s3_clients import aws_environment
 from tools.bench import machine
 from tools.bench.load import REPOSITORY
 
@@ -64,16 +65,8 @@ def _compare(cluster: DevCluster, folder: Path, rounds: int) -> None:
         "aws": [aws, "s3", "sync", "--only-show-errors", folder, "s3://{bucket}"],
         "rclone": ["rclone", "copy", *RCLONE.split(), folder, ":s3:{bucket}"],
     }
-    environment = {
-        **os.environ,
-        "AWS_ENDPOINT_URL": cluster.endpoint(),
-        "AWS_ACCESS_KEY_ID": cluster.access_key,
-        "AWS_SECRET_ACCESS_KEY": cluster.secret_key,
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "RCLONE_S3_PROVIDER": "Other",
-        "RCLONE_S3_ENV_AUTH": "true",
-        "RCLONE_S3_ENDPOINT": cluster.endpoint(),
-    }
+    environment = {**aws_environment(cluster), "RCLONE_S3_PROVIDER": "Other"}
+    environment |= {"RCLONE_S3_ENV_AUTH": "true", "RCLONE_S3_ENDPOINT": cluster.endpoint()}
     print("                  seconds   CPU s of the command   again: seconds")
     for round_number in range(rounds):
         for name, words in commands.items():
