@@ -57,6 +57,7 @@ _KINDS: Final[dict[str, tuple[type[Refused], str]]] = {
     "offset-out-of-range": (Refused, "see which there are: octad topic describe NAME"),
     "InsufficientStorage": (StorageFull, "add a node or a disk, or delete something"),
 }
+_TOPICS: Final = "/v1/topics"  # Where the log answers, in JSON.
 # Answers to HEAD have no document.
 _BY_STATUS: Final = {
     403: "AccessDenied",
@@ -84,8 +85,8 @@ def refusal_of(head: ResponseHead, body: bytes, request: Request) -> Refusal:
     """Reads an answer whose status is no success."""
     headers = head.headers
     code = message = ""
-    if headers.get("content-type") == "application/json":  # Of the log.
-        code, message = _json_refusal(body)
+    if request.path.startswith(_TOPICS) and headers.get("content-type") == "application/json":
+        code, message = _refusal_of_log(body)
     elif body:
         document = tree_of(body)
         if document is not None:
@@ -101,7 +102,7 @@ def refusal_of(head: ResponseHead, body: bytes, request: Request) -> Refusal:
     return Refusal(status, code, message, request_id, headers.get("retry-after", ""))
 
 
-def _json_refusal(body: bytes) -> tuple[str, str]:
+def _refusal_of_log(body: bytes) -> tuple[str, str]:
     try:
         said = json.loads(body)
         return str(said["code"]), str(said["reason"])
