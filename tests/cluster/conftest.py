@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -14,6 +15,13 @@ from tests.harness.process_tree import ProcessTree
 REFUSED_S_MAX = 30.0
 
 _started: list[DevCluster] = []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c_reaches_what_is_started() -> None:
+    """Whatever a shell starts in the background ignores it, and so does all that it starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
