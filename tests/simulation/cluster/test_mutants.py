@@ -7,7 +7,7 @@ from tests.simulation.cluster.mutants import FOUND_BY, MUTANTS, planted
 from tests.simulation.cluster.run import Failed, Shape, attempt
 from tests.simulation.cluster.traces import TRACES, play
 
-SEEDS_MAX = 150
+SEEDS_MAX = 40
 
 
 def shape(kinds: tuple[str, ...]) -> Shape:
