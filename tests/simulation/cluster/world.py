@@ -110,6 +110,7 @@ class World:
                 for member in configuration.members
                 if not member.base and member.node != machine.node_id
                 if self.machine_of(member.node, member.incarnation) is not None
+                if (member.node, member.incarnation) not in self.damage.journals
             ]
             if not others:
                 return False

@@ -11,7 +11,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from octad.sharding.hashing import shard_number
-from octad.sharding.ids import number_of
+from octad.sharding.ids import NodeId, number_of
 from octad.storage_node.index.index import IndexDamage
 from octad.storage_node.index.index_format import (
     OBJECTS,
@@ -45,6 +45,8 @@ class Damage:
     def __init__(self, world: World) -> None:
         self.world = world
         self.flips: list[Flip] = []
+        # Whose journals are damaged, which no one may find out before they need them.
+        self.journals: set[tuple[NodeId, str]] = set()
         self.repaired = 0
 
     # -- records ---------------------------------------------------------------------------------
@@ -157,6 +159,7 @@ class Damage:
         size = machine.disk.written_bytes(path)
         self.world.tell(f"{path.name} is damaged at {machine.host}")
         machine.disk.flip(path, random.randrange(size))
+        self.journals.add((machine.node_id, machine.incarnation))
         self.world.kill(machine, power=False)
         self.world.boot_later(machine, random.random())
 
