@@ -28,7 +28,7 @@ check: $(everything)  ## format, lint, types, import rules, unit tests and simul
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-	.venv/bin/pytest -q -n auto --dist loadfile $(wildcard tests/unit tests/simulation) -m "not ($(not_fast))"
+	.venv/bin/pytest -q -n auto --dist worksteal $(wildcard tests/unit tests/simulation) -m "not ($(not_fast))"
 
 SEEDS ?= 500
 simulate: $(everything)  ## failover under faults, the next SEEDS=500 seeds; goes on where it ended
