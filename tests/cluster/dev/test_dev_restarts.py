@@ -46,7 +46,7 @@ CHANGE_NOTHING = {
     ),
     *("sharding compare", "sharding simulate", "status", "top", "watch"),
     *("completion bash", "completion fish", "completion zsh", "config check", "config show"),
-    *("cat", "du", "find", "ls", "presign", "stat"),
+    *("cat", "consume", "du", "find", "ls", "presign", "stat", "topic describe", "topic ls"),
 }
 
 
@@ -72,16 +72,18 @@ class Operator:
         self.cluster = cluster
         self.done: set[str] = set()
 
-    def octad(self, verb: str, *words: str | Path) -> str:
-        """`words` follow the verb; it must succeed."""
+    def octad(self, verb: str, *words: str | Path, given: str = "") -> str:
+        """`words` follow the verb, and it reads what is given; it must succeed."""
         self.done.add(verb)
         command: list[str | Path] = [OCTAD, *verb.split(), *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            command, input=given, capture_output=True, text=True, timeout=60, check=False
+        )
         assert done.returncode == 0, (verb, words, done.stdout, done.stderr)
         return done.stdout
 
-    def on_data(self, verb: str, *words: str | Path) -> str:
-        return self.octad(verb, *words, "--data", self.cluster.data)
+    def on_data(self, verb: str, *words: str | Path, given: str = "") -> str:
+        return self.octad(verb, *words, "--data", self.cluster.data, given=given)
 
     def status(self) -> ClusterStatus:
         command: list[str | Path] = [OCTAD, "status", "--json", "--data", self.cluster.data]
@@ -162,6 +164,16 @@ def change_access(operator: Operator) -> None:
     operator.start_again()
 
 
+def change_topics(operator: Operator) -> None:
+    for name in ("kept", "gone"):
+        operator.on_data("topic create", name, "--partitions", "2")
+        operator.on_data("produce", name, "--partition", "0", given="one\ntwo\n")
+    operator.on_data("topic trim", "kept", "--partition", "0", "--before", "1")
+    operator.on_data("topic rm", "gone")
+    operator.start_again()
+    assert operator.on_data("consume", "kept") == "two\n"
+
+
 def move_data(operator: Operator) -> None:
     operator.on_data("node add", "n3", "--weight", "1.1", "--zone", "shelf", "--no-wait")
     operator.on_data("rebalance --stop")
@@ -214,6 +226,7 @@ def test_it_starts_again_after_every_verb_that_changes_something(
     operator = operator_of(start_cluster(options=("--replicas", "2")))
     change_shape(operator, tmp_path)
     change_access(operator)
+    change_topics(operator)
     move_data(operator)
     replace_node(operator)
     make_anew(operator, tmp_path)
