@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import os
+import signal
 import time
 import urllib.request
 from collections import Counter
@@ -12,7 +14,7 @@ from urllib.parse import urlsplit
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from tests.harness.cluster_process import DevCluster
+from tests.harness.cluster_process import DevCluster, StartCluster
 from tests.harness.s3_clients import s3_client
 
 from octad.client.s3.checksums import checksum_of
@@ -21,6 +23,7 @@ from octad.client.s3.sigv4 import Credentials, sign_request
 pytestmark = pytest.mark.cluster
 
 RACE_S = 3.0
+BACK_S_MAX = 30.0
 LARGE = bytes(range(256)) * 1200  # More than travels in a record of the journal.
 
 
@@ -100,3 +103,29 @@ def test_octad_dev_takes_default_links_and_hosts_under_localhost(cluster: DevClu
     assert connection.getresponse().read() == b"data"
     connection.close()
     by_default.close()
+
+
+def test_who_connects_to_a_node_that_starts_again_is_refused_or_answered(
+    start_cluster: StartCluster,
+) -> None:
+    cluster = start_cluster()
+    where = urlsplit(cluster.endpoint(2))
+    assert where.hostname is not None
+    assert where.port is not None
+    os.kill(cluster.nodes[2].pid, signal.SIGKILL)
+    away, deadline = False, time.monotonic() + BACK_S_MAX
+    while time.monotonic() < deadline:
+        connection = http.client.HTTPConnection(where.hostname, where.port, timeout=30)
+        try:
+            connection.connect()
+            connection.request("GET", "/")
+            assert connection.getresponse().status == 403
+            if away:
+                return
+        except ConnectionRefusedError:
+            away = True
+        except ConnectionError:
+            assert not away, "connected with nobody"  # Else the killed process is still ending.
+        finally:
+            connection.close()
+    pytest.fail("it did not come back")

@@ -11,8 +11,12 @@ from octad.client.runtime.command import CommandError
 _BACKLOG = 1024
 
 
-def listen_on(text: str, option: str) -> socket.socket:
-    """A listening socket on `text` (host:port, given as `option`); raises CommandError."""
+def take_port(text: str, option: str) -> socket.socket:
+    """A socket bound to `text` (host:port, given as `option`); raises CommandError.
+
+    It does not listen: whoever connects is refused at once and goes elsewhere, where a connection
+    that no one serves yet would be reset, with its request, when this is closed.
+    """
     try:
         address = parse_address(text)
     except BadAddress as error:
@@ -28,6 +32,17 @@ def listen_on(text: str, option: str) -> socket.socket:
         ) from error
     except OSError as error:
         raise CommandError(*_why(address, option, error)) from error
+
+
+def listen_on(text: str, option: str) -> socket.socket:
+    """A listening socket on `text` (host:port, given as `option`); raises CommandError."""
+    listener = take_port(text, option)
+    try:
+        listener.listen(_BACKLOG)
+    except OSError as error:  # Another process had the port too, and listens already.
+        listener.close()
+        raise CommandError(*_why(parse_address(text), option, error)) from error
+    return listener
 
 
 def datagrams_beside(listener: socket.socket, option: str) -> socket.socket:
@@ -50,7 +65,6 @@ def _bound(family: int, where: tuple[str | int, ...] | tuple[int, bytes]) -> soc
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(where)
-        listener.listen(_BACKLOG)
         listener.setblocking(False)
     except OSError:
         listener.close()

@@ -21,7 +21,7 @@ import uvloop
 
 from octad.client.runtime.address import Address
 from octad.client.runtime.command import CommandError
-from octad.client.runtime.listener import listen_on
+from octad.client.runtime.listener import listen_on, take_port
 from octad.client.runtime.logs.log_lines import set_up_logging
 from octad.client.runtime.open_files import take_open_files
 from octad.client.version import VERSION
@@ -147,14 +147,16 @@ async def _serve(
     cleanup.callback(directory.close)
     listening = cleanup.enter_context(ExitStack())
     rpc = Address(config.listen.host, config.rpc_port)
-    # Kept until the node has joined: its coordinator tries whether it can be reached.
+    # Kept until the node has joined. The coordinator tries whether a new one can be reached; whose
+    # clients know it already must not connect before it serves.
+    take = listen_on if directory.identity is None else take_port
     for address, option in (
         (config.listen, "--listen"),
         (config.admin, "--admin-listen"),
         (config.log, "--log-listen"),
     ):
-        listening.enter_context(closing(listen_on(str(address), option)))
-    rpc_listener = listening.enter_context(closing(listen_on(str(rpc), "--rpc-port")))
+        listening.enter_context(closing(take(str(address), option)))
+    rpc_listener = listening.enter_context(closing(take(str(rpc), "--rpc-port")))
     starting = asyncio.create_task(
         _start(options, config, directory, listening, rpc_listener, cleanup)
     )

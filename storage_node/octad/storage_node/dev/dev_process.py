@@ -24,7 +24,7 @@ import uvloop
 from octad.client.cli.coordinator_option import DEV_STORE_FILE
 from octad.client.cluster.join_token import JoinToken, decode_join_token
 from octad.client.runtime.command import CommandError
-from octad.client.runtime.listener import listen_on
+from octad.client.runtime.listener import listen_on, take_port
 from octad.client.runtime.logs.log_lines import set_up_logging
 from octad.client.runtime.open_files import take_open_files
 from octad.client.version import VERSION
@@ -136,7 +136,7 @@ def _check_ports(first: int, count: int, *, was_killed: bool) -> None:
     for port in range(first, _check_port_numbers(first, count) + 1):
         while True:
             try:
-                listen_on(f"{HOST}:{port}", "--s3-port").close()
+                take_port(f"{HOST}:{port}", "--s3-port").close()
                 break
             except CommandError:
                 if time.monotonic() >= deadline:
@@ -314,7 +314,7 @@ async def _start_coordinator(
 def _usable_port(kept: int) -> int:
     """The port of the last run, or another when something else has taken it meanwhile."""
     try:
-        listen_on(f"{HOST}:{kept}", "").close()
+        take_port(f"{HOST}:{kept}", "").close()
     except CommandError:
         return free_ports(1)[0]
     return kept
