@@ -181,3 +181,12 @@ def test_a_member_whose_disk_is_another_one_is_not_waited_for() -> None:
     alone.on_configuration(configuration(2), 0.0)
     assert not swaps(alone.on_log_end(B, Epoch(2), answer.end, answer.asks, SOON))
     assert swaps(alone.on_log_end(C, Epoch(2), answer.end, answer.asks, SOON))
+
+
+def test_who_had_more_is_asked_again_since_its_disk_may_be_lost_meanwhile() -> None:
+    primary = restarted(A, 2, 2)
+    primary.on_configuration(configuration(2, members=(A, B)), 0.0)
+    assert says(primary, B, 2, 3) == [], "at once it would say the same"
+    assert asked(primary.on_timer(SOON)) == [B]
+    assert asked(primary.on_connected(B)) == [B]
+    assert swaps(says(primary, B, 0, -1)), "a new disk has nothing to wait for"

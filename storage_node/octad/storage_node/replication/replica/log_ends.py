@@ -82,8 +82,10 @@ class LogEnds:
         return node in self.leases.pairs.dead or now >= asked_at + GRACE_S
 
     def ask(self, others: Collection[NodeId]) -> Actions:
-        """Those that have not answered yet."""
-        return [SendLogEnd(node, self.own(), True) for node in others if node not in self._ends]
+        """Those that have not answered yet, and those with more: their disks may be lost by now."""
+        own, ends = self.own(), self._ends
+        asked = [node for node in others if node not in ends or ends[node] > own]
+        return [SendLogEnd(node, own, True) for node in asked]
 
     def hear(self, sender: NodeId, epoch: Epoch, end: LogEnd, *, asks: bool) -> Actions:
         """Where the log of another member ends."""

@@ -346,8 +346,10 @@ class ShardReplica:
         self, sender: NodeId, epoch: Epoch, end: LogEnd, asks: bool, now: float
     ) -> Actions:
         """Where the log of `sender` ends; it may have been waited for."""
-        actions = self.ends.hear(sender, epoch, end, asks=asks)
-        return actions + self.on_timer(now) if self.ends.restarted and not asks else actions
+        ends = self.ends
+        actions = ends.hear(sender, epoch, end, asks=asks)
+        waited_for = ends.restarted and not asks and end <= ends.own()
+        return actions + self.on_timer(now) if waited_for else actions
 
     def on_join(self, sender: NodeId, epoch: Epoch, nonce: int) -> Actions:
         """A learner asks for a session."""
