@@ -101,7 +101,19 @@ class Disks:
         def is_ready() -> bool:
             return " is ready" in self.said(place)[before:]
 
-        self.until(lambda: is_ready() or needs_somebody(), str(damage))
+        def waits_for_the_other() -> bool:
+            """Of either's shards one verified copy is left: too few to fill either by itself."""
+            return place != damage.place and bool(refusals()) and self._index_lost(damage.place)
+
+        def is_settled() -> bool:
+            return is_ready() or needs_somebody()
+
+        self.until(lambda: is_settled() or waits_for_the_other(), str(damage))
+        if not is_settled():
+            assert self._more_is_damaged, damage
+            self.story.append(f"  n{damage.place + 1} replaced: the journals of both are damaged")
+            self.replace(damage.place)
+            self.until(is_settled, str(damage))
         self.story += [f"  {refusal}" for refusal in dict.fromkeys(refusals())]
         assert not refusals() or damage.may_keep_it_down() or self._more_is_damaged, refusals()
         if not is_ready():
