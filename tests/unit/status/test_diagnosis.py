@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 from tests.unit.coordinator.cluster_records import configuration, incarnation, node, view
 
@@ -34,7 +36,7 @@ from octad.coordinator.status.known_copies import (
     known_copies,
 )
 from octad.coordinator.store.interface import Revision
-from octad.sharding.ids import Epoch, NodeId, Seq, parse_shard_name
+from octad.sharding.ids import Epoch, NodeId, Seq, ShardId, parse_shard_name
 from octad.sharding.map.shard_map import FormerMember, Learner, Member
 
 SHARD = parse_shard_name("0/0")
@@ -269,6 +271,22 @@ def test_a_damaged_journal_is_said_with_what_is_in_the_way_of_filling_the_node_a
     assert (
         "the journal of n1 is damaged" in diagnose(WELL, copies_known=runs)["journal-damaged"].what
     )
+
+
+def test_two_damaged_journals_that_wait_for_each_other_are_said_with_the_way_out() -> None:
+    """Beside them one copy is left, and either is filled once there are two."""
+    waits = "shards 0/0 not known to have 2 other copies that are verified"
+    said = {NodeId(n): report(node=NodeId(n), anew_waits_for=waits) for n in (1, 3)}
+    known = known_copies(WELL, said, {})
+    for verified, way_out in ((1, "stop n1, move its data directory away"), (0, "shards recover")):
+        copies = replace(known, verified={ShardId(0): verified})
+        (finding, _) = [
+            f
+            for f in findings(Known(PlacementView(WELL), copies=copies))
+            if f.code == "journal-damaged"
+        ]
+        assert way_out in finding.fix
+        assert ("octad node remove n1" in finding.fix) is (verified == 1)
 
 
 def test_a_node_that_is_filled_in_the_place_of_another_is_nothing_to_do() -> None:

@@ -21,8 +21,7 @@ def journal_findings(copies: KnownCopies, told_otherwise: Collection[NodeId]) ->
             "at-risk",
             f"the {what} of {node_name(node)} {are} damaged; the others fill it anew by themselves,"
             f" but for this: {waits_for}",
-            "start the nodes that are away, and see to what is in the way; a shard that no one has"
-            " a complete copy of: octad shards recover --all (says first what would be lost)",
+            _way_out(copies, node),
         )
     for old, node in sorted(copies.replaced.items()):
         yield Finding(
@@ -33,3 +32,20 @@ def journal_findings(copies: KnownCopies, told_otherwise: Collection[NodeId]) ->
             " its data directory) until all copies are there again",
             f"nothing: it is done by itself, and {node_name(old)} is forgotten then",
         )
+
+
+def _way_out(copies: KnownCopies, node: NodeId) -> str:
+    """Two with damaged journals wait for each other where one copy is left beside them."""
+    name = node_name(node)
+    others = ", ".join(node_name(each) for each in sorted(copies.anew_wait_for) if each != node)
+    if others and copies.verified and all(copies.verified.values()):
+        return (
+            "start the nodes that are away; where none is: each shard has a verified copy"
+            f" elsewhere, so stop {name}, move its data directory away (keep it until all is well)"
+            f" and start it: it joins as a new node and is filled, and {others} after it; then"
+            f" octad node remove {name}"
+        )
+    return (
+        "start the nodes that are away, and see to what is in the way; a shard that no one has"
+        " a complete copy of: octad shards recover --all (says first what would be lost)"
+    )
