@@ -116,6 +116,28 @@ class BusyStore(CuttableStore):
             return await super().range(prefix, revision)
 
 
+class FrozenStore(CuttableStore):
+    """From a moment on it answers no read."""
+
+    reads_waiting = 0
+
+    def __init__(self, inner: ConfigStore) -> None:
+        super().__init__(inner)
+        self._is_frozen = False
+
+    def freeze(self) -> None:
+        self._is_frozen = True
+
+    async def range(self, prefix: str, revision: Revision | None = None) -> Listing:
+        if self._is_frozen:
+            self.reads_waiting += 1
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.reads_waiting -= 1
+        return await super().range(prefix, revision)
+
+
 class History:
     """A follower: what it was told, since what it began with."""
 
@@ -256,6 +278,22 @@ class MirrorConformance:
             store.cut()
             with pytest.raises(StoreUnavailable):
                 await mirror.refresh()
+
+    async def test_a_mirror_that_has_stopped_reads_no_more_and_tells_who_waits(
+        self, site: Site
+    ) -> None:
+        """Who waits belongs to others, who have not stopped yet, and is not cancelled by it."""
+        store = FrozenStore(await site.open())
+        mirror = Mirror(store, "a/")
+        await mirror.start()
+        store.freeze()
+        waiting = [asyncio.create_task(mirror.refresh()) for _ in range(3)]
+        await until(lambda: store.reads_waiting > 0, "the first read is under way")
+        await mirror.stop()
+        asked = asyncio.gather(*waiting, mirror.refresh(), return_exceptions=True)
+        told = await asyncio.wait_for(asked, 10)
+        assert [type(each) for each in told] == [StoreUnavailable] * 4
+        assert store.reads_waiting == 0
 
     async def test_a_mirror_of_some_kinds_shows_them_alone_and_at_one_revision(
         self, site: Site

@@ -32,6 +32,7 @@ from octad.coordinator.store.watching import watching
 
 BACK_OFF_S_MIN = 0.05
 BACK_OFF_S_MAX = 1.0
+STOPPED = "the mirror has stopped"
 NOTHING_BELOW = "\0"  # prefix + this is a prefix that no key has: a cheap way to read the revision.
 
 Subscriber = Callable[[str, KeyValue | None], None]
@@ -73,6 +74,7 @@ class Mirror:
         self._has_gap = True
         self._task: asyncio.Task[None] | None = None
         self._refreshing: asyncio.Task[None] | None = None
+        self._stopped = False
         self.entries: Mapping[str, KeyValue] = MappingProxyType(self._entries)
         self.revision = Revision(0)
         self.last_confirmed = float("-inf")  # By time.monotonic(): it was current then.
@@ -91,7 +93,8 @@ class Mirror:
         self._task.add_done_callback(self._report_death)
 
     async def stop(self) -> None:
-        """Entries stay as they are. Raises what a subscriber raised."""
+        """Entries stay as they are; no more is read. Raises what a subscriber raised."""
+        self._stopped = True
         tasks = [task for task in (self._task, self._refreshing) if task is not None]
         for task in tasks:
             task.cancel()
@@ -123,14 +126,22 @@ class Mirror:
     async def refresh(self) -> None:
         """Returns once the mirror shows at least what a linearizable read made now would.
 
-        Raises StoreUnavailable. Callers who wait share the reads.
+        Raises StoreUnavailable, also when it is stopped. Callers who wait share the reads.
         """
         begun = self._refreshing
         if begun is not None and not begun.done():
             await asyncio.wait([begun])  # Its read may be older than this call; the next is not.
+        if self._stopped:
+            raise StoreUnavailable(STOPPED)
         if self._refreshing is None or self._refreshing.done():
             self._refreshing = asyncio.create_task(self._refresh())
-        await asyncio.shield(self._refreshing)
+        refreshing = self._refreshing
+        try:
+            await asyncio.shield(refreshing)
+        except asyncio.CancelledError:
+            if refreshing.cancelled():  # By `stop`; no one has cancelled who waits for it.
+                raise StoreUnavailable(STOPPED) from None
+            raise
 
     async def reach(self, revision: Revision) -> Revision:
         """Refresh what may be older than `revision`; the result is at least that new.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ from octad.coordinator.schema.placement_messages import PlanRequest
 from octad.coordinator.server.coordinator import Coordinator
 from octad.coordinator.store.interface import StoreUnavailable
 from octad.sharding.ids import node_name
+from octad.storage_node.index.counted_index import CountedIndex
+from octad.storage_node.index.index import IndexDamage
 from octad.storage_node.operations.registry import FORMAT_LEVEL
 
 if TYPE_CHECKING:
@@ -264,7 +267,7 @@ class Faults:
             assert machine.process.parts is not None
             index = machine.process.parts.engine.index
             if index.damage is None and index.failure is None:
-                machine.process.loop.spawn(index.flush_in_thread(), "a flush")
+                machine.process.loop.spawn(_flushed(index), "a flush")
 
     # -- administration --------------------------------------------------------------------------
 
@@ -324,3 +327,9 @@ class Faults:
                 machine.process.loop.paused_until = world.timeline.time
             if machine.format_level < FORMAT_LEVEL:
                 self._upgrade(machine)
+
+
+async def _flushed(index: CountedIndex) -> None:
+    """What damage a flush meets, the index tells its node itself."""
+    with suppress(IndexDamage):
+        await index.flush_in_thread()
