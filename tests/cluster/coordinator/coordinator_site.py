@@ -40,7 +40,7 @@ class CoordinatorProcess(ProcessTree):
         self, etcd_url: str, log: Path, options: Sequence[str], address: str | None = None
     ) -> None:
         self.address = address or f"127.0.0.1:{free_port()}"
-        self.url = f"http://{self.address}"
+        self.url = f"{'https' if '--tls-cert' in options else 'http'}://{self.address}"
         command = [*OCTAD, "coordinator", "--etcd", etcd_url, "--listen", self.address]
         command += ["--nodes-expected", "3"]
         super().__init__([*command, *options], log)

@@ -20,6 +20,7 @@ from octad.coordinator.server.coordinator_config import CoordinatorConfig
 from octad.coordinator.store.embedded import EmbeddedStore
 from octad.coordinator.store.interface import ConfigStore, LeaseId, Put
 from octad.coordinator.store.open_store import StoreAddress
+from octad.coordinator.tls.certificate import Certificate
 
 TOKEN = JoinToken("1a2b3c4d", bytes(range(32)))
 KEYS = StoreKeys(TOKEN.cluster)
@@ -47,6 +48,7 @@ async def running(
     token: JoinToken = TOKEN,
     connections_max: int | None = None,
     check_networks: str = "",
+    certificate: Certificate | None = None,
 ) -> AsyncIterator[tuple[Coordinator, str]]:
     """A coordinator and its URL."""
     listener = listen_on("127.0.0.1:0", "--listen")
@@ -62,11 +64,11 @@ async def running(
         parse_networks(check_networks),
     )
     coordinator = Coordinator(store, config)
-    service = HttpService(coordinator, connections_max)
+    service = HttpService(coordinator, connections_max, certificate)
     await coordinator.start()
     await service.start(listener)
     try:
-        yield coordinator, f"http://{address}"
+        yield coordinator, f"{'http' if certificate is None else 'https'}://{address}"
     finally:
         await service.stop()
         await coordinator.stop()

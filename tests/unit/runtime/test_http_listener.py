@@ -69,7 +69,7 @@ class Site:
 @asynccontextmanager
 async def running(room: int = ROOM) -> AsyncIterator[Site]:
     site = Site()
-    listener = HttpListener(site.application(), room, 0.1)
+    listener = HttpListener(site.application(), room, 0.1, "test's port")
     site.port = await listener.start("127.0.0.1", 0)
     try:
         yield site

@@ -27,11 +27,11 @@ from tests.unit.s3.memory_store import MemoryStore
 
 from octad.client.s3.owners import canonical_id
 from octad.client.s3.sigv4 import UNSIGNED_PAYLOAD, Credentials, sign_request
+from octad.coordinator.tls.certificate import Certificate
 from octad.sharding.limits import CLIENT_CONNECTIONS_MAX
 from octad.storage_node.cli.node_command import BODY_BUDGET_BYTES
 from octad.storage_node.dev.dev_certificate import issue
 from octad.storage_node.memory.body_budget import BodyBudget
-from octad.storage_node.s3.http.certificate import Certificate
 from octad.storage_node.s3.http.server import FrontDoor
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ ROOMS = {
         "cli.access", "cli.transfers", "cli.objects", "cli.completion", "cli.top",
     ],
     "octad.coordinator": [
-        "", "store", "schema", "admin", "mirror", "membership", "checks", "locks", "kv",
+        "", "tls", "store", "schema", "admin", "mirror", "membership", "checks", "locks", "kv",
         "discovery", "dns", "placement", "status", "recovery", "diagnosis", "server", "http", "cli",
     ],
     "octad.storage_node": [

@@ -25,8 +25,8 @@ chaos.run: chaos_command run
 client.adapters: files fsspec_files fsspec_filesystem obspec_calls obspec_results obspec_store
     other_clients two_faces
 client.calls: caller exchanges map_keeper nodes refusals requests settings
-client.cli: command_line service_command service_registration token_option watch_command
-    watch_output
+client.cli: command_line doctor_command service_command service_registration status_command
+    token_option watch_command watch_output
 client.cli.access: config_command connection
 client.cli.coordination: kv_calls kv_command lock_command lock_run
 client.cli.log: consume_command log_connection produce_command topic_command
@@ -34,7 +34,7 @@ client.cli.objects: cat_command copying cp_command du_command find_command found
     mv_command presign_command rm_command stat_command sync_command syncing transfer_options
 client.cli.top: sampling top_command
 client.cli.transfers: carrier carrying etags gathering local_files progress
-client.cluster: coordinator_calls request_signer
+client.cluster: coordinator_calls coordinator_reads coordinator_tls request_signer
 client.http: blocking failures forks on_asyncio tls
 client.kv: kv_client
 client.log: topics_client
@@ -64,6 +64,7 @@ coordinator.server: coordinator coordinator_config coordinator_gauges format_lev
 coordinator.status: copy_reports
 coordinator.store: embedded etcd etcd_connection etcd_watch http_client http_server mirror
     open_store sqlite_log
+coordinator.tls: certificate certificate_files tls_transport
 sharding.study: bench compare regenerate sharding_command simulate
 sharding.study.model: comparison
 sharding.study.report: html_page plots tables
@@ -94,8 +95,8 @@ storage_node.s3.handlers: appends authorization bodies buckets copies multipart 
     objects reads request_context upload_listings
 storage_node.s3.handlers.forms: form_upload
 storage_node.s3.handlers.settings: access_lists bucket_settings public_access
-storage_node.s3.http: access_log arriving_body certificate connections cut_short door_figures
-    hot_connection server tls_transport wire
+storage_node.s3.http: access_log arriving_body connections cut_short door_figures hot_connection
+    server wire
 storage_node.shards: bucket_directory joint_deletions retry running_reads shard_client
     shard_server shard_service topic_directory
 storage_node.shards.listing: listed_shards

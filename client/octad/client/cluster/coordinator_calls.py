@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
+from octad.client.cluster.coordinator_tls import context_for, says_tls_is_spoken, why_no_answer
 from octad.client.cluster.etcd_instead import IS_ETCD, VERSION_PATH, is_etcd
 from octad.client.cluster.internal_auth import (
     ANSWER_MAC_HEADER,
@@ -22,6 +23,7 @@ from octad.client.cluster.internal_auth import (
 from octad.client.cluster.refusal import RefusalMessage
 from octad.client.cluster.request_signer import SIGN_TRIES_MAX, RequestSigner
 from octad.client.cluster.service_token import ServiceToken
+from octad.client.runtime.wrong_protocol import TLS_IS_SPOKEN
 
 CALL_S_MAX = 5.0
 CONNECT_S_MAX = 2.0
@@ -51,10 +53,18 @@ class CallRefused(Exception):
 
 
 class Coordinators:
-    """`urls`, separated by commas; `token` for writes. Raises ValueError for a bad URL."""
+    """`urls`, separated by commas; `token` for writes.
 
-    def __init__(self, urls: str, token: ServiceToken | None = None) -> None:
+    `authority_file`: whom to trust with https; without one, AWS_CA_BUNDLE names it. Raises
+    ValueError for a bad URL or file.
+    """
+
+    def __init__(
+        self, urls: str, token: ServiceToken | None = None, authority_file: str | None = None
+    ) -> None:
         self._urls = [_checked_url(url.strip()) for url in urls.split(",")]
+        self.authority_file = authority_file
+        self._context = context_for(self._urls, authority_file)
         self._token = token
         self._signers = {} if token is None else {u: RequestSigner(token.key) for u in self._urls}
         self._position = 0
@@ -91,7 +101,10 @@ class Coordinators:
     def session(self) -> aiohttp.ClientSession:
         """For requests of the caller's own. No proxy is asked: a cluster is on one's network."""
         if self._session is None:
-            self._session = aiohttp.ClientSession(trust_env=False, auto_decompress=False)
+            connector = aiohttp.TCPConnector(ssl=self._context or True)
+            self._session = aiohttp.ClientSession(
+                connector=connector, trust_env=False, auto_decompress=False
+            )
         return self._session
 
     async def close(self) -> None:
@@ -182,8 +195,10 @@ class Coordinators:
                 raise NotAuthentic(await self._stranger(url, answer)) from error
             return response.status, answer
 
-    async def who_answers(self, url: str) -> str:
-        """Describes a server at `url` that is not a coordinator."""
+    async def who_answers(self, url: str, answer: bytes) -> str:
+        """Describes a server at `url` that is not a coordinator, and gave this answer."""
+        if says_tls_is_spoken(answer):
+            return TLS_IS_SPOKEN
         if await is_etcd_at(self.session(), url):
             return f"it {IS_ETCD}"
         return "it did not answer like a coordinator"
@@ -194,7 +209,7 @@ class Coordinators:
         try:
             cluster = msgspec.json.decode(answer, type=RefusalMessage).cluster
         except msgspec.DecodeError:
-            return await self.who_answers(url)
+            return await self.who_answers(url, answer)
         if cluster != self._token.cluster:
             return f"it serves cluster {cluster}, the token is for {self._token.cluster}"
         return "it does not know the secret of this token"
@@ -220,7 +235,7 @@ def _failure(asking: asyncio.Task[bytes]) -> str | None:
     if error is None or isinstance(error, CallRefused):
         return None
     if isinstance(error, (aiohttp.ClientError, OSError, TimeoutError)):
-        return str(error) or type(error).__name__
+        return why_no_answer(error)
     if isinstance(error, (NotAuthentic, _NotNow)):
         return str(error)
     raise error

@@ -20,11 +20,21 @@ def client_context(authority_file: str) -> ssl.SSLContext:
 
 def failed_handshake(address: Address, error: OSError) -> CannotConnect | NotHttp:
     """What `error` means to whoever wanted to reach `address`."""
-    if isinstance(error, ssl.SSLError) and error.reason in _PLAIN_REASONS:
+    if isinstance(error, ssl.SSLError) and is_plain(error):
         return NotHttp("the port does not speak TLS", sent=False)
     if isinstance(error, ssl.SSLCertVerificationError):
-        return CannotConnect(
-            f"its certificate is not trusted ({error.verify_message}): name the file of its "
-            "authority with authority_file= or AWS_CA_BUNDLE"
-        )
+        return CannotConnect(not_trusted(error, "authority_file= or AWS_CA_BUNDLE"))
     return CannotConnect(f"the TLS handshake failed: {error}")
+
+
+def is_plain(error: ssl.SSLError) -> bool:
+    """Whether what answers speaks no TLS."""
+    return error.reason in _PLAIN_REASONS
+
+
+def not_trusted(error: ssl.SSLCertVerificationError, option: str) -> str:
+    """`option` is what names an authority."""
+    return (
+        f"its certificate is not trusted ({error.verify_message}): name the file of its "
+        f"authority with {option}"
+    )

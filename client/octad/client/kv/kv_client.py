@@ -112,10 +112,14 @@ class Kv:
 
 
 @asynccontextmanager
-async def open_kv(*, coordinator: str, token: str | ServiceToken) -> AsyncIterator[Kv]:
-    """`coordinator`: URLs separated by commas. Raises ValueError for bad arguments."""
+async def open_kv(
+    *, coordinator: str, token: str | ServiceToken, authority_file: str | None = None
+) -> AsyncIterator[Kv]:
+    """`coordinator`: URLs separated by commas; `authority_file`: whom to trust with https
+    (AWS_CA_BUNDLE). Raises ValueError for bad arguments.
+    """
     decoded = decode_service_token(token) if isinstance(token, str) else token
-    coordinators = Coordinators(coordinator, decoded)
+    coordinators = Coordinators(coordinator, decoded, authority_file)
     try:
         yield Kv(coordinators)
     finally:

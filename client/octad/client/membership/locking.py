@@ -64,14 +64,17 @@ async def lock(
     value: str = "",
     ttl_s: float = LOCK_TTL_S_DEFAULT,
     wait_s: float | None = None,
+    authority_file: str | None = None,
 ) -> AsyncIterator[Lock]:
     """Hold `name` for the time of the block, in a session of its own; the queue is first come.
 
-    `coordinator`: URLs separated by commas. `value` is shown to whoever asks who holds it. Raises
+    `coordinator`: URLs separated by commas; `authority_file`: whom to trust with https
+    (AWS_CA_BUNDLE). `value` is shown to whoever asks who holds it. Raises
     TimeoutError when it is another's for `wait_s`, BadLock, CallRefused, CoordinatorsUnreachable.
     """
     check_lock(name, value)
-    async with open_session(coordinator, token, ttl_s=ttl_s) as session:
+    opening = open_session(coordinator, token, ttl_s=ttl_s, authority_file=authority_file)
+    async with opening as session:
         async with asyncio.timeout(wait_s):
             held = await _wait_for(session, name, value)
         yield held
@@ -91,14 +94,19 @@ async def hold(
         await session.let_go(name)
 
 
-async def watch_lock(name: str, *, coordinator: str) -> AsyncGenerator[LockHolder | None, None]:
+async def watch_lock(
+    name: str, *, coordinator: str, authority_file: str | None = None
+) -> AsyncGenerator[LockHolder | None, None]:
     """Who holds a lock, now and whenever it becomes another's; None: no one.
 
     Only the first contact raises CoordinatorsUnreachable.
     """
     check_lock(name)
     queue, told = WatchedQueue(), False
-    async with aclosing(watch_keys(f"{LOCK_KIND}{name}/", coordinator=coordinator)) as documents:
+    watching = watch_keys(
+        f"{LOCK_KIND}{name}/", coordinator=coordinator, authority_file=authority_file
+    )
+    async with aclosing(watching) as documents:
         async for document in documents:
             before = queue.holder
             queue.take(document)
@@ -137,7 +145,10 @@ async def _wait_for(session: Session, name: str, value: str) -> Lock:
 async def _turn_of(label: str, session: Session, name: str, revision: int) -> int | None:
     """The token when it is its turn; None when it has left the queue since `revision`."""
     queue = WatchedQueue()
-    async with aclosing(watch_keys(f"{LOCK_KIND}{name}/", coordinator=session.urls)) as documents:
+    watching = watch_keys(
+        f"{LOCK_KIND}{name}/", coordinator=session.urls, authority_file=session.authority_file
+    )
+    async with aclosing(watching) as documents:
         async for document in documents:
             queue.take(document)
             if document.revision < revision:  # Its entry may be an earlier one of its own.

@@ -62,15 +62,17 @@ async def open_session(
     *,
     ttl_s: float = TTL_S_DEFAULT,
     on_event: OnEvent | None = None,
+    authority_file: str | None = None,
 ) -> AsyncIterator[Session]:
     """A session that keeps itself alive for the time of the block; leaving it withdraws all.
 
-    `coordinator`: URLs separated by commas. `on_event` is called when an instance is lost,
+    `coordinator`: URLs separated by commas; `authority_file`: whom to trust with https
+    (AWS_CA_BUNDLE). `on_event` is called when an instance is lost,
     superseded or listed again. Raises ValueError for bad arguments.
     """
     check_ttl(ttl_s)
     decoded = decode_service_token(token) if isinstance(token, str) else token
-    coordinators = Coordinators(coordinator, decoded)
+    coordinators = Coordinators(coordinator, decoded, authority_file)
     session = Session(coordinators, ttl_s, on_event)
     keeping = [
         asyncio.create_task(session.keep_alive(), name="registration"),
@@ -104,6 +106,7 @@ async def register(
     labels: Mapping[str, str] | None = None,
     check: InstanceCheck | None = None,
     on_event: OnEvent | None = None,
+    authority_file: str | None = None,
 ) -> AsyncIterator[Registration]:
     """Be there as an instance of `service` for the time of the block.
 
@@ -122,7 +125,9 @@ async def register(
         check=msgspec.UNSET if check is None else check,
     )
     check_instance(record)
-    opening = open_session(coordinator, token, ttl_s=ttl_s, on_event=on_event)
+    opening = open_session(
+        coordinator, token, ttl_s=ttl_s, on_event=on_event, authority_file=authority_file
+    )
     async with opening as session:
         await session.register(record)
         yield Registration(session, record)

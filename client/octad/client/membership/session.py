@@ -165,6 +165,11 @@ class Session:
         """Of the coordinators."""
         return self._coordinators.urls
 
+    @property
+    def authority_file(self) -> str | None:
+        """Whom to trust with https, if it was named."""
+        return self._coordinators.authority_file
+
     async def keep_alive(self) -> None:
         """Renew the session until cancelled."""
         interval_s = self.ttl_s / RENEWALS_PER_TTL

@@ -24,6 +24,7 @@ from octad.client.cluster.coordinator_calls import (
     Coordinators,
     CoordinatorsUnreachable,
 )
+from octad.client.cluster.coordinator_tls import says_tls_is_spoken, why_no_answer
 from octad.client.cluster.refusal import RefusalMessage
 from octad.client.cluster.service_records import ServiceInstance
 from octad.client.cluster.view_age import OLD_S, is_old
@@ -65,16 +66,26 @@ class ServiceEvent:
 
 
 async def watch(
-    service: str, *, coordinator: str, after: str | None = None
+    service: str,
+    *,
+    coordinator: str,
+    after: str | None = None,
+    authority_file: str | None = None,
 ) -> AsyncGenerator[ServiceEvent, None]:
     """The events of one service; without `after`, the first one is a reset.
 
-    `coordinator`: URLs separated by commas. Only the first contact raises CoordinatorsUnreachable.
+    `coordinator`: URLs separated by commas; `authority_file`: whom to trust with https
+    (AWS_CA_BUNDLE). Only the first contact raises CoordinatorsUnreachable.
     """
     known: dict[str, ServiceInstance] = {}
     token = after or ""
     async with aclosing(
-        watch_keys(f"services/{service}/", coordinator=coordinator, after=after)
+        watch_keys(
+            f"services/{service}/",
+            coordinator=coordinator,
+            after=after,
+            authority_file=authority_file,
+        )
     ) as documents:
         async for document in documents:
             if document.reset:
@@ -109,13 +120,13 @@ def _instance(event: ClusterEvent) -> ServiceInstance:
 
 
 async def watch_keys(
-    prefix: str, *, coordinator: str, after: str | None = None
+    prefix: str, *, coordinator: str, after: str | None = None, authority_file: str | None = None
 ) -> AsyncGenerator[EventsDocument, None]:
     """Documents about all public keys under `prefix`: resets and changes, as they come.
 
     One without changes says that the view is old, every few seconds, or is so no longer.
     """
-    coordinators = Coordinators(coordinator)
+    coordinators = Coordinators(coordinator, authority_file=authority_file)
     token, met, failures, back_off_s = after, False, 0, BACK_OFF_S_MIN
     was_old = False
     try:
@@ -139,7 +150,7 @@ async def watch_keys(
                         raise aiohttp.ClientPayloadError("the stream ended")
                 continue
             except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-                reason = str(error) or type(error).__name__
+                reason = why_no_answer(error)
             failures += 1
             log.info("watching %s at %s: %s", prefix, coordinators.url, reason)
             if not met and failures >= coordinators.count:
@@ -191,11 +202,12 @@ async def _stream(
         allow_redirects=False,
     ) as response:
         if response.status != 200:
-            reason = _reason(await response.content.read(_REFUSAL_BYTES_MAX))
-            if response.status == 400:
+            refusal = await response.content.read(_REFUSAL_BYTES_MAX)
+            reason = _reason(refusal)
+            if response.status == 404 or says_tls_is_spoken(refusal):
+                reason = await coordinators.who_answers(coordinators.url, refusal)
+            elif response.status == 400:
                 raise CallRefused("bad-request", reason)
-            if response.status == 404:
-                reason = await coordinators.who_answers(coordinators.url)
             raise aiohttp.ClientPayloadError(f"status {response.status}: {reason}")
         reader = SseReader()
         async for chunk in response.content.iter_any():

@@ -8,7 +8,10 @@ are the application's own to bound: `client_max_size`, and `body_in_time` here.
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 import socket
+from collections.abc import Callable
 from typing import Final, cast
 
 from aiohttp import web
@@ -16,6 +19,8 @@ from aiohttp.typedefs import Handler, Middleware
 from aiohttp.web_protocol import RequestHandler
 
 from octad.client.runtime.connection_room import ConnectionRoom
+from octad.client.runtime.logs.seldom_log import SeldomLog
+from octad.client.runtime.wrong_protocol import CODE, PLAIN_IS_SPOKEN, TLS_BEGINS
 
 IDLE_S_MAX: Final = 75.0  # Without a whole request; common clients keep theirs for 60 s.
 STALLED_S_MAX: Final = 60.0  # An answer of which no byte is read.
@@ -24,20 +29,33 @@ HEADERS_MAX: Final = 32
 HEADER_BYTES_MAX: Final = 4096
 _LOOK_S: Final = 2.0
 
-_FULL = b'{"code":"too-many-connections","reason":"try again","passes":true}'
-_REFUSAL = (
-    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n"
-    b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(_FULL)
-)
+_FULL = ("503 Service Unavailable", "too-many-connections", "try again", True)
+_TLS_MET = "somebody tried TLS (https://) on the %s, which speaks plain HTTP (http://)"
+
+# Makes a protocol when somebody connects; and puts another one, as of TLS, before all of them.
+Protocols = Callable[[], asyncio.BaseProtocol]
+Secured = Callable[[Protocols], Protocols]
+
+_logger = logging.getLogger(__name__)
 
 
 class HttpListener:
-    """Serves `application`, which it changes: no other one may serve it."""
+    """Serves `application`, which it changes: no other one may serve it.
+
+    `secured` is what speaks TLS, where that is spoken here; `port` is the port's name in the log.
+    """
 
     def __init__(
-        self, application: web.Application, connections_max: int, shutdown_s: float
+        self,
+        application: web.Application,
+        connections_max: int,
+        shutdown_s: float,
+        port: str,
+        secured: Secured | None = None,
     ) -> None:
         application.middlewares.insert(0, self._watched())
+        self._port, self._secured = port, secured
+        self._tells_of_tls = SeldomLog(_logger)
         self._connections_max = connections_max
         self._runner = web.AppRunner(
             application,
@@ -54,9 +72,9 @@ class HttpListener:
 
     async def start(self, host: str, port: int) -> int:
         """Listen, and return the port (for port 0); raises OSError where it cannot be had."""
-        room = await self._new_room()
+        protocols = await self._new_protocols()
         try:
-            self._server = await asyncio.get_running_loop().create_server(room, host, port)
+            self._server = await asyncio.get_running_loop().create_server(protocols, host, port)
         except OSError:
             await self._runner.cleanup()
             raise
@@ -66,8 +84,8 @@ class HttpListener:
 
     async def start_on(self, listener: socket.socket) -> None:
         """Serve on a socket that is bound already, and close it in the end."""
-        room = await self._new_room()
-        self._server = await asyncio.get_running_loop().create_server(room, sock=listener)
+        protocols = await self._new_protocols()
+        self._server = await asyncio.get_running_loop().create_server(protocols, sock=listener)
         self._look()
 
     async def stop(self) -> None:
@@ -89,12 +107,19 @@ class HttpListener:
         self._connections.pop(connection.handler, None)
         self._present.discard(connection)
 
-    async def _new_room(self) -> ConnectionRoom:
+    def met_tls(self) -> None:
+        self._tells_of_tls.warning(_TLS_MET, self._port)
+
+    async def _new_protocols(self) -> Protocols:
         await self._runner.setup()
         self._room = ConnectionRoom(
-            self._connections_max, "HTTP clients", self._new_connection, self._present, _refusal
+            self._connections_max,
+            "HTTP clients",
+            self._new_connection,
+            self._present,
+            lambda begin: _refusal(begin, *_FULL),
         )
-        return self._room
+        return self._room if self._secured is None else self._secured(self._room)
 
     def _new_connection(self) -> _Connection:
         server = self._runner.server
@@ -138,6 +163,7 @@ class _Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._stalled_since: float | None = None
+        self._silent = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -151,6 +177,13 @@ class _Connection(asyncio.Protocol):
         self.handler.connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._silent:
+            self._silent = False
+            if data.startswith(TLS_BEGINS) and self._transport is not None:
+                self._listener.met_tls()
+                self._transport.write(wrong_protocol_refusal(data, PLAIN_IS_SPOKEN))
+                self._transport.close()
+                return
         self.handler.data_received(data)
 
     def eof_received(self) -> None:
@@ -191,5 +224,17 @@ async def body_in_time(request: web.Request) -> bytes:
         raise web.HTTPRequestTimeout(text="the body did not arrive in time") from None
 
 
-def _refusal(begin: bytes) -> bytes:
-    return _REFUSAL if begin.startswith(b"HEAD ") else _REFUSAL + _FULL
+def wrong_protocol_refusal(begin: bytes, why: str) -> bytes:
+    """The whole answer to what begins TLS where plain HTTP is spoken, or the reverse."""
+    return _refusal(begin, "400 Bad Request", CODE, why, passes=False)
+
+
+def _refusal(begin: bytes, status: str, code: str, reason: str, passes: bool) -> bytes:
+    document = {"code": code, "reason": reason, "passes": passes}
+    body = json.dumps(document, separators=(",", ":")).encode()
+    again = "Retry-After: 1\r\n" if passes else ""
+    head = (
+        f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\n{again}"
+        f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode()
+    return head if begin.startswith(b"HEAD ") else head + body

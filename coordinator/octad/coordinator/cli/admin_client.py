@@ -16,7 +16,7 @@ from typing import TypeVar
 import msgspec
 
 from octad.client.cli.coordinator_option import coordinator_url, dev_access_key
-from octad.client.cluster.coordinator_reads import host_of
+from octad.client.cluster.coordinator_reads import Origin, no_answer, origin_of, why_not
 from octad.client.runtime.command import CommandError
 from octad.client.s3.sigv4 import Credentials, sign_request
 from octad.coordinator.cli.plan_client import decoded, refusal_of
@@ -31,7 +31,7 @@ class AdminClient:
     """`credentials` are an admin's."""
 
     def __init__(self, urls: str, credentials: Credentials) -> None:
-        self._hosts = [host_of(url.strip()) for url in urls.split(",")]
+        self._origins = [origin_of(url.strip()) for url in urls.split(",")]
         self.credentials = credentials
 
     def ask(
@@ -40,25 +40,19 @@ class AdminClient:
         """Returns the answer; raises CommandError. Requests are idempotent."""
         body = b"" if request is None else msgspec.json.encode(request)
         failures: list[str] = []
-        for host, port in self._hosts:
-            name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        for origin in self._origins:
             try:
-                status, answer = self._send(host, port, name, method, path, body)
+                status, answer = self._send(origin, method, path, body)
             except (OSError, http.client.HTTPException) as error:
-                failures.append(f"{name}: {error or type(error).__name__}")
+                failures.append(f"{origin.authority}: {why_not(error)}")
                 continue
             if status == http.client.OK:
-                return decoded(name, answer, kind)
-            raise self._refused(name, status, answer)
-        raise CommandError(
-            f"no coordinator answers ({'; '.join(failures)})",
-            "start one (octad dev, octad coordinator), or name it with --coordinator URL",
-        )
+                return decoded(origin, answer, kind)
+            raise self._refused(origin, status, answer)
+        raise no_answer("no coordinator answers", failures)
 
-    def _send(
-        self, host: str, port: int, name: str, method: str, path: str, body: bytes
-    ) -> tuple[int, bytes]:
-        headers = {"host": name}
+    def _send(self, origin: Origin, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+        headers = {"host": origin.authority}
         signed, _ = sign_request(
             method=method,
             path=path,
@@ -69,7 +63,7 @@ class AdminClient:
             now=time.time(),
             content_sha256=hashlib.sha256(body).hexdigest(),
         )
-        connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)
+        connection = origin.connection(_TIMEOUT_S)
         try:
             connection.request(method, path, body or None, {**headers, **signed})
             response = connection.getresponse()
@@ -77,19 +71,19 @@ class AdminClient:
         finally:
             connection.close()
 
-    def _refused(self, host: str, status: int, body: bytes) -> CommandError:
+    def _refused(self, origin: Origin, status: int, body: bytes) -> CommandError:
         """A refusal may say the way out itself, behind its last semicolon."""
-        reason = refusal_of(host, status, body).reason
+        reason = refusal_of(origin, status, body).reason
         what, separator, fix = reason.rpartition("; ")
         if separator:
             return CommandError(what, fix)
         if status == http.client.FORBIDDEN:
             key = self.credentials.access_key
             return CommandError(
-                f"{host} does not take access key {key} for an admin's ({reason})",
+                f"{origin.authority} does not take access key {key} for an admin's ({reason})",
                 f"set {_ACCESS_KEY} and {_SECRET_KEY} to an admin's",
             )
-        return CommandError(reason, f"ask {host} again")
+        return CommandError(reason, f"ask {origin.authority} again")
 
 
 def admin_client(arguments: argparse.Namespace) -> AdminClient:

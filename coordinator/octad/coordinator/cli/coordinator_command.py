@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 
 from octad.client.runtime.address import DEFAULT_COORDINATOR_PORT
 from octad.client.runtime.command import CommandError
@@ -62,6 +63,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=os.environ.get("OCTAD_SECRET_KEY"),
         help="its secret (OCTAD_SECRET_KEY)",
     )
+    _add_doors(parser)
+    add_rescue_verbs(parser)
+
+
+def _add_doors(parser: argparse.ArgumentParser) -> None:
+    """TLS, DNS, and where services are checked."""
     parser.add_argument(
         "--check-networks",
         metavar="CIDR[,CIDR...]",
@@ -69,9 +76,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="check services there that ask for it (default: nowhere)",
     )
     parser.add_argument(
+        "--tls-cert",
+        metavar="FILE",
+        type=Path,
+        help="answer with TLS (https) alone: the certificate and what leads to its authority "
+        "(PEM); read again at SIGHUP",
+    )
+    parser.add_argument("--tls-key", metavar="FILE", type=Path, help="its key, without a password")
+    parser.add_argument(
         "--dns", metavar="HOST:PORT", help="answer DNS for NAME.service.octad there (default: not)"
     )
-    add_rescue_verbs(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -104,6 +118,8 @@ def run(arguments: argparse.Namespace) -> int:
             create=arguments.create,
             check_networks=arguments.check_networks,
             dns=arguments.dns,
+            tls_cert=arguments.tls_cert,
+            tls_key=arguments.tls_key,
         )
     )
     return 0

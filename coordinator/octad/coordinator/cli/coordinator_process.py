@@ -16,6 +16,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import uvloop
 
@@ -52,6 +53,7 @@ from octad.coordinator.server.coordinator_config import CoordinatorConfig
 from octad.coordinator.status.cluster_status import shown_endpoint
 from octad.coordinator.store.interface import ConfigStore, StoreUnavailable
 from octad.coordinator.store.open_store import StoreAddress, open_store
+from octad.coordinator.tls.certificate_files import certificate_of, reload_on_hangup
 from octad.sharding.limits import SHARD_DEPTH_DEFAULT
 
 REPLICAS_DEFAULT = 3
@@ -76,6 +78,8 @@ class CoordinatorOptions:
     create: bool = False
     check_networks: str = ""
     dns: str | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
 
 
 def run_coordinator(options: CoordinatorOptions) -> None:
@@ -94,6 +98,9 @@ async def _run(options: CoordinatorOptions) -> None:
     given_token = _given_token(options)
     _check_keys(options)
     networks = _networks(options)
+    certificate = certificate_of(options.tls_cert, options.tls_key, "the coordinator", "tls")
+    if certificate is not None:
+        reload_on_hangup(certificate)
     store_address = StoreAddress("etcd", options.etcd)
     token = given_token or new_join_token()
     with ExitStack() as sockets:
@@ -102,7 +109,8 @@ async def _run(options: CoordinatorOptions) -> None:
         store = _opened(store_address, token)
         address = Address(*listener.getsockname()[:2])
         coordinator = _coordinator(store, token, store_address, address, options, networks)
-        service, dns = HttpService(coordinator), DnsServer(coordinator.services.of)
+        service = HttpService(coordinator, certificate=certificate)
+        dns = DnsServer(coordinator.services.of)
         try:
             await service.start(listener)
             keys: tuple[str, str] | None = None
@@ -116,7 +124,8 @@ async def _run(options: CoordinatorOptions) -> None:
             await coordinator.start()
             if dns_sockets is not None:
                 await dns.start(*dns_sockets)
-            print(_greeting(token, address, keys, _copies(options)), flush=True)
+            where = _where(address, secured=certificate is not None)
+            print(_greeting(token, where, keys, _copies(options)), flush=True)
             await asyncio.get_running_loop().create_future()
         except StoreUnavailable as error:
             raise CommandError(
@@ -316,10 +325,12 @@ def _copies(options: CoordinatorOptions) -> int:
     return options.replicas or REPLICAS_DEFAULT
 
 
-def _greeting(
-    token: JoinToken, address: Address, keys: tuple[str, str] | None, replicas: int
-) -> str:
-    where = f"http://{f'MACHINE:{address.port}' if address.is_wildcard else address}"
+def _where(address: Address, *, secured: bool) -> str:
+    scheme = "https" if secured else "http"
+    return f"{scheme}://{f'MACHINE:{address.port}' if address.is_wildcard else address}"
+
+
+def _greeting(token: JoinToken, where: str, keys: tuple[str, str] | None, replicas: int) -> str:
     cluster = f"coordinator of cluster {token.cluster}"
     lines = [f"octad {VERSION}: {cluster} is ready at {where}"]
     if keys is not None:

@@ -12,7 +12,13 @@ from typing import TypeVar
 import msgspec
 
 from octad.client.cli.coordinator_option import coordinator_url, dev_join_token
-from octad.client.cluster.coordinator_reads import host_of, not_a_coordinator
+from octad.client.cluster.coordinator_reads import (
+    Origin,
+    no_answer,
+    not_a_coordinator,
+    origin_of,
+    why_not,
+)
 from octad.client.cluster.internal_auth import (
     ANSWER_MAC_HEADER,
     AUTHORIZATION_HEADER,
@@ -40,15 +46,15 @@ class PlanClient:
     """`token` is needed for requests only, not for looking."""
 
     def __init__(self, urls: str, token: JoinToken | None) -> None:
-        self._hosts = [host_of(url.strip()) for url in urls.split(",")]
+        self._origins = [origin_of(url.strip()) for url in urls.split(",")]
         self._token = token
 
     def get(self, path: str, kind: type[_Message]) -> _Message:
         """Returns a public document; raises CommandError."""
-        host, status, body, _ = self._send("GET", path, b"", {})
+        origin, status, body, _ = self._send("GET", path, b"", {})
         if status != http.client.OK:
-            raise _refused(host, status, body)
-        return decoded(host, body, kind)
+            raise _refused(origin, status, body)
+        return decoded(origin, body, kind)
 
     def status(self) -> PlanStatus:
         return self.get(PLAN_STATUS_PATH, PlanStatus)
@@ -67,52 +73,49 @@ class PlanClient:
             )
         signer, heard = RequestSigner(self._token.key_for(AUTH_PURPOSE)), list[str]()
         for _ in range(SIGN_TRIES_MAX):
-            host, status, body = self._post(self._token, path, request, signer)
+            origin, status, body = self._post(self._token, path, request, signer)
             if status == http.client.OK:
-                return decoded(host, body, kind)
-            refusal = refusal_of(host, status, body)
+                return decoded(origin, body, kind)
+            refusal = refusal_of(origin, status, body)
             if refusal.audience is None or refusal.now_ms is None:
                 break
             signer.learn(refusal.audience, refusal.now_ms, heard)
-        raise _refused(host, status, body)
+        raise _refused(origin, status, body)
 
     def _post(
         self, token: JoinToken, path: str, request: msgspec.Struct, signer: RequestSigner
-    ) -> tuple[str, int, bytes]:
+    ) -> tuple[Origin, int, bytes]:
         body = msgspec.json.encode(request)
         authorization = signer.sign("POST", path, body)
         headers = {AUTHORIZATION_HEADER: authorization, "Content-Type": "application/json"}
-        host, status, answer, mac = self._send("POST", path, body, headers)
+        origin, status, answer, mac = self._send("POST", path, body, headers)
         try:
             verify_answer(token.key_for(AUTH_PURPOSE), authorization, status, answer, mac)
         except NotAuthentic as error:
-            refusal_of(host, status, answer)  # A coordinator's, of another cluster.
+            refusal_of(origin, status, answer)  # A coordinator's, of another cluster.
             raise CommandError(
-                f"{host} does not know the secret of this join token",
+                f"{origin.authority} does not know the secret of this join token",
                 "give the join token of the cluster that it serves, or correct --coordinator",
             ) from error
-        return host, status, answer
+        return origin, status, answer
 
     def _send(
         self, method: str, path: str, body: bytes, headers: dict[str, str]
-    ) -> tuple[str, int, bytes, str | None]:
+    ) -> tuple[Origin, int, bytes, str | None]:
         """(who answered, status, body, its mac). Proxies are not asked."""
         failures = []
-        for host, port in self._hosts:
-            connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)
+        for origin in self._origins:
+            connection = origin.connection(_TIMEOUT_S)
             try:
                 connection.request(method, path, body or None, headers)
                 response = connection.getresponse()
                 mac = response.headers.get(ANSWER_MAC_HEADER)
-                return f"{host}:{port}", response.status, response.read(), mac
+                return origin, response.status, response.read(), mac
             except (OSError, http.client.HTTPException) as error:
-                failures.append(f"{host}:{port}: {error or type(error).__name__}")
+                failures.append(f"{origin.authority}: {why_not(error)}")
             finally:
                 connection.close()
-        raise CommandError(
-            f"no coordinator answers ({'; '.join(failures)})",
-            "start one (octad dev, octad coordinator), or name it with --coordinator URL",
-        )
+        raise no_answer("no coordinator answers", failures)
 
 
 def client_of(arguments: argparse.Namespace) -> PlanClient:
@@ -127,24 +130,28 @@ def client_of(arguments: argparse.Namespace) -> PlanClient:
     return PlanClient(coordinator_url(arguments), token)
 
 
-def decoded(host: str, body: bytes, kind: type[_Message]) -> _Message:
-    """The answer of `host`; raises CommandError."""
+def decoded(origin: Origin, body: bytes, kind: type[_Message]) -> _Message:
+    """The answer of `origin`; raises CommandError."""
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.DecodeError as error:
-        raise not_a_coordinator(f"http://{host}", str(error)) from error
+        raise not_a_coordinator(origin.url, str(error), body) from error
 
 
-def refusal_of(host: str, status: int, body: bytes) -> RefusalMessage:
-    """Returns why `host` refuses; raises CommandError if it is not a coordinator."""
+def refusal_of(origin: Origin, status: int, body: bytes) -> RefusalMessage:
+    """Returns why `origin` refuses; raises CommandError if it is not a coordinator."""
     try:
         return msgspec.json.decode(body, type=RefusalMessage)
     except msgspec.DecodeError as error:
-        raise not_a_coordinator(f"http://{host}", f"status {status}") from error
+        raise not_a_coordinator(origin.url, f"status {status}", body) from error
 
 
-def _refused(host: str, status: int, body: bytes) -> CommandError:
+def _refused(origin: Origin, status: int, body: bytes) -> CommandError:
     """A refusal states its own fix, behind its last semicolon."""
-    reason = refusal_of(host, status, body).reason
+    reason = refusal_of(origin, status, body).reason
     what, separator, fix = reason.rpartition("; ")
-    return CommandError(what, fix) if separator else CommandError(reason, f"ask {host} again")
+    return (
+        CommandError(what, fix)
+        if separator
+        else CommandError(reason, f"ask {origin.authority} again")
+    )

@@ -36,7 +36,7 @@ from octad.client.cluster.service_records import (
 )
 from octad.client.kv.kv_records import KV_PATH, BadKey
 from octad.client.membership.lock_records import LOCKS_PATH, BadLock
-from octad.client.runtime.http_listener import HttpListener
+from octad.client.runtime.http_listener import HttpListener, Protocols, wrong_protocol_refusal
 from octad.client.runtime.open_files import open_files_limit
 from octad.client.runtime.steady_clock import SteadyClock
 from octad.coordinator.admin.admin_refusal import AdminRefused
@@ -68,6 +68,8 @@ from octad.coordinator.server.coordinator import Coordinator
 from octad.coordinator.server.coordinator_gauges import coordinator_gauges
 from octad.coordinator.server.metrics import CoordinatorMetrics
 from octad.coordinator.store.interface import StoreUnavailable
+from octad.coordinator.tls.certificate import Certificate
+from octad.coordinator.tls.tls_transport import TlsListener
 
 CONTROL_CONNECTIONS_MAX = 4096  # Twice the watchers that a coordinator takes.
 
@@ -78,6 +80,7 @@ _BODY_TIMEOUT_S = 10.0
 _STORE_S_MAX = 4.0
 _STORE_SHARE = 0.8  # The same, as a share of the client's stated timeout.
 _SHUTDOWN_S = 2.0
+_PORT = "coordinator's port"
 _ALWAYS = (HEALTH_PATH, OPENAPI_PATH)  # Whether or not the store has ever answered.
 _REGISTRATION_PATHS = tuple(
     f"{path}/" for path in (SERVICES_PATH, SESSIONS_PATH, LOCKS_PATH, KV_PATH)
@@ -116,11 +119,18 @@ class _HasLeft(Exception):
 class HttpService:
     """Serves one coordinator on a socket that is bound already.
 
-    Without `connections_max`, half of the files that may be open may be connections to it.
+    Without `connections_max`, half of the files that may be open may be connections to it. With a
+    `certificate` it speaks TLS, and nothing else.
     """
 
-    def __init__(self, coordinator: Coordinator, connections_max: int | None = None) -> None:
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        connections_max: int | None = None,
+        certificate: Certificate | None = None,
+    ) -> None:
         self._coordinator = coordinator
+        self._certificate = certificate
         if connections_max is None:
             connections_max = min(open_files_limit() // 2, CONTROL_CONNECTIONS_MAX)
         self._connections_max = connections_max
@@ -132,7 +142,7 @@ class HttpService:
         self._admin = AdminRoutes(coordinator)
         self._watches = HttpWatches(coordinator.feed, watchers_max_of(connections_max))
         self._metrics = CoordinatorMetrics(
-            lambda: coordinator_gauges(coordinator), lambda: self._watches.watchers
+            lambda: coordinator_gauges(coordinator, certificate), lambda: self._watches.watchers
         )
         self._listener: HttpListener | None = None
 
@@ -160,8 +170,15 @@ class HttpService:
             if operation.method == "GET" and operation.name != "events":
                 add("HEAD", path, handlers[operation.name])
             add(operation.method, path, handlers[operation.name])
-        self._listener = HttpListener(application, self._connections_max, _SHUTDOWN_S)
+        secured = None if self._certificate is None else self._secured
+        self._listener = HttpListener(
+            application, self._connections_max, _SHUTDOWN_S, _PORT, secured
+        )
         await self._listener.start_on(listener)
+
+    def _secured(self, protocols: Protocols) -> Protocols:
+        assert self._certificate is not None
+        return TlsListener(self._certificate, protocols, _PORT, wrong_protocol_refusal)
 
     async def stop(self) -> None:
         """Take no more requests; finish those under way."""

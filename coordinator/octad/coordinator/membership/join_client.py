@@ -15,6 +15,11 @@ import aiohttp
 import msgspec
 
 from octad.client.cluster.coordinator_calls import is_etcd_at
+from octad.client.cluster.coordinator_tls import (
+    context_for,
+    says_tls_is_spoken,
+    why_no_answer,
+)
 from octad.client.cluster.etcd_instead import IS_ETCD
 from octad.client.cluster.internal_auth import (
     ANSWER_MAC_HEADER,
@@ -24,6 +29,7 @@ from octad.client.cluster.internal_auth import (
 )
 from octad.client.cluster.join_token import JoinToken
 from octad.client.cluster.request_signer import SIGN_TRIES_MAX, RequestSigner
+from octad.client.runtime.wrong_protocol import TLS_IS_SPOKEN
 from octad.coordinator.membership.admission import JoinRefused
 from octad.coordinator.schema.join_messages import (
     AUTH_PURPOSE,
@@ -76,21 +82,29 @@ class _Answer:
     mac: str | None
 
 
-async def join(coordinator_urls: str, token: JoinToken, request: JoinRequest) -> JoinAnswer:
+async def join(
+    coordinator_urls: str,
+    token: JoinToken,
+    request: JoinRequest,
+    authority_file: str | None = None,
+) -> JoinAnswer:
     """Ask each of `coordinator_urls` (separated by commas) until one decides.
 
-    Raises JoinRefused with the cluster's reason, OtherCluster, CoordinatorUnreachable, or, for what
-    is no URL, ValueError.
+    `authority_file`: whom to trust with https. Raises JoinRefused with the cluster's reason,
+    OtherCluster, CoordinatorUnreachable, or, for what is no URL or no such file, ValueError.
     """
     urls = [_checked_url(url.strip()) for url in coordinator_urls.split(",")]
     failures: list[str] = []
     timeout = aiohttp.ClientTimeout(_TIMEOUT_S)
-    async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as session:
+    connector = aiohttp.TCPConnector(ssl=context_for(urls, authority_file) or True)
+    async with aiohttp.ClientSession(
+        connector=connector, timeout=timeout, trust_env=False
+    ) as session:
         for url in urls:
             try:
                 return await _join_at(session, url, token, request)
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                failures.append(f"{url}: {str(error) or type(error).__name__}")
+                failures.append(f"{url}: {why_no_answer(error)}")
             except CoordinatorUnreachable as error:
                 is_etcd = not error.passes and await is_etcd_at(session, url)
                 failures.append(f"{url} {IS_ETCD}" if is_etcd else str(error))
@@ -140,6 +154,8 @@ def _refusal(url: str, token: JoinToken, answer: _Answer) -> RefusalMessage:
     try:
         refusal = msgspec.json.decode(answer.body, type=RefusalMessage)
     except msgspec.DecodeError as error:
+        if says_tls_is_spoken(answer.body):
+            raise CoordinatorUnreachable(f"{url}: {TLS_IS_SPOKEN}", passes=True) from error
         raise CoordinatorUnreachable(
             f"{url} did not answer like a coordinator (status {answer.status})", passes=False
         ) from error

@@ -10,10 +10,20 @@ from prometheus_client.metrics_core import Metric
 from octad.coordinator.schema.cluster_view import BadRecord
 from octad.coordinator.server.coordinator import Coordinator
 from octad.coordinator.server.metrics import gauge
+from octad.coordinator.tls.certificate import Certificate
 
 
-def coordinator_gauges(coordinator: Coordinator) -> Iterator[Metric]:
+def coordinator_gauges(
+    coordinator: Coordinator, certificate: Certificate | None
+) -> Iterator[Metric]:
     """All gauges, without those that a bad record hides."""
+    ends = GaugeMetricFamily(
+        "octad_coordinator_certificate_end_seconds",
+        "When the certificate ends, as a time of Unix.",
+    )
+    if certificate is not None:
+        ends.add_metric([], certificate.not_after.timestamp())
+    yield ends
     build = GaugeMetricFamily("octad_build_info", "What runs here.", labels=["version"])
     build.add_metric([coordinator.config.version], 1)
     yield build

@@ -79,7 +79,9 @@ class HttpFace:
         """Listen; the URL to reach it. Raises OSError where it cannot."""
         application = web.Application(client_max_size=BODY_BYTES_MAX)
         application.router.add_route("*", "/{anything:.*}", self._handle)
-        listener = HttpListener(application, STORE_CONNECTIONS_MAX, SHUTDOWN_S)
+        listener = HttpListener(
+            application, STORE_CONNECTIONS_MAX, SHUTDOWN_S, "configuration store's port"
+        )
         bound_port = await listener.start(host, port)
         self._listener = listener
         return f"http://{f'[{host}]' if ':' in host else host}:{bound_port}"

@@ -123,6 +123,12 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
         help="the cluster's coordinators (default: %(default)s)",
     )
     parser.add_argument(
+        "--coordinator-ca",
+        metavar="FILE",
+        help="who signed their certificates, where they are https:// (AWS_CA_BUNDLE; default: whom "
+        "the system trusts)",
+    )
+    parser.add_argument(
         "--join-token",
         metavar="TOKEN",
         default=os.environ.get("OCTAD_JOIN_TOKEN"),
@@ -217,6 +223,7 @@ def run(arguments: argparse.Namespace) -> int:
             strict_aws=arguments.s3_strict_aws,
             advertise=arguments.advertise,
             coordinator=arguments.coordinator,
+            coordinator_ca=arguments.coordinator_ca,
             join_token=arguments.join_token,
             zone=arguments.zone,
             weight=arguments.weight,

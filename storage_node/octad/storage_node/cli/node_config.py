@@ -8,8 +8,9 @@ from pathlib import Path
 from octad.client.cluster.join_token import BadJoinToken, decode_join_token
 from octad.client.runtime.address import Address, BadAddress, parse_address
 from octad.client.runtime.command import CommandError
+from octad.coordinator.tls.certificate_files import certificate_of
 from octad.sharding.ids import NodeId
-from octad.storage_node.cli.node_certificates import peer_contexts, s3_certificate
+from octad.storage_node.cli.node_certificates import peer_contexts
 from octad.storage_node.cli.node_options import (
     ADMIN_PORT_ABOVE_S3,
     AIOHTTP,
@@ -44,6 +45,7 @@ class NodeOptions:
     strict_aws: bool
     advertise: str | None
     coordinator: str
+    coordinator_ca: str | None
     join_token: str | None
     zone: str
     weight: float
@@ -94,11 +96,12 @@ def config_of(options: NodeOptions) -> NodeConfig:
         strict_aws=options.strict_aws,
         advertise_host=options.advertise or listen.host,
         coordinator_urls=options.coordinator,
+        coordinator_authority=options.coordinator_ca,
         token=token,
         zone=options.zone,
         weight=options.weight,
         access_log=access_log(options.access_log),
-        certificate=s3_certificate(options.s3_tls_cert, options.s3_tls_key),
+        certificate=certificate_of(options.s3_tls_cert, options.s3_tls_key, "S3", "s3-tls"),
         tls=peer_contexts(options.tls_cert, options.tls_key, options.tls_ca),
         nodes_on_disk=options.nodes_on_disk,
     )

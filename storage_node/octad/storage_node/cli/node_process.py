@@ -40,9 +40,9 @@ from octad.coordinator.schema.node_report import (
 from octad.coordinator.schema.records import StoreKeys
 from octad.coordinator.store.interface import ConfigStore, Put, StoreUnavailable
 from octad.coordinator.store.open_store import open_store
+from octad.coordinator.tls.certificate_files import reload_on_hangup
 from octad.sharding.ids import NodeId, ShardId, node_name
 from octad.sharding.map.shard_map import decode_configuration
-from octad.storage_node.cli.node_certificates import reload_on_hangup
 from octad.storage_node.cli.node_config import NodeOptions, config_of
 from octad.storage_node.cli.parent_death import kill_with_parent
 from octad.storage_node.cli.supervision import (
@@ -335,7 +335,9 @@ async def _join(config: NodeConfig, node: NodeId | None, incarnation: str) -> Jo
     said = False
     while True:
         try:
-            return await join(config.coordinator_urls, config.token, request)
+            return await join(
+                config.coordinator_urls, config.token, request, config.coordinator_authority
+            )
         except (JoinRefused, JoinFailed) as error:
             if not error.passes:
                 options = "correct --coordinator, --join-token, --advertise, --zone or --weight"
@@ -348,7 +350,9 @@ async def _join(config: NodeConfig, node: NodeId | None, incarnation: str) -> Jo
                 log.warning("waiting to join: %s", error)
                 said = True
         except ValueError as error:
-            raise CommandError(str(error), "correct --coordinator", 2) from error
+            raise CommandError(
+                str(error), "correct --coordinator or --coordinator-ca", 2
+            ) from error
         await asyncio.sleep(JOIN_RETRY_S)
 
 

@@ -19,6 +19,7 @@ from octad.coordinator.schema.records import StoreKeys
 from octad.coordinator.store.interface import ConfigStore
 from octad.coordinator.store.mirror import Mirror
 from octad.coordinator.store.open_store import StoreAddress, open_store
+from octad.coordinator.tls.certificate import Certificate
 from octad.sharding.ids import node_name
 from octad.sharding.limits import SEGMENT_BYTES
 from octad.storage_node.index.counted_index import CountedIndex
@@ -30,7 +31,6 @@ from octad.storage_node.memory.heap import HeapKeeper
 from octad.storage_node.node.node_failures import is_foreseen, said_of
 from octad.storage_node.rebuild.index_repair import rebuild_beside
 from octad.storage_node.rpc.peer_tls import TlsContexts
-from octad.storage_node.s3.http.certificate import Certificate
 
 BOOT_BYTES = 8
 
@@ -54,6 +54,7 @@ class NodeConfig:
     strict_aws: bool  # No append, and no condition on a write that AWS does not take.
     advertise_host: str
     coordinator_urls: str
+    coordinator_authority: str | None  # Whom to trust, where they are https.
     token: JoinToken
     zone: str
     weight: float

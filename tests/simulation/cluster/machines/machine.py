@@ -55,6 +55,7 @@ class SimulatedMachine:
             strict_aws=False,
             advertise_host=self.host,
             coordinator_urls="",
+            coordinator_authority=None,
             token=world.token,
             zone="",
             weight=1.0,

@@ -20,8 +20,8 @@ import pytest
 from tests.unit.s3.front_door_site import FrontDoorSite, TlsFiles
 from tests.unit.s3.raw_connection import Wire, signed_head
 
+from octad.coordinator.tls import tls_transport
 from octad.sharding.limits import KIB, MIB
-from octad.storage_node.s3.http import tls_transport
 
 BODY = bytes(range(256)) * (4 * KIB)
 

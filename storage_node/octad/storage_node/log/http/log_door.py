@@ -113,7 +113,7 @@ class LogDoor:
         for method, path, handler in routes:
             application.router.add_route(method, path, self._signed(handler))
         application.router.add_get("/v1/openapi.json", self._describe_all)
-        listener = HttpListener(application, connections_max, _SHUTDOWN_S)
+        listener = HttpListener(application, connections_max, _SHUTDOWN_S, "log's port")
         port = await listener.start(address.host, address.port)
         self._listener = listener
         return port

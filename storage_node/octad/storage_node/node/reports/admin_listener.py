@@ -66,7 +66,7 @@ class AdminListener:
         application.router.add_get("/healthz", self._answer_health)
         application.router.add_get("/readyz", self._answer_ready)
         application.router.add_post(SNAPSHOT_PATH, self._answer_snapshot)
-        listener = HttpListener(application, ADMIN_CONNECTIONS_MAX, _SHUTDOWN_S)
+        listener = HttpListener(application, ADMIN_CONNECTIONS_MAX, _SHUTDOWN_S, "admin port")
         port = await listener.start(address.host, address.port)
         self._listener = listener
         return port

@@ -20,10 +20,10 @@ from prometheus_client.registry import Collector
 from octad.client.runtime.connection_room import ConnectionRoom
 from octad.client.version import VERSION
 from octad.coordinator.server.metrics import exposition, gauge
+from octad.coordinator.tls.certificate import Certificate
 from octad.storage_node.journal.journal import Journal
 from octad.storage_node.memory.body_budget import BodyBudget
 from octad.storage_node.rpc.peers import Peers
-from octad.storage_node.s3.http.certificate import Certificate
 from octad.storage_node.s3.http.door_figures import DoorFigures
 from octad.storage_node.s3.http.server import FrontDoor
 from octad.storage_node.upkeep.engine_upkeep import EngineReport

@@ -18,6 +18,7 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
 from octad.client.runtime.logs.seldom_log import SeldomLog
+from octad.client.runtime.wrong_protocol import PLAIN_IS_SPOKEN, TLS_BEGINS
 from octad.client.s3.errors import S3Error
 from octad.client.s3.http_dates import http_date
 from octad.sharding.limits import KIB, PUT_BYTES_MAX
@@ -40,9 +41,6 @@ IDLE_S_MAX: Final = (
 )
 LINGER_S_MAX: Final = 5.0  # A refused body is read on for a while, so that the refusal can be read.
 READ_BUFFER_BYTES: Final = 32 * KIB  # aiohttp reads on until it has twice as much.
-# A record of TLS that is a handshake, of any version since SSL 3: no request begins so.
-TLS_BEGINS: Final = b"\x16"
-_TLS_REFUSED: Final = "This port speaks plain HTTP, and this was TLS: use http:// for its address."
 _TLS_MET: Final = "somebody tried TLS (https://) on the S3 port, which speaks plain HTTP (http://)"
 _FOR_EVER_S: Final = 1e9  # Nought would close a connection after its first request.
 
@@ -243,7 +241,7 @@ class Connection(RequestHandler):
         """The next bytes; a head that has no end is refused, and what begins TLS at once."""
         if data.startswith(TLS_BEGINS) and not self._head_bytes and self._awaits_request():
             self._listener.tells_of_tls.warning(_TLS_MET)
-            self.refuse("BadRequest", data, _TLS_REFUSED)
+            self.refuse("BadRequest", data, PLAIN_IS_SPOKEN)
             return
         super().data_received(data)
         if self._messages:

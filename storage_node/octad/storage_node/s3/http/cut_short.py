@@ -13,7 +13,8 @@ import socket
 import termios
 from typing import Final
 
-HELD_BYTES: Final = "held_bytes"  # Our transports' name for bytes already read from the socket.
+from octad.coordinator.tls.tls_transport import HELD_BYTES
+
 _TCP_INFO: Final = getattr(socket, "TCP_INFO", None)  # Its first byte is the connection's state.
 _CLOSE_WAIT: Final = 8  # The other side has closed its end.
 

@@ -21,13 +21,14 @@ from aiohttp import web
 from octad.client.runtime.connection_room import ConnectionRoom
 from octad.client.s3.http_dates import http_date
 from octad.coordinator.schema.bucket_settings import CLOSED, BucketSettings
+from octad.coordinator.tls.certificate import Certificate
+from octad.coordinator.tls.tls_transport import TlsListener
 from octad.sharding.limits import CLIENT_CONNECTIONS_MAX
 from octad.storage_node.memory.body_budget import BodyBudget
 from octad.storage_node.s3.answering.s3_handler import S3Handler
 from octad.storage_node.s3.handlers.authentication import SecretOf
 from octad.storage_node.s3.handlers.request import Request, expects_continue
 from octad.storage_node.s3.handlers.unknown_headers import UnknownHeaders
-from octad.storage_node.s3.http.certificate import Certificate
 from octad.storage_node.s3.http.connections import (
     CLIENT_HEAD_BYTES_MAX,
     IDLE_S_MAX,
@@ -41,7 +42,6 @@ from octad.storage_node.s3.http.connections import (
 )
 from octad.storage_node.s3.http.door_figures import DoorFigures
 from octad.storage_node.s3.http.hot_connection import HotListener
-from octad.storage_node.s3.http.tls_transport import TlsListener
 from octad.storage_node.s3.http.wire import write_answer
 from octad.storage_node.s3.protocol.answers import Answer, connection_line
 from octad.storage_node.s3.protocol.asked_lists import OwnerOf
@@ -137,7 +137,7 @@ class FrontDoor:
         )
         new: Callable[[], asyncio.BaseProtocol] = self._room
         if self._certificate is not None:
-            new = TlsListener(self._certificate, self._room, self._listener.refusal)
+            new = TlsListener(self._certificate, self._room, "S3 port", self._plain_refused)
         self._server = await loop.create_server(
             new, host, port, backlog=_BACKLOG, reuse_address=True
         )
@@ -185,6 +185,10 @@ class FrontDoor:
         assert self._listener is not None
         self._answerer.requests["none", HTTPStatus.SERVICE_UNAVAILABLE.value] += 1
         return self._listener.refusal("SlowDown", begin)
+
+    def _plain_refused(self, begin: bytes, why: str) -> bytes:
+        assert self._listener is not None
+        return self._listener.refusal("BadRequest", begin, why)
 
     def _look(self) -> None:
         assert self._hot is not None

@@ -24,10 +24,9 @@ from enum import Enum, auto
 from typing import Any, Final, cast
 
 from octad.client.runtime.logs.seldom_log import SeldomLog
+from octad.client.runtime.wrong_protocol import TLS_BEGINS, TLS_IS_SPOKEN
+from octad.coordinator.tls.certificate import Certificate
 from octad.sharding.limits import KIB
-from octad.storage_node.s3.http.certificate import Certificate
-from octad.storage_node.s3.http.connections import TLS_BEGINS
-from octad.storage_node.s3.http.cut_short import HELD_BYTES
 
 HANDSHAKE_S_MAX: Final = 10.0
 HANDSHAKES_MAX: Final = 1024
@@ -40,14 +39,13 @@ PIECE_BYTES: Final = 16 * KIB
 # Of answers of TLS itself, as to a client that asks for new keys, which may ask for ever.
 UNSENT_BYTES_MAX: Final = 16 * KIB
 
-_PLAIN: Final = "This port speaks TLS, and this was plain HTTP: use https:// for its address."
-_PLAIN_MET: Final = (
-    "somebody tried plain HTTP (http://) on the S3 port, which speaks TLS (https://)"
-)
-_FAILED: Final = "somebody's TLS handshake with the S3 port failed: %s"
+HELD_BYTES: Final = "held_bytes"  # A transport's name for bytes already read from the socket.
+
+_PLAIN_MET: Final = "somebody tried plain HTTP (http://) on the %s, which speaks TLS (https://)"
+_FAILED: Final = "somebody's TLS handshake with the %s failed: %s"
 _NOTHING: Final = memoryview(b"")
 
-_logger = logging.getLogger("octad.front_door")
+_logger = logging.getLogger(__name__)
 
 
 class _State(Enum):
@@ -62,12 +60,14 @@ class _State(Enum):
 class TlsListener:
     """Shared by the connections of one listener; `new` makes the protocol behind each of them.
 
-    `refusal` returns the answer to bytes that are not TLS, from the first of them.
+    `port` is its name in the log; `refusal` returns the answer to bytes that are not TLS, from the
+    first of them and what is wrong with it.
     """
 
     certificate: Certificate
     new: Callable[[], asyncio.BaseProtocol]
-    refusal: Callable[[str, bytes, str], bytes]
+    port: str
+    refusal: Callable[[bytes, str], bytes]
     # Not yet OPEN, oldest first.
     shaking: dict[TlsTransport, None] = field(default_factory=dict)
     space: memoryview = field(default_factory=lambda: memoryview(bytearray(SEALED_BYTES)))
@@ -172,8 +172,8 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
     def _begin(self, nbytes: int) -> None:
         begin = bytes(self._listener.space[: min(nbytes, KIB)])
         if not begin.startswith(TLS_BEGINS):
-            self._listener.tells_of_plain.warning(_PLAIN_MET)
-            self._socket.write(self._listener.refusal("BadRequest", begin, _PLAIN))
+            self._listener.tells_of_plain.warning(_PLAIN_MET, self._listener.port)
+            self._socket.write(self._listener.refusal(begin, TLS_IS_SPOKEN))
             self._socket.write_eof()
             self._end_as(_State.DEAF)
             self._timer = asyncio.get_running_loop().call_later(DEAF_S_MAX, self.abort)
@@ -198,7 +198,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
                 pass
             except ssl.SSLError as error:
                 why = (error.reason or str(error)).replace("_", " ").lower()
-                self._listener.tells_of_failures.warning(_FAILED, why)
+                self._listener.tells_of_failures.warning(_FAILED, self._listener.port, why)
                 self._end_as(_State.CLOSED)
             self._flush()  # Also the alert that says why.
         if self._state is _State.CLOSED:

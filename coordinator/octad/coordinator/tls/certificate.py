@@ -1,4 +1,4 @@
-"""The certificate that the S3 listener shows: read at the start, and again when asked to.
+"""The certificate that a listener shows: read at the start, and again when asked to.
 
 A connection keeps what it began with. A pair that is no good changes nothing.
 """
