@@ -294,6 +294,7 @@ async def test_an_entry_of_ones_own_from_before_gives_no_lock(
 
     class Urls:
         urls = "http://nobody:1"
+        authority_file = None
 
     monkeypatch.setattr(locking, "watch_keys", watched)
     assert await locking._turn_of("me", Urls(), "l", 20) == 20  # type: ignore[arg-type]
