@@ -33,6 +33,7 @@ PAGE_KEYS = 60
 KEYS_EACH = 30
 AT_ONCE = 16
 PAUSE_S = 0.03  # Each client's, so that nodes get CPU time on a small machine.
+AWAY_PAUSE_S = 0.5  # After a request to a node that is away: each leaves a key behind.
 _S3 = {"s3": NAMESPACE}
 
 
@@ -75,9 +76,12 @@ class Upload:
 class CheckedLoad:
     """`working` runs it in a thread; everything else may be called meanwhile."""
 
-    def __init__(self, cluster: DevCluster, bucket: str, seed: int) -> None:
+    def __init__(
+        self, cluster: DevCluster, bucket: str, seed: int, *, pause_s: float = PAUSE_S
+    ) -> None:
         self.cluster = cluster
         self.bucket = bucket
+        self.pause_s = pause_s
         self.keys: list[Key] = []
         self.unavailable: list[tuple[float, int, str]] = []  # 503s: when, where, what.
         self.longest_s: dict[str, float] = {}
@@ -172,8 +176,8 @@ class CheckedLoad:
             try:
                 await work()
             except NoAnswer:
-                await asyncio.sleep(0.1)
-            await asyncio.sleep(PAUSE_S)
+                await asyncio.sleep(AWAY_PAUSE_S)
+            await asyncio.sleep(self.pause_s)
 
     # -- writing -------------------------------------------------------------------------------
 
