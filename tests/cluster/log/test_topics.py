@@ -18,6 +18,7 @@ from octad.storage_node.log.records import Record, encode_records
 pytestmark = pytest.mark.cluster
 
 RECORDS = "/v1/topics/{}/partitions/{}/records"
+FENCES = "/v1/topics/{}/partitions/{}/fences"
 
 
 def clients_of(cluster: DevCluster) -> list[LogClient]:
@@ -136,6 +137,34 @@ def test_a_stream_gives_one_event_a_record_and_goes_on_where_it_was_left(
     connection.close()
 
 
+def test_a_job_that_was_fenced_appends_nothing_more_and_others_go_on(
+    clients: list[LogClient],
+) -> None:
+    clients[0].ask("PUT", "/v1/topics/fenced", b'{"partitions":2}')
+    fences = "/v1/topics/fenced/partitions/0/fences"
+    for asked, stands in ((7, 7), (5, 7), (8, 8)):
+        answer = clients[asked % 3].ask("POST", fences, b'{"job":"sums","token":%d}' % asked)
+        assert answer.document == {"partition": 0, "job": "sums", "token": stands}
+    for client, owner in zip(clients, ({"token": 7}, {}, {"token": 0}), strict=True):
+        answer = client.append(
+            "fenced", 0, {"records": [{"value": "zombie"}], "job": "sums"} | owner
+        )
+        assert (answer.status, answer.document["code"]) == (409, "fenced-job")
+        assert answer.document["token"] == 8
+    raw = batch_of(encode_records([Record(None, b"raw", 1)], 1), 1, 1, 1)
+    path = RECORDS.format("fenced", 0)
+    for query, status in (({"job": "sums"}, 409), ({"job": "sums", "token": "8"}, 200)):
+        answer = clients[0].ask("POST", path, raw, kind=BATCHES, query=query)
+        assert answer.status == status
+    for document in ({"job": "sums", "token": 9}, {"job": "other"}, {}):
+        assert (
+            clients[1].append("fenced", 0, {"records": [{"value": "x"}]} | document).status == 200
+        )
+    zombie = {"records": [{"value": "elsewhere"}], "job": "sums"}
+    assert clients[2].append("fenced", 1, zombie).status == 200, "a fence is of one partition"
+    assert values(clients[0], "fenced") == ["raw", "x", "x", "x"]
+
+
 def test_what_is_trimmed_is_not_read_and_its_offsets_are_never_given_again(
     clients: list[LogClient],
 ) -> None:
@@ -191,6 +220,10 @@ def test_s3_never_shows_a_topic_and_a_name_made_again_is_empty(
         ("GET", RECORDS.format("good", "x"), b"", 404, "no-such-partition"),
         ("POST", RECORDS.format("good", 0), b'{"records":[]}', 400, "bad-request"),
         ("POST", RECORDS.format("good", 0), b"{", 400, "bad-request"),
+        ("POST", RECORDS.format("good", 0), b'{"records":[{}],"token":1}', 400, "bad-request"),
+        ("POST", FENCES.format("good", 0), b'{"job":"","token":1}', 400, "bad-request"),
+        ("POST", FENCES.format("good", 0), b'{"job":"x","token":-1}', 400, "bad-request"),
+        ("POST", FENCES.format("good", 0), b'{"job":"\\u0000","token":1}', 400, "bad-request"),
         ("POST", RECORDS.format("good", 0), b'{"records":[{"offset":1}]}', 400, "bad-request"),
     ],
 )

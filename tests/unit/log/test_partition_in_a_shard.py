@@ -14,12 +14,15 @@ from tests.unit.replication_host.new_primary import SHARD, NewPrimary, taking_ov
 from octad.sharding.ids import BucketId
 from octad.sharding.map.shard_map import ShardMap
 from octad.storage_node.index.key_ranges import past
-from octad.storage_node.index.partition_rows import PartitionId, base_of
+from octad.storage_node.index.partition_rows import NO_TOKEN, PartitionId, base_of
+from octad.storage_node.log import partition_changes
 from octad.storage_node.log.log_messages import (
     AppendToLog,
     BatchAsked,
     BatchesAppended,
     BatchOutcome,
+    FencePartition,
+    FenceStands,
     FetchLog,
     LogFetched,
     MakeProducer,
@@ -27,6 +30,7 @@ from octad.storage_node.log.log_messages import (
     TrimPartition,
 )
 from octad.storage_node.log.log_upkeep import LogUpkeep
+from octad.storage_node.log.partition_changes import PartitionChanges
 from octad.storage_node.log.partition_leader import BATCHES_UNKEPT_MAX, PartitionLeader
 from octad.storage_node.log.partition_reader import PartitionReader
 from octad.storage_node.log.partition_tail import ANY_OFFSET, Refusal
@@ -38,10 +42,11 @@ from octad.storage_node.operations.partitions import (
     AppendBatches,
     DropBatches,
     KeepState,
+    RaiseFence,
 )
 from octad.storage_node.rpc.peer import Answer
 from octad.storage_node.shards.object_messages import NOT_SERVED, UNAVAILABLE
-from octad.storage_node.shards.object_store import OffsetOutOfRange
+from octad.storage_node.shards.object_store import NotServed, OffsetOutOfRange, TooManyAtPartition
 
 Result = TypeVar("Result")
 
@@ -60,6 +65,7 @@ class Site:
         host, index = primary.host, primary.host.index
         service = primary.server._service
         self.leader = PartitionLeader(host, index, primary.buckets, service)
+        self.changes = PartitionChanges(host, service, self.leader.tails)
         self.reader = PartitionReader(host, index, host.journal)
         shard_map: ShardMap = primary.client.map
         self.upkeep = LogUpkeep(host, index, primary.buckets, self.leader, shard_map)
@@ -71,9 +77,11 @@ class Site:
         expect: int = ANY_OFFSET,
         request_id: bytes = b"",
         age_s: float = 0.0,
+        job: str = "",
+        token: int = NO_TOKEN,
     ) -> asyncio.Task[list[BatchOutcome]]:
         asked = [BatchAsked(len(each), expect, request_id) for each in batches]
-        message = AppendToLog(SHARD, self.topic, partition, asked, age_s)
+        message = AppendToLog(SHARD, self.topic, partition, asked, age_s, job, token)
 
         async def outcomes() -> list[BatchOutcome]:
             answer, _ = await self.leader.append(message, memoryview(b"".join(batches)))
@@ -93,6 +101,10 @@ class Site:
         outcomes = [each for found in await self.answered(*begun) for each in found]
         assert all(each.code == "" for each in outcomes)
         return [each.base for each in outcomes]
+
+    def fence(self, job: str, token: int) -> asyncio.Task[Answer]:
+        message = FencePartition(SHARD, *self.partition, job, token)
+        return asyncio.create_task(self.changes.raise_fence(message))
 
     async def fetch(self, offset: int) -> tuple[LogFetched, list[int]]:
         answer, data = await self.reader.fetch(FetchLog(SHARD, *self.partition, offset, 1 << 20))
@@ -253,9 +265,9 @@ async def test_trimmed_batches_go_once_a_state_covers_them_and_nothing_is_forgot
             await here.bases(here.append(batch("x", (7, 0, sequence))))
         past_the_end = TrimPartition(SHARD, *here.partition, 7, b"t" * 16)
         with pytest.raises(OffsetOutOfRange, match="0 to 6"):
-            await here.leader.trim(past_the_end)
+            await here.changes.trim(past_the_end)
         trim = TrimPartition(SHARD, *here.partition, 6, b"u" * 16)
-        await here.answered(asyncio.create_task(here.leader.trim(trim)))
+        await here.answered(asyncio.create_task(here.changes.trim(trim)))
         with pytest.raises(OffsetOutOfRange):
             await here.fetch(5)
         dropping = asyncio.create_task(here.upkeep._drop_below(here.partition, 6))
@@ -270,11 +282,61 @@ async def test_trimmed_batches_go_once_a_state_covers_them_and_nothing_is_forgot
         assert (answer.start, answer.next, bases) == (6, 7, [6])
 
 
+async def test_a_fence_is_only_ever_raised_and_refuses_its_job_alone_l41(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        first = await here.answered(here.fence("a", 7), here.fence("a", 5), here.fence("b", 0))
+        assert [answer for answer, _ in first] == [FenceStands(7), FenceStands(7), FenceStands(0)]
+        lower = here.append(batch("x"), job="a", token=6)
+        none = here.append(batch("x"), job="a")
+        for refused in await here.answered(lower, none):
+            assert [(each.code, each.fence) for each in refused] == [(Refusal.FENCED_JOB, 7)]
+        taken = here.append(batch("1"), job="a", token=7), here.append(batch("2"), job="a", token=8)
+        others = here.append(batch("3"), job="b", token=0), here.append(batch("4"))
+        unknown = here.append(batch("5"), job="c")
+        assert await here.bases(*taken, *others, unknown) == [0, 1, 2, 3, 4]
+        ((answer, _),) = await here.answered(here.fence("a", 6))
+        assert answer == FenceStands(7), "one that comes late changes nothing"
+
+
+async def test_a_fence_counts_when_it_is_ordered_and_is_told_when_it_is_committed_l41_l2(
+    tmp_path: Path,
+) -> None:
+    """Whatever is done with the tail meanwhile."""
+    async with site(tmp_path) as here:
+        before = here.append(batch("a"), job="a")
+        await turns()
+        fence = here.fence("a", 7)
+        await turns()
+        here.leader.tails.forget(SHARD, here.partition)
+        after = here.append(batch("b"), job="a")
+        await turns()
+        assert here.ordered == [AppendBatch, RaiseFence]
+        assert not any(each.done() for each in (before, fence, after))
+        refused = (await here.answered(before, after))[1]
+        assert codes(refused) == [Refusal.FENCED_JOB]
+        await here.answered(fence)
+        replica = here.primary.replica
+        here.primary.host._perform(replica, replica.primary.step_down())
+        with pytest.raises(NotServed):
+            await here.fence("a", 8)
+
+
+async def test_a_partition_has_so_many_fences_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partition_changes, "FENCES_MAX", 2)
+    async with site(tmp_path) as here:
+        await here.answered(here.fence("a", 1), here.fence("b", 1))
+        with pytest.raises(TooManyAtPartition):
+            await here.answered(here.fence("c", 1))
+        await here.answered(here.fence("a", 2))
+
+
 async def test_a_producers_id_is_given_once_l24(tmp_path: Path) -> None:
     async with site(tmp_path) as here:
         asked = MakeProducer(SHARD, here.topic)
         begun: list[asyncio.Task[Answer]] = [
-            asyncio.create_task(here.leader.make_producer(asked)) for _ in range(3)
+            asyncio.create_task(here.changes.make_producer(asked)) for _ in range(3)
         ]
         await turns()
         assert not any(each.done() for each in begun), "none is told before it is committed"

@@ -7,8 +7,10 @@ import pytest
 from octad.sharding.ids import BucketId, Epoch, Seq
 from octad.storage_node.index.index_format import encode_value
 from octad.storage_node.index.partition_rows import (
+    NO_TOKEN,
     BatchRow,
     IndexedBatch,
+    IndexedFence,
     IndexedState,
     KeptBatch,
     PartitionId,
@@ -17,7 +19,9 @@ from octad.storage_node.index.partition_rows import (
     base_of,
     batch_key,
     decode_batch,
+    decode_fence,
     decode_state,
+    fence_of,
     partition_key,
     partition_of,
 )
@@ -100,6 +104,24 @@ def test_a_producer_of_an_older_epoch_is_fenced() -> None:
     assert append(tail, of(7, 1), 3) is Refusal.FENCED
 
 
+def test_a_job_appends_with_its_token_or_a_higher_one_and_with_no_other_l41() -> None:
+    tail = new_tail()
+    assert tail.decide(Appending(1, token=0)) == 0, "no fence stands"
+    for token in (NO_TOKEN, 0, 6):
+        assert tail.decide(Appending(1, token=token, fence=7)) is Refusal.FENCED_JOB
+    assert tail.decide(Appending(1, token=7, fence=7)) == 0
+    assert tail.decide(Appending(1, token=8, fence=7)) == 0
+
+
+def test_a_fenced_job_hears_where_it_appended_before_and_nothing_else_l41() -> None:
+    tail = new_tail()
+    append(tail, of(7, 0), 60)
+    fenced = {"token": 6, "fence": 7}
+    assert tail.decide(Appending(1, 7, 0, 0, **fenced)) == Known(0, Seq(60))
+    assert tail.decide(Appending(1, 7, 0, 5, **fenced)) is Refusal.FENCED_JOB
+    assert tail.decide(Appending(1, expect_offset=0, **fenced)) is Refusal.FENCED_JOB
+
+
 def test_a_sequence_begins_anew_after_the_last_one() -> None:
     tail = new_tail(
         PartitionState(9, (ProducerState(7, 0, (KeptBatch(SEQUENCES - 2, 1, 8),), NOW_MS),))
@@ -170,3 +192,9 @@ def test_the_rows_bytes_are_as_they_were_first_written() -> None:
     golden = bytes.fromhex("949301cd1000ccc8040c9409919407019193050203cd03e89192030090")
     assert encode_value(state) == golden
     assert decode_state(golden) == state
+    key = partition_key(partition, fence_of("a job"))
+    assert key.hex() == "6b00000007000000026661206a6f62"
+    assert partition_of(key) == partition
+    fence = IndexedFence(Location(SegmentId(1), 4096, 200), Epoch(4), Seq(12), 7)
+    assert encode_value(fence) == bytes.fromhex("949301cd1000ccc8040c07")
+    assert decode_fence(encode_value(fence)) == fence

@@ -76,7 +76,8 @@ storage_node.history: copy_check history_copier history_pace history_source hist
 storage_node.index: counted_index index rocksdb
 storage_node.journal: commit_thread data_directory disk disk_room journal journal_recovery
     retired_segments segment_file segment_preparer set_aside
-storage_node.log: log_upkeep partition_leader partition_reader partition_tails topic_log
+storage_node.log: log_upkeep partition_changes partition_leader partition_reader partition_tails
+    topic_log
 storage_node.log.http: log_door log_events log_forms log_refusals
 storage_node.memory: body_budget heap
 storage_node.node: format_level index_succession join_proof membership node node_doors node_engine

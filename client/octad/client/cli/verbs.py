@@ -105,7 +105,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Log": {
         "topic": (
             f"{_CLIENT}.log.topic_command",
-            "make, list, describe, trim and delete topics",
+            "make, list, describe, trim and delete topics; fence jobs, pin records",
         ),
         "produce": (
             f"{_CLIENT}.log.produce_command",

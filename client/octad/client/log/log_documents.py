@@ -15,6 +15,7 @@ JSON_TYPE: Final = "application/json"
 BATCHES_TYPE: Final = "application/vnd.octad.record-batches"
 EVENTS_TYPE: Final = "text/event-stream"
 START, END = "start", "end"
+FENCES: Final = "fences"
 
 # Of an answer whose body is batches.
 START_HEADER: Final = "Octad-Log-Start"
@@ -28,6 +29,7 @@ class RefusalDocument(msgspec.Struct, frozen=True, omit_defaults=True):
     code: str
     reason: str
     next_offset: int | None = None  # Where the log ends, if that was wrong.
+    token: int | None = None  # That stands for the job, if it was fenced.
 
 
 class TopicRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,11 +95,16 @@ class ProducerDocument(msgspec.Struct, frozen=True, omit_defaults=True, forbid_u
 
 
 class AppendRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Records that are to be one batch. `expect_offset`: only if the first one gets this offset."""
+    """Records that are to be one batch. `expect_offset`: only if the first one gets this offset.
+
+    `job`: in whose name, under its `token`; where that job has a fence, not with a lower one.
+    """
 
     records: list[RecordDocument]
     producer: ProducerDocument | None = None
     expect_offset: int | None = None
+    job: str = ""
+    token: int | None = None
 
 
 class AppendedDocument(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -121,6 +128,21 @@ class TrimRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Records below this offset are not read any more."""
 
     before_offset: int
+
+
+class FenceRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """From now on refuse appends in the job's name with a lower token, or with none."""
+
+    job: str
+    token: int
+
+
+class FenceDocument(msgspec.Struct, frozen=True):
+    """The job's token at the partition; a higher one than was asked for is another owner's."""
+
+    partition: int
+    job: str
+    token: int
 
 
 def as_text(value: bytes | None) -> tuple[str | None, str | None]:

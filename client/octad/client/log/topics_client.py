@@ -15,10 +15,13 @@ from octad.client.calls.caller import Caller
 from octad.client.calls.requests import Request, new_invocation, query_of
 from octad.client.errors import Damaged
 from octad.client.log.log_documents import (
+    FENCES,
     JSON_TYPE,
     TOPICS_PATH,
     AppendedDocument,
     AppendRequest,
+    FenceDocument,
+    FenceRequest,
     FetchedDocument,
     PartitionDocument,
     ProducerDocument,
@@ -61,9 +64,15 @@ class TopicsClient:
         path = f"{name}/partitions/{partition}/trim"
         return await self._write("POST", path, PartitionDocument, TrimRequest(before_offset))
 
-    async def producer(self, name: str) -> Producer:
+    async def fence(self, name: str, partition: int, job: str, token: int) -> FenceDocument:
+        """Refuse appends in the job's name with a lower token; answers the one that stands."""
+        path = f"{name}/partitions/{partition}/{FENCES}"
+        return await self._write("POST", path, FenceDocument, FenceRequest(job, token))
+
+    async def producer(self, name: str, job: str = "", token: int | None = None) -> Producer:
+        """One that appends in the job's name, under its token, if there is one."""
         made = await self._write("POST", f"{name}/producers", ProducerDocument)
-        return Producer(self, name, made)
+        return Producer(self, name, made, job, token)
 
     async def append(self, name: str, partition: int, asked: AppendRequest) -> AppendedDocument:
         """Of a producer, so that it may be asked again."""
@@ -99,17 +108,21 @@ class TopicsClient:
 class Producer:
     """Appends in order, and each record once. Of one caller at a time."""
 
-    def __init__(self, client: TopicsClient, topic: str, made: ProducerDocument) -> None:
+    def __init__(
+        self, client: TopicsClient, topic: str, made: ProducerDocument, job: str, token: int | None
+    ) -> None:
         self._client = client
         self._topic = topic
         self._made = made
+        self._job = job
+        self._token = token
         self._sequences: dict[int, int] = {}  # The next one, by partition.
 
     async def append(self, partition: int, records: Sequence[RecordDocument]) -> AppendedDocument:
         """As one batch. After an error it may be there, and the producer is of no use any more."""
         sequence = self._sequences.get(partition, 0)
         stamp = msgspec.structs.replace(self._made, sequence=sequence)
-        asked = AppendRequest(list(records), stamp)
+        asked = AppendRequest(list(records), stamp, None, self._job, self._token)
         appended = await self._client.append(self._topic, partition, asked)
         self._sequences[partition] = (sequence + len(records)) % (1 << 31)
         return appended

@@ -2,15 +2,16 @@
 
     table  key behind the letter                           value
     l      topic u32 ‖ partition u32 ‖ base offset u64     IndexedBatch, in order of offsets
-    k      topic u32 ‖ partition u32 ‖ one letter          one of the rows below
+    k      topic u32 ‖ partition u32 ‖ a letter …          one of the rows below
 
     k … n  IndexedState: what the batches from its `next` on complete
     k … s  IndexedLogStart
     k … i  IndexedCounter: of the producer ids that were given out here
+    k … f  IndexedFence; the job's name follows the letter
 
 A topic's id is a bucket's: no bucket has the same. All rows of a partition are in the shard of the
-hash of (topic, partition as 4 big-endian bytes), so that a split moves it whole. Letters `c`, `p`
-and `f` of table `k`, and table `a`, are kept for what is cleaned, pins, fences and abort markers.
+hash of (topic, partition as 4 big-endian bytes), so that a split moves it whole. Letters `c` and
+`p` of table `k`, and table `a`, are kept for what is cleaned, pins and abort markers.
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ from octad.storage_node.journal.record_format import Location
 
 BATCHES: Final = b"l"
 PARTITIONS: Final = b"k"
-STATE, LOG_START, COUNTER = b"n", b"s", b"i"
+STATE, LOG_START, COUNTER, FENCE = b"n", b"s", b"i", b"f"
 PARTITION_BYTES: Final = 4
 _OFFSET_BYTES: Final = 8
 _PARTITION_END: Final = 1 + BUCKET_BYTES + PARTITION_BYTES
 NO_PRODUCER: Final = -1
+NO_TOKEN: Final = -1
 
 
 class PartitionId(NamedTuple):
@@ -131,10 +133,20 @@ class IndexedCounter(msgspec.Struct, frozen=True, array_like=True, gc=False):
     given: int
 
 
+class IndexedFence(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The lowest token with which a job may append (rule L41)."""
+
+    location: Location
+    epoch: Epoch
+    seq: Seq
+    token: int
+
+
 decode_batch = msgspec.msgpack.Decoder(IndexedBatch).decode
 decode_state = msgspec.msgpack.Decoder(IndexedState).decode
 decode_log_start = msgspec.msgpack.Decoder(IndexedLogStart).decode
 decode_counter = msgspec.msgpack.Decoder(IndexedCounter).decode
+decode_fence = msgspec.msgpack.Decoder(IndexedFence).decode
 
 
 def batch_key(partition: PartitionId, base: int) -> bytes:
@@ -148,8 +160,18 @@ def base_of(index_key: bytes) -> int:
 
 
 def partition_key(partition: PartitionId, letter: bytes) -> bytes:
-    """The key of table `k`."""
+    """The key of table `k`; of a fence, the job's name follows the letter."""
     return PARTITIONS + partition.mark[1:] + letter
+
+
+def letter_of(index_key: bytes) -> bytes:
+    """What stands behind the partition in a key of table `k`."""
+    return index_key[_PARTITION_END:]
+
+
+def fence_of(job: str) -> bytes:
+    """The letter of a job's fence, with its name."""
+    return FENCE + job.encode()
 
 
 def partition_of(index_key: bytes) -> PartitionId:

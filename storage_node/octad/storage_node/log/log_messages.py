@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from octad.sharding.ids import BucketId, Epoch, ShardId
+from octad.storage_node.index.partition_rows import NO_TOKEN
 from octad.storage_node.log.partition_tail import ANY_OFFSET
 from octad.storage_node.rpc.messages import Message, Request, message
 from octad.storage_node.shards.object_messages import Done
@@ -25,6 +26,7 @@ class BatchAsked(msgspec.Struct, frozen=True, array_like=True):
 class BatchOutcome(msgspec.Struct, frozen=True, array_like=True):
     """What became of one: appended at `base`, or refused with `code` where the log has `next`.
 
+    `fence`: the token that stands for its job.
     `code` is a `Refusal` or one of `object_messages.ERRORS`.
     """
 
@@ -32,6 +34,7 @@ class BatchOutcome(msgspec.Struct, frozen=True, array_like=True):
     base: int = 0
     next: int = 0
     copies: int = 0  # See `Done`.
+    fence: int = NO_TOKEN
 
 
 @message
@@ -43,13 +46,15 @@ class BatchesAppended(Message, frozen=True, array_like=True, tag=81):
 
 @message
 class AppendToLog(Request[BatchesAppended], frozen=True, array_like=True, tag=80):
-    """To the primary: append the batches that are the body."""
+    """To the primary: append the batches that are the body, in a job's name if there is one."""
 
     shard: ShardId
     topic: BucketId
     partition: int
     batches: list[BatchAsked]
     age_s: float = 0.0
+    job: str = ""
+    token: int = NO_TOKEN
 
 
 @message
@@ -119,6 +124,24 @@ class MakeProducer(Request[ProducerMade], frozen=True, array_like=True, tag=87):
 
     shard: ShardId
     topic: BucketId
+
+
+@message
+class FenceStands(Message, frozen=True, array_like=True, tag=92):
+    """The job's token at the partition, which may be higher than the one asked for."""
+
+    token: int
+
+
+@message
+class FencePartition(Request[FenceStands], frozen=True, array_like=True, tag=91):
+    """To the primary: refuse appends in the job's name with a lower token, or with none."""
+
+    shard: ShardId
+    topic: BucketId
+    partition: int
+    job: str
+    token: int
 
 
 @message

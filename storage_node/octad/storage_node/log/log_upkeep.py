@@ -16,14 +16,13 @@ from octad.sharding.map.shard_map import ShardMap
 from octad.storage_node.index.index import Index
 from octad.storage_node.index.key_ranges import past
 from octad.storage_node.index.partition_rows import (
-    COUNTER,
     LOG_START,
     PARTITIONS,
-    STATE,
     PartitionId,
     base_of,
     decode_batch,
     decode_log_start,
+    letter_of,
     partition_key,
     partition_of,
 )
@@ -37,7 +36,6 @@ from octad.storage_node.shards.object_store import NotServed, StoreError
 
 LOOK_S: Final = 5.0
 DROPPED_AT_ONCE: Final = 1_000
-_LETTERS: Final = (STATE, LOG_START, COUNTER)
 
 
 class LogUpkeep:
@@ -74,8 +72,9 @@ class LogUpkeep:
         bases = [base for base, _ in self._batches(partition, None)]
         letters: tuple[bytes, ...] = ()
         if len(bases) < DROPPED_AT_ONCE:
-            found = ((each, self._index.get(partition_key(partition, each))) for each in _LETTERS)
-            letters = tuple(letter for letter, row in found if row is not None)
+            rows = partition_key(partition, b"")
+            found = islice(self._index.scan(rows, past(rows)), DROPPED_AT_ONCE)
+            letters = tuple(letter_of(key) for key, _ in found)
         if bases or letters:
             await self._leader.order(shard, DropBatches(*partition, tuple(bases), letters))
         return PartitionEmptied(bool(bases or letters)), b""

@@ -1,4 +1,4 @@
-"""Appends and what else changes a partition, at the primary of its shard.
+"""Appends to partitions, at the primary of their shard.
 
 All batches for one shard that arrive in one tick make one entry (rule L14). They are decided one
 after the other, each on top of those before it, and ordered without anything between (rule L1).
@@ -18,16 +18,12 @@ from octad.sharding.ids import Seq, ShardId, shard_name
 from octad.storage_node.index.index import Index, IndexDamage
 from octad.storage_node.index.key_ranges import past
 from octad.storage_node.index.partition_rows import (
-    COUNTER,
-    LOG_START,
+    NO_TOKEN,
     BatchRow,
     PartitionId,
     base_of,
     batch_key,
     decode_batch,
-    decode_counter,
-    decode_log_start,
-    partition_key,
 )
 from octad.storage_node.journal.journal_errors import JournalFull
 from octad.storage_node.log.log_messages import (
@@ -35,10 +31,8 @@ from octad.storage_node.log.log_messages import (
     BatchAsked,
     BatchesAppended,
     BatchOutcome,
-    MakeProducer,
-    ProducerMade,
-    TrimPartition,
 )
+from octad.storage_node.log.partition_changes import standing_token
 from octad.storage_node.log.partition_tail import Appending, Known, PartitionTail
 from octad.storage_node.log.partition_tail import Refusal as TailRefusal
 from octad.storage_node.log.partition_tails import PartitionTails, batches_in
@@ -47,12 +41,9 @@ from octad.storage_node.operations.conditions import Version
 from octad.storage_node.operations.index_changes import Operation
 from octad.storage_node.operations.partitions import (
     AppendBatch,
-    CountProducers,
     KeepState,
-    RaiseLogStart,
     append_batches,
 )
-from octad.storage_node.replication.guards import Refusal, RefusalCode
 from octad.storage_node.replication.host.index_applier import WriteFailed
 from octad.storage_node.replication.host.shard_host import ShardHost
 from octad.storage_node.replication.prepared_rows import PreparedRows
@@ -68,7 +59,7 @@ from octad.storage_node.replication.shard_log import NO_REQUEST, Entry
 from octad.storage_node.replication.writes import write_of
 from octad.storage_node.rpc.peer import Answer
 from octad.storage_node.shards.bucket_directory import BucketDirectory
-from octad.storage_node.shards.object_messages import CODES, Done
+from octad.storage_node.shards.object_messages import CODES
 from octad.storage_node.shards.object_store import (
     NoSuchBucket,
     NotServed,
@@ -82,7 +73,6 @@ from octad.storage_node.shards.shard_service import ShardService
 BATCHES_AT_ONCE_MAX: Final = 256  # In one entry.
 _AROUND_BYTES: Final = 256  # What an entry has around each batch, at most.
 BATCHES_UNKEPT_MAX: Final = 1_000  # Then a state row is due: so many rows a new tail reads.
-PRODUCER_BITS: Final = 32  # An id is its topic's, then a counter.
 
 
 class _Appended(msgspec.Struct, frozen=True, eq=False):
@@ -97,6 +87,7 @@ class _Refused(msgspec.Struct, frozen=True, eq=False):
 
     code: TailRefusal
     next: int
+    fence: int
     ticket: ReadTicket
     committed: asyncio.Future[Version] | None
 
@@ -107,22 +98,23 @@ _Decided: TypeAlias = _Appended | _Refused
 class _Batch:
     """One that is gathered with others of its shard."""
 
-    __slots__ = ("age_s", "asked", "bytes", "decided", "header", "partition")
+    __slots__ = ("asked", "bytes", "decided", "fence", "header", "message", "partition")
 
     def __init__(
         self,
         partition: PartitionId,
+        message: AppendToLog,
         asked: BatchAsked,
         header: BatchHeader,
         bytes_: memoryview,
-        age_s: float,
         decided: asyncio.Future[_Decided],
     ) -> None:
         self.partition = partition
+        self.message = message
         self.asked = asked
         self.header = header
         self.bytes = bytes_
-        self.age_s = age_s
+        self.fence = NO_TOKEN  # That stands for its job when it is decided.
         self.decided = decided
 
 
@@ -171,7 +163,7 @@ class PartitionLeader:
             gathered = self._gathered[shard] = []
             self._loop.call_soon(self._order_gathered, shard)
         batches = [
-            _Batch(partition, asked, header, each, message.age_s, self._loop.create_future())
+            _Batch(partition, message, asked, header, each, self._loop.create_future())
             for asked, (header, each) in zip(message.batches, split_batches(body), strict=True)
         ]
         gathered += batches
@@ -188,7 +180,7 @@ class PartitionLeader:
                 return BatchOutcome("", decided.base, copies=copies)
             if not self._host.read_holds(shard, decided.ticket):
                 raise NotServed(f"shard {shard_name(shard)} is moving")
-            return BatchOutcome(decided.code, next=decided.next)
+            return BatchOutcome(decided.code, next=decided.next, fence=decided.fence)
         except StoreError as error:
             return BatchOutcome(CODES[type(error)])
 
@@ -238,7 +230,12 @@ class PartitionLeader:
                 raise NotServed("another try of this append is being ordered")
         tail = self.tails.get(replica, partition)
         of_producer = header.producer, header.producer_epoch, header.sequence
-        decision = tail.decide(Appending(header.records, *of_producer, asked.expect_offset))
+        job, token = batch.message.job, batch.message.token
+        if job:
+            rows = PreparedRows(replica.shard, replica.log, self._index)
+            batch.fence = standing_token(rows, partition, job)
+        appending = Appending(header.records, *of_producer, asked.expect_offset, token, batch.fence)
+        decision = tail.decide(appending)
         if isinstance(decision, Known):
             entry.later.append((batch, decision))
         elif isinstance(decision, TailRefusal):
@@ -288,7 +285,7 @@ class PartitionLeader:
                 _fail((batch,), NotServed(f"shard {shard_name(replica.shard)} has no lease"))
             else:
                 committed = self._commit(replica, ticket.wait_for)
-                _decided(batch, _Refused(code, next_, ticket, committed))
+                _decided(batch, _Refused(code, next_, batch.fence, ticket, committed))
 
     def _commit(self, replica: ShardReplica, seq: Seq) -> asyncio.Future[Version] | None:
         """Ends when the entry at `seq`, which this reign has, is applied; None: it is."""
@@ -354,7 +351,7 @@ class PartitionLeader:
         """What an earlier try of the same append became, if it was ordered (rules L4, L6)."""
         request_id, partition = batch.asked.request_id, batch.partition
         try:
-            replica.check_retry(request_id, batch.age_s, now())
+            replica.check_retry(request_id, batch.message.age_s, now())
         except AlreadyOrdered as known:
             base = self._base_in(known.entry, partition, request_id)
             if known.entry is None:
@@ -396,40 +393,6 @@ class PartitionLeader:
             if batch.row.request_id == request_id:
                 return base_of(key)
         return None
-
-    # -- other changes -------------------------------------------------------------------------
-
-    async def trim(self, message: TrimPartition) -> Answer:
-        """Raises OffsetOutOfRange past the end of the log. A start is only ever raised."""
-        shard, partition = message.shard, PartitionId(message.topic, message.partition)
-
-        def guard(rows: PreparedRows) -> Operation | Refusal:
-            stored = rows.get(partition_key(partition, LOG_START))
-            start = 0 if stored is None else decode_log_start(stored).start
-            rows.looked_at.append(partition.mark)
-            end = self.tails.get(self._host.replicas[shard], partition).next
-            if message.start > end:
-                return Refusal(RefusalCode.LOG_OFFSET, f"the offsets are {start} to {end}")
-            return RaiseLogStart(*partition, max(start, message.start))
-
-        about = RaiseLogStart(*partition, message.start)
-        of = message.request_id, b"", message.age_s, message.asked_in, guard
-        return await self._service.propose(shard, write_of(about, *of)), b""
-
-    async def make_producer(self, message: MakeProducer) -> Answer:
-        """A number is told once its count is committed (rule L24)."""
-        partition = PartitionId(message.topic, 0)
-        given: list[int] = []
-
-        def guard(rows: PreparedRows) -> Operation | Refusal:
-            stored = rows.get(partition_key(partition, COUNTER))
-            given.append(1 if stored is None else decode_counter(stored).given + 1)
-            return CountProducers(*partition, given[-1])
-
-        about = CountProducers(*partition, 0)
-        done = await self._service.propose(message.shard, write_of(about, NO_REQUEST, guard=guard))
-        assert isinstance(done, Done)
-        return ProducerMade(message.topic << PRODUCER_BITS | given[-1]), b""
 
 
 def _placed(batch: _Batch, append: AppendBatch) -> bytes:

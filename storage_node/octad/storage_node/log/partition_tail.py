@@ -19,6 +19,7 @@ import msgspec
 from octad.sharding.ids import Epoch, Seq
 from octad.storage_node.index.partition_rows import (
     NO_PRODUCER,
+    NO_TOKEN,
     BatchRow,
     KeptBatch,
     PartitionState,
@@ -42,17 +43,20 @@ class Refusal(StrEnum):
     DUPLICATE = "duplicate-sequence"  # Older than the batches whose offsets are remembered.
     UNKNOWN_PRODUCER = "unknown-producer"
     FENCED = "fenced-producer"
+    FENCED_JOB = "fenced-job"  # Its token is lower than the one that stands (rule L41).
     TOO_MANY_PRODUCERS = "too-many-producers"
 
 
 class Appending(msgspec.Struct, frozen=True, gc=False):
-    """What is decided on of a batch."""
+    """What is decided on of a batch; its job's appends need `fence` as a token, or a higher one."""
 
     records: int
     producer: int = NO_PRODUCER
     producer_epoch: int = -1
     sequence: int = -1
     expect_offset: int = ANY_OFFSET
+    token: int = NO_TOKEN
+    fence: int = NO_TOKEN
 
 
 class Known(msgspec.Struct, frozen=True, gc=False):
@@ -109,10 +113,11 @@ class PartitionTail:
 
     def decide(self, batch: Appending) -> Decision:
         """What is to become of `batch`, on top of all that was added."""
-        if batch.producer != NO_PRODUCER:
-            known = self._known(batch)
-            if known is not None:
-                return known
+        known = None if batch.producer == NO_PRODUCER else self._known(batch)
+        if batch.token < batch.fence and not isinstance(known, Known):
+            return Refusal.FENCED_JOB
+        if known is not None:
+            return known
         expected = batch.expect_offset
         if expected == ANY_OFFSET or expected == self.next:
             return self.next

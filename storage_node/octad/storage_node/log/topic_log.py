@@ -16,11 +16,12 @@ import msgspec
 from octad.sharding import limits
 from octad.sharding.ids import PoolId, ShardId
 from octad.sharding.map.shard_map import Pool, ShardConfiguration
-from octad.storage_node.index.partition_rows import NO_PRODUCER, PartitionId
+from octad.storage_node.index.partition_rows import NO_PRODUCER, NO_TOKEN, PartitionId
 from octad.storage_node.log.log_messages import (
     AppendToLog,
     BatchAsked,
     EmptyPartition,
+    FencePartition,
     FetchLog,
     LogFetched,
     MakeProducer,
@@ -58,12 +59,15 @@ FETCH_BYTES_MAX: Final = limits.MIB
 
 
 class AppendRefused(Exception):
-    """Nothing was appended of this batch, and where the log ends."""
+    """Nothing was appended of this batch. Where the log ends, and the token of the job's fence."""
 
-    def __init__(self, refusal: Refusal, next_: int) -> None:
-        super().__init__(f"{refusal}: the next offset is {next_}")
+    def __init__(self, refusal: Refusal, next_: int, fence: int) -> None:
+        is_fence = refusal is Refusal.FENCED_JOB
+        said = f"the job's token is {fence}" if is_fence else f"the next offset is {next_}"
+        super().__init__(f"{refusal}: {said}")
         self.refusal = refusal
         self.next = next_
+        self.fence = fence
 
 
 class AppendUnknown(StoreError):
@@ -149,11 +153,18 @@ class TopicLog:
     # -- appends -------------------------------------------------------------------------------
 
     async def append(
-        self, topic: Topic, number: int, batches: Sequence[Batch], expect_offset: int = ANY_OFFSET
+        self,
+        topic: Topic,
+        number: int,
+        batches: Sequence[Batch],
+        expect_offset: int = ANY_OFFSET,
+        job: str = "",
+        token: int = NO_TOKEN,
     ) -> list[Appended | AppendRefused]:
         """Each batch is appended or refused by itself; `expect_offset` is the first one's.
 
-        Raises AppendUnknown, and Unavailable where another try would change nothing.
+        They are in the name of `job`, if there is one, under its `token`. Raises AppendUnknown, and
+        Unavailable where another try would change nothing.
         """
         partition, expected = PartitionId(topic.id, number), expect_offset
         asked: list[BatchAsked] = []
@@ -172,7 +183,7 @@ class TopicLog:
         ) -> list[Appended | AppendRefused]:
             at = shard if patience is None or patience.shard is None else patience.shard
             age_s = 0.0 if patience is None else patience.age_s()
-            message = AppendToLog(at, *partition, asked, age_s)
+            message = AppendToLog(at, *partition, asked, age_s, job, token)
             timeout_s = limits.CALL_TIMEOUT_S
             if patience is not None:
                 timeout_s = min(timeout_s, patience.left_s())
@@ -186,7 +197,7 @@ class TopicLog:
                     raise
                 raise AppendUnknown(str(error)) from error
             return [
-                AppendRefused(Refusal(each.code), each.next)
+                AppendRefused(Refusal(each.code), each.next, each.fence)
                 if each.code
                 else Appended(each.base, self._client.degraded(topic.pool, each.copies))
                 for each in answer.outcomes
@@ -208,6 +219,17 @@ class TopicLog:
         shard = self._shard(topic, partition)
         message = TrimPartition(shard, *partition, start, self._next_request_id())
         await self._asked_at_primary(shard, partition, message)
+
+    async def raise_fence(self, topic: Topic, number: int, job: str, token: int) -> int:
+        """The token under which the job's appends are taken from now on, or a higher one.
+
+        That is `token`, or what stood already. Raises TooManyAtPartition.
+        """
+        partition = PartitionId(topic.id, number)
+        shard = self._shard(topic, partition)
+        message = FencePartition(shard, *partition, job, token)
+        answer, _ = await self._asked_at_primary(shard, partition, message)
+        return answer.token
 
     # -- reads ---------------------------------------------------------------------------------
 

@@ -20,12 +20,14 @@ from octad.storage_node.history.history_messages import ReadHistory, ReadRecords
 from octad.storage_node.log.log_messages import (
     AppendToLog,
     EmptyPartition,
+    FencePartition,
     FetchLog,
     MakeProducer,
     ReadPartition,
     TrimPartition,
 )
 from octad.storage_node.log.log_upkeep import LogUpkeep
+from octad.storage_node.log.partition_changes import PartitionChanges
 from octad.storage_node.log.partition_leader import PartitionLeader
 from octad.storage_node.log.partition_reader import PartitionReader
 from octad.storage_node.log.topic_log import TopicLog
@@ -78,11 +80,13 @@ class Objects:
         engine, host, buckets = self._engine, self._replication.host, self._buckets
         shard_map, pools = self._replication.map, self._replication.facts.pools
         leader = PartitionLeader(host, engine.index, buckets, service)
+        changes = PartitionChanges(host, service, leader.tails)
         self._log_reader = PartitionReader(host, engine.index, engine.journal)
         self._log_upkeep = LogUpkeep(host, engine.index, buckets, leader, shard_map)
         self.server.register_with_body(AppendToLog, leader.append)
-        self.server.register(TrimPartition, leader.trim)
-        self.server.register(MakeProducer, leader.make_producer)
+        self.server.register(TrimPartition, changes.trim)
+        self.server.register(MakeProducer, changes.make_producer)
+        self.server.register(FencePartition, changes.raise_fence)
         self.server.register(FetchLog, self._log_reader.fetch)
         self.server.register(ReadPartition, self._log_reader.read_partition)
         self.server.register(EmptyPartition, self._log_upkeep.empty)

@@ -21,11 +21,13 @@ from octad.storage_node.index.partition_rows import (
     BatchRow,
     IndexedBatch,
     IndexedCounter,
+    IndexedFence,
     IndexedLogStart,
     IndexedState,
     PartitionId,
     PartitionState,
     batch_key,
+    fence_of,
     partition_key,
 )
 from octad.storage_node.journal.record_format import RecordKind
@@ -83,7 +85,18 @@ class CountProducers(msgspec.Struct, frozen=True, array_like=True):
     given: int
 
 
-_OfPartition: TypeAlias = AppendBatch | KeepState | RaiseLogStart | DropBatches | CountProducers
+class RaiseFence(msgspec.Struct, frozen=True, array_like=True):
+    """In the job's name, no one appends with a lower token than this, or with none."""
+
+    topic: BucketId
+    partition: int
+    job: str
+    token: int
+
+
+_OfPartition: TypeAlias = (
+    AppendBatch | KeepState | RaiseLogStart | DropBatches | CountProducers | RaiseFence
+)
 
 
 def append_batches(
@@ -125,6 +138,10 @@ def _counter_key(count: CountProducers) -> bytes:
     return partition_key(_of(count), COUNTER)
 
 
+def _fence_key(raise_: RaiseFence) -> bytes:
+    return partition_key(_of(raise_), fence_of(raise_.job))
+
+
 def _dropped(drop: DropBatches) -> list[bytes]:
     partition = _of(drop)
     batches = [batch_key(partition, base) for base in drop.bases]
@@ -155,6 +172,11 @@ def _drop(changes: ChangedRows, drop: DropBatches, place: Place) -> None:
 def _count(changes: ChangedRows, count: CountProducers, place: Place) -> None:
     row = IndexedCounter(place.location, place.epoch, place.seq, count.given)
     changes.put(place.shard, _hash(count), _counter_key(count), encode_value(row))
+
+
+def _fence(changes: ChangedRows, raise_: RaiseFence, place: Place) -> None:
+    row = IndexedFence(place.location, place.epoch, place.seq, raise_.token)
+    changes.put(place.shard, _hash(raise_), _fence_key(raise_), encode_value(row))
 
 
 KINDS = (
@@ -210,5 +232,15 @@ KINDS = (
         touched=lambda count: (_counter_key(count),),
         row_key=_counter_key,
         apply=_count,
+    ),
+    Kind(
+        record=RecordKind.LOG_FENCE,
+        struct=RaiseFence,
+        level=LOG_LEVEL,
+        hash_of=_hash,
+        bucket_of=_bucket,
+        touched=lambda raise_: (_of(raise_).mark, _fence_key(raise_)),
+        row_key=_fence_key,
+        apply=_fence,
     ),
 )

@@ -55,6 +55,7 @@ class RefusalCode(IntEnum):
     WRITE_OFFSET = 10
     TOO_MANY_APPENDS = 11
     LOG_OFFSET = 12
+    TOO_MANY_AT_PARTITION = 13
 
 
 class Refusal(msgspec.Struct, frozen=True):

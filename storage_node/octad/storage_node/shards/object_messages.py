@@ -33,6 +33,7 @@ from octad.storage_node.shards.object_store import (
     PreconditionFailed,
     StoreError,
     TooManyAppends,
+    TooManyAtPartition,
     Unavailable,
     UploadOvertaken,
 )
@@ -53,6 +54,7 @@ INVALID_WRITE_OFFSET = "invalid-write-offset"
 TOO_MANY_APPENDS = "too-many-appends"
 OTHER_FORM = "other-form"
 OFFSET_OUT_OF_RANGE = "offset-out-of-range"
+TOO_MANY_AT_PARTITION = "too-many-at-partition"
 
 ERRORS: Final[dict[str, type[StoreError]]] = {
     UNAVAILABLE: Unavailable,
@@ -70,6 +72,7 @@ ERRORS: Final[dict[str, type[StoreError]]] = {
     TOO_MANY_APPENDS: TooManyAppends,
     OTHER_FORM: OtherForm,
     OFFSET_OUT_OF_RANGE: OffsetOutOfRange,
+    TOO_MANY_AT_PARTITION: TooManyAtPartition,
 }
 CODES: Final = {error: code for code, error in ERRORS.items()}
 

@@ -99,6 +99,10 @@ class OffsetOutOfRange(StoreError):
     """The text says which offsets the partition has."""
 
 
+class TooManyAtPartition(StoreError):
+    """A partition has as many of what the text names as it may have."""
+
+
 class NoSuchPool(StoreError):
     """There is no pool of that name; `names` are the existing ones."""
 

@@ -17,6 +17,7 @@ from octad.storage_node.shards.object_store import (
     PreconditionFailed,
     StoreError,
     TooManyAppends,
+    TooManyAtPartition,
     UploadOvertaken,
 )
 
@@ -28,6 +29,7 @@ _KINDS: dict[int, type[StoreError]] = {
     RefusalCode.WRITE_OFFSET: InvalidWriteOffset,
     RefusalCode.TOO_MANY_APPENDS: TooManyAppends,
     RefusalCode.LOG_OFFSET: OffsetOutOfRange,
+    RefusalCode.TOO_MANY_AT_PARTITION: TooManyAtPartition,
 }
 _CONDITIONS: dict[int, str] = {
     RefusalCode.IF_MATCH: "If-Match",

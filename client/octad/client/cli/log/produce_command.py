@@ -27,6 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--key-separator", metavar="TEXT", help="what stands between a line's key and its value"
     )
+    parser.add_argument("--job", metavar="JOB", default="", help="append in the name of this job")
+    parser.add_argument("--token", metavar="N", type=int, help="the job's token (needs --job)")
     add_log_options(parser)
 
 
@@ -35,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     with connected(arguments) as client:
         partitions = drive(client.describe(arguments.topic)).partitions
-        producer = drive(client.producer(arguments.topic))
+        producer = drive(client.producer(arguments.topic, arguments.job, arguments.token))
         count = 0
         for turn, lines in enumerate(_batches()):
             by_partition: dict[int, list[RecordDocument]] = {}

@@ -4,6 +4,7 @@
     octad topic ls
     octad topic describe NAME
     octad topic trim NAME --partition N --before OFFSET
+    octad topic fence NAME --job JOB --token N [--partition N]
     octad topic rm NAME                                   with all of its records
 
 Exit codes: 0 done, 1 refused, or no node answers, 2 not understood, or no key is known.
@@ -17,13 +18,13 @@ from typing import TYPE_CHECKING
 from octad.client.cli.log.log_connection import add_log_options, connected
 
 if TYPE_CHECKING:
-    from octad.client.log.log_documents import TopicDocument
+    from octad.client.log.log_documents import FenceDocument, TopicDocument
     from octad.client.log.topics_client import TopicsClient
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(
-        dest="verb", required=True, metavar="{create,ls,describe,trim,rm}"
+        dest="verb", required=True, metavar="{create,ls,describe,trim,fence,rm}"
     )
     create = verbs.add_parser("create", help="make a topic")
     create.add_argument("--partitions", metavar="N", type=int, default=1, help="(default: 1)")
@@ -33,10 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     trim = verbs.add_parser("trim", help="give up the records below an offset")
     trim.add_argument("--partition", metavar="N", type=int, required=True)
     trim.add_argument("--before", metavar="OFFSET", type=int, required=True)
+    fence = verbs.add_parser("fence", help="refuse a job's appends under a lower token, or none")
+    fence.add_argument("--job", metavar="JOB", required=True)
+    fence.add_argument("--token", metavar="N", type=int, required=True)
+    fence.add_argument("--partition", metavar="N", type=int, help="(default: all)")
     remove = verbs.add_parser("rm", help="delete a topic with all of its records")
-    for verb in (create, describe, trim, remove):
+    for verb in (create, describe, trim, fence, remove):
         verb.add_argument("topic", metavar="NAME")
-    for verb in (create, ls, describe, trim, remove):
+    for verb in (create, ls, describe, trim, fence, remove):
         add_log_options(verb)
         verb.add_argument("--json", action="store_true", help="print one JSON document")
 
@@ -72,9 +77,29 @@ def _done(client: TopicsClient, arguments: argparse.Namespace) -> str:
             left = drive(client.trim(name, arguments.partition, arguments.before))
             shown = f"partition {left.partition} of {name} begins at offset {left.log_start}"
             return msgspec.json.encode(left).decode() if arguments.json else shown
+        case "fence":
+            fences = _fenced(client, arguments)
+            return msgspec.json.encode(fences).decode() if arguments.json else _fences(fences)
         case _:
             drive(client.delete(name))
             return "{}" if arguments.json else f"topic {name} is gone"
+
+
+def _fenced(client: TopicsClient, arguments: argparse.Namespace) -> list[FenceDocument]:
+    from octad.client.http.blocking import drive
+
+    name, job, token = arguments.topic, arguments.job, arguments.token
+    numbers = [arguments.partition]
+    if arguments.partition is None:
+        numbers = list(range(drive(client.describe(name)).partitions))
+    return [drive(client.fence(name, number, job, token)) for number in numbers]
+
+
+def _fences(fences: list[FenceDocument]) -> str:
+    from octad.client.cli.status_table import columns
+
+    rows = [(str(each.partition), each.job, str(each.token)) for each in fences]
+    return "\n".join(columns([("PARTITION", "JOB", "TOKEN"), *rows]))
 
 
 def _partitions(count: int) -> str:

@@ -20,6 +20,7 @@ from octad.client.log.log_documents import (
     BATCHES_TYPE,
     END,
     EVENTS_TYPE,
+    FENCES,
     JSON_TYPE,
     MARK_HEADER,
     NEXT_HEADER,
@@ -28,6 +29,8 @@ from octad.client.log.log_documents import (
     TOPICS_PATH,
     AppendedDocument,
     AppendRequest,
+    FenceDocument,
+    FenceRequest,
     FetchedDocument,
     PartitionDocument,
     ProducerDocument,
@@ -50,6 +53,8 @@ from octad.storage_node.log.http.log_forms import (
     document_in,
     documents_from,
     fetching_in,
+    job_in,
+    job_of,
     number_in,
     partition_in,
 )
@@ -109,6 +114,7 @@ class LogDoor:
             ("POST", f"{_PARTITION}/records", self._append),
             ("GET", f"{_PARTITION}/records", self._fetch),
             ("POST", f"{_PARTITION}/trim", self._trim),
+            ("POST", f"{_PARTITION}/{FENCES}", self._raise_fence),
         ]
         for method, path, handler in routes:
             application.router.add_route(method, path, self._signed(handler))
@@ -231,18 +237,20 @@ class LogDoor:
         if kind == BATCHES_TYPE:
             data = memoryview(asked.body)
             expected = number_in(asked.http.query, "expect_offset", ANY_OFFSET)
+            job = job_in(asked.http.query)
         elif kind == JSON_TYPE:
             wanted = document_in(asked.body, AppendRequest)
             data = memoryview(batch_in(wanted, int(time.time() * 1000)))
             expected = ANY_OFFSET if wanted.expect_offset is None else wanted.expect_offset
             if expected < ANY_OFFSET:
                 raise bad_request(f"there is no offset {expected}")
+            job = job_of(wanted.job, wanted.token)
         else:
             said = f"a body is {JSON_TYPE} or {BATCHES_TYPE}, and not {kind}"
             raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-type", said)
         batches = _checked(data)
         appended: list[Appended] = []
-        for outcome in await self._log.append(topic, number, batches, expected):
+        for outcome in await self._log.append(topic, number, batches, expected, *job):
             if isinstance(outcome, AppendRefused):
                 raise outcome  # Those before it are appended, as the next offset shows.
             appended.append(outcome)
@@ -294,6 +302,15 @@ class LogDoor:
         await self._log.trim(topic, number, before)
         bounds = await self._log.bounds(topic, number)
         return _json(PartitionDocument(number, bounds.start, bounds.next))
+
+    async def _raise_fence(self, asked: Asked) -> web.Response:
+        topic, number = await self._partition(asked)
+        wanted = document_in(asked.body, FenceRequest)
+        job = job_of(wanted.job, wanted.token)
+        if not job.name:
+            raise bad_request("a fence is of a job, which has a name")
+        token = await self._log.raise_fence(topic, number, *job)
+        return _json(FenceDocument(number, job.name, token))
 
 
 def _checked(data: memoryview) -> list[Batch]:

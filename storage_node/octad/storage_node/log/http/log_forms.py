@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -18,7 +18,7 @@ from octad.client.log.log_documents import (
     as_bytes,
     as_text,
 )
-from octad.storage_node.index.partition_rows import NO_PRODUCER
+from octad.storage_node.index.partition_rows import NO_PRODUCER, NO_TOKEN
 from octad.storage_node.log.http.log_refusals import Refused
 from octad.storage_node.log.partition_reader import FETCH_WAIT_S_MAX
 from octad.storage_node.log.record_batch import BATCH_BYTES_MAX, batch_of, split_batches
@@ -27,6 +27,7 @@ from octad.storage_node.log.topic_log import FETCH_BYTES_MAX
 
 PARTITIONS_MAX: Final = 10_000
 NAME_MAX: Final = 249  # Kafka's.
+JOB_BYTES_MAX: Final = 255
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 _NUMBER: Final = re.compile(r"[0-9]{1,19}")
 _INT64_MAX: Final = (1 << 63) - 1
@@ -42,6 +43,13 @@ class Fetching(msgspec.Struct, frozen=True):
     bytes_max: int
     wait_s: float
     seen: int
+
+
+class Job(NamedTuple):
+    """In whose name something is appended: "" for nobody's."""
+
+    name: str = ""
+    token: int = NO_TOKEN
 
 
 def bad_request(reason: str) -> Refused:
@@ -83,6 +91,25 @@ def number_in(query: Mapping[str, str], name: str, default: int) -> int:
     if _NUMBER.fullmatch(text) is None or int(text) > _INT64_MAX:
         raise bad_request(f"{name} is a number that is not negative, and not {text!r}")
     return int(text)
+
+
+def job_in(query: Mapping[str, str]) -> Job:
+    """Raises Refused."""
+    token = number_in(query, "token", NO_TOKEN)
+    return job_of(query.get("job", ""), None if token == NO_TOKEN else token)
+
+
+def job_of(name: str, token: int | None) -> Job:
+    """Raises Refused."""
+    if len(name.encode(errors="replace")) > JOB_BYTES_MAX or (name and not name.isprintable()):
+        raise bad_request(f"a job's name is up to {JOB_BYTES_MAX} bytes that can be printed")
+    if token is None:
+        return Job(name)
+    if not name:
+        raise bad_request("a token is a job's: name it")
+    if not 0 <= token <= _INT64_MAX:
+        raise bad_request(f"there is no token {token}")
+    return Job(name, token)
 
 
 def fetching_in(query: Mapping[str, str]) -> Fetching:

@@ -10,10 +10,13 @@ import msgspec
 from octad.client.log.log_documents import (
     BATCHES_TYPE,
     EVENTS_TYPE,
+    FENCES,
     JSON_TYPE,
     TOPICS_PATH,
     AppendedDocument,
     AppendRequest,
+    FenceDocument,
+    FenceRequest,
     FetchedDocument,
     PartitionDocument,
     ProducerDocument,
@@ -44,7 +47,7 @@ _OPERATIONS: Final[tuple[tuple[str, str, str, _Type, _Type, tuple[str, ...]], ..
         "Append records as one batch, or batches as they are",
         AppendRequest,
         AppendedDocument,
-        ("expect_offset",),
+        ("expect_offset", "job", "token"),
     ),
     (
         "get",
@@ -55,6 +58,7 @@ _OPERATIONS: Final[tuple[tuple[str, str, str, _Type, _Type, tuple[str, ...]], ..
         ("offset", "max_bytes", "wait_ms", "seen"),
     ),
     ("post", f"{_PARTITION}/trim", "Give up old records", TrimRequest, PartitionDocument, ()),
+    ("post", f"{_PARTITION}/{FENCES}", "Raise a job's token", FenceRequest, FenceDocument, ()),
 )
 
 

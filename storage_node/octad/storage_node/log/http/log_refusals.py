@@ -22,6 +22,7 @@ from octad.storage_node.shards.object_store import (
     OffsetOutOfRange,
     OutcomeForgotten,
     StoreError,
+    TooManyAtPartition,
     Unavailable,
 )
 
@@ -36,6 +37,7 @@ _STORE_ERRORS: Final[dict[type[StoreError], tuple[str, HTTPStatus]]] = {
     NoSuchBucket: ("no-such-topic", HTTPStatus.NOT_FOUND),
     NoSuchPool: ("no-such-pool", HTTPStatus.BAD_REQUEST),
     OffsetOutOfRange: ("offset-out-of-range", HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE),
+    TooManyAtPartition: ("too-many-at-partition", HTTPStatus.TOO_MANY_REQUESTS),
     DiskFull: ("disk-full", HTTPStatus.INSUFFICIENT_STORAGE),
     AppendUnknown: ("outcome-unknown", _NOT_NOW),
     OutcomeForgotten: ("outcome-unknown", _NOT_NOW),
@@ -47,11 +49,16 @@ class Refused(Exception):
     """The answer to a request: a status and a document."""
 
     def __init__(
-        self, status: HTTPStatus, code: str, reason: str, next_offset: int | None = None
+        self,
+        status: HTTPStatus,
+        code: str,
+        reason: str,
+        next_offset: int | None = None,
+        token: int | None = None,
     ) -> None:
         super().__init__(f"{code}: {reason}")
         self.status = status
-        self.document = RefusalDocument(code, reason, next_offset)
+        self.document = RefusalDocument(code, reason, next_offset, token)
 
     @property
     def body(self) -> bytes:
@@ -76,7 +83,8 @@ def refused(error: Exception) -> Refused:
             return Refused(HTTPStatus.BAD_REQUEST, error.code, str(error))
         case AppendRefused(refusal=refusal):
             status = _STATUSES.get(refusal, HTTPStatus.CONFLICT)
-            return Refused(status, refusal.value, str(error), error.next)
+            token = error.fence if refusal is Refusal.FENCED_JOB else None
+            return Refused(status, refusal.value, str(error), error.next, token)
         case S3Error():
             return Refused(HTTPStatus(error.http_status), error.code, error.message)
         case BucketAlreadyExists(owner=owner):

@@ -404,5 +404,6 @@ class Primary:
             return False
         if self.log.requests.find(request_id) is not None:
             return False
-        self.log.requests.refuse(request_id, code, now)
+        if request_id != NO_REQUEST:  # Else the next one without an id would pass for a try of it.
+            self.log.requests.refuse(request_id, code, now)
         return True
