@@ -19,6 +19,7 @@ pytestmark = pytest.mark.cluster
 
 RECORDS = "/v1/topics/{}/partitions/{}/records"
 FENCES = "/v1/topics/{}/partitions/{}/fences"
+PINS = "/v1/topics/{}/partitions/{}/pins"
 
 
 def clients_of(cluster: DevCluster) -> list[LogClient]:
@@ -39,10 +40,13 @@ def clients(cluster: DevCluster) -> list[LogClient]:
 
 
 def values(client: LogClient, topic: str, partition: int = 0, offset: int = 0) -> list[str]:
-    """All that is in a partition, from `offset` on."""
+    """All that is in a partition, from `offset` on, as its primary knows it."""
     found: list[str] = []
+    known = client.ask("GET", f"/v1/topics/{topic}").document["offsets"][partition]
+    seen = known["next_offset"]
     while True:
-        answer = client.fetch(topic, partition, offset=offset, max_bytes=10_000)
+        query = {"offset": offset, "seen": seen, "wait_ms": 20_000 if offset < seen else 0}
+        answer = client.fetch(topic, partition, max_bytes=10_000, **query)
         assert answer.status == 200, answer.body
         records = answer.document["records"]
         assert [record["offset"] for record in records] == list(
@@ -50,7 +54,7 @@ def values(client: LogClient, topic: str, partition: int = 0, offset: int = 0) -
         ), "offsets are dense"
         found += [record["value"] for record in records]
         offset = answer.document["next_offset"]
-        if offset >= answer.document["high_water_mark"]:
+        if offset >= seen:
             return found
 
 
@@ -165,6 +169,36 @@ def test_a_job_that_was_fenced_appends_nothing_more_and_others_go_on(
     assert values(clients[0], "fenced") == ["raw", "x", "x", "x"]
 
 
+def test_what_is_pinned_is_kept_until_it_is_let_go(clients: list[LogClient]) -> None:
+    clients[0].ask("PUT", "/v1/topics/pinned", b"")
+    clients[0].append("pinned", 0, {"records": [{"value": f"{n}"} for n in range(10)]})
+    pins, trim = PINS.format("pinned", 0), "/v1/topics/pinned/partitions/0/trim"
+    for id, offset in (("a", 3), ("b", 5), ("b", 5)):
+        asked = b'{"owner":"sums","id":"%s","offset":%d}' % (id.encode(), offset)
+        assert clients[1].ask("POST", pins, asked).status == 201
+    found = clients[2].ask("GET", pins).document["pins"]
+    assert [(pin["owner"], pin["id"], pin["offset"]) for pin in found] == [
+        ("sums", "a", 3),
+        ("sums", "b", 5),
+    ]
+    moved = clients[0].ask("POST", pins, b'{"owner":"sums","id":"b","offset":6}')
+    assert (moved.status, moved.document["code"]) == (409, "pin-exists")
+    refused = clients[0].ask("POST", trim, b'{"before_offset":4}')
+    assert (refused.status, refused.document["code"]) == (409, "pinned")
+    assert "pin a of sums" in refused.document["reason"]
+    refused = clients[0].ask("DELETE", "/v1/topics/pinned")
+    assert (refused.status, refused.document["code"]) == (409, "pinned")
+    assert values(clients[1], "pinned", offset=3)[0] == "3"
+    for _ in range(2):
+        query = {"owner": "sums", "id": "a"}
+        assert clients[0].ask("DELETE", pins, query=query).status == 204
+    assert clients[2].ask("POST", trim, b'{"before_offset":5}').document["log_start"] == 5
+    late = clients[0].ask("POST", pins, b'{"owner":"sums","id":"c","offset":4}')
+    assert (late.status, late.document["code"]) == (416, "offset-out-of-range")
+    assert clients[0].ask("DELETE", "/v1/topics/pinned", query={"force": "true"}).status == 204
+    assert clients[1].ask("GET", pins).status == 404
+
+
 def test_what_is_trimmed_is_not_read_and_its_offsets_are_never_given_again(
     clients: list[LogClient],
 ) -> None:
@@ -222,6 +256,8 @@ def test_s3_never_shows_a_topic_and_a_name_made_again_is_empty(
         ("POST", RECORDS.format("good", 0), b"{", 400, "bad-request"),
         ("POST", RECORDS.format("good", 0), b'{"records":[{}],"token":1}', 400, "bad-request"),
         ("POST", FENCES.format("good", 0), b'{"job":"","token":1}', 400, "bad-request"),
+        ("POST", PINS.format("good", 0), b'{"owner":"","id":"x","offset":0}', 400, "bad-request"),
+        ("DELETE", PINS.format("good", 0), b"", 400, "bad-request"),
         ("POST", FENCES.format("good", 0), b'{"job":"x","token":-1}', 400, "bad-request"),
         ("POST", FENCES.format("good", 0), b'{"job":"\\u0000","token":1}', 400, "bad-request"),
         ("POST", RECORDS.format("good", 0), b'{"records":[{"offset":1}]}', 400, "bad-request"),

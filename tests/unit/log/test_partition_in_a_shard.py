@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from msgspec import structs
 from tests.unit.replication_host.new_primary import SHARD, NewPrimary, taking_over
 
 from octad.sharding.ids import BucketId
@@ -24,9 +25,13 @@ from octad.storage_node.log.log_messages import (
     FencePartition,
     FenceStands,
     FetchLog,
+    HeldRead,
     LogFetched,
     MakeProducer,
+    PinPartition,
     ProducerMade,
+    ReadHeld,
+    ReleasePin,
     TrimPartition,
 )
 from octad.storage_node.log.log_upkeep import LogUpkeep
@@ -43,10 +48,18 @@ from octad.storage_node.operations.partitions import (
     DropBatches,
     KeepState,
     RaiseFence,
+    RaiseLogStart,
+    SetPin,
 )
 from octad.storage_node.rpc.peer import Answer
 from octad.storage_node.shards.object_messages import NOT_SERVED, UNAVAILABLE
-from octad.storage_node.shards.object_store import NotServed, OffsetOutOfRange, TooManyAtPartition
+from octad.storage_node.shards.object_store import (
+    NotServed,
+    OffsetOutOfRange,
+    PinExists,
+    Pinned,
+    TooManyAtPartition,
+)
 
 Result = TypeVar("Result")
 
@@ -61,11 +74,12 @@ class Site:
     def __init__(self, primary: NewPrimary, topic: BucketId) -> None:
         self.primary = primary
         self.topic = topic
+        self._requests = 0
         self.partition = PartitionId(topic, 0)
         host, index = primary.host, primary.host.index
         service = primary.server._service
         self.leader = PartitionLeader(host, index, primary.buckets, service)
-        self.changes = PartitionChanges(host, service, self.leader.tails)
+        self.changes = PartitionChanges(host, service, self.leader)
         self.reader = PartitionReader(host, index, host.journal)
         shard_map: ShardMap = primary.client.map
         self.upkeep = LogUpkeep(host, index, primary.buckets, self.leader, shard_map)
@@ -105,6 +119,27 @@ class Site:
     def fence(self, job: str, token: int) -> asyncio.Task[Answer]:
         message = FencePartition(SHARD, *self.partition, job, token)
         return asyncio.create_task(self.changes.raise_fence(message))
+
+    def trim(self, start: int) -> asyncio.Task[Answer]:
+        message = TrimPartition(SHARD, *self.partition, start, self._request_id())
+        return asyncio.create_task(self.changes.trim(message))
+
+    def pin(self, id: str, offset: int) -> asyncio.Task[Answer]:
+        message = PinPartition(SHARD, *self.partition, "job", id, offset, self._request_id())
+        return asyncio.create_task(self.changes.pin(message))
+
+    def release(self, id: str) -> asyncio.Task[Answer]:
+        message = ReleasePin(SHARD, *self.partition, "job", id)
+        return asyncio.create_task(self.changes.release(message))
+
+    async def pins(self) -> dict[str, int]:
+        held, _ = await self.reader.read_held(ReadHeld(SHARD, *self.partition))
+        assert isinstance(held, HeldRead)
+        return {pin.id: pin.offset for pin in held.pins}
+
+    def _request_id(self) -> bytes:
+        self._requests += 1
+        return self._requests.to_bytes(16, "big")
 
     async def fetch(self, offset: int) -> tuple[LogFetched, list[int]]:
         answer, data = await self.reader.fetch(FetchLog(SHARD, *self.partition, offset, 1 << 20))
@@ -263,11 +298,9 @@ async def test_trimmed_batches_go_once_a_state_covers_them_and_nothing_is_forgot
     async with site(tmp_path) as here:
         for sequence in range(6):
             await here.bases(here.append(batch("x", (7, 0, sequence))))
-        past_the_end = TrimPartition(SHARD, *here.partition, 7, b"t" * 16)
         with pytest.raises(OffsetOutOfRange, match="0 to 6"):
-            await here.changes.trim(past_the_end)
-        trim = TrimPartition(SHARD, *here.partition, 6, b"u" * 16)
-        await here.answered(asyncio.create_task(here.changes.trim(trim)))
+            await here.trim(7)
+        await here.answered(here.trim(6))
         with pytest.raises(OffsetOutOfRange):
             await here.fetch(5)
         dropping = asyncio.create_task(here.upkeep._drop_below(here.partition, 6))
@@ -330,6 +363,80 @@ async def test_a_partition_has_so_many_fences_and_no_more(
         with pytest.raises(TooManyAtPartition):
             await here.answered(here.fence("c", 1))
         await here.answered(here.fence("a", 2))
+
+
+async def test_no_trim_goes_past_a_pin_until_it_is_released_l11_l22_l43(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        await here.bases(here.append(*(batch(f"{n}") for n in range(6))))
+        await here.answered(here.pin("a", 2), here.pin("b", 4), here.pin("end", 6))
+        await here.answered(here.trim(2))
+        with pytest.raises(Pinned, match="from 2 on is kept for the pin a of job"):
+            await here.answered(here.trim(3))
+        await here.answered(here.release("a"), here.release("never made"))
+        with pytest.raises(Pinned, match="from 4 on"):
+            await here.answered(here.trim(5))
+        await here.answered(here.trim(4))
+        assert await here.pins() == {"b": 4, "end": 6}
+        with pytest.raises(OffsetOutOfRange, match="4 to 6"):
+            await here.answered(here.pin("too late", 3))
+        with pytest.raises(OffsetOutOfRange, match="4 to 6"):
+            await here.answered(here.pin("too early", 7))
+        with pytest.raises(PinExists, match="the pin b of job is at 4"):
+            await here.answered(here.pin("b", 5))
+        await here.answered(here.pin("b", 4))
+
+
+async def test_pins_and_trims_see_each_other_before_either_is_committed_l1_l22(
+    tmp_path: Path,
+) -> None:
+    """And what is refused is told only when what it saw is committed (L2)."""
+    async with site(tmp_path) as here:
+        await here.bases(here.append(*(batch(f"{n}") for n in range(6))))
+        pin = here.pin("a", 2)
+        await turns()
+        trim = here.trim(3)
+        await turns()
+        assert here.ordered == [SetPin]
+        assert not pin.done()
+        assert not trim.done()
+        await here.answered(pin)
+        with pytest.raises(Pinned):
+            await trim
+        trim = here.trim(1)
+        await turns()
+        late = here.pin("b", 0)
+        await turns()
+        assert here.ordered == [RaiseLogStart]
+        assert not late.done()
+        await here.answered(trim)
+        with pytest.raises(OffsetOutOfRange, match="1 to 6"):
+            await late
+        assert await here.pins() == {"a": 2}
+
+
+async def test_a_pin_that_is_sent_again_after_its_release_is_not_there_again_l22(
+    tmp_path: Path,
+) -> None:
+    async with site(tmp_path) as here:
+        await here.bases(here.append(batch("a")))
+        pin = PinPartition(SHARD, *here.partition, "job", "a", 0, b"p" * 16)
+        await here.answered(asyncio.create_task(here.changes.pin(pin)))
+        await here.answered(here.release("a"))
+        late = structs.replace(pin, age_s=1.0)
+        await here.answered(asyncio.create_task(here.changes.pin(late)))
+        assert await here.pins() == {}
+
+
+async def test_a_partition_has_so_many_pins_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partition_changes, "PINS_MAX", 2)
+    async with site(tmp_path) as here:
+        await here.answered(here.pin("a", 0), here.pin("b", 0))
+        with pytest.raises(TooManyAtPartition):
+            await here.answered(here.pin("c", 0))
+        await here.answered(here.release("a"))
+        await here.answered(here.pin("c", 0))
 
 
 async def test_a_producers_id_is_given_once_l24(tmp_path: Path) -> None:

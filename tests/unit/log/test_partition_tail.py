@@ -11,6 +11,7 @@ from octad.storage_node.index.partition_rows import (
     BatchRow,
     IndexedBatch,
     IndexedFence,
+    IndexedPin,
     IndexedState,
     KeptBatch,
     PartitionId,
@@ -20,10 +21,14 @@ from octad.storage_node.index.partition_rows import (
     batch_key,
     decode_batch,
     decode_fence,
+    decode_pin,
     decode_state,
     fence_of,
+    job_of,
+    named_pin,
     partition_key,
     partition_of,
+    pin_of,
 )
 from octad.storage_node.journal.record_format import Location, SegmentId
 from octad.storage_node.log.partition_tail import (
@@ -198,3 +203,10 @@ def test_the_rows_bytes_are_as_they_were_first_written() -> None:
     fence = IndexedFence(Location(SegmentId(1), 4096, 200), Epoch(4), Seq(12), 7)
     assert encode_value(fence) == bytes.fromhex("949301cd1000ccc8040c07")
     assert decode_fence(encode_value(fence)) == fence
+    assert job_of(key) == "a job"
+    key = partition_key(partition, pin_of("a job", "cp 7"))
+    assert key.hex() == "6b00000007000000027061206a6f620063702037"
+    assert (partition_of(key), named_pin(key)) == (partition, ("a job", "cp 7"))
+    pin = IndexedPin(Location(SegmentId(1), 4096, 200), Epoch(4), Seq(12), 9, 1000)
+    assert encode_value(pin) == bytes.fromhex("959301cd1000ccc8040c09cd03e8")
+    assert decode_pin(encode_value(pin)) == pin

@@ -16,6 +16,7 @@ BATCHES_TYPE: Final = "application/vnd.octad.record-batches"
 EVENTS_TYPE: Final = "text/event-stream"
 START, END = "start", "end"
 FENCES: Final = "fences"
+PINS: Final = "pins"
 
 # Of an answer whose body is batches.
 START_HEADER: Final = "Octad-Log-Start"
@@ -143,6 +144,36 @@ class FenceDocument(msgspec.Struct, frozen=True):
     partition: int
     job: str
     token: int
+
+
+class FencesDocument(msgspec.Struct, frozen=True):
+    """The fences of a partition, by job."""
+
+    fences: tuple[FenceDocument, ...]
+
+
+class PinRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Keep all records from `offset` on; an `id` is used once by its `owner`."""
+
+    owner: str
+    id: str
+    offset: int
+
+
+class PinDocument(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Records from `offset` on are kept until the pin is released."""
+
+    partition: int
+    owner: str
+    id: str
+    offset: int
+    made_ms: int | None = None
+
+
+class PinsDocument(msgspec.Struct, frozen=True):
+    """The pins of a partition, by owner and id."""
+
+    pins: tuple[PinDocument, ...]
 
 
 def as_text(value: bytes | None) -> tuple[str | None, str | None]:

@@ -17,13 +17,18 @@ from octad.client.errors import Damaged
 from octad.client.log.log_documents import (
     FENCES,
     JSON_TYPE,
+    PINS,
     TOPICS_PATH,
     AppendedDocument,
     AppendRequest,
     FenceDocument,
     FenceRequest,
+    FencesDocument,
     FetchedDocument,
     PartitionDocument,
+    PinDocument,
+    PinRequest,
+    PinsDocument,
     ProducerDocument,
     RecordDocument,
     TopicDocument,
@@ -54,10 +59,9 @@ class TopicsClient:
         """With the offsets of its partitions."""
         return await self._read(f"{_TOPICS}/{name}", TopicDocument)
 
-    async def delete(self, name: str) -> None:
-        """With all of its records."""
-        request = Request("DELETE", _VERSION, f"{_TOPICS}/{name}", invocation=new_invocation())
-        await self._caller.whole(request)
+    async def delete(self, name: str, *, force: bool = False) -> None:
+        """With all of its records; one with pins only by force."""
+        await self._remove(name, {"force": "true"} if force else {})
 
     async def trim(self, name: str, partition: int, before_offset: int) -> PartitionDocument:
         """Records below the offset are not read any more."""
@@ -68,6 +72,24 @@ class TopicsClient:
         """Refuse appends in the job's name with a lower token; answers the one that stands."""
         path = f"{name}/partitions/{partition}/{FENCES}"
         return await self._write("POST", path, FenceDocument, FenceRequest(job, token))
+
+    async def fences(self, name: str, partition: int) -> FencesDocument:
+        path = f"{_TOPICS}/{name}/partitions/{partition}/{FENCES}"
+        return await self._read(path, FencesDocument)
+
+    async def pin(self, name: str, partition: int, owner: str, id: str, offset: int) -> PinDocument:
+        """Keep all records from `offset` on until the pin is released. An id is used once."""
+        path = f"{name}/partitions/{partition}/{PINS}"
+        return await self._write("POST", path, PinDocument, PinRequest(owner, id, offset))
+
+    async def unpin(self, name: str, partition: int, owner: str, id: str) -> None:
+        """Done also where there is no such pin."""
+        path = f"{name}/partitions/{partition}/{PINS}"
+        await self._remove(path, {"owner": owner, "id": id})
+
+    async def pins(self, name: str, partition: int) -> PinsDocument:
+        path = f"{_TOPICS}/{name}/partitions/{partition}/{PINS}"
+        return await self._read(path, PinsDocument)
 
     async def producer(self, name: str, job: str = "", token: int | None = None) -> Producer:
         """One that appends in the job's name, under its token, if there is one."""
@@ -90,6 +112,10 @@ class TopicsClient:
     async def _read(self, path: str, kind: type[Document], query: str = "") -> Document:
         answer = await self._caller.whole(Request("GET", _VERSION, path, query=query))
         return _decoded(answer.body, kind)
+
+    async def _remove(self, path: str, query: dict[str, str]) -> None:
+        of = "DELETE", _VERSION, f"{_TOPICS}/{path}"
+        await self._caller.whole(Request(*of, query=query_of(query), invocation=new_invocation()))
 
     async def _write(
         self, method: str, path: str, kind: type[Document], sent: msgspec.Struct | None = None

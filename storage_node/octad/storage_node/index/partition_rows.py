@@ -8,10 +8,11 @@
     k … s  IndexedLogStart
     k … i  IndexedCounter: of the producer ids that were given out here
     k … f  IndexedFence; the job's name follows the letter
+    k … p  IndexedPin; its owner, a zero byte and its id follow the letter
 
 A topic's id is a bucket's: no bucket has the same. All rows of a partition are in the shard of the
-hash of (topic, partition as 4 big-endian bytes), so that a split moves it whole. Letters `c` and
-`p` of table `k`, and table `a`, are kept for what is cleaned, pins and abort markers.
+hash of (topic, partition as 4 big-endian bytes), so that a split moves it whole. Letter `c` of
+table `k`, and table `a`, are kept for what is cleaned and abort markers.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ from octad.storage_node.journal.record_format import Location
 
 BATCHES: Final = b"l"
 PARTITIONS: Final = b"k"
-STATE, LOG_START, COUNTER, FENCE = b"n", b"s", b"i", b"f"
+STATE, LOG_START, COUNTER, FENCE, PIN = b"n", b"s", b"i", b"f", b"p"
 PARTITION_BYTES: Final = 4
 _OFFSET_BYTES: Final = 8
+_NUL: Final = b"\0"
 _PARTITION_END: Final = 1 + BUCKET_BYTES + PARTITION_BYTES
 NO_PRODUCER: Final = -1
 NO_TOKEN: Final = -1
@@ -142,11 +144,22 @@ class IndexedFence(msgspec.Struct, frozen=True, array_like=True, gc=False):
     token: int
 
 
+class IndexedPin(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What is kept for someone: all records from the offset on (rule L22)."""
+
+    location: Location
+    epoch: Epoch
+    seq: Seq
+    offset: int
+    made_ms: int  # Wall clock of the primary.
+
+
 decode_batch = msgspec.msgpack.Decoder(IndexedBatch).decode
 decode_state = msgspec.msgpack.Decoder(IndexedState).decode
 decode_log_start = msgspec.msgpack.Decoder(IndexedLogStart).decode
 decode_counter = msgspec.msgpack.Decoder(IndexedCounter).decode
 decode_fence = msgspec.msgpack.Decoder(IndexedFence).decode
+decode_pin = msgspec.msgpack.Decoder(IndexedPin).decode
 
 
 def batch_key(partition: PartitionId, base: int) -> bytes:
@@ -160,7 +173,7 @@ def base_of(index_key: bytes) -> int:
 
 
 def partition_key(partition: PartitionId, letter: bytes) -> bytes:
-    """The key of table `k`; of a fence, the job's name follows the letter."""
+    """The key of table `k`; of a fence and of a pin, what it is called follows the letter."""
     return PARTITIONS + partition.mark[1:] + letter
 
 
@@ -172,6 +185,22 @@ def letter_of(index_key: bytes) -> bytes:
 def fence_of(job: str) -> bytes:
     """The letter of a job's fence, with its name."""
     return FENCE + job.encode()
+
+
+def job_of(index_key: bytes) -> str:
+    """The inverse, from a fence's key."""
+    return letter_of(index_key)[1:].decode()
+
+
+def pin_of(owner: str, id: str) -> bytes:
+    """The letter of a pin, with what it is called; neither has a zero byte."""
+    return PIN + owner.encode() + _NUL + id.encode()
+
+
+def named_pin(index_key: bytes) -> tuple[str, str]:
+    """The inverse, from a pin's key."""
+    owner, _, id = letter_of(index_key)[1:].partition(_NUL)
+    return owner.decode(), id.decode()
 
 
 def partition_of(index_key: bytes) -> PartitionId:

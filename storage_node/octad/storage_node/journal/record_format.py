@@ -119,6 +119,7 @@ class RecordKind(IntEnum):
     LOG_TRIM = 22
     LOG_DROP = 24
     LOG_FENCE = 25
+    LOG_PIN = 26
     # From here on records are the node's own: not entries of a shard, never replayed into one.
     SYNCED_MARK = 128  # Nothing but its `synced_to`.
     COPY = 129  # A record that was moved out of a segment: `operations/copy_format.py`.

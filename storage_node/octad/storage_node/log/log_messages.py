@@ -145,6 +145,58 @@ class FencePartition(Request[FenceStands], frozen=True, array_like=True, tag=91)
 
 
 @message
+class PinPartition(Request[Done], frozen=True, array_like=True, tag=93):
+    """To the primary: keep all records from `offset` on, until the pin is released."""
+
+    shard: ShardId
+    topic: BucketId
+    partition: int
+    owner: str
+    id: str
+    offset: int
+    request_id: bytes
+    age_s: float = 0.0
+    asked_in: Epoch = Epoch(0)
+
+
+@message
+class ReleasePin(Request[Done], frozen=True, array_like=True, tag=94):
+    """To the primary: let go of what the pin keeps; done also where there is none."""
+
+    shard: ShardId
+    topic: BucketId
+    partition: int
+    owner: str
+    id: str
+
+
+class Pin(msgspec.Struct, frozen=True, array_like=True):
+    """Whose it is, and what it keeps."""
+
+    owner: str
+    id: str
+    offset: int
+    made_ms: int
+
+
+@message
+class HeldRead(Message, frozen=True, array_like=True, tag=102):
+    """The partition's pins, and its fences: jobs with their tokens."""
+
+    pins: list[Pin]
+    fences: list[tuple[str, int]]
+
+
+@message
+class ReadHeld(Request[HeldRead], frozen=True, array_like=True, tag=95):
+    """To the primary, or to any member where nothing is under way: what is held there."""
+
+    shard: ShardId
+    topic: BucketId
+    partition: int
+
+
+@message
 class PartitionEmptied(Message, frozen=True, array_like=True, tag=90):
     """Whether there is more of it."""
 

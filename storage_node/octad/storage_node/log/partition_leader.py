@@ -26,13 +26,13 @@ from octad.storage_node.index.partition_rows import (
     decode_batch,
 )
 from octad.storage_node.journal.journal_errors import JournalFull
+from octad.storage_node.log.held_rows import standing_token
 from octad.storage_node.log.log_messages import (
     AppendToLog,
     BatchAsked,
     BatchesAppended,
     BatchOutcome,
 )
-from octad.storage_node.log.partition_changes import standing_token
 from octad.storage_node.log.partition_tail import Appending, Known, PartitionTail
 from octad.storage_node.log.partition_tail import Refusal as TailRefusal
 from octad.storage_node.log.partition_tails import PartitionTails, batches_in

@@ -8,9 +8,9 @@ is a read (rule R3): only the primary says so, and another member sends the read
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -19,13 +19,19 @@ from octad.sharding.ids import ShardId, shard_name
 from octad.storage_node.index.index import Index
 from octad.storage_node.index.key_ranges import past
 from octad.storage_node.index.partition_rows import (
+    FENCE,
     LOG_START,
+    PIN,
     STATE,
     PartitionId,
     batch_key,
     decode_batch,
+    decode_fence,
     decode_log_start,
+    decode_pin,
     decode_state,
+    job_of,
+    named_pin,
     partition_key,
 )
 from octad.storage_node.journal.journal import Journal
@@ -33,12 +39,16 @@ from octad.storage_node.journal.journal_errors import CorruptRecord
 from octad.storage_node.journal.record_format import Location
 from octad.storage_node.log.log_messages import (
     FetchLog,
+    HeldRead,
     LogFetched,
     PartitionRead,
+    Pin,
+    ReadHeld,
     ReadPartition,
 )
 from octad.storage_node.log.record_batch import BATCH_BYTES_MAX
 from octad.storage_node.replication.host.shard_host import ShardHost
+from octad.storage_node.rpc.messages import Message
 from octad.storage_node.rpc.peer import Answer
 from octad.storage_node.shards.object_store import Damaged, OffsetOutOfRange, Unavailable
 from octad.storage_node.shards.shard_service import AskPrimary
@@ -46,6 +56,7 @@ from octad.storage_node.shards.shard_service import AskPrimary
 FETCH_WAIT_S_MAX: Final = 30.0
 BATCHES_AT_ONCE_MAX: Final = 1_024  # A node looks at so many rows between other requests.
 _SETTLE_S: Final = 0.05  # Between two looks whether the primary's rows show what is committed.
+Row = TypeVar("Row")
 
 
 class _View(msgspec.Struct, frozen=True):
@@ -77,14 +88,25 @@ class PartitionReader:
 
     async def read_partition(self, message: ReadPartition) -> Answer:
         """The offsets there are; raises AskPrimary."""
-        shard, partition = message.shard, PartitionId(message.topic, message.partition)
+        partition = PartitionId(message.topic, message.partition)
+        return await self._read_rows(message.shard, partition, lambda: self._offsets(partition))
+
+    async def read_held(self, message: ReadHeld) -> Answer:
+        """Pins and fences; raises AskPrimary."""
+        partition = PartitionId(message.topic, message.partition)
+        return await self._read_rows(message.shard, partition, lambda: self._held(partition))
+
+    async def _read_rows(
+        self, shard: ShardId, partition: PartitionId, read: Callable[[], Message]
+    ) -> Answer:
+        """What `read` finds at one moment when the rows show all that is committed (rule R3)."""
         give_up = asyncio.get_running_loop().time() + 1.0
         while True:
             ticket = self._host.begin_read(shard, partition.mark)
             if ticket is not None and self._host.covers(shard, partition.hash):
-                start, next_ = self._bounds(partition)
+                found = read()
                 if self._host.read_holds(shard, ticket):
-                    return PartitionRead(start, next_), b""
+                    return found, b""
             if not self._host.serves(shard) or asyncio.get_running_loop().time() > give_up:
                 raise AskPrimary(shard_name(shard))
             await self._host.applier.touched(partition.mark, _SETTLE_S)
@@ -120,6 +142,23 @@ class PartitionReader:
             return False
         ticket = self._host.begin_read(shard, partition.mark)
         return ticket is not None and self._host.read_holds(shard, ticket)
+
+    def _offsets(self, partition: PartitionId) -> PartitionRead:
+        return PartitionRead(*self._bounds(partition))
+
+    def _held(self, partition: PartitionId) -> HeldRead:
+        pins = [
+            Pin(*named_pin(key), pin.offset, pin.made_ms)
+            for key, pin in self._rows(partition, PIN, decode_pin)
+        ]
+        fences = self._rows(partition, FENCE, decode_fence)
+        return HeldRead(pins, [(job_of(key), fence.token) for key, fence in fences])
+
+    def _rows(
+        self, partition: PartitionId, letter: bytes, decode: Callable[[bytes], Row]
+    ) -> Iterator[tuple[bytes, Row]]:
+        prefix = partition_key(partition, letter)
+        return ((key, decode(value)) for key, value in self._index.scan(prefix, past(prefix)))
 
     def _bounds(self, partition: PartitionId) -> tuple[int, int]:
         """The log's start, and its high-water mark: of the rows, never of the tail (rule L17)."""

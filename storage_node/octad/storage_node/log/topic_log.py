@@ -23,10 +23,14 @@ from octad.storage_node.log.log_messages import (
     EmptyPartition,
     FencePartition,
     FetchLog,
+    HeldRead,
     LogFetched,
     MakeProducer,
     PartitionRead,
+    PinPartition,
+    ReadHeld,
     ReadPartition,
+    ReleasePin,
     TrimPartition,
 )
 from octad.storage_node.log.partition_reader import PartitionReader
@@ -37,7 +41,7 @@ from octad.storage_node.objects.bucket_lifecycle import chosen_pool
 from octad.storage_node.operations.partitions import LOG_LEVEL
 from octad.storage_node.rpc.messages import Reply, Request
 from octad.storage_node.rpc.peer_connection import Buffer
-from octad.storage_node.shards.bucket_directory import DELETING, BucketDirectory
+from octad.storage_node.shards.bucket_directory import ACTIVE, DELETING, BucketDirectory
 from octad.storage_node.shards.object_messages import ERRORS
 from octad.storage_node.shards.object_store import (
     BucketAlreadyExists,
@@ -46,6 +50,7 @@ from octad.storage_node.shards.object_store import (
     NoSuchBucket,
     NoSuchTopic,
     NotServed,
+    Pinned,
     StoreError,
     Topic,
     Unavailable,
@@ -120,7 +125,7 @@ class TopicLog:
             left = await self._topics.get(name, deleting=True)
             if left.state != DELETING or left.owner != owner:
                 raise BucketAlreadyExists(left.owner)
-            await self.delete(left)
+            await self.delete(left, with_pins=True)
         return await self._topics.create(name, owner, pool, pool_name, partitions)
 
     async def topic(self, name: str, *, deleting: bool = False) -> Topic:
@@ -131,16 +136,37 @@ class TopicLog:
         """All topics of `owner`, by name."""
         return await self._topics.of_owner(owner)
 
-    async def delete(self, topic: Topic) -> None:
-        """With all that is in it. Close it on every node, empty it, remove it."""
+    async def delete(self, topic: Topic, *, with_pins: bool = False) -> None:
+        """With all that is in it. Close it on every node, empty it, remove it.
+
+        Raises Pinned where it has pins, unless these are to go as well (rule L22).
+        """
+        if not with_pins and topic.state == ACTIVE:
+            await self._require_no_pins(topic)
         try:
             since = await self._buckets.set_state(topic, DELETING)
             await close_everywhere(self._client, self._buckets, topic)
+            if not with_pins:
+                await self._require_no_pins_now(topic)
             for number in range(topic.partitions):
                 await self._empty(topic, PartitionId(topic.id, number))
             await self._buckets.remove(topic, since)
         except NoSuchBucket:
             pass  # Another caller was faster.
+
+    async def _require_no_pins_now(self, topic: Topic) -> None:
+        """No one can make another one. With pins it is open again."""
+        try:
+            await self._require_no_pins(topic)
+        except Pinned:
+            await self._buckets.set_state(topic, ACTIVE)
+            raise
+
+    async def _require_no_pins(self, topic: Topic) -> None:
+        for number in range(topic.partitions):
+            for pin in (await self.held(topic, number)).pins[:1]:
+                said = f"partition {number} from {pin.offset} on is kept"
+                raise Pinned(f"{said} for the pin {pin.id} of {pin.owner}")
 
     async def _empty(self, topic: Topic, partition: PartitionId) -> None:
         more = True
@@ -231,6 +257,24 @@ class TopicLog:
         answer, _ = await self._asked_at_primary(shard, partition, message)
         return answer.token
 
+    async def pin(self, topic: Topic, number: int, owner: str, id: str, offset: int) -> None:
+        """Keep all records from `offset` on, until the pin is released.
+
+        Raises OffsetOutOfRange, PinExists, TooManyAtPartition.
+        """
+        partition = PartitionId(topic.id, number)
+        shard = self._shard(topic, partition)
+        request_id = self._next_request_id()
+        message = PinPartition(shard, *partition, owner, id, offset, request_id)
+        await self._asked_at_primary(shard, partition, message)
+
+    async def release_pin(self, topic: Topic, number: int, owner: str, id: str) -> None:
+        """Done also where there is none."""
+        partition = PartitionId(topic.id, number)
+        shard = self._shard(topic, partition)
+        message = ReleasePin(shard, *partition, owner, id)
+        await self._asked_at_primary(shard, partition, message)
+
     # -- reads ---------------------------------------------------------------------------------
 
     async def bounds(self, topic: Topic, number: int) -> PartitionRead:
@@ -239,6 +283,13 @@ class TopicLog:
         shard = self._shard(topic, partition)
         message = ReadPartition(shard, *partition)
         answer, _ = await self._asked_at_primary(shard, partition, message)
+        return answer
+
+    async def held(self, topic: Topic, number: int) -> HeldRead:
+        """The pins and fences of a partition."""
+        partition = PartitionId(topic.id, number)
+        shard = self._shard(topic, partition)
+        answer, _ = await self._asked_at_primary(shard, partition, ReadHeld(shard, *partition))
         return answer
 
     async def fetch(
@@ -281,7 +332,7 @@ class TopicLog:
                 with suppress(NotServed, Damaged):
                     return await self._client.call(self._client.node, this, b"", timeout_s, at)
             known = _known(configuration)
-            if isinstance(message, TrimPartition):
+            if isinstance(message, TrimPartition | PinPartition):
                 age_s = 0.0 if patience is None else patience.age_s()
                 this = _at(this, at, age_s=age_s, asked_in=known.epoch)
             return await self._client.call(known.primary, this, b"", timeout_s, at)

@@ -23,7 +23,10 @@ from octad.storage_node.log.log_messages import (
     FencePartition,
     FetchLog,
     MakeProducer,
+    PinPartition,
+    ReadHeld,
     ReadPartition,
+    ReleasePin,
     TrimPartition,
 )
 from octad.storage_node.log.log_upkeep import LogUpkeep
@@ -80,15 +83,18 @@ class Objects:
         engine, host, buckets = self._engine, self._replication.host, self._buckets
         shard_map, pools = self._replication.map, self._replication.facts.pools
         leader = PartitionLeader(host, engine.index, buckets, service)
-        changes = PartitionChanges(host, service, leader.tails)
+        changes = PartitionChanges(host, service, leader)
         self._log_reader = PartitionReader(host, engine.index, engine.journal)
         self._log_upkeep = LogUpkeep(host, engine.index, buckets, leader, shard_map)
         self.server.register_with_body(AppendToLog, leader.append)
         self.server.register(TrimPartition, changes.trim)
         self.server.register(MakeProducer, changes.make_producer)
         self.server.register(FencePartition, changes.raise_fence)
+        self.server.register(PinPartition, changes.pin)
+        self.server.register(ReleasePin, changes.release)
         self.server.register(FetchLog, self._log_reader.fetch)
         self.server.register(ReadPartition, self._log_reader.read_partition)
+        self.server.register(ReadHeld, self._log_reader.read_held)
         self.server.register(EmptyPartition, self._log_upkeep.empty)
         self.topic_names = TopicDirectory(self._this.keys, buckets)
         self.topics = TopicLog(

@@ -23,12 +23,14 @@ from octad.storage_node.index.partition_rows import (
     IndexedCounter,
     IndexedFence,
     IndexedLogStart,
+    IndexedPin,
     IndexedState,
     PartitionId,
     PartitionState,
     batch_key,
     fence_of,
     partition_key,
+    pin_of,
 )
 from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.journal.several_records import Several, lay_out
@@ -69,7 +71,10 @@ class RaiseLogStart(msgspec.Struct, frozen=True, array_like=True):
 
 
 class DropBatches(msgspec.Struct, frozen=True, array_like=True):
-    """Remove the batches at these offsets, and the partition's rows of these letters."""
+    """Remove the batches at these offsets, and the partition's rows of these letters.
+
+    With the letter comes what follows it: so a pin is released.
+    """
 
     topic: BucketId
     partition: int
@@ -94,8 +99,19 @@ class RaiseFence(msgspec.Struct, frozen=True, array_like=True):
     token: int
 
 
+class SetPin(msgspec.Struct, frozen=True, array_like=True):
+    """Keep all records from `offset` on, until the pin is released."""
+
+    topic: BucketId
+    partition: int
+    owner: str
+    id: str
+    offset: int
+    made_ms: int
+
+
 _OfPartition: TypeAlias = (
-    AppendBatch | KeepState | RaiseLogStart | DropBatches | CountProducers | RaiseFence
+    AppendBatch | KeepState | RaiseLogStart | DropBatches | CountProducers | RaiseFence | SetPin
 )
 
 
@@ -142,6 +158,10 @@ def _fence_key(raise_: RaiseFence) -> bytes:
     return partition_key(_of(raise_), fence_of(raise_.job))
 
 
+def _pin_key(pin: SetPin) -> bytes:
+    return partition_key(_of(pin), pin_of(pin.owner, pin.id))
+
+
 def _dropped(drop: DropBatches) -> list[bytes]:
     partition = _of(drop)
     batches = [batch_key(partition, base) for base in drop.bases]
@@ -177,6 +197,11 @@ def _count(changes: ChangedRows, count: CountProducers, place: Place) -> None:
 def _fence(changes: ChangedRows, raise_: RaiseFence, place: Place) -> None:
     row = IndexedFence(place.location, place.epoch, place.seq, raise_.token)
     changes.put(place.shard, _hash(raise_), _fence_key(raise_), encode_value(row))
+
+
+def _pin(changes: ChangedRows, pin: SetPin, place: Place) -> None:
+    row = IndexedPin(place.location, place.epoch, place.seq, pin.offset, pin.made_ms)
+    changes.put(place.shard, _hash(pin), _pin_key(pin), encode_value(row))
 
 
 KINDS = (
@@ -242,5 +267,15 @@ KINDS = (
         touched=lambda raise_: (_of(raise_).mark, _fence_key(raise_)),
         row_key=_fence_key,
         apply=_fence,
+    ),
+    Kind(
+        record=RecordKind.LOG_PIN,
+        struct=SetPin,
+        level=LOG_LEVEL,
+        hash_of=_hash,
+        bucket_of=_bucket,
+        touched=lambda pin: (_of(pin).mark, _pin_key(pin)),
+        row_key=_pin_key,
+        apply=_pin,
     ),
 )

@@ -56,6 +56,8 @@ class RefusalCode(IntEnum):
     TOO_MANY_APPENDS = 11
     LOG_OFFSET = 12
     TOO_MANY_AT_PARTITION = 13
+    PINNED = 14
+    PIN_EXISTS = 15
 
 
 class Refusal(msgspec.Struct, frozen=True):

@@ -30,6 +30,8 @@ from octad.storage_node.shards.object_store import (
     OffsetOutOfRange,
     OtherForm,
     OutcomeForgotten,
+    PinExists,
+    Pinned,
     PreconditionFailed,
     StoreError,
     TooManyAppends,
@@ -55,6 +57,8 @@ TOO_MANY_APPENDS = "too-many-appends"
 OTHER_FORM = "other-form"
 OFFSET_OUT_OF_RANGE = "offset-out-of-range"
 TOO_MANY_AT_PARTITION = "too-many-at-partition"
+PINNED = "pinned"
+PIN_EXISTS = "pin-exists"
 
 ERRORS: Final[dict[str, type[StoreError]]] = {
     UNAVAILABLE: Unavailable,
@@ -73,6 +77,8 @@ ERRORS: Final[dict[str, type[StoreError]]] = {
     OTHER_FORM: OtherForm,
     OFFSET_OUT_OF_RANGE: OffsetOutOfRange,
     TOO_MANY_AT_PARTITION: TooManyAtPartition,
+    PINNED: Pinned,
+    PIN_EXISTS: PinExists,
 }
 CODES: Final = {error: code for code, error in ERRORS.items()}
 

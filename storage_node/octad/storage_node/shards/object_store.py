@@ -103,6 +103,14 @@ class TooManyAtPartition(StoreError):
     """A partition has as many of what the text names as it may have."""
 
 
+class Pinned(StoreError):
+    """What the text names is kept by the pin that it names."""
+
+
+class PinExists(StoreError):
+    """There is a pin of that name, at another offset."""
+
+
 class NoSuchPool(StoreError):
     """There is no pool of that name; `names` are the existing ones."""
 

@@ -14,6 +14,8 @@ from octad.storage_node.shards.object_store import (
     NotServed,
     OffsetOutOfRange,
     OutcomeForgotten,
+    PinExists,
+    Pinned,
     PreconditionFailed,
     StoreError,
     TooManyAppends,
@@ -30,6 +32,8 @@ _KINDS: dict[int, type[StoreError]] = {
     RefusalCode.TOO_MANY_APPENDS: TooManyAppends,
     RefusalCode.LOG_OFFSET: OffsetOutOfRange,
     RefusalCode.TOO_MANY_AT_PARTITION: TooManyAtPartition,
+    RefusalCode.PINNED: Pinned,
+    RefusalCode.PIN_EXISTS: PinExists,
 }
 _CONDITIONS: dict[int, str] = {
     RefusalCode.IF_MATCH: "If-Match",

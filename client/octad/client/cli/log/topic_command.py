@@ -1,11 +1,15 @@
-"""`octad topic`: make, list, describe, trim and delete topics.
+"""`octad topic`: make, list, describe, trim and delete topics; fence jobs, pin records.
 
     octad topic create NAME [--partitions N] [--pool POOL]
     octad topic ls
     octad topic describe NAME
     octad topic trim NAME --partition N --before OFFSET
     octad topic fence NAME --job JOB --token N [--partition N]
-    octad topic rm NAME                                   with all of its records
+    octad topic fences NAME [--partition N]
+    octad topic pin NAME --partition N --owner OWNER --id ID --offset OFFSET
+    octad topic unpin NAME --owner OWNER --id ID [--partition N]
+    octad topic pins NAME [--partition N]
+    octad topic rm NAME [--force]                         with all of its records
 
 Exit codes: 0 done, 1 refused, or no node answers, 2 not understood, or no key is known.
 """
@@ -15,33 +19,35 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from octad.client.cli.log.holding import VERBS as HOLDING
+from octad.client.cli.log.holding import add_verbs, held
 from octad.client.cli.log.log_connection import add_log_options, connected
 
 if TYPE_CHECKING:
-    from octad.client.log.log_documents import FenceDocument, TopicDocument
+    from octad.client.log.log_documents import TopicDocument
     from octad.client.log.topics_client import TopicsClient
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(
-        dest="verb", required=True, metavar="{create,ls,describe,trim,fence,rm}"
+        dest="verb",
+        required=True,
+        metavar="{create,ls,describe,trim,fence,fences,pin,unpin,pins,rm}",
     )
     create = verbs.add_parser("create", help="make a topic")
     create.add_argument("--partitions", metavar="N", type=int, default=1, help="(default: 1)")
     create.add_argument("--pool", metavar="POOL", default="", help="(default: the usual one)")
-    ls = verbs.add_parser("ls", help="list the topics of the key's owner")
+    verbs.add_parser("ls", help="list the topics of the key's owner")
     describe = verbs.add_parser("describe", help="show a topic and the offsets that it has")
     trim = verbs.add_parser("trim", help="give up the records below an offset")
     trim.add_argument("--partition", metavar="N", type=int, required=True)
     trim.add_argument("--before", metavar="OFFSET", type=int, required=True)
-    fence = verbs.add_parser("fence", help="refuse a job's appends under a lower token, or none")
-    fence.add_argument("--job", metavar="JOB", required=True)
-    fence.add_argument("--token", metavar="N", type=int, required=True)
-    fence.add_argument("--partition", metavar="N", type=int, help="(default: all)")
+    add_verbs(verbs.add_parser)
     remove = verbs.add_parser("rm", help="delete a topic with all of its records")
-    for verb in (create, describe, trim, fence, remove):
+    remove.add_argument("--force", action="store_true", help="also one that has pins")
+    for verb in (create, describe, trim, remove):
         verb.add_argument("topic", metavar="NAME")
-    for verb in (create, ls, describe, trim, fence, remove):
+    for verb in verbs.choices.values():
         add_log_options(verb)
         verb.add_argument("--json", action="store_true", help="print one JSON document")
 
@@ -77,29 +83,11 @@ def _done(client: TopicsClient, arguments: argparse.Namespace) -> str:
             left = drive(client.trim(name, arguments.partition, arguments.before))
             shown = f"partition {left.partition} of {name} begins at offset {left.log_start}"
             return msgspec.json.encode(left).decode() if arguments.json else shown
-        case "fence":
-            fences = _fenced(client, arguments)
-            return msgspec.json.encode(fences).decode() if arguments.json else _fences(fences)
+        case verb if verb in HOLDING:
+            return held(client, arguments)
         case _:
-            drive(client.delete(name))
+            drive(client.delete(name, force=arguments.force))
             return "{}" if arguments.json else f"topic {name} is gone"
-
-
-def _fenced(client: TopicsClient, arguments: argparse.Namespace) -> list[FenceDocument]:
-    from octad.client.http.blocking import drive
-
-    name, job, token = arguments.topic, arguments.job, arguments.token
-    numbers = [arguments.partition]
-    if arguments.partition is None:
-        numbers = list(range(drive(client.describe(name)).partitions))
-    return [drive(client.fence(name, number, job, token)) for number in numbers]
-
-
-def _fences(fences: list[FenceDocument]) -> str:
-    from octad.client.cli.status_table import columns
-
-    rows = [(str(each.partition), each.job, str(each.token)) for each in fences]
-    return "\n".join(columns([("PARTITION", "JOB", "TOKEN"), *rows]))
 
 
 def _partitions(count: int) -> str:

@@ -24,6 +24,7 @@ from octad.client.log.log_documents import (
     JSON_TYPE,
     MARK_HEADER,
     NEXT_HEADER,
+    PINS,
     START,
     START_HEADER,
     TOPICS_PATH,
@@ -31,8 +32,12 @@ from octad.client.log.log_documents import (
     AppendRequest,
     FenceDocument,
     FenceRequest,
+    FencesDocument,
     FetchedDocument,
     PartitionDocument,
+    PinDocument,
+    PinRequest,
+    PinsDocument,
     ProducerDocument,
     TopicDocument,
     TopicRequest,
@@ -49,6 +54,7 @@ from octad.storage_node.log.http.log_forms import (
     Fetching,
     bad_request,
     batch_in,
+    check_pin,
     check_topic,
     document_in,
     documents_from,
@@ -115,6 +121,10 @@ class LogDoor:
             ("GET", f"{_PARTITION}/records", self._fetch),
             ("POST", f"{_PARTITION}/trim", self._trim),
             ("POST", f"{_PARTITION}/{FENCES}", self._raise_fence),
+            ("GET", f"{_PARTITION}/{FENCES}", self._fences),
+            ("POST", f"{_PARTITION}/{PINS}", self._pin),
+            ("DELETE", f"{_PARTITION}/{PINS}", self._unpin),
+            ("GET", f"{_PARTITION}/{PINS}", self._pins),
         ]
         for method, path, handler in routes:
             application.router.add_route(method, path, self._signed(handler))
@@ -211,7 +221,8 @@ class LogDoor:
         return _json(_topic_document(topic, tuple(offsets)))
 
     async def _delete(self, asked: Asked) -> web.Response:
-        await self._log.delete(await self._topic(asked, deleting=True))
+        force = asked.http.query.get("force", "false") == "true"
+        await self._log.delete(await self._topic(asked, deleting=True), with_pins=force)
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
     async def _make_producer(self, asked: Asked) -> web.Response:
@@ -311,6 +322,36 @@ class LogDoor:
             raise bad_request("a fence is of a job, which has a name")
         token = await self._log.raise_fence(topic, number, *job)
         return _json(FenceDocument(number, job.name, token))
+
+    async def _fences(self, asked: Asked) -> web.Response:
+        topic, number = await self._partition(asked)
+        held = await self._log.held(topic, number)
+        return _json(FencesDocument(tuple(FenceDocument(number, *each) for each in held.fences)))
+
+    # -- pins ----------------------------------------------------------------------------------
+
+    async def _pin(self, asked: Asked) -> web.Response:
+        topic, number = await self._partition(asked)
+        wanted = document_in(asked.body, PinRequest)
+        check_pin(wanted.owner, wanted.id)
+        if wanted.offset < 0:
+            raise bad_request(f"there is no offset {wanted.offset}")
+        of = wanted.owner, wanted.id, wanted.offset
+        await self._log.pin(topic, number, *of)
+        return _json(PinDocument(number, *of), HTTPStatus.CREATED)
+
+    async def _unpin(self, asked: Asked) -> web.Response:
+        topic, number = await self._partition(asked)
+        owner, id = asked.http.query.get("owner", ""), asked.http.query.get("id", "")
+        check_pin(owner, id)
+        await self._log.release_pin(topic, number, owner, id)
+        return web.Response(status=HTTPStatus.NO_CONTENT)
+
+    async def _pins(self, asked: Asked) -> web.Response:
+        topic, number = await self._partition(asked)
+        held = await self._log.held(topic, number)
+        pins = (PinDocument(number, p.owner, p.id, p.offset, p.made_ms) for p in held.pins)
+        return _json(PinsDocument(tuple(pins)))
 
 
 def _checked(data: memoryview) -> list[Batch]:

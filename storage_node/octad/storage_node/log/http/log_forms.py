@@ -27,7 +27,7 @@ from octad.storage_node.log.topic_log import FETCH_BYTES_MAX
 
 PARTITIONS_MAX: Final = 10_000
 NAME_MAX: Final = 249  # Kafka's.
-JOB_BYTES_MAX: Final = 255
+NAME_BYTES_MAX: Final = 255  # Of a job, a pin, and the owner of a pin.
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 _NUMBER: Final = re.compile(r"[0-9]{1,19}")
 _INT64_MAX: Final = (1 << 63) - 1
@@ -101,8 +101,8 @@ def job_in(query: Mapping[str, str]) -> Job:
 
 def job_of(name: str, token: int | None) -> Job:
     """Raises Refused."""
-    if len(name.encode(errors="replace")) > JOB_BYTES_MAX or (name and not name.isprintable()):
-        raise bad_request(f"a job's name is up to {JOB_BYTES_MAX} bytes that can be printed")
+    if name:
+        _check_name("a job's name", name)
     if token is None:
         return Job(name)
     if not name:
@@ -110,6 +110,18 @@ def job_of(name: str, token: int | None) -> Job:
     if not 0 <= token <= _INT64_MAX:
         raise bad_request(f"there is no token {token}")
     return Job(name, token)
+
+
+def check_pin(owner: str, id: str) -> None:
+    """Raises Refused."""
+    _check_name("a pin's owner", owner)
+    _check_name("a pin's id", id)
+
+
+def _check_name(what: str, name: str) -> None:
+    size = len(name.encode(errors="replace"))
+    if not 1 <= size <= NAME_BYTES_MAX or not name.isprintable():
+        raise bad_request(f"{what} is 1 to {NAME_BYTES_MAX} bytes that can be printed")
 
 
 def fetching_in(query: Mapping[str, str]) -> Fetching:

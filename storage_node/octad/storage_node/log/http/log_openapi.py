@@ -12,13 +12,18 @@ from octad.client.log.log_documents import (
     EVENTS_TYPE,
     FENCES,
     JSON_TYPE,
+    PINS,
     TOPICS_PATH,
     AppendedDocument,
     AppendRequest,
     FenceDocument,
     FenceRequest,
+    FencesDocument,
     FetchedDocument,
     PartitionDocument,
+    PinDocument,
+    PinRequest,
+    PinsDocument,
     ProducerDocument,
     RecordDocument,
     RefusalDocument,
@@ -39,7 +44,7 @@ _OPERATIONS: Final[tuple[tuple[str, str, str, _Type, _Type, tuple[str, ...]], ..
     ("get", TOPICS_PATH, "List topics", None, TopicsDocument, ()),
     ("put", _TOPIC, "Make a topic", TopicRequest, TopicDocument, ()),
     ("get", _TOPIC, "Describe a topic, with its offsets", None, TopicDocument, ()),
-    ("delete", _TOPIC, "Delete a topic with all records", None, None, ()),
+    ("delete", _TOPIC, "Delete a topic with all records", None, None, ("force",)),
     ("post", f"{_TOPIC}/producers", "Get a producer id", None, ProducerDocument, ()),
     (
         "post",
@@ -59,6 +64,10 @@ _OPERATIONS: Final[tuple[tuple[str, str, str, _Type, _Type, tuple[str, ...]], ..
     ),
     ("post", f"{_PARTITION}/trim", "Give up old records", TrimRequest, PartitionDocument, ()),
     ("post", f"{_PARTITION}/{FENCES}", "Raise a job's token", FenceRequest, FenceDocument, ()),
+    ("get", f"{_PARTITION}/{FENCES}", "List the tokens of jobs", None, FencesDocument, ()),
+    ("post", f"{_PARTITION}/{PINS}", "Keep records for someone", PinRequest, PinDocument, ()),
+    ("delete", f"{_PARTITION}/{PINS}", "Let go of them", None, None, ("owner", "id")),
+    ("get", f"{_PARTITION}/{PINS}", "List what is kept for whom", None, PinsDocument, ()),
 )
 
 
