@@ -7,6 +7,8 @@ import json
 import struct
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from tests.harness.cluster_process import DevCluster
@@ -197,6 +199,69 @@ def test_what_is_pinned_is_kept_until_it_is_let_go(clients: list[LogClient]) -> 
     assert (late.status, late.document["code"]) == (416, "offset-out-of-range")
     assert clients[0].ask("DELETE", "/v1/topics/pinned", query={"force": "true"}).status == 204
     assert clients[1].ask("GET", pins).status == 404
+
+
+def test_records_are_found_by_their_time(clients: list[LogClient]) -> None:
+    clients[0].ask("PUT", "/v1/topics/times", b"")
+    for times in ((100, 300), (200,), (400, 350)):
+        records = [{"value": f"{each}", "timestamp_ms": each} for each in times]
+        clients[0].append("times", 0, {"records": records})
+    path = "/v1/topics/times/partitions/0/offsets"
+    for client in clients:
+        found = {
+            asked: client.ask("GET", path, query={"timestamp_ms": f"{asked}"}).document["offset"]
+            for asked in (0, 101, 300, 301, 401)
+        }
+        assert found == {0: 0, 101: 1, 300: 1, 301: 3, 401: 5}
+        answer = client.fetch("times", 0, timestamp_ms=301, seen=5, wait_ms=5000)
+        assert [record["value"] for record in answer.document["records"]] == ["400", "350"]
+    both = clients[0].fetch("times", 0, timestamp_ms=1, offset=1)
+    assert (both.status, both.document["code"]) == (400, "bad-request")
+
+
+def test_settings_of_a_topic_change_while_it_runs(clients: list[LogClient]) -> None:
+    """Batches carry the time of the append from then on; what is kept no longer goes by itself."""
+    made = clients[0].ask("PUT", "/v1/topics/set", b'{"config":{"retention.bytes":"1000000"}}')
+    assert made.document["config"] == {"retention.bytes": "1000000"}
+    for number in range(10):
+        record = {"value": f"{number}", "timestamp_ms": 5}
+        clients[number % 3].append("set", 0, {"records": [record]})
+    clients[1].ask("POST", PINS.format("set", 0), b'{"owner":"sums","id":"1","offset":8}')
+    bad = clients[0].ask("PATCH", "/v1/topics/set", b'{"config":{"retention.ms":"1 day"}}')
+    assert (bad.status, bad.document["code"]) == (400, "bad-setting")
+    config = {"retention.ms": "3600000", "retention.bytes": None}
+    config |= {"message.timestamp.type": "LogAppendTime"}
+    altered = clients[1].ask("PATCH", "/v1/topics/set", json.dumps({"config": config}).encode())
+    del config["retention.bytes"]
+    assert altered.document["config"] == config
+    until(
+        lambda: all(
+            each.ask("GET", "/v1/topics/set").document["config"] == config for each in clients
+        )
+    )
+    for client in clients:
+        client.append("set", 0, {"records": [{"value": "now", "timestamp_ms": 5}]})
+    until(lambda: why(clients[2], "set")["log_start"] == 8)
+    assert [each["by"] for each in why(clients[2], "set")["holds"]] == ["pin", "upkeep"]
+    clients[0].ask("DELETE", PINS.format("set", 0), query={"owner": "sums", "id": "1"})
+    until(lambda: why(clients[2], "set")["log_start"] == 10)
+    assert [each["by"] for each in why(clients[0], "set")["holds"]] == ["retention.ms"]
+    there = clients[0].fetch("set", 0, seen=13, wait_ms=5000).document["records"]
+    assert [record["value"] for record in there] == ["now"] * 3
+    assert all(record["timestamp_ms"] > 1_700_000_000_000 for record in there)
+
+
+def why(client: LogClient, topic: str) -> dict[str, Any]:
+    """Of its first partition."""
+    found: dict[str, Any] = client.ask("GET", f"/v1/topics/{topic}/why").document["partitions"][0]
+    return found
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < give_up
+        time.sleep(0.1)
 
 
 def test_what_is_trimmed_is_not_read_and_its_offsets_are_never_given_again(

@@ -183,18 +183,15 @@ def test_the_rows_bytes_are_as_they_were_first_written() -> None:
     assert key.hex() == "6c00000007000000020000000000000009"
     assert partition_key(partition, b"n").hex() == "6b00000007000000026e"
     assert (base_of(key), partition_of(key)) == (9, partition)
-    row = BatchRow(11, 1005, 0, 3, 7, 1, 9, b"", 0)
+    row = BatchRow(11, 1005, 0, 3, 7, 1, 9, b"", 0, 100, 300, 1009)
     batch = IndexedBatch(Location(SegmentId(1), 4096, 200), Epoch(4), Seq(12), row)
-    golden = bytes.fromhex("949301cd1000ccc8040c990bcd03ed0003070109c40000")
+    golden = bytes.fromhex("949301cd1000ccc8040c9c0bcd03ed0003070109c4000064cd012ccd03f1")
     assert encode_value(batch) == golden
     assert decode_batch(golden) == batch
-    state = IndexedState(
-        Location(SegmentId(1), 4096, 200),
-        Epoch(4),
-        Seq(12),
-        PartitionState(9, (ProducerState(7, 1, (KeptBatch(5, 2, 3),), 1000),), ((3, 0),)),
-    )
-    golden = bytes.fromhex("949301cd1000ccc8040c9409919407019193050203cd03e89192030090")
+    producers = (ProducerState(7, 1, (KeptBatch(5, 2, 3),), 1000),)
+    kept = PartitionState(9, producers, ((3, 0),), (), 300, 1009)
+    state = IndexedState(Location(SegmentId(1), 4096, 200), Epoch(4), Seq(12), kept)
+    golden = bytes.fromhex("949301cd1000ccc8040c9609919407019193050203cd03e89192030090cd012ccd03f1")
     assert encode_value(state) == golden
     assert decode_state(golden) == state
     key = partition_key(partition, fence_of("a job"))

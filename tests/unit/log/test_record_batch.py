@@ -20,6 +20,7 @@ from octad.storage_node.log.record_batch import (
     patched,
     read_header,
     split_batches,
+    timed,
 )
 from octad.storage_node.log.records import Record, decode_records, encode_records
 
@@ -91,6 +92,9 @@ WRONG = {
     "a marker": Wrong(21, ">h", 1 << 5, "not-for-clients"),
     "with a delete horizon": Wrong(21, ">h", 1 << 6, "not-for-clients"),
     "with attributes of a later version": Wrong(21, ">h", 1 << 9, "not-for-clients"),
+    "timed by its append": Wrong(21, ">h", 1 << 3, "not-for-clients"),
+    "with a record later than it says": Wrong(35, ">q", 1004, "wrong-time"),
+    "with no record as late as it says": Wrong(35, ">q", 1006, "wrong-time"),
     "of a producer without a sequence": Wrong(53, ">i", -1, "wrong-producer"),
     "of a producer without an epoch": Wrong(51, ">h", -1, "wrong-producer"),
     "with a record longer than the batch": Wrong(61, ">B", 0x7E, "wrong-count"),
@@ -131,6 +135,15 @@ def test_an_offset_and_a_leader_epoch_are_written_outside_the_checksum() -> None
     assert there[16:] == GOLDEN[16:]
     offsets = [offset for offset, _ in decode_records(found, memoryview(there))]
     assert offsets == [1 << 40, (1 << 40) + 1]
+
+
+def test_the_time_of_an_append_stands_for_those_of_all_records() -> None:
+    header, batch = timed(checked(GOLDEN), memoryview(GOLDEN), 2000)
+    found = read_header(batch)
+    assert found == header
+    assert (found.attributes, found.max_timestamp, found.crc) == (8, 2000, crc32c(batch[21:]))
+    assert [record.timestamp for _, record in decode_records(found, batch)] == [2000, 2000]
+    assert batch[61:] == GOLDEN[61:]
 
 
 def test_compressed_records_pass_through_and_gzip_can_be_read() -> None:

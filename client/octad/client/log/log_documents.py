@@ -34,18 +34,32 @@ class RefusalDocument(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class TopicRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A topic that is to be made; `pool`: the name of one, or the usual one."""
+    """A topic that is to be made; `pool`: the name of one, or the usual one.
+
+    `config`: settings by Kafka's names; those left out have their defaults.
+    """
 
     partitions: int = 1
     pool: str = ""
+    config: dict[str, str] = {}
+
+
+class AlterRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Settings that are to change; null: to the default."""
+
+    config: dict[str, str | None]
 
 
 class PartitionDocument(msgspec.Struct, frozen=True):
-    """The first offset of a partition that may be read, and the one behind its last."""
+    """The first offset of a partition that may be read, and the one behind its last.
+
+    `bytes`: of the batches with these.
+    """
 
     partition: int
     log_start: int
     next_offset: int
+    bytes: int = 0
 
 
 class TopicDocument(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -59,6 +73,7 @@ class TopicDocument(msgspec.Struct, frozen=True, omit_defaults=True):
     created_ms: int
     partitions: int
     offsets: tuple[PartitionDocument, ...] = ()
+    config: dict[str, str] = {}  # What is not set has its default.
 
 
 class TopicsDocument(msgspec.Struct, frozen=True):
@@ -129,6 +144,34 @@ class TrimRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Records below this offset are not read any more."""
 
     before_offset: int
+
+
+class OffsetDocument(msgspec.Struct, frozen=True):
+    """The first record of the time or later; else where the log ends."""
+
+    partition: int
+    timestamp_ms: int
+    offset: int
+
+
+class HoldDocument(msgspec.Struct, frozen=True):
+    """What keeps the first records of a log: `by` for programs, `reason` for people."""
+
+    by: str
+    reason: str
+
+
+class HeldPartitionDocument(PartitionDocument, frozen=True, kw_only=True):
+    """A partition, and what keeps its first records."""
+
+    holds: tuple[HoldDocument, ...]
+
+
+class WhyDocument(msgspec.Struct, frozen=True):
+    """Why the logs of a topic begin where they do."""
+
+    topic: str
+    partitions: tuple[HeldPartitionDocument, ...]
 
 
 class FenceRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -19,12 +19,14 @@ from octad.client.log.log_documents import (
     JSON_TYPE,
     PINS,
     TOPICS_PATH,
+    AlterRequest,
     AppendedDocument,
     AppendRequest,
     FenceDocument,
     FenceRequest,
     FencesDocument,
     FetchedDocument,
+    OffsetDocument,
     PartitionDocument,
     PinDocument,
     PinRequest,
@@ -35,6 +37,7 @@ from octad.client.log.log_documents import (
     TopicRequest,
     TopicsDocument,
     TrimRequest,
+    WhyDocument,
 )
 
 WAIT_MS_MAX = 2_000  # A node that says nothing for 5 s is taken to be away.
@@ -50,6 +53,20 @@ class TopicsClient:
 
     async def create(self, name: str, asked: TopicRequest) -> TopicDocument:
         return await self._write("PUT", name, TopicDocument, asked)
+
+    async def alter(self, name: str, config: dict[str, str | None]) -> TopicDocument:
+        """With these settings; None: with the default."""
+        return await self._write("PATCH", name, TopicDocument, AlterRequest(config))
+
+    async def why(self, name: str) -> WhyDocument:
+        """What keeps the first records of its partitions."""
+        return await self._read(f"{_TOPICS}/{name}/why", WhyDocument)
+
+    async def offset_of(self, name: str, partition: int, timestamp_ms: int) -> int:
+        """Of the first record of that time or later; else where the log ends."""
+        query = query_of({"timestamp_ms": f"{timestamp_ms}"})
+        path = f"{_TOPICS}/{name}/partitions/{partition}/offsets"
+        return (await self._read(path, OffsetDocument, query)).offset
 
     async def all(self) -> tuple[TopicDocument, ...]:
         """The topics of these keys' owner, by name."""

@@ -71,6 +71,9 @@ class BatchRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     sequence: int = -1
     request_id: bytes = b""  # Of an append that expected an offset (rule L6).
     transaction: int = 0  # 0: of none. There are none yet.
+    size: int = 0  # Its bytes.
+    total: int = 0  # Those of all batches up to this one, with those that are gone.
+    peak: int = -1  # The greatest `max_timestamp` of all of them.
 
 
 class IndexedBatch(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -106,6 +109,8 @@ class PartitionState(msgspec.Struct, frozen=True, array_like=True):
     producers: tuple[ProducerState, ...] = ()
     terms: tuple[tuple[int, int], ...] = ()  # Each with the first offset that it appended.
     transactions: tuple[tuple[int, int, int, int], ...] = ()  # There are none yet.
+    total: int = 0  # As in a batch's row.
+    peak: int = -1
 
 
 class IndexedState(msgspec.Struct, frozen=True, array_like=True):

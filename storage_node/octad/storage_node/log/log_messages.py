@@ -83,10 +83,34 @@ class FetchLog(Request[LogFetched], frozen=True, array_like=True, tag=82):
 
 @message
 class PartitionRead(Message, frozen=True, array_like=True, tag=85):
-    """The first offset that may be read, and the one behind the last."""
+    """The first offset that may be read, and the one behind the last; the bytes between them.
+
+    `oldest_ms`: the greatest time of the first batch; -1: there is none.
+    """
 
     start: int
     next: int
+    bytes: int = 0
+    oldest_ms: int = -1
+
+
+@message
+class OffsetFound(Message, frozen=True, array_like=True, tag=104):
+    """The offset of that record, or of the next one that will be appended."""
+
+    offset: int
+
+
+@message
+class FindOffset(Request[OffsetFound], frozen=True, array_like=True, tag=103):
+    """To the primary, or to any member where nothing is under way: the first record of this time
+    or a later one.
+    """
+
+    shard: ShardId
+    topic: BucketId
+    partition: int
+    time_ms: int
 
 
 @message

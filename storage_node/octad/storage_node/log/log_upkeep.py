@@ -1,4 +1,5 @@
-"""Removes what is below a log's start, and what a deleted topic leaves: at the shards' primaries.
+"""Raises the start of logs as their topics' retention says, and removes what is below a start and
+what a deleted topic leaves: at the shards' primaries.
 
 A trim raises the start and is done; the batches go afterwards, some at a time. They are named by
 their offsets, and an offset has one row for ever, as nothing replaces batches yet (rule L21). Those
@@ -8,6 +9,8 @@ that no state row covers wait for one (rule L11).
 from __future__ import annotations
 
 import asyncio
+import time
+from contextlib import suppress
 from itertools import islice
 from typing import Final
 
@@ -18,24 +21,31 @@ from octad.storage_node.index.key_ranges import past
 from octad.storage_node.index.partition_rows import (
     LOG_START,
     PARTITIONS,
+    PIN,
+    IndexedPin,
     PartitionId,
     base_of,
     decode_batch,
     decode_log_start,
+    decode_pin,
     letter_of,
     partition_key,
     partition_of,
 )
 from octad.storage_node.log.log_messages import EmptyPartition, PartitionEmptied
+from octad.storage_node.log.offset_search import first_batch, first_of_time
+from octad.storage_node.log.partition_changes import PartitionChanges
 from octad.storage_node.log.partition_leader import PartitionLeader
+from octad.storage_node.log.topic_settings import FOR_EVER, TopicSettings, settings_of
 from octad.storage_node.operations.partitions import DropBatches
 from octad.storage_node.replication.host.shard_host import ShardHost
 from octad.storage_node.rpc.peer import Answer
 from octad.storage_node.shards.bucket_directory import BucketDirectory
-from octad.storage_node.shards.object_store import NotServed, StoreError
+from octad.storage_node.shards.object_store import NotServed, StoreError, Topic
 
 LOOK_S: Final = 5.0
 DROPPED_AT_ONCE: Final = 1_000
+_LOOKED_AT_ONCE: Final = 64  # Partitions.
 
 
 class LogUpkeep:
@@ -47,20 +57,69 @@ class LogUpkeep:
         index: Index,
         buckets: BucketDirectory,
         leader: PartitionLeader,
+        changes: PartitionChanges,
         shard_map: ShardMap,
     ) -> None:
         self._host = host
         self._index = index
         self._buckets = buckets
         self._leader = leader
+        self._changes = changes
         self._map = shard_map
 
     async def run(self) -> None:
         """For ever; a damaged index ends it."""
         while True:
             await asyncio.sleep(LOOK_S)
+            await self._retain()
             for partition, start in self._trimmed():
                 await self._drop_below(partition, start)
+
+    async def _retain(self) -> None:
+        """Give up what topics keep no longer; some partitions between other requests."""
+        now_ms = int(time.time() * 1000)
+        topics = [each for each in self._buckets.by_id.values() if isinstance(each, Topic)]
+        for topic in topics:
+            settings = settings_of(topic)
+            if settings.retention_ms == settings.retention_bytes == FOR_EVER:
+                continue
+            for number in range(topic.partitions):
+                partition = PartitionId(topic.id, number)
+                with suppress(StoreError):  # At the next look, or by the next primary.
+                    await self.retain(partition, settings, now_ms)
+                if number % _LOOKED_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+
+    async def retain(self, partition: PartitionId, settings: TopicSettings, now_ms: int) -> None:
+        """Raise the start of the log to what is to be kept, as far as the pins allow. Raises
+        StoreError."""
+        shard = self._shard_of(partition)
+        if shard is None or not self._host.serves(shard):
+            return
+        found = next(self._index.scan(partition.mark, past(partition.mark), reverse=True), None)
+        if found is None:
+            return
+        last, start = decode_batch(found[1]).row, self._start_of(partition)
+        wanted, end = start, last.last + 1
+        if settings.retention_bytes != FOR_EVER:
+            gone = last.total - settings.retention_bytes
+            kept = first_batch(self._index, partition, end, lambda each: each.row.total > gone)
+            wanted = end if kept is None else max(wanted, kept[0])
+        if settings.retention_ms != FOR_EVER:
+            since = now_ms - settings.retention_ms
+            kept = await first_of_time(self._index, partition, start, end, since)
+            wanted = end if kept is None else max(wanted, kept[0])
+        lowest = min((pin.offset for pin in self._pins(partition)), default=end)
+        if min(wanted, lowest) > start:
+            await self._changes.raise_start(shard, partition, wanted)
+
+    def _start_of(self, partition: PartitionId) -> int:
+        stored = self._index.get(partition_key(partition, LOG_START))
+        return 0 if stored is None else decode_log_start(stored).start
+
+    def _pins(self, partition: PartitionId) -> list[IndexedPin]:
+        prefix = partition_key(partition, PIN)
+        return [decode_pin(value) for _, value in self._index.scan(prefix, past(prefix))]
 
     async def empty(self, message: EmptyPartition) -> Answer:
         """Some of a partition whose topic takes no more appends."""

@@ -81,6 +81,17 @@ class PartitionChanges:
         of = message.request_id, b"", message.age_s, message.asked_in, guard
         return await self._service.propose(shard, write_of(about, *of)), b""
 
+    async def raise_start(self, shard: ShardId, partition: PartitionId, wanted: int) -> None:
+        """A trim as far as the pins allow when it is ordered, by who retains records no longer."""
+
+        def guard(rows: PreparedRows) -> Operation:
+            start, end = self._bounds(rows, shard, partition)
+            pinned = min((offset for offset, *_ in pins(rows, partition)), default=end)
+            return RaiseLogStart(*partition, max(start, min(wanted, pinned, end)))
+
+        about = RaiseLogStart(*partition, wanted)
+        await self._service.propose(shard, write_of(about, NO_REQUEST, guard=guard))
+
     def _bounds(
         self, rows: PreparedRows, shard: ShardId, partition: PartitionId
     ) -> tuple[int, int]:

@@ -33,10 +33,18 @@ from octad.storage_node.log.log_messages import (
     BatchesAppended,
     BatchOutcome,
 )
+from octad.storage_node.log.offset_search import first_batch
 from octad.storage_node.log.partition_tail import Appending, Known, PartitionTail
 from octad.storage_node.log.partition_tail import Refusal as TailRefusal
 from octad.storage_node.log.partition_tails import PartitionTails, batches_in
-from octad.storage_node.log.record_batch import BATCH_BYTES_MAX, BatchHeader, patched, split_batches
+from octad.storage_node.log.record_batch import (
+    BATCH_BYTES_MAX,
+    BatchHeader,
+    patched,
+    split_batches,
+    timed,
+)
+from octad.storage_node.log.topic_settings import settings_of
 from octad.storage_node.operations.conditions import Version
 from octad.storage_node.operations.index_changes import Operation
 from octad.storage_node.operations.partitions import (
@@ -166,6 +174,9 @@ class PartitionLeader:
             _Batch(partition, message, asked, header, each, self._loop.create_future())
             for asked, (header, each) in zip(message.batches, split_batches(body), strict=True)
         ]
+        if settings_of(self._buckets.by_id.get(message.topic)).append_time:
+            for batch in batches:
+                batch.header, batch.bytes = timed(batch.header, batch.bytes, _now_ms())
         gathered += batches
         return BatchesAppended([await self._outcome(message, each) for each in batches]), b""
 
@@ -261,6 +272,9 @@ class PartitionLeader:
             header.producer_epoch,
             header.sequence,
             batch.asked.request_id,
+            size=header.size,
+            total=tail.total + header.size,
+            peak=max(tail.peak, header.max_timestamp),
         )
         tail.add(base, row, Seq(replica.log.end + 1), _now_ms())
         entry.batches.append((batch, AppendBatch(*partition, base, row)))
@@ -377,16 +391,10 @@ class PartitionLeader:
         self, replica: ShardReplica, partition: PartitionId, seq: Seq, request_id: bytes
     ) -> int | None:
         """Among the batches of the entry at `seq`, found by halves: seqs grow with the offsets."""
-        low, high = 0, self.tails.get(replica, partition).next
-        end = past(partition.mark)
-        while low < high:
-            middle = (low + high) // 2
-            found = next(self._index.scan(batch_key(partition, middle), end), None)
-            if found is None or decode_batch(found[1]).seq >= seq:
-                high = middle
-            else:
-                low = decode_batch(found[1]).row.last + 1
-        for key, value in self._index.scan(batch_key(partition, low), end):
+        end = self.tails.get(replica, partition).next
+        found = first_batch(self._index, partition, end, lambda batch: batch.seq >= seq)
+        start = end if found is None else found[0]
+        for key, value in self._index.scan(batch_key(partition, start), past(partition.mark)):
             batch = decode_batch(value)
             if batch.seq != seq:
                 break

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
+from itertools import islice
 from typing import Final, TypeVar
 
 import msgspec
@@ -144,7 +145,24 @@ class PartitionReader:
         return ticket is not None and self._host.read_holds(shard, ticket)
 
     def _offsets(self, partition: PartitionId) -> PartitionRead:
-        return PartitionRead(*self._bounds(partition))
+        start, next_ = self._bounds(partition)
+        keys = self._key_with(partition, start), past(partition.mark)
+        found = next(self._index.scan(*keys), None)
+        if found is None:
+            return PartitionRead(start, next_)
+        first = decode_batch(found[1]).row
+        ((_, last),) = islice(self._index.scan(*keys, reverse=True), 1)
+        size = decode_batch(last).row.total - first.total + first.size
+        return PartitionRead(start, next_, size, first.max_timestamp)
+
+    def _key_with(self, partition: PartitionId, offset: int) -> bytes:
+        """The key of the batch with the offset; if there is none, where one would begin."""
+        key = batch_key(partition, offset)
+        before = self._index.scan(partition.mark, batch_key(partition, offset + 1), reverse=True)
+        for found, value in islice(before, 1):
+            if decode_batch(value).row.last >= offset:
+                return found
+        return key
 
     def _held(self, partition: PartitionId) -> HeldRead:
         pins = [
@@ -177,12 +195,8 @@ class PartitionReader:
         view = _View(start, next_, [])
         if not start <= offset < next_:
             return view
-        mark, size = partition.mark, 0
-        first = next(self._index.scan(mark, batch_key(partition, offset + 1), reverse=True), None)
-        from_key = batch_key(partition, offset)
-        if first is not None and decode_batch(first[1]).row.last >= offset:
-            from_key = first[0]
-        for key, value in self._index.scan(from_key, past(mark)):
+        size, from_key = 0, self._key_with(partition, offset)
+        for key, value in self._index.scan(from_key, past(partition.mark)):
             location = decode_batch(value).location
             size += location.length
             if view.batches and (size > bytes_max or len(view.batches) >= BATCHES_AT_ONCE_MAX):
@@ -200,6 +214,10 @@ class PartitionReader:
         data = b"".join(pieces)
         assert len(data) <= BATCH_BYTES_MAX
         return data
+
+    async def batch_at(self, partition: PartitionId, base: int) -> memoryview:
+        """The bytes of the batch that begins there. Raises Unavailable, Damaged."""
+        return await self._read(batch_key(partition, base))
 
     async def _read(self, key: bytes) -> memoryview:
         """From the disk, where compaction may have moved it meanwhile, or a copy may repair it."""

@@ -83,10 +83,11 @@ class _Producer:
 class PartitionTail:
     """See the module. `next` is the offset of the next record.
 
+    `peak`, `total`: the last batch's (`BatchRow`).
     `kept_next`: of the newest state row that was ordered (rule L11). `unkept`: batches since.
     """
 
-    __slots__ = ("_producers", "_terms", "kept_next", "next", "term", "unkept")
+    __slots__ = ("_producers", "_terms", "kept_next", "next", "peak", "term", "total", "unkept")
 
     def __init__(
         self,
@@ -102,6 +103,7 @@ class PartitionTail:
         state = state or PartitionState(0)
         self.term = term
         self.next = self.kept_next = state.next
+        self.peak, self.total = state.peak, state.total
         self.unkept = 0
         self._terms = list(state.terms)
         self._producers: dict[int, _Producer] = {}
@@ -130,6 +132,7 @@ class PartitionTail:
             self._terms.append((row.term, base))
             del self._terms[:-TERMS_MAX]
         self.next = row.last + 1
+        self.peak, self.total = row.peak, row.total
         self.unkept += 1
         if row.producer == NO_PRODUCER:
             return
@@ -149,7 +152,8 @@ class PartitionTail:
             ProducerState(id, each.epoch, tuple(kept for kept, _ in each.batches), each.last_ms)
             for id, each in self._producers.items()
         )
-        return PartitionState(self.next, tuple(producers), tuple(self._terms))
+        of = self.next, tuple(producers), tuple(self._terms)
+        return PartitionState(*of, total=self.total, peak=self.peak)
 
     def state_kept(self) -> None:
         """What `state` gave is ordered."""

@@ -31,15 +31,18 @@ from octad.storage_node.index.partition_rows import NO_PRODUCER
 
 _HEADER: Final = struct.Struct(">qiibIhiqqqhii")
 _PATCHED: Final = struct.Struct(">qii")  # Base offset, length, leader epoch.
-_LENGTH: Final = struct.Struct(">i")
 HEADER_BYTES: Final = _HEADER.size
-_LENGTH_OFFSET: Final = 8
+_ATTRIBUTES: Final = struct.Struct(">h")
+_TIME: Final = struct.Struct(">q")
+_MAX_TIMESTAMP_OFFSET: Final = 35
 _COUNTED_FROM: Final = 12  # What the length counts.
 _SUMMED_FROM: Final = 21
 _MAGIC: Final = 2
+_VARINT_BITS_MAX: Final = 63
 BATCH_BYTES_MAX: Final = FRAME_BODY_BYTES_MAX - 4 * KIB  # It is sent in one frame.
 
 COMPRESSION: Final = 0b111
+APPEND_TIME: Final = 1 << 3
 TRANSACTIONAL: Final = 1 << 4
 CONTROL: Final = 1 << 5
 _DELETE_HORIZON: Final = 1 << 6
@@ -95,6 +98,12 @@ class WrongProducer(BadBatch):
     """It has a part of what names its producer, and not all."""
 
     code = "wrong-producer"
+
+
+class WrongTime(BadBatch):
+    """Its header's greatest time is not that of its records."""
+
+    code = "wrong-time"
 
 
 class NotForClients(BadBatch):
@@ -156,6 +165,8 @@ def check_batch(header: BatchHeader, batch: memoryview, bytes_max: int) -> None:
         raise WrongChecksum("its CRC32C is another")
     if header.attributes & ~_ATTRIBUTES_KNOWN or header.attributes & _DELETE_HORIZON:
         raise NotForClients(f"its attributes are {header.attributes:#x}")
+    if header.attributes & APPEND_TIME:
+        raise NotForClients("its time is said to be that of its append")
     if header.attributes & CONTROL:
         raise NotForClients("it is a control batch")
     if header.attributes & TRANSACTIONAL:
@@ -176,6 +187,18 @@ def patched(header: BatchHeader, batch: memoryview, base: int, leader_epoch: int
     """The batch at the offset `base`."""
     start = _PATCHED.pack(base, header.size - _COUNTED_FROM, leader_epoch)
     return b"".join((start, batch[_PATCHED.size :]))
+
+
+def timed(header: BatchHeader, batch: memoryview, time_ms: int) -> tuple[BatchHeader, memoryview]:
+    """The same with the time of its append, instead of the times of its records."""
+    attributes = header.attributes | APPEND_TIME
+    made = bytearray(batch)
+    _ATTRIBUTES.pack_into(made, _SUMMED_FROM, attributes)
+    _TIME.pack_into(made, _MAX_TIMESTAMP_OFFSET, time_ms)
+    crc: int = crc32c(memoryview(made)[_SUMMED_FROM:])
+    made[_SUMMED_FROM - 4 : _SUMMED_FROM] = crc.to_bytes(4, "big")
+    changed = {"attributes": attributes, "max_timestamp": time_ms, "crc": crc}
+    return msgspec.structs.replace(header, **changed), memoryview(made)
 
 
 def batch_of(
@@ -205,23 +228,30 @@ def batch_of(
 
 
 def _check_records(header: BatchHeader, batch: memoryview) -> None:
-    """As many as the header says fill the batch: looked at by their lengths alone."""
-    at, size = HEADER_BYTES, header.size
+    """As many as the header says fill the batch, and none is later: by lengths and times alone."""
+    at, size, latest = HEADER_BYTES, header.size, -1
     for number in range(header.records):
-        if at >= size:
-            raise WrongCount(f"{header.records} records, and {number} are there")
-        length = shift = 0
-        while True:
-            if at >= size or shift > 28:
-                raise WrongCount(f"record {number} has no length")
-            byte = batch[at]
-            at += 1
-            length |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                break
-        if length & 1 or length >> 1 == 0:
+        length, at = _varint(batch, at, number)
+        if length < 1:
             raise WrongCount(f"record {number} has a length below 1")
-        at += length >> 1
+        delta, _ = _varint(batch, at + 1, number)
+        latest = max(latest, header.base_timestamp + delta)
+        at += length
     if at != size:
         raise WrongCount(f"{header.records} records take {at} bytes of {size}")
+    if latest != max(header.max_timestamp, -1):
+        raise WrongTime(f"its greatest time is {header.max_timestamp}, that of a record {latest}")
+
+
+def _varint(batch: memoryview, at: int, number: int) -> tuple[int, int]:
+    """A number, zig-zag encoded, of record `number`, and where it ends."""
+    value = shift = 0
+    while True:
+        if at >= len(batch) or shift > _VARINT_BITS_MAX:
+            raise WrongCount(f"{number} records are there, and no more")
+        byte = batch[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            return (value >> 1) ^ -(value & 1), at

@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 
 from octad.storage_node.log.record_batch import (
+    APPEND_TIME,
     CODECS,
     HEADER_BYTES,
     BatchHeader,
@@ -77,6 +78,8 @@ def decode_records(header: BatchHeader, batch: memoryview) -> Iterator[tuple[int
 def _record(reader: _Reader, header: BatchHeader) -> tuple[int, Record]:
     reader.at += 1
     timestamp = header.base_timestamp + reader.number()
+    if header.attributes & APPEND_TIME:
+        timestamp = header.max_timestamp
     offset = header.base + reader.number()
     key, value = reader.bytes_(), reader.bytes_()
     headers = tuple(

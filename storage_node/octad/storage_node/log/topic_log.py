@@ -23,6 +23,7 @@ from octad.storage_node.log.log_messages import (
     EmptyPartition,
     FencePartition,
     FetchLog,
+    FindOffset,
     HeldRead,
     LogFetched,
     MakeProducer,
@@ -36,6 +37,7 @@ from octad.storage_node.log.log_messages import (
 from octad.storage_node.log.partition_reader import PartitionReader
 from octad.storage_node.log.partition_tail import ANY_OFFSET, Refusal
 from octad.storage_node.log.record_batch import BatchHeader
+from octad.storage_node.log.topic_settings import changed_config
 from octad.storage_node.objects.bucket_closing import close_everywhere
 from octad.storage_node.objects.bucket_lifecycle import chosen_pool
 from octad.storage_node.operations.partitions import LOG_LEVEL
@@ -116,8 +118,11 @@ class TopicLog:
 
     # -- topics --------------------------------------------------------------------------------
 
-    async def create(self, name: str, owner: str, partitions: int, pool_name: str) -> Topic:
-        """Raises BucketAlreadyExists, NoSuchPool. A half-done deletion is finished first."""
+    async def create(
+        self, name: str, owner: str, partitions: int, pool_name: str, config: Mapping[str, str]
+    ) -> Topic:
+        """Raises BadSetting, BucketAlreadyExists, NoSuchPool. A half-done deletion is finished."""
+        settings = changed_config({}, config)
         if not self._service.knows(LOG_LEVEL):
             raise Unavailable("not every node of the cluster knows topics: upgrade all of them")
         pool = await chosen_pool(pool_name, self._pools, self._buckets)
@@ -126,7 +131,7 @@ class TopicLog:
             if left.state != DELETING or left.owner != owner:
                 raise BucketAlreadyExists(left.owner)
             await self.delete(left, with_pins=True)
-        return await self._topics.create(name, owner, pool, pool_name, partitions)
+        return await self._topics.create(name, owner, pool, pool_name, partitions, settings)
 
     async def topic(self, name: str, *, deleting: bool = False) -> Topic:
         """Raises NoSuchTopic."""
@@ -135,6 +140,10 @@ class TopicLog:
     async def topics(self, owner: str) -> list[Topic]:
         """All topics of `owner`, by name."""
         return await self._topics.of_owner(owner)
+
+    async def alter(self, topic: Topic, changes: Mapping[str, str | None]) -> Topic:
+        """With these settings, and the defaults of those that are None. Raises BadSetting."""
+        return await self._topics.change(topic, lambda config: changed_config(config, changes))
 
     async def delete(self, topic: Topic, *, with_pins: bool = False) -> None:
         """With all that is in it. Close it on every node, empty it, remove it.
@@ -284,6 +293,14 @@ class TopicLog:
         message = ReadPartition(shard, *partition)
         answer, _ = await self._asked_at_primary(shard, partition, message)
         return answer
+
+    async def offset_of(self, topic: Topic, number: int, time_ms: int) -> int:
+        """Of the first record of this time or a later one; else where the log ends."""
+        partition = PartitionId(topic.id, number)
+        shard = self._shard(topic, partition)
+        message = FindOffset(shard, *partition, time_ms)
+        answer, _ = await self._asked_at_primary(shard, partition, message)
+        return answer.offset
 
     async def held(self, topic: Topic, number: int) -> HeldRead:
         """The pins and fences of a partition."""

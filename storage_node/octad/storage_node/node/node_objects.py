@@ -22,6 +22,7 @@ from octad.storage_node.log.log_messages import (
     EmptyPartition,
     FencePartition,
     FetchLog,
+    FindOffset,
     MakeProducer,
     PinPartition,
     ReadHeld,
@@ -30,6 +31,7 @@ from octad.storage_node.log.log_messages import (
     TrimPartition,
 )
 from octad.storage_node.log.log_upkeep import LogUpkeep
+from octad.storage_node.log.offset_search import OffsetSearch
 from octad.storage_node.log.partition_changes import PartitionChanges
 from octad.storage_node.log.partition_leader import PartitionLeader
 from octad.storage_node.log.partition_reader import PartitionReader
@@ -85,7 +87,7 @@ class Objects:
         leader = PartitionLeader(host, engine.index, buckets, service)
         changes = PartitionChanges(host, service, leader)
         self._log_reader = PartitionReader(host, engine.index, engine.journal)
-        self._log_upkeep = LogUpkeep(host, engine.index, buckets, leader, shard_map)
+        self._log_upkeep = LogUpkeep(host, engine.index, buckets, leader, changes, shard_map)
         self.server.register_with_body(AppendToLog, leader.append)
         self.server.register(TrimPartition, changes.trim)
         self.server.register(MakeProducer, changes.make_producer)
@@ -95,6 +97,8 @@ class Objects:
         self.server.register(FetchLog, self._log_reader.fetch)
         self.server.register(ReadPartition, self._log_reader.read_partition)
         self.server.register(ReadHeld, self._log_reader.read_held)
+        search = OffsetSearch(engine.index, self._log_reader)
+        self.server.register(FindOffset, search.find)
         self.server.register(EmptyPartition, self._log_upkeep.empty)
         self.topic_names = TopicDirectory(self._this.keys, buckets)
         self.topics = TopicLog(

@@ -207,16 +207,27 @@ class BucketDirectory:
         self, bucket: Bucket, change: Callable[[BucketSettings], Mapping[str, object]]
     ) -> Bucket:
         """See `ObjectStore.change_bucket`. This node shows the change when it returns."""
+
+        def changed(value: bytes) -> bytes:
+            record = _decode(value)
+            record = msgspec.structs.replace(record, **change(record))
+            return with_unknown_fields(value, record)
+
+        return _bucket(_decode(await self.rewrite(bucket, changed)))
+
+    async def rewrite(self, bucket: Bucket, changed: Callable[[bytes], bytes]) -> bytes:
+        """What the record of that very bucket or topic is now. This node shows it, too.
+
+        Raises NoSuchBucket.
+        """
         while True:
             entry = await self._entry_of(bucket)
-            record = _decode(entry.value)
-            record = msgspec.structs.replace(record, **change(record))
-            value = with_unknown_fields(entry.value, record)
+            value = changed(entry.value)
             if await self._transact(
                 [ModRevisionIs(entry.key, entry.mod_revision)], [Put(entry.key, value)]
             ):
                 await self.refresh()
-                return _bucket(record)
+                return value
 
     async def remove(self, bucket: Bucket, since: Revision) -> bool:
         """End a deletion; False: it was not being deleted all the time since `since`.

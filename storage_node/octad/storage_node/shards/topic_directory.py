@@ -6,10 +6,12 @@ A topic's id is a bucket's, so that what is asked by id needs not know which of 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from uuid import uuid4
 
 import msgspec
 
+from octad.client.cluster.unknown_fields import with_unknown_fields
 from octad.coordinator.schema.records import StoreKeys, TopicRecord
 from octad.coordinator.store.interface import KeyValue
 from octad.sharding.ids import BucketId, PoolId
@@ -57,16 +59,34 @@ class TopicDirectory:
         return sorted(active, key=lambda topic: topic.name)
 
     async def create(
-        self, name: str, owner: str, pool: PoolId, location: str, partitions: int
+        self,
+        name: str,
+        owner: str,
+        pool: PoolId,
+        location: str,
+        partitions: int,
+        config: dict[str, str],
     ) -> Topic:
         """Raises BucketAlreadyExists."""
 
         def record_of(number: BucketId) -> TopicRecord:
             made_ms = int(time.time() * 1000)
             of = name, number, pool, owner, made_ms, ACTIVE, False, location
-            return TopicRecord(*of, uuid=uuid4().hex, partitions=partitions)
+            return TopicRecord(*of, uuid=uuid4().hex, partitions=partitions, config=config)
 
         return _topic(await self._buckets.add(self._keys.topic(name), record_of))
+
+    async def change(
+        self, topic: Topic, change: Callable[[dict[str, str]], dict[str, str]]
+    ) -> Topic:
+        """With another configuration. Raises NoSuchBucket, and what `change` raises."""
+
+        def changed(value: bytes) -> bytes:
+            record = _decode(value)
+            record = msgspec.structs.replace(record, config=change(record.config))
+            return with_unknown_fields(value, record)
+
+        return _topic(_decode(await self._buckets.rewrite(topic, changed)))
 
 
 def _topic(record: TopicRecord) -> Topic:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from octad.client.cli.log.log_connection import add_log_options, connected
 
 if TYPE_CHECKING:
-    from octad.client.log.log_documents import RecordDocument
+    from octad.client.log.log_documents import PartitionDocument, RecordDocument
     from octad.client.log.topics_client import TopicsClient
 
 
@@ -24,22 +25,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--from",
         dest="begin",
-        metavar="start|end|OFFSET",
+        metavar="start|end|OFFSET|TIME",
         default="start",
         type=_begin,
-        help="where to begin (default: start)",
+        help="where to begin (default: start); a time as 2026-11-30T12:00:00Z",
     )
     parser.add_argument("--follow", action="store_true", help="go on with what is appended")
     parser.add_argument("--json", action="store_true", help="print one JSON document a record")
     add_log_options(parser)
 
 
-def _begin(text: str) -> str | int:
+def _begin(text: str) -> str | int | datetime:
     if text in ("start", "end"):
         return text
-    if not (text.isascii() and text.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither start, end, nor an offset")
-    return int(text)
+    if text.isascii() and text.isdecimal():
+        return int(text)
+    try:
+        return datetime.fromisoformat(text).astimezone()  # Without a zone: this machine's.
+    except (ValueError, OverflowError, OSError) as error:
+        said = f"{text!r} is neither start, end, an offset nor a time"
+        raise argparse.ArgumentTypeError(said) from error
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -48,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     with connected(arguments) as client:
         topic = drive(client.describe(arguments.topic))
         offsets = {
-            each.partition: _first(arguments.begin, each.log_start, each.next_offset)
+            each.partition: _first(client, arguments, each)
             for each in topic.offsets
             if arguments.partition in (None, each.partition)
         }
@@ -66,8 +71,16 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _first(begin: str | int, start: int, end: int) -> int:
-    return {"start": start, "end": end}[begin] if isinstance(begin, str) else begin
+def _first(client: TopicsClient, arguments: argparse.Namespace, there: PartitionDocument) -> int:
+    from octad.client.http.blocking import drive
+
+    begin = arguments.begin
+    if isinstance(begin, datetime):
+        time_ms = max(0, int(begin.timestamp() * 1000))
+        return drive(client.offset_of(arguments.topic, there.partition, time_ms))
+    if isinstance(begin, int):
+        return begin
+    return there.next_offset if begin == "end" else there.log_start
 
 
 def _follow(client: TopicsClient, arguments: argparse.Namespace, offsets: dict[int, int]) -> None:

@@ -11,7 +11,7 @@ import hashlib
 import time
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -28,12 +28,15 @@ from octad.client.log.log_documents import (
     START,
     START_HEADER,
     TOPICS_PATH,
+    AlterRequest,
     AppendedDocument,
     AppendRequest,
     FenceDocument,
     FenceRequest,
     FencesDocument,
     FetchedDocument,
+    HeldPartitionDocument,
+    OffsetDocument,
     PartitionDocument,
     PinDocument,
     PinRequest,
@@ -43,6 +46,7 @@ from octad.client.log.log_documents import (
     TopicRequest,
     TopicsDocument,
     TrimRequest,
+    WhyDocument,
 )
 from octad.client.runtime.address import Address
 from octad.client.runtime.http_listener import HttpListener
@@ -65,11 +69,13 @@ from octad.storage_node.log.http.log_forms import (
     partition_in,
 )
 from octad.storage_node.log.http.log_openapi import openapi_document
+from octad.storage_node.log.http.log_reasons import holds_of
 from octad.storage_node.log.http.log_refusals import Refused, refused
 from octad.storage_node.log.log_messages import PartitionRead
 from octad.storage_node.log.partition_tail import ANY_OFFSET
 from octad.storage_node.log.record_batch import BATCH_BYTES_MAX, check_batch, split_batches
 from octad.storage_node.log.topic_log import Appended, AppendRefused, Batch, TopicLog
+from octad.storage_node.log.topic_settings import settings_of
 from octad.storage_node.memory.body_budget import BodyBudget
 from octad.storage_node.s3.handlers.authentication import SecretOf, authenticate
 from octad.storage_node.s3.protocol.requests.request_headers import header_values
@@ -81,6 +87,7 @@ _BODY_S_MAX: Final = 30.0
 _DESCRIBED_AT_ONCE: Final = 64  # Partitions that are asked for their offsets.
 _PARTITION: Final = TOPICS_PATH + "/{topic}/partitions/{partition}"
 Handler = Callable[["Asked"], Awaitable[web.StreamResponse]]
+Found = TypeVar("Found")
 
 
 class Asked:
@@ -115,10 +122,13 @@ class LogDoor:
             ("GET", TOPICS_PATH, self._list),
             ("PUT", f"{TOPICS_PATH}/{{topic}}", self._create),
             ("GET", f"{TOPICS_PATH}/{{topic}}", self._describe),
+            ("PATCH", f"{TOPICS_PATH}/{{topic}}", self._alter),
+            ("GET", f"{TOPICS_PATH}/{{topic}}/why", self._why),
             ("DELETE", f"{TOPICS_PATH}/{{topic}}", self._delete),
             ("POST", f"{TOPICS_PATH}/{{topic}}/producers", self._make_producer),
             ("POST", f"{_PARTITION}/records", self._append),
             ("GET", f"{_PARTITION}/records", self._fetch),
+            ("GET", f"{_PARTITION}/offsets", self._find),
             ("POST", f"{_PARTITION}/trim", self._trim),
             ("POST", f"{_PARTITION}/{FENCES}", self._raise_fence),
             ("GET", f"{_PARTITION}/{FENCES}", self._fences),
@@ -205,20 +215,32 @@ class LogDoor:
         name = asked.http.match_info["topic"]
         wanted = document_in(asked.body or b"{}", TopicRequest)
         check_topic(name, wanted)
-        topic = await self._log.create(name, asked.owner, wanted.partitions, wanted.pool)
+        of = wanted.partitions, wanted.pool, wanted.config
+        topic = await self._log.create(name, asked.owner, *of)
         return _json(_topic_document(topic), HTTPStatus.CREATED)
 
     async def _describe(self, asked: Asked) -> web.Response:
         topic = await self._topic(asked)
-        offsets: list[PartitionDocument] = []
-        for first in range(0, topic.partitions, _DESCRIBED_AT_ONCE):
-            numbers = range(first, min(first + _DESCRIBED_AT_ONCE, topic.partitions))
-            found = await asyncio.gather(*[self._log.bounds(topic, each) for each in numbers])
-            offsets += [
-                PartitionDocument(number, each.start, each.next)
-                for number, each in zip(numbers, found, strict=True)
-            ]
-        return _json(_topic_document(topic, tuple(offsets)))
+        found = await _of_each(topic, self._log.bounds)
+        offsets = tuple(_partition_document(number, each) for number, each in enumerate(found))
+        return _json(_topic_document(topic, offsets))
+
+    async def _alter(self, asked: Asked) -> web.Response:
+        topic = await self._topic(asked)
+        changes = document_in(asked.body, AlterRequest).config
+        return _json(_topic_document(await self._log.alter(topic, changes)))
+
+    async def _why(self, asked: Asked) -> web.Response:
+        topic, now_ms = await self._topic(asked), int(time.time() * 1000)
+        settings = settings_of(topic)
+
+        async def why(topic: Topic, number: int) -> HeldPartitionDocument:
+            read = await self._log.bounds(topic, number)
+            held = await self._log.held(topic, number)
+            holds = tuple(holds_of(read, held, settings, now_ms))
+            return HeldPartitionDocument(number, read.start, read.next, read.bytes, holds=holds)
+
+        return _json(WhyDocument(topic.name, tuple(await _of_each(topic, why))))
 
     async def _delete(self, asked: Asked) -> web.Response:
         force = asked.http.query.get("force", "false") == "true"
@@ -275,7 +297,7 @@ class LogDoor:
         kind = asked.http.headers.get("Accept", JSON_TYPE)
         if kind == EVENTS_TYPE:
             return await self._stream(asked, topic, number, fetching)
-        offset = await self._offset(topic, number, fetching.offset)
+        offset = await self._offset(topic, number, fetching)
         fetched, data = await self._log.fetch(
             topic, number, offset, fetching.bytes_max, fetching.wait_s, fetching.seen
         )
@@ -294,16 +316,29 @@ class LogDoor:
         self, asked: Asked, topic: Topic, number: int, fetching: Fetching
     ) -> web.StreamResponse:
         last = asked.http.headers.get("Last-Event-ID")
-        begin = fetching.offset if last is None else number_in({"id": last}, "id", 0) + 1
-        offset = await self._offset(topic, number, begin)
+        if last is None:
+            offset = await self._offset(topic, number, fetching)
+        else:
+            offset = number_in({"id": last}, "id", 0) + 1
         return await write_events(asked.http, self._log, topic, number, offset)
 
-    async def _offset(self, topic: Topic, number: int, wanted: int | str) -> int:
+    async def _offset(self, topic: Topic, number: int, fetching: Fetching) -> int:
+        wanted = fetching.offset
+        if wanted is None:
+            return await self._log.offset_of(topic, number, fetching.time_ms)
         if isinstance(wanted, int):
             return wanted
         bounds: PartitionRead = await self._log.bounds(topic, number)
         assert wanted in (START, END)
         return bounds.next if wanted == END else bounds.start
+
+    async def _find(self, asked: Asked) -> web.Response:
+        topic, number = await self._partition(asked)
+        time_ms = number_in(asked.http.query, "timestamp_ms", -1)
+        if time_ms < 0:
+            raise bad_request("say which time: timestamp_ms")
+        offset = await self._log.offset_of(topic, number, time_ms)
+        return _json(OffsetDocument(number, time_ms, offset))
 
     async def _trim(self, asked: Asked) -> web.Response:
         topic, number = await self._partition(asked)
@@ -312,7 +347,7 @@ class LogDoor:
             raise bad_request(f"there is no offset {before}")
         await self._log.trim(topic, number, before)
         bounds = await self._log.bounds(topic, number)
-        return _json(PartitionDocument(number, bounds.start, bounds.next))
+        return _json(_partition_document(number, bounds))
 
     async def _raise_fence(self, asked: Asked) -> web.Response:
         topic, number = await self._partition(asked)
@@ -377,9 +412,22 @@ async def _body(http: web.Request, content_sha256: str) -> bytes:
     return body
 
 
+async def _of_each(topic: Topic, ask: Callable[[Topic, int], Awaitable[Found]]) -> list[Found]:
+    """What is found at each partition, some asked at a time."""
+    found: list[Found] = []
+    for first in range(0, topic.partitions, _DESCRIBED_AT_ONCE):
+        numbers = range(first, min(first + _DESCRIBED_AT_ONCE, topic.partitions))
+        found += await asyncio.gather(*[ask(topic, number) for number in numbers])
+    return found
+
+
+def _partition_document(number: int, read: PartitionRead) -> PartitionDocument:
+    return PartitionDocument(number, read.start, read.next, read.bytes)
+
+
 def _topic_document(topic: Topic, offsets: tuple[PartitionDocument, ...] = ()) -> TopicDocument:
     of = topic.name, topic.id, topic.uuid, topic.pool, topic.owner, topic.created_ms
-    return TopicDocument(*of, topic.partitions, offsets)
+    return TopicDocument(*of, topic.partitions, offsets, topic.config)
 
 
 def _json(document: msgspec.Struct, status: HTTPStatus = HTTPStatus.OK) -> web.Response:

@@ -37,9 +37,10 @@ Document = TypeVar("Document")
 
 
 class Fetching(msgspec.Struct, frozen=True):
-    """Which records are asked for; `offset` may be START or END."""
+    """Which records are asked for; `offset` may be START or END, or not be there: by `time_ms`."""
 
-    offset: int | str
+    offset: int | str | None
+    time_ms: int
     bytes_max: int
     wait_s: float
     seen: int
@@ -126,14 +127,19 @@ def _check_name(what: str, name: str) -> None:
 
 def fetching_in(query: Mapping[str, str]) -> Fetching:
     """Raises Refused."""
-    text = query.get("offset", START)
-    offset = text if text in (START, END) else number_in(query, "offset", 0)
+    text, offset, time_ms = query.get("offset", START), None, 0
+    if "timestamp_ms" not in query:
+        offset = text if text in (START, END) else number_in(query, "offset", 0)
+    elif "offset" in query:
+        raise bad_request("it begins at an offset or at a time, and not at both")
+    else:
+        time_ms = number_in(query, "timestamp_ms", 0)
     wait_ms = number_in(query, "wait_ms", 0)
     if wait_ms > FETCH_WAIT_S_MAX * 1000:
         raise bad_request(f"wait_ms is at most {FETCH_WAIT_S_MAX * 1000:.0f}")
     bytes_max = number_in(query, "max_bytes", FETCH_BYTES_MAX)
     seen = number_in(query, "seen", 0)
-    return Fetching(offset, min(bytes_max, FETCH_BYTES_MAX), wait_ms / 1000, seen)
+    return Fetching(offset, time_ms, min(bytes_max, FETCH_BYTES_MAX), wait_ms / 1000, seen)
 
 
 def batch_in(asked: AppendRequest, now_ms: int) -> bytes:

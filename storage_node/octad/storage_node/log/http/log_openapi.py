@@ -14,12 +14,14 @@ from octad.client.log.log_documents import (
     JSON_TYPE,
     PINS,
     TOPICS_PATH,
+    AlterRequest,
     AppendedDocument,
     AppendRequest,
     FenceDocument,
     FenceRequest,
     FencesDocument,
     FetchedDocument,
+    OffsetDocument,
     PartitionDocument,
     PinDocument,
     PinRequest,
@@ -31,6 +33,7 @@ from octad.client.log.log_documents import (
     TopicRequest,
     TopicsDocument,
     TrimRequest,
+    WhyDocument,
 )
 from octad.client.s3.sigv4 import ALGORITHM
 
@@ -44,6 +47,8 @@ _OPERATIONS: Final[tuple[tuple[str, str, str, _Type, _Type, tuple[str, ...]], ..
     ("get", TOPICS_PATH, "List topics", None, TopicsDocument, ()),
     ("put", _TOPIC, "Make a topic", TopicRequest, TopicDocument, ()),
     ("get", _TOPIC, "Describe a topic, with its offsets", None, TopicDocument, ()),
+    ("patch", _TOPIC, "Change a topic's settings", AlterRequest, TopicDocument, ()),
+    ("get", f"{_TOPIC}/why", "Say what keeps the first records", None, WhyDocument, ()),
     ("delete", _TOPIC, "Delete a topic with all records", None, None, ("force",)),
     ("post", f"{_TOPIC}/producers", "Get a producer id", None, ProducerDocument, ()),
     (
@@ -60,7 +65,15 @@ _OPERATIONS: Final[tuple[tuple[str, str, str, _Type, _Type, tuple[str, ...]], ..
         "Fetch records, or wait for them",
         None,
         FetchedDocument,
-        ("offset", "max_bytes", "wait_ms", "seen"),
+        ("offset", "timestamp_ms", "max_bytes", "wait_ms", "seen"),
+    ),
+    (
+        "get",
+        f"{_PARTITION}/offsets",
+        "Find the first record of a time",
+        None,
+        OffsetDocument,
+        ("timestamp_ms",),
     ),
     ("post", f"{_PARTITION}/trim", "Give up old records", TrimRequest, PartitionDocument, ()),
     ("post", f"{_PARTITION}/{FENCES}", "Raise a job's token", FenceRequest, FenceDocument, ()),

@@ -12,6 +12,7 @@ from octad.client.s3.errors import S3Error
 from octad.storage_node.log.partition_tail import Refusal
 from octad.storage_node.log.record_batch import BadBatch, BatchTooLarge
 from octad.storage_node.log.topic_log import AppendRefused, AppendUnknown
+from octad.storage_node.log.topic_settings import BadSetting
 from octad.storage_node.shards.object_store import (
     BucketAlreadyExists,
     Damaged,
@@ -85,6 +86,8 @@ def refused(error: Exception) -> Refused:
             return Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, error.code, str(error))
         case BadBatch():
             return Refused(HTTPStatus.BAD_REQUEST, error.code, str(error))
+        case BadSetting():
+            return Refused(HTTPStatus.BAD_REQUEST, "bad-setting", str(error))
         case AppendRefused(refusal=refusal):
             status = _STATUSES.get(refusal, HTTPStatus.CONFLICT)
             token = error.fence if refusal is Refusal.FENCED_JOB else None
