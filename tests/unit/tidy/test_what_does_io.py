@@ -29,7 +29,7 @@ client.cli: command_line doctor_command service_command service_registration sta
     token_option watch_command watch_output
 client.cli.access: config_command connection
 client.cli.coordination: kv_calls kv_command lock_command lock_run
-client.cli.log: consume_command log_connection produce_command topic_command
+client.cli.log: consume_command holding log_connection produce_command topic_command
 client.cli.objects: cat_command copying cp_command du_command find_command found ls_command
     mv_command presign_command rm_command stat_command sync_command syncing transfer_options
 client.cli.top: sampling top_command
@@ -76,9 +76,10 @@ storage_node.history: copy_check history_copier history_pace history_source hist
 storage_node.index: counted_index index rocksdb
 storage_node.journal: commit_thread data_directory disk disk_room journal journal_recovery
     retired_segments segment_file segment_preparer set_aside
-storage_node.log: log_upkeep partition_changes partition_leader partition_reader partition_tails
-    topic_log
-storage_node.log.http: log_door log_events log_forms log_refusals
+storage_node.log: log_upkeep offset_search partition_changes partition_leader partition_reader
+    partition_tails topic_log
+storage_node.log.http: held_routes log_door log_events log_forms log_refusals log_requests
+    record_routes topic_routes
 storage_node.memory: body_budget heap
 storage_node.node: format_level index_succession join_proof membership node node_doors node_engine
     node_failures node_objects node_replication run_counter store_snapshot this_node

@@ -18,6 +18,7 @@ from octad.coordinator.schema.records import (
     BucketRecord,
     BucketUsageRecord,
     StoreKeys,
+    TopicRecord,
 )
 from octad.coordinator.store.interface import (
     Compare,
@@ -43,6 +44,7 @@ from octad.storage_node.shards.object_store import (
 ACTIVE, DELETING = "active", "deleting"
 Record = TypeVar("Record", bound=BucketRecord)
 _decode = msgspec.json.Decoder(BucketRecord).decode
+_decode_topic = msgspec.json.Decoder(TopicRecord).decode
 _decode_usage = msgspec.json.Decoder(BucketUsageRecord).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -207,27 +209,17 @@ class BucketDirectory:
         self, bucket: Bucket, change: Callable[[BucketSettings], Mapping[str, object]]
     ) -> Bucket:
         """See `ObjectStore.change_bucket`. This node shows the change when it returns."""
-
-        def changed(value: bytes) -> bytes:
-            record = _decode(value)
-            record = msgspec.structs.replace(record, **change(record))
-            return with_unknown_fields(value, record)
-
-        return _bucket(_decode(await self.rewrite(bucket, changed)))
-
-    async def rewrite(self, bucket: Bucket, changed: Callable[[bytes], bytes]) -> bytes:
-        """What the record of that very bucket or topic is now. This node shows it, too.
-
-        Raises NoSuchBucket.
-        """
+        decode = _decode_topic if isinstance(bucket, Topic) else _decode
         while True:
             entry = await self._entry_of(bucket)
-            value = changed(entry.value)
+            record = decode(entry.value)
+            record = msgspec.structs.replace(record, **change(record))
+            value = with_unknown_fields(entry.value, record)
             if await self._transact(
                 [ModRevisionIs(entry.key, entry.mod_revision)], [Put(entry.key, value)]
             ):
                 await self.refresh()
-                return value
+                return topic_of(record) if isinstance(record, TopicRecord) else _bucket(record)
 
     async def remove(self, bucket: Bucket, since: Revision) -> bool:
         """End a deletion; False: it was not being deleted all the time since `since`.
@@ -263,6 +255,13 @@ class BucketDirectory:
             return (await self._store.transact(compares, operations)).succeeded
         except StoreUnavailable as error:
             raise Unavailable(f"the configuration store: {error}") from error
+
+
+def topic_of(record: TopicRecord) -> Topic:
+    """What the record says."""
+    fields = msgspec.structs.asdict(record)
+    del fields["kind"]
+    return Topic(**fields)
 
 
 def _bucket(record: BucketRecord) -> Bucket:

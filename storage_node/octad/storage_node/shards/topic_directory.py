@@ -11,11 +11,11 @@ from uuid import uuid4
 
 import msgspec
 
-from octad.client.cluster.unknown_fields import with_unknown_fields
+from octad.coordinator.schema.bucket_settings import BucketSettings
 from octad.coordinator.schema.records import StoreKeys, TopicRecord
 from octad.coordinator.store.interface import KeyValue
 from octad.sharding.ids import BucketId, PoolId
-from octad.storage_node.shards.bucket_directory import ACTIVE, BucketDirectory
+from octad.storage_node.shards.bucket_directory import ACTIVE, BucketDirectory, topic_of
 from octad.storage_node.shards.object_store import NoSuchTopic, Topic
 
 _decode = msgspec.json.Decoder(TopicRecord).decode
@@ -36,7 +36,7 @@ class TopicDirectory:
         if previous is not None:
             del self._buckets.by_id[previous.id]
         if entry is not None:
-            topic = _topic(_decode(entry.value))
+            topic = topic_of(_decode(entry.value))
             self._topics[name] = self._buckets.by_id[topic.id] = topic
 
     async def get(self, name: str, *, deleting: bool = False) -> Topic:
@@ -74,22 +74,17 @@ class TopicDirectory:
             of = name, number, pool, owner, made_ms, ACTIVE, False, location
             return TopicRecord(*of, uuid=uuid4().hex, partitions=partitions, config=config)
 
-        return _topic(await self._buckets.add(self._keys.topic(name), record_of))
+        return topic_of(await self._buckets.add(self._keys.topic(name), record_of))
 
     async def change(
         self, topic: Topic, change: Callable[[dict[str, str]], dict[str, str]]
     ) -> Topic:
         """With another configuration. Raises NoSuchBucket, and what `change` raises."""
 
-        def changed(value: bytes) -> bytes:
-            record = _decode(value)
-            record = msgspec.structs.replace(record, config=change(record.config))
-            return with_unknown_fields(value, record)
+        def changed(record: BucketSettings) -> dict[str, dict[str, str]]:
+            assert isinstance(record, TopicRecord)
+            return {"config": change(record.config)}
 
-        return _topic(_decode(await self._buckets.rewrite(topic, changed)))
-
-
-def _topic(record: TopicRecord) -> Topic:
-    fields = msgspec.structs.asdict(record)
-    del fields["kind"]
-    return Topic(**fields)
+        found = await self._buckets.change(topic, changed)
+        assert isinstance(found, Topic)
+        return found
