@@ -14,6 +14,7 @@ from octad.sharding.ids import BucketId
 from octad.sharding.map.shard_map import ShardMap
 from octad.storage_node.index.key_ranges import past
 from octad.storage_node.index.partition_rows import NO_TOKEN, PartitionId, base_of
+from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.log.log_messages import (
     AppendToLog,
     BatchAsked,
@@ -35,6 +36,7 @@ from octad.storage_node.log.partition_reader import PartitionReader
 from octad.storage_node.log.partition_tail import ANY_OFFSET
 from octad.storage_node.log.record_batch import batch_of, split_batches
 from octad.storage_node.log.records import Record, encode_records
+from octad.storage_node.log.tail_cache import TailCache
 from octad.storage_node.log.topic_settings import TopicSettings
 from octad.storage_node.operations.partitions import (
     LOG_LEVEL,
@@ -67,7 +69,10 @@ class Site:
         service = primary.server._service
         self.leader = PartitionLeader(host, index, primary.buckets, service)
         self.changes = PartitionChanges(host, service, self.leader)
-        self.reader = PartitionReader(host, index, host.journal)
+        self.cache = TailCache()
+        host.applier.notes[RecordKind.LOG_APPEND] = self.cache.note
+        host.applier.notes[RecordKind.LOG_APPENDS] = self.cache.note
+        self.reader = PartitionReader(host, index, host.journal, self.cache)
         shard_map: ShardMap = primary.client.map
         self.upkeep = LogUpkeep(host, index, primary.buckets, self.leader, self.changes, shard_map)
 

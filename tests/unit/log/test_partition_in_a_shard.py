@@ -10,6 +10,7 @@ import pytest
 from tests.unit.log.partition_site import batch, codes, site, turns
 from tests.unit.replication_host.new_primary import SHARD
 
+from octad.storage_node.log import partition_tails
 from octad.storage_node.log.log_messages import (
     MakeProducer,
     ProducerMade,
@@ -132,6 +133,19 @@ async def test_a_tail_made_anew_goes_on_where_the_last_one_was_with_what_is_unde
         after = here.append(batch("c", (7, 0, 2)))
         again = here.append(batch("b", (7, 0, 1)))
         assert await here.bases(under_way, after, again) == [1, 2, 1]
+
+
+async def test_tails_that_are_too_many_go_but_never_before_what_they_decided_is_ordered_l8(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partition_tails, "WEIGHT_MAX", 2)
+    async with site(tmp_path) as here:
+        for turn in range(2):
+            of = [here.append(batch("x", (7, 0, turn * 2)), partition=n) for n in range(5)]
+            of += [here.append(batch("y", (7, 0, turn * 2 + 1)), partition=n) for n in range(5)]
+            assert await here.bases(*of) == [turn * 2] * 5 + [turn * 2 + 1] * 5
+            here.leader.tails.shrink()
+            assert here.leader.tails.weight == 2, "one tail, with one producer"
 
 
 async def test_a_state_is_kept_now_and_then_and_batches_below_it_may_go_l10_l11(

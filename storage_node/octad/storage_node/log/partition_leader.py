@@ -212,6 +212,7 @@ class PartitionLeader:
         except (NotPrimary, NotServing, NotServed) as error:
             _fail(batches, NotServed(str(error)))
             return
+        self.tails.shrink()
         entry = _NextEntry()
         for batch in batches:
             if not entry.has_room(batch.header.size + _AROUND_BYTES):

@@ -48,6 +48,7 @@ from octad.storage_node.log.log_messages import (
     ReadPartition,
 )
 from octad.storage_node.log.record_batch import BATCH_BYTES_MAX
+from octad.storage_node.log.tail_cache import TailCache
 from octad.storage_node.replication.host.shard_host import ShardHost
 from octad.storage_node.rpc.messages import Message
 from octad.storage_node.rpc.peer import Answer
@@ -71,10 +72,11 @@ class _View(msgspec.Struct, frozen=True):
 class PartitionReader:
     """See the module."""
 
-    def __init__(self, host: ShardHost, index: Index, journal: Journal) -> None:
+    def __init__(self, host: ShardHost, index: Index, journal: Journal, cache: TailCache) -> None:
         self._host = host
         self._index = index
         self._journal = journal
+        self._cache = cache
         # Repairs a row's damaged record.
         self.repair: Callable[[bytes], Awaitable[bool]] | None = None
 
@@ -207,17 +209,23 @@ class PartitionReader:
     async def _bytes(self, view: _View) -> bytes:
         pieces: list[bytes | memoryview] = []
         for key, location in view.batches:
+            data = self._cache.get(key)
+            if data is not None:
+                pieces.append(data)
+                continue
             record = None
             with suppress(CorruptRecord, OSError):  # As the thread will find it.
                 record = self._journal.read_if_cached(location)
             pieces.append(await self._read(key) if record is None else record.data)
-        data = b"".join(pieces)
-        assert len(data) <= BATCH_BYTES_MAX
-        return data
+        joined = b"".join(pieces)
+        assert len(joined) <= BATCH_BYTES_MAX
+        return joined
 
     async def batch_at(self, partition: PartitionId, base: int) -> memoryview:
         """The bytes of the batch that begins there. Raises Unavailable, Damaged."""
-        return await self._read(batch_key(partition, base))
+        key = batch_key(partition, base)
+        data = self._cache.get(key)
+        return await self._read(key) if data is None else memoryview(data)
 
     async def _read(self, key: bytes) -> memoryview:
         """From the disk, where compaction may have moved it meanwhile, or a copy may repair it."""

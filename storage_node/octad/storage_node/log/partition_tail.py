@@ -142,6 +142,11 @@ class PartitionTail:
         producer.last_ms = now_ms
         producer.batches.append((KeptBatch(row.sequence, row.last - base + 1, base), seq))
 
+    @property
+    def weight(self) -> int:
+        """What it takes of memory, in producers."""
+        return 1 + len(self._producers)
+
     def state(self, now_ms: int) -> PartitionState:
         """What is to be written down; producers that are idle for long are forgotten with it
         (rule L12)."""

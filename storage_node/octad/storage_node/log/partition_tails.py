@@ -1,12 +1,13 @@
 """The tails of the partitions that this node leads, made when they are needed (rule L8).
 
-A tail is good in one reign of its shard only, and may be let go at any time: the next one is made
-of what the index and the log have.
+A tail is good in one reign of its shard only, and may be let go while all that it knows is in the
+index and the log, of which the next one is made: so never between a decision and its order.
 """
 
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Final
 
@@ -30,7 +31,7 @@ from octad.storage_node.operations.partitions import AppendBatch, KeepState
 from octad.storage_node.operations.registry import operations_in
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 
-TAILS_MAX: Final = 10_000
+WEIGHT_MAX: Final = 100_000  # Of all tails: each one, and each producer in it, weighs 1.
 
 
 def batches_in(operation: Operation, partition: PartitionId) -> Iterator[AppendBatch]:
@@ -45,21 +46,36 @@ class PartitionTails:
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._tails: dict[tuple[ShardId, PartitionId], PartitionTail] = {}
+        # The one that was asked for last is last; with what it weighed then.
+        self._tails: OrderedDict[tuple[ShardId, PartitionId], tuple[PartitionTail, int]]
+        self._tails = OrderedDict()
+        self.weight = 0
 
     def get(self, replica: ShardReplica, partition: PartitionId) -> PartitionTail:
         """The tail at this moment; `replica` serves, and covers the partition."""
         key = replica.shard, partition
-        tail = self._tails.get(key)
+        tail, weighed = self._tails.get(key, (None, 0))
         if tail is None or tail.term != replica.primary.term:
-            tail = self._tails[key] = self._made(replica, partition)
-            if len(self._tails) > TAILS_MAX:
-                del self._tails[next(iter(self._tails))]
+            tail = self._made(replica, partition)
+        weight = tail.weight
+        self._tails[key] = tail, weight
+        self._tails.move_to_end(key)
+        self.weight += weight - weighed
         return tail
+
+    def shrink(self) -> None:
+        """Let go of those that were not asked for the longest, as far as there are too many.
+
+        Only when nothing is decided that is not ordered.
+        """
+        while self.weight > WEIGHT_MAX:
+            _, (_, weighed) = self._tails.popitem(last=False)
+            self.weight -= weighed
 
     def forget(self, shard: ShardId, partition: PartitionId) -> None:
         """What was added to it was not ordered."""
-        self._tails.pop((shard, partition), None)
+        _, weighed = self._tails.pop((shard, partition), (None, 0))
+        self.weight -= weighed
 
     def _made(self, replica: ShardReplica, partition: PartitionId) -> PartitionTail:
         stored = self._index.get(partition_key(partition, STATE))

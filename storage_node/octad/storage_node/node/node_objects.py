@@ -17,6 +17,7 @@ from octad.coordinator.schema.placement_records import NodeSettings, PlacementKe
 from octad.sharding.ids import NodeId
 from octad.sharding.limits import FULL_REMEMBERED_S
 from octad.storage_node.history.history_messages import ReadHistory, ReadRecords
+from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.log.log_messages import (
     AppendToLog,
     EmptyPartition,
@@ -35,6 +36,7 @@ from octad.storage_node.log.offset_search import OffsetSearch
 from octad.storage_node.log.partition_changes import PartitionChanges
 from octad.storage_node.log.partition_leader import PartitionLeader
 from octad.storage_node.log.partition_reader import PartitionReader
+from octad.storage_node.log.tail_cache import TailCache
 from octad.storage_node.log.topic_log import TopicLog
 from octad.storage_node.memory.body_budget import BodyBudget
 from octad.storage_node.node.node_engine import Engine
@@ -86,7 +88,10 @@ class Objects:
         shard_map, pools = self._replication.map, self._replication.facts.pools
         leader = PartitionLeader(host, engine.index, buckets, service)
         changes = PartitionChanges(host, service, leader)
-        self._log_reader = PartitionReader(host, engine.index, engine.journal)
+        tail_cache = TailCache()
+        host.applier.notes[RecordKind.LOG_APPEND] = tail_cache.note
+        host.applier.notes[RecordKind.LOG_APPENDS] = tail_cache.note
+        self._log_reader = PartitionReader(host, engine.index, engine.journal, tail_cache)
         self._log_upkeep = LogUpkeep(host, engine.index, buckets, leader, changes, shard_map)
         self.server.register_with_body(AppendToLog, leader.append)
         self.server.register(TrimPartition, changes.trim)

@@ -23,7 +23,7 @@ from octad.storage_node.index.index_format import (
     shard_state_key,
 )
 from octad.storage_node.index.shard_digest import ShardDigests
-from octad.storage_node.journal.record_format import Position
+from octad.storage_node.journal.record_format import Position, RecordKind
 from octad.storage_node.journal.shard_state import ShardState
 from octad.storage_node.operations.conditions import Version
 from octad.storage_node.operations.index_behind_copy import Stored, add_behind_copy
@@ -68,6 +68,8 @@ class IndexApplier:
         self._recovering = True  # Where a replay has to begin is not known before it has ended.
         self._next_applied: asyncio.Future[None] | None = None
         self._watched: dict[bytes, set[asyncio.Future[None]]] = {}
+        # Who is told of entries of a kind before they are applied, and let go of their data.
+        self.notes: dict[RecordKind, Callable[[Entry], None]] = {}
 
     def close(self) -> None:
         """Apply what is committed, fail what waits; nothing is applied any more."""
@@ -218,7 +220,11 @@ class IndexApplier:
         self, changes: IndexChanges, replica: ShardReplica, entries: tuple[Entry, ...]
     ) -> None:
         """A damaged index is not touched: the journal has the entries for the next one."""
+        notes = self.notes
         for entry in entries:
+            note = notes.get(entry.kind)
+            if note is not None:
+                note(entry)
             entry.data = None  # The journal has it; the entry waits for all that came before it.
         if self._index.damage is not None and not self._recovering:
             return
