@@ -336,6 +336,45 @@ def test_a_request_that_is_not_right_is_answered_with_one_document(
     assert (answer.status, answer.document["code"]) == (status, code)
 
 
+def figures(cluster: DevCluster) -> dict[str, float]:
+    """The metrics of the log, of all nodes together."""
+    connection = http.client.HTTPConnection(cluster.coordinator.removeprefix("http://"), timeout=10)
+    connection.request("GET", "/cluster/v1/status")
+    nodes = json.loads(connection.getresponse().read())["nodes"]
+    connection.close()
+    found: dict[str, float] = {}
+    for node in nodes:
+        connection = http.client.HTTPConnection(node["admin_address"], timeout=10)
+        connection.request("GET", "/metrics")
+        for line in connection.getresponse().read().decode().splitlines():
+            name, _, value = line.rpartition(" ")
+            if name.startswith("octad_log_"):
+                found[name] = found.get(name, 0.0) + float(value)
+        connection.close()
+    return found
+
+
+def test_the_metrics_tell_what_the_log_did(cluster: DevCluster, clients: list[LogClient]) -> None:
+    clients[0].ask("PUT", "/v1/topics/metered", b"")
+    before = figures(cluster)
+    for client in clients:
+        client.append("metered", 0, {"records": [{"value": "x"}], "expect_offset": 0})
+    there = values(clients[1], "metered")
+    wrong = LogClient(clients[0].address, cluster.access_key, "another-secret")
+    wrong.ask("GET", "/v1/topics")
+    after = figures(cluster)
+    more = {name: value - before.get(name, 0.0) for name, value in after.items()}
+    assert there == ["x"]
+    assert more['octad_log_requests_total{code="200",operation="append"}'] == 1
+    assert more['octad_log_requests_total{code="412",operation="append"}'] == 2
+    assert more['octad_log_requests_total{code="403",operation="none"}'] == 1
+    assert more["octad_log_appended_batches_total"] == 1
+    assert more['octad_log_refused_batches_total{code="offset-taken"}'] == 2
+    assert more["octad_log_fetched_batches_total"] == more["octad_log_cache_hits_total"] == 1
+    assert 0 < more["octad_log_fetched_bytes_total"] == more["octad_log_appended_bytes_total"]
+    assert after["octad_log_cache_bytes"] > 0
+
+
 def test_batches_that_are_not_right_are_refused_and_nothing_of_them_is_there(
     clients: list[LogClient],
 ) -> None:

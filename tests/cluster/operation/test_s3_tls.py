@@ -94,7 +94,12 @@ def test_real_clients_over_tls(start_cluster: StartCluster, tmp_path: Path) -> N
     assert "<Resource>/whole</Resource>" in hosted
 
     status = json.loads(run(cluster, OCTAD, "status", "--json", "--data", cluster.data))
-    assert [node["s3_tls"] for node in status["nodes"]] == [True]
+    assert [(node["s3_tls"], node["log_tls"]) for node in status["nodes"]] == [(True, True)]
+    topic = (OCTAD, "topic", "create", "events", "--data", cluster.data)
+    assert "topic events is there" in run(cluster, *topic)
+    log = status["nodes"][0]["log_address"]
+    assert "TLS" in run(cluster, "curl", "-sS", f"http://{log}/v1/topics")
+    assert "/v1/topics" in run(cluster, *curl, f"https://{log}/v1/openapi.json")
     assert cluster.endpoint() in run(cluster, OCTAD, "status", "--data", cluster.data)
 
 

@@ -40,6 +40,19 @@ def test_all_three_options_give_tls(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert config_of(monkeypatch, *pair, "--tls-ca", files.authority).tls is not None
 
 
+@pytest.mark.parametrize("door", ["s3", "log"])
+def test_a_door_has_a_pair_of_its_own_or_no_tls(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, door: str
+) -> None:
+    files = Authority(tmp_path).files_for("node")
+    pair = (f"--{door}-tls-cert", files.certificate, f"--{door}-tls-key", files.key)
+    config = config_of(monkeypatch, *pair)
+    with_tls = {"s3": config.certificate is not None, "log": config.log_certificate is not None}
+    assert with_tls == {"s3": door == "s3", "log": door == "log"}
+    with pytest.raises(CommandError, match=f"--{door}-tls-key"):
+        config_of(monkeypatch, *pair[:2])
+
+
 def test_none_of_them_gives_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert config_of(monkeypatch).tls is None
 

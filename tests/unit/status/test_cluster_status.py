@@ -298,7 +298,7 @@ def test_the_json_is_the_documented_one() -> None:
         b'"rpc_address":"127.0.0.1:7001","s3_address":"127.0.0.1:9001","zone":"","weight":1.0,'
         b'"version":"0.1.0","primary_of":1,"member_of":1,"admin_address":null,'
         b'"void":[],"failed":[],"read_only":false,"index":"","different":[],'
-        b'"s3_tls":false,"log_address":null}],'
+        b'"s3_tls":false,"log_address":null,"log_tls":false}],'
         b'"copies":{"unverified":1},"copying":{"missing":0,"under_way":0,"waiting":0,'
         b'"bytes_left":0,"time_left_s":null}}'
     )

@@ -83,8 +83,8 @@ storage_node.log.http: held_routes log_door log_events log_forms log_refusals lo
 storage_node.memory: body_budget heap
 storage_node.node: format_level index_succession join_proof membership node node_doors node_engine
     node_failures node_objects node_replication run_counter store_snapshot this_node
-storage_node.node.reports: admin_listener bucket_usage_reporter node_metrics shard_reporter
-    usage_reporter
+storage_node.node.reports: admin_listener bucket_usage_reporter log_metrics node_metrics
+    shard_reporter usage_reporter
 storage_node.objects: bucket_closing bucket_lifecycle cluster_objects deleting_together extents
     key_listing upload_listing
 storage_node.rebuild: filling_anew index_rebuild index_rebuild_process index_repair

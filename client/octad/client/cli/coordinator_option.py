@@ -59,6 +59,15 @@ def dev_access_key(arguments: argparse.Namespace) -> tuple[str, str] | None:
     return None if access_key is None or secret_key is None else (access_key, secret_key)
 
 
+def dev_authority(arguments: argparse.Namespace) -> str | None:
+    """The file of whom clients of the `octad dev` whose data is here must trust; None: no one."""
+    try:
+        running = json.loads((arguments.data / DEV_FILE).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return str(running.get("authority") or "") or None
+
+
 def _field(file: Path, name: str, option: str) -> str | None:
     try:
         return str(json.loads(file.read_bytes())[name])

@@ -45,6 +45,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     different: tuple[str, ...] = ()  # Shards of which it has other rows than their primary.
     s3_tls: bool = False  # S3 clients reach it with https.
     log_address: str | None = None  # Where it serves the log.
+    log_tls: bool = False  # Clients of the log reach it with https.
 
 
 class PoolStatus(msgspec.Struct, frozen=True):

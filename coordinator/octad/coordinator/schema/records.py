@@ -32,6 +32,7 @@ class NodeRecord(msgspec.Struct, frozen=True):
     format_level: int = 1  # The highest that it knows.
     s3_tls: bool = False  # Its clients speak TLS.
     log_address: str = ""  # host:port for clients of the log
+    log_tls: bool = False  # These clients speak TLS.
 
 
 class IdentityRecord(msgspec.Struct, frozen=True):

@@ -221,6 +221,7 @@ def _node_statuses(
                 different=tuple(map(shard_name, copies.different.get(id_, ()))),
                 s3_tls=record.s3_tls if record else False,
                 log_address=record.log_address or None if record else None,
+                log_tls=record.log_tls if record else False,
             )
         )
     return tuple(statuses)

@@ -36,15 +36,16 @@ def certificate_of(
         ) from error
 
 
-def reload_on_hangup(certificate: Certificate) -> None:
+def reload_on_hangup(*certificates: Certificate) -> None:
     """On SIGHUP, reload the files for new connections, if they are valid."""
 
     def reload() -> None:
-        try:
-            certificate.reload()
-        except (OSError, ValueError) as error:
-            log.error("%s is not used, what was read before stays: %s", certificate, error)
-        else:
-            log.info("%s is used from now on, until %s", certificate, certificate.not_after)
+        for certificate in certificates:
+            try:
+                certificate.reload()
+            except (OSError, ValueError) as error:
+                log.error("%s is not used, what was read before stays: %s", certificate, error)
+            else:
+                log.info("%s is used from now on, until %s", certificate, certificate.not_after)
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)

@@ -66,8 +66,7 @@ def _add_listeners(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--log-listen",
         metavar="HOST:PORT",
-        help="where it serves topics, without TLS "
-        f"(default: 127.0.0.1, the S3 port + {LOG_PORT_ABOVE_S3})",
+        help=f"where it serves topics (default: 127.0.0.1, the S3 port + {LOG_PORT_ABOVE_S3})",
     )
 
 
@@ -160,6 +159,15 @@ def _add_tls(parser: argparse.ArgumentParser) -> None:
         "--s3-tls-key", metavar="FILE", type=Path, help="its key, without a password"
     )
     parser.add_argument(
+        "--log-tls-cert",
+        metavar="FILE",
+        type=Path,
+        help="serve topics with TLS (https) alone, as S3 with its certificate",
+    )
+    parser.add_argument(
+        "--log-tls-key", metavar="FILE", type=Path, help="its key, without a password"
+    )
+    parser.add_argument(
         "--tls-cert",
         metavar="FILE",
         type=Path,
@@ -230,6 +238,8 @@ def run(arguments: argparse.Namespace) -> int:
             access_log=arguments.s3_access_log,
             s3_tls_cert=arguments.s3_tls_cert,
             s3_tls_key=arguments.s3_tls_key,
+            log_tls_cert=arguments.log_tls_cert,
+            log_tls_key=arguments.log_tls_key,
             tls_cert=arguments.tls_cert,
             tls_key=arguments.tls_key,
             tls_ca=arguments.tls_ca,

@@ -52,6 +52,8 @@ class NodeOptions:
     access_log: Path | None
     s3_tls_cert: Path | None
     s3_tls_key: Path | None
+    log_tls_cert: Path | None
+    log_tls_key: Path | None
     tls_cert: Path | None
     tls_key: Path | None
     tls_ca: Path | None
@@ -102,6 +104,9 @@ def config_of(options: NodeOptions) -> NodeConfig:
         weight=options.weight,
         access_log=access_log(options.access_log),
         certificate=certificate_of(options.s3_tls_cert, options.s3_tls_key, "S3", "s3-tls"),
+        log_certificate=certificate_of(
+            options.log_tls_cert, options.log_tls_key, "the log", "log-tls"
+        ),
         tls=peer_contexts(options.tls_cert, options.tls_key, options.tls_ca),
         nodes_on_disk=options.nodes_on_disk,
     )

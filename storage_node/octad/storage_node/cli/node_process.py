@@ -122,8 +122,9 @@ def _run_to_end(options: NodeOptions, config: NodeConfig, *, polls: bool) -> int
 
 async def _run(options: NodeOptions, config: NodeConfig, *, polls: bool) -> int:
     stop = _stop_signal(options.supervisor_pid if polls else None)
-    if config.certificate is not None:
-        reload_on_hangup(config.certificate)
+    certificates = [each for each in (config.certificate, config.log_certificate) if each]
+    if certificates:
+        reload_on_hangup(*certificates)
     failure: CommandError | None = None
     try:
         async with AsyncExitStack() as cleanup:

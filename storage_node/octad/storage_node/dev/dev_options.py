@@ -37,4 +37,5 @@ class DevOptions:
         if self.tls:
             pair = str(self.data / PAIR_FILE)
             arguments += ["--s3-tls-cert", pair, "--s3-tls-key", pair]
+            arguments += ["--log-tls-cert", pair, "--log-tls-key", pair]
         return tuple(arguments)

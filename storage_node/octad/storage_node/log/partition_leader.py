@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterable
 from typing import Final, TypeAlias
 
@@ -159,6 +160,8 @@ class PartitionLeader:
         self._loop = asyncio.get_running_loop()
         self._gathered: dict[ShardId, list[_Batch]] = {}
         self.tails = PartitionTails(index)
+        self.appended_batches = self.appended_bytes = 0  # Ordered here since the start.
+        self.refused: Counter[TailRefusal] = Counter()
 
     # -- appends -------------------------------------------------------------------------------
 
@@ -300,6 +303,7 @@ class PartitionLeader:
                 _fail((batch,), NotServed(f"shard {shard_name(replica.shard)} has no lease"))
             else:
                 committed = self._commit(replica, ticket.wait_for)
+                self.refused[code] += 1
                 _decided(batch, _Refused(code, next_, batch.fence, ticket, committed))
 
     def _commit(self, replica: ShardReplica, seq: Seq) -> asyncio.Future[Version] | None:
@@ -323,7 +327,9 @@ class PartitionLeader:
                 for batch, append in entry.batches
             )
         committed = self._propose(replica.shard, operation, data, request_id)
+        self.appended_batches += len(entry.batches)
         for batch, append in entry.batches:
+            self.appended_bytes += append.row.size
             _decided(batch, _Appended(append.base, committed))
         for partition in {batch.partition for batch, _ in entry.batches}:
             if self.tails.get(replica, partition).unkept >= BATCHES_UNKEPT_MAX:

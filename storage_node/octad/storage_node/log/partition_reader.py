@@ -76,7 +76,8 @@ class PartitionReader:
         self._host = host
         self._index = index
         self._journal = journal
-        self._cache = cache
+        self.cache = cache
+        self.fetched_batches = self.fetched_bytes = 0  # Since the start.
         # Repairs a row's damaged record.
         self.repair: Callable[[bytes], Awaitable[bool]] | None = None
 
@@ -209,7 +210,7 @@ class PartitionReader:
     async def _bytes(self, view: _View) -> bytes:
         pieces: list[bytes | memoryview] = []
         for key, location in view.batches:
-            data = self._cache.get(key)
+            data = self.cache.get(key)
             if data is not None:
                 pieces.append(data)
                 continue
@@ -218,13 +219,15 @@ class PartitionReader:
                 record = self._journal.read_if_cached(location)
             pieces.append(await self._read(key) if record is None else record.data)
         joined = b"".join(pieces)
+        self.fetched_batches += len(pieces)
+        self.fetched_bytes += len(joined)
         assert len(joined) <= BATCH_BYTES_MAX
         return joined
 
     async def batch_at(self, partition: PartitionId, base: int) -> memoryview:
         """The bytes of the batch that begins there. Raises Unavailable, Damaged."""
         key = batch_key(partition, base)
-        data = self._cache.get(key)
+        data = self.cache.get(key)
         return await self._read(key) if data is None else memoryview(data)
 
     async def _read(self, key: bytes) -> memoryview:

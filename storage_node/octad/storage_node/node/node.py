@@ -131,6 +131,7 @@ class Node:
             format_level=FORMAT_LEVEL,
             s3_tls=config.certificate is not None,
             log_address=str(log),
+            log_tls=config.log_certificate is not None,
         )
 
     def _reporter(self) -> ShardReporter:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from importlib.metadata import version
 
 from octad.client.runtime.address import Address
@@ -20,6 +21,7 @@ from octad.storage_node.node.node_objects import Objects
 from octad.storage_node.node.node_replication import Replication
 from octad.storage_node.node.open_file_shares import OpenFileShares
 from octad.storage_node.node.reports.admin_listener import AdminListener
+from octad.storage_node.node.reports.log_metrics import log_metrics
 from octad.storage_node.node.reports.node_metrics import NodeMetrics
 from octad.storage_node.node.this_node import ThisNode
 from octad.storage_node.s3.http.access_log import AccessLog
@@ -65,7 +67,12 @@ class Doors:
             connections_max=shares.clients,
         )
         self._log_door = LogDoor(
-            objects.topics, self._known.secrets.get, this.region, objects.budget, version("octad")
+            objects.topics,
+            self._known.secrets.get,
+            this.region,
+            objects.budget,
+            version("octad"),
+            config.log_certificate,
         )
         self._log_connections_max = shares.log
         metrics = NodeMetrics(
@@ -76,6 +83,7 @@ class Doors:
             replication.shard_counts,
             objects.budget,
             config.certificate,
+            partial(log_metrics, self._log_door, objects.log_leader, objects.log_reader),
         )
         self._admin = AdminListener(config.token, metrics, not_ready, snapshot)
 

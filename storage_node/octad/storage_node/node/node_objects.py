@@ -86,12 +86,12 @@ class Objects:
     def _begin_log(self, service: ShardService) -> None:
         engine, host, buckets = self._engine, self._replication.host, self._buckets
         shard_map, pools = self._replication.map, self._replication.facts.pools
-        leader = PartitionLeader(host, engine.index, buckets, service)
+        leader = self.log_leader = PartitionLeader(host, engine.index, buckets, service)
         changes = PartitionChanges(host, service, leader)
         tail_cache = TailCache()
         host.applier.notes[RecordKind.LOG_APPEND] = tail_cache.note
         host.applier.notes[RecordKind.LOG_APPENDS] = tail_cache.note
-        self._log_reader = PartitionReader(host, engine.index, engine.journal, tail_cache)
+        self.log_reader = PartitionReader(host, engine.index, engine.journal, tail_cache)
         self._log_upkeep = LogUpkeep(host, engine.index, buckets, leader, changes, shard_map)
         self.server.register_with_body(AppendToLog, leader.append)
         self.server.register(TrimPartition, changes.trim)
@@ -99,15 +99,15 @@ class Objects:
         self.server.register(FencePartition, changes.raise_fence)
         self.server.register(PinPartition, changes.pin)
         self.server.register(ReleasePin, changes.release)
-        self.server.register(FetchLog, self._log_reader.fetch)
-        self.server.register(ReadPartition, self._log_reader.read_partition)
-        self.server.register(ReadHeld, self._log_reader.read_held)
-        search = OffsetSearch(engine.index, self._log_reader)
+        self.server.register(FetchLog, self.log_reader.fetch)
+        self.server.register(ReadPartition, self.log_reader.read_partition)
+        self.server.register(ReadHeld, self.log_reader.read_held)
+        search = OffsetSearch(engine.index, self.log_reader)
         self.server.register(FindOffset, search.find)
         self.server.register(EmptyPartition, self._log_upkeep.empty)
         self.topic_names = TopicDirectory(self._this.keys, buckets)
         self.topics = TopicLog(
-            *(self.client, service, self._log_reader, self.topic_names, buckets, pools),
+            *(self.client, service, self.log_reader, self.topic_names, buckets, pools),
             self._this.next_request_id,
         )
 
@@ -119,7 +119,7 @@ class Objects:
             journal, index, host.is_dirty, repair.fetch, buckets.name_of
         )
         self.server.repair = replication.history.repair = damaged_records.repair
-        self._log_reader.repair = damaged_records.repair
+        self.log_reader.repair = damaged_records.repair
         waits = waits_of(os.environ.get(WAITS_VARIABLE))
         self.engine_upkeep = EngineUpkeep(
             journal, index, host.is_dirty, damaged_records, waits.reader_pin_s

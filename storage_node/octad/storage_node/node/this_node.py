@@ -60,6 +60,7 @@ class NodeConfig:
     weight: float
     access_log: Path | None  # The log of S3 requests; None: there is none.
     certificate: Certificate | None  # For S3 clients; None: without TLS.
+    log_certificate: Certificate | None  # For clients of the log.
     tls: TlsContexts | None  # Between nodes.
     nodes_on_disk: int  # Nodes that share the disk, this one included.
 

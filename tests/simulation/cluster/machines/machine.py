@@ -61,6 +61,7 @@ class SimulatedMachine:
             weight=1.0,
             access_log=None,
             certificate=None,
+            log_certificate=None,
             tls=None,
             nodes_on_disk=1,
         )

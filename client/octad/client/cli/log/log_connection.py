@@ -12,6 +12,7 @@ from octad.client.cli.coordinator_option import (
     add_coordinator_options,
     coordinator_url,
     dev_access_key,
+    dev_authority,
 )
 from octad.client.runtime.command import CommandError
 
@@ -50,7 +51,7 @@ def connected(arguments: argparse.Namespace) -> Iterator[TopicsClient]:
             secret_key,
             coordinator=None,
             region=None,
-            authority_file=None,
+            authority_file=os.environ.get("AWS_CA_BUNDLE") or _dev_authority(arguments),
             deadline_s=DEADLINE_S,
             hedge=False,
             environment={},
@@ -74,12 +75,21 @@ def _endpoints(arguments: argparse.Namespace) -> str:
         nodes = decode_status(read_json(url, STATUS_PATH)).nodes
     except BadStatus as error:
         raise not_a_coordinator(url, str(error)) from error
-    found = [f"http://{each.log_address}" for each in nodes if each.live and each.log_address]
+    found = [
+        f"{'https' if each.log_tls else 'http'}://{each.log_address}"
+        for each in nodes
+        if each.live and each.log_address
+    ]
     if not found:
         raise CommandError(
             "no node says where it serves the log", "see whether one is there: octad status"
         )
     return ",".join(found)
+
+
+def _dev_authority(arguments: argparse.Namespace) -> str | None:
+    """Who signed the certificates of the `octad dev` in `--data`, if that is what is asked."""
+    return dev_authority(arguments) if arguments.coordinator is None else None
 
 
 def _credentials(arguments: argparse.Namespace) -> tuple[str, str]:

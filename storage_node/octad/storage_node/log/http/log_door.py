@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -17,10 +18,12 @@ from aiohttp import web
 
 from octad.client.log.log_documents import JSON_TYPE
 from octad.client.runtime.address import Address
-from octad.client.runtime.http_listener import HttpListener
+from octad.client.runtime.http_listener import HttpListener, Protocols, wrong_protocol_refusal
 from octad.client.s3.access_lists import ANONYMOUS
 from octad.client.s3.errors import S3Error
 from octad.client.s3.sigv4 import PayloadMode
+from octad.coordinator.tls.certificate import Certificate
+from octad.coordinator.tls.tls_transport import TlsListener
 from octad.storage_node.log.http.held_routes import HeldRoutes
 from octad.storage_node.log.http.log_forms import bad_request
 from octad.storage_node.log.http.log_openapi import openapi_document
@@ -37,22 +40,31 @@ from octad.storage_node.shards.object_store import Unavailable
 
 BODY_BYTES_MAX: Final = 2 * BATCH_BYTES_MAX  # JSON takes more room than what it says.
 _SHUTDOWN_S: Final = 1.0
+_PORT: Final = "log's port"
 _BODY_S_MAX: Final = 30.0
 
 
 class LogDoor:
-    """See the module."""
+    """See the module. With a `certificate` it speaks TLS, and nothing else."""
 
     def __init__(
-        self, log: TopicLog, secret_of: SecretOf, region: str, budget: BodyBudget, version: str
+        self,
+        log: TopicLog,
+        secret_of: SecretOf,
+        region: str,
+        budget: BodyBudget,
+        version: str,
+        certificate: Certificate | None,
     ) -> None:
         self._log = log
         self._secret_of = secret_of
         self._region = region
         self._budget = budget
+        self.certificate = certificate
         self._openapi = msgspec.json.encode(openapi_document(version))
         self._listener: HttpListener | None = None
         self.is_open = False  # It listens before the node can answer.
+        self.requests: Counter[tuple[str, int]] = Counter()  # By operation and status.
 
     async def start(self, address: Address, connections_max: int) -> int:
         """Listen, and return the port (for port 0); raises OSError where it cannot be had."""
@@ -62,10 +74,15 @@ class LogDoor:
             for method, path, handler in each.routes():
                 application.router.add_route(method, path, self._signed(handler))
         application.router.add_get("/v1/openapi.json", self._describe_all)
-        listener = HttpListener(application, connections_max, _SHUTDOWN_S, "log's port")
+        secured = None if self.certificate is None else self._secured
+        listener = HttpListener(application, connections_max, _SHUTDOWN_S, _PORT, secured)
         port = await listener.start(address.host, address.port)
         self._listener = listener
         return port
+
+    def _secured(self, protocols: Protocols) -> Protocols:
+        assert self.certificate is not None
+        return TlsListener(self.certificate, protocols, _PORT, wrong_protocol_refusal)
 
     async def stop(self) -> None:
         """Finish what is under way; who waits at an end is sent away."""
@@ -75,23 +92,14 @@ class LogDoor:
     # -- requests ------------------------------------------------------------------------------
 
     def _signed(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        operation = handler.__name__.strip("_").replace("_", "-")
+
         async def answer(http: web.Request) -> web.StreamResponse:
+            known = "none"
             try:
-                if not self.is_open:
-                    raise Unavailable("the node is starting")
-                content_sha256, owner = self._signer(http)
-                length = http.content_length
-                if http.can_read_body and (length is None or length > BODY_BYTES_MAX):
-                    raise bad_request(f"a body has a stated length of up to {BODY_BYTES_MAX} bytes")
-                size = length or 0
-                if not size:
-                    return await handler(Asked(http, owner, b""))
-                gate = self._budget.gate(size)
-                await gate.take(size)
-                try:
-                    return await handler(Asked(http, owner, await _body(http, content_sha256)))
-                finally:
-                    gate.give_back(size)
+                asked = self._asked(http)
+                known = operation
+                answered = await self._with_body(asked, handler)
             except Exception as error:
                 refusal = refused(error)
                 answered = web.Response(
@@ -99,9 +107,32 @@ class LogDoor:
                 )
                 if not http.content.is_eof():
                     answered.force_close()  # The rest of the body would pass for a request.
-                return answered
+            self.requests[known, answered.status] += 1
+            return answered
 
         return answer
+
+    def _asked(self, http: web.Request) -> Asked:
+        """Without its body. Raises S3Error, Refused, Unavailable."""
+        if not self.is_open:
+            raise Unavailable("the node is starting")
+        content_sha256, owner = self._signer(http)
+        length = http.content_length
+        if http.can_read_body and (length is None or length > BODY_BYTES_MAX):
+            raise bad_request(f"a body has a stated length of up to {BODY_BYTES_MAX} bytes")
+        return Asked(http, owner, content_sha256, length or 0)
+
+    async def _with_body(self, asked: Asked, handler: Handler) -> web.StreamResponse:
+        size = asked.length
+        if not size:
+            return await handler(asked)
+        gate = self._budget.gate(size)
+        await gate.take(size)
+        try:
+            asked.body = await _body(asked.http, asked.content_sha256)
+            return await handler(asked)
+        finally:
+            gate.give_back(size)
 
     def _signer(self, http: web.Request) -> tuple[str, str]:
         """The SHA-256 that was signed for the body, or "", and the owner. Raises S3Error."""

@@ -23,12 +23,14 @@ PARTITION: Final = TOPIC + "/partitions/{partition}"
 class Asked:
     """A request whose signature holds, and the owner that it speaks for."""
 
-    __slots__ = ("body", "http", "owner")
+    __slots__ = ("body", "content_sha256", "http", "length", "owner")
 
-    def __init__(self, http: web.Request, owner: str, body: bytes) -> None:
+    def __init__(self, http: web.Request, owner: str, content_sha256: str, length: int) -> None:
         self.http = http
         self.owner = owner
-        self.body = body
+        self.content_sha256 = content_sha256  # Signed for the body, or "".
+        self.length = length
+        self.body = b""  # Read before it is looked at.
 
 
 Handler: TypeAlias = Callable[[Asked], Awaitable[web.StreamResponse]]

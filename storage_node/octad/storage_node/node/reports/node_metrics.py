@@ -6,7 +6,7 @@ of things: never a key, a bucket or another node.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import (
@@ -41,6 +41,7 @@ class NodeMetrics(Collector):
         shards: Callable[[], tuple[int, int]],
         bodies: BodyBudget,
         certificate: Certificate | None,
+        log: Callable[[], Iterable[Metric]],
     ) -> None:
         self._door = door
         self._journal = journal
@@ -49,6 +50,7 @@ class NodeMetrics(Collector):
         self._shards = shards
         self._bodies = bodies
         self._certificate = certificate
+        self._log = log
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
@@ -98,6 +100,7 @@ class NodeMetrics(Collector):
         times = self._journal.sync_times
         syncs.add_metric([], times.cumulative(), times.sum_s)
         yield syncs
+        yield from self._log()
         room = self._door.room
         if room is not None:
             yield from _of_room(room)
