@@ -46,6 +46,7 @@ from octad.storage_node.replication.request_window import (
     refused_at,
     seq_of,
 )
+from octad.storage_node.replication.shard_log import NO_REQUEST
 from octad.storage_node.replication.writes import ANY_EPOCH, Write, write_of
 
 
@@ -176,11 +177,20 @@ def test_r21_so_many_refusals_that_some_are_forgotten_make_older_requests_unknow
     primary = led()
     ticket = primary.primary.refusal_ticket([KEY], 1.0)
     assert ticket is not None
-    for number in range(REQUEST_IDS_MAX + 1):
+    for number in range(1, REQUEST_IDS_MAX + 2):
         assert primary.refuse_request(number.to_bytes(16, "big"), ticket, CODE, 1.0)
     with pytest.raises(OutcomeUnknown):
-        primary.check_retry(bytes(16), 0.5, 1.4)
+        primary.check_retry((1).to_bytes(16, "big"), 0.5, 1.4)
     primary.check_retry(b"x" * 16, 0.3, 1.4)
+
+
+def test_r21_what_has_no_id_is_refused_alone_and_no_other_such_request_with_it() -> None:
+    primary = led()
+    ticket = primary.primary.refusal_ticket([KEY], 1.0)
+    assert ticket is not None
+    assert primary.refuse_request(NO_REQUEST, ticket, CODE, 1.0)
+    assert guarded(0).request_id == NO_REQUEST
+    assert primary.decide(guarded(0), ROWS, 1.0).operation is DELETION
 
 
 def test_r22_the_refusal_of_an_sdks_later_attempt_is_an_entry_that_every_attempt_finds() -> None:
