@@ -74,7 +74,7 @@ async def first_of_time(
         await asyncio.sleep(0)
 
 
-def _some(index: Index, start: bytes, end: bytes) -> list[tuple[bytes, bytes]]:
+def _some(index: Index, start: bytes, end: bytes | None) -> list[tuple[bytes, bytes]]:
     return list(islice(index.scan(start, end), _ROWS_AT_ONCE))
 
 

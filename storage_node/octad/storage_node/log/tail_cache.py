@@ -34,9 +34,10 @@ class TailCache:
         if entry.data is None:  # It comes from a replay.
             return
         operation, data = entry.operation, memoryview(entry.data)
-        if not isinstance(operation, Several):
+        if isinstance(operation, AppendBatch):
             self._add(operation, data)
             return
+        assert isinstance(operation, Several), "it is noted for appends alone"
         end = 0
         for record, append in zip(operation.records, operations_in(operation), strict=True):
             end += record.length
