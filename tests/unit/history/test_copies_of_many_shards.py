@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.unit.journal.journal_site import IDENTITY
@@ -114,6 +117,40 @@ async def test_a_copy_alone_does_not_wait_for_others(
     async with engine(tmp_path) as (journal, index):
         writer = HistoryWriter(journal, index, pool_of_bucket)
         await asyncio.wait_for(writer.install(SHARDS[0], Seq(1), Seq(1), []), 10)
+
+
+async def test_a_copy_goes_on_once_a_file_can_be_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record that says whose a row is may be the only thing that does."""
+    compare, tries = HistoryWriter.compare, iter([OSError(errno.EMFILE, os.strerror(errno.EMFILE))])
+
+    async def compared(writer: HistoryWriter, *of: Any) -> Any:
+        for error in tries:
+            raise error
+        return await compare(writer, *of)
+
+    monkeypatch.setattr(HistoryWriter, "compare", compared)
+    target, shard = Target(), SHARDS[0]
+    async with engine(tmp_path) as (journal, index):
+
+        async def call(
+            _node: NodeId, message: Request[Reply], _body: bytes, _timeout_s: float
+        ) -> tuple[Reply, bytes]:
+            asked: Message = message
+            if isinstance(asked, ReadDigests):
+                digest = DigestRead(shard, Seq(1), index.digests.now(shard), 0)
+                return reply_to(message, DigestsRead([digest])), b""
+            assert isinstance(asked, ReadHistory)
+            return reply_to(message, HistoryRead(Seq(1), Seq(1), asked.end, [], [])), b""
+
+        copier = HistoryCopier(journal, index, call, pool_of_bucket, lambda _: None)
+        index.digests.stand_at(shard, Seq(1))
+        copier.begin(target, shard, DEPTH, Seq(1), (SOURCE,))
+        async with asyncio.timeout(10):
+            while not target.copied:
+                await asyncio.sleep(0.01)
+        await copier.close()
 
 
 async def test_a_copy_that_waits_for_the_disk_lets_the_next_one_begin(tmp_path: Path) -> None:

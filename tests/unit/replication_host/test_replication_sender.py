@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 
 import pytest
 
@@ -47,7 +49,7 @@ class Replica(ShardReplica):
         return EPOCH
 
 
-def say(mail: ReplicationSender, node: NodeId, shard: int, seq: int, data: bytes) -> None:
+def say(mail: ReplicationSender, node: NodeId, shard: int, seq: int, data: bytes | None) -> None:
     operation = DeleteObject(BucketId(1), b"key")
     entry = Entry(EPOCH, Seq(seq), RecordKind.PUT_OBJECT, bytes(16), b"meta", data, operation, ())
     mail.prepare(Replica(shard), SendPrepare(((node, 0),), entry, EPOCH, Seq(seq - 1)))
@@ -55,6 +57,21 @@ def say(mail: ReplicationSender, node: NodeId, shard: int, seq: int, data: bytes
 
 def in_the_journal(_: Entry) -> bytes:
     raise AssertionError("the entry has its data")
+
+
+async def test_an_entry_whose_file_cannot_be_opened_now_is_as_if_lost_and_others_are_sent() -> None:
+    def no_file_left(_: Entry) -> bytes:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    outbox = Sent()
+    mail = ReplicationSender(outbox, asyncio.get_running_loop(), no_file_left)
+    say(mail, A, 7, 2, None)
+    say(mail, A, 8, 5, b"here")
+    await asyncio.sleep(0)
+    ((_, message, body),) = outbox.messages
+    assert isinstance(message, Prepares)
+    assert [each.shard for each in message.prepares] == [8]
+    assert body == b"here"
 
 
 async def test_prepares_of_a_tick_are_one_message_a_node() -> None:

@@ -207,7 +207,7 @@ class HistoryCopier:
                 return
             except (_NotWanted, JournalFailed, IndexDamage):
                 return  # The node goes down, or begins anew with another index.
-            except (RpcError, BadHistory, NotComparable, JournalFull) as error:
+            except (RpcError, BadHistory, NotComparable, JournalFull, OSError) as error:
                 shard = name_of(copy.shard)
                 log.warning("copying shard %s from %s: %s", shard, node_name(source), error)
             except Incomplete as error:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from octad.client.runtime.open_files import none_left
 from octad.sharding.hashing import object_hash
 from octad.sharding.ids import NodeId
 from octad.storage_node.index.index import IndexDamage
@@ -66,6 +67,10 @@ class ShardServer:
             raise RpcRefusal(messages.NOT_SERVED, f"not the one to ask: {error}") from error
         except StoreError as error:
             raise RpcRefusal(messages.CODES[type(error)], str(error)) from error
+        except OSError as error:
+            if not none_left(error):
+                raise
+            raise RpcRefusal(messages.UNAVAILABLE, str(error)) from error
 
     async def _answer(
         self, message: Message, body: memoryview, condition: Condition | None = None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum
 
 import msgspec
@@ -100,11 +101,15 @@ class DamagedRecords:
     async def repair_left(self) -> None:
         """Try everything again that could not be repaired so far."""
         for key in list(self._left):
-            await self.look_at(key)
+            with suppress(OSError):  # Its file could not be opened now: at the next time.
+                await self.look_at(key)
 
     async def repair(self, key: bytes) -> bool:
         """For a read that met damage at the row `key`; False: it stays damaged."""
-        return await self.look_at(key, self._index.get(key)) is not Outcome.LEFT
+        try:
+            return await self.look_at(key, self._index.get(key)) is not Outcome.LEFT
+        except OSError:  # Its file could not be opened now.
+            return False
 
     def note_passed(self) -> None:
         """A read failed, and what it was to read could be read then."""

@@ -85,7 +85,7 @@ class ShardCounter:
             self._counted_at[shard] = time.monotonic()
             try:
                 await self.count(shard, share)
-            except CorruptRecord as error:
+            except (CorruptRecord, OSError) as error:  # Or its file could not be opened now.
                 log.error("the rows of shard %s cannot be counted: %s", shard_name(shard), error)
                 self._failed_at[shard] = time.monotonic()
 

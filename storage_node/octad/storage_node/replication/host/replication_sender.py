@@ -8,11 +8,12 @@ doubled and reordered: the replicas send again what counts.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from octad.sharding.ids import NodeId, ShardId
+from octad.sharding.ids import NodeId, ShardId, shard_name
 from octad.sharding.limits import ANNOUNCE_DELAY_S, KIB
 from octad.storage_node.replication.replica.shard_replica import ShardReplica
 from octad.storage_node.replication.replica_actions import (
@@ -40,6 +41,8 @@ from octad.storage_node.replication.shard_log import Entry
 from octad.storage_node.rpc.messages import Message
 
 PREPARES_BYTES_MAX = 64 * KIB  # Bytes of entries in one message; a larger entry is sent alone.
+
+log = logging.getLogger(__name__)
 
 _NONE: Mapping[ShardId, CommitPoint] = {}
 
@@ -89,7 +92,11 @@ class ReplicationSender:
         shard = replica.shard
         data = entry.data
         if data is None:
-            data = self._data_of(entry)
+            try:
+                data = self._data_of(entry)
+            except OSError as error:  # Its file could not be opened now: as if this were lost.
+                log.warning("seq %d of %s is sent later: %s", entry.seq, shard_name(shard), error)
+                return
         size = len(data)
         message: Prepare | None = None
         for node, session in action.targets:
