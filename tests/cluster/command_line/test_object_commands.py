@@ -183,3 +183,26 @@ def test_a_bucket_is_made_and_removed_when_it_is_empty(octad: Octad, bucket: Buc
     removed = octad("bucket", "rm", f"{bucket.name}-new", "--json")
     assert json.loads(removed.out) == {"bucket": f"{bucket.name}-new", "done": "removed"}
     assert f"{bucket.name}-new" not in octad("ls").out
+
+
+def test_a_buckets_cross_origin_rules_are_set_shown_and_taken_away(
+    octad: Octad, bucket: Bucket, tmp_path: Path
+) -> None:
+    none = octad("bucket", "cors", "get", bucket.name)
+    assert none.code == 4
+    assert f"octad bucket cors set {bucket.name} FILE" in none.err
+    rules = {"CORSRules": [{"AllowedMethods": ["GET"], "AllowedOrigins": ["https://a.example"]}]}
+    (tmp_path / "cors.json").write_text(json.dumps(rules))
+    assert octad("bucket", "cors", "set", bucket.name, "cors.json").code == 0
+    shown = octad("bucket", "cors", "get", f"s3://{bucket.name}")
+    assert json.loads(shown.out) == rules
+    assert octad("bucket", "cors", "set", bucket.name, "-", input=shown.out).code == 0
+    bad = octad("bucket", "cors", "set", bucket.name, "-", input="<CORSConfiguration>")
+    assert (bad.code, "MalformedXML" in bad.err) == (1, True)
+    unread = octad("bucket", "cors", "set", bucket.name, "no such file")
+    assert (unread.code, "cannot read no such file" in unread.err) == (2, True)
+    assert octad("bucket", "cors", "set", bucket.name).code == 2, "it reads no terminal unasked"
+    removed = octad("bucket", "cors", "rm", bucket.name, "--json")
+    assert json.loads(removed.out)["bucket"] == bucket.name
+    assert octad("bucket", "cors", "get", bucket.name).code == 4
+    assert octad("bucket", "cors", "get", f"{bucket.name}-not").code == 4

@@ -46,9 +46,9 @@ client.runtime: background_task change_signal connection_room http_listener list
     private_files steady_clock
 client.runtime.logs: log_file log_lines seldom_log
 coordinator.checks: checker probes
-coordinator.cli: admin_client bucket_command coordinator_command coordinator_process key_command
-    node_verbs plan_client plan_report plan_verbs pool_command rebalance_command rescue_store
-    rescue_verbs shards_command
+coordinator.cli: admin_client bucket_command bucket_cors coordinator_command coordinator_process
+    key_command node_verbs plan_client plan_report plan_verbs pool_command rebalance_command
+    rescue_store rescue_verbs shards_command
 coordinator.diagnosis: store_versions
 coordinator.dns: dns_server
 coordinator.http: admin_routes discovery_routes http_answers http_reads http_service http_watches

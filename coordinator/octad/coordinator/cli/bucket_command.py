@@ -1,8 +1,9 @@
-"""`octad bucket create|rm|ls|quota|public`: buckets, what they take, and who may open them.
+"""`octad bucket create|rm|cors|ls|quota|public`: buckets, what they take, and who may open them.
 
-`create` and `rm` go to S3, with any key; the others to a coordinator, with an admin's.
+`create`, `rm` and `cors` go to S3, with any key; the others to a coordinator, with an admin's.
 
-Exit codes: 0 done, 1 refused or not reachable, 2 no key is known, or no size, 4 no such bucket.
+Exit codes: 0 done, 1 refused or not reachable, 2 no key is known, or no size, 4 no such bucket, or
+it has no rules.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from octad.client.cli.access.connection import add_connection_options
 from octad.client.cli.coordinator_option import add_coordinator_options
+from octad.coordinator.cli.bucket_cors import add_cors_arguments, run_cors
 
 if TYPE_CHECKING:
     from octad.coordinator.cli.admin_client import AdminClient
@@ -33,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for verb in (create, remove):
         add_connection_options(verb)
         verb.add_argument("--json", action="store_true", help="print one JSON document")
+    add_cors_arguments(verbs.add_parser("cors", help="which web pages may ask for its objects"))
     ls = verbs.add_parser("ls", help="list the buckets: owner, objects, bytes, quota")
     quota = verbs.add_parser("quota", help="let a bucket take so much and no more")
     quota.add_argument("bucket", metavar="NAME", help="the bucket")
@@ -49,6 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.verb in ("create", "rm"):
         _create_or_remove(arguments)
         return 0
+    if arguments.verb == "cors":
+        return run_cors(arguments)
     from octad.coordinator.cli.admin_client import admin_client
 
     if arguments.verb == "quota":

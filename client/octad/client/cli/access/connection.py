@@ -24,6 +24,7 @@ from octad.client.runtime.command import EXIT_USAGE, CommandError
 from octad.client.runtime.shown_command import shown_command
 
 if TYPE_CHECKING:
+    from octad.client.http.transport import Runtime
     from octad.client.objects.async_client import AsyncClient
     from octad.client.objects.client import Client
 
@@ -95,11 +96,11 @@ def connected(arguments: argparse.Namespace) -> Client:
     return Client(**_client_arguments(arguments))
 
 
-def connected_async(arguments: argparse.Namespace) -> AsyncClient:
-    """Raises CommandError."""
+def connected_async(arguments: argparse.Namespace, runtime: Runtime | None = None) -> AsyncClient:
+    """On asyncio, unless another way to wait is named. Raises CommandError."""
     from octad.client.objects.async_client import AsyncClient
 
-    return AsyncClient(**_client_arguments(arguments))
+    return AsyncClient(**_client_arguments(arguments), runtime=runtime)
 
 
 _NONE = Setting("", NOWHERE)
