@@ -20,6 +20,7 @@ ROOMS = {
     "octad.coordinator": [
         "", "tls", "store", "schema", "admin", "mirror", "membership", "checks", "locks", "kv",
         "discovery", "dns", "placement", "status", "recovery", "diagnosis", "server", "http", "cli",
+        "cli.trace",
     ],
     "octad.storage_node": [
         "", "memory", "rpc", "journal", "index", "operations", "replication",

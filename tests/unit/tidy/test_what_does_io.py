@@ -49,6 +49,7 @@ coordinator.checks: checker probes
 coordinator.cli: admin_client bucket_command bucket_cors coordinator_command coordinator_process
     key_command node_verbs plan_client plan_report plan_verbs pool_command rebalance_command
     rescue_store rescue_verbs shards_command
+coordinator.cli.trace: trace_command tracing
 coordinator.diagnosis: store_versions
 coordinator.dns: dns_server
 coordinator.http: admin_routes discovery_routes http_answers http_reads http_service http_watches
@@ -84,7 +85,7 @@ storage_node.memory: body_budget heap
 storage_node.node: format_level index_succession join_proof membership node node_doors node_engine
     node_failures node_objects node_replication run_counter store_snapshot this_node
 storage_node.node.reports: admin_listener bucket_usage_reporter log_metrics node_metrics
-    shard_reporter usage_reporter
+    shard_reporter trace_route usage_reporter
 storage_node.objects: bucket_closing bucket_lifecycle cluster_objects deleting_together extents
     key_listing upload_listing
 storage_node.rebuild: filling_anew index_rebuild index_rebuild_process index_repair
@@ -98,7 +99,7 @@ storage_node.s3.handlers: appends authorization bodies buckets copies multipart 
 storage_node.s3.handlers.forms: form_upload
 storage_node.s3.handlers.settings: access_lists bucket_settings public_access
 storage_node.s3.http: access_log arriving_body connections cut_short door_figures hot_connection
-    server wire
+    request_trace server wire
 storage_node.shards: bucket_directory joint_deletions retry running_reads shard_client
     shard_server shard_service topic_directory
 storage_node.shards.listing: listed_shards

@@ -56,6 +56,10 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             f"{_CLIENT}.top.top_command",
             "show requests, times and bytes of each node, as they are now",
         ),
+        "trace": (
+            f"{_COORDINATOR}.trace.trace_command",
+            "show S3 requests as they end: all, or those that failed or were slow",
+        ),
         "watch": (
             f"{_CLIENT}.watch_command",
             "show nodes and services that come and go, and shards that change, as it happens",

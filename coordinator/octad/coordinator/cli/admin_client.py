@@ -88,16 +88,19 @@ class AdminClient:
 
 def admin_client(arguments: argparse.Namespace) -> AdminClient:
     """Raises CommandError where no admin's key is known."""
+    return AdminClient(coordinator_url(arguments), admin_credentials(arguments))
+
+
+def admin_credentials(arguments: argparse.Namespace) -> Credentials:
+    """Those of the environment, or of the octad dev; raises CommandError."""
     access_key, secret_key = os.environ.get(_ACCESS_KEY), os.environ.get(_SECRET_KEY)
     if access_key and secret_key:
-        credentials = Credentials(access_key, secret_key)
-    else:
-        found = dev_access_key(arguments) if arguments.coordinator is None else None
-        if found is None:
-            raise CommandError(
-                "this needs the access key of an admin",
-                f"set {_ACCESS_KEY} and {_SECRET_KEY} to the first key that was printed",
-                2,
-            )
-        credentials = Credentials(*found)
-    return AdminClient(coordinator_url(arguments), credentials)
+        return Credentials(access_key, secret_key)
+    found = dev_access_key(arguments) if arguments.coordinator is None else None
+    if found is None:
+        raise CommandError(
+            "this needs the access key of an admin",
+            f"set {_ACCESS_KEY} and {_SECRET_KEY} to the first key that was printed",
+            2,
+        )
+    return Credentials(*found)

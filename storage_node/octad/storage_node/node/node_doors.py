@@ -23,8 +23,10 @@ from octad.storage_node.node.open_file_shares import OpenFileShares
 from octad.storage_node.node.reports.admin_listener import AdminListener
 from octad.storage_node.node.reports.log_metrics import log_metrics
 from octad.storage_node.node.reports.node_metrics import NodeMetrics
+from octad.storage_node.node.reports.trace_route import TraceRoute
 from octad.storage_node.node.this_node import ThisNode
 from octad.storage_node.s3.http.access_log import AccessLog
+from octad.storage_node.s3.http.request_trace import RequestTraces
 from octad.storage_node.s3.http.server import FrontDoor
 from octad.storage_node.upkeep.engine_upkeep import EngineReport
 
@@ -85,7 +87,10 @@ class Doors:
             config.certificate,
             partial(log_metrics, self._log_door, objects.log_leader, objects.log_reader),
         )
-        self._admin = AdminListener(config.token, metrics, not_ready, snapshot)
+        trace = TraceRoute(
+            config.token.cluster, RequestTraces(self._front.figures), self._known.signer, not_ready
+        )
+        self._admin = AdminListener(config.token, metrics, not_ready, snapshot, trace.answer)
 
     async def start_admin(self, cleanup: AsyncExitStack) -> Address:
         """Start the admin port; returns its address for others."""

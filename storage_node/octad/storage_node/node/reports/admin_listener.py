@@ -4,6 +4,7 @@
     GET  /healthz        200 while the process lives
     GET  /readyz         200 while it serves, else 503 with the reason
     POST /node/v1/kept   its snapshot of the configuration store; signed with the cluster's key
+    GET  /node/v1/trace  its S3 requests as they end (`trace_route.py`); signed by an admin
 
 The first three are open to anyone who reaches the port, so it is on loopback by default.
 """
@@ -15,6 +16,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from octad.client.cluster.internal_auth import (
     ANSWER_MAC_HEADER,
@@ -30,6 +32,7 @@ from octad.client.cluster.request_signer import new_replay_window
 from octad.client.runtime.address import Address
 from octad.client.runtime.http_listener import HttpListener, body_in_time
 from octad.client.runtime.steady_clock import SteadyClock
+from octad.client.s3.trace_document import TRACE_PATH
 from octad.coordinator.schema.cluster_snapshot import SNAPSHOT_PATH, SNAPSHOT_PURPOSE
 from octad.sharding.limits import ADMIN_CONNECTIONS_MAX
 from octad.storage_node.node.reports.node_metrics import NodeMetrics
@@ -49,6 +52,7 @@ class AdminListener:
         metrics: NodeMetrics,
         not_ready: Callable[[], str | None],
         snapshot: Callable[[], Awaitable[bytes]],
+        trace: Handler,
     ) -> None:
         self._cluster = token.cluster
         self._key = token.key_for(SNAPSHOT_PURPOSE)
@@ -57,6 +61,7 @@ class AdminListener:
         self._metrics = metrics
         self._not_ready = not_ready
         self._snapshot = snapshot
+        self._trace = trace
         self._listener: HttpListener | None = None
 
     async def start(self, address: Address) -> int:
@@ -66,6 +71,7 @@ class AdminListener:
         application.router.add_get("/healthz", self._answer_health)
         application.router.add_get("/readyz", self._answer_ready)
         application.router.add_post(SNAPSHOT_PATH, self._answer_snapshot)
+        application.router.add_get(TRACE_PATH, self._trace, allow_head=False)
         listener = HttpListener(application, ADMIN_CONNECTIONS_MAX, _SHUTDOWN_S, "admin port")
         port = await listener.start(address.host, address.port)
         self._listener = listener

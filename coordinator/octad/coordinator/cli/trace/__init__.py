@@ -1,0 +1,1 @@
+"""`octad trace`: requests of the nodes as they end."""
