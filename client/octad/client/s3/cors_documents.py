@@ -44,7 +44,8 @@ def cors_xml(document: bytes) -> bytes:
         element = ElementTree.SubElement(root, "CORSRule")
         for name, text in _elements(rule, f"rule {number}"):
             ElementTree.SubElement(element, name).text = text
-    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    encoded: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return encoded
 
 
 def cors_json(document: ElementTree.Element) -> dict[str, Any]:
