@@ -81,9 +81,11 @@ def test_every_metric_of_a_node_is_in_the_documents(cluster: DevCluster) -> None
     assert present <= documented
     assert documented - present <= {
         *("octad_peer_refusals_total", "octad_s3_requests_total"),
+        *("octad_log_requests_total", "octad_log_refused_batches_total"),
         # One for each operation that was requested.
         *("octad_s3_request_seconds", "octad_s3_first_byte_seconds"),
-        "octad_s3_certificate_end_seconds",  # Where there is one.
+        # Where there is one.
+        *("octad_s3_certificate_end_seconds", "octad_log_certificate_end_seconds"),
     }
 
 
