@@ -132,8 +132,11 @@ def _run(world: World, shape: Shape) -> None:
         world.fail("the cluster does not begin to serve")
     assert first is not None
     made = first.loop.spawn(world.clients.make_bucket(first), "the bucket")
-    made_of_s3 = world.s3_clients.make_bucket()
+    made_of_s3, of_log = world.s3_clients.make_bucket(), world.log_clients
     timeline.run_while(lambda: not (made.done() and made_of_s3.done()), BEGIN_S)
+    if of_log is not None:
+        timeline.run_while(_is_running(of_log.begin()), BEGIN_S)
+        of_log.start()
     began = timeline.time
     faults = Faults(world, shape.kinds)
     world.clients.start(shape.clients)
@@ -143,6 +146,8 @@ def _run(world: World, shape: Shape) -> None:
     faults.heal()
     timeline.run_until(timeline.time + SERVED_AGAIN_S)
     world.clients.stopped = world.s3_clients.clients.stopped = True
+    if of_log is not None:
+        of_log.stopped = True
     end = timeline.time + HEALING_S
     while (problem := not_whole(world)) is not None:
         if timeline.time > end:
@@ -158,6 +163,11 @@ def _run(world: World, shape: Shape) -> None:
     else:
         world.fail(f"damage is left: {world.damage.left()}")
     timeline.run_while(_is_running(world.s3_clients.read_everything()), HEALING_S)
+    if of_log is not None:
+        reading = of_log.read_everything()
+        timeline.run_while(_is_running(reading), HEALING_S)
+        if not reading.done():
+            world.fail("the log cannot be read to its end")
     world.clients.check_histories()
     world.s3_clients.check()
     _require_no_failure(world)

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Coroutine
 from random import Random
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tests.simulation.cluster.checks.invariants import Invariants
 from tests.simulation.cluster.clients.object_clients import Clients
@@ -45,6 +45,9 @@ BOOT_AGAIN_S = 1.0
 STORE_AGAIN_S = 0.2
 JOIN_S = 3.0
 
+if TYPE_CHECKING:
+    from tests.simulation.log.log_clients import LogClients
+
 T = TypeVar("T")
 
 
@@ -74,6 +77,7 @@ class World:
         self.coordinator: Coordinator | None = None
         self.supervisor_loop = self.new_loop("supervisor")
         self.s3_clients = S3Clients(self, CREDENTIALS)
+        self.log_clients: LogClients | None = None  # Where a run has any.
         self.start_coordinator()
         for machine in self.machines:
             self.boot(machine)
