@@ -64,14 +64,6 @@ def replaced(patches: list[Patch]) -> Iterator[None]:
 # -- planted bugs --------------------------------------------------------------------------------
 
 
-def _of_another_reign(tails: PartitionTails, replica: Any, partition: Any) -> PartitionTail:
-    known = tails._tails.get((replica.shard, partition))
-    return _tail(tails, replica, partition) if known is None else known[0]
-
-
-_tail = PartitionTails.get
-
-
 def _without_what_is_prepared(
     tails: PartitionTails, replica: Any, partition: Any, first: int
 ) -> Any:
@@ -80,11 +72,6 @@ def _without_what_is_prepared(
 
 
 _batches = PartitionTails._batches
-
-
-def _duplicate_at_once(leader: PartitionLeader, replica: Any, seq: Any) -> None:
-    """Also a refusal: nobody waits for what was seen."""
-    return
 
 
 def _no_producers(tail: PartitionTail, batch: Any) -> Known | None:
@@ -107,12 +94,8 @@ def _as_applied(rows: Any, partition: Any, job: str) -> int:
 
 
 PLANTED: dict[str, list[Patch]] = {
-    "a tail outlives its reign": [(PartitionTails, "get", _of_another_reign)],
     "a tail is made of applied rows alone": [
         (PartitionTails, "_batches", _without_what_is_prepared)
-    ],
-    "what a duplicate saw need not be committed": [
-        (PartitionLeader, "_commit", _duplicate_at_once)
     ],
     "producers are not known again": [(PartitionTail, "_known", _no_producers)],
     "a state row is not written": [(PartitionLeader, "keep_state", _kept_without_an_entry)],

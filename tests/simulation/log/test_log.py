@@ -1,4 +1,4 @@
-"""The log under everything that goes wrong at once, from a seed; and that planted bugs are found."""
+"""The log under everything that goes wrong at once, from a seed; planted bugs are found."""
 
 from __future__ import annotations
 

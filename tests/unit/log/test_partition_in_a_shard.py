@@ -10,6 +10,7 @@ import pytest
 from tests.unit.log.partition_site import batch, codes, site, turns
 from tests.unit.replication_host.new_primary import SHARD
 
+from octad.sharding.ids import Epoch
 from octad.storage_node.log import partition_tails
 from octad.storage_node.log.log_messages import (
     MakeProducer,
@@ -133,6 +134,15 @@ async def test_a_tail_made_anew_goes_on_where_the_last_one_was_with_what_is_unde
         after = here.append(batch("c", (7, 0, 2)))
         again = here.append(batch("b", (7, 0, 1)))
         assert await here.bases(under_way, after, again) == [1, 2, 1]
+
+
+async def test_a_tail_of_another_reign_is_not_used_l8(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        await here.bases(here.append(batch("a")))
+        tail = here.leader.tails.get(here.primary.replica, here.partition)
+        tail.term = Epoch(tail.term - 1)
+        tail.next = 99
+        assert await here.bases(here.append(batch("b"))) == [1]
 
 
 async def test_tails_that_are_too_many_go_but_never_before_what_they_decided_is_ordered_l8(
