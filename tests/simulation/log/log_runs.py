@@ -19,7 +19,6 @@ from tests.simulation.log.log_clients import LogClients
 from octad.storage_node.index.partition_rows import decode_fence, fence_of, partition_key
 from octad.storage_node.log import log_upkeep, partition_leader, partition_tails
 from octad.storage_node.log.partition_changes import PartitionChanges
-from octad.storage_node.log.partition_leader import PartitionLeader
 from octad.storage_node.log.partition_tail import Known, PartitionTail
 from octad.storage_node.log.partition_tails import PartitionTails
 
@@ -78,11 +77,6 @@ def _no_producers(tail: PartitionTail, batch: Any) -> Known | None:
     return None
 
 
-def _kept_without_an_entry(leader: PartitionLeader, replica: Any, partition: Any) -> bool:
-    leader.tails.get(replica, partition).state_kept()
-    return True
-
-
 def _no_fence(*_: Any) -> int:
     return -1
 
@@ -98,7 +92,6 @@ PLANTED: dict[str, list[Patch]] = {
         (PartitionTails, "_batches", _without_what_is_prepared)
     ],
     "producers are not known again": [(PartitionTail, "_known", _no_producers)],
-    "a state row is not written": [(PartitionLeader, "keep_state", _kept_without_an_entry)],
     "fences are not looked at": [(partition_leader, "standing_token", _no_fence)],
     "fences count when they are applied": [(partition_leader, "standing_token", _as_applied)],
     "trims pass pins": [(sys.modules[PartitionChanges.__module__], "pins", lambda *_: [])],
