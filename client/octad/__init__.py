@@ -16,6 +16,17 @@ if __spec__ is not None:
 if TYPE_CHECKING:
     from octad.client.adapters.obspec_store import ObspecStore
     from octad.client.adapters.other_clients import boto3_client, obstore_store
+    from octad.client.checkpoints.async_checkpoint import AsyncCheckpoint
+    from octad.client.checkpoints.async_checkpoints import AsyncCheckpoints
+    from octad.client.checkpoints.async_writer import AsyncCheckpointWriter
+    from octad.client.checkpoints.checkpoints import Checkpoint, Checkpoints, CheckpointWriter
+    from octad.client.checkpoints.rules.errors import (
+        BaseDropped,
+        CheckpointDamaged,
+        CheckpointFenced,
+        CheckpointNotFound,
+        CheckpointTooNew,
+    )
     from octad.client.errors import (
         AccessDenied,
         BreakerOpen,
@@ -51,7 +62,11 @@ if TYPE_CHECKING:
 __all__ = [
     "AccessDenied",
     "AsyncBucket",
+    "AsyncCheckpoint",
+    "AsyncCheckpointWriter",
+    "AsyncCheckpoints",
     "AsyncClient",
+    "BaseDropped",
     "Breaker",
     "BreakerOpen",
     "Bucket",
@@ -59,6 +74,13 @@ __all__ = [
     "BucketNotEmpty",
     "BucketNotFound",
     "CannotReach",
+    "Checkpoint",
+    "CheckpointDamaged",
+    "CheckpointFenced",
+    "CheckpointNotFound",
+    "CheckpointTooNew",
+    "CheckpointWriter",
+    "Checkpoints",
     "Client",
     "ClientClosed",
     "CommonPrefix",
@@ -86,7 +108,11 @@ __all__ = [
     "obstore_store",
 ]
 
+_CHECKPOINTS = "octad.client.checkpoints"
 _MODULES = {
+    "AsyncCheckpoint": f"{_CHECKPOINTS}.async_checkpoint",
+    "AsyncCheckpoints": f"{_CHECKPOINTS}.async_checkpoints",
+    "AsyncCheckpointWriter": f"{_CHECKPOINTS}.async_writer",
     "AsyncBucket": "octad.client.objects.async_bucket",
     "AsyncClient": "octad.client.objects.async_client",
     "Breaker": "octad.client.resilience.breaker",
@@ -95,6 +121,19 @@ _MODULES = {
     "ObspecStore": "octad.client.adapters.obspec_store",
     "boto3_client": "octad.client.adapters.other_clients",
     "obstore_store": "octad.client.adapters.other_clients",
+    **dict.fromkeys(
+        ("Checkpoint", "Checkpoints", "CheckpointWriter"), f"{_CHECKPOINTS}.checkpoints"
+    ),
+    **dict.fromkeys(
+        (
+            "BaseDropped",
+            "CheckpointDamaged",
+            "CheckpointFenced",
+            "CheckpointNotFound",
+            "CheckpointTooNew",
+        ),
+        f"{_CHECKPOINTS}.rules.errors",
+    ),
     **dict.fromkeys(
         ("CommonPrefix", "Object", "ObjectInfo", "Written"), "octad.client.objects.results"
     ),

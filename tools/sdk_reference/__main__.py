@@ -17,6 +17,8 @@ Made from the docstrings (`python -m tools.sdk_reference`), so it says what help
 
 `octad.AsyncClient`, `octad.AsyncBucket` have the methods of `octad.Client` and `octad.Bucket`, with
 `await`; `list`, `list_folder` and `list_buckets` are for `async for`, `stream` is for `async with`.
+So have `octad.AsyncCheckpoints`, `octad.AsyncCheckpointWriter` and `octad.AsyncCheckpoint`, where
+`put_stream` is for `async with`.
 """
 OTHER_LIBRARIES = """`octad://bucket/key` is known to
 [fsspec](../how-to/read-tables-with-pandas-and-duckdb.md), with the arguments of `octad.Client` as
@@ -24,9 +26,14 @@ storage options. `octad.ObspecStore(bucket, …)` has all methods of
 [obspec](https://developmentseed.org/obspec/) in both faces. [pytest](../how-to/test-with-pytest.md)
 finds the fixtures `octad` and `octad_bucket`.
 """
-FOR_TESTS = ("self", "runtime", "clock", "chance")
+FOR_TESTS = ("self", "runtime", "clock", "chance", "log")
 FUNCTIONS = ("boto3_client", "obstore_store")
-CLASSES = ("Client", "Bucket", "Object", "ObjectInfo", "Written", "CommonPrefix", "Breaker")
+CLASSES = (
+    *("Client", "Bucket", "Object", "ObjectInfo", "Written", "CommonPrefix", "Breaker"),
+    *("Checkpoints", "CheckpointWriter", "Checkpoint"),
+)
+MADE_BY_CALLERS = ("Client", "Breaker", "Checkpoints")
+OF_THE_SDK = ("place", "on_blocking_sockets")
 
 
 def page() -> str:
@@ -54,10 +61,10 @@ def _class(name: str) -> list[str]:
     parts = [f"## `octad.{name}`\n", _text(found), ""]
     if name == "Client":
         parts += [_text(octad.AsyncClient), ""]
-    if "__init__" in vars(found) and name in ("Client", "Breaker"):
+    if "__init__" in vars(found) and name in MADE_BY_CALLERS:
         parts += [f"```text\n{name}{_signature(found.__init__)}\n```", ""]
     for member, value in vars(found).items():
-        if member.startswith("_"):
+        if member.startswith("_") or member in OF_THE_SDK:
             continue
         if isinstance(value, property):
             parts.append(f"**`{member}`** {_text(value)}\n")

@@ -7,7 +7,18 @@ import inspect
 import pytest
 from tools.sdk_reference.__main__ import PAGE, page
 
-from octad import AsyncBucket, AsyncClient, Bucket, Client
+from octad import (
+    AsyncBucket,
+    AsyncCheckpoint,
+    AsyncCheckpoints,
+    AsyncCheckpointWriter,
+    AsyncClient,
+    Bucket,
+    Checkpoint,
+    Checkpoints,
+    CheckpointWriter,
+    Client,
+)
 
 
 def test_the_reference_is_made_from_the_docstrings_as_they_are() -> None:
@@ -15,7 +26,14 @@ def test_the_reference_is_made_from_the_docstrings_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("blocking", "asynchronous"), [(Client, AsyncClient), (Bucket, AsyncBucket)]
+    ("blocking", "asynchronous"),
+    [
+        (Client, AsyncClient),
+        (Bucket, AsyncBucket),
+        (Checkpoints, AsyncCheckpoints),
+        (CheckpointWriter, AsyncCheckpointWriter),
+        (Checkpoint, AsyncCheckpoint),
+    ],
 )
 def test_both_faces_have_the_same_methods_with_the_same_arguments(
     blocking: type, asynchronous: type

@@ -33,6 +33,10 @@ FOR_APPLICATIONS = {
     "octad.client.resilience.breaker",
     "octad.storage_node.dev.pytest_plugin",
     *(
+        f"octad.client.checkpoints.{name}"
+        for name in ("async_checkpoint", "async_checkpoints", "async_writer", "checkpoints")
+    ),
+    *(
         f"octad.client.objects.{name}"
         for name in ("async_bucket", "async_client", "bucket", "client", "results", "streams")
     ),

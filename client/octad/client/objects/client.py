@@ -61,6 +61,11 @@ class Client:
         """Let go of all connections; a second time does nothing."""
         drive(self._client.close())
 
+    @property
+    def on_blocking_sockets(self) -> AsyncClient:
+        """For `drive`, in the SDK's own modules."""
+        return self._client
+
     def bucket(self, name: str) -> Bucket:
         """The objects of a bucket; nothing is asked for."""
         return Bucket(self._client.bucket(name))

@@ -49,14 +49,20 @@ def part_bytes_of(length: int) -> int:
 
 
 class Parts:
-    """The parts of a source, one after the other. `length` is None where no one knows it."""
+    """The parts of a source, one after the other. `length` is None where no one knows it.
+
+    `fixed_bytes`: the size of each part but the last, where it is not 0.
+    """
 
     def __init__(self, length: int | None) -> None:
         self.length = length
         self.number = 0
+        self.fixed_bytes = 0
 
     def next_size(self) -> int:
         """Bytes of the next part, unless the source ends before."""
+        if self.fixed_bytes:
+            return self.fixed_bytes
         self.number += 1
         return part_bytes(self.number) if self.length is None else part_bytes_of(self.length)
 

@@ -1,0 +1,1 @@
+"""A job's state: saved in one step, fenced, incremental, and restored."""

@@ -1,0 +1,1 @@
+"""What decides: formats, names, whose a head is, what a collector may take."""
