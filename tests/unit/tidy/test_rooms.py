@@ -15,8 +15,8 @@ ROOMS = {
     "octad.client": [
         "", "s3", "runtime.logs", "runtime", "http", "resilience", "cluster", "membership",
         "kv", "calls", "objects", "adapters", "log", "checkpoints.rules", "checkpoints", "cli",
-        "cli.coordination", "cli.log", "cli.access", "cli.transfers", "cli.objects",
-        "cli.completion", "cli.top",
+        "cli.coordination", "cli.log", "cli.access", "cli.checkpoints", "cli.transfers",
+        "cli.objects", "cli.completion", "cli.top",
     ],
     "octad.coordinator": [
         "", "tls", "store", "schema", "admin", "mirror", "membership", "checks", "locks", "kv",

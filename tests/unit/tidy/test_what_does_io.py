@@ -30,6 +30,7 @@ client.checkpoints: async_checkpoint async_checkpoints async_writer auditor chec
 client.cli: command_line doctor_command service_command service_registration status_command
     token_option watch_command watch_output
 client.cli.access: config_command connection
+client.cli.checkpoints: changing checkpoint_command looking
 client.cli.coordination: kv_calls kv_command lock_command lock_run
 client.cli.log: consume_command holding log_connection produce_command topic_command
 client.cli.objects: cat_command copying cp_command du_command find_command found ls_command

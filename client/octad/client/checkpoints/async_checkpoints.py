@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from octad.client.checkpoints.async_checkpoint import AsyncCheckpoint, difference_of, found_or_raise
 from octad.client.checkpoints.async_writer import SWAPS_MAX, AsyncCheckpointWriter, writer_of
 from octad.client.checkpoints.auditor import Audit, audit
-from octad.client.checkpoints.collector import Collected, Collector
+from octad.client.checkpoints.collector import Collected, Collector, documents, read_jobs
 from octad.client.checkpoints.head_store import Standing, read_head, read_kept, swap, with_changed
 from octad.client.checkpoints.place import BucketStore, Log, Place
 from octad.client.checkpoints.rules import heads
@@ -218,6 +218,13 @@ class AsyncCheckpoints:
         await self._changed(change)
 
     # Of all jobs below the prefix.
+
+    async def jobs(self) -> Sequence[str]:
+        """Their names."""
+        found = await documents(self._place)
+        heads = {each.job for each in found if each.kind == "head"}
+        jobs = await read_jobs(self._place, heads)
+        return sorted(name for name, job in jobs.items() if not job.head.reader_since)
 
     async def collect(self, *, dry_run: bool = False) -> Collected:
         """Delete what no checkpoint of any job needs, and no begin that may be at work.

@@ -262,6 +262,10 @@ class Checkpoints:
         """Let retention drop it again. Raises CheckpointNotFound."""
         drive(self._checkpoints.unpin(name))
 
+    def jobs(self) -> Sequence[str]:
+        """The names of all jobs below the prefix."""
+        return drive(self._checkpoints.jobs())
+
     def collect(self, *, dry_run: bool = False) -> Collected:
         """Delete what no checkpoint of any job needs, and no begin that may be at work.
 

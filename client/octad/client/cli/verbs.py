@@ -106,6 +106,12 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             "run a command while holding a lock, or list who holds which",
         ),
     },
+    "Checkpoints": {
+        "checkpoint": (
+            f"{_CLIENT}.checkpoints.checkpoint_command",
+            "list, restore, compare, drop, pin and collect the checkpoints of jobs",
+        ),
+    },
     "Log": {
         "topic": (
             f"{_CLIENT}.log.topic_command",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from octad.client.checkpoints.rules.errors import CheckpointNotFound
 from octad.client.cli.access.places import S3Place, shown, shown_word
 from octad.client.errors import (
     AccessDenied,
@@ -62,7 +63,7 @@ def not_there(place: S3Place) -> CommandError:
 def _exit_code(error: OctadError) -> int:
     if isinstance(error, ConfigurationError):
         return EXIT_USAGE
-    return EXIT_NOT_THERE if isinstance(error, NotFound) else 1
+    return EXIT_NOT_THERE if isinstance(error, NotFound | CheckpointNotFound) else 1
 
 
 def _fix_of(error: OctadError, place: S3Place | None) -> str:

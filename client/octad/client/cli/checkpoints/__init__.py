@@ -1,0 +1,1 @@
+"""`octad checkpoint`."""
