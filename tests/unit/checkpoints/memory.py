@@ -15,6 +15,7 @@ from collections.abc import (
     Coroutine,
     Sequence,
 )
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from octad.client.checkpoints.async_checkpoints import AsyncCheckpoints
@@ -74,7 +75,7 @@ class MemoryStore:
 
     async def delete(self, keys: Sequence[str]) -> None:
         for key in keys:
-            await self._asked("delete", key, lambda key=key: self.objects.pop(key, None))
+            await self._asked("delete", key, partial(self.objects.pop, key, None))
 
     async def list(self, prefix: str) -> AsyncGenerator[Listed, None]:
         def effect() -> list[Listed]:

@@ -234,7 +234,7 @@ async def test_a_head_that_was_edited_or_is_newer_stops_everything() -> None:
         before = dict(objects)
         for doing in (checkpoints.begin, checkpoints.latest, checkpoints.list):
             with pytest.raises(error):
-                await doing()  # type: ignore[operator]
+                await doing()
         with pytest.raises(error):
             await writer.commit()
         assert objects[HEAD] == damaged

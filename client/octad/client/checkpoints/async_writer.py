@@ -264,7 +264,7 @@ class AsyncCheckpointWriter:
 
     async def _after_commit(self, dropped: Sequence[Kept]) -> None:
         """What may be done late, or never: a collector does it, too."""
-        gone = {each.id for each in (*dropped, *self._bases)}
+        gone = {kept.id for kept in dropped} | {base.id for base in self._bases}
         if gone:
             self._known.forget_all_but(self._known.checkpoints() - gone)
         with suppress(OctadError):
