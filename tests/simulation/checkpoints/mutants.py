@@ -11,7 +11,7 @@ from tests.unit.checkpoints.memory import MemoryLog
 from octad.client.checkpoints import async_checkpoints, async_writer
 from octad.client.checkpoints.async_writer import AsyncCheckpointWriter
 from octad.client.checkpoints.collector import Collector
-from octad.client.checkpoints.head_store import Standing, read_head, read_kept, read_manifest
+from octad.client.checkpoints.head_store import Standing, read_head, read_kept, read_manifest, swap
 from octad.client.checkpoints.place import Place
 from octad.client.checkpoints.rules import heads
 from octad.client.checkpoints.rules.collecting import Job
@@ -35,11 +35,8 @@ async def _swap_without_condition(
 async def _swap_that_takes_silence_for_yes(
     place: Place, job: str, standing: Standing | None, head: Head, is_mine: Callable[[Head], bool]
 ) -> tuple[bool, Standing | None]:
-    done, there = await _swap(place, job, standing, head, is_mine)
+    done, there = await swap(place, job, standing, head, is_mine)
     return done or (there is not None and there.head.epoch == head.epoch), there
-
-
-_swap = async_writer.swap
 
 
 def _spares_nothing(job: Job, name: str) -> bool:
@@ -79,6 +76,7 @@ async def _writer_that_checks_bases_first(
 
 
 async def _collect_listing_data_late(collector: Collector) -> Any:
+    await collector._begin()
     await collector._list()
     await collector._read_heads()
     await collector._read_records()
@@ -89,12 +87,17 @@ async def _collect_listing_data_late(collector: Collector) -> Any:
 
 
 async def _collect_reading_manifests_before_heads(collector: Collector) -> Any:
+    await collector._begin()
     await collector._list()
     manifests = await collector._read_manifests()
     await collector._read_heads()
     await collector._read_records()
     await collector._take_documents()
     await collector._take_data(manifests)
+
+
+async def _whoever_began_since(collector: Collector) -> None:
+    return None
 
 
 async def _no_pin(writer: AsyncCheckpointWriter, kept: Any) -> None:
@@ -134,6 +137,7 @@ MUTANTS: dict[str, list[Patch]] = {
     "bases-checked-first": [(async_checkpoints, "writer_of", _writer_that_checks_bases_first)],
     "data-listed-late": [(Collector, "collect", _collect_listing_data_late)],
     "manifests-before-heads": [(Collector, "collect", _collect_reading_manifests_before_heads)],
+    "collectors-beside": [(Collector, "_check_newest", _whoever_began_since)],
     "no-pin": [(AsyncCheckpointWriter, "_pin", _no_pin)],
     "no-fence": [(MemoryLog, "fence", _no_fence)],
     "released-by-offset": [(AsyncCheckpointWriter, "_after_commit", _releases_all_below)],
@@ -152,6 +156,7 @@ KNOWN_SEEDS = {
     "bases-checked-first": 1290,
     "data-listed-late": 2,
     "manifests-before-heads": 281,
+    "collectors-beside": 85,
     "no-pin": 0,
     "no-fence": 0,
     "released-by-offset": 0,

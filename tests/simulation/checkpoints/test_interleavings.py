@@ -64,6 +64,7 @@ async def lost(order: Sequence[str], moments: Sequence[int], dropped_at: int) ->
 async def _step(collector: Collector, name: str) -> None:
     match name:
         case "list":
+            await collector._begin()
             await collector._list()
         case "heads":
             await collector._read_heads()

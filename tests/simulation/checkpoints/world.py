@@ -110,11 +110,11 @@ class World:
                 manifest = opened(self.objects[key], Manifest, key)
                 named |= {LAYOUT.data(p.data) for file in manifest.files for p in file.parts}
         for key in self.objects:
-            if key not in named and not key.endswith("/head") and "reader-" not in key:
+            if key not in named and not key.endswith(("/head", "/collection")):
                 raise self._broken(f"{key} is an orphan")
-        kept = {each.id for job in JOBS for each in self.head(job).kept}
+        ids = {each.id for job in JOBS for each in self.head(job).kept}
         for _, checkpoint, _, _ in self.partitions.pins:
-            if checkpoint not in kept:
+            if checkpoint not in ids:
                 raise self._broken(f"a pin of {checkpoint} is left")
 
     # Who acts.

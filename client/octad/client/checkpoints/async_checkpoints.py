@@ -229,7 +229,8 @@ class AsyncCheckpoints:
     async def collect(self, *, dry_run: bool = False) -> Collected:
         """Delete what no checkpoint of any job needs, and no begin that may be at work.
 
-        Any number may run at once, beside the jobs. `dry_run`: only say what would go.
+        Beside any jobs; of several at once the newest goes on, and the others raise OctadError.
+        `dry_run`: only say what would go.
         """
         return await Collector(self._place, dry_run=dry_run).collect()
 

@@ -1,7 +1,10 @@
 """Takes what no checkpoint needs any more, below one prefix, while its jobs go on.
 
-The order of the steps is what makes it safe (`docs/reference/checkpoints.md`); any number of
-collectors may run at once, and each may end at any point.
+The order of the steps is what makes it safe (`docs/reference/checkpoints.md`), and that of several
+collectors only the newest one judges: a listing is not of one moment, so what names some data could
+be deleted by another one before it is read here, while a manifest that is newer than the listing
+goes on naming it. Each begins with a token of its own at one key, and looks, between judging and
+deleting, whether that is still there. What it then deletes was judged before any other one began.
 """
 
 from __future__ import annotations
@@ -16,7 +19,14 @@ from octad.client.checkpoints.head_store import read_head, read_kept, read_manif
 from octad.client.checkpoints.place import Listed, Place
 from octad.client.checkpoints.rules import collecting
 from octad.client.checkpoints.rules.collecting import Job, Record
-from octad.client.checkpoints.rules.documents import Begin, Manifest, opened
+from octad.client.checkpoints.rules.documents import (
+    FORMAT,
+    Begin,
+    Collection,
+    Manifest,
+    opened,
+    sealed,
+)
 from octad.client.checkpoints.rules.errors import CheckpointDamaged
 from octad.client.checkpoints.rules.heads import owner
 from octad.client.checkpoints.rules.names import JobKey, job_key_of
@@ -52,17 +62,38 @@ class Collector:
         self._taken: list[Listed] = []
         self._taken_pins: list[tuple[str, str]] = []
         self._dead: set[JobKey] = set()
+        self._token = place.token()
 
     async def collect(self) -> Collected:
-        """Raises CheckpointDamaged, CheckpointTooNew: then nothing was taken that is needed."""
+        """Raises CheckpointDamaged, CheckpointTooNew, or that another one has begun since.
+
+        Whatever it raises, nothing was taken that is needed.
+        """
+        await self._begin()
         await self._list()
         await self._read_heads()
         await self._read_records()
         await self._take_documents()
         await self._take_pins()
-        manifests = await self._read_manifests()
-        await self._take_data(manifests)
+        await self._take_data(await self._read_manifests())
         return Collected(tuple(self._taken), tuple(self._taken_pins))
+
+    async def _begin(self) -> None:
+        if not self._dry_run:
+            token = sealed(Collection(format=FORMAT, token=self._token))
+            await self._place.store.put(self._place.layout.collection, token)
+
+    async def _check_newest(self) -> None:
+        """Between judging and deleting."""
+        if self._dry_run:
+            return
+        key = self._place.layout.collection
+        found = await self._place.store.read(key)
+        if found is None or opened(found.data, Collection, key).token != self._token:
+            raise OctadError(
+                "another collection of these checkpoints has begun, and this one ends for it",
+                "let that one finish",
+            )
 
     async def _list(self) -> None:
         layout = self._place.layout
@@ -112,6 +143,7 @@ class Collector:
             *collecting.dead_manifests(listed, self._jobs, self._named),
             *collecting.dead_pages(listed, self._jobs),
         }
+        await self._check_newest()
         await self._take([self._documents[key] for key in listed if key in self._dead])
 
     async def _take_pins(self) -> None:
@@ -139,6 +171,7 @@ class Collector:
         prefix = self._place.layout.all_data
         names = [each.key.removeprefix(prefix) for each in self._data]
         dead = set(collecting.dead_data(names, self._jobs.values(), named))
+        await self._check_newest()
         await self._take([each for each in self._data if each.key.removeprefix(prefix) in dead])
 
     async def _take(self, objects: Sequence[Listed]) -> None:
@@ -196,7 +229,7 @@ async def _read_job(place: Place, name: str) -> Job | None:
 
 
 async def _read_if_there(place: Place, key: JobKey) -> Manifest | None:
-    """Another collector may have taken it meanwhile."""
+    """One that was judged dead before may be deleted only now."""
     path = place.layout.manifest(key.job, key.name)
     if await place.store.read(path) is None:
         return None

@@ -1,4 +1,4 @@
-"""The documents of checkpoints: head, page of a kept list, record of a begin, manifest.
+"""The documents of checkpoints: head, page, record of a begin, manifest, collection.
 
 Each is one JSON object of one line. Its last field, `sha256`, is of the bytes before it (from `{`
 up to, not including, `,"sha256"`), so that what was cut off, or edited by hand, is noticed. A
@@ -113,8 +113,15 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True):
     files: tuple[File, ...] = ()
 
 
-Document = Head | KeptPage | Begin | Manifest
-Sealed = TypeVar("Sealed", Head, KeptPage, Begin, Manifest)
+class Collection(msgspec.Struct, frozen=True):
+    """Which collection of a prefix began last."""
+
+    format: int
+    token: str
+
+
+Document = Head | KeptPage | Begin | Manifest | Collection
+Sealed = TypeVar("Sealed", Head, KeptPage, Begin, Manifest, Collection)
 
 
 class _Version(msgspec.Struct):

@@ -5,6 +5,7 @@
     <prefix>/jobs/<job>/pages/<token>.<epoch>-<nonce>
     <prefix>/jobs/<job>/manifests/<n>.<epoch>-<nonce>     the last part is the checkpoint's id
     <prefix>/data/<SHA-256>.<epoch>-<nonce>
+    <prefix>/collection
 
 Data, manifests and pages are named after the owner, `<epoch>-<nonce>`, of the begin under which
 they were written. So a collector knows whether that one may still be at work, and no name is ever
@@ -56,6 +57,10 @@ class Layout(NamedTuple):
     @property
     def jobs(self) -> str:
         return f"{self.prefix}jobs/"
+
+    @property
+    def collection(self) -> str:
+        return f"{self.prefix}collection"
 
     @property
     def all_data(self) -> str:
