@@ -26,7 +26,7 @@ storage options. `octad.ObspecStore(bucket, …)` has all methods of
 [obspec](https://developmentseed.org/obspec/) in both faces. [pytest](../how-to/test-with-pytest.md)
 finds the fixtures `octad` and `octad_bucket`.
 """
-FOR_TESTS = ("self", "runtime", "clock", "chance", "log")
+FOR_TESTS = ("self", "runtime", "clock", "chance")
 FUNCTIONS = ("boto3_client", "obstore_store")
 CLASSES = (
     *("Client", "Bucket", "Object", "ObjectInfo", "Written", "CommonPrefix", "Breaker"),

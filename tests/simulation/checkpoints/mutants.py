@@ -11,7 +11,7 @@ from tests.unit.checkpoints.memory import MemoryLog
 from octad.client.checkpoints import async_checkpoints, async_writer
 from octad.client.checkpoints.async_writer import AsyncCheckpointWriter
 from octad.client.checkpoints.collector import Collector
-from octad.client.checkpoints.head_store import Standing, read_head, read_kept, read_manifest, swap
+from octad.client.checkpoints.head_store import Standing, read_manifest, swap
 from octad.client.checkpoints.place import Place
 from octad.client.checkpoints.rules import heads
 from octad.client.checkpoints.rules.collecting import Job
@@ -59,19 +59,6 @@ async def _writer_of_unchecked_bases(
     await writer._write_record()
     for job, checkpoint in bases:
         writer._known.learn(await read_manifest(place, job, checkpoint))
-    return writer
-
-
-async def _writer_that_checks_bases_first(
-    place: Place, standing: Standing, keep: int, bases: Sequence[tuple[str, str]]
-) -> AsyncCheckpointWriter:
-    writer = AsyncCheckpointWriter(place, standing, keep)
-    for job, checkpoint in bases:
-        there = await read_head(place, job)
-        if there is not None and checkpoint in (await read_kept(place, there.head)).ids():
-            writer._known.learn(await read_manifest(place, job, checkpoint))
-            writer._bases.add(Base(job, checkpoint))
-    await writer._write_record()
     return writer
 
 
@@ -134,7 +121,6 @@ MUTANTS: dict[str, list[Patch]] = {
     "dropped-bases-used": [(KnownData, "forget_all_but", _forgets_nothing)],
     "no-record": [(AsyncCheckpointWriter, "_write_record", _writes_no_record)],
     "bases-not-checked": [(async_checkpoints, "writer_of", _writer_of_unchecked_bases)],
-    "bases-checked-first": [(async_checkpoints, "writer_of", _writer_that_checks_bases_first)],
     "data-listed-late": [(Collector, "collect", _collect_listing_data_late)],
     "manifests-before-heads": [(Collector, "collect", _collect_reading_manifests_before_heads)],
     "collectors-beside": [(Collector, "_check_newest", _whoever_began_since)],
@@ -143,21 +129,20 @@ MUTANTS: dict[str, list[Patch]] = {
     "released-by-offset": [(AsyncCheckpointWriter, "_after_commit", _releases_all_below)],
 }
 
-# For each a walk that finds it.
+# Those that walks hardly ever hit are found among all interleavings of a few steps.
+RARE_IN_WALKS = ["bases-not-checked", "no-record"]
+# For each other one a walk that finds it.
 KNOWN_SEEDS = {
-    "no-nonce": 0,
+    "no-nonce": 1,
     "swap-without-condition": 0,
-    "begin-taken-for-mine": 3,
+    "begin-taken-for-mine": 4,
     "commit-taken-for-mine": 0,
-    "nothing-spared": 1,
-    "dropped-bases-used": 85,
-    "no-record": 860,
-    "bases-not-checked": 476,
-    "bases-checked-first": 1290,
-    "data-listed-late": 2,
-    "manifests-before-heads": 281,
+    "nothing-spared": 74,
+    "dropped-bases-used": 536,
+    "data-listed-late": 1,
+    "manifests-before-heads": 4,
     "collectors-beside": 85,
     "no-pin": 0,
-    "no-fence": 0,
-    "released-by-offset": 0,
+    "no-fence": 3,
+    "released-by-offset": 3,
 }

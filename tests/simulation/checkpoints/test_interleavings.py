@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import combinations_with_replacement
 from unittest.mock import patch
 
-from tests.simulation.checkpoints.mutants import MUTANTS
+import pytest
+from tests.simulation.checkpoints.mutants import MUTANTS, RARE_IN_WALKS
 from tests.unit.checkpoints.memory import checkpoints_in
 
 from octad.client.checkpoints.collector import Collector
@@ -93,7 +94,8 @@ async def test_reading_records_before_heads_would_lose_it() -> None:
     assert await any_lost(("list", "records", "heads", "documents", "data"))
 
 
-async def test_a_base_that_is_not_looked_up_after_it_was_named_would_be_lost() -> None:
-    ((target, name, planted),) = MUTANTS["bases-not-checked"]
-    with patch.object(target, name, planted):
+@pytest.mark.parametrize("name", RARE_IN_WALKS)
+async def test_with_a_rule_left_out_some_interleaving_loses_it(name: str) -> None:
+    ((target, attribute, planted),) = MUTANTS[name]
+    with patch.object(target, attribute, planted):
         assert await any_lost(STEPS)

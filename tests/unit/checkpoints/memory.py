@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, TypeVar, cast
 
 from octad.client.checkpoints.async_checkpoints import AsyncCheckpoints
-from octad.client.checkpoints.place import Found, Listed, Log, Place
+from octad.client.checkpoints.place import Found, Listed, Log, Pin, Place
 from octad.client.checkpoints.rules.names import Layout
 from octad.client.errors import ConditionFailed, ObjectNotFound
 from octad.client.http.transport import Bytes, Runtime
@@ -135,11 +135,11 @@ class MemoryLog:
 
         await self._step(f"release {topic} {partition} {checkpoint}", effect)
 
-    async def pins(self, job: str) -> Sequence[tuple[str, str, int]]:
-        def effect() -> list[tuple[str, str, int]]:
-            return [(name, t, p) for (of, name, t, p) in self.partitions.pins if of == job]
+    async def pins(self) -> Sequence[Pin]:
+        def effect() -> list[Pin]:
+            return [Pin(*each) for each in self.partitions.pins]
 
-        return cast(Sequence[tuple[str, str, int]], await self._step(f"pins {job}", effect))
+        return cast(Sequence[Pin], await self._step("pins", effect))
 
 
 class MemoryRuntime:

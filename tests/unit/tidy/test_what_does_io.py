@@ -26,7 +26,7 @@ client.adapters: files fsspec_files fsspec_filesystem obspec_calls obspec_result
     other_clients two_faces
 client.calls: caller exchanges map_keeper nodes refusals requests settings
 client.checkpoints: async_checkpoint async_checkpoints async_writer auditor checkpoints collector
-    head_store place reading restoring staging verifying
+    head_store place reading restoring staging topics_log verifying
 client.cli: command_line doctor_command service_command service_registration status_command
     token_option watch_command watch_output
 client.cli.access: config_command connection

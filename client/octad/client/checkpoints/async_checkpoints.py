@@ -15,12 +15,13 @@ from octad.client.checkpoints.async_writer import SWAPS_MAX, AsyncCheckpointWrit
 from octad.client.checkpoints.auditor import Audit, audit
 from octad.client.checkpoints.collector import Collected, Collector, documents, read_jobs
 from octad.client.checkpoints.head_store import Standing, read_head, read_kept, swap, with_changed
-from octad.client.checkpoints.place import BucketStore, Log, Place
+from octad.client.checkpoints.place import BucketStore, Place
 from octad.client.checkpoints.rules import heads
 from octad.client.checkpoints.rules.differences import Difference
 from octad.client.checkpoints.rules.documents import Head, Kept
 from octad.client.checkpoints.rules.errors import CheckpointFenced, CheckpointNotFound
 from octad.client.checkpoints.rules.names import bucket_and_layout_of, checked_job
+from octad.client.checkpoints.topics_log import topics_log
 from octad.client.errors import ConfigurationError, OctadError
 from octad.client.objects.async_client import AsyncClient
 
@@ -33,7 +34,9 @@ class AsyncCheckpoints:
     """The checkpoints of `job` below `s3://bucket/prefix`: octad's, or any S3 with `If-Match`.
 
     Jobs of one prefix share what is equal in their data. Without a `client`, one is made of the
-    environment, as `AsyncClient()` does, and closed with this. Raises ConfigurationError.
+    environment, as `AsyncClient()` does, and closed with this. `log`: where nodes serve the log
+    (OCTAD_LOG_URL), for jobs that read or write topics; without it nothing is fenced or pinned
+    there. Raises ConfigurationError.
     """
 
     def __init__(
@@ -42,7 +45,7 @@ class AsyncCheckpoints:
         job: str,
         *,
         client: AsyncClient | None = None,
-        log: Log | None = None,
+        log: str | None = None,
     ) -> None:
         bucket, layout = bucket_and_layout_of(url)
         self.job = checked_job(job)
@@ -50,13 +53,15 @@ class AsyncCheckpoints:
         client = client or self._own_client
         assert client is not None
         store = BucketStore(client.bucket(bucket))
-        self._place = Place(store, layout, client.caller.runtime, log)
+        self._log = topics_log(log, client.caller, f"{bucket}/{layout.prefix}")
+        self._place = Place(store, layout, client.caller.runtime, self._log)
 
     @classmethod
     def at(cls, place: Place, job: str) -> Self:
         """Of a place that stands; for the SDK's own modules."""
         made = cls.__new__(cls)
-        made.job, made._own_client, made._place = checked_job(job), None, place
+        made.job, made._own_client, made._log = checked_job(job), None, None
+        made._place = place
         return made
 
     @property
@@ -76,7 +81,9 @@ class AsyncCheckpoints:
         await self.close()
 
     async def close(self) -> None:
-        """Let go of the client, if it is this one's own."""
+        """Let go of what is this one's own."""
+        if self._log is not None:
+            self._log.close()
         if self._own_client is not None:
             await self._own_client.close()
 
@@ -99,8 +106,8 @@ class AsyncCheckpoints:
         """
         if writes and self._place.log is None:
             raise ConfigurationError(
-                "partitions are fenced by a log, and none is given",
-                "pass log=, or leave out writes",
+                "partitions are fenced by the log, and where that is was not said",
+                "pass log=http://HOST:PORT, or set OCTAD_LOG_URL",
             )
         if keep < 0:
             raise ConfigurationError(f"{keep} checkpoints cannot be kept", "0 keeps all of them")

@@ -13,7 +13,7 @@ from octad.client.checkpoints.async_checkpoints import AsyncCheckpoints
 from octad.client.checkpoints.async_writer import AsyncCheckpointWriter, AsyncPutStream
 from octad.client.checkpoints.auditor import Audit
 from octad.client.checkpoints.collector import Collected
-from octad.client.checkpoints.place import Log, Place
+from octad.client.checkpoints.place import Place
 from octad.client.checkpoints.rules.differences import Difference
 from octad.client.checkpoints.staging import Progress
 from octad.client.http.blocking import drive
@@ -174,11 +174,13 @@ class Checkpoints:
     """The checkpoints of `job` below `s3://bucket/prefix`: octad's, or any S3 with `If-Match`.
 
     Jobs of one prefix share what is equal in their data. Without a `client`, one is made of the
-    environment, as `Client()` does, and closed with this. Raises ConfigurationError.
+    environment, as `Client()` does, and closed with this. `log`: where nodes serve the log
+    (OCTAD_LOG_URL), for jobs that read or write topics; without it nothing is fenced or pinned
+    there. Raises ConfigurationError.
     """
 
     def __init__(
-        self, url: str, job: str, *, client: Client | None = None, log: Log | None = None
+        self, url: str, job: str, *, client: Client | None = None, log: str | None = None
     ) -> None:
         self._own_client = None if client is not None else Client()
         client = client or self._own_client
@@ -203,7 +205,8 @@ class Checkpoints:
         self.close()
 
     def close(self) -> None:
-        """Let go of the client, if it is this one's own."""
+        """Let go of what is this one's own."""
+        drive(self._checkpoints.close())
         if self._own_client is not None:
             self._own_client.close()
 

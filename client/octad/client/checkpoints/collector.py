@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Any, Final, NamedTuple, TypeVar
 
 from octad.client.checkpoints.head_store import read_head, read_kept, read_manifest
-from octad.client.checkpoints.place import Listed, Place
+from octad.client.checkpoints.place import Listed, Pin, Place
 from octad.client.checkpoints.rules import collecting
 from octad.client.checkpoints.rules.collecting import Job, Record
 from octad.client.checkpoints.rules.documents import (
@@ -38,10 +38,10 @@ Result = TypeVar("Result")
 
 
 class Collected(NamedTuple):
-    """What was taken, or would be: keys with their sizes, and pins (job, checkpoint)."""
+    """What was taken, or would be: keys with their sizes, and pins of the log."""
 
     objects: tuple[Listed, ...]
-    pins: tuple[tuple[str, str], ...]
+    pins: tuple[Pin, ...]
 
     @property
     def bytes(self) -> int:
@@ -56,11 +56,11 @@ class Collector:
         self._dry_run = dry_run
         self._data: list[Listed] = []
         self._documents: dict[JobKey, Listed] = {}
-        self._pins: dict[str, list[tuple[str, str, int]]] = {}
+        self._pins: Sequence[Pin] = ()
         self._jobs: dict[str, Job] = {}
         self._named: set[tuple[str, str]] = set()
         self._taken: list[Listed] = []
-        self._taken_pins: list[tuple[str, str]] = []
+        self._taken_pins: list[Pin] = []
         self._dead: set[JobKey] = set()
         self._token = place.token()
 
@@ -100,8 +100,7 @@ class Collector:
         self._data = await _listed(self._place, layout.all_data)
         self._documents = await documents(self._place)
         if self._place.log is not None:
-            for job in {each.job for each in self._documents}:
-                self._pins[job] = list(await self._place.log.pins(job))
+            self._pins = await self._place.log.pins()
 
     async def _read_heads(self) -> None:
         names = {each.job for each in self._documents if each.kind == "head"}
@@ -147,14 +146,13 @@ class Collector:
         await self._take([self._documents[key] for key in listed if key in self._dead])
 
     async def _take_pins(self) -> None:
-        for name, pins in self._pins.items():
-            if name not in self._jobs or self._place.log is None:
+        for pin in self._pins:
+            job = self._jobs.get(pin.job)
+            if job is None or not collecting.is_dead_pin(pin.checkpoint, job):
                 continue
-            dead = set(collecting.dead_pins((each for each, _, _ in pins), self._jobs[name]))
-            self._taken_pins += [(name, each) for each in sorted(dead)]
-            for checkpoint, topic, partition in pins:
-                if checkpoint in dead and not self._dry_run:
-                    await self._place.log.release(name, checkpoint, topic, partition)
+            self._taken_pins.append(pin)
+            if not self._dry_run and self._place.log is not None:
+                await self._place.log.release(*pin)
 
     async def _read_manifests(self) -> set[str]:
         """The names of data in all that are left, in a listing of now."""

@@ -52,6 +52,15 @@ class Store(Protocol):
     def list(self, prefix: str) -> AsyncGenerator[Listed, None]: ...
 
 
+class Pin(NamedTuple):
+    """What keeps a partition's records, for a checkpoint."""
+
+    job: str
+    checkpoint: str
+    topic: str
+    partition: int
+
+
 class Log(Protocol):
     """The partitions that jobs read and write. All raise OctadError."""
 
@@ -64,8 +73,8 @@ class Log(Protocol):
     async def release(self, job: str, checkpoint: str, topic: str, partition: int) -> None:
         """That there is no such pin is no error."""
 
-    async def pins(self, job: str) -> Sequence[tuple[str, str, int]]:
-        """The job's pins: (checkpoint, topic, partition)."""
+    async def pins(self) -> Sequence[Pin]:
+        """All pins of this place's jobs."""
 
 
 class Place(NamedTuple):

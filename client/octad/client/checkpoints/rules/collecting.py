@@ -82,9 +82,9 @@ def dead_pages(listed: Iterable[JobKey], jobs: Mapping[str, Job]) -> list[JobKey
     ]
 
 
-def dead_pins(listed: Iterable[str], job: Job) -> list[str]:
-    """Of the checkpoints that pins of a job are named after, those that are no more."""
-    return [each for each in listed if each not in job.kept and not job.spares(each)]
+def is_dead_pin(checkpoint: str, job: Job) -> bool:
+    """Whether the checkpoint that a pin is named after is no more, and will not be."""
+    return checkpoint not in job.kept and not job.spares(checkpoint)
 
 
 def named_data(manifests: Iterable[Manifest]) -> set[str]:
