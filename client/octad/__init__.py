@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         CheckpointNotFound,
         CheckpointTooNew,
     )
+    from octad.client.checkpoints.rules.key_values import key_value_file
     from octad.client.errors import (
         AccessDenied,
         BreakerOpen,
@@ -105,6 +106,7 @@ __all__ = [
     "WrongKey",
     "WrongProtocol",
     "boto3_client",
+    "key_value_file",
     "obstore_store",
 ]
 
@@ -119,6 +121,7 @@ _MODULES = {
     "Bucket": "octad.client.objects.bucket",
     "Client": "octad.client.objects.client",
     "ObspecStore": "octad.client.adapters.obspec_store",
+    "key_value_file": f"{_CHECKPOINTS}.rules.key_values",
     "boto3_client": "octad.client.adapters.other_clients",
     "obstore_store": "octad.client.adapters.other_clients",
     **dict.fromkeys(

@@ -41,6 +41,9 @@ def page() -> str:
     parts = [INTRODUCTION]
     for name in CLASSES:
         parts += _class(name)
+    parts += ["## `octad.key_value_file`\n", "```text"]
+    parts += [f"key_value_file{_signature(octad.key_value_file)}", "```", ""]
+    parts += [_text(octad.key_value_file), ""]
     parts.append(f"## Other libraries\n\n{OTHER_LIBRARIES}")
     for name in FUNCTIONS:
         found = getattr(octad, name)

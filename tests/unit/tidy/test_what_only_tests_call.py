@@ -36,6 +36,7 @@ FOR_APPLICATIONS = {
         f"octad.client.checkpoints.{name}"
         for name in ("async_checkpoint", "async_checkpoints", "async_writer", "checkpoints")
     ),
+    "octad.client.checkpoints.rules.key_values",
     *(
         f"octad.client.objects.{name}"
         for name in ("async_bucket", "async_client", "bucket", "client", "results", "streams")

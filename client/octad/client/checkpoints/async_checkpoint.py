@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from os import PathLike
 from typing import Any, BinaryIO
@@ -13,6 +14,13 @@ from octad.client.checkpoints.restoring import Restoring
 from octad.client.checkpoints.rules.differences import Difference, difference
 from octad.client.checkpoints.rules.documents import File, Kept, Manifest
 from octad.client.checkpoints.rules.errors import CheckpointNotFound
+from octad.client.checkpoints.rules.key_values import (
+    FOOTER_BYTES,
+    Index,
+    decode_index,
+    entries,
+    index_span,
+)
 from octad.client.checkpoints.staging import Progress
 
 
@@ -23,6 +31,7 @@ class AsyncCheckpoint:
         self._place = place
         self._hold = hold
         self._manifest: Manifest | None = None
+        self._indexes: dict[str, Index] = {}
         self.job = job
         self.id = kept.id
         self.bytes = kept.bytes
@@ -75,6 +84,37 @@ class AsyncCheckpoint:
         file = self._file(manifest, path)
         end = file.size if end is None else min(end, file.size)
         return await Restoring(self._place, manifest, 8, None).read(file, start, end)
+
+    async def look_up(self, path: str, key: bytes) -> bytes | None:
+        """The value of a key in a file that `key_value_file` made; None: there is none.
+
+        Reads one block of it, and the first time its index.
+        """
+        block = (await self._index_of(path)).block_of(key)
+        if block is None:
+            return None
+        data = await self.read(path, start=block.start, end=block.end)
+        return dict(entries(data)).get(key)
+
+    async def scan(
+        self, path: str, start: bytes = b"", end: bytes | None = None
+    ) -> AsyncGenerator[tuple[bytes, bytes], None]:
+        """Keys and values of such a file in order, from `start` to before `end`."""
+        for block in (await self._index_of(path)).blocks_from(start):
+            for key, value in entries(await self.read(path, start=block.start, end=block.end)):
+                if end is not None and key >= end:
+                    return
+                if key >= start:
+                    yield key, value
+
+    async def _index_of(self, path: str) -> Index:
+        if path not in self._indexes:
+            size = self._file(await self._read_manifest(), path).size
+            footer = await self.read(path, start=max(size - FOOTER_BYTES, 0))
+            span = index_span(footer)
+            index = decode_index(await self.read(path, start=span.start, end=span.end))
+            self._indexes[path] = index
+        return self._indexes[path]
 
     async def _read_manifest(self) -> Manifest:
         if self._manifest is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from os import PathLike
 from types import TracebackType
@@ -16,7 +16,7 @@ from octad.client.checkpoints.collector import Collected
 from octad.client.checkpoints.place import Place
 from octad.client.checkpoints.rules.differences import Difference
 from octad.client.checkpoints.staging import Progress
-from octad.client.http.blocking import drive
+from octad.client.http.blocking import drive, iterate
 from octad.client.http.transport import Bytes
 from octad.client.objects.client import Client
 from octad.client.objects.sources import BlockingSource
@@ -71,6 +71,19 @@ class Checkpoint:
         Whole parts are checked; of others only what is needed is read.
         """
         return drive(self._checkpoint.read(path, start=start, end=end))
+
+    def look_up(self, path: str, key: bytes) -> bytes | None:
+        """The value of a key in a file that `key_value_file` made; None: there is none.
+
+        Reads one block of it, and the first time its index.
+        """
+        return drive(self._checkpoint.look_up(path, key))
+
+    def scan(
+        self, path: str, start: bytes = b"", end: bytes | None = None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Keys and values of such a file in order, from `start` to before `end`."""
+        return iterate(self._checkpoint.scan(path, start, end))
 
 
 class CheckpointWriter:
