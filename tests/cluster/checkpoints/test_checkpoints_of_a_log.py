@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from uuid import uuid4
 
 import pytest
@@ -27,12 +28,16 @@ def test_an_older_process_appends_nothing_more_and_what_a_restore_reads_is_not_t
     settings = settings_of(
         log, *keys, coordinator=None, region=None, authority_file=None, deadline_s=60, hedge=False
     )
-    topics = TopicsClient(Caller(settings, BlockingRuntime()))
+    caller = Caller(settings, BlockingRuntime())
+    topics = TopicsClient(caller)
     drive(topics.create(name, TopicRequest(1)))
     records = [RecordDocument(value="1"), RecordDocument(value="2")]
-    with Client(cluster.endpoint(), *keys) as client:
+    with (
+        closing(caller),
+        Client(cluster.endpoint(), *keys) as client,
+        Checkpoints(f"s3://{name}/p", name, client=client, log=log) as checkpoints,
+    ):
         client.create_bucket(name)
-        checkpoints = Checkpoints(f"s3://{name}/p", name, client=client, log=log)
         old = checkpoints.begin([(name, 0)], keep=1)
         appending = drive(topics.producer(name, name, old.epoch))
         drive(appending.append(0, records))
