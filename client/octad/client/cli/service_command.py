@@ -22,6 +22,7 @@ from octad.client.runtime.command import CommandError
 
 if TYPE_CHECKING:
     from octad.client.cluster.service_records import InstanceCheck
+    from octad.client.cluster.service_token import ServiceToken
 
 
 _TTL_S_DEFAULT = 30.0
@@ -74,6 +75,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("--json", action="store_true", help="print one JSON document")
     add_coordinator_options(listing)
     token = actions.add_parser("token", help="print the token that lets services register only")
+    token.add_argument(
+        "--prefix",
+        metavar="PREFIX",
+        help="for services, locks and settings alone whose names begin with it, as in shop-",
+    )
     add_token_option(token)
     token.add_argument(
         "--data",
@@ -90,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     token = asked_token(arguments)
     if arguments.action == "token":
-        print(encode_service_token(token))
+        print(encode_service_token(_narrowed(token, arguments.prefix)))
         return 0
     from octad.client.cli.service_registration import Asked, run_registration
 
@@ -109,6 +115,15 @@ def run(arguments: argparse.Namespace) -> int:
             token=token,
         )
     )
+
+
+def _narrowed(token: ServiceToken, prefix: str | None) -> ServiceToken:
+    from octad.client.cluster.join_token import BadJoinToken
+
+    try:
+        return token if prefix is None else token.narrowed(prefix)
+    except BadJoinToken as error:
+        raise CommandError(str(error), "correct --prefix or --token", 2) from error
 
 
 def _check(text: str | None, interval_s: float) -> InstanceCheck | None:

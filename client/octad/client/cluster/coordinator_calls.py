@@ -22,7 +22,7 @@ from octad.client.cluster.internal_auth import (
 )
 from octad.client.cluster.refusal import RefusalMessage
 from octad.client.cluster.request_signer import SIGN_TRIES_MAX, RequestSigner
-from octad.client.cluster.service_token import ServiceToken
+from octad.client.cluster.service_token import SCOPE_HEADER, ServiceToken
 from octad.client.runtime.wrong_protocol import TLS_IS_SPOKEN
 
 CALL_S_MAX = 5.0
@@ -179,11 +179,14 @@ class Coordinators:
         # Later, no one waits for the answer any more.
         path += f"{'&' if '?' in path else '?'}within={timeout_s:g}"
         authorization = self._signers[url].sign(method, path, body)
+        headers = {AUTHORIZATION_HEADER: authorization, "Content-Type": "application/json"}
+        if self._token.prefix:
+            headers[SCOPE_HEADER] = self._token.prefix
         async with self.session().request(
             method,
             url + path,
             data=body,
-            headers={AUTHORIZATION_HEADER: authorization, "Content-Type": "application/json"},
+            headers=headers,
             timeout=aiohttp.ClientTimeout(timeout_s, sock_connect=min(timeout_s, CONNECT_S_MAX)),
             allow_redirects=False,
         ) as response:

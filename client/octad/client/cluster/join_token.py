@@ -15,7 +15,8 @@ import hmac
 from dataclasses import dataclass, field
 
 PREFIX = "octad1"
-SERVICE_PREFIX = "octad1s"  # Marks a `service_token`, which allows less.
+SERVICE_PREFIX = "octad1s"  # Marks a `service_token`, which allows less,
+SCOPED_PREFIX = "octad1p"  # or less still: for names that begin alike.
 SECRET_BYTES = 32
 
 
@@ -44,7 +45,7 @@ def encode_join_token(token: JoinToken) -> str:
 
 def decode_join_token(text: str) -> JoinToken:
     """The inverse; raises BadJoinToken."""
-    if text.strip().startswith(f"{SERVICE_PREFIX}-"):
+    if text.strip().startswith((f"{SERVICE_PREFIX}-", f"{SCOPED_PREFIX}-")):
         raise BadJoinToken(
             "this is a service token, with which services register and nothing else: the join token"
             f" is what the first coordinator printed, {PREFIX}-…"

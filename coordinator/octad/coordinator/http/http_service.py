@@ -34,6 +34,7 @@ from octad.client.cluster.service_records import (
     SESSIONS_PATH,
     BadRegistration,
 )
+from octad.client.cluster.service_token import SCOPE_HEADER, is_scope, key_of_prefix
 from octad.client.kv.kv_records import KV_PATH, BadKey
 from octad.client.membership.lock_records import LOCKS_PATH, BadLock
 from octad.client.runtime.http_listener import HttpListener, Protocols, wrong_protocol_refusal
@@ -82,6 +83,7 @@ _STORE_SHARE = 0.8  # The same, as a share of the client's stated timeout.
 _SHUTDOWN_S = 2.0
 _PORT = "coordinator's port"
 _ALWAYS = (HEALTH_PATH, OPENAPI_PATH)  # Whether or not the store has ever answered.
+_NAMES = ("service", "lock", "key")  # Parts of paths that a token may be restricted to.
 _REGISTRATION_PATHS = tuple(
     f"{path}/" for path in (SERVICES_PATH, SESSIONS_PATH, LOCKS_PATH, KV_PATH)
 )
@@ -206,6 +208,8 @@ class HttpService:
         authorization = request.headers.get(AUTHORIZATION_HEADER)
         key = self._key_of(request)
         refusal = await self._authenticate(request, key, authorization)
+        if refusal is None:
+            refusal = self._out_of_scope(request)
         response = refusal if refusal is not None else await self._answer(request, handler)
         if authorization is not None:
             assert isinstance(response, web.Response), "what is signed is sent whole"
@@ -240,9 +244,29 @@ class HttpService:
 
     def _key_of(self, request: web.Request) -> bytes:
         """Returns the key for the request's path, so that a service's key opens nothing else."""
-        if _registers(request):
+        if not _registers(request):
+            return self._join_key
+        scope = request.headers.get(SCOPE_HEADER)
+        if scope is None or not is_scope(scope):  # Which opens nothing: see `_out_of_scope`.
             return self._registration_key
-        return self._join_key
+        return key_of_prefix(self._registration_key, scope)
+
+    def _out_of_scope(self, request: web.Request) -> web.Response | None:
+        """The refusal of an authentic request whose key is that of other names' prefix."""
+        scope = request.headers.get(SCOPE_HEADER)
+        if scope is None or not _registers(request):
+            return None
+        names = [request.match_info[kind] for kind in _NAMES if kind in request.match_info]
+        if request.path.rstrip("/") == KV_PATH:
+            names.append(request.query.get("prefix", ""))
+        if is_scope(scope) and all(name.startswith(scope) for name in names):
+            return None
+        return self._refusal(
+            403,
+            "out-of-scope",
+            f"the token is for names that begin with {scope[:64]}, and this is"
+            f" {' '.join(names)[:128]!r}; octad service token --prefix makes another",
+        )
 
     async def _authenticate(
         self, request: web.Request, key: bytes, authorization: str | None
