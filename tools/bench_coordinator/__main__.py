@@ -2,7 +2,8 @@
 
 --seconds N      how long each load lasts (default 30: two renewals)
 --instances N    registered instances (default 1000)
---watchers N     watchers of them (default 200; a coordinator takes 2,000)
+--watchers N     watchers of them, in a process of their own (default 2000: as many as there may be)
+--changes N      changes a second (default 1)
 --json           one JSON document instead of a table
 """
 
@@ -19,7 +20,12 @@ import uvloop
 from tools.bench.machine import commit, machine
 from tools.bench_coordinator.map_answers import measure_map, wait_for_map
 from tools.bench_coordinator.site import Site, open_site
-from tools.bench_coordinator.watchers import INSTANCES, WATCHERS, measure_watchers
+from tools.bench_coordinator.watchers import (
+    EVENTS_PER_S,
+    INSTANCES,
+    WATCHERS,
+    measure_watchers,
+)
 
 from octad.coordinator.placement.batched_swap import KeySwap, swap_all
 from octad.coordinator.store.interface import ModRevisionIs, Put
@@ -37,6 +43,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--instances", type=int, default=INSTANCES)
     parser.add_argument("--watchers", type=int, default=WATCHERS)
+    parser.add_argument("--changes", type=float, default=EVENTS_PER_S)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     figures = placement()
@@ -45,7 +52,13 @@ def main() -> None:
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
         figures |= runner.run(
-            measure(Path(directory), options.instances, options.watchers, options.seconds)
+            measure(
+                Path(directory),
+                options.instances,
+                options.watchers,
+                options.seconds,
+                options.changes,
+            )
         )
     if options.json:
         print(json.dumps({"machine": machine(), "commit": commit(REPOSITORY), **figures}))
@@ -64,7 +77,9 @@ def placement() -> Figures:
     return {"placement of 1,000 x 65,536, s": time.perf_counter() - begun}
 
 
-async def measure(directory: Path, instances: int, watching: int, seconds: float) -> Figures:
+async def measure(
+    directory: Path, instances: int, watching: int, seconds: float, changes_per_s: float
+) -> Figures:
     async with open_site(directory) as site:
         await wait_for_map(site)
         answers = await measure_map(site, seconds / 6)
@@ -76,10 +91,12 @@ async def measure(directory: Path, instances: int, watching: int, seconds: float
             "map in the binary form, first answer, ms": answers.binary_ms,
         }
         figures |= await failover(site)
-        watched = await measure_watchers(site, instances, watching, seconds)
+        watched = await measure_watchers(site, instances, watching, seconds, changes_per_s)
         late_s = watched.late_s
         return figures | {
             "registering all, s": watched.registering_s,
+            "first state to all watchers, s": watched.watching_s,
+            "first state to all watchers, CPU s": watched.watching_cpu_s,
             "renewals only, cores": watched.idle_cpu,
             "renewals and events, cores": watched.busy_cpu,
             "event to the last watcher, p50, s": late_s[len(late_s) // 2],

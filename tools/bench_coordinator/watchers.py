@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from tools.bench_coordinator.site import Site
 
 from octad.client.cluster.service_records import ServiceInstance
 from octad.client.cluster.service_token import service_token
-from octad.client.membership import Session, open_session, watch
+from octad.client.membership import Session, open_session
 
 SERVICE = "bench"
 TTL_S = 30.0
 INSTANCES = 1000
-WATCHERS = 200
-EVENTS_PER_S = 5.0
+WATCHERS = 2000
+EVENTS_PER_S = 1.0
+_TOLD_S_MAX = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,37 +29,19 @@ class WatchFigures:
     """Seconds; `late_s` from before the change was asked for until the last watcher knew of it."""
 
     registering_s: float
+    watching_s: float  # Until all watchers had the first state.
+    watching_cpu_s: float  # Of the coordinator, for that.
     late_s: list[float]
     idle_cpu: float  # Cores of the coordinator while nothing changes, renewals only.
     busy_cpu: float
 
 
-class Arrivals:
-    """Who has been told of what, and when."""
-
-    def __init__(self, watchers: int) -> None:
-        self._watchers = watchers
-        self._told: dict[str, int] = {}
-        self._all_told: dict[str, asyncio.Future[float]] = {}
-
-    def expect(self, health: str) -> asyncio.Future[float]:
-        future = asyncio.get_running_loop().create_future()
-        self._told[health], self._all_told[health] = 0, future
-        return future
-
-    def tell(self, version: str) -> None:
-        if version in self._told:
-            self._told[version] += 1
-            if self._told[version] == self._watchers:
-                self._all_told[version].set_result(time.perf_counter())
-
-
 async def measure_watchers(
-    site: Site, instances: int, watching: int, seconds: float
+    site: Site, instances: int, watching: int, seconds: float, events_per_s: float
 ) -> WatchFigures:
     token = service_token(site.token)
     async with AsyncExitStack() as stack:
-        begun = time.perf_counter()
+        begun = time.monotonic()
         sessions: list[Session] = []
 
         async def one(number: int) -> None:
@@ -65,16 +51,17 @@ async def measure_watchers(
 
         for start in range(0, instances, 20):
             await asyncio.gather(*(one(n) for n in range(start, min(start + 20, instances))))
-        registering_s = time.perf_counter() - begun
-        arrivals = Arrivals(watching)
-        watchers = await _start_watchers(site.url, arrivals, watching)
+        registering_s = time.monotonic() - begun
+        begun, cpu_s = time.monotonic(), site.coordinator_cpu_s()
+        told = await stack.enter_async_context(_listeners(site.url, watching))
+        watching_s, watching_cpu_s = time.monotonic() - begun, site.coordinator_cpu_s() - cpu_s
         idle_cpu = await _cpu_while(site, asyncio.sleep(seconds))
         late_s: list[float] = []
-        busy_cpu = await _cpu_while(site, _churn(sessions[0], arrivals, late_s, seconds))
-        for watcher in watchers:
-            watcher.cancel()
-        await asyncio.gather(*watchers, return_exceptions=True)
-        return WatchFigures(registering_s, sorted(late_s), idle_cpu, busy_cpu)
+        churn = _churn(sessions[0], told, late_s, int(seconds * events_per_s), events_per_s)
+        busy_cpu = await _cpu_while(site, churn)
+        return WatchFigures(
+            registering_s, watching_s, watching_cpu_s, sorted(late_s), idle_cpu, busy_cpu
+        )
 
 
 def _record(number: int, version: str) -> ServiceInstance:
@@ -88,35 +75,42 @@ def _record(number: int, version: str) -> ServiceInstance:
     )
 
 
-async def _start_watchers(url: str, arrivals: Arrivals, watching: int) -> list[asyncio.Task[None]]:
-    ready = asyncio.Semaphore(0)
+@asynccontextmanager
+async def _listeners(url: str, count: int) -> AsyncIterator[asyncio.StreamReader]:
+    """What they print, once all of them watch."""
+    where = urlsplit(url)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tools.bench_coordinator.listeners"),
+        *(str(where.hostname), str(where.port), SERVICE, str(count)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    try:
+        assert await process.stdout.readline() == b"ready\n"
+        yield process.stdout
+    finally:
+        process.kill()
+        await process.wait()
 
-    async def follow() -> None:
-        async with aclosing(watch(SERVICE, coordinator=url)) as events:
-            async for event in events:
-                if event.type == "reset":
-                    ready.release()
-                elif event.instance is not None:
-                    arrivals.tell(event.instance.version)
 
-    tasks = [asyncio.create_task(follow()) for _ in range(watching)]
-    for _ in tasks:
-        await ready.acquire()
-    return tasks
-
-
-async def _churn(session: Session, arrivals: Arrivals, late_s: list[float], seconds: float) -> None:
-    for number in range(1, int(seconds * EVENTS_PER_S) + 1):
-        all_told = arrivals.expect(str(number))
-        begun = time.perf_counter()
+async def _churn(
+    session: Session,
+    told: asyncio.StreamReader,
+    late_s: list[float],
+    events: int,
+    events_per_s: float,
+) -> None:
+    for number in range(1, events + 1):
+        begun = time.monotonic()
         await session.register(_record(0, str(number)))
-        async with asyncio.timeout(10):
-            late_s.append(await all_told - begun)
-        await asyncio.sleep(max(0.0, begun + 1 / EVENTS_PER_S - time.perf_counter()))
+        async with asyncio.timeout(_TOLD_S_MAX):
+            version, at = (await told.readline()).split()
+        assert int(version) == number, "each change is told to all, once and in order"
+        late_s.append(float(at) - begun)
+        await asyncio.sleep(max(0.0, begun + 1 / events_per_s - time.monotonic()))
 
 
-async def _cpu_while(site: Site, work: object) -> float:
-    assert asyncio.iscoroutine(work)
-    cpu_s, begun = site.coordinator_cpu_s(), time.perf_counter()
+async def _cpu_while(site: Site, work: Coroutine[object, object, None]) -> float:
+    cpu_s, begun = site.coordinator_cpu_s(), time.monotonic()
     await work
-    return (site.coordinator_cpu_s() - cpu_s) / (time.perf_counter() - begun)
+    return (site.coordinator_cpu_s() - cpu_s) / (time.monotonic() - begun)

@@ -44,6 +44,7 @@ WATCH_CHANGES_READ_BACK = 2_000  # Revisions, by a coordinator that has just sta
 CATCH_UP_S_MAX = 5.0
 REACH_S_MAX = 2.0
 _REACH_SOON_S = 0.2  # An event arrives within this time if there is one.
+_ANSWERS_MAX = 256
 _AGING_LATE_S = 0.1  # Ages are shown in tenths of a second: by then it shows as old.
 NO_LIFE = "0"  # For a store that was filled before there were lives.
 
@@ -82,6 +83,10 @@ class Told:
     position: Position
 
 
+# Prefix, position, what the feed has come to, its age in seconds, and whether that is old.
+_Asked = tuple[str, Position | None, Revision, int, bool]
+
+
 class ClusterFeed:
     """A follower of the mirror. Use: `await current()`, then `next` for each watcher."""
 
@@ -102,6 +107,8 @@ class ClusterFeed:
         self._proving = asyncio.Lock()
         self._wanted: Listing | None = None  # To be reached before anyone is served.
         self._caught_up = asyncio.Event()
+        # What many watchers share until the next change.
+        self._answers: dict[_Asked, Told] = {}
         self._encoded: dict[tuple[str, Position | None, Position, int], bytes] = {}
 
     def stop(self) -> None:
@@ -202,6 +209,17 @@ class ClusterFeed:
         return encoded
 
     def _told(self, name_prefix: str, position: Position | None) -> Told:
+        """Made once for all watchers that share it: a first state costs as much as it is long."""
+        age_s = self.age_s
+        key = (name_prefix, position, self.history.revision, int(age_s), is_old(age_s))
+        told = self._answers.get(key)
+        if told is None:
+            if len(self._answers) >= _ANSWERS_MAX:
+                self._answers.clear()
+            told = self._answers[key] = self._answer(name_prefix, position)
+        return told
+
+    def _answer(self, name_prefix: str, position: Position | None) -> Told:
         history = self.history
         events = None
         if position is not None and position.beginning == self._beginning:
@@ -289,6 +307,7 @@ class ClusterFeed:
         self._aging = loop.call_later(until_old_s, self._changed.notify)
 
     def _after_change(self) -> None:
+        self._answers.clear()
         self._encoded.clear()
         if self._wanted is not None:
             if self.history.revision < self._wanted.revision and not self.history.shows(
