@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from tests.unit.checkpoints.memory import (
     MemoryLog,
     MemoryPartitions,
@@ -17,7 +18,7 @@ from tests.unit.checkpoints.memory import (
 from octad import CheckpointDamaged, CheckpointFenced, CheckpointNotFound, CheckpointTooNew
 from octad.client.checkpoints.rules.documents import Head, opened, sealed
 from octad.client.checkpoints.staging import PART_BYTES
-from octad.client.errors import ConfigurationError, DownloadFailed
+from octad.client.errors import ConfigurationError, DownloadFailed, Unavailable
 
 HEAD = "p/jobs/job/head"
 
@@ -182,16 +183,47 @@ async def test_a_checkpoint_that_others_dropped_is_no_base_any_more() -> None:
     await third.put("b", b"more")  # Shares with the newest; the others drop it meanwhile.
     store = third._place.store
     assert isinstance(store, MemoryStore)
-    head = opened(objects[HEAD], Head, HEAD)
-    dropped = head.kept[-1]
-    objects[HEAD] = sealed(
-        Head(**{f: getattr(head, f) for f in head.__struct_fields__} | {"kept": head.kept[:1]})
-    )
+    dropped = drop_newest(objects)
     made = await third.commit()
     assert f"copy p/data/{hashlib.sha256(b'more').hexdigest()}.2" in "".join(store.requests)
-    for key in [key for key in objects if key.endswith(f".{dropped.id.partition('.')[2]}")]:
+    for key in [key for key in objects if key.endswith(f".{dropped.partition('.')[2]}")]:
         del objects[key]
     assert await made.read("b") == b"more"
+
+
+async def test_nor_after_a_commit_whose_end_is_not_known() -> None:
+    objects: dict[str, bytes] = {}
+    silent = False
+
+    async def step(what: str, effect: object) -> object:
+        assert callable(effect)
+        if silent and what == f"put {HEAD}":
+            raise Unavailable(what, "try again", outcome_unknown=True)
+        return effect()
+
+    checkpoints = checkpoints_in(objects, step=step)
+    for data in (b"shared", b"more"):
+        writer = await checkpoints.begin()
+        await writer.put("b", data)
+        await writer.commit()
+    third = await checkpoints.begin()
+    await third.put("b", b"more")
+    silent = True
+    with pytest.raises(Unavailable):
+        await third.commit()
+    silent = False
+    dropped = drop_newest(objects)
+    made = await third.commit()
+    for key in [key for key in objects if key.endswith(f".{dropped.partition('.')[2]}")]:
+        del objects[key]
+    assert await made.read("b") == b"more"
+
+
+def drop_newest(objects: dict[str, bytes]) -> str:
+    """As someone else would: the job's owner does not know of it. The id."""
+    head = opened(objects[HEAD], Head, HEAD)
+    objects[HEAD] = sealed(replace(head, kept=head.kept[:-1], change="another"))
+    return head.kept[-1].id
 
 
 async def test_bad_input_is_refused_and_nothing_is_changed(tmp_path: Path) -> None:

@@ -213,22 +213,18 @@ class AsyncCheckpointWriter:
                     self._standing = there
                 self._known.learn(manifest)
                 return dropped
-            lost = await self._take(there)
-            if lost:
-                if not await self._staging.store_again(lost):
-                    self._staging.clear()
-                    raise BaseDropped(
-                        "a checkpoint that this one shares data with was dropped meanwhile",
-                        "put all files once more, and commit",
-                    )
+            if await self._take(there):
                 manifest = await self._write_manifest(kept, metadata)
         raise OctadError(
             f"the head of job {self.job} was changed {SWAPS_MAX} times in a row by others",
             "commit again",
         )
 
-    async def _take(self, there: Standing | None) -> set[str]:
-        """Go on from a head that someone else wrote. The data that no longer may be named."""
+    async def _take(self, there: Standing | None) -> bool:
+        """Go on from a head that may be someone else's. Whether data had to be stored again.
+
+        Raises CheckpointFenced, BaseDropped.
+        """
         if there is None:
             raise CheckpointDamaged(
                 f"the head of job {self.job} is gone",
@@ -241,7 +237,14 @@ class AsyncCheckpointWriter:
             self._previous = there.head.id
         kept = (await read_kept(self._place, there.head)).ids()
         self._known.forget_all_but(kept | {base.id for base in self._bases})
-        return self._known.lost(self._staging.files.values())
+        lost = self._known.lost(self._staging.files.values())
+        if lost and not await self._staging.store_again(lost):
+            self._staging.clear()
+            raise BaseDropped(
+                "a checkpoint that this one shares data with was dropped meanwhile",
+                "put all files once more, and commit",
+            )
+        return bool(lost)
 
     async def _resolve(self) -> None:
         """After a commit whose end is not known: whatever it was, go on from there."""
