@@ -13,7 +13,7 @@ uninstall := .venv/bin/python -m pip uninstall -qqq --yes octad octad-client
 not_fast := cluster or etcd or root or long
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv run check simulate simulate-cluster test test-etcd test-long bench bench-engine bench-replication bench-repair bench-coordinator bench-sharding sharding-study s3-tests fuzz chaos bench-client bench-command octad.pyz
+.PHONY: help .venv run check simulate simulate-cluster test test-etcd test-long bench bench-engine bench-replication bench-repair bench-coordinator bench-sharding sharding-study s3-tests fuzz chaos bench-client bench-checkpoint bench-command octad.pyz
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -84,6 +84,9 @@ bench-coordinator: $(everything)  ## figures of the coordinator: watchers, map, 
 
 bench-client: $(everything)  ## what the Python SDK costs, beside boto3 and obstore (ARGS="--large 256")
 	@exec .venv/bin/python -m tools.bench_client $(ARGS)
+
+bench-checkpoint: $(everything)  ## what checkpoints of a job cost (ARGS="--large 256 --kept 1000")
+	@exec .venv/bin/python -m tools.bench_checkpoint $(ARGS)
 
 bench-command: $(everything)  ## octad sync beside aws s3 sync and rclone (ARGS="--files 2000")
 	@exec .venv/bin/python -m tools.bench_command $(ARGS)
