@@ -37,6 +37,7 @@ from octad.storage_node.replication.host.log_writer import LogWriter
 from octad.storage_node.replication.host.node_beats import NodeBeats
 from octad.storage_node.replication.host.replica_table import ReplicaTable
 from octad.storage_node.replication.host.replication_sender import ReplicationSender
+from octad.storage_node.replication.host.request_ids import RequestIds
 from octad.storage_node.replication.host.shard_host import ShardHost
 from octad.storage_node.replication.replica.log_ends import LogEnds
 from octad.storage_node.replication.replica.shard_primary import Primary
@@ -236,6 +237,7 @@ MUTANTS: dict[str, list[Patch]] = {
     "answers to beats are not heard": [(NodeBeats, "on_answer", _nothing)],
     "a swap is not submitted": [(ConfigurationChanges, "submit", _nothing)],
     "a retry has another id": [(ShardService, "propose", _proposed_anew)],
+    "request ids do not outlive a restart": [(RequestIds, "take_found", lambda _: {})],
     "a primary that has restarted asks no one": [(LogEnds, "allow", _yes)],
     "a new kind is ordered before all nodes know it": [
         (ShardService, "knows", _yes),

@@ -75,6 +75,7 @@ class Invariants:
         for entry in entries:
             ids = request_ids(entry.operation, entry.request_id)
             name = entry.epoch, int(entry.kind), ids
+            self.world.clients.check_not_refused(entry.kind, ids)
             known = self._committed.setdefault((shard, entry.seq), name)
             if known != name:
                 self.fail(f"{process} commits {name} as {entry.seq} of {shard}, not {known}")
@@ -204,17 +205,21 @@ class Invariants:
 
 
 def has_history(machine: SimulatedMachine, shard: ShardId) -> bool:
-    """Whether everything from the shard's beginning on survives anything."""
-    state, copy = machine.flushed_state(shard), machine.flushed_copy(shard)
-    if copy is not None and (state is None or copy.start >= state.start):
-        return True
-    if state is not None:
-        return state.complete_to is None
+    """Whether everything from the shard's beginning on survives anything.
+
+    What its index says of an older log than its node has now counts for nothing.
+    """
     process = machine.process
     if process is None or process.parts is None:
         return False
     replica = process.parts.replication.host.replicas.get(shard)
-    return replica is not None and replica.log.start == 0  # All of it is in the journal.
+    if replica is None:
+        return False
+    begins, state = replica.log.start, machine.flushed_state(shard)
+    copy = machine.flushed_copy(shard)
+    if begins == 0 or (copy is not None and copy.start >= begins):
+        return True  # All of it is in the journal, or was copied.
+    return state is not None and state.start >= begins and state.complete_to is None
 
 
 def holds(machine: SimulatedMachine, shard: ShardId, epoch: Epoch, seq: Seq) -> bool:

@@ -8,7 +8,7 @@ one, as an SDK does. It hears its newest try alone; the older ones go on where t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -19,7 +19,6 @@ from octad.sharding.limits import SDK_RETRY_AGE_S
 from octad.storage_node.index.rows import ObjectRow
 from octad.storage_node.journal.record_format import RecordKind
 from octad.storage_node.operations.conditions import ANY_ETAG, Condition
-from octad.storage_node.replication.shard_log import Entry
 from octad.storage_node.shards.object_store import (
     Bucket,
     ListQuery,
@@ -68,7 +67,8 @@ class Clients:
         self.world = world
         self.random = Random(f"clients {world.timeline.seed}")
         self.history: dict[bytes, list[Done]] = {key: [] for key in KEYS}
-        self.refused_for_good: set[bytes] = set()
+        self._refused_for_good: set[bytes] = set()
+        self._committed: set[bytes] = set()  # By whichever node, and whoever has asked.
         self.impatient = self.random.random() < 0.6
         self.hasty = self.random.random() < 0.15
         self.stopped = False
@@ -225,7 +225,9 @@ class Clients:
             invocation.done.returned = self.world.timeline.time
             invocation.done.refused = outcome == "refused"
         if outcome == "refused":
-            self.refused_for_good.add(invocation.request_id)
+            if invocation.request_id in self._committed:
+                self.world.fail(f"{invocation} is refused, and was committed")
+            self._refused_for_good.add(invocation.request_id)
         elif outcome == "done":
             self._seen[client, invocation.key] = invocation.value
         self._count(outcome)
@@ -303,10 +305,14 @@ class Clients:
 
     # -- afterwards --------------------------------------------------------------------------------
 
-    def check_not_refused(self, entry: Entry) -> None:
-        """What a primary commits has been refused to no one."""
-        if entry.kind is not RecordKind.REFUSED and entry.request_id in self.refused_for_good:
-            self.world.fail(f"request {entry.request_id.hex()} was refused, and is committed")
+    def check_not_refused(self, kind: RecordKind, request_ids: Sequence[bytes]) -> None:
+        """What is committed was refused to no one, and never will be."""
+        if kind is RecordKind.REFUSED:
+            return
+        for request_id in request_ids:
+            if request_id in self._refused_for_good:
+                self.world.fail(f"request {request_id.hex()} was refused, and is committed")
+        self._committed.update(request_ids)
 
     def read_everything(self) -> Callable[[], bool]:
         """The last reads of all, at each node; returns whether some are still under way."""

@@ -59,7 +59,9 @@ class Damage:
         return [flip for flip in still if self._is_member(flip)]
 
     def _is_member(self, flip: Flip) -> bool:
-        """Else no one reads it there."""
+        """Else no one reads it there, and no one would mend it: others' records are asked for by
+        members alone. Who copies from it is refused such a record; once it is a member, it counts.
+        """
         return any(
             configuration.member(flip.machine.node_id) is not None
             for shard, configuration in self.world.invariants.configurations.items()
