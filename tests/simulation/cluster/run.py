@@ -45,6 +45,7 @@ class Shape:
     replicas: int
     clients: int
     kinds: tuple[str, ...]  # Of faults.
+    faults_s: float = FAULTS_S  # For so long.
 
     def without(self, kind: str) -> Shape:
         return replace(self, kinds=tuple(each for each in self.kinds if each != kind))
@@ -141,7 +142,7 @@ def _run(world: World, shape: Shape) -> None:
     faults = Faults(world, shape.kinds)
     world.clients.start(shape.clients)
     world.s3_clients.start(shape.clients)
-    timeline.run_until(began + FAULTS_S)
+    timeline.run_until(began + shape.faults_s)
     _require_no_failure(world)
     faults.heal()
     timeline.run_until(timeline.time + SERVED_AGAIN_S)

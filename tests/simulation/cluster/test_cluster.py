@@ -15,6 +15,7 @@ import pytest
 from tests.simulation.cluster import __main__ as program
 from tests.simulation.cluster.run import (
     Failed,
+    Shape,
     attempt,
     run_seed,
     run_shape,
@@ -96,6 +97,13 @@ def test_a_run_without_faults_and_with_one_node_of_one_copy() -> None:
     shape = shape_of(0)
     calm = type(shape)(nodes=1, replicas=1, clients=2, kinds=())
     assert summary(run_shape(0, calm))["operations answered"] >= OPERATIONS_MIN
+
+
+def test_all_disks_are_replaced_one_after_another_and_nothing_is_lost() -> None:
+    """A new node waits until the lease of the one before at its address has ended."""
+    kinds = ("replace_disks",)
+    world = run_shape(0, Shape(nodes=4, replicas=3, clients=1, kinds=kinds, faults_s=45.0))
+    assert world.faults["disk_replaced"] >= len(world.machines)
 
 
 def test_a_damaged_resume_file_is_said_in_words(

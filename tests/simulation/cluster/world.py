@@ -33,6 +33,7 @@ from octad.coordinator.store.keyspace import Change
 from octad.coordinator.store.open_store import StoreAddress
 from octad.sharding.ids import NodeId
 from octad.sharding.limits import CLOCK_DRIFT_MAX
+from octad.sharding.map.shard_map import Member, ShardConfiguration
 from octad.storage_node.cli.node_process import JOIN_RETRY_S
 from octad.storage_node.dev.death_record import record_death
 
@@ -106,19 +107,29 @@ class World:
             for process in processes
         )
 
+    def is_at_full_strength(self) -> bool:
+        """Whether every shard has as many full members as it should, each with its disk."""
+        return all(
+            len(self._full_members(each)) == self.replicas
+            for each in self.invariants.configurations.values()
+        )
+
+    def _full_members(self, configuration: ShardConfiguration) -> list[Member]:
+        """Those whose disk is there, and what it should be."""
+        return [
+            member
+            for member in configuration.members
+            if not member.base
+            if self.machine_of(member.node, member.incarnation) is not None
+            if (member.node, member.incarnation) not in self.damage.journals
+        ]
+
     def others_are_whole(self, machine: SimulatedMachine) -> bool:
         """Whether every shard has a full member elsewhere, whose disk is what it should be."""
-        for configuration in self.invariants.configurations.values():
-            others = [
-                member
-                for member in configuration.members
-                if not member.base and member.node != machine.node_id
-                if self.machine_of(member.node, member.incarnation) is not None
-                if (member.node, member.incarnation) not in self.damage.journals
-            ]
-            if not others:
-                return False
-        return True
+        return all(
+            any(member.node != machine.node_id for member in self._full_members(configuration))
+            for configuration in self.invariants.configurations.values()
+        )
 
     def machine_of(self, node: NodeId, incarnation: str) -> SimulatedMachine | None:
         """Where that disk is, if it is anywhere."""

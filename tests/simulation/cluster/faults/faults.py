@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tests.simulation.cluster.world import World
 
 DEPTH_MAX = 3
+REPLACED_AGAIN_S = 0.2
 
 KINDS = {
     "kill": 1.0,
@@ -58,6 +59,7 @@ KINDS = {
     "drain": 0.3,
     "add": 0.3,
     "revert": 0.2,
+    "replace_disks": 0.1,
 }
 """How often each comes, beside the others of its run."""
 
@@ -71,6 +73,7 @@ class Faults:
         self.random = Random(f"faults {world.timeline.seed}")
         self.over = False
         self.kinds = kinds
+        self._to_replace: list[SimulatedMachine] = []
         self.pause_s = self.random.choice([0.15, 0.6, 1.2])
         if kinds:
             self.timeline.after(0.5, self._next)
@@ -126,14 +129,35 @@ class Faults:
     def wipe(self) -> None:
         """A disk is lost; never the last that has everything, else nothing could be asked."""
         machine = self._any_running()
-        if machine is None or self.world.damage.left():
-            return
-        if not self.world.others_are_whole(machine):
-            return
+        if machine is not None:
+            self._wipe(machine)
+
+    def _wipe(self, machine: SimulatedMachine) -> bool:
+        """Returns whether its disk could be spared."""
+        if self.world.damage.left() or not self.world.others_are_whole(machine):
+            return False
         self.world.kill(machine, power=True)
         self.world.tell(f"{machine.host} gets a new disk")
         machine.new_disk()
         self.timeline.after(self._while_down_s(), self.world.boot, machine)
+        return True
+
+    def replace_disks(self) -> None:
+        """Of all machines, one after the other, as soon as all is at full strength again."""
+        if not self._to_replace:
+            self.world.tell("all disks are to be replaced")
+            self._to_replace = list(self.world.machines)
+            self._replace_disks()
+
+    def _replace_disks(self) -> None:
+        if self.over or not self._to_replace:
+            return
+        machine = self._to_replace[0]
+        running, whole = machine.process is not None, self.world.is_at_full_strength()
+        if running and whole and self._wipe(machine):
+            del self._to_replace[0]
+            self.world.faults["disk_replaced"] += 1
+        self.timeline.after(REPLACED_AGAIN_S, self._replace_disks)
 
     def upgrade(self) -> None:
         """A node of the version before starts again with the present one."""
