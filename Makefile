@@ -37,8 +37,9 @@ simulate: $(everything)  ## failover under faults, the next SEEDS=500 seeds; goe
 simulate-cluster: $(everything)  ## the same of whole nodes and the coordinator
 	@.venv/bin/python -m tests.simulation.cluster --seeds $(SEEDS)
 
-test: check  ## all of that, 500 seeds of failover, and the tests that start clusters, etcd and real clients
+test: check  ## all of that, 700 simulated seeds, and the tests that start clusters, etcd and real clients
 	$(MAKE) --no-print-directory simulate SEEDS=500
+	.venv/bin/python -m tests.simulation.cluster --first 0 --seeds 200
 	tools/ensure_etcd.sh
 	.venv/bin/pytest $(wildcard tests/cluster tests/conformance) -m "not long"
 

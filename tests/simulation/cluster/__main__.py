@@ -1,8 +1,10 @@
 """`make simulate-cluster SEEDS=n`: runs seeds in two processes, goes on where the last run ended.
 
 python -m tests.simulation.cluster --seeds 500       the next 500 seeds that have not been run
-python -m tests.simulation.cluster --replay 1986     one seed, with its whole story
-python -m tests.simulation.cluster --shrink 1986     which faults and clients it takes to fail
+python -m tests.simulation.cluster --replay v2:1986  one seed, with its whole story
+python -m tests.simulation.cluster --shrink v2:1986  which faults and clients it takes to fail
+
+A seed's name begins with the version of the simulation: another version tells another story of it.
 """
 
 from __future__ import annotations
@@ -10,19 +12,30 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.simulation.cluster.run import Failed, Shape, attempt, run_seed, shape_of, summary
+from tests.simulation.cluster.run import (
+    VERSION,
+    Failed,
+    Shape,
+    attempt,
+    run_seed,
+    shape_of,
+    summary,
+)
 
 CHUNK = 10
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 PROGRESS = CACHE / "octad" / "simulated-cluster-next-seed"
-PROGRAM = "python -m tests.simulation.cluster"
+NAME = re.compile(r"v(\d+):(\d+)")
+MODULE = "tests.simulation.cluster"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +77,10 @@ def run_many(first: int, seeds: int, processes: int, *, resumed: bool) -> int:
             failures += chunk.failures
             for seed, what in chunk.failures:
                 print(f"seed {seed}: {what.splitlines()[0]}")
-                print(f"  {sys.executable} -m tests.simulation.cluster --replay {seed}", flush=True)
+                print(f"  {sys.executable} -m {MODULE} --replay {named(seed)}", flush=True)
             if resumed and not failures:
                 PROGRESS.parent.mkdir(parents=True, exist_ok=True)
-                PROGRESS.write_text(str(chunk.end))
+                PROGRESS.write_text(named(chunk.end))
     for name, count in counts.items():
         print(f"{count:>12,} {name}")
     print(
@@ -125,33 +138,51 @@ def _smaller(shape: Shape) -> list[Shape]:
     return [*fewer, *([replace(shape, clients=shape.clients - 1)] if shape.clients > 1 else [])]
 
 
+def named(seed: int) -> str:
+    return f"v{VERSION}:{seed}"
+
+
+def seed_of(name: str) -> int:
+    """The seed of that name. Raises ValueError in words."""
+    found = NAME.fullmatch(name.strip())
+    if found is None:
+        raise ValueError(f"{name!r} is no seed of this simulation: the first of them is {named(0)}")
+    if int(found[1]) != VERSION:
+        raise ValueError(
+            f"{name.strip()} is a seed of version {found[1]} of this simulation, which tells"
+            f" another story than the present version {VERSION}: replay it at the commit that"
+            " printed it"
+        )
+    return int(found[2])
+
+
 def next_seed() -> int:
     """Where the last run ended. Raises ValueError in words."""
     if not PROGRESS.exists():
         return 0
-    text = PROGRESS.read_text().strip()
-    if not text.isdecimal():
-        raise ValueError(f"{PROGRESS} does not hold the number of a seed; remove it to begin at 0")
-    return int(text)
+    try:
+        return seed_of(PROGRESS.read_text(errors="replace"))
+    except ValueError as error:
+        raise ValueError(f"{PROGRESS}: {error}; remove that file to begin at 0") from error
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog=PROGRAM)
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog=f"python -m {MODULE}")
     parser.add_argument("--seeds", type=int, default=500)
     parser.add_argument("--first", type=int, help="instead of where the last run ended")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--replay", type=int, metavar="SEED")
-    parser.add_argument("--shrink", type=int, metavar="SEED")
-    options = parser.parse_args()
-    if options.replay is not None:
-        return replay(options.replay)
-    if options.shrink is not None:
-        return shrink(options.shrink)
+    parser.add_argument("--replay", metavar="SEED")
+    parser.add_argument("--shrink", metavar="SEED")
+    options = parser.parse_args(arguments)
+    resumed = options.first is None
     try:
-        first = next_seed() if options.first is None else options.first
+        one = options.replay or options.shrink
+        seed = None if one is None else seed_of(one)
+        first = next_seed() if resumed and one is None else options.first
     except ValueError as error:
         parser.error(str(error))
-    resumed = options.first is None
+    if seed is not None:
+        return shrink(seed) if options.replay is None else replay(seed)
     return run_many(first, options.seeds, options.processes, resumed=resumed)
 
 

@@ -26,6 +26,7 @@ from octad.storage_node.s3.protocol import multipart
 from octad.storage_node.upkeep import engine_upkeep
 from octad.storage_node.upkeep.extent_upkeep import WAITS_VARIABLE
 
+VERSION = 2  # Of what a seed stands for; raised when kinds of faults or clients are others.
 BEGIN_S = 8.0  # Until the cluster serves, at the latest.
 FAULTS_S = 12.0
 SERVED_AGAIN_S = 3.0  # With clients.

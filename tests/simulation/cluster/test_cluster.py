@@ -1,6 +1,6 @@
 """The node that ships, under everything that goes wrong at once, from a seed.
 
-To replay a failure: python -m tests.simulation.cluster --replay SEED
+To replay a failure: the command that a run prints, python -m tests.simulation.cluster --replay NAME
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from tests.simulation.cluster import __main__ as program
 from tests.simulation.cluster.run import (
+    VERSION,
     Failed,
     Shape,
     attempt,
@@ -22,6 +24,7 @@ from tests.simulation.cluster.run import (
     shape_of,
     summary,
 )
+from xxhash import xxh3_64_hexdigest
 
 from octad.storage_node.replication.host.replication_receiver import ReplicationReceiver
 
@@ -111,8 +114,49 @@ def test_a_damaged_resume_file_is_said_in_words(
 ) -> None:
     monkeypatch.setattr(program, "PROGRESS", tmp_path / "next")
     assert program.next_seed() == 0
-    program.PROGRESS.write_text("12x")
-    with pytest.raises(ValueError, match="remove it to begin at 0"):
-        program.next_seed()
-    program.PROGRESS.write_text("40")
+    for damaged in (b"", b"12x", b"40", b"v2:-1", b"v2:4\n0", b"\xff\xfe\x00"):
+        program.PROGRESS.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"is no seed.*remove that file to begin at 0"):
+            program.next_seed()
+    program.PROGRESS.write_text(program.named(40) + "\n")
     assert program.next_seed() == 40
+
+
+def test_a_seed_of_another_version_is_said_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    older = f"v{VERSION - 1}:40"
+    for verb in ("--replay", "--shrink"):
+        with pytest.raises(SystemExit):
+            program.main([verb, older])
+        told = capsys.readouterr().err
+        assert f"{older} is a seed of version {VERSION - 1}" in told
+        assert "replay it at the commit that printed it" in told
+
+
+def test_the_version_is_raised_when_seeds_stand_for_something_else() -> None:
+    """Else a replay would tell another story than the run that failed, without a word."""
+    shapes = repr([shape_of(seed) for seed in range(100)]).encode()
+    assert (VERSION, xxh3_64_hexdigest(shapes)) == (2, "79957850dc5982b9")
+
+
+def test_a_run_goes_on_where_the_last_one_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not past a seed that has failed, whose one command is printed."""
+    monkeypatch.setattr(program, "PROGRESS", tmp_path / "new" / "next")
+    monkeypatch.setattr(program, "CHUNK", 2)
+    monkeypatch.setattr(program, "ProcessPoolExecutor", ThreadPoolExecutor)
+    failing = {5}
+
+    def run_chunk(seeds: range) -> program.Chunk:
+        failures = [(seed, "lost") for seed in seeds if seed in failing]
+        return program.Chunk(seeds.stop, len(seeds), 1.0, Counter(steps=1), failures)
+
+    monkeypatch.setattr(program, "run_chunk", run_chunk)
+    assert program.main(["--seeds", "4"]) == 0
+    assert program.next_seed() == 4
+    assert program.main(["--seeds", "4"]) == 1
+    assert program.next_seed() == 4, "the failing one is run again"
+    assert f"--replay {program.named(5)}\n" in capsys.readouterr().out
+    failing.clear()
+    assert program.main(["--seeds", "4"]) == 0
+    assert program.next_seed() == 8
