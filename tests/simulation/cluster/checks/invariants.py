@@ -207,19 +207,27 @@ class Invariants:
 def has_history(machine: SimulatedMachine, shard: ShardId) -> bool:
     """Whether everything from the shard's beginning on survives anything.
 
-    What its index says of an older log than its node has now counts for nothing.
+    What its index says of an older log than its node has now counts for nothing; of a node that
+    has just ended the index alone is asked.
     """
+    state, copy = machine.flushed_state(shard), machine.flushed_copy(shard)
+    begins = _log_begins(machine, shard)
+    if begins is None:
+        begins = Seq(0) if state is None else state.start
+    elif begins == 0:
+        return True  # All of it is in the journal.
+    if copy is not None and copy.start >= begins:
+        return True
+    return state is not None and state.start >= begins and state.complete_to is None
+
+
+def _log_begins(machine: SimulatedMachine, shard: ShardId) -> Seq | None:
+    """In the node that runs there."""
     process = machine.process
     if process is None or process.parts is None:
-        return False
+        return None
     replica = process.parts.replication.host.replicas.get(shard)
-    if replica is None:
-        return False
-    begins, state = replica.log.start, machine.flushed_state(shard)
-    copy = machine.flushed_copy(shard)
-    if begins == 0 or (copy is not None and copy.start >= begins):
-        return True  # All of it is in the journal, or was copied.
-    return state is not None and state.start >= begins and state.complete_to is None
+    return None if replica is None else replica.log.start
 
 
 def holds(machine: SimulatedMachine, shard: ShardId, epoch: Epoch, seq: Seq) -> bool:
