@@ -12,7 +12,7 @@ from tests.simulation.model.node_disk import Row
 from tests.simulation.model.simulated_front_doors import DEPTH, PATIENCE_S
 from tests.simulation.model.world import World
 
-from octad.sharding.limits import REQUEST_IDS_S
+from octad.sharding.limits import REQUEST_IDS_S, RPC_TRANSIT_S_MAX
 from octad.storage_node.replication import request_window
 from octad.storage_node.replication.request_window import REQUEST_IDS_MAX
 
@@ -33,12 +33,17 @@ def run_seed(seed: int) -> World:
 
 @contextmanager
 def request_ids_kept(most: int, seconds: float) -> Iterator[None]:
-    """A window that late retries may miss: they are answered "unknown" (rule R16)."""
-    vars(request_window).update(REQUEST_IDS_MAX=most, REQUEST_IDS_S=seconds)
+    """A window that late retries may miss: they are answered "unknown" (rule R16).
+
+    Ages are here what they are when a request arrives: nothing is to be spared for its way.
+    """
+    kept = {"REQUEST_IDS_MAX": most, "REQUEST_IDS_S": seconds, "RPC_TRANSIT_S_MAX": 0.0}
+    vars(request_window).update(kept)
     try:
         yield
     finally:
-        vars(request_window).update(REQUEST_IDS_MAX=USUAL[0], REQUEST_IDS_S=USUAL[1])
+        kept = {"REQUEST_IDS_MAX": USUAL[0], "REQUEST_IDS_S": USUAL[1]}
+        vars(request_window).update(kept, RPC_TRANSIT_S_MAX=RPC_TRANSIT_S_MAX)
 
 
 def run_world(world: World) -> World:

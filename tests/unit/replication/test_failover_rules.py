@@ -32,6 +32,7 @@ from octad.sharding.limits import (
     GRACE_S,
     LEASE_S,
     MEMBER_STUCK_S,
+    RPC_TRANSIT_S_MAX,
 )
 from octad.sharding.map.shard_map import FormerMember, Learner, Member, ShardConfiguration
 from octad.storage_node.journal.record_format import RecordKind
@@ -55,6 +56,7 @@ from octad.storage_node.replication.replica_actions import (
     TooFewCopies,
 )
 from octad.storage_node.replication.replica_state import Strength
+from octad.storage_node.replication.request_window import REQUEST_IDS_MAX
 from octad.storage_node.replication.shard_log import Entry, ShardLog
 
 
@@ -413,9 +415,27 @@ def test_r16_a_request_that_was_ordered_is_not_ordered_again() -> None:
 def test_r16_a_retry_from_before_the_window_has_an_unknown_outcome() -> None:
     primary = leader((A, B))
     primary.log.requests.complete_since = 100.0
-    primary.check_retry(b"x" * 16, 1.0, 102.0)
+    now = 102.0 + RPC_TRANSIT_S_MAX
+    primary.check_retry(b"x" * 16, 1.0, now)
     with pytest.raises(OutcomeUnknown):
-        primary.check_retry(b"x" * 16, 3.0, 102.0)
+        primary.check_retry(b"x" * 16, 3.0, now)
+
+
+def test_r16_a_retry_that_was_long_on_its_way_does_not_look_younger_than_the_window() -> None:
+    """Its id was dropped for the number of later ones: it would act twice, or be refused for its
+    own effect. By what it says of its age, it was made after that."""
+    primary = leader((A, B))
+    window = primary.log.requests
+    first, dropped = 4.337, b"d" * 16
+    later = [number.to_bytes(16, "big") for number in range(1, REQUEST_IDS_MAX + 1)]
+    for request_id, applied_at in [(dropped, first + 0.008), *((each, 5.0) for each in later)]:
+        window.add(request_id, Seq(1))
+        window.applied([request_id], applied_at)
+    assert window.find(dropped) is None
+    sent_at = 5.82
+    for on_its_way_s in (0.009, 1.0, RPC_TRANSIT_S_MAX):
+        with pytest.raises(OutcomeUnknown):
+            primary.check_retry(dropped, sent_at - first, sent_at + on_its_way_s)
 
 
 def test_r17_a_primary_stops_before_it_hands_over_and_again_when_that_fails() -> None:

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from typing import Final, TypeAlias
 
 from octad.sharding.ids import Seq
-from octad.sharding.limits import REQUEST_IDS_S
+from octad.sharding.limits import REQUEST_IDS_S, RPC_TRANSIT_S_MAX
 
 REQUEST_IDS_MAX: Final = 8192  # Per shard; beyond it, late retries are answered "unknown".
 
@@ -101,8 +101,14 @@ class RequestWindow:
         return 0 if known is None else known[1]
 
     def reaches_back(self, age_s: float, now: float) -> bool:
-        """Whether a request first made `age_s` ago would be here if it had been ordered."""
-        return age_s <= REQUEST_IDS_S and now - age_s >= self.complete_since
+        """Whether a request first made `age_s` ago would be here if it had been ordered.
+
+        Its age is that of the moment at which it was sent: how long it was on its way comes to it.
+        Ids are kept for as much longer; but where some were dropped for their number, an id that
+        was may be of a request which only looks younger than the last of those.
+        """
+        first_made = now - age_s - RPC_TRANSIT_S_MAX
+        return age_s <= REQUEST_IDS_S and first_made >= self.complete_since
 
     def applied(self, request_ids: Iterable[bytes], now: float) -> list[tuple[bytes, Outcome]]:
         """These are applied at `now`; returns the ids that are dropped."""
