@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 from tests.simulation.cluster.checks.end_state import not_whole
-from tests.simulation.cluster.faults.faults import KINDS, Faults
+from tests.simulation.cluster.faults.faults import KINDS, KINDS_OF_LOSS, LOSES, Faults
 from tests.simulation.cluster.machines.older_nodes import make_some_older, versions_of
 from tests.simulation.cluster.world import STEPS_MAX, Violation, World
 from tests.simulation.virtual.boundary import simulated_machine
@@ -29,8 +29,11 @@ from octad.storage_node.upkeep.extent_upkeep import WAITS_VARIABLE
 VERSION = 2  # Of what a seed stands for; raised when kinds of faults or clients are others.
 BEGIN_S = 8.0  # Until the cluster serves, at the latest.
 FAULTS_S = 12.0
+FAULTS_WITH_LOSS_S = 30.0  # What is lost counts as alive for ten seconds.
+LOSS_EVERY = 8
 SERVED_AGAIN_S = 3.0  # With clients.
 HEALING_S = 30.0  # At most.
+HEALING_FROM_LOSS_S = 90.0  # The same: disks are emptied one after the other, and each joins again.
 LOOK_S = 0.5
 READ_AGAIN = 10
 CLIENTS = 3
@@ -57,6 +60,9 @@ def shape_of(seed: int) -> Shape:
     random = Random(f"shape {seed}")
     replicas = random.choice([2, 3, 3])
     nodes = replicas + random.choice([0, 1, 1, 2])
+    if seed % LOSS_EVERY == LOSS_EVERY - 1:
+        kinds = tuple(kind for kind in KINDS_OF_LOSS if kind == LOSES or random.random() < USED)
+        return Shape(nodes, replicas, CLIENTS, kinds, FAULTS_WITH_LOSS_S)
     kinds = tuple(kind for kind in KINDS if random.random() < USED)
     return Shape(nodes, replicas, CLIENTS, kinds)
 
@@ -142,7 +148,8 @@ def _run(world: World, shape: Shape) -> None:
     began = timeline.time
     faults = Faults(world, shape.kinds)
     world.clients.start(shape.clients)
-    world.s3_clients.start(shape.clients)
+    if LOSES not in shape.kinds:  # They know of no loss.
+        world.s3_clients.start(shape.clients)
     timeline.run_until(began + shape.faults_s)
     _require_no_failure(world)
     faults.heal()
@@ -150,7 +157,7 @@ def _run(world: World, shape: Shape) -> None:
     world.clients.stopped = world.s3_clients.clients.stopped = True
     if of_log is not None:
         of_log.stopped = True
-    end = timeline.time + HEALING_S
+    end = timeline.time + (HEALING_FROM_LOSS_S if LOSES in shape.kinds else HEALING_S)
     while (problem := not_whole(world)) is not None:
         if timeline.time > end:
             world.fail(problem)
@@ -216,6 +223,8 @@ def summary(world: World) -> Counter[str]:
             "histories undecided": clients.undecided + s3.keys.undecided,
             "configurations": invariants.changes,
             "splits": invariants.splits,
+            "shards recovered by force": world.operator.recoveries,
+            "disks that came back": world.operator.returned,
             "damaged journals": world.damaged_journals,
             "damaged records repaired": world.damage.repaired,
             "transactions that landed late": world.store.landed_late,

@@ -12,6 +12,7 @@ from tests.simulation.cluster.checks.invariants import Invariants
 from tests.simulation.cluster.clients.object_clients import Clients
 from tests.simulation.cluster.clients.s3_clients import S3Clients
 from tests.simulation.cluster.faults.damage import Damage
+from tests.simulation.cluster.faults.operator import Operator
 from tests.simulation.cluster.machines.config_store import SimulatedStore
 from tests.simulation.cluster.machines.machine import SimulatedMachine
 from tests.simulation.cluster.machines.node_process import NodeProcess
@@ -72,6 +73,7 @@ class World:
         self.clients = Clients(self)
         self.invariants = Invariants(self)
         self.damage = Damage(self)
+        self.operator = Operator(self)
         self.damaged_journals = 0
         self.records_deaths = self.random.random() < 0.5
         self.machines = [SimulatedMachine(self, number + 1) for number in range(nodes)]
@@ -130,6 +132,11 @@ class World:
             any(member.node != machine.node_id for member in self._full_members(configuration))
             for configuration in self.invariants.configurations.values()
         )
+
+    def may_lose(self, machine: SimulatedMachine) -> bool:
+        """Whether its disk can be spared: no other one may be damaged then, or gone."""
+        spared = not self.damage.left() and not self.operator.is_at_work
+        return spared and self.others_are_whole(machine)
 
     def machine_of(self, node: NodeId, incarnation: str) -> SimulatedMachine | None:
         """Where that disk is, if it is anywhere."""

@@ -72,10 +72,15 @@ class Invariants:
     ) -> None:
         """Equal committed prefixes, durable on every member; epochs of a process only grow."""
         shard, configuration = replica.shard, replica.configuration
+        stored = self.configurations.get(shard)
+        replays = not (process.is_serving or replica.leading)
+        if stored is not None and stored.recovered and replays:
+            return  # What an operator may have given up meanwhile.
         for entry in entries:
             ids = request_ids(entry.operation, entry.request_id)
             name = entry.epoch, int(entry.kind), ids
-            self.world.clients.check_not_refused(entry.kind, ids)
+            if not self.world.operator.recoveries:  # Which may give up that it was refused.
+                self.world.clients.check_not_refused(entry.kind, ids)
             known = self._committed.setdefault((shard, entry.seq), name)
             if known != name:
                 self.fail(f"{process} commits {name} as {entry.seq} of {shard}, not {known}")
@@ -84,6 +89,7 @@ class Invariants:
                 upto = self._committed_upto.get(shard, Seq(0))
                 self._committed_upto[shard] = max(upto, entry.seq)
                 self._check_durable(process, replica, entry)
+                self.world.operator.on_committed(process, replica, entry)
         if configuration is not None:
             epoch = self._epochs.get((process, shard), Epoch(0))
             if configuration.epoch < epoch:
@@ -92,9 +98,11 @@ class Invariants:
 
     def _check_durable(self, process: NodeProcess, replica: ShardReplica, entry: Entry) -> None:
         """What is committed, or acknowledged, is on the disk of every member that is left."""
-        shard = replica.shard
+        shard, stored = replica.shard, self.configurations.get(replica.shard)
+        if stored is not None and stored.recovered and replica.epoch < stored.epoch:
+            return  # By acknowledgements of before: what they were of may be given up meanwhile.
         members: dict[Member, None] = {}
-        for configuration in (replica.configuration, self.configurations.get(shard)):
+        for configuration in (replica.configuration, stored):
             members |= dict.fromkeys(() if configuration is None else configuration.members)
         for member in members:
             machine = self.world.machine_of(member.node, member.incarnation)
@@ -105,6 +113,12 @@ class Invariants:
                     f"{entry.seq} of {shard} is committed by {process}, and {machine.host} may"
                     " lose it"
                 )
+
+    def forget(self, shard: ShardId, upto: Seq) -> None:
+        """What was committed behind `upto` is given up."""
+        for place in [each for each in self._committed if each[0] == shard and each[1] > upto]:
+            del self._committed[place]
+        self._committed_upto[shard] = min(upto, self._committed_upto.get(shard, Seq(0)))
 
     # -- who may answer ----------------------------------------------------------------------------
 
@@ -182,6 +196,9 @@ class Invariants:
             return
         if configuration.epoch <= before.epoch:
             self.fail(f"shard {shard} goes from epoch {before.epoch} to {configuration.epoch}")
+        if len(configuration.recovered) > len(before.recovered):
+            self.world.operator.on_recovered(shard, before, configuration)
+            return
         for member in configuration.members:
             self._check_promoted(shard, before.member(member.node), member)
 

@@ -14,7 +14,10 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from tests.simulation.model.simulated_clients import pieces
+
 from octad.chaos.check.linearizability import ANY, INFINITE, Done, Verdict, check
+from octad.sharding.ids import BucketId
 from octad.sharding.limits import SDK_RETRY_AGE_S
 from octad.storage_node.index.rows import ObjectRow
 from octad.storage_node.journal.record_format import RecordKind
@@ -68,6 +71,7 @@ class Clients:
         self.random = Random(f"clients {world.timeline.seed}")
         self.history: dict[bytes, list[Done]] = {key: [] for key in KEYS}
         self._refused_for_good: set[bytes] = set()
+        self._tried_again: set[int] = set()  # The ids of the histories' entries of such writes.
         self._committed: set[bytes] = set()  # By whichever node, and whoever has asked.
         self.impatient = self.random.random() < 0.6
         self.hasty = self.random.random() < 0.15
@@ -83,6 +87,11 @@ class Clients:
     async def make_bucket(self, process: NodeProcess) -> None:
         """Before anything else."""
         self._bucket = await process.objects.create_bucket(BUCKET, "root")
+
+    @property
+    def bucket_id(self) -> BucketId:
+        assert self._bucket is not None
+        return self._bucket.id
 
     def start(self, clients: int) -> None:
         for client in range(clients):
@@ -225,7 +234,8 @@ class Clients:
             invocation.done.returned = self.world.timeline.time
             invocation.done.refused = outcome == "refused"
         if outcome == "refused":
-            if invocation.request_id in self._committed:
+            lost = self.world.operator.recoveries
+            if invocation.request_id in self._committed and not lost:
                 self.world.fail(f"{invocation} is refused, and was committed")
             self._refused_for_good.add(invocation.request_id)
         elif outcome == "done":
@@ -242,6 +252,8 @@ class Clients:
     ) -> None:
         """One more attempt of the client's, of which it hears from now on."""
         invocation.attempts += 1
+        if invocation.attempts > 1:
+            self._tried_again.add(id(invocation.done))
         attempt = invocation.attempts
 
         def answer(outcome: str, _: Any) -> None:
@@ -322,13 +334,18 @@ class Clients:
         return lambda: any(process.answers for process in self.world.processes())
 
     def check_histories(self) -> None:
-        for key, history in self.history.items():
-            verdict = check(history, None)
-            if verdict is Verdict.UNDECIDED:
-                self.undecided += 1
-            elif verdict is Verdict.VIOLATED:
-                story = "\n".join(map(shown, sorted(history, key=lambda done: done.called)))
-                self.world.fail(f"key {key!r} is not linearizable:\n{story}")
+        for key, whole in self.history.items():
+            cuts = self.world.operator.cuts.get(key, [])
+            for at_first, history in pieces(whole, cuts, self._tried_again):
+                self._check_history(key, at_first, history)
+
+    def _check_history(self, key: bytes, at_first: str | None, history: list[Done]) -> None:
+        verdict = check(history, at_first)
+        if verdict is Verdict.UNDECIDED:
+            self.undecided += 1
+        elif verdict is Verdict.VIOLATED:
+            story = "\n".join(map(shown, sorted(history, key=lambda done: done.called)))
+            self.world.fail(f"key {key!r} is not linearizable from {at_first}:\n{story}")
 
 
 async def _written(process: NodeProcess, invocation: Invocation, age_s: float) -> None:

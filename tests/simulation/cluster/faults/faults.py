@@ -63,6 +63,22 @@ KINDS = {
 }
 """How often each comes, beside the others of its run."""
 
+LOSES = "lose_last_copy"
+KINDS_OF_LOSS = {
+    LOSES: 1.5,
+    "kill": 1.0,
+    "power_cut": 0.5,
+    "stop": 0.5,
+    "wipe": 0.3,
+    "pause": 0.5,
+    "flush": 0.6,
+    "cut_pair": 0.5,
+    "isolate": 0.3,
+    "split": 0.2,
+    "rebalance": 0.1,
+}
+"""Those of runs in which what was acknowledged may be lost, since whoever has it is."""
+
 
 class Faults:
     """Of one run: of these `kinds`. Decided by a source of its own."""
@@ -73,6 +89,7 @@ class Faults:
         self.random = Random(f"faults {world.timeline.seed}")
         self.over = False
         self.kinds = kinds
+        self.weights = KINDS_OF_LOSS if LOSES in kinds else KINDS
         self._to_replace: list[SimulatedMachine] = []
         self.pause_s = self.random.choice([0.15, 0.6, 1.2])
         if kinds:
@@ -81,7 +98,7 @@ class Faults:
     def _next(self) -> None:
         if self.over:
             return
-        kind = self.random.choices(self.kinds, [KINDS[kind] for kind in self.kinds])[0]
+        kind = self.random.choices(self.kinds, [self.weights[kind] for kind in self.kinds])[0]
         self.world.faults[kind] += 1
         getattr(self, kind)()
         self.timeline.after(self.random.random() * 2 * self.pause_s, self._next)
@@ -134,7 +151,7 @@ class Faults:
 
     def _wipe(self, machine: SimulatedMachine) -> bool:
         """Returns whether its disk could be spared."""
-        if self.world.damage.left() or not self.world.others_are_whole(machine):
+        if not self.world.may_lose(machine):
             return False
         self.world.kill(machine, power=True)
         self.world.tell(f"{machine.host} gets a new disk")
@@ -158,6 +175,10 @@ class Faults:
             del self._to_replace[0]
             self.world.faults["disk_replaced"] += 1
         self.timeline.after(REPLACED_AGAIN_S, self._replace_disks)
+
+    def lose_last_copy(self) -> None:
+        """What is lost then, an operator recovers by force."""
+        self.world.operator.lose()
 
     def upgrade(self) -> None:
         """A node of the version before starts again with the present one."""
