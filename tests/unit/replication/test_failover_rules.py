@@ -452,6 +452,20 @@ def test_r17_a_primary_stops_before_it_hands_over_and_again_when_that_fails() ->
     assert proposed(primary.on_timer(1.2)).proposed.epoch == swap.proposed.epoch
 
 
+def test_r17_a_primary_whose_successor_falls_silent_meanwhile_takes_writes_again() -> None:
+    primary = leader((A, B))
+    backup = follower(B, primary)
+    _, actions = put(primary, 1)
+    durable(primary, actions)  # The successor has not acknowledged it.
+    beat_each_other(primary, backup, 1.0)
+    primary.on_plan(Plan((A, B), B, 0))
+    primary.on_timer(1.0)
+    with pytest.raises(NotServing, match="is moving"):
+        put(primary, 2)
+    primary.on_timer(1.0 + LEASE_S)
+    put(primary, 2)
+
+
 def test_a_primary_that_learns_of_another_epoch_abandons_what_it_had_not_committed() -> None:
     primary = leader((A, B))
     entry, _ = put(primary)

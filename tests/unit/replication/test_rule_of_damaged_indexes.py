@@ -78,6 +78,23 @@ def test_r20_a_primary_hands_its_shard_to_a_member_that_can_read_and_only_to_one
     stage.check()
 
 
+def test_r20_a_primary_that_can_read_again_before_it_has_come_to_a_stand_takes_writes_again() -> (
+    None
+):
+    primary = leader((A, B))
+    backup = follower(B, primary)
+    _, actions = put(primary, 1)
+    durable(primary, actions)  # The other one has not acknowledged it.
+    beat_each_other(primary, backup, 1.0)
+    primary.lose_rows()
+    primary.on_timer(1.0)
+    primary.regain_rows()
+    with pytest.raises(NotServing, match="is moving"):
+        put(primary, 2)
+    primary.on_timer(1.1)
+    put(primary, 2)
+
+
 def test_r20_a_plan_waits_until_its_primary_can_read() -> None:
     stage = Stage(nodes=3)
     stage.written(A, "v1")

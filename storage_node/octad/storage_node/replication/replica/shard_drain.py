@@ -11,19 +11,22 @@ class Drain:
     """Owns whether new writes are taken: not while it drains, and never once it has stopped.
 
     serving ─ drained: not yet ─ draining ─ drained: yes ─ stop ─ stopped ─ end ─ serving
-                                    └─ it took too long ─ serving, and no drain for a while
+                                    ├─ it took too long ─ serving, and no drain for a while
+                                    └─ no one asked for it again ─ serving
     """
 
-    __slots__ = ("log", "not_before", "stopped", "until")
+    __slots__ = ("asked", "log", "not_before", "stopped", "until")
 
     def __init__(self, log: ShardLog) -> None:
         self.log = log
         self.until: float | None = None  # It drains until then at most.
         self.not_before = 0.0
+        self.asked = False  # For it, since it was last looked at.
         self.stopped = False  # For good in this epoch: the shard was, or may be, handed over.
 
     def drained(self, now: float) -> bool:
         """Take no new writes until the tail is empty; give up for a while when that takes long."""
+        self.asked = True
         if self.until is None:
             if now < self.not_before:
                 return False
@@ -42,6 +45,12 @@ class Drain:
     def call_off(self) -> None:
         """The plan has changed."""
         self.until = None
+
+    def call_off_unless_asked(self) -> None:
+        """What it was for may have passed: the index can be read again, a successor is silent."""
+        if not (self.asked or self.stopped):
+            self.until = None
+        self.asked = False
 
     def end(self) -> None:
         """The epoch is over, or this node no longer leads it."""

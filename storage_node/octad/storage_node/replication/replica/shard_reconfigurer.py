@@ -83,7 +83,10 @@ class Reconfigurer:
         assert configuration is not None
         if not self.primary.leading:
             return self.history.flush_due() + self._resume(configuration, now)
-        return [] if self.is_at_rest(configuration, now) else self.look_after(configuration, now)
+        at_rest = self.is_at_rest(configuration, now)
+        actions = [] if at_rest else self.look_after(configuration, now)
+        self.primary.drain.call_off_unless_asked()
+        return actions
 
     def _resume(self, configuration: ShardConfiguration, now: float) -> Actions:
         """Rules R15, R23: a new epoch of ours, unless somebody else has a longer log."""
