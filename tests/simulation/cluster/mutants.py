@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import msgspec
+from tests.simulation.cluster.faults.faults import LOSES
 
 from octad.sharding.ids import Epoch, Seq
+from octad.sharding.map.shard_map import ShardConfiguration
 from octad.storage_node.history.copy_check import CopyCheck
 from octad.storage_node.history.history_source import HistorySource
 from octad.storage_node.history.history_writer import HistoryWriter
@@ -40,6 +42,7 @@ from octad.storage_node.replication.host.replication_sender import ReplicationSe
 from octad.storage_node.replication.host.request_ids import RequestIds
 from octad.storage_node.replication.host.shard_host import ShardHost
 from octad.storage_node.replication.replica.log_ends import LogEnds
+from octad.storage_node.replication.replica.shard_history import ShardHistory
 from octad.storage_node.replication.replica.shard_primary import Primary
 from octad.storage_node.replication.replica_actions import SendAck
 from octad.storage_node.replication.replica_state import ReadTicket
@@ -206,6 +209,14 @@ async def _dialed_once(dialer: PeerDialer) -> None:
     await connection.lost.wait()
 
 
+def _act_on_what_was_given_up(history: ShardHistory, configuration: ShardConfiguration) -> None:
+    _learn_recoveries(history, configuration)
+    history.void = False
+
+
+_learn_recoveries = ShardHistory.learn_recoveries
+
+
 MUTANTS: dict[str, list[Patch]] = {
     "answered when it is ordered": [(ShardHost, "propose", _answered_when_it_is_ordered)],
     "acknowledged to the end of the log": [(ReplicationSender, "ack", _acknowledged_to_the_end)],
@@ -237,6 +248,10 @@ MUTANTS: dict[str, list[Patch]] = {
     "answers to beats are not heard": [(NodeBeats, "on_answer", _nothing)],
     "a swap is not submitted": [(ConfigurationChanges, "submit", _nothing)],
     "a retry has another id": [(ShardService, "propose", _proposed_anew)],
+    "what was given up takes part again": [
+        (ShardHistory, "learn_recoveries", _act_on_what_was_given_up),
+        (ShardConfiguration, "has_given_up", lambda *_: False),
+    ],
     "request ids do not outlive a restart": [(RequestIds, "take_found", lambda _: {})],
     "a primary that has restarted asks no one": [(LogEnds, "allow", _yes)],
     "a new kind is ordered before all nodes know it": [
@@ -263,9 +278,11 @@ SYNCS = ("sync_error", "power_cut")
 SPLITS = ("split", "kill", "cut_pair")
 COPIES = ("wipe", "kill", "power_cut", "flush")
 INDEXES = ("damage_index", "flush", "kill")
+LOSSES = (LOSES, "kill", "power_cut", "flush")
 NETWORK = ("cut_pair", "reset", "isolate", "kill")
 
 FOUND_BY: dict[str, tuple[int, tuple[str, ...]]] = {
+    "what was given up takes part again": (7, LOSSES),
     "answered when it is ordered": (0, KILLS),
     "acknowledged to the end of the log": (1, ()),
     "any node reads what it has": (0, NETWORK),

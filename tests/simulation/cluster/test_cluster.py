@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from tests.simulation.cluster import __main__ as program
 from tests.simulation.cluster.run import (
+    LOSS_EVERY,
     VERSION,
     Failed,
     Shape,
@@ -107,6 +108,15 @@ def test_all_disks_are_replaced_one_after_another_and_nothing_is_lost() -> None:
     kinds = ("replace_disks",)
     world = run_shape(0, Shape(nodes=4, replicas=3, clients=1, kinds=kinds, faults_s=45.0))
     assert world.faults["disk_replaced"] >= len(world.machines)
+
+
+def test_shards_that_are_lost_with_their_last_full_copy_are_recovered_by_force_and_go_on() -> None:
+    counts: Counter[str] = Counter()
+    for seed in range(LOSS_EVERY - 1, 4 * LOSS_EVERY, LOSS_EVERY):
+        counts.update(summary(run_seed(seed)))
+    assert counts["shards recovered by force"] > 0
+    assert counts["disks that came back"] > 0
+    assert counts["histories undecided"] == 0
 
 
 def test_a_damaged_resume_file_is_said_in_words(

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import pytest
+from tests.simulation.cluster.faults.faults import LOSES
 from tests.simulation.cluster.mutants import FOUND_BY, MUTANTS, planted
-from tests.simulation.cluster.run import Failed, Shape, attempt
+from tests.simulation.cluster.run import (
+    FAULTS_S,
+    FAULTS_WITH_LOSS_S,
+    Failed,
+    Shape,
+    attempt,
+)
 from tests.simulation.cluster.traces import TRACES, play
 
 SEEDS_MAX = 40
 
 
 def shape(kinds: tuple[str, ...]) -> Shape:
-    return Shape(nodes=4, replicas=3, clients=3, kinds=kinds)
+    faults_s = FAULTS_WITH_LOSS_S if LOSES in kinds else FAULTS_S
+    return Shape(nodes=4, replicas=3, clients=3, kinds=kinds, faults_s=faults_s)
 
 
 @pytest.mark.parametrize("name", FOUND_BY)
