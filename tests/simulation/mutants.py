@@ -376,7 +376,7 @@ KNOWN_SEEDS: dict[str, int] = {
     "an incomplete recruit takes over": 29,
     "a recruit in the takeover": 17,
     "no request ids": 2,
-    "request ids are not copied": 28,
+    "request ids are not copied": 225,
     "a retry from before the window is executed": 9,
     "a condition is decided at the front door": 3,
     "an offset is checked at the front door": 8,

@@ -105,6 +105,7 @@ def test_a_list_changes_nothing_else_of_its_object(
     large = bytes(PART_BYTES_MIN)
     s3.put_object(Bucket=opened, Key="large", Body=large, Metadata={"a": "b"})
     before = s3.get_object(Bucket=opened, Key="large")
+    assert before["Body"].read() == large
     lists: Any = (("public-read", True), ("private", False), ("private", False))
     for acl, anybody in lists:
         s3.put_object_acl(Bucket=opened, Key="large", ACL=acl)
