@@ -18,6 +18,7 @@ from tests.harness.cluster_process import OCTAD, DevCluster, StartCluster
 from tests.harness.process_tree import ProcessTree
 from tests.harness.s3_clients import put_status, s3_client
 
+from octad import Checkpoints, Client
 from octad.client.cli.verb_parser import parser_of
 from octad.client.cli.verbs import VERBS
 from octad.client.cluster.status_document import ClusterStatus, decode_status
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.cluster
 
 BUCKET, KEY, BODY = "restarted", "precious", b"precious"
 WAIT_S = 60.0
+CORS = {"CORSRules": [{"AllowedOrigins": ["*"], "AllowedMethods": ["GET"]}]}
 FAST = ("--moves", "64", "--moves-per-node", "64")
 SERVERS = {"coordinator", "dev", "node"}  # What is started again, or needs an etcd.
 CHANGE_NOTHING = {
@@ -46,7 +48,9 @@ CHANGE_NOTHING = {
     ),
     *("sharding compare", "sharding simulate", "status", "top", "watch"),
     *("completion bash", "completion fish", "completion zsh", "config check", "config show"),
-    *("cat", "consume", "du", "find", "ls", "presign", "stat", "topic describe", "topic ls"),
+    *("cat", "consume", "du", "find", "ls", "presign", "stat", "trace"),
+    *(f"topic {verb}" for verb in ("describe", "fences", "ls", "pins", "why")),
+    *(f"checkpoint {verb}" for verb in ("audit", "diff", "ls", "restore", "show")),
 }
 
 
@@ -157,6 +161,7 @@ def change_access(operator: Operator) -> None:
     operator.on_data("rm", f"s3://{BUCKET}/d/moved")
     operator.on_data("bucket quota", BUCKET, "1GiB")
     operator.on_data("bucket public", BUCKET)
+    operator.on_data("bucket cors", "set", BUCKET, "-", given=json.dumps(CORS))
     operator.on_data("kv put", "kept", "on")
     operator.on_data("kv put", "gone", "off")
     operator.on_data("kv rm", "gone")
@@ -170,8 +175,30 @@ def change_topics(operator: Operator) -> None:
         operator.on_data("produce", name, "--partition", "0", given="one\ntwo\n")
     operator.on_data("topic trim", "kept", "--partition", "0", "--before", "1")
     operator.on_data("topic rm", "gone")
+    operator.on_data("topic alter", "kept", "--config", "retention.ms=86400000")
+    there = ("kept", "--partition", "0")
+    operator.on_data("topic fence", *there, "--job", "job", "--token", "2")
+    for id_ in ("1", "2"):
+        operator.on_data("topic pin", *there, "--owner", "job", "--id", id_, "--offset", "1")
+    operator.on_data("topic unpin", *there, "--owner", "job", "--id", "1")
     operator.start_again()
     assert operator.on_data("consume", "kept") == "two\n"
+
+
+def change_checkpoints(operator: Operator) -> None:
+    cluster, url = operator.cluster, f"s3://{BUCKET}/state"
+    with Client(cluster.endpoint(), cluster.access_key, cluster.secret_key) as client:
+        job = Checkpoints(url, "job", client=client).begin()
+        made = []
+        for number in range(2):
+            job.put("state", f"{number}".encode())
+            made.append(job.commit().id)
+    operator.on_data("checkpoint pin", url, "job", made[0])
+    operator.on_data("checkpoint keep", url, "job", "1")
+    operator.on_data("checkpoint gc", url)
+    operator.start_again()
+    for id_ in made:
+        assert id_ in operator.on_data("checkpoint ls", url, "job")
 
 
 def move_data(operator: Operator) -> None:
@@ -227,6 +254,7 @@ def test_it_starts_again_after_every_verb_that_changes_something(
     change_shape(operator, tmp_path)
     change_access(operator)
     change_topics(operator)
+    change_checkpoints(operator)
     move_data(operator)
     replace_node(operator)
     make_anew(operator, tmp_path)
