@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,7 @@ pytestmark = pytest.mark.cluster
 
 PRODUCERS = 4
 TOPIC = "killed"
+BACK_S_MAX = 30.0
 
 
 @dataclass
@@ -59,6 +61,18 @@ class Producing:
         return None if answer.status in (500, 503) else answer
 
 
+def all_values(cluster: DevCluster, place: int) -> list[list[str]]:
+    """As a node says, once it serves at the address that it is known by."""
+    deadline = time.monotonic() + BACK_S_MAX
+    while True:
+        try:
+            client = clients_of(cluster)[place]
+            return [values(client, TOPIC, partition) for partition in range(2)]
+        except OSError:
+            assert time.monotonic() < deadline, f"node {place + 1} does not come back"
+            time.sleep(0.1)
+
+
 @pytest.mark.parametrize("happening", [kill_each_node, split_shards])
 def test_idempotent_producers_lose_and_double_nothing(
     start_cluster: StartCluster, happening: Happening
@@ -73,8 +87,8 @@ def test_idempotent_producers_lose_and_double_nothing(
         PRODUCERS,
         producing.stop,
     )
-    for client in clients_of(cluster):
-        found = [values(client, TOPIC, partition) for partition in range(2)]
+    for place in range(len(cluster.nodes)):
+        found = all_values(cluster, place)
         for number, offsets in producing.acknowledged.items():
             there = found[number % 2]
             mine = [value for value in there if value.startswith(f"{number}.")]
