@@ -133,15 +133,15 @@ MUTANTS: dict[str, list[Patch]] = {
 RARE_IN_WALKS = ["bases-not-checked", "no-record"]
 # For each other one a walk that finds it.
 KNOWN_SEEDS = {
-    "no-nonce": 1,
+    "no-nonce": 0,
     "swap-without-condition": 0,
     "begin-taken-for-mine": 4,
     "commit-taken-for-mine": 0,
     "nothing-spared": 74,
-    "dropped-bases-used": 536,
-    "data-listed-late": 1,
-    "manifests-before-heads": 4,
-    "collectors-beside": 85,
+    "dropped-bases-used": 75,
+    "data-listed-late": 5,
+    "manifests-before-heads": 1252,
+    "collectors-beside": 1429,
     "no-pin": 0,
     "no-fence": 3,
     "released-by-offset": 3,

@@ -15,7 +15,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, Final, NamedTuple, TypeVar
 
-from octad.client.checkpoints.head_store import read_head, read_kept, read_manifest
+from octad.client.checkpoints.head_store import read_head, read_kept
 from octad.client.checkpoints.place import Listed, Pin, Place
 from octad.client.checkpoints.rules import collecting
 from octad.client.checkpoints.rules.collecting import Job, Record
@@ -229,9 +229,8 @@ async def _read_job(place: Place, name: str) -> Job | None:
 async def _read_if_there(place: Place, key: JobKey) -> Manifest | None:
     """One that was judged dead before may be deleted only now."""
     path = place.layout.manifest(key.job, key.name)
-    if await place.store.read(path) is None:
-        return None
-    return await read_manifest(place, key.job, key.name)
+    found = await place.store.read(path)
+    return None if found is None else opened(found.data, Manifest, path)
 
 
 async def _listed(place: Place, prefix: str) -> list[Listed]:
